@@ -1,0 +1,125 @@
+# The whole workflow. `make help` lists it. Nothing needs to be installed by hand:
+# the first target that needs Python makes .venv from requirements.lock.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# An environment may be empty, and servers such as nginx live in sbin.
+export PATH := $(if $(PATH),$(PATH),/usr/local/bin:/usr/bin:/bin):/usr/local/sbin:/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Tools that tests start and PyPI does not have, as command:debian-package.
+SYSTEM_TOOLS := nginx:nginx-light
+
+# Extra words for pytest: make test PYTEST_ARGS="-k listing -x"
+PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
+
+# RUNLEVEL=1: installing a server must not start it as a service.
+APT_INSTALL := env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	     /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## Copy objects between two stores on this machine and show what happened
+	@$(BIN)/dth demo
+
+##@ Develop
+
+.PHONY: test
+test: $(READY) system-tools ## Run the tests (PYTEST_ARGS="-k word" to choose)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+# Each check is a target of its own, so that CI can run and count them one by one.
+LINT_CHECKS := lint-style lint-format types lint-imports
+
+.PHONY: lint
+lint: $(READY) ## Check style, format, types and import rules
+	@failed=; for check in $(LINT_CHECKS); do $(MAKE) $$check || failed="$$failed $$check"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+.PHONY: lint-checks
+lint-checks:
+	@echo $(LINT_CHECKS)
+
+.PHONY: lint-style
+lint-style: $(READY)
+	@$(BIN)/ruff check .
+
+.PHONY: lint-format
+lint-format: $(READY)
+	@$(BIN)/ruff format --check --output-format concise .
+
+.PHONY: types
+types: $(READY) ## Check types only
+	@$(BIN)/mypy
+
+.PHONY: lint-imports
+lint-imports: $(READY)
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(READY) system-tools ## Measure speed beside rclone and s5cmd
+	@$(BIN)/python -m bench
+
+##@ Maintain
+
+.PHONY: lock
+lock: $(BIN)/python ## Choose new versions and write requirements.lock
+	@$(BIN)/python -m pip install -qq uv
+	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove everything that these commands made
+	@rm -rf $(VENV) build dist reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- what the targets above stand on ---------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "Installing python3-venv"; apt-get update -qq && $(APT_INSTALL) python3-venv >/dev/null; \
+	    else echo "Python with its venv module is needed: install python3-venv first" >&2; exit 1; fi; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or newer is needed (make PYTHON=/path/to/python3 ...)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# The package itself comes editable and without build isolation: the lock holds its build tools too.
+$(READY): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV)"
+	@$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# As root on Debian the missing tools are installed; elsewhere one line names them, and their tests are skipped.
+# With CI=true nothing may be missing.
+.PHONY: system-tools
+system-tools:
+	@missing() { for tool in $(SYSTEM_TOOLS); do command -v $${tool%%:*} >/dev/null || echo -n "$${tool##*:} "; done; }; \
+	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $$(missing)"; { apt-get update -qq && $(APT_INSTALL) $$(missing) >/dev/null; } || true; \
+	fi; \
+	if [ -n "$$(missing)" ]; then \
+	    echo "Missing, so their tests are skipped: $$(missing)" >&2; \
+	    if [ "$${CI:-}" = true ]; then exit 1; fi; \
+	fi

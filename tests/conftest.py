@@ -1,0 +1,120 @@
+"""Fixtures: the servers of `tests/servers`, once for each test process, and buckets of a test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.glacier import Glacier
+from tests.servers.ministack import MiniStack
+from tests.servers.moto_server import MotoServer
+from tests.servers.null_s3 import NullS3
+from tests.servers.proxy import Proxy
+from tests.servers.rclone_serve import RcloneServe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.s3 import S3Server
+
+
+def pytest_configure() -> None:
+    """No test reads the AWS settings of whoever runs it, asks for an instance role, or uses their proxy."""
+    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.devnull
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(scope="session")
+def s3_a() -> Iterator[MiniStack]:
+    """The store that tests copy from."""
+    with MiniStack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_b() -> Iterator[MiniStack]:
+    """Another store, the one that tests copy to."""
+    with MiniStack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_tls() -> Iterator[MiniStack]:
+    """A store that speaks TLS, with a CA of its own in `.ca`."""
+    with MiniStack(tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_auth() -> Iterator[MiniStack]:
+    """A store that checks the signatures and policies of IAM users and roles (`.user()` makes one)."""
+    with MiniStack(auth=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_rclone() -> Iterator[RcloneServe]:
+    """A quirky store."""
+    with RcloneServe() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_moto() -> Iterator[MotoServer]:
+    """A second opinion on S3."""
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def null_s3() -> Iterator[NullS3]:
+    """A store that costs next to nothing. Skips the test where nginx is missing, except in CI."""
+    if shutil.which("nginx") is None and os.environ.get("CI") != "true":
+        pytest.skip("nginx is not installed")
+    with NullS3() as server:
+        yield server
+
+
+def _bucket(server: S3Server, prefix: str) -> Iterator[str]:
+    name = server.bucket(prefix)
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture
+def bucket_a(s3_a: MiniStack) -> Iterator[str]:
+    """The name of an empty bucket in s3_a."""
+    yield from _bucket(s3_a, "source")
+
+
+@pytest.fixture
+def bucket_b(s3_b: MiniStack) -> Iterator[str]:
+    """The name of an empty bucket in s3_b."""
+    yield from _bucket(s3_b, "destination")
+
+
+@pytest.fixture
+def proxy_a(s3_a: MiniStack) -> Iterator[Proxy]:
+    """A proxy in front of s3_a."""
+    with Proxy(s3_a) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy_b(s3_b: MiniStack) -> Iterator[Proxy]:
+    """A proxy in front of s3_b."""
+    with Proxy(s3_b) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def glacier(s3_a: MiniStack) -> Iterator[Glacier]:
+    """A proxy in front of s3_a in which objects can be archived."""
+    with Glacier(s3_a) as server:
+        yield server
