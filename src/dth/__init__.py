@@ -1,0 +1,1 @@
+"""Data Transfer Hub."""

@@ -1,0 +1,130 @@
+"""What commands print: amounts, keys, progress, results."""
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from dth.platforms.ports import Counts, Record, RunState
+
+PLAIN_INTERVAL = 5.0  # seconds between lines where there is no terminal
+
+
+def amount(count: float) -> str:
+    """Bytes in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def shown(key: str) -> str:
+    """A key as it may be printed: whatever could move a cursor or break a line is escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in key
+    )
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class ProgressView:
+    """How a run stands: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._started = time.monotonic()
+        self._first: tuple[int, int] | None = None  # objects and bytes done when we began
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[rest]}"),
+                TimeElapsedColumn(),
+            )
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=None, rest="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, state: RunState, counts: Counts, moved: int, workers: int) -> None:
+        """`moved`: bytes written so far, those of unfinished objects included."""
+        if self._quiet:
+            return
+        finished = counts.done + counts.failed + counts.cancelled
+        if self._first is None:
+            self._first = (finished, moved)
+        elapsed = max(time.monotonic() - self._started, 0.001)
+        rate = max(0, moved - self._first[1]) / elapsed
+        objects = max(0, finished - self._first[0]) / elapsed
+        rest = (
+            f"{finished}/{counts.enqueued} objects, {amount(rate)}/s, {objects:.0f}/s, failed {counts.failed}"
+        )
+        if counts.deleted or state is RunState.DELETING:
+            rest += f", deleted {counts.deleted}/{counts.delete_enqueued}"
+        left = counts.enqueued_bytes - counts.done_bytes
+        if state is not RunState.LISTING and rate > 0 and left > 0:
+            rest += f", ETA {clock(left / rate)}"
+        what = f"listing {counts.listed}" if state is RunState.LISTING else state.lower()
+        if self._bar and self._task is not None:
+            total = counts.enqueued_bytes or None
+            self._bar.update(
+                self._task, description=what, total=total, completed=counts.done_bytes, rest=rest
+            )
+        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = time.monotonic()
+            print(f"{what}: {rest}, {workers} workers", file=sys.stderr, flush=True)
+
+
+def failure_lines(failures: Iterable[Record]) -> Iterable[str]:
+    for record in failures:
+        yield f"  {record.status.lower()}: {shown(record.key)}: {record.reason}: {shown(record.detail)}"
+
+
+def table(rows: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"  {name:<{width}}  {value}")
+
+
+def result(counts: Counts, seconds: float, extra: dict[str, Any]) -> dict[str, Any]:
+    """The final object of `--json`."""
+    skipped = counts.same + counts.filtered + counts.archived
+    return {
+        "listed": counts.listed,
+        "skipped": skipped,
+        "same": counts.same,
+        "unproven": counts.unproven,
+        "filtered": counts.filtered,
+        "archived": counts.archived,
+        "restores": counts.restores,
+        "pending": counts.pending,
+        "enqueued": counts.enqueued,
+        "transferred": counts.done,
+        "failed": counts.failed + counts.delete_failed,
+        "cancelled": counts.cancelled,
+        "extra": counts.extra,
+        "deleted": counts.deleted,
+        "bytes": counts.done_bytes,
+        "seconds": round(seconds, 3),
+        "objects_per_second": round(counts.done / seconds, 1) if seconds else 0.0,
+        **extra,
+    }

@@ -1,0 +1,64 @@
+"""The `dth` command: its groups, and what every error becomes: one line, and an exit code.
+
+0: success; 1: a transfer failed; 2: the command cannot be carried out as given.
+"""
+
+import importlib
+import os
+import sys
+
+import click
+
+from dth.errors import HubError, UsageError
+
+GROUPS = {"demo": "dth.cli.demo:demo", "s3": "dth.cli.s3:s3"}
+
+
+class LazyGroup(click.Group):
+    """Commands are imported when they are asked for, so that `dth --help` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(GROUPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in GROUPS:
+            return None
+        module, _, name = GROUPS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="data-transfer-hub", prog_name="dth")
+def cli() -> None:
+    """Move objects between S3-compatible stores, safely and fast."""
+
+
+def main() -> None:
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("dth: interrupted", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        hint = (
+            f" (try: {error.ctx.command_path} --help)"
+            if isinstance(error, click.UsageError) and error.ctx
+            else ""
+        )
+        click.echo(f"dth: {error.format_message()}{hint}", err=True)
+        sys.exit(2)
+    except HubError as error:
+        click.echo(f"dth: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("DTH_DEBUG"):
+            raise
+        click.echo(
+            f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)", err=True
+        )
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

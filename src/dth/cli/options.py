@@ -1,0 +1,107 @@
+"""Command line options made from the parameter models, so that a parameter is defined once."""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+import click
+from pydantic import BaseModel, ValidationError
+
+from dth.errors import UsageError
+from dth.s3 import parameters
+from dth.s3.parameters import S3Parameters
+
+F = Callable[..., Any]
+
+
+def task_options(
+    groups: tuple[str, ...] = ("source", "destination", "comparison", "engine"),
+) -> Callable[[F], F]:
+    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None."""
+
+    def decorate(command: F) -> F:
+        for name, field in reversed(parameters.options()):
+            if field.json_schema_extra["group"] not in groups:
+                continue
+            command = click.option(
+                field.json_schema_extra["cli"],
+                name,
+                default=None,
+                multiple=field.annotation == tuple[str, ...],
+                help=_help(field),
+                **_kind(field),
+            )(command)
+        return command
+
+    return decorate
+
+
+def _kind(field: Any) -> dict[str, Any]:
+    if field.annotation is bool:
+        return {} if "/" in field.json_schema_extra["cli"] else {"is_flag": True}
+    allowed = parameters.choices(field)
+    return {"type": click.Choice(allowed, case_sensitive=False)} if allowed else {"metavar": _metavar(field)}
+
+
+def _metavar(field: Any) -> str:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return "N" if int in kinds or float in kinds else "TEXT"
+
+
+def _help(field: Any) -> str:
+    default = field.default
+    shown = ""
+    if isinstance(default, bool | str) or default is None or default == ():
+        shown = f" [default: {default}]" if isinstance(default, str) and default else ""
+    elif isinstance(default, int) and default >= parameters.MIB:
+        shown = f" [default: {default // parameters.MIB} MiB]"
+    elif field.json_schema_extra["cli"] != "--workers":
+        shown = f" [default: {default:g}]"
+    return f"{field.description}{shown}"
+
+
+def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
+    """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
+    values = {"dest_storage_class": None, "dest_acl": None, "max_capacity": default_workers()}
+    values |= {name: value for name, value in given.items() if value is not None and value != ()}
+    return validated(S3Parameters, values | fixed)
+
+
+def default_workers() -> int:
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def validated(model: type[S3Parameters], values: dict[str, Any]) -> S3Parameters:
+    """The model of the values, or one line that names the option and what is wrong with it."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        message = problem["msg"].removeprefix("Value error, ")
+        option = _option(model, str(problem["loc"][0])) if problem["loc"] else ""
+        raise UsageError(f"{option}: {message}" if option else message) from None
+
+
+def _option(model: type[BaseModel], name: str) -> str:
+    for field_name, field in model.model_fields.items():
+        if name in (field_name, field.alias):
+            extra: Any = field.json_schema_extra
+            return str(extra["cli"]) or field_name
+    return name
+
+
+def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
+    """Bucket and prefix of `s3://bucket/prefix`. A prefix names a folder: it ends with a slash."""
+    if not text.startswith("s3://"):
+        if re.match(r"[a-z0-9]+://", text):
+            raise UsageError(f"{which} {text!r}: only s3://bucket/prefix is understood")
+        raise UsageError(
+            f"{which} {text!r} is a local path; only s3://bucket/prefix is supported, on both sides"
+        )
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
+    if folder and prefix and not prefix.endswith("/"):
+        prefix += "/"
+    return bucket, prefix

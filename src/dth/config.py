@@ -1,0 +1,18 @@
+"""Where things are on this machine. Each place has an environment variable of its own."""
+
+import os
+from pathlib import Path
+
+
+def secrets_directory() -> Path:
+    """Named secrets, one JSON file each: `DTH_SECRETS_DIR`."""
+    return Path(os.environ.get("DTH_SECRETS_DIR") or _home("XDG_CONFIG_HOME", ".config") / "dth" / "secrets")
+
+
+def state_directory() -> Path:
+    """The states of commands that were given no `--state`: `DTH_STATE_DIR`."""
+    return Path(os.environ.get("DTH_STATE_DIR") or _home("XDG_STATE_HOME", ".local/state") / "dth")
+
+
+def _home(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / default)

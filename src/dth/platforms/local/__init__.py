@@ -1,0 +1,1 @@
+"""The local platform: one machine, SQLite, processes."""

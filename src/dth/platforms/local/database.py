@@ -1,0 +1,164 @@
+"""One task's database: a SQLite file, its pragmas, its transactions, and the one thread that talks to it.
+
+SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it
+reads anything, so it never fails half-way because another process wrote in between.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import URL, Connection, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from dth.errors import StateError
+from dth.platforms.local import schema
+from dth.platforms.local.filesystem import refuse_network_file_system
+from dth.platforms.local.migrations import migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OLDEST = (3, 35)  # the first that knows RETURNING
+
+PRAGMAS = (
+    "busy_timeout = 60000",
+    "journal_mode = WAL",
+    "synchronous = NORMAL",  # a power cut may take the last moments, but leaves the file and its order whole
+    "foreign_keys = ON",
+    "temp_store = MEMORY",
+    "cache_size = -16000",
+    "wal_autocheckpoint = 4000",  # 16 MB: a checkpoint syncs the file, and copies a page written often once
+    "journal_size_limit = 67108864",
+    "secure_delete = OFF",  # some distributions overwrite what is deleted: more pages to write
+)
+
+
+class TaskDatabase:
+    """The database of one task, as one process has it open.
+
+    All work runs in one thread of its own, so that the event loop never waits for a disk or another process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use `open`."""
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.name)
+        self._reader: Connection
+        self._writer: Connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, made or migrated when needed. StateError when it cannot be used."""
+        database = cls(path)
+        try:
+            database._thread.submit(database._connect).result()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Finish what was begun, and close."""
+        self._thread.submit(self._disconnect).result()
+        self._thread.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(connection, ...)` in a transaction that sees one moment and takes no lock."""
+        return await self._hop(lambda: self._transact(self._reader, work, *args, **kwargs))
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(connection, ...)` as the only writer: all of it happens, or (when it raises) nothing."""
+        return await self._hop(lambda: self._transact(self._writer, work, *args, **kwargs))
+
+    async def _hop(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+
+    def _transact(
+        self,
+        connection: Connection,
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            with connection.begin():
+                return work(connection, *args, **kwargs)
+        except DBAPIError as error:
+            raise self._explained(error) from error
+
+    def _connect(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise StateError(
+                f"SQLite {sqlite3.sqlite_version} is too old for the state; 3.35 is needed at least"
+            )
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_network_file_system(self.path.parent)
+            self._writer = self._connection("BEGIN IMMEDIATE")
+            with self._writer.begin():
+                migrate(self._writer)
+                schema.scratch.create_all(self._writer, checkfirst=False)
+            self._reader = self._connection("BEGIN", "query_only = ON")
+        except OSError as error:
+            raise StateError(f"{self.path} cannot be used: {error.strerror}") from error
+        except (DBAPIError, sqlite3.Error) as error:  # the driver's own where a connection is being set up
+            raise self._explained(error) from error
+
+    def _connection(self, begin: str, *pragmas: str) -> Connection:
+        engine = create_engine(
+            URL.create("sqlite+pysqlite", database=str(self.path)),
+            poolclass=NullPool,
+            connect_args={"cached_statements": 512},  # `bulk` has up to eight lengths of one statement
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: sqlite3.Connection, _: Any) -> None:
+            # The driver must not begin transactions by itself: it would do so late, and never IMMEDIATE.
+            connection.isolation_level = None
+            for pragma in (*PRAGMAS, *pragmas):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def start(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine.connect()
+
+    def _disconnect(self) -> None:
+        for name in ("_reader", "_writer"):
+            connection: Connection | None = getattr(self, name, None)
+            if connection is not None:
+                connection.close()
+
+    def _explained(self, error: DBAPIError | sqlite3.Error) -> Exception:
+        """What the user can act on becomes a StateError; anything else is our defect and stays as it is."""
+        code = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
+        for prefix, line in EXPLANATIONS.items():
+            if code.startswith(prefix):
+                return StateError(f"{self.path}: {line}")
+        return error
+
+
+EXPLANATIONS = {
+    "SQLITE_FULL": "the disk is full; free some space and start the task again, nothing is lost",
+    "SQLITE_IOERR": "the disk failed to read or write; check its space and health, then start the task again",
+    "SQLITE_CORRUPT": "the database is damaged; restore a backup, or remove it and the next run compares anew",
+    "SQLITE_NOTADB": "this is no database; restore a backup, or remove it and the next run compares anew",
+    "SQLITE_BUSY": "another process has kept it locked for a minute; look for one that is stopped or hangs",
+    "SQLITE_READONLY": "the file cannot be written; check its owner and permissions",
+    "SQLITE_CANTOPEN": "the file cannot be opened; check its directory, owner and permissions",
+}

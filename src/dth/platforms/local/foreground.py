@@ -1,0 +1,80 @@
+"""Running a task once, in the foreground: its state directory, its run, its processes, its result."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dth.config import state_directory
+from dth.errors import StateError, UsageError
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.supervisor import Supervisor
+from dth.platforms.ports import RunKind
+
+TASK_FILE = "task.json"
+KEPT_RUNS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """A task about to run. `resumed`: it goes on with a run that an earlier command began."""
+
+    supervisor: Supervisor
+    platform: LocalPlatform
+    run: int
+    resumed: bool
+    state: Path
+    started: float  # monotonic
+
+
+def default_state(task: Mapping[str, Any]) -> Path:
+    """The state of a command that was given none: the same command again finds it, and goes on."""
+    digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
+    return state_directory() / f"sync-{digest[:16]}"
+
+
+@asynccontextmanager
+async def open_foreground(
+    task: Mapping[str, Any], identity: Mapping[str, Any], state: Path, max_workers: int
+) -> AsyncIterator[Foreground]:
+    """Lock the state, write the task down, begin its run or take up the one that was interrupted.
+
+    `task` are the parameters as the processes read them; `identity` those that make it this task and no other.
+    """
+    with lock_state_directory(state) as lock:
+        _claim_state(state, task, identity)
+        with open_platform(state, "supervisor") as platform:
+            await platform.records.resume()
+            await platform.records.prune(KEPT_RUNS)
+            run, resumed = await platform.records.begin_run(RunKind.SYNC)
+            supervisor = Supervisor(state, platform, lock, run.id, max_workers)
+            yield Foreground(supervisor, platform, run.id, resumed, state, time.monotonic())
+
+
+def discard(state: Path) -> None:
+    """Remove a state that nobody asked to keep."""
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    path = state / TASK_FILE
+    try:
+        if path.exists():
+            before = json.loads(path.read_text("utf-8"))
+            other = [name for name in identity if before.get(name, identity[name]) != identity[name]]
+            if other:
+                raise UsageError(
+                    f"the state directory {state} belongs to another task ({other[0]} was {before[other[0]]!r}); "
+                    "give another --state"
+                )
+        partial = state / f"{TASK_FILE}.new"
+        partial.write_text(json.dumps(task, indent=1), "utf-8")
+        partial.replace(path)
+    except (OSError, ValueError) as error:
+        raise StateError(f"The state directory {state} cannot be used: {error}") from None

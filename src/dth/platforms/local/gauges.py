@@ -1,0 +1,38 @@
+"""What each process of a task reports of itself."""
+
+from dataclasses import asdict
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import sqlite
+
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.schema import gauge
+from dth.platforms.ports import Gauge
+
+FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
+
+
+class LocalGauges:
+    """`ports.Gauges` over SQLite."""
+
+    def __init__(self, database: TaskDatabase) -> None:
+        self._database = database
+
+    async def report(self, gauge: Gauge) -> None:
+        await self._database.write(_report, gauge)
+
+    async def all(self) -> list[Gauge]:
+        return await self._database.read(_all)
+
+
+def _report(connection: Connection, report: Gauge) -> None:
+    values = asdict(report)
+    connection.execute(
+        sqlite.insert(gauge).values(values).on_conflict_do_update(index_elements=["process"], set_=values)
+    )
+    connection.execute(delete(gauge).where(gauge.c.at < report.at - FORGET_AFTER))
+
+
+def _all(connection: Connection) -> list[Gauge]:
+    rows = connection.execute(select(gauge).order_by(gauge.c.process))
+    return [Gauge(**row._asdict()) for row in rows]

@@ -1,0 +1,32 @@
+"""Bringing an older database to the present schema, one step a version, in the file's `user_version`."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from dth.errors import StateError
+from dth.platforms.local import schema
+
+Step = Callable[[Connection], None]
+
+# STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
+STEPS: list[Step] = []
+
+
+def migrate(connection: Connection) -> None:
+    """Create or upgrade the tables. The caller holds the write transaction: of two processes one does it."""
+    latest = len(STEPS) + 1
+    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version > latest:
+        raise StateError(
+            f"The state was written by a newer version of Data Transfer Hub (schema {version}, known here:"
+            f" {latest}); upgrade this installation or use another state directory"
+        )
+    if version == latest:
+        return
+    if version == 0:
+        schema.metadata.create_all(connection)
+    else:
+        for step in STEPS[version - 1 :]:
+            step(connection)
+    connection.exec_driver_sql(f"PRAGMA user_version = {latest}")

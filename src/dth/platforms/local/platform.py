@@ -1,0 +1,48 @@
+"""All ports of one task over its `task.db`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.gauges import LocalGauges
+from dth.platforms.local.limits import LocalLimits
+from dth.platforms.local.queue import LocalQueue
+from dth.platforms.local.records import LocalRecords
+from dth.platforms.local.uploads import LocalUploads
+from dth.platforms.ports import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlatform(Platform):
+    """The ports, with what the supervisor needs beyond them (`release_owner`, `prune`)."""
+
+    queue: LocalQueue
+    records: LocalRecords
+    database: TaskDatabase
+
+    def close(self) -> None:
+        """Finish what was begun, and close the database."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
+    """Open the task whose state is in `state_dir`, as the process named `owner`.
+
+    Each process opens it for itself: a SQLite connection does not survive a fork.
+    """
+    database = TaskDatabase.open(state_dir / "task.db")
+    return LocalPlatform(
+        queue=LocalQueue(database, owner),
+        records=LocalRecords(database),
+        uploads=LocalUploads(database),
+        limits=LocalLimits(database),
+        gauges=LocalGauges(database),
+        database=database,
+    )

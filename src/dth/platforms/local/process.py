@@ -1,0 +1,103 @@
+"""The processes of a task on one machine: `python -m dth.platforms.local.process KIND STATE_DIR NAME [RUN]`.
+
+This is where the S3 plugin meets the local adapters. A process ends by itself when its supervisor does (its standard
+input closes), drains on SIGTERM, and says on standard error, in one line, why it failed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+from dth.config import secrets_directory
+from dth.errors import HubError
+from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.ports import RunState
+from dth.s3.controller import Controller
+from dth.s3.credentials import FileSecrets
+from dth.s3.finder import Finder
+from dth.s3.parameters import S3Parameters
+from dth.s3.relay import Route
+from dth.s3.task import open_route
+from dth.s3.transport import Transport
+from dth.s3.worker import Worker
+
+CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+
+
+def main() -> None:
+    kind, state, name, *rest = sys.argv[1:]
+    try:
+        uvloop.run(_main(kind, Path(state), name, int(rest[0]) if rest else 0))
+    except HubError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+async def _main(kind: str, state: Path, name: str, run: int) -> None:
+    _die_with_supervisor()
+    parameters = S3Parameters.model_validate(json.loads((state / TASK_FILE).read_text("utf-8")))
+    with open_platform(state, name) as platform:
+        transport = Transport()
+        try:
+            route = await open_route(parameters, transport, FileSecrets(secrets_directory()), platform.limits)
+            await ROLES[kind](name, route, platform, state, run)
+        finally:
+            transport.close()
+
+
+async def _find(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    await Finder(route, platform, state).run(await platform.records.get_run(run))
+
+
+async def _work(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    worker = Worker(name, route, platform)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
+
+
+async def _control(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    """Look after giant uploads until SIGTERM; then once more, so that none is left behind."""
+    controller = Controller(route, platform, name)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    while not stopped.is_set():
+        await controller.check()
+        try:
+            await asyncio.wait_for(stopped.wait(), CONTROL_INTERVAL)
+        except TimeoutError:
+            continue
+    await controller.check()
+
+
+async def _abort(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    await Controller(route, platform, name).abort_all()
+    await platform.records.set_run(run, RunState.FAILED, "stopped")
+
+
+ROLES: dict[str, Callable[[str, Route, LocalPlatform, Path, int], Awaitable[None]]] = {
+    "finder": _find,
+    "worker": _work,
+    "controller": _control,
+    "abort": _abort,
+}
+
+
+def _die_with_supervisor() -> None:
+    """The supervisor holds the other end of our standard input: when it dies in any way, this end closes."""
+
+    def closed() -> None:
+        if not os.read(0, 1):
+            os._exit(1)
+
+    asyncio.get_running_loop().add_reader(0, closed)
+
+
+if __name__ == "__main__":
+    main()

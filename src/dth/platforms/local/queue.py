@@ -1,0 +1,182 @@
+"""The queue of one task: messages in a table, leased by time.
+
+A lease is `visible_at` in the future together with a fresh `receipt`; whoever shows the receipt of the last
+delivery may extend, release or delete. A lease that ran out needs no cleaning: the message is visible again.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.ports import Delivery, Depth, Outgoing
+
+POLL_FIRST = 0.02
+POLL_LAST = 0.25
+
+
+class LocalQueue:
+    """`ports.Queue` over SQLite. `owner` names this process, so that its leases are released when it dies."""
+
+    def __init__(self, database: TaskDatabase, owner: str, max_receives: int = 5) -> None:
+        self._database = database
+        self._owner = owner
+        self._max_receives = max_receives
+        self._found_empty = False
+
+    async def send(self, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
+        await self._database.write(enqueue, messages, delay)
+
+    async def receive(self, limit: int, lease: float, wait: float) -> list[Delivery]:
+        deadline = time.monotonic() + wait
+        pause = POLL_FIRST
+        while True:
+            # Once it was empty, only look: an idle worker must not take the write lock from those that work.
+            if not self._found_empty or await self._database.read(_any_visible):
+                if deliveries := await self._claim(limit, lease):
+                    self._found_empty = False
+                    return deliveries
+                self._found_empty = True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return []
+            await asyncio.sleep(min(pause, remaining))
+            pause = min(pause * 1.5, POLL_LAST)
+
+    async def _claim(self, limit: int, lease: float) -> list[Delivery]:
+        claim = asyncio.ensure_future(
+            self._database.write(_claim, limit, lease, self._owner, self._max_receives)
+        )
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            await self.release(await claim)  # nobody is there to take them
+            raise
+
+    async def extend(self, deliveries: Sequence[Delivery], lease: float) -> set[str]:
+        return await self._database.write(_extend, deliveries, lease)
+
+    async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        if deliveries:
+            await self._database.write(_release, deliveries, delay)
+
+    async def delete(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries:
+            await self._database.write(_delete, deliveries)
+
+    async def depth(self) -> Depth:
+        return await self._database.read(_depth)
+
+    async def receive_dead(self, limit: int) -> list[Delivery]:
+        return await self._database.read(_dead, limit)
+
+    async def release_owner(self, owner: str) -> int:
+        """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many."""
+        return await self._database.write(_release_owner, owner)
+
+
+def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
+    """Insert messages as part of the caller's transaction. An id that is there already stays as it is."""
+    if not messages:
+        return
+    visible_at = time.time() + delay
+    connection.exec_driver_sql(INSERT_MESSAGE, [(m.id, visible_at) for m in messages])
+    connection.exec_driver_sql(INSERT_BODY, [(m.body, m.id) for m in messages])
+
+
+INSERT_MESSAGE = "INSERT OR IGNORE INTO message (id, visible_at) VALUES (?, ?)"
+
+INSERT_BODY = "INSERT OR IGNORE INTO body (seq, body) SELECT seq, ? FROM message WHERE id = ?"
+
+
+def _any_visible(connection: Connection) -> bool:
+    return connection.exec_driver_sql(ANY_VISIBLE, (time.time(),)).first() is not None
+
+
+ANY_VISIBLE = "SELECT 1 FROM message WHERE dead = 0 AND visible_at <= ? LIMIT 1"
+
+
+def _claim(connection: Connection, limit: int, lease: float, owner: str, max_receives: int) -> list[Delivery]:
+    """Lease the messages that have been visible for longest; on the way, bury those received too often."""
+    now = time.time()
+    values = {"now": now, "until": now + lease, "owner": owner, "limit": limit, "most": max_receives}
+    while True:
+        taken = connection.exec_driver_sql(CLAIM, values).all()
+        alive = sorted(row for row in taken if not row.dead)
+        if alive or not taken:
+            return [Delivery(*row[2:]) for row in alive]
+
+
+CLAIM = """
+    UPDATE message SET
+        dead = receives >= :most, receives = receives + (receives < :most),
+        visible_at = :until, receipt = hex(randomblob(8)), owner = :owner
+    WHERE seq IN (
+        SELECT seq FROM message WHERE dead = 0 AND visible_at <= :now ORDER BY visible_at, seq LIMIT :limit
+    )
+    RETURNING seq, dead, id, (SELECT body FROM body WHERE body.seq = message.seq), receives, receipt
+"""
+
+
+def _extend(connection: Connection, deliveries: Sequence[Delivery], lease: float) -> set[str]:
+    until = time.time() + lease
+    return {
+        delivery.id
+        for delivery in deliveries
+        if not connection.exec_driver_sql(EXTEND, (until, delivery.id, delivery.receipt)).rowcount
+    }
+
+
+EXTEND = "UPDATE message SET visible_at = ? WHERE id = ? AND receipt = ? AND dead = 0"
+
+
+def _release(connection: Connection, deliveries: Sequence[Delivery], delay: float) -> None:
+    visible_at = time.time() + delay
+    connection.exec_driver_sql(RELEASE, [(visible_at, d.id, d.receipt) for d in deliveries])
+
+
+RELEASE = """
+    UPDATE message SET visible_at = ?, receives = receives - 1, receipt = NULL, owner = NULL
+    WHERE id = ? AND receipt = ? AND dead = 0
+"""
+
+
+def _delete(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    connection.exec_driver_sql(DELETE, [(d.id, d.receipt) for d in deliveries])
+
+
+DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # the body goes with it
+
+
+def _release_owner(connection: Connection, owner: str) -> int:
+    return connection.exec_driver_sql(RELEASE_OWNER, {"now": time.time(), "owner": owner}).rowcount
+
+
+RELEASE_OWNER = """
+    UPDATE message SET visible_at = :now, receipt = NULL, owner = NULL
+    WHERE dead = 0 AND visible_at > :now AND owner = :owner
+"""
+
+
+def _depth(connection: Connection) -> Depth:
+    return Depth(*connection.exec_driver_sql(DEPTH, {"now": time.time()}).one())
+
+
+DEPTH = """
+    SELECT
+        (SELECT count(*) FROM message WHERE dead = 0 AND visible_at <= :now),
+        (SELECT count(*) FROM message WHERE dead = 0 AND visible_at > :now AND receipt IS NOT NULL),
+        (SELECT count(*) FROM message WHERE dead = 0 AND visible_at > :now AND receipt IS NULL)
+"""
+
+
+def _dead(connection: Connection, limit: int) -> list[Delivery]:
+    return [Delivery(*row) for row in connection.exec_driver_sql(DEAD, (limit,))]
+
+
+DEAD = """
+    SELECT id, body, receives, receipt FROM message JOIN body USING (seq)
+    WHERE dead = 1 ORDER BY visible_at, seq LIMIT ?
+"""

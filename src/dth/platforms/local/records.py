@@ -1,0 +1,374 @@
+"""The records and run ledgers of one task.
+
+What happens once an object (`commit`, `settle`, `get`) is SQL over sets; the rest is SQLAlchemy Core.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, true, update
+from sqlalchemy.dialects import sqlite
+
+from dth.errors import UsageError
+from dth.platforms.local import schema
+from dth.platforms.local.bulk import insert_rows, select_in
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.encoding import from_blob, to_blob, to_line
+from dth.platforms.local.queue import enqueue
+from dth.platforms.ports import Counts, Cursor, Outcome, Page, Record, Run, RunKind, RunState, Status
+
+SCAN_PAGE = 1000
+ENDED = (RunState.DONE.value, RunState.FAILED.value)
+STATUS = {status.value: status for status in Status}  # Status(...) takes longer than to read a row
+
+# In the order of `Record`.
+READ = """
+    SELECT record.key, status, run, etag, size, dest_etag, proof, attempts, reason, detail, updated,
+        coalesce(event.sequencer, '')
+    FROM record LEFT JOIN event ON event.key = record.key
+    WHERE record.key"""
+
+
+class LocalRecords:
+    """`ports.Records` over SQLite."""
+
+    def __init__(self, database: TaskDatabase) -> None:
+        self._database = database
+
+    async def begin_run(self, kind: RunKind) -> tuple[Run, bool]:
+        return await self._database.write(_begin_run, kind)
+
+    async def get_run(self, run: int) -> Run:
+        runs = await self._database.read(_runs, schema.run.c.id == run, 1)
+        if not runs:
+            raise UsageError(f"There is no run {run}")
+        return runs[0]
+
+    async def list_runs(self, limit: int = 20) -> list[Run]:
+        return await self._database.read(_runs, true(), limit)
+
+    async def set_run(self, run: int, state: RunState, error: str = "") -> None:
+        values = {"state": state.value, "error": error, "ended": time.time() if state in ENDED else 0.0}
+        await self._database.write(
+            Connection.execute, update(schema.run).where(schema.run.c.id == run).values(values)
+        )
+
+    async def add_note(self, run: int, note: str) -> None:
+        await self._database.write(
+            Connection.execute,
+            sqlite.insert(schema.note).values(run=run, note=note).on_conflict_do_nothing(),
+        )
+
+    async def pause(self, reason: str) -> None:
+        await self._database.write(
+            Connection.execute,
+            sqlite.insert(schema.pause).values(id=1, reason=reason or "paused").on_conflict_do_nothing(),
+        )
+
+    async def resume(self) -> None:
+        await self._database.write(Connection.execute, delete(schema.pause))
+
+    async def paused(self) -> str:
+        return await self._database.read(Connection.scalar, select(schema.pause.c.reason)) or ""
+
+    async def cursors(self, run: int) -> list[Cursor]:
+        return await self._database.read(_cursors, run)
+
+    async def commit(self, run: int, page: Page) -> None:
+        await self._database.write(_commit, run, page)
+
+    async def extras(self, run: int, after: str, limit: int) -> list[str]:
+        return await self._database.read(_extras, run, after, limit)
+
+    async def settle_extras(
+        self, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+    ) -> None:
+        await self._database.write(_settle_extras, run, deleted, kept, failed)
+
+    async def get(self, keys: Sequence[str]) -> dict[str, Record]:
+        return await self._database.read(_get, keys)
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        return await self._database.write(_settle, outcomes)
+
+    async def scan(
+        self, run: int | None = None, status: Status | None = None, prefix: str = ""
+    ) -> AsyncIterator[Record]:
+        statement, parameters = _scan_statement(run, status, to_blob(prefix))
+        after = b""
+        while True:
+            page = await self._database.read(_scan, statement, {**parameters, "after": after})
+            for record in page:
+                yield record
+            if len(page) < SCAN_PAGE:
+                return
+            after = to_blob(page[-1].key)
+
+    async def apply_event(self, key: str, sequencer: str) -> bool:
+        return await self._database.write(_apply_event, key, sequencer)
+
+    async def prune(self, keep_runs: int) -> int:
+        """Forget all but the newest `keep_runs` ended runs: their ledgers, notes and cursors, while the records
+        stay. Returns how many were forgotten."""
+        return await self._database.write(_prune, keep_runs)
+
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+def _begin_run(connection: Connection, kind: RunKind) -> tuple[Run, bool]:
+    unfinished = (schema.run.c.kind == kind.value) & schema.run.c.state.not_in(ENDED)
+    runs = _runs(connection, unfinished, 1)
+    if runs:
+        return runs[0], True
+    started = insert(schema.run).values(kind=kind.value, state=RunState.LISTING.value, started=time.time())
+    number = connection.execute(started.returning(schema.run.c.id)).scalar_one()
+    return _runs(connection, schema.run.c.id == number, 1)[0], False
+
+
+def _runs(connection: Connection, which: ColumnElement[bool], limit: int) -> list[Run]:
+    """Newest first."""
+    rows = connection.execute(
+        select(schema.run).where(which).order_by(schema.run.c.id.desc()).limit(limit)
+    ).all()
+    runs = {row.id: _run(row) for row in rows}
+    notes = select(schema.note.c.run, schema.note.c.note).where(schema.note.c.run.in_(runs))
+    for number, note in connection.execute(notes.order_by(schema.note.c.id)):
+        runs[number].notes.append(note)
+    return list(runs.values())
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        id=row.id,
+        kind=RunKind(row.kind),
+        state=RunState(row.state),
+        started=row.started,
+        ended=row.ended,
+        error=row.error,
+        counts=Counts(**{count.name: getattr(row, count.name) for count in fields(Counts)}),
+    )
+
+
+def _add(connection: Connection, run: int, counts: dict[str, int]) -> None:
+    """Add to a run's counters. A pruned run has none."""
+    increments = {name: schema.run.c[name] + number for name, number in counts.items() if number}
+    if increments:
+        connection.execute(update(schema.run).where(schema.run.c.id == run).values(increments))
+
+
+def _prune(connection: Connection, keep_runs: int) -> int:
+    ended = schema.run.c.state.in_(ENDED)
+    kept = select(schema.run.c.id).where(ended).order_by(schema.run.c.id.desc()).limit(keep_runs)
+    return connection.execute(delete(schema.run).where(ended, schema.run.c.id.not_in(kept))).rowcount
+
+
+def _cursors(connection: Connection, run: int) -> list[Cursor]:
+    cursor = schema.cursor.c
+    rows = connection.execute(
+        select(cursor.id, cursor.scope, cursor.after, cursor.upto, cursor.position, cursor.finished)
+        .where(cursor.run == run)
+        .order_by(cursor.scope, cursor.after)
+    )
+    return [Cursor(*row[:5], finished=bool(row.finished)) for row in rows]
+
+
+# ------------------------------------------------------------------------------------------- the finder
+
+
+def _commit(connection: Connection, run: int, page: Page) -> None:
+    counts = asdict(page.counts)
+    if page.enqueued:
+        fresh, fresh_bytes = _enqueue_records(connection, run, page)
+        counts["enqueued"] += fresh
+        counts["enqueued_bytes"] += fresh_bytes
+        counts["pending"] += len(page.enqueued) - fresh
+    if page.same:
+        _remember(connection, page.same)
+    enqueue(connection, page.messages)
+    insert_rows(
+        connection,
+        "INSERT OR REPLACE INTO cursor (run, id, scope, after, upto, position, finished) VALUES",
+        [
+            (run, c.id, c.scope, to_blob(c.after), to_blob(c.upto), to_blob(c.position), c.finished)
+            for c in page.cursors
+        ],
+    )
+    insert_rows(
+        connection,
+        "INSERT OR IGNORE INTO extra (run, key) VALUES",
+        [(run, to_blob(key)) for key in page.extras],
+    )
+    _add(connection, run, counts)
+
+
+def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int]:
+    """Make the records PENDING in this run that are not PENDING yet. Returns how many, and their bytes."""
+    first = {item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)}
+    insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
+    fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
+    connection.exec_driver_sql(ENQUEUE, (run, time.time()))
+    connection.exec_driver_sql("DELETE FROM enqueued")
+    return fresh, fresh_bytes
+
+
+COUNT_ENQUEUED = """
+    SELECT count(*), coalesce(sum(enqueued.size), 0)
+    FROM enqueued LEFT JOIN record ON record.key = enqueued.key
+    WHERE record.status IS NOT 'PENDING'
+"""
+
+# What the last transfer proved says nothing of the object that is enqueued now.
+ENQUEUE = """
+    INSERT INTO record (key, status, run, etag, size, updated)
+    SELECT key, 'PENDING', ?, etag, size, ? FROM enqueued WHERE true
+    ON CONFLICT (key) DO UPDATE SET
+        status = excluded.status, run = excluded.run, etag = excluded.etag, size = excluded.size,
+        updated = excluded.updated, dest_etag = '', proof = '', attempts = 0, reason = '', detail = ''
+    WHERE record.status <> 'PENDING'
+"""
+
+
+def _remember(connection: Connection, records: Sequence[Record]) -> None:
+    """Write records as they are, except over one that is PENDING: its transfer will write a newer one."""
+    now = time.time()
+    rows = [
+        (to_blob(r.key), r.status.value, r.run, r.etag, r.size, r.dest_etag, r.proof, r.updated or now)
+        for r in records
+    ]
+    connection.exec_driver_sql(REMEMBER, rows)
+
+
+REMEMBER = """
+    INSERT INTO record (key, status, run, etag, size, dest_etag, proof, updated)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET
+        status = excluded.status, run = excluded.run, etag = excluded.etag, size = excluded.size,
+        dest_etag = excluded.dest_etag, proof = excluded.proof, updated = excluded.updated,
+        attempts = 0, reason = '', detail = ''
+    WHERE record.status <> 'PENDING'
+"""
+
+
+def _extras(connection: Connection, run: int, after: str, limit: int) -> list[str]:
+    extra = schema.extra.c
+    unsettled = select(extra.key).where(extra.run == run, extra.key > after).order_by(extra.key).limit(limit)
+    return list(connection.scalars(unsettled))
+
+
+def _settle_extras(
+    connection: Connection, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+) -> None:
+    def settle(keys: Sequence[str]) -> int:
+        if not keys:
+            return 0
+        return connection.exec_driver_sql(
+            "DELETE FROM extra WHERE run = ? AND key = ?", [(run, to_blob(key)) for key in keys]
+        ).rowcount
+
+    counts = {"deleted": settle(deleted), "delete_kept": settle(kept), "delete_failed": settle(failed)}
+    _add(connection, run, counts)
+
+
+# ------------------------------------------------------------------------------------------ the workers
+
+
+def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
+    rows = {
+        (o.key, o.run): (
+            to_blob(o.key),
+            o.run,
+            o.status.value,
+            o.bytes,
+            o.etag,
+            o.dest_etag,
+            o.proof,
+            o.attempts,
+            to_line(o.reason),
+            to_line(o.detail),
+        )
+        for o in reversed(outcomes)  # of two for one object the first counts, as if they came one by one
+    }
+    insert_rows(connection, "INSERT INTO outcome VALUES", sorted(rows.values()))
+    connection.exec_driver_sql(COUNT_OUTCOMES)
+    settled = connection.exec_driver_sql(SETTLE, (time.time(),)).rowcount
+    connection.exec_driver_sql("DELETE FROM outcome")
+    return settled
+
+
+COUNT_OUTCOMES = """
+    UPDATE run SET
+        done = run.done + new.done, done_bytes = run.done_bytes + new.done_bytes,
+        failed = run.failed + new.failed, cancelled = run.cancelled + new.cancelled
+    FROM (
+        SELECT
+            outcome.run AS id,
+            sum(outcome.status = 'DONE') AS done,
+            sum(iif(outcome.status = 'DONE', outcome.bytes, 0)) AS done_bytes,
+            sum(outcome.status = 'FAILED') AS failed,
+            sum(outcome.status = 'CANCELLED') AS cancelled
+        FROM outcome CROSS JOIN record ON record.key = outcome.key AND record.run = outcome.run
+        WHERE record.status = 'PENDING'
+        GROUP BY outcome.run
+    ) AS new
+    WHERE run.id = new.id
+"""
+
+# A failure may not know an ETag; the record then keeps the one that was enqueued.
+SETTLE = """
+    UPDATE record SET
+        status = outcome.status, etag = iif(outcome.etag = '', record.etag, outcome.etag),
+        dest_etag = outcome.dest_etag, proof = outcome.proof, attempts = outcome.attempts,
+        reason = outcome.reason, detail = outcome.detail, updated = ?
+    FROM outcome
+    WHERE record.key = outcome.key AND record.run = outcome.run AND record.status = 'PENDING'
+"""
+
+
+def _apply_event(connection: Connection, key: str, sequencer: str) -> bool:
+    """The same event again takes effect again: its first delivery may have died half-way."""
+    new = sqlite.insert(schema.event).values(key=key, sequencer=sequencer)
+    later = new.on_conflict_do_update(
+        index_elements=["key"],
+        set_={"sequencer": new.excluded.sequencer},
+        where=new.excluded.sequencer >= schema.event.c.sequencer,
+    )
+    return connection.execute(later).rowcount == 1
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def _record(row: Sequence[Any]) -> Record:
+    """From a row of READ."""
+    return Record(from_blob(row[0]), STATUS[row[1]], *row[2:])
+
+
+def _get(connection: Connection, keys: Sequence[str]) -> dict[str, Record]:
+    found = select_in(connection, f"{READ} IN", [to_blob(key) for key in keys])
+    return {record.key: record for record in map(_record, found)}
+
+
+def _scan(connection: Connection, statement: str, parameters: dict[str, Any]) -> list[Record]:
+    return [_record(row) for row in connection.exec_driver_sql(statement, parameters)]
+
+
+def _scan_statement(run: int | None, status: Status | None, prefix: bytes) -> tuple[str, dict[str, Any]]:
+    conditions = [f"{READ} > :after"]
+    parameters: dict[str, Any] = {}
+    if run is not None:
+        conditions.append("run = :run")
+        parameters["run"] = run
+    if status is not None:
+        # Not a parameter: SQLite must see that the partial index fits.
+        conditions.append(f"status = '{status.value}'")
+    if prefix:
+        conditions.append("record.key >= :prefix")
+        parameters["prefix"] = prefix
+        end = prefix.rstrip(b"\xff")
+        if end:
+            conditions.append("record.key < :end")
+            parameters["end"] = end[:-1] + bytes([end[-1] + 1])
+    return f"{' AND '.join(conditions)} ORDER BY record.key LIMIT {SCAN_PAGE}", parameters

@@ -1,0 +1,403 @@
+"""What a plugin needs of a platform: the queue, the records, the shared limits.
+
+Two implementations stand behind each `Protocol`: SQL on one machine (`platforms.local`) and the managed services of
+AWS (SQS, DynamoDB). Contracts are written so that both fit: delivery is at least once, every write is idempotent, and
+nothing here needs a transaction across two ports. A method that takes a sequence does it in as few calls as the
+platform allows and either does all of it or raises.
+
+Keys are `str` holding the store's UTF-8 bytes decoded with `surrogateescape`; code point order is byte order.
+Times are seconds since the epoch (`float`).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+# --------------------------------------------------------------------------------------------------- queue
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to be sent. `id` is deterministic: sending the same id twice is one message (or a harmless copy)."""
+
+    id: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message received under a lease. `receives` counts this one; `receipt` proves the lease."""
+
+    id: str
+    body: str
+    receives: int
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    visible: int
+    in_flight: int
+    delayed: int
+
+
+class Queue(Protocol):
+    """At-least-once queue. A message received more often than `max_receives` goes to the dead messages instead."""
+
+    async def send(self, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
+        """Enqueue all of them, each visible after `delay` seconds. Returns only when all are safe."""
+        ...
+
+    async def receive(self, limit: int, lease: float, wait: float) -> list[Delivery]:
+        """Up to `limit` visible messages, each ours for `lease` seconds; waits up to `wait` seconds for the first."""
+        ...
+
+    async def extend(self, deliveries: Sequence[Delivery], lease: float) -> set[str]:
+        """Hold them `lease` seconds from now. Returns the ids whose lease was lost: drop that work."""
+        ...
+
+    async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        """Give them back, visible after `delay` seconds; this receive is not counted (drain, throttling, pause)."""
+        ...
+
+    async def delete(self, deliveries: Sequence[Delivery]) -> None:
+        """Done with these. A lost lease is no error."""
+        ...
+
+    async def depth(self) -> Depth: ...
+
+    async def receive_dead(self, limit: int) -> list[Delivery]:
+        """Messages that were received too often (their consumers crashed). They stay until deleted with `delete`."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------- records
+
+
+class Status(StrEnum):
+    """The lasting status of one object or image."""
+
+    PENDING = "PENDING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one object. `etag`, `size` and `modified` are the source's when it was last enqueued;
+    `dest_etag` is what the destination answered; `proof` is `algorithm:base64` of the bytes sent."""
+
+    key: str
+    status: Status
+    run: int
+    etag: str = ""
+    size: int = 0
+    dest_etag: str = ""
+    proof: str = ""
+    attempts: int = 0
+    reason: str = ""  # error class or code: groups failures
+    detail: str = ""  # the one-line message
+    updated: float = 0.0
+    sequencer: str = ""  # of the last event applied, padded
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The end of one object's transfer in one run. Counted once, however often it is written."""
+
+    key: str
+    run: int
+    status: Status  # DONE, FAILED or CANCELLED
+    bytes: int = 0
+    etag: str = ""  # the source ETag that was copied
+    dest_etag: str = ""
+    proof: str = ""
+    attempts: int = 1
+    reason: str = ""
+    detail: str = ""
+
+
+class RunKind(StrEnum):
+    SYNC = "sync"
+    REDRIVE = "redrive"
+    EVENTS = "events"
+
+
+class RunState(StrEnum):
+    LISTING = "LISTING"  # the finder is at work
+    TRANSFERRING = "TRANSFERRING"  # everything is enqueued; workers settle the rest
+    DELETING = "DELETING"  # mirror mode: extra destination objects are being deleted
+    DONE = "DONE"
+    FAILED = "FAILED"  # the run itself failed (a listing, the endpoint); `error` says why
+
+
+@dataclass(slots=True)
+class Counts:
+    """The ledger of a run: listed = filtered + same + archived + pending + enqueued, and at its end
+    enqueued = done + failed + cancelled. Of the `same`, `unproven` were taken by time because their ETags could not
+    be compared. Deletes keep a ledger of their own: delete_enqueued = deleted + delete_kept + delete_failed."""
+
+    listed: int = 0
+    filtered: int = 0
+    same: int = 0
+    archived: int = 0
+    pending: int = 0
+    enqueued: int = 0
+    unproven: int = 0
+    enqueued_bytes: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    done_bytes: int = 0
+    dest_listed: int = 0  # destination objects seen in scope: the base of the delete guard
+    extra: int = 0  # destination objects without a source
+    restores: int = 0  # restore requests accepted
+    delete_enqueued: int = 0
+    deleted: int = 0
+    delete_kept: int = 0
+    delete_failed: int = 0
+
+
+@dataclass(slots=True)
+class Run:
+    id: int
+    kind: RunKind
+    state: RunState
+    started: float
+    ended: float = 0.0
+    error: str = ""
+    notes: list[str] = field(default_factory=list)  # what the run found out and did, for the user
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one key range of a run's listing got. The range is (after, upto] (`upto` "" = no end); everything up to
+    and including `position` has been committed. `scope` numbers the prefix (or manifest part) it belongs to."""
+
+    id: str
+    scope: int
+    after: str
+    upto: str
+    position: str
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class Enqueued:
+    """One object the finder enqueues, with the message that carries it."""
+
+    key: str
+    size: int
+    etag: str
+    message: str  # id of the message
+
+
+@dataclass(slots=True)
+class Page:
+    """What the finder commits in one step: cursors, counts, records and messages, all or nothing."""
+
+    counts: Counts = field(default_factory=Counts)  # increments
+    cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
+    enqueued: list[Enqueued] = field(default_factory=list)
+    messages: list[Outgoing] = field(default_factory=list)
+    extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
+    same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
+
+
+class Records(Protocol):
+    """The records and run ledgers of one task."""
+
+    async def begin_run(self, kind: RunKind) -> tuple[Run, bool]:
+        """The unfinished run of this kind (True: resumed), or else a new one (False)."""
+        ...
+
+    async def get_run(self, run: int) -> Run: ...
+
+    async def list_runs(self, limit: int = 20) -> list[Run]:
+        """Newest first."""
+        ...
+
+    async def set_run(self, run: int, state: RunState, error: str = "") -> None:
+        """Move the run on. DONE and FAILED set `ended`."""
+        ...
+
+    async def add_note(self, run: int, note: str) -> None:
+        """Add a line to the run's notes once; the same line again is nothing."""
+        ...
+
+    async def pause(self, reason: str) -> None:
+        """Pause the task: no process takes new work until `resume`. The first reason stays."""
+        ...
+
+    async def resume(self) -> None: ...
+
+    async def paused(self) -> str:
+        """Why the task is paused; "" while it is not."""
+        ...
+
+    async def cursors(self, run: int) -> list[Cursor]: ...
+
+    async def commit(self, run: int, page: Page) -> None:
+        """The outbox: page and messages are safe together, or nothing is. Counts every item of `page.enqueued` itself
+        (`page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at 0): as `pending` where the record is PENDING
+        from an earlier run (it stays with that run), else as `enqueued`, the record becoming PENDING in this run."""
+        ...
+
+    async def extras(self, run: int, after: str, limit: int) -> list[str]:
+        """Destination keys without a source that are not settled yet, in order, above `after`."""
+        ...
+
+    async def settle_extras(
+        self, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+    ) -> None:
+        """Write the end of each, once, with the run's delete counters."""
+        ...
+
+    async def get(self, keys: Sequence[str]) -> dict[str, Record]: ...
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        """Write each outcome if its record is PENDING in that run, with the run's counters. Returns how many
+        counted."""
+        ...
+
+    def scan(
+        self, run: int | None = None, status: Status | None = None, prefix: str = ""
+    ) -> AsyncIterator[Record]:
+        """Records in key order, read in pages."""
+        ...
+
+    async def apply_event(self, key: str, sequencer: str) -> bool:
+        """Remember that the event with this (padded) sequencer takes effect on `key`. False when a later one already
+        did: drop the event."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------- giant uploads
+
+
+class UploadState(StrEnum):
+    INTENT = "INTENT"  # written before CreateMultipartUpload
+    UPLOADING = "UPLOADING"
+    COMPLETING = "COMPLETING"  # one owner, by a lease that expires
+    DONE = "DONE"
+    ABORTED = "ABORTED"
+
+
+@dataclass(slots=True)
+class Upload:
+    """One giant object on its way. `begun` is when the intent was written; only uploads of the exact key begun after it
+    and unknown here may be reaped."""
+
+    key: str
+    run: int
+    etag: str
+    size: int
+    part_size: int
+    state: UploadState = UploadState.INTENT
+    upload_id: str = ""
+    begun: float = 0.0
+    owner: str = ""
+    lease_until: float = 0.0
+    attempts: int = 1
+    parts: int = 0
+    parts_done: int = 0
+    modified: float = 0.0  # of the last part done
+
+
+@dataclass(slots=True)
+class Part:
+    number: int  # from 1
+    etag: str = ""  # "" until done
+    checksum: str = ""  # base64 as the store takes it; "" where the store takes none
+    attempts: int = 0
+
+
+class Uploads(Protocol):
+    """The records of giant uploads and their parts; at most one live upload a key."""
+
+    async def intend(self, upload: Upload) -> bool:
+        """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). False: somebody else is at
+        it, do nothing."""
+        ...
+
+    async def start(
+        self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
+    ) -> bool:
+        """INTENT -> UPLOADING with its parts and their messages (safe together). False when the intent is gone:
+        abort the upload just created."""
+        ...
+
+    async def get(self, key: str) -> Upload | None: ...
+
+    async def parts(self, key: str) -> list[Part]: ...
+
+    async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
+        """Write the part once (counted in parts_done once). None when that upload is not UPLOADING any more."""
+        ...
+
+    async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
+        """UPLOADING (or COMPLETING with an expired lease) -> COMPLETING for `owner`. True for exactly one owner."""
+        ...
+
+    async def unclaim(self, key: str, upload_id: str) -> None:
+        """COMPLETING -> UPLOADING, when completing failed for a passing reason."""
+        ...
+
+    async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
+        """-> DONE or ABORTED. True for the one call that did it. Its parts are forgotten."""
+        ...
+
+    async def live(self) -> list[Upload]:
+        """All uploads that are INTENT, UPLOADING or COMPLETING."""
+        ...
+
+    async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
+        """Send part messages again, those whose id is not in the queue now."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------- limits
+
+
+class Limits(Protocol):
+    """Rates shared by all processes of a task (and of the hub)."""
+
+    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
+        """Take up to `wanted` units from the bucket `name` that fills with `rate` units a second (and holds a quarter of
+        a second's worth at most, so that any ten seconds stay close to the rate). Returns (granted, seconds until more may be had)."""
+        ...
+
+
+@dataclass(slots=True)
+class Gauge:
+    """What one process reports of itself, replaced at each report. Byte and request counters only grow."""
+
+    process: str
+    kind: str  # "finder" or "worker"
+    at: float
+    bytes_in: int = 0
+    bytes_out: int = 0
+    requests: int = 0
+    throttled: int = 0
+    in_flight: int = 0
+    note: str = ""
+
+
+class Gauges(Protocol):
+    async def report(self, gauge: Gauge) -> None: ...
+
+    async def all(self) -> list[Gauge]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """All ports of one task, as a process of it gets them."""
+
+    queue: Queue
+    records: Records
+    uploads: Uploads
+    limits: Limits
+    gauges: Gauges

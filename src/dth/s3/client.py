@@ -1,0 +1,645 @@
+"""One bucket of one S3-compatible store: every request the hub makes, and the class of every error.
+
+A method is one request; retrying is the caller's (see `retry`). Keys go on the wire byte for byte.
+"""
+
+import calendar
+import contextlib
+import email.utils
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from dth.errors import (
+    ConnectionFailed,
+    Corrupted,
+    EndpointRefused,
+    NoSuchUpload,
+    NotSupported,
+    ObjectArchived,
+    ObjectChanged,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.s3.checksums import checksum, header_name
+from dth.s3.credentials import Credentials
+from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
+from dth.s3.pace import Cap, Gate
+from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
+from dth.s3.transport import Body, Pipe, Response, Transport
+
+SLOW_ANSWER = 900.0  # seconds a store may take to complete or copy a large object, without a byte in between
+
+ENDPOINT_CODES = {
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnauthorizedAccess",
+}
+TRANSIENT_CODES = {
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+}
+THROTTLE_CODES = {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
+CORRUPT_CODES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+
+
+@dataclass(slots=True)
+class Capabilities:
+    """What this store turned out to take; starts from its profile. Each change leaves a note for the user."""
+
+    checksum: ChecksumMode
+    tags: bool
+    acl: bool
+    if_match: bool = True
+    proven: bool = False  # a PUT with the current settings has passed: refusals are real from then on
+    notes: list[str] = field(default_factory=list)
+
+    def learn(self, host: str, error: TransferError, headers: Mapping[str, str]) -> bool:
+        """Whether a refused PUT is worth another try with less asked of the store (and change what is asked)."""
+        if self.proven or error.status not in (400, 403, 501) or isinstance(error, EndpointRefused):
+            return False
+        text = f"{error.code} {error}".lower()
+        vague = error.status == 501 or error.code in ("InvalidArgument", "InvalidRequest", "InvalidHeader")
+        if header_name(self.checksum) in headers and ("checksum" in text or "digest" in text or vague):
+            before = self.checksum
+            self.checksum = ChecksumMode.NONE if before is ChecksumMode.MD5 else ChecksumMode.MD5
+            self.notes.append(
+                f"{host} refuses {before} checksums ({error.code}); bodies go with {self.checksum}"
+            )
+            return True
+        if "x-amz-acl" in headers and ("acl" in text or "accesscontrollist" in text or vague):
+            self.acl = False
+            self.notes.append(f"{host} takes no ACLs ({error.code}); objects are written without")
+            return True
+        if "x-amz-tagging" in headers and ("tag" in text or vague):
+            self.tags = False
+            self.notes.append(f"{host} takes no tags ({error.code}); objects are written without")
+            return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInProgress:
+    key: str
+    upload_id: str
+    initiated: float  # seconds since the epoch, by the store's clock
+
+
+class S3Client:
+    """Requests to one bucket. `gate` and the caps are shared by all clients of the endpoint in this process."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: Credentials,
+        *,
+        gate: Gate | None = None,
+        request_cap: Cap | None = None,
+        byte_cap: Cap | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.bucket = bucket
+        self.credentials = credentials
+        self.gate = gate or Gate()
+        self.capabilities = Capabilities(endpoint.checksum, endpoint.profile.tags, endpoint.profile.acl)
+        self.clock_offset = 0.0  # the store's clock minus ours, in seconds
+        self._transport = transport
+        self._request_cap = request_cap
+        self._byte_cap = byte_cap
+        self._signer = Signer(endpoint.region)
+        scheme, _, host = endpoint.url.partition("://")
+        if endpoint.addressing is Addressing.VIRTUAL and "." not in bucket:
+            host = f"{bucket}.{host}"
+            self._root = ""
+        else:
+            self._root = f"/{bucket}"
+        self._host = host
+        self._origin = f"{scheme}://{host}"
+
+    # ------------------------------------------------------------------------------------------ one request
+
+    async def request(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Body = b"",
+        sink: Pipe | None = None,
+        limit: int = 0,
+        slow: bool = False,
+    ) -> Response:
+        """Send one signed request. `limit`: bytes of body expected in the answer; `sink`: where a good answer's body
+        goes instead of memory; `slow`: the store may think for minutes. Raises TransferError for any status >= 300."""
+        if self._request_cap:
+            await self._request_cap.take(1)
+        size = (
+            body.length
+            if isinstance(body, Pipe)
+            else sum(map(len, body))
+            if isinstance(body, list)
+            else len(body)
+        )
+        if self._byte_cap and (size or limit):
+            await self._byte_cap.take(size or limit)
+        if isinstance(body, Pipe):  # its other end holds a place already
+            return await self._send(method, key, query, headers, body, sink, limit, slow, size)
+        async with self.gate:
+            return await self._send(method, key, query, headers, body, sink, limit, slow, size)
+
+    async def _send(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: Body,
+        sink: Pipe | None,
+        limit: int,
+        slow: bool,
+        size: int,
+    ) -> Response:
+        path = f"{self._root}/{quote_key(key)}" if key or not self._root else self._root
+        line = quote_query(query) if query else ""
+        signed = {"host": self._host}
+        if headers:
+            signed.update(headers)
+        if self.endpoint.requester_pays:
+            signed["x-amz-request-payer"] = "requester"
+        keys = await self.credentials.keys()
+        if keys:
+            self._signer.sign(keys, method, path, line, signed, UNSIGNED if size else EMPTY_SHA256)
+        del signed["host"]  # libcurl sends the same one
+        try:
+            response = await self._transport.send(
+                method,
+                f"{self._origin}{path}?{line}" if line else self._origin + path,
+                signed,
+                body,
+                options=self.endpoint.connect,
+                sink=sink,
+                limit=limit,
+                stall_timeout=SLOW_ANSWER if slow else 0.0,
+                max_rate=int(self._byte_cap.rate) if self._byte_cap and (size or limit) else 0,
+            )
+        except ConnectionFailed:
+            self.gate.slow_down()  # a server that refuses connections is one that is overrun
+            raise
+        if response.status < 300:
+            self.gate.succeeded()
+            return response
+        error = self._error(method, key, response)
+        if isinstance(error, Throttled):
+            self.gate.slow_down()
+        raise error
+
+    def _error(self, method: str, key: str, response: Response) -> TransferError:
+        code, message = parse_error(response.body)
+        if response.status == 403 and "date" in response.headers:
+            self._note_clock(response)
+        where = f"{method} {self._host}/{self.bucket}" + (f" key {key!r}" if key else "")
+        return classify(response, code, message, where)
+
+    def _note_clock(self, response: Response) -> None:
+        stamp = email.utils.parsedate_tz(response.headers.get("date", ""))
+        if stamp:
+            self.clock_offset = email.utils.mktime_tz(stamp) - time.time()
+
+    def for_bucket(self, bucket: str) -> "S3Client":
+        """The same store and credentials, another bucket."""
+        if bucket == self.bucket:
+            return self
+        return S3Client(
+            self._transport,
+            self.endpoint,
+            bucket,
+            self.credentials,
+            gate=self.gate,
+            request_cap=self._request_cap,
+            byte_cap=self._byte_cap,
+        )
+
+    async def find_region(self) -> str:
+        """The bucket's region as AWS tells it to anybody; "" where the store says nothing."""
+        response = await self._transport.send(
+            "HEAD", self._origin + self._root, {}, options=self.endpoint.connect
+        )
+        return response.headers.get("x-amz-bucket-region", "")
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    async def get(
+        self,
+        key: str,
+        *,
+        size: int,
+        etag: str = "",
+        span: tuple[int, int] | None = None,
+        sink: Pipe | None = None,
+    ) -> Response:
+        """The object, or bytes `span` (first, last) of it. With `etag` the answer is that very object or
+        ObjectChanged is raised, also on stores that ignore If-Match."""
+        headers: dict[str, str] = {}
+        if etag and self.capabilities.if_match:
+            headers["if-match"] = f'"{etag}"'
+        expected = size
+        if span:
+            headers["range"] = f"bytes={span[0]}-{span[1]}"
+            expected = span[1] - span[0] + 1
+        else:
+            headers["x-amz-checksum-mode"] = "ENABLED"
+        try:
+            response = await self.request("GET", key, headers=headers, sink=sink, limit=expected)
+        except NotSupported:
+            if "if-match" not in headers:
+                raise
+            self.capabilities.if_match = False
+            self.capabilities.notes.append(
+                f"{self._host} knows no If-Match; ETags of answers are compared instead"
+            )
+            return await self.get(key, size=size, etag=etag, span=span, sink=sink)
+        self._check_answer(key, response, etag, size, span)
+        if sink is None:
+            got = sum(map(len, response.chunks))
+            if got != expected:
+                raise Corrupted(
+                    f"GET {self._host}/{self.bucket} key {key!r}: {got} bytes came, {expected} were due",
+                    code="TruncatedBody",
+                )
+        return response
+
+    def _check_answer(
+        self, key: str, response: Response, etag: str, size: int, span: tuple[int, int] | None
+    ) -> None:
+        answered = response.headers.get("etag", "").strip('"')
+        where = f"{self._host}/{self.bucket} key {key!r}"
+        if etag and answered and answered != etag:
+            raise ObjectChanged(f"{where}: ETag is {answered}, listed was {etag}", code="ETagChanged")
+        content_range = response.headers.get("content-range", "")
+        if span:
+            wanted = f"bytes {span[0]}-{span[1]}/{size}"
+            if content_range != wanted:
+                raise ObjectChanged(
+                    f"{where}: asked for {wanted}, got {content_range or 'the whole object'}",
+                    code="RangeChanged",
+                )
+        elif int(response.headers.get("content-length", size)) != size:
+            raise ObjectChanged(
+                f"{where}: {response.headers['content-length']} bytes, listed were {size}", code="SizeChanged"
+            )
+
+    async def head(self, key: str, *, etag: str = "", checksums: bool = False) -> Response:
+        headers = {"if-match": f'"{etag}"'} if etag and self.capabilities.if_match else {}
+        if checksums:
+            headers["x-amz-checksum-mode"] = "ENABLED"
+        return await self.request("HEAD", key, headers=headers)
+
+    async def head_bucket(self) -> Response:
+        return await self.request("HEAD")
+
+    async def tags(self, key: str) -> str:
+        """The object's tags as the `x-amz-tagging` header takes them."""
+        response = await self.request("GET", key, query={"tagging": ""})
+        pairs: dict[str, str] = {}
+        for tag in _xml(response.body).iter():
+            if _local(tag.tag) == "Tag":
+                values = {_local(child.tag): child.text or "" for child in tag}
+                pairs[values.get("Key", "")] = values.get("Value", "")
+        return "&".join(f"{quote_query({name: value})}" for name, value in pairs.items())
+
+    # ------------------------------------------------------------------------------------------------ writing
+
+    async def put(self, key: str, chunks: list[bytes], headers: Mapping[str, str]) -> tuple[Response, str]:
+        """Write a whole object. Returns the answer and the proof, `mode:base64` ("" where the store takes none)."""
+        while True:
+            sent, proof = self._covered(chunks, self._allowed(headers))
+            try:
+                response = await self.request("PUT", key, headers=sent, body=_body(chunks))
+            except ObjectRefused as error:
+                if self.capabilities.learn(self._host, error, sent):
+                    continue
+                raise
+            except SourceGone as error:  # a destination that answers 404 to a PUT has lost no source
+                raise ObjectRefused(str(error), code=error.code, status=error.status) from None
+            self.capabilities.proven = True
+            self._verify(key, response, proof)
+            return response, proof
+
+    async def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
+        """Begin a multipart upload; returns its id."""
+        mode = self.capabilities.checksum
+        while True:
+            sent = self._allowed(headers)
+            if mode is ChecksumMode.CRC64NVME:
+                sent |= {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
+            try:
+                response = await self.request("POST", key, query={"uploads": ""}, headers=sent)
+                break
+            except ObjectRefused as error:
+                if mode is ChecksumMode.CRC64NVME and not self.capabilities.proven:
+                    mode = ChecksumMode.NONE  # parts will find out what the store takes
+                elif not self.capabilities.learn(self._host, error, sent):
+                    raise
+        upload_id = _find_text(response.body, "UploadId")
+        if not upload_id:
+            raise Transient(
+                f"POST {self._host}/{self.bucket} key {key!r}: no upload id in the answer", code="BadAnswer"
+            )
+        return upload_id
+
+    async def upload_part(
+        self, key: str, upload_id: str, number: int, body: list[bytes] | Pipe
+    ) -> tuple[str, str]:
+        """Write one part. Returns its ETag and proof; for a pipe, whose checksum is known only afterwards, what
+        the store answered ("" if it answered none)."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        while True:
+            headers: dict[str, str] = {}
+            proof = ""
+            if not isinstance(body, Pipe):
+                headers, proof = self._covered(body, {})
+            try:
+                sent = body if isinstance(body, Pipe) else _body(body)
+                response = await self.request("PUT", key, query=query, headers=headers, body=sent)
+            except ObjectRefused as error:
+                if self.capabilities.learn(self._host, error, headers):
+                    continue
+                raise
+            except SourceGone as error:
+                raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
+            etag = response.headers.get("etag", "").strip('"')
+            if isinstance(body, Pipe):
+                mode = self.capabilities.checksum
+                answered = response.headers.get(header_name(mode), "")
+                return etag, f"{mode}:{answered}" if answered else ""
+            self._verify(key, response, proof)
+            return etag, proof
+
+    async def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
+    ) -> tuple[str, str]:
+        """Join the parts (number, etag, proof). Returns the object's ETag and its checksum header's value if the store
+        answered a CRC64NVME of the whole."""
+        items = []
+        for number, etag, proof in parts:
+            mode, _, value = proof.partition(":")
+            sum_ = f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>" if mode == ChecksumMode.CRC64NVME else ""
+            items.append(f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag)}"</ETag>{sum_}</Part>')
+        body = "".join(["<CompleteMultipartUpload>", *items, "</CompleteMultipartUpload>"]).encode()
+        response = await self.request(
+            "POST",
+            key,
+            query={"uploadId": upload_id},
+            headers={"content-type": "application/xml"},
+            body=body,
+            slow=True,
+        )
+        self._raise_late_error("POST", key, response)
+        return _find_text(response.body, "ETag").strip('"'), _find_text(response.body, "ChecksumCRC64NVME")
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Throw an upload away; one that is gone already is no error."""
+        with contextlib.suppress(NoSuchUpload, SourceGone):
+            await self.request("DELETE", key, query={"uploadId": upload_id})
+
+    async def uploads(self, key: str) -> list[UploadInProgress]:
+        """Multipart uploads in progress of exactly this key."""
+        found: list[UploadInProgress] = []
+        query = {"uploads": "", "prefix": key}
+        while True:
+            root = _xml((await self.request("GET", query=query)).body)
+            values = {_local(child.tag): child.text or "" for child in root}
+            for item in root:
+                if _local(item.tag) == "Upload":
+                    upload = {_local(child.tag): child.text or "" for child in item}
+                    if upload.get("Key") == key:
+                        found.append(
+                            UploadInProgress(
+                                key, upload.get("UploadId", ""), parse_time(upload.get("Initiated", ""))
+                            )
+                        )
+            if values.get("IsTruncated") != "true":
+                return found
+            if values.get("NextKeyMarker", "") > key:  # only longer keys follow
+                return found
+            query |= {
+                "key-marker": values["NextKeyMarker"],
+                "upload-id-marker": values.get("NextUploadIdMarker", ""),
+            }
+
+    async def copy(
+        self, source: "S3Client", source_key: str, key: str, etag: str, headers: Mapping[str, str]
+    ) -> str:
+        """Copy within the store, without the bytes passing here. Returns the new ETag."""
+        sent = self._allowed(headers) | _copy_source(source, source_key, etag)
+        response = await self.request("PUT", key, headers=sent, slow=True)
+        self._raise_late_error("PUT", key, response)
+        return _find_text(response.body, "ETag").strip('"')
+
+    async def copy_part(
+        self,
+        source: "S3Client",
+        source_key: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        etag: str,
+        span: tuple[int, int],
+    ) -> str:
+        """Copy bytes `span` of the source as one part. Returns the part's ETag."""
+        headers = _copy_source(source, source_key, etag) | {
+            "x-amz-copy-source-range": f"bytes={span[0]}-{span[1]}"
+        }
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        response = await self.request("PUT", key, query=query, headers=headers, slow=True)
+        self._raise_late_error("PUT", key, response)
+        return _find_text(response.body, "ETag").strip('"')
+
+    async def delete(self, key: str) -> None:
+        await self.request("DELETE", key)
+
+    async def restore(self, key: str, days: int, tier: str) -> bool:
+        """Ask for a readable copy of an archived object. False when that is under way already."""
+        body = (
+            f"<RestoreRequest><Days>{days}</Days>"
+            f"<GlacierJobParameters><Tier>{escape(tier)}</Tier></GlacierJobParameters></RestoreRequest>"
+        ).encode()
+        headers = {"content-type": "application/xml"}
+        headers[header_name(ChecksumMode.MD5)] = checksum(ChecksumMode.MD5, [body])
+        try:
+            await self.request("POST", key, query={"restore": ""}, headers=headers, body=body)
+        except ObjectRefused as error:
+            if error.code == "RestoreAlreadyInProgress":
+                return False
+            raise
+        return True
+
+    # ------------------------------------------------------------------------------------------------ details
+
+    def _allowed(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers without those this store was found to refuse."""
+        sent = dict(headers)
+        if not self.capabilities.acl:
+            sent.pop("x-amz-acl", None)
+        if not self.capabilities.tags:
+            sent.pop("x-amz-tagging", None)
+        return sent
+
+    def _covered(self, chunks: list[bytes], headers: dict[str, str]) -> tuple[dict[str, str], str]:
+        mode = self.capabilities.checksum
+        if mode is ChecksumMode.NONE:
+            return headers, ""
+        value = checksum(mode, chunks)
+        headers[header_name(mode)] = value
+        return headers, f"{mode}:{value}"
+
+    def _verify(self, key: str, response: Response, proof: str) -> None:
+        """A store that answers a checksum of what it stored must answer ours."""
+        mode, _, value = proof.partition(":")
+        answered = response.headers.get(f"x-amz-checksum-{mode}", value) if mode else value
+        if answered != value:
+            raise Corrupted(
+                f"PUT {self._host}/{self.bucket} key {key!r}: stored {mode} is {answered}, sent was {value}",
+                code="ChecksumMismatch",
+            )
+
+    def _raise_late_error(self, method: str, key: str, response: Response) -> None:
+        """Some operations answer 200 first and fail in the body."""
+        code, message = parse_error(response.body)
+        if code:
+            status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
+            where = f"{method} {self._host}/{self.bucket} key {key!r}"
+            raise classify(Response(status, response.headers), code, message, where)
+
+
+def _body(chunks: list[bytes]) -> Body:
+    return chunks[0] if len(chunks) == 1 else chunks or b""
+
+
+def _copy_source(source: S3Client, key: str, etag: str) -> dict[str, str]:
+    headers = {"x-amz-copy-source": f"/{source.bucket}/{quote_key(key)}"}
+    if etag:
+        headers["x-amz-copy-source-if-match"] = f'"{etag}"'
+    if source.endpoint.requester_pays:
+        headers["x-amz-request-payer"] = "requester"
+    return headers
+
+
+# ----------------------------------------------------------------------------------------------------- errors
+
+
+def parse_error(body: bytes) -> tuple[str, str]:
+    """Code and message of an <Error> document; empty strings when it is none."""
+    if b"<Error" not in body[:2000]:
+        return "", ""
+    return _find_text(body, "Code"), _find_text(body, "Message")
+
+
+def classify(response: Response, code: str, message: str, where: str) -> TransferError:
+    """The error class for an answer, by its code first and its status second."""
+    status = response.status
+    code = code or _code_of(status)
+    text = f"{where}: {status} {code}" + (f": {' '.join(message.split())}" if message else "")
+    return _class_of(status, code, message)(
+        text,
+        code=code,
+        status=status,
+        request_id=response.headers.get("x-amz-request-id", ""),
+        retry_after=_seconds(response.headers.get("retry-after", "")),
+    )
+
+
+def _class_of(status: int, code: str, message: str) -> type[TransferError]:
+    if code in THROTTLE_CODES or status in (429, 503):
+        return Throttled
+    if code in CORRUPT_CODES:
+        return Corrupted
+    if code in ENDPOINT_CODES or code.startswith("KMS.") or (status in (301, 307, 308, 407)):
+        return EndpointRefused
+    if code in TRANSIENT_CODES or (status >= 500 and status != 501) or status == 408:
+        return Transient
+    if code == "NoSuchUpload":
+        return NoSuchUpload
+    if code == "InvalidObjectState":
+        return ObjectArchived
+    if status == 404 or code == "NoSuchVersion":
+        return SourceGone
+    if status in (412, 416):
+        return ObjectChanged
+    if status == 501 or code in ("NotImplemented", "MethodNotAllowed"):
+        return NotSupported
+    return ObjectRefused
+
+
+def _code_of(status: int) -> str:
+    names = {
+        301: "PermanentRedirect",
+        400: "BadRequest",
+        403: "AccessDenied",
+        404: "NotFound",
+        405: "MethodNotAllowed",
+        412: "PreconditionFailed",
+        416: "InvalidRange",
+        501: "NotImplemented",
+        503: "ServiceUnavailable",
+    }
+    return names.get(status, f"HTTP{status}")
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdigit() else 0.0
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time in UTC; 0 when it is none."""
+    match = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?", text)
+    if not match:
+        return 0.0
+    whole = calendar.timegm((*map(int, match.groups()[:6]), 0, 0, 0))
+    return whole + float(match.group(7) or 0)
+
+
+def _xml(body: bytes) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(body)
+    except ElementTree.ParseError as error:
+        raise Transient(f"the answer is not XML: {error}", code="BadAnswer") from None
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _find_text(body: bytes, name: str) -> str:
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return ""
+    for element in root.iter():
+        if _local(element.tag) == name:
+            return element.text or ""
+    return ""

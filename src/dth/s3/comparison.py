@@ -1,0 +1,293 @@
+"""What a task would do: both sides listed and compared, every doubt resolved, in pieces that follow the listing.
+
+The finder commits these pieces; `diff` and a dry run only count them.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TypeVar
+
+from dth.errors import SourceGone, UsageError
+from dth.platforms.ports import Counts, Cursor, Record, Records
+from dth.s3.compare import (
+    Batch,
+    Pick,
+    Policy,
+    Refusal,
+    Rules,
+    Verdict,
+    decide,
+    decide_with_evidence,
+    evidence,
+    unholdable,
+)
+from dth.s3.filters import build
+from dth.s3.listing import Entry, Listing, PrefixListing
+from dth.s3.ranges import Sweep
+from dth.s3.relay import Route
+from dth.s3.retry import retry
+from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
+from dth.s3.spool import Spool
+from dth.s3.task import object_filter
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+HEADS = 64  # HEAD requests at once
+BATCHES_AHEAD = 4  # batches whose doubts are being resolved while earlier ones wait
+READ_STEP = 8 * 1024 * 1024  # bytes read at once of a prefix list or manifest
+
+
+@dataclass(slots=True)
+class Decided:
+    """One piece of the comparison with every object decided."""
+
+    counts: Counts
+    cursors: list[Cursor]
+    transfer: list[Pick] = field(default_factory=list)
+    archived: list[Entry] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)  # destination keys
+    remembered: list[tuple[Entry, Entry]] = field(
+        default_factory=list
+    )  # found same by a HEAD: source, destination
+
+
+class Comparison:
+    """The comparison of one task. Iterate it once; `complete` and `notes` tell the rest afterwards."""
+
+    def __init__(
+        self,
+        route: Route,
+        workdir: Path,
+        *,
+        records: Records | None = None,
+        cursors: Sequence[Cursor] = (),
+        whole_source: bool = False,
+    ) -> None:
+        self._route = route
+        self._workdir = workdir
+        self._records = records
+        self._cursors = cursors
+        self._whole_source = whole_source
+        self._heads = asyncio.Semaphore(HEADS)
+        self._spools: list[Spool] = []
+        self.complete = False
+        self.notes: list[str] = []
+        parameters = route.parameters
+        policy = Policy.ALWAYS if parameters.src_skip_compare else parameters.compare_policy
+        self._rules = Rules(policy, route.keys, build(object_filter(parameters), parameters.src_prefix))
+
+    async def __aiter__(self) -> AsyncIterator[Decided]:
+        source, sparse = await self._source_listing()
+        sweep = Sweep(
+            source,
+            None if self._rules.policy is Policy.ALWAYS else self._dest_listing(),
+            self._rules,
+            self._workdir,
+            cursors=self._cursors,
+            whole_source=self._whole_source,
+            sparse=sparse,
+        )
+        ahead: deque[asyncio.Task[Decided]] = deque()
+        try:
+            async for batch in sweep:
+                ahead.append(asyncio.create_task(self._resolve(batch)))
+                if len(ahead) > BATCHES_AHEAD or ahead[0].done():
+                    yield await ahead.popleft()
+            while ahead:
+                yield await ahead.popleft()
+            self.complete = sweep.complete
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+            self.notes += sweep.notes
+            for spool in self._spools:
+                spool.close()
+
+    # ----------------------------------------------------------------------------------------- the two sides
+
+    async def _source_listing(self) -> tuple[Listing, bool]:
+        """What to walk at the source, and whether it is a mere selection of the keys there."""
+        parameters, source = self._route.parameters, self._route.source
+        prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
+        objects = PrefixListing(
+            source, prefix, name=name, restore_status=source.endpoint.is_aws or parameters.restore_archived
+        )
+        if parameters.src_prefixs_list_file:
+            chunks, place = self._read(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
+            prefixes = await read_prefixes(chunks, self._workdir, name=place, within=prefix)
+            self._spools.append(prefixes)
+            return ListOfPrefixes(objects, prefixes), True
+        if parameters.src_manifest:
+            chunks, place = self._read(parameters.src_manifest, "")
+            spool = await read_manifest(
+                chunks, self._workdir, name=place, bucket=source.bucket, prefix=prefix
+            )
+            self._spools.append(spool)
+            return spool, True
+        if parameters.src_inventory:
+            spool = await self._inventory(parameters.src_inventory)
+            self._spools.append(spool)
+            return spool, True
+        return objects, False
+
+    def _dest_listing(self) -> Listing:
+        dest = self._route.dest
+        return PrefixListing(
+            dest,
+            self._route.parameters.src_prefix,
+            name=f"destination s3://{dest.bucket}",
+            rename=self._route.keys,
+        )
+
+    async def _inventory(self, place: str) -> Spool:
+        bucket, key = _split(place, self._route.source.bucket)
+        chunks, _ = self._read(key, bucket)
+        manifest = b"".join([chunk async for chunk in chunks])
+        return await read_inventory(
+            manifest,
+            lambda file: self._read(file, bucket)[0],
+            self._workdir,
+            name=place,
+            bucket=self._route.source.bucket,
+            prefix=self._route.parameters.src_prefix,
+        )
+
+    def _read(self, place: str, bucket: str) -> tuple[AsyncIterator[bytes], str]:
+        """A list as a stream of bytes: a local file if there is one of that name, else an object of the source."""
+        if not bucket and not place.startswith("s3://") and Path(place).is_file():
+            return _read_file(Path(place)), place
+        bucket, key = _split(place, bucket or self._route.source.bucket)
+        return self._read_object(bucket, key), f"s3://{bucket}/{key}"
+
+    async def _read_object(self, bucket: str, key: str) -> AsyncIterator[bytes]:
+        client = self._route.source.for_bucket(bucket)
+        try:
+            head = await retry(lambda: client.head(key))
+            size, etag = int(head.headers.get("content-length", "0")), head.headers.get("etag", "").strip('"')
+            for first in range(0, size, READ_STEP):
+                span = (first, min(first + READ_STEP, size) - 1)
+                answer = await retry(lambda: client.get(key, size=size, etag=etag, span=span))  # noqa: B023
+                yield answer.body
+        except SourceGone:
+            raise UsageError(
+                f"there is no object s3://{bucket}/{key}, nor a local file of that name"
+            ) from None
+
+    # -------------------------------------------------------------------------------------------- evidence
+
+    async def _resolve(self, batch: Batch) -> Decided:
+        decided = Decided(
+            batch.counts,
+            batch.cursors,
+            list(batch.transfer),
+            list(batch.archived),
+            list(batch.refused),
+            batch.extra,
+        )
+        if batch.bare:
+            looked = await self._each(self._look, batch.bare)
+            keep = self._rules.keep
+            kept = [pick for pick in looked if keep is None or keep(pick.source)]
+            decided.counts.filtered += len(looked) - len(kept)
+            self._sort(kept, decided, batch)
+        if batch.doubtful:
+            keys = [pick.source.key for pick in batch.doubtful]
+            records = await self._records.get(keys) if self._records else {}
+            self._sort(
+                await self._each(
+                    lambda pick: self._prove(pick, records.get(pick.source.key)), batch.doubtful
+                ),
+                decided,
+                batch,
+            )
+        return decided
+
+    def _sort(self, picks: Sequence[Pick], decided: Decided, batch: Batch) -> None:
+        for pick in picks:
+            if pick.verdict is Verdict.SAME or pick.verdict is Verdict.UNPROVEN:
+                decided.counts.same += 1
+                decided.counts.unproven += pick.verdict is Verdict.UNPROVEN
+                if pick.dest and pick.verdict is Verdict.SAME:
+                    decided.remembered.append((pick.source, pick.dest))
+            elif pick.verdict is Verdict.ARCHIVED:
+                decided.counts.archived += 1
+                decided.archived.append(pick.source)
+            elif pick.verdict is Verdict.DOUBT:
+                batch.doubtful.append(pick)
+            elif trouble := unholdable(self._route.keys.to_dest(pick.source.key)):
+                detail = f"The key {pick.source.key!r} {trouble}"
+                decided.refused.append(Refusal(pick.source, "KeyRefused", detail))
+            else:
+                decided.transfer.append(pick)
+
+    async def _look(self, pick: Pick) -> Pick:
+        """A manifest's entry of which only the key is known: what the source says of it now."""
+        key = pick.source.key
+        try:
+            answer = (await retry(lambda: self._route.source.head(key))).headers
+        except SourceGone:
+            return Pick(pick.source, pick.dest, Verdict.MISSING)  # the worker will find it gone, and say so
+        entry = Entry(
+            key,
+            int(answer.get("content-length", "0")),
+            answer.get("etag", "").strip('"'),
+            _listing_time(answer.get("last-modified", "")),
+            answer.get("x-amz-storage-class", ""),
+            ""
+            if 'ongoing-request="true"' in answer.get("x-amz-restore", "")
+            else answer.get("x-amz-restore", ""),
+        )
+        return Pick(entry, pick.dest, decide(self._rules.policy, entry, pick.dest))
+
+    async def _prove(self, pick: Pick, record: Record | None) -> Pick:
+        source, dest, policy = pick.source, pick.dest, self._rules.policy
+        if dest is None:
+            return Pick(source, dest, Verdict.MISSING)
+        verdict = decide_with_evidence(policy, source, dest, record)
+        if verdict is not Verdict.DOUBT:
+            return Pick(source, dest, verdict)
+        route, checksums = self._route, policy is Policy.CHECKSUM
+        try:
+            there = await retry(lambda: route.dest.head(route.keys.to_dest(source.key), checksums=checksums))
+            here = await retry(lambda: route.source.head(source.key, checksums=True)) if checksums else None
+        except SourceGone:
+            return Pick(source, dest, Verdict.MISSING)
+        verdict = decide_with_evidence(
+            policy, source, dest, record, evidence(there.headers), evidence(here.headers) if here else None
+        )
+        return Pick(source, dest, verdict)
+
+    async def _each(self, work: Callable[[U], Awaitable[T]], things: Sequence[U]) -> list[T]:
+        async def one(thing: U) -> T:
+            async with self._heads:
+                return await work(thing)
+
+        return list(await asyncio.gather(*map(one, things)))
+
+
+def _listing_time(text: str) -> str:
+    """An HTTP date as `Entry.modified` has it."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return ""
+
+
+def _split(place: str, bucket: str) -> tuple[str, str]:
+    if place.startswith("s3://"):
+        bucket, _, place = place.removeprefix("s3://").partition("/")
+    return bucket, place
+
+
+async def _read_file(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, READ_STEP):
+            yield chunk

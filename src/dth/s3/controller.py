@@ -1,0 +1,104 @@
+"""The controller: the safety net below the workers, looked in on once a minute.
+
+It completes giant uploads whose last worker died, throws away those that nobody will finish, sends lost parts again,
+and settles the messages that crashed their consumers too often.
+"""
+
+import time
+
+from dth.errors import Disposition, HubError, TransferError
+from dth.platforms.ports import Outcome, Platform, Status, Upload, UploadState
+from dth.s3.messages import BadMessage, DeleteMessage, ObjectsMessage, PartMessage, decode
+from dth.s3.multipart import Busy, Multipart
+from dth.s3.relay import Route
+
+INTENT_LIMIT = 3600.0  # seconds after which an intent without an upload is given up
+STALE = 60.0  # seconds without a part done before a quiet upload is looked at
+
+
+class Controller:
+    """One task's controller. Two at once do no harm: completing has one owner."""
+
+    def __init__(self, route: Route, platform: Platform, name: str) -> None:
+        self._platform = platform
+        self._multipart = Multipart(route, platform.uploads, name)
+        self._quiet: dict[
+            str, int
+        ] = {}  # uploads without progress: parts done when the queue was last seen empty
+
+    async def check(self) -> None:
+        """Look at everything once. Passing errors are left for the next time."""
+        await self._settle_dead()
+        depth = await self._platform.queue.depth()
+        idle = depth.visible + depth.in_flight + depth.delayed == 0
+        for upload in await self._platform.uploads.live():
+            try:
+                await self._look_at(upload, idle)
+            except (TransferError, Busy) as error:
+                if getattr(error, "disposition", Disposition.RETRY) is not Disposition.RETRY:
+                    await self._give_up(upload, error)
+
+    async def abort_all(self) -> None:
+        """The task stops: throw away every upload that it began."""
+        for upload in await self._platform.uploads.live():
+            await self._multipart.abort(upload)
+
+    async def _look_at(self, upload: Upload, idle: bool) -> None:
+        record = (await self._platform.records.get([upload.key])).get(upload.key)
+        if record is None or record.status is not Status.PENDING:
+            if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
+                await self._multipart.abort(upload)  # its object was settled without it
+        elif upload.state is UploadState.INTENT:
+            if idle and time.time() - upload.begun > INTENT_LIMIT:
+                await self._multipart.abort(upload)
+        elif upload.parts_done == upload.parts:
+            copied = await self._multipart.complete(upload)
+            if copied:
+                outcome = Outcome(
+                    upload.key,
+                    upload.run,
+                    Status.DONE,
+                    copied.size,
+                    copied.etag,
+                    copied.dest_etag,
+                    copied.proof,
+                    upload.attempts,
+                )
+                await self._platform.records.settle([outcome])
+                await self._multipart.finish(upload)
+        elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
+            if self._quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too
+                await self._multipart.resend_missing(upload)
+            self._quiet[upload.upload_id] = upload.parts_done
+
+    async def _give_up(self, upload: Upload, error: HubError) -> None:
+        await self._multipart.abort(upload)
+        await self._settle_failed(upload.run, upload.key, upload.attempts, error)
+
+    async def _settle_dead(self) -> None:
+        queue, records = self._platform.queue, self._platform.records
+        while dead := await queue.receive_dead(100):
+            for delivery in dead:
+                error = HubError(
+                    f"the message was received {delivery.receives} times and crashed its worker each time"
+                )
+                try:
+                    message = decode(delivery.id, delivery.body)
+                except BadMessage as bad:
+                    message, error = None, bad
+                match message:
+                    case ObjectsMessage():
+                        for item in message.items:
+                            await self._multipart.abort_key(item.key)
+                            await self._settle_failed(message.run, item.key, delivery.receives, error)
+                    case PartMessage():
+                        await self._multipart.abort_key(message.key)
+                        await self._settle_failed(message.run, message.key, delivery.receives, error)
+                    case DeleteMessage():
+                        await records.settle_extras(message.run, [], [], message.keys)
+            await queue.delete(dead)
+
+    async def _settle_failed(self, run: int, key: str, attempts: int, error: HubError) -> None:
+        reason = getattr(error, "code", "") or "WorkerCrashed"
+        outcome = Outcome(key, run, Status.FAILED, attempts=attempts, reason=reason, detail=str(error))
+        await self._platform.records.settle([outcome])

@@ -1,0 +1,93 @@
+"""S3 event notifications: what was created or deleted at the source since, applied to the destination.
+
+Notifications come at least once, late, and in any order. The sequencer decides: of two events on one key the greater
+one is later; sequencers are hexadecimal texts of different lengths, compared after padding on the right, never as
+numbers. A deletion counts only if the source confirms that the object is gone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from dth.errors import SourceGone
+from dth.platforms.ports import Counts, Enqueued, Page, Platform, RunKind
+from dth.s3.messages import EventMessage, Item, encode, pack
+from dth.s3.parameters import EventMode
+from dth.s3.relay import Route
+
+SEQUENCER_LENGTH = 64  # characters; longer than any store's
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one source object."""
+
+    key: str
+    created: bool
+    sequencer: str  # padded
+    size: int = -1
+    etag: str = ""
+
+
+def read_events(message: EventMessage, bucket: str) -> list[Event]:
+    """The events of a notification that concern this bucket, in the order in which they happened. What is neither a
+    creation nor a deletion (a test event, a restore) is left out."""
+    events = [event for record in message.records if (event := _read(record, bucket))]
+    return sorted(events, key=lambda event: (event.key, event.sequencer))
+
+
+def _read(record: dict[str, Any], bucket: str) -> Event | None:
+    try:
+        name = str(record["eventName"]).removeprefix("s3:")
+        described = record["s3"]
+        if described["bucket"]["name"] != bucket:
+            return None
+        thing = described["object"]
+        key = unquote_plus(thing["key"], errors="surrogateescape")
+    except (KeyError, TypeError):
+        return None
+    created = name.startswith("ObjectCreated:")
+    if not created and not name.startswith("ObjectRemoved:"):
+        return None
+    return Event(
+        key=key,
+        created=created,
+        sequencer=str(thing.get("sequencer", "")).upper().ljust(SEQUENCER_LENGTH, "0"),
+        size=int(thing.get("size", -1)) if thing.get("eTag") else -1,
+        etag=str(thing.get("eTag", "")).strip('"'),
+    )
+
+
+async def apply(route: Route, platform: Platform, message: EventMessage) -> None:
+    """Apply a notification: creations become object messages of the task's run of events, deletions happen here.
+    Doing it again changes nothing."""
+    records = platform.records
+    items: list[Item] = []
+    for event in read_events(message, route.source.bucket):
+        if not event.key.startswith(route.parameters.src_prefix):
+            continue
+        if not await records.apply_event(event.key, event.sequencer):
+            continue  # a later event took effect already
+        if event.created:
+            items.append(Item(event.key, event.size, event.etag))
+        elif route.parameters.src_event is EventMode.CREATE_AND_DELETE:
+            await _delete_if_gone(route, event.key)
+    if items:
+        run, _ = await records.begin_run(RunKind.EVENTS)
+        messages = list(pack(run.id, items))
+        enqueued = [
+            Enqueued(item.key, max(item.size, 0), item.etag, packed.id)
+            for packed in messages
+            for item in packed.items
+        ]
+        page = Page(
+            Counts(listed=len(items)), enqueued=enqueued, messages=[encode(packed) for packed in messages]
+        )
+        await records.commit(run.id, page)
+
+
+async def _delete_if_gone(route: Route, key: str) -> None:
+    try:
+        await route.source.head(key)
+    except SourceGone:
+        await route.dest.delete(route.keys.to_dest(key))

@@ -1,0 +1,188 @@
+"""The messages of a task: what one unit of work in the queue says.
+
+JSON with a version, built by the json module alone, so that no key can break it. Ids are deterministic: a message's
+children are `id.1`, `id.2`..., and the finder names a message by the first object in it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dth.errors import HubError
+from dth.platforms.ports import Outgoing
+
+VERSION = 1
+PACK_BELOW = 1024 * 1024  # bytes: smaller objects travel packed
+PACK_OBJECTS = 100
+PACK_BYTES = 64 * 1024 * 1024
+PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
+
+
+@dataclass(slots=True)
+class Item:
+    """One object to transfer. `size` -1: not known yet; `etag` "": whatever is there now."""
+
+    key: str
+    size: int
+    etag: str
+    attempts: int = 0  # spent so far
+
+
+@dataclass(slots=True)
+class ObjectsMessage:
+    """One object, or a pack of small ones."""
+
+    id: str
+    run: int
+    items: list[Item]
+
+
+@dataclass(slots=True)
+class PartMessage:
+    """One part of a giant object's upload."""
+
+    id: str
+    run: int
+    key: str
+    upload_id: str
+    etag: str
+    size: int  # of the object
+    part_size: int
+    number: int  # from 1
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class DeleteMessage:
+    """Destination keys that have no source: each is looked up at the source once more, then deleted."""
+
+    id: str
+    run: int
+    keys: list[str]  # destination keys
+
+
+@dataclass(slots=True)
+class EventMessage:
+    """An S3 event notification as it came (any number of records)."""
+
+    id: str
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage
+
+
+class BadMessage(HubError):
+    """A message that nobody here can read: of another version, or not ours."""
+
+
+def encode(message: Message) -> Outgoing:
+    """The message as it travels. Non-ASCII and lone surrogates are escaped by json, so every key survives."""
+    match message:
+        case ObjectsMessage():
+            items = [[item.key, item.size, item.etag, item.attempts] for item in message.items]
+            body: dict[str, Any] = {"kind": "objects", "run": message.run, "objects": items}
+        case PartMessage():
+            body = {
+                "kind": "part",
+                "run": message.run,
+                "key": message.key,
+                "upload": message.upload_id,
+                "etag": message.etag,
+                "size": message.size,
+                "partSize": message.part_size,
+                "number": message.number,
+                "attempts": message.attempts,
+            }
+        case DeleteMessage():
+            body = {"kind": "delete", "run": message.run, "keys": message.keys}
+        case EventMessage():
+            body = {"kind": "event", "Records": message.records}
+    return Outgoing(message.id, json.dumps({"v": VERSION, **body}, separators=(",", ":")))
+
+
+def decode(id: str, body: str) -> Message:
+    """Read a message. S3's own notifications (`Records`, or a test event) are read as events."""
+    try:
+        fields = json.loads(body)
+        if not isinstance(fields, dict):
+            raise BadMessage(f"message {id} is not an object")
+        if "v" not in fields:
+            return EventMessage(
+                id, [record for record in fields.get("Records", []) if isinstance(record, dict)]
+            )
+        if fields["v"] != VERSION:
+            raise BadMessage(f"message {id} is of version {fields['v']}, this worker reads {VERSION}")
+        match fields["kind"]:
+            case "objects":
+                return ObjectsMessage(id, fields["run"], [Item(*item) for item in fields["objects"]])
+            case "part":
+                return PartMessage(
+                    id,
+                    fields["run"],
+                    fields["key"],
+                    fields["upload"],
+                    fields["etag"],
+                    fields["size"],
+                    fields["partSize"],
+                    fields["number"],
+                    fields["attempts"],
+                )
+            case "delete":
+                return DeleteMessage(id, fields["run"], fields["keys"])
+            case "event":
+                return EventMessage(id, fields["Records"])
+            case kind:
+                raise BadMessage(f"message {id} is of unknown kind {kind!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadMessage(f"message {id} cannot be read: {error}") from None
+
+
+def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
+    """Messages for items in their order: small objects together up to the pack's limits, others alone."""
+    held: list[Item] = []
+    held_bytes = held_encoded = 0
+    for item in items:
+        if item.size < 0 or item.size >= PACK_BELOW:
+            yield ObjectsMessage(message_id(run, item), run, [item])
+            continue
+        encoded = _encoded_length(item)
+        if held and (
+            len(held) == PACK_OBJECTS
+            or held_bytes + item.size > PACK_BYTES
+            or held_encoded + encoded > PACK_ENCODED
+        ):
+            yield ObjectsMessage(message_id(run, held[0]), run, held)
+            held, held_bytes, held_encoded = [], 0, 0
+        held.append(item)
+        held_bytes += item.size
+        held_encoded += encoded
+    if held:
+        yield ObjectsMessage(message_id(run, held[0]), run, held)
+
+
+def message_id(run: int, first: Item) -> str:
+    """The id of a message by the first object in it: the same again when a finder repeats a page."""
+    digest = hashlib.sha256(f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{run}-{digest[:20]}"
+
+
+def child(message: ObjectsMessage, index: int, item: Item) -> ObjectsMessage:
+    """A message for one object of another message; `index` from 1."""
+    return ObjectsMessage(f"{message.id}.{index}", message.run, [item])
+
+
+def part_message(
+    run: int, key: str, upload_id: str, etag: str, size: int, part_size: int, number: int, attempts: int = 0
+) -> PartMessage:
+    digest = hashlib.sha256(f"{key}\0{upload_id}".encode("utf-8", "surrogateescape")).hexdigest()
+    suffix = f".{attempts}" if attempts else ""
+    return PartMessage(
+        f"{run}-p{digest[:20]}.{number}{suffix}", run, key, upload_id, etag, size, part_size, number, attempts
+    )
+
+
+def _encoded_length(item: Item) -> int:
+    return len(json.dumps(item.key)) + len(item.etag) + 40

@@ -1,0 +1,322 @@
+"""Carrying one large object in parts: by one worker, or as a giant object by all of them.
+
+Both ways keep the upload in the records, so that a crash resumes it or clears it away: an intent before
+CreateMultipartUpload, the parts done, and one owner who completes. An upload is resumed only if source ETag, size
+and part size are those of its record.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+from dth.errors import (
+    Corrupted,
+    Disposition,
+    HubError,
+    NoSuchUpload,
+    ObjectRefused,
+    SourceGone,
+    TransferError,
+    Transient,
+)
+from dth.platforms.ports import Part, Upload, Uploads, UploadState
+from dth.s3.checksums import Checksum, join_crc64
+from dth.s3.compare import SOURCE_ETAG
+from dth.s3.endpoints import ChecksumMode
+from dth.s3.messages import Item, PartMessage, encode, part_message
+from dth.s3.parameters import MIB
+from dth.s3.relay import Copied, Route, copying_refused, is_md5
+from dth.s3.retry import retry
+from dth.s3.transport import Pipe
+
+T = TypeVar("T")
+
+MAX_PARTS = 10_000
+STREAM_ABOVE = 64 * MIB  # bytes: larger parts pass through a pipe instead of memory
+PIPE_SIZE = 8 * MIB
+COPY_PART = 512 * MIB  # part size of copies inside a store
+COMPLETE_LEASE = 960.0  # seconds one owner may take to complete
+CLOCK_TOLERANCE = 5.0  # seconds that a store's clock may be behind what it told us
+
+
+class Busy(HubError):
+    """Somebody else holds this object's upload; come back later."""
+
+
+def part_size_for(size: int, wanted: int) -> int:
+    """The wanted part size, or as many whole MiB as make 10,000 parts suffice."""
+    least = math.ceil(size / MAX_PARTS / MIB) * MIB
+    return max(wanted, least)
+
+
+def part_count(size: int, part_size: int) -> int:
+    return max(1, math.ceil(size / part_size))
+
+
+def part_span(size: int, part_size: int, number: int) -> tuple[int, int]:
+    """First and last byte of part `number` (from 1)."""
+    first = (number - 1) * part_size
+    return first, min(first + part_size, size) - 1
+
+
+class Multipart:
+    """Multipart uploads of one task in one process."""
+
+    def __init__(self, route: Route, uploads: Uploads, owner: str) -> None:
+        self._route = route
+        self._uploads = uploads
+        self._owner = owner
+
+    # ----------------------------------------------------------------------------------------- one worker
+
+    async def transfer(self, run: int, item: Item) -> tuple[Upload, Copied]:
+        """Copy the whole object here, going on where an earlier try stopped. The caller settles the outcome and then
+        calls `finish`."""
+        upload = await self.begin(run, item)
+        done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
+        missing = [n for n in range(1, upload.parts + 1) if n not in done]
+        async with _Group() as group:
+            for number in missing:
+                group.start(self._transfer_part(upload, number))
+        copied = await self.complete(upload)
+        if copied is None:
+            raise Busy(f"key {item.key!r} is being completed by another worker")
+        return upload, copied
+
+    async def _transfer_part(self, upload: Upload, number: int) -> None:
+        part = await self.copy_part(upload, number)
+        if await self._uploads.part_done(upload.key, upload.upload_id, part) is None:
+            raise Busy(f"the upload of key {upload.key!r} was taken over")
+
+    # ------------------------------------------------------------------------------------ steps, for both
+
+    async def begin(self, run: int, item: Item, *, spread: bool = False) -> Upload:
+        """The live upload for this very object, resumed or begun. `spread`: its parts become messages."""
+        route = self._route
+        wanted = (
+            max(COPY_PART, route.parameters.part_size) if route.server_side else route.parameters.part_size
+        )
+        part_size = part_size_for(item.size, wanted)
+        live = await self._uploads.get(item.key)
+        if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
+            if live.upload_id and (live.etag, live.size, live.part_size) == (item.etag, item.size, part_size):
+                return live
+            await self.abort(live)
+        upload = Upload(
+            key=item.key,
+            run=run,
+            etag=item.etag,
+            size=item.size,
+            part_size=part_size,
+            begun=time.time(),
+            attempts=item.attempts + 1,
+            parts=part_count(item.size, part_size),
+        )
+        if not await self._uploads.intend(upload):
+            raise Busy(f"the upload of key {item.key!r} was begun by another worker")
+        answer = await retry(lambda: route.source.head(item.key, etag=item.etag))
+        tags = await route.tags_of(item.key, answer.headers)
+        headers = route.write_headers(answer.headers, tags, item.etag, whole=False)
+        upload.upload_id = await retry(
+            lambda: route.dest.create_upload(route.keys.to_dest(item.key), headers)
+        )
+        parts = [Part(number) for number in range(1, upload.parts + 1)]
+        messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
+        if not await self._uploads.start(item.key, upload.upload_id, parts, messages):
+            await route.dest.abort_upload(route.keys.to_dest(item.key), upload.upload_id)
+            raise Busy(f"the upload of key {item.key!r} was taken over")
+        upload.state = UploadState.UPLOADING
+        return upload
+
+    async def copy_part(self, upload: Upload, number: int) -> Part:
+        """Carry one part. The caller records it."""
+        span = part_span(upload.size, upload.part_size, number)
+        length = span[1] - span[0] + 1
+        if self._route.server_side:
+            try:
+                return await self._copy_part_in_store(upload, number, span)
+            except ObjectRefused as error:
+                if not copying_refused(self._route, error):
+                    raise
+        held = min(length, PIPE_SIZE) if length > STREAM_ABOVE else length
+        await self._route.budget.acquire(held)
+        try:
+            if length > STREAM_ABOVE:
+                return await retry(lambda: self._stream_part(upload, number, span))
+            return await self._relay_part(upload, number, span)
+        finally:
+            self._route.budget.release(held)
+
+    async def _relay_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        route = self._route
+        response = await retry(
+            lambda: route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
+        )
+        key = route.keys.to_dest(upload.key)
+        etag, proof = await retry(
+            lambda: route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+        )
+        return Part(number, etag, proof)
+
+    async def _stream_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        """A part too large for memory: the GET feeds the PUT through a pipe, its checksum is computed in passing and
+        compared with what the store answers."""
+        route = self._route
+        running = Checksum(route.dest.capabilities.checksum)
+        pipe = Pipe(span[1] - span[0] + 1, PIPE_SIZE, running.update)
+        async with _Group() as group:
+            source = group.start(
+                route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
+            )
+            source.add_done_callback(
+                lambda task: pipe.fail() if task.cancelled() or task.exception() else None
+            )
+            await pipe.started.wait()
+            sink = group.start(
+                route.dest.upload_part(route.keys.to_dest(upload.key), upload.upload_id, number, pipe)
+            )
+            sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
+        etag, answered = sink.result()
+        value = running.base64()
+        mode = running.mode
+        if answered and answered != f"{mode}:{value}":
+            raise Corrupted(f"part {number} of key {upload.key!r}: stored {answered}, sent {mode}:{value}")
+        return Part(number, etag, f"{mode}:{value}" if value else "")
+
+    async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        route = self._route
+        key = route.keys.to_dest(upload.key)
+        etag = await retry(
+            lambda: route.dest.copy_part(
+                route.source, upload.key, key, upload.upload_id, number, upload.etag, span
+            )
+        )
+        return Part(number, etag)
+
+    async def complete(self, upload: Upload) -> Copied | None:
+        """Join the parts, if this process gets to be the one that does; None if another is at it.
+
+        The caller settles the outcome, then calls `finish`: a crash between the two finds the upload gone and the
+        object in place, which is success.
+        """
+        if not await self._uploads.claim(upload.key, upload.upload_id, self._owner, COMPLETE_LEASE):
+            return None
+        parts = sorted(await self._uploads.parts(upload.key), key=lambda part: part.number)
+        dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
+        proof = self._whole_proof(upload, parts)
+        try:
+            etag, answered = await retry(
+                lambda: dest.complete_upload(
+                    key, upload.upload_id, [(part.number, part.etag, part.checksum) for part in parts]
+                )
+            )
+            if answered and "-" not in answered and proof and proof != f"{ChecksumMode.CRC64NVME}:{answered}":
+                raise Corrupted(f"key {upload.key!r}: the store joined {answered}, the parts make {proof}")
+        except NoSuchUpload:
+            found = await self._find_completed(upload, key, parts)
+            if found is None:
+                await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+                raise Transient(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload") from None
+            etag = found
+        except TransferError as error:
+            if error.disposition is Disposition.RETRY:
+                await self._uploads.unclaim(upload.key, upload.upload_id)
+            raise
+        return Copied(upload.etag, etag, proof, upload.size)
+
+    async def finish(self, upload: Upload) -> None:
+        await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
+
+    async def abort(self, upload: Upload) -> None:
+        """Throw a live upload away, here and at the destination."""
+        key = self._route.keys.to_dest(upload.key)
+        if upload.upload_id:
+            await retry(lambda: self._route.dest.abort_upload(key, upload.upload_id))
+        else:
+            await self._reap(upload, key)
+        await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+
+    async def abort_key(self, key: str) -> None:
+        """Throw away whatever upload this object has."""
+        live = await self._uploads.get(key)
+        if live and live.state not in (UploadState.DONE, UploadState.ABORTED):
+            await self.abort(live)
+
+    async def resend_missing(self, upload: Upload) -> None:
+        """Enqueue again the parts that are not done (a message already in the queue stays one)."""
+        parts = await self._uploads.parts(upload.key)
+        missing = [encode(self._part_message(upload, part.number)) for part in parts if not part.etag]
+        await self._uploads.resend(upload.key, missing)
+
+    # -------------------------------------------------------------------------------------------- details
+
+    async def _reap(self, upload: Upload, key: str) -> None:
+        """A crash between CreateMultipartUpload and writing its id down leaves an upload that no record names: those
+        of exactly this key, begun after our intent."""
+        dest = self._route.dest
+        earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
+        for stray in await retry(lambda: dest.uploads(key)):
+            if stray.initiated >= earliest:
+                await retry(lambda: dest.abort_upload(key, stray.upload_id))  # noqa: B023 - awaited at once
+
+    async def _find_completed(self, upload: Upload, key: str, parts: list[Part]) -> str | None:
+        """The ETag of the destination object if it is this upload's result."""
+        try:
+            answer = await retry(lambda: self._route.dest.head(key))
+        except SourceGone:
+            return None
+        same_size = answer.headers.get("content-length") == str(upload.size)
+        etag = answer.headers.get("etag", "").strip('"')
+        ours = answer.headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
+        return etag if same_size and ours else None
+
+    def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
+        """The CRC64NVME of the whole object, where every part has one."""
+        prefix = f"{ChecksumMode.CRC64NVME}:"
+        if not all(part.checksum.startswith(prefix) for part in parts):
+            return ""
+        lengths = []
+        for part in parts:
+            first, last = part_span(upload.size, upload.part_size, part.number)
+            lengths.append((part.checksum.removeprefix(prefix), last - first + 1))
+        return prefix + join_crc64(lengths)
+
+    def _part_message(self, upload: Upload, number: int) -> PartMessage:
+        return part_message(
+            upload.run, upload.key, upload.upload_id, upload.etag, upload.size, upload.part_size, number
+        )
+
+
+def _joined_etag(parts: list[Part]) -> str:
+    """The ETag that S3 gives an object made of parts with MD5 ETags; "" where the parts' are of another kind."""
+    if not all(is_md5(part.etag) for part in parts):
+        return ""
+    joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(parts)}"
+
+
+class _Group:
+    """Tasks that stand and fall together; raises the first failure itself instead of a group of them."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None and self._tasks:
+                await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,93 @@
+"""AWS Signature Version 4 for S3 requests, in headers.
+
+Source: "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference. S3 differs from other
+services in that the path is encoded once and never normalised, so a key arrives byte for byte.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+UNSIGNED = "UNSIGNED-PAYLOAD"
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """One set of credentials. `token` is the session token of temporary ones."""
+
+    access: str
+    secret: str
+    token: str = ""
+
+    def __repr__(self) -> str:  # never the secret, wherever this is printed
+        return f"Keys({self.access[:4]}…)"
+
+
+def quote_key(key: str) -> str:
+    """A key as it stands in a request path: every byte but the unreserved ones and `/` as %XX."""
+    return quote(key.encode("utf-8", "surrogateescape"), safe="/~")
+
+
+def quote_query(query: Mapping[str, str]) -> str:
+    """The query string in canonical form: encoded and sorted, which is how it is sent as well."""
+    pairs = sorted(
+        (quote(name, safe="~"), quote(value.encode("utf-8", "surrogateescape"), safe="~"))
+        for name, value in query.items()
+    )
+    return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+class Signer:
+    """Signs requests for one region. Derived keys are kept for the day, the time stamp for the second."""
+
+    def __init__(self, region: str, service: str = "s3") -> None:
+        self._region = region
+        self._service = service
+        self._second = 0
+        self._stamp = ""
+        self._keys: Keys | None = None
+        self._scope = ""
+        self._signing_key = b""
+
+    def sign(
+        self, keys: Keys, method: str, path: str, query: str, headers: dict[str, str], payload: str = UNSIGNED
+    ) -> None:
+        """Add `x-amz-date`, `x-amz-content-sha256`, `authorization` (and the session token) to `headers`.
+
+        `path` and `query` are encoded already; `headers` has lower-case names, `host` among them, and all are signed.
+        """
+        self._refresh(keys)
+        headers["x-amz-date"] = self._stamp
+        headers["x-amz-content-sha256"] = payload
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        names = sorted(headers)
+        signed = ";".join(names)
+        lines = "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names])
+        # Header values hold raw bytes as latin-1 (metadata of any encoding passes through unchanged).
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload}".encode("latin-1")
+        digest = hashlib.sha256(canonical).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{self._stamp}\n{self._scope}\n{digest}"
+        signature = hmac.digest(self._signing_key, to_sign.encode(), "sha256").hex()
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={keys.access}/{self._scope},SignedHeaders={signed},Signature={signature}"
+        )
+
+    def _refresh(self, keys: Keys) -> None:
+        second = int(time.time())
+        if second == self._second and keys is self._keys:
+            return
+        self._second = second
+        self._stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        scope = f"{self._stamp[:8]}/{self._region}/{self._service}/aws4_request"
+        if scope != self._scope or keys != self._keys:
+            key = ("AWS4" + keys.secret).encode()
+            for part in scope.split("/"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._signing_key = key
+            self._scope = scope
+        self._keys = keys

@@ -1,0 +1,426 @@
+"""HTTP requests over libcurl on an asyncio event loop.
+
+libcurl's sockets are watched by one epoll descriptor, which alone is registered with the event loop: one wake-up
+serves every ready socket, and finished requests are reaped together. That costs a fraction of registering each
+socket with asyncio (measured in bench/). The HTTP itself, TLS, pooling, proxies and DNS are libcurl's.
+"""
+
+import asyncio
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pycurl
+
+from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+
+BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
+UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
+MAX_IDLE_CONNECTIONS = 1024
+ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an answer we did not size (errors, listings are far smaller)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """How an endpoint is reached."""
+
+    ca_bundle: str = ""  # PEM file; "" = libcurl's own
+    proxy: str = ""  # URL; "" = as the environment says
+    connect_timeout: float = 10.0  # seconds
+    stall_timeout: float = 60.0  # seconds without a byte in either direction
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer. Header names are lower-case; values hold the raw bytes as latin-1."""
+
+    status: int
+    headers: dict[str, str]
+    chunks: list[bytes] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+
+
+class Pipe:
+    """A bounded buffer through which one request's answer becomes another's body, so that a part of any size crosses
+    in little memory: a full pipe pauses the reader, an empty one the writer."""
+
+    def __init__(
+        self, length: int, limit: int = 4 * 1024 * 1024, on_chunk: Callable[[bytes], None] | None = None
+    ):
+        self.length = length  # bytes that will cross
+        self._limit = limit
+        self._on_chunk = on_chunk  # sees every chunk in passing (checksums)
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self.started = asyncio.Event()  # the source answered and the first bytes are here
+        self._failed = False
+        self._resume_source: Callable[[], None] | None = None
+        self._resume_sink: Callable[[], None] | None = None
+
+    def write(self, chunk: bytes) -> int | None:
+        if self._failed:
+            return -1  # any other count than the chunk's makes libcurl abort the request
+        if self._held >= self._limit:
+            return int(pycurl.WRITEFUNC_PAUSE)
+        if self._on_chunk:
+            self._on_chunk(chunk)
+        self._chunks.append(chunk)
+        self._held += len(chunk)
+        self.started.set()
+        if self._resume_sink:
+            self._resume_sink()
+        return None
+
+    def read(self, size: int) -> bytes | int:
+        if self._failed:
+            return int(pycurl.READFUNC_ABORT)
+        if not self._chunks:
+            return int(pycurl.READFUNC_PAUSE)
+        chunk = self._chunks.pop(0)
+        if len(chunk) > size:
+            self._chunks.insert(0, chunk[size:])
+            chunk = chunk[:size]
+        self._held -= len(chunk)
+        if self._held < self._limit // 2 and self._resume_source:
+            self._resume_source()
+        return chunk
+
+    def fail(self) -> None:
+        """One side failed: wake the other so that it ends too."""
+        self._failed = True
+        self.started.set()
+        for resume in (self._resume_source, self._resume_sink):
+            if resume:
+                resume()
+
+
+Body = bytes | Sequence[bytes] | Pipe
+
+
+class _Chunks:
+    """A body in pieces as libcurl wants to read it; can start again from the beginning."""
+
+    __slots__ = ("_chunks", "_next")
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+        self._next = iter(chunks)
+
+    def read(self, size: int) -> bytes:
+        return next(self._next, b"")
+
+    def seek(self, offset: int, origin: int) -> int:
+        if offset or origin:
+            return int(pycurl.SEEKFUNC_FAIL)
+        self._next = iter(self._chunks)
+        return int(pycurl.SEEKFUNC_OK)
+
+
+class Transport:
+    """All HTTP of one process. Use from one event loop; `close` it there."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_IDLE_CONNECTIONS)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self._epoll = select.epoll()
+        self._watched: set[int] = set()
+        self._loop.add_reader(self._epoll.fileno(), self._on_ready)
+        self._idle: dict[tuple[ConnectOptions, str], list[pycurl.Curl]] = {}
+        self._waiting: dict[pycurl.Curl, asyncio.Future[int]] = {}
+        self._deadline = 0.0  # loop time at which libcurl wants to be called; 0 = never
+        self._timer: asyncio.TimerHandle | None = None
+        self._kicked = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.requests = 0
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: Body = b"",
+        *,
+        options: ConnectOptions,
+        sink: Pipe | None = None,
+        limit: int = 0,
+        stall_timeout: float = 0.0,
+        max_rate: int = 0,
+    ) -> Response:
+        """Send one request and read its answer.
+
+        `limit`: bytes of body that are acceptable (0: what an error or a listing may be); `sink` takes the body of a
+        2xx answer instead of memory; `max_rate` in bytes/s paces both directions. Raises `ConnectionFailed` or
+        `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
+        """
+        kind = _kind(method, body)
+        pool = self._idle.setdefault((options, kind), [])
+        curl = pool.pop() if pool else _new_handle(kind, options)
+        chunks: list[bytes] = []
+        lines: list[bytes] = []
+        curl.setopt(pycurl.URL, url)
+        # "name;" sends an empty header; "name:" keeps libcurl from adding one of its own.
+        fields = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
+        fields.append("expect:")
+        if "content-type" not in headers:
+            fields.append("content-type:")
+        try:
+            curl.setopt(pycurl.HTTPHEADER, fields)
+        except UnicodeEncodeError:
+            curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
+        curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+        size = _attach_body(curl, kind, method, body)
+        if sink is None:
+            curl.setopt(pycurl.WRITEFUNCTION, chunks.append)
+        else:
+            curl.setopt(pycurl.WRITEFUNCTION, lambda chunk: _pour(sink, lines, chunks, chunk))
+        if kind != "HEAD":  # its Content-Length is no body
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT))
+        curl.setopt(pycurl.LOW_SPEED_TIME, int(stall_timeout or options.stall_timeout))
+        if max_rate:
+            curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, max_rate)
+            curl.setopt(pycurl.MAX_SEND_SPEED_LARGE, max_rate)
+        if sink is not None:
+            sink._resume_source = lambda: self._unpause(curl)
+        if isinstance(body, Pipe):
+            body._resume_sink = lambda: self._unpause(curl)
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._waiting[curl] = future
+        self._multi.add_handle(curl)
+        try:
+            error = await future
+        except asyncio.CancelledError:
+            self._waiting.pop(curl, None)
+            self._multi.remove_handle(curl)
+            curl.close()  # its connection is in the middle of something
+            raise
+        self.requests += 1
+        self.bytes_out += size
+        if error:
+            message = curl.errstr() or f"libcurl error {error}"
+            curl.close()
+            raise _failure(error, message, url)
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
+        self.bytes_in += (
+            int(curl.getinfo(pycurl.SIZE_DOWNLOAD)) if sink is not None else sum(map(len, chunks))
+        )
+        if max_rate or sink is not None or isinstance(body, Pipe):
+            curl.close()
+        else:
+            pool.append(curl)
+        return Response(status, _parse_headers(lines), chunks)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._epoll.fileno())
+        if self._timer:
+            self._timer.cancel()
+        for curl, future in self._waiting.items():
+            self._multi.remove_handle(curl)
+            future.cancel()
+        for pool in self._idle.values():
+            for curl in pool:
+                curl.close()
+        self._multi.close()
+        self._epoll.close()
+
+    # ------------------------------------------------------------------------------ libcurl's callbacks
+
+    def _on_socket(self, what: int, fd: int, multi: Any, data: Any) -> None:
+        if what == pycurl.POLL_REMOVE:
+            if fd in self._watched:
+                self._watched.discard(fd)
+                self._epoll.unregister(fd)
+            return
+        events = select.EPOLLIN if what & pycurl.POLL_IN else 0
+        if what & pycurl.POLL_OUT:
+            events |= select.EPOLLOUT
+        if fd in self._watched:
+            self._epoll.modify(fd, events)
+        else:
+            self._watched.add(fd)
+            self._epoll.register(fd, events)
+
+    def _on_timer(self, milliseconds: int) -> None:
+        if milliseconds < 0:
+            self._deadline = 0.0
+        elif milliseconds == 0:
+            self._kick()
+        else:
+            self._deadline = self._loop.time() + milliseconds / 1000
+            if self._timer is None or self._timer.when() > self._deadline:
+                self._arm()
+
+    def _arm(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._timer = None
+        if not self._deadline:
+            return
+        if self._deadline > self._loop.time() + 0.001:  # it was moved back meanwhile
+            self._arm()
+        else:
+            self._deadline = 0.0
+            self._act()
+
+    def _kick(self) -> None:
+        """Call libcurl once in this turn of the loop, however many requests were added in it."""
+        if not self._kicked:
+            self._kicked = True
+            self._loop.call_soon(self._act)
+
+    def _act(self) -> None:
+        self._kicked = False
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._reap()
+
+    def _on_ready(self) -> None:
+        for fd, events in self._epoll.poll(0, 1024):
+            mask = 0
+            if events & (select.EPOLLIN | select.EPOLLHUP):
+                mask |= pycurl.CSELECT_IN
+            if events & select.EPOLLOUT:
+                mask |= pycurl.CSELECT_OUT
+            if events & select.EPOLLERR:
+                mask |= pycurl.CSELECT_ERR
+            self._multi.socket_action(fd, mask)
+        self._reap()
+
+    def _reap(self) -> None:
+        while True:
+            left, succeeded, failed = self._multi.info_read(256)
+            for curl in succeeded:
+                self._finish(curl, 0)
+            for curl, code, _message in failed:
+                self._finish(curl, code)
+            if not left:
+                return
+
+    def _finish(self, curl: pycurl.Curl, code: int) -> None:
+        self._multi.remove_handle(curl)
+        future = self._waiting.pop(curl, None)
+        if future and not future.done():
+            future.set_result(code)
+
+    def _unpause(self, curl: pycurl.Curl) -> None:
+        # libcurl must not be entered from its own callbacks: in the next turn of the loop.
+        self._loop.call_soon(self._continue, curl)
+
+    def _continue(self, curl: pycurl.Curl) -> None:
+        if curl in self._waiting:
+            curl.pause(pycurl.PAUSE_CONT)
+            self._kick()
+
+
+def _kind(method: str, body: Body) -> str:
+    """Handles are kept by kind, so that a reused one has no option of another kind left over."""
+    if isinstance(body, bytes):
+        if body or method in ("PUT", "POST"):
+            return "post"
+        return method
+    return "upload"
+
+
+def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    curl.setopt(pycurl.TCP_NODELAY, 1)
+    curl.setopt(pycurl.TCP_KEEPALIVE, 1)
+    curl.setopt(pycurl.PATH_AS_IS, 1)
+    curl.setopt(pycurl.BUFFERSIZE, BUFFER)
+    curl.setopt(pycurl.UPLOAD_BUFFERSIZE, UPLOAD_BUFFER)
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(options.connect_timeout * 1000))
+    curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    if options.ca_bundle:
+        curl.setopt(pycurl.CAINFO, options.ca_bundle)
+    if options.proxy:
+        curl.setopt(pycurl.PROXY, options.proxy)
+    if kind == "HEAD":
+        curl.setopt(pycurl.NOBODY, 1)
+    elif kind == "post":
+        curl.setopt(pycurl.POST, 1)
+    elif kind == "upload":
+        curl.setopt(pycurl.UPLOAD, 1)
+    elif kind != "GET":
+        curl.setopt(pycurl.CUSTOMREQUEST, kind)
+    return curl
+
+
+def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> int:
+    """Hand the body to libcurl; returns its length in bytes."""
+    if kind == "post":
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.POSTFIELDS, body)
+        return len(body)  # type: ignore[arg-type]
+    if kind != "upload":
+        return 0
+    curl.setopt(pycurl.CUSTOMREQUEST, method)
+    if isinstance(body, Pipe):
+        curl.setopt(pycurl.READFUNCTION, body.read)
+        curl.setopt(pycurl.INFILESIZE_LARGE, body.length)
+        return body.length
+    reader = _Chunks(body)  # type: ignore[arg-type]
+    size = sum(map(len, body))  # type: ignore[arg-type]
+    curl.setopt(pycurl.READFUNCTION, reader.read)
+    curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
+    curl.setopt(pycurl.INFILESIZE_LARGE, size)
+    return size
+
+
+def _pour(sink: Pipe, lines: list[bytes], chunks: list[bytes], chunk: bytes) -> int | None:
+    """A good answer goes through the pipe; an error's body stays here."""
+    if _status(lines) < 300:
+        return sink.write(chunk)
+    chunks.append(chunk)
+    return None
+
+
+def _status(lines: list[bytes]) -> int:
+    status = 0
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            status = int(line.split(None, 2)[1])
+    return status
+
+
+def _parse_headers(lines: list[bytes]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in b"".join(lines).decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.lower()] = value.strip()
+        elif line.startswith("HTTP/"):
+            headers = {}  # an interim answer (100 Continue, a proxy's 200) came before this one
+    return headers
+
+
+NO_ANSWER = {
+    pycurl.E_COULDNT_RESOLVE_HOST,
+    pycurl.E_COULDNT_RESOLVE_PROXY,
+    pycurl.E_COULDNT_CONNECT,
+    pycurl.E_SSL_CONNECT_ERROR,
+    pycurl.E_SSL_CACERT,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_SSL_CERTPROBLEM,
+}
+
+
+def _failure(error: int, message: str, url: str) -> TransferError:
+    host = url.split("/", 3)[2]
+    text = f"{host}: {message[:1].lower()}{message[1:]}"
+    if error == pycurl.E_FILESIZE_EXCEEDED:
+        return ObjectChanged(f"{host}: the answer is larger than the object was", code="SizeChanged")
+    if error in NO_ANSWER:
+        return ConnectionFailed(text, code="ConnectionFailed")
+    return Transient(text, code="TimeOut" if error == pycurl.E_OPERATION_TIMEDOUT else "ConnectionBroken")

@@ -1,0 +1,457 @@
+"""A worker: takes messages, carries objects and parts, writes outcomes.
+
+The order that loses nothing: outcomes are settled, then what must be tried again is sent as messages of its own, then
+the message is deleted. Everything before can happen twice without harm.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dth.errors import (
+    ConnectionFailed,
+    Disposition,
+    EndpointRefused,
+    HubError,
+    SourceGone,
+    Throttled,
+    TransferError,
+)
+from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload
+from dth.s3 import events
+from dth.s3.messages import (
+    BadMessage,
+    DeleteMessage,
+    EventMessage,
+    Item,
+    Message,
+    ObjectsMessage,
+    PartMessage,
+    child,
+    decode,
+    encode,
+    part_message,
+)
+from dth.s3.multipart import Busy, Multipart
+from dth.s3.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
+
+MAX_ATTEMPTS = 5
+LEASE = 900.0  # seconds; extended while the work goes on
+HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
+FLUSH = 0.1  # seconds between commits of outcomes
+FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
+SPLIT_AT = 3  # a pack received this often goes on as single objects
+UNREACHABLE = 60.0  # seconds without any answer from an endpoint that pause the task
+RELEASE_DELAY = 1.0  # seconds before work that was throttled is taken up again; doubled with each attempt
+
+
+@dataclass(slots=True)
+class Again:
+    """An object or part that must be tried again: its message, and after how long."""
+
+    message: Outgoing
+    delay: float
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One delivery in hand."""
+
+    delivery: Delivery
+    remaining: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    again: list[Again] = field(default_factory=list)
+    finished_uploads: list[Upload] = field(default_factory=list)
+    release: float | None = None  # give the delivery back after so many seconds instead
+    lost: bool = False
+
+
+class Worker:
+    """One worker of one task, on one event loop."""
+
+    def __init__(self, name: str, route: Route, platform: Platform) -> None:
+        self._name = name
+        self._route = route
+        self._platform = platform
+        self._multipart = Multipart(route, platform.uploads, name)
+        self._lanes = 32 * route.parameters.worker_number
+        self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
+        self._held: set[Work] = set()
+        self._done: list[Work] = []
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._room = asyncio.Event()
+        self._failing_since = 0.0
+        self._progress = Gauge(name, "worker", time.time())
+        self._notes: set[str] = set()
+        self._run = 0  # of the message taken last: notes go there
+
+    def stop(self) -> None:
+        """Drain: take nothing new, finish what is in hand (or give it back), then end."""
+        self._stopping.set()
+        self._room.set()
+
+    async def run(self) -> None:
+        lanes = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
+        keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
+        try:
+            receiving = asyncio.create_task(self._receive_loop())
+            finished, _ = await asyncio.wait(
+                {receiving, *keepers, *lanes}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in finished:
+                task.result()  # a keeper or lane ends only by failing
+            await self._drain()
+        finally:
+            receiving.cancel()
+            for task in (*lanes, *keepers):
+                task.cancel()
+            await asyncio.gather(receiving, *lanes, *keepers, return_exceptions=True)
+            with contextlib.suppress(HubError):
+                await self._commit()
+                await self._report()
+
+    # ------------------------------------------------------------------------------------------ receiving
+
+    async def _receive_loop(self) -> None:
+        queue = self._platform.queue
+        while not self._stopping.is_set():
+            if self._todo.qsize() >= self._lanes:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            for delivery in await queue.receive(10, LEASE, 1.0):
+                await self._accept(delivery)
+
+    async def _accept(self, delivery: Delivery) -> None:
+        try:
+            message = decode(delivery.id, delivery.body)
+        except BadMessage as error:
+            await self._platform.records.add_note(self._run, str(error))
+            await self._platform.queue.delete([delivery])
+            return
+        if isinstance(message, ObjectsMessage) and len(message.items) > 1 and delivery.receives >= SPLIT_AT:
+            # Its consumers crashed twice: whichever object did it must not take the others along.
+            singles = [encode(child(message, n, item)) for n, item in enumerate(message.items, 1)]
+            await self._platform.queue.send(singles)
+            await self._platform.queue.delete([delivery])
+            return
+        items = len(message.items) if isinstance(message, ObjectsMessage) else 1
+        work = Work(delivery, items)
+        self._run = getattr(message, "run", self._run)
+        self._held.add(work)
+        if not items:
+            self._finish_one(work, last=True)
+            return
+        for index in range(items):
+            self._todo.put_nowait((work, message, index))
+
+    # ------------------------------------------------------------------------------------------- carrying
+
+    async def _lane(self) -> None:
+        while True:
+            work, message, index = await self._todo.get()
+            if self._todo.qsize() < self._lanes:
+                self._room.set()
+            if work.lost or work.release is not None:
+                self._finish_one(work)
+                continue
+            self._progress.in_flight += 1
+            try:
+                await self._carry(work, message, index)
+            finally:
+                self._progress.in_flight -= 1
+            self._finish_one(work)
+
+    async def _carry(self, work: Work, message: Message, index: int) -> None:
+        match message:
+            case ObjectsMessage():
+                await self._object(work, message, index)
+            case PartMessage():
+                await self._part(work, message)
+            case DeleteMessage():
+                await self._deletes(work, message)
+            case EventMessage():
+                await self._event(work, message)
+
+    async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
+        item = message.items[index]
+        retry_id = f"{message.id}.{index + 1}"
+        try:
+            if item.size < 0 or not item.etag:
+                item = await self._look(item)
+            copied = await self._transfer(work, message.run, item)
+            if copied:
+                self._succeeded()
+                work.outcomes.append(_done(item.key, message.run, copied, item.attempts + 1))
+        except (TransferError, Busy) as error:
+            if _costless(error) and len(message.items) == 1 and not await self._endpoint_trouble(work, error):
+                work.release = _delay(item.attempts)
+            elif work.release is None:
+                await self._failed(work, message.run, item, error, retry_id)
+
+    async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
+        """Copy one object; None when its parts go on as messages of their own."""
+        route = self._route
+        if route.server_side and item.size <= COPY_LIMIT:
+            copied = await copy_in_store(route, item)
+            if copied:
+                return copied
+        if item.size <= route.parameters.multipart_threshold:
+            return await relay_whole(route, item)
+        if item.size >= route.parameters.giant_object_threshold:
+            await self._multipart.begin(run, item, spread=True)
+            return None
+        upload, copied = await self._multipart.transfer(run, item)
+        work.finished_uploads.append(upload)
+        return copied
+
+    async def _look(self, item: Item) -> Item:
+        """The object as it is now."""
+        answer = await self._route.source.head(item.key)
+        return Item(
+            item.key,
+            int(answer.headers.get("content-length", "0")),
+            answer.headers.get("etag", "").strip('"'),
+            item.attempts,
+        )
+
+    async def _part(self, work: Work, message: PartMessage) -> None:
+        uploads = self._platform.uploads
+        upload = await uploads.get(message.key)
+        if upload is None or upload.upload_id != message.upload_id:
+            return  # its upload was thrown away
+        try:
+            part = await self._multipart.copy_part(upload, message.number)
+            self._succeeded()
+            after = await uploads.part_done(message.key, message.upload_id, part)
+            if after and after.parts_done == after.parts:
+                copied = await self._multipart.complete(after)
+                if copied:
+                    work.outcomes.append(_done(message.key, after.run, copied, after.attempts))
+                    work.finished_uploads.append(after)
+        except (TransferError, Busy) as error:
+            await self._part_failed(work, message, upload, error)
+
+    async def _part_failed(self, work: Work, message: PartMessage, upload: Upload, error: HubError) -> None:
+        if await self._endpoint_trouble(work, error):
+            return
+        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1)
+        if _costless(error):
+            work.release = _delay(message.attempts)
+            return
+        attempts = message.attempts + 1
+        if getattr(error, "disposition", None) is Disposition.RETRY and attempts < MAX_ATTEMPTS:
+            again = part_message(
+                message.run,
+                message.key,
+                message.upload_id,
+                message.etag,
+                message.size,
+                message.part_size,
+                message.number,
+                attempts,
+            )
+            work.again.append(Again(encode(again), _delay(attempts)))
+            return
+        await self._multipart.abort(upload)
+        await self._failed(work, message.run, item, error, f"{message.id}.o", final=attempts >= MAX_ATTEMPTS)
+
+    async def _deletes(self, work: Work, message: DeleteMessage) -> None:
+        """Each key is looked up at the source once more; only what is surely gone there is deleted."""
+        deleted: list[str] = []
+        kept: list[str] = []
+        failed: list[str] = []
+        route = self._route
+        for key in message.keys:
+            try:
+                await route.source.head(route.keys.to_source(key))
+                kept.append(key)
+            except SourceGone:
+                try:
+                    await route.dest.delete(key)
+                    deleted.append(key)
+                except TransferError as error:
+                    if await self._endpoint_trouble(work, error):
+                        break
+                    failed.append(key)
+            except TransferError as error:
+                if await self._endpoint_trouble(work, error):
+                    break
+                failed.append(key)
+        await self._platform.records.settle_extras(message.run, deleted, kept, failed)
+
+    async def _event(self, work: Work, message: EventMessage) -> None:
+        try:
+            await events.apply(self._route, self._platform, message)
+        except TransferError as error:
+            if not await self._endpoint_trouble(work, error):
+                work.release = _delay(work.delivery.receives)
+
+    # ------------------------------------------------------------------------------------------- failures
+
+    async def _failed(
+        self, work: Work, run: int, item: Item, error: HubError, retry_id: str, *, final: bool = False
+    ) -> None:
+        """Decide what follows from a failure: again, cancelled, or a dead letter."""
+        if await self._endpoint_trouble(work, error):
+            return
+        disposition = getattr(error, "disposition", Disposition.RETRY)
+        attempts = item.attempts + (0 if _costless(error) else 1)
+        status = Status.CANCELLED if disposition is Disposition.GONE else Status.FAILED
+        if disposition is Disposition.CHANGED and attempts < MAX_ATTEMPTS:
+            try:
+                item = await self._look(item)
+            except SourceGone as gone:
+                error, status, final = gone, Status.CANCELLED, True
+            except TransferError:
+                pass  # tried again with what was known; it will be looked at again
+        retried = disposition in (Disposition.RETRY, Disposition.CHANGED)
+        if retried and attempts < MAX_ATTEMPTS and not final:
+            message = ObjectsMessage(retry_id, run, [Item(item.key, item.size, item.etag, attempts)])
+            delay = 0.0 if disposition is Disposition.CHANGED else _delay(attempts)
+            work.again.append(Again(encode(message), delay))
+            return
+        try:
+            await self._multipart.abort_key(item.key)
+        except TransferError as problem:
+            await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
+        work.outcomes.append(
+            Outcome(
+                key=item.key,
+                run=run,
+                status=status,
+                etag=item.etag,
+                attempts=max(1, attempts),
+                reason=getattr(error, "code", "") or type(error).__name__,
+                detail=str(error),
+            )
+        )
+
+    async def _endpoint_trouble(self, work: Work, error: HubError) -> bool:
+        """Trouble that no object is to blame for: give the work back and, where it will not pass, pause the task."""
+        if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
+            if isinstance(error, Busy):
+                return False
+            await self._pause(str(error))
+            work.release = RELEASE_DELAY
+            return True
+        if isinstance(error, ConnectionFailed):
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > UNREACHABLE:
+                await self._pause(f"unreachable for {UNREACHABLE:.0f} s: {error}")
+                work.release = RELEASE_DELAY
+                return True
+        return False
+
+    def _succeeded(self) -> None:
+        self._failing_since = 0.0
+
+    async def _pause(self, reason: str) -> None:
+        await self._platform.records.pause(reason)
+        self.stop()
+
+    # -------------------------------------------------------------------------------------------- keeping
+
+    def _finish_one(self, work: Work, *, last: bool = False) -> None:
+        work.remaining -= 0 if last else 1
+        if work.remaining == 0 or last:
+            self._done.append(work)
+        if len(self._done) >= 10 or sum(len(done.outcomes) for done in self._done) >= FLUSH_COUNT:
+            self._wake.set()
+
+    async def _commit_loop(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), FLUSH)
+            self._wake.clear()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        done, self._done = self._done, []
+        kept = [work for work in done if not work.lost]
+        if kept:
+            await self._platform.records.settle([outcome for work in kept for outcome in work.outcomes])
+            await self._send_again([again for work in kept for again in work.again])
+            for work in kept:
+                for upload in work.finished_uploads:
+                    await self._multipart.finish(upload)
+            await self._platform.queue.delete([work.delivery for work in kept if work.release is None])
+            for work in kept:
+                if work.release is not None:
+                    await self._give_back(work)
+        self._held.difference_update(done)
+
+    async def _give_back(self, work: Work) -> None:
+        """Release the delivery. Objects of a pack that are settled already will count nothing the second time."""
+        await self._platform.queue.release([work.delivery], work.release or 0.0)
+
+    async def _send_again(self, again: Sequence[Again]) -> None:
+        by_delay: dict[float, list[Outgoing]] = {}
+        for each in again:
+            by_delay.setdefault(each.delay, []).append(each.message)
+        for delay, messages in by_delay.items():
+            await self._platform.queue.send(messages, delay)
+
+    async def _heartbeat(self) -> None:
+        extended = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            await self._report()
+            if time.monotonic() - extended < HEARTBEAT:
+                continue
+            extended = time.monotonic()
+            held = {work.delivery.id: work for work in self._held}
+            for lost in await self._platform.queue.extend([work.delivery for work in held.values()], LEASE):
+                held[lost].lost = True
+            if await self._platform.records.paused():
+                self.stop()
+
+    async def _report(self) -> None:
+        gauge, route = self._progress, self._route
+        gauge.at = time.time()
+        gauge.throttled = route.source.gate.throttled + route.dest.gate.throttled
+        transport = route.transport
+        gauge.bytes_in, gauge.bytes_out, gauge.requests = (
+            transport.bytes_in,
+            transport.bytes_out,
+            transport.requests,
+        )
+        await self._platform.gauges.report(gauge)
+        for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
+            self._notes.add(note)
+            await self._platform.records.add_note(self._run, note)
+
+    async def _drain(self) -> None:
+        """Give back what was not begun, wait for what was."""
+        untouched = [self._todo.get_nowait() for _ in range(self._todo.qsize())]
+        for work, _, _ in untouched:
+            work.release = 0.0
+            self._finish_one(work)
+        while self._held:  # noqa: ASYNC110 - the commit loop empties it, several times a second
+            await asyncio.sleep(0.02)
+
+
+def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
+    return Outcome(
+        key=key,
+        run=run,
+        status=Status.DONE,
+        bytes=copied.size,
+        etag=copied.etag,
+        dest_etag=copied.dest_etag,
+        proof=copied.proof,
+        attempts=attempts,
+    )
+
+
+def _costless(error: HubError) -> bool:
+    """Whether a failure is nobody's attempt: the store asked to wait, did not answer, or another worker is at it."""
+    return isinstance(error, Throttled | ConnectionFailed | Busy)
+
+
+def _delay(attempts: int) -> float:
+    return float(RELEASE_DELAY * 2 ** min(attempts, 6))
