@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from string import Template
 
+from .certificates import Certificates, make_certificates
 from .process import Process, answers, listening_socket
 from .s3 import S3Server
 
@@ -57,18 +58,20 @@ http {
     "~^PUT .*partNumber=" part;
     "~^DELETE .*uploadId=" abort;
   }
+  # $arg_ cannot name an argument with a dash in it.
+  map $args $page { default ''; "~(^|&)continuation-token=(?<token>[0-9a-zA-Z]+)" $token; }
   map "$request_method $args" $bucket_operation {
     default other; "~^GET .*list-type=2" list; "~^GET (.*&)?location" location;
   }
   server {
-    listen 127.0.0.1:@port backlog=4096;
+    listen 127.0.0.1:@port @ssl backlog=4096; @security
     root @folder/data; default_type application/octet-stream;
     add_header ETag $write_etag always;
     merge_slashes off;
 
     location ~ ^/(?<bucket>[^/]+)/?$ {
       default_type application/xml;
-      if ($bucket_operation = list) { rewrite ^ /.lists/$bucket/page$arg_continuation_token.xml last; }
+      if ($bucket_operation = list) { rewrite ^ /.lists/$bucket/page$page.xml last; }
       if ($bucket_operation = location) { return 200 '@location'; }
       return 200 '';
     }
@@ -104,7 +107,10 @@ class NullS3(S3Server):
     The page after it is `pageTOKEN.xml`, TOKEN being the continuation token that the first one gave.
     """
 
-    def __init__(self, *, workers: int = 2) -> None:
+    _certificates: Certificates
+
+    def __init__(self, *, workers: int = 2, tls: bool = False, ca: NullS3 | None = None) -> None:
+        """`ca`: use the certificate of another one, so that one CA serves both."""
         nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if nginx is None:
             raise RuntimeError("nginx is not installed")
@@ -116,6 +122,14 @@ class NullS3(S3Server):
         self.folder = root / "data"
         for name in ("data/.tmp", "data/.lists", "data/.parts", "t"):
             (root / name).mkdir(parents=True)
+        security = ""
+        if tls:
+            self._certificates = ca._certificates if ca else make_certificates(root)
+            self.ca = self._certificates.ca
+            security = (
+                f"ssl_certificate {self._certificates.certificate}; ssl_certificate_key {self._certificates.key}; "
+                "ssl_session_cache shared:all:1m;"
+            )
         with listening_socket() as listener:
             port = listener.getsockname()[1]
             config = root / "nginx.conf"
@@ -124,6 +138,8 @@ class NullS3(S3Server):
                     folder=root,
                     port=port,
                     workers=workers,
+                    ssl="ssl" if tls else "",
+                    security=security,
                     user=getpass.getuser(),
                     group=grp.getgrgid(os.getgid()).gr_name,
                     etag=_ETAG,
@@ -136,12 +152,17 @@ class NullS3(S3Server):
                 env={"NGINX": f"{listener.fileno()};"},
                 pass_fds=[listener.fileno()],
             )
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
         self.process.wait_until(lambda: answers(port) and self.request("GET", "/ready")[0] == 200)
 
     def bucket(self, prefix: str = "bucket") -> str:
         folder = tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.folder)
         return Path(folder).name
+
+    def forget_parts(self) -> None:
+        """Remove the parts of uploads, which completing does not join."""
+        shutil.rmtree(self.folder / ".parts")
+        (self.folder / ".parts").mkdir()
 
     def close(self) -> None:
         self.process.stop()

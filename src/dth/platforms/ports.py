@@ -86,7 +86,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """What is known of one object. `etag`, `size` and `modified` are the source's when it was last enqueued;
+    """What is known of one object. `etag` and `size` are the source's when it was last enqueued;
     `dest_etag` is what the destination answered; `proof` is `algorithm:base64` of the bytes sent."""
 
     key: str
@@ -203,6 +203,7 @@ class Page:
     cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
     enqueued: list[Enqueued] = field(default_factory=list)
     messages: list[Outgoing] = field(default_factory=list)
+    settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that are refused at once
     extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
     same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
 
@@ -271,7 +272,7 @@ class Records(Protocol):
 
     async def apply_event(self, key: str, sequencer: str) -> bool:
         """Remember that the event with this (padded) sequencer takes effect on `key`. False when a later one already
-        did: drop the event."""
+        did: drop the event. The same event again is True: it may not have come to its end the first time."""
         ...
 
 
@@ -342,8 +343,8 @@ class Uploads(Protocol):
         """UPLOADING (or COMPLETING with an expired lease) -> COMPLETING for `owner`. True for exactly one owner."""
         ...
 
-    async def unclaim(self, key: str, upload_id: str) -> None:
-        """COMPLETING -> UPLOADING, when completing failed for a passing reason."""
+    async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
+        """COMPLETING by `owner` -> UPLOADING, when completing failed for a passing reason."""
         ...
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
@@ -366,8 +367,9 @@ class Limits(Protocol):
     """Rates shared by all processes of a task (and of the hub)."""
 
     async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
-        """Take up to `wanted` units from the bucket `name` that fills with `rate` units a second (and holds a quarter of
-        a second's worth at most, so that any ten seconds stay close to the rate). Returns (granted, seconds until more may be had)."""
+        """Take up to `wanted` units from the bucket `name` that fills with `rate` units a second (and holds a fraction of
+        a second's worth, so that any ten seconds stay close to the rate). Returns (granted, seconds until more may
+        be had)."""
         ...
 
 

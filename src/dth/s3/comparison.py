@@ -6,6 +6,7 @@ The finder commits these pieces; `diff` and a dry run only count them.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -84,10 +85,10 @@ class Comparison:
         self._rules = Rules(policy, route.keys, build(object_filter(parameters), parameters.src_prefix))
 
     async def __aiter__(self) -> AsyncIterator[Decided]:
-        source, sparse = await self._source_listing()
+        source, dest, sparse = await self._listings()
         sweep = Sweep(
             source,
-            None if self._rules.policy is Policy.ALWAYS else self._dest_listing(),
+            None if self._rules.policy is Policy.ALWAYS else dest,
             self._rules,
             self._workdir,
             cursors=self._cursors,
@@ -96,10 +97,11 @@ class Comparison:
         )
         ahead: deque[asyncio.Task[Decided]] = deque()
         try:
-            async for batch in sweep:
-                ahead.append(asyncio.create_task(self._resolve(batch)))
-                if len(ahead) > BATCHES_AHEAD or ahead[0].done():
-                    yield await ahead.popleft()
+            async with aclosing(aiter(sweep)) as batches:
+                async for batch in batches:
+                    ahead.append(asyncio.create_task(self._resolve(batch)))
+                    if len(ahead) > BATCHES_AHEAD or ahead[0].done():
+                        yield await ahead.popleft()
             while ahead:
                 yield await ahead.popleft()
             self.complete = sweep.complete
@@ -113,8 +115,9 @@ class Comparison:
 
     # ----------------------------------------------------------------------------------------- the two sides
 
-    async def _source_listing(self) -> tuple[Listing, bool]:
-        """What to walk at the source, and whether it is a mere selection of the keys there."""
+    async def _listings(self) -> tuple[Listing, Listing, bool]:
+        """What to walk at the source and the destination, and whether the source is a mere selection of keys."""
+        dest = self._dest_listing()
         parameters, source = self._route.parameters, self._route.source
         prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
         objects = PrefixListing(
@@ -124,21 +127,21 @@ class Comparison:
             chunks, place = self._read(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
             prefixes = await read_prefixes(chunks, self._workdir, name=place, within=prefix)
             self._spools.append(prefixes)
-            return ListOfPrefixes(objects, prefixes), True
+            return ListOfPrefixes(objects, prefixes), ListOfPrefixes(dest, prefixes), False
         if parameters.src_manifest:
             chunks, place = self._read(parameters.src_manifest, "")
             spool = await read_manifest(
                 chunks, self._workdir, name=place, bucket=source.bucket, prefix=prefix
             )
             self._spools.append(spool)
-            return spool, True
+            return spool, dest, True
         if parameters.src_inventory:
             spool = await self._inventory(parameters.src_inventory)
             self._spools.append(spool)
-            return spool, True
-        return objects, False
+            return spool, dest, True
+        return objects, dest, False
 
-    def _dest_listing(self) -> Listing:
+    def _dest_listing(self) -> PrefixListing:
         dest = self._route.dest
         return PrefixListing(
             dest,
@@ -195,7 +198,7 @@ class Comparison:
         if batch.bare:
             looked = await self._each(self._look, batch.bare)
             keep = self._rules.keep
-            kept = [pick for pick in looked if keep is None or keep(pick.source)]
+            kept = [pick for pick in looked if keep is None or pick.source.size < 0 or keep(pick.source)]
             decided.counts.filtered += len(looked) - len(kept)
             self._sort(kept, decided, batch)
         if batch.doubtful:

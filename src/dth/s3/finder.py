@@ -84,6 +84,10 @@ class Finder:
         page.enqueued += [
             Enqueued(refused.source.key, 0, refused.source.etag, "") for refused in decided.refused
         ]
+        page.settled = [
+            Outcome(refused.source.key, run.id, Status.FAILED, reason=refused.reason, detail=refused.detail)
+            for refused in decided.refused
+        ]
         if self._route.parameters.delete_mode is DeleteMode.MIRROR:
             page.extras = decided.extra
         page.same = [
@@ -95,20 +99,6 @@ class Finder:
                 run, [entry.key for entry in decided.archived if not entry.restore]
             )
         await self._platform.records.commit(run.id, page)
-        if decided.refused:
-            await self._platform.records.settle(
-                [
-                    Outcome(
-                        refused.source.key,
-                        run.id,
-                        Status.FAILED,
-                        reason=refused.reason,
-                        detail=refused.detail,
-                    )
-                    for refused in decided.refused
-                ]
-            )
-
     async def _restore(self, run: Run, keys: list[str]) -> int:
         """Ask for readable copies; a later run finds them restored. Returns how many requests were accepted."""
         parameters, source = self._route.parameters, self._route.source

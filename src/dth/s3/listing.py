@@ -200,22 +200,29 @@ async def pages(listing: Listing) -> AsyncIterator[ListPage]:
 
 # What XML allows as plain text; anything else (entities above all) is left to expat.
 _TEXT = "[^<>&\x00-\x1f\ufffe\uffff]*"
+_S = "[ \t\r\n]*"
+_TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _QUOTE = '(?:&quot;|&#34;|")?'
-_TAGGED = "|".join(
-    f"<{name}>{_TEXT}</{name}>"
-    for name in ("Type", "ChecksumAlgorithm", "ChecksumType", "Generation", "MetaGeneration")
-)
-_OWNER = f"<Owner>(?:\\s*<(?:ID>{_TEXT}</ID|DisplayName>{_TEXT}</DisplayName)>)*\\s*</Owner>"
-_GAP = f"\\s*(?:(?:{_TAGGED}|{_OWNER})\\s*)*"
+
+
+def _asides(*names: str) -> str:
+    """Elements that stores put between those that are read here, and that may be there or not."""
+    elements = "|".join(f"{name}>{_TEXT}</{name}" for name in names)
+    return f"{_S}(?:<(?:{elements})>{_S})*"
+
+
+_SUMS = _asides("ChecksumAlgorithm", "ChecksumType", "Type")
+_OWNER = f"(?:<Owner>{_asides('ID', 'DisplayName')}</Owner>{_S})?"
 _ITEM = re.compile(
-    "<Contents>"
-    f"{_GAP}<Key>({_TEXT})</Key>"
-    f"{_GAP}<LastModified>([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}})(?:\\.[0-9]+)?Z</LastModified>"
-    f'{_GAP}<ETag>{_QUOTE}([^<>&"\x00-\x1f\ufffe\uffff]*){_QUOTE}</ETag>'
-    f"{_GAP}<Size>([0-9]{{1,19}})</Size>"
-    f"{_GAP}(?:<StorageClass>({_TEXT})</StorageClass>{_GAP})?"
-    "</Contents>\\s*(?=<Contents>|\\Z)"
+    f"<Contents>{_S}<Key>({_TEXT})</Key>{_asides('Generation', 'MetaGeneration')}"
+    f"<LastModified>({_TIME})(?:\\.[0-9]+)?Z</LastModified>{_S}"
+    f'<ETag>{_QUOTE}([^<>&"\x00-\x1f\ufffe\uffff]*){_QUOTE}</ETag>{_SUMS}'
+    f"<Size>([0-9]{{1,19}})</Size>{_S}{_OWNER}"
+    f"(?:<StorageClass>({_TEXT})</StorageClass>{_SUMS}{_OWNER})?"
+    f"(?:<RestoreStatus>({_asides('IsRestoreInProgress', 'RestoreExpiryDate')})</RestoreStatus>{_S})?"
+    f"</Contents>{_S}(?=<Contents>|\\Z)"
 )
+_FIELD = re.compile(r"<(\w+)>([^<]*)")
 _OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding=["'](?!utf-8["'])""", re.IGNORECASE)
 _END = b"</Contents>"
 
@@ -244,8 +251,9 @@ def _parse_plain(body: bytes, start: int) -> ListPage | None:
     page = _Document(body[:start] + body[end:])  # all but the objects: expat checks it for a few microseconds
     if page.items:
         return None
-    keys, modified, etags, sizes, classes = zip(*rows, strict=True)
-    columns = (page.decoded(keys), map(int, sizes), etags, modified, classes, [""] * len(rows))
+    keys, modified, etags, sizes, classes, states = zip(*rows, strict=True)
+    restores = [_restore(dict(_FIELD.findall(s))) for s in states] if any(states) else states
+    columns = (page.decoded(keys), map(int, sizes), etags, modified, classes, restores)
     return page.result(list(map(make_entry, zip(*columns, strict=True))))
 
 
@@ -259,13 +267,14 @@ def _parse_any(body: bytes) -> ListPage:
 
 
 def _read(key: str, item: dict[str, str]) -> Entry:
-    if item.get("IsRestoreInProgress") == "true":
-        restore = ONGOING
-    else:
-        restore = to_second(item.get("RestoreExpiryDate", ""))
     etag = item.get("ETag", "").strip('"')
     modified = to_second(item.get("LastModified", ""))
-    return Entry(key, int(item["Size"]), etag, modified, item.get("StorageClass", ""), restore)
+    return Entry(key, int(item["Size"]), etag, modified, item.get("StorageClass", ""), _restore(item))
+
+
+def _restore(fields: dict[str, str]) -> str:
+    in_progress = fields.get("IsRestoreInProgress") == "true"
+    return ONGOING if in_progress else to_second(fields.get("RestoreExpiryDate", ""))
 
 
 def to_second(text: str) -> str:

@@ -461,8 +461,10 @@ class S3Parameters(BaseModel):
             raise ValueError("the source is anonymous, yet it has credentials")
         if self.dest_put_object_sse_kms_key_id and self.dest_put_object_sse_type is not Encryption.AWS_KMS:
             raise ValueError("a KMS key needs encryption AWS_KMS")
-        if self.delete_mode is DeleteMode.MIRROR and (any(sources) or self.src_skip_compare):
-            raise ValueError("mirror deletes need one prefix, compared as a whole on both sides")
+        if self.delete_mode is DeleteMode.MIRROR and (
+            self.src_manifest or self.src_inventory or self.src_skip_compare
+        ):
+            raise ValueError("mirror deletes need whole prefixes, listed on both sides")
         if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
             raise ValueError("the smallest size is above the largest")
         return self

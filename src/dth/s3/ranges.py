@@ -70,7 +70,7 @@ class Sweep:
     cursors of an earlier, interrupted sweep it goes on where they stand. `complete` is True once everything
     was compared; only then may anything be deleted. `dest` None: the destination is not listed (policy
     `always`). `sparse`: the source is a selection (a manifest); what lies between its keys at the destination
-    does not matter and is skipped, so extra destination objects are not found.
+    does not matter and is skipped, and no destination object is extra.
     """
 
     def __init__(
@@ -138,6 +138,8 @@ class Sweep:
 
     def _start(self) -> None:
         self._waiting = deque(r for r in self._ranges if not r.finished)
+        for span in self._waiting:
+            span.splitting = False
         self._fill()
 
     def _fill(self) -> None:
@@ -218,21 +220,16 @@ class Sweep:
         readers = [source] if dest is None else [source, dest]
         try:
             while not span.finished:
-                for reader in readers:
-                    await reader.fill()
-                if self._sparse and dest is not None and source.keys:
-                    await dest.skip_to(source.keys[0])
-                known = min((r.keys[-1] for r in readers if not r.ended), default="")
-                ends = not known or (span.upto != "" and known >= span.upto)
-                bound = span.upto if ends else source.last_key(known)
-                if not bound and not ends and dest is not None:
-                    if len(dest.keys) < PAGE_SIZE and await dest.more():
-                        continue
-                    bound = known
-                if bound and not await self._joins(span, readers if ends else [source], bound):
-                    continue
+                bound, ends = await self._next_cut(span, source, dest)
+                upto = span.upto
+                for reader in readers if ends else [source]:
+                    await reader.check_cut(bound)
+                if span.upto != upto:
+                    continue  # it was split meanwhile
                 pair = source.take(bound), dest.take(bound) if dest is not None else []
                 batch = compare(self._rules, *pair)
+                if self._sparse:
+                    batch.extra, batch.counts.extra = [], 0
                 span.position = bound or max((e[-1].key for e in pair if e), default=span.position)
                 span.finished = ends
                 span.pages += 1
@@ -245,12 +242,27 @@ class Sweep:
             for reader in readers:
                 await reader.close()
 
-    async def _joins(self, span: _Range, readers: "list[_Reader]", bound: str) -> bool:
-        """Whether the range may be cut at `bound`; False if it was split while that was being proven."""
-        upto = span.upto
-        for reader in readers:
-            await reader.check_cut(bound)
-        return span.upto == upto
+    async def _next_cut(self, span: _Range, source: "_Reader", dest: "_Reader | None") -> tuple[str, bool]:
+        """How far the range can be decided with what both sides hold ("": to the end of everything), and
+        whether that is its end.
+
+        The cut is a source key wherever there is one: then nothing is needed to prove that a walk which begins
+        there misses no source object.
+        """
+        while True:
+            readers = [source] if dest is None else [source, dest]
+            for reader in readers:
+                await reader.fill()
+            if self._sparse and dest is not None:
+                await dest.skip_to(source.keys[0] if source.keys else None)
+            known = min((r.keys[-1] for r in readers if not r.ended), default="")
+            if not known or (span.upto and known >= span.upto):
+                return span.upto, True
+            key = source.last_key(known)
+            if key or dest is None:
+                return key, False
+            if len(dest.keys) >= PAGE_SIZE or not await dest.more():
+                return known, False
 
     def _put(self, batch: Batch) -> None:
         self._out.append(batch)
@@ -365,15 +377,16 @@ class _Reader:
             self._entries, self.keys = self._entries[count:], self.keys[count:]
         return taken
 
-    async def skip_to(self, key: str) -> None:
-        """Leave out what lies before `key` if it is more than is at hand."""
-        if self.ended or self.keys[-1] >= key or not self.listing.seekable:
+    async def skip_to(self, key: str | None) -> None:
+        """Leave out what lies before `key` (None: everything) if it is more than is at hand."""
+        if self.ended or (key is not None and (self.keys[-1] >= key or not self.listing.seekable)):
             return
         await self.close()
+        self._entries, self.keys, self._next = [], [], None
         self.skipped = True
-        self._after = _before(key)
-        self._entries, self.keys = [], []
-        self._next = asyncio.create_task(self.listing.page(self._after))
+        if key is not None:
+            self._after = _before(key) if len(key) > len(self.listing.prefix) else ""
+            self._next = asyncio.create_task(self.listing.page(self._after))
         await self.fill()
 
     async def check_cut(self, at: str) -> None:
@@ -383,6 +396,8 @@ class _Reader:
         it starts from the last one within, or from `at`; objects coming and going meanwhile are no reason to
         doubt it.
         """
+        if not at:
+            return
         count = bisect_right(self.keys, at)
         within = self.keys[count - 1] if count else self._taken
         following = self.keys[count] if count < len(self.keys) else ""

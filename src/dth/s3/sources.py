@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from dth.errors import Corrupted, UsageError
-from dth.s3.listing import PAGE_SIZE, Entry, ListPage, PrefixListing, to_second
+from dth.s3.listing import PAGE_SIZE, Entry, ListPage, PrefixListing, pages, to_second
 from dth.s3.spool import Spool
 
 Chunks = AsyncIterator[bytes]
@@ -32,22 +32,16 @@ _BATCH = 10_000  # lines or rows handed on at once
 async def read_prefixes(chunks: Chunks, workdir: Path, *, name: str, within: str = "") -> Spool:
     """A prefix list file: one prefix a line, LF or CRLF, blank lines ignored. The result holds prefixes in
     order of which none lies in another, cut down to what lies `within` the source prefix."""
-    every = Spool(workdir, name=name)
+    prefixes = Spool(workdir, name=name, prefix=within)
     try:
         async for lines in _lines(chunks):
-            await every.add(Entry(line, 0) for line in _narrowed(lines, within))
-        await every.sort()
-        disjoint = Spool(workdir, name=name, prefix=within)
-        try:
-            async for entries in _outermost(every):
-                await disjoint.add(entries)
-            await disjoint.sort()
-        except BaseException:
-            disjoint.close()
-            raise
-    finally:
-        every.close()
-    return disjoint
+            await prefixes.add(Entry(line, 0) for line in _narrowed(lines, within))
+        await prefixes.sort()
+        await _remove_inner(prefixes)
+    except BaseException:
+        prefixes.close()
+        raise
+    return prefixes
 
 
 def _narrowed(lines: Iterable[str], within: str) -> Iterator[str]:
@@ -60,20 +54,17 @@ def _narrowed(lines: Iterable[str], within: str) -> Iterator[str]:
             yield within
 
 
-async def _outermost(prefixes: Spool) -> AsyncIterator[list[Entry]]:
-    """The prefixes that lie in no other: in order, one stands right before all those within it."""
-    token, outer = "", None
-    while True:
-        page = await prefixes.page(token=token)
-        kept = []
+async def _remove_inner(prefixes: Spool) -> None:
+    """Leave the prefixes that lie in no other: in order, one stands right before all those within it."""
+    outer: str | None = None
+    async for page in pages(prefixes):
+        inner = []
         for entry in page.entries:
-            if outer is None or not entry.key.startswith(outer):
+            if outer is not None and entry.key.startswith(outer):
+                inner.append(entry.key)
+            else:
                 outer = entry.key
-                kept.append(entry)
-        yield kept
-        token = page.token
-        if not token:
-            return
+        await prefixes.remove(inner)
 
 
 class ListOfPrefixes:

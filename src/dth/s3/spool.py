@@ -43,7 +43,7 @@ class Spool:
         await asyncio.to_thread(self._add, list(entries))
 
     def _add(self, entries: list[Entry]) -> None:
-        rows = [(entry[0].encode("utf-8", "surrogatepass"), *entry[1:]) for entry in entries]
+        rows = [(_bytes(entry[0]), *entry[1:]) for entry in entries]
         self._db.execute("BEGIN")
         self._db.executemany("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", rows)
         self._db.execute("COMMIT")
@@ -58,17 +58,32 @@ class Spool:
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
         """As `Listing` has it; a token is the last key of the page before."""
-        start = (token or after).encode("utf-8", "surrogatepass")
+        start = _bytes(token or after)
         rows = self._db.execute("SELECT * FROM entries WHERE key > ? ORDER BY key LIMIT ?", (start, limit))
-        entries = [make_entry((row[0].decode("utf-8", "surrogatepass"), *row[1:])) for row in rows]
+        entries = [make_entry((_text(row[0]), *row[1:])) for row in rows]
         return ListPage(entries, entries[-1].key if len(entries) == limit else "")
 
     def at_or_below(self, key: str) -> str | None:
         """The greatest key that is not above `key`."""
-        start = key.encode("utf-8", "surrogatepass")
-        found = self._db.execute("SELECT max(key) FROM entries WHERE key <= ?", (start,)).fetchone()[0]
-        return found.decode("utf-8", "surrogatepass") if found is not None else None
+        found = self._db.execute("SELECT max(key) FROM entries WHERE key <= ?", (_bytes(key),)).fetchone()[0]
+        return _text(found) if found is not None else None
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        await asyncio.to_thread(self._remove, [(_bytes(key),) for key in keys])
+
+    def _remove(self, rows: list[tuple[bytes]]) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM entries WHERE key = ?", rows)
+        self._db.execute("COMMIT")
 
     def close(self) -> None:
         self._db.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")

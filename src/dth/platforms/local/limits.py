@@ -8,8 +8,9 @@ from sqlalchemy.dialects import sqlite
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.schema import bucket
 
-# A full bucket holds half a second's worth: then any ten seconds stay within the rate plus five per cent.
-CAPACITY = 0.5
+# A full bucket holds a quarter of a second's worth: then what any ten seconds grant stays within the rate and 2.5 per
+# cent, and what is on its way when it is granted has the rest of the five per cent that a cap may be off.
+CAPACITY = 0.25
 
 
 class LocalLimits:

@@ -19,7 +19,13 @@ class LocalPlatform(Platform):
 
     queue: LocalQueue
     records: LocalRecords
+    uploads: LocalUploads
     database: TaskDatabase
+
+    async def release_owner(self, owner: str) -> None:
+        """Give back at once what `owner`, a process that has died, had taken: messages, and uploads to complete."""
+        await self.queue.release_owner(owner)
+        await self.uploads.release_owner(owner)
 
     def close(self) -> None:
         """Finish what was begun, and close the database."""

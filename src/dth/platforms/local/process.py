@@ -18,7 +18,6 @@ from dth.config import secrets_directory
 from dth.errors import HubError
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import RunState
 from dth.s3.controller import Controller
 from dth.s3.credentials import FileSecrets
 from dth.s3.finder import Finder
@@ -63,7 +62,7 @@ async def _work(name: str, route: Route, platform: LocalPlatform, state: Path, r
 
 
 async def _control(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
-    """Look after giant uploads until SIGTERM; then once more, so that none is left behind."""
+    """Look after giant uploads until SIGTERM."""
     controller = Controller(route, platform, name)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
@@ -73,19 +72,18 @@ async def _control(name: str, route: Route, platform: LocalPlatform, state: Path
             await asyncio.wait_for(stopped.wait(), CONTROL_INTERVAL)
         except TimeoutError:
             continue
-    await controller.check()
 
 
-async def _abort(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
-    await Controller(route, platform, name).abort_all()
-    await platform.records.set_run(run, RunState.FAILED, "stopped")
+async def _sweep(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    """Look once, when all is settled: what is left belongs to objects that failed or were taken over."""
+    await Controller(route, platform, name).check()
 
 
 ROLES: dict[str, Callable[[str, Route, LocalPlatform, Path, int], Awaitable[None]]] = {
     "finder": _find,
     "worker": _work,
     "controller": _control,
-    "abort": _abort,
+    "sweeper": _sweep,
 }
 
 

@@ -185,6 +185,8 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
         counts["enqueued"] += fresh
         counts["enqueued_bytes"] += fresh_bytes
         counts["pending"] += len(page.enqueued) - fresh
+    if page.settled:
+        _settle(connection, page.settled)
     if page.same:
         _remember(connection, page.same)
     enqueue(connection, page.messages)

@@ -19,6 +19,7 @@ from dth.platforms.ports import Depth, Gauge, Run, RunState
 TICK = 0.25  # seconds between looks
 MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
+CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
 BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
 
 
@@ -56,15 +57,14 @@ class Supervisor:
     run_id: int
     max_workers: int
     _children: dict[str, _Child] = field(default_factory=dict)
-    _stopping: bool = False
+    _controller_due: float = 0.0  # monotonic
 
     async def watch(self) -> AsyncIterator[Snapshot]:
         """Run the task, telling how it stands until it has finished, failed or paused. Leaving the iteration
         stops every process."""
         records = self.platform.records
         for name in ["finder", "controller", *(f"worker-{n}" for n in range(1, 65))]:
-            await self.platform.queue.release_owner(name)  # the lock says that all of them are dead
-        self._add("controller")
+            await self.platform.release_owner(name)  # the lock says that all of them are dead
         self._add("finder", str(self.run_id))
         self._add("worker-1")
         try:
@@ -76,9 +76,11 @@ class Supervisor:
                 if self._over(snapshot):
                     break
                 self._scale(snapshot.depth)
+                await self._call_controller()
                 await self._keep(snapshot)
                 await asyncio.sleep(TICK)
             await self.stop()
+            await self._clear_uploads()
             if await self.platform.uploads.live():
                 raise StateError(
                     f"{self.state}: an upload is left that could not be thrown away; run the command again"
@@ -91,14 +93,6 @@ class Supervisor:
             yield snapshot
         finally:
             await self.stop()
-
-    async def abort(self) -> None:
-        """Throw away what the task began at the destination and end its run."""
-        child = self._add("abort", str(self.run_id))
-        await self._start(child)
-        if child.process:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.process.wait(), DRAIN)
 
     async def stop(self) -> None:
         """Drain the workers, end the rest; after `DRAIN` seconds, kill."""
@@ -122,7 +116,7 @@ class Supervisor:
                 await asyncio.gather(*late)
         for child in self._children.values():
             if child.process:
-                await self.platform.queue.release_owner(child.name)
+                await self.platform.release_owner(child.name)
                 child.process = None
 
     def last_words(self, name: str) -> str:
@@ -172,6 +166,24 @@ class Supervisor:
         if workers < self.max_workers and depth.visible > BACKLOG_A_WORKER * workers:
             self._add(f"worker-{workers + 1}")
 
+    async def _call_controller(self) -> None:
+        """Most tasks have no work for it: it is started when there are giant uploads or dead messages."""
+        if "controller" in self._children or time.monotonic() < self._controller_due:
+            return
+        self._controller_due = time.monotonic() + CONTROLLER_CHECK
+        if await self.platform.uploads.live() or await self.platform.queue.receive_dead(1):
+            self._add("controller")
+
+    async def _clear_uploads(self) -> None:
+        """Everything is settled: an upload that is left now belongs to an object that failed or was taken over."""
+        if not await self.platform.uploads.live():
+            return
+        child = self._add("sweeper")
+        await self._start(child)
+        if child.process:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.process.wait(), DRAIN)
+
     async def _keep(self, snapshot: Snapshot) -> None:
         """Start what is not running: at first, and again with growing pauses after a death."""
         progress = sum(
@@ -185,7 +197,7 @@ class Supervisor:
                 if time.monotonic() >= child.start_at:
                     await self._start(child)
                 continue
-            await self.platform.queue.release_owner(child.name)
+            await self.platform.release_owner(child.name)
             child.process = None
             if process.returncode == 0 and child.name == "finder":
                 child.done = True

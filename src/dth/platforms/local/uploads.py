@@ -45,14 +45,23 @@ class LocalUploads:
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
         return await self._database.write(_claim, key, upload_id, owner, lease)
 
-    async def unclaim(self, key: str, upload_id: str) -> None:
-        completing = column.state == UploadState.COMPLETING.value
+    async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
+        completing = (column.state == UploadState.COMPLETING.value) & (column.owner == owner)
         await self._database.write(
             _change,
             key,
             upload_id,
             completing,
             {"state": UploadState.UPLOADING.value, "owner": "", "lease_until": 0.0},
+        )
+
+    async def release_owner(self, owner: str) -> None:
+        """Let others complete at once what `owner`, which has died, was completing."""
+        await self._database.write(
+            Connection.execute,
+            update(schema.upload)
+            .where(column.state == UploadState.COMPLETING.value, column.owner == owner)
+            .values(lease_until=0.0),
         )
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:

@@ -1,0 +1,159 @@
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from dth.errors import StateError
+from dth.platforms.local import database as database_module
+from dth.platforms.local import migrations
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.platform import open_platform
+from dth.platforms.ports import Outgoing
+
+
+def pragma(connection: Connection, name: str) -> object:
+    return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+
+
+def table_count(connection: Connection) -> int:
+    return connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
+
+
+async def test_a_new_file_has_the_tables_and_the_settings(tmp_path: Path) -> None:
+    with TaskDatabase.open(tmp_path / "deep" / "task.db") as database:
+        assert await database.read(pragma, "journal_mode") == "wal"
+        assert await database.read(pragma, "user_version") == len(migrations.STEPS) + 1
+        assert await database.write(pragma, "synchronous") == 1
+        assert await database.write(pragma, "foreign_keys") == 1
+        assert await database.write(pragma, "busy_timeout") >= 30_000
+        assert await database.read(table_count) > 0
+
+
+async def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    def half(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO pause VALUES (1, 'half')")
+        raise RuntimeError
+
+    with TaskDatabase.open(tmp_path / "task.db") as database:
+        with pytest.raises(RuntimeError):
+            await database.write(half)
+        assert await database.read(lambda c: c.exec_driver_sql("SELECT * FROM pause").all()) == []
+
+
+async def test_a_read_cannot_write(tmp_path: Path) -> None:
+    with TaskDatabase.open(tmp_path / "task.db") as database, pytest.raises(StateError):
+        await database.read(lambda c: c.exec_driver_sql("DELETE FROM pause"))
+
+
+async def test_writes_take_the_lock_at_their_beginning_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "task.db"
+    with TaskDatabase.open(path) as database:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.create_task(database.write(lambda c: c.in_transaction()))
+        for _ in range(20):
+            await asyncio.sleep(0.005)  # the loop is not blocked
+        assert not write.done()
+        other.execute("COMMIT")
+        assert await write
+        other.close()
+
+
+async def test_a_lock_that_is_never_released_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "task.db"
+    with TaskDatabase.open(path) as database:
+        await database.write(pragma, "busy_timeout = 20")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match="another process"):
+            await database.write(table_count)
+        other.close()
+        assert await database.write(table_count)
+
+
+async def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None:
+    with open_platform(tmp_path, "w1") as platform:
+        pages = await platform.database.write(pragma, "page_count")
+        await platform.database.write(pragma, f"max_page_count = {pages}")
+        messages = [Outgoing(f"m{n}", "x" * 5000) for n in range(100)]
+        with pytest.raises(StateError, match="disk is full") as caught:
+            await platform.queue.send(messages)
+        assert "\n" not in str(caught.value)
+        assert (await platform.queue.depth()).visible == 0
+
+        await platform.database.write(pragma, "max_page_count = 100000")
+        await platform.queue.send(messages)
+        assert (await platform.queue.depth()).visible == 100
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "task.db"
+    path.write_bytes(b"no database " * 1000)
+    with pytest.raises(StateError, match="no database"):
+        TaskDatabase.open(path)
+
+
+async def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "task.db"
+    TaskDatabase.open(path).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(StateError, match="damaged"), open_platform(tmp_path, "w1") as platform:
+        await platform.queue.send([Outgoing("m", "body")])
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="cannot be used"):
+        TaskDatabase.open(tmp_path / "file" / "task.db")
+
+
+def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "OLDEST", (99, 0))
+    with pytest.raises(StateError, match="too old"):
+        TaskDatabase.open(tmp_path / "task.db")
+
+
+def add_colour(connection: Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE pause ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
+
+
+async def test_an_older_file_is_brought_up_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "task.db"
+    with open_platform(tmp_path, "w1") as platform:
+        await platform.records.pause("kept")
+    latest = len(migrations.STEPS) + 1
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, add_colour])
+    with TaskDatabase.open(path) as database:
+        assert await database.read(pragma, "user_version") == latest + 1
+        rows = await database.read(lambda c: c.exec_driver_sql("SELECT * FROM pause").all())
+        assert rows == [(1, "kept", "red")]
+
+
+async def test_a_step_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(connection: Connection) -> None:
+        add_colour(connection)
+        raise RuntimeError
+
+    path = tmp_path / "task.db"
+    TaskDatabase.open(path).close()
+    latest = len(migrations.STEPS) + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "STEPS", [*migrations.STEPS, fails])
+        with pytest.raises(RuntimeError):
+            TaskDatabase.open(path)
+    with TaskDatabase.open(path) as database:
+        assert await database.read(pragma, "user_version") == latest
+
+
+def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "task.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "STEPS", [*migrations.STEPS, add_colour])
+        TaskDatabase.open(path).close()
+    with pytest.raises(StateError, match="newer version"):
+        TaskDatabase.open(path)
