@@ -18,7 +18,9 @@ from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.config import secrets_directory
 from dth.errors import HubError
+from dth.platforms.local import process
 from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
+from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
 from dth.s3.comparison import Comparison, Decided
@@ -83,11 +85,18 @@ def sync(
         check_report(report)
     if dry_run:
         return _run(_dry_run(parameters, as_json))
-    return _run(_sync(parameters, state, report, as_json=as_json, quiet=quiet or as_json))
+    with Nursery(process.run) as nursery:
+        return _run(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
 
 
 async def _sync(
-    parameters: S3Parameters, state: Path | None, report: Path | None, *, as_json: bool, quiet: bool
+    parameters: S3Parameters,
+    nursery: Nursery,
+    state: Path | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     await _check(parameters)
     # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
@@ -95,7 +104,7 @@ async def _sync(
     identity = {name: task[name] for name in IDENTITY}
     directory = state or default_state(task)
     try:
-        async with open_foreground(task, identity, directory, parameters.max_capacity) as foreground:
+        async with open_foreground(task, identity, directory, parameters.max_capacity, nursery) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({directory})", err=True)
             snapshot = await _watch(foreground, quiet=quiet)

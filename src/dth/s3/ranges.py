@@ -13,7 +13,7 @@ the store's listing is read whole, sorted on disk and walked from there, and a n
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass
 from operator import lt
 from pathlib import Path
@@ -115,7 +115,7 @@ class Sweep:
 
     # --------------------------------------------------------------------------------------- the whole of it
 
-    async def __aiter__(self) -> AsyncIterator[Batch]:
+    async def __aiter__(self) -> AsyncGenerator[Batch, None]:
         try:
             if self._whole:
                 await self._read_whole_source()
@@ -151,7 +151,7 @@ class Sweep:
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._wake.set())
 
-    async def _batches(self) -> AsyncIterator[Batch]:
+    async def _batches(self) -> AsyncGenerator[Batch, None]:
         while True:
             while self._out:
                 batch = self._out.popleft()

@@ -13,6 +13,7 @@ from typing import Any
 from dth.config import state_directory
 from dth.errors import StateError, UsageError
 from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Supervisor
 from dth.platforms.ports import RunKind
@@ -41,7 +42,7 @@ def default_state(task: Mapping[str, Any]) -> Path:
 
 @asynccontextmanager
 async def open_foreground(
-    task: Mapping[str, Any], identity: Mapping[str, Any], state: Path, max_workers: int
+    task: Mapping[str, Any], identity: Mapping[str, Any], state: Path, max_workers: int, nursery: Nursery
 ) -> AsyncIterator[Foreground]:
     """Lock the state, write the task down, begin its run or take up the one that was interrupted.
 
@@ -53,7 +54,7 @@ async def open_foreground(
             await platform.records.resume()
             await platform.records.prune(KEPT_RUNS)
             run, resumed = await platform.records.begin_run(RunKind.SYNC)
-            supervisor = Supervisor(state, platform, lock, run.id, max_workers)
+            supervisor = Supervisor(state, platform, lock, nursery, run.id, max_workers)
             yield Foreground(supervisor, platform, run.id, resumed, state, time.monotonic())
 
 

@@ -4,8 +4,6 @@ by backlog, and tells when the run is over.
 
 import asyncio
 import contextlib
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from dth.errors import StateError
 from dth.platforms.local.filesystem import StateLock
+from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.ports import Depth, Gauge, Run, RunState
 
@@ -37,10 +36,10 @@ class Snapshot:
 
 
 @dataclass(slots=True)
-class _Child:
+class _Role:
     name: str
     arguments: list[str]
-    process: asyncio.subprocess.Process | None = None
+    process: Child | None = None
     restarts: int = 0
     start_at: float = 0.0  # monotonic
     progress: int = -1  # settled objects when it was last started
@@ -54,9 +53,10 @@ class Supervisor:
     state: Path
     platform: LocalPlatform
     lock: StateLock
+    nursery: Nursery
     run_id: int
     max_workers: int
-    _children: dict[str, _Child] = field(default_factory=dict)
+    _children: dict[str, _Role] = field(default_factory=dict)
     _controller_due: float = 0.0  # monotonic
 
     async def watch(self) -> AsyncIterator[Snapshot]:
@@ -102,8 +102,7 @@ class Supervisor:
             if child.process and child.process.returncode is None
         ]
         for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            process.terminate()
         if running:
             _, late = await asyncio.wait(
                 [asyncio.create_task(process.wait()) for process in running], timeout=DRAIN
@@ -111,8 +110,7 @@ class Supervisor:
             if late:
                 for process in running:
                     if process.returncode is None:
-                        with contextlib.suppress(ProcessLookupError):
-                            process.kill()
+                        process.kill()
                 await asyncio.gather(*late)
         for child in self._children.values():
             if child.process:
@@ -137,9 +135,9 @@ class Supervisor:
 
     # -------------------------------------------------------------------------------------------- details
 
-    def _add(self, name: str, *rest: str) -> _Child:
+    def _add(self, name: str, *rest: str) -> _Role:
         kind = name.partition("-")[0]
-        child = _Child(name, [kind, str(self.state), name, *rest])
+        child = _Role(name, [kind, str(self.state), name, *rest])
         self._children[name] = child
         return child
 
@@ -209,25 +207,15 @@ class Supervisor:
                 raise StateError(f"the {child.name} process keeps failing: {words}")
             child.start_at = time.monotonic() + min(5.0, 0.1 * 2**child.restarts)
 
-    def _fatal(self, child: _Child, code: int | None) -> bool:
+    def _fatal(self, child: _Role, code: int | None) -> bool:
         """A process that failed with a message of its own (exit code 1), at once and repeatedly, will not recover."""
         return code == 1 and child.restarts >= 3
 
-    async def _start(self, child: _Child) -> None:
+    async def _start(self, child: _Role) -> None:
         log = self._log(child.name)
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as errors:
-            child.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "dth.platforms.local.process",
-                *child.arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=errors,
-                stderr=errors,
-                pass_fds=[self.lock.fileno()],
-                preexec_fn=_ignore_interrupt,
-            )
+            child.process = await self.nursery.spawn(child.arguments, (self.lock.fileno(), errors.fileno()))
 
     def _log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"
@@ -240,8 +228,3 @@ def settled(run: Run) -> bool:
         counts.enqueued == counts.done + counts.failed + counts.cancelled
         and counts.delete_enqueued == counts.deleted + counts.delete_kept + counts.delete_failed
     )
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C goes to the whole group; the supervisor alone decides what follows."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,109 @@
+"""Small objects and large ones, from one null store to another: dth beside rclone and s5cmd.
+
+The null store is nginx on memory: it costs a tenth of a real one, so that the clients are what is measured.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from bench.measure import CREDENTIALS, RCLONE_BEST, Cost, dth, rclone_remotes, run, tool
+from tests.servers.null_s3 import NullS3
+
+MIB = 1024 * 1024
+SMALL_COUNT = 20_000
+SMALL_SIZE = 10 * 1024
+LARGE_COUNT = 4
+LARGE_SIZE = 512 * MIB
+
+
+def fill(store: NullS3, bucket: str, count: int, size: int) -> None:
+    """Objects `data/NNNNNNNN` of random bytes, and the canned listing of them."""
+    folder = store.folder / bucket / "data"
+    folder.mkdir(parents=True)
+    block = os.urandom(min(size, 4 * MIB))
+    entries = []
+    for number in range(count):
+        path = folder / f"{number:08}"
+        with path.open("wb") as file:
+            for _ in range(0, size, len(block)):
+                file.write(block)
+        stat = path.stat()
+        # nginx makes ETags of the time and size; the listing must tell the same.
+        entries.append((f"data/{number:08}", size, f"{int(stat.st_mtime):x}-{stat.st_size:x}"))
+    pages = store.folder / ".lists" / bucket
+    pages.mkdir()
+    for start in range(0, count, 1000):
+        token = f"{start + 1000}" if start + 1000 < count else ""
+        name = f"page{start or ''}.xml"
+        (pages / name).write_text(listing(bucket, entries[start : start + 1000], token))
+
+
+def listing(bucket: str, entries: list[tuple[str, int, str]], token: str) -> str:
+    rows = "".join(
+        f"<Contents><Key>{quote(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        for key, size, etag in entries
+    )
+    more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Name>{escape(bucket)}</Name><Prefix></Prefix><KeyCount>{len(entries)}</KeyCount><MaxKeys>1000</MaxKeys>"
+        f"<EncodingType>url</EncodingType><IsTruncated>{'true' if token else 'false'}</IsTruncated>{more}{rows}"
+        "</ListBucketResult>"
+    )
+
+
+def sync(source: NullS3, dest: NullS3, src: str, dst: str, *options: str) -> Cost:
+    ca = ("--src-ca-bundle", str(source.ca), "--dst-ca-bundle", str(dest.ca)) if source.ca else ()
+    with tempfile.TemporaryDirectory() as state:
+        return run(
+            dth(
+                "s3", "sync", f"s3://{src}", f"s3://{dst}", "--src-endpoint-url", source.url,
+                "--dst-endpoint-url", dest.url, "--quiet", "--state", str(Path(state) / "state"), *ca, *options,
+            ),
+            **CREDENTIALS,
+        )  # fmt: skip
+
+
+def rclone(source: NullS3, dest: NullS3, src: str, dst: str, *options: str) -> Cost:
+    ca = str(source.ca) if source.ca else ""
+    return run(
+        [tool("rclone"), "copy", f"src:{src}/data", f"dst:{dst}/data", *RCLONE_BEST, *options],
+        **rclone_remotes(source.url, dest.url, ca),
+    )
+
+
+def small(count: int = SMALL_COUNT) -> dict[str, Cost]:
+    """`count` objects of 10 KiB, whole path: list, compare, queue, relay, records."""
+    results: dict[str, Cost] = {}
+    with NullS3() as source, NullS3() as dest:
+        src = source.bucket("src")
+        fill(source, src, count, SMALL_SIZE)
+        results["dth, 1 worker"] = sync(source, dest, src, dest.bucket("one"), "--workers", "1")
+        results["dth, 2 workers"] = sync(source, dest, src, dest.bucket("two"), "--workers", "2")
+        for transfers in ("16", "64"):
+            name = f"rclone, {transfers} transfers"
+            results[name] = rclone(source, dest, src, dest.bucket("rclone"), "--transfers", transfers)
+    return results
+
+
+def large(*, tls: bool = False) -> dict[str, Cost]:
+    """2 GiB in 512 MiB objects."""
+    results: dict[str, Cost] = {}
+    with NullS3(tls=tls) as source, NullS3(tls=tls, ca=source) as dest:
+        src = source.bucket("src")
+        fill(source, src, LARGE_COUNT, LARGE_SIZE)
+        for name, options in (("dth, 1 worker", ("--workers", "1")), ("dth, 2 workers", ("--workers", "2"))):
+            results[name] = sync(source, dest, src, dest.bucket("dth"), *options)
+            dest.forget_parts()
+        multipart = ("--s3-chunk-size", "16M", "--s3-upload-concurrency", "8", "--multi-thread-streams", "0")
+        for transfers in ("2", "4"):
+            name = f"rclone, {transfers} transfers"
+            results[name] = rclone(
+                source, dest, src, dest.bucket("rclone"), "--transfers", transfers, *multipart
+            )
+            dest.forget_parts()
+    return results
