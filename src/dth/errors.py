@@ -40,17 +40,25 @@ class TransferError(HubError):
     """A request to a store failed.
 
     `code` is the store's error code (or one of ours where no answer came), `status` the HTTP status (0 without an
-    answer), `retry_after` the seconds the store asked us to wait (0 when it did not say).
+    answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say).
     """
 
     disposition: ClassVar[Disposition] = Disposition.RETRY
 
     def __init__(
-        self, message: str, *, code: str = "", status: int = 0, request_id: str = "", retry_after: float = 0.0
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int = 0,
+        said: str = "",
+        request_id: str = "",
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
+        self.said = said
         self.request_id = request_id
         self.retry_after = retry_after
 
@@ -64,7 +72,7 @@ class Throttled(Transient):
 
 
 class ConnectionFailed(Transient):
-    """No answer at all: name not found, connection refused, TLS failure, time-out before the first byte."""
+    """No answer at all: name not found, connection refused, TLS failure, time-out while connecting."""
 
 
 class Corrupted(Transient):

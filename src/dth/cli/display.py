@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from dth.platforms.ports import Counts, Record, RunState
 
 PLAIN_INTERVAL = 5.0  # seconds between lines where there is no terminal
+ROOM_FOR_BAR = 90  # columns; in fewer the numbers alone are shown
 
 
 def amount(count: float) -> str:
@@ -46,17 +47,13 @@ class ProgressView:
         self._task: TaskID | None = None
         self._started = time.monotonic()
         self._first: tuple[int, int] | None = None  # objects and bytes done when we began
-        self._last_line = 0.0
+        self._last_line = self._started
 
     def __enter__(self) -> Self:
         if not self._quiet and self._console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[rest]}"),
-                TimeElapsedColumn(),
-            )
-            self._bar = Progress(*columns, console=self._console, transient=True)
+            columns = [TextColumn("{task.description}"), TextColumn("{task.fields[rest]}")]
+            wide = [BarColumn(), TimeElapsedColumn()] if self._console.width >= ROOM_FOR_BAR else []
+            self._bar = Progress(*columns, *wide, console=self._console, transient=True)
             self._bar.start()
             self._task = self._bar.add_task("starting", total=None, rest="")
         return self
@@ -75,9 +72,9 @@ class ProgressView:
         elapsed = max(time.monotonic() - self._started, 0.001)
         rate = max(0, moved - self._first[1]) / elapsed
         objects = max(0, finished - self._first[0]) / elapsed
-        rest = (
-            f"{finished}/{counts.enqueued} objects, {amount(rate)}/s, {objects:.0f}/s, failed {counts.failed}"
-        )
+        rest = f"{finished}/{counts.enqueued} objects, {amount(rate)}/s, {objects:.0f}/s"
+        if counts.failed:
+            rest += f", failed {counts.failed}"
         if counts.deleted or state is RunState.DELETING:
             rest += f", deleted {counts.deleted}/{counts.delete_enqueued}"
         left = counts.enqueued_bytes - counts.done_bytes

@@ -36,10 +36,13 @@ def cli() -> None:
 
 def main() -> None:
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="dth", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("dth: interrupted", err=True)
         sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         hint = (
             f" (try: {error.ctx.command_path} --help)"

@@ -7,12 +7,15 @@ from typing import Any, get_args
 
 import click
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from dth.errors import UsageError
 from dth.s3 import parameters
 from dth.s3.parameters import S3Parameters
 
 F = Callable[..., Any]
+
+TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line leaves them unset unless given
 
 
 def task_options(
@@ -29,7 +32,7 @@ def task_options(
                 name,
                 default=None,
                 multiple=field.annotation == tuple[str, ...],
-                help=_help(field),
+                help=_help(field, has_default=name not in TASKS_ONLY),
                 **_kind(field),
             )(command)
         return command
@@ -49,8 +52,8 @@ def _metavar(field: Any) -> str:
     return "N" if int in kinds or float in kinds else "TEXT"
 
 
-def _help(field: Any) -> str:
-    default = field.default
+def _help(field: Any, *, has_default: bool) -> str:
+    default = field.default if has_default else None
     shown = ""
     if isinstance(default, bool | str) or default is None or default == ():
         shown = f" [default: {default}]" if isinstance(default, str) and default else ""
@@ -63,7 +66,7 @@ def _help(field: Any) -> str:
 
 def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
     """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
-    values = {"dest_storage_class": None, "dest_acl": None, "max_capacity": default_workers()}
+    values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
     values |= {name: value for name, value in given.items() if value is not None and value != ()}
     return validated(S3Parameters, values | fixed)
 
@@ -78,9 +81,19 @@ def validated(model: type[S3Parameters], values: dict[str, Any]) -> S3Parameters
         return model.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _said(problem)
         option = _option(model, str(problem["loc"][0])) if problem["loc"] else ""
         raise UsageError(f"{option}: {message}" if option else message) from None
+
+
+def _said(problem: ErrorDetails) -> str:
+    """What is wrong, in our words."""
+    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
+        if bound in (limits := problem.get("ctx", {})):
+            limit = limits[bound]
+            shown = f"{limit // parameters.MIB} MiB" if limit >= parameters.MIB else f"{limit:g}"
+            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
+    return problem["msg"].removeprefix("Value error, ")
 
 
 def _option(model: type[BaseModel], name: str) -> str:

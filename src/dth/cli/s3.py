@@ -27,10 +27,10 @@ from dth.s3.comparison import Comparison, Decided
 from dth.s3.credentials import FileSecrets
 from dth.s3.estimate import estimate
 from dth.s3.finder import refuse_deletes
-from dth.s3.listing import PrefixListing
+from dth.s3.listing import PrefixListing, pages
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import open_route
+from dth.s3.task import open_route, open_source
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -343,30 +343,23 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 def list_(url: str, recursive: bool, as_json: bool, **given: Any) -> int:
     """List the objects of s3://bucket/prefix."""
     bucket, prefix = parse_url(url, "URL", folder=False)
-    parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix, dest_bucket=bucket)
+    parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
     return _run(_ls(parameters, recursive, as_json))
 
 
 async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
-    async with _route(parameters, one_side=True) as route:
-        name = f"s3://{parameters.src_bucket}"
-        listing = PrefixListing(
-            route.source, parameters.src_prefix, name=name, delimiter="" if recursive else "/"
-        )
-        token, objects, size = "", 0, 0
-        while True:
-            page = await listing.page(token=token)
+    objects = size = 0
+    async with _transport() as transport:
+        source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
+        name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
+        listing = PrefixListing(source, parameters.src_prefix, name=name, delimiter=delimiter)
+        async for page in pages(listing):
             for folder in page.prefixes:
                 click.echo(json.dumps({"prefix": folder}) if as_json else f"{'PRE':>34}  {shown(folder)}")
             for entry in page.entries:
                 objects, size = objects + 1, size + entry.size
-                if as_json:
-                    click.echo(json.dumps(entry._asdict()))
-                else:
-                    click.echo(f"{entry.modified:19} {entry.size:>14}  {shown(entry.key)}")
-            token = page.token
-            if not token:
-                break
+                row = f"{entry.modified:19} {entry.size:>14}  {shown(entry.key)}"
+                click.echo(json.dumps(entry._asdict()) if as_json else row)
     if not as_json:
         click.echo(f"{objects} objects, {amount(size)}", err=True)
     return 0
@@ -395,14 +388,18 @@ async def _check(parameters: S3Parameters) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _route(parameters: S3Parameters, *, one_side: bool = False) -> AsyncIterator[Route]:
+async def _transport() -> AsyncIterator[Transport]:
     transport = Transport()
     try:
-        if one_side:  # the destination is a stand-in that no request goes to
-            parameters = parameters.model_copy(update={"dest_bucket": f"{parameters.src_bucket}-none"})
-        yield await open_route(parameters, transport, FileSecrets(secrets_directory()))
+        yield transport
     finally:
         transport.close()
+
+
+@contextlib.asynccontextmanager
+async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
+    async with _transport() as transport:
+        yield await open_route(parameters, transport, FileSecrets(secrets_directory()))
 
 
 @contextlib.asynccontextmanager

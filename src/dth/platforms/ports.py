@@ -367,9 +367,9 @@ class Limits(Protocol):
     """Rates shared by all processes of a task (and of the hub)."""
 
     async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
-        """Take up to `wanted` units from the bucket `name` that fills with `rate` units a second (and holds a fraction of
-        a second's worth, so that any ten seconds stay close to the rate). Returns (granted, seconds until more may
-        be had)."""
+        """Take up to `wanted` units from the bucket `name`, which fills with `rate` units a second and holds a
+        fraction of a second's worth, so that any ten seconds stay close to the rate. Returns (granted, seconds until
+        more may be had)."""
         ...
 
 

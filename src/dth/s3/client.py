@@ -3,15 +3,18 @@
 A method is one request; retrying is the caller's (see `retry`). Keys go on the wire byte for byte.
 """
 
+import asyncio
 import calendar
 import contextlib
 import email.utils
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from dth.errors import (
     ConnectionFailed,
@@ -32,7 +35,7 @@ from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
 from dth.s3.pace import Cap, Gate
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
-from dth.s3.transport import Body, Pipe, Response, Transport
+from dth.s3.transport import Body, Pipe, Response, Transport, Valve
 
 SLOW_ANSWER = 900.0  # seconds a store may take to complete or copy a large object, without a byte in between
 
@@ -60,8 +63,25 @@ TRANSIENT_CODES = {
     "OperationAborted",
     "RequestTimeout",
 }
-THROTTLE_CODES = {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
+THROTTLE_CODES = {
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+}
 CORRUPT_CODES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+
+CHECKSUM_HEADERS = frozenset(header_name(mode) for mode in ChecksumMode if mode is not ChecksumMode.NONE)
+UPLOAD_CHECKSUM = "x-amz-checksum-algorithm"  # of CreateMultipartUpload: a checksum of the whole will be kept
+REFUSED_WORDS = (
+    r"checksum|digest|md5",
+    r"\bacl|accesscontrollist",
+    r"\btag",
+)  # in a refusal that names what it is about
+VAGUE_CODES = {"InvalidArgument", "InvalidHeader", "InvalidRequest"}
+OPTIONAL_HEADERS = CHECKSUM_HEADERS | {UPLOAD_CHECKSUM, "x-amz-acl", "x-amz-tagging"}
 
 
 @dataclass(slots=True)
@@ -72,31 +92,52 @@ class Capabilities:
     tags: bool
     acl: bool
     if_match: bool = True
-    proven: bool = False  # a PUT with the current settings has passed: refusals are real from then on
+    upload_checksum: bool = True
+    proven: set[str] = field(default_factory=set)  # headers it has taken: it does not refuse those for good
     notes: list[str] = field(default_factory=list)
+    lessons: dict[str, tuple[Any, str]] = field(
+        default_factory=dict
+    )  # on trial: what was changed, and its note
 
-    def learn(self, host: str, error: TransferError, headers: Mapping[str, str]) -> bool:
-        """Whether a refused PUT is worth another try with less asked of the store (and change what is asked)."""
-        if self.proven or error.status not in (400, 403, 501) or isinstance(error, EndpointRefused):
-            return False
-        text = f"{error.code} {error}".lower()
-        vague = error.status == 501 or error.code in ("InvalidArgument", "InvalidRequest", "InvalidHeader")
-        if header_name(self.checksum) in headers and ("checksum" in text or "digest" in text or vague):
-            before = self.checksum
-            self.checksum = ChecksumMode.NONE if before is ChecksumMode.MD5 else ChecksumMode.MD5
-            self.notes.append(
-                f"{host} refuses {before} checksums ({error.code}); bodies go with {self.checksum}"
-            )
-            return True
-        if "x-amz-acl" in headers and ("acl" in text or "accesscontrollist" in text or vague):
-            self.acl = False
-            self.notes.append(f"{host} takes no ACLs ({error.code}); objects are written without")
-            return True
-        if "x-amz-tagging" in headers and ("tag" in text or vague):
-            self.tags = False
-            self.notes.append(f"{host} takes no tags ({error.code}); objects are written without")
-            return True
-        return False
+    def lesser(self, host: str, error: TransferError, headers: Mapping[str, str]) -> "Capabilities | None":
+        """What to try after a refused write: the same with less asked of the store. None where the refusal is for good.
+        It counts once it is adopted."""
+        if error.status not in (400, 403, 501) or isinstance(error, EndpointRefused):
+            return None
+        suspects = headers.keys() - self.proven
+        text = f"{error.code} {error.said}".lower()
+        sums, acl, tags = (bool(re.search(words, text)) for words in REFUSED_WORDS)
+        if not (sums or acl or tags) and (error.status == 501 or error.code in VAGUE_CODES):
+            sums = acl = tags = True  # one after the other
+        if sums and UPLOAD_CHECKSUM in suspects:
+            note = f"keeps no checksum of a multipart upload ({error.code}); its parts are covered one by one"
+            return self._without("upload_checksum", False, f"{host} {note}")
+        if sums and header_name(self.checksum) in suspects:
+            if "checksum" in self.lessons or self.checksum is ChecksumMode.MD5:
+                note = f"{host} refuses checksums ({error.code}); bodies go without"
+                return self._without("checksum", ChecksumMode.NONE, note)
+            note = f"{host} refuses {self.checksum} checksums ({error.code}); bodies go with Content-MD5"
+            return self._without("checksum", ChecksumMode.MD5, note)
+        if acl and "x-amz-acl" in suspects:
+            note = f"{host} takes no ACLs ({error.code}); objects are written without"
+            return self._without("acl", False, note)
+        if tags and "x-amz-tagging" in suspects and error.code != "InvalidTag":
+            note = f"{host} takes no tags ({error.code}); objects are written without"
+            return self._without("tags", False, note)
+        return None
+
+    def _without(self, name: str, value: Any, note: str) -> "Capabilities":
+        changed = replace(self, lessons={**self.lessons, name: (value, note)})
+        setattr(changed, name, value)
+        return changed
+
+    def adopt(self, tried: "Capabilities", headers: Mapping[str, str]) -> None:
+        """A write has passed: what it carried is proven, and what it did without is learned."""
+        self.proven |= OPTIONAL_HEADERS & headers.keys()
+        for name, (value, note) in tried.lessons.items():
+            if getattr(self, name) != value:  # or else another request was first
+                setattr(self, name, value)
+                self.notes.append(note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +196,41 @@ class S3Client:
     ) -> Response:
         """Send one signed request. `limit`: bytes of body expected in the answer; `sink`: where a good answer's body
         goes instead of memory; `slow`: the store may think for minutes. Raises TransferError for any status >= 300."""
+        if isinstance(body, Pipe):  # its other end holds a place already
+            return await self._pace(method, key, query, headers, body, sink, limit, slow, body.length)
+        size = sum(map(len, body)) if isinstance(body, list) else len(body)
+        async with self.gate:
+            return await self._pace(method, key, query, headers, body, sink, limit, slow, size)
+
+    async def _pace(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: Body,
+        sink: Pipe | None,
+        limit: int,
+        slow: bool,
+        size: int,
+    ) -> Response:
+        """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
         if self._request_cap:
             await self._request_cap.take(1)
-        size = (
-            body.length
-            if isinstance(body, Pipe)
-            else sum(map(len, body))
-            if isinstance(body, list)
-            else len(body)
-        )
-        if self._byte_cap and (size or limit):
-            await self._byte_cap.take(size or limit)
-        if isinstance(body, Pipe):  # its other end holds a place already
+        cap, amount = self._byte_cap, size or limit
+        if cap is None or amount <= cap.slice:
+            if cap and amount:
+                await cap.take(amount)
             return await self._send(method, key, query, headers, body, sink, limit, slow, size)
-        async with self.gate:
-            return await self._send(method, key, query, headers, body, sink, limit, slow, size)
+        async with cap.large:
+            valve = Valve()
+            await cap.take(cap.slice)
+            valve.grant(cap.slice)
+            feeder = asyncio.create_task(cap.feed(valve, amount - int(cap.slice)))
+            try:
+                return await self._send(method, key, query, headers, body, sink, limit, slow, size, valve)
+            finally:
+                feeder.cancel()
 
     async def _send(
         self,
@@ -182,6 +243,7 @@ class S3Client:
         limit: int,
         slow: bool,
         size: int,
+        valve: Valve | None = None,
     ) -> Response:
         path = f"{self._root}/{quote_key(key)}" if key or not self._root else self._root
         line = quote_query(query) if query else ""
@@ -204,7 +266,7 @@ class S3Client:
                 sink=sink,
                 limit=limit,
                 stall_timeout=SLOW_ANSWER if slow else 0.0,
-                max_rate=int(self._byte_cap.rate) if self._byte_cap and (size or limit) else 0,
+                valve=valve,
             )
         except ConnectionFailed:
             self.gate.slow_down()  # a server that refuses connections is one that is overrun
@@ -219,7 +281,7 @@ class S3Client:
 
     def _error(self, method: str, key: str, response: Response) -> TransferError:
         code, message = parse_error(response.body)
-        if response.status == 403 and "date" in response.headers:
+        if response.status == 403:
             self._note_clock(response)
         where = f"{method} {self._host}/{self.bucket}" + (f" key {key!r}" if key else "")
         return classify(response, code, message, where)
@@ -264,24 +326,13 @@ class S3Client:
         """The object, or bytes `span` (first, last) of it. With `etag` the answer is that very object or
         ObjectChanged is raised, also on stores that ignore If-Match."""
         headers: dict[str, str] = {}
-        if etag and self.capabilities.if_match:
-            headers["if-match"] = f'"{etag}"'
         expected = size
         if span:
             headers["range"] = f"bytes={span[0]}-{span[1]}"
             expected = span[1] - span[0] + 1
         else:
             headers["x-amz-checksum-mode"] = "ENABLED"
-        try:
-            response = await self.request("GET", key, headers=headers, sink=sink, limit=expected)
-        except NotSupported:
-            if "if-match" not in headers:
-                raise
-            self.capabilities.if_match = False
-            self.capabilities.notes.append(
-                f"{self._host} knows no If-Match; ETags of answers are compared instead"
-            )
-            return await self.get(key, size=size, etag=etag, span=span, sink=sink)
+        response = await self._if_match("GET", key, headers, etag, sink, expected)
         self._check_answer(key, response, etag, size, span)
         if sink is None:
             got = sum(map(len, response.chunks))
@@ -292,13 +343,48 @@ class S3Client:
                 )
         return response
 
+    async def _if_match(
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        etag: str,
+        sink: Pipe | None = None,
+        limit: int = 0,
+    ) -> Response:
+        """Ask for the object with this very ETag, of a store that refuses If-Match too: answers are compared anyway."""
+        known = self.capabilities
+        if not etag or not known.if_match:
+            return await self.request(method, key, headers=headers, sink=sink, limit=limit)
+        try:
+            response = await self.request(
+                method, key, headers={**headers, "if-match": f'"{etag}"'}, sink=sink, limit=limit
+            )
+            known.proven.add("if-match")
+            return response
+        except ObjectRefused as error:
+            unknown = isinstance(error, NotSupported) or error.status == 400
+            if not unknown or "if-match" in known.proven:
+                raise
+        response = await self.request(method, key, headers=headers, sink=sink, limit=limit)
+        if known.if_match:
+            known.if_match = False
+            known.notes.append(f"{self._host} knows no If-Match; ETags of answers are compared instead")
+        return response
+
+    def _check_etag(self, key: str, response: Response, etag: str) -> None:
+        answered = response.headers.get("etag", "").strip('"')
+        if etag and answered and answered != etag:
+            raise ObjectChanged(
+                f"{self._host}/{self.bucket} key {key!r}: ETag is {answered}, listed was {etag}",
+                code="ETagChanged",
+            )
+
     def _check_answer(
         self, key: str, response: Response, etag: str, size: int, span: tuple[int, int] | None
     ) -> None:
-        answered = response.headers.get("etag", "").strip('"')
+        self._check_etag(key, response, etag)
         where = f"{self._host}/{self.bucket} key {key!r}"
-        if etag and answered and answered != etag:
-            raise ObjectChanged(f"{where}: ETag is {answered}, listed was {etag}", code="ETagChanged")
         content_range = response.headers.get("content-range", "")
         if span:
             wanted = f"bytes {span[0]}-{span[1]}/{size}"
@@ -313,10 +399,17 @@ class S3Client:
             )
 
     async def head(self, key: str, *, etag: str = "", checksums: bool = False) -> Response:
-        headers = {"if-match": f'"{etag}"'} if etag and self.capabilities.if_match else {}
-        if checksums:
-            headers["x-amz-checksum-mode"] = "ENABLED"
-        return await self.request("HEAD", key, headers=headers)
+        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised."""
+        headers = {"x-amz-checksum-mode": "ENABLED"} if checksums else {}
+        try:
+            response = await self._if_match("HEAD", key, headers, etag)
+        except ObjectRefused as error:
+            if error.status in (400, 403):
+                # An answer to HEAD has no body: ask in a way that tells the reason.
+                await self.request("GET", key, headers={"range": "bytes=0-0"}, limit=1)
+            raise
+        self._check_etag(key, response, etag)
+        return response
 
     async def head_bucket(self) -> Response:
         return await self.request("HEAD")
@@ -335,40 +428,44 @@ class S3Client:
 
     async def put(self, key: str, chunks: list[bytes], headers: Mapping[str, str]) -> tuple[Response, str]:
         """Write a whole object. Returns the answer and the proof, `mode:base64` ("" where the store takes none)."""
+        known = self.capabilities
         while True:
-            sent, proof = self._covered(chunks, self._allowed(headers))
+            sent, proof = _covered(known, chunks, _allowed(known, headers))
             try:
                 response = await self.request("PUT", key, headers=sent, body=_body(chunks))
             except ObjectRefused as error:
-                if self.capabilities.learn(self._host, error, sent):
-                    continue
-                raise
+                lesser = known.lesser(self._host, error, sent)
+                if not lesser:
+                    raise
+                known = lesser
+                continue
             except SourceGone as error:  # a destination that answers 404 to a PUT has lost no source
                 raise ObjectRefused(str(error), code=error.code, status=error.status) from None
-            self.capabilities.proven = True
+            self.capabilities.adopt(known, sent)
             self._verify(key, response, proof)
             return response, proof
 
     async def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
         """Begin a multipart upload; returns its id."""
-        mode = self.capabilities.checksum
+        known = self.capabilities
         while True:
-            sent = self._allowed(headers)
-            if mode is ChecksumMode.CRC64NVME:
-                sent |= {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
+            sent = _allowed(known, headers)
+            if known.checksum is ChecksumMode.CRC64NVME and known.upload_checksum:
+                sent |= {UPLOAD_CHECKSUM: "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
             try:
                 response = await self.request("POST", key, query={"uploads": ""}, headers=sent)
                 break
             except ObjectRefused as error:
-                if mode is ChecksumMode.CRC64NVME and not self.capabilities.proven:
-                    mode = ChecksumMode.NONE  # parts will find out what the store takes
-                elif not self.capabilities.learn(self._host, error, sent):
+                lesser = known.lesser(self._host, error, sent)
+                if not lesser:
                     raise
+                known = lesser
+            except SourceGone as error:
+                raise ObjectRefused(str(error), code=error.code, status=error.status) from None
+        self.capabilities.adopt(known, sent)
         upload_id = _find_text(response.body, "UploadId")
         if not upload_id:
-            raise Transient(
-                f"POST {self._host}/{self.bucket} key {key!r}: no upload id in the answer", code="BadAnswer"
-            )
+            raise self._bad_answer("POST", key, "no upload id")
         return upload_id
 
     async def upload_part(
@@ -377,23 +474,29 @@ class S3Client:
         """Write one part. Returns its ETag and proof; for a pipe, whose checksum is known only afterwards, what
         the store answered ("" if it answered none)."""
         query = {"partNumber": str(number), "uploadId": upload_id}
+        known = self.capabilities
         while True:
             headers: dict[str, str] = {}
             proof = ""
             if not isinstance(body, Pipe):
-                headers, proof = self._covered(body, {})
+                headers, proof = _covered(known, body, {})
             try:
                 sent = body if isinstance(body, Pipe) else _body(body)
                 response = await self.request("PUT", key, query=query, headers=headers, body=sent)
             except ObjectRefused as error:
-                if self.capabilities.learn(self._host, error, headers):
-                    continue
-                raise
+                lesser = known.lesser(self._host, error, headers)
+                if not lesser:
+                    raise
+                known = lesser
+                continue
             except SourceGone as error:
                 raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
             etag = response.headers.get("etag", "").strip('"')
+            if not etag:
+                raise self._bad_answer("PUT", key, "no ETag")
+            self.capabilities.adopt(known, headers)
             if isinstance(body, Pipe):
-                mode = self.capabilities.checksum
+                mode = known.checksum
                 answered = response.headers.get(header_name(mode), "")
                 return etag, f"{mode}:{answered}" if answered else ""
             self._verify(key, response, proof)
@@ -418,8 +521,7 @@ class S3Client:
             body=body,
             slow=True,
         )
-        self._raise_late_error("POST", key, response)
-        return _find_text(response.body, "ETag").strip('"'), _find_text(response.body, "ChecksumCRC64NVME")
+        return self._late_etag("POST", key, response), _find_text(response.body, "ChecksumCRC64NVME")
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Throw an upload away; one that is gone already is no error."""
@@ -429,36 +531,35 @@ class S3Client:
     async def uploads(self, key: str) -> list[UploadInProgress]:
         """Multipart uploads in progress of exactly this key."""
         found: list[UploadInProgress] = []
-        query = {"uploads": "", "prefix": key}
+        # Encoded, because XML cannot hold every key.
+        query = {"uploads": "", "prefix": key, "encoding-type": "url"}
         while True:
-            root = _xml((await self.request("GET", query=query)).body)
+            response = await self.request("GET", query=query)
+            self._note_clock(response)
+            root = _xml(response.body)
             values = {_local(child.tag): child.text or "" for child in root}
+            encoded = values.get("EncodingType") == "url"
             for item in root:
                 if _local(item.tag) == "Upload":
                     upload = {_local(child.tag): child.text or "" for child in item}
-                    if upload.get("Key") == key:
+                    if _decoded(upload.get("Key", ""), encoded) == key:
                         found.append(
                             UploadInProgress(
                                 key, upload.get("UploadId", ""), parse_time(upload.get("Initiated", ""))
                             )
                         )
-            if values.get("IsTruncated") != "true":
+            marker = _decoded(values.get("NextKeyMarker", ""), encoded)
+            if values.get("IsTruncated") != "true" or not marker or marker > key:  # longer keys follow
                 return found
-            if values.get("NextKeyMarker", "") > key:  # only longer keys follow
-                return found
-            query |= {
-                "key-marker": values["NextKeyMarker"],
-                "upload-id-marker": values.get("NextUploadIdMarker", ""),
-            }
+            query |= {"key-marker": marker, "upload-id-marker": values.get("NextUploadIdMarker", "")}
 
     async def copy(
         self, source: "S3Client", source_key: str, key: str, etag: str, headers: Mapping[str, str]
     ) -> str:
         """Copy within the store, without the bytes passing here. Returns the new ETag."""
-        sent = self._allowed(headers) | _copy_source(source, source_key, etag)
+        sent = _allowed(self.capabilities, headers) | _copy_source(source, source_key, etag)
         response = await self.request("PUT", key, headers=sent, slow=True)
-        self._raise_late_error("PUT", key, response)
-        return _find_text(response.body, "ETag").strip('"')
+        return self._late_etag("PUT", key, response)
 
     async def copy_part(
         self,
@@ -476,11 +577,12 @@ class S3Client:
         }
         query = {"partNumber": str(number), "uploadId": upload_id}
         response = await self.request("PUT", key, query=query, headers=headers, slow=True)
-        self._raise_late_error("PUT", key, response)
-        return _find_text(response.body, "ETag").strip('"')
+        return self._late_etag("PUT", key, response)
 
     async def delete(self, key: str) -> None:
-        await self.request("DELETE", key)
+        """Delete the object; one that is gone already is no error."""
+        with contextlib.suppress(SourceGone):
+            await self.request("DELETE", key)
 
     async def restore(self, key: str, days: int, tier: str) -> bool:
         """Ask for a readable copy of an archived object. False when that is under way already."""
@@ -500,23 +602,6 @@ class S3Client:
 
     # ------------------------------------------------------------------------------------------------ details
 
-    def _allowed(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers without those this store was found to refuse."""
-        sent = dict(headers)
-        if not self.capabilities.acl:
-            sent.pop("x-amz-acl", None)
-        if not self.capabilities.tags:
-            sent.pop("x-amz-tagging", None)
-        return sent
-
-    def _covered(self, chunks: list[bytes], headers: dict[str, str]) -> tuple[dict[str, str], str]:
-        mode = self.capabilities.checksum
-        if mode is ChecksumMode.NONE:
-            return headers, ""
-        value = checksum(mode, chunks)
-        headers[header_name(mode)] = value
-        return headers, f"{mode}:{value}"
-
     def _verify(self, key: str, response: Response, proof: str) -> None:
         """A store that answers a checksum of what it stored must answer ours."""
         mode, _, value = proof.partition(":")
@@ -527,13 +612,42 @@ class S3Client:
                 code="ChecksumMismatch",
             )
 
-    def _raise_late_error(self, method: str, key: str, response: Response) -> None:
-        """Some operations answer 200 first and fail in the body."""
+    def _late_etag(self, method: str, key: str, response: Response) -> str:
+        """The ETag in the body of an operation that answers 200 first and may fail later, in the body."""
         code, message = parse_error(response.body)
         if code:
             status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
             where = f"{method} {self._host}/{self.bucket} key {key!r}"
             raise classify(Response(status, response.headers), code, message, where)
+        etag = _find_text(response.body, "ETag").strip('"')
+        if not etag:
+            raise self._bad_answer(method, key, "no ETag")
+        return etag
+
+    def _bad_answer(self, method: str, key: str, lacks: str) -> Transient:
+        return Transient(
+            f"{method} {self._host}/{self.bucket} key {key!r}: {lacks} in the answer", code="BadAnswer"
+        )
+
+
+def _allowed(known: Capabilities, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers without those this store was found to refuse."""
+    sent = dict(headers)
+    if not known.acl:
+        sent.pop("x-amz-acl", None)
+    if not known.tags:
+        sent.pop("x-amz-tagging", None)
+    return sent
+
+
+def _covered(known: Capabilities, chunks: list[bytes], headers: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The headers with the body's checksum, and the proof that it makes."""
+    mode = known.checksum
+    if mode is ChecksumMode.NONE:
+        return headers, ""
+    value = checksum(mode, chunks)
+    headers[header_name(mode)] = value
+    return headers, f"{mode}:{value}"
 
 
 def _body(chunks: list[bytes]) -> Body:
@@ -553,21 +667,25 @@ def _copy_source(source: S3Client, key: str, etag: str) -> dict[str, str]:
 
 
 def parse_error(body: bytes) -> tuple[str, str]:
-    """Code and message of an <Error> document; empty strings when it is none."""
+    """Code and message of an <Error> document; empty strings when it is none. Where it names a header or argument, the
+    message ends with that."""
     if b"<Error" not in body[:2000]:
         return "", ""
-    return _find_text(body, "Code"), _find_text(body, "Message")
+    message = _find_text(body, "Message")
+    named = _find_text(body, "Header") or _find_text(body, "ArgumentName")
+    return _find_text(body, "Code"), f"{message} ({named})" if named and named not in message else message
 
 
 def classify(response: Response, code: str, message: str, where: str) -> TransferError:
     """The error class for an answer, by its code first and its status second."""
     status = response.status
     code = code or _code_of(status)
-    text = f"{where}: {status} {code}" + (f": {' '.join(message.split())}" if message else "")
-    return _class_of(status, code, message)(
-        text,
+    said = " ".join(message.split())
+    return _class_of(status, code, said)(
+        f"{where}: {status} {code}" + (f": {said}" if said else ""),
         code=code,
         status=status,
+        said=said,
         request_id=response.headers.get("x-amz-request-id", ""),
         retry_after=_seconds(response.headers.get("retry-after", "")),
     )
@@ -578,7 +696,9 @@ def _class_of(status: int, code: str, message: str) -> type[TransferError]:
         return Throttled
     if code in CORRUPT_CODES:
         return Corrupted
-    if code in ENDPOINT_CODES or code.startswith("KMS.") or (status in (301, 307, 308, 407)):
+    if code in ENDPOINT_CODES or code.startswith("KMS.") or status in (401, 407) or 300 <= status < 400:
+        return EndpointRefused
+    if code == "AccessDenied" and "kms:GenerateDataKey" in message:  # of the key that encrypts all we write
         return EndpointRefused
     if code in TRANSIENT_CODES or (status >= 500 and status != 501) or status == 408:
         return Transient
@@ -586,9 +706,9 @@ def _class_of(status: int, code: str, message: str) -> type[TransferError]:
         return NoSuchUpload
     if code == "InvalidObjectState":
         return ObjectArchived
-    if status == 404 or code == "NoSuchVersion":
+    if status == 404 or code in ("NoSuchKey", "NoSuchVersion"):
         return SourceGone
-    if status in (412, 416):
+    if status in (412, 416) or code in ("PreconditionFailed", "InvalidRange"):
         return ObjectChanged
     if status == 501 or code in ("NotImplemented", "MethodNotAllowed"):
         return NotSupported
@@ -630,6 +750,10 @@ def _xml(body: bytes) -> ElementTree.Element:
         raise Transient(f"the answer is not XML: {error}", code="BadAnswer") from None
 
 
+def _decoded(key: str, encoded: bool) -> str:
+    return unquote_plus(key, errors="surrogateescape") if encoded else key
+
+
 def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
@@ -638,7 +762,9 @@ def _find_text(body: bytes, name: str) -> str:
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:
-        return ""
+        # It may repeat a key that XML cannot hold, which takes nothing from what else it says.
+        found = re.search(rf"<(?:\w+:)?{name}>([^<]*)</".encode(), body)
+        return unescape(found[1].decode(errors="replace"), {"&quot;": '"', "&#34;": '"'}) if found else ""
     for element in root.iter():
         if _local(element.tag) == name:
             return element.text or ""

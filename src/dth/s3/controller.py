@@ -4,16 +4,28 @@ It completes giant uploads whose last worker died, throws away those that nobody
 and settles the messages that crashed their consumers too often.
 """
 
+import contextlib
 import time
 
-from dth.errors import Disposition, HubError, TransferError
+from dth.errors import Disposition, EndpointRefused, HubError, TransferError
 from dth.platforms.ports import Outcome, Platform, Status, Upload, UploadState
-from dth.s3.messages import BadMessage, DeleteMessage, ObjectsMessage, PartMessage, decode
-from dth.s3.multipart import Busy, Multipart
+from dth.s3.messages import (
+    BadMessage,
+    DeleteMessage,
+    Item,
+    ObjectsMessage,
+    PartMessage,
+    decode,
+    encode,
+    message_id,
+)
+from dth.s3.multipart import Busy, Multipart, UploadLost
 from dth.s3.relay import Route
 
 INTENT_LIMIT = 3600.0  # seconds after which an intent without an upload is given up
 STALE = 60.0  # seconds without a part done before a quiet upload is looked at
+GRACE = 5.0  # seconds that the worker of the last part has for itself
+MAX_ATTEMPTS = 5
 
 
 class Controller:
@@ -34,6 +46,11 @@ class Controller:
         for upload in await self._platform.uploads.live():
             try:
                 await self._look_at(upload, idle)
+            except EndpointRefused as error:
+                await self._platform.records.pause(str(error))
+                return
+            except UploadLost as error:
+                await self._begin_anew(upload, error)
             except (TransferError, Busy) as error:
                 if getattr(error, "disposition", Disposition.RETRY) is not Disposition.RETRY:
                     await self._give_up(upload, error)
@@ -49,9 +66,11 @@ class Controller:
             if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
                 await self._multipart.abort(upload)  # its object was settled without it
         elif upload.state is UploadState.INTENT:
-            if idle and time.time() - upload.begun > INTENT_LIMIT:
-                await self._multipart.abort(upload)
+            if idle and time.time() - upload.begun > INTENT_LIMIT and await self._multipart.abort(upload):
+                await self._begin_anew(upload, HubError("its upload was never begun"))
         elif upload.parts_done == upload.parts:
+            if time.time() - upload.modified < GRACE:
+                return
             copied = await self._multipart.complete(upload)
             if copied:
                 outcome = Outcome(
@@ -71,9 +90,23 @@ class Controller:
                 await self._multipart.resend_missing(upload)
             self._quiet[upload.upload_id] = upload.parts_done
 
+    async def _begin_anew(self, upload: Upload, error: HubError) -> None:
+        """Its upload is no more: send the object again, as often as any object is tried."""
+        if upload.attempts >= MAX_ATTEMPTS:
+            await self._settle_failed(upload.run, upload.key, upload.attempts, error)
+            return
+        item = Item(upload.key, upload.size, upload.etag, upload.attempts)
+        message = ObjectsMessage(f"{message_id(upload.run, item)}.a{upload.attempts}", upload.run, [item])
+        await self._platform.queue.send([encode(message)])
+
     async def _give_up(self, upload: Upload, error: HubError) -> None:
-        await self._multipart.abort(upload)
+        await self._throw_away(upload.key)
         await self._settle_failed(upload.run, upload.key, upload.attempts, error)
+
+    async def _throw_away(self, key: str) -> None:
+        """What cannot be thrown away now stays live, and is looked at again."""
+        with contextlib.suppress(TransferError):
+            await self._multipart.abort_key(key)
 
     async def _settle_dead(self) -> None:
         queue, records = self._platform.queue, self._platform.records
@@ -89,10 +122,10 @@ class Controller:
                 match message:
                     case ObjectsMessage():
                         for item in message.items:
-                            await self._multipart.abort_key(item.key)
+                            await self._throw_away(item.key)
                             await self._settle_failed(message.run, item.key, delivery.receives, error)
                     case PartMessage():
-                        await self._multipart.abort_key(message.key)
+                        await self._throw_away(message.key)
                         await self._settle_failed(message.run, message.key, delivery.receives, error)
                     case DeleteMessage():
                         await records.settle_extras(message.run, [], [], message.keys)

@@ -6,15 +6,18 @@ Finding and refreshing them is botocore's; nothing here keeps a secret longer th
 
 import asyncio
 import json
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from dth.errors import EndpointRefused, UsageError
 from dth.s3.signing import Keys
 
-SECRET_CHECK = 1.0  # seconds between looks at a secret's file
+SECRET_CHECK = 1.0  # seconds between looks at a secret
+SECRET_TRIES = 3  # looks that must fail in a row before keys that were good are given up
+REFRESH_PAUSE = 5.0  # seconds between tries to refresh keys that are still good
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class FileSecrets:
         self._directory = directory
 
     def read(self, name: str) -> str:
+        if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
+            raise UsageError(f"{name!r} is no name for a secret: letters, digits and any of _+=,.@- make one")
         path = self._directory / f"{name}.json"
         try:
             if path.stat().st_mode & 0o077:
@@ -59,6 +64,8 @@ class FileSecrets:
             return path.read_text("utf-8")
         except OSError as error:
             raise UsageError(f"secret {name!r} cannot be read: {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"secret {name!r} is not text: {path}") from None
 
 
 def resolve_credentials(source: CredentialSource, secrets: SecretStore) -> Credentials:
@@ -77,28 +84,40 @@ class Anonymous:
 
 class ResolvedCredentials:
     """What botocore's chain finds (environment, profile, SSO, web identity, container, instance role), refreshed by
-    botocore before it expires; with `role_arn`, that role assumed on top of it."""
+    botocore before it expires; with `role_arn`, that role assumed on top of it (or of the keys `base`)."""
 
-    def __init__(self, source: CredentialSource) -> None:
+    def __init__(self, source: CredentialSource, base: Keys | None = None) -> None:
         self._source = source
+        self._base = base
         self._credentials: Any = None
-        self._frozen: Any = None
         self._keys: Keys | None = None
+        self._refreshed = 0.0
         self._lock = asyncio.Lock()
 
     async def keys(self) -> Keys | None:
-        found = self._credentials
-        if found is None or _needs_refresh(found):
+        if self._due():
             async with self._lock:
-                if self._credentials is None:
-                    self._credentials = await asyncio.to_thread(_find, self._source, None)
-                await asyncio.to_thread(self._freeze)
+                if self._due():
+                    await asyncio.to_thread(self._refresh)
         return self._keys
 
-    def _freeze(self) -> None:
+    def _due(self) -> bool:
+        if self._keys is None:
+            return True
+        if not _refresh_needed(self._credentials):
+            return False
+        # Some sources renew only shortly before the end, or never: ask now and then, and again when it has come.
+        return time.monotonic() - self._refreshed >= REFRESH_PAUSE or _refresh_needed(self._credentials, 0)
+
+    def _refresh(self) -> None:
+        self._refreshed = time.monotonic()
+        if self._credentials is None:
+            self._credentials = _find(self._source, self._base)
         try:
             frozen = self._credentials.get_frozen_credentials()
         except Exception as error:  # noqa: BLE001 - botocore raises whatever its sources do
+            if self._keys and not _refresh_needed(self._credentials, 0):
+                return  # what we have is still good
             raise EndpointRefused(
                 f"credentials cannot be had: {_line(error)}", code="NoCredentials"
             ) from None
@@ -112,45 +131,62 @@ class SecretCredentials:
         self._source = source
         self._secrets = secrets
         self._text = ""
-        self._keys: Keys | None = None
-        self._role: ResolvedCredentials | None = None
+        self._found: Keys | ResolvedCredentials | None = None
+        self._failures = 0
         self._checked = -SECRET_CHECK
+        self._lock = asyncio.Lock()
 
     async def keys(self) -> Keys | None:
-        now = time.monotonic()
-        if now - self._checked >= SECRET_CHECK:
-            self._checked = now
-            text = await asyncio.to_thread(self._secrets.read, self._source.secret)
-            if text != self._text:
-                self._load(text)
-                self._text = text
-        return await self._role.keys() if self._role else self._keys
+        if self._due():
+            async with self._lock:
+                if self._due():
+                    await asyncio.to_thread(self._look)
+                    self._checked = time.monotonic()
+        found = self._found
+        return await found.keys() if isinstance(found, ResolvedCredentials) else found
 
-    def _load(self, text: str) -> None:
-        name = self._source.secret
+    def _due(self) -> bool:
+        return self._found is None or time.monotonic() - self._checked >= SECRET_CHECK
+
+    def _look(self) -> None:
+        try:
+            text = self._secrets.read(self._source.secret)
+            if text != self._text:
+                self._found = self._parse(text)
+                self._text = text
+            self._failures = 0
+        except UsageError as error:
+            self._failures += 1
+            if self._found is None or self._failures >= SECRET_TRIES:  # not just being written
+                self._found, self._text = None, ""
+                raise EndpointRefused(str(error), code="NoCredentials") from None
+
+    def _parse(self, text: str) -> Keys | ResolvedCredentials:
         try:
             secret = json.loads(text)
-            keys = Keys(secret["access_key_id"], secret["secret_access_key"], secret.get("session_token", ""))
+            keys = Keys(
+                secret["access_key_id"], secret["secret_access_key"], secret.get("session_token") or ""
+            )
+            role = self._source.role_arn or secret.get("role_arn") or ""
+            external_id = self._source.external_id or secret.get("external_id") or ""
+            if not all(isinstance(value, str) for value in (*astuple(keys), role, external_id)):
+                raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
-                f'secret {name!r} is not JSON of the form {{"access_key_id": "…", "secret_access_key": "…"}}'
+                f"secret {self._source.secret!r} is not JSON of the form "
+                '{"access_key_id": "…", "secret_access_key": "…"}'
             ) from None
-        role = self._source.role_arn or secret.get("role_arn", "")
-        self._keys, self._role = keys, None
-        if role:
-            source = CredentialSource(
-                role_arn=role,
-                external_id=self._source.external_id or secret.get("external_id", ""),
-                region=self._source.region,
-                sts_endpoint=self._source.sts_endpoint,
-            )
-            self._role = ResolvedCredentials(source)
-            self._role._credentials = _find(source, keys)
+        if not role:
+            return keys
+        return ResolvedCredentials(
+            replace(self._source, role_arn=role, external_id=external_id, profile=""), keys
+        )
 
 
-def _needs_refresh(credentials: Any) -> bool:
+def _refresh_needed(credentials: Any, seconds: int | None = None) -> bool:
+    """Whether keys that expire do so within `seconds` (as botocore thinks best when None)."""
     check = getattr(credentials, "refresh_needed", None)
-    return bool(check()) if check else False
+    return bool(check(seconds)) if check else False
 
 
 def _find(source: CredentialSource, base: Keys | None) -> Any:
@@ -159,13 +195,16 @@ def _find(source: CredentialSource, base: Keys | None) -> Any:
     import botocore.exceptions
     import botocore.session
 
-    session = botocore.session.Session(profile=source.profile or None)
     try:
+        session = botocore.session.Session(profile=source.profile or None)
         if base:
             session.set_credentials(base.access, base.secret, base.token or None)
         found = session.get_credentials()
-    except botocore.exceptions.ProfileNotFound:
-        raise UsageError(f"profile {source.profile!r} is not in the AWS configuration files") from None
+    except botocore.exceptions.ProfileNotFound as error:
+        profile = error.kwargs["profile"]
+        raise EndpointRefused(
+            f"profile {profile!r} is not in the AWS configuration files", code="NoCredentials"
+        ) from None
     except botocore.exceptions.BotoCoreError as error:
         raise EndpointRefused(f"credentials cannot be had: {_line(error)}", code="NoCredentials") from None
     if found is None:

@@ -4,6 +4,7 @@
 What a profile does not know, the first objects of a run find out (see `client.Capabilities`).
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -50,7 +51,16 @@ PROFILES: dict[str, Profile] = {
     for profile in (
         Profile(
             "Amazon_S3",
-            (".amazonaws.com", ".amazonaws.com.cn", ".c2s.ic.gov", ".sc2s.sgov.gov", ".api.aws"),
+            (
+                ".amazonaws.com",
+                ".amazonaws.com.cn",
+                ".amazonaws.eu",
+                ".c2s.ic.gov",
+                ".sc2s.sgov.gov",
+                ".cloud.adc-e.uk",
+                ".csp.hci.ic.gov",
+                ".api.aws",
+            ),
             addressing=Addressing.VIRTUAL,
             limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control.",
         ),
@@ -111,7 +121,15 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
-AWS_SUFFIXES = {"cn": "amazonaws.com.cn", "us-iso": "c2s.ic.gov", "us-isob": "sc2s.sgov.gov"}
+# By the region's name without its last two parts.
+AWS_SUFFIXES = {
+    "cn": "amazonaws.com.cn",
+    "eusc-de": "amazonaws.eu",
+    "us-iso": "c2s.ic.gov",
+    "us-isob": "sc2s.sgov.gov",
+    "eu-isoe": "cloud.adc-e.uk",
+    "us-isof": "csp.hci.ic.gov",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +167,14 @@ def resolve_endpoint(
     profile = _profile(url, kind)
     if not url:
         url = _default_url(profile, region)
-    parts = urlsplit(url if "://" in url else f"https://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
-    if parts.path not in ("", "/") or parts.query:
-        raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
-    if parts.username or parts.password:
-        raise UsageError("endpoint URL holds credentials; put them in a profile, the environment or a secret")
+    url = _normal_url(url)
     if addressing is Addressing.AUTO:
         addressing = profile.addressing
+    if profile.name == "Amazon_S3" and not region:
+        named = re.search(r"[a-z]+(-[a-z]+)+-\d", url.partition(".")[2])
+        region = named[0] if named else ""
     return Endpoint(
-        url=f"{parts.scheme}://{parts.netloc}",
+        url=url,
         region=region or "us-east-1",
         profile=profile,
         addressing=addressing,
@@ -167,6 +182,24 @@ def resolve_endpoint(
         connect=connect or ConnectOptions(),
         requester_pays=requester_pays,
     )
+
+
+def _normal_url(url: str) -> str:
+    """The URL as its requests are signed: scheme, host in lower case, and the port where it is not the usual one."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if "@" in parts.netloc:
+        raise UsageError("endpoint URL holds credentials; put them in a profile, the environment or a secret")
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%]", host):
+        raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
+    host = f"[{host}]" if ":" in host else host
+    usual = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, usual) else "")
 
 
 def aws_url(region: str) -> str:
@@ -183,7 +216,7 @@ def _profile(url: str, kind: str) -> Profile:
         return PROFILES[kind]
     if not url:
         return PROFILES["Amazon_S3"]
-    host = urlsplit(url if "://" in url else f"https://{url}").hostname or ""
+    host = urlsplit(_normal_url(url)).hostname or ""
     for profile in PROFILES.values():
         if any(host.endswith(ending) for ending in profile.hosts):
             return profile

@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 
 from dth.errors import SourceGone
 from dth.platforms.ports import Counts, Enqueued, Page, Platform, RunKind
-from dth.s3.messages import EventMessage, Item, encode, pack
+from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id
 from dth.s3.parameters import EventMode
 from dth.s3.relay import Route
 
@@ -44,17 +44,19 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
             return None
         thing = described["object"]
         key = unquote_plus(thing["key"], errors="surrogateescape")
-    except (KeyError, TypeError):
+        key.encode("utf-8", "surrogateescape")  # or it is no key of any store
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     created = name.startswith("ObjectCreated:")
     if not created and not name.startswith("ObjectRemoved:"):
         return None
+    size, etag = thing.get("size"), str(thing.get("eTag") or "").strip('"')
     return Event(
         key=key,
         created=created,
-        sequencer=str(thing.get("sequencer", "")).upper().ljust(SEQUENCER_LENGTH, "0"),
-        size=int(thing.get("size", -1)) if thing.get("eTag") else -1,
-        etag=str(thing.get("eTag", "")).strip('"'),
+        sequencer=str(thing.get("sequencer") or "").upper().ljust(SEQUENCER_LENGTH, "0"),
+        size=size if etag and isinstance(size, int) else -1,
+        etag=etag,
     )
 
 
@@ -74,7 +76,8 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> None
             await _delete_if_gone(route, event.key)
     if items:
         run, _ = await records.begin_run(RunKind.EVENTS)
-        messages = list(pack(run.id, items))
+        # One an object: a pack would go by the name of its first, which may be in the queue with others.
+        messages = [ObjectsMessage(message_id(run.id, item), run.id, [item]) for item in items]
         enqueued = [
             Enqueued(item.key, max(item.size, 0), item.etag, packed.id)
             for packed in messages

@@ -6,6 +6,7 @@ where it was, and nothing is listed, counted or enqueued twice.
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from dth.errors import ListingFailed, TransferError, UsageError
@@ -99,6 +100,7 @@ class Finder:
                 run, [entry.key for entry in decided.archived if not entry.restore]
             )
         await self._platform.records.commit(run.id, page)
+
     async def _restore(self, run: Run, keys: list[str]) -> int:
         """Ask for readable copies; a later run finds them restored. Returns how many requests were accepted."""
         parameters, source = self._route.parameters, self._route.source
@@ -121,28 +123,34 @@ class Finder:
 
     async def _enqueue_deletes(self, run: Run) -> None:
         """Mirror mode, after the whole source listing succeeded: the guard, then every destination key without a source
-        as a message. Doing it again sends the same messages."""
+        as a message. They are counted before, so that a finder that is killed here counts none twice or never; what
+        it sends again finds its keys settled."""
         records = self._platform.records
-        counts = (await records.get_run(run.id)).counts
-        if self._route.parameters.delete_mode is not DeleteMode.MIRROR or not counts.extra:
-            await records.set_run(run.id, RunState.TRANSFERRING)
-            return
-        refusal = refuse_deletes(counts, self._route.parameters.delete_max_percent)
-        if refusal:
-            await records.add_note(run.id, refusal)
-            await records.set_run(run.id, RunState.TRANSFERRING)
-            return
-        after = ""
-        while keys := await records.extras(run.id, after, DELETES_A_MESSAGE):
+        if not any(cursor.id == DELETES_CURSOR for cursor in await records.cursors(run.id)):
+            counts = (await records.get_run(run.id)).counts
+            if self._route.parameters.delete_mode is not DeleteMode.MIRROR or not counts.extra:
+                await records.set_run(run.id, RunState.TRANSFERRING)
+                return
+            refusal = refuse_deletes(counts, self._route.parameters.delete_max_percent)
+            if refusal:
+                await records.add_note(run.id, refusal)
+                await records.set_run(run.id, RunState.TRANSFERRING)
+                return
+            total = sum([len(keys) async for keys in self._extras(run)])
+            marker = Cursor(DELETES_CURSOR, 0, "", "", "", finished=True)
+            await records.commit(run.id, Page(counts=Counts(delete_enqueued=total), cursors=[marker]))
+        async for keys in self._extras(run):
             digest = hashlib.sha256("\0".join(keys).encode("utf-8", "surrogateescape")).hexdigest()
             message = encode(DeleteMessage(f"{run.id}-d{digest[:20]}", run.id, keys))
             await self._platform.queue.send([message])
-            after = keys[-1]
-        if not any(cursor.id == DELETES_CURSOR for cursor in await records.cursors(run.id)):
-            counted = Counts(delete_enqueued=counts.extra)
-            marker = Cursor(DELETES_CURSOR, 0, "", "", "", finished=True)
-            await records.commit(run.id, Page(counts=counted, cursors=[marker]))
         await records.set_run(run.id, RunState.DELETING)
+
+    async def _extras(self, run: Run) -> AsyncIterator[list[str]]:
+        """The extra destination keys that are not settled yet, a message's worth at a time."""
+        after = ""
+        while keys := await self._platform.records.extras(run.id, after, DELETES_A_MESSAGE):
+            yield keys
+            after = keys[-1]
 
 
 def refuse_deletes(counts: Counts, max_percent: float) -> str:

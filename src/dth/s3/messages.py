@@ -136,7 +136,7 @@ def decode(id: str, body: str) -> Message:
                 return EventMessage(id, fields["Records"])
             case kind:
                 raise BadMessage(f"message {id} is of unknown kind {kind!r}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadMessage(f"message {id} cannot be read: {error}") from None
 
 

@@ -46,6 +46,10 @@ class Busy(HubError):
     """Somebody else holds this object's upload; come back later."""
 
 
+class UploadLost(Transient):
+    """The destination does not know the upload any more: the object must begin anew."""
+
+
 def part_size_for(size: int, wanted: int) -> int:
     """The wanted part size, or as many whole MiB as make 10,000 parts suffice."""
     least = math.ceil(size / MAX_PARTS / MIB) * MIB
@@ -117,7 +121,10 @@ class Multipart:
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
-        answer = await retry(lambda: route.source.head(item.key, etag=item.etag))
+        # The first byte instead of a HEAD, whose answer does not count the tags on every store.
+        answer = await retry(
+            lambda: route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
+        )
         tags = await route.tags_of(item.key, answer.headers)
         headers = route.write_headers(answer.headers, tags, item.etag, whole=False)
         upload.upload_id = await retry(
@@ -132,7 +139,13 @@ class Multipart:
         return upload
 
     async def copy_part(self, upload: Upload, number: int) -> Part:
-        """Carry one part. The caller records it."""
+        """Carry one part. The caller records it. Raises UploadLost once, to the caller who has to begin anew."""
+        try:
+            return await self._copy_part(upload, number)
+        except NoSuchUpload:
+            raise await self._lost(upload) from None
+
+    async def _copy_part(self, upload: Upload, number: int) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
         if self._route.server_side:
@@ -218,26 +231,25 @@ class Multipart:
         except NoSuchUpload:
             found = await self._find_completed(upload, key, parts)
             if found is None:
-                await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
-                raise Transient(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload") from None
+                raise await self._lost(upload) from None
             etag = found
         except TransferError as error:
-            if error.disposition is Disposition.RETRY:
-                await self._uploads.unclaim(upload.key, upload.upload_id)
+            if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT):
+                await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
             raise
         return Copied(upload.etag, etag, proof, upload.size)
 
     async def finish(self, upload: Upload) -> None:
         await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
 
-    async def abort(self, upload: Upload) -> None:
-        """Throw a live upload away, here and at the destination."""
+    async def abort(self, upload: Upload) -> bool:
+        """Throw a live upload away, here and at the destination. True for the one call that did."""
         key = self._route.keys.to_dest(upload.key)
         if upload.upload_id:
             await retry(lambda: self._route.dest.abort_upload(key, upload.upload_id))
         else:
             await self._reap(upload, key)
-        await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+        return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
     async def abort_key(self, key: str) -> None:
         """Throw away whatever upload this object has."""
@@ -253,12 +265,19 @@ class Multipart:
 
     # -------------------------------------------------------------------------------------------- details
 
+    async def _lost(self, upload: Upload) -> HubError:
+        """What to raise when the destination does not know the upload: UploadLost in one place only."""
+        if await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED):
+            return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
+        return Busy(f"the upload of key {upload.key!r} was taken over")
+
     async def _reap(self, upload: Upload, key: str) -> None:
         """A crash between CreateMultipartUpload and writing its id down leaves an upload that no record names: those
         of exactly this key, begun after our intent."""
         dest = self._route.dest
+        strays = await retry(lambda: dest.uploads(key))  # which also tells the store's clock
         earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
-        for stray in await retry(lambda: dest.uploads(key)):
+        for stray in strays:
             if stray.initiated >= earliest:
                 await retry(lambda: dest.abort_upload(key, stray.upload_id))  # noqa: B023 - awaited at once
 

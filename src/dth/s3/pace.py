@@ -8,14 +8,16 @@ import time
 from collections import deque
 from types import TracebackType
 
+from dth.errors import StateError
 from dth.platforms.ports import Limits
+from dth.s3.transport import Valve
 
 CAP_SLICE = 0.1  # seconds of a cap that are leased at once: bursts stay within it
 
 
 class Gate:
-    """Admits requests to one endpoint. The number in flight halves when the store throttles (once per `HOLD`) and grows
-    by one for each full round of successes."""
+    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`)
+    and grows by one for each full round of successes."""
 
     MINIMUM = 4
     HOLD = 0.25  # seconds between two decreases: one storm counts once
@@ -55,7 +57,8 @@ class Gate:
         now = time.monotonic()
         if now - self._decreased >= self.HOLD:
             self._decreased = now
-            self.limit = max(self.MINIMUM, min(self.limit, self.in_flight + 1) * 0.7)
+            lowest = min(self.MINIMUM, self.maximum)
+            self.limit = max(lowest, min(self.limit, self.in_flight + 1) * 0.7)
 
     def _leave(self) -> None:
         self.in_flight -= 1
@@ -67,14 +70,24 @@ class Gate:
 
 
 class Cap:
-    """A rate in units a second that all processes of a task share, taken in short slices from the platform's limits.
-    While those cannot be reached the last granted share is kept."""
+    """A rate in units a second that all processes of a task share, taken in short slices from the platform's limits:
+    what those who wait here need together, and no more, so that nothing lapses that another process could use. While
+    the limits cannot be reached, the last share of this process is kept."""
+
+    LARGE_LEAD = 1024 * 1024  # bytes that one connection's socket buffers may run ahead of what was granted
 
     def __init__(self, limits: Limits, name: str, rate: float) -> None:
+        self.slice = rate * CAP_SLICE
+        self.large = asyncio.Semaphore(max(1, int(self.slice / self.LARGE_LEAD)))  # large bodies at once
         self._limits = limits
         self._name = name
         self._rate = rate
+        self._wanted = 0.0  # by all who are in `take`
+        self._held = 0.0  # granted, for those who wait
+        self._lapses = 0.0  # monotonic time at which that is lost, if they went away
         self._share = rate * CAP_SLICE
+        self._counted = 0.0  # granted since...
+        self._since = time.monotonic()
         self._lock = asyncio.Lock()
 
     @property
@@ -83,15 +96,43 @@ class Cap:
 
     async def take(self, amount: float) -> None:
         """Return when `amount` units may be used. First come, first served within the process."""
-        async with self._lock:
-            while amount > 0:
-                try:
-                    granted, wait = await self._limits.lease(self._name, amount, self._rate)
-                except OSError:
-                    granted, wait = min(self._share, amount), CAP_SLICE
-                amount -= granted
-                if amount > 0:
-                    await asyncio.sleep(wait)
+        self._wanted += amount
+        missing = amount
+        try:
+            async with self._lock:
+                if time.monotonic() >= self._lapses:
+                    self._held = 0.0
+                while self._held < missing:
+                    missing, self._held = missing - self._held, 0.0
+                    self._held, wait = await self._lease(max(missing, min(self._wanted, self.slice)))
+                    self._lapses = time.monotonic() + CAP_SLICE
+                    if self._held < missing:
+                        await asyncio.sleep(min(wait, CAP_SLICE))
+                self._held -= missing
+        finally:
+            self._wanted -= amount
+
+    async def _lease(self, wanted: float) -> tuple[float, float]:
+        try:
+            granted, wait = await self._limits.lease(self._name, wanted, self._rate)
+        except (OSError, StateError):
+            return min(self._share, wanted), CAP_SLICE
+        self._counted += granted
+        passed = time.monotonic() - self._since
+        if passed >= 1.0:
+            self._share = min(self.slice, max(self._counted / passed, self._rate / 100) * CAP_SLICE)
+            self._counted, self._since = 0.0, time.monotonic()
+        return granted, wait
+
+    async def feed(self, valve: Valve, size: int) -> None:
+        """Grant the valve of a large body slice after slice, each when the last one has passed. Ends with its task."""
+        while True:
+            await valve.dry.wait()
+            valve.dry.clear()
+            amount = min(self.slice, size) if size > 0 else self.slice
+            size -= int(amount)
+            await self.take(amount)
+            valve.grant(amount)
 
 
 class Budget:
@@ -103,6 +144,11 @@ class Budget:
         self.used = 0
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def short(self) -> bool:
+        """Whether somebody is waiting for memory."""
+        return bool(self._queue)
+
     async def acquire(self, amount: int) -> None:
         amount = min(amount, self.size)
         if not self._queue and self.used + amount <= self.size:
@@ -113,8 +159,8 @@ class Budget:
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.release(amount)
+            admitted = future.done() and not future.cancelled()
+            self.release(amount if admitted else 0)  # or else those behind may go now
             raise
 
     def release(self, amount: int) -> None:

@@ -8,6 +8,7 @@ the command line and other destinations leave storage class and ACL unset unless
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from fractions import Fraction
 from typing import Annotated, Any, get_args
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -84,7 +85,7 @@ def parse_size(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
     if not match:
         raise ValueError(f"{value!r} is not a size; write 16MiB, 100K or a number of bytes")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    return int(Fraction(match[1]) * UNITS[match[2].upper()])
 
 
 def parse_moment(value: Any) -> Any:
@@ -93,7 +94,7 @@ def parse_moment(value: Any) -> Any:
         return value
     age = re.fullmatch(r"(\d+)([smhdw])", value)
     if age:
-        return datetime.now(UTC).timestamp() - int(age[1]) * AGES[age[2]]
+        return max(0.0, datetime.now(UTC).timestamp() - int(age[1]) * AGES[age[2]])
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

@@ -75,6 +75,7 @@ class Route:
         headers = {
             name: value for name, value in answer.items() if name in CARRIED or name.startswith("x-amz-meta-")
         }
+        headers.pop(SOURCE_ETAG, None)  # of the copy before this one
         # aws-chunked was a way of sending it, not a property of the object.
         encodings = [part.strip() for part in headers.pop("content-encoding", "").split(",")]
         kept = [encoding for encoding in encodings if encoding and encoding != "aws-chunked"]
@@ -128,10 +129,10 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then."""
     answer = await retry(lambda: route.source.head(item.key, etag=item.etag))
     etag = answer.headers.get("etag", "").strip('"') or item.etag
-    tags = await route.tags_of(item.key, answer.headers)
-    headers = route.write_headers(answer.headers, tags, etag, whole=True)
+    headers = route.write_headers(answer.headers, "", etag, whole=True)
     headers["x-amz-metadata-directive"] = "REPLACE"
-    headers["x-amz-tagging-directive"] = "REPLACE"
+    wanted = route.parameters.copy_tags and route.dest.capabilities.tags
+    headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
     try:
         dest_etag = await retry(
             lambda: route.dest.copy(route.source, item.key, route.keys.to_dest(item.key), etag, headers)

@@ -67,7 +67,7 @@ class Signer:
             headers["x-amz-security-token"] = keys.token
         names = sorted(headers)
         signed = ";".join(names)
-        lines = "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names])
+        lines = "\n".join([f"{name}:{_squeezed(headers[name])}" for name in names])
         # Header values hold raw bytes as latin-1 (metadata of any encoding passes through unchanged).
         canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload}".encode("latin-1")
         digest = hashlib.sha256(canonical).hexdigest()
@@ -91,3 +91,11 @@ class Signer:
             self._signing_key = key
             self._scope = scope
         self._keys = keys
+
+
+def _squeezed(value: str) -> str:
+    """A header's value without space around it and with one space for several inside."""
+    if value.isascii():
+        return " ".join(value.split())
+    # As bytes: as text, the bytes 0x85 and 0xA0 would count as space too.
+    return b" ".join(value.encode("latin-1").split()).decode("latin-1")

@@ -39,6 +39,11 @@ async def open_route(
     return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
 
 
+async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+    """The source alone."""
+    return await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, None)
+
+
 def key_map(parameters: S3Parameters) -> KeyMap:
     """How source keys become destination keys."""
     if not parameters.dest_keeps_src_prefix:

@@ -6,9 +6,11 @@ socket with asyncio (measured in bench/). The HTTP itself, TLS, pooling, proxies
 """
 
 import asyncio
+import contextlib
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pycurl
@@ -18,7 +20,8 @@ from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
 BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
 MAX_IDLE_CONNECTIONS = 1024
-ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an answer we did not size (errors, listings are far smaller)
+ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
+UNSIZED_LIMIT = 16 * 1024 * 1024  # bytes of any other answer: a page of a thousand long keys is 4 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,13 @@ class Pipe:
             self._chunks.insert(0, chunk[size:])
             chunk = chunk[:size]
         self._held -= len(chunk)
-        if self._held < self._limit // 2 and self._resume_source:
+        if self._held <= self._limit // 2 and self._resume_source:
             self._resume_source()
         return chunk
+
+    def seek(self, offset: int, origin: int) -> int:
+        """What has passed is gone: libcurl may not start again."""
+        return int(pycurl.SEEKFUNC_FAIL)
 
     def fail(self) -> None:
         """One side failed: wake the other so that it ends too."""
@@ -98,26 +105,60 @@ class Pipe:
                 resume()
 
 
+class Valve:
+    """Lets a body's bytes pass as they are granted: a dry one pauses the request until `grant`."""
+
+    def __init__(self) -> None:
+        self.left = 0.0  # bytes granted and not passed; below 0: passed in advance
+        self.dry = asyncio.Event()  # somebody waits for a grant
+        self.resume: Callable[[], None] | None = None
+
+    def grant(self, amount: float) -> None:
+        self.left += amount
+        if self.resume:
+            self.resume()
+
+    def open(self) -> bool:
+        if self.left <= 0:
+            self.dry.set()
+        return self.left > 0
+
+    def pass_(self, amount: int) -> None:
+        self.left -= amount
+
+
 Body = bytes | Sequence[bytes] | Pipe
 
 
 class _Chunks:
     """A body in pieces as libcurl wants to read it; can start again from the beginning."""
 
-    __slots__ = ("_chunks", "_next")
+    __slots__ = ("_chunks", "_next", "_rest")
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = chunks
         self._next = iter(chunks)
+        self._rest: memoryview | None = None  # of a piece larger than libcurl would take at once
 
     def read(self, size: int) -> bytes:
-        return next(self._next, b"")
+        if self._rest is None:
+            chunk = next(self._next, b"")
+            if len(chunk) <= size:
+                return chunk
+            self._rest = memoryview(chunk)
+        taken = bytes(self._rest[:size])
+        self._rest = self._rest[size:] if len(self._rest) > size else None
+        return taken
 
     def seek(self, offset: int, origin: int) -> int:
         if offset or origin:
             return int(pycurl.SEEKFUNC_FAIL)
         self._next = iter(self._chunks)
+        self._rest = None
         return int(pycurl.SEEKFUNC_OK)
+
+
+_NOTHING = _Chunks(())
 
 
 class Transport:
@@ -137,6 +178,7 @@ class Transport:
         self._deadline = 0.0  # loop time at which libcurl wants to be called; 0 = never
         self._timer: asyncio.TimerHandle | None = None
         self._kicked = False
+        self._closed = False
         self.bytes_in = 0
         self.bytes_out = 0
         self.requests = 0
@@ -152,41 +194,35 @@ class Transport:
         sink: Pipe | None = None,
         limit: int = 0,
         stall_timeout: float = 0.0,
-        max_rate: int = 0,
+        valve: Valve | None = None,
     ) -> Response:
         """Send one request and read its answer.
 
         `limit`: bytes of body that are acceptable (0: what an error or a listing may be); `sink` takes the body of a
-        2xx answer instead of memory; `max_rate` in bytes/s paces both directions. Raises `ConnectionFailed` or
+        2xx answer instead of memory; `valve` paces the body, whichever way it goes. Raises `ConnectionFailed` or
         `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
         """
+        if valve and isinstance(body, bytes) and body:
+            body = [body]  # what is handed over whole cannot be paused
         kind = _kind(method, body)
         pool = self._idle.setdefault((options, kind), [])
         curl = pool.pop() if pool else _new_handle(kind, options)
         chunks: list[bytes] = []
         lines: list[bytes] = []
         curl.setopt(pycurl.URL, url)
-        # "name;" sends an empty header; "name:" keeps libcurl from adding one of its own.
-        fields = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
-        fields.append("expect:")
-        if "content-type" not in headers:
-            fields.append("content-type:")
-        try:
-            curl.setopt(pycurl.HTTPHEADER, fields)
-        except UnicodeEncodeError:
-            curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
+        _set_headers(curl, headers)
         curl.setopt(pycurl.HEADERFUNCTION, lines.append)
-        size = _attach_body(curl, kind, method, body)
-        if sink is None:
-            curl.setopt(pycurl.WRITEFUNCTION, chunks.append)
-        else:
-            curl.setopt(pycurl.WRITEFUNCTION, lambda chunk: _pour(sink, lines, chunks, chunk))
+        size = _attach_body(curl, kind, method, body, valve)
+        write: Callable[[bytes], int | None] = chunks.append
+        if sink is not None:
+            write = partial(_pour, sink, lines, chunks)
+        if valve:
+            valve.resume = lambda: self._unpause(curl)
+        curl.setopt(pycurl.WRITEFUNCTION, _metered(valve, write) if valve and not size else write)
         if kind != "HEAD":  # its Content-Length is no body
-            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT))
-        curl.setopt(pycurl.LOW_SPEED_TIME, int(stall_timeout or options.stall_timeout))
-        if max_rate:
-            curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, max_rate)
-            curl.setopt(pycurl.MAX_SEND_SPEED_LARGE, max_rate)
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT)
+        if stall_timeout:
+            curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(stall_timeout)))
         if sink is not None:
             sink._resume_source = lambda: self._unpause(curl)
         if isinstance(body, Pipe):
@@ -197,33 +233,36 @@ class Transport:
         try:
             error = await future
         except asyncio.CancelledError:
-            self._waiting.pop(curl, None)
-            self._multi.remove_handle(curl)
+            if self._waiting.pop(curl, None):  # or else it has just finished
+                self._multi.remove_handle(curl)
             curl.close()  # its connection is in the middle of something
             raise
         self.requests += 1
         self.bytes_out += size
-        if error:
-            message = curl.errstr() or f"libcurl error {error}"
+        half = b"\r\n" not in lines and b"\n" not in lines  # libcurl takes half a head for a whole one
+        if error or half:
+            failure = _failure(curl, error, url, sized=limit > 0)
             curl.close()
-            raise _failure(error, message, url)
+            raise failure
         status = curl.getinfo(pycurl.RESPONSE_CODE)
         self.bytes_in += (
-            int(curl.getinfo(pycurl.SIZE_DOWNLOAD)) if sink is not None else sum(map(len, chunks))
+            int(curl.getinfo(pycurl.SIZE_DOWNLOAD_T)) if sink is not None else sum(map(len, chunks))
         )
-        if max_rate or sink is not None or isinstance(body, Pipe):
-            curl.close()
-        else:
-            pool.append(curl)
+        if stall_timeout:
+            curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(options.stall_timeout)))
+        _let_go(curl, kind)
+        pool.append(curl)
         return Response(status, _parse_headers(lines), chunks)
 
     def close(self) -> None:
+        self._closed = True
         self._loop.remove_reader(self._epoll.fileno())
         if self._timer:
             self._timer.cancel()
         for curl, future in self._waiting.items():
             self._multi.remove_handle(curl)
             future.cancel()
+        self._waiting.clear()
         for pool in self._idle.values():
             for curl in pool:
                 curl.close()
@@ -236,16 +275,20 @@ class Transport:
         if what == pycurl.POLL_REMOVE:
             if fd in self._watched:
                 self._watched.discard(fd)
-                self._epoll.unregister(fd)
+                with contextlib.suppress(OSError):  # closed already, which takes it out as well
+                    self._epoll.unregister(fd)
             return
         events = select.EPOLLIN if what & pycurl.POLL_IN else 0
         if what & pycurl.POLL_OUT:
             events |= select.EPOLLOUT
         if fd in self._watched:
-            self._epoll.modify(fd, events)
-        else:
-            self._watched.add(fd)
-            self._epoll.register(fd, events)
+            try:
+                self._epoll.modify(fd, events)
+                return
+            except FileNotFoundError:
+                pass  # closed and opened anew since: another socket of the same number
+        self._watched.add(fd)
+        self._epoll.register(fd, events)
 
     def _on_timer(self, milliseconds: int) -> None:
         if milliseconds < 0:
@@ -280,8 +323,9 @@ class Transport:
 
     def _act(self) -> None:
         self._kicked = False
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._reap()
+        if not self._closed:
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._reap()
 
     def _on_ready(self) -> None:
         for fd, events in self._epoll.poll(0, 1024):
@@ -341,6 +385,7 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     curl.setopt(pycurl.UPLOAD_BUFFERSIZE, UPLOAD_BUFFER)
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(options.connect_timeout * 1000))
     curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+    curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(options.stall_timeout)))
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     if options.ca_bundle:
         curl.setopt(pycurl.CAINFO, options.ca_bundle)
@@ -357,7 +402,19 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     return curl
 
 
-def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> int:
+def _set_headers(curl: pycurl.Curl, headers: dict[str, str]) -> None:
+    # "name;" sends an empty header; "name:" keeps libcurl from adding one of its own.
+    fields = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
+    fields.append("expect:")
+    if "content-type" not in headers:
+        fields.append("content-type:")
+    try:
+        curl.setopt(pycurl.HTTPHEADER, fields)
+    except UnicodeEncodeError:
+        curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
+
+
+def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body, valve: Valve | None) -> int:
     """Hand the body to libcurl; returns its length in bytes."""
     if kind == "post":
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -366,16 +423,50 @@ def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> int:
     if kind != "upload":
         return 0
     curl.setopt(pycurl.CUSTOMREQUEST, method)
-    if isinstance(body, Pipe):
-        curl.setopt(pycurl.READFUNCTION, body.read)
-        curl.setopt(pycurl.INFILESIZE_LARGE, body.length)
-        return body.length
-    reader = _Chunks(body)  # type: ignore[arg-type]
-    size = sum(map(len, body))  # type: ignore[arg-type]
-    curl.setopt(pycurl.READFUNCTION, reader.read)
+    reader = body if isinstance(body, Pipe) else _Chunks(body)  # type: ignore[arg-type]
+    size = body.length if isinstance(body, Pipe) else sum(map(len, body))  # type: ignore[arg-type]
+    curl.setopt(pycurl.READFUNCTION, _metered_read(valve, reader.read) if valve else reader.read)
     curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
     curl.setopt(pycurl.INFILESIZE_LARGE, size)
     return size
+
+
+def _let_go(curl: pycurl.Curl, kind: str) -> None:
+    """Drop what a finished request's handle still refers to: kept for reuse, it would keep the bodies in memory."""
+    curl.setopt(pycurl.WRITEFUNCTION, len)
+    if kind == "post":
+        curl.setopt(pycurl.POSTFIELDS, b"")
+    elif kind == "upload":
+        curl.setopt(pycurl.READFUNCTION, _NOTHING.read)
+        curl.setopt(pycurl.SEEKFUNCTION, _NOTHING.seek)
+
+
+def _metered(valve: Valve, write: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
+    """A write callback that takes no more than the valve lets through."""
+
+    def metered(chunk: bytes) -> int | None:
+        if not valve.open():
+            return int(pycurl.WRITEFUNC_PAUSE)
+        taken = write(chunk)
+        if taken is None:
+            valve.pass_(len(chunk))
+        return taken
+
+    return metered
+
+
+def _metered_read(valve: Valve, read: Callable[[int], bytes | int]) -> Callable[[int], bytes | int]:
+    """A read callback that gives no more than the valve lets through."""
+
+    def metered(size: int) -> bytes | int:
+        if not valve.open():
+            return int(pycurl.READFUNC_PAUSE)
+        chunk = read(min(size, max(1, int(valve.left))))
+        if isinstance(chunk, bytes):
+            valve.pass_(len(chunk))
+        return chunk
+
+    return metered
 
 
 def _pour(sink: Pipe, lines: list[bytes], chunks: list[bytes], chunk: bytes) -> int | None:
@@ -398,8 +489,8 @@ def _parse_headers(lines: list[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in b"".join(lines).decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
-        if colon:
-            headers[name.lower()] = value.strip()
+        if colon and not line.startswith("HTTP/"):
+            headers[name.lower()] = value.strip(" \t")  # 0xA0 and 0x85 are bytes of a value, not space
         elif line.startswith("HTTP/"):
             headers = {}  # an interim answer (100 Continue, a proxy's 200) came before this one
     return headers
@@ -416,11 +507,13 @@ NO_ANSWER = {
 }
 
 
-def _failure(error: int, message: str, url: str) -> TransferError:
+def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
     host = url.split("/", 3)[2]
+    message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
+    connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     text = f"{host}: {message[:1].lower()}{message[1:]}"
-    if error == pycurl.E_FILESIZE_EXCEEDED:
+    if error == pycurl.E_FILESIZE_EXCEEDED and sized:
         return ObjectChanged(f"{host}: the answer is larger than the object was", code="SizeChanged")
-    if error in NO_ANSWER:
+    if error in NO_ANSWER or (error == pycurl.E_OPERATION_TIMEDOUT and not connected):
         return ConnectionFailed(text, code="ConnectionFailed")
     return Transient(text, code="TimeOut" if error == pycurl.E_OPERATION_TIMEDOUT else "ConnectionBroken")

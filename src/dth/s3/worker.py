@@ -19,7 +19,7 @@ from dth.errors import (
     Throttled,
     TransferError,
 )
-from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload
+from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload, UploadState
 from dth.s3 import events
 from dth.s3.messages import (
     BadMessage,
@@ -34,15 +34,17 @@ from dth.s3.messages import (
     encode,
     part_message,
 )
-from dth.s3.multipart import Busy, Multipart
+from dth.s3.multipart import Busy, Multipart, UploadLost
+from dth.s3.parameters import DeleteMode
 from dth.s3.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
+from dth.s3.retry import retry
 
 MAX_ATTEMPTS = 5
 LEASE = 900.0  # seconds; extended while the work goes on
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
 FLUSH = 0.1  # seconds between commits of outcomes
 FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
-SPLIT_AT = 3  # a pack received this often goes on as single objects
+SPLIT_AT = 3  # a pack received this often goes on as single objects, and those one at a time
 UNREACHABLE = 60.0  # seconds without any answer from an endpoint that pause the task
 RELEASE_DELAY = 1.0  # seconds before work that was throttled is taken up again; doubled with each attempt
 
@@ -122,17 +124,29 @@ class Worker:
                 self._room.clear()
                 await self._room.wait()
                 continue
-            for delivery in await queue.receive(10, LEASE, 1.0):
+            if self._route.budget.short:  # others may have room for what would only wait here
+                await asyncio.sleep(0.02)
+                continue
+            for delivery in await self._one_suspect(await queue.receive(10, LEASE, 1.0)):
                 await self._accept(delivery)
+            while any(_suspect(work.delivery) for work in self._held):  # noqa: ASYNC110 - a rare case
+                await asyncio.sleep(0.05)
+
+    async def _one_suspect(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Of messages whose consumers crashed twice take one at a time, and nothing after it until it is done: which
+        of them did it comes out, and the others are not counted out with it."""
+        waiting = [delivery for delivery in deliveries if _suspect(delivery)][1:]
+        await self._platform.queue.release(waiting, RELEASE_DELAY)
+        return [delivery for delivery in deliveries if delivery not in waiting]
 
     async def _accept(self, delivery: Delivery) -> None:
         try:
             message = decode(delivery.id, delivery.body)
         except BadMessage as error:
-            await self._platform.records.add_note(self._run, str(error))
+            await self._note(str(error))
             await self._platform.queue.delete([delivery])
             return
-        if isinstance(message, ObjectsMessage) and len(message.items) > 1 and delivery.receives >= SPLIT_AT:
+        if isinstance(message, ObjectsMessage) and len(message.items) > 1 and _suspect(delivery):
             # Its consumers crashed twice: whichever object did it must not take the others along.
             singles = [encode(child(message, n, item)) for n, item in enumerate(message.items, 1)]
             await self._platform.queue.send(singles)
@@ -179,6 +193,8 @@ class Worker:
     async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
         item = message.items[index]
         retry_id = f"{message.id}.{index + 1}"
+        if work.delivery.receives > 1 and await self._settled(message.run, item.key):
+            return  # by the worker that died before it could delete the message
         try:
             if item.size < 0 or not item.etag:
                 item = await self._look(item)
@@ -191,6 +207,10 @@ class Worker:
                 work.release = _delay(item.attempts)
             elif work.release is None:
                 await self._failed(work, message.run, item, error, retry_id)
+
+    async def _settled(self, run: int, key: str) -> bool:
+        record = (await self._platform.records.get([key])).get(key)
+        return record is not None and (record.status is not Status.PENDING or record.run != run)
 
     async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
         """Copy one object; None when its parts go on as messages of their own."""
@@ -221,8 +241,8 @@ class Worker:
     async def _part(self, work: Work, message: PartMessage) -> None:
         uploads = self._platform.uploads
         upload = await uploads.get(message.key)
-        if upload is None or upload.upload_id != message.upload_id:
-            return  # its upload was thrown away
+        if upload is None or upload.upload_id != message.upload_id or upload.state is not UploadState.UPLOADING:
+            return  # its upload was thrown away, or is being completed
         try:
             part = await self._multipart.copy_part(upload, message.number)
             self._succeeded()
@@ -238,12 +258,12 @@ class Worker:
     async def _part_failed(self, work: Work, message: PartMessage, upload: Upload, error: HubError) -> None:
         if await self._endpoint_trouble(work, error):
             return
-        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1)
         if _costless(error):
             work.release = _delay(message.attempts)
             return
         attempts = message.attempts + 1
-        if getattr(error, "disposition", None) is Disposition.RETRY and attempts < MAX_ATTEMPTS:
+        passing = getattr(error, "disposition", None) is Disposition.RETRY
+        if passing and attempts < MAX_ATTEMPTS and not isinstance(error, UploadLost):
             again = part_message(
                 message.run,
                 message.key,
@@ -256,32 +276,46 @@ class Worker:
             )
             work.again.append(Again(encode(again), _delay(attempts)))
             return
-        await self._multipart.abort(upload)
-        await self._failed(work, message.run, item, error, f"{message.id}.o", final=attempts >= MAX_ATTEMPTS)
+        final = attempts >= MAX_ATTEMPTS
+        item = Item(upload.key, upload.size, upload.etag, (attempts if final else upload.attempts) - 1)
+        if isinstance(error, UploadLost) or await self._abort(upload):
+            await self._failed(work, message.run, item, error, f"{message.id}.o", final=final)
+
+    async def _abort(self, upload: Upload) -> bool:
+        """Throw an upload away with all its parts; False where another part came first and decides what follows."""
+        try:
+            return await self._multipart.abort(upload)
+        except TransferError:
+            return True  # it is tried again when the object is, or by the controller
 
     async def _deletes(self, work: Work, message: DeleteMessage) -> None:
         """Each key is looked up at the source once more; only what is surely gone there is deleted."""
         deleted: list[str] = []
         kept: list[str] = []
         failed: list[str] = []
-        route = self._route
         for key in message.keys:
             try:
-                await route.source.head(route.keys.to_source(key))
-                kept.append(key)
-            except SourceGone:
-                try:
-                    await route.dest.delete(key)
-                    deleted.append(key)
-                except TransferError as error:
-                    if await self._endpoint_trouble(work, error):
-                        break
-                    failed.append(key)
+                (deleted if await self._delete_extra(key) else kept).append(key)
             except TransferError as error:
-                if await self._endpoint_trouble(work, error):
-                    break
-                failed.append(key)
+                if not await self._endpoint_trouble(work, error):
+                    if not _costless(error):
+                        failed.append(key)
+                        continue
+                    work.release = _delay(0)
+                break
         await self._platform.records.settle_extras(message.run, deleted, kept, failed)
+
+    async def _delete_extra(self, key: str) -> bool:
+        """Whether a destination key was deleted: not if its source is there again, nor if mirroring was given up."""
+        route = self._route
+        if route.parameters.delete_mode is not DeleteMode.MIRROR:
+            return False
+        try:
+            await retry(lambda: route.source.head(route.keys.to_source(key)))
+            return False
+        except SourceGone:
+            await retry(lambda: route.dest.delete(key))
+            return True
 
     async def _event(self, work: Work, message: EventMessage) -> None:
         try:
@@ -423,7 +457,14 @@ class Worker:
         await self._platform.gauges.report(gauge)
         for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
             self._notes.add(note)
-            await self._platform.records.add_note(self._run, note)
+            await self._note(note)
+
+    async def _note(self, note: str) -> None:
+        """Leave a note with the run of the message taken last, or else the newest."""
+        records = self._platform.records
+        run = self._run or next((run.id for run in await records.list_runs(1)), 0)
+        if run:
+            await records.add_note(run, note)
 
     async def _drain(self) -> None:
         """Give back what was not begun, wait for what was."""
@@ -446,6 +487,10 @@ def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
         proof=copied.proof,
         attempts=attempts,
     )
+
+
+def _suspect(delivery: Delivery) -> bool:
+    return delivery.receives >= SPLIT_AT
 
 
 def _costless(error: HubError) -> bool:

@@ -15,7 +15,7 @@ from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.ports import Depth, Gauge, Run, RunState
 
-TICK = 0.25  # seconds between looks
+FIRST_TICK, LAST_TICK = 0.05, 0.5  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
@@ -67,6 +67,7 @@ class Supervisor:
             await self.platform.release_owner(name)  # the lock says that all of them are dead
         self._add("finder", str(self.run_id))
         self._add("worker-1")
+        tick = FIRST_TICK
         try:
             while True:
                 snapshot = await self._look()
@@ -78,7 +79,8 @@ class Supervisor:
                 self._scale(snapshot.depth)
                 await self._call_controller()
                 await self._keep(snapshot)
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(tick)
+                tick = min(LAST_TICK, tick * 1.1)
             await self.stop()
             await self._clear_uploads()
             if await self.platform.uploads.live():

@@ -1,0 +1,279 @@
+"""The steps of the demo: fill a store, run `dth s3 sync` between two, read every object back from both.
+
+The transfer is the command itself, in a process of its own, exactly as it is shown.
+"""
+
+import asyncio
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from dth.demo.objects import CHUNK, GIANT, MIB, Sample
+from dth.demo.stores import end_with_parent
+from dth.errors import HubError, TransferError
+from dth.s3.client import S3Client
+from dth.s3.endpoints import resolve_endpoint
+from dth.s3.listing import PrefixListing
+from dth.s3.retry import retry
+from dth.s3.signing import Keys
+from dth.s3.transport import Transport
+
+AT_ONCE = 64  # requests to one store
+STOP_LIMIT = 40.0  # seconds that an interrupted sync may take to end
+BUCKETS = ("source", "destination")
+
+T = TypeVar("T")
+Tick = Callable[[int], None]  # called with the bytes that were just dealt with
+
+
+class DemoKeys:
+    """The stores take any credentials; these are signed with all the same."""
+
+    async def keys(self) -> Keys:
+        return Keys("demo", "demo")
+
+
+def use_own_settings(folder: Path) -> None:
+    """From here on this process and its children know no AWS settings, proxies and states but the demo's."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "DTH_STATE_DIR": str(folder / "state"),
+    }
+
+
+# ------------------------------------------------------------------------------------------------- filling
+
+
+def fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> dict[str, str]:
+    """Make both buckets and write the samples into the first. Returns the SHA-256 of each content, by key."""
+    return _run(_fill(urls, samples, tick))
+
+
+async def _fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> dict[str, str]:
+    digests: dict[str, str] = {}
+
+    async with _clients(urls) as clients:
+        for client in clients:
+            await retry(lambda client=client: client.request("PUT"))  # type: ignore[misc]
+
+        async def write(sample: Sample) -> None:
+            digests[sample.key] = await _write(clients[0], sample, tick)
+
+        await _each(write, samples)
+    return digests
+
+
+async def _write(client: S3Client, sample: Sample, tick: Tick) -> str:
+    digest = hashlib.sha256()
+
+    def made(number: int) -> list[bytes]:
+        chunk = sample.chunk(number)
+        digest.update(chunk)
+        tick(len(chunk))
+        return [chunk]
+
+    if sample.chunks == 1:
+        body = made(0)
+        await retry(lambda: client.put(sample.key, body, sample.headers))
+        return digest.hexdigest()
+    upload = await retry(lambda: client.create_upload(sample.key, sample.headers))
+    parts = []
+    for number in range(sample.chunks):
+        body = made(number)
+        etag, proof = await retry(lambda: client.upload_part(sample.key, upload, number + 1, body))  # noqa: B023
+        parts.append((number + 1, etag, proof))
+    await retry(lambda: client.complete_upload(sample.key, upload, parts))
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------- copying
+
+
+def sync_arguments(urls: Sequence[str]) -> list[str]:
+    """`dth` arguments that copy the source to the destination."""
+    return [
+        *("s3", "sync", *(f"s3://{bucket}" for bucket in BUCKETS)),
+        *("--src-endpoint-url", urls[0], "--dst-endpoint-url", urls[1]),
+        *("--giant-object-threshold", f"{GIANT // MIB}MiB"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How a sync ended: its exit code, and how many objects came to which end."""
+
+    code: int
+    done: int
+    failed: int
+
+
+def sync(arguments: Sequence[str], folder: Path) -> Copied:
+    """Run `dth` with these arguments; it shows its own progress and result."""
+    report = folder / "report.csv"
+    code, _ = _dth([*arguments, "--report", str(report)])
+    statuses: list[str] = []
+    if report.exists():
+        with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            statuses = [row["status"] for row in csv.DictReader(file)]
+    return Copied(code, statuses.count("DONE"), statuses.count("FAILED"))
+
+
+def sync_again(arguments: Sequence[str]) -> Copied:
+    """The same once more, without a word."""
+    code, output = _dth([*arguments, "--json"], capture=True)
+    try:
+        told: dict[str, Any] = json.loads(output)
+    except ValueError:
+        raise HubError(f"the second sync ended with code {code} and no result") from None
+    return Copied(code, told["transferred"], told["failed"])
+
+
+def _dth(arguments: Sequence[str], *, capture: bool = False) -> tuple[int, str]:
+    """Run the command; however this is left, it has ended then. Returns its exit code and captured output."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dth", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        process_group=0,  # Ctrl-C is for us to handle
+        preexec_fn=end_with_parent(),
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT)
+        process.kill()
+        process.wait()
+        raise
+    return process.returncode, output or ""
+
+
+# ----------------------------------------------------------------------------------------------- verifying
+
+
+@dataclass(slots=True)
+class Verified:
+    """What reading everything back showed. `objects` are right in both stores; each problem is one line."""
+
+    objects: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick) -> Verified:
+    """Read every object from both stores: its bytes by SHA-256, its metadata and tags; and nothing else is there."""
+    return _run(_verify(urls, samples, digests, tick))
+
+
+async def _verify(
+    urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick
+) -> Verified:
+    verified = Verified()
+    async with _clients(urls) as clients:
+        for client in clients:
+            extra = await _keys(client) - digests.keys()
+            verified.problems += [f"{client.bucket}: key {key!r} should not be there" for key in extra]
+
+        async def check(sample: Sample) -> None:
+            found = await asyncio.gather(
+                *(_check(client, sample, digests[sample.key], tick) for client in clients)
+            )
+            problems = [problem for each in found for problem in each]
+            verified.objects += not problems
+            verified.problems += problems
+
+        await _each(check, samples)
+    return verified
+
+
+async def _check(client: S3Client, sample: Sample, digest: str, tick: Tick) -> list[str]:
+    """What is wrong with one object in one store."""
+    where = f"{client.bucket}: key {sample.key!r}"
+    content = hashlib.sha256()
+    try:
+        for number in range(sample.chunks):
+            first = number * CHUNK
+            span = (first, min(first + CHUNK, sample.size) - 1) if sample.chunks > 1 else None
+            answer = await retry(lambda: client.get(sample.key, size=sample.size, span=span))  # noqa: B023
+            for chunk in answer.chunks:
+                content.update(chunk)
+                tick(len(chunk))
+        tags = await retry(lambda: client.tags(sample.key)) if "x-amz-tagging" in sample.headers else ""
+    except TransferError as error:
+        return [f"{where}: {error}"]
+    there = answer.headers | {"x-amz-tagging": tags}
+    problems = [
+        f"{where}: {name} is {there.get(name, 'missing')!r}, was {value!r}"
+        for name, value in sample.headers.items()
+        if there.get(name) != value
+    ]
+    if content.hexdigest() != digest:
+        problems.append(f"{where}: the content is another one")
+    return problems
+
+
+async def _keys(client: S3Client) -> set[str]:
+    listing, keys, token = PrefixListing(client), set[str](), ""
+    while True:
+        page = await listing.page(token=token)
+        keys.update(entry.key for entry in page.entries)
+        token = page.token
+        if not token:
+            return keys
+
+
+# -------------------------------------------------------------------------------------------------- common
+
+
+@contextlib.asynccontextmanager
+async def _clients(urls: Sequence[str]) -> AsyncIterator[list[S3Client]]:
+    """Our own S3 client for each store: others lose some of these keys."""
+    transport = Transport()
+    try:
+        yield [
+            S3Client(transport, resolve_endpoint(url=url), bucket, DemoKeys())
+            for url, bucket in zip(urls, BUCKETS, strict=True)
+        ]
+    finally:
+        transport.close()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return uvloop.run(work)
+    finally:
+        work.close()  # where Ctrl-C came before the loop did
+
+
+async def _each(work: Callable[[Sample], Any], samples: Sequence[Sample]) -> None:
+    """The work for every sample, `AT_ONCE` at a time, the large ones first."""
+    waiting = iter(sorted(samples, key=lambda sample: -sample.size))
+
+    async def lane() -> None:
+        for sample in waiting:
+            await work(sample)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(lane())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
