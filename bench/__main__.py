@@ -137,8 +137,8 @@ def page(text: str) -> str:
 
 {text}
 
-Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()}, {os.cpu_count()} cores,
-Python {platform.python_version()}, rclone {version} with its best settings (`bench/measure.py`).
+Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
+{os.cpu_count()} cores, Python {platform.python_version()}, rclone {version} with its best settings (`bench/measure.py`).
 
 The stores are nginx on memory, on the same machine: they cost a tenth of what a real store costs, so what is measured
 is the client. CPU is that of all processes of a command, starting them included; times depend on what else the

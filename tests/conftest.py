@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.servers.glacier import Glacier
 from tests.servers.ministack import MiniStack
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.servers.s3 import S3Server
+
+
+# How long an example takes says how busy the machine is, nothing else.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 def pytest_configure() -> None:

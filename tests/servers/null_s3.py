@@ -131,6 +131,8 @@ class NullS3(S3Server):
                 "ssl_session_cache shared:all:1m;"
             )
         with listening_socket() as listener:
+            # nginx takes it as it is, and a worker that loses the race for a connection must not wait for the next.
+            listener.setblocking(False)
             port = listener.getsockname()[1]
             config = root / "nginx.conf"
             config.write_text(

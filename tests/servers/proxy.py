@@ -735,7 +735,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str,
     items = []
     for line in lines:
         name, _, value = line.partition(":")
-        items.append((name, value.strip()))
+        items.append((name, value.strip(" \t")))  # 0x85 and 0xA0 are no space here
     return first, items
 
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 import boto3
 from botocore.auth import S3SigV4Auth
@@ -80,12 +80,17 @@ class S3Server(Server):
     def drop(self, bucket: str) -> None:
         """Delete the bucket and all that is in it, so that a long test run does not fill the memory."""
         s3 = self.boto()
-        for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
-            s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        uploads = s3.list_multipart_uploads(Bucket=bucket, EncodingType="url").get("Uploads", [])
+        for upload in uploads:
+            key = unquote_plus(upload["Key"])
+            s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
         keys = self.keys(bucket)
-        for start in range(0, len(keys), 1000):
-            names = [{"Key": key} for key in keys[start : start + 1000]]
+        plain = [key for key in keys if key.isprintable()]
+        for start in range(0, len(plain), 1000):
+            names = [{"Key": key} for key in plain[start : start + 1000]]
             s3.delete_objects(Bucket=bucket, Delete={"Objects": names, "Quiet": True})
+        for key in set(keys).difference(plain):  # XML cannot hold every key
+            self.request("DELETE", f"/{bucket}/{quote(key)}")
         # Versions, if a test switched them on, may keep the bucket alive; it is empty enough.
         with contextlib.suppress(ClientError):
             s3.delete_bucket(Bucket=bucket)

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import random
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote_to_bytes
 
@@ -45,11 +44,11 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(signing.time, "time", clock.time)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", clock.utc)
-    yield clock
+    return clock
 
 
 def by_botocore(

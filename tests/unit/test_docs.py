@@ -1,0 +1,112 @@
+"""The documentation: generated pages are current, links lead somewhere, commands are commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from docs import generate
+from dth.cli.main import cli
+from dth.s3.parameters import S3Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link can lead to within the page: its headings, as Markdown processors name them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def shown_commands() -> Iterator[tuple[str, str]]:
+    """(page, command line) of everything after a `$` in a console block; lines that end with a backslash joined."""
+    for page in PAGES:
+        for language, block in FENCE.findall(page.read_text("utf-8")):
+            if language == "console":
+                for line in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE):
+                    yield named(page), line.replace("\\\n", " ")
+
+
+SHOWN = list(shown_commands())
+DTH = [(page, line) for page, line in SHOWN if re.match(r"(\w+=\S* )*dth\b", line)]
+
+
+@pytest.mark.parametrize("page", generate.pages(), ids=named)
+def test_generated_page_is_current(page: Path) -> None:
+    assert page.read_text("utf-8") == generate.pages()[page], "run: python -m docs.generate"
+
+
+def test_reference_names_every_parameter_and_command() -> None:
+    made = {path.name: text for path, text in generate.pages().items()}
+    for field in S3Parameters.model_fields.values():
+        assert f"| `{field.alias}` |" in made["parameters.md"]
+    for name, command in generate.commands():
+        assert isinstance(command, click.Group) or f"\n## {name}\n" in made["cli.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), f"{named(page)}: {link} leads nowhere"
+        assert not anchor or anchor in anchors(there), f"{named(page)}: {link}: no such heading"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert navigation == {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+
+
+@pytest.mark.parametrize(("page", "line"), DTH)
+def test_shown_command_is_one(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    parse(words[words.index("dth") + 1 :])
+
+
+def parse(words: list[str]) -> None:
+    """Read a command line as `dth` would, and stop there."""
+    command: click.Command = cli
+    name = "dth"
+    while isinstance(command, click.Group):
+        if words[0] in ("--help", "--version"):
+            return
+        name, *words = words
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"there is no command {name!r}"
+        command = found
+    command.make_context(name, words)
+
+
+def test_commands_are_shown_everywhere() -> None:
+    assert {"README.md", "docs/index.md", "docs/tutorials/first-transfer.md"} <= {page for page, _ in DTH}
+    assert len(DTH) > 20
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for page in PAGES:
+        named_targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE))
+        assert named_targets <= targets, named(page)

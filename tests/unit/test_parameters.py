@@ -1,0 +1,217 @@
+"""A task's parameters keep the names, defaults and values that existing tasks use, and say what is wrong."""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dth.cli.options import validated
+from dth.errors import UsageError
+from dth.s3.parameters import (
+    GIB,
+    KIB,
+    MIB,
+    S3Parameters,
+    choices,
+    options,
+    parse_moment,
+    parse_size,
+)
+
+# What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
+KEPT: list[tuple[str, Any, list[str]]] = [
+    ("srcBucket", "", []),
+    ("srcPrefix", "", []),
+    ("srcPrefixsListFile", "", []),
+    ("srcPrefixListBucket", "", []),
+    ("srcRegion", "", []),
+    ("srcEndpoint", "", []),
+    ("srcCredentials", "", []),
+    ("srcSkipCompare", False, []),
+    ("isPayerRequest", False, []),
+    ("srcEvent", "No", ["No", "Create", "CreateAndDelete"]),
+    ("destBucket", "", []),
+    ("destPrefix", "", []),
+    ("destRegion", "", []),
+    ("destCredentials", "", []),
+    ("destPutObjectSSEKmsKeyId", "", []),
+    ("destStorageClass", "INTELLIGENT_TIERING", ["STANDARD", "STANDARD_IA", "ONEZONE_IA"]),
+    (
+        "destAcl",
+        "bucket-owner-full-control",
+        [
+            *("private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read"),
+            *("bucket-owner-read", "bucket-owner-full-control"),
+        ],
+    ),
+    ("destPutObjectSSEType", "None", ["None", "AES256", "AWS_KMS"]),
+    ("includeMetadata", True, []),
+    ("workerNumber", 4, []),
+    ("maxCapacity", 20, []),
+]
+FIELDS = {str(field.alias): field for field in S3Parameters.model_fields.values()}
+
+
+@pytest.mark.parametrize(("name", "default", "values"), KEPT, ids=[name for name, _, _ in KEPT])
+def test_names_defaults_and_values_of_existing_tasks_hold(name: str, default: Any, values: list[str]) -> None:
+    assert FIELDS[name].default == default
+    assert set(values) <= set(choices(FIELDS[name]))
+    for value in values:
+        S3Parameters.model_validate({name: value, "destPutObjectSSEType": "AWS_KMS"} | {name: value})
+
+
+def test_store_types_of_existing_tasks_hold() -> None:
+    for kind in ("Amazon_S3", "Aliyun_OSS", "Qiniu_Kodo", "Tencent_COS"):
+        assert S3Parameters.model_validate({"srcType": kind}).src_type == kind
+
+
+@pytest.mark.parametrize("number", ["1", "4", "10"])
+def test_values_come_as_text_too(number: str) -> None:
+    task = {
+        "workerNumber": number,
+        "maxCapacity": number,
+        "includeMetadata": "false",
+        "srcSkipCompare": "true",
+    }
+    parameters = S3Parameters.model_validate(task)
+    assert (parameters.worker_number, parameters.max_capacity) == (int(number), int(number))
+    assert (parameters.include_metadata, parameters.src_skip_compare) == (False, True)
+
+
+def test_every_parameter_can_be_shown() -> None:
+    for name, field in FIELDS.items():
+        assert field.title, name
+        assert field.description, name
+        assert field.description.endswith("."), name
+        assert field.json_schema_extra["group"] in ("source", "destination", "comparison", "engine"), name
+    flags = [field.json_schema_extra["cli"].split("/")[0] for _, field in options()]
+    assert len(flags) == len(set(flags))
+
+
+def test_parameters_go_through_json_unchanged() -> None:
+    given = S3Parameters.model_validate(
+        {
+            "srcBucket": "b",
+            "includePatterns": ["*.jpg"],
+            "partSize": "8M",
+            "modifiedSince": "7d",
+            "minSize": 1,
+        }
+    )
+    text = given.model_dump_json(by_alias=True)
+    assert S3Parameters.model_validate_json(text) == given
+
+
+# ------------------------------------------------------------------------------------------------ units
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1048576", MIB),
+        ("16MiB", 16 * MIB),
+        ("16M", 16 * MIB),
+        ("16mb", 16 * MIB),
+        (" 16 MiB ", 16 * MIB),
+        ("100k", 100 * KIB),
+        ("1.5G", GIB + GIB // 2),
+        ("2T", 2048 * GIB),
+        ("0.5K", 512),
+        ("10B", 10),
+    ],
+)
+def test_a_size_is_read_in_binary_units(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.integers(0, 10**30))
+def test_a_number_of_bytes_stays_exact(size: int) -> None:
+    assert parse_size(str(size)) == parse_size(size) == size
+    assert parse_size(f"{size}K") == size * KIB
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1,5G", "16 MiB/s", "16P", "1e6", "a lot", "1 2"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size; write 16MiB, 100K or a number of bytes"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T12:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00+08:00", datetime(2026, 1, 31, 4, tzinfo=UTC)),
+    ],
+)
+def test_a_date_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> None:
+    assert parse_moment(text) == moment.timestamp()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("36h", 129600), ("7d", 604800)])
+def test_an_age_is_a_moment_before_now(text: str, seconds: int) -> None:
+    before = time.time()
+    assert before - seconds - 1 <= parse_moment(text) <= time.time() - seconds + 1
+
+
+def test_an_age_of_forever_is_the_beginning_of_time() -> None:
+    assert parse_moment("99999w") == 0.0
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "7", "7 d", "2026-13-01", "d"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is neither a date such as 2026-01-31 nor an age such as 7d"):
+        parse_moment(text)
+
+
+# ------------------------------------------------------------------------------------------------ what cannot be
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (
+            {"min_size": "much"},
+            "--min-size: 'much' is not a size; write 16MiB, 100K or a number of bytes",
+        ),
+        ({"part_size": "1M"}, "--part-size: .* it must be at least 5 MiB"),
+        ({"part_size": "6G"}, "--part-size: .* it must be at most 5120 MiB"),
+        ({"worker_number": 0}, "--worker-number: .* it must be at least 1"),
+        ({"delete_max_percent": 101}, "--delete-max-percent: .* it must be at most 100"),
+        ({"max_requests_per_second": 0}, "--max-requests-per-second: .* it must be more than 0"),
+        (
+            {"max_bytes_per_second": "1000"},
+            "--max-bytes-per-second: .* it must be at least 1024",
+        ),
+        ({"dest_storage_class": "COLD"}, "--storage-class: Input should be 'STANDARD', "),
+        ({"dest_acl": "mine"}, "--acl: Input should be 'private', "),
+        ({"modified_since": "soon"}, "--modified-since: 'soon' is neither a date"),
+        ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),
+        ({"src_manifest": "a", "src_inventory": "b"}, "give one of prefix list, manifest and inventory"),
+        ({"src_anonymous": True, "src_profile": "p"}, "the source is anonymous, yet it has credentials"),
+        ({"src_anonymous": True, "src_credentials": "s"}, "the source is anonymous, yet it has credentials"),
+        ({"src_anonymous": True, "src_role_arn": "r"}, "the source is anonymous, yet it has credentials"),
+        ({"dest_put_object_sse_kms_key_id": "k"}, "a KMS key needs encryption AWS_KMS"),
+        ({"delete_mode": "Mirror", "src_manifest": "m"}, "mirror deletes need "),
+        ({"delete_mode": "Mirror", "src_skip_compare": True}, "mirror deletes need "),
+        ({"min_size": "2M", "max_size": "1M"}, "the smallest size is above the largest"),
+    ],
+)
+def test_what_cannot_be_is_one_line_that_names_the_option(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(UsageError) as error:
+        validated(S3Parameters, values)
+    assert re.match(line, str(error.value))
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_do_not_change() -> None:
+    parameters = S3Parameters()
+    with pytest.raises(ValidationError):
+        parameters.src_bucket = "other"  # type: ignore[misc]
