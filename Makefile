@@ -77,8 +77,14 @@ format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(READY) system-tools ## Measure speed beside rclone and s5cmd
+bench: $(READY) system-tools ## Measure speed beside rclone
 	@$(BIN)/python -m bench
+
+.PHONY: docs
+docs: $(READY) ## Write the reference pages and build all pages into build/docs
+	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m pip install -qq 'mkdocs>=1.6,<2'
+	@$(BIN)/mkdocs build --quiet --strict
 
 ##@ Maintain
 

@@ -130,15 +130,15 @@ def table(rows: list[Row]) -> str:
 
 
 def page(text: str) -> str:
-    version = subprocess.run(
-        [tool("rclone"), "version"], capture_output=True, text=True, check=True
-    ).stdout.split()[1]
+    told = subprocess.run([tool("rclone"), "version"], capture_output=True, text=True, check=True).stdout
+    version = told.split()[1]
+    python = platform.python_version()
     return f"""# Performance
 
 {text}
 
 Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
-{os.cpu_count()} cores, Python {platform.python_version()}, rclone {version} with its best settings (`bench/measure.py`).
+{os.cpu_count()} cores, Python {python}, rclone {version} with its best settings (`bench/measure.py`).
 
 The stores are nginx on memory, on the same machine: they cost a tenth of what a real store costs, so what is measured
 is the client. CPU is that of all processes of a command, starting them included; times depend on what else the

@@ -1,4 +1,4 @@
-"""Small objects and large ones, from one null store to another: dth beside rclone and s5cmd.
+"""Small objects and large ones, from one null store to another: dth beside rclone.
 
 The null store is nginx on memory: it costs a tenth of a real one, so that the clients are what is measured.
 """

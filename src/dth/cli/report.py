@@ -15,8 +15,13 @@ def check_report(path: Path) -> None:
     """Refuse what could not be written in the end, before anything starts."""
     if path.suffix not in (".csv", ".parquet"):
         raise UsageError(f"--report {path}: the name must end in .csv or .parquet")
-    if not path.parent.is_dir():
-        raise UsageError(f"--report {path}: there is no directory {path.parent}")
+    try:
+        existed = path.exists()
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}") from None
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401 - only whether it is there
@@ -51,7 +56,7 @@ async def _write_parquet(path: Path, rows: AsyncIterator[Row]) -> None:
         batch: list[Row] = []
 
         def flush() -> None:
-            columns = [list(column) for column in zip(*batch, strict=True)]
+            columns = [[_text(value) for value in column] for column in zip(*batch, strict=True)]
             if columns:
                 arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
                 writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
@@ -62,3 +67,8 @@ async def _write_parquet(path: Path, rows: AsyncIterator[Row]) -> None:
             if len(batch) == BATCH:
                 flush()
         flush()
+
+
+def _text(value: str | int) -> str | int:
+    """Parquet holds UTF-8 only: other bytes of a key are shown escaped."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

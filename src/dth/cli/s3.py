@@ -17,7 +17,7 @@ from dth.cli.display import ProgressView, amount, failure_lines, result, shown, 
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.config import secrets_directory
-from dth.errors import HubError
+from dth.errors import EndpointRefused, HubError, UsageError
 from dth.platforms.local import process
 from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
 from dth.platforms.local.nursery import Nursery
@@ -26,11 +26,12 @@ from dth.platforms.ports import Counts, Record, Status
 from dth.s3.comparison import Comparison, Decided
 from dth.s3.credentials import FileSecrets
 from dth.s3.estimate import estimate
+from dth.s3.filters import build
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import open_route, open_source
+from dth.s3.task import object_filter, open_route, open_source
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -81,6 +82,10 @@ def sync(
     An interrupted sync goes on where it was when the same command is given again.
     """
     parameters = _pair(src, dst, given)
+    if dry_run and (report or state):
+        raise UsageError(
+            "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
+        )
     if report:
         check_report(report)
     if dry_run:
@@ -141,7 +146,10 @@ async def _conclude(
     error = run.error or (f"stopped: {snapshot.paused}" if snapshot.paused else "")
     failures = await _failures(foreground, run.id)
     if report:
-        await write_report(report, _record_rows(foreground, run.id))
+        try:
+            await write_report(report, _record_rows(foreground, run.id))
+        except HubError as problem:
+            error = error or str(problem)
     guarded = parameters.delete_mode is DeleteMode.MIRROR and counts.extra > 0 and counts.delete_enqueued == 0
     good = snapshot.finished and not counts.failed and not counts.delete_failed and not error and not guarded
     if as_json:
@@ -383,8 +391,13 @@ def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 
 async def _check(parameters: S3Parameters) -> None:
     """Open both sides once, so that what cannot be is said before any process starts."""
-    async with _route(parameters):
-        pass
+    build(object_filter(parameters))
+    async with _route(parameters) as route:
+        try:
+            await route.source.credentials.keys()
+            await route.dest.credentials.keys()
+        except EndpointRefused as error:
+            raise UsageError(str(error)) from None
 
 
 @contextlib.asynccontextmanager

@@ -135,25 +135,29 @@ class S3Parameters(BaseModel):
     src_bucket: str = _field("", "source", "Source bucket", "Bucket to read.")
     src_prefix: str = _field("", "source", "Source prefix", "Only keys that begin with this.")
     src_prefixs_list_file: str = _field(
-        "", "source", "Prefix list", "Key of a text file with one prefix a line.", cli="--prefix-list"
+        "",
+        "comparison",
+        "Prefix list",
+        "A text file with one prefix a line: a file here or a key there.",
+        cli="--prefix-list",
     )
     src_prefix_list_bucket: str = _field(
         "",
-        "source",
+        "comparison",
         "Prefix list bucket",
         "Bucket of the prefix list; the source bucket when empty.",
         cli="--prefix-list-bucket",
     )
     src_manifest: str = _field(
         "",
-        "source",
+        "comparison",
         "Manifest",
         "CSV list of the objects to copy: key, or bucket and key; a file or a source key.",
         cli="--manifest",
     )
     src_inventory: str = _field(
         "",
-        "source",
+        "comparison",
         "S3 Inventory",
         "manifest.json of an S3 Inventory (CSV or Parquet): s3://bucket/key.",
         cli="--inventory",

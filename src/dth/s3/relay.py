@@ -103,7 +103,13 @@ class Route:
     async def tags_of(self, key: str, answer: Mapping[str, str]) -> str:
         """The object's tags, asked for only where the answer counts some and the task wants them."""
         count = answer.get("x-amz-tagging-count", "0")
-        if not self.parameters.copy_tags or count == "0" or not self.dest.capabilities.tags:
+        if not self.parameters.copy_tags or count == "0":
+            return ""
+        known = self.dest.capabilities
+        if not known.tags:
+            note = f"{self.dest.endpoint.profile.name} takes no tags; objects are written without"
+            if not self.dest.endpoint.profile.tags and note not in known.notes:
+                known.notes.append(note)
             return ""
         return await retry(lambda: self.source.tags(key))
 

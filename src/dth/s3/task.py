@@ -27,6 +27,10 @@ async def open_route(
     parameters = _without_aws_defaults(parameters)
     source = await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, limits)
     dest = await _open_side(_dest_endpoint(parameters), "dest", parameters, transport, secrets, limits)
+    if parameters.dest_acl and not dest.capabilities.acl:
+        dest.capabilities.notes.append(
+            f"{dest.endpoint.profile.name} takes no ACLs; objects are written without"
+        )
     one_store = source.endpoint.url == dest.endpoint.url
     keys = key_map(parameters)
     if one_store:

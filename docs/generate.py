@@ -1,0 +1,268 @@
+"""Writes the reference pages that follow from the code: `python -m docs.generate`.
+
+A test compares the pages with what this makes, so a changed option cannot leave them behind.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator
+
+from dth.cli.main import cli
+from dth.cli.options import TASKS_ONLY
+from dth.s3 import parameters
+from dth.s3.endpoints import PROFILES, Profile
+from dth.s3.parameters import S3Parameters
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"
+GROUPS = {
+    "source": "Source",
+    "destination": "Destination",
+    "comparison": "What is copied",
+    "engine": "Engine",
+}
+STORE_COLUMNS = (
+    "Kind",
+    "Host names end in",
+    "Endpoint for a region",
+    "Bucket in the",
+    "Checksum",
+    "Tags",
+    "ACLs",
+    "Tried",
+)
+ARGUMENTS = {"src_bucket": "SRC", "src_prefix": "SRC", "dest_bucket": "DST", "dest_prefix": "DST"}
+
+
+def pages() -> dict[Path, str]:
+    """The text of every generated page."""
+    made = {"cli.md": cli_page(), "parameters.md": parameters_page(), "stores.md": stores_page()}
+    return {REFERENCE / name: NOTE + text for name, text in made.items()}
+
+
+def main() -> None:
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
+
+
+# ------------------------------------------------------------------------------------------- command line
+
+
+def cli_page() -> str:
+    parts = [
+        "# Command line\n",
+        "`dth COMMAND --help` shows the same. Exit codes and `--json`: see",
+        "[Exit codes and JSON](exit-codes-and-json.md).\n",
+    ]
+    for name, command in commands():
+        if not isinstance(command, click.Group):
+            parts += _command(name, command)
+    return "\n".join(parts)
+
+
+def commands(group: click.Group = cli, path: str = "dth") -> Iterator[tuple[str, click.Command]]:
+    """Every command with its full name, groups before what is in them."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None:
+            continue
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+def _command(name: str, command: click.Command) -> Iterator[str]:
+    usage = " ".join([name, *command.collect_usage_pieces(click.Context(command))])
+    yield f"## {name}\n"
+    yield f"```text\n{usage}\n```\n"
+    yield inspect.cleandoc(command.help or "").replace("\b\n", "") + "\n"
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    shared = sorted({_group(option.name) for option in options} - {""}, key=list(GROUPS).index)
+    own = [option for option in options if not _group(option.name)]
+    if own:
+        yield _table(("Option", "Meaning", "Default"), (_option(option) for option in own))
+    if shared:
+        links = ", ".join(f"[{GROUPS[group]}](parameters.md#{_slug(GROUPS[group])})" for group in shared)
+        yield f"And the options of {links}.\n"
+
+
+def _option(option: click.Option) -> tuple[str, ...]:
+    names = ", ".join(option.opts) + "".join(f" / {name}" for name in option.secondary_opts)
+    kind = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    default = str(option.default) if option.show_default else ""
+    return (f"`{names}{kind}`", option.help or "", default)
+
+
+def _group(name: str | None) -> str:
+    """The group of parameters that an option belongs to; "" for one of the command itself."""
+    field = S3Parameters.model_fields.get(name or "")
+    return _extra(field)["group"] if field else ""
+
+
+# --------------------------------------------------------------------------------------------- parameters
+
+
+def parameters_page() -> str:
+    parts = [
+        "# Parameters of an S3 transfer\n",
+        "Each parameter is an option of the commands below `dth s3`. Its name in tasks, where existing Data Transfer",
+        "Hub tasks have the parameter, is the one that they use. Tasks come with the hub, which is not there yet.\n",
+        "Sizes are binary: `16MiB`, `16M`, `1.5G` or a number of bytes. Times are an ISO 8601 date or time (UTC unless",
+        "it says otherwise) or an age: `90s`, `45m`, `36h`, `7d`, `2w`. What is true or false is a flag on the command",
+        "line.\n",
+        "Storage class and ACL have their defaults for tasks with an AWS destination only. On the command line, and",
+        "for every other store, they are unset unless given.\n",
+    ]
+    for group, title in GROUPS.items():
+        fields = [
+            (name, field)
+            for name, field in S3Parameters.model_fields.items()
+            if _extra(field)["group"] == group
+        ]
+        rows = (_parameter(name, field) for name, field in fields)
+        parts += [f"## {title}\n", _table(("Option", "In tasks", "Value", "Default", "Meaning"), rows)]
+    return "\n".join(parts)
+
+
+def _parameter(name: str, field: Any) -> tuple[str, ...]:
+    cli_name = _extra(field)["cli"]
+    option = f"`{cli_name}`" if cli_name else f"in `{ARGUMENTS[name]}`" if name in ARGUMENTS else "tasks only"
+    return (option, f"`{field.alias}`", _value(field), _default(name, field), field.description)
+
+
+def _value(field: Any) -> str:
+    choices = parameters.choices(field)
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    if field.annotation is bool:
+        return "`true`, `false`"
+    if field.annotation == tuple[str, ...]:
+        return "text, several times"
+    readers = _readers(field)
+    if parameters.parse_moment in readers:
+        return "date or age"
+    kinds = (field.annotation, *get_args(field.annotation))
+    size = parameters.parse_size in readers
+    kind = "size" if size else "number" if int in kinds or float in kinds else "text"
+    return kind + _limits(field.metadata, size)
+
+
+def _readers(field: Any) -> set[object]:
+    """The functions that read the parameter's text."""
+    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
+    return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
+
+
+def _limits(metadata: Iterable[object], size: bool) -> str:
+    text = ""
+    for limit in metadata:
+        match limit:
+            case Ge(ge=least) if least != 0:
+                text += f", at least {_amount(least, size)}"
+            case Gt(gt=least):
+                text += f", above {_amount(least, size)}"
+            case Le(le=most):
+                text += f", at most {_amount(most, size)}"
+    return text
+
+
+def _default(name: str, field: Any) -> str:
+    value = field.default
+    if name == "max_capacity":
+        return f"the number of CPUs, at most 4; tasks: {value}"
+    if value is None or value == () or value == "":
+        return ""
+    if name in TASKS_ONLY:
+        return f"unset; tasks to AWS: `{value}`"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, StrEnum):
+        return f"`{value}`"
+    return _amount(value, parameters.parse_size in _readers(field))
+
+
+def _amount(value: Any, size: bool) -> str:
+    if not size:
+        return f"{value:g}"
+    for unit, name in ((parameters.GIB, "GiB"), (parameters.MIB, "MiB"), (parameters.KIB, "KiB")):
+        if value >= unit and value % unit == 0:
+            return f"{value // unit} {name}"
+    return f"{value} B"
+
+
+# ------------------------------------------------------------------------------------------------- stores
+
+
+def stores_page() -> str:
+    tried = [profile.name for profile in PROFILES.values() if profile.tried]
+    untried = (
+        "**None of these profiles has been tried against the real service yet.** They follow the documentation of\n"
+        "the services; the engine itself is tested against S3 servers that run on one machine.\n"
+    )
+    proof = (
+        f"Tried against the real service: {', '.join(tried)}. The others follow its documentation alone.\n"
+    )
+    parts = [
+        "# Stores\n",
+        "What is known of each kind of store. The kind follows from the host name of the endpoint URL, or is given",
+        "with `--src-type` and `--dst-type`. A store that is not in the list is `S3_Compatible`.\n",
+        proof if tried else untried,
+        _table(STORE_COLUMNS, map(_store, PROFILES.values())),
+        "Checksum: what covers the body of every upload, in a signed header. Another one can be chosen with",
+        "`--checksum-mode`.\n",
+        "A profile is where a transfer starts. If the first objects are refused because of a checksum, an ACL or tags,",
+        "the transfer goes on with less, and its result has a note that says so.\n",
+        "## Good to know\n",
+        *(f"- **{p.name}**: {p.limits}" for p in PROFILES.values() if p.limits),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _store(profile: Profile) -> tuple[str, ...]:
+    endpoint = profile.endpoint or (
+        "https://s3.{region}.amazonaws.com" if profile.name == "Amazon_S3" else ""
+    )
+    return (
+        f"`{profile.name}`",
+        ", ".join(f"`{host}`" for host in profile.hosts),
+        f"`{endpoint}`" if endpoint else "give a URL",
+        "host name" if profile.addressing == "virtual" else "path",
+        profile.checksum.value,
+        _yes(profile.tags),
+        _yes(profile.acl),
+        _yes(profile.tried),
+    )
+
+
+# -------------------------------------------------------------------------------------------------- common
+
+
+def _extra(field: Any) -> dict[str, str]:
+    extra: dict[str, str] = field.json_schema_extra
+    return extra
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
