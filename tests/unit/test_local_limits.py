@@ -62,7 +62,9 @@ async def test_more_than_the_bucket_holds_comes_in_slices(limits: Limits, clock:
     assert seconds == pytest.approx(9.75)
 
 
-async def test_ten_seconds_stay_within_the_rate_and_a_quarter_of_a_second(limits: Limits, clock: Clock) -> None:
+async def test_ten_seconds_stay_within_the_rate_and_a_quarter_of_a_second(
+    limits: Limits, clock: Clock
+) -> None:
     clock.now += 3600
     taken = 0.0
     for _ in range(1000):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dth.errors import StateError
 from dth.platforms.local.limits import CAPACITY
 from dth.s3 import pace
-from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate
+from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate, Supply
 from dth.s3.transport import Valve
 from tests.servers.process import REPOSITORY
 
@@ -336,16 +336,40 @@ async def test_limits_out_of_reach_leave_the_last_share(
     assert sum(slept) == pytest.approx(1.0, abs=0.15)
 
 
+async def test_a_large_body_is_supplied_slice_after_slice() -> None:
+    bucket = Bucket(lambda wanted: (wanted, 0.0))
+    cap = Cap(bucket, "bytes", 1000.0)
+    sent = Supply(cap, 250, received=False)
+    # At last: more than was foretold (a body that is sent twice).
+    assert [await sent.next() for _ in range(4)] == [100, 100, 50, 100]
+    assert bucket.asked == [100, 100, 50, 100]
+
+
+@pytest.mark.parametrize("rate", [1000.0, 5e6, 1e8, 1e9])
+async def test_what_buffers_hold_is_taken_before_it_passes(rate: float) -> None:
+    """A server sends as much as our buffers hold before anything is granted: never more than was taken."""
+    bucket = Bucket(lambda wanted: (wanted, 0.0))
+    cap = Cap(bucket, "bytes", rate)
+    received = Supply(cap, 10 * cap.slice, received=True)
+    ahead = min(cap.buffer, cap.slice)
+    passed = 0.0
+    while passed < 10 * cap.slice:
+        passed += await received.next()
+        assert passed + ahead <= sum(bucket.asked) + 1e-6 or passed == pytest.approx(10 * cap.slice)
+    assert sum(bucket.asked) == pytest.approx(passed) == pytest.approx(10 * cap.slice)
+    assert cap.buffer * cap.large._value <= max(cap.slice, 16 * 1024)
+
+
 async def test_a_valve_is_fed_when_it_is_dry() -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
     cap = Cap(bucket, "bytes", 100.0)
     valve = Valve()
     resumed: list[float] = []
     valve.resume = lambda: resumed.append(valve.left)
-    feeder = asyncio.create_task(cap.feed(valve, 25))
+    feeder = asyncio.create_task(Supply(cap, 25, received=False).feed(valve))
     await turns(10)
     assert valve.left == 0  # nobody has asked
-    for expected in (10, 10, 5, 10):  # the last: somebody needs more than was foretold (a body sent twice)
+    for expected in (10, 10, 5, 10):
         assert not valve.open()
         await turns(10)
         assert valve.left == expected

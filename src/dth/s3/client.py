@@ -33,10 +33,11 @@ from dth.errors import (
 from dth.s3.checksums import checksum, header_name
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
-from dth.s3.pace import Cap, Gate
+from dth.s3.pace import Cap, Gate, Supply
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
 from dth.s3.transport import Body, Pipe, Response, Transport, Valve
 
+BUCKET_CHECK = 5.0  # seconds for which a bucket that was there is taken to be there
 SLOW_ANSWER = 900.0  # seconds a store may take to complete or copy a large object, without a byte in between
 
 ENDPOINT_CODES = {
@@ -166,10 +167,13 @@ class S3Client:
         self.credentials = credentials
         self.gate = gate or Gate()
         self.capabilities = Capabilities(endpoint.checksum, endpoint.profile.tags, endpoint.profile.acl)
+        self._bucket_seen = -BUCKET_CHECK
         self.clock_offset = 0.0  # the store's clock minus ours, in seconds
         self._transport = transport
         self._request_cap = request_cap
         self._byte_cap = byte_cap
+        self._go = self._pace if request_cap or byte_cap else self._send
+        self._connect = replace(endpoint.connect, receive_buffer=byte_cap.buffer if byte_cap else 0)
         self._signer = Signer(endpoint.region)
         scheme, _, host = endpoint.url.partition("://")
         if endpoint.addressing is Addressing.VIRTUAL and "." not in bucket:
@@ -197,10 +201,10 @@ class S3Client:
         """Send one signed request. `limit`: bytes of body expected in the answer; `sink`: where a good answer's body
         goes instead of memory; `slow`: the store may think for minutes. Raises TransferError for any status >= 300."""
         if isinstance(body, Pipe):  # its other end holds a place already
-            return await self._pace(method, key, query, headers, body, sink, limit, slow, body.length)
+            return await self._go(method, key, query, headers, body, sink, limit, slow, body.length)
         size = sum(map(len, body)) if isinstance(body, list) else len(body)
         async with self.gate:
-            return await self._pace(method, key, query, headers, body, sink, limit, slow, size)
+            return await self._go(method, key, query, headers, body, sink, limit, slow, size)
 
     async def _pace(
         self,
@@ -223,10 +227,9 @@ class S3Client:
                 await cap.take(amount)
             return await self._send(method, key, query, headers, body, sink, limit, slow, size)
         async with cap.large:
-            valve = Valve()
-            await cap.take(cap.slice)
-            valve.grant(cap.slice)
-            feeder = asyncio.create_task(cap.feed(valve, amount - int(cap.slice)))
+            supply, valve = Supply(cap, amount, received=not size), Valve()
+            valve.grant(await supply.next())
+            feeder = asyncio.create_task(supply.feed(valve))
             try:
                 return await self._send(method, key, query, headers, body, sink, limit, slow, size, valve)
             finally:
@@ -262,7 +265,7 @@ class S3Client:
                 f"{self._origin}{path}?{line}" if line else self._origin + path,
                 signed,
                 body,
-                options=self.endpoint.connect,
+                options=self._connect,
                 sink=sink,
                 limit=limit,
                 stall_timeout=SLOW_ANSWER if slow else 0.0,
@@ -408,11 +411,28 @@ class S3Client:
                 # An answer to HEAD has no body: ask in a way that tells the reason.
                 await self.request("GET", key, headers={"range": "bytes=0-0"}, limit=1)
             raise
+        except SourceGone:
+            await self._check_bucket()
+            raise
         self._check_etag(key, response, etag)
         return response
 
     async def head_bucket(self) -> Response:
         return await self.request("HEAD")
+
+    async def _check_bucket(self) -> None:
+        """A HEAD that finds no object does not tell whether the bucket is missing: see now and then."""
+        if time.monotonic() - self._bucket_seen < BUCKET_CHECK:
+            return
+        try:
+            await self.head_bucket()
+        except SourceGone as error:
+            raise EndpointRefused(
+                f"HEAD {self._host}: there is no bucket {self.bucket!r}", code="NoSuchBucket", status=404
+            ) from error
+        except ObjectRefused:
+            pass  # no right to look at it: it is there
+        self._bucket_seen = time.monotonic()
 
     async def tags(self, key: str) -> str:
         """The object's tags as the `x-amz-tagging` header takes them."""
@@ -534,7 +554,10 @@ class S3Client:
         # Encoded, because XML cannot hold every key.
         query = {"uploads": "", "prefix": key, "encoding-type": "url"}
         while True:
-            response = await self.request("GET", query=query)
+            try:
+                response = await self.request("GET", query=query)
+            except NoSuchUpload:  # how rclone says that there are none
+                return found
             self._note_clock(response)
             root = _xml(response.body)
             values = {_local(child.tag): child.text or "" for child in root}

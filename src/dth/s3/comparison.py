@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-from dth.errors import SourceGone, UsageError
+from dth.errors import ObjectRefused, SourceGone, UsageError
 from dth.platforms.ports import Counts, Cursor, Record, Records
 from dth.s3.compare import (
     Batch,
@@ -197,9 +197,11 @@ class Comparison:
         )
         if batch.bare:
             looked = await self._each(self._look, batch.bare)
+            decided.refused += [refusal for refusal in looked if isinstance(refusal, Refusal)]
+            found = [pick for pick in looked if isinstance(pick, Pick)]
             keep = self._rules.keep
-            kept = [pick for pick in looked if keep is None or pick.source.size < 0 or keep(pick.source)]
-            decided.counts.filtered += len(looked) - len(kept)
+            kept = [pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)]
+            decided.counts.filtered += len(found) - len(kept)
             self._sort(kept, decided, batch)
         if batch.doubtful:
             keys = [pick.source.key for pick in batch.doubtful]
@@ -231,13 +233,15 @@ class Comparison:
             else:
                 decided.transfer.append(pick)
 
-    async def _look(self, pick: Pick) -> Pick:
+    async def _look(self, pick: Pick) -> Pick | Refusal:
         """A manifest's entry of which only the key is known: what the source says of it now."""
         key = pick.source.key
         try:
             answer = (await retry(lambda: self._route.source.head(key))).headers
         except SourceGone:
             return Pick(pick.source, pick.dest, Verdict.MISSING)  # the worker will find it gone, and say so
+        except ObjectRefused as error:
+            return Refusal(pick.source, error.code, str(error))
         entry = Entry(
             key,
             int(answer.get("content-length", "0")),

@@ -130,7 +130,7 @@ class SecretCredentials:
     def __init__(self, source: CredentialSource, secrets: SecretStore) -> None:
         self._source = source
         self._secrets = secrets
-        self._text = ""
+        self._text: str | None = None
         self._found: Keys | ResolvedCredentials | None = None
         self._failures = 0
         self._checked = -SECRET_CHECK
@@ -158,7 +158,7 @@ class SecretCredentials:
         except UsageError as error:
             self._failures += 1
             if self._found is None or self._failures >= SECRET_TRIES:  # not just being written
-                self._found, self._text = None, ""
+                self._found, self._text = None, None
                 raise EndpointRefused(str(error), code="NoCredentials") from None
 
     def _parse(self, text: str) -> Keys | ResolvedCredentials:

@@ -122,9 +122,7 @@ class Multipart:
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
         # The first byte instead of a HEAD, whose answer does not count the tags on every store.
-        answer = await retry(
-            lambda: route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
-        )
+        answer = await retry(lambda: route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0)))
         tags = await route.tags_of(item.key, answer.headers)
         headers = route.write_headers(answer.headers, tags, item.etag, whole=False)
         upload.upload_id = await retry(

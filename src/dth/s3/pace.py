@@ -74,11 +74,15 @@ class Cap:
     what those who wait here need together, and no more, so that nothing lapses that another process could use. While
     the limits cannot be reached, the last share of this process is kept."""
 
-    LARGE_LEAD = 1024 * 1024  # bytes that one connection's socket buffers may run ahead of what was granted
+    BUFFER = 128 * 1024  # bytes that a connection may receive before they are asked for
+    LARGE = 64  # large bodies at once, at most
 
     def __init__(self, limits: Limits, name: str, rate: float) -> None:
         self.slice = rate * CAP_SLICE
-        self.large = asyncio.Semaphore(max(1, int(self.slice / self.LARGE_LEAD)))  # large bodies at once
+        # A server sends until our buffers are full, whatever was granted: all of them together hold a slice.
+        at_once = int(self.slice / self.BUFFER)
+        self.large = asyncio.Semaphore(min(max(1, at_once), self.LARGE))
+        self.buffer = min(self.BUFFER, max(16 * 1024, int(self.slice))) if at_once <= self.LARGE else 0
         self._limits = limits
         self._name = name
         self._rate = rate
@@ -124,15 +128,34 @@ class Cap:
             self._counted, self._since = 0.0, time.monotonic()
         return granted, wait
 
-    async def feed(self, valve: Valve, size: int) -> None:
-        """Grant the valve of a large body slice after slice, each when the last one has passed. Ends with its task."""
+
+class Supply:
+    """What a cap grants one large body, slice after slice. Of a body that is received, as much as the connection's
+    buffers hold has been sent before it is read: so much is taken first and granted last."""
+
+    def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
+        self._cap = cap
+        self._size = size
+        self._last = min(cap.buffer, cap.slice) if received else 0.0
+        self._ahead = self._last
+
+    async def next(self) -> float:
+        """Take a slice, and return what may pass now."""
+        if self._size <= 0 and self._last:
+            granted, self._last = self._last, 0.0
+            return granted
+        amount = min(self._cap.slice, self._size) if self._size > 0 else self._cap.slice
+        await self._cap.take(amount)
+        self._size -= amount
+        granted, self._ahead = amount - self._ahead, 0.0
+        return granted
+
+    async def feed(self, valve: Valve) -> None:
+        """Grant the valve more each time it is dry. Ends with its task."""
         while True:
             await valve.dry.wait()
             valve.dry.clear()
-            amount = min(self.slice, size) if size > 0 else self.slice
-            size -= int(amount)
-            await self.take(amount)
-            valve.grant(amount)
+            valve.grant(await self.next())
 
 
 class Budget:

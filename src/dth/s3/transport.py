@@ -8,6 +8,7 @@ socket with asyncio (measured in bench/). The HTTP itself, TLS, pooling, proxies
 import asyncio
 import contextlib
 import select
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,9 @@ class ConnectOptions:
     proxy: str = ""  # URL; "" = as the environment says
     connect_timeout: float = 10.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte in either direction
+    receive_buffer: int = (
+        0  # bytes a connection takes in before they are asked for; 0: as the system thinks best
+    )
 
 
 @dataclass(slots=True)
@@ -387,6 +391,9 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
     curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(options.stall_timeout)))
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    if options.receive_buffer:
+        curl.setopt(pycurl.BUFFERSIZE, min(BUFFER, options.receive_buffer // 2))
+        curl.setopt(pycurl.SOCKOPTFUNCTION, partial(_limit_receiving, options.receive_buffer))
     if options.ca_bundle:
         curl.setopt(pycurl.CAINFO, options.ca_bundle)
     if options.proxy:
@@ -400,6 +407,13 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     elif kind != "GET":
         curl.setopt(pycurl.CUSTOMREQUEST, kind)
     return curl
+
+
+def _limit_receiving(size: int, fd: int, purpose: int) -> int:
+    connection = socket.socket(fileno=fd)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size // 4)  # the kernel doubles it
+    connection.detach()
+    return int(pycurl.SOCKOPT_OK)
 
 
 def _set_headers(curl: pycurl.Curl, headers: dict[str, str]) -> None:

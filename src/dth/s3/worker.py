@@ -241,7 +241,11 @@ class Worker:
     async def _part(self, work: Work, message: PartMessage) -> None:
         uploads = self._platform.uploads
         upload = await uploads.get(message.key)
-        if upload is None or upload.upload_id != message.upload_id or upload.state is not UploadState.UPLOADING:
+        if (
+            upload is None
+            or upload.upload_id != message.upload_id
+            or upload.state is not UploadState.UPLOADING
+        ):
             return  # its upload was thrown away, or is being completed
         try:
             part = await self._multipart.copy_part(upload, message.number)
@@ -420,8 +424,20 @@ class Worker:
         self._held.difference_update(done)
 
     async def _give_back(self, work: Work) -> None:
-        """Release the delivery. Objects of a pack that are settled already will count nothing the second time."""
-        await self._platform.queue.release([work.delivery], work.release or 0.0)
+        """Release the delivery. Of a pack that was begun, what is left goes on in messages of its own."""
+        queue, delay = self._platform.queue, work.release or 0.0
+        if not work.outcomes:
+            await queue.release([work.delivery], delay)
+            return
+        message = decode(work.delivery.id, work.delivery.body)
+        assert isinstance(message, ObjectsMessage)
+        settled = {outcome.key for outcome in work.outcomes}
+        singles = [
+            child(message, n, item) for n, item in enumerate(message.items, 1) if item.key not in settled
+        ]
+        sent = {again.message.id for again in work.again}
+        await queue.send([encode(single) for single in singles if single.id not in sent], delay)
+        await queue.delete([work.delivery])
 
     async def _send_again(self, again: Sequence[Again]) -> None:
         by_delay: dict[float, list[Outgoing]] = {}

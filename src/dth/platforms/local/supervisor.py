@@ -215,8 +215,12 @@ class Supervisor:
 
     async def _start(self, child: _Role) -> None:
         log = self._log(child.name)
-        log.parent.mkdir(exist_ok=True)
-        with log.open("ab") as errors:
+        try:
+            log.parent.mkdir(exist_ok=True)
+            errors = log.open("ab")
+        except OSError as error:
+            raise StateError(f"{log} cannot be written: {error.strerror}") from None
+        with errors:
             child.process = await self.nursery.spawn(child.arguments, (self.lock.fileno(), errors.fileno()))
 
     def _log(self, name: str) -> Path:

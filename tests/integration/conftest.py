@@ -1,0 +1,42 @@
+"""Fixtures of the tests that run the whole engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine import Dth, Engine, Side, hurry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.ministack import MiniStack
+    from tests.servers.proxy import Proxy
+
+
+@pytest.fixture
+def source(s3_a: MiniStack, bucket_a: str) -> Side:
+    """An empty bucket to copy from."""
+    return Side(s3_a, bucket_a)
+
+
+@pytest.fixture
+def dest(s3_b: MiniStack, bucket_b: str) -> Side:
+    """An empty bucket to copy to."""
+    return Side(s3_b, bucket_b)
+
+
+@pytest.fixture
+def engine(
+    tmp_path: Path, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
+) -> Engine:
+    """A task from `source` to `dest`, through a proxy on either side, that never waits for long."""
+    hurry(monkeypatch)
+    return Engine(tmp_path / "state", Side(proxy_a, source.bucket), Side(proxy_b, dest.bucket))
+
+
+@pytest.fixture
+def dth(tmp_path: Path) -> Dth:
+    """The command, in a home of its own."""
+    return Dth(tmp_path)

@@ -1,0 +1,351 @@
+"""The command: what it prints, how it ends, and that whatever is wrong is told in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyarrow import parquet
+
+from dth.cli.display import ProgressView
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.ports import Counts, RunState
+from tests.engine import Done, Dth, Side, between, bodies, hurry
+from tests.servers.listing_server import ListingServer
+from tests.servers.proxy import Proxy, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.ministack import MiniStack
+
+CONTRACT = {
+    "listed": int,
+    "skipped": int,
+    "transferred": int,
+    "failed": int,
+    "deleted": int,
+    "bytes": int,
+    "seconds": float,
+    "objects_per_second": float,
+    "failures": list,
+}
+
+
+def one_line(done: Done, code: int) -> str:
+    """The one line on standard error; nothing was printed besides."""
+    assert done.code == code, done
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("dth: ")
+    return lines[0].removeprefix("dth: ")
+
+
+def unused_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+# --- results -------------------------------------------------------------------------------------------------
+
+
+def test_a_sync_with_a_failure_and_its_reports(dth: Dth, proxy_b: Proxy, source: Side, dest: Side) -> None:
+    keys = ["a,b", 'quo"te', "new\nline", "bad", "caf\u00e9"]
+    source.put(bodies([*keys, "same", "left out.tmp"]))
+    dest.put(bodies(["same"]))
+    proxy_b.rule(Reply(403, "AccessDenied", "Not you"), method="PUT", key="bad")
+    there, state = Side(proxy_b, dest.bucket), dth.home / "state"
+    reports = {kind: dth.home / f"report.{kind}" for kind in ("csv", "parquet")}
+    command = (source, there, "--state", state, "--exclude", "*.tmp")
+
+    found = dth.sync(*command, "--report", reports["csv"], code=1)
+    assert {name: type(found[name]) for name in CONTRACT} == CONTRACT
+    assert (found["listed"], found["skipped"], found["transferred"], found["failed"]) == (7, 2, 4, 1)
+    assert found["bytes"] == sum(len(source.get(key)) for key in keys if key != "bad")
+    assert found["objects_per_second"] == pytest.approx(found["transferred"] / found["seconds"], rel=0.2)
+    [failure] = found["failures"]
+    assert (failure["key"], failure["class"], failure["code"]) == ("bad", "FAILED", "AccessDenied")
+    assert "Not you" in failure["reason"]
+    # Nothing asked for a storage class or an ACL, so the store decides.
+    asked = {name.lower() for request in proxy_b.seen("PUT") for name, _ in request.headers.items}
+    assert not asked & {"x-amz-storage-class", "x-amz-acl"}
+
+    proxy_b.clear()
+    done = dth.run("s3", "sync", *between(*command[:2]), *command[2:], "--report", reports["parquet"])
+    assert done.code == 0
+    assert "7 listed, 5 same, 1 transferred" in done.out
+    assert "1 filtered" in done.out
+
+    with reports["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["key"]: row["status"] for row in rows} == dict.fromkeys(keys, "DONE") | {"bad": "FAILED"}
+    row = next(row for row in rows if row["key"] == "new\nline")
+    assert (row["bytes"], row["attempts"], row["reason"]) == (str(len(source.get("new\nline"))), "1", "")
+    assert row["etag"] == row["dest_etag"] == source.etags()["new\nline"]
+    assert row["proof"].startswith("crc64nvme:")
+    table = parquet.read_table(reports["parquet"]).to_pylist()
+    assert [(row["key"], row["status"]) for row in table] == [("bad", "DONE")]
+
+
+def test_exit_codes_of_diff(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["same", "changed", "new"]))
+    dest.put(bodies(["same", "extra"]) | {"changed": b"other"})
+    sides = between(source, dest)
+    done = dth.here("s3", "diff", *sides)
+    assert done.code == 1
+    assert {"+ new", "- extra"} <= set(done.out.splitlines())
+    assert "* changed  (size)" in done.out
+    assert "1 same, 1 missing, 1 different, 1 only in the destination" in done.out
+    found = dth.here("s3", "diff", *sides, "--json").json
+    assert (found["missing"], found["different"], found["extra"], found["equal"]) == (1, 1, 1, False)
+    report = dth.home / "differences.csv"
+    dth.here("s3", "diff", *sides, "--report", report)
+    with report.open(newline="") as file:
+        assert {row["key"]: row["status"] for row in csv.DictReader(file)} == {
+            "new": "missing",
+            "extra": "extra",
+            "changed": "different",
+        }
+
+    source.put({"changed": b"other", "extra": dest.get("extra")})
+    dest.put({"new": source.get("new")})
+    equal = dth.here("s3", "diff", *sides)
+    assert (equal.code, equal.err) == (0, "")
+    assert dth.here("s3", "diff", *sides, "--json").json["equal"] is True
+    assert "a name left" not in equal.out
+
+    source.put(bodies(["k" * 1024]))
+    assert dth.here("s3", "diff", sides[0], f"{sides[1]}/long", *sides[2:], "--include", "k*").code == 2
+
+
+def test_a_dry_run_shows_everything_and_writes_nothing(
+    dth: Dth, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
+    source.put(bodies(["a", "b\x1b[2J", "same"]))
+    dest.put(bodies(["same", "extra"]))
+    sides = between(Side(proxy_a, source.bucket), Side(proxy_b, dest.bucket))
+    done = dth.here(
+        "s3", "sync", *sides, "--dry-run", "--delete-mode", "Mirror", "--delete-max-percent", "90"
+    )
+    assert done.code == 0
+    assert "copy    a  (missing" in done.out
+    assert "copy    b\\x1b[2J" in done.out
+    assert "delete  extra" in done.out
+    assert "would copy 2" in done.out
+    assert "and delete 1" in done.out
+    found = dth.here("s3", "sync", *sides, "--dry-run", "--json").json
+    assert (found["dry_run"], found["would_transfer"], found["would_delete"]) == (True, 2, 0)
+    assert found["estimate"]
+    for proxy in (proxy_a, proxy_b):
+        assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
+    assert dest.keys() == ["extra", "same"]
+    assert not dth.states.exists()
+
+
+def test_ls(dth: Dth, source: Side) -> None:
+    source.put(bodies(["a", "folder/b", "folder/c/d", "z\n"]))
+    options = ("--src-endpoint-url", source.server.url)
+    done = dth.here("s3", "ls", source.url, *options)
+    assert done.code == 0
+    assert [line.split("  ")[-1] for line in done.out.splitlines()] == ["folder/", "a", "z\\n"]
+    assert "2 objects" in done.err
+    below = dth.here("s3", "ls", f"{source.url}/fol", *options, "-r", "--json")
+    assert [json.loads(line)["key"] for line in below.out.splitlines()] == ["folder/b", "folder/c/d"]
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.cli.display.PLAIN_INTERVAL", -1.0)
+    counts = Counts(listed=10, enqueued=10, enqueued_bytes=1000, done=4, done_bytes=400, failed=1)
+    with ProgressView() as view:
+        view.update(RunState.LISTING, counts, 0, 1)
+        view.update(RunState.TRANSFERRING, counts, 400, 2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    assert "\r" not in err
+    listing, transferring = err.splitlines()
+    assert listing.startswith("listing 10: 5/10 objects")
+    assert transferring.startswith("transferring: 5/10 objects")
+    assert "failed 1" in transferring
+    assert "2 workers" in transferring
+    with ProgressView(quiet=True) as view:
+        view.update(RunState.TRANSFERRING, counts, 400, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_names_every_command(dth: Dth) -> None:
+    for arguments in ((), ("s3",), ("s3", "sync"), ("s3", "diff"), ("s3", "ls")):
+        done = dth.here(*arguments, "--help")
+        assert done.code == 0
+        assert done.out.startswith("Usage: dth")
+    assert "--delete-max-percent" in dth.here("s3", "sync", "--help").out
+
+
+# --- one line ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("sync /home/me s3://b", "is a local path"),
+        ("sync s3://a ./here", "is a local path"),
+        ("sync file:///x s3://b", "only s3://bucket/prefix"),
+        ("sync s3:// s3://b", "names no bucket"),
+        ("sync s3://a", "Missing argument 'DST'"),
+        ("sync s3://a s3://a/b", "overlap"),
+        ("sync s3://a/b s3://a/b/c", "overlap"),
+        ("sync s3://a s3://b --no-such-option", "No such option"),
+        ("sync s3://a s3://b --compare colour", "--compare"),
+        ("sync s3://a s3://b --storage-class BRONZE", "--storage-class"),
+        ("sync s3://a s3://b --part-size 1M", "--part-size"),
+        ("sync s3://a s3://b --part-size many", "--part-size: 'many' is not a size"),
+        ("sync s3://a s3://b --workers 0", "--workers"),
+        ("sync s3://a s3://b --workers x", "--workers"),
+        ("sync s3://a s3://b --delete-max-percent 101", "--delete-max-percent"),
+        ("sync s3://a s3://b --modified-since yesterday", "neither a date"),
+        ("sync s3://a s3://b --min-size 2 --max-size 1", "smallest size is above"),
+        ("sync s3://a s3://b --prefix-list x --manifest y", "give one of"),
+        ("sync s3://a s3://b --src-anonymous --src-profile x", "anonymous"),
+        ("sync s3://a s3://b --sse-kms-key-id x", "KMS key needs"),
+        ("sync s3://a s3://b --skip-compare --delete-mode Mirror", "mirror deletes need"),
+        ("sync s3://a s3://b --include [", "["),
+        ("sync s3://a s3://b --src-endpoint-url ftp://x", "is not http(s)://"),
+        ("sync s3://a s3://b --dst-endpoint-url http://x/path", "has a path"),
+        ("sync s3://a s3://b --dst-endpoint-url http://u:p@x", "holds credentials"),
+        ("sync s3://a s3://b --dst-type MinIO", "needs an endpoint URL"),
+        ("sync s3://a s3://b --report x.txt", "must end in .csv or .parquet"),
+        ("sync s3://a s3://b --report /no/such/folder/x.csv", "No such file or directory"),
+        ("sync s3://a s3://b --report /proc/x.csv", "--report"),
+        ("diff s3://a s3://b --src-secret ../x", "no name for a secret"),
+        ("diff s3://a s3://b --src-profile nobody", "profile 'nobody'"),
+        ("ls /tmp", "is a local path"),
+        ("frobnicate", "No such command"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_one_line(dth: Dth, arguments: str, told: str) -> None:
+    words = arguments.split()
+    if words[0] == "sync" and "--report" not in words:
+        words.append("--dry-run")  # nothing more than that is needed, if it should pass
+    ends = [f"--{side}-endpoint-url" for side in ("src", "dst")]
+    if words[0] in ("sync", "diff") and "MinIO" not in words:
+        words += [word for end in ends if end not in words for word in (end, "http://127.0.0.1:9")]
+    assert told in one_line(dth.here("s3", *words), 2)
+
+
+def test_a_store_that_does_not_answer(dth: Dth, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+    urls = [
+        "--src-endpoint-url",
+        source.server.url,
+        "--dst-endpoint-url",
+        f"http://127.0.0.1:{unused_port()}",
+    ]
+    line = one_line(dth.here("s3", "diff", source.url, "s3://there", *urls), 2)
+    assert "Cannot list destination s3://there" in line
+    assert "connect" in line
+
+
+@pytest.mark.parametrize("side", ["src", "dst"])
+def test_a_bucket_that_is_not_there(dth: Dth, source: Side, dest: Side, side: str) -> None:
+    sides = between(source, dest)
+    sides[0 if side == "src" else 1] = "s3://no-such-bucket"
+    assert "NoSuchBucket" in one_line(dth.here("s3", "diff", *sides), 2)
+    done = dth.run("s3", "sync", *sides, "--quiet", "--json")
+    assert done.code == 1
+    assert "NoSuchBucket" in done.json["error"]
+    assert done.json["transferred"] == 0
+
+
+def test_keys_that_are_not_accepted(dth: Dth, s3_auth: MiniStack, source: Side) -> None:
+    dest = Side(s3_auth, s3_auth.bucket())
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    access_key, secret_key = s3_auth.user({"Version": "2012-10-17", "Statement": [statement]})
+    dth.secret("wrong", access_key, "not the secret")
+    dth.secret("little", access_key, secret_key)
+    sides = between(source, dest)
+    assert "SignatureDoesNotMatch" in one_line(dth.here("s3", "diff", *sides, "--dst-secret", "wrong"), 2)
+    assert "AccessDenied" in one_line(dth.here("s3", "diff", *sides, "--dst-secret", "little"), 2)
+    done = dth.run("s3", "sync", *sides, "--dst-secret", "wrong", "--quiet")
+    assert done.code == 1
+    assert done.err.startswith("dth: ")
+    assert "SignatureDoesNotMatch" in done.err.splitlines()[0]
+
+
+def test_credentials_that_are_not_there(dth: Dth, source: Side, dest: Side) -> None:
+    del dth.env["AWS_ACCESS_KEY_ID"]
+    assert "no credentials" in one_line(dth.here("s3", "diff", *between(source, dest)), 2)
+    secret = dth.home / "secrets" / "open.json"
+    dth.secret("open", "a", "b")
+    secret.chmod(0o644)
+    assert "chmod 600" in one_line(dth.here("s3", "diff", *between(source, dest), "--src-secret", "open"), 2)
+
+
+def test_a_state_that_cannot_be_used(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("ab"))
+    command = ("s3", "sync", *between(source, dest), "--quiet", "--state")
+    taken = dth.home / "taken"
+    with lock_state_directory(taken):
+        waiting = dth.start(*command, taken)  # it waits a while for the other to end
+
+        file = dth.home / "file"
+        file.write_text("")
+        assert "cannot be used" in one_line(dth.run(*command, file), 1)
+        assert "cannot be used" in one_line(dth.run(*command, "/proc/state"), 1)
+
+        mine = dth.home / "mine"
+        assert dth.run(*command, mine).code == 0
+        other = list(command)
+        other[2] += "/prefix"
+        line = one_line(dth.run(*other, mine), 2)
+        assert "belongs to another task (srcPrefix was '')" in line
+        (mine / "task.json").write_text("{")
+        assert "cannot be used" in one_line(dth.run(*command, mine), 1)
+        damaged = dth.home / "damaged"
+        damaged.mkdir()
+        (damaged / "task.db").write_bytes(b"no database" * 1000)
+        assert "no database" in one_line(dth.run(*command, damaged), 1)
+
+        assert f"is in use by process {os.getpid()}" in one_line(dth.end(waiting), 1)
+
+
+@pytest.fixture(params=["file size", "disk"])
+def tight(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A directory for a state that must stay small, and how to start the process that has it."""
+    if request.param == "file size":
+        most = 400_000
+        yield (
+            tmp_path / "tight",
+            {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))},
+        )
+        return
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a file system; the other case covers it")
+    yield disk / "state", {}
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    dth: Dth, tight: tuple[Path, dict[str, Any]], dest: Side
+) -> None:
+    state, options = tight
+    with ListingServer(20_000) as here:
+        arguments = between(Side(here, "from"), dest)
+        done = dth.run("s3", "sync", *arguments, "--skip-compare", "--quiet", "--state", state, **options)
+    assert done.code == 1
+    assert done.err.splitlines()[0].startswith("dth: ")
+    assert "disk" in done.err
