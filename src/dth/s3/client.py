@@ -52,6 +52,7 @@ ENDPOINT_CODES = {
     "NoSuchBucket",
     "NotSignedUp",
     "PermanentRedirect",
+    "QuotaExceeded",
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",

@@ -141,10 +141,10 @@ class Supply:
 
     async def next(self) -> float:
         """Take a slice, and return what may pass now."""
-        if self._size <= 0 and self._last:
+        if self._size < 1 and self._last:
             granted, self._last = self._last, 0.0
             return granted
-        amount = min(self._cap.slice, self._size) if self._size > 0 else self._cap.slice
+        amount = min(self._cap.slice, self._size) if self._size >= 1 else self._cap.slice
         await self._cap.take(amount)
         self._size -= amount
         granted, self._ahead = amount - self._ahead, 0.0

@@ -420,7 +420,7 @@ class S3Parameters(BaseModel):
         "Requests in flight at most, in units of 32, for each worker.",
         cli="--worker-number",
         ge=1,
-        le=16,
+        le=10,
     )
     max_capacity: int = _field(
         20, "engine", "Most workers", "Worker processes at most.", cli="--workers", ge=1, le=64

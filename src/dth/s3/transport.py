@@ -33,9 +33,7 @@ class ConnectOptions:
     proxy: str = ""  # URL; "" = as the environment says
     connect_timeout: float = 10.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte in either direction
-    receive_buffer: int = (
-        0  # bytes a connection takes in before they are asked for; 0: as the system thinks best
-    )
+    receive_buffer: int = 0  # bytes a connection takes in unasked; 0: as the system thinks best
 
 
 @dataclass(slots=True)

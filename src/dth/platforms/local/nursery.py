@@ -84,10 +84,11 @@ class Nursery:
             self._spawned = asyncio.Queue()
             self._socket.setblocking(False)
             asyncio.get_running_loop().add_reader(self._socket, self._hear)
-        if self._gone:
-            raise StateError("the process that starts the others was killed; run the command again")
-        socket.send_fds(self._socket, [json.dumps(list(arguments)).encode()], list(files))
-        pid = await self._spawned.get()
+        pid = 0
+        if not self._gone:
+            with contextlib.suppress(ConnectionError):  # it may die at any moment, and is heard of a moment later
+                socket.send_fds(self._socket, [json.dumps(list(arguments)).encode()], list(files))
+                pid = await self._spawned.get()
         if not pid:
             raise StateError("the process that starts the others was killed; run the command again")
         return self._children[pid]
