@@ -44,8 +44,12 @@ if TYPE_CHECKING:
     from tests.servers.s3 import S3Server
 
 MIB = 1024 * 1024
-PARTED = {"multipart_threshold": 5 * MIB, "part_size": 5 * MIB}  # the least that is allowed
-GIANT = {**PARTED, "giant_object_threshold": 10 * MIB}
+# Sizes below what is allowed, so that tests move little: the stores here do not mind.
+SIZES = ("multipart_threshold", "part_size", "giant_object_threshold", "memory_budget")
+PARTED = {"multipart_threshold": MIB, "part_size": MIB}
+GIANT = {**PARTED, "giant_object_threshold": 2 * MIB}
+TWO_PARTS = 3 * MIB // 2  # bytes: by one worker with either of these settings
+FOUR_PARTS = 7 * MIB // 2  # by all workers with GIANT
 PARTED_OPTIONS = ("--multipart-threshold", "5M", "--part-size", "5M")
 GIANT_OPTIONS = (*PARTED_OPTIONS, "--giant-object-threshold", "10M")
 SECONDS = 90.0  # that any one run may take
@@ -57,6 +61,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dth.s3.retry.MAX_DELAY", 0.05)
     monkeypatch.setattr("dth.s3.worker.RELEASE_DELAY", 0.02)
     monkeypatch.setattr("dth.s3.controller.STALE", 0.5)
+    monkeypatch.setattr("dth.s3.controller.GRACE", 0.5)
     receive = LocalQueue.receive
 
     async def receive_soon(queue: LocalQueue, limit: int, lease: float, wait: float) -> list[Delivery]:
@@ -98,7 +103,8 @@ class Side:
         response = self.server.boto().head_object(Bucket=self.bucket, Key=self.prefix + key)
         return dict(response["ResponseMetadata"]["HTTPHeaders"])
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
+        """The keys there."""
         return [key.removeprefix(self.prefix) for key in self.server.keys(self.bucket, self.prefix)]
 
     def etags(self) -> dict[str, str]:
@@ -106,7 +112,7 @@ class Side:
         return {key.removeprefix(self.prefix): entry["ETag"].strip('"') for key, entry in found.items()}
 
     def contents(self) -> dict[str, bytes]:
-        return {key: self.get(key) for key in self.keys()}
+        return {key: self.get(key) for key in self.listed()}
 
     def uploads(self) -> list[dict[str, Any]]:
         """Multipart uploads in progress."""
@@ -192,12 +198,17 @@ class Engine:
         `messages` are in the queue beforehand; `during` runs at the same time, and when it ends before that, so does
         everything, unfinished; `changes` are other parameters than the engine's own.
         """
-        parameters = S3Parameters.model_validate({**self.parameters, **changes})
+        parameters = self._parameters(changes)
         ran = uvloop.run(self._run(parameters, workers, controller, messages, during))
         check_ledger(ran.counts, finished=ran.run.state is RunState.DONE)
         if ran.run.state is RunState.DONE:
             assert len(self.dest.direct.uploads()) == stray_uploads
         return ran
+
+    def _parameters(self, changes: Mapping[str, Any]) -> S3Parameters:
+        values = {**self.parameters, **changes}
+        sizes = {name: values.pop(name) for name in SIZES if name in values}
+        return S3Parameters.model_validate(values).model_copy(update=sizes)
 
     async def _run(
         self,
@@ -301,7 +312,7 @@ class Engine:
         self, name: str, parameters: S3Parameters | None = None
     ) -> AsyncIterator[tuple[Route, LocalPlatform]]:
         """The route and the platform, as a process has them."""
-        parameters = parameters or S3Parameters.model_validate(self.parameters)
+        parameters = parameters or self._parameters({})
         transport = Transport()
         try:
             with open_platform(self.state, name) as platform:

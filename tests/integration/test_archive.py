@@ -42,7 +42,7 @@ def test_archived_objects_are_reported_and_do_not_fail(
     glacier.archive(archive.bucket, "a", "b", storage_class=storage_class)
     ran = engine.run()
     assert (ran.counts.archived, ran.counts.done, ran.counts.failed) == (2, 1, 0)
-    assert dest.keys() == ["c"]
+    assert dest.listed() == ["c"]
     assert glacier.count("POST") == 0
 
 

@@ -148,7 +148,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(
     assert found["estimate"]
     for proxy in (proxy_a, proxy_b):
         assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
-    assert dest.keys() == ["extra", "same"]
+    assert dest.listed() == ["extra", "same"]
     assert not dth.states.exists()
 
 

@@ -18,7 +18,19 @@ from dth.platforms.ports import Outgoing, RunState, Status
 from dth.s3.listing import PrefixListing
 from dth.s3.transport import ConnectOptions
 from dth.s3.worker import Worker
-from tests.engine import GIANT, MIB, PARTED, Crash, Dth, Engine, Side, blob, bodies, wait_for
+from tests.engine import (
+    FOUR_PARTS,
+    GIANT,
+    PARTED,
+    TWO_PARTS,
+    Crash,
+    Dth,
+    Engine,
+    Side,
+    blob,
+    bodies,
+    wait_for,
+)
 from tests.servers.proxy import (
     Corrupt,
     Delay,
@@ -48,7 +60,7 @@ def test_a_storm_of_503_is_weathered_without_an_attempt(
     engine: Engine, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side
 ) -> None:
     source.put(bodies(f"{n:03}" for n in range(150)))
-    source.put({"parted": blob(6 * MIB), "giant": blob(11 * MIB)})
+    source.put({"parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
     for proxy in (proxy_a, proxy_b):
         proxy.rule(SlowDown(), probability=0.5)
     ran = engine.run(workers=2, **GIANT)
@@ -95,8 +107,8 @@ def test_a_body_from_the_source_that_breaks_off(
 ) -> None:
     monkeypatch.setattr("dth.s3.task.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
     if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
-    source.put({"k": blob(MIB if kind == "whole" else 11 * MIB)})
+        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
+    source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     proxy_a.rule(
         action,
         method="GET",
@@ -125,8 +137,8 @@ def test_an_upload_that_breaks_off(
     kind: str,
 ) -> None:
     if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
-    source.put({"k": blob(MIB if kind == "whole" else 11 * MIB)})
+        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
+    source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     rule = proxy_b.rule(action, method="PUT", nth=1)
     ran = engine.run(**PARTED)
     assert rule.hits == 1
@@ -139,7 +151,7 @@ def test_answers_to_the_steps_of_a_multipart_upload_that_are_lost(
     engine: Engine, proxy_b: Proxy, source: Side, dest: Side, step: str
 ) -> None:
     """The store did what was asked, and we never hear of it."""
-    source.put({"parted": blob(6 * MIB), "giant": blob(11 * MIB)})
+    source.put({"parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
     proxy_b.rule(Reset(), method="POST", query=f"^{step}", nth=(1, 2))
     ran = engine.run(stray_uploads=2 if step == "uploads=" else 0, **GIANT)
     assert (ran.counts.done, ran.counts.failed) == (2, 0)
@@ -174,8 +186,8 @@ def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now
     obeys: bool,
 ) -> None:
     if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
-    size = 1000 if kind == "whole" else 16 * MIB
+        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
+    size = 1000 if kind == "whole" else FOUR_PARTS
     source.put({"k": blob(size, 1)})
     if not obeys:
         proxy_a.rule(RequestHeaders(remove="if-match"))
@@ -206,7 +218,7 @@ def test_an_object_that_never_stays_is_given_up_after_five_attempts(
 def test_an_object_that_vanishes_is_cancelled(
     engine: Engine, proxy_a: Proxy, source: Side, dest: Side, kind: str
 ) -> None:
-    source.put({"k": blob(10 if kind == "whole" else 16 * MIB), "other": b"x"})
+    source.put({"k": blob(10 if kind == "whole" else FOUR_PARTS), "other": b"x"})
 
     def delete(request: Request) -> None:
         source.server.request("DELETE", f"/{source.bucket}/k")
@@ -215,7 +227,7 @@ def test_an_object_that_vanishes_is_cancelled(
     ran = engine.run(workers=2, **(GIANT if kind == "giant" else PARTED))
     assert (ran.counts.done, ran.counts.failed, ran.counts.cancelled) == (1, 0, 1)
     assert ran.records["k"].status is Status.CANCELLED
-    assert dest.keys() == ["other"]
+    assert dest.listed() == ["other"]
 
 
 # --- refusals ----------------------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def test_an_object_that_vanishes_is_cancelled(
 def test_a_header_that_the_destination_refuses_fails_once(
     engine: Engine, proxy_b: Proxy, source: Side
 ) -> None:
-    source.put({"small": b"x", "parted": blob(6 * MIB)})
+    source.put({"small": b"x", "parted": blob(TWO_PARTS)})
     refusal = Reply(400, "InvalidStorageClass", "The storage class you specified is not valid")
     proxy_b.rule(refusal, when=lambda request: "x-amz-storage-class" in request.headers)
     ran = engine.run(dest_storage_class="DEEP_ARCHIVE", **PARTED)
@@ -257,7 +269,7 @@ def test_fault_10_an_object_that_always_fails_neither_blocks_others_nor_stays_in
     engine: Engine, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side
 ) -> None:
     source.put(bodies(f"{n:02}" for n in range(50)))
-    source.put({"parted": blob(6 * MIB), "giant": blob(11 * MIB)})
+    source.put({"parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
     proxy_a.rule(Reply(500, "InternalError", "We encountered an internal error."), method="GET", key="^07$")
     proxy_b.rule(Reply(500, "InternalError"), method="PUT", query="partNumber=2&")
     started = time.monotonic()
@@ -314,7 +326,7 @@ def test_what_is_wrong_with_an_endpoint_pauses_the_task_and_spends_no_attempt(
     where: dict[str, Any],
 ) -> None:
     source.put(bodies(f"{n:02}" for n in range(30)))
-    source.put({"parted": blob(6 * MIB), "giant": blob(11 * MIB)})
+    source.put({"parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
     proxy = {"source": proxy_a, "dest": proxy_b}[where.pop("side")]
     proxy.rule(Reply(status, code, "Mend this"), **where)
     ran = engine.run(workers=2, **GIANT)
@@ -361,10 +373,10 @@ def test_a_listing_that_fails_fails_the_run_and_is_no_empty_one(
         ran = engine.run(delete_mode="Mirror", delete_max_percent=100)
         assert ran.run.state is RunState.FAILED
         assert "InternalError" in ran.run.error
-        assert dest.keys() == ["x", "y", "z"]
+        assert dest.listed() == ["x", "y", "z"]
         proxy.remove(rule)
     ran = engine.run(delete_mode="Mirror", delete_max_percent=100)
-    assert dest.keys() == ["a", "b", "c"]
+    assert dest.listed() == ["a", "b", "c"]
 
 
 def test_a_wrong_secret_is_told_and_after_mending_the_same_command_finishes(
@@ -410,13 +422,13 @@ def test_a_poisonous_object_takes_no_other_along(
     record = ran.records["07"]
     assert (record.status, record.reason) == (Status.FAILED, "WorkerCrashed")
     assert len(ran.crashes) == 2 + 5  # twice as a pack, five times alone
-    assert "07" not in dest
+    assert "07" not in dest.listed()
 
 
 def test_a_poisonous_giant_object_is_settled_too(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source.put({"giant": blob(11 * MIB), "other": b"x"})
+    source.put({"giant": blob(FOUR_PARTS), "other": b"x"})
 
     async def crash(*_: Any) -> None:
         raise Crash
@@ -510,12 +522,12 @@ def test_work_whose_lease_was_lost_counts_once(
     engine: Engine, proxy_b: Proxy, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dth.s3.worker.LEASE", 1.5)
-    source.put({"slow": b"x", "parted": blob(6 * MIB)})
+    source.put({"slow": b"x", "parted": blob(TWO_PARTS)})
     proxy_b.rule(Delay(3.0), method="PUT", key="slow", nth=1)
     proxy_b.rule(Delay(3.0), method="PUT", key="parted", nth=1)
     ran = engine.run(workers=2, **PARTED)
     assert (ran.counts.done, ran.counts.failed) == (2, 0)
-    assert ran.counts.done_bytes == 6 * MIB + 1
+    assert ran.counts.done_bytes == TWO_PARTS + 1
     assert proxy_b.count("PUT", "slow") >= 2
     assert dest.contents() == source.contents()
 
@@ -554,7 +566,7 @@ def test_fault_06_a_stale_delete_event_deletes_nothing(engine: Engine, source: S
             Outgoing("2", json.dumps({"Event": "s3:TestEvent"})),
         ]
         ran = engine.run(messages=messages, src_event="CreateAndDelete", compare_policy="size")
-    assert dest.keys() == ["kept", "new", "outside", "stale"]
+    assert dest.listed() == ["kept", "new", "outside", "stale"]
     assert (ran.records["new"].status, ran.records["stale"].status) == (Status.DONE, Status.CANCELLED)
 
 

@@ -23,7 +23,7 @@ def test_what_has_no_source_is_deleted(engine: Engine, proxy_b: Proxy, source: S
     dest.put(bodies(["both", *(f"extra/{n:03}" for n in range(250)), 'odd "\n+%', "also\\odd"]))
     ran = engine.run(workers=2, **MIRROR)
     assert (ran.counts.same, ran.counts.done, ran.counts.extra, ran.counts.deleted) == (1, 1, 252, 252)
-    assert dest.keys() == ["both", "new"]
+    assert dest.listed() == ["both", "new"]
     assert engine.run(**MIRROR).counts.deleted == 0
 
 
@@ -31,7 +31,7 @@ def test_nothing_is_deleted_unless_asked(engine: Engine, source: Side, dest: Sid
     source.put(bodies("a"))
     dest.put(bodies("ab"))
     assert engine.run().counts.extra == 1
-    assert dest.keys() == ["a", "b"]
+    assert dest.listed() == ["a", "b"]
 
 
 def test_what_is_filtered_archived_failed_or_elsewhere_stays(
@@ -52,7 +52,7 @@ def test_what_is_filtered_archived_failed_or_elsewhere_stays(
         exclude_patterns=("*.tmp",),
     )
     assert (ran.counts.deleted, ran.counts.archived, ran.counts.failed) == (1, 1, 1)
-    assert dest.keys() == [
+    assert dest.listed() == [
         "elsewhere",
         "to/archived",
         "to/fails",
@@ -69,7 +69,7 @@ def test_an_object_that_reappears_is_kept(engine: Engine, proxy_a: Proxy, source
     proxy_a.rule(Hook(lambda request: source.put(bodies(["back"]))), method="HEAD", key="back")
     ran = engine.run(**MIRROR)
     assert (ran.counts.deleted, ran.counts.delete_kept) == (1, 1)
-    assert dest.keys() == ["a", "back"]
+    assert dest.listed() == ["a", "back"]
 
 
 def test_an_empty_source_deletes_nothing(engine: Engine, dest: Side) -> None:
@@ -77,7 +77,7 @@ def test_an_empty_source_deletes_nothing(engine: Engine, dest: Side) -> None:
     ran = engine.run(**MIRROR)
     assert "the source is empty" in ran.notes
     assert (ran.counts.extra, ran.counts.delete_enqueued) == (2, 0)
-    assert dest.keys() == ["a", "b"]
+    assert dest.listed() == ["a", "b"]
 
 
 def test_more_than_the_guard_allows_deletes_nothing_and_a_dry_run_shows_it(
@@ -94,14 +94,14 @@ def test_more_than_the_guard_allows_deletes_nothing_and_a_dry_run_shows_it(
     found = dth.sync(source, dest, *mirror, code=1)
     assert (found["extra"], found["deleted"]) == (2, 0)
     assert "deletes refused: 2 of 10 destination objects would go, more than 10%" in found["notes"][0]
-    assert dest.keys() == keys
+    assert dest.listed() == keys
 
     allowed = (*mirror, "--delete-max-percent", "20")
     counted = dth.here("s3", "sync", *between(source, dest), *allowed, "--dry-run", "--json").json
     assert counted["would_delete"] == 2
-    assert dest.keys() == keys
+    assert dest.listed() == keys
     assert dth.sync(source, dest, *allowed)["deleted"] == 2
-    assert dest.keys() == keys[:8]
+    assert dest.listed() == keys[:8]
 
 
 def test_a_storm_of_503_delays_deletes(
@@ -123,7 +123,7 @@ def test_a_delete_that_is_refused_fails_alone(
     proxy_b.rule(Reply(403, "AccessDenied"), method="DELETE", key="y")
     ran = engine.run(**MIRROR)
     assert (ran.counts.deleted, ran.counts.delete_failed) == (2, 1)
-    assert dest.keys() == ["a", "y"]
+    assert dest.listed() == ["a", "y"]
 
 
 def test_what_cannot_be_looked_up_at_the_source_is_not_deleted(
@@ -134,7 +134,7 @@ def test_what_cannot_be_looked_up_at_the_source_is_not_deleted(
     proxy_a.rule(Reply(403, "AccessDenied"), key="x")
     ran = engine.run(**MIRROR)
     assert (ran.counts.deleted, ran.counts.delete_failed) == (1, 1)
-    assert dest.keys() == ["a", "x"]
+    assert dest.listed() == ["a", "x"]
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -162,7 +162,7 @@ def test_a_finder_that_crashes_among_the_deletes_counts_each_once(
     ran = engine.run(**MIRROR)
     assert ran.crashes == (["finder"] if step < 4 else [])
     assert ran.counts.deleted == 220
-    assert dest.keys() == ["a"]
+    assert dest.listed() == ["a"]
 
 
 def test_a_run_that_goes_on_without_mirroring_deletes_no_more(
@@ -176,7 +176,7 @@ def test_a_run_that_goes_on_without_mirroring_deletes_no_more(
     ran = engine.run()
     assert ran.resumed
     assert (ran.counts.deleted, ran.counts.delete_kept) == (0, 2)
-    assert dest.keys() == ["a", "x", "y"]
+    assert dest.listed() == ["a", "x", "y"]
 
 
 def test_a_run_that_goes_on_with_mirroring_deletes_what_it_finds(
@@ -191,4 +191,4 @@ def test_a_run_that_goes_on_with_mirroring_deletes_what_it_finds(
     assert ran.resumed  # the listing had ended: what it found extra was not kept
     assert ran.counts.deleted == 0
     assert engine.run(**MIRROR).counts.deleted == 2
-    assert dest.keys() == ["a", "b"]
+    assert dest.listed() == ["a", "b"]

@@ -53,7 +53,7 @@ def test_fault_07_a_prefix_list_may_have_blank_lines_and_windows_line_ends(
     listed = tmp_path / "prefixes.txt"
     listed.write_bytes("\ufeffa/\r\n\r\n   \r\nc/d/\r\nc/d/e/\nmissing/\r\nt".encode())
     found = dth.sync(filled, dest, "--prefix-list", listed)
-    assert dest.keys() == ["a/1", "a/2", "c/d/5", "c/d/e/6", "top"]
+    assert dest.listed() == ["a/1", "a/2", "c/d/5", "c/d/e/6", "top"]
     assert (found["listed"], found["transferred"]) == (5, 5)
     assert dth.sync(filled, dest, "--prefix-list", listed)["same"] == 5
 
@@ -67,7 +67,7 @@ def test_a_prefix_list_in_a_bucket(
     assert planned(dth, filled, dest, *options) == ["a b+%/x", "é/7"]
     ran = engine.run(src_prefixs_list_file="my list", src_prefix_list_bucket=lists.bucket)
     assert ran.counts.done == 2
-    assert dest.keys() == ["a b+%/x", "é/7"]
+    assert dest.listed() == ["a b+%/x", "é/7"]
 
 
 def test_a_prefix_list_within_a_source_prefix(dth: Dth, filled: Side, dest: Side, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_manifest(
     manifest.write_bytes(gzip.compress(data) if packed else data)
     ran = engine.run(src_manifest=str(manifest))
     assert (ran.counts.listed, ran.counts.done) == (3, 3)
-    assert dest.keys() == ["a b+%/x", "a/1", "é/7"]
+    assert dest.listed() == ["a b+%/x", "a/1", "é/7"]
     assert dest.get("é/7") == filled.get("é/7")
 
 
@@ -109,7 +109,7 @@ def test_a_manifest_in_the_source_bucket_through_the_command(dth: Dth, filled: S
     filled.put({"lists/today.csv": b"b/4\nnot there\ntop\n"})
     found = dth.sync(filled, dest, "--manifest", "lists/today.csv")
     assert (found["listed"], found["transferred"], found["cancelled"]) == (3, 2, 1)
-    assert dest.keys() == ["b/4", "top"]
+    assert dest.listed() == ["b/4", "top"]
 
 
 def test_what_a_manifest_lists_twice_is_copied_once(engine: Engine, filled: Side, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_inventory(engine: Engine, s3_a: MiniStack, filled: Side, dest: Side,
     dest.put({"top": filled.get("top")})
     ran = engine.run(src_inventory=place)
     assert (ran.counts.listed, ran.counts.same, ran.counts.done) == (len(KEYS), 1, len(KEYS) - 1)
-    assert dest.keys() == sorted(KEYS, key=str.encode)
+    assert dest.listed() == sorted(KEYS, key=str.encode)
     assert dest.get("é/7") == filled.get("é/7")
 
 
@@ -294,4 +294,4 @@ def test_fault_01_no_object_is_lost_at_any_depth(engine: Engine, source: Side, d
     source.put(dict.fromkeys(keys, b""))
     ran = engine.run()
     assert ran.counts.done == len(keys)
-    assert dest.keys() == source.keys()
+    assert dest.listed() == source.listed()

@@ -10,7 +10,19 @@ import pytest
 
 from dth.errors import UsageError
 from dth.platforms.ports import Status
-from tests.engine import GIANT, MIB, PARTED, PARTED_OPTIONS, Dth, Engine, Side, blob, bodies
+from tests.engine import (
+    FOUR_PARTS,
+    GIANT,
+    MIB,
+    PARTED,
+    PARTED_OPTIONS,
+    TWO_PARTS,
+    Dth,
+    Engine,
+    Side,
+    blob,
+    bodies,
+)
 from tests.servers.proxy import Proxy, Reply, Rewrite, SlowDown
 
 if TYPE_CHECKING:
@@ -81,7 +93,7 @@ def test_every_kind_of_object_arrives_and_a_second_run_copies_nothing(
     found = dth.sync(source, dest, *PARTED_OPTIONS)
     assert found["transferred"] == found["listed"] == len(ODD_KEYS) + 4
     assert found["failures"] == []
-    assert dest.keys() == source.keys()
+    assert dest.listed() == source.listed()
     assert dest.contents() == source.contents()
     assert re.fullmatch(r"[0-9a-f]{32}-3", dest.etags()["big"])
 
@@ -95,7 +107,7 @@ def test_prefixes_on_either_side(
     source.put(bodies(["in/a", "in/b/c", "in/", "in", "inner/no", "out/no"]))
     found = dth.sync(Side(s3_a, source.bucket, "in/"), Side(s3_b, dest.bucket, "to/here/"))
     # The marker of the folder itself is empty or has no name left.
-    assert dest.keys() == ["to/here/", "to/here/a", "to/here/b/c"]
+    assert dest.listed() == ["to/here/", "to/here/a", "to/here/b/c"]
     assert found["listed"] == 3
 
 
@@ -105,7 +117,7 @@ def test_odd_keys_below_prefixes(engine: Engine, source: Side, dest: Side) -> No
     engine.source = Side(engine.source.server, source.bucket, 'from "+%/')
     ran = engine.run(src_prefix='from "+%/', dest_prefix="to\n'&/")
     assert ran.counts.done == len(keys)
-    assert dest.keys() == sorted(("to\n'&/" + key for key in keys), key=str.encode)
+    assert dest.listed() == sorted(("to\n'&/" + key for key in keys), key=str.encode)
     assert all(dest.get("to\n'&/" + key) == source.get('from "+%/' + key) for key in keys)
 
 
@@ -114,7 +126,7 @@ def test_a_quirky_store_as_source(
 ) -> None:
     bucket = s3_rclone.bucket()
     source = Side(s3_rclone, bucket)
-    source.put({"a": b"1", "folder/b c+d": b"2", "big": blob(11 * MIB)})
+    source.put({"a": b"1", "folder/b c+d": b"2", "big": blob(FOUR_PARTS)})
     ran = Engine(tmp_path / "state", source, dest, **PARTED).run()
     assert (ran.counts.done, ran.counts.failed) == (3, 0)
     assert dest.contents() == source.contents()
@@ -122,7 +134,7 @@ def test_a_quirky_store_as_source(
 
 def test_a_quirky_store_as_destination(tmp_path: Path, s3_rclone: RcloneServe, source: Side) -> None:
     dest = Side(s3_rclone, s3_rclone.bucket())
-    source.put({"a": b"1", "folder/b c+d": b"2", "big": blob(11 * MIB)})
+    source.put({"a": b"1", "folder/b c+d": b"2", "big": blob(FOUR_PARTS)})
     engine = Engine(tmp_path / "state", source, dest, **PARTED)
     ran = engine.run()
     assert (ran.counts.done, ran.counts.failed) == (3, 0)
@@ -136,7 +148,7 @@ def test_a_quirky_store_as_destination(tmp_path: Path, s3_rclone: RcloneServe, s
 def test_a_rerun_copies_nothing_even_without_our_records(
     engine: Engine, tmp_path: Path, source: Side, dest: Side
 ) -> None:
-    source.put({"small": b"x", "empty": b"", "parted": blob(6 * MIB), "giant": blob(12 * MIB)})
+    source.put({"small": b"x", "empty": b"", "parted": blob(TWO_PARTS), "giant": blob(FOUR_PARTS)})
     assert engine.run(**GIANT).counts.done == 4
     for state in (engine.state, tmp_path / "other"):
         ran = Engine(state, engine.source, engine.dest).run(**GIANT)
@@ -144,9 +156,9 @@ def test_a_rerun_copies_nothing_even_without_our_records(
 
 
 def test_fault_02_changed_content_of_equal_size_is_sent(engine: Engine, source: Side, dest: Side) -> None:
-    source.put({"small": b"old", "parted": blob(6 * MIB, 1), "still": b"still"})
+    source.put({"small": b"old", "parted": blob(TWO_PARTS, 1), "still": b"still"})
     engine.run(**PARTED)
-    source.put({"small": b"new", "parted": blob(6 * MIB, 2)})
+    source.put({"small": b"new", "parted": blob(TWO_PARTS, 2)})
     ran = engine.run(**PARTED)
     assert (ran.counts.done, ran.counts.same) == (2, 1)
     assert dest.contents() == source.contents()
@@ -176,8 +188,8 @@ def test_compare_policies(engine: Engine, source: Side, dest: Side, policy: str,
 
 
 def test_checksums_tell_equal_content_of_other_parts(engine: Engine, source: Side, dest: Side) -> None:
-    body = blob(6 * MIB)
-    for side, parts in ((source, [body]), (dest, [body[: 5 * MIB], body[5 * MIB :]])):
+    body = blob(TWO_PARTS)
+    for side, parts in ((source, [body]), (dest, [body[:MIB], body[MIB:]])):
         s3 = side.server.boto()
         create = s3.create_multipart_upload(
             Bucket=side.bucket, Key="k", ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT"
@@ -210,7 +222,7 @@ def test_filters(engine: Engine, source: Side, dest: Side) -> None:
         {"a.jpg": b"12345", "sub/b.jpg": b"12345", "tiny.jpg": b"1", "c.txt": b"12345", "tmp/d.jpg": b"12345"}
     )
     ran = engine.run(include_patterns=("*.jpg",), exclude_patterns=("tmp/",), min_size=2)
-    assert dest.keys() == ["a.jpg", "sub/b.jpg"]
+    assert dest.listed() == ["a.jpg", "sub/b.jpg"]
     assert (ran.counts.filtered, ran.counts.done) == (3, 2)
 
 
@@ -220,9 +232,9 @@ def test_filters_by_time(engine: Engine, source: Side, dest: Side) -> None:
     between = time.time() - 1
     source.put({"new": b"2"})
     assert engine.run(modified_since=between).counts.done == 1
-    assert dest.keys() == ["new"]
+    assert dest.listed() == ["new"]
     assert engine.run(modified_before=between).counts.done == 1
-    assert dest.keys() == ["new", "old"]
+    assert dest.listed() == ["new", "old"]
 
 
 # --- what comes along --------------------------------------------------------------------------------
@@ -250,7 +262,7 @@ def metadata_of(side: Side, key: str) -> tuple[dict[str, str], list[dict[str, st
     )
 
 
-@pytest.mark.parametrize("size", [10, 6 * MIB, 12 * MIB], ids=["whole", "parted", "giant"])
+@pytest.mark.parametrize("size", [10, TWO_PARTS, FOUR_PARTS], ids=["whole", "parted", "giant"])
 def test_fault_08_content_headers_metadata_and_tags_are_carried(
     engine: Engine, source: Side, dest: Side, size: int
 ) -> None:
@@ -266,13 +278,13 @@ def test_fault_08_content_headers_metadata_and_tags_are_carried(
 
 
 def test_fault_08_metadata_that_cannot_be_read_is_a_failure(engine: Engine, source: Side, dest: Side) -> None:
-    source.put({"parted": blob(6 * MIB), "tagged": b"x"}, **METADATA)
+    source.put({"parted": blob(TWO_PARTS), "tagged": b"x"}, **METADATA)
     source.put({"plain": b"x"})
     at_source(engine).rule(Reply(403, "AccessDenied"), key="parted")
     at_source(engine).rule(Reply(403, "AccessDenied"), key="tagged", query="tagging")
     ran = engine.run(**PARTED)
     assert (ran.counts.failed, ran.counts.done) == (2, 1)
-    assert dest.keys() == ["plain"]
+    assert dest.listed() == ["plain"]
 
 
 def test_metadata_and_tags_can_be_left_out(engine: Engine, source: Side, dest: Side) -> None:
@@ -285,7 +297,7 @@ def test_metadata_and_tags_can_be_left_out(engine: Engine, source: Side, dest: S
 
 def test_our_mark_on_a_source_object_is_not_passed_on(engine: Engine, source: Side, dest: Side) -> None:
     source.put(
-        {"small": b"x", "parted": blob(6 * MIB)}, **{"x-amz-meta-dth-source-etag": "of-an-earlier-copy"}
+        {"small": b"x", "parted": blob(TWO_PARTS)}, **{"x-amz-meta-dth-source-etag": "of-an-earlier-copy"}
     )
     engine.run(**PARTED)
     assert "x-amz-meta-dth-source-etag" not in dest.head("small")
@@ -295,14 +307,14 @@ def test_our_mark_on_a_source_object_is_not_passed_on(engine: Engine, source: Si
 def test_user_metadata_near_the_limit_leaves_no_room_for_ours(
     engine: Engine, source: Side, dest: Side
 ) -> None:
-    source.put({"parted": blob(6 * MIB)}, **{"x-amz-meta-k": "v" * 2040})
+    source.put({"parted": blob(TWO_PARTS)}, **{"x-amz-meta-k": "v" * 2040})
     engine.run(**PARTED)
     assert "x-amz-meta-dth-source-etag" not in dest.head("parted")
     ran = engine.run(**PARTED)
     assert (ran.counts.same, ran.counts.unproven) == (1, 0)  # our records still know
 
 
-@pytest.mark.parametrize("size", [10, 6 * MIB, 12 * MIB], ids=["whole", "parted", "giant"])
+@pytest.mark.parametrize("size", [10, TWO_PARTS, FOUR_PARTS], ids=["whole", "parted", "giant"])
 def test_storage_class_acl_and_encryption_are_asked_for(
     engine: Engine, source: Side, dest: Side, size: int
 ) -> None:
@@ -349,7 +361,7 @@ def test_an_acl_arrives_where_the_store_takes_it(tmp_path: Path, source: Side, s
 def test_requester_pays_is_said_in_every_request_to_the_source(
     engine: Engine, source: Side, dest: Side
 ) -> None:
-    source.put({"small": b"x", "parted": blob(6 * MIB)}, **{"x-amz-tagging": "a=b"})
+    source.put({"small": b"x", "parted": blob(TWO_PARTS)}, **{"x-amz-tagging": "a=b"})
     assert engine.run(is_payer_request=True, **PARTED).counts.done == 2
     asked = at_source(engine).requests
     assert any("tagging" in request.query for request in asked)
@@ -358,7 +370,7 @@ def test_requester_pays_is_said_in_every_request_to_the_source(
 
 
 def test_an_anonymous_source_gets_no_signature(engine: Engine, source: Side, dest: Side) -> None:
-    source.put({"small": b"x", "parted": blob(6 * MIB)})
+    source.put({"small": b"x", "parted": blob(TWO_PARTS)})
     assert engine.run(src_anonymous=True, src_credentials="", **PARTED).counts.done == 2
     assert not any("authorization" in request.headers for request in at_source(engine).requests)
     assert all("authorization" in request.headers for request in at_dest(engine).requests)
@@ -375,12 +387,13 @@ def inside(engine: Engine, s3_a: MiniStack, source: Side, bucket_a: str) -> Engi
 
 
 def test_one_store_copies_by_itself(inside: Engine, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.s3.worker.COPY_LIMIT", 6 * MIB)
-    monkeypatch.setattr("dth.s3.multipart.COPY_PART", 5 * MIB)
+    monkeypatch.setattr("dth.s3.worker.COPY_LIMIT", 2 * MIB)
+    monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
     keys = [key for key in ODD_KEYS if len(key) < 20]
     source.put(bodies(keys))
-    source.put({"middle": blob(6 * MIB), "parted": blob(11 * MIB), "giant": blob(21 * MIB)}, **METADATA)
-    ran = inside.run(multipart_threshold=8 * MIB, part_size=5 * MIB, giant_object_threshold=20 * MIB)
+    source.put({"middle": blob(TWO_PARTS), "parted": blob(FOUR_PARTS), "giant": blob(5 * MIB)}, **METADATA)
+    sizes = {"multipart_threshold": 2 * MIB, "part_size": MIB, "giant_object_threshold": 5 * MIB}
+    ran = inside.run(**sizes)
     assert (ran.counts.done, ran.counts.failed) == (len(keys) + 3, 0)
     proxy = at_source(inside)
     assert max(max(request.received, request.sent) for request in proxy.requests if request.key) < 4096
@@ -390,11 +403,11 @@ def test_one_store_copies_by_itself(inside: Engine, source: Side, monkeypatch: p
     for key in ("middle", "parted", "giant"):
         assert metadata_of(inside.dest, key)[0] == metadata_of(source, key)[0]
     assert metadata_of(inside.dest, "middle") == metadata_of(source, "middle")
-    assert inside.run(multipart_threshold=8 * MIB).counts.enqueued == 0
+    assert inside.run(**sizes).counts.enqueued == 0
 
 
 def test_a_store_that_refuses_to_copy_gets_the_bytes(inside: Engine, source: Side) -> None:
-    source.put({"a": b"1", "b": b"2", "parted": blob(6 * MIB)})
+    source.put({"a": b"1", "b": b"2", "parted": blob(TWO_PARTS)})
     copying = {"when": lambda request: "x-amz-copy-source" in request.headers}
     at_source(inside).rule(Reply(501, "NotImplemented"), method="PUT", **copying)
     ran = inside.run(**PARTED)
@@ -448,7 +461,7 @@ def test_a_key_too_long_for_the_destination_fails_and_says_so(
 
 def test_fault_04_no_key_breaks_a_message(engine: Engine, source: Side, dest: Side) -> None:
     keys = ['"', "\\", "new\nline", "\u2028", '{"a": "\\u0000"}', "'\x01'"]
-    source.put({key: blob(11 * MIB) for key in keys})
+    source.put({key: blob(FOUR_PARTS) for key in keys})
     ran = engine.run(workers=2, **GIANT)
     assert (ran.counts.done, ran.counts.failed, ran.crashes) == (len(keys), 0, [])
     assert dest.contents() == source.contents()

@@ -86,7 +86,9 @@ class Nursery:
             asyncio.get_running_loop().add_reader(self._socket, self._hear)
         pid = 0
         if not self._gone:
-            with contextlib.suppress(ConnectionError):  # it may die at any moment, and is heard of a moment later
+            with contextlib.suppress(
+                ConnectionError
+            ):  # it may die at any moment, and is heard of a moment later
                 socket.send_fds(self._socket, [json.dumps(list(arguments)).encode()], list(files))
                 pid = await self._spawned.get()
         if not pid:
