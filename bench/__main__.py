@@ -140,10 +140,11 @@ def page(text: str) -> str:
 Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
 {os.cpu_count()} cores, Python {python}, rclone {version} with its best settings (`bench/measure.py`).
 
-The stores are nginx on memory, on the same machine: they cost a tenth of what a real store costs, so what is measured
-is the client. CPU is that of all processes of a command, starting them included; times depend on what else the
-machine does, ratios less so. `dth` does more in that time than the peer: every body goes with a checksum, and every
-object leaves a record. Servers and clients share the two cores, which bounds what a second worker can add.
+Each figure is the best of three runs in turns. The stores are nginx on memory, on the same machine: they cost a tenth
+of what a real store costs, so what is measured is the client. CPU is that of all processes of a command, starting them
+included; times depend on what else the machine does, ratios less so. `dth` does more in that time than the peer: every
+body goes with a checksum, and every object leaves a record. Servers and clients share the two cores, which bounds what
+a second worker can add.
 """
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,19 @@ class Cost:
     wall: float
     cpu: float
     memory: int
+
+
+def best_of(rounds: int, variants: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
+    """Each variant's least wall time and CPU, and its largest memory. The variants take turns, because a machine's
+    speed changes by the minute: what one of them met, the others met as well."""
+    costs: dict[str, list[Cost]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, variant in variants.items():
+            costs[name].append(variant())
+    return {
+        name: Cost(min(c.wall for c in runs), min(c.cpu for c in runs), max(c.memory for c in runs))
+        for name, runs in costs.items()
+    }
 
 
 def run(command: list[str], **environment: str) -> Cost:

@@ -4,18 +4,23 @@ The null store is nginx on memory: it costs a tenth of a real one, so that the c
 """
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from bench.measure import CREDENTIALS, RCLONE_BEST, Cost, dth, rclone_remotes, run, tool
+from bench.measure import CREDENTIALS, RCLONE_BEST, Cost, best_of, dth, rclone_remotes, run, tool
 from tests.servers.null_s3 import NullS3
 
 MIB = 1024 * 1024
 SMALL_COUNT = 20_000
 SMALL_SIZE = 10 * 1024
 LARGE_COUNT = 4
+ROUNDS = 3  # of each variant, in turns
 LARGE_SIZE = 512 * MIB
 
 
@@ -78,32 +83,59 @@ def rclone(source: NullS3, dest: NullS3, src: str, dst: str, *options: str) -> C
 
 def small(count: int = SMALL_COUNT) -> dict[str, Cost]:
     """`count` objects of 10 KiB, whole path: list, compare, queue, relay, records."""
-    results: dict[str, Cost] = {}
     with NullS3() as source, NullS3() as dest:
         src = source.bucket("src")
         fill(source, src, count, SMALL_SIZE)
-        results["dth, 1 worker"] = sync(source, dest, src, dest.bucket("one"), "--workers", "1")
-        results["dth, 2 workers"] = sync(source, dest, src, dest.bucket("two"), "--workers", "2")
-        for transfers in ("16", "64"):
-            name = f"rclone, {transfers} transfers"
-            results[name] = rclone(source, dest, src, dest.bucket("rclone"), "--transfers", transfers)
-    return results
+
+        def dth_with(workers: str) -> Cost:
+            with emptied(dest) as dst:
+                return sync(source, dest, src, dst, "--workers", workers)
+
+        def rclone_with(transfers: str) -> Cost:
+            with emptied(dest) as dst:
+                return rclone(source, dest, src, dst, "--transfers", transfers)
+
+        return best_of(
+            ROUNDS,
+            {
+                "dth, 1 worker": partial(dth_with, "1"),
+                "dth, 2 workers": partial(dth_with, "2"),
+                "rclone, 16 transfers": partial(rclone_with, "16"),
+                "rclone, 64 transfers": partial(rclone_with, "64"),
+            },
+        )
 
 
 def large(*, tls: bool = False) -> dict[str, Cost]:
     """2 GiB in 512 MiB objects."""
-    results: dict[str, Cost] = {}
+    multipart = ("--s3-chunk-size", "16M", "--s3-upload-concurrency", "8", "--multi-thread-streams", "0")
     with NullS3(tls=tls) as source, NullS3(tls=tls, ca=source) as dest:
         src = source.bucket("src")
         fill(source, src, LARGE_COUNT, LARGE_SIZE)
-        for name, options in (("dth, 1 worker", ("--workers", "1")), ("dth, 2 workers", ("--workers", "2"))):
-            results[name] = sync(source, dest, src, dest.bucket("dth"), *options)
-            dest.forget_parts()
-        multipart = ("--s3-chunk-size", "16M", "--s3-upload-concurrency", "8", "--multi-thread-streams", "0")
-        for transfers in ("2", "4"):
-            name = f"rclone, {transfers} transfers"
-            results[name] = rclone(
-                source, dest, src, dest.bucket("rclone"), "--transfers", transfers, *multipart
-            )
-            dest.forget_parts()
-    return results
+
+        def dth_with(workers: str) -> Cost:
+            with emptied(dest) as dst:
+                return sync(source, dest, src, dst, "--workers", workers)
+
+        def rclone_with(transfers: str) -> Cost:
+            with emptied(dest) as dst:
+                return rclone(source, dest, src, dst, "--transfers", transfers, *multipart)
+
+        return best_of(
+            ROUNDS,
+            {
+                "dth, 1 worker": partial(dth_with, "1"),
+                "dth, 2 workers": partial(dth_with, "2"),
+                "rclone, 2 transfers": partial(rclone_with, "2"),
+                "rclone, 4 transfers": partial(rclone_with, "4"),
+            },
+        )
+
+
+@contextmanager
+def emptied(store: NullS3) -> Iterator[str]:
+    """A bucket whose objects, and the parts of uploads (which completing does not join), are removed afterwards."""
+    bucket = store.bucket("dst")
+    yield bucket
+    shutil.rmtree(store.folder / bucket)
+    store.forget_parts()

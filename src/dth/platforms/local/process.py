@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import botocore.credentials
+import botocore.session  # noqa: F401 - what every process needs is loaded before the nursery forks, once
 import uvloop
 
 from dth.config import secrets_directory
