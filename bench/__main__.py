@@ -129,7 +129,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(text: str) -> str:
+def page(text: str, load: float) -> str:
     told = subprocess.run([tool("rclone"), "version"], capture_output=True, text=True, check=True).stdout
     version = told.split()[1]
     python = platform.python_version()
@@ -139,6 +139,7 @@ def page(text: str) -> str:
 
 Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
 {os.cpu_count()} cores, Python {python}, rclone {version} with its best settings (`bench/measure.py`).
+Load of the machine before the run: {load:.1f}; only with a load near 0 are the figures worth comparing.
 
 Each figure is the best of three runs in turns. The stores are nginx on memory, on the same machine: they cost a tenth
 of what a real store costs, so what is measured is the client. CPU is that of all processes of a command, starting them
@@ -150,12 +151,13 @@ a second worker can add.
 
 def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("--")] or list(BENCHES)
+    load = os.getloadavg()[0]
     rows: list[Row] = []
     for word in words:
         rows += BENCHES[word]()
         print(table(rows[-len(rows) :]) if word == words[-1] else f"{word}: done", flush=True)
     if "--write" in sys.argv:
-        PAGE.write_text(page(table(rows)), "utf-8")
+        PAGE.write_text(page(table(rows), load), "utf-8")
 
 
 if __name__ == "__main__":
