@@ -17,9 +17,9 @@ from bench.measure import CREDENTIALS, RCLONE_BEST, Cost, best_of, dth, rclone_r
 from tests.servers.null_s3 import NullS3
 
 MIB = 1024 * 1024
-SMALL_COUNT = 20_000
+SMALL_COUNT = 50_000
 SMALL_SIZE = 10 * 1024
-LARGE_COUNT = 4
+LARGE_COUNT = 8
 ROUNDS = 3  # of each variant, in turns
 LARGE_SIZE = 512 * MIB
 
@@ -106,8 +106,33 @@ def small(count: int = SMALL_COUNT) -> dict[str, Cost]:
         )
 
 
+def scaling(count: int = SMALL_COUNT) -> dict[str, Cost]:
+    """The same objects with one worker, where all the machine (stores included) is one core, and with two on two: on
+    more cores than the clients can use, the stores would be what is measured."""
+
+    def on(cores: int) -> Cost:
+        with pinned(cores), NullS3() as source, NullS3() as dest:
+            src = source.bucket("src")
+            fill(source, src, count, SMALL_SIZE)
+            with emptied(dest) as dst:
+                return sync(source, dest, src, dst, "--workers", str(cores))
+
+    return best_of(ROUNDS, {"1 core": partial(on, 1), "2 cores": partial(on, 2)})
+
+
+@contextmanager
+def pinned(cores: int) -> Iterator[None]:
+    """What is started meanwhile runs on so many cores only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def large(*, tls: bool = False) -> dict[str, Cost]:
-    """2 GiB in 512 MiB objects."""
+    """4 GiB in 512 MiB objects."""
     multipart = ("--s3-chunk-size", "16M", "--s3-upload-concurrency", "8", "--multi-thread-streams", "0")
     with NullS3(tls=tls) as source, NullS3(tls=tls, ca=source) as dest:
         src = source.bucket("src")

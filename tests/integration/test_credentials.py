@@ -79,6 +79,15 @@ async def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch, secrets:
     assert await resolve_credentials(CredentialSource(), secrets).keys() == Keys("AKIDENV", "secret", "token")
 
 
+async def test_half_a_key_in_the_environment_is_told(
+    monkeypatch: pytest.MonkeyPatch, secrets: FileSecrets
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(EndpointRefused, match="missing: AWS_SECRET_ACCESS_KEY"):
+        await resolve_credentials(CredentialSource(), secrets).keys()
+
+
 @pytest.fixture
 def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration file; append to it."""

@@ -5,7 +5,7 @@ import pytest
 
 from dth.errors import UsageError
 from dth.s3.client import S3Client
-from dth.s3.credentials import Anonymous
+from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import (
     PROFILES,
     Addressing,
@@ -187,5 +187,5 @@ def test_the_bucket_is_in_the_host_or_in_the_path(
     addressing: Addressing, bucket: str, origin: str, root: str
 ) -> None:
     endpoint = resolve_endpoint(region="us-east-1", addressing=addressing)
-    client = S3Client(None, endpoint, bucket, Anonymous())  # type: ignore[arg-type]
+    client = S3Client(None, endpoint, bucket, FixedCredentials(None))  # type: ignore[arg-type]
     assert (client._origin, client._root) == (origin, root)

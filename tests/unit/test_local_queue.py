@@ -137,6 +137,16 @@ async def test_the_leases_of_a_dead_worker_are_visible_at_once_and_stay_counted(
     assert await alive.release_owner("dead") == 0
 
 
+async def test_all_leases_are_released_but_no_delay(database: TaskDatabase) -> None:
+    queues = [LocalQueue(database, name) for name in ("one", "other")]
+    await queues[0].send([Outgoing(name, "") for name in "ab"])
+    for queue in queues:
+        await queue.receive(1, 60, 0)
+    await queues[0].send([Outgoing("later", "")], 60)
+    assert await queues[0].release_owner(None) == 2
+    assert {d.id for d in await queues[0].receive(9, 60, 0)} == {"a", "b"}
+
+
 async def test_waiting_ends_with_the_first_message(queue: LocalQueue) -> None:
     started = time.monotonic()
     waiting = asyncio.create_task(queue.receive(1, 60, wait=10))

@@ -3,13 +3,14 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from dth.platforms.ports import Counts, Record, RunState
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL = 5.0  # seconds between lines where there is no terminal
 ROOM_FOR_BAR = 90  # columns; in fewer the numbers alone are shown
@@ -42,7 +43,6 @@ class ProgressView:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = time.monotonic()
@@ -50,10 +50,8 @@ class ProgressView:
         self._last_line = self._started
 
     def __enter__(self) -> Self:
-        if not self._quiet and self._console.is_terminal:
-            columns = [TextColumn("{task.description}"), TextColumn("{task.fields[rest]}")]
-            wide = [BarColumn(), TimeElapsedColumn()] if self._console.width >= ROOM_FOR_BAR else []
-            self._bar = Progress(*columns, *wide, console=self._console, transient=True)
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task("starting", total=None, rest="")
         return self
@@ -89,6 +87,17 @@ class ProgressView:
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
             print(f"{what}: {rest}, {workers} workers", file=sys.stderr, flush=True)
+
+
+def _bar() -> "Progress":
+    # Loading rich takes as long as many a small run: only where it is seen.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), TextColumn("{task.fields[rest]}")]
+    wide = [BarColumn(), TimeElapsedColumn()] if console.width >= ROOM_FOR_BAR else []
+    return Progress(*columns, *wide, console=console, transient=True)
 
 
 def failure_lines(failures: Iterable[Record]) -> Iterable[str]:

@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def sync(
         check_report(report)
     if dry_run:
         return _run(_dry_run(parameters, as_json))
+    process.load(parameters)
     with Nursery(process.run) as nursery:
         return _run(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
 
@@ -141,10 +143,12 @@ async def _conclude(
     as_json: bool,
 ) -> int:
     """Say what became of the run, and whether it is a success."""
-    run, counts = snapshot.run, snapshot.run.counts
+    run = snapshot.run
+    late = await _late_failures(foreground)
+    counts = replace(run.counts, failed=run.counts.failed + len(late))
     seconds = time.monotonic() - foreground.started
     error = run.error or (f"stopped: {snapshot.paused}" if snapshot.paused else "")
-    failures = await _failures(foreground, run.id)
+    failures = [*late, *await _failures(foreground, run.id)][:SHOWN_FAILURES]
     if report:
         try:
             await write_report(report, _record_rows(foreground, run.id))
@@ -192,6 +196,16 @@ def _remarkable(counts: Counts) -> list[tuple[str, int]]:
         ("could not be deleted", counts.delete_failed),
     ]
     return [(name, value) for name, value in rows if value > 0]
+
+
+async def _late_failures(foreground: Foreground) -> list[Record]:
+    """What failed only now of earlier runs that were broken off: no other command will tell of it."""
+    return [
+        record
+        for run in foreground.unsettled
+        async for record in foreground.platform.records.scan(run=run, status=Status.FAILED)
+        if record.updated >= foreground.began
+    ]
 
 
 async def _failures(foreground: Foreground, run: int) -> list[Record]:

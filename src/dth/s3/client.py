@@ -9,8 +9,9 @@ import contextlib
 import email.utils
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
@@ -173,7 +174,6 @@ class S3Client:
         self._transport = transport
         self._request_cap = request_cap
         self._byte_cap = byte_cap
-        self._go = self._pace if request_cap or byte_cap else self._send
         self._connect = replace(endpoint.connect, receive_buffer=byte_cap.buffer if byte_cap else 0)
         self._signer = Signer(endpoint.region)
         scheme, _, host = endpoint.url.partition("://")
@@ -201,24 +201,16 @@ class S3Client:
     ) -> Response:
         """Send one signed request. `limit`: bytes of body expected in the answer; `sink`: where a good answer's body
         goes instead of memory; `slow`: the store may think for minutes. Raises TransferError for any status >= 300."""
-        if isinstance(body, Pipe):  # its other end holds a place already
-            return await self._go(method, key, query, headers, body, sink, limit, slow, body.length)
         size = sum(map(len, body)) if isinstance(body, list) else len(body)
+        send = partial(self._send, method, key, query, headers, body, sink, limit, slow, size)
+        if self._request_cap or self._byte_cap:
+            send = partial(self._pace, send, size, limit)
+        if isinstance(body, Pipe):  # its other end holds a place already
+            return await send()
         async with self.gate:
-            return await self._go(method, key, query, headers, body, sink, limit, slow, size)
+            return await send()
 
-    async def _pace(
-        self,
-        method: str,
-        key: str,
-        query: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        body: Body,
-        sink: Pipe | None,
-        limit: int,
-        slow: bool,
-        size: int,
-    ) -> Response:
+    async def _pace(self, send: Callable[..., Awaitable[Response]], size: int, limit: int) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
         if self._request_cap:
             await self._request_cap.take(1)
@@ -226,13 +218,13 @@ class S3Client:
         if cap is None or amount <= cap.slice:
             if cap and amount:
                 await cap.take(amount)
-            return await self._send(method, key, query, headers, body, sink, limit, slow, size)
+            return await send()
         async with cap.large:
             supply, valve = Supply(cap, amount, received=not size), Valve()
             valve.grant(await supply.next())
             feeder = asyncio.create_task(supply.feed(valve))
             try:
-                return await self._send(method, key, query, headers, body, sink, limit, slow, size, valve)
+                return await send(valve)
             finally:
                 feeder.cancel()
 

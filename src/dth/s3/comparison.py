@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TypeVar
 
 from dth.errors import ObjectRefused, SourceGone, UsageError
 from dth.platforms.ports import Counts, Cursor, Record, Records
@@ -28,16 +27,14 @@ from dth.s3.compare import (
     unholdable,
 )
 from dth.s3.filters import build
-from dth.s3.listing import Entry, Listing, PrefixListing
+from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
 from dth.s3.retry import retry
 from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
 from dth.s3.spool import Spool
 from dth.s3.task import object_filter
-
-T = TypeVar("T")
-U = TypeVar("U")
+from dth.s3.transport import Response
 
 HEADS = 64  # HEAD requests at once
 BATCHES_AHEAD = 4  # batches whose doubts are being resolved while earlier ones wait
@@ -98,10 +95,24 @@ class Comparison:
         ahead: deque[asyncio.Task[Decided]] = deque()
         try:
             async with aclosing(aiter(sweep)) as batches:
-                async for batch in batches:
-                    ahead.append(asyncio.create_task(self._resolve(batch)))
-                    if len(ahead) > BATCHES_AHEAD or ahead[0].done():
-                        yield await ahead.popleft()
+                coming = asyncio.ensure_future(anext(batches, None))
+                try:
+                    while True:
+                        # What is decided goes out at once, however long the next batch takes to come.
+                        first = list(ahead)[:1]
+                        waited = first if len(ahead) > BATCHES_AHEAD else [coming, *first]
+                        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                        if ahead and ahead[0].done():
+                            yield await ahead.popleft()
+                            continue
+                        batch = coming.result()
+                        if batch is None:
+                            break
+                        ahead.append(asyncio.create_task(self._resolve(batch)))
+                        coming = asyncio.ensure_future(anext(batches, None))
+                finally:
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
             while ahead:
                 yield await ahead.popleft()
             self.complete = sweep.complete
@@ -196,9 +207,7 @@ class Comparison:
             batch.extra,
         )
         if batch.bare:
-            looked = await self._each(self._look, batch.bare)
-            decided.refused += [refusal for refusal in looked if isinstance(refusal, Refusal)]
-            found = [pick for pick in looked if isinstance(pick, Pick)]
+            found = await self._each(self._look, batch.bare, decided)
             keep = self._rules.keep
             kept = [pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)]
             decided.counts.filtered += len(found) - len(kept)
@@ -206,13 +215,10 @@ class Comparison:
         if batch.doubtful:
             keys = [pick.source.key for pick in batch.doubtful]
             records = await self._records.get(keys) if self._records else {}
-            self._sort(
-                await self._each(
-                    lambda pick: self._prove(pick, records.get(pick.source.key)), batch.doubtful
-                ),
-                decided,
-                batch,
+            proven = await self._each(
+                lambda pick: self._prove(pick, records.get(pick.source.key)), batch.doubtful, decided
             )
+            self._sort(proven, decided, batch)
         return decided
 
     def _sort(self, picks: Sequence[Pick], decided: Decided, batch: Batch) -> None:
@@ -233,15 +239,13 @@ class Comparison:
             else:
                 decided.transfer.append(pick)
 
-    async def _look(self, pick: Pick) -> Pick | Refusal:
+    async def _look(self, pick: Pick) -> Pick:
         """A manifest's entry of which only the key is known: what the source says of it now."""
         key = pick.source.key
         try:
-            answer = (await retry(lambda: self._route.source.head(key))).headers
+            answer = (await _patiently(lambda: self._route.source.head(key))).headers
         except SourceGone:
             return Pick(pick.source, pick.dest, Verdict.MISSING)  # the worker will find it gone, and say so
-        except ObjectRefused as error:
-            return Refusal(pick.source, error.code, str(error))
         entry = Entry(
             key,
             int(answer.get("content-length", "0")),
@@ -263,8 +267,12 @@ class Comparison:
             return Pick(source, dest, verdict)
         route, checksums = self._route, policy is Policy.CHECKSUM
         try:
-            there = await retry(lambda: route.dest.head(route.keys.to_dest(source.key), checksums=checksums))
-            here = await retry(lambda: route.source.head(source.key, checksums=True)) if checksums else None
+            there = await _patiently(
+                lambda: route.dest.head(route.keys.to_dest(source.key), checksums=checksums)
+            )
+            here = (
+                await _patiently(lambda: route.source.head(source.key, checksums=True)) if checksums else None
+            )
         except SourceGone:
             return Pick(source, dest, Verdict.MISSING)
         verdict = decide_with_evidence(
@@ -272,12 +280,25 @@ class Comparison:
         )
         return Pick(source, dest, verdict)
 
-    async def _each(self, work: Callable[[U], Awaitable[T]], things: Sequence[U]) -> list[T]:
-        async def one(thing: U) -> T:
-            async with self._heads:
-                return await work(thing)
+    async def _each(
+        self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided
+    ) -> list[Pick]:
+        """The work on every pick. An object that a store refuses to tell of is refused, alone."""
 
-        return list(await asyncio.gather(*map(one, things)))
+        async def one(pick: Pick) -> Pick | None:
+            async with self._heads:
+                try:
+                    return await work(pick)
+                except ObjectRefused as error:
+                    decided.refused.append(Refusal(pick.source, error.code, str(error)))
+                    return None
+
+        return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
+
+
+async def _patiently(call: Callable[[], Awaitable[Response]]) -> Response:
+    """Ask as long as a listing would: what is not answered fails the whole run."""
+    return await retry(call, attempts=ATTEMPTS)
 
 
 def _listing_time(text: str) -> str:

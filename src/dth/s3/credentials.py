@@ -6,6 +6,7 @@ Finding and refreshing them is botocore's; nothing here keeps a secret longer th
 
 import asyncio
 import json
+import os
 import re
 import time
 from dataclasses import astuple, dataclass, replace
@@ -71,15 +72,31 @@ class FileSecrets:
 def resolve_credentials(source: CredentialSource, secrets: SecretStore) -> Credentials:
     """The provider for a source. Nothing is asked of the network yet."""
     if source.anonymous:
-        return Anonymous()
+        return FixedCredentials(None)
     if source.secret:
         return SecretCredentials(source, secrets)
-    return ResolvedCredentials(source)
+    named = None if source.profile or source.role_arn else _environment_keys()
+    return FixedCredentials(named) if named else ResolvedCredentials(source)
 
 
-class Anonymous:
-    async def keys(self) -> Keys | None:
+def _environment_keys() -> Keys | None:
+    """The keys that the environment names outright. They are the first that botocore would find, and loading botocore
+    takes as long as a small run."""
+    access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access or not secret or "AWS_CREDENTIAL_EXPIRATION" in os.environ:
         return None
+    token = os.environ.get("AWS_SECURITY_TOKEN") or os.environ.get("AWS_SESSION_TOKEN") or ""
+    return Keys(access, secret, token)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCredentials:
+    """The same as long as the process lives. None: anonymous."""
+
+    found: Keys | None
+
+    async def keys(self) -> Keys | None:
+        return self.found
 
 
 class ResolvedCredentials:

@@ -2,18 +2,22 @@
 
 Notifications come at least once, late, and in any order. The sequencer decides: of two events on one key the greater
 one is later; sequencers are hexadecimal texts of different lengths, compared after padding on the right, never as
-numbers. A deletion counts only if the source confirms that the object is gone.
+numbers. A deletion counts only if the source confirms that the object is gone. The task's filters hold for events too,
+as far as these tell: none names a storage class, and a deletion nothing but the key.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
 from dth.errors import SourceGone
 from dth.platforms.ports import Counts, Enqueued, Page, Platform, RunKind
+from dth.s3.filters import Filter, build
+from dth.s3.listing import Entry
 from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id
-from dth.s3.parameters import EventMode
+from dth.s3.parameters import EventMode, S3Parameters
 from dth.s3.relay import Route
+from dth.s3.task import object_filter
 
 SEQUENCER_LENGTH = 64  # characters; longer than any store's
 
@@ -25,6 +29,7 @@ class Event:
     key: str
     created: bool
     sequencer: str  # padded
+    time: str = ""  # as in `Entry.modified`
     size: int = -1
     etag: str = ""
 
@@ -55,8 +60,21 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
         key=key,
         created=created,
         sequencer=str(thing.get("sequencer") or "").upper().ljust(SEQUENCER_LENGTH, "0"),
+        time=str(record.get("eventTime") or "")[:19],
         size=size if etag and isinstance(size, int) else -1,
         etag=etag,
+    )
+
+
+def _takes_part(event: Event, parameters: S3Parameters) -> bool:
+    wanted = object_filter(parameters)
+    by_key = build(Filter(include=wanted.include, exclude=wanted.exclude), parameters.src_prefix)
+    by_properties = build(replace(wanted, include=(), exclude=(), storage_classes=frozenset()))
+    entry = Entry(event.key, event.size, event.etag, event.time)
+    return (
+        event.key.startswith(parameters.src_prefix)
+        and (by_key is None or by_key(entry))
+        and (by_properties is None or event.size < 0 or by_properties(entry))
     )
 
 
@@ -66,7 +84,7 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> None
     records = platform.records
     items: list[Item] = []
     for event in read_events(message, route.source.bucket):
-        if not event.key.startswith(route.parameters.src_prefix):
+        if not _takes_part(event, route.parameters):
             continue
         if not await records.apply_event(event.key, event.sequencer):
             continue  # a later event took effect already

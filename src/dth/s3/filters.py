@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from dth.errors import UsageError
 from dth.s3.listing import Entry
@@ -45,6 +46,7 @@ def aged(seconds: float, now: float) -> str:
     return datetime.fromtimestamp(now - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=64)
 def build(wanted: Filter, prefix: str = "") -> Callable[[Entry], bool] | None:
     """The test that a source entry has to pass; None if all do. `prefix` is the source prefix."""
     tests = [*_key_tests(wanted, len(prefix)), *_property_tests(wanted)]

@@ -20,15 +20,18 @@ from dth.s3.transport import Transport
 
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy
-CARRIED = (
-    "content-type",
-    "content-encoding",
-    "content-disposition",
-    "content-language",
-    "cache-control",
-    "expires",
-    "x-amz-website-redirect-location",
+CARRIED = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "content-disposition",
+        "content-language",
+        "cache-control",
+        "expires",
+        "x-amz-website-redirect-location",
+    }
 )
+MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,12 @@ class Route:
             name: value for name, value in answer.items() if name in CARRIED or name.startswith("x-amz-meta-")
         }
         headers.pop(SOURCE_ETAG, None)  # of the copy before this one
-        # aws-chunked was a way of sending it, not a property of the object.
-        encodings = [part.strip() for part in headers.pop("content-encoding", "").split(",")]
-        kept = [encoding for encoding in encodings if encoding and encoding != "aws-chunked"]
-        return headers | {"content-encoding": ", ".join(kept)} if kept else headers
+        if encoding := headers.pop("content-encoding", ""):
+            # aws-chunked was a way of sending it, not a property of the object.
+            encodings = [part.strip() for part in encoding.split(",")]
+            if kept := [part for part in encodings if part and part != "aws-chunked"]:
+                headers["content-encoding"] = ", ".join(kept)
+        return headers
 
     @cached_property
     def asked_for(self) -> dict[str, str]:
@@ -175,4 +180,4 @@ def _compare_with_source(key: str, answer: Mapping[str, str], proof: str) -> Non
 
 def is_md5(etag: str) -> bool:
     """Whether an ETag looks like the MD5 of the content (no multipart suffix)."""
-    return re.fullmatch(r"[0-9a-f]{32}", etag) is not None
+    return MD5.fullmatch(etag) is not None

@@ -102,6 +102,19 @@ def _dest_endpoint(parameters: S3Parameters) -> Endpoint:
     )
 
 
+def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
+    """How the task authenticates at its "source" or "dest"."""
+    prefix = "src" if side == "source" else "dest"
+    return CredentialSource(
+        anonymous=side == "source" and parameters.src_anonymous,
+        secret=getattr(parameters, f"{prefix}_credentials"),
+        profile=getattr(parameters, f"{prefix}_profile"),
+        role_arn=getattr(parameters, f"{prefix}_role_arn"),
+        external_id=getattr(parameters, f"{prefix}_external_id"),
+        region=getattr(parameters, f"{prefix}_region"),
+    )
+
+
 async def _open_side(
     endpoint: Endpoint,
     side: str,
@@ -112,17 +125,8 @@ async def _open_side(
 ) -> S3Client:
     is_source = side == "source"
     bucket = parameters.src_bucket if is_source else parameters.dest_bucket
-    region = parameters.src_region if is_source else parameters.dest_region
     given_url = parameters.src_endpoint if is_source else parameters.dest_endpoint
-    prefix = "src" if is_source else "dest"
-    source = CredentialSource(
-        anonymous=is_source and parameters.src_anonymous,
-        secret=getattr(parameters, f"{prefix}_credentials"),
-        profile=getattr(parameters, f"{prefix}_profile"),
-        role_arn=getattr(parameters, f"{prefix}_role_arn"),
-        external_id=getattr(parameters, f"{prefix}_external_id"),
-        region=region,
-    )
+    source = credential_source(parameters, side)
     requests, rate = parameters.max_requests_per_second, parameters.max_bytes_per_second
     gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
 
@@ -138,7 +142,7 @@ async def _open_side(
         )
 
     opened = client(endpoint)
-    if endpoint.is_aws and not region and not given_url:
+    if endpoint.is_aws and not source.region and not given_url:
         found = await opened.find_region()
         if found and found != endpoint.region:
             opened = client(

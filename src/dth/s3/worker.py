@@ -41,6 +41,7 @@ from dth.s3.retry import retry
 
 MAX_ATTEMPTS = 5
 LEASE = 900.0  # seconds; extended while the work goes on
+WAIT = 1.0  # seconds for which an empty queue is asked
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
 FLUSH = 0.1  # seconds between commits of outcomes
 FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
@@ -118,7 +119,6 @@ class Worker:
     # ------------------------------------------------------------------------------------------ receiving
 
     async def _receive_loop(self) -> None:
-        queue = self._platform.queue
         while not self._stopping.is_set():
             if self._todo.qsize() >= self._lanes:
                 self._room.clear()
@@ -127,10 +127,22 @@ class Worker:
             if self._route.budget.short:  # others may have room for what would only wait here
                 await asyncio.sleep(0.02)
                 continue
-            for delivery in await self._one_suspect(await queue.receive(10, LEASE, 1.0)):
+            for delivery in await self._one_suspect(await self._receive()):
                 await self._accept(delivery)
             while any(_suspect(work.delivery) for work in self._held):  # noqa: ASYNC110 - a rare case
                 await asyncio.sleep(0.05)
+
+    async def _receive(self) -> list[Delivery]:
+        """What the queue has; nothing once the worker is told to stop, which does not wait for a message."""
+        receiving = asyncio.ensure_future(self._platform.queue.receive(10, LEASE, WAIT))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else []
+        finally:
+            stopping.cancel()
+            receiving.cancel()  # gives back what it has just taken
+            await asyncio.gather(receiving, return_exceptions=True)
 
     async def _one_suspect(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Of messages whose consumers crashed twice take one at a time, and nothing after it until it is done: which

@@ -15,7 +15,7 @@ from dth.errors import StateError, UsageError
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.local.supervisor import Supervisor
+from dth.platforms.local.supervisor import Supervisor, settled
 from dth.platforms.ports import RunKind
 
 TASK_FILE = "task.json"
@@ -24,14 +24,17 @@ KEPT_RUNS = 100
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """A task about to run. `resumed`: it goes on with a run that an earlier command began."""
+    """A task about to run. `resumed`: it goes on with a run that an earlier command began. `unsettled`: earlier runs
+    that were broken off, whose last objects settle now."""
 
     supervisor: Supervisor
     platform: LocalPlatform
     run: int
     resumed: bool
+    unsettled: list[int]
     state: Path
     started: float  # monotonic
+    began: float  # seconds since the epoch
 
 
 def default_state(task: Mapping[str, Any]) -> Path:
@@ -54,8 +57,12 @@ async def open_foreground(
             await platform.records.resume()
             await platform.records.prune(KEPT_RUNS)
             run, resumed = await platform.records.begin_run(RunKind.SYNC)
+            runs = await platform.records.list_runs(KEPT_RUNS)
+            unsettled = [each.id for each in runs if each.id != run.id and not settled(each)]
             supervisor = Supervisor(state, platform, lock, nursery, run.id, max_workers)
-            yield Foreground(supervisor, platform, run.id, resumed, state, time.monotonic())
+            yield Foreground(
+                supervisor, platform, run.id, resumed, unsettled, state, time.monotonic(), time.time()
+            )
 
 
 def discard(state: Path) -> None:

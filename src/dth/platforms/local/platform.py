@@ -22,8 +22,9 @@ class LocalPlatform(Platform):
     uploads: LocalUploads
     database: TaskDatabase
 
-    async def release_owner(self, owner: str) -> None:
-        """Give back at once what `owner`, a process that has died, had taken: messages, and uploads to complete."""
+    async def release_owner(self, owner: str | None) -> None:
+        """Give back at once what `owner`, a process that has died, had taken: messages, and uploads to complete. None:
+        all of them have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
 

@@ -13,8 +13,6 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-import botocore.credentials
-import botocore.session  # noqa: F401 - what every process needs is loaded before the nursery forks, once
 import uvloop
 
 from dth.config import secrets_directory
@@ -22,15 +20,24 @@ from dth.errors import HubError
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.s3.controller import Controller
-from dth.s3.credentials import FileSecrets
+from dth.s3.credentials import FileSecrets, ResolvedCredentials, resolve_credentials
 from dth.s3.finder import Finder
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import open_route
+from dth.s3.task import credential_source, open_route
 from dth.s3.transport import Transport
 from dth.s3.worker import Worker
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+
+
+def load(parameters: S3Parameters) -> None:
+    """Load what all processes of the task will need, before the nursery forks them: once instead of in each."""
+    secrets = FileSecrets(secrets_directory())
+    for side in ("source", "dest"):
+        if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
+            import botocore.credentials
+            import botocore.session  # noqa: F401
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -72,8 +72,9 @@ class LocalQueue:
     async def receive_dead(self, limit: int) -> list[Delivery]:
         return await self._database.read(_dead, limit)
 
-    async def release_owner(self, owner: str) -> int:
-        """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many."""
+    async def release_owner(self, owner: str | None) -> int:
+        """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many. None:
+        whoever it was."""
         return await self._database.write(_release_owner, owner)
 
 
@@ -150,13 +151,13 @@ def _delete(connection: Connection, deliveries: Sequence[Delivery]) -> None:
 DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # the body goes with it
 
 
-def _release_owner(connection: Connection, owner: str) -> int:
+def _release_owner(connection: Connection, owner: str | None) -> int:
     return connection.exec_driver_sql(RELEASE_OWNER, {"now": time.time(), "owner": owner}).rowcount
 
 
 RELEASE_OWNER = """
     UPDATE message SET visible_at = :now, receipt = NULL, owner = NULL
-    WHERE dead = 0 AND visible_at > :now AND owner = :owner
+    WHERE dead = 0 AND visible_at > :now AND owner = coalesce(:owner, owner)
 """
 
 

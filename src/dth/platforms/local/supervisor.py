@@ -15,7 +15,7 @@ from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.ports import Depth, Gauge, Run, RunState
 
-FIRST_TICK, LAST_TICK = 0.05, 0.5  # seconds between looks: often at first, so that a small task ends at once
+FIRST_TICK, LAST_TICK = 0.05, 0.25  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
@@ -63,8 +63,7 @@ class Supervisor:
         """Run the task, telling how it stands until it has finished, failed or paused. Leaving the iteration
         stops every process."""
         records = self.platform.records
-        for name in ["finder", "controller", *(f"worker-{n}" for n in range(1, 65))]:
-            await self.platform.release_owner(name)  # the lock says that all of them are dead
+        await self.platform.release_owner(None)  # the lock says that all of them are dead
         self._add("finder", str(self.run_id))
         self._add("worker-1")
         tick = FIRST_TICK

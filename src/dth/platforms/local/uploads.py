@@ -55,13 +55,12 @@ class LocalUploads:
             {"state": UploadState.UPLOADING.value, "owner": "", "lease_until": 0.0},
         )
 
-    async def release_owner(self, owner: str) -> None:
-        """Let others complete at once what `owner`, which has died, was completing."""
+    async def release_owner(self, owner: str | None) -> None:
+        """Let others complete at once what `owner`, which has died, was completing. None: whoever it was."""
+        completing = column.state == UploadState.COMPLETING.value
+        its = completing if owner is None else completing & (column.owner == owner)
         await self._database.write(
-            Connection.execute,
-            update(schema.upload)
-            .where(column.state == UploadState.COMPLETING.value, column.owner == owner)
-            .values(lease_until=0.0),
+            Connection.execute, update(schema.upload).where(its).values(lease_until=0.0)
         )
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
