@@ -28,6 +28,22 @@ class UsageError(HubError):
     """The caller asked for something that makes no sense; nothing was started."""
 
 
+class NotFound(UsageError):
+    """What the caller names does not exist, or not for this caller."""
+
+
+class Conflict(UsageError):
+    """What the caller asks for does not go with how things stand now."""
+
+
+class Unauthenticated(HubError):
+    """Nobody in particular calls: no token, or one that does not hold."""
+
+
+class Forbidden(HubError):
+    """The caller is known, but may not do this."""
+
+
 class StateError(HubError):
     """The state directory cannot be used: locked, full, on a network file system, or of a newer version."""
 

@@ -1,4 +1,4 @@
-"""One task's database: a SQLite file, its pragmas, its transactions, and the one thread that talks to it.
+"""A SQLite file, its pragmas, its transactions, and the one thread that talks to it: a task's, or the hub's.
 
 SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it
 reads anything, so it never fails half-way because another process wrote in between.
@@ -9,15 +9,14 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from dth.errors import StateError
-from dth.platforms.local import schema
+from dth.platforms.local import hub_schema, migrations, schema
 from dth.platforms.local.filesystem import refuse_network_file_system
-from dth.platforms.local.migrations import migrate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,11 +36,14 @@ PRAGMAS = (
 )
 
 
-class TaskDatabase:
-    """The database of one task, as one process has it open.
+class Database:
+    """A database as one process has it open.
 
     All work runs in one thread of its own, so that the event loop never waits for a disk or another process.
     """
+
+    metadata: ClassVar[MetaData]
+    scratch: ClassVar[MetaData] = MetaData()  # tables in memory that each connection that writes has
 
     def __init__(self, path: Path) -> None:
         """Use `open`."""
@@ -49,6 +51,11 @@ class TaskDatabase:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.name)
         self._reader: Connection
         self._writer: Connection
+
+    @staticmethod
+    def steps() -> list[migrations.Step]:
+        """What brings older files to `metadata`."""
+        raise NotImplementedError
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -110,8 +117,8 @@ class TaskDatabase:
             refuse_network_file_system(self.path.parent)
             self._writer = self._connection("BEGIN IMMEDIATE")
             with self._writer.begin():
-                migrate(self._writer)
-                schema.scratch.create_all(self._writer, checkfirst=False)
+                migrations.migrate(self._writer, self.metadata, self.steps())
+                self.scratch.create_all(self._writer, checkfirst=False)
             self._reader = self._connection("BEGIN", "query_only = ON")
         except OSError as error:
             raise StateError(f"{self.path} cannot be used: {error.strerror}") from error
@@ -151,6 +158,27 @@ class TaskDatabase:
             if code.startswith(prefix):
                 return StateError(f"{self.path}: {line}")
         return error
+
+
+class TaskDatabase(Database):
+    """The database of one task."""
+
+    metadata = schema.metadata
+    scratch = schema.scratch
+
+    @staticmethod
+    def steps() -> list[migrations.Step]:
+        return migrations.STEPS
+
+
+class HubDatabase(Database):
+    """The database of the hub."""
+
+    metadata = hub_schema.metadata
+
+    @staticmethod
+    def steps() -> list[migrations.Step]:
+        return migrations.HUB_STEPS
 
 
 EXPLANATIONS = {

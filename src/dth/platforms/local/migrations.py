@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from dth.errors import StateError
-from dth.platforms.local import schema
 
 Step = Callable[[Connection], None]
 
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = []
+STEPS: list[Step] = []  # of a task's database
+HUB_STEPS: list[Step] = []  # of the hub's
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, metadata: MetaData, steps: list[Step]) -> None:
     """Create or upgrade the tables. The caller holds the write transaction: of two processes one does it."""
-    latest = len(STEPS) + 1
+    latest = len(steps) + 1
     version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version > latest:
         raise StateError(
@@ -25,8 +25,8 @@ def migrate(connection: Connection) -> None:
     if version == latest:
         return
     if version == 0:
-        schema.metadata.create_all(connection)
+        metadata.create_all(connection)
     else:
-        for step in STEPS[version - 1 :]:
+        for step in steps[version - 1 :]:
             step(connection)
     connection.exec_driver_sql(f"PRAGMA user_version = {latest}")

@@ -1,0 +1,77 @@
+"""The life of a task: which event leads from which status to which. Nothing else changes a task's `progress`.
+
+    create ──> STARTING ──started──> IN_PROGRESS ──finished──> DONE
+                  │ ^                 │    ^  │                 │
+                fail│               pause resume│stop           │start
+                  v │start            v    │  v                 v
+                ERROR <──fail── (any) PAUSED  STOPPING ──ended──> STOPPED ──start──> STARTING
+
+An event that has nothing to change (stop what is stopped, pause what is paused) is no error: the same call twice is
+the same as once. An event that makes no sense is refused with a line that says what would.
+"""
+
+from enum import StrEnum
+
+from dth.errors import Conflict
+from dth.hub.model import Progress
+
+
+class Event(StrEnum):
+    STARTED = "started"  # its processes can run
+    PAUSE = "pause"  # by a user, a budget, or trouble of an endpoint
+    RESUME = "resume"
+    STOP = "stop"
+    ENDED = "ended"  # nothing of it runs any more, and its uploads are thrown away
+    FINISHED = "finished"  # a one-time task's ledger balances
+    FAIL = "fail"
+    START = "start"  # again, from the beginning of its life; what was copied stays known
+
+
+P = Progress
+
+TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
+    Event.STARTED: {P.STARTING: P.IN_PROGRESS, P.IN_PROGRESS: P.IN_PROGRESS},
+    Event.PAUSE: {P.STARTING: P.PAUSED, P.IN_PROGRESS: P.PAUSED, P.PAUSED: P.PAUSED},
+    Event.RESUME: {
+        P.PAUSED: P.STARTING,
+        P.STOPPED: P.STARTING,
+        P.ERROR: P.STARTING,
+        P.STARTING: P.STARTING,
+        P.IN_PROGRESS: P.IN_PROGRESS,
+    },
+    Event.STOP: {
+        P.STARTING: P.STOPPING,
+        P.IN_PROGRESS: P.STOPPING,
+        P.PAUSED: P.STOPPING,
+        P.ERROR: P.STOPPING,
+        P.STOPPING: P.STOPPING,
+        P.STOPPED: P.STOPPED,
+    },
+    Event.ENDED: {P.STOPPING: P.STOPPED},
+    Event.FINISHED: {P.STARTING: P.DONE, P.IN_PROGRESS: P.DONE},
+    Event.FAIL: {P.STARTING: P.ERROR, P.IN_PROGRESS: P.ERROR},
+    Event.START: {
+        P.STARTING: P.STARTING,
+        P.IN_PROGRESS: P.IN_PROGRESS,
+        P.STOPPED: P.STARTING,
+        P.DONE: P.STARTING,
+        P.ERROR: P.STARTING,
+    },
+}
+
+LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)  # something of it may run, or be about to
+EDITABLE = (P.PAUSED, P.STOPPED, P.DONE, P.ERROR, P.IN_PROGRESS, P.STARTING)
+REMOVABLE = (P.STOPPED, P.DONE, P.ERROR)
+
+
+def after(progress: Progress, event: Event) -> Progress:
+    """The status that follows. Raises Conflict for what makes no sense."""
+    to = TRANSITIONS[event].get(progress)
+    if to is None:
+        possible = [each.value for each in TRANSITIONS if progress in TRANSITIONS[each] and each in ASKED_FOR]
+        hint = f"; what it takes now: {', '.join(possible)}" if possible else "; wait until it has stopped"
+        raise Conflict(f"a task that is {progress} does not {event}{hint}")
+    return to
+
+
+ASKED_FOR = (Event.PAUSE, Event.RESUME, Event.STOP, Event.START)

@@ -1,0 +1,183 @@
+"""The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`; each task's queue
+and records are in a file of their own.
+
+A change to a table here needs a step in `migrations.py` (`HUB_STEPS`).
+"""
+
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from dth.platforms.local.encoding import Line
+
+metadata = MetaData()
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("schedule_type", Text, nullable=False),
+    Column("parameters", Text, nullable=False),  # JSON
+    Column("description", Line, nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("created_by", Line, nullable=False),
+    Column("updated", Float, nullable=False),
+    Column("stopped", Float, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("source", Line, nullable=False),
+    Column("destination", Line, nullable=False),
+    Column("reason", Line, nullable=False),
+    Column("error_code", Text),
+    Column("run_requested", Integer, nullable=False),
+    Column("redrive_requested", Integer, nullable=False),
+    Column("next_run", Float, nullable=False),
+    Column("spent", Float, nullable=False),
+    Column("summary", Text, nullable=False),  # JSON
+    Index("task_created", "created"),
+    Index("task_progress", "progress", "created"),
+)
+
+# ---------------------------------------------------------------------------------------- users and tokens
+
+user = Table(
+    "user",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("password", Text, nullable=False),  # scrypt, with its parameters and salt
+    Column("created", Float, nullable=False),
+    Column("last_login", Float, nullable=False, server_default="0"),
+    Column("must_change", Integer, nullable=False, server_default="0"),
+    Column(
+        "epoch", Integer, nullable=False, server_default="0"
+    ),  # goes up with the password: older sessions end
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("last_used", Float, nullable=False, server_default="0"),
+    Column("created_by", Text, nullable=False),
+)
+
+# What the built-in provider gave out: codes and refresh tokens, by their hash.
+grant = Table(
+    "grant",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),  # "code" or "refresh"
+    Column("user", Text, nullable=False),
+    Column("data", Text, nullable=False),  # JSON
+    Column("expires", Float, nullable=False),
+)
+
+# Failed sign-ins, by user and by address, to slow down guessing.
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("until", Float, nullable=False),  # no further try before
+)
+
+# Keys and settings of the hub's own: signing keys (encrypted by the hub's key), the first start.
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+# ------------------------------------------------------------------------------------------------- secrets
+
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Line, nullable=False),
+    Column("value", LargeBinary, nullable=False),  # encrypted
+    Column("updated", Float, nullable=False),
+)
+
+# --------------------------------------------------------------------------------------------------- audit
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("who", Line, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("target", Line, nullable=False),
+    Column("detail", Line, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Index("audit_target", "target", "id"),
+)
+
+# ------------------------------------------------------------------------------------------- notifications
+
+channel = Table(
+    "channel",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("name", Line, nullable=False),
+    Column("events", Text, nullable=False),  # JSON list
+    Column("enabled", Integer, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("channel", Text, nullable=False),  # id of a channel, or "email:ADDRESS"
+    Column("event", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("text", Line, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("due", Float, nullable=False),  # when it is tried (again)
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("once", Text, unique=True),  # null: as often as it comes
+    Column("state", Text, nullable=False, server_default="WAITING"),  # or SENT, FAILED
+    Column("error", Line, nullable=False, server_default=""),
+    Index("outbox_due", "state", "due"),
+)
+
+# ------------------------------------------------------------------------------------------------- metrics
+
+# A row a task, metric, resolution (seconds) and time: sums and counts, so that steps can be joined.
+sample = Table(
+    "sample",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("resolution", Integer, primary_key=True),
+    Column("at", Integer, primary_key=True),  # when the step begins
+    Column("total", Float, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("peak", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# ---------------------------------------------------------------------------------------------------- jobs
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float, nullable=False, server_default="0"),
+    Column("error", Line, nullable=False, server_default=""),
+    Column("result", Text, nullable=False, server_default="{}"),
+)
