@@ -116,10 +116,23 @@ def test_without_an_etag_the_object_is_looked_up() -> None:
     assert (event.size, event.etag) == (0, ETAG)
 
 
+def test_what_no_store_writes_counts_as_not_given() -> None:
+    for etag in ('x"\r\nX-Injected: 1', "a b", "\u00e9", "\udcff"):
+        (event,) = read(record(eTag=etag))
+        assert (event.size, event.etag) == (-1, "")
+    for sequencer in ("\ud800", "0A'", "later", ["0A"], "\u0661"):
+        (event,) = read(record(sequencer=sequencer))  # type: ignore[arg-type]
+        assert event.sequencer == "0" * 64
+    for size in (-5, True, 2**63, 1.5):
+        (event,) = read(record(size=size))
+        assert (event.size, event.etag) == (-1, ETAG)
+
+
 @pytest.mark.parametrize(
     "odd",
     [
         {},
+        record(key=""),
         {"eventName": "ObjectCreated:Put"},
         {"eventName": "ObjectCreated:Put", "s3": None},
         {"eventName": "ObjectCreated:Put", "s3": {"bucket": "bucket"}},

@@ -67,6 +67,10 @@ class Queue(Protocol):
 
     async def depth(self) -> Depth: ...
 
+    async def purge(self) -> None:
+        """Forget every message."""
+        ...
+
     async def receive_dead(self, limit: int) -> list[Delivery]:
         """Messages that were received too often (their consumers crashed). They stay until deleted with `delete`."""
         ...
@@ -117,6 +121,16 @@ class Outcome:
     attempts: int = 1
     reason: str = ""
     detail: str = ""
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Failed objects with one reason."""
+
+    reason: str
+    count: int
+    detail: str  # of one of them
+    keys: list[str]  # a few of them
 
 
 class RunKind(StrEnum):
@@ -211,8 +225,9 @@ class Page:
 class Records(Protocol):
     """The records and run ledgers of one task."""
 
-    async def begin_run(self, kind: RunKind) -> tuple[Run, bool]:
-        """The unfinished run of this kind (True: resumed), or else a new one (False)."""
+    async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
+        """The unfinished run of this kind (True: resumed), or else a new one (False). With `beside`, one that has
+        listed everything counts as finished: the new one begins while its last objects are on their way."""
         ...
 
     async def get_run(self, run: int) -> Run: ...
@@ -264,10 +279,32 @@ class Records(Protocol):
         counted."""
         ...
 
+    async def cancel_pending(self, reason: str) -> None:
+        """Nothing is in flight any more: what is PENDING becomes CANCELLED, what was to be deleted is kept, and
+        unfinished runs end as FAILED, so that every ledger balances."""
+        ...
+
     def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
         """Records in key order, read in pages."""
+        ...
+
+    async def page(
+        self,
+        *,
+        run: int | None = None,
+        status: Status | None = None,
+        prefix: str = "",
+        reason: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Record]:
+        """Up to `limit` records above the key `after`, in key order."""
+        ...
+
+    async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
+        """The failed records by reason, the most frequent first."""
         ...
 
     async def apply_event(self, key: str, sequencer: str) -> bool:
@@ -375,7 +412,9 @@ class Limits(Protocol):
 
 @dataclass(slots=True)
 class Gauge:
-    """What one process reports of itself, replaced at each report. Byte and request counters only grow."""
+    """What one process reports of itself, replaced at each report. Byte and request counters only grow. `started` tells
+    one life of a name from the next; the latencies are the mean milliseconds of the requests that were answered since
+    the report before, 0 where there were none."""
 
     process: str
     kind: str  # "finder" or "worker"
@@ -386,6 +425,10 @@ class Gauge:
     throttled: int = 0
     in_flight: int = 0
     note: str = ""
+    started: float = 0.0
+    errors: int = 0  # requests that failed, other than for what is merely not there
+    source_latency: float = 0.0
+    dest_latency: float = 0.0
 
 
 class Gauges(Protocol):

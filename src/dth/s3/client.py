@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape, unescape
 from dth.errors import (
     ConnectionFailed,
     Corrupted,
+    Disposition,
     EndpointRefused,
     NoSuchUpload,
     NotSupported,
@@ -84,6 +85,13 @@ REFUSED_WORDS = (
     r"\btag",
 )  # in a refusal that names what it is about
 VAGUE_CODES = {"InvalidArgument", "InvalidHeader", "InvalidRequest"}
+SETTINGS = {  # query of each setting of a bucket, and the document that answers it
+    "versioning": "VersioningConfiguration",
+    "object-lock": "ObjectLockConfiguration",
+    "lifecycle": "LifecycleConfiguration",
+    "encryption": "ServerSideEncryptionConfiguration",
+    "ownershipControls": "OwnershipControls",
+}
 OPTIONAL_HEADERS = CHECKSUM_HEADERS | {UPLOAD_CHECKSUM, "x-amz-acl", "x-amz-tagging"}
 
 
@@ -252,6 +260,7 @@ class S3Client:
         if keys:
             self._signer.sign(keys, method, path, line, signed, UNSIGNED if size else EMPTY_SHA256)
         del signed["host"]  # libcurl sends the same one
+        sent = time.monotonic()
         try:
             response = await self._transport.send(
                 method,
@@ -264,13 +273,16 @@ class S3Client:
                 stall_timeout=SLOW_ANSWER if slow else 0.0,
                 valve=valve,
             )
-        except ConnectionFailed:
-            self.gate.slow_down()  # a server that refuses connections is one that is overrun
+        except TransferError as failure:
+            self.gate.errors += 1
+            if isinstance(failure, ConnectionFailed):
+                self.gate.slow_down()  # a server that refuses connections is one that is overrun
             raise
         if response.status < 300:
-            self.gate.succeeded()
+            self.gate.succeeded(time.monotonic() - sent)
             return response
         error = self._error(method, key, response)
+        self.gate.errors += error.disposition is not Disposition.GONE
         if isinstance(error, Throttled):
             self.gate.slow_down()
         raise error
@@ -412,6 +424,32 @@ class S3Client:
 
     async def head_bucket(self) -> Response:
         return await self.request("HEAD")
+
+    async def setting(self, name: str) -> ElementTree.Element | None:
+        """A setting of the bucket (one of `SETTINGS`), its elements without namespaces; None where it is not set.
+        Raises NotSupported where the store answers something else."""
+        try:
+            response = await self.request("GET", query={name: ""})
+        except SourceGone:
+            return None
+        root = _plain(response.body)
+        if root.tag != SETTINGS[name]:  # it knows no such query, and lists the bucket
+            raise NotSupported(
+                f"GET {self._host}/{self.bucket}: no {name} in the answer", code="NotImplemented", status=501
+            )
+        return root
+
+    async def versions(self, key: str) -> list[str]:
+        """Ids of all versions and delete markers of exactly this key, of the first thousand that begin with it."""
+        response = await self.request("GET", query={"versions": "", "prefix": key, "encoding-type": "url"})
+        root = _plain(response.body)
+        encoded = root.findtext("EncodingType") == "url"
+        return [
+            item.findtext("VersionId") or ""
+            for item in root
+            if item.tag in ("Version", "DeleteMarker")
+            and _decoded(item.findtext("Key") or "", encoded) == key
+        ]
 
     async def _check_bucket(self) -> None:
         """A HEAD that finds no object does not tell whether the bucket is missing: see now and then."""
@@ -764,6 +802,13 @@ def _xml(body: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(body)
     except ElementTree.ParseError as error:
         raise Transient(f"the answer is not XML: {error}", code="BadAnswer") from None
+
+
+def _plain(body: bytes) -> ElementTree.Element:
+    root = _xml(body)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+    return root
 
 
 def _decoded(key: str, encoded: bool) -> str:

@@ -152,6 +152,13 @@ class Endpoint:
     def is_aws(self) -> bool:
         return self.profile.name == "Amazon_S3"
 
+    @property
+    def store(self) -> str:
+        """One text for one store. A bucket's name is unique in all regions of AWS."""
+        return (
+            "aws" if self.is_aws and self.host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else self.url
+        )
+
 
 def resolve_endpoint(
     *,

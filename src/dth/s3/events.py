@@ -3,9 +3,11 @@
 Notifications come at least once, late, and in any order. The sequencer decides: of two events on one key the greater
 one is later; sequencers are hexadecimal texts of different lengths, compared after padding on the right, never as
 numbers. A deletion counts only if the source confirms that the object is gone. The task's filters hold for events too,
-as far as these tell: none names a storage class, and a deletion nothing but the key.
+as far as these tell: none names a storage class, and a deletion nothing but the key. `notifications` reads the forms
+in which they are delivered.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
@@ -20,6 +22,9 @@ from dth.s3.relay import Route
 from dth.s3.task import object_filter
 
 SEQUENCER_LENGTH = 64  # characters; longer than any store's
+
+_SEQUENCER = re.compile("[0-9A-F]*")
+_ETAG = re.compile("[!#-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +58,20 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     created = name.startswith("ObjectCreated:")
-    if not created and not name.startswith("ObjectRemoved:"):
+    if not key or (not created and not name.startswith("ObjectRemoved:")):
         return None
-    size, etag = thing.get("size"), str(thing.get("eTag") or "").strip('"')
+    # What no store writes counts as not given: these go into requests and tables.
+    sequencer = str(thing.get("sequencer") or "").upper()
+    etag = str(thing.get("eTag") or "").strip('"')
+    if not _ETAG.fullmatch(etag):
+        etag = ""
+    size = thing.get("size")
     return Event(
         key=key,
         created=created,
-        sequencer=str(thing.get("sequencer") or "").upper().ljust(SEQUENCER_LENGTH, "0"),
-        time=str(record.get("eventTime") or "")[:19],
-        size=size if etag and isinstance(size, int) else -1,
+        sequencer=(sequencer if _SEQUENCER.fullmatch(sequencer) else "").ljust(SEQUENCER_LENGTH, "0"),
+        time=str(record.get("eventTime") or "")[:19].replace(" ", "T"),
+        size=size if etag and type(size) is int and 0 <= size < 2**63 else -1,
         etag=etag,
     )
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dth.errors import HubError
+from dth.errors import HubError, UsageError
 from dth.platforms.ports import Outgoing
+from dth.s3.notifications import read
 
 VERSION = 1
 PACK_BELOW = 1024 * 1024  # bytes: smaller objects travel packed
@@ -104,15 +105,14 @@ def encode(message: Message) -> Outgoing:
 
 
 def decode(id: str, body: str) -> Message:
-    """Read a message. S3's own notifications (`Records`, or a test event) are read as events."""
+    """Read a message. What is not ours is read as an S3 notification, in any of the forms of `notifications`."""
     try:
         fields = json.loads(body)
-        if not isinstance(fields, dict):
-            raise BadMessage(f"message {id} is not an object")
-        if "v" not in fields:
-            return EventMessage(
-                id, [record for record in fields.get("Records", []) if isinstance(record, dict)]
-            )
+        if not isinstance(fields, dict) or "v" not in fields:
+            notification = read(fields)
+            if notification.confirm:
+                raise BadMessage(f"message {id} asks to confirm a subscription: open {notification.confirm}")
+            return EventMessage(id, notification.records)
         if fields["v"] != VERSION:
             raise BadMessage(f"message {id} is of version {fields['v']}, this worker reads {VERSION}")
         match fields["kind"]:
@@ -136,7 +136,7 @@ def decode(id: str, body: str) -> Message:
                 return EventMessage(id, fields["Records"])
             case kind:
                 raise BadMessage(f"message {id} is of unknown kind {kind!r}")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
         raise BadMessage(f"message {id} cannot be read: {error}") from None
 
 

@@ -27,6 +27,9 @@ class Gate:
         self.limit = float(min(start, maximum))
         self.in_flight = 0
         self.throttled = 0
+        self.errors = 0  # requests that failed, other than for what is merely not there
+        self._answers = 0
+        self._seconds = 0.0  # that they took
         self._decreased = -self.HOLD
         self._queue: deque[asyncio.Future[None]] = deque()
 
@@ -48,7 +51,10 @@ class Gate:
     ) -> None:
         self._leave()
 
-    def succeeded(self) -> None:
+    def succeeded(self, seconds: float = 0.0) -> None:
+        """A request was answered well, `seconds` after it was sent."""
+        self._answers += 1
+        self._seconds += seconds
         if self.limit < self.maximum:
             self.limit = min(self.maximum, self.limit + 1 / self.limit)
 
@@ -59,6 +65,12 @@ class Gate:
             self._decreased = now
             lowest = min(self.MINIMUM, self.maximum)
             self.limit = max(lowest, min(self.limit, self.in_flight + 1) * 0.7)
+
+    def take_latency(self) -> float:
+        """Mean seconds from a request to the end of its answer since the last call; 0 without any."""
+        latency = self._seconds / self._answers if self._answers else 0.0
+        self._answers, self._seconds = 0, 0.0
+        return latency
 
     def _leave(self) -> None:
         self.in_flight -= 1

@@ -198,6 +198,12 @@ class S3Parameters(BaseModel):
         "", "source", "Source CA", "PEM file of authorities to trust.", cli="--src-ca-bundle"
     )
     src_proxy: str = _field("", "source", "Source proxy", "URL of a proxy to the source.", cli="--src-proxy")
+    src_in_current_account: bool = _field(
+        False,
+        "source",
+        "Source is ours",
+        "The source bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
+    )
     is_payer_request: bool = _field(
         False,
         "source",
@@ -264,6 +270,12 @@ class S3Parameters(BaseModel):
     )
     dest_proxy: str = _field(
         "", "destination", "Destination proxy", "URL of a proxy to the destination.", cli="--dst-proxy"
+    )
+    dest_in_current_account: bool = _field(
+        True,
+        "destination",
+        "Destination is ours",
+        "The destination bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
     )
     dest_storage_class: StorageClass | None = _field(
         StorageClass.INTELLIGENT_TIERING,
@@ -422,6 +434,12 @@ class S3Parameters(BaseModel):
         ge=1,
         le=10,
     )
+    min_capacity: int = _field(
+        1, "engine", "Fewest workers", "Worker processes at least, while there is work.", ge=0, le=64
+    )
+    desired_capacity: int = _field(
+        1, "engine", "Workers at first", "Worker processes that a run begins with.", ge=0, le=64
+    )
     max_capacity: int = _field(
         20, "engine", "Most workers", "Worker processes at most.", cli="--workers", ge=1, le=64
     )
@@ -457,6 +475,60 @@ class S3Parameters(BaseModel):
         cli="--server-side-copy/--no-server-side-copy",
     )
 
+    # ----------------------------------------------------------------------------------------- schedule
+    ec2_cron_expression: str = _field(
+        "0/60 * * * ? *",
+        "schedule",
+        "Cron expression",
+        "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
+    )
+    schedule_rate: str = _field(
+        "",
+        "schedule",
+        "Rate",
+        "How often runs begin, such as 5 minutes, 1 hour, 7 days; instead of a cron expression.",
+    )
+    transfer_window: str = _field(
+        "",
+        "schedule",
+        "Transfer window",
+        "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
+    )
+    bandwidth_timetable: str = _field(
+        "",
+        "schedule",
+        "Bandwidth timetable",
+        "Bandwidth caps by time, such as Mon-Fri 08:00-18:00 10M; the bandwidth cap holds at other times.",
+    )
+    budget: float | None = _field(
+        None,
+        "schedule",
+        "Budget",
+        "US dollars, estimated by list prices, after which the task pauses.",
+        gt=0,
+    )
+    alarm_email: str = _field(
+        "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"
+    )
+
+    # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
+    finder_depth: int = _field(
+        0, "compatibility", "Finder depth", "Not needed: key ranges split themselves.", ge=0
+    )
+    finder_number: int = _field(
+        1, "compatibility", "Finder number", "Not needed: key ranges split themselves.", ge=0
+    )
+    finder_ec2_memory: int = _field(
+        8, "compatibility", "Finder memory", "Not needed: the finder's memory is flat. GB.", ge=1
+    )
+    ec2_vpc_id: str = _field("", "compatibility", "VPC", "VPC of the workers. On AWS only.")
+    ec2_subnets: str = _field(
+        "", "compatibility", "Subnets", "Two subnets or more, with commas between. On AWS only."
+    )
+    spot_workers: bool = _field(
+        False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only."
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "S3Parameters":
         sources = [self.src_prefixs_list_file, self.src_manifest, self.src_inventory]
@@ -472,6 +544,8 @@ class S3Parameters(BaseModel):
             raise ValueError("mirror deletes need whole prefixes, listed on both sides")
         if self.min_size is not None and self.max_size is not None and self.min_size > self.max_size:
             raise ValueError("the smallest size is above the largest")
+        if self.min_capacity > self.max_capacity:
+            raise ValueError("the fewest workers are more than the most")
         return self
 
 

@@ -43,6 +43,11 @@ async def open_route(
     return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
 
 
+def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
+    """Source and destination, without asking anybody."""
+    return _source_endpoint(parameters), _dest_endpoint(parameters)
+
+
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
     """The source alone."""
     return await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, None)

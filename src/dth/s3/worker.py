@@ -6,6 +6,7 @@ the message is deleted. Everything before can happen twice without harm.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ SPLIT_AT = 3  # a pack received this often goes on as single objects, and those 
 UNREACHABLE = 60.0  # seconds without any answer from an endpoint that pause the task
 RELEASE_DELAY = 1.0  # seconds before work that was throttled is taken up again; doubled with each attempt
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Again:
@@ -87,7 +90,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
         self._failing_since = 0.0
-        self._progress = Gauge(name, "worker", time.time())
+        self._progress = Gauge(name, "worker", time.time(), started=time.time())
         self._notes: set[str] = set()
         self._run = 0  # of the message taken last: notes go there
 
@@ -291,6 +294,7 @@ class Worker:
                 attempts,
             )
             work.again.append(Again(encode(again), _delay(attempts)))
+            _log_failure("part failed, and is tried again", message.key, error, attempts, part=message.number)
             return
         final = attempts >= MAX_ATTEMPTS
         item = Item(upload.key, upload.size, upload.etag, (attempts if final else upload.attempts) - 1)
@@ -363,7 +367,9 @@ class Worker:
             message = ObjectsMessage(retry_id, run, [Item(item.key, item.size, item.etag, attempts)])
             delay = 0.0 if disposition is Disposition.CHANGED else _delay(attempts)
             work.again.append(Again(encode(message), delay))
+            _log_failure("object failed, and is tried again", item.key, error, attempts)
             return
+        _log_failure(f"object {status.lower()}", item.key, error, attempts)
         try:
             await self._multipart.abort_key(item.key)
         except TransferError as problem:
@@ -475,7 +481,10 @@ class Worker:
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
         gauge.at = time.time()
-        gauge.throttled = route.source.gate.throttled + route.dest.gate.throttled
+        source, dest = route.source.gate, route.dest.gate
+        gauge.throttled = source.throttled + dest.throttled
+        gauge.errors = source.errors + dest.errors
+        gauge.source_latency, gauge.dest_latency = source.take_latency() * 1000, dest.take_latency() * 1000
         transport = route.transport
         gauge.bytes_in, gauge.bytes_out, gauge.requests = (
             transport.bytes_in,
@@ -489,6 +498,7 @@ class Worker:
 
     async def _note(self, note: str) -> None:
         """Leave a note with the run of the message taken last, or else the newest."""
+        log.info(note)
         records = self._platform.records
         run = self._run or next((run.id for run in await records.list_runs(1)), 0)
         if run:
@@ -502,6 +512,12 @@ class Worker:
             self._finish_one(work)
         while self._held:  # noqa: ASYNC110 - the commit loop empties it, several times a second
             await asyncio.sleep(0.02)
+
+
+def _log_failure(what: str, key: str, error: HubError, attempts: int, **more: int) -> None:
+    reason = getattr(error, "code", "") or type(error).__name__
+    fields = {"key": key, **more, "reason": reason, "detail": str(error), "attempts": attempts}
+    log.warning(what, extra={"fields": fields})
 
 
 def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:

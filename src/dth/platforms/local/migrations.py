@@ -8,8 +8,20 @@ from dth.errors import StateError
 
 Step = Callable[[Connection], None]
 
+
+def measure_more(connection: Connection) -> None:
+    """Gauges tell lives apart, count errors and know latencies."""
+    for column, kind in (
+        ("started", "FLOAT"),
+        ("errors", "INTEGER"),
+        ("source_latency", "FLOAT"),
+        ("dest_latency", "FLOAT"),
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE gauge ADD COLUMN {column} {kind} NOT NULL DEFAULT 0")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = []  # of a task's database
+STEPS: list[Step] = [measure_more]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

@@ -138,7 +138,7 @@ def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
     while True:
         for key, _ in selector.select():
             if key.fileobj is theirs:
-                message, files, _flags, _address = socket.recv_fds(theirs, DATAGRAM, 4)
+                message, files = _asked(theirs)
                 if not message:
                     _end(children)
                 pid = os.fork()
@@ -152,6 +152,15 @@ def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, DATAGRAM)
                 _bury(theirs, children)
+
+
+def _asked(theirs: socket.socket) -> tuple[bytes, list[int]]:
+    """A request and the files that came with it; nothing when the supervisor is gone."""
+    try:
+        message, files, _flags, _address = socket.recv_fds(theirs, DATAGRAM, 4)
+    except ConnectionError:  # it was killed before it had heard all that we told it
+        return b"", []
+    return message, files
 
 
 def _bury(theirs: socket.socket, children: set[int]) -> None:

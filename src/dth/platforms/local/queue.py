@@ -72,6 +72,9 @@ class LocalQueue:
     async def receive_dead(self, limit: int) -> list[Delivery]:
         return await self._database.read(_dead, limit)
 
+    async def purge(self) -> None:
+        await self._database.write(Connection.exec_driver_sql, "DELETE FROM message")
+
     async def release_owner(self, owner: str | None) -> int:
         """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many. None:
         whoever it was."""

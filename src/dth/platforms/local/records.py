@@ -17,10 +17,22 @@ from dth.platforms.local.bulk import insert_rows, select_in
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
 from dth.platforms.local.queue import enqueue
-from dth.platforms.ports import Counts, Cursor, Outcome, Page, Record, Run, RunKind, RunState, Status
+from dth.platforms.ports import (
+    Counts,
+    Cursor,
+    FailureGroup,
+    Outcome,
+    Page,
+    Record,
+    Run,
+    RunKind,
+    RunState,
+    Status,
+)
 
 SCAN_PAGE = 1000
 ENDED = (RunState.DONE.value, RunState.FAILED.value)
+LISTED = (RunState.TRANSFERRING.value, RunState.DELETING.value)
 STATUS = {status.value: status for status in Status}  # Status(...) takes longer than to read a row
 
 # In the order of `Record`.
@@ -37,8 +49,8 @@ class LocalRecords:
     def __init__(self, database: TaskDatabase) -> None:
         self._database = database
 
-    async def begin_run(self, kind: RunKind) -> tuple[Run, bool]:
-        return await self._database.write(_begin_run, kind)
+    async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
+        return await self._database.write(_begin_run, kind, beside)
 
     async def get_run(self, run: int) -> Run:
         runs = await self._database.read(_runs, schema.run.c.id == run, 1)
@@ -93,6 +105,9 @@ class LocalRecords:
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         return await self._database.write(_settle, outcomes)
 
+    async def cancel_pending(self, reason: str) -> None:
+        await self._database.write(_cancel_pending, reason)
+
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
@@ -106,6 +121,22 @@ class LocalRecords:
                 return
             after = to_blob(page[-1].key)
 
+    async def page(
+        self,
+        *,
+        run: int | None = None,
+        status: Status | None = None,
+        prefix: str = "",
+        reason: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Record]:
+        statement, parameters = _scan_statement(run, status, to_blob(prefix), reason, limit)
+        return await self._database.read(_scan, statement, {**parameters, "after": to_blob(after)})
+
+    async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
+        return await self._database.read(_failure_groups, examples)
+
     async def apply_event(self, key: str, sequencer: str) -> bool:
         return await self._database.write(_apply_event, key, sequencer)
 
@@ -118,8 +149,9 @@ class LocalRecords:
 # ------------------------------------------------------------------------------------------------- runs
 
 
-def _begin_run(connection: Connection, kind: RunKind) -> tuple[Run, bool]:
-    unfinished = (schema.run.c.kind == kind.value) & schema.run.c.state.not_in(ENDED)
+def _begin_run(connection: Connection, kind: RunKind, beside: bool) -> tuple[Run, bool]:
+    finished = (*ENDED, *LISTED) if beside else ENDED
+    unfinished = (schema.run.c.kind == kind.value) & schema.run.c.state.not_in(finished)
     runs = _runs(connection, unfinished, 1)
     if runs:
         return runs[0], True
@@ -329,6 +361,28 @@ SETTLE = """
 """
 
 
+def _cancel_pending(connection: Connection, reason: str) -> None:
+    connection.exec_driver_sql(COUNT_CANCELLED)
+    connection.exec_driver_sql(CANCEL, (reason, time.time()))
+    connection.exec_driver_sql(COUNT_KEPT)
+    connection.execute(delete(schema.extra))
+    ended = {"state": RunState.FAILED.value, "error": reason, "ended": time.time()}
+    connection.execute(update(schema.run).where(schema.run.c.state.not_in(ENDED)).values(ended))
+
+
+COUNT_CANCELLED = """
+    UPDATE run SET cancelled = run.cancelled + pending.count
+    FROM (SELECT run AS id, count(*) AS count FROM record WHERE status = 'PENDING' GROUP BY run) AS pending
+    WHERE run.id = pending.id
+"""
+CANCEL = "UPDATE record SET status = 'CANCELLED', reason = ?, updated = ? WHERE status = 'PENDING'"
+# Only what was enqueued for deletion is in the ledger of deletes.
+COUNT_KEPT = """
+    UPDATE run SET delete_kept = delete_enqueued - deleted - delete_failed
+    WHERE delete_enqueued > deleted + delete_kept + delete_failed
+"""
+
+
 def _apply_event(connection: Connection, key: str, sequencer: str) -> bool:
     """The same event again takes effect again: its first delivery may have died half-way."""
     new = sqlite.insert(schema.event).values(key=key, sequencer=sequencer)
@@ -357,7 +411,27 @@ def _scan(connection: Connection, statement: str, parameters: dict[str, Any]) ->
     return [_record(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
-def _scan_statement(run: int | None, status: Status | None, prefix: bytes) -> tuple[str, dict[str, Any]]:
+def _failure_groups(connection: Connection, examples: int) -> list[FailureGroup]:
+    groups = [
+        FailureGroup(reason, count, detail, [])
+        for reason, count, detail in connection.exec_driver_sql(FAILURE_GROUPS)
+    ]
+    for group in groups:
+        keys = connection.exec_driver_sql(FAILURE_EXAMPLES, (group.reason, examples))
+        group.keys = [from_blob(key) for (key,) in keys]
+    return groups
+
+
+FAILURE_GROUPS = """
+    SELECT reason, count(*), max(detail) FROM record WHERE status = 'FAILED'
+    GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 100
+"""
+FAILURE_EXAMPLES = "SELECT key FROM record WHERE status = 'FAILED' AND reason = ? ORDER BY key LIMIT ?"
+
+
+def _scan_statement(
+    run: int | None, status: Status | None, prefix: bytes, reason: str = "", limit: int = SCAN_PAGE
+) -> tuple[str, dict[str, Any]]:
     conditions = [f"{READ} > :after"]
     parameters: dict[str, Any] = {}
     if run is not None:
@@ -366,6 +440,9 @@ def _scan_statement(run: int | None, status: Status | None, prefix: bytes) -> tu
     if status is not None:
         # Not a parameter: SQLite must see that the partial index fits.
         conditions.append(f"status = '{status.value}'")
+    if reason:
+        conditions.append("reason = :reason")
+        parameters["reason"] = reason
     if prefix:
         conditions.append("record.key >= :prefix")
         parameters["prefix"] = prefix
@@ -373,4 +450,4 @@ def _scan_statement(run: int | None, status: Status | None, prefix: bytes) -> tu
         if end:
             conditions.append("record.key < :end")
             parameters["end"] = end[:-1] + bytes([end[-1] + 1])
-    return f"{' AND '.join(conditions)} ORDER BY record.key LIMIT {SCAN_PAGE}", parameters
+    return f"{' AND '.join(conditions)} ORDER BY record.key LIMIT {limit:d}", parameters

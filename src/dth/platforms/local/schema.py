@@ -203,6 +203,10 @@ gauge = Table(
     _count("throttled"),
     _count("in_flight"),
     _line("note"),
+    Column("started", Float, nullable=False, server_default="0"),
+    _count("errors"),
+    Column("source_latency", Float, nullable=False, server_default="0"),
+    Column("dest_latency", Float, nullable=False, server_default="0"),
 )
 
 # --------------------------------------------------------------------------------------------- temporary

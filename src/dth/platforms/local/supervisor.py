@@ -1,19 +1,22 @@
 """The supervisor: runs one task's finder, workers and controller as processes, restarts what dies, scales the workers
-by backlog, and tells when the run is over.
+by backlog, and tells when there is nothing left to do.
 """
 
 import asyncio
 import contextlib
+import itertools
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dth.errors import StateError
 from dth.platforms.local.filesystem import StateLock
+from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
-from dth.platforms.ports import Depth, Gauge, Run, RunState
+from dth.platforms.ports import Depth, Gauge, Run, RunKind, RunState
 
 FIRST_TICK, LAST_TICK = 0.05, 0.25  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them
@@ -21,16 +24,28 @@ DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
 BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
 
+# How many workers there should be, from what is in the queue and how many there are.
+Scale = Callable[[Depth, int], int]
+
+
+def one_by_one(most: int) -> Scale:
+    """A worker more as soon as those there are have enough to do: for a run that somebody waits for."""
+    return lambda depth, workers: min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers))
+
 
 @dataclass(slots=True)
 class Snapshot:
-    """How the task stands."""
+    """How the task stands. `run` is the last one that was followed, or the newest."""
 
     run: Run
-    open_runs: list[Run]  # this run and earlier ones whose objects are still in flight
+    runs: list[Run]  # the newest ones
+    open_runs: list[Run]  # it and earlier ones whose objects are still in flight
     depth: Depth
     gauges: list[Gauge]
     workers: int
+    wanted: int  # workers that there should be
+    finding: bool  # a listing is under way
+    failed: bool  # the run followed has failed for good
     paused: str = ""
     finished: bool = False
 
@@ -44,6 +59,11 @@ class _Role:
     start_at: float = 0.0  # monotonic
     progress: int = -1  # settled objects when it was last started
     done: bool = False
+    leaving: bool = False  # told to end, and not to be replaced
+
+    @property
+    def is_worker(self) -> bool:
+        return self.name.startswith("worker")
 
 
 @dataclass(slots=True)
@@ -54,28 +74,48 @@ class Supervisor:
     platform: LocalPlatform
     lock: StateLock
     nursery: Nursery
-    run_id: int
-    max_workers: int
+    scale: Scale
+    to_the_last_message: bool = (
+        False  # what is in the queue counts as work, even if no ledger knows it (events)
+    )
+    _run_id: int = 0
+    _wanted: int = 1
     _children: dict[str, _Role] = field(default_factory=dict)
     _controller_due: float = 0.0  # monotonic
 
+    def follow(self, run: int) -> None:
+        """List and compare for this run. Not while another listing is under way."""
+        self._run_id = run
+        self._add("finder", str(run))
+
+    @property
+    def following(self) -> int:
+        """The run listed last; 0 before there is one."""
+        return self._run_id
+
+    def renew(self) -> None:
+        """Let every process read the task's parameters anew: the workers end in order and are started again; a listing
+        goes on where it was."""
+        for child in self._children.values():
+            if child.process and not child.leaving:
+                child.process.terminate()
+
     async def watch(self) -> AsyncIterator[Snapshot]:
-        """Run the task, telling how it stands until it has finished, failed or paused. Leaving the iteration
-        stops every process."""
+        """Run the task, telling how it stands until nothing is left to do, or the run followed failed, or the task is
+        paused. Leaving the iteration stops every process."""
         records = self.platform.records
         await self.platform.release_owner(None)  # the lock says that all of them are dead
-        self._add("finder", str(self.run_id))
-        self._add("worker-1")
         tick = FIRST_TICK
         try:
             while True:
-                snapshot = await self._look()
+                snapshot = await self.look()
                 yield snapshot
-                if snapshot.paused or snapshot.run.state is RunState.FAILED:
+                if snapshot.paused or snapshot.failed:
                     return
-                if self._over(snapshot):
+                if self._over(snapshot) and self._over(await self.look()):  # nothing came meanwhile
                     break
-                self._scale(snapshot.depth)
+                await self._close_settled(snapshot)
+                self._adjust(snapshot.depth)
                 await self._call_controller()
                 await self._keep(snapshot)
                 await asyncio.sleep(tick)
@@ -87,13 +127,34 @@ class Supervisor:
                     f"{self.state}: an upload is left that could not be thrown away; run the command again"
                 )
             for run in snapshot.open_runs:
-                if run.state is not RunState.FAILED:
+                if run.state not in (RunState.FAILED, RunState.DONE):
                     await records.set_run(run.id, RunState.DONE)
-            snapshot = await self._look()
+            snapshot = await self.look()
             snapshot.finished = True
             yield snapshot
         finally:
             await self.stop()
+
+    async def look(self) -> Snapshot:
+        """How the task stands now."""
+        records = self.platform.records
+        runs = await records.list_runs()
+        # A listing that had to begin anew goes on as a newer run.
+        run = next((run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None)
+        run = run or next(iter(runs), Run(0, RunKind.EVENTS, RunState.DONE, 0.0))
+        finder = self._children.get("finder")
+        return Snapshot(
+            run=run,
+            runs=runs,
+            open_runs=[each for each in runs if is_open(each)],
+            depth=await self.platform.queue.depth(),
+            gauges=await self.platform.gauges.all(),
+            workers=len(self._workers()),
+            wanted=self._wanted,
+            finding=finder is not None and not finder.done,
+            failed=self._failed(run),
+            paused=await records.paused(),
+        )
 
     async def stop(self) -> None:
         """Drain the workers, end the rest; after `DRAIN` seconds, kill."""
@@ -120,11 +181,7 @@ class Supervisor:
 
     def last_words(self, name: str) -> str:
         """The last line that a process left on standard error."""
-        try:
-            lines = self._log(name).read_text("utf-8", "replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1] if lines else ""
+        return last_words(self._log(name))
 
     @property
     def pids(self) -> dict[str, int]:
@@ -142,28 +199,46 @@ class Supervisor:
         self._children[name] = child
         return child
 
-    async def _look(self) -> Snapshot:
-        records = self.platform.records
-        runs = await records.list_runs()
-        run = next(run for run in runs if run.id >= self.run_id)
-        return Snapshot(
-            run=run,
-            open_runs=[each for each in runs if not settled(each) or each.id == run.id],
-            depth=await self.platform.queue.depth(),
-            gauges=await self.platform.gauges.all(),
-            workers=sum(1 for name in self.pids if name.startswith("worker")),
-            paused=await records.paused(),
-        )
-
     def _over(self, snapshot: Snapshot) -> bool:
         """The ledgers balance and nothing is under way."""
-        listed = snapshot.run.state in (RunState.TRANSFERRING, RunState.DELETING)
-        return listed and self._children["finder"].done and all(settled(run) for run in snapshot.open_runs)
+        finder = self._children.get("finder")
+        if (finder and not finder.done) or not all(settled(run) for run in snapshot.open_runs):
+            return False
+        depth = snapshot.depth
+        return not self.to_the_last_message or depth.visible + depth.in_flight + depth.delayed == 0
 
-    def _scale(self, depth: Depth) -> None:
-        workers = sum(1 for name in self._children if name.startswith("worker"))
-        if workers < self.max_workers and depth.visible > BACKLOG_A_WORKER * workers:
-            self._add(f"worker-{workers + 1}")
+    def _failed(self, run: Run) -> bool:
+        """Whether the run followed has failed for good: its finder may be about to begin it anew."""
+        finder = self._children.get("finder")
+        ended = finder is not None and (finder.process is None or finder.process.returncode is not None)
+        return ended and run.state is RunState.FAILED
+
+    async def _close_settled(self, snapshot: Snapshot) -> None:
+        """A run whose objects are all settled is over, even while a later one goes on."""
+        for run in snapshot.open_runs:
+            if (
+                run.state in (RunState.TRANSFERRING, RunState.DELETING)
+                and settled(run)
+                and run.id != self._run_id
+            ):
+                await self.platform.records.set_run(run.id, RunState.DONE)
+
+    def _workers(self) -> list[_Role]:
+        """Those that are not about to leave, the first ones first."""
+        return [child for child in self._children.values() if child.is_worker and not child.leaving]
+
+    def _adjust(self, depth: Depth) -> None:
+        """Bring the number of workers to what is wanted: new ones are added, the last ones leave."""
+        workers = self._workers()
+        self._wanted = max(1, self.scale(depth, len(workers)))
+        taken = {child.name for child in self._children.values()}
+        free = (name for n in itertools.count(1) if (name := f"worker-{n}") not in taken)
+        for _ in range(self._wanted - len(workers)):
+            self._add(next(free))
+        for child in workers[self._wanted :]:
+            child.leaving = True
+            if child.process:
+                child.process.terminate()
 
     async def _call_controller(self) -> None:
         """Most tasks have no work for it: it is started when there are giant uploads or dead messages."""
@@ -198,8 +273,14 @@ class Supervisor:
                 continue
             await self.platform.release_owner(child.name)
             child.process = None
+            if child.leaving:
+                del self._children[child.name]
+                continue
             if process.returncode == 0 and child.name == "finder":
                 child.done = True
+                continue
+            if process.returncode in (0, -signal.SIGTERM):  # it was asked to (`renew`)
+                child.start_at = time.monotonic() + LAST_TICK
                 continue
             child.restarts = child.restarts + 1 if progress == child.progress else 1
             child.progress = progress
@@ -224,6 +305,11 @@ class Supervisor:
 
     def _log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"
+
+
+def is_open(run: Run) -> bool:
+    """Whether something of a run is, or may be, under way."""
+    return not settled(run) or run.state not in (RunState.DONE, RunState.FAILED)
 
 
 def settled(run: Run) -> bool:

@@ -1,0 +1,134 @@
+"""What the hub knows of this plugin (entry point `dth.plugins`)."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from dth.errors import UsageError
+from dth.platforms.ports import Counts, Enqueued, Outgoing, Page, Record, Records, RunKind, RunState, Status
+from dth.s3.compare import Place, overlaps
+from dth.s3.estimate import GET_PRICE, INTERNET_GIB, PAGE, PUT_PRICE, REGION_GIB
+from dth.s3.filters import build
+from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id, pack
+from dth.s3.notifications import event_id, parse
+from dth.s3.parameters import DeleteMode, EventMode, S3Parameters
+from dth.s3.task import key_map, object_filter, resolve_endpoints
+
+TYPE = "S3EC2"
+Parameters = S3Parameters
+BATCH = 1000  # records that are sent again in one transaction
+
+
+def check(parameters: S3Parameters) -> None:
+    """What the model alone cannot tell. Raises UsageError."""
+    for name, value in (("srcBucket", parameters.src_bucket), ("destBucket", parameters.dest_bucket)):
+        if not value:
+            raise UsageError(f"{name}: a bucket is needed")
+    build(object_filter(parameters))
+    here, there = places(parameters)
+    if overlaps(here, there):
+        raise UsageError(
+            f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} in one store)"
+        )
+
+
+def places(parameters: S3Parameters) -> tuple[Place, Place]:
+    """What is read and what is written."""
+    source, dest = resolve_endpoints(parameters)
+    prefix = key_map(parameters).to_dest(parameters.src_prefix)
+    return (
+        Place(source.store, parameters.src_bucket, parameters.src_prefix),
+        Place(dest.store, parameters.dest_bucket, prefix),
+    )
+
+
+def shown(place: Place) -> str:
+    """A place as people read it."""
+    return f"s3://{place.bucket}/{place.prefix}"
+
+
+def conflict(one: S3Parameters, other: S3Parameters) -> str:
+    """Why two tasks may not run beside each other, as the end of a sentence about the second; "" where they may."""
+    here, there = places(one)[1], places(other)[1]
+    return f"writes {shown(there)} in the same store" if overlaps(here, there) else ""
+
+
+def follows_events(parameters: S3Parameters) -> bool:
+    return parameters.src_event is not EventMode.NO
+
+
+def deletes(parameters: S3Parameters) -> bool:
+    """Whether the task may delete at its destination."""
+    return parameters.delete_mode is DeleteMode.MIRROR or parameters.src_event is EventMode.CREATE_AND_DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a store's notification amounts to: messages for the queue, and where a subscription is confirmed."""
+
+    messages: list[Outgoing]
+    confirm: str = ""
+
+
+def read_notification(body: bytes) -> Taken:
+    """Read what a store tells of its objects. Raises UsageError for what is no notification."""
+    found = parse(body)
+    if not found.records:
+        return Taken([], found.confirm)
+    return Taken([encode(EventMessage(event_id(found.records), found.records))], found.confirm)
+
+
+def spent(parameters: S3Parameters, runs: Sequence[Counts]) -> float:
+    """What runs have cost so far, in USD by list prices: an estimate, for budgets. Leaving AWS costs by the byte;
+    what comes from elsewhere is priced by its owner, and not counted."""
+    source, dest = resolve_endpoints(parameters)
+    byte = 0.0
+    if source.is_aws and (not dest.is_aws or source.region != dest.region):
+        byte = (REGION_GIB if dest.is_aws else INTERNET_GIB) / 1024**3
+    total = 0.0
+    for run in runs:
+        lists = (run.listed + run.dest_listed) / PAGE
+        copied = run.done + run.failed
+        requests = (
+            copied * (GET_PRICE + PUT_PRICE) + lists * PUT_PRICE if source.is_aws or dest.is_aws else 0.0
+        )
+        total += requests + run.done_bytes * byte
+    return total
+
+
+async def redrive(records: Records, *, keys: Sequence[str] = (), reason: str = "") -> int:
+    """Send failed objects again, in a run of its own: all, those named, or those of one reason. What is there now is
+    copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice: what was sent is
+    PENDING, and no longer failed."""
+    run, sent = 0, 0
+    async for batch in _failed(records, keys, reason):
+        if not run:
+            run = (await records.begin_run(RunKind.REDRIVE))[0].id
+        items = [Item(record.key, -1, "") for record in batch]
+        messages = [
+            ObjectsMessage(f"{message_id(run, each.items[0])}.r", run, each.items)
+            for each in pack(run, items)
+        ]
+        await records.commit(
+            run,
+            Page(
+                Counts(listed=len(items)),
+                enqueued=[Enqueued(r.key, r.size, r.etag, "") for r in batch],
+                messages=[encode(message) for message in messages],
+            ),
+        )
+        sent += len(batch)
+    if run:
+        await records.set_run(run, RunState.TRANSFERRING)
+    return sent
+
+
+async def _failed(records: Records, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:
+    if keys:
+        found = await records.get(keys)
+        if failed := [record for record in found.values() if record.status is Status.FAILED]:
+            yield failed
+        return
+    after = ""  # each once, even if it fails again meanwhile
+    while batch := await records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
+        yield batch
+        after = batch[-1].key

@@ -1,0 +1,48 @@
+"""Before a task starts: what it will need, tried on both sides with the rights that it will have."""
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dth.s3 import policies
+from dth.s3.checks import SIDES, Check, State
+from dth.s3.dest_checks import DestChecks
+from dth.s3.relay import Route
+from dth.s3.source_checks import SourceChecks
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    checks: list[Check]
+    requests: int  # that it took
+
+    @property
+    def state(self) -> State:
+        """The worst of all checks."""
+        states = {check.state for check in self.checks}
+        return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
+
+    def policy(self, side: str) -> dict[str, Any]:
+        """What the task lacks on this side as one IAM policy; empty when it lacks nothing. What would merely let a
+        preflight see more is not in it."""
+        lacking = (State.FAILED, State.WARNING)
+        return policies.policy(
+            check.statement
+            for check in self.checks
+            if check.side == side and check.statement and check.state in lacking
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "state": self.state.value,
+            "checks": [asdict(check) for check in self.checks],
+            "policies": {side: self.policy(side) for side in SIDES},
+            "requests": self.requests,
+        }
+
+
+async def preflight(route: Route) -> Report:
+    """Try everything that the task will need. Raises nothing of what it finds: whatever is wrong is in the report."""
+    source, dest = SourceChecks(route), DestChecks(route)
+    await asyncio.gather(source.run(), dest.run())
+    return Report(source.checks + dest.checks, source.requests + dest.requests)

@@ -1,0 +1,43 @@
+"""What the hub asks of the S3 plugin: places, conflicts, and what a task has cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from dth.platforms.ports import Counts
+from dth.s3 import plugin
+from dth.s3.parameters import S3Parameters
+
+GIB = 1024**3
+
+
+def task(**given: str) -> S3Parameters:
+    values = {
+        "srcBucket": "a",
+        "destBucket": "b",
+        "srcRegion": "eu-west-1",
+        "destRegion": "eu-west-1",
+        **given,
+    }
+    return S3Parameters.model_validate(values, by_alias=True, by_name=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ({}, 0.005, 0.006),
+        ({"destRegion": "us-east-1"}, 0.025, 0.026),
+        ({"destEndpoint": "https://minio.example.org"}, 0.095, 0.096),
+        ({"srcEndpoint": "https://minio.example.org"}, 0.005, 0.006),
+        ({"srcEndpoint": "https://one.example.org", "destEndpoint": "https://two.example.org"}, 0.0, 0.0),
+    ],
+)
+def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) -> None:
+    run = Counts(listed=1000, enqueued=1000, done=1000, done_bytes=GIB)
+    assert least <= plugin.spent(task(**given), [run]) <= most
+    assert plugin.spent(task(**given), []) == 0.0
+
+
+def test_two_tasks_that_write_one_place_are_in_conflict_in_any_region() -> None:
+    assert plugin.conflict(task(), task(destRegion="us-east-1", srcBucket="c"))
+    assert not plugin.conflict(task(destPrefix="x"), task(destPrefix="y"))
