@@ -70,6 +70,7 @@ class Task:
     version: int = 1
     source: str = ""  # as lists show it, and text filters find it
     destination: str = ""
+    writes: str = ""  # store and bucket that it writes: tasks that might disturb each other have it in common
     reason: str = ""  # why it is PAUSED or in ERROR, one line
     error_code: ErrorCode | None = None
     run_requested: bool = False  # a run is to begin at once, whatever the schedule says

@@ -4,7 +4,7 @@ Each `Protocol` has two implementations: SQL and files on one machine (`platform
 Nothing here needs a transaction across two calls.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ class TaskQuery:
     progress: Sequence[Progress] = ()
     type: TaskType | None = None
     schedule_type: ScheduleType | None = None
+    writes: str = ""  # exactly this
     text: str = ""  # in description, id, source or destination; case does not matter
     order: str = "created"  # or "updated", "description", "progress"
     descending: bool = True
@@ -327,4 +328,6 @@ class HubPorts:
     metrics: Metrics
     logs: Logs
     jobs: Jobs
+    signing_key: Callable[[], Awaitable[bytes]]  # what certificates are signed with
+    webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
     info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits

@@ -1,0 +1,25 @@
+"""What a user can do about a failure, by its reason (the store's error code, or one of ours)."""
+
+ADVICE = {
+    "AccessDenied": "The credentials may not do this to the object. Run a preflight: it shows the statement to add.",
+    "InvalidObjectState": "The object is archived. Set restoreArchived, and run again when the copies are there.",
+    "ObjectArchived": "The object is archived. Set restoreArchived, and run again when the copies are there.",
+    "ChecksumMismatch": "The bytes that came are not those that the source has on record. Retry; if it stays, look at "
+    "the source object itself.",
+    "EntityTooLarge": "The destination takes no object of this size. Raise partSize, or leave it out by maxSize.",
+    "KeyTooLongError": "The key is too long under the destination prefix. Give a shorter destPrefix.",
+    "InvalidStorageClass": "The destination does not know this storage class. Change destStorageClass.",
+    "AccessControlListNotSupported": "The destination bucket has ACLs disabled. Take destAcl away.",
+    "KMS.DisabledException": "The KMS key is disabled. Enable it, or give another one.",
+    "NotImplemented": "The store does not know this operation. See the table of stores for what it can do.",
+    "SlowDown": "The store asks to slow down. Retry later, or set maxRequestsPerSecond.",
+    "WorkerCrashed": "A worker crashed on this object five times. Look at the workers' logs, and report it.",
+    "ObjectChanged": "The object changed every time while it was copied. Retry when it is quiet.",
+    "PreconditionFailed": "The object changed every time while it was copied. Retry when it is quiet.",
+}
+GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed."
+
+
+def advice(reason: str) -> str:
+    """One or two sentences."""
+    return ADVICE.get(reason, GENERAL)

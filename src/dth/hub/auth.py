@@ -1,0 +1,405 @@
+"""Who calls: from an Authorization header to an Identity.
+
+Two kinds of bearer prove it: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the OpenID Connect
+issuers that the hub trusts. Nothing that a token says is believed, its `iss` included, before its signature holds
+with a key that was fetched from the issuer's own address; headers that point elsewhere (`jku`, `x5u`, `jwk`) are
+never looked at.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage
+from typing import IO, Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from joserfc import jwt
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwk import JWKRegistry, Key, KeySet
+from joserfc.jws import JWSRegistry
+
+from dth.errors import Forbidden, HubError, Unauthenticated, UsageError
+from dth.hub.model import ROLES, Identity, Role
+
+log = logging.getLogger(__name__)
+
+ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+KEY_TYPES = ("RSA", "EC", "OKP")
+LEEWAY = 30  # seconds by which clocks may differ
+KEYS_KEPT = 3600.0  # seconds until an issuer's keys are looked up again, needed or not
+REFETCH_PAUSE = 10.0  # seconds between look-ups, whatever unknown key ids are thrown at us
+TIMEOUT = 5.0  # seconds for each step of a request to an issuer
+DOCUMENT_LIMIT = 1024 * 1024  # bytes of a document of an issuer
+TOKEN_LIMIT = 16 * 1024  # characters of a bearer
+API_TOKEN = "dth_"  # what an API token begins with
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+ROLE_CLAIMS = ("cognito:groups", "groups", "roles", "dth_role")  # looked at when the configuration names none
+NAME_CLAIMS = ("preferred_username", "cognito:username", "username", "email", "name", "sub")
+
+Claims = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerConfig:
+    """An issuer that the hub trusts. Raises UsageError for one that cannot be.
+
+    `audience`: what its access tokens must be for. Without one they must have been given to our `client_id` (`aud`,
+    `client_id`, `azp` or `cid`: some issuers, Cognito among them, know no audience). `role_claim`: the claim that
+    holds roles or groups, with dots for one inside another (`realm_access.roles`); "" tries ROLE_CLAIMS.
+    `default_role`: of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA.
+    """
+
+    issuer: str
+    client_id: str
+    audience: str = ""
+    role_claim: str = ""
+    default_role: Role | None = Role.VIEWER
+    ca_bundle: str = ""
+
+    def __post_init__(self) -> None:
+        require_secure(self.issuer)
+        if self.default_role is not None:
+            object.__setattr__(self, "default_role", Role(self.default_role))  # a settings file has its name
+        if not (self.client_id or self.audience):
+            raise UsageError(
+                f"issuer {self.issuer}: a client id or an audience is needed, or any token would do"
+            )
+
+
+def require_secure(url: str) -> None:
+    """Raise UsageError unless nobody on the way can read or change what the URL answers: https, or this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError(f"{url!r} is no URL") from None
+    if not host or parts.username is not None or parts.fragment:
+        raise UsageError(f"{url!r} is no address of a server; it looks like https://host/path")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        raise UsageError(f"{url!r} is not safe; https is needed (http only for 127.0.0.1 and localhost)")
+
+
+# ---------------------------------------------------------------------------------------------------- keys
+
+
+class Keys(Protocol):
+    async def find(self, kid: str | None) -> KeySet:
+        """The issuer's public keys, looked up anew where `kid` is not among them. Raises Unauthenticated when there
+        are none to be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """Keys that are at hand."""
+
+    keys: KeySet
+
+    async def find(self, kid: str | None) -> KeySet:
+        return self.keys
+
+
+class IssuerKeys:
+    """Keys from an issuer's discovery document. Those once fetched serve on while the issuer cannot be reached."""
+
+    def __init__(self, config: IssuerConfig) -> None:
+        self._config = config
+        self._keys: KeySet | None = None
+        self._fetched = float("-inf")  # time.monotonic()
+        self._tried = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def find(self, kid: str | None) -> KeySet:
+        # While one caller fetches, those whose key is known already need not wait.
+        if self._due(kid) and not (self._lock.locked() and self._knows(kid)):
+            async with self._lock:
+                if self._due(kid):
+                    await self._refresh()
+        if self._keys is None:
+            raise Unauthenticated(f"the keys of {self._config.issuer} cannot be had; try again in a moment")
+        return self._keys
+
+    def _knows(self, kid: str | None) -> bool:
+        return self._keys is not None and (kid is None or any(key.kid == kid for key in self._keys))
+
+    def _due(self, kid: str | None) -> bool:
+        now = time.monotonic()
+        wanted = not self._knows(kid) or now - self._fetched > KEYS_KEPT
+        return wanted and now - self._tried > REFETCH_PAUSE
+
+    async def _refresh(self) -> None:
+        try:
+            self._keys = await asyncio.to_thread(self._fetch)
+            self._fetched = time.monotonic()
+        except HubError as error:
+            log.warning("keys of %s: %s", self._config.issuer, error)
+        finally:
+            self._tried = time.monotonic()
+
+    def _fetch(self) -> KeySet:
+        config = self._config
+        document = discover(config.issuer, config.ca_bundle)
+        require_secure(uri := str(document.get("jwks_uri")))
+        listed = fetch_json(uri, ca_bundle=config.ca_bundle).get("keys")
+        keys = [key for each in listed if (key := _public_key(each))] if isinstance(listed, list) else []
+        if not keys:
+            raise HubError(f"{uri} lists no key that we could check a signature with")
+        return KeySet(keys)
+
+
+def _public_key(listed: object) -> Key | None:
+    """A key that a set lists, or None where it is not for signatures of ours: others may stand beside it."""
+    if (
+        not isinstance(listed, dict)
+        or listed.get("kty") not in KEY_TYPES
+        or listed.get("use", "sig") != "sig"
+    ):
+        return None
+    try:
+        return JWKRegistry.import_key(listed)
+    except (JoseError, ValueError, TypeError):
+        return None
+
+
+def discover(issuer: str, ca_bundle: str = "") -> dict[str, Any]:
+    """The discovery document of an issuer. Blocks. Raises HubError when there is none, or it is another issuer's."""
+    require_secure(issuer)
+    document = fetch_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration", ca_bundle=ca_bundle)
+    if not _same_issuer(document.get("issuer"), issuer):
+        raise HubError(f"what answers at {issuer} calls itself {document.get('issuer')!r}; name it so")
+    return document
+
+
+def _same_issuer(said: object, expected: str) -> bool:
+    # Issuers differ in whether they end with a slash, and so do those who write them down.
+    return isinstance(said, str) and said.rstrip("/") == expected.rstrip("/")
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """What a document's address says is what is trusted, not where it may lead."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = "") -> dict[str, Any]:
+    """The JSON object at a URL, or the answer to a form posted to it (an OAuth error, too: it is JSON with `error`).
+    Blocks. Raises HubError for anything else."""
+    try:
+        handlers: list[Any] = [
+            _NoRedirects(),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_bundle or None)),
+        ]
+        if urlsplit(url).hostname in LOOPBACK:
+            handlers.append(
+                urllib.request.ProxyHandler({})
+            )  # a proxy of the environment is not for this machine
+        data = None if form is None else urlencode(form).encode()
+        request = urllib.request.Request(url, data, {"accept": "application/json", "user-agent": "dth"})
+        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
+            body = answer.read(DOCUMENT_LIMIT)
+    except urllib.error.HTTPError as error:
+        with error:
+            if form is None or error.code != 400:
+                raise HubError(f"{url} answered {error.code}") from None
+            body = error.read(DOCUMENT_LIMIT)
+    except (OSError, HTTPException, ValueError) as error:
+        raise HubError(f"{url} cannot be read: {getattr(error, 'reason', error)}") from None
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise HubError(f"{url} answered something that is no JSON object")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- verifying
+
+
+class _Registry(JWSRegistry):
+    """Our algorithms and nothing else. Header parameters that we do not know are ignored, unless critical."""
+
+    max_header_length = 8 * 1024  # some issuers put a certificate chain into it
+
+    def __init__(self) -> None:
+        super().__init__(algorithms=ALGORITHMS, strict_check_header=False)
+
+    def get_alg(self, name: str) -> Any:
+        if name not in ALGORITHMS:
+            raise UnsupportedAlgorithmError(f"algorithm {name!r} is not accepted")
+        return self.algorithms[name]
+
+
+_REGISTRY = _Registry()
+
+
+class Verifier:
+    """Checks the access tokens of one issuer.
+
+    `resolve` makes the identity of claims that hold, and may refuse them; by default they are mapped as the
+    configuration says. `keys`: by default those of the issuer's discovery document.
+    """
+
+    def __init__(
+        self,
+        config: IssuerConfig,
+        keys: Keys | None = None,
+        resolve: Callable[[Claims], Awaitable[Identity]] | None = None,
+    ) -> None:
+        self.config = config
+        self._keys = keys or IssuerKeys(config)
+        self._resolve = resolve
+
+    async def verify(self, token: str) -> Identity:
+        """Raises Unauthenticated for a token that does not hold, Forbidden for a user who has no role here."""
+        claims = await self.claims(token)
+        return await self._resolve(claims) if self._resolve else identity_of(claims, self.config)
+
+    async def claims(self, token: str) -> Claims:
+        """What a token says, all of it checked. Raises Unauthenticated."""
+        header, said = _peek(token)
+        if header.get("alg") not in ALGORITHMS:
+            raise Unauthenticated("the token is signed in a way that is not accepted")
+        if not _same_issuer(said.get("iss"), self.config.issuer):
+            raise Unauthenticated("the token is of an issuer that is not trusted here")
+        kid = header.get("kid")
+        keys = await self._keys.find(kid if isinstance(kid, str) else None)
+        try:
+            decoded = jwt.decode(token, keys, registry=_REGISTRY)
+            claims = decoded.claims
+            registry = jwt.JWTClaimsRegistry(
+                leeway=LEEWAY, iss={"essential": True}, exp={"essential": True}, sub={"essential": True}
+            )
+            registry.validate(claims)
+        except (JoseError, ValueError, TypeError) as error:
+            raise Unauthenticated(
+                f"the token does not hold: {getattr(error, 'error', '') or error}"
+            ) from None
+        if not self._for_us(claims):
+            raise Unauthenticated("the token is for somebody else (audience)")
+        if _is_id_token(decoded.header, claims, self.config.client_id):
+            raise Unauthenticated("this is an ID token; an access token is needed")
+        return claims
+
+    def _for_us(self, claims: Claims) -> bool:
+        if self.config.audience:
+            return self.config.audience in _texts(claims.get("aud"))
+        given_to = [text for name in ("aud", "client_id", "azp", "cid") for text in _texts(claims.get(name))]
+        return self.config.client_id in given_to
+
+
+def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims as they stand there, believed by nobody: they say which keys to check with."""
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > TOKEN_LIMIT:
+        raise Unauthenticated("what was sent is no token")
+    try:
+        header, claims = (json.loads(base64.urlsafe_b64decode(part + "===")) for part in parts[:2])
+    except (ValueError, RecursionError):
+        raise Unauthenticated("what was sent is no token") from None
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise Unauthenticated("what was sent is no token")
+    return header, claims
+
+
+def _is_id_token(header: Claims, claims: Claims, client_id: str) -> bool:
+    """An ID token tells a client who signed in; it is no right to call. Not every issuer marks its tokens: one that
+    is for nobody but the client, and has nothing that only access tokens have, is taken for one."""
+    if (
+        claims.get("token_use") == "id"
+        or claims.get("typ") == "ID"
+        or "at_hash" in claims
+        or "nonce" in claims
+    ):
+        return True
+    marked = str(header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
+    if marked or claims.get("token_use") == "access" or claims.get("typ") == "Bearer":
+        return False
+    return "scope" not in claims and "scp" not in claims and _texts(claims.get("aud")) == [client_id]
+
+
+def _texts(value: object) -> list[str]:
+    """A claim that may be one text or a list of them."""
+    if isinstance(value, str):
+        return [value]
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
+    """Who the claims are of. Raises Forbidden where they name no role and there is no default."""
+    names = [_claim(claims, config.role_claim)] if config.role_claim else map(claims.get, ROLE_CLAIMS)
+    role = _highest(
+        word for value in names for text in _texts(value) for word in text.replace(",", " ").split()
+    )
+    if role is None:
+        role = config.default_role
+    subject = str(claims["sub"])
+    if role is None:
+        raise Forbidden(
+            f"{subject} has no role on this hub; let the issuer put one of {', '.join(ROLES)} into it"
+        )
+    name = next(value for each in NAME_CLAIMS if (value := claims.get(each)) and isinstance(value, str))
+    return Identity(subject, name, role)
+
+
+def _claim(claims: Claims, path: str) -> object:
+    """A claim by its name, which may have dots (a URL), or by the names that lead to it."""
+    if path in claims:
+        return claims[path]
+    found: object = claims
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _highest(words: Any) -> Role | None:
+    named: Collection[str] = {word.lower().removeprefix("dth-") for word in words}
+    return next((role for role in reversed(ROLES) if role.value in named), None)
+
+
+# -------------------------------------------------------------------------------------- the whole header
+
+
+class ApiTokens(Protocol):
+    async def identify(self, token: str) -> Identity | None:
+        """Whose API token this is, if it holds."""
+        ...
+
+
+class Authenticator:
+    """Knows callers by their Authorization header."""
+
+    def __init__(self, verifier: Verifier, tokens: ApiTokens) -> None:
+        self._verifier = verifier
+        self._tokens = tokens
+
+    async def identify(self, authorization: str) -> Identity:
+        """The caller. Raises Unauthenticated, or Forbidden for a user who has no role here.
+
+        A header without `Bearer` is taken, too: existing clients of AppSync send the token alone.
+        """
+        scheme, _, token = authorization.strip().rpartition(" ")
+        if scheme.strip().lower() not in ("", "bearer") or not token:
+            raise Unauthenticated("sign in first: the request has no bearer token")
+        if not token.startswith(API_TOKEN):
+            return await self._verifier.verify(token)
+        identity = await self._tokens.identify(token)
+        if identity is None:
+            raise Unauthenticated("the API token is unknown, revoked or expired")
+        return identity

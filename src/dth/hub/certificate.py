@@ -1,0 +1,225 @@
+"""Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without the hub.
+
+A certificate is JSON. Its signature is Ed25519 over all its other members as canonical JSON: members sorted by name,
+no spaces, UTF-8, no escapes but those that JSON demands. The objects are in it as one digest (`DIGEST` says how it is
+made), so that it is small, and any list of the objects can be held against it.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from dth.errors import Conflict, UsageError
+from dth.hub.model import Task
+from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status
+
+FORMAT = "dth-certificate-1"
+DIGEST = (
+    "SHA-256 over every record in the order of its key's bytes: the fields key, size (decimal), etag, dest_etag, proof"
+    " and status of each, as UTF-8, every field written as its length in bytes (decimal), ':', the bytes, ','"
+)
+
+
+def new_key() -> bytes:
+    """A signing key, as `issue` takes it."""
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
+def public_key(key: bytes) -> str:
+    """What belongs to a signing key and may be known to all, as certificates show it."""
+    return _encoded(Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw())
+
+
+def fingerprint(public_key: str) -> str:
+    """A short name for a public key; the hub's id in its certificates."""
+    return hashlib.sha256(_decoded(public_key, 32)).hexdigest()[:32]
+
+
+class RecordDigest:
+    """The digest over records, added in the order of their keys."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hash = hashlib.sha256()
+        self._last = b""
+
+    def add(self, key: str, size: int, etag: str, dest_etag: str, proof: str, status: str) -> None:
+        """Raises UsageError for a key out of its order."""
+        fields = [
+            field.encode("utf-8", "surrogateescape")
+            for field in (key, str(size), etag, dest_etag, proof, status)
+        ]
+        if self.count and fields[0] <= self._last:
+            raise UsageError(f"record {self.count + 1}: its key is not above the one before")
+        self._last = fields[0]
+        self._hash.update(b"".join(b"%d:%b," % (len(field), field) for field in fields))
+        self.count += 1
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes) -> dict[str, Any]:
+    """The certificate of a run, from all records that are the run's. Raises Conflict for a run that is not DONE, or
+    whose ledger does not balance."""
+    if run.state is not RunState.DONE:
+        raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
+    if not _balances(run):
+        raise Conflict(f"the ledger of run {run.id} does not balance; it gets no certificate")
+    digest = RecordDigest()
+    by_status: Counter[str] = Counter()
+    confirmed = 0  # remembered as the same without a transfer
+    async for record in records:
+        if record.status is Status.PENDING:
+            raise Conflict(f"run {run.id} has an object that is not settled; try again when it is")
+        digest.add(record.key, record.size, record.etag, record.dest_etag, record.proof, record.status.value)
+        by_status[record.status.value] += 1
+        confirmed += record.status is Status.DONE and record.attempts == 0
+    superseded = run.counts.enqueued - (digest.count - confirmed)
+    if superseded < 0:
+        raise Conflict(f"run {run.id} has more records than its ledger counts; it gets no certificate")
+    public = public_key(key)
+    content = {
+        "format": FORMAT,
+        "issued": _time(time.time()),
+        "hub": fingerprint(public),
+        "public_key": public,
+        "task": {"id": task.id, "type": task.type.value, "description": _text(task.description)},
+        "source": _text(task.source),
+        "destination": _text(task.destination),
+        "run": {
+            "id": run.id,
+            "kind": run.kind.value,
+            "started": _time(run.started),
+            "ended": _time(run.ended),
+            "notes": [_text(note) for note in run.notes],
+        },
+        "counts": asdict(run.counts),
+        "records": {
+            "count": digest.count,
+            "by_status": {status.value: by_status[status.value] for status in Status},
+            "confirmed_without_transfer": confirmed,
+            "superseded": superseded,  # enqueued by this run, and again since
+            "algorithm": DIGEST,
+            "digest": digest.hexdigest(),
+        },
+    }
+    signature = Ed25519PrivateKey.from_private_bytes(key).sign(_canonical(content))
+    return {**content, "signature": _encoded(signature)}
+
+
+def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
+    """Returns "" when the certificate holds, or in one line why it does not. With `public_key`, it must be signed by
+    that; without, all that is known is that nothing was changed since somebody signed it. Raises UsageError for what
+    is no certificate, and for a key that is none."""
+    if public_key is not None:
+        try:
+            _decoded(public_key, 32)
+        except ValueError:
+            raise UsageError("the public key is not 32 bytes in base64") from None
+    if document.get("format") != FORMAT:
+        raise UsageError(f"this is no certificate of the format {FORMAT}")
+    content = {name: value for name, value in document.items() if name != "signature"}
+    try:
+        key = _decoded(document.get("public_key"), 32)
+        signature = _decoded(document.get("signature"), 64)
+        signed = _canonical(content)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
+    except (ValueError, RecursionError):
+        return "its key or signature is damaged"
+    except InvalidSignature:
+        return "it was changed after it was signed"
+    if public_key is not None and public_key != document["public_key"]:
+        return f"it was signed with another key, {document['public_key']}"
+    return "" if _fits(document, SHAPE) else "it lacks what a certificate says"
+
+
+def read(text: bytes) -> dict[str, Any]:
+    """A certificate from its file. Strict: of two members with one name, each reader might see another one. Raises
+    UsageError."""
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise UsageError("this is no certificate: not a JSON object, or one with a member twice")
+    return document
+
+
+# What a reader relies on. Anybody can sign anything, with a key of their own.
+SHAPE = {
+    "issued": str,
+    "source": str,
+    "destination": str,
+    "task": {"id": str, "description": str},
+    "run": {"id": int, "started": str, "ended": str},
+    "counts": dict.fromkeys(("done", "done_bytes", "same", "failed", "cancelled"), int),
+    "records": {"count": int, "superseded": int, "digest": str},
+}
+
+
+def _fits(value: object, shape: object) -> bool:
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in shape.items())
+    return type(value) is shape and (not isinstance(value, int) or 0 <= value < 2**63)
+
+
+def _balances(run: Run) -> bool:
+    c: Counts = run.counts
+    listed = c.filtered + c.same + c.archived + c.pending + c.enqueued
+    return (
+        (c.listed == listed or run.kind is not RunKind.SYNC)  # the others list nothing
+        and c.enqueued == c.done + c.failed + c.cancelled
+        and c.delete_enqueued == c.deleted + c.delete_kept + c.delete_failed
+    )
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _decoded(text: object, length: int) -> bytes:
+    """Raises ValueError for anything but the one way to write so many bytes."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except binascii.Error:
+        data = b""
+    if len(data) != length or _encoded(data) != text:
+        raise ValueError
+    return data
+
+
+def _text(text: str) -> str:
+    """Without lone surrogates, which JSON in UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,65 @@
+"""A client of a hub's GraphQL API, for the command line."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dth.errors import Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+
+TIMEOUT = 60.0  # seconds
+ERRORS: dict[str, type[HubError]] = {
+    "BAD_INPUT": UsageError,
+    "NOT_FOUND": NotFound,
+    "CONFLICT": Conflict,
+    "FORBIDDEN": Forbidden,
+    "UNAUTHENTICATED": Unauthenticated,
+}
+
+
+class HubClient:
+    """Calls one hub. `token` is asked for at every call, so that it may be renewed meanwhile."""
+
+    def __init__(self, url: str, token: Callable[[], str], ca_bundle: str = "") -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        context = ssl.create_default_context(cafile=ca_bundle or None)
+        # A proxy of the environment is not for a hub on this machine.
+        handlers: list[Any] = [urllib.request.HTTPSHandler(context=context)]
+        if "//127.0.0.1" in url or "//localhost" in url or "//[::1]" in url:
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def call(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The `data` of the answer. Raises the HubError that the hub's code stands for."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables or {}}).encode(),
+            {"content-type": "application/json", "authorization": f"Bearer {self._token()}"},
+        )
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            answer = _body(error)
+            if not answer.get("errors"):
+                raise HubError(f"the hub at {self.url} answered {error.code} {error.reason}") from None
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise HubError(f"the hub at {self.url} does not answer: {reason}") from None
+        except ValueError:
+            raise HubError(f"what answers at {self.url} is no hub") from None
+        for told in answer.get("errors") or []:
+            kind = ERRORS.get((told.get("extensions") or {}).get("code", ""), HubError)
+            raise kind(str(told.get("message")))
+        return dict(answer["data"])
+
+
+def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        found = json.load(error)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,411 @@
+"""What is measured of a task, and how it is shown: samples from what its processes report, speed and time left, the
+graphs of the API, and the text that Prometheus reads.
+"""
+
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from dth.errors import UsageError
+from dth.hub.model import Progress, Summary
+from dth.hub.ports import Metrics
+from dth.platforms.ports import Counts, Depth, Gauge, Run, RunState
+
+# ------------------------------------------------------------------------------------------------- metrics
+
+
+class Combine(StrEnum):
+    """What samples of one metric make together, over a step of time."""
+
+    SUM = "sum"  # each is what came since the one before
+    MEAN = "mean"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One thing that is measured. `exported` is its name for Prometheus, in whose base units `scale` brings it."""
+
+    combine: Combine
+    unit: str
+    exported: str
+    meaning: str
+    scale: float = 1.0
+
+
+METRICS: dict[str, Metric] = {
+    "bytes_in": Metric(
+        Combine.SUM, "bytes", "dth_task_received_bytes_total", "Bytes of bodies read from stores."
+    ),
+    "bytes_out": Metric(Combine.SUM, "bytes", "dth_task_sent_bytes_total", "Bytes of bodies sent to stores."),
+    "requests": Metric(Combine.SUM, "requests", "dth_task_requests_total", "Requests sent to stores."),
+    "throttled": Metric(
+        Combine.SUM, "requests", "dth_task_throttled_total", "Answers that asked to slow down."
+    ),
+    "errors": Metric(
+        Combine.SUM, "requests", "dth_task_request_errors_total", "Requests that failed, tried again or not."
+    ),
+    "transferred": Metric(Combine.SUM, "objects", "dth_task_transferred_objects_total", "Objects copied."),
+    "failed": Metric(Combine.SUM, "objects", "dth_task_failed_objects_total", "Objects given up."),
+    "running": Metric(Combine.MEAN, "messages", "dth_task_messages_running", "Messages that workers hold."),
+    "waiting": Metric(
+        Combine.MEAN, "messages", "dth_task_messages_waiting", "Messages that wait for a worker."
+    ),
+    "desired": Metric(Combine.MAX, "workers", "dth_task_workers_desired", "Workers that there should be."),
+    "in_service": Metric(Combine.MAX, "workers", "dth_task_workers", "Workers that there are."),
+    "source_latency": Metric(
+        Combine.MEAN, "ms", "dth_task_source_latency_seconds", "Mean time of a request to the source.", 0.001
+    ),
+    "dest_latency": Metric(
+        Combine.MEAN,
+        "ms",
+        "dth_task_destination_latency_seconds",
+        "Mean time of a request to the destination.",
+        0.001,
+    ),
+}
+
+SAMPLE_EVERY = 10.0  # seconds
+SILENT_AFTER = 15.0  # seconds without a report, after which a process counts no more in what is true now
+DELTAS = ("bytes_in", "bytes_out", "requests", "throttled", "errors")  # counters of `Gauge`
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A task as it stands at one moment. `runs`: its newest ones, ended or not, so that the last of each is counted."""
+
+    at: float
+    gauges: Sequence[Gauge]
+    runs: Sequence[Run]
+    depth: Depth
+    desired: int
+    workers: int
+
+
+def until_sample(now: float) -> float:
+    """Seconds until the next sample is due. That is in the middle of a step: a moment early or late, each step still
+    has exactly one."""
+    return SAMPLE_EVERY - (now - SAMPLE_EVERY / 2) % SAMPLE_EVERY
+
+
+def sample(before: Reading | None, now: Reading) -> dict[str, float]:
+    """The samples to write for `now`. What is counted is counted from `before`; without one, not at all."""
+    samples: dict[str, float] = {
+        "running": now.depth.in_flight,
+        "waiting": now.depth.visible + now.depth.delayed,
+        "desired": now.desired,
+        "in_service": now.workers,
+    }
+    speaking = [gauge for gauge in now.gauges if now.at - gauge.at < SILENT_AFTER]
+    for name in ("source_latency", "dest_latency"):
+        known = [latency for gauge in speaking if (latency := getattr(gauge, name)) > 0]
+        if known:
+            samples[name] = sum(known) / len(known)
+    if before:
+        samples |= _reported(before, now) | _settled(before, now)
+    return samples
+
+
+def _reported(before: Reading, now: Reading) -> dict[str, float]:
+    """What the processes' counters grew by. One that was started since, under whatever name, began at 0; what one did
+    between its last report and its end is lost, which is a second's worth."""
+    known = {gauge.process: gauge for gauge in before.gauges}
+    grown = dict.fromkeys(DELTAS, 0.0)
+    for gauge in now.gauges:
+        old = known.get(gauge.process)
+        same = old is not None and old.started == gauge.started
+        for name in DELTAS:
+            value = getattr(gauge, name)
+            base = getattr(old, name) if same else 0
+            grown[name] += value - base if value >= base else value
+    return grown
+
+
+def _settled(before: Reading, now: Reading) -> dict[str, float]:
+    """What came to its end, over all runs. A run that `before` did not know has begun since."""
+    known = {run.id: run.counts for run in before.runs}
+    nothing = Counts()
+    settled = {"transferred": 0.0, "failed": 0.0}
+    for run in now.runs:
+        old = known.get(run.id, nothing)
+        settled["transferred"] += max(0, run.counts.done - old.done)
+        settled["failed"] += max(
+            0, run.counts.failed + run.counts.delete_failed - old.failed - old.delete_failed
+        )
+    return settled
+
+
+# ---------------------------------------------------------------------------------- speed and time left
+
+
+class Rate:
+    """Units a second, smoothed: what was `HALF_LIFE` seconds ago counts half. Time that is not told does not count:
+    say nothing while a task is paused, and it goes on with the rate it had."""
+
+    HALF_LIFE = 30.0
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._weight = (
+            0.0  # of what is in the sum: it fades alike, so that the rate is right from the first moment
+        )
+
+    def add(self, amount: float, seconds: float) -> None:
+        """`amount` units came in the `seconds` since the last call."""
+        if seconds <= 0:
+            return
+        kept = 0.5 ** (seconds / self.HALF_LIFE)
+        self._sum = self._sum * kept + amount / seconds * (1 - kept)
+        self._weight = self._weight * kept + 1 - kept
+
+    @property
+    def per_second(self) -> float:
+        return self._sum / self._weight if self._weight else 0.0
+
+    def eta(self, left: float) -> float:
+        """Seconds until `left` units have come; -1 where nothing comes."""
+        if left <= 0:
+            return 0.0
+        rate = self.per_second
+        # Below one unit a day nothing comes any more: what is left of the sum has merely not faded yet.
+        return left / rate if rate > 1 / 86_400 else -1.0
+
+
+class Speed:
+    """How fast a task goes on, by two rates: of many small objects it is the requests that take the time, of a few
+    large ones the bytes. Whichever takes longer tells the time left."""
+
+    def __init__(self) -> None:
+        self._objects = Rate()
+        self._bytes = Rate()
+        self._before: Reading | None = None
+        self._sent = 0.0  # since the first reading
+        self._settled = 0.0
+
+    def update(self, now: Reading, *, moving: bool = True) -> None:
+        """Take a reading. Not `moving`: the task is paused, or waits for its window; that time does not count."""
+        before, self._before = self._before, now
+        if before is None or not moving:
+            return
+        seconds = now.at - before.at
+        moved = max(self._sent, self._settled)
+        self._sent += _reported(before, now)["bytes_out"]
+        self._settled += _grown(before, now, "done_bytes")
+        # A giant object sends long before it settles; what a store copies by itself settles without being sent.
+        self._bytes.add(max(self._sent, self._settled) - moved, seconds)
+        ended = sum(_grown(before, now, name) for name in ("done", "failed", "cancelled"))
+        self._objects.add(ended, seconds)
+
+    def summary(self, run: Run, depth: Depth, workers: int) -> Summary:
+        """How the run stands, as lists show it. While it is being listed nobody knows how much there is to come."""
+        counts = run.counts
+        ended = counts.done + counts.failed + counts.cancelled
+        listing = run.state is RunState.LISTING
+        return Summary(
+            run=run.id,
+            listing=listing,
+            total=counts.enqueued,
+            replicated=counts.done,
+            failed=counts.failed,
+            total_bytes=counts.enqueued_bytes,
+            done_bytes=counts.done_bytes,
+            rate=self._bytes.per_second,
+            eta=-1.0 if listing else self._eta(counts.enqueued - ended, counts),
+            workers=workers,
+            waiting=depth.visible + depth.delayed,
+        )
+
+    def _eta(self, objects: int, counts: Counts) -> float:
+        if objects <= 0:
+            return 0.0  # what failed or was cancelled leaves bytes that will never come
+        etas = (self._objects.eta(objects), self._bytes.eta(counts.enqueued_bytes - counts.done_bytes))
+        known = [eta for eta in etas if eta >= 0]
+        # One giant object says nothing of objects a second until it ends: then the bytes alone tell.
+        return max(known) if known and any(known) else -1.0
+
+
+def _grown(before: Reading, now: Reading, count: str) -> int:
+    known = {run.id: getattr(run.counts, count) for run in before.runs}
+    return sum(max(0, getattr(run.counts, count) - known.get(run.id, 0)) for run in now.runs)
+
+
+# -------------------------------------------------------------------------------------------------- graphs
+
+
+class GraphName(StrEnum):
+    NETWORK = "Network"
+    TRANSFERRED_FAILED_OBJECTS = "TransferredFailedObjects"
+    RUNNING_WAITING_JOB_HISTORY = "RunningWaitingJobHistory"
+    DESIRED_IN_SERVICE_INSTANCES = "DesiredInServiceInstances"
+    LATENCY = "Latency"
+    ERRORS = "Errors"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """`series`: the name that is shown, and its metric. `per_second`: sums are shown as rates."""
+
+    series: Mapping[str, str]
+    per_second: bool = False
+
+
+GRAPHS: dict[GraphName, Graph] = {
+    GraphName.NETWORK: Graph({"BytesReceived": "bytes_in", "BytesSent": "bytes_out"}, per_second=True),
+    GraphName.TRANSFERRED_FAILED_OBJECTS: Graph(
+        {"TransferredObjects": "transferred", "FailedObjects": "failed"}
+    ),
+    GraphName.RUNNING_WAITING_JOB_HISTORY: Graph({"WaitingJob": "waiting", "RunningJob": "running"}),
+    GraphName.DESIRED_IN_SERVICE_INSTANCES: Graph(
+        {"DesiredCapacity": "desired", "InServiceInstances": "in_service"}
+    ),
+    GraphName.LATENCY: Graph({"SourceLatency": "source_latency", "DestinationLatency": "dest_latency"}),
+    GraphName.ERRORS: Graph(
+        {"FailedRequests": "errors", "ThrottledRequests": "throttled", "FailedObjects": "failed"}
+    ),
+}
+
+HOUR, DAY, WEEK = 3600, 86_400, 604_800
+PERIODS = (10, 20, 30, 60, 120, 300, 600, 900, 1800, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, WEEK)
+USUAL_POINTS, MOST_POINTS = 300, 1500
+NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+MILLISECONDS = 1e11  # as seconds that is far away, as milliseconds it is 1973
+LAST_SECOND = 253_402_300_799  # of the year 9999
+
+
+async def history(
+    metrics: Metrics,
+    task: str,
+    graph: str,
+    start: str | None = None,
+    end: str | None = None,
+    period: int | None = None,
+) -> dict[str, Any]:
+    """A graph, in the shape of getMetricHistoryData: values by step, null where nothing was measured, and the moments
+    (in epoch seconds) at which the steps begin.
+
+    `start` and `end`: ISO 8601 (UTC where it does not say), epoch seconds or milliseconds; without them the last
+    hour. `period`: seconds a step; without it as many as give up to 300 steps. Raises UsageError.
+    """
+    try:
+        wanted = GRAPHS[GraphName(graph)]
+    except ValueError:
+        raise UsageError(f"graphName: there is no {graph!r}; there are {', '.join(GraphName)}") from None
+    now = time.time()
+    until = _moment("endTime", end) if end else now
+    since = _moment("startTime", start) if start else max(0.0, until - HOUR)
+    if since >= until:
+        raise UsageError("startTime: it must be before endTime")
+    period = _usual_period(since, until) if period is None else _checked_period(period, since, until)
+    times, found = await metrics.read(task, list(wanted.series.values()), since, until, period)
+    values = {series.name: series.values for series in found}
+    if wanted.per_second:
+        seconds = [_elapsed(begin, period, now) for begin in times]
+        values = {name: _rates(sums, seconds) for name, sums in values.items()}
+    series = [{"name": shown, "data": values[metric]} for shown, metric in wanted.series.items()]
+    return {"series": series, "xaxis": {"categories": times}}
+
+
+def _moment(name: str, text: str) -> float:
+    text = text.strip()
+    if NUMBER.fullmatch(text):
+        moment = float(text)
+        moment = moment / 1000 if moment >= MILLISECONDS else moment
+    else:
+        try:
+            parsed = datetime.fromisoformat(text)
+            moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise UsageError(
+                f"{name}: {text[:50]!r} is no time; give ISO 8601, or seconds or milliseconds since 1970"
+            ) from None
+    if not 0 <= moment <= LAST_SECOND:
+        raise UsageError(f"{name}: {text[:50]!r} is not between the years 1970 and 9999")
+    return moment
+
+
+def _points(start: float, end: float, period: int) -> int:
+    """Steps begin at multiples of the period."""
+    return math.ceil(end / period) - math.floor(start / period)
+
+
+def _usual_period(start: float, end: float) -> int:
+    fitting = (period for period in PERIODS if _points(start, end, period) <= USUAL_POINTS)
+    return next(fitting, None) or math.ceil((end - start) / (USUAL_POINTS - 1) / WEEK) * WEEK
+
+
+def _checked_period(period: int, start: float, end: float) -> int:
+    if period < 1:
+        raise UsageError("period: give the seconds of a step, 1 or more")
+    if _points(start, end, period) > MOST_POINTS:
+        least = math.ceil((end - start) / (MOST_POINTS - 1))
+        raise UsageError(
+            f"period: steps of {period} s make more than {MOST_POINTS} points; give {least} or more, or a shorter time"
+        )
+    return period
+
+
+def _elapsed(begin: int, period: int, now: float) -> float:
+    """How much of a step has passed: the last one is not over yet."""
+    return min(period, max(SAMPLE_EVERY, now - begin))
+
+
+def _rates(sums: Iterable[float | None], seconds: Sequence[float]) -> list[float | None]:
+    return [None if total is None else total / passed for total, passed in zip(sums, seconds, strict=True)]
+
+
+# ---------------------------------------------------------------------------------------------- Prometheus
+
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Content-Type of what `prometheus` returns
+
+
+@dataclass(slots=True)
+class Totals:
+    """What every task has counted since the hub began: Prometheus wants counters that only grow, and takes it from
+    there when they begin anew."""
+
+    _tasks: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def add(self, task: str, samples: Mapping[str, float]) -> None:
+        """Count what was sampled; gauges are left out."""
+        totals = self._tasks.setdefault(task, {})
+        for name, value in samples.items():
+            if METRICS[name].combine is Combine.SUM:
+                totals[name] = totals.get(name, 0.0) + value
+
+    def forget(self, task: str) -> None:
+        self._tasks.pop(task, None)
+
+    def of(self, metric: str) -> dict[str, float]:
+        """By task."""
+        return {task: totals[metric] for task, totals in self._tasks.items() if metric in totals}
+
+
+def prometheus(
+    progress: Mapping[Progress, int], totals: Totals, latest: Mapping[tuple[str, str], float]
+) -> str:
+    """All of it in the text exposition format. `latest`: as `Metrics.latest` returns it; gauges come from there."""
+    lines = ["# HELP dth_tasks Tasks by status.", "# TYPE dth_tasks gauge"]
+    lines += [f'dth_tasks{{status="{status}"}} {progress.get(status, 0)}' for status in Progress]
+    for name, metric in METRICS.items():
+        kind, values = "counter", totals.of(name)
+        if metric.combine is not Combine.SUM:
+            kind, values = "gauge", {task: value for (task, each), value in latest.items() if each == name}
+        lines += [f"# HELP {metric.exported} {metric.meaning}", f"# TYPE {metric.exported} {kind}"]
+        lines += [
+            f'{metric.exported}{{task="{_label(task)}"}} {_number(values[task] * metric.scale)}'
+            for task in sorted(values)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)

@@ -1,0 +1,194 @@
+"""What people are told, and how it reads; where it may be sent. Nothing here sends.
+
+Descriptions, reasons and keys come from anybody. They are brought to one line without control or direction characters
+before they are part of a message, and what a channel would take for a command is defused for that channel.
+"""
+
+import html
+import ipaddress
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from dth.errors import UsageError
+from dth.hub.model import Task
+from dth.hub.ports import Channel
+
+
+class Event(StrEnum):
+    TASK_ERROR = "TASK_ERROR"  # a task or a run failed
+    DEAD_LETTERS = "DEAD_LETTERS"  # objects were given up
+    TASK_DONE = "TASK_DONE"  # a one-time task has ended
+    MISSED_SCHEDULE = "MISSED_SCHEDULE"
+    TASK_PAUSED = "TASK_PAUSED"  # by trouble or a budget, not by a user
+    TEST = "TEST"
+
+
+TITLES = {
+    Event.TASK_ERROR: "Task failed",
+    Event.DEAD_LETTERS: "Objects failed",
+    Event.TASK_DONE: "Task done",
+    Event.MISSED_SCHEDULE: "Run missed",
+    Event.TASK_PAUSED: "Task paused",
+    Event.TEST: "Test",
+}
+
+SENDER = "Data Transfer Hub"
+MAX_LINE = 500  # characters of a user's text
+MAX_NAME = 100  # characters of a task's name
+SHOWN = 20  # notices that a message spells out; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing that happened, each text one safe line."""
+
+    event: Event
+    task: str  # its id; "" where none is concerned
+    subject: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent to one channel at once: plain text. `notices`: those spelt out."""
+
+    subject: str
+    text: str
+    notices: Sequence[Notice]
+
+
+def notice(event: Event, task: Task, text: str) -> Notice:
+    name = line(task.description, MAX_NAME) or line(f"{task.source} to {task.destination}", MAX_NAME)
+    return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), time.time())
+
+
+def trial() -> Notice:
+    """What a channel is tested with."""
+    return Notice(Event.TEST, "", TITLES[Event.TEST], "Notifications of this hub arrive here.", time.time())
+
+
+def compose(notices: Sequence[Notice]) -> Message:
+    """One message of all of them; at least one."""
+    if len(notices) == 1:
+        subject = f"{SENDER}: {notices[0].subject}"
+    else:
+        kinds = Counter(TITLES[notice.event] for notice in notices).most_common()
+        subject = f"{SENDER}: {len(notices)} messages: " + ", ".join(f"{title} ({n})" for title, n in kinds)
+    shown = notices[:SHOWN]
+    text = "\n\n".join(map(_paragraph, shown))
+    if len(notices) > SHOWN:
+        text += f"\n\nand {len(notices) - SHOWN} more."
+    return Message(subject, f"{text}\n", shown)
+
+
+def _paragraph(notice: Notice) -> str:
+    at = f"{datetime.fromtimestamp(notice.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return "\n".join(
+        filter(None, (notice.subject, notice.text, at + (notice.task and f", task {notice.task}")))
+    )
+
+
+def slack_text(text: str) -> str:
+    """The text for Slack and what understands the same: no links or mentions but what is read as such."""
+    return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", html.escape(text, quote=False))
+
+
+def line(text: str, most: int = MAX_LINE) -> str:
+    """Any text as one line: what is not printable (controls, line ends, direction marks) becomes a space."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
+
+
+# ------------------------------------------------------------------------------------------------- targets
+
+KINDS = ("email", "webhook")
+ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
+# Nothing that two readers of URLs might understand in two ways: no user, no backslash, no escapes in the host.
+URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:[/?][!$-\[\]-~]*)?"
+)
+MAX_URL = 2048
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Where clouds tell machines their credentials, as far as it is not link-local anyway.
+METADATA = {ipaddress.ip_address(each) for each in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a webhook's request goes."""
+
+    host: str  # a name or an address, without brackets
+    port: int
+    encrypted: bool
+
+
+def check_channel(channel: Channel) -> None:
+    """Raises UsageError for a channel that cannot be."""
+    if not ID.fullmatch(channel.id):
+        raise UsageError("id: letters, digits and any of _.- make the id of a channel, up to 100")
+    if channel.kind not in KINDS:
+        raise UsageError(f"kind: {channel.kind[:80]!r} is none of {', '.join(KINDS)}")
+    if len(channel.name) > MAX_NAME:
+        raise UsageError(f"name: {MAX_NAME} characters are the most")
+    for event in channel.events:
+        if event not in Event.__members__:
+            raise UsageError(f"events: {event[:80]!r} is none of {', '.join(Event)}")
+    if channel.kind == "email":
+        check_address(channel.target)
+    else:
+        endpoint = endpoint_of(channel.target)
+        try:
+            refuse_address(endpoint, endpoint.host)
+        except ValueError:
+            return  # a name: looked at when it is sent to
+
+
+def check_address(address: str) -> None:
+    """Raises UsageError for what is no e-mail address (of the kind that needs no quotes and is ASCII)."""
+    if not ADDRESS.fullmatch(address) or ".." in address:
+        raise UsageError(f"target: {address[:80]!r} is no e-mail address")
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """Raises UsageError for a URL that no webhook may have. The message does not show it: it may be a secret."""
+    match = URL.fullmatch(url)
+    if not match or len(url) > MAX_URL or int(match["port"] or 1) not in range(1, 65_536):
+        raise UsageError(
+            "target: a webhook is a plain URL, as in https://host/path, without a user or a fragment"
+        )
+    host = match["host"].strip("[]").lower()
+    encrypted = match["scheme"] == "https"
+    if not encrypted and not _is_loopback(host):
+        raise UsageError("target: a webhook's URL must begin with https:// (http:// only on this machine)")
+    return Endpoint(host, int(match["port"] or (443 if encrypted else 80)), encrypted)
+
+
+def refuse_address(endpoint: Endpoint, address: str) -> None:
+    """Raises UsageError for an IP address that a webhook may not reach: a hub must not carry its users' messages to the
+    services that only its machine can see. ValueError for what is no IP address."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        found = inner or found
+    special = found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved
+    allowed = found.is_loopback or (endpoint.encrypted and not special and found not in METADATA)
+    if not allowed:
+        raise UsageError(f"target: {endpoint.host} is at {address}, where no webhook may go")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,172 @@
+"""The plugins, found by their entry points, and what follows from their parameter models."""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dth.errors import UsageError
+from dth.hub.model import TaskType
+from dth.platforms.ports import Counts, Outgoing, Records
+from dth.s3.compare import Place
+
+
+class Taken(Protocol):
+    @property
+    def messages(self) -> list[Outgoing]: ...
+
+    @property
+    def confirm(self) -> str:
+        """An address that an operator opens to confirm a subscription; "" where there is none."""
+        ...
+
+
+class Plugin(Protocol):
+    """A module that moves one kind of data."""
+
+    TYPE: str
+    Parameters: type[BaseModel]
+
+    def check(self, parameters: Any) -> None:
+        """What the model alone cannot tell. Raises UsageError."""
+        ...
+
+    def places(self, parameters: Any) -> tuple[Place, Place]:
+        """What is read and what is written."""
+        ...
+
+    def shown(self, place: Place) -> str: ...
+
+    def conflict(self, one: Any, other: Any) -> str:
+        """Why two tasks may not run beside each other; "" where they may."""
+        ...
+
+    def follows_events(self, parameters: Any) -> bool: ...
+
+    def deletes(self, parameters: Any) -> bool: ...
+
+    def read_notification(self, body: bytes) -> Taken:
+        """What a store tells of its objects, as messages for the queue. Raises UsageError."""
+        ...
+
+    def spent(self, parameters: Any, runs: Sequence[Counts]) -> float:
+        """What runs have cost so far, in USD by list prices: an estimate, for budgets."""
+        ...
+
+    async def redrive(self, records: Records, *, keys: Sequence[str] = (), reason: str = "") -> int:
+        """Send failed objects again. Returns how many."""
+        ...
+
+
+@lru_cache
+def plugins() -> dict[str, Plugin]:
+    found: dict[str, Plugin] = {}
+    for entry in entry_points(group="dth.plugins"):
+        module = entry.load()
+        found[module.TYPE] = module
+    return found
+
+
+def plugin(type: TaskType) -> Plugin:
+    if type not in plugins():
+        raise UsageError(f"type: there is no plugin for {type} here; there is {', '.join(plugins())}")
+    return plugins()[type]
+
+
+def read_parameters(type: TaskType, given: Mapping[str, str]) -> Any:
+    """The plugin's model of parameters given as text. An empty text is as good as none. Raises UsageError that names
+    the parameter and what is wrong with it."""
+    model = plugin(type).Parameters
+    lists = {field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]}
+    values = {
+        name: _several(name, text) if name in lists else text for name, text in given.items() if text != ""
+    }
+    try:
+        return model.model_validate(values, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise UsageError(explain(error)) from None
+
+
+def _several(name: str, text: str) -> list[str]:
+    """A list as text: JSON, or one a line."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise UsageError(f"{name}: {text!r} is not a JSON list of texts")
+        return found
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def explain(error: ValidationError) -> str:
+    """One line: the parameter, and what is wrong with it."""
+    problem = error.errors()[0]
+    message = said(problem)
+    return f"{problem['loc'][0]}: {message}" if problem["loc"] else message
+
+
+def said(problem: ErrorDetails) -> str:
+    """What is wrong, in our words."""
+    limits = problem.get("ctx", {})
+    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
+        if bound in limits:
+            limit = limits[bound]
+            shown = f"{limit // 1024**2} MiB" if limit >= 1024**2 else f"{limit:g}"
+            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
+    match problem["type"]:
+        case "extra_forbidden":
+            return "there is no such parameter"
+        case "enum":
+            return f"{problem['input']!r} is none of {limits['expected']}"
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def form(type: TaskType) -> list[dict[str, Any]]:
+    """Every parameter as a form shows it: name, label, group, help, kind, default, allowed values."""
+    return [
+        {
+            "name": field.alias,
+            "label": field.title,
+            "group": field.json_schema_extra["group"],
+            "help": field.description,
+            "kind": _kind(field),
+            "default": _text(field.default),
+            "allowed": _choices(field),
+        }
+        for field in map(_any, plugin(type).Parameters.model_fields.values())
+    ]
+
+
+def _any(field: Any) -> Any:
+    return field
+
+
+def _kind(field: Any) -> str:
+    kinds = (field.annotation, *get_args(field.annotation))
+    if bool in kinds:
+        return "boolean"
+    if field.annotation == tuple[str, ...]:
+        return "list"
+    if _choices(field):
+        return "choice"
+    return "number" if int in kinds or float in kinds else "text"
+
+
+def _choices(field: Any) -> list[str]:
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return [str(member.value) for member in kind]
+    return []
+
+
+def _text(value: Any) -> str:
+    if value is None or value == ():
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(getattr(value, "value", value))

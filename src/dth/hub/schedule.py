@@ -1,0 +1,467 @@
+"""When things happen: runs by cron expression or rate, transfers within windows, bandwidth by timetable.
+
+Everything follows from a text and a moment (seconds since the epoch); nothing here looks at a clock.
+
+Cron expressions are those of Amazon EventBridge, in UTC: six fields, one of the two day fields `?`.
+
+| field | values | also |
+|---|---|---|
+| minutes | 0-59 | |
+| hours | 0-23 | |
+| day-of-month | 1-31 | `L` the last, `15W` the working day nearest to the 15th, `LW` the last working day |
+| month | 1-12, JAN-DEC | |
+| day-of-week | 1-7, SUN-SAT | `L` Saturday, `6L` the last Friday of the month, `6#3` the third |
+| year | 1970-2199 | |
+
+All take `*`, lists (`1,15`), ranges (`1-5`) and steps (`1-30/5`, `*/5`; `5/10` goes on to the end). A range may go over
+the end of its field (`FRI-MON`), a step beyond it (`0/60` is 0). Working days are Monday to Friday, and searched in the
+same month; a month that lacks a day is passed over.
+
+Transfer windows and bandwidth timetables are entries with commas between, such as `Mon-Fri 20:00-06:00`: days (every
+day when there are none), then from when until when. One that ends before it begins goes over midnight, and belongs to
+the day on which it begins. They hold by the clock on the wall of the time zone at the end of the text (UTC when there
+is none): what that clock jumps over does not come, what it shows twice comes twice.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from calendar import monthrange
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import NoReturn, Self
+from zoneinfo import ZoneInfo
+
+from dth.errors import UsageError
+from dth.s3.parameters import parse_size
+
+# --------------------------------------------------------------------------------------------------- schedules
+
+UNITS = {"minute": 60, "hour": 3600, "day": 86400}  # seconds
+MOST = 999_999  # of a rate's units
+CRON_FIELDS = "minutes hours day-of-month month day-of-week year"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule(ABC):
+    """When runs begin."""
+
+    @staticmethod
+    def parse(text: str) -> "Schedule":
+        """`0 20 ? * MON-FRI *`, `cron(...)`, `5 minutes` or `rate(...)`. Raises UsageError."""
+        wrapped = re.fullmatch(r"(cron|rate)\s*\((.*)\)", text.strip(), re.IGNORECASE | re.DOTALL)
+        kind, inner = (wrapped[1].lower(), wrapped[2]) if wrapped else ("", text)
+        words = inner.split()
+        if kind == "rate" or (not kind and len(words) == 2):
+            return _parse_rate(words)
+        if len(words) != 6:
+            raise UsageError(
+                f"schedule: {text!r} has {len(words)} fields; write the six of a cron expression ({CRON_FIELDS}), "
+                "or a rate such as 5 minutes"
+            )
+        return _parse_cron([word.upper() for word in words])
+
+    @abstractmethod
+    def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
+        """The first moment after this one at which a run begins; None when there is none any more. A rate is counted
+        from the anchor: the moment at which its task was created."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rate(Schedule):
+    """Again and again, after the same time."""
+
+    count: int
+    unit: str
+
+    def next_after(self, moment: float, anchor: float = 0.0) -> float:
+        every = self.count * UNITS[self.unit]
+        after = anchor + ((moment - anchor) // every + 1) * every
+        return after if after > moment else after + every  # what rounding took
+
+
+@dataclass(frozen=True, slots=True)
+class Cron(Schedule):
+    """At every minute that all fields name."""
+
+    text: str
+    minutes: tuple[int, ...]  # each in rising order
+    hours: tuple[int, ...]
+    days: "Days" = field(compare=False, repr=False)
+    months: tuple[int, ...]
+    years: tuple[int, ...]
+
+    def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
+        if moment >= LAST_MOMENT:
+            return None
+        start = datetime.fromtimestamp((max(moment, -1.0) // 60 + 1) * 60, UTC)
+        first = (start.year, start.month, start.day, start.hour, start.minute)
+        moments = (
+            at
+            for year in self.years
+            if year >= first[0]
+            for month in self.months
+            if (year, month) >= first[:2]
+            for day in self.days(year, month)
+            if (year, month, day) >= first[:3]
+            for hour in self.hours
+            if (year, month, day, hour) >= first[:4]
+            for minute in self.minutes
+            if (at := (year, month, day, hour, minute)) >= first
+        )
+        found = next(moments, None)
+        return datetime(*found, tzinfo=UTC).timestamp() if found else None
+
+
+def describe(schedule: Schedule) -> str:
+    """A schedule in a few words; a cron expression as it is."""
+    match schedule:
+        case Rate(count=1, unit=unit):
+            return f"every {unit}"
+        case Rate(count=count, unit=unit):
+            return f"every {count} {unit}s"
+        case Cron(text=text):
+            return text
+    raise AssertionError(schedule)
+
+
+def _parse_rate(words: list[str]) -> Rate:
+    shown = " ".join(words)
+    found = re.fullmatch(r"([0-9]{1,6}) (minute|hour|day)s?", shown, re.IGNORECASE)
+    if not found or not int(found[1]):
+        raise UsageError(
+            f"schedule: {shown!r} is not a rate; write a number from 1 to {MOST} and minutes, hours or days"
+        )
+    return Rate(int(found[1]), found[2].lower())
+
+
+# ------------------------------------------------------------------------------------------------------- cron
+
+Days = Callable[[int, int], Iterable[int]]  # the days of a year's month, in rising order
+
+LAST_MOMENT = datetime(2199, 12, 31, 23, 59, tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    also: str
+    names: tuple[str, ...] = ()  # of its values, from `low` on
+
+    def refuse(self, text: str) -> NoReturn:
+        names = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
+        raise UsageError(
+            f"cron expression: {self.name} cannot be {text!r}; "
+            f"it takes {self.low}-{self.high}{names}, with {self.also}"
+        )
+
+    def value(self, text: str, part: str) -> int:
+        """One value; `part` is what it stands in, as the error shows it."""
+        if text in self.names:
+            return self.names.index(text) + self.low
+        if not re.fullmatch("[0-9]{1,4}", text) or not self.low <= int(text) <= self.high:
+            self.refuse(part)
+        return int(text)
+
+    def values(self, text: str) -> set[int]:
+        """`*`, `5`, `1-5`, each also with a step as in `1-5/2`; `5/2` goes on to the end of the field."""
+        base, stepped, step = text.partition("/")
+        first, ranged, last = base.partition("-")
+        start = self.low if base == "*" else self.value(first, text)
+        end = self.value(last, text) if ranged else self.high if stepped or base == "*" else start
+        if stepped and not re.fullmatch("0*[1-9][0-9]{0,3}", step):
+            self.refuse(text)
+        span = self.high - self.low + 1
+        if end < start:
+            if self is YEAR:
+                self.refuse(text)
+            end += span
+        return {(n - self.low) % span + self.low for n in range(start, end + 1, int(step or 1))}
+
+    def list(self, text: str) -> tuple[int, ...]:
+        return tuple(sorted(set().union(*map(self.values, text.split(",")))))
+
+
+MINUTES = _Field("minutes", 0, 59, ", - * /")
+HOURS = _Field("hours", 0, 23, ", - * /")
+DAY_OF_MONTH = _Field("day-of-month", 1, 31, ", - * / ? L W")
+MONTH = _Field(
+    "month",
+    1,
+    12,
+    ", - * /",
+    ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+)
+DAY_OF_WEEK = _Field("day-of-week", 1, 7, ", - * / ? L #", ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"))
+YEAR = _Field("year", 1970, 2199, ", - * /")
+
+
+def _parse_cron(fields: list[str]) -> Cron:
+    minutes, hours, of_month, months, of_week, years = fields
+    if (of_month == "?") == (of_week == "?"):
+        raise UsageError(
+            f"cron expression: day-of-month is {of_month!r} and day-of-week {of_week!r}; exactly one must be '?'"
+        )
+    cron = Cron(
+        text=" ".join(fields),
+        minutes=MINUTES.list(minutes),
+        hours=HOURS.list(hours),
+        days=_days_of_week(of_week) if of_month == "?" else _days_of_month(of_month),
+        months=MONTH.list(months),
+        years=YEAR.list(years),
+    )
+    if cron.next_after(-1.0) is None:
+        raise UsageError(f"cron expression: {cron.text!r} never comes; no month of its has such a day")
+    return cron
+
+
+def _days_of_month(text: str) -> Days:
+    rules = [_day_of_month(part) for part in text.split(",")]
+
+    def days(year: int, month: int) -> list[int]:
+        last = monthrange(year, month)[1]
+        return sorted({day for rule in rules for day in rule(year, month) if day <= last})
+
+    return days
+
+
+def _day_of_month(part: str) -> Days:
+    if part == "L":
+        return lambda year, month: [monthrange(year, month)[1]]
+    if part == "LW":
+        return lambda year, month: [_working_day(year, month, monthrange(year, month)[1])]
+    if part.endswith("W"):
+        day = DAY_OF_MONTH.value(part[:-1], part)
+        return lambda year, month: [_working_day(year, month, day)]
+    days = DAY_OF_MONTH.values(part)
+    return lambda year, month: days
+
+
+def _working_day(year: int, month: int, day: int) -> int:
+    """The day from Monday to Friday that is nearest, in the same month; a day that the month lacks stays one."""
+    first, last = monthrange(year, month)
+    if day > last:
+        return day
+    match (first + day - 1) % 7:
+        case 5:
+            return day - 1 if day > 1 else day + 2
+        case 6:
+            return day + 1 if day < last else day - 2
+    return day
+
+
+def _days_of_week(text: str) -> Days:
+    if "#" in text:
+        name, _, which = text.partition("#")
+        if which not in ("1", "2", "3", "4", "5"):
+            DAY_OF_WEEK.refuse(text)  # a list as well: EventBridge takes one such day, alone
+        nth, only = int(which), {DAY_OF_WEEK.value(name, text)}
+        return lambda year, month: _on(only, year, month)[nth - 1 : nth]
+    rules = [_day_of_week(part) for part in text.split(",")]
+    return lambda year, month: sorted({day for rule in rules for day in rule(year, month)})
+
+
+def _day_of_week(part: str) -> Days:
+    if len(part) > 1 and part.endswith("L"):
+        last = {DAY_OF_WEEK.value(part[:-1], part)}
+        return lambda year, month: _on(last, year, month)[-1:]
+    weekdays = {7} if part == "L" else DAY_OF_WEEK.values(part)
+    return lambda year, month: _on(weekdays, year, month)
+
+
+def _on(weekdays: set[int], year: int, month: int) -> list[int]:
+    """The days of a month that fall on these days of the week (1: Sunday)."""
+    first, last = monthrange(year, month)  # 0: Monday
+    return [day for day in range(1, last + 1) if (first + day) % 7 + 1 in weekdays]
+
+
+# --------------------------------------------------------------------------------------- windows and timetables
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MIDNIGHT = 24 * 60  # minutes
+MAX_ENTRIES = 50
+HORIZON = (
+    15 * 86400
+)  # seconds: whatever a weekly timetable does, it has done by then, even if clocks jump over some
+
+_ENTRY = re.compile(
+    r"(?:(?P<first>[a-z]+)(?:-(?P<last>[a-z]+))? +)?(?P<start>[0-9:]+)-(?P<end>[0-9:]+)(?P<rest>(?: .*)?)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Some days (0: Monday) from when until when, in minutes of the day; the end itself is not in it."""
+
+    days: frozenset[int]
+    start: int
+    end: int  # at most `start`: on the next day
+    cap: int | None = None  # of a timetable, bytes a second; None: unlimited
+
+    def covers(self, wall: datetime) -> bool:
+        minute, today = wall.hour * 60 + wall.minute, wall.weekday()
+        if self.start < self.end:
+            return today in self.days and self.start <= minute < self.end
+        yesterday = (today - 1) % 7
+        return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weekly(ABC):
+    entries: tuple[Entry, ...] = ()
+    zone: tzinfo = UTC
+
+    def next_change(self, moment: float) -> float | None:
+        """The first moment after this one at which something else holds; None when it stays as it is."""
+        now, end = self._holds(moment), moment + HORIZON
+        while moment < end:
+            moment = self._next_edge(moment)
+            if self._holds(moment) != now:
+                return moment
+        return None
+
+    @abstractmethod
+    def _holds(self, moment: float) -> Hashable: ...
+
+    def _entry(self, moment: float) -> Entry | None:
+        wall = self._wall(moment)
+        return next((entry for entry in self.entries if entry.covers(wall)), None)
+
+    def _wall(self, moment: float) -> datetime:
+        return datetime.fromtimestamp(moment, self.zone)
+
+    def _next_edge(self, moment: float) -> float:
+        """Where the wall clock next comes to a time of an entry, to midnight, or is set: nothing changes before."""
+        wall = self._wall(moment)
+        minute = wall.hour * 60 + wall.minute
+        times = (MIDNIGHT, *(time for entry in self.entries for time in (entry.start, entry.end)))
+        here = moment // 60 * 60
+        there = here + 60 * (min(time for time in times if time > minute) - minute)
+        while there - here > 60 and self._wall(there).utcoffset() != wall.utcoffset():
+            middle = here + (there - here) // 120 * 60
+            if self._wall(middle).utcoffset() == wall.utcoffset():
+                here = middle
+            else:
+                there = middle
+        return there
+
+
+@dataclass(frozen=True, slots=True)
+class Window(_Weekly):
+    """When data may move; without entries always."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or nothing. Raises UsageError."""
+        return cls(*_parse_entries("transferWindow", text, caps=False))
+
+    def is_open(self, moment: float) -> bool:
+        return not self.entries or self._entry(moment) is not None
+
+    def _holds(self, moment: float) -> bool:
+        return self.is_open(moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable(_Weekly):
+    """Caps on bandwidth by time. The first entry that covers a moment holds."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or nothing; bytes a second, binary units.
+        Raises UsageError."""
+        return cls(*_parse_entries("bandwidthTimetable", text, caps=True))
+
+    def cap_at(self, moment: float, otherwise: int | None = None) -> int | None:
+        """Bytes a second, None for unlimited. `otherwise` (the task's own cap) holds where no entry does."""
+        entry = self._entry(moment)
+        return entry.cap if entry else otherwise
+
+    def _holds(self, moment: float) -> tuple[bool, int | None]:
+        entry = self._entry(moment)
+        return (True, entry.cap) if entry else (False, None)
+
+
+def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[Entry, ...], tzinfo]:
+    if not text.strip():
+        return (), UTC
+    texts = text.split(",")
+    if len(texts) > MAX_ENTRIES:
+        raise UsageError(f"{parameter}: {len(texts)} entries are too many; {MAX_ENTRIES} are the most")
+    entries = []
+    zone: tzinfo = UTC
+    for number, each in enumerate(texts, 1):
+        entry, left = _parse_entry(parameter, each, caps=caps)
+        entries.append(entry)
+        if left and number < len(texts):
+            raise UsageError(
+                f"{parameter}: {left!r} in {each.strip()!r} cannot be; a time zone ends the text"
+            )
+        if left:
+            zone = _parse_zone(parameter, left)
+    return tuple(entries), zone
+
+
+def _parse_entry(parameter: str, text: str, *, caps: bool) -> tuple[Entry, str]:
+    """The entry, and what is left of the text."""
+    example = "Mon-Fri 08:00-18:00 10M" if caps else "Mon-Fri 20:00-06:00"
+    found = _ENTRY.fullmatch(" ".join(text.split()))
+    if not found:
+        raise UsageError(
+            f"{parameter}: {text.strip()!r} cannot be read; write days and times such as {example}"
+        )
+    start, end = (_parse_time(parameter, found[name]) for name in ("start", "end"))
+    if start in (end, MIDNIGHT):
+        raise UsageError(
+            f"{parameter}: {found['start']}-{found['end']} cannot be; the whole day is 00:00-24:00"
+        )
+    left, cap = found["rest"].strip(), None
+    if caps:
+        word, _, left = left.partition(" ")
+        cap = _parse_cap(parameter, word)
+    return Entry(_parse_days(parameter, found["first"], found["last"]), start, end, cap), left
+
+
+def _parse_days(parameter: str, first: str | None, last: str | None) -> frozenset[int]:
+    if first is None:
+        return frozenset(range(7))
+    for day in (first, last or first):
+        if day.lower() not in WEEKDAYS:
+            raise UsageError(f"{parameter}: {day!r} is not a day; write Mon, Tue, Wed, Thu, Fri, Sat or Sun")
+    begin, end = WEEKDAYS.index(first.lower()), WEEKDAYS.index((last or first).lower())
+    return frozenset((begin + n) % 7 for n in range((end - begin) % 7 + 1))
+
+
+def _parse_time(parameter: str, text: str) -> int:
+    found = re.fullmatch("([0-9]{1,2}):([0-5][0-9])", text)
+    minute = int(found[1]) * 60 + int(found[2]) if found else -1
+    if not 0 <= minute <= MIDNIGHT:
+        raise UsageError(f"{parameter}: {text!r} is not a time of day; write 00:00 to 24:00")
+    return minute
+
+
+def _parse_cap(parameter: str, text: str) -> int | None:
+    if text.lower() == "unlimited":
+        return None
+    try:
+        cap = int(parse_size(text))
+    except ValueError:
+        cap = 0
+    if not 0 < cap < 2**63:
+        raise UsageError(
+            f"{parameter}: {text!r} is not a cap; write bytes a second such as 10M, or unlimited"
+        )
+    return cap
+
+
+def _parse_zone(parameter: str, name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise UsageError(
+            f"{parameter}: {name!r} is not a time zone of this machine; write one such as Europe/Berlin"
+        ) from None

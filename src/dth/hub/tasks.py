@@ -1,0 +1,300 @@
+"""What can be done with a task: created, changed, paused, stopped... Each is one function; all go through `_change`,
+which alone writes a task: read, decide, write if nobody else wrote meanwhile, else decide anew.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dth.errors import Conflict, UsageError
+from dth.hub import lifecycle
+from dth.hub.lifecycle import Event
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts, TaskQuery, Tasks
+from dth.hub.schedule import Schedule, Timetable, Window
+
+MAX_PARAMETERS = 200
+MAX_VALUE = 16_384  # characters of one parameter
+MAX_DESCRIPTION = 1000
+SAVES = 50  # tries against others who change the same task at the same moment
+
+
+async def create(
+    ports: HubPorts,
+    *,
+    type: TaskType,
+    schedule_type: ScheduleType,
+    parameters: Mapping[str, str],
+    description: str = "",
+    created_by: str = "",
+    id: str = "",
+) -> Task:
+    """A new task, about to start. With an `id`, the same call again returns the same task."""
+    now = time.time()
+    task = Task(
+        id=id or str(uuid.uuid4()),
+        type=type,
+        schedule_type=schedule_type,
+        parameters=dict(parameters),
+        description=_described(description),
+        created=now,
+        created_by=created_by,
+        updated=now,
+        run_requested=True,
+    )
+    _fill_in(task)
+    await _refuse_conflict(ports.tasks, task)
+    try:
+        await ports.tasks.add(task)
+    except Conflict:
+        before = await ports.tasks.get(task.id)
+        if (before.type, before.parameters, before.created_by) != (type, task.parameters, created_by):
+            raise
+        return before
+    await ports.engine.changed(task.id)
+    return task
+
+
+async def stop(ports: HubPorts, id: str) -> Task:
+    """End it: what is under way is finished or given up, uploads are thrown away, nothing begins any more."""
+    return await _change(ports, id, lambda task: move(task, Event.STOP))
+
+
+async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> Task:
+    def change(task: Task) -> None:
+        if task.progress is not Progress.PAUSED:
+            task.reason = reason
+        move(task, Event.PAUSE)
+
+    return await _change(ports, id, change)
+
+
+async def resume(ports: HubPorts, id: str) -> Task:
+    """Go on, after a pause or after an error; a stopped task compares anew."""
+    return await _change(ports, id, lambda task: _begin(task, Event.RESUME))
+
+
+async def start_run(ports: HubPorts, id: str) -> Task:
+    """Compare and copy now, whatever the schedule says."""
+
+    def change(task: Task) -> None:
+        _begin(task, Event.START)
+        task.run_requested = True
+
+    return await _change(ports, id, change)
+
+
+async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = "") -> Task:
+    """Try again what failed: all, or at once the objects named or those of one reason."""
+    task = await ports.tasks.get(id)
+    if keys or reason:
+        lifecycle.after(task.progress, Event.START)
+        async with ports.engine.open(id) as platform:
+            await plugin(task.type).redrive(platform.records, keys=keys or (), reason=reason)
+
+    def change(task: Task) -> None:
+        _begin(task, Event.START)
+        task.redrive_requested = task.redrive_requested or not (keys or reason)
+
+    return await _change(ports, id, change)
+
+
+async def edit(
+    ports: HubPorts,
+    id: str,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    description: str | None = None,
+    schedule_type: ScheduleType | None = None,
+) -> Task:
+    """Change some parameters (an empty text takes one away). What is running goes on with the new ones at once; where
+    data comes from and goes to stays, as the records are about that."""
+    if parameters:
+        task = await ports.tasks.get(id)
+        candidate = replace(task, parameters=_merged(task.parameters, parameters))
+        _fill_in(candidate)
+        if (candidate.source, candidate.destination, candidate.writes) != (
+            task.source,
+            task.destination,
+            task.writes,
+        ):
+            raise UsageError("source and destination cannot be changed; clone the task and change the clone")
+
+    def change(task: Task) -> None:
+        if task.progress is Progress.STOPPING:
+            raise Conflict("the task is stopping; wait until it has stopped")
+        if schedule_type is not None:
+            task.schedule_type = schedule_type
+        if description is not None:
+            task.description = _described(description)
+        if parameters:
+            task.parameters = _merged(task.parameters, parameters)
+        _fill_in(task)
+        if task.next_run:
+            task.next_run = next_run(task, time.time())
+
+    return await _change(ports, id, change)
+
+
+async def clone(
+    ports: HubPorts, id: str, *, parameters: Mapping[str, str] | None = None, description: str | None = None,
+    created_by: str = "",
+) -> Task:  # fmt: skip
+    """A new task with the parameters of another one, and changes to them."""
+    task = await ports.tasks.get(id)
+    return await create(
+        ports,
+        type=task.type,
+        schedule_type=task.schedule_type,
+        parameters=_merged(task.parameters, parameters or {}),
+        description=task.description if description is None else description,
+        created_by=created_by,
+    )
+
+
+async def delete(ports: HubPorts, id: str) -> Task:
+    """Forget a task that has ended, its records and logs. What it copied stays."""
+    task = await ports.tasks.get(id)
+    if task.progress not in lifecycle.REMOVABLE:
+        raise Conflict(f"a task that is {task.progress} cannot be deleted; stop it first")
+    await ports.engine.discard(id)
+    await ports.metrics.forget(id)
+    await ports.tasks.remove(id)
+    return task
+
+
+# ---------------------------------------------------------------------------------- what the engine tells
+
+
+async def started(ports: HubPorts, id: str) -> Task:
+    return await _change(ports, id, lambda task: move(task, Event.STARTED), tell=False)
+
+
+async def finished(ports: HubPorts, id: str) -> Task:
+    return await _change(ports, id, lambda task: move(task, Event.FINISHED), tell=False)
+
+
+async def ended(ports: HubPorts, id: str) -> Task:
+    return await _change(ports, id, lambda task: move(task, Event.ENDED), tell=False)
+
+
+async def fail(ports: HubPorts, id: str, reason: str, code: ErrorCode) -> Task:
+    def change(task: Task) -> None:
+        move(task, Event.FAIL)
+        task.reason, task.error_code = reason, code
+
+    return await _change(ports, id, change, tell=False)
+
+
+async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
+    """Write what only the engine knows: `run_requested`, `redrive_requested`, `next_run`, `reason`."""
+
+    def change(task: Task) -> None:
+        for name, value in fields.items():
+            setattr(task, name, value)
+
+    return await _change(ports, id, change, tell=False)
+
+
+# ------------------------------------------------------------------------------------------------- details
+
+
+def move(task: Task, event: Event) -> None:
+    """The one place where a task's status changes."""
+    before = task.progress
+    task.progress = lifecycle.after(before, event)
+    if task.progress is before:
+        return
+    now = time.time()
+    if task.progress in (Progress.STOPPED, Progress.DONE):
+        task.stopped = now
+    if task.progress is not Progress.IN_PROGRESS:
+        task.next_run = 0.0  # it is told anew when the task goes on
+    if task.progress in (Progress.STARTING, Progress.DONE, Progress.STOPPED):
+        task.reason, task.error_code = "", None
+    if task.progress is Progress.STARTING:
+        task.stopped = 0.0
+    if task.progress in (Progress.STOPPING, Progress.STOPPED):
+        task.run_requested = task.redrive_requested = False
+
+
+def _begin(task: Task, event: Event) -> None:
+    """Let a task go on; one that had ended begins a run."""
+    had_ended = task.progress in lifecycle.REMOVABLE
+    move(task, event)
+    if had_ended and event is Event.RESUME:
+        task.run_requested = True
+
+
+async def _change(ports: HubPorts, id: str, change: Callable[[Task], None], *, tell: bool = True) -> Task:
+    for _ in range(SAVES):
+        task = await ports.tasks.get(id)
+        before = replace(task, summary=Summary())
+        change(task)
+        if replace(task, summary=Summary()) == before:
+            return task
+        task.updated = time.time()
+        if await ports.tasks.save(task):
+            if tell:
+                await ports.engine.changed(id)
+            return task
+    raise Conflict(f"task {id} is being changed by others all the time; try again")
+
+
+def schedule_of(task: Task) -> Schedule | None:
+    """When runs begin; None for a one-time task."""
+    if task.schedule_type is ScheduleType.ONE_TIME:
+        return None
+    parameters = read_parameters(task.type, task.parameters)
+    text = parameters.schedule_rate or parameters.ec2_cron_expression
+    return Schedule.parse(text) if text else None
+
+
+def next_run(task: Task, now: float) -> float:
+    """When the schedule begins the next run; 0 for never."""
+    schedule = schedule_of(task)
+    return (schedule.next_after(now, task.created) or 0.0) if schedule else 0.0
+
+
+def _fill_in(task: Task) -> None:
+    """Check the parameters, and set what follows from them."""
+    if len(task.parameters) > MAX_PARAMETERS:
+        raise UsageError(f"parameters: {MAX_PARAMETERS} are the most")
+    for name, value in task.parameters.items():
+        if len(value) > MAX_VALUE:
+            raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
+    chosen = plugin(task.type)
+    parameters = read_parameters(task.type, task.parameters)
+    chosen.check(parameters)
+    schedule_of(task)
+    Window.parse(parameters.transfer_window)
+    Timetable.parse(parameters.bandwidth_timetable)
+    source, dest = chosen.places(parameters)
+    task.source, task.destination = chosen.shown(source), chosen.shown(dest)
+    task.writes = f"{dest.store} {dest.bucket}"
+
+
+async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
+    """Two tasks that write one destination prefix would undo each other's work."""
+    others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
+    ours = read_parameters(task.type, task.parameters)
+    for other in others:
+        if other.type is task.type and other.id != task.id:
+            why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
+            if why:
+                raise Conflict(
+                    f"destBucket: task {other.id} {why}; stop it first, or give another destPrefix"
+                )
+
+
+def _merged(before: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in {**before, **changes}.items() if value != ""}
+
+
+def _described(text: str) -> str:
+    if len(text) > MAX_DESCRIPTION:
+        raise UsageError(f"description: {MAX_DESCRIPTION} characters are the most")
+    return text
