@@ -14,5 +14,15 @@ def state_directory() -> Path:
     return Path(os.environ.get("DTH_STATE_DIR") or _home("XDG_STATE_HOME", ".local/state") / "dth")
 
 
+def data_directory() -> Path:
+    """What the hub keeps: `DTH_DATA_DIR`."""
+    return Path(os.environ.get("DTH_DATA_DIR") or _home("XDG_DATA_HOME", ".local/share") / "dth")
+
+
+def config_directory() -> Path:
+    """A user's settings: sessions on hubs."""
+    return _home("XDG_CONFIG_HOME", ".config") / "dth"
+
+
 def _home(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / default)

@@ -26,6 +26,7 @@ task = Table(
     Column("version", Integer, nullable=False),
     Column("source", Line, nullable=False),
     Column("destination", Line, nullable=False),
+    Column("writes", Line, nullable=False),
     Column("reason", Line, nullable=False),
     Column("error_code", Text),
     Column("run_requested", Integer, nullable=False),
@@ -35,6 +36,7 @@ task = Table(
     Column("summary", Text, nullable=False),  # JSON
     Index("task_created", "created"),
     Index("task_progress", "progress", "created"),
+    Index("task_writes", "writes"),
 )
 
 # ---------------------------------------------------------------------------------------- users and tokens
@@ -67,15 +69,17 @@ token = Table(
     Column("created_by", Text, nullable=False),
 )
 
-# What the built-in provider gave out: codes and refresh tokens, by their hash.
+# What the built-in provider gave out: codes, refresh tokens and sessions of a browser, by their hash.
 grant = Table(
     "grant",
     metadata,
     Column("hash", LargeBinary, primary_key=True),
-    Column("kind", Text, nullable=False),  # "code" or "refresh"
-    Column("user", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # "code", "refresh" or "session"
+    Column("family", Text, nullable=False),  # of a code, and of every refresh token that follows from it
     Column("data", Text, nullable=False),  # JSON
     Column("expires", Float, nullable=False),
+    Column("used", Integer, nullable=False, server_default="0"),  # codes and refresh tokens hold once
+    Index("grant_family", "family"),
 )
 
 # Failed sign-ins, by user and by address, to slow down guessing.
@@ -87,7 +91,7 @@ attempt = Table(
     Column("until", Float, nullable=False),  # no further try before
 )
 
-# Keys and settings of the hub's own: signing keys (encrypted by the hub's key), the first start.
+# Keys and settings of the hub's own, such as signing keys; encrypted (`vault.kept`).
 setting = Table(
     "setting",
     metadata,
@@ -129,7 +133,7 @@ channel = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
-    Column("target", Text, nullable=False),
+    Column("target", LargeBinary, nullable=False),  # encrypted: who has a webhook's URL can post there
     Column("name", Line, nullable=False),
     Column("events", Text, nullable=False),  # JSON list
     Column("enabled", Integer, nullable=False),
@@ -142,29 +146,28 @@ outbox = Table(
     Column("channel", Text, nullable=False),  # id of a channel, or "email:ADDRESS"
     Column("event", Text, nullable=False),
     Column("task", Text, nullable=False),
+    Column("subject", Line, nullable=False),
     Column("text", Line, nullable=False),
     Column("at", Float, nullable=False),
     Column("due", Float, nullable=False),  # when it is tried (again)
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("once", Text, unique=True),  # null: as often as it comes
+    Column("once", Text),  # null: as often as it comes
     Column("state", Text, nullable=False, server_default="WAITING"),  # or SENT, FAILED
     Column("error", Line, nullable=False, server_default=""),
-    Index("outbox_due", "state", "due"),
+    Index("outbox_waiting", "state", "channel"),
+    Index("outbox_once", "once", "channel", unique=True),
 )
 
 # ------------------------------------------------------------------------------------------------- metrics
 
-# A row a task, metric, resolution (seconds) and time: sums and counts, so that steps can be joined.
+# A row a task and step of time, with all metrics of it: sums and counts by name, so that steps can be joined.
 sample = Table(
     "sample",
     metadata,
     Column("task", Text, primary_key=True),
-    Column("metric", Text, primary_key=True),
-    Column("resolution", Integer, primary_key=True),
-    Column("at", Integer, primary_key=True),  # when the step begins
-    Column("total", Float, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("peak", Float, nullable=False),
+    Column("step", Integer, primary_key=True),  # seconds that it is long
+    Column("at", Integer, primary_key=True),  # when it begins
+    Column("data", Text, nullable=False),  # JSON
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,118 @@
+"""Preflights and forecasts: each a process like those of a task, with a directory of its own for as long as it runs."""
+
+import asyncio
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from dth.errors import Conflict, HubError, NotFound
+from dth.hub.ports import Job
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.hub_schema import job
+from dth.platforms.local.nursery import Nursery
+
+AT_ONCE = 4
+LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
+KEPT = 86_400.0  # seconds that a result is kept
+RESULT_FILE = "result.json"
+
+
+class LocalJobs:
+    """`hub.ports.Jobs`. What is under way when the hub ends has failed: it is quickly asked for again."""
+
+    def __init__(self, database: HubDatabase, folder: Path, nursery: Nursery) -> None:
+        self._database = database
+        self._folder = folder
+        self._nursery = nursery
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self, kind: str, parameters: Mapping[str, Any]) -> Job:
+        if len(self._running) >= AT_ONCE:
+            raise Conflict(f"{AT_ONCE} preflights and forecasts run already; try again in a moment")
+        started = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
+        await self._database.write(_begin, started)
+        running = asyncio.create_task(self._run(started, parameters))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return started
+
+    async def get(self, id: str) -> Job:
+        found = await self._database.read(_get, id)
+        if found is None:
+            raise NotFound(f"there is no job {id!r}")
+        return found
+
+    async def fail_unfinished(self) -> None:
+        """At the start of the hub."""
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await self._database.write(_fail_unfinished)
+
+    async def close(self) -> None:
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _run(self, started: Job, parameters: Mapping[str, Any]) -> None:
+        state = self._folder / started.id
+        try:
+            started.result = await self._result(started.kind, state, parameters)
+            started.state = "DONE"
+        except HubError as error:
+            started.state, started.error = "FAILED", str(error)
+        except OSError as error:
+            started.state, started.error = "FAILED", f"{state} cannot be written: {error.strerror}"
+        finally:
+            await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
+        started.ended = time.time()
+        await self._database.write(_end, started)
+
+    async def _result(self, kind: str, state: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        state.mkdir(mode=0o700, parents=True)
+        (state / TASK_FILE).write_text(json.dumps(parameters), "utf-8")
+        words = state / "words.log"
+        with words.open("ab") as errors:
+            child = await self._nursery.spawn([kind, str(state), kind], (errors.fileno(), errors.fileno()))
+        try:
+            await asyncio.wait_for(child.wait(), LONGEST)
+        except TimeoutError:
+            raise HubError(f"it took longer than {LONGEST / 60:.0f} minutes") from None
+        finally:
+            child.kill()
+            await child.wait()
+        if child.returncode:
+            lines = words.read_text("utf-8", "replace").strip().splitlines()
+            raise HubError(lines[-1] if lines else f"its process ended with code {child.returncode}")
+        result: dict[str, Any] = json.loads((state / RESULT_FILE).read_text("utf-8"))
+        return result
+
+
+def _begin(connection: Connection, started: Job) -> None:
+    connection.execute(delete(job).where(job.c.started < started.started - KEPT))
+    connection.execute(insert(job).values({**asdict(started), "result": "{}"}))
+
+
+def _end(connection: Connection, ended: Job) -> None:
+    values = {**asdict(ended), "result": json.dumps(ended.result)}
+    connection.execute(update(job).where(job.c.id == ended.id).values(values))
+
+
+def _get(connection: Connection, id: str) -> Job | None:
+    row = connection.execute(select(job).where(job.c.id == id)).first()
+    return Job(**{**row._mapping, "result": json.loads(row.result)}) if row else None
+
+
+def _fail_unfinished(connection: Connection) -> None:
+    values = {
+        "state": "FAILED",
+        "ended": time.time(),
+        "error": "the hub was started anew meanwhile; ask again",
+    }
+    connection.execute(update(job).where(job.c.state == "RUNNING").values(values))

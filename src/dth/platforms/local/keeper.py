@@ -1,0 +1,533 @@
+"""Runs the tasks of the hub on this machine: one runner for each task that lives, which does what the task's status and
+schedule say, and writes down how it stands.
+
+Nothing that matters is kept in memory: a runner begins by reading the task, its runs and its queue, so that a hub that
+was killed at any moment goes on by starting its runners again.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dth.errors import Conflict, HubError, NotFound
+from dth.hub import lifecycle, monitoring, tasks
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
+from dth.hub.monitoring import Reading, Totals
+from dth.hub.notifications import Event
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts, TaskQuery
+from dth.hub.scaling import Steps
+from dth.hub.schedule import Timetable, Window
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.foreground import KEPT_RUNS, TASK_FILE
+from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.supervisor import Snapshot, Supervisor, is_open
+from dth.platforms.ports import Depth, Platform, Run, RunKind, RunState
+
+log = logging.getLogger(__name__)
+
+LOOK = 5.0  # seconds between looks at all tasks, whatever is told
+SUMMARY = 1.0  # seconds between summaries of a task that works
+SAMPLE = 10.0  # seconds between samples for the graphs
+LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed
+ABORTING = 60.0  # seconds that throwing uploads away may take
+MOMENT = 0.1  # seconds
+RETRY = 30.0  # seconds before a runner that failed by a defect or a full disk tries again
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What all tasks together may use."""
+
+    tasks: int = 20  # that work at once; the others wait
+    workers: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
+
+
+@dataclass(slots=True)
+class Shared:
+    """A task's platform, open as long as somebody uses it."""
+
+    platform: LocalPlatform
+    users: int = 0
+
+
+class Keeper:
+    """`hub.ports.Engine` on one machine. `ports` are set once all of them are made."""
+
+    ports: HubPorts
+
+    def __init__(self, folder: Path, nursery: Nursery, bounds: Bounds) -> None:
+        self.folder = folder
+        self.nursery = nursery
+        self.bounds = bounds
+        self.began = time.time()
+        self.places = asyncio.Semaphore(bounds.tasks)
+        self.totals = Totals()  # what the tasks did since the hub was started
+        self.workers: Counter[str] = Counter()  # wanted, by task
+        self._runners: dict[str, Runner] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._open: dict[str, Shared] = {}
+        self._opening = asyncio.Lock()
+        self._woken = asyncio.Event()
+
+    # --------------------------------------------------------------------------------------- hub.ports.Engine
+
+    async def changed(self, id: str) -> None:
+        if id in self._runners:
+            self._runners[id].wake()
+        self._woken.set()
+
+    @asynccontextmanager
+    async def open(self, id: str) -> AsyncIterator[Platform]:
+        async with self.shared(id) as platform:
+            yield platform
+
+    async def discard(self, id: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.state(id), ignore_errors=True)
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    async def run(self) -> None:
+        """Keep a runner for every task that lives, until cancelled; then end them all in order."""
+        try:
+            while True:
+                self._woken.clear()
+                live, _ = await self.ports.tasks.find(TaskQuery(progress=lifecycle.LIVE, count=1_000_000))
+                for task in live:
+                    if task.id not in self._running:
+                        self._start(task.id)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), LOOK)
+        finally:
+            running = list(self._running.values())
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _start(self, id: str) -> None:
+        runner = Runner(self, id)
+        running = asyncio.create_task(self._watched(runner), name=f"task {id}")
+        self._runners[id], self._running[id] = runner, running
+
+        def ended(_: Any) -> None:
+            self._runners.pop(id, None)
+            self._running.pop(id, None)
+            self._woken.set()
+
+        running.add_done_callback(ended)
+
+    async def _watched(self, runner: "Runner") -> None:
+        """A runner that fails by more than its task's fault tries again, as long as the task lives."""
+        while True:
+            try:
+                await runner.run()
+                return
+            except NotFound:
+                return
+            except Conflict:  # somebody changed the task at the same moment: look at it again
+                await asyncio.sleep(MOMENT)
+                continue
+            except HubError as error:
+                reason = str(error)
+            except Exception as error:
+                log.exception("the runner of task %s failed", runner.id)
+                reason = f"internal error: {type(error).__name__}: {error}"
+            with contextlib.suppress(HubError):
+                await tasks.note(self.ports, runner.id, reason=reason)
+            await runner.sleep(RETRY)
+
+    def state(self, id: str) -> Path:
+        """A task's state directory. Ids are UUIDs; nothing else names a directory."""
+        if not id.replace("-", "").isalnum():
+            raise NotFound(f"there is no task {id!r}")
+        return self.folder / id
+
+    @asynccontextmanager
+    async def shared(self, id: str) -> AsyncIterator[LocalPlatform]:
+        """A task's platform: the same for all who use it at once, closed by the last one."""
+        state = self.state(id)
+        async with self._opening:
+            if id not in self._open:
+                self._open[id] = Shared(await asyncio.to_thread(open_platform, state, "hub"))
+            shared = self._open[id]
+            shared.users += 1
+        try:
+            yield shared.platform
+        finally:
+            shared.users -= 1
+            await asyncio.shield(self._close_unused(id))
+
+    async def _close_unused(self, id: str) -> None:
+        async with self._opening:
+            shared = self._open.get(id)
+            if shared and not shared.users:
+                del self._open[id]
+                await asyncio.to_thread(shared.platform.close)
+
+    def share_of_workers(self, id: str, wanted: int) -> int:
+        """As many of the wanted workers as the machine has room for; one always."""
+        others = sum(count for task, count in self.workers.items() if task != id)
+        granted = max(1, min(wanted, self.bounds.workers - others))
+        self.workers[id] = granted
+        return granted
+
+
+class Runner:
+    """One task's life on this machine."""
+
+    def __init__(self, keeper: Keeper, id: str) -> None:
+        self.id = id
+        self._keeper = keeper
+        self._state = keeper.state(id)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Until the task changes, or so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), max(0.0, seconds))
+        self._woken.clear()
+
+    def was_woken(self) -> bool:
+        """Whether the task has changed since this was asked last."""
+        woken = self._woken.is_set()
+        self._woken.clear()
+        return woken
+
+    @property
+    def ports(self) -> HubPorts:
+        return self._keeper.ports
+
+    async def run(self) -> None:
+        """Do what the task's status says, until it has none that lives."""
+        while True:
+            task = await self.ports.tasks.get(self.id)
+            match task.progress:
+                case Progress.STARTING:
+                    await self._prepare(task)
+                case Progress.IN_PROGRESS:
+                    await self._go_on(task)
+                case Progress.PAUSED:
+                    await self.sleep(3600.0)
+                case Progress.STOPPING:
+                    await self._end(task)
+                case _:
+                    return
+
+    async def _prepare(self, task: Task) -> None:
+        try:
+            write_task_file(self._state, task, None)  # so that there is a directory
+            async with self._keeper.shared(self.id) as platform:
+                await platform.records.resume()
+        except HubError as error:
+            await tasks.fail(self.ports, self.id, str(error), ErrorCode.CFN_ERROR)
+            await self.tell(Event.TASK_ERROR, str(error))
+            return
+        await tasks.started(self.ports, self.id)
+
+    async def _go_on(self, task: Task) -> None:
+        """Work, if there is something to do and the window is open; or wait for that."""
+        now = time.time()
+        parameters = read_parameters(task.type, task.parameters)
+        if not task.next_run and (upcoming := tasks.next_run(task, now)):
+            await tasks.note(self.ports, self.id, next_run=upcoming)
+            return
+        window = Window.parse(parameters.transfer_window)
+        if not window.is_open(now):
+            await self._say("outside the transfer window")
+            await self.sleep(min(LOOK * 12, (window.next_change(now) or now + 60) - now))
+            return
+        async with self._keeper.shared(self.id) as platform:
+            idle = not await self._has_work(task, platform, now)
+            if idle and task.schedule_type is ScheduleType.ONE_TIME:
+                await self._finish(platform)
+                return
+        if idle:
+            await self.sleep(min(60.0, task.next_run - now) if task.next_run else 60.0)
+            return
+        if not await self._take_place():
+            return
+        try:
+            await self._say("")
+            await Work(self, self._keeper, self._state).run()
+        finally:
+            self._keeper.places.release()
+
+    async def _take_place(self) -> bool:
+        """One of the places for tasks that work; False when the task changed while it waited."""
+        places = self._keeper.places
+        if places.locked():
+            await self._say("waiting for a place: as many tasks as may work at once do")
+        taking, woken = asyncio.create_task(places.acquire()), asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait({taking, woken}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if taking.done():
+                places.release()
+            raise
+        finally:
+            woken.cancel()
+            taking.cancel()
+        if taking.done() and not taking.cancelled():
+            return True
+        self._woken.clear()
+        return False
+
+    async def _has_work(self, task: Task, platform: LocalPlatform, now: float) -> bool:
+        if task.run_requested or task.redrive_requested or (task.next_run and task.next_run <= now):
+            return True
+        depth = await platform.queue.depth()
+        runs = await platform.records.list_runs()
+        return depth.visible + depth.in_flight + depth.delayed > 0 or any(map(is_open, runs))
+
+    async def _finish(self, platform: LocalPlatform) -> None:
+        """A one-time task has nothing left to do."""
+        runs = await platform.records.list_runs(1)
+        failed = runs[0].counts.failed + runs[0].counts.delete_failed if runs else 0
+        if runs and runs[0].state is RunState.FAILED:
+            await tasks.fail(self.ports, self.id, runs[0].error, ErrorCode.FINDER_ERROR)
+            return
+        await tasks.finished(self.ports, self.id)
+        await self.tell(Event.TASK_DONE, f"{runs[0].counts.done if runs else 0} transferred, {failed} failed")
+
+    async def _end(self, task: Task) -> None:
+        """The task stops: nothing of it runs any more; what it began and did not complete is thrown away."""
+        if (self._state / TASK_FILE).exists():
+            with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                async with self._keeper.shared(self.id) as platform:
+                    await platform.release_owner(None)
+                    await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
+                    await platform.queue.purge()
+                    await platform.records.cancel_pending("stopped")
+        await tasks.ended(self.ports, self.id)
+        task = await self.ports.tasks.get(self.id)
+        task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
+        task.summary.listing, task.summary.eta = False, -1.0
+        await self.ports.tasks.summarize(task)
+
+    async def _say(self, reason: str) -> None:
+        """Tell in the task why it does nothing at the moment."""
+        task = await self.ports.tasks.get(self.id)
+        if task.progress is Progress.IN_PROGRESS and task.reason != reason:
+            await tasks.note(self.ports, self.id, reason=reason)
+
+    async def tell(self, event: Event, text: str, once: str = "") -> None:
+        task = await self.ports.tasks.get(self.id)
+        await self.ports.notifications.notify(event, task, text, once=once and f"{self.id} {event} {once}")
+
+
+class Work:
+    """One stretch of work of a task: from having something to do until there is nothing, or something stops it."""
+
+    def __init__(self, runner: Runner, keeper: Keeper, state: Path) -> None:
+        self._runner = runner
+        self._keeper = keeper
+        self._state = state
+        self._ports = keeper.ports
+        self._speed = monitoring.Speed()
+        self._sampled: Reading | None = None
+        self._sample_due = time.time() + monitoring.until_sample(time.time())
+        self._summary_due = 0.0
+
+    async def run(self) -> None:
+        this = self._runner.id
+        task = await self._ports.tasks.get(this)
+        steps = Steps()
+
+        def scale(depth: Depth, workers: int) -> int:
+            return self._keeper.share_of_workers(this, steps.wanted(self._parameters, depth, workers))
+
+        with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+            async with self._keeper.shared(this) as platform:
+                self._platform = platform
+                await platform.records.resume()
+                await platform.records.prune(KEPT_RUNS)
+                self._read(task)
+                supervisor = Supervisor(
+                    self._state, platform, lock, self._keeper.nursery, scale, to_the_last_message=True
+                )
+                self._supervisor = supervisor
+                for run in await platform.records.list_runs():
+                    if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
+                        supervisor.follow(run.id)  # the listing that was interrupted goes on
+                        break
+                try:
+                    async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
+                        async for snapshot in watching:
+                            if not await self._look(snapshot):
+                                break
+                finally:
+                    self._keeper.workers.pop(this, None)
+                    await self._write_summary(await supervisor.look(), over=True)
+
+    def _read(self, task: Task) -> None:
+        """Write the task's parameters down for its processes, with the cap that holds now."""
+        self._task = task
+        self._parameters = read_parameters(task.type, task.parameters)
+        self._window = Window.parse(self._parameters.transfer_window)
+        self._timetable = Timetable.parse(self._parameters.bandwidth_timetable)
+        self._cap = self._timetable.cap_at(time.time(), self._parameters.max_bytes_per_second)
+        self._written = write_task_file(self._state, task, self._cap)
+
+    async def _look(self, snapshot: Snapshot) -> bool:
+        """Whether to go on."""
+        now = time.time()
+        if self._runner.was_woken() or self._due(now) or self._cap_changed(now):
+            task = await self._ports.tasks.get(self._runner.id)
+            if task.progress is not Progress.IN_PROGRESS:
+                return False
+            before = self._written
+            self._read(task)
+            if self._written != before:
+                self._supervisor.renew()
+            await self._begin_what_is_due(task, snapshot, now)
+        if not self._window.is_open(now):
+            return False
+        if now >= self._summary_due or snapshot.finished:
+            self._summary_due = now + SUMMARY
+            await self._write_summary(snapshot)
+        if now >= self._sample_due or snapshot.finished:
+            self._sample_due = now + monitoring.until_sample(now)
+            await self._write_samples(snapshot)
+        if snapshot.paused:
+            await tasks.pause(self._ports, self._runner.id, snapshot.paused)
+            await self._runner.tell(Event.TASK_PAUSED, snapshot.paused, once=f"{snapshot.run.id}")
+            return False
+        if snapshot.failed:
+            await self._run_failed(snapshot.run)
+        return True
+
+    def _due(self, now: float) -> bool:
+        task = self._task
+        return task.run_requested or task.redrive_requested or bool(task.next_run and task.next_run <= now)
+
+    def _cap_changed(self, now: float) -> bool:
+        return self._timetable.cap_at(now, self._parameters.max_bytes_per_second) != self._cap
+
+    async def _begin_what_is_due(self, task: Task, snapshot: Snapshot, now: float) -> None:
+        """Runs and redrives that were asked for, by a user or by the schedule. What was asked for is forgotten only
+        when it is in the task's own database; after a crash in between, the run that was begun is taken up."""
+        records = self._platform.records
+        if task.redrive_requested:
+            await plugin(task.type).redrive(records)
+            await tasks.note(self._ports, task.id, redrive_requested=False)
+        scheduled = bool(task.next_run and task.next_run <= now)
+        if not (task.run_requested or scheduled):
+            return
+        changes: dict[str, Any] = {}
+        if scheduled:
+            changes["next_run"] = tasks.next_run(task, now)
+            if now - task.next_run > LATE and task.next_run < self._keeper.began:
+                text = "the hub did not run when the schedule wanted a run; it begins now"
+                await self._runner.tell(Event.MISSED_SCHEDULE, text, once=f"{task.next_run:.0f}")
+        if snapshot.finding:
+            if scheduled and not task.run_requested:
+                text = "the listing before is not at its end; this one is left out"
+                await self._runner.tell(Event.MISSED_SCHEDULE, text, once=f"{task.next_run:.0f}")
+                self._task = await tasks.note(self._ports, task.id, **changes)
+            return  # what a user asked for begins after it
+        # What an earlier run has in flight does not stand in its way: it counts as pending.
+        run, _ = await records.begin_run(RunKind.SYNC, beside=True)
+        self._supervisor.follow(run.id)
+        self._task = await tasks.note(self._ports, task.id, run_requested=False, reason="", **changes)
+
+    async def _run_failed(self, run: Run) -> None:
+        """The listing failed. A one-time task ends so; a scheduled one tries again when its time comes."""
+        if self._task.schedule_type is ScheduleType.ONE_TIME:
+            await tasks.fail(self._ports, self._runner.id, run.error, ErrorCode.FINDER_ERROR)
+        else:
+            await tasks.note(self._ports, self._runner.id, reason=f"run {run.id} failed: {run.error}")
+        await self._runner.tell(Event.TASK_ERROR, run.error, once=f"{run.id}")
+
+    # ------------------------------------------------------------------------------------------- telling
+
+    async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
+        task = await self._ports.tasks.get(self._runner.id)
+        run, workers = snapshot.run, 0 if over else snapshot.workers
+        self._speed.update(_reading(snapshot), moving=not over)
+        task.summary = self._speed.summary(run, snapshot.depth, workers)
+        if over or snapshot.finished:
+            task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
+        await self._ports.tasks.summarize(task)
+        failed = task.summary.failed
+        if failed and (over or snapshot.finished):
+            text = f"{failed} objects failed in run {run.id}"
+            await self._runner.tell(Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
+
+    async def _write_samples(self, snapshot: Snapshot) -> None:
+        reading = _reading(snapshot)
+        samples = monitoring.sample(self._sampled, reading)
+        self._sampled = reading
+        self._keeper.totals.add(self._runner.id, samples)
+        await self._ports.metrics.write(self._runner.id, reading.at, samples)
+        await self._keep_budget(snapshot)
+
+    async def _keep_budget(self, snapshot: Snapshot) -> None:
+        """Estimate the cost so far; at the budget the task pauses."""
+        task = await self._ports.tasks.get(self._runner.id)
+        runs = await self._platform.records.list_runs(KEPT_RUNS)
+        task.spent = plugin(task.type).spent(self._parameters, [run.counts for run in runs])
+        await self._ports.tasks.summarize(task)
+        budget = self._parameters.budget
+        if budget is not None and task.spent >= budget:
+            text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
+            await tasks.pause(self._ports, task.id, text)
+            await self._runner.tell(Event.TASK_PAUSED, text, once=f"budget {budget}")
+
+
+def _reading(snapshot: Snapshot) -> Reading:
+    return Reading(
+        at=time.time(),
+        gauges=snapshot.gauges,
+        runs=snapshot.runs,
+        depth=snapshot.depth,
+        desired=snapshot.wanted,
+        workers=snapshot.workers,
+    )
+
+
+def write_task_file(state: Path, task: Task, cap: int | None) -> str:
+    """Write the parameters for the task's processes, with the cap on bandwidth that holds now; returns what was
+    written."""
+    parameters = read_parameters(task.type, task.parameters)
+    values = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    values["maxBytesPerSecond"] = cap
+    text = json.dumps(values, indent=1)
+    path = state / TASK_FILE
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.read_text("utf-8") == text:
+            return text
+        partial = state / f"{TASK_FILE}.new"
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise HubError(f"{path} cannot be written: {error.strerror}") from None
+    return text
+
+
+async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
+    """Let a process abort every upload that the task began. What a store does not let go of in time stays with the
+    task, for when it is started again."""
+    logs = state / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / "aborter.log").open("ab") as errors:
+        child = await nursery.spawn(["aborter", str(state), "aborter"], (lock, errors.fileno()))
+    try:
+        await asyncio.wait_for(child.wait(), ABORTING)
+    finally:
+        child.kill()
+        await child.wait()

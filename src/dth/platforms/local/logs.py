@@ -1,0 +1,282 @@
+"""Reading the logs of a task's processes, a page at a time, from either end.
+
+A place in a log is the number of a file and an offset in it (`journal`): it stays right while the log grows, and when
+its files are rotated. A page covers what lies between two places; the tokens of the neighbouring pages name them.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
+
+from dth.errors import NotFound, UsageError
+from dth.hub.ports import LogEvent, LogPage, LogStream
+from dth.platforms.local.journal import LINE_SIZE, OWN, is_at, numbered, parse_line, rotated
+
+STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+FILE = re.compile(rf"({STREAM.pattern})\.log(\.[0-9]+)?")
+TOKEN = re.compile(r"([fb])/([0-9]{1,12})\.([0-9]{1,15})")
+BLOCK = 64 * 1024  # bytes that are read at once; a longer line is shown in pieces
+SCANNED = (
+    16 * 1024 * 1024
+)  # bytes that one page looks through, at most: more than a whole log by its rotation
+PAGE_TEXT = 1024 * 1024  # characters of a page, about
+MOST_EVENTS = 10_000
+
+
+encode = json.JSONEncoder(
+    ensure_ascii=False
+).encode  # `json.dumps` makes an encoder for each call that is not plain
+
+
+class Place(NamedTuple):
+    """Between two lines of a log."""
+
+    file: int
+    offset: int
+
+
+class _Line(NamedTuple):
+    begin: Place
+    end: Place
+    event: LogEvent
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which events a page shows. 0: no bound; `end` itself is left out."""
+
+    limit: int
+    search: str
+    start: float
+    end: float
+
+    def __contains__(self, event: LogEvent) -> bool:
+        in_time = self.start <= event.at and (not self.end or event.at < self.end)
+        return in_time and (not self.search or self.search in event.message.casefold())
+
+
+class LocalLogs:
+    """`hub.ports.Logs` over the files of `journal`."""
+
+    def __init__(self, task_directory: Callable[[str], Path]) -> None:
+        """`task_directory`: where a task keeps its state."""
+        self._task_directory = task_directory
+
+    async def streams(self, task: str, prefix: str = "") -> list[LogStream]:
+        return await asyncio.to_thread(self._streams, task, prefix)
+
+    async def events(
+        self,
+        task: str,
+        stream: str,
+        limit: int = 100,
+        token: str = "",
+        search: str = "",
+        start: float = 0.0,
+        end: float = 0.0,
+    ) -> LogPage:
+        """A page may have fewer events than `limit`, or none, and yet lead to more: one call looks through so much and
+        no more. Raises NotFound, and UsageError for a token or limit that cannot be."""
+        if not 1 <= limit <= MOST_EVENTS:
+            raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
+        wanted = _Wanted(limit, search.casefold(), start, end)
+        return await asyncio.to_thread(self._events, task, stream, token, wanted)
+
+    def _streams(self, task: str, prefix: str) -> list[LogStream]:
+        try:
+            files = list(self._directory(task).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = {found[1] for file in files if (found := FILE.fullmatch(file.name))}
+        streams = []
+        for name in names:
+            if name.startswith(prefix):
+                with (
+                    contextlib.suppress(NotFound),
+                    self._open(task, name) as log,
+                ):  # it may be deleted meanwhile
+                    streams.append(log.describe(name))
+        return sorted(streams, key=lambda stream: (-stream.last, stream.name))
+
+    def _events(self, task: str, stream: str, token: str, wanted: _Wanted) -> LogPage:
+        direction, place = "b", None
+        if token:
+            parsed = TOKEN.fullmatch(token)
+            if not parsed:
+                raise UsageError(f"nextToken: {token[:50]!r} is not one that a page of this log had")
+            direction, place = parsed[1], Place(int(parsed[2]), int(parsed[3]))
+        with self._open(task, stream) as log:
+            place = log.clamp(place) if place else log.end
+            return _page(log, place, wanted, forward=direction == "f")
+
+    def _open(self, task: str, stream: str) -> "_Log":
+        if not STREAM.fullmatch(stream):
+            raise NotFound(f"There is no log stream {stream[:50]!r}")
+        return _Log(self._directory(task) / f"{stream}.log", stream)
+
+    def _directory(self, task: str) -> Path:
+        return self._task_directory(task) / "logs"
+
+
+def _page(log: "_Log", place: Place, wanted: _Wanted, *, forward: bool) -> LogPage:
+    begin = end = place
+    events: list[LogEvent] = []
+    text = 0
+    for line in log.after(place) if forward else log.before(place):
+        begin, end = min(begin, line.begin), max(end, line.end)
+        if line.event in wanted:
+            events.append(line.event)
+            text += len(line.event.message)
+            if len(events) == wanted.limit or text > PAGE_TEXT:
+                break
+    if not forward:
+        events.reverse()
+    return LogPage(events, f"f/{end.file}.{end.offset}", f"b/{begin.file}.{begin.offset}")
+
+
+class _Log:
+    """The files of one stream, as they are at one moment: open, so that nothing is lost when they are rotated."""
+
+    def __init__(self, path: Path, stream: str) -> None:
+        self._stack = contextlib.ExitStack()
+        self._files: dict[int, BinaryIO] = {}  # oldest first
+        self._sizes: dict[int, int] = {}
+        try:
+            self._open(path)
+        except BaseException:
+            self._stack.close()
+            raise
+        if not self._files:
+            raise NotFound(f"There is no log stream {stream!r}")
+        self._numbers = list(self._files)
+        self.begin = Place(self._numbers[0], 0)
+        self.end = Place(self._numbers[-1], self._sizes[self._numbers[-1]])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def clamp(self, place: Place) -> Place:
+        """The nearest place that there is: files may have been deleted since."""
+        place = min(max(place, self.begin), self.end)
+        if place.file not in self._files:
+            return Place(next(number for number in self._numbers if number > place.file), 0)
+        return Place(place.file, min(place.offset, self._sizes[place.file]))
+
+    def after(self, place: Place) -> Iterator[_Line]:
+        """Lines from a place on, up to `SCANNED` bytes."""
+        left = SCANNED
+        for number in self._numbers:
+            offset = place.offset if number == place.file else 0
+            while number >= place.file and left > 0 and offset < self._sizes[number]:
+                data = self._read(number, offset, min(offset + BLOCK, self._sizes[number]))
+                if offset + len(data) < self._sizes[number]:
+                    data = data[: data.rfind(b"\n") + 1] or data
+                yield from self._lines(number, offset, data)
+                offset += len(data)
+                left -= len(data)
+
+    def before(self, place: Place) -> Iterator[_Line]:
+        """Lines up to a place, the last one first, up to `SCANNED` bytes."""
+        left = SCANNED
+        for number in reversed(self._numbers):
+            offset = place.offset if number == place.file else self._sizes[number]
+            while number <= place.file and left > 0 and offset > 0:
+                data = self._read(number, max(0, offset - BLOCK), offset)
+                if len(data) < offset:  # it begins in the middle of a line
+                    data = data[data.find(b"\n", 0, -1) + 1 :]
+                offset -= len(data)
+                left -= len(data)
+                yield from reversed(self._lines(number, offset, data))
+
+    def describe(self, name: str) -> LogStream:
+        first = next(self.after(self.begin), None)
+        last = next(self.before(self.end), None)
+        changed = os.fstat(self._files[self.end.file].fileno()).st_mtime
+        begun = first.event.at if first else changed
+        return LogStream(name, begun, begun, last.event.at if last else changed, sum(self._sizes.values()))
+
+    def _open(self, path: Path) -> None:
+        """The older files, then the current one, which has its number by theirs: if it is rotated in between, again."""
+        while True:
+            current = self._opened(path)
+            try:
+                numbers = sorted(rotated(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            if current is None or is_at(current.fileno(), path):
+                break
+        for number in numbers:
+            if older := self._opened(numbered(path, number)):
+                self._add(number, older, os.fstat(older.fileno()).st_size)
+        if current:
+            size = os.fstat(current.fileno()).st_size
+            number = numbers[-1] + 1 if numbers else 1
+            self._add(number, current, size)
+            tail = self._read(number, max(0, size - BLOCK), size)
+            if newline := tail.rfind(b"\n") + 1:  # what follows is a line that is being written
+                self._sizes[number] = size - len(tail) + newline
+
+    def _opened(self, path: Path) -> BinaryIO | None:
+        try:
+            return self._stack.enter_context(path.open("rb", buffering=0))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def _add(self, number: int, file: BinaryIO, size: int) -> None:
+        self._files[number] = file
+        self._sizes[number] = size
+
+    def _read(self, number: int, begin: int, end: int) -> bytes:
+        return os.pread(self._files[number].fileno(), end - begin, begin)
+
+    def _lines(self, number: int, offset: int, data: bytes) -> list[_Line]:
+        """What the bytes say that lie at `offset`. Plain text has the time of the journal's line before it."""
+        lines = []
+        at: float | None = None
+        for raw in data.splitlines(keepends=True):
+            begin, offset = offset, offset + len(raw)
+            text = raw.rstrip()
+            entry = parse_line(text)
+            if entry:
+                at = float(str(entry["at"]))
+            elif text:
+                at = self._time_before(number, begin) if at is None else at
+            else:
+                continue
+            event = LogEvent(
+                at, _printable(_told(entry) if entry else text.decode("utf-8", "backslashreplace"))
+            )
+            lines.append(_Line(Place(number, begin), Place(number, offset), event))
+        return lines
+
+    def _time_before(self, number: int, offset: int) -> float:
+        """When the last line of the journal before a place was written; without one, when its file was."""
+        for file, end in ((number, offset), (number - 1, self._sizes.get(number - 1, 0))):
+            if file in self._files:
+                for raw in reversed(self._read(file, max(0, end - BLOCK), end).splitlines()):
+                    if entry := parse_line(raw):
+                        return float(str(entry["at"]))
+        return os.fstat(self._files[number].fileno()).st_mtime
+
+
+def _told(entry: dict[str, object]) -> str:
+    """A line of the journal as people read it."""
+    rest = (f" {name}={encode(entry[name])}" for name in entry if name not in OWN)
+    return f"{str(entry['level']).upper()} {entry['message']}{''.join(rest)}"
+
+
+def _printable(text: str) -> str:
+    """What could move a cursor, break a line or be no character at all is escaped."""
+    text = text[:LINE_SIZE]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

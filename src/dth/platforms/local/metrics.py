@@ -1,0 +1,167 @@
+"""The time series of the hub: what was sampled, in steps of three lengths, each kept as long as its graphs need.
+
+A sample is added to the steps of all lengths in one transaction: nothing is rolled up afterwards, so nothing can be
+rolled up twice, or be forgotten.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, delete, func, select
+
+from dth.hub.monitoring import METRICS, Combine
+from dth.hub.ports import Series
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_schema import sample
+
+HOUR, DAY = 3600, 86_400
+
+# Seconds of a step, and for how many seconds it is kept: the graphs of 3 hours, 3 days and 60 days, and a little, since
+# the first step that a graph shows begins before it.
+STEPS = {10: 3.25 * HOUR, 60: 3.25 * DAY, 600: 61.0 * DAY}
+FINEST, COARSEST = min(STEPS), max(STEPS)
+RECENT = 300  # seconds for which a last sample says how things stand
+PIECE = 500  # steps that are deleted in one transaction
+
+# What is kept of a metric in a step: its sum or maximum, and the number of samples.
+Kept = dict[str, tuple[float, float]]
+
+
+class LocalMetrics:
+    """`hub.ports.Metrics` over SQLite."""
+
+    def __init__(self, database: HubDatabase) -> None:
+        self._database = database
+
+    async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
+        await self._database.write(_write, task, at, samples)
+
+    async def read(
+        self, task: str, names: Sequence[str], start: float, end: float, period: int
+    ) -> tuple[list[int], list[Series]]:
+        """Steps begin at multiples of the period, the first at or before `start`. What is known in longer steps only is
+        spread over them evenly."""
+        first = math.floor(start / period) * period
+        times = list(range(first, max(math.ceil(end), first + 1), period))
+        step = _finest_that_covers(first, time.time())
+        bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
+        for at, kept in await self._database.read(_read, task, step, first - step, times[-1] + period):
+            for name, series in bins.items():
+                if name in kept:
+                    series.add(at, step, *kept[name])
+        return times, [Series(name, series.values()) for name, series in bins.items()]
+
+    async def latest(self) -> dict[tuple[str, str], float]:
+        """Of a step that had two samples, what they make together."""
+        return await self._database.read(_latest, math.floor(time.time() - RECENT))
+
+    async def forget(self, task: str) -> None:
+        for step in STEPS:
+            await self._delete(task, step, math.inf)
+
+    async def prune(self, now: float) -> None:
+        """Forget what is older than it is kept. Others get their turn between two pieces."""
+        for task in await self._database.read(_tasks):
+            for step, kept in STEPS.items():
+                await self._delete(task, step, now - kept)
+
+    async def _delete(self, task: str, step: int, before: float) -> None:
+        while await self._database.write(_delete, task, step, before):
+            pass
+
+
+class _Bins:
+    """One series being put together from stored steps, which may be shorter or longer than its own."""
+
+    def __init__(self, combine: Combine, times: Sequence[int], period: int) -> None:
+        self._combine = combine
+        self._first = times[0]
+        self._period = period
+        self._values = [0.0] * len(times)
+        self._weights = [0.0] * len(times)
+
+    def add(self, at: int, step: int, value: float, count: float) -> None:
+        begin, end = at - self._first, at + step - self._first
+        last = min(len(self._values), math.ceil(end / self._period))
+        for index in range(max(0, begin // self._period), last):
+            here = index * self._period
+            share = (min(end, here + self._period) - max(begin, here)) / step
+            if self._combine is not Combine.MAX:
+                self._values[index] += value * share
+            elif not self._weights[index] or value > self._values[index]:
+                self._values[index] = value
+            self._weights[index] += count * share
+
+    def values(self) -> list[float | None]:
+        pairs = zip(self._values, self._weights, strict=True)
+        if self._combine is Combine.MEAN:
+            return [value / weight if weight else None for value, weight in pairs]
+        return [value if weight else None for value, weight in pairs]
+
+
+def _finest_that_covers(start: float, now: float) -> int:
+    return next((step for step, kept in STEPS.items() if start >= now - kept), COARSEST)
+
+
+def _write(connection: Connection, task: str, at: float, samples: Mapping[str, float]) -> None:
+    new: Kept = {name: (value, 1) for name, value in samples.items() if math.isfinite(value)}
+    for step in STEPS:
+        place = (task, step, math.floor(at / step) * step)
+        stored = connection.exec_driver_sql(STORED, place).scalar()
+        joined = _joined(json.loads(stored), new) if stored else new
+        connection.exec_driver_sql(STORE, (*place, json.dumps(joined, separators=(",", ":"))))
+
+
+STORED = "SELECT data FROM sample WHERE task = ? AND step = ? AND at = ?"
+STORE = "INSERT OR REPLACE INTO sample (task, step, at, data) VALUES (?, ?, ?, ?)"
+
+
+def _joined(old: Kept, new: Kept) -> Kept:
+    joined = dict(old)
+    for name, (value, count) in new.items():
+        if name in old:
+            before, number = old[name]
+            value = max(before, value) if METRICS[name].combine is Combine.MAX else before + value
+            count += number
+        joined[name] = (value, count)
+    return joined
+
+
+def _read(connection: Connection, task: str, step: int, after: int, before: int) -> list[tuple[int, Kept]]:
+    rows = connection.execute(
+        select(sample.c.at, sample.c.data)
+        .where(sample.c.task == task, sample.c.step == step, sample.c.at > after, sample.c.at < before)
+        .order_by(sample.c.at)
+    )
+    return [(at, json.loads(data)) for at, data in rows]
+
+
+def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
+    last: dict[tuple[str, str], float] = {}
+    for task in _tasks(connection):
+        for _, kept in _read(connection, task, FINEST, since, 2**62):
+            for name, (value, count) in kept.items():
+                last[task, name] = value / count if METRICS[name].combine is Combine.MEAN else value
+    return last
+
+
+def _tasks(connection: Connection) -> list[str]:
+    """The tasks that have samples: from one to the next, without looking at what lies between."""
+    tasks: list[str] = []
+    last = ""
+    while last := connection.scalar(select(func.min(sample.c.task)).where(sample.c.task > last)) or "":
+        tasks.append(last)
+    return tasks
+
+
+def _delete(connection: Connection, task: str, step: int, before: float) -> bool:
+    """Delete the oldest steps that began before `before`, a piece of them. Returns whether there may be more."""
+    steps = (sample.c.task == task) & (sample.c.step == step)
+    oldest = connection.scalar(select(func.min(sample.c.at)).where(steps))
+    if oldest is None or oldest >= before:
+        return False
+    upto = min(before, oldest + PIECE * step)
+    connection.execute(delete(sample).where(steps, sample.c.at < upto))
+    return True

@@ -1,0 +1,416 @@
+"""Notifications on one machine: an outbox in the hub's database, emptied by SMTP and webhooks.
+
+A notice is in the outbox before anybody is told, and is marked once it was sent: a crash in between sends it again,
+none is lost. What comes to one channel within some seconds goes out as one message; while a channel does not take
+any, what comes meanwhile waits for the next try.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import json
+import logging
+import smtplib
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from email.message import EmailMessage
+from email.utils import formatdate
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, delete, func, select, update
+from sqlalchemy.dialects import sqlite
+
+from dth.errors import HubError, NotFound, UsageError
+from dth.hub.model import Task
+from dth.hub.notifications import (
+    Event,
+    Message,
+    Notice,
+    check_address,
+    check_channel,
+    compose,
+    endpoint_of,
+    line,
+    notice,
+    refuse_address,
+    slack_text,
+    trial,
+)
+from dth.hub.ports import Channel
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_schema import channel, outbox
+from dth.platforms.local.secrets import value_of
+from dth.platforms.local.vault import Vault
+
+BATCH = 10.0  # seconds that a notice waits for others
+MOST = 1000  # notices in one message
+AT_ONCE = 4  # channels
+TIMEOUT = 60.0  # seconds for one message in all
+SOCKET_TIMEOUT = 20.0  # seconds for one step of it
+FIRST_PAUSE, LAST_PAUSE = 15.0, 3600.0  # seconds between tries; each pause is twice the one before
+GIVE_UP = 86_400.0  # seconds after which a notice that was tried `TRIES` times is given up
+TRIES = 10
+KEPT = 90 * 86_400.0  # seconds that notices are remembered after their end
+LOOK = 60.0  # seconds between looks when nothing wakes us
+SECURITY = ("starttls", "tls", "none")
+ALARM = "email:"  # begins the channel of a notice that goes to a task's own address
+
+log = logging.getLogger(__name__)
+
+# Sends a POST request: URL, headers, body. Returns the HTTP status; follows no redirect; raises HubError.
+Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpConfig:
+    """The mail server. `password_secret` names a secret with a `password` in it. ValueError for what cannot be."""
+
+    host: str
+    sender: str
+    port: int = 587
+    user: str = ""
+    password_secret: str = ""
+    security: str = "starttls"
+
+    def __post_init__(self) -> None:
+        texts = (self.host, self.sender, self.user, self.password_secret, self.security)
+        if not all(isinstance(each, str) for each in texts) or not self.host:
+            raise ValueError("everything but the port is a text, and host is not empty")
+        if type(self.port) is not int or self.port not in range(1, 65_536):
+            raise ValueError(f"port: {self.port!r} is none")
+        if self.security not in SECURITY:  # taken for "none", a slip would send everything in the open
+            raise ValueError(f"security: {self.security!r} is none of {', '.join(SECURITY)}")
+        if bool(self.user) != bool(self.password_secret):
+            raise ValueError("user and password_secret go together")
+        try:
+            check_address(self.sender)
+        except UsageError:
+            raise ValueError(f"sender: {self.sender!r} is no e-mail address") from None
+
+
+class Notifier:
+    """`hub.ports.Notifications`. `run` delivers; one of it at a time. Without `smtp`, e-mail waits in the outbox."""
+
+    def __init__(self, database: HubDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post) -> None:
+        self._database = database
+        self._vault = vault
+        self._smtp = smtp
+        self._post = post
+        self._woken = asyncio.Event()
+        self._tidied = 0.0  # monotonic
+
+    async def channels(self) -> list[Channel]:
+        return await self._database.read(_channels, self._vault)
+
+    async def put_channel(self, channel: Channel) -> None:
+        check_channel(channel)
+        await self._database.write(_put_channel, self._vault, channel)
+
+    async def remove_channel(self, id: str) -> None:
+        """Raises NotFound."""
+        await self._database.write(_remove_channel, id)
+
+    async def test_channel(self, id: str) -> str:
+        """Raises NotFound."""
+        found = {each.id: each for each in await self.channels()}
+        if id not in found:
+            raise NotFound(f"there is no channel {id!r}")
+        return await self._try(found[id], compose([trial()]), uuid.uuid4().hex)
+
+    async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
+        new = notice(Event(event), task, text)
+        address = task.parameters.get("alarmEmail", "").strip()
+        if address:
+            try:
+                check_address(address)
+            except UsageError:
+                log.warning("task %s: alarmEmail is no e-mail address; nobody is told there", task.id)
+                address = ""
+        await self._database.write(_add, self._vault, new, address, once)
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            self._woken.clear()
+            pause = LOOK
+            try:
+                pause = await self._deliver()
+                await self._tidy()
+            except* HubError as errors:  # the database: it may come back
+                log.error("notifications wait: %s", errors.exceptions[0])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+
+    async def _deliver(self) -> float:
+        """Send what is due. Returns the seconds until there may be more."""
+        now = time.time()
+        due = await self._database.read(_due)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(id: str) -> None:
+            async with gate:
+                await self._empty(id)
+
+        ready = [each for each, at in due.items() if at <= now]
+        async with asyncio.TaskGroup() as group:
+            for each in ready:
+                group.create_task(one(each))
+        if ready:
+            return 0.0  # there may be more than one message takes, and a try that failed has a new time
+        return min([LOOK, *(at - now for at in due.values())])
+
+    async def _empty(self, id: str) -> None:
+        """Send what waits for one channel as one message."""
+        target = await self._database.read(_target, self._vault, id)
+        rows = await self._database.read(_waiting, id)
+        if not rows:
+            return
+        if target is None:
+            await self._database.write(_give_up, [row.id for row in rows], "the channel is switched off")
+            return
+        name = hashlib.sha256(f"{id} {[row.id for row in rows]}".encode()).hexdigest()[:32]
+        error = await self._try(target, compose([_notice(row) for row in rows]), name)
+        if error:
+            log.warning("channel %s does not take notifications: %s", target.name or id, error)
+            await self._database.write(_postpone, rows, error)
+        else:
+            await self._database.write(_mark_sent, [row.id for row in rows])
+
+    async def _try(self, target: Channel, message: Message, name: str) -> str:
+        """Send it once. Returns "" or, in one line, why it did not arrive. `name` is the same for the same message."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                if target.kind == "email":
+                    await self._mail(target.target, message, name)
+                else:
+                    await self._call(target.target, message, name)
+        except TimeoutError:
+            return f"no end within {TIMEOUT:.0f} seconds"
+        except HubError as error:
+            return line(str(error))
+        except Exception as error:  # noqa: BLE001 - a defect of ours: the others go on. Its text may hold the URL
+            return f"internal error: {type(error).__name__}"
+        return ""
+
+    async def _mail(self, address: str, message: Message, name: str) -> None:
+        if self._smtp is None:
+            raise UsageError("no mail server is set up for this hub")
+        password = ""
+        if self._smtp.user:
+            password = await self._database.read(_password, self._vault, self._smtp.password_secret)
+        await _send_mail(self._smtp, password, _mail_of(self._smtp.sender, address, message, name))
+
+    async def _call(self, url: str, message: Message, name: str) -> None:
+        endpoint = endpoint_of(url)
+        # The name may lead elsewhere a moment later, when the request is made: what answers there must then prove with
+        # a certificate that it is who the URL names, which no service of the machine's surroundings can.
+        with contextlib.suppress(
+            OSError, UnicodeError
+        ):  # no such name: the request says so, or a proxy knows it
+            found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)
+            for *_, (host, *_) in found:
+                refuse_address(endpoint, str(host))
+        headers = {"content-type": "application/json", "user-agent": "data-transfer-hub"}
+        status = await self._post(url, headers, json.dumps(_payload(message, name)).encode())
+        if not 200 <= status < 300:
+            raise HubError(f"{endpoint.host} answered {status}")
+
+    async def _tidy(self) -> None:
+        if time.monotonic() - self._tidied > 3600 or not self._tidied:
+            self._tidied = time.monotonic()
+            await self._database.write(_tidy)
+
+
+# ----------------------------------------------------------------------------------------------- messages
+
+
+def _payload(message: Message, name: str) -> dict[str, object]:
+    """What Slack takes, and fields of ours for programs. `id` tells a message that came twice."""
+    return {
+        "text": slack_text(f"{message.subject}\n\n{message.text}"),
+        "mrkdwn": False,
+        "source": "data-transfer-hub",
+        "id": name,
+        "notices": [asdict(each) for each in message.notices],
+    }
+
+
+def _mail_of(sender: str, address: str, message: Message, name: str) -> EmailMessage:
+    mail = EmailMessage()
+    mail["From"] = sender
+    mail["To"] = address
+    mail["Subject"] = message.subject
+    mail["Date"] = formatdate()
+    mail["Message-ID"] = f"<{name}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
+    mail.set_content(message.text, cte="quoted-printable")
+    return mail
+
+
+async def _send_mail(smtp: SmtpConfig, password: str, mail: EmailMessage) -> None:
+    opened: list[smtplib.SMTP] = []
+    sending = asyncio.get_running_loop().run_in_executor(None, _converse, smtp, password, mail, opened)
+    try:
+        await sending
+    except asyncio.CancelledError:  # too slow, or the hub ends: the thread must, too
+        for client in opened:
+            with contextlib.suppress(OSError):
+                if client.sock:
+                    client.sock.shutdown(socket.SHUT_RDWR)
+        raise
+
+
+def _converse(smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[smtplib.SMTP]) -> None:
+    """Runs in a thread."""
+    try:
+        client = _connect(smtp)
+        opened.append(client)
+        try:
+            if smtp.security == "starttls":
+                client.starttls(context=ssl.create_default_context())
+            if smtp.user:
+                if smtp.security == "none" and not _is_here(client):
+                    raise UsageError(
+                        "no password goes over a connection that is not encrypted; use starttls or tls"
+                    )
+                client.login(smtp.user, password)
+            client.send_message(mail)
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                client.quit()  # what was accepted is sent, whatever is answered to this
+        finally:
+            client.close()
+    except smtplib.SMTPResponseException as error:
+        raise HubError(f"{smtp.host} refused: {error.smtp_code} {_said(error.smtp_error)}") from None
+    except smtplib.SMTPRecipientsRefused as error:
+        code, said = next(iter(error.recipients.values()))
+        raise HubError(f"{smtp.host} refused the recipient: {code} {_said(said)}") from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise HubError(f"{smtp.host}:{smtp.port}: {error}") from None
+
+
+def _connect(smtp: SmtpConfig) -> smtplib.SMTP:
+    if smtp.security == "tls":
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(smtp.host, smtp.port, timeout=SOCKET_TIMEOUT, context=context)
+    return smtplib.SMTP(smtp.host, smtp.port, timeout=SOCKET_TIMEOUT)
+
+
+def _said(answer: bytes | str) -> str:
+    return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
+
+
+def _is_here(client: smtplib.SMTP) -> bool:
+    assert client.sock is not None
+    return ipaddress.ip_address(client.sock.getpeername()[0].partition("%")[0]).is_loopback
+
+
+def _password(connection: Connection, vault: Vault, name: str) -> str:
+    found = json.loads(value_of(connection, vault, name)).get("password")
+    if not found:
+        raise UsageError(f"secret {name!r} has no password for the mail server")
+    if not found.isascii():  # smtplib takes no other
+        raise UsageError(f"the password in secret {name!r} is not ASCII; give the hub another one")
+    return str(found)
+
+
+# --------------------------------------------------------------------------------------------- channels
+
+
+def _channels(connection: Connection, vault: Vault) -> list[Channel]:
+    return [_channel(row, vault) for row in connection.execute(select(channel).order_by(channel.c.id))]
+
+
+def _channel(row: Row[Any], vault: Vault) -> Channel:
+    target = vault.decrypt(row.target).decode()
+    return Channel(row.id, row.kind, target, row.name, tuple(json.loads(row.events)), bool(row.enabled))
+
+
+def _put_channel(connection: Connection, vault: Vault, new: Channel) -> None:
+    row = asdict(new) | {
+        "target": vault.encrypt(new.target.encode()),
+        "events": json.dumps(new.events),
+        "enabled": int(new.enabled),
+    }
+    connection.execute(
+        sqlite.insert(channel).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
+    )
+
+
+def _remove_channel(connection: Connection, id: str) -> None:
+    connection.execute(delete(outbox).where(outbox.c.channel == id, outbox.c.state == "WAITING"))
+    if not connection.execute(delete(channel).where(channel.c.id == id)).rowcount:
+        raise NotFound(f"there is no channel {id!r}")
+
+
+def _target(connection: Connection, vault: Vault, id: str) -> Channel | None:
+    """Where to send what is in the outbox; None for a channel that is switched off or gone."""
+    if id.startswith(ALARM):
+        return Channel(id, "email", id.removeprefix(ALARM))
+    row = connection.execute(select(channel).where(channel.c.id == id, channel.c.enabled == 1)).first()
+    return _channel(row, vault) if row else None
+
+
+# ----------------------------------------------------------------------------------------------- outbox
+
+
+def _add(connection: Connection, vault: Vault, new: Notice, address: str, once: str) -> None:
+    known = [each for each in _channels(connection, vault) if each.enabled]
+    wanting = [each for each in known if not each.events or new.event in each.events]
+    to = [each.id for each in wanting]
+    if address and ("email", address) not in {(each.kind, each.target) for each in wanting}:
+        to.append(f"{ALARM}{address}")
+    row = asdict(new) | {"event": new.event.value, "due": new.at + BATCH, "once": once or None}
+    for each in to:
+        connection.execute(sqlite.insert(outbox).values(row | {"channel": each}).on_conflict_do_nothing())
+
+
+def _due(connection: Connection) -> dict[str, float]:
+    """When each channel's next message is due: while it fails, when it is to be tried again."""
+    tried = func.max(case((outbox.c.attempts > 0, outbox.c.due)))
+    when = func.coalesce(tried, func.min(outbox.c.due))
+    waiting = select(outbox.c.channel, when).where(outbox.c.state == "WAITING").group_by(outbox.c.channel)
+    return dict(connection.execute(waiting).all())
+
+
+def _waiting(connection: Connection, id: str) -> Sequence[Row[Any]]:
+    """The oldest."""
+    waiting = select(outbox).where(outbox.c.state == "WAITING", outbox.c.channel == id)
+    return connection.execute(waiting.order_by(outbox.c.id).limit(MOST)).all()
+
+
+def _notice(row: Row[Any]) -> Notice:
+    return Notice(Event(row.event), row.task, row.subject, row.text, row.at)
+
+
+def _mark_sent(connection: Connection, ids: Sequence[int]) -> None:
+    connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(state="SENT", error=""))
+
+
+def _give_up(connection: Connection, ids: Sequence[int], error: str) -> None:
+    connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(state="FAILED", error=error))
+
+
+def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> None:
+    """Try all of them again later, except those for which that has gone on for too long."""
+    now = time.time()
+    old = [row.id for row in rows if now - row.at >= GIVE_UP and row.attempts + 1 >= TRIES]
+    _give_up(connection, old, error)
+    doublings = min(max(row.attempts for row in rows), 20)
+    again = {
+        "attempts": outbox.c.attempts + 1,
+        "due": now + min(LAST_PAUSE, FIRST_PAUSE * 2**doublings),
+        "error": error,
+    }
+    waiting = outbox.c.id.in_([row.id for row in rows]) & (outbox.c.state == "WAITING")
+    connection.execute(update(outbox).where(waiting).values(again))
+
+
+def _tidy(connection: Connection) -> None:
+    ended = outbox.c.state != "WAITING"
+    connection.execute(delete(outbox).where(ended, outbox.c.at < time.time() - KEPT))

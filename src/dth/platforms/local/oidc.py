@@ -1,0 +1,491 @@
+"""The built-in OpenID Connect provider: authorization code with PKCE, for the console and the command line.
+
+Its clients are public: what protects a sign-in is PKCE and the exact address that a code is sent to. A sign-in is two
+or three requests, and nothing is kept between them: what was asked for travels through the form, sealed, and holds
+only together with a cookie of the browser that the form was made for.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from dth.errors import Conflict, HubError, Unauthenticated
+from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
+from dth.hub.model import Identity
+from dth.platforms.local import sign_in_page
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.grants import OFFLINE, Exchanged, Grant, Kind, LocalGrants
+from dth.platforms.local.users import Account, LocalUsers, Weakness
+from dth.platforms.local.vault import Vault, kept
+
+AUDIENCE = "dth"  # what access tokens are for
+CONSOLE = "dth-console"
+COMMAND = "dth-cli"
+CONSOLE_CALLBACKS = ("/auth/callback", "/auth/silent")
+COMMAND_CALLBACK = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/callback")  # RFC 8252: any port
+SCOPES = ("openid", "profile", "email", OFFLINE)
+KEY_SETTING = "oidc"
+ALGORITHM = "RS256"
+ACCESS_LIFE = 600  # seconds
+FORM_LIFE = 3600.0  # seconds for which a page may stay open
+MAX_FORM = 64 * 1024  # bytes
+MAX_FIELDS = 20
+MAX_TEXT = 2048  # characters of what a client sends along
+SESSION_COOKIE = "dth_session"
+FORM_COOKIE = "dth_form"
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+HEADERS = {
+    "cache-control": "no-store",
+    "pragma": "no-cache",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+WORD_OF = {  # on the page
+    Weakness.SHORT: "short",
+    Weakness.LONG: "long",
+    Weakness.NAME: "is_name",
+    Weakness.SAME: "same",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for; its id and address have been checked."""
+
+    client: str
+    redirect_uri: str
+    state: str
+    scope: str
+    challenge: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one."""
+
+    asked: Asked
+    browser: str  # hash of the cookie
+    until: float
+    user: str = ""
+    epoch: int = 0
+
+
+class Provider:
+    """The provider at one address (`issuer`), as routes to mount at that address's path.
+
+    `origins`: where the console is served from, such as `https://hub.example.com`.
+    """
+
+    def __init__(
+        self, issuer: str, key: RSAKey, users: LocalUsers, grants: LocalGrants, origins: Sequence[str]
+    ) -> None:
+        self._issuer = issuer
+        self._base = urlsplit(issuer).path
+        self._key = key
+        self._keys = KeySet([key])
+        self._seal_key = hashlib.sha256(b"forms" + key.as_pem(private=True)).digest()
+        self._users = users
+        self._grants = grants
+        self._callbacks = {origin + path for origin in origins for path in CONSOLE_CALLBACKS}
+        self._after_logout = {f"{origin}/" for origin in origins}
+        self.verifier = Verifier(
+            IssuerConfig(issuer, CONSOLE, AUDIENCE), KnownKeys(self._keys), resolve=self._holder
+        )
+
+    @classmethod
+    async def open(
+        cls, database: HubDatabase, vault: Vault, users: LocalUsers, issuer: str, origins: Sequence[str]
+    ) -> Self:
+        """The provider with the hub's signing key, which is made at first use."""
+        pem = await kept(database, vault, KEY_SETTING, _new_key)
+        key = RSAKey.import_key(pem, {"use": "sig", "alg": ALGORITHM})
+        return cls(issuer, key, users, LocalGrants(database), origins)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/.well-known/openid-configuration", self._discovery),
+            Route("/jwks", self._jwks),
+            Route("/authorize", self._authorize),
+            Route("/authorize", self._submit, methods=["POST"]),
+            Route("/token", self._token, methods=["POST"]),
+            Route("/revoke", self._revoke, methods=["POST"]),
+            Route("/userinfo", self._userinfo, methods=["GET", "POST"]),
+            Route("/logout", self._logout, methods=["GET", "POST"]),
+            Route("/style.css", self._style),
+        ]
+
+    async def _holder(self, claims: Claims) -> Identity:
+        """Who has an access token of ours, as of now: removing a user or a new password ends it at once."""
+        epoch = claims.get("dth_epoch")
+        identity = await self._users.identity(str(claims["sub"]), epoch if isinstance(epoch, int) else -1)
+        if identity is None:
+            raise Unauthenticated("the session has ended; sign in again")
+        return identity
+
+    # ------------------------------------------------------------------------------------- documents
+
+    async def _discovery(self, _: Request) -> Response:
+        issuer = self._issuer
+        return _json(
+            {
+                "issuer": issuer,
+                "authorization_endpoint": f"{issuer}/authorize",
+                "token_endpoint": f"{issuer}/token",
+                "revocation_endpoint": f"{issuer}/revoke",
+                "userinfo_endpoint": f"{issuer}/userinfo",
+                "end_session_endpoint": f"{issuer}/logout",
+                "jwks_uri": f"{issuer}/jwks",
+                "response_types_supported": ["code"],
+                "response_modes_supported": ["query"],
+                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": [ALGORITHM],
+                "code_challenge_methods_supported": ["S256"],
+                "token_endpoint_auth_methods_supported": ["none"],
+                "revocation_endpoint_auth_methods_supported": ["none"],
+                "scopes_supported": list(SCOPES),
+                "claims_supported": ["sub", "preferred_username", "email", "dth_role"],
+                "prompt_values_supported": ["none", "login"],
+                "authorization_response_iss_parameter_supported": True,
+                "request_parameter_supported": False,
+                "request_uri_parameter_supported": False,
+            }
+        )
+
+    async def _jwks(self, _: Request) -> Response:
+        return _json(dict(self._keys.as_dict(private=False)))
+
+    async def _style(self, _: Request) -> Response:
+        return Response(
+            sign_in_page.CSS, media_type="text/css", headers={**HEADERS, "cache-control": "max-age=3600"}
+        )
+
+    # --------------------------------------------------------------------------------------- signing in
+
+    async def _authorize(self, request: Request) -> Response:
+        query = request.query_params
+        client, address = query.get("client_id", ""), query.get("redirect_uri", "")
+        # Until these are known to be right, nothing is sent back anywhere.
+        if len(query.multi_items()) != len(query) or not self._may_return(client, address):
+            return self._message(request, "client", 400)
+        scope = " ".join(each for each in SCOPES if each in query.get("scope", "").split())
+        challenge, nonce = query.get("code_challenge", ""), query.get("nonce", "")
+        asked = Asked(client, address, query.get("state", ""), scope, challenge, nonce)
+        if problem := _problem(query):
+            return self._return(asked, error=problem)
+        prompt = query.get("prompt", "").split()
+        session = None if "login" in prompt else await self._session(request)
+        if session and time.time() - session[0].signed_in <= float(query.get("max_age") or math.inf):
+            return await self._grant(asked, session[1], session[0].signed_in)
+        if "none" in prompt:
+            return self._return(asked, error="login_required")
+        return self._ask(request, asked)
+
+    def _may_return(self, client: str, address: str) -> bool:
+        if client == CONSOLE:
+            return address in self._callbacks
+        return client == COMMAND and COMMAND_CALLBACK.fullmatch(address) is not None
+
+    async def _session(self, request: Request) -> tuple[Grant, Account] | None:
+        cookie = request.cookies.get(SESSION_COOKIE)
+        return await self._grants.session(cookie) if cookie else None
+
+    async def _submit(self, request: Request) -> Response:
+        """A page was filled in."""
+        fields = await _form(request)
+        form = self._opened(fields.get("state", ""), request.cookies.get(FORM_COOKIE, ""))
+        if form is None:
+            return self._message(request, "expired", 400)
+        if form.user:
+            return await self._change(request, form, fields)
+        name = fields.get("name", "")
+        address = request.client.host if request.client else ""
+        checked = await self._users.check(name, fields.get("password", ""), address)
+        if checked.wait:
+            wait = math.ceil(checked.wait)
+            response = self._ask(request, form.asked, name=name, word="wait", status=429, seconds=wait)
+            response.headers["retry-after"] = str(wait)
+            return response
+        if checked.account is None:
+            return self._ask(request, form.asked, name=name, word="wrong", status=403)
+        if checked.account.user.must_change:
+            return self._ask(request, form.asked, account=checked.account)
+        return await self._signed_in(form.asked, checked.account)
+
+    async def _change(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
+        """A new password was chosen, by one who has just given the old one."""
+        password = fields.get("new", "")
+        if password != fields.get("again", ""):
+            return self._ask_again(request, form, "differ")
+        try:
+            changed = await self._users.renew_password(form.user, form.epoch, password)
+        except Conflict:
+            return self._message(request, "expired", 400)
+        if isinstance(changed, Weakness):
+            return self._ask_again(request, form, WORD_OF[changed])
+        return await self._signed_in(form.asked, changed)
+
+    def _ask(
+        self,
+        request: Request,
+        asked: Asked,
+        *,
+        name: str = "",
+        account: Account | None = None,
+        word: str = "",
+        status: int = 200,
+        seconds: int = 0,
+    ) -> Response:
+        """The page to sign in; for one who has, and must change the password, the page for that."""
+        browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
+        form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
+        if account:
+            form = Form(asked, form.browser, form.until, account.user.name, account.epoch)
+        response = self._page(request, form, name=name, word=word, status=status, seconds=seconds)
+        self._set_cookie(response, FORM_COOKIE, browser)
+        return response
+
+    def _ask_again(self, request: Request, form: Form, word: str) -> Response:
+        return self._page(request, form, word=word, status=403)
+
+    def _page(
+        self, request: Request, form: Form, *, name: str = "", word: str = "", status: int, seconds: int = 0
+    ) -> Response:
+        language = _language(request)
+        problem = sign_in_page.WORDS[language][word].format(seconds=seconds) if word else ""
+        state = self._sealed(form)
+        if form.user:
+            text = sign_in_page.change(language, self._base, state, name=form.user, problem=problem)
+        else:
+            text = sign_in_page.sign_in(language, self._base, state, name=name, problem=problem)
+        # Browsers hold the redirect that follows the form to form-action, too.
+        place = urlsplit(form.asked.redirect_uri)
+        return _html(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
+
+    def _message(self, request: Request, word: str, status: int = 200) -> Response:
+        return _html(sign_in_page.message(_language(request), self._base, word), status)
+
+    async def _signed_in(self, asked: Asked, account: Account) -> Response:
+        now = time.time()
+        session = await self._grants.open_session(Grant(account.user.name, account.epoch, now))
+        response = await self._grant(asked, account, now)
+        self._set_cookie(response, SESSION_COOKIE, session)
+        return response
+
+    async def _grant(self, asked: Asked, account: Account, signed_in: float) -> Response:
+        code = await self._grants.give_code(
+            Grant(
+                account.user.name,
+                account.epoch,
+                signed_in,
+                client=asked.client,
+                scope=asked.scope,
+                redirect_uri=asked.redirect_uri,
+                challenge=asked.challenge,
+                nonce=asked.nonce,
+            )
+        )
+        return self._return(asked, code=code)
+
+    def _return(self, asked: Asked, **answer: str) -> Response:
+        """Back to the client. The issuer goes along (RFC 9207): a client of several knows whose answer it is."""
+        fields = answer | ({"state": asked.state} if asked.state else {}) | {"iss": self._issuer}
+        return _redirect(f"{asked.redirect_uri}?{urlencode(fields)}")
+
+    def _set_cookie(self, response: Response, name: str, value: str) -> None:
+        secure = self._issuer.startswith("https:")
+        response.set_cookie(name, value, path=self._base or "/", secure=secure, httponly=True, samesite="lax")
+
+    def _sealed(self, form: Form) -> str:
+        body = base64.urlsafe_b64encode(json.dumps(asdict(form)).encode()).decode()
+        return f"{body}.{self._seal(body)}"
+
+    def _seal(self, body: str) -> str:
+        return hmac.new(self._seal_key, body.encode("utf-8", "replace"), "sha256").hexdigest()
+
+    def _opened(self, sealed: str, cookie: str) -> Form | None:
+        """The form that we sealed, for the browser with this cookie; None for any other, or when it has expired."""
+        body, _, seal = sealed.partition(".")
+        if not hmac.compare_digest(self._seal(body).encode(), seal.encode("utf-8", "replace")):
+            return None
+        values = json.loads(base64.urlsafe_b64decode(body))
+        form = Form(**{**values, "asked": Asked(**values["asked"])})
+        good = cookie and hmac.compare_digest(form.browser, _digest(cookie)) and form.until > time.time()
+        return form if good else None
+
+    # ------------------------------------------------------------------------------------------ tokens
+
+    async def _token(self, request: Request) -> Response:
+        fields = await _form(request)
+        client = fields.get("client_id", "")
+        match fields.get("grant_type"):
+            case "authorization_code":
+                verifier, address = fields.get("code_verifier", ""), fields.get("redirect_uri", "")
+                exchanged = await self._grants.exchange(
+                    Kind.CODE,
+                    fields.get("code", ""),
+                    lambda grant: (
+                        (grant.client, grant.redirect_uri) == (client, address)
+                        and hmac.compare_digest(grant.challenge, _challenge(verifier))
+                    ),
+                )
+            case "refresh_token":
+                exchanged = await self._grants.exchange(
+                    Kind.REFRESH, fields.get("refresh_token", ""), lambda grant: grant.client == client
+                )
+            case _:
+                return _json({"error": "unsupported_grant_type"}, 400)
+        return _json({"error": "invalid_grant"}, 400) if exchanged is None else _json(self._tokens(exchanged))
+
+    def _tokens(self, exchanged: Exchanged) -> dict[str, Any]:
+        grant, account = exchanged.grant, exchanged.account
+        user = account.user
+        now = int(time.time())
+        about: dict[str, Any] = {
+            "iss": self._issuer,
+            "sub": user.name,
+            "iat": now,
+            "exp": now + ACCESS_LIFE,
+            "preferred_username": user.name,
+            "dth_role": user.role.value,
+        }
+        access = about | {
+            "aud": AUDIENCE,
+            "client_id": grant.client,
+            "scope": grant.scope,
+            "jti": secrets.token_hex(16),
+            "dth_epoch": account.epoch,
+        }
+        told = about | {"aud": grant.client, "auth_time": int(grant.signed_in)}
+        if grant.nonce:
+            told["nonce"] = grant.nonce
+        if user.email and "email" in grant.scope.split():
+            told["email"] = user.email
+        answer = {
+            "access_token": self._signed("at+jwt", access),
+            "id_token": self._signed("JWT", told),
+            "token_type": "Bearer",
+            "expires_in": ACCESS_LIFE,
+            "scope": grant.scope,
+        }
+        return answer | ({"refresh_token": exchanged.refresh} if exchanged.refresh else {})
+
+    def _signed(self, kind: str, claims: dict[str, Any]) -> str:
+        return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, claims, self._key)
+
+    async def _revoke(self, request: Request) -> Response:
+        await self._grants.end((await _form(request)).get("token", ""))
+        return _json({})
+
+    async def _userinfo(self, request: Request) -> Response:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            identity = await self.verifier.verify(token if scheme.lower() == "bearer" else "")
+        except HubError:
+            response = _json({"error": "invalid_token"}, 401)
+            response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
+            return response
+        return _json(
+            {"sub": identity.subject, "preferred_username": identity.name, "dth_role": identity.role.value}
+        )
+
+    async def _logout(self, request: Request) -> Response:
+        fields = await _form(request) if request.method == "POST" else dict(request.query_params)
+        if cookie := request.cookies.get(SESSION_COOKIE):
+            await self._grants.end(cookie)
+        address, state = fields.get("post_logout_redirect_uri", ""), fields.get("state", "")
+        if address in self._after_logout:
+            response = _redirect(f"{address}?{urlencode({'state': state})}" if state else address)
+        else:
+            response = self._message(request, "out")
+        response.delete_cookie(SESSION_COOKIE, path=self._base or "/", httponly=True, samesite="lax")
+        return response
+
+
+def _new_key() -> bytes:
+    return RSAKey.generate_key(2048).as_pem(private=True)
+
+
+def _problem(query: Mapping[str, str]) -> str:
+    """What is wrong with a request whose client and address are right, in OAuth's words; "" for nothing."""
+    prompt = query.get("prompt", "").split()
+    refused = {
+        "unsupported_response_type": query.get("response_type") != "code",
+        "request_not_supported": "request" in query,
+        "request_uri_not_supported": "request_uri" in query,
+        "invalid_scope": "openid" not in query.get("scope", "").split(),
+        "invalid_request": query.get("code_challenge_method") != "S256"
+        or CHALLENGE.fullmatch(query.get("code_challenge", "")) is None
+        or query.get("response_mode", "query") != "query"
+        or ("none" in prompt and len(prompt) > 1)
+        or re.fullmatch(r"\d{0,9}", query.get("max_age", ""), re.ASCII) is None
+        or any(len(query.get(name, "")) > MAX_TEXT for name in ("state", "nonce")),
+    }
+    return next((error for error, holds in refused.items() if holds), "")
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a posted form; none where it is no form, or larger than any of ours, or has a field twice."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM:
+            return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return {}
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return {}
+    return dict(pairs) if len(dict(pairs)) == len(pairs) else {}
+
+
+def _challenge(verifier: str) -> str:
+    """The S256 challenge that a verifier answers; of none that may be one, ""."""
+    if not VERIFIER.fullmatch(verifier):
+        return ""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _language(request: Request) -> str:
+    return sign_in_page.language_of(request.headers.get("accept-language", ""))
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return JSONResponse(content, status, HEADERS)
+
+
+def _redirect(url: str) -> Response:
+    return RedirectResponse(url, 303, HEADERS)
+
+
+def _html(text: str, status: int, *, form_action: str = "'none'") -> Response:
+    policy = f"{HEADERS['content-security-policy']}; style-src 'self'; form-action {form_action}"
+    headers = {**HEADERS, "content-security-policy": policy, "vary": "accept-language"}
+    return HTMLResponse(text, status, headers)

@@ -1,0 +1,433 @@
+"""The hub on one machine: where its parts are put together, and what it serves.
+
+One process with one event loop answers requests and keeps the tasks; the nursery, forked before there is a loop, starts
+the processes of tasks.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import yaml
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
+from dth.hub import monitoring
+from dth.hub.auth import Authenticator, IssuerConfig, Verifier
+from dth.hub.model import Task
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts
+from dth.platforms.local import graphql, process
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.jobs import LocalJobs
+from dth.platforms.local.keeper import Bounds, Keeper
+from dth.platforms.local.logs import LocalLogs
+from dth.platforms.local.metrics import LocalMetrics
+from dth.platforms.local.notifier import Notifier, SmtpConfig
+from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.oidc import COMMAND, Provider
+from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
+from dth.platforms.local.tasks import LocalAudit, LocalTasks
+from dth.platforms.local.tokens import LocalTokens
+from dth.platforms.local.users import LocalUsers, first_admin
+from dth.platforms.local.vault import Vault, kept, open_vault
+from dth.s3.transport import ConnectOptions, Transport
+
+log = logging.getLogger(__name__)
+
+ADDRESS_FILE = "address"
+SETTINGS_FILE = "hub.yaml"
+MAX_BODY = 2 * 1024 * 1024  # bytes of a request
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PRUNE = 300.0  # seconds between clean-ups
+AGAIN = 5.0  # seconds before background work that failed is started anew
+WEBHOOKS = ConnectOptions(connect_timeout=10.0, stall_timeout=15.0)
+CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the hub is reached. `public_url`: as its users write it, where that is not what it listens at."""
+
+    host: str = "127.0.0.1"
+    port: int = 8780
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    public_url: str = ""
+
+    def check(self) -> None:
+        """Passwords and tokens do not cross a network in the clear. Raises UsageError."""
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise UsageError("--tls-cert and --tls-key go together")
+        for path in (self.tls_certificate, self.tls_key):
+            if path and not path.is_file():
+                raise UsageError(f"{path} is no file")
+        if self.host in LOOPBACK or self.tls_certificate:
+            return
+        if not self.public_url.startswith("https://"):
+            raise UsageError(
+                f"--host {self.host} is open to the network: give --tls-cert and --tls-key, or the address of the "
+                "proxy in front that speaks TLS (--public-url https://...)"
+            )
+
+    def url(self, port: int) -> str:
+        """The address that users have."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls_certificate else ''}://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `hub.yaml` in the data directory may say."""
+
+    issuer: IssuerConfig | None = None
+    smtp: SmtpConfig | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """The defaults where there is no file. Raises UsageError that names what is wrong."""
+        try:
+            given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        kinds: dict[str, Any] = {"issuer": IssuerConfig, "smtp": SmtpConfig, "bounds": Bounds}
+        if not isinstance(given, dict | None) or not set(given or {}) <= set(kinds):
+            raise UsageError(
+                f"{path}: only {', '.join(kinds)} may be set, each with names and values below it"
+            )
+        found = {}
+        for name, values in (given or {}).items():
+            try:
+                found[name] = kinds[name](**(values or {}))
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"{path}: {name}: {error}") from None
+        return cls(**found)
+
+
+@dataclass(slots=True)
+class Hub:
+    """Everything that a running hub consists of."""
+
+    url: str
+    ports: HubPorts
+    keeper: Keeper
+    authenticator: Authenticator
+    provider: Provider | None
+    webhook_key: bytes
+    first_password: str | None = None
+    ready: bool = False
+
+
+def start_nursery(data_dir: Path) -> Nursery:
+    """Before any event loop."""
+    return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
+
+
+async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Callable[[Hub], None]) -> None:
+    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers."""
+    listen.check()
+    with lock_state_directory(data_dir, wait=10.0):
+        async with AsyncExitStack() as stack:
+            sockets = [_listening(listen)]
+            port = sockets[0].getsockname()[1]
+            hub = await stack.enter_async_context(open_hub(data_dir, listen.url(port), nursery))
+            server = _Server(
+                uvicorn.Config(
+                    application(hub),
+                    log_level="warning",
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=5,
+                    ssl_certfile=listen.tls_certificate,
+                    ssl_keyfile=listen.tls_key,
+                    # A proxy in front tells whom it stands for; which one is believed: FORWARDED_ALLOW_IPS.
+                    proxy_headers=bool(listen.public_url) and not listen.tls_certificate,
+                )
+            )
+            serving = asyncio.create_task(server.serve(sockets))
+            loop = asyncio.get_running_loop()
+            stopping = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stopping.set)
+            address = data_dir / ADDRESS_FILE
+            partial_address = data_dir / f"{ADDRESS_FILE}.new"
+            partial_address.write_text(f"{hub.url}\n", "utf-8")
+            partial_address.replace(address)  # nobody reads half of it
+            stack.callback(address.unlink, missing_ok=True)
+            hub.ready = True
+            announce(hub)
+            waiting = asyncio.create_task(stopping.wait())
+            await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            hub.ready = False
+            server.should_exit = True
+            await serving
+
+
+def _listening(listen: Listen) -> Any:
+    import socket
+
+    try:
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
+    except OSError as error:
+        raise UsageError(f"{listen.host} port {listen.port} cannot be used: {error.strerror}") from None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the hub decides in which order things end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@asynccontextmanager
+async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[Hub]:
+    """Put the parts together; leaving ends them in order: tasks drain, messages are sent, databases close."""
+    settings = Settings.read(data_dir / SETTINGS_FILE)
+    vault = open_vault(data_dir)
+    with HubDatabase.open(data_dir / "hub.db") as database:
+        keeper = Keeper(data_dir / "tasks", nursery, settings.bounds)
+        users, tokens = LocalUsers(database), LocalTokens(database)
+        stored = LocalSecrets(database, vault)
+        transport = Transport()
+        notifier = Notifier(database, vault, settings.smtp, partial(_post, transport))
+        jobs = LocalJobs(database, data_dir / "jobs", nursery)
+        await jobs.fail_unfinished()
+        provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
+        verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
+        webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
+        metrics = LocalMetrics(database)
+
+        async def webhook(task: Task) -> dict[str, str]:
+            token = webhook_token(webhook_key, task.id)
+            return {"url": f"{url}/events/{task.id}", "token": token}
+
+        ports = HubPorts(
+            tasks=LocalTasks(database),
+            engine=keeper,
+            secrets=stored,
+            users=None if settings.issuer else users,
+            tokens=tokens,
+            audit=LocalAudit(database),
+            notifications=notifier,
+            metrics=metrics,
+            logs=LocalLogs(keeper.state),
+            jobs=jobs,
+            signing_key=partial(_signing_key, database, vault),
+            webhook=webhook,
+            info={
+                "platform": "local",
+                "issuer": verifier.config.issuer,
+                "client": verifier.config.client_id,
+                "limits": asdict(settings.bounds),
+            },
+        )
+        keeper.ports = ports
+        hub = Hub(
+            url=url,
+            ports=ports,
+            keeper=keeper,
+            authenticator=Authenticator(verifier, tokens),
+            provider=None if settings.issuer else provider,
+            webhook_key=webhook_key,
+            first_password=None if settings.issuer else await first_admin(users),
+        )
+        background = [
+            asyncio.create_task(_for_ever("the keeper of tasks", keeper.run)),
+            asyncio.create_task(_for_ever("the notifier", notifier.run)),
+            asyncio.create_task(_for_ever("the pruning of graphs", partial(_prune, metrics))),
+        ]
+        try:
+            yield hub
+        finally:
+            for each in background:
+                each.cancel()
+                await asyncio.gather(each, return_exceptions=True)
+            await jobs.close()
+            transport.close()
+
+
+async def _post(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    answer = await transport.send("POST", url, dict(headers), body, options=WEBHOOKS, stall_timeout=15.0)
+    return answer.status
+
+
+async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """A defect, or a disk that is full for a while, does not end what must go on."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed; it is started anew", what)
+        await asyncio.sleep(AGAIN)
+
+
+async def _prune(metrics: LocalMetrics) -> None:
+    while True:
+        await metrics.prune(time.time())
+        await asyncio.sleep(PRUNE)
+
+
+def webhook_token(key: bytes, task: str) -> str:
+    """What proves that a notification is for this task. It follows from the hub's key, so that none is kept."""
+    return hmac.new(key, task.encode(), sha256).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------- routes
+
+
+def application(hub: Hub) -> Starlette:
+    """What the hub serves."""
+    schema = graphql.load_schema()
+
+    async def ask(request: Request) -> Response:
+        caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+        body = await _body(request)
+        try:
+            asked = json.loads(body)
+        except ValueError:
+            return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
+        return JSONResponse(await graphql.answer(schema, hub.ports, caller, asked))
+
+    async def events(request: Request) -> Response:
+        return await _take_events(hub, request)
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        await hub.ports.tasks.count()
+        return PlainTextResponse("ready\n" if hub.ready else "stopping\n", 200 if hub.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        await hub.authenticator.identify(request.headers.get("authorization", ""))
+        counts = await hub.ports.tasks.count()
+        now = await hub.ports.metrics.latest()
+        text = monitoring.prometheus(counts, hub.keeper.totals, now)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def config(_: Request) -> Response:
+        info = hub.ports.info
+        oidc = {
+            "authority": info["issuer"],
+            "clientId": info["client"],
+            "cliClientId": COMMAND if hub.provider else info["client"],
+        }
+        return JSONResponse({"graphqlEndpoint": "/graphql", "oidc": oidc})
+
+    async def home(_: Request) -> Response:
+        return PlainTextResponse("Data Transfer Hub. GraphQL at /graphql; sign in with: dth login\n")
+
+    routes: list[Any] = [
+        Route("/", home),
+        Route("/graphql", ask, methods=["POST"]),
+        Route("/events/{task}", events, methods=["POST"]),
+        Route("/healthz", health),
+        Route("/readyz", ready),
+        Route("/metrics", metrics),
+        Route("/config.json", config),
+    ]
+    if hub.provider:
+        routes.append(Mount("/oidc", routes=hub.provider.routes()))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_guarded)],
+        exception_handlers={HubError: _told, Exception: _internal},
+    )
+
+
+async def _guarded(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    """An error outside of GraphQL: one line and a status."""
+    status, code = 400, "BAD_INPUT"
+    match error:
+        case Unauthenticated():
+            status, code = 401, "UNAUTHENTICATED"
+        case Forbidden():
+            status, code = 403, "FORBIDDEN"
+        case NotFound():
+            status, code = 404, "NOT_FOUND"
+        case StateError():
+            status, code = 503, "FAILED"
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(graphql.failure(str(error), code), status, headers)
+
+
+async def _internal(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return JSONResponse(graphql.failure("internal error; the hub's log has it", "INTERNAL"), 500)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise UsageError(f"the request has more than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+async def _take_events(hub: Hub, request: Request) -> Response:
+    """A store's notifications for one task. What proves them is a bearer token, or `?token=` for senders that set no
+    headers (SNS). They are answered once they are safe in the task's queue."""
+    task_id = request.path_params["task"]
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    token = bearer or scheme or request.query_params.get("token", "")  # MinIO sends it bare
+    if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
+        raise Unauthenticated("the token is not that of this task; getWebhook has it")
+    task = await hub.ports.tasks.get(task_id)
+    chosen = plugin(task.type)
+    if not chosen.follows_events(read_parameters(task.type, task.parameters)):
+        raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
+    taken = chosen.read_notification(await _body(request))
+    if taken.confirm:
+        log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)
+    async with hub.keeper.open(task_id) as platform:
+        await platform.queue.send(taken.messages)
+    if taken.messages:
+        await hub.keeper.changed(task_id)
+    return JSONResponse({"taken": len(taken.messages), "confirm": taken.confirm})
+
+
+async def _signing_key(database: HubDatabase, vault: Vault) -> bytes:
+    from dth.hub.certificate import new_key
+
+    return await kept(database, vault, "certificate", new_key)

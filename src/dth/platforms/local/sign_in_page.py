@@ -1,0 +1,150 @@
+# ruff: noqa: RUF001 - Chinese has commas of its own
+"""The pages of the built-in provider: sign in, choose a new password, and what went wrong. In English and Chinese."""
+
+import re
+from collections.abc import Mapping
+from html import escape
+
+WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "title": "Sign in",
+        "name": "User name",
+        "password": "Password",
+        "sign_in": "Sign in",
+        "change": "Choose a new password",
+        "why": "Somebody else chose your password. Choose one of your own: 12 characters or more.",
+        "new": "New password",
+        "again": "New password, again",
+        "save": "Save and sign in",
+        "wrong": "The user name or password is wrong.",
+        "wait": "Too many tries. Try again in {seconds} s.",
+        "short": "The password is too short: it needs 12 characters or more.",
+        "long": "The password is too long: 1,024 characters are the most.",
+        "same": "This is the old password. Choose another.",
+        "is_name": "The password must not be the user name.",
+        "differ": "The two passwords are not the same.",
+        "expired": "This page has expired. Go back to where you came from, and sign in again.",
+        "client": "The address that led here is wrong: an unknown application, or one that would be led elsewhere.",
+        "out": "You are signed out.",
+    },
+    "zh-CN": {
+        "title": "登录",
+        "name": "用户名",
+        "password": "密码",
+        "sign_in": "登录",
+        "change": "设置新密码",
+        "why": "当前密码由他人设置。请设置您自己的密码，至少 12 个字符。",
+        "new": "新密码",
+        "again": "再次输入新密码",
+        "save": "保存并登录",
+        "wrong": "用户名或密码错误。",
+        "wait": "尝试次数过多，请在 {seconds} 秒后重试。",
+        "short": "密码太短，至少需要 12 个字符。",
+        "long": "密码太长，最多 1,024 个字符。",
+        "same": "新密码与旧密码相同，请换一个。",
+        "is_name": "密码不能与用户名相同。",
+        "differ": "两次输入的密码不一致。",
+        "expired": "此页面已过期，请返回原来的页面重新登录。",
+        "client": "链接有误：应用未知，或其返回地址不被允许。",
+        "out": "您已退出登录。",
+    },
+}
+
+CSS = """\
+:root { color-scheme: light dark; --text: #16191f; --back: #f2f3f3; --card: #fff; --line: #7d8998; --accent: #0972d3;
+  --on-accent: #fff; --bad: #d91515; }
+@media (prefers-color-scheme: dark) { :root { --text: #d1d5db; --back: #0f1b2a; --card: #192534; --line: #7d8998;
+  --accent: #539fe5; --on-accent: #000716; --bad: #ff7a7a; } }
+* { box-sizing: border-box; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem; background: var(--back);
+  color: var(--text); font: 16px/1.5 system-ui, "Noto Sans SC", sans-serif; }
+main { width: 100%; max-width: 24rem; padding: 1.5rem; border-radius: 1rem; background: var(--card);
+  overflow-wrap: anywhere; }
+h1 { margin: 0 0 1rem; font-size: 1.5rem; line-height: 1.25; }
+h1 small { display: block; font-size: 1rem; font-weight: normal; }
+form { display: grid; gap: .5rem; }
+input, button { width: 100%; padding: .6rem .75rem; border: 1px solid var(--line); border-radius: .5rem;
+  font: inherit; }
+input { background: var(--card); color: var(--text); }
+button { margin-top: .75rem; border-color: var(--accent); background: var(--accent); color: var(--on-accent);
+  font-weight: bold; cursor: pointer; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+[role=alert] { margin: 0; color: var(--bad); }
+"""
+
+
+def language_of(accepted: str) -> str:
+    """The one of ours that an Accept-Language header likes best."""
+    best, found = 0.0, "en"
+    for part in accepted[:1000].split(","):
+        match = re.fullmatch(
+            r"\s*(en|zh)(?:-[\w-]*)?\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*", part, re.IGNORECASE
+        )
+        quality = float(match[2] or 1) if match else 0.0
+        if match and quality > best:
+            best, found = quality, "zh-CN" if match[1].lower() == "zh" else "en"
+    return found
+
+
+def sign_in(language: str, base: str, state: str, *, name: str = "", problem: str = "") -> str:
+    """`base`: path of the provider; `state`: what the form carries; `problem`: words to show, escaped here."""
+    words = WORDS[language]
+    focus = ("", " autofocus") if name else (" autofocus", "")
+    return _page(
+        language,
+        base,
+        words["title"],
+        f"""<form method="post" action="{escape(base)}/authorize">
+{_alert(problem)}<input type="hidden" name="state" value="{escape(state)}">
+<label for="name">{words["name"]}</label>
+<input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none" required{focus[0]}>
+<label for="password">{words["password"]}</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required{focus[1]}>
+<button>{words["sign_in"]}</button>
+</form>""",
+    )
+
+
+def change(language: str, base: str, state: str, *, name: str, problem: str = "") -> str:
+    """The new password of a user who has just given the old one."""
+    words = WORDS[language]
+    return _page(
+        language,
+        base,
+        words["change"],
+        f"""<form method="post" action="{escape(base)}/authorize">
+<p>{words["why"]}</p>
+{_alert(problem)}<input type="hidden" name="state" value="{escape(state)}">
+<label for="name">{words["name"]}</label>
+<input id="name" value="{escape(name)}" autocomplete="username" readonly>
+<label for="new">{words["new"]}</label>
+<input id="new" name="new" type="password" autocomplete="new-password" minlength="12" required autofocus>
+<label for="again">{words["again"]}</label>
+<input id="again" name="again" type="password" autocomplete="new-password" minlength="12" required>
+<button>{words["save"]}</button>
+</form>""",
+    )
+
+
+def message(language: str, base: str, word: str) -> str:
+    words: Mapping[str, str] = WORDS[language]
+    return _page(language, base, words["title"], f'<p role="status">{words[word]}</p>')
+
+
+def _alert(problem: str) -> str:
+    return f'<p role="alert">{escape(problem)}</p>\n' if problem else ""
+
+
+def _page(language: str, base: str, title: str, content: str) -> str:
+    return f"""<!doctype html>
+<html lang="{language}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - Data Transfer Hub</title>
+<link rel="stylesheet" href="{escape(base)}/style.css">
+<main>
+<h1><small>Data Transfer Hub</small>{title}</h1>
+{content}
+</main>
+</html>
+"""

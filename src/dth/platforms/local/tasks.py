@@ -1,0 +1,180 @@
+"""The hub's tasks and audit log over SQLite."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dth.errors import Conflict, NotFound
+from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.ports import TaskQuery
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_schema import audit, task
+
+ORDERS = {
+    "created": task.c.created,
+    "updated": task.c.updated,
+    "description": task.c.description,
+    "progress": task.c.progress,
+}
+ENGINES_OWN = ("id", "summary", "spent", "version")  # what `save` leaves alone, or sets itself
+
+
+class LocalTasks:
+    """`hub.ports.Tasks`."""
+
+    def __init__(self, database: HubDatabase) -> None:
+        self._database = database
+
+    async def add(self, task: Task) -> None:
+        await self._database.write(_add, task)
+
+    async def get(self, id: str) -> Task:
+        found = await self._database.read(_one, id)
+        if found is None:
+            raise NotFound(f"there is no task {id!r}")
+        return found
+
+    async def find(self, query: TaskQuery) -> tuple[list[Task], int]:
+        return await self._database.read(_find, query)
+
+    async def save(self, task: Task) -> bool:
+        saved = await self._database.write(_save, task)
+        task.version += saved
+        return saved
+
+    async def summarize(self, task: Task) -> None:
+        await self._database.write(_summarize, task)
+
+    async def remove(self, id: str) -> None:
+        await self._database.write(Connection.execute, delete(task).where(task.c.id == id))
+
+    async def count(self) -> dict[Progress, int]:
+        return await self._database.read(_count)
+
+
+class LocalAudit:
+    """`hub.ports.Audit`."""
+
+    def __init__(self, database: HubDatabase) -> None:
+        self._database = database
+
+    async def begin(self, entry: AuditEntry) -> int:
+        return await self._database.write(_begin, entry)
+
+    async def end(self, id: int, outcome: str) -> None:
+        await self._database.write(
+            Connection.execute, update(audit).where(audit.c.id == id).values(outcome=outcome)
+        )
+
+    async def find(
+        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+    ) -> tuple[list[AuditEntry], int]:
+        return await self._database.read(_find_entries, target, who, page, count)
+
+
+def _add(connection: Connection, added: Task) -> None:
+    try:
+        connection.execute(insert(task).values(_row(added)))
+    except IntegrityError:
+        raise Conflict(f"there is a task {added.id!r} already") from None
+
+
+def _one(connection: Connection, id: str) -> Task | None:
+    row = connection.execute(select(task).where(task.c.id == id)).first()
+    return _task(row) if row else None
+
+
+def _find(connection: Connection, query: TaskQuery) -> tuple[list[Task], int]:
+    chosen = _chosen(query)
+    total = connection.execute(select(func.count()).select_from(chosen.subquery())).scalar_one()
+    column = ORDERS.get(query.order, task.c.created)
+    order = (column.desc(), task.c.id.desc()) if query.descending else (column, task.c.id)
+    page = select(task).where(task.c.id.in_(
+        chosen.order_by(*order).limit(query.count).offset((query.page - 1) * query.count)
+    )).order_by(*order)  # fmt: skip
+    return [_task(row) for row in connection.execute(page)], total
+
+
+def _chosen(query: TaskQuery) -> Select[tuple[str]]:
+    """The ids of the tasks asked for."""
+    chosen = select(task.c.id)
+    if query.progress:
+        chosen = chosen.where(task.c.progress.in_([each.value for each in query.progress]))
+    if query.type:
+        chosen = chosen.where(task.c.type == query.type.value)
+    if query.schedule_type:
+        chosen = chosen.where(task.c.schedule_type == query.schedule_type.value)
+    if query.writes:
+        chosen = chosen.where(task.c.writes == query.writes)
+    if query.text:
+        places = (task.c.description, task.c.source, task.c.destination, task.c.id)
+        chosen = chosen.where(or_(*(place.icontains(query.text, autoescape=True) for place in places)))
+    return chosen
+
+
+def _save(connection: Connection, saved: Task) -> bool:
+    values = {name: value for name, value in _row(saved).items() if name not in ENGINES_OWN}
+    values["version"] = saved.version + 1
+    this = (task.c.id == saved.id) & (task.c.version == saved.version)
+    return connection.execute(update(task).where(this).values(values)).rowcount == 1
+
+
+def _summarize(connection: Connection, summarized: Task) -> None:
+    connection.execute(
+        update(task)
+        .where(task.c.id == summarized.id)
+        .values(summary=json.dumps(asdict(summarized.summary)), spent=summarized.spent)
+    )
+
+
+def _count(connection: Connection) -> dict[Progress, int]:
+    rows = connection.execute(select(task.c.progress, func.count()).group_by(task.c.progress))
+    return {Progress(progress): count for progress, count in rows}
+
+
+def _row(task: Task) -> dict[str, Any]:
+    return {
+        **asdict(task),
+        "parameters": json.dumps(task.parameters),
+        "summary": json.dumps(asdict(task.summary)),
+    }
+
+
+def _task(row: Row[Any]) -> Task:
+    values = dict(row._mapping)
+    return Task(
+        **{
+            **values,
+            "type": TaskType(row.type),
+            "schedule_type": ScheduleType(row.schedule_type),
+            "parameters": json.loads(row.parameters),
+            "progress": Progress(row.progress),
+            "error_code": ErrorCode(row.error_code) if row.error_code else None,
+            "run_requested": bool(row.run_requested),
+            "redrive_requested": bool(row.redrive_requested),
+            "summary": Summary(**json.loads(row.summary)),
+        }
+    )
+
+
+def _begin(connection: Connection, entry: AuditEntry) -> int:
+    values = {name: value for name, value in asdict(entry).items() if name != "id"}
+    number: int = connection.execute(insert(audit).values(values).returning(audit.c.id)).scalar_one()
+    return number
+
+
+def _find_entries(
+    connection: Connection, target: str, who: str, page: int, count: int
+) -> tuple[list[AuditEntry], int]:
+    conditions: Sequence[Any] = [
+        column == value for column, value in ((audit.c.target, target), (audit.c.who, who)) if value
+    ]
+    total = connection.execute(select(func.count()).select_from(audit).where(*conditions)).scalar_one()
+    rows = connection.execute(
+        select(audit).where(*conditions).order_by(audit.c.id.desc()).limit(count).offset((page - 1) * count)
+    )
+    return [AuditEntry(**row._mapping) for row in rows], total

@@ -1,0 +1,374 @@
+"""Users of the built-in provider: their passwords, and how often somebody may guess at one."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import time
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import sqlite
+
+from dth.errors import Conflict, NotFound, UsageError
+from dth.hub.model import Identity, Role
+from dth.hub.ports import User
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.encoding import to_line
+from dth.platforms.local.hub_schema import attempt, user
+
+FIRST_ADMIN = "admin"
+MAX_NAME = 64  # characters
+MAX_EMAIL = 254
+MIN_PASSWORD = 12  # characters
+MAX_PASSWORD = 1024
+
+# scrypt: 2^15 blocks of 1 KiB (32 MiB), three times: a quarter of a second, as strong as OWASP's cheat sheet asks for.
+# (log2 of the blocks, block size in 128 bytes, passes)
+COST = (15, 8, 3)
+AT_ONCE = 2  # passwords hashed at one time: each takes a core, and its memory
+
+# Tries that are free, and the longest wait after them, in seconds. The wait doubles with every failure. A user's is
+# short, because anybody can bring it about for anybody; an address has only itself to blame.
+USER_TRIES = (5, 60.0)
+ADDRESS_TRIES = (20, 900.0)
+FORGET_AFTER = 900.0  # seconds without a failure
+
+
+class Weakness(StrEnum):
+    """Why a password is not taken."""
+
+    SHORT = "short"
+    LONG = "long"
+    NAME = "name"
+    SAME = "same"
+
+
+WEAKNESSES = {
+    Weakness.SHORT: f"the password is too short; it needs {MIN_PASSWORD} characters",
+    Weakness.LONG: f"the password is too long; {MAX_PASSWORD} characters are the most",
+    Weakness.NAME: "the password is the user name; choose another",
+    Weakness.SAME: "the new password is the old one; choose another",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user, and the epoch of the password: what was given out in an earlier one no longer holds. No two users ever
+    have the same epoch, not even those of one name."""
+
+    user: User
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of a try to sign in: the account, or the seconds to `wait` before the next try, or (the name or the
+    password is wrong) neither."""
+
+    account: Account | None = None
+    wait: float = 0.0
+
+
+class LocalUsers:
+    """`hub.ports.Users` over SQLite."""
+
+    def __init__(self, database: HubDatabase) -> None:
+        self._database = database
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def list(self) -> list[User]:
+        return await self._database.read(_list)
+
+    async def add(
+        self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
+    ) -> None:
+        """Raises Conflict when there is one of that name, UsageError for a name or password that cannot be."""
+        new = User(_new_name(name), role, _new_email(email), time.time(), must_change=must_change)
+        hashed = await self._hash_new(new.name, password)
+        if not await self._database.write(_add, new, hashed):
+            raise Conflict(f"there is a user {new.name!r} already")
+
+    async def add_first(self, name: str, password: str) -> bool:
+        """Add an admin who must change the password, if there is no user at all. Returns whether that was so."""
+        if await self.list():
+            return False
+        new = User(name, Role.ADMIN, created=time.time(), must_change=True)
+        return await self._database.write(_add, new, await self._hash_new(name, password), first=True)
+
+    async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
+        """Ends every session of the user. Raises NotFound, UsageError for a password that cannot be."""
+        name = canonical(name)
+        await self._database.read(_require, name)
+        hashed = await self._hash_new(name, password)
+        await self._database.write(_set_password, name, hashed, must_change=must_change)
+
+    async def renew_password(self, name: str, epoch: int, password: str) -> Account | Weakness:
+        """A user's own change of the password of that epoch. Raises Conflict when it was changed meanwhile."""
+        weakness = weakness_of(name, password)
+        if weakness:
+            return weakness
+        stored = await self._database.read(_stored, name)
+        if stored is not None and await self._matches(password, stored):
+            return Weakness.SAME
+        account = await self._database.write(_renew, name, epoch, await self._hash(password))
+        if account is None:
+            raise Conflict("the password was changed meanwhile; sign in again")
+        return account
+
+    async def set_role(self, name: str, role: Role) -> None:
+        """Holds at once, in sessions that go on, too. Raises NotFound, and Conflict for the last admin."""
+        await self._database.write(_set_role, canonical(name), role)
+
+    async def remove(self, name: str) -> None:
+        """Raises NotFound, and Conflict for the last admin."""
+        await self._database.write(_remove, canonical(name))
+
+    async def identity(self, name: str, epoch: int) -> Identity | None:
+        """Who has a token of that epoch, with the role of this moment; None: it no longer holds."""
+        account = await self._database.read(read_account, name)
+        if account is None or account.epoch != epoch:
+            return None
+        return Identity(account.user.name, account.user.name, account.user.role)
+
+    async def check(self, name: str, password: str, address: str = "") -> Check:
+        """Try to sign in from an address ("": none is known). Takes the same time whether there is such a user."""
+        name = canonical(name)
+        subjects = [(_address_subject(address), ADDRESS_TRIES)] if address else []
+        if is_name(name):
+            subjects.append((f"user:{name}", USER_TRIES))
+        # The failure is written before the password is looked at: a hundred tries at once are still a hundred.
+        wait = await self._database.write(_count_try, subjects, time.time())
+        if wait > 0:
+            return Check(wait=wait)
+        stored = await self._database.read(_stored, name)
+        matches = await self._matches(password, stored or _nobody())
+        if stored is None or not matches:
+            return Check()
+        signed_in = await self._database.write(_sign_in, name, stored, subjects, time.time())
+        return Check(signed_in)
+
+    # ----------------------------------------------------------------------------------------- passwords
+
+    async def _hash_new(self, name: str, password: str) -> str:
+        if weakness := weakness_of(name, password):
+            raise UsageError(WEAKNESSES[weakness])
+        return await self._hash(password)
+
+    async def _hash(self, password: str) -> str:
+        async with self._turns:
+            return await asyncio.to_thread(_hash, password, secrets.token_bytes(16), COST)
+
+    async def _matches(self, password: str, stored: str) -> bool:
+        _, *cost, salt, _ = stored.split("$")
+        if len(password) > MAX_PASSWORD:
+            password = ""  # takes its time, and is nobody's
+        async with self._turns:
+            made = await asyncio.to_thread(
+                _hash, password, base64.b64decode(salt), (int(cost[0]), int(cost[1]), int(cost[2]))
+            )
+        return hmac.compare_digest(made, stored)
+
+
+async def first_admin(users: LocalUsers) -> str | None:
+    """Make the first user of a new hub, an admin. Returns the password, which must be changed at once; None where
+    there are users."""
+    password = secrets.token_urlsafe(15)
+    return password if await users.add_first(FIRST_ADMIN, password) else None
+
+
+def canonical(name: str) -> str:
+    """A name as it is kept: people write their own in more than one way."""
+    return to_line(unicodedata.normalize("NFKC", name).strip().casefold())
+
+
+def is_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and re.fullmatch(r"\w[\w.@+-]*", name) is not None
+
+
+def weakness_of(name: str, password: str) -> Weakness | None:
+    """What is wrong with a new password, its sameness with the old one aside."""
+    if len(password) < MIN_PASSWORD:
+        return Weakness.SHORT
+    if len(password) > MAX_PASSWORD:
+        return Weakness.LONG
+    return Weakness.NAME if canonical(password) == canonical(name) else None
+
+
+def _new_name(name: str) -> str:
+    if not is_name(canonical(name)):
+        raise UsageError(
+            f"{name!r} is no user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
+        )
+    return canonical(name)
+
+
+def _new_email(email: str) -> str:
+    good = len(email) <= MAX_EMAIL and email.isprintable() and re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", email)
+    if email and not good:
+        raise UsageError(f"{email!r} is no e-mail address")
+    return email
+
+
+def _hash(password: str, salt: bytes, cost: tuple[int, int, int]) -> str:
+    """`scrypt$COST$SALT$HASH`. Of two ways to write the same characters, both are the same password."""
+    power, size, passes = cost
+    text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+    text += b"\n"  # HMAC, on which scrypt is built, takes a text for the same with zeros behind it
+    memory = 128 * size * (2**power + passes + 2)
+    made = hashlib.scrypt(text, salt=salt, n=2**power, r=size, p=passes, maxmem=memory + 2**20)
+    encoded = (base64.b64encode(each).decode() for each in (salt, made))
+    return "$".join(("scrypt", *map(str, cost), *encoded))
+
+
+def _nobody() -> str:
+    """A stored password that no password matches, as costly to compare with as any."""
+    zeros = base64.b64encode(bytes(16)).decode(), base64.b64encode(bytes(64)).decode()
+    return "$".join(("scrypt", *map(str, COST), *zeros))
+
+
+# ------------------------------------------------------------------------------------------------- the table
+
+
+def _account(row: Row[Any]) -> Account:
+    known = User(row.name, Role(row.role), row.email, row.created, row.last_login, bool(row.must_change))
+    return Account(known, row.epoch)
+
+
+def read_account(connection: Connection, name: str) -> Account | None:
+    row = connection.execute(select(user).where(user.c.name == name)).first()
+    return _account(row) if row else None
+
+
+def _require(connection: Connection, name: str) -> Account:
+    account = read_account(connection, name)
+    if account is None:
+        raise NotFound(f"there is no user {name!r}; dth user list shows them")
+    return account
+
+
+def _list(connection: Connection) -> list[User]:
+    return [_account(row).user for row in connection.execute(select(user).order_by(user.c.name))]
+
+
+def _stored(connection: Connection, name: str) -> str | None:
+    return connection.scalar(select(user.c.password).where(user.c.name == name))
+
+
+def _add(connection: Connection, new: User, hash: str, *, first: bool = False) -> bool:
+    if first and connection.scalar(select(func.count()).select_from(user)):
+        return False
+    values = {
+        "name": new.name,
+        "role": new.role.value,
+        "email": new.email,
+        "password": hash,
+        "created": new.created,
+        "must_change": new.must_change,
+        "epoch": secrets.randbits(48),
+    }
+    return connection.execute(sqlite.insert(user).values(values).on_conflict_do_nothing()).rowcount == 1
+
+
+def _set_password(connection: Connection, name: str, hash: str, *, must_change: bool) -> None:
+    _require(connection, name)
+    _write_password(connection, name, hash, must_change=must_change)
+    connection.execute(delete(attempt).where(attempt.c.subject == f"user:{name}"))
+
+
+def _write_password(connection: Connection, name: str, hash: str, *, must_change: bool) -> None:
+    connection.execute(
+        update(user)
+        .where(user.c.name == name)
+        .values(password=hash, must_change=must_change, epoch=user.c.epoch + 1)
+    )
+
+
+def _renew(connection: Connection, name: str, epoch: int, hash: str) -> Account | None:
+    account = read_account(connection, name)
+    if account is None or account.epoch != epoch:
+        return None
+    _write_password(connection, name, hash, must_change=False)
+    return read_account(connection, name)
+
+
+def _set_role(connection: Connection, name: str, role: Role) -> None:
+    if _require(connection, name).user.role is Role.ADMIN and role is not Role.ADMIN:
+        _require_other_admin(connection, name)
+    connection.execute(update(user).where(user.c.name == name).values(role=role.value))
+
+
+def _remove(connection: Connection, name: str) -> None:
+    if _require(connection, name).user.role is Role.ADMIN:
+        _require_other_admin(connection, name)
+    connection.execute(delete(user).where(user.c.name == name))
+
+
+def _require_other_admin(connection: Connection, name: str) -> None:
+    others = select(user.c.name).where(user.c.role == Role.ADMIN.value, user.c.name != name)
+    if connection.execute(others.limit(1)).first() is None:
+        raise Conflict(f"{name!r} is the last admin; make another user an admin first")
+
+
+# -------------------------------------------------------------------------------------------------- guessing
+
+Subjects = list[tuple[str, tuple[int, float]]]
+
+
+def _address_subject(address: str) -> str:
+    """Whom an address is of: the whole network that one customer gets, where it is IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return f"address:{address[:64]}"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        mapped = parsed.ipv4_mapped
+        network = ipaddress.ip_network((parsed, 64), strict=False)
+        return f"address:{mapped or network}"
+    return f"address:{parsed}"
+
+
+def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
+    """Count one failure, or return the seconds to wait: then nothing is counted."""
+    connection.execute(delete(attempt).where(attempt.c.until < now - FORGET_AFTER))
+    names = [name for name, _ in subjects]
+    rows = connection.execute(select(attempt).where(attempt.c.subject.in_(names)))
+    known = {row.subject: row for row in rows}
+    longest = dict(subjects)
+    # After a clock that was set back, nobody waits longer than the longest wait.
+    waits = (min(row.until - now, longest[name][1]) for name, row in known.items())
+    wait = max(waits, default=0.0)
+    if wait > 0:
+        return wait
+    for name, (free, most) in subjects:
+        failures = (known[name].failures if name in known else 0) + 1
+        pause = min(most, 2.0 ** min(failures - free, 20)) if failures >= free else 0.0
+        values = {"subject": name, "failures": failures, "until": now + pause}
+        connection.execute(
+            sqlite.insert(attempt)
+            .values(values)
+            .on_conflict_do_update(index_elements=["subject"], set_=values)
+        )
+    return 0.0
+
+
+def _sign_in(
+    connection: Connection, name: str, stored: str, subjects: Subjects, now: float
+) -> Account | None:
+    """Write that it was no failure. None: the password was changed while it was being checked."""
+    account = read_account(connection, name)
+    if account is None or _stored(connection, name) != stored:
+        return None
+    connection.execute(update(user).where(user.c.name == name).values(last_login=now))
+    for subject, _ in subjects:
+        # Who may sign in does not thereby win tries at the accounts of others.
+        row = attempt.c.subject == subject
+        connection.execute(update(attempt).where(row).values(failures=attempt.c.failures - 1, until=now))
+    connection.execute(delete(attempt).where(attempt.c.subject == f"user:{name}"))
+    return read_account(connection, name)
