@@ -1,4 +1,4 @@
-"""`python -m bench [small scaling large tls listings] [--write]`: run, print the table, write docs/performance.md."""
+"""`python -m bench [small scaling large tls listings lists] [--write]`: run, print the table, write the page."""
 
 import os
 import platform
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import listings, objects
+from bench import lists as api
 from bench.measure import Cost, tool
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -135,12 +136,27 @@ def compare() -> list[Row]:
     return rows
 
 
+def lists() -> list[Row]:
+    tasks, records = 10_000, 10_000_000
+    return [
+        Row(
+            f"API with {tasks:,} tasks and {records:,} records: {what}, CPU",
+            f"{cpu * 1000:.1f} ms",
+            "",
+            "",
+            "100 ms",
+        )
+        for what, cpu in api.pages(tasks, records).items()
+    ]
+
+
 BENCHES = {
     "small": small,
     "scaling": scaling,
     "large": large,
     "tls": lambda: large(tls=True),
     "listings": compare,
+    "lists": lists,
 }
 
 

@@ -25,8 +25,8 @@ LARGE_SIZE = 512 * MIB
 
 
 def fill(store: NullS3, bucket: str, count: int, size: int) -> None:
-    """Objects `data/NNNNNNNN` of random bytes, and the canned listing of them. Large ones are one file by many names: the
-    memory is wanted for the copies."""
+    """Objects `data/NNNNNNNN` of random bytes, and the canned listing of them. Large ones are one file by many names:
+    the memory is wanted for the copies."""
     folder = store.folder / bucket / "data"
     folder.mkdir(parents=True)
     block = os.urandom(min(size, 4 * MIB))

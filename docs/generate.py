@@ -5,7 +5,6 @@ A test compares the pages with what this makes, so a changed option cannot leave
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,6 +25,8 @@ GROUPS = {
     "destination": "Destination",
     "comparison": "What is copied",
     "engine": "Engine",
+    "schedule": "Schedule",
+    "compatibility": "Accepted for existing tasks, or on AWS only",
 }
 STORE_COLUMNS = (
     "Kind",
@@ -113,7 +114,7 @@ def parameters_page() -> str:
     parts = [
         "# Parameters of an S3 transfer\n",
         "Each parameter is an option of the commands below `dth s3`. Its name in tasks, where existing Data Transfer",
-        "Hub tasks have the parameter, is the one that they use. Tasks come with the hub, which is not there yet.\n",
+        "Hub tasks have the parameter, is the one that they use.\n",
         "Sizes are binary: `16MiB`, `16M`, `1.5G` or a number of bytes. Times are an ISO 8601 date or time (UTC unless",
         "it says otherwise) or an age: `90s`, `45m`, `36h`, `7d`, `2w`. What is true or false is a flag on the command",
         "line.\n",
@@ -183,7 +184,7 @@ def _default(name: str, field: Any) -> str:
         return f"unset; tasks to AWS: `{value}`"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, StrEnum):
+    if isinstance(value, str):
         return f"`{value}`"
     return _amount(value, parameters.parse_size in _readers(field))
 

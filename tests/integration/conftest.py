@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine import Dth, Engine, Side, hurry
+from tests.engine import Dth, Engine, Side, bodies, hurry
+from tests.hub import Hub
+from tests.servers.proxy import Delay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers.ministack import MiniStack
@@ -40,3 +43,18 @@ def engine(
 def dth(tmp_path: Path) -> Dth:
     """The command, in a home of its own."""
     return Dth(tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A hub that runs."""
+    with Hub(tmp_path) as hub:
+        yield hub
+
+
+@pytest.fixture
+def slow(source: Side, dest: Side, proxy_a: Proxy) -> tuple[Side, Side]:
+    """Sides between which a hundred objects take some seconds."""
+    source.put(bodies(f"{n:03}" for n in range(100)))
+    proxy_a.rule(Delay(1.5), key="[0-9]")
+    return Side(proxy_a, source.bucket), dest

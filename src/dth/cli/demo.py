@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from dth.cli.display import amount, shown, table
 from dth.demo import run
+from dth.demo.hub import DemoHub, demo_hub
 from dth.demo.objects import ODD_KEYS, samples
 from dth.demo.stores import check_installed, two_stores
 
@@ -36,26 +37,31 @@ Add --src-endpoint-url or --dst-endpoint-url for a store that is not on AWS."""
     metavar="N",
     help="Small objects to copy, besides the odd and the large ones.",
 )
-@click.option("--keep", is_flag=True, help="Leave both stores running until Enter is pressed.")
-def demo(objects: int, keep: bool) -> int:
+@click.option(
+    "--keep/--no-keep",
+    default=None,
+    help="Leave hub and stores running until Enter is pressed. [default: on a terminal]",
+)
+def demo(objects: int, keep: bool | None) -> int:
     """Copy objects between two stores on this machine, and verify every byte.
 
-    Starts two S3 servers, fills one with thousands of objects, strange names and large files, runs dth s3 sync twice,
-    and reads everything back from both. Needs no account, about 1.5 GiB of memory and a minute.
+    Starts two S3 servers and a hub, fills one store with thousands of objects, strange names and large files, lets the
+    hub copy them by a task, and reads everything back from both. Needs no account, about 1.5 GiB of memory and a
+    minute.
     """
     check_installed()
     with _ending_in_order(), tempfile.TemporaryDirectory(prefix="dth-demo-") as name:
         folder = Path(name)
         run.use_own_settings(folder)
-        click.echo("Starting two S3 stores on this machine.")
-        with two_stores(folder) as urls:
-            good = _demonstrate(urls, objects, folder)
-            if keep:
-                _keep(urls)
+        click.echo("Starting two S3 stores and a hub on this machine.")
+        with two_stores(folder) as urls, demo_hub(folder / "hub") as hub:
+            good = _demonstrate(urls, hub, objects)
+            if sys.stdin.isatty() and sys.stdout.isatty() if keep is None else keep:
+                _keep(urls, hub)
     return 0 if good else 1
 
 
-def _demonstrate(urls: Sequence[str], small: int, folder: Path) -> bool:
+def _demonstrate(urls: Sequence[str], hub: DemoHub, small: int) -> bool:
     objects = samples(small)
     size = sum(sample.size for sample in objects)
     large = len(objects) - small - len(ODD_KEYS)
@@ -66,13 +72,17 @@ def _demonstrate(urls: Sequence[str], small: int, folder: Path) -> bool:
     with _bar("filling", size) as tick:
         digests = run.fill(urls, objects, tick)
 
-    command = run.sync_arguments(urls)
+    command = run.sync_arguments(urls, hub.url)
     click.echo(f"\n$ {_lines(['dth', *command])}")
     started = time.monotonic()
-    first = run.sync(command, folder)
+    code = run.sync(command, hub)
     seconds = time.monotonic() - started
-    click.echo("The same command again.")
-    second = run.sync_again(command)
+    task = run.the_task(hub)
+    if not task:
+        return False
+    first = run.last_run(hub, task)
+    click.echo("The same task once more.")
+    second = run.run_again(hub, task)
 
     click.echo("Reading every object from both stores.")
     with _bar("verifying", 2 * size) as tick:
@@ -94,7 +104,7 @@ def _demonstrate(urls: Sequence[str], small: int, folder: Path) -> bool:
     for problem in verified.problems[:SHOWN_PROBLEMS]:
         click.echo(f"  wrong: {shown(problem)}")
     good = (
-        (first.code, first.done, second.code, second.done) == (0, len(objects), 0, 0)
+        (code, first.done, second.done, second.failed) == (0, len(objects), 0, 0)
         and verified.objects == len(objects)
         and not verified.problems
     )
@@ -102,8 +112,14 @@ def _demonstrate(urls: Sequence[str], small: int, folder: Path) -> bool:
     return good
 
 
-def _keep(urls: Sequence[str]) -> None:
-    click.echo("\nBoth stores run until you press Enter. To look at them from another terminal:")
+def _keep(urls: Sequence[str], hub: DemoHub) -> None:
+    click.echo(
+        f"\nThe hub runs at {hub.url} until you press Enter; sign in as admin, password {hub.password}"
+    )
+    click.echo("To look at its task from another terminal:")
+    click.echo(f"  export DTH_HUB={hub.url} DTH_TOKEN={hub.token}")
+    click.echo("  dth task list")
+    click.echo("and at the stores:")
     click.echo("  export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo")
     for bucket, url in zip(run.BUCKETS, urls, strict=True):
         click.echo(f"  dth s3 ls s3://{bucket}/ --src-endpoint-url {url}")

@@ -11,7 +11,20 @@ import click
 
 from dth.errors import HubError, UsageError
 
-GROUPS = {"demo": "dth.cli.demo:demo", "s3": "dth.cli.s3:s3"}
+GROUPS = {
+    "backup": "dth.cli.backup:backup",
+    "demo": "dth.cli.demo:demo",
+    "doctor": "dth.cli.doctor:doctor",
+    "login": "dth.cli.login:login",
+    "logout": "dth.cli.login:logout",
+    "s3": "dth.cli.s3:s3",
+    "secret": "dth.cli.secret:secret",
+    "task": "dth.cli.task:task",
+    "token": "dth.cli.token:token",
+    "up": "dth.cli.up:up",
+    "user": "dth.cli.user:user",
+    "verify-certificate": "dth.cli.certificate:verify_certificate",
+}
 
 
 class LazyGroup(click.Group):

@@ -68,6 +68,9 @@ def output_options(command: Any) -> Any:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
+@click.option(
+    "--hub", "hub_url", metavar="URL", help="Let this hub do it, as a one-time task, and watch it to the end."
+)
 def sync(
     src: str,
     dst: str,
@@ -76,6 +79,7 @@ def sync(
     state: Path | None,
     dry_run: bool,
     quiet: bool,
+    hub_url: str | None,
     **given: Any,
 ) -> int:
     """Copy what is missing or different from SRC to DST (s3://bucket/prefix).
@@ -87,6 +91,12 @@ def sync(
         raise UsageError(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
         )
+    if hub_url:
+        if dry_run or report or state:
+            raise UsageError(
+                "--hub keeps state and records itself: leave out --dry-run, --report and --state"
+            )
+        return _on_hub(hub_url, parameters, as_json=as_json)
     if report:
         check_report(report)
     if dry_run:
@@ -94,6 +104,25 @@ def sync(
     process.load(parameters)
     with Nursery(process.run) as nursery:
         return _run(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
+
+
+def _on_hub(url: str, parameters: S3Parameters, *, as_json: bool) -> int:
+    """Create the task on a hub, and follow it. The hub's own credentials and secrets are used."""
+    from dth.cli import task
+    from dth.cli.hub import connect
+
+    client = connect(url, None)
+    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    values["destKeepsSrcPrefix"] = False
+    given = {name: task.as_text(value) for name, value in values.items() if value is not None}
+    made = task.create_task(client, given, once=True, description="dth s3 sync")
+    click.echo(f"task {made}", err=True)
+    code = task.follow(client, made, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(task.get(client, made)))
+    else:
+        click.echo(task.last_run(client, made))
+    return code
 
 
 async def _sync(

@@ -1,16 +1,15 @@
-"""The steps of the demo: fill a store, run `dth s3 sync` between two, read every object back from both.
+"""The steps of the demo: fill a store, let a hub copy it to another one, read every object back from both.
 
-The transfer is the command itself, in a process of its own, exactly as it is shown.
+The transfer is begun by the command itself, in a process of its own, exactly as it is shown.
 """
 
 import asyncio
 import contextlib
-import csv
 import hashlib
-import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from dth.demo.hub import DemoHub
 from dth.demo.objects import CHUNK, GIANT, MIB, Sample
 from dth.demo.stores import end_with_parent
 from dth.errors import HubError, TransferError
@@ -29,7 +29,7 @@ from dth.s3.signing import Keys
 from dth.s3.transport import Transport
 
 AT_ONCE = 64  # requests to one store
-STOP_LIMIT = 40.0  # seconds that an interrupted sync may take to end
+STOP_LIMIT = 40.0  # seconds that an interrupted command may take to end
 BUCKETS = ("source", "destination")
 
 T = TypeVar("T")
@@ -106,57 +106,34 @@ async def _write(client: S3Client, sample: Sample, tick: Tick) -> str:
 # ------------------------------------------------------------------------------------------------- copying
 
 
-def sync_arguments(urls: Sequence[str]) -> list[str]:
-    """`dth` arguments that copy the source to the destination."""
+def sync_arguments(urls: Sequence[str], hub: str) -> list[str]:
+    """`dth` arguments that let the hub copy the source to the destination."""
     return [
         *("s3", "sync", *(f"s3://{bucket}" for bucket in BUCKETS)),
         *("--src-endpoint-url", urls[0], "--dst-endpoint-url", urls[1]),
-        *("--giant-object-threshold", f"{GIANT // MIB}MiB"),
+        *("--giant-object-threshold", f"{GIANT // MIB}MiB", "--hub", hub),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How a sync ended: its exit code, and how many objects came to which end."""
+    """How a run of the task ended: how many objects came to which end."""
 
-    code: int
     done: int
     failed: int
 
 
-def sync(arguments: Sequence[str], folder: Path) -> Copied:
-    """Run `dth` with these arguments; it shows its own progress and result."""
-    report = folder / "report.csv"
-    code, _ = _dth([*arguments, "--report", str(report)])
-    statuses: list[str] = []
-    if report.exists():
-        with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            statuses = [row["status"] for row in csv.DictReader(file)]
-    return Copied(code, statuses.count("DONE"), statuses.count("FAILED"))
-
-
-def sync_again(arguments: Sequence[str]) -> Copied:
-    """The same once more, without a word."""
-    code, output = _dth([*arguments, "--json"], capture=True)
-    try:
-        told: dict[str, Any] = json.loads(output)
-    except ValueError:
-        raise HubError(f"the second sync ended with code {code} and no result") from None
-    return Copied(code, told["transferred"], told["failed"])
-
-
-def _dth(arguments: Sequence[str], *, capture: bool = False) -> tuple[int, str]:
-    """Run the command; however this is left, it has ended then. Returns its exit code and captured output."""
+def sync(arguments: Sequence[str], hub: DemoHub) -> int:
+    """Run `dth` with these arguments; it shows its own progress and result. Returns its exit code."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dth", *arguments],
+        env=os.environ | {"DTH_TOKEN": hub.token},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if capture else None,
-        text=True,
         process_group=0,  # Ctrl-C is for us to handle
         preexec_fn=end_with_parent(),
     )
     try:
-        output, _ = process.communicate()
+        return process.wait()
     except BaseException:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -164,7 +141,33 @@ def _dth(arguments: Sequence[str], *, capture: bool = False) -> tuple[int, str]:
         process.kill()
         process.wait()
         raise
-    return process.returncode, output or ""
+
+
+def the_task(hub: DemoHub) -> str:
+    """The id of the only task there is; "" before it is there."""
+    items = hub.client.call("{ listTasksV2 { items { id } } }")["listTasksV2"]["items"]
+    return str(items[0]["id"]) if items else ""
+
+
+def last_run(hub: DemoHub, task: str) -> Copied:
+    """How the last run ended, as the API tells it."""
+    query = "query ($id: ID!) { listRuns(id: $id, count: 1) { counts { done failed } } }"
+    counts = hub.client.call(query, {"id": task})["listRuns"][0]["counts"]
+    return Copied(int(counts["done"]), int(counts["failed"]))
+
+
+def run_again(hub: DemoHub, task: str) -> Copied:
+    """Let the task compare once more, without a word."""
+    hub.client.call("mutation ($id: ID!) { startRun(id: $id) { id } }", {"id": task})
+    query = "query ($id: ID!) { getTask(id: $id) { progress reason } }"
+    while (found := hub.client.call(query, {"id": task})["getTask"])["progress"] in (
+        "STARTING",
+        "IN_PROGRESS",
+    ):
+        time.sleep(0.2)
+    if found["progress"] != "DONE":
+        raise HubError(f"the second run ended {found['progress']}: {found['reason']}")
+    return last_run(hub, task)
 
 
 # ----------------------------------------------------------------------------------------------- verifying

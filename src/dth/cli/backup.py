@@ -1,0 +1,25 @@
+"""`dth backup`."""
+
+from pathlib import Path
+
+import click
+
+from dth.config import data_directory
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the hub."
+)
+@click.option("--with-key", is_flag=True, help="Also copy the key that opens the secrets.")
+def backup(target: Path, data_dir: Path | None, with_key: bool) -> int:
+    """Copy the hub's data directory to TARGET, a new directory. The hub may run meanwhile.
+
+    To restore, put the directory where the hub's was (with its key), and start the hub.
+    """
+    from dth.platforms.local.backup import back_up
+
+    tasks = back_up(data_dir or data_directory(), target, key=with_key)
+    click.echo(f"{target}: the hub and {tasks} tasks" + ("" if with_key else "; keep the key elsewhere, too"))
+    return 0

@@ -1,0 +1,109 @@
+"""`dth verify-certificate`: whether a certificate of completion holds, without a network or a hub."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from dth.cli.display import amount, shown, table
+from dth.cli.report import COLUMNS
+from dth.errors import UsageError
+from dth.hub.certificate import RecordDigest, fingerprint, read, verify
+
+MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
+PUBLIC_KEY_HELP = "The hub's public key, as you know it from elsewhere (base64)."
+
+
+@click.command(name="verify-certificate")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--public-key", metavar="KEY", help=PUBLIC_KEY_HELP)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="REPORT.csv",
+    help="A report of the run's objects, to be held against the certificate.",
+)
+def verify_certificate(file: Path, public_key: str | None, report: Path | None) -> int:
+    """Check the signature of a certificate of completion.
+
+    Exit code 0: it holds; 1: it does not; 2: it cannot be read.
+    """
+    document = read(_bytes_of(file))
+    problem = verify(document, public_key=public_key)
+    if not problem and report:
+        problem = _compare(document, report)
+    if problem:
+        click.echo(f"dth: {shown(str(file))} does not hold: {shown(problem)}", err=True)
+        return 1
+    click.echo("The certificate holds.")
+    table(_summary(document, pinned=public_key is not None, compared=report is not None))
+    if public_key is None:
+        click.echo(
+            "Anybody can sign with a key of their own: compare it with the hub's, or give that with --public-key."
+        )
+    return 0
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MAX_CERTIFICATE + 1)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    if len(text) > MAX_CERTIFICATE:
+        raise UsageError(f"{file} is too large to be a certificate")
+    return text
+
+
+def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[tuple[str, str]]:
+    counts, records, run, task = (document[name] for name in ("counts", "records", "run", "task"))
+    key = document["public_key"]
+    rows = [
+        (
+            "copied",
+            f"{counts['done']} objects ({amount(counts['done_bytes'])}), {counts['same']} were the same",
+        ),
+        ("not copied", f"{counts['failed']} failed, {counts['cancelled']} cancelled"),
+        ("from", document["source"]),
+        ("to", document["destination"]),
+        ("task", f"{task['id']} {task['description']}".rstrip()),
+        ("run", f"{run['id']}, from {run['started']} to {run['ended']}"),
+        ("issued", f"{document['issued']} by hub {fingerprint(key)}"),
+        ("signed with", f"{key}, {'as given' if pinned else 'which is the key in the certificate itself'}"),
+        ("objects", f"{records['count']} in the digest{', the same as in the report' if compared else ''}"),
+    ]
+    if records["superseded"]:
+        rows.append(("", f"{records['superseded']} were enqueued again since and are not in it"))
+    return [(name, shown(value)) for name, value in rows]
+
+
+def _compare(document: dict[str, Any], report: Path) -> str:
+    """Why the report is not about the same objects; "" when it is."""
+    digest = RecordDigest()
+    try:
+        with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            for row in _rows(file):
+                size = int(row["bytes"])
+                digest.add(row["key"], size, row["etag"], row["dest_etag"], row["proof"], row["status"])
+    except OSError as error:
+        raise UsageError(f"{report}: {error.strerror}") from None
+    except (ValueError, csv.Error, UsageError) as error:
+        raise UsageError(f"{report} is no report of objects: row {digest.count + 1}: {error}") from None
+    records = document["records"]
+    if digest.count != records["count"]:
+        return f"{report} has {digest.count:,} objects, the certificate {records['count']:,}"
+    if digest.hexdigest() != records["digest"]:
+        return f"{report} has as many objects as the certificate, but not the same"
+    return ""
+
+
+def _rows(file: TextIO) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(file, strict=True)
+    if missing := [name for name in COLUMNS[:6] if name not in (reader.fieldnames or ())]:
+        raise UsageError(f"there is no column {missing[0]!r}")
+    for row in reader:
+        if None in row.values():
+            raise UsageError("it breaks off")
+        yield row

@@ -1,0 +1,107 @@
+"""Finding the hub that a command is for, and the right to call it."""
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.config import data_directory
+from dth.errors import HubError, UsageError
+from dth.hub.client import HubClient
+from dth.hub.model import Role
+
+F = Callable[..., Any]
+
+ADDRESS_FILE = "address"  # in the data directory of a hub that runs: its URL
+LOCAL_TOKEN = 600.0  # seconds that the token of a command on the hub's own machine holds
+
+
+def naming_a_hub(argument: str, make: Callable[[str | None, Path | None], Any]) -> Callable[[F], F]:
+    """A decorator that gives a command `--hub` and `--data-dir`, which arrive together as `argument`."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def wrapped(*args: Any, hub_url: str | None, data_dir: Path | None, **kwargs: Any) -> Any:
+            return command(*args, **{argument: make(hub_url, data_dir)}, **kwargs)
+
+        wrapped = click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Data directory of a hub on this machine; no sign-in is needed.",
+        )(wrapped)
+        return click.option(
+            "--hub",
+            "hub_url",
+            metavar="URL",
+            help="Address of the hub. [default: DTH_HUB, or the one signed in to, or this machine's]",
+        )(wrapped)
+
+    return decorate
+
+
+def hub_options(command: F) -> F:
+    """`--hub` and `--data-dir`, which arrive as `hub`: a function that connects."""
+    return naming_a_hub("hub", lambda url, folder: functools.partial(connect, url, folder))(command)
+
+
+def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
+    """A client of the hub: the one named, the one of DTH_HUB, the one signed in to, or the one that runs here."""
+    from dth.cli.login import last_hub, session
+
+    ca = os.environ.get("DTH_CA_BUNDLE", "")
+    if data_dir is None:
+        url = hub_url or os.environ.get("DTH_HUB") or last_hub()
+        if url:
+            token = os.environ.get("DTH_TOKEN")
+            return HubClient(url, (lambda: token) if token else (lambda: _signed_in(session(url), url)), ca)
+    folder = data_dir or data_directory()
+    return _on_this_machine(folder, hub_url, ca)
+
+
+def _signed_in(token: str | None, url: str) -> str:
+    if not token:
+        raise UsageError(f"not signed in at {url}; run: dth login --hub {url} (or set DTH_TOKEN)")
+    return token
+
+
+def _on_this_machine(folder: Path, hub_url: str | None, ca: str) -> HubClient:
+    """Who may read the hub's data directory may do everything: a token is made that holds for some minutes."""
+    try:
+        url = hub_url or (folder / ADDRESS_FILE).read_text("utf-8").strip()
+    except OSError:
+        raise UsageError(
+            f"no hub runs with the data directory {folder}; start one (dth up), or name one (--hub URL)"
+        ) from None
+    try:
+        token = _local_token(folder)
+    except HubError as error:
+        raise UsageError(f"{error}; or sign in: dth login --hub {url}") from None
+    return HubClient(url, lambda: token, ca)
+
+
+def _local_token(folder: Path) -> str:
+    """A token that ends with this command, or soon."""
+    import asyncio
+
+    from dth.platforms.local.database import HubDatabase
+    from dth.platforms.local.tokens import LocalTokens
+
+    async def create() -> tuple[str, str]:
+        with HubDatabase.open(folder / "hub.db") as database:
+            expires = time.time() + LOCAL_TOKEN
+            info, token = await LocalTokens(database).create("command line", Role.ADMIN, expires, "local")
+            return info.id, token
+
+    async def revoke(token: str) -> None:
+        with contextlib.suppress(HubError), HubDatabase.open(folder / "hub.db") as database:
+            await LocalTokens(database).revoke(token)
+
+    number, token = asyncio.run(create())
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(lambda: asyncio.run(revoke(number)))
+    return token

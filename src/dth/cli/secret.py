@@ -1,0 +1,150 @@
+"""`dth secret`: named secrets of a hub. A value is typed in, piped in or read from a file: command lines are no place
+for secrets, as anybody on the machine can read them."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.cli.display import shown, table
+from dth.cli.hub import hub_options
+from dth.config import data_directory
+from dth.errors import UsageError
+from dth.hub.client import HubClient
+
+MAX_VALUE = 65_536  # bytes, as the hub takes them
+
+Connect = Callable[[], HubClient]
+
+value_option = click.option(
+    "--from-file",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True, dir_okay=False),
+    metavar="FILE",
+    help='The value, JSON as in {"access_key_id": "…", "secret_access_key": "…"}; - for standard input.',
+)
+description_option = click.option("--description", help="What it is for.")
+
+
+@click.group()
+def secret() -> None:
+    """Named secrets of a hub: credentials that tasks refer to by name."""
+
+
+@secret.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@hub_options
+def list_(as_json: bool, hub: Connect) -> int:
+    """List the secrets; never their values."""
+    found = hub().call("query { listSecrets { name description updatedAt } }")["listSecrets"]
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found:
+        table([(each["name"], f"{each['updatedAt']}  {shown(each['description'] or '')}") for each in found])
+    return 0
+
+
+@secret.command()
+@click.argument("name")
+@description_option
+@value_option
+@hub_options
+def create(name: str, description: str | None, file: Path | None, hub: Connect) -> int:
+    """Keep a new secret.
+
+    Asks for a pair of access keys on a terminal; otherwise the value, JSON, is read from standard input or a file.
+    """
+    client = hub()
+    client.call(
+        """mutation ($name: String!, $value: String!, $description: String) {
+            createSecret(name: $name, value: $value, description: $description) { name } }""",
+        {"name": name, "value": _value(file), "description": description},
+    )
+    click.echo(f"{shown(name)} is kept, encrypted")
+    return 0
+
+
+@secret.command()
+@click.argument("name")
+@description_option
+@value_option
+@hub_options
+def update(name: str, description: str | None, file: Path | None, hub: Connect) -> int:
+    """Change a secret; running tasks use the new value within a second or two.
+
+    With --description alone the value stays as it is.
+    """
+    client = hub()
+    changes: dict[str, Any] = {"name": name, "description": description}
+    if file or description is None:
+        changes["value"] = _value(file)
+    client.call(
+        """mutation ($name: String!, $value: String, $description: String) {
+            updateSecret(name: $name, value: $value, description: $description) { name } }""",
+        changes,
+    )
+    click.echo(f"{shown(name)} is changed")
+    return 0
+
+
+@secret.command()
+@click.argument("name")
+@hub_options
+def delete(name: str, hub: Connect) -> int:
+    """Forget a secret. Tasks that use it pause at their next request."""
+    hub().call("mutation ($name: String!) { deleteSecret(name: $name) { name } }", {"name": name})
+    click.echo(f"{shown(name)} is deleted")
+    return 0
+
+
+@secret.command(name="rotate-key")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory of the hub. [default: DTH_DATA_DIR, or as dth up has it]",
+)
+def rotate_key(data_dir: Path | None) -> int:
+    """Encrypt everything that the hub keeps encrypted with a new key, also while it runs."""
+    from dth.platforms.local.database import HubDatabase
+    from dth.platforms.local.vault import DATABASE_FILE, rotate
+
+    folder = data_dir or data_directory()
+    path = folder / DATABASE_FILE
+    if not path.exists():
+        raise UsageError(f"{folder} is not the data directory of a hub: it has no {DATABASE_FILE}")
+
+    async def work() -> int:
+        with HubDatabase.open(path) as database:
+            return await rotate(folder, database)
+
+    count = asyncio.run(work())
+    click.echo(f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}")
+    return 0
+
+
+def _value(file: Path | None) -> str:
+    """The value as JSON, from a file, the terminal or standard input."""
+    if file is None and sys.stdin.isatty():
+        keys = {
+            "access_key_id": click.prompt("Access key ID", hide_input=True, err=True),
+            "secret_access_key": click.prompt("Secret access key", hide_input=True, err=True),
+        }
+        return json.dumps(keys)
+    try:
+        if file is None or str(file) == "-":
+            text = sys.stdin.buffer.read(MAX_VALUE + 1)
+        else:
+            with file.open("rb") as stream:
+                text = stream.read(MAX_VALUE + 1)
+        value = text.decode().strip()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError("the value is not text in UTF-8") from None
+    if not value:
+        raise UsageError("there is no value: pipe it in, or name a file that has it (--from-file FILE)")
+    return value

@@ -1,0 +1,422 @@
+"""`dth task`: create, watch and manage tasks of a hub; task files."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from dth.cli.display import amount, clock, shown, table
+from dth.cli.hub import hub_options
+from dth.errors import UsageError
+from dth.hub.client import HubClient
+
+FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
+    createdBy parameters { ParameterKey ParameterValue }
+    progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting }"""
+OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
+TICK = 1.0  # seconds between looks of `watch`
+PLAIN_TICK = 5.0  # where there is no terminal
+
+Connect = Callable[[], HubClient]
+
+
+@click.group()
+def task() -> None:
+    """Tasks of a hub."""
+
+
+@task.command()
+@click.argument("parameters", nargs=-1, metavar="NAME=VALUE...")
+@click.option("--type", "kind", default="S3EC2", show_default=True, type=click.Choice(["S3EC2", "ECR"]))
+@click.option("--description", default="", help="What it is for.")
+@click.option("--once", is_flag=True, help="Run once instead of on a schedule.")
+@click.option("--watch", "watch_it", is_flag=True, help="Wait for its end (a one-time task).")
+@hub_options
+def create(
+    parameters: tuple[str, ...], kind: str, description: str, once: bool, watch_it: bool, hub: Connect
+) -> int:
+    """Create a task: dth task create srcBucket=a destBucket=b --once.
+
+    The names are those of the parameters page; dth task create --type S3EC2 with a wrong one says so.
+    """
+    client = hub()
+    made = create_task(client, _given(parameters), kind=kind, once=once, description=description)
+    click.echo(made)
+    return follow(client, made) if watch_it else 0
+
+
+def create_task(
+    client: HubClient, values: dict[str, str], *, once: bool, kind: str = "S3EC2", description: str = ""
+) -> str:
+    """Create a task; its id."""
+    wanted = {
+        "type": kind,
+        "description": description,
+        "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
+        "parameters": _pairs(values),
+    }
+    query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }"
+    return str(client.call(query, {"input": wanted})["createTask"]["id"])
+
+
+@task.command(name="list")
+@click.option("--status", multiple=True, help="Only tasks with this status; several times for several.")
+@click.option("--text", default="", help="Only tasks with this in description, id, source or destination.")
+@click.option("--page", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--count", default=20, show_default=True, type=click.IntRange(1, 100))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@hub_options
+def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bool, hub: Connect) -> int:
+    """List tasks, newest first."""
+    found = hub().call(
+        f"""query ($statuses: [TaskProgress!], $text: String, $page: Int, $count: Int) {{
+            listTasksV2(statuses: $statuses, text: $text, page: $page, count: $count) {{ total items {{ {FIELDS} }} }}
+        }}""",
+        {"statuses": [each.upper() for each in status], "text": text, "page": page, "count": count},
+    )["listTasksV2"]
+    if as_json:
+        click.echo(json.dumps(found))
+        return 0
+    for each in found["items"]:
+        info = each["progressInfo"]
+        failed = f" failed {info['failed']}" if info["failed"] else ""
+        click.echo(
+            f"{each['id']}  {each['progress']:<11} {info['replicated']}/{info['total']}{failed}  "
+            f"{shown(each['source'])} -> {shown(each['destination'])}  {shown(each['description'] or '')}"
+        )
+    click.echo(f"{len(found['items'])} of {found['total']} tasks", err=True)
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@hub_options
+def show(id: str, as_json: bool, hub: Connect) -> int:
+    """Show a task: how it stands, its parameters, its last runs, what failed."""
+    client = hub()
+    found = client.call(
+        f"""query ($id: ID!) {{
+            getTask(id: $id) {{ {FIELDS} spent }}
+            listRuns(id: $id, count: 5) {{ id kind state startedAt endedAt error notes
+                counts {{ listed same enqueued done failed cancelled }} }}
+            failureGroups(id: $id) {{ reason count detail keys advice }}
+        }}""",
+        {"id": id},
+    )
+    if as_json:
+        click.echo(json.dumps(found))
+        return 0
+    shown_task, info = found["getTask"], found["getTask"]["progressInfo"]
+    rows = [
+        (name, shown(str(shown_task[name])))
+        for name in (
+            "id",
+            "description",
+            "progress",
+            "reason",
+            "source",
+            "destination",
+            "schedule",
+            "nextRunAt",
+        )
+        if shown_task[name]
+    ]
+    rows.append(("objects", f"{info['replicated']} of {info['total']}, {info['failed']} failed"))
+    rows.append(("bytes", f"{amount(info['doneBytes'])} of {amount(info['totalBytes'])}"))
+    rows.append(("estimated cost", f"${shown_task['spent']:.4f}"))
+    table(rows)
+    click.echo("parameters")
+    table([(pair["ParameterKey"], shown(pair["ParameterValue"])) for pair in shown_task["parameters"]])
+    for run in found["listRuns"]:
+        counts = " ".join(f"{name} {int(count)}" for name, count in run["counts"].items())
+        click.echo(f"run {run['id']} ({run['kind']}, {run['state']}, {run['startedAt']}): {counts}")
+        for note in [*run["notes"], *([run["error"]] if run["error"] else [])]:
+            click.echo(f"  {shown(note)}")
+    for group in found["failureGroups"]:
+        click.echo(f"failed, {group['count']}x {group['reason']}: {shown(group['detail'])}")
+        click.echo(f"  for example {', '.join(shown(key) for key in group['keys'])}")
+        click.echo(f"  {group['advice']}")
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@hub_options
+def watch(id: str, hub: Connect) -> int:
+    """Follow a task until it is done, stopped, paused or in error. Exit code 1 if something failed."""
+    return follow(hub(), id)
+
+
+def follow(client: HubClient, id: str, *, quiet: bool = False) -> int:
+    """Show how a task goes on until it is over. Returns the exit code."""
+    tick = TICK if sys.stderr.isatty() else PLAIN_TICK
+    said_at, said = 0.0, ""
+    while True:
+        found = get(client, id)
+        over = found["progress"] in OVER
+        line = _line(found)
+        if quiet:
+            pass
+        elif sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{line}", nl=over, err=True)
+        elif (line != said and time.monotonic() - said_at >= tick) or over:
+            click.echo(line, err=True)
+            said_at, said = time.monotonic(), line
+        if over:
+            return conclude(found)
+        time.sleep(TICK)
+
+
+def get(client: HubClient, id: str) -> dict[str, Any]:
+    answer = client.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {FIELDS} }} }}", {"id": id})
+    return dict(answer["getTask"])
+
+
+def last_run(client: HubClient, id: str) -> str:
+    """What the last run did, in one line."""
+    query = """query ($id: ID!) { listRuns(id: $id, count: 1) {
+        counts { listed same done done_bytes failed } } }"""
+    runs = client.call(query, {"id": id})["listRuns"]
+    if not runs:
+        return "no run"
+    counts = runs[0]["counts"]
+    return (
+        f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} transferred "
+        f"({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
+    )
+
+
+def conclude(found: dict[str, Any]) -> int:
+    """Say why a task that is over did not end well; its exit code."""
+    info = found["progressInfo"]
+    if found["reason"]:
+        click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
+    elif info["failed"]:
+        click.echo(f"dth: {info['failed']} objects failed; dth task show {found['id']} says why", err=True)
+    return 0 if found["progress"] == "DONE" and not info["failed"] else 1
+
+
+def _line(found: dict[str, Any]) -> str:
+    info = found["progressInfo"]
+    words = [found["progress"].lower(), f"{info['replicated']}/{info['total']} objects"]
+    if info["listing"]:
+        words.insert(1, "listing")
+    if info["rate"]:
+        words.append(f"{amount(info['rate'])}/s")
+    if info["failed"]:
+        words.append(f"failed {info['failed']}")
+    if info["eta"] is not None:
+        words.append(f"ETA {clock(info['eta'])}")
+    if found["reason"]:
+        words.append(shown(found["reason"]))
+    return ", ".join(words)
+
+
+# ------------------------------------------------------------------------------------------------- changes
+
+
+def _simple(name: str, operation: str, help: str) -> None:
+    """A command that calls one mutation with an id."""
+
+    @task.command(name=name, help=help)
+    @click.argument("id")
+    @hub_options
+    def command(id: str, hub: Connect) -> int:
+        done = hub().call(f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id progress }} }}", {"id": id})[
+            operation
+        ]
+        click.echo(f"{done['id']} {done['progress']}")
+        return 0
+
+
+_simple("pause", "pauseTask", "Pause a task: what is in hand is finished, nothing new begins.")
+_simple("resume", "resumeTask", "Go on after a pause, a stop or an error.")
+_simple("run", "startRun", "Compare and copy now, whatever the schedule says.")
+_simple("delete", "deleteTask", "Forget a task that has ended; what it copied stays.")
+
+
+@task.command()
+@click.argument("id")
+@hub_options
+def stop(id: str, hub: Connect) -> int:
+    """End a task: uploads are thrown away, nothing begins any more."""
+    done = hub().call("mutation ($id: String) { stopTask(id: $id) { id progress } }", {"id": id})["stopTask"]
+    click.echo(f"{done['id']} {done['progress']}")
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@click.option("--reason", default="", help="Only what failed for this reason.")
+@click.option("--key", "keys", multiple=True, help="Only this object; several times for several.")
+@hub_options
+def retry(id: str, reason: str, keys: tuple[str, ...], hub: Connect) -> int:
+    """Try again what failed."""
+    done = hub().call(
+        """mutation ($id: ID!, $keys: [String!], $reason: String) {
+            retryFailed(id: $id, keys: $keys, reason: $reason) { id progress } }""",
+        {"id": id, "keys": list(keys) or None, "reason": reason or None},
+    )["retryFailed"]
+    click.echo(f"{done['id']} {done['progress']}")
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@click.argument("parameters", nargs=-1, metavar="NAME=VALUE...")
+@click.option("--description", default=None)
+@hub_options
+def edit(id: str, parameters: tuple[str, ...], description: str | None, hub: Connect) -> int:
+    """Change parameters of a task; NAME= takes one away."""
+    if not parameters and description is None:
+        raise UsageError("nothing to change: give NAME=VALUE or --description")
+    changes = {"parameters": _pairs(_given(parameters)), "description": description}
+    done = hub().call(
+        "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id progress } }",
+        {"id": id, "input": changes},
+    )["editTask"]
+    click.echo(f"{done['id']} {done['progress']}")
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@click.argument("parameters", nargs=-1, metavar="NAME=VALUE...")
+@click.option("--description", default=None)
+@hub_options
+def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Connect) -> int:
+    """Create a task like another one, with changes."""
+    changes = {"parameters": _pairs(_given(parameters)), "description": description}
+    made = hub().call(
+        "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id } }",
+        {"id": id, "input": changes},
+    )["cloneTask"]
+    click.echo(made["id"])
+    return 0
+
+
+@task.command()
+@click.argument("id")
+@click.argument("run", type=int)
+@hub_options
+def certificate(id: str, run: int, hub: Connect) -> int:
+    """Print the signed certificate of a run that is done, for dth verify-certificate."""
+    query = "query ($id: ID!, $run: Int!) { getCertificate(id: $id, run: $run) hubInfo { certificateKey } }"
+    found = hub().call(query, {"id": id, "run": run})
+    click.echo(found["getCertificate"])
+    click.echo(f"public key: {found['hubInfo']['certificateKey']}", err=True)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- task files
+
+
+@task.command()
+@click.argument("id")
+@hub_options
+def export(id: str, hub: Connect) -> int:
+    """Print a task as a file for dth task apply."""
+    text = hub().call("query ($id: ID!) { exportTask(id: $id) }", {"id": id})["exportTask"]
+    click.echo(yaml.safe_dump({"id": id, **json.loads(text)}, sort_keys=False, allow_unicode=True), nl=False)
+    return 0
+
+
+@task.command()
+@click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML or JSON; - reads stdin.")
+@hub_options
+def apply(path: str, hub: Connect) -> int:
+    """Create or update tasks from a file: one task, a list of them, or several YAML documents.
+
+    A task with an id that the hub knows is updated, one with another id is created under it.
+    """
+    client = hub()
+    for wanted in read_tasks(_text(path), path):
+        before = _existing(client, wanted.get("id", ""))
+        if before is None:
+            made = client.call(
+                "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }", {"input": wanted}
+            )["createTask"]
+            click.echo(f"{made['id']} created")
+            continue
+        gone = {name: "" for name in before if name not in {p["ParameterKey"] for p in wanted["parameters"]}}
+        changes: dict[str, Any] = {"parameters": [*_pairs(gone), *wanted["parameters"]]}
+        changes |= {name: wanted[name] for name in ("description", "scheduleType") if name in wanted}
+        client.call(
+            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }",
+            {"id": wanted["id"], "input": changes},
+        )
+        click.echo(f"{wanted['id']} updated")
+    return 0
+
+
+def _text(path: str) -> str:
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', '') or error}") from None
+
+
+def read_tasks(text: str, name: str) -> list[dict[str, Any]]:
+    """The tasks of a file, as `CreateTaskInput`. Raises UsageError that names the file and what is wrong."""
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    found = [
+        each for document in documents for each in (document if isinstance(document, list) else [document])
+    ]
+    if not found:
+        raise UsageError(f"{name} holds no task")
+    return [_read_task(each, f"{name}, task {number}") for number, each in enumerate(found, 1)]
+
+
+def _read_task(each: Any, where: str) -> dict[str, Any]:
+    if not isinstance(each, dict) or not isinstance(each.get("parameters"), dict):
+        raise UsageError(f"{where}: a task has a type and parameters (NAME: VALUE)")
+    unknown = set(each) - {"id", "type", "description", "scheduleType", "parameters"}
+    if unknown:
+        raise UsageError(f"{where}: there is no {min(map(str, unknown))!r}")
+    values = {str(name): as_text(value) for name, value in each["parameters"].items()}
+    return {"type": "S3EC2", **each, "parameters": _pairs(values)}
+
+
+def as_text(value: Any) -> str:
+    """A parameter's value as tasks have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return json.dumps(value)
+    return "" if value is None else str(value)
+
+
+def _existing(client: HubClient, id: str) -> dict[str, str] | None:
+    """The parameters of a task that the hub knows."""
+    from dth.errors import NotFound
+
+    if not id:
+        return None
+    try:
+        found = get(client, id)
+    except NotFound:
+        return None
+    return {pair["ParameterKey"]: pair["ParameterValue"] for pair in found["parameters"]}
+
+
+def _given(words: tuple[str, ...]) -> dict[str, str]:
+    values = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{word!r}: write NAME=VALUE, such as srcBucket=photos")
+        values[name] = value
+    return values
+
+
+def _pairs(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]

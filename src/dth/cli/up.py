@@ -1,0 +1,54 @@
+"""`dth up`: run a hub."""
+
+import logging
+from pathlib import Path
+
+import click
+import uvloop
+
+from dth.config import data_directory
+from dth.errors import UsageError
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the hub keeps everything. [default: DTH_DATA_DIR, or ~/.local/share/dth]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", default=8780, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+)
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path), help="PEM file with the certificate and its chain."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file with its key.")
+@click.option("--public-url", default="", help="The address that users have, where a proxy stands in front.")
+def up(
+    data_dir: Path | None, host: str, port: int, tls_cert: Path | None, tls_key: Path | None, public_url: str
+) -> int:
+    """Run a hub on this machine, until Ctrl-C.
+
+    Tasks go on where they were. The first start prints the password of the user admin, once.
+    """
+    from dth.platforms.local import server
+
+    listen = server.Listen(host, port, tls_cert, tls_key, public_url)
+    listen.check()
+    folder = data_dir or data_directory()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the data directory {folder} cannot be made: {error.strerror}") from None
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+
+    def announce(hub: server.Hub) -> None:
+        click.echo(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
+        if hub.first_password:
+            click.echo("First start. Sign in as admin; the password is asked to be changed:")
+            click.echo(f"  {hub.first_password}")
+
+    with server.start_nursery(folder) as nursery:
+        uvloop.run(server.serve(folder, listen, nursery, announce))
+    return 0

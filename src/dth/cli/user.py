@@ -1,0 +1,150 @@
+"""`dth user`: the users of the built-in provider."""
+
+import asyncio
+import sys
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from dth.cli.display import shown
+from dth.cli.place import ROLE, Place, columns, day, moment, place_options
+from dth.errors import UsageError
+from dth.hub.client import HubClient
+from dth.hub.model import Role
+from dth.hub.ports import User, Users
+from dth.platforms.local.users import LocalUsers
+
+role_option = click.option("--role", default="viewer", show_default=True, type=ROLE)
+
+
+@click.group()
+def user() -> None:
+    """Users of a hub's built-in sign-in."""
+
+
+@user.command("list")
+@place_options
+def list_(place: Place) -> None:
+    """Show all users."""
+    with _users(place) as users:
+        rows = [
+            (
+                each.name,
+                each.role.value,
+                shown(each.email),
+                day(each.created),
+                day(each.last_login),
+                "must change" if each.must_change else "",
+            )
+            for each in asyncio.run(users.list())
+        ]
+    columns(("NAME", "ROLE", "E-MAIL", "CREATED", "LAST SIGN-IN", "PASSWORD"), rows)
+
+
+@user.command()
+@click.argument("name")
+@role_option
+@click.option("--email", default="")
+@click.option("--must-change", is_flag=True, help="Ask for a new password at the first sign-in.")
+@place_options
+def add(name: str, role: str, email: str, must_change: bool, place: Place) -> None:
+    """Add a user. The password is asked for, or read from standard input.
+
+    A hub that is called (--hub) always asks the new user for another password.
+    """
+    with _users(place, make=True) as users:
+        asyncio.run(users.add(name, _password(), Role(role), email, must_change=must_change))
+    click.echo(f"{name} is {role}")
+
+
+@user.command()
+@click.argument("name")
+@click.option("--must-change", is_flag=True, help="Ask for a new password at the next sign-in.")
+@place_options
+def passwd(name: str, must_change: bool, place: Place) -> None:
+    """Set a user's password, and end the user's sessions. It is asked for, or read from standard input."""
+    with _users(place) as users:
+        asyncio.run(users.set_password(name, _password(), must_change=must_change))
+    click.echo(f"the password of {name} is set; earlier sessions have ended")
+
+
+@user.command()
+@click.argument("name")
+@click.argument("role", type=ROLE)
+@place_options
+def role(name: str, role: str, place: Place) -> None:
+    """Give a user another role. It holds at once."""
+    with _users(place) as users:
+        asyncio.run(users.set_role(name, Role(role)))
+    click.echo(f"{name} is {role}")
+
+
+@user.command()
+@click.argument("name")
+@place_options
+def rm(name: str, place: Place) -> None:
+    """Remove a user, and end the user's sessions."""
+    with _users(place) as users:
+        asyncio.run(users.remove(name))
+    click.echo(f"{name} is removed")
+
+
+def _users(place: Place, *, make: bool = False) -> AbstractContextManager[Users]:
+    return place.open(LocalUsers, RemoteUsers, make=make)
+
+
+def _password() -> str:
+    """Never from the command line, which others can see."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt="The same again", err=True))
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise UsageError("no password came from standard input; give one line, or run this in a terminal")
+    return password
+
+
+class RemoteUsers:
+    """`hub.ports.Users` behind a hub's API."""
+
+    def __init__(self, client: HubClient) -> None:
+        self._client = client
+
+    async def list(self) -> list[User]:
+        fields = "name role email createdAt lastLoginAt mustChangePassword"
+        return [_user(each) for each in self._client.call(f"{{ listUsers {{ {fields} }} }}")["listUsers"]]
+
+    async def add(
+        self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
+    ) -> None:
+        self._client.call(
+            """mutation ($name: String!, $password: String!, $role: Role!, $email: String) {
+                createUser(name: $name, password: $password, role: $role, email: $email) { name } }""",
+            {"name": name, "password": password, "role": role.value, "email": email},
+        )
+
+    async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
+        self._client.call(
+            "mutation ($name: String!, $password: String!) { setUserPassword(name: $name, password: $password) }",
+            {"name": name, "password": password},
+        )
+
+    async def set_role(self, name: str, role: Role) -> None:
+        self._client.call(
+            "mutation ($name: String!, $role: Role!) { setUserRole(name: $name, role: $role) { name } }",
+            {"name": name, "role": role.value},
+        )
+
+    async def remove(self, name: str) -> None:
+        self._client.call("mutation ($name: String!) { deleteUser(name: $name) }", {"name": name})
+
+
+def _user(found: dict[str, Any]) -> User:
+    return User(
+        found["name"],
+        Role(found["role"]),
+        found["email"],
+        moment(found["createdAt"]),
+        moment(found["lastLoginAt"]),
+        found["mustChangePassword"],
+    )

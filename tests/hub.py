@@ -1,0 +1,204 @@
+"""A hub under test: `dth up` as a process of its own, and a client that may do everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Self
+
+from dth.cli.hub import ADDRESS_FILE
+from dth.hub.client import HubClient
+from dth.hub.model import Role
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.tokens import LocalTokens
+from tests.engine import wait_for
+from tests.servers.process import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.engine import Side
+
+CREATE = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id progress } }"
+TASK = """query ($id: ID!) { getTask(id: $id) {
+    id progress reason description scheduleType nextRunAt source destination spent
+    parameters { ParameterKey ParameterValue }
+    progressInfo { total replicated failed run listing workers waiting } } }"""
+RUNS = """query ($id: ID!) { listRuns(id: $id) { id kind state error notes counts {
+    listed filtered same archived pending enqueued done failed cancelled
+    delete_enqueued deleted delete_kept delete_failed } } }"""
+
+
+class Hub:
+    """One data directory, and the process that runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.process: subprocess.Popen[str]
+        self.client: HubClient
+        self.output = folder / "up.log"
+        self.start()
+
+    def start(self, **env: str) -> None:
+        (self.data / ADDRESS_FILE).unlink(missing_ok=True)
+        with self.output.open("a") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dth", "up", "--data-dir", str(self.data), "--port", "0"],
+                env={
+                    **os.environ,
+                    "HOME": str(self.folder),
+                    "PYTHONPATH": str(REPOSITORY / "src"),
+                    "PYTHONUNBUFFERED": "1",
+                    "DTH_DEBUG": "1",
+                    **env,
+                },
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        wait_for(lambda: (self.data / ADDRESS_FILE).exists() or self._ended())
+        self.url = (self.data / ADDRESS_FILE).read_text().strip()
+        token = asyncio.run(self._token())
+        self.client = HubClient(self.url, lambda: token)
+
+    async def _token(self) -> str:
+        with HubDatabase.open(self.data / "hub.db") as database:
+            return (await LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests"))[1]
+
+    def _ended(self) -> bool:
+        assert self.process.poll() is None, self.output.read_text()
+        return False
+
+    def stop(self) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.stop()
+        said = self.output.read_text()
+        assert "Traceback" not in said, said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What a client does
+
+    def call(self, query: str, **variables: Any) -> Any:
+        """The one root field of an answer."""
+        (found,) = self.client.call(query, variables).values()
+        return found
+
+    def do(self, operation: str, id: str) -> Any:
+        kind = "String" if operation == "stopTask" else "ID!"
+        return self.call(f"mutation ($id: {kind}) {{ {operation}(id: $id) {{ id progress }} }}", id=id)
+
+    def create(
+        self, source: Side, dest: Side, *, once: bool = True, id: str | None = None, **more: str
+    ) -> str:
+        """A task from one side to the other; secrets for both are made as needed."""
+        parameters = self.parameters(source, dest, **more)
+        wanted = {
+            "type": "S3EC2",
+            "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
+            "parameters": parameters,
+            **({"id": id} if id else {}),
+        }
+        return str(self.call(CREATE, input=wanted)["id"])
+
+    def parameters(self, source: Side, dest: Side, **more: str) -> list[dict[str, str]]:
+        self.secret("keys", source.server.access_key, source.server.secret_key)
+        values = {
+            "srcBucket": source.bucket,
+            "srcEndpoint": source.server.url,
+            "srcCredentials": "keys",
+            "destBucket": dest.bucket,
+            "destEndpoint": dest.server.url,
+            "destCredentials": "keys",
+            "maxCapacity": "2",
+            "workerNumber": "1",
+            **more,
+        }
+        return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+
+    def secret(self, name: str, access_key: str, secret_key: str) -> None:
+        value = json.dumps({"access_key_id": access_key, "secret_access_key": secret_key})
+        known = {each["name"] for each in self.call("{ listSecrets { name } }")}
+        verb = "updateSecret" if name in known else "createSecret"
+        self.call(
+            f"mutation ($name: String!, $value: String!) {{ {verb}(name: $name, value: $value) {{ name }} }}",
+            name=name,
+            value=value,
+        )
+
+    def task(self, id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call(TASK, id=id)
+        return found
+
+    def runs(self, id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call(RUNS, id=id)
+        return found
+
+    def wait(self, id: str, *progress: str, seconds: float = 90.0) -> dict[str, Any]:
+        """Until the task has one of these statuses."""
+        deadline = time.monotonic() + seconds
+        while (task := self.task(id))["progress"] not in progress:
+            assert time.monotonic() < deadline, (task, self.runs(id), self.logs(id), self.output.read_text())
+            assert task["progress"] != "ERROR", (task, self.logs(id))
+            time.sleep(0.05)
+        return task
+
+    def logs(self, id: str) -> str:
+        return "".join(
+            log.read_text(errors="replace") for log in (self.data / "tasks" / id / "logs").glob("*.log")
+        )
+
+    def request(
+        self,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        method: str | None = None,
+    ) -> tuple[int, str]:
+        """One plain request: (status, body)."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, dict(headers or {}), method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+def balanced(counts: Mapping[str, float]) -> None:
+    """A run's ledger at its end."""
+    parts = ("filtered", "same", "archived", "pending", "enqueued")
+    assert counts["listed"] == sum(counts[name] for name in parts), counts
+    assert counts["enqueued"] == counts["done"] + counts["failed"] + counts["cancelled"], counts
+    deletes = counts["deleted"] + counts["delete_kept"] + counts["delete_failed"]
+    assert counts["delete_enqueued"] == deletes, counts

@@ -1,0 +1,274 @@
+"""The GraphQL API: what existing clients send, what nobody may, and what is too much."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dth.hub.model import Role
+from tests.engine import Side, bodies, wait_for
+from tests.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TASK_FIELDS = """id description type templateUrl parameters { ParameterKey ParameterValue } createdAt stoppedAt progress
+    progressInfo { total replicated } stackId stackName stackOutputs { Description OutputKey OutputValue }
+    stackStatus stackStatusReason executionArn scheduleType __typename"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with Hub(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+def ask(hub: Hub, query: str, token: str | None = None, **variables: Any) -> tuple[int, dict[str, Any]]:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    status, text = hub.request("/graphql", {"query": query, "variables": variables}, headers)
+    return status, json.loads(text)
+
+
+def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: Side, dest: Side) -> None:
+    """Operations and variables as the console of the existing solution sends them."""
+    source.put(bodies("ab"))
+    given = {
+        **{pair["ParameterKey"]: pair["ParameterValue"] for pair in hub.parameters(source, dest)},
+        "srcType": "S3_Compatible",
+        "srcRegion": "us-east-1",
+        "srcInCurrentAccount": "false",
+        "srcPrefix": "",
+        "srcPrefixsListFile": "",
+        "srcSkipCompare": "false",
+        "srcEvent": "No",
+        "isPayerRequest": "false",
+        "destInCurrentAccount": "true",
+        "destPrefix": "",
+        "destRegion": "us-east-1",
+        "destStorageClass": "STANDARD",
+        "destPutObjectSSEType": "None",
+        "destPutObjectSSEKmsKeyId": "",
+        "destAcl": "",
+        "ec2CronExpression": "",
+        "includeMetadata": "true",
+        "finderDepth": "0",
+        "finderNumber": "1",
+        "finderEc2Memory": "8",
+        "maxCapacity": "20",
+        "minCapacity": "1",
+        "desiredCapacity": "1",
+        "alarmEmail": "somebody@example.org",
+        "ec2VpcId": "vpc-1",
+        "ec2Subnets": "subnet-1,subnet-2",
+    }
+    task = hub.call(
+        f"mutation CreateTask($input: CreateTaskInput!) {{ createTask(input: $input) {{ {TASK_FIELDS} }} }}",
+        input={
+            "type": "S3EC2",
+            "description": "old client",
+            "scheduleType": "ONE_TIME",
+            "parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+        },
+    )
+    assert (task["type"], task["scheduleType"], task["__typename"]) == ("S3EC2", "ONE_TIME", "Task")
+    assert {pair["ParameterKey"]: pair["ParameterValue"] for pair in task["parameters"]} == given
+    hub.wait(task["id"], "DONE")
+
+    listed = hub.call(
+        f"""query ListTasksV2($page: Int, $count: Int, $progress: TaskProgress) {{
+            listTasksV2(page: $page, count: $count, progress: $progress) {{ items {{ {TASK_FIELDS} }} total }} }}""",
+        page=1, count=20, progress="DONE",
+    )  # fmt: skip
+    assert (listed["total"], listed["items"][0]["progressInfo"]) == (1, {"total": 2, "replicated": 2})
+    got = hub.call(f"query GetTask($id: ID!) {{ getTask(id: $id) {{ {TASK_FIELDS} }} }}", id=task["id"])
+    assert got["progress"] == "DONE"
+    assert got["stoppedAt"].endswith("Z")
+    secrets = hub.call("query ListSecrets { listSecrets { name description __typename } }")
+    assert secrets == [{"name": "keys", "description": "", "__typename": "Secret"}]
+
+    group = f"/dth/tasks/{task['id']}"
+    streams = hub.call(
+        """query ListLogStreams($page: Int, $count: Int, $logGroupName: String, $logStreamNamePrefix: String) {
+            listLogStreams(page: $page, count: $count, logGroupName: $logGroupName,
+                logStreamNamePrefix: $logStreamNamePrefix) {
+            logStreams { logStreamName creationTime firstEventTimestamp lastEventTimestamp lastIngestionTime
+                uploadSequenceToken arn storedBytes } total } }""",
+        page=1, count=10, logGroupName=group, logStreamNamePrefix="",
+    )  # fmt: skip
+    names = [stream["logStreamName"] for stream in streams["logStreams"]]
+    assert {"finder", "worker-1"} <= set(names)
+    events = hub.call(
+        """query GetLogEvents($limit: Int, $logGroupName: String, $logStreamName: String, $nextToken: String) {
+            getLogEvents(limit: $limit, logGroupName: $logGroupName, logStreamName: $logStreamName,
+                nextToken: $nextToken) {
+            logEvents { timestamp message ingestionTime } nextForwardToken nextBackwardToken } }""",
+        limit=100, logGroupName=group, logStreamName="finder", nextToken=None,
+    )  # fmt: skip
+    assert events["logEvents"]
+    for graph, names in (
+        ("Network", 2),
+        ("TransferredFailedObjects", 2),
+        ("RunningWaitingJobHistory", 2),
+        ("DesiredInServiceInstances", 2),
+    ):
+        data = hub.call(
+            """query GetMetricHistoryData($id: ID!, $graphName: GraphName!, $startTime: String, $endTime: String,
+                $period: Int) { getMetricHistoryData(id: $id, graphName: $graphName, startTime: $startTime,
+                endTime: $endTime, period: $period) { series { name data } xaxis { categories } } }""",
+            id=task["id"], graphName=graph, startTime=None, endTime=None, period=60,
+        )  # fmt: skip
+        assert len({serie["name"] for serie in data["series"]}) == len(data["series"]) == names  # fault 13
+        assert all(len(serie["data"]) == len(data["xaxis"]["categories"]) for serie in data["series"])
+    error = hub.call(
+        "query GetErrorMessage($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task["id"]
+    )
+    assert error == {"errMessage": "", "errCode": None}
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/metrics"])
+@pytest.mark.parametrize(
+    "header", [None, "Bearer", "Bearer nonsense", "Basic YTpi", "Bearer dth_nonsense", "Bearer a.b.c"]
+)
+def test_nobody_in_particular_gets_nothing(hub: Hub, path: str, header: str | None) -> None:
+    headers = {"authorization": header} if header else {}
+    body = {"query": "{ __schema { types { name } } }"} if path == "/graphql" else None
+    status, text = hub.request(path, body, headers)
+    assert status == 401
+    assert json.loads(text)["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+    assert "data" not in json.loads(text)
+
+
+def test_roles_hold_for_every_field(hub: Hub) -> None:
+    from dth.hub.resolvers import FIELDS
+
+    tokens = {role: token_of(hub, role) for role in Role}
+    for name, field in FIELDS.items():
+        for role, token in tokens.items():
+            query = minimal(name)
+            _, answer = ask(hub, query, token)
+            codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
+            assert ("FORBIDDEN" in codes) is not role.covers(field.role), (name, role, answer)
+
+
+def test_what_is_too_much_is_refused(hub: Hub) -> None:
+    token = token_of(hub, Role.VIEWER)
+    deep = "{ __schema " + "{ types { fields { type " * 6 + "{ name }" + " } } }" * 6 + " }"
+    wide = "{ " + " ".join(f"a{n}: hubInfo {{ version }}" for n in range(50)) + " }"
+    loop = "{ hubInfo { ...a } } fragment a on HubInfo { ...b } fragment b on HubInfo { ...a }"
+    many = "{ " + " ".join(["version"] * 3000) + " }"
+    bomb = (
+        "{ hubInfo { ...a } } fragment a on HubInfo { "
+        + "...b " * 50
+        + "} fragment b on HubInfo { "
+        + "version " * 60
+        + "}"
+    )
+    for query in (
+        deep,
+        wide,
+        loop,
+        f"{{ hubInfo {many} }}",
+        bomb,
+        "{ hubInfo { version } } #" + "x" * 60_000,
+    ):
+        _, answer = ask(hub, query, token)
+        assert answer["errors"][0]["extensions"]["code"] == "LIMIT", (query[:60], answer)
+    for query in ("{ listTasksV2(count: 101) { total } }", "{ listTasksV2(page: 0) { total } }"):
+        _, answer = ask(hub, query, token)
+        assert answer["errors"][0]["extensions"]["code"] == "BAD_INPUT"
+    assert hub.request("/graphql", b"x" * 3_000_000, {"authorization": f"Bearer {token}"})[0] == 400
+    assert hub.request("/graphql", b"{", {"authorization": f"Bearer {token}"})[0] == 400
+
+
+def test_changes_are_audited_without_what_is_secret(hub: Hub) -> None:
+    hub.secret("audited", "key", "very-hidden-value")
+    entries = hub.call("{ listAudit(count: 100) { items { who what target detail outcome at } total } }")
+    (entry,) = [each for each in entries["items"] if each["target"] == "audited"]
+    assert (entry["who"], entry["what"], entry["outcome"]) == ("command line", "createSecret", "ok")
+    assert "very-hidden-value" not in json.dumps(entries)
+    _, answer = ask(hub, 'mutation { deleteSecret(name: "none") { name } }', token_of(hub, Role.OPERATOR))
+    assert answer["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    newest = hub.call("{ listAudit(count: 1) { items { what outcome } } }")["items"][0]
+    assert newest == {"what": "deleteSecret", "outcome": "NOT_FOUND"}
+
+
+def test_the_whole_audit_log_is_for_admins(hub: Hub) -> None:
+    query = "{ listAudit { total } }"
+    assert ask(hub, query, token_of(hub, Role.OPERATOR))[1]["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert "errors" not in ask(hub, query, token_of(hub, Role.ADMIN))[1]
+
+
+def test_health_is_for_everybody(hub: Hub) -> None:
+    assert hub.request("/healthz") == (200, "ok\n")
+    assert hub.request("/readyz") == (200, "ready\n")
+    status, text = hub.request("/metrics", headers={"authorization": f"Bearer {token_of(hub, Role.VIEWER)}"})
+    assert status == 200
+    assert "# TYPE" in text
+
+
+def token_of(hub: Hub, role: Role) -> str:
+    query = 'mutation ($role: Role!) { createToken(name: "test", role: $role, expiresInDays: 1) { token } }'
+    return str(hub.call(query, role=role.value)["token"])
+
+
+def minimal(name: str) -> str:
+    """A call of the root field with arguments that lead nowhere."""
+    from dth.platforms.local.graphql import load_schema
+
+    schema = load_schema()
+    for kind, root in (("query", schema.query_type), ("mutation", schema.mutation_type)):
+        assert root is not None
+        if name in root.fields:
+            field = root.fields[name]
+            given = [
+                f"{key}: {dummy(argument.type)}"
+                for key, argument in field.args.items()
+                if str(argument.type).endswith("!")
+            ]
+            if name == "listAudit":  # without a target it is for admins alone, which is tested below
+                given.append('target: "none"')
+            arguments = f"({', '.join(given)})" if given else ""
+            inner = str(field.type).strip("[]!")
+            leaf = inner in ("AWSJSON", "Boolean", "String")
+            return f"{kind} {{ {name}{arguments}{'' if leaf else ' { __typename }'} }}"
+    raise AssertionError(name)
+
+
+def dummy(kind: object) -> str:
+    return {
+        "ID!": '"none"',
+        "String!": '"none"',
+        "Int!": "1",
+        "TaskType!": "S3EC2",
+        "GraphName!": "Network",
+        "Role!": "viewer",
+        "CreateTaskInput!": "{type: S3EC2}",
+        "EditTaskInput!": "{}",
+        "ChannelInput!": '{kind: "none", target: "none"}',
+    }[str(kind)]
+
+
+def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> None:
+    source.put(bodies("abc"))
+    pairs = hub.parameters(source, dest)
+    task = {"type": "S3EC2", "scheduleType": "ONE_TIME", "parameters": pairs}
+    found = {}
+    for kind in ("preflight", "forecast"):
+        job = hub.call(f"mutation ($i: CreateTaskInput!) {{ {kind}(input: $i) {{ id state }} }}", i=task)
+        query = "query ($id: ID!) { getJob(id: $id) { state error result } }"
+        wait_for(lambda: hub.call(query, id=job["id"])["state"] != "RUNNING")  # noqa: B023
+        ended = hub.call(query, id=job["id"])
+        assert (ended["state"], ended["error"]) == ("DONE", ""), ended
+        found[kind] = json.loads(ended["result"])
+    assert {check["state"] for check in found["preflight"]["checks"]} <= {"OK", "UNKNOWN", "WARNING"}
+    assert found["forecast"]["objects"]["likely"] == 3
+    assert dest.listed() == []
+    missing = [*pairs, {"ParameterKey": "srcBucket", "ParameterValue": "not-there"}]
+    job = hub.call(
+        "mutation ($i: CreateTaskInput!) { preflight(input: $i) { id } }", i={**task, "parameters": missing}
+    )
+    wait_for(lambda: hub.call(query, id=job["id"])["state"] == "DONE")
+    checks = json.loads(hub.call(query, id=job["id"])["result"])["checks"]
+    assert "FAILED" in {check["state"] for check in checks}

@@ -1,0 +1,69 @@
+"""The hub's data directory: of an older version, of a newer one, backed up while the hub runs, and restored."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from dth.platforms.local import migrations
+from dth.platforms.local.database import HubDatabase
+from tests.engine import Dth, Side, bodies, wait_for
+from tests.hub import Hub
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_an_older_one_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    HubDatabase.open(tmp_path / "hub.db").close()
+
+    def add_colour(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE task ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
+
+    latest = len(migrations.HUB_STEPS) + 1
+    monkeypatch.setattr(migrations, "HUB_STEPS", [*migrations.HUB_STEPS, add_colour])
+    HubDatabase.open(tmp_path / "hub.db").close()
+    with sqlite3.connect(tmp_path / "hub.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (latest + 1,)
+        assert "colour" in {row[1] for row in connection.execute("PRAGMA table_info(task)")}
+    connection.close()
+
+
+def test_a_newer_one_is_refused_in_one_line(dth: Dth) -> None:
+    data = dth.home / "data"
+    HubDatabase.open(data / "hub.db").close()
+    with sqlite3.connect(data / "hub.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    done = dth.run("up", "--data-dir", data, "--port", "0")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "newer version" in done.err
+
+
+def test_a_backup_of_a_running_hub_can_be_restored(
+    tmp_path: Path, dth: Dth, source: Side, dest: Side
+) -> None:
+    source.put(bodies("ab"))
+    with Hub(tmp_path) as hub:
+        task = hub.create(source, dest, once=False, scheduleRate="1 day")
+        wait_for(lambda: hub.runs(task) and hub.runs(task)[0]["state"] == "DONE")
+        done = dth.run("backup", tmp_path / "backup", "--data-dir", hub.data, "--with-key")
+        assert (done.code, done.err) == (0, "")
+        assert dth.run("backup", tmp_path / "backup", "--data-dir", hub.data).code == 2
+        without = dth.run("backup", tmp_path / "without", "--data-dir", hub.data)
+        assert "1 tasks" in without.out
+        assert not (tmp_path / "without" / "key").exists()
+        hub.kill()
+        shutil.rmtree(hub.data)
+        shutil.copytree(tmp_path / "backup", hub.data)
+        hub.start()
+        source.put(bodies("c"))
+        hub.do("startRun", task)
+        wait_for(lambda: len(hub.runs(task)) == 2 and hub.runs(task)[0]["state"] == "DONE")
+        assert dest.listed() == ["a", "b", "c"]
+        assert hub.runs(task)[0]["counts"]["same"] == 2

@@ -1,0 +1,148 @@
+"""When tasks of a hub work: runs beside each other, windows, timetables, missed schedules, bounds; and proof of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from tests.engine import Dth, Side, bodies, wait_for
+from tests.hub import Hub, balanced
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EDIT = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }"
+
+
+def edit(hub: Hub, task: str, **parameters: str) -> None:
+    pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+    hub.call(EDIT, id=task, input={"parameters": pairs})
+
+
+def closed_now() -> str:
+    """A window that is open an hour a day, and not now."""
+    hour = (time.gmtime().tm_hour + 12) % 24
+    return f"{hour:02}:00-{(hour + 1) % 24 or 24:02}:00"
+
+
+def test_a_run_does_not_wait_for_the_objects_of_the_one_before(hub: Hub, slow: tuple[Side, Side]) -> None:
+    task = hub.create(*slow, once=False, scheduleRate="1 day")
+    wait_for(lambda: slow[1].listed())
+    slow[0].direct.put(bodies(["new"]))
+    hub.do("startRun", task)
+    wait_for(lambda: [run["state"] for run in hub.runs(task)] == ["DONE", "DONE"])
+    second, first = hub.runs(task)
+    assert first["counts"]["done"] == 100
+    assert second["counts"]["pending"] > 0
+    assert second["counts"]["done"] == 1
+    for run in (first, second):
+        balanced(run["counts"])
+    assert len(slow[1].listed()) == 101
+
+
+def test_outside_its_window_a_task_waits(hub: Hub, source: Side, dest: Side) -> None:
+    source.put(bodies("ab"))
+    task = hub.create(source, dest, transferWindow=closed_now())
+    wait_for(lambda: hub.task(task)["reason"] == "outside the transfer window")
+    time.sleep(1)
+    assert dest.listed() == []
+    edit(hub, task, transferWindow="00:00-24:00")
+    hub.wait(task, "DONE")
+    assert dest.listed() == ["a", "b"]
+
+
+def test_a_window_that_closes_stops_the_bytes(hub: Hub, slow: tuple[Side, Side]) -> None:
+    task = hub.create(*slow)
+    wait_for(lambda: slow[1].listed())
+    edit(hub, task, transferWindow=closed_now())
+    wait_for(lambda: hub.task(task)["reason"] == "outside the transfer window")
+    copied = len(slow[1].listed())
+    assert copied < 100
+    edit(hub, task, transferWindow="")
+    hub.wait(task, "DONE")
+    assert len(slow[1].listed()) == 100
+    balanced(hub.runs(task)[0]["counts"])
+
+
+def test_the_timetables_cap_reaches_the_workers(hub: Hub, source: Side, dest: Side) -> None:
+    source.put({"large": b"x" * 2_000_000})
+    task = hub.create(source, dest, bandwidthTimetable="00:00-24:00 400K", maxBytesPerSecond="100M")
+    started = time.monotonic()
+    hub.wait(task, "DONE")
+    assert (
+        json.loads((hub.data / "tasks" / task / "task.json").read_text())["maxBytesPerSecond"] == 400 * 1024
+    )
+    assert time.monotonic() - started > 3  # a cap is a least time: 2 MB at 400 KiB a second
+
+
+def test_a_run_that_was_missed_begins_at_the_next_start_and_is_told(
+    hub: Hub, source: Side, dest: Side
+) -> None:
+    source.put(bodies("a"))
+    task = hub.create(source, dest, once=False, scheduleRate="1 day", alarmEmail="somebody@example.org")
+    wait_for(lambda: hub.runs(task) and hub.runs(task)[0]["state"] == "DONE" and hub.task(task)["nextRunAt"])
+    hub.kill()
+    database = sqlite3.connect(hub.data / "hub.db")
+    with database:
+        database.execute("UPDATE task SET next_run = ?", (time.time() - 3600,))
+    hub.start()
+    wait_for(lambda: len(hub.runs(task)) == 2 and hub.runs(task)[0]["state"] == "DONE")
+    events = {event for (event,) in database.execute("SELECT event FROM outbox")}
+    database.close()
+    assert "MISSED_SCHEDULE" in events
+
+
+def test_tasks_beyond_the_bound_wait_for_their_turn(
+    tmp_path: Path, slow: tuple[Side, Side], s3_b: object
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "hub.yaml").write_text("bounds: {tasks: 1, workers: 1}\n")
+    with Hub(tmp_path) as hub:
+        first = hub.create(*slow, destPrefix="first")
+        wait_for(lambda: slow[1].listed())
+        second = hub.create(*slow, destPrefix="second")
+        wait_for(lambda: "waiting for a place" in hub.task(second)["reason"])
+        third = hub.create(*slow, destPrefix="third")
+        wait_for(lambda: "waiting for a place" in hub.task(third)["reason"])
+        hub.do("stopTask", third)  # which does not wait
+        hub.wait(third, "STOPPED")
+        assert hub.task(first)["progress"] == "IN_PROGRESS"
+        hub.wait(first, "DONE")
+        hub.wait(second, "DONE")
+        assert len(slow[1].listed()) == 200
+
+
+def test_settings_that_cannot_be_are_refused_in_one_line(dth: Dth) -> None:
+    data = dth.home / "data"
+    data.mkdir()
+    for text, said in (
+        ("nonsense: 1", "only issuer, smtp, bounds"),
+        ("bounds: {tasks: 1, sheep: 2}", "sheep"),
+        ("issuer: {issuer: http://example.org, client_id: x}", "https"),
+        ("a: [", "cannot be read"),
+    ):
+        (data / "hub.yaml").write_text(text)
+        done = dth.run("up", "--data-dir", data, "--port", "0")
+        assert done.code == 2, done
+        assert said in done.err
+        assert done.err.count("\n") == 1
+
+
+def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("abc"))
+    task = hub.create(source, dest)
+    hub.wait(task, "DONE")
+    made = dth.run("task", "certificate", task, "1", "--data-dir", hub.data)
+    assert made.code == 0, made
+    key = made.err.strip().removeprefix("public key: ")
+    file = dth.home / "certificate.json"
+    file.write_text(made.out)
+    good = dth.run("verify-certificate", file, "--public-key", key)
+    assert good.code == 0, good
+    document = json.loads(made.out)
+    text = json.dumps(document).replace('"done": 3', '"done": 4')
+    assert text != json.dumps(document)
+    file.write_text(text)
+    assert dth.run("verify-certificate", file, "--public-key", key).code == 1

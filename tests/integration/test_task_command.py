@@ -1,0 +1,182 @@
+"""`dth task` and its neighbours, as typed: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.engine import Dth, Side, bodies
+from tests.hub import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with Hub(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture
+def here(hub: Hub, dth: Dth) -> Dth:
+    """The command, next to the hub."""
+    dth.env |= {"DTH_DATA_DIR": str(hub.data), "DTH_HUB": "", "DTH_TOKEN": ""}
+    return dth
+
+
+def words(hub: Hub, source: Side, dest: Side, **more: str) -> list[str]:
+    pairs = hub.parameters(source, dest, **more)
+    return [f"{pair['ParameterKey']}={pair['ParameterValue']}" for pair in pairs]
+
+
+def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("abc"))
+    made = here.run(
+        "task", "create", "--once", "--watch", "--description", "by hand", *words(hub, source, dest)
+    )
+    assert made.code == 0, made
+    task = made.out.strip()
+    assert "done, 3/3 objects" in made.err
+    listed = here.run("task", "list", "--text", "by hand")
+    assert f"{task}  DONE        3/3" in listed.out
+    shown = here.run("task", "show", task)
+    assert re.search(r"objects +3 of 3, 0 failed", shown.out), shown.out
+    assert "run 1 (sync, DONE" in shown.out
+    assert json.loads(here.run("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
+    source.put(bodies("d"))
+    assert here.run("task", "run", task).out.strip() == f"{task} STARTING"
+    assert here.run("task", "watch", task).code == 0
+    assert dest.listed() == ["a", "b", "c", "d"]
+    assert here.run("task", "delete", task).code == 0
+    gone = here.run("task", "show", task)
+    assert (gone.code, gone.err) == (2, f"dth: there is no task '{task}'\n")
+
+
+def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    done = here.run("task", "create", "--once", "--watch", *words(hub, source, dest, srcBucket="not-there"))
+    assert done.code == 1
+    assert "not-there" in done.err
+
+
+def test_files_are_applied_and_exported(
+    hub: Hub, here: Dth, source: Side, dest: Side, tmp_path: Path
+) -> None:
+    values = dict(word.split("=", 1) for word in words(hub, source, dest, includePatterns='["*.jpg"]'))
+    task = {"id": "6a0c1a38-0b44-4d0e-9c5e-6f3f2b0c8f11", "scheduleType": "ONE_TIME", "parameters": values}
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(task))
+    assert here.run("task", "apply", "-f", file).out == f"{task['id']} created\n"
+    assert here.run("task", "apply", "-f", file).out == f"{task['id']} updated\n"
+    del values["includePatterns"]
+    values["workerNumber"] = 2  # type: ignore[assignment]
+    file.write_text(json.dumps(task))
+    assert here.run("task", "apply", "-f", file).code == 0
+    exported = yaml.safe_load(here.run("task", "export", str(task["id"])).out)
+    assert exported["parameters"] == {**values, "workerNumber": "2"}
+    here.run("task", "stop", str(task["id"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no task"),
+        ("a: [", "neither YAML nor JSON"),
+        ("parameters: 1", "a task has a type and parameters"),
+        ("{parameters: {}, nonsense: 1}", "there is no 'nonsense'"),
+        ("{parameters: {nonsense: 1}}", "nonsense: there is no such parameter"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_in_one_line(
+    here: Dth, tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "task.yaml").write_text(text)
+    done = here.run("task", "apply", "-f", tmp_path / "task.yaml")
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["task", "create", "srcBucket"], "write NAME=VALUE"),
+        (
+            ["task", "create", "srcBucket=a", "destBucket=b", "workerNumber=99"],
+            "workerNumber: '99' is out of range",
+        ),
+        (["task", "edit", "none"], "nothing to change"),
+        (["task", "pause", "none"], "there is no task 'none'"),
+        (["task", "list", "--status", "sleeping"], "SLEEPING"),
+    ],
+)
+def test_usage_is_exit_code_2_and_one_line(here: Dth, arguments: list[str], said: str) -> None:
+    done = here.run(*arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_without_a_hub_one_line_says_so(dth: Dth) -> None:
+    dth.env |= {"DTH_DATA_DIR": str(dth.home / "none"), "DTH_HUB": "", "DTH_TOKEN": ""}
+    done = dth.run("task", "list")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "dth up" in done.err
+    done = dth.run("task", "list", "--hub", "http://127.0.0.1:1")
+    assert done.code == 2
+    assert "dth login" in done.err
+    dth.env["DTH_TOKEN"] = "dth_x"
+    done = dth.run("task", "list", "--hub", "http://127.0.0.1:1")
+    assert done.code == 1
+    assert "does not answer" in done.err
+
+
+def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["folder/a", "folder/b", "other"]))
+    hub.secret("keys", source.server.access_key, source.server.secret_key)
+    token = hub.call('mutation { createToken(name: "t", role: operator, expiresInDays: 1) { token } }')[
+        "token"
+    ]
+    dth.env |= {"DTH_TOKEN": token}
+    arguments = [
+        *("s3", "sync", f"s3://{source.bucket}/folder", f"s3://{dest.bucket}/copy"),
+        *("--src-endpoint-url", source.server.url, "--dst-endpoint-url", dest.server.url),
+        *("--src-secret", "keys", "--dst-secret", "keys", "--hub", hub.url),
+    ]
+    done = dth.run(*arguments)
+    assert done.code == 0, done
+    assert "2 listed, 0 same, 2 transferred" in done.out
+    assert dest.listed() == ["copy/a", "copy/b"]
+    assert dth.run(*arguments, "--report", "x.csv").code == 2
+
+
+def test_a_second_hub_on_the_same_data_is_refused(hub: Hub, dth: Dth) -> None:
+    done = dth.run("up", "--data-dir", hub.data, "--port", "0")
+    assert done.code == 1
+    assert f"in use by process {hub.process.pid}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "0.0.0.0"], "open to the network"),
+        (["--tls-cert", "here.pem"], "go together"),
+        (["--host", "127.0.0.1", "--port", "99999"], "99999"),
+    ],
+)
+def test_a_hub_that_may_not_listen_says_why(dth: Dth, options: list[str], said: str) -> None:
+    done = dth.run("up", "--data-dir", dth.home / "new", *options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+
+
+def test_the_doctor_looks_at_everything(hub: Hub, here: Dth) -> None:
+    done = here.run("doctor")
+    assert done.code == 0, done
+    assert f"runs at {hub.url}" in done.out
+    assert "FAILED" not in done.out
