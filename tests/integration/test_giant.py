@@ -71,7 +71,8 @@ def test_parts_of_a_giant_object_are_spread_over_the_workers(
 
     monkeypatch.setattr(Multipart, "copy_part", noted)
     proxy_b.rule(Delay(0.3), method="PUT")
-    arrived(engine.run(workers=2, **GIANT), engine)
+    # A budget that is less than the parts: one worker has no room for all of them, however fast it is.
+    arrived(engine.run(workers=2, **{**GIANT, "memory_budget": 4 * MIB}), engine)
     assert len(by) == 2
     assert sum(by.values()) == 26
     assert proxy_b.count("POST", "k", "^uploads=") == proxy_b.count("POST", "k", "^uploadId=") == 1

@@ -233,6 +233,14 @@ async def test_rights_that_only_writing_needs(guarded: Callable[..., Task]) -> N
         assert left(task.dest) == []
 
 
+async def test_what_could_not_be_taken_away_is_not_begun(guarded: Callable[..., Task]) -> None:
+    task = guarded(dest={"AbortMultipartUpload", "DeleteObject"})
+    report = await task.check()
+    assert list(told(report, State.FAILED)) == ["destination AbortMultipartUpload"]
+    assert state(report, "destination", "PutObject") is State.UNKNOWN
+    assert left(task.dest) == []
+
+
 async def test_a_header_that_is_refused_is_named(task: Task, proxy_b: Proxy) -> None:
     said = "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObjectTagging on resource: arn:aws:s3:::b"
     rule = proxy_b.rule(Reply(403, "AccessDenied", said), method="POST", query="uploads")
@@ -243,7 +251,9 @@ async def test_a_header_that_is_refused_is_named(task: Task, proxy_b: Proxy) -> 
     # Stores that say nothing: what passes without the header tells.
     for header, name in (("x-amz-tagging", "PutObjectTagging"), ("x-amz-acl", "PutObjectAcl")):
         rule = proxy_b.rule(Reply(403, "AccessDenied"), when=lambda r, h=header: h in r.headers)
+        before = len(proxy_b.requests)
         assert list(await task.failed(dest_acl="private")) == [f"destination {name}"]
+        assert len(proxy_b.requests) - before <= 30
         proxy_b.remove(rule)
     assert left(task.dest) == []
 
@@ -504,6 +514,9 @@ async def test_a_lost_answer_to_every_put_leaves_nothing(
         status = {"Status": "Enabled"}
         dest.server.boto().put_bucket_versioning(Bucket=dest.bucket, VersioningConfiguration=status)
     proxy_b.rule(Reset(), method="PUT", when=lambda r: "uploadId" not in r.query)
+    report = await task.check()
+    assert ".dth-preflight-" in told(report, State.WARNING)["destination clean-up"]
+    assert left(dest) == []
     proxy_b.rule(Reset(), method="POST")
     await task.check()
     assert left(dest) == []

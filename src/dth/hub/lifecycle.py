@@ -60,7 +60,6 @@ TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
 }
 
 LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)  # something of it may run, or be about to
-EDITABLE = (P.PAUSED, P.STOPPED, P.DONE, P.ERROR, P.IN_PROGRESS, P.STARTING)
 REMOVABLE = (P.STOPPED, P.DONE, P.ERROR)
 
 

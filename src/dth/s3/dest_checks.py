@@ -68,6 +68,15 @@ class DestChecks(Side):
         reason = await self._why_no_object(versioned)
         proven = await self._check_uploading()
         if reason:
+            if proven is None:
+                found = "not tried, because nothing that is written could be taken away again"
+                self.note(
+                    "PutObject",
+                    State.UNKNOWN,
+                    found,
+                    "see that it is allowed",
+                    self._on_objects("s3:PutObject"),
+                )
             self.note("probe object", State.UNKNOWN, f"none was written: {reason}")
             if entries:
                 await self._check_head(entries[0].key)
@@ -376,8 +385,10 @@ class DestChecks(Side):
     async def _check_object(self, versioned: bool) -> None:
         """Write an object as the task would, look at it, delete it."""
         versions: set[str] = set()
+        answered = False
         try:
             answer, _ = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
+            answered = True
             versions.add(answer.headers.get("x-amz-version-id", ""))
             self.note("probe object", State.OK, "an object was written as the task will write them")
             await self._check_head(self._key)
@@ -386,11 +397,12 @@ class DestChecks(Side):
         except ConnectionFailed:
             raise
         except (ObjectRefused, EndpointRefused) as error:
+            answered = True
             await self._explain(error)
         except Transient as error:
             self.note("probe object", State.UNKNOWN, f"it could not be written: {error}", "try again later")
         finally:
-            await _finish(self._clean(versions - {""}, versioned))
+            await _finish(self._clean(versions - {""}, versioned, answered))
 
     async def _check_head(self, key: str) -> None:
         """Whether objects there can be looked at, as comparing does."""
@@ -416,6 +428,8 @@ class DestChecks(Side):
     async def _check_delete(self, versions: set[str]) -> None:
         try:
             answer = await self.ask(lambda: self.client.request("DELETE", self._key))
+        except SourceGone:  # by an attempt whose answer was lost
+            self.note("DeleteObject", State.OK, "objects there can be deleted")
         except ObjectRefused as error:
             if error.status != 403:
                 raise
@@ -424,7 +438,7 @@ class DestChecks(Side):
             versions.add(answer.headers.get("x-amz-version-id", ""))
             self.note("DeleteObject", State.OK, "objects there can be deleted")
 
-    async def _clean(self, versions: set[str], versioned: bool) -> None:
+    async def _clean(self, versions: set[str], versioned: bool, answered: bool) -> None:
         """Delete the probe object with all its versions, and look that nothing is left."""
         problem = ""
         try:
@@ -439,8 +453,11 @@ class DestChecks(Side):
         if left:
             why = f" ({problem})" if problem else ""
             self.note("clean-up", State.FAILED, f"the probe object {where} {left}{why}", "delete that object")
-        else:
+        elif answered:
             self.note("clean-up", State.OK, "the probe object is gone")
+        else:
+            found = f"the probe object {where} is gone, but a write of it without an answer may still arrive"
+            self.note("clean-up", State.WARNING, found, "look for that object later")
 
     async def _delete_versions(self, versions: set[str]) -> None:
         with contextlib.suppress(ObjectRefused):  # those that we know of must do then

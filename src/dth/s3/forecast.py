@@ -1,194 +1,450 @@
-"""What a task would do, before it does it: objects, bytes, requests, time and cost, each as far as it can be known.
+"""What a task will do, how long that takes and what it costs, before it starts.
 
-Counts come from the comparison itself, which goes through both listings as a run would, and are exact if it comes to
-its end. Where it does not in the time that it has, they are what was seen so far: the least, and nobody knows the most.
-Time follows from a few objects that are really read, and from what the task allows itself; cost from list prices.
+Up to a million objects are listed and compared in full: then the counts are exact. Of more, `survey` estimates how many
+there are, and a sample of its pages, drawn in proportion to what each stands for, is compared like any others.
 """
 
 import asyncio
+import contextlib
+import math
+import os
+import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from dth.errors import TransferError
-from dth.platforms.ports import Counts
-from dth.s3.comparison import Comparison
-from dth.s3.estimate import Estimate, estimate
+from dth.platforms.ports import Counts, Cursor
+from dth.s3.compare import Pick, Verdict
+from dth.s3.comparison import Comparison, Decided
+from dth.s3.estimate import PAGE, PRICES_OF, Cost, Way, cost_of, way
 from dth.s3.finder import refuse_deletes
-from dth.s3.listing import Entry
-from dth.s3.parameters import MIB, DeleteMode, S3Parameters
+from dth.s3.listing import Listing
+from dth.s3.multipart import part_count, part_size_for
+from dth.s3.parameters import MIB, DeleteMode
+from dth.s3.ranges import PARALLEL, OutOfOrder
 from dth.s3.relay import Route
-from dth.s3.retry import retry
+from dth.s3.survey import Piece, Surveyed, Unsteerable, survey
 from dth.s3.task import LANE_REQUESTS
 
-LISTING_TIME = 240.0  # seconds that the comparison may take
-SAMPLES = 12  # objects that are read
-SAMPLE_SIZE = 8 * MIB  # bytes at most of each
-SPREAD = (
-    2.0  # what writing, other users and the hour of the day may make of a time that was measured by reading
-)
+SAMPLE_PAGES = 1000  # of a source; with more it is sampled
+SEED = 1  # asked again, a forecast says the same
+COMPARED = 100  # pages drawn from a survey
+NORMAL = 1.96  # quantile of the normal distribution, for 95%
+FULL_SECONDS = 120.0  # that listing and comparing in full may take before it is given up for a sample
+KEPT = 64  # objects that the speed may be measured with
+SMALL_READS = 6
+STREAMS = 4  # at once, of a large object
+STREAM = 4 * MIB  # bytes of each
+MEASURING = 20.0  # seconds, at most
+OBJECT_CPU = 0.0005  # seconds of one core for each small object
+SLOWER, FASTER = 3.0, 2.0  # how far the speed of a few reads may be off
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """A number that is not sure: what it probably is, and between what. `high` None: nobody knows."""
+class Amount:
+    """A number with its band; `low` and `high` are the same where it was counted."""
 
-    likely: float
+    value: float
     low: float
-    high: float | None
+    high: float
+
+    def times(self, factor: float) -> "Amount":
+        return Amount(self.value * factor, self.low * factor, self.high * factor)
+
+
+def exactly(value: float) -> Amount:
+    return Amount(value, value, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`complete`: both sides were compared to the end, and the counts are exact. `seconds` is None where nothing could
-    be read to measure by; `notes` say so."""
-
-    complete: bool
-    listed: int
-    same: int
-    objects: Range
-    bytes: Range
-    deletes: int
-    archived: int
-    requests: Range
-    seconds: Range | None
-    cost_between_regions: Range  # USD: requests and transfer
-    cost_to_internet: Range
-    estimate: Estimate
+    sampled: bool
+    objects: Amount  # at the source, in scope
+    same: Amount
+    filtered: Amount
+    archived: Amount
+    refused: Amount
+    copies: Amount  # objects that would be copied...
+    copy_bytes: Amount  # ...and their bytes
+    deletes: Amount
+    requests: dict[str, Amount]  # by kind
+    seconds: Amount | None  # None: nothing could be read to measure the speed
+    cost: dict[str, Amount]  # USD: requests, storage class, transfer, total
+    way: Way
+    compared: int  # objects that this rests on
     notes: list[str]
+    prices: str = PRICES_OF
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, safe for JSON."""
-        return {**asdict(self), "estimate": self.estimate.as_dict()}
+        return {**asdict(self), "way": self.way.value}
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What came out of comparing a stretch of keys."""
+
+    listed: float = 0
+    same: float = 0
+    filtered: float = 0
+    archived: float = 0
+    refused: float = 0
+    size: float = 0  # of what would be copied
+    whole: float = 0  # objects copied in one piece
+    parted: float = 0
+    parts: float = 0
+    heads: float = 0  # looks at the destination that settled a doubt
+    dest_listed: float = 0
+    extra: float = 0
+
+    def add(self, decided: Decided, route: Route) -> None:
+        counts = decided.counts
+        self.listed += counts.listed
+        self.same += counts.same
+        self.filtered += counts.filtered
+        self.archived += counts.archived
+        self.refused += len(decided.refused)
+        self.dest_listed += counts.dest_listed
+        self.extra += counts.extra
+        self.heads += len(decided.remembered) + counts.unproven
+        for pick in decided.transfer:
+            size = max(0, pick.source.size)
+            self.size += size
+            self.heads += pick.verdict in (Verdict.ETAG, Verdict.TIME, Verdict.CHECKSUM)
+            if size <= route.parameters.multipart_threshold:
+                self.whole += 1
+            else:
+                self.parted += 1
+                self.parts += part_count(size, part_size_for(size, route.parameters.part_size))
+
+
+@dataclass(slots=True)
+class _Examples:
+    """Objects to be copied, some of them at random and the largest, for measuring."""
+
+    some: list[Pick] = field(default_factory=list)
+    largest: Pick | None = None
+    seen: int = 0
+    dice: random.Random = field(default_factory=lambda: random.Random(SEED))
+
+    def add(self, picks: Sequence[Pick]) -> None:
+        for pick in picks:
+            self.seen += 1
+            if self.largest is None or pick.source.size > self.largest.source.size:
+                self.largest = pick
+            if len(self.some) < KEPT:
+                self.some.append(pick)
+            elif (place := self.dice.randrange(self.seen)) < KEPT:
+                self.some[place] = pick
+
+
+async def forecast(route: Route, workdir: Path, *, sample_pages: int | None = SAMPLE_PAGES) -> Forecast:
+    """Forecast the next run of the task. A source of more than `sample_pages` pages of a thousand objects is sampled;
+    None lists it in full whatever it takes. `workdir` takes what is sorted on disk. Raises HubError where the stores
+    cannot be listed."""
+    notes: list[str] = []
+    examples = _Examples()
+    sums: dict[str, Amount] | None = None
+    compared = 0
+    limit = math.inf if sample_pages is None else sample_pages * PAGE
+    whole = await _whole(route, workdir, limit, examples, notes)
+    if whole is None:
+        examples = _Examples()
+        try:
+            sums, compared = await _sampled(route, workdir, examples, notes)
+        except (Unsteerable, OutOfOrder) as problem:
+            notes.append(
+                str(problem) or "the source ignores where a listing is to start: it was listed in full"
+            )
+            examples = _Examples()
+            whole = await _whole(route, workdir, math.inf, examples, notes)
+    if whole is not None:
+        sums = {each.name: exactly(getattr(whole, each.name)) for each in fields(whole)}
+        compared = int(whole.listed)
+    assert sums is not None
+    return _forecast(
+        route, sums, await _measure(route, examples), sampled=whole is None, compared=compared, notes=notes
+    )
+
+
+# ------------------------------------------------------------------------------------------------- comparing
+
+
+class _Opened(Comparison):
+    """A comparison whose source may be looked at before, and that may be confined to some ranges of it."""
+
+    _open: tuple[Listing, Listing, bool] | None = None
+
+    async def _listings(self) -> tuple[Listing, Listing, bool]:
+        self._open = self._open or await super()._listings()
+        return self._open
+
+    async def survey(self) -> Surveyed:
+        """Estimate the source. Raises Unsteerable."""
+        try:
+            return await survey((await self._listings())[0], SEED)
+        except BaseException:
+            for spool in self._spools:
+                spool.close()
+            raise
+
+    def confine(self, pieces: Sequence[Piece]) -> dict[str, Piece]:
+        """Compare these pieces alone; returns them by the ids of their cursors."""
+        owners = {f"0.{number}": piece for number, piece in enumerate(pieces)}
+        self._cursors = [
+            Cursor(name, 0, piece.after, piece.upto, piece.after) for name, piece in owners.items()
+        ]
+        return owners
+
+
+def _pieces(comparison: Comparison) -> AsyncGenerator[Decided, None]:
+    """Its iterator, which has to be closed when it is left early."""
+    return cast(AsyncGenerator[Decided, None], aiter(comparison))
+
+
+async def _whole(
+    route: Route, workdir: Path, limit: float, examples: _Examples, notes: list[str]
+) -> _Sums | None:
+    """Everything, or None where that is more than `limit` objects or takes too long."""
+    whole_source = False
+    while True:
+        sums = _Sums()
+        comparison = Comparison(route, workdir, whole_source=whole_source)
+        until = time.monotonic() + (FULL_SECONDS if limit < math.inf else math.inf)
+        try:
+            async with aclosing(_pieces(comparison)) as pieces:
+                async for decided in pieces:
+                    sums.add(decided, route)
+                    examples.add(decided.transfer)
+                    if sums.listed > limit or time.monotonic() > until:
+                        return None
+        except OutOfOrder:
+            whole_source = True
+            continue
+        notes += comparison.notes
+        return sums
+
+
+async def _sampled(
+    route: Route, workdir: Path, examples: _Examples, notes: list[str]
+) -> tuple[dict[str, Amount], int]:
+    """The same as estimates from a survey of the source, and how many objects were compared."""
+    comparison = _Opened(route, workdir)
+    surveyed = await comparison.survey()
+    pool = [piece for piece in surveyed.pieces if piece.count]
+    drawn = random.Random(SEED).choices(pool, [piece.weight * piece.count for piece in pool], k=COMPARED)
+    found = {piece: _Sums() for piece in drawn}
+    owners = comparison.confine(sorted(found, key=lambda piece: piece.after))
+    async with aclosing(_pieces(comparison)) as pieces:
+        async for decided in pieces:
+            span, *rest = [cursor.id for cursor in decided.cursors]
+            owners |= dict.fromkeys(rest, owners[span])  # it was split
+            found[owners[span]].add(decided, route)
+            examples.add(decided.transfer)
+    notes += comparison.notes
+    notes.append(
+        f"sampled: {surveyed.seen} objects were listed and {sum(piece.count for piece in found)} compared; the bands "
+        "hold in 95 of 100 cases, less often where few prefixes hold nearly everything"
+    )
+    least = max(float(surveyed.seen), surveyed.total - surveyed.error)
+    total = _counted(surveyed.total, least, surveyed.total + surveyed.error)
+    sums = {
+        each.name: _share(total, [getattr(found[piece], each.name) / piece.count for piece in drawn])
+        for each in fields(_Sums)
+    }
+    return {**sums, "listed": total}, sum(piece.count for piece in found)
+
+
+def _counted(value: float, low: float, high: float) -> Amount:
+    return Amount(round(value), math.floor(low), math.ceil(high))
+
+
+def _share(total: Amount, shares: Sequence[float]) -> Amount:
+    """So much of each object, times the objects."""
+    mean = sum(shares) / len(shares)
+    deviation = math.sqrt(sum((each - mean) ** 2 for each in shares) / (len(shares) - 1) / len(shares))
+    value = total.value * mean
+    error = math.hypot(total.value * NORMAL * deviation, mean * (total.high - total.value))
+    return _counted(value, max(0.0, value - error), value + error)
+
+
+# ------------------------------------------------------------------------------------------------- measuring
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """What reading a few objects showed: seconds until an answer comes, and bytes a second of one request."""
+class _Speed:
+    latency: float  # seconds of a GET of a small object
+    rate: float  # bytes a second of a few large reads at once; 0: there were none
+    reads: int
 
-    latencies: Sequence[float]
-    rates: Sequence[float]
+
+async def _measure(route: Route, examples: _Examples) -> _Speed | None:
+    """The source's speed, by reading a few of the objects. None where nothing could be read in time."""
+    latencies: list[float] = []
+    rate = 0.0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MEASURING):
+            small = [pick for pick in examples.some if 0 <= pick.source.size <= MIB]
+            for pick in small[:SMALL_READS]:
+                seconds = await _timed(route, pick, None)
+                latencies += [seconds] if seconds else []
+            large = examples.largest
+            if large is not None and large.source.size > MIB:
+                rate = await _rate(route, large)
+    if not latencies and not rate:
+        return None
+    # The first read pays for the connection.
+    latency = sorted(latencies)[len(latencies) // 2] if latencies else STREAM / rate
+    return _Speed(latency, rate, len(latencies) + (STREAMS if rate else 0))
 
 
-async def forecast(route: Route, workdir: Path, *, listing_time: float = LISTING_TIME) -> Forecast:
-    """Compare both sides and read a few of the objects that would be copied; nothing is written. Raises what a
-    comparison raises."""
-    counts, size, large, parts = Counts(), 0, 0, 0
-    sample: list[Entry] = []
-    comparison = Comparison(route, workdir)
-    complete = True
-    deadline = time.monotonic() + listing_time
-    async for decided in comparison:
-        _add(counts, decided.counts)
-        counts.enqueued += len(decided.transfer)
-        for pick in decided.transfer:
-            entry = pick.source
-            size += max(0, entry.size)
-            if entry.size > route.parameters.multipart_threshold:
-                large += 1
-                parts += -(-entry.size // route.parameters.part_size)
-            _keep(sample, entry, counts.listed)
-        if time.monotonic() > deadline:
-            complete = False
-            break
-    notes = list(comparison.notes)
-    deletes = _deletes(route.parameters, counts, notes, complete=complete)
-    if not complete:
+async def _rate(route: Route, pick: Pick) -> float:
+    size = pick.source.size
+    length = min(STREAM, size // STREAMS)
+    began = time.monotonic()
+    read = await asyncio.gather(
+        *(_timed(route, pick, (n * length, (n + 1) * length - 1)) for n in range(STREAMS))
+    )
+    good = sum(1 for seconds in read if seconds)
+    return good * length / (time.monotonic() - began)
+
+
+async def _timed(route: Route, pick: Pick, span: tuple[int, int] | None) -> float:
+    """Seconds that it took to read; 0 where it could not be."""
+    key, size, etag = pick.source.key, pick.source.size, pick.source.etag
+    began = time.monotonic()
+    try:
+        await route.source.get(key, size=size, etag=etag, span=span)
+    except TransferError:
+        return 0.0
+    return time.monotonic() - began
+
+
+# --------------------------------------------------------------------------------------------------- reckoning
+
+
+def _forecast(
+    route: Route,
+    sums: Mapping[str, Amount],
+    speed: _Speed | None,
+    *,
+    sampled: bool,
+    compared: int,
+    notes: list[str],
+) -> Forecast:
+    deletes = _deletes(route, sums, notes)
+    lists = _combined(lambda s: math.ceil(s["listed"] / PAGE) + math.ceil(s["dest_listed"] / PAGE), sums)
+    requests = {
+        "LIST": lists,
+        "GET": _combined(lambda s: s["whole"] + s["parts"], sums),
+        "HEAD": _combined(lambda s: s["heads"] + s["parted"] + s["deletes"], {**sums, "deletes": deletes}),
+        "PUT": _combined(lambda s: s["whole"] + s["parts"], sums),
+        "POST": sums["parted"].times(2),
+        "DELETE": deletes,
+    }
+    copies = _combined(lambda s: s["whole"] + s["parted"], sums)
+    seconds = _seconds(route, copies, sums["size"], lists, speed) if copies.high else exactly(0)
+    if speed:
         notes.append(
-            f"the comparison was ended after {listing_time:g} s, with {counts.listed} objects listed: these numbers "
-            "are the least"
+            f"time by {speed.reads} reads of the source just now; what is written is taken to be as quick"
         )
-    speed = await _measure(route, sample, notes)
-    cost = estimate(counts, size, large, parts, deletes)
-    requests = cost.list_requests + cost.get_requests + cost.put_requests
+    if seconds is None:
+        notes.append("no object could be read to measure the speed: there is no time in this forecast")
+    if route.parameters.transfer_window or route.parameters.bandwidth_timetable:
+        notes.append("transfer windows and the bandwidth timetable are not in the time")
+    direction = way(route.source.endpoint, route.dest.endpoint)
+    if direction is Way.FROM_ELSEWHERE:
+        notes.append("what the source's store charges for bytes that leave it is not in the cost")
+    elif direction is not Way.TO_INTERNET:
+        notes.append("workers outside AWS read over the internet: that costs $0.09 a GiB more")
+    costs = [_cost(route, sums, requests, direction, bound) for bound in ("value", "low", "high")]
     return Forecast(
-        complete=complete,
-        listed=counts.listed,
-        same=counts.same,
-        objects=_counted(counts.enqueued, complete),
-        bytes=_counted(size, complete),
+        sampled=sampled,
+        objects=sums["listed"],
+        same=sums["same"],
+        filtered=sums["filtered"],
+        archived=sums["archived"],
+        refused=sums["refused"],
+        copies=copies,
+        copy_bytes=sums["size"],
         deletes=deletes,
-        archived=counts.archived,
-        requests=_counted(requests, complete),
-        seconds=_seconds(route.parameters, counts.enqueued - large + parts, size, speed, complete),
-        cost_between_regions=_counted(cost.requests_usd + cost.between_regions_usd, complete),
-        cost_to_internet=_counted(cost.requests_usd + cost.to_internet_usd, complete),
-        estimate=cost,
+        requests=requests,
+        seconds=seconds,
+        cost={
+            name: Amount(*(round(getattr(cost, name), 6) for cost in costs))
+            for name in ("requests", "storage_class", "transfer", "total")
+        },
+        way=direction,
+        compared=compared,
         notes=notes,
     )
 
 
-def _add(total: Counts, more: Counts) -> None:
-    for name in Counts.__dataclass_fields__:
-        setattr(total, name, getattr(total, name) + getattr(more, name))
+def _combined(formula: Callable[[Mapping[str, float]], float], sums: Mapping[str, Amount]) -> Amount:
+    """A formula of sums, with the band that all of them at their ends would make."""
+    return Amount(
+        *(
+            formula({name: getattr(amount, bound) for name, amount in sums.items()})
+            for bound in ("value", "low", "high")
+        )
+    )
 
 
-def _keep(sample: list[Entry], entry: Entry, seen: int) -> None:
-    """A few of all that would be copied: the first ones, then ever fewer of the later ones in place of earlier ones."""
-    if len(sample) < SAMPLES:
-        sample.append(entry)
-    elif hash((entry.key, seen)) % max(1, seen) < SAMPLES:
-        sample[seen % SAMPLES] = entry
-
-
-def _deletes(parameters: S3Parameters, counts: Counts, notes: list[str], *, complete: bool) -> int:
-    if parameters.delete_mode is not DeleteMode.MIRROR or not complete or not counts.extra:
-        return 0
-    refusal = refuse_deletes(counts, parameters.delete_max_percent)
-    if refusal:
+def _deletes(route: Route, sums: Mapping[str, Amount], notes: list[str]) -> Amount:
+    if route.parameters.delete_mode is not DeleteMode.MIRROR:
+        return exactly(0)
+    extra = sums["extra"]
+    counts = Counts(
+        listed=round(sums["listed"].value),
+        dest_listed=round(sums["dest_listed"].value),
+        extra=round(extra.value),
+    )
+    if counts.extra and (refusal := refuse_deletes(counts, route.parameters.delete_max_percent)):
         notes.append(refusal)
-        return 0
-    return counts.extra
+        return exactly(0)
+    return extra
 
 
-async def _measure(route: Route, sample: Sequence[Entry], notes: list[str]) -> Speed:
-    """Read the sample, four at a time. What cannot be read is told, and measures nothing."""
-    latencies: list[float] = []
-    rates: list[float] = []
-    places = asyncio.Semaphore(4)
+def _cost(
+    route: Route, sums: Mapping[str, Amount], requests: Mapping[str, Amount], direction: Way, bound: str
+) -> Cost:
+    def at(amount: Amount) -> float:
+        return float(getattr(amount, bound))
 
-    async def one(entry: Entry) -> None:
-        # A cap holds for this, too: no more than it lets through in a second.
-        cap = route.parameters.max_bytes_per_second or SAMPLE_SIZE
-        length = min(max(entry.size, 0), SAMPLE_SIZE, cap)
-        async with places:
-            try:
-                began = time.monotonic()
-                await retry(lambda: route.source.head(entry.key), attempts=2)
-                answered = time.monotonic()
-                latencies.append(answered - began)
-                if length:
-                    span = (0, length - 1) if length < entry.size else None
-                    await retry(lambda: route.source.get(entry.key, size=entry.size, span=span), attempts=2)
-                    rates.append(length / max(time.monotonic() - answered, 1e-6))
-            except TransferError as error:
-                notes.append(f"an object of the sample could not be read: {error}")
-
-    await asyncio.gather(*map(one, sample))
-    return Speed(latencies, rates)
+    return cost_of(
+        at(sums["size"]),
+        at(sums["whole"]) + at(sums["parted"]),
+        lists=at(requests["LIST"]),
+        parts=at(sums["parts"]),
+        parted=at(sums["parted"]),
+        heads=at(requests["HEAD"]),
+        storage_class=route.parameters.dest_storage_class,
+        way=direction,
+    )
 
 
-def _seconds(parameters: S3Parameters, pieces: int, size: int, speed: Speed, complete: bool) -> Range | None:
-    """The time that it takes: by requests, by bytes, by the caps, whichever is longest."""
-    if not speed.latencies:
-        return None if pieces else Range(0.0, 0.0, 0.0)
-    workers = max(1, parameters.desired_capacity)
+def _seconds(
+    route: Route, copies: Amount, size: Amount, lists: Amount, speed: _Speed | None
+) -> Amount | None:
+    """As long as the slowest of what goes on at the same time: listing, single objects, bytes, caps."""
+    if speed is None:
+        return None
+    parameters = route.parameters
+    workers = max(1, min(parameters.max_capacity, os.cpu_count() or 1))
     lanes = LANE_REQUESTS * parameters.worker_number * workers
-    by_requests = pieces * 2 * median(speed.latencies) / lanes  # a GET and a PUT
-    streams = min(lanes, max(1, parameters.memory_budget // parameters.part_size) * workers)
-    by_bytes = size / (median(speed.rates) * streams) * 2 if speed.rates else 0.0
-    likely = max(by_requests, by_bytes)
-    floor = 0.0
-    if parameters.max_bytes_per_second:
-        floor = max(floor, size / parameters.max_bytes_per_second)
-    if parameters.max_requests_per_second:
-        floor = max(floor, pieces / parameters.max_requests_per_second)
-    most = max(likely * SPREAD, floor * 1.1) if complete else None
-    return Range(max(likely, floor), max(likely / SPREAD, floor), most)
+    each_object = max(2 * speed.latency / lanes, OBJECT_CPU / workers)
 
+    def at(bound: str, factor: float) -> float:
+        objects, amount, listed = (float(getattr(each, bound)) for each in (copies, size, lists))
+        bodies = amount / speed.rate if speed.rate and not route.server_side else 0.0
+        longest = factor * max(listed * speed.latency / PARALLEL, objects * each_object, bodies)
+        if parameters.max_bytes_per_second:
+            longest = max(longest, amount / parameters.max_bytes_per_second)
+        if parameters.max_requests_per_second:
+            longest = max(longest, objects / parameters.max_requests_per_second)
+        return longest
 
-def _counted(value: float, complete: bool) -> Range:
-    return Range(value, value, value if complete else None)
+    return Amount(at("value", 1.0), at("low", 1 / FASTER), at("high", SLOWER))

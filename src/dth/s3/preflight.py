@@ -44,5 +44,7 @@ class Report:
 async def preflight(route: Route) -> Report:
     """Try everything that the task will need. Raises nothing of what it finds: whatever is wrong is in the report."""
     source, dest = SourceChecks(route), DestChecks(route)
-    await asyncio.gather(source.run(), dest.run())
+    async with asyncio.TaskGroup() as sides:  # cancelled, it waits until both have cleaned up
+        sides.create_task(source.run())
+        sides.create_task(dest.run())
     return Report(source.checks + dest.checks, source.requests + dest.requests)

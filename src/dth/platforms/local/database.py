@@ -6,6 +6,7 @@ reads anything, so it never fails half-way because another process wrote in betw
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +24,9 @@ T = TypeVar("T")
 
 OLDEST = (3, 35)  # the first that knows RETURNING
 
+BUSY = 60.0  # seconds that another process may keep the file locked
 PRAGMAS = (
-    "busy_timeout = 60000",
-    "journal_mode = WAL",
+    f"busy_timeout = {BUSY * 1000:.0f}",
     "synchronous = NORMAL",  # a power cut may take the last moments, but leaves the file and its order whole
     "foreign_keys = ON",
     "temp_store = MEMORY",
@@ -136,6 +137,7 @@ class Database:
         def configure(connection: sqlite3.Connection, _: Any) -> None:
             # The driver must not begin transactions by itself: it would do so late, and never IMMEDIATE.
             connection.isolation_level = None
+            _use_wal(connection)
             for pragma in (*PRAGMAS, *pragmas):
                 connection.execute(f"PRAGMA {pragma}")
 
@@ -158,6 +160,20 @@ class Database:
             if code.startswith(prefix):
                 return StateError(f"{self.path}: {line}")
         return error
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to WAL. Of several processes that do this at once SQLite sends all but one away at once,
+    whatever the busy timeout: they ask again."""
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 class TaskDatabase(Database):

@@ -95,6 +95,7 @@ class Keeper:
 
     async def discard(self, id: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self.state(id), ignore_errors=True)
+        self.totals.forget(id)
 
     # ------------------------------------------------------------------------------------------------ running
 
@@ -364,6 +365,8 @@ class Work:
                     if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
                         supervisor.follow(run.id)  # the listing that was interrupted goes on
                         break
+                self._sampled = _reading(await supervisor.look())  # what comes is counted from here
+                self._speed.update(self._sampled)
                 try:
                     async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
                         async for snapshot in watching:
@@ -371,7 +374,9 @@ class Work:
                                 break
                 finally:
                     self._keeper.workers.pop(this, None)
-                    await self._write_summary(await supervisor.look(), over=True)
+                    last = await supervisor.look()
+                    await self._write_samples(last)
+                    await self._write_summary(last, over=True)
 
     def _read(self, task: Task) -> None:
         """Write the task's parameters down for its processes, with the cap that holds now."""
@@ -399,9 +404,10 @@ class Work:
         if now >= self._summary_due or snapshot.finished:
             self._summary_due = now + SUMMARY
             await self._write_summary(snapshot)
-        if now >= self._sample_due or snapshot.finished:
+        if now >= self._sample_due:
             self._sample_due = now + monitoring.until_sample(now)
             await self._write_samples(snapshot)
+            await self._keep_budget()
         if snapshot.paused:
             await tasks.pause(self._ports, self._runner.id, snapshot.paused)
             await self._runner.tell(Event.TASK_PAUSED, snapshot.paused, once=f"{snapshot.run.id}")
@@ -473,14 +479,17 @@ class Work:
         self._sampled = reading
         self._keeper.totals.add(self._runner.id, samples)
         await self._ports.metrics.write(self._runner.id, reading.at, samples)
-        await self._keep_budget(snapshot)
+        await self._estimate_cost()
 
-    async def _keep_budget(self, snapshot: Snapshot) -> None:
-        """Estimate the cost so far; at the budget the task pauses."""
+    async def _estimate_cost(self) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         runs = await self._platform.records.list_runs(KEPT_RUNS)
         task.spent = plugin(task.type).spent(self._parameters, [run.counts for run in runs])
         await self._ports.tasks.summarize(task)
+
+    async def _keep_budget(self) -> None:
+        """At its budget a task pauses."""
+        task = await self._ports.tasks.get(self._runner.id)
         budget = self._parameters.budget
         if budget is not None and task.spent >= budget:
             text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"

@@ -336,7 +336,7 @@ def application(hub: Hub) -> Starlette:
         counts = await hub.ports.tasks.count()
         now = await hub.ports.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
 
     async def config(_: Request) -> Response:
         info = hub.ports.info

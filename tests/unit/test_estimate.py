@@ -1,0 +1,148 @@
+"""Prices, IAM statements and bucket settings: pure functions."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from dth.errors import ObjectRefused
+from dth.platforms.ports import Counts
+from dth.s3 import buckets, policies
+from dth.s3.endpoints import resolve_endpoint
+from dth.s3.estimate import Way, cost_of, estimate, spent, way
+from dth.s3.parameters import S3Parameters, StorageClass
+
+GIB = 1024**3
+
+
+def test_a_transfer_costs_its_requests_its_class_and_its_way() -> None:
+    cost = cost_of(10 * GIB, 1000, lists=2, storage_class=StorageClass.GLACIER, way=Way.BETWEEN_REGIONS)
+    assert cost.requests == pytest.approx(1000 * 0.0004 / 1000 + 1002 * 0.005 / 1000)
+    assert cost.storage_class == pytest.approx(1000 * 0.025 / 1000)
+    assert cost.transfer == pytest.approx(0.2)
+    assert cost.total == pytest.approx(cost.requests + cost.storage_class + cost.transfer)
+    assert cost_of(GIB, 1, way=Way.SAME_REGION).transfer == 0
+    assert cost_of(GIB, 1, way=Way.TO_INTERNET).transfer == pytest.approx(0.09)
+    parted = cost_of(GIB, 1, parted=1, parts=64)
+    assert parted.requests == pytest.approx(64 * 0.0004 / 1000 + 66 * 0.005 / 1000)
+
+
+def test_a_dry_run_and_a_forecast_use_one_table() -> None:
+    counts = Counts(listed=5000, dest_listed=100, enqueued=1000)
+    shown = estimate(counts, 7 * GIB, 10, 640, 5)
+    assert shown.requests_usd == pytest.approx(
+        cost_of(7 * GIB, 1000, lists=8, parts=640, parted=10, heads=15).requests, abs=1e-6
+    )
+    assert (shown.list_requests, shown.get_requests, shown.put_requests) == (8, 1645, 1650)
+    assert (shown.between_regions_usd, shown.to_internet_usd) == (0.14, 0.63)
+
+
+@pytest.mark.parametrize(
+    ("source", "dest", "expected"),
+    [
+        ({"region": "eu-west-1"}, {"region": "eu-west-1"}, Way.SAME_REGION),
+        ({"region": "eu-west-1"}, {"region": "us-east-1"}, Way.BETWEEN_REGIONS),
+        ({"region": "eu-west-1"}, {"url": "http://minio:9000"}, Way.TO_INTERNET),
+        ({"url": "http://minio:9000"}, {"region": "eu-west-1"}, Way.FROM_ELSEWHERE),
+    ],
+)
+def test_where_bytes_go(source: dict[str, str], dest: dict[str, str], expected: Way) -> None:
+    assert way(resolve_endpoint(**source), resolve_endpoint(**dest)) is expected
+
+
+def test_what_runs_have_spent_grows_with_what_they_moved() -> None:
+    task = S3Parameters(src_bucket="a", src_region="eu-west-1", dest_bucket="b", dest_region="us-east-1")
+    runs = [Counts(listed=1000, done=1000, done_bytes=50 * GIB), Counts(listed=1000, dest_listed=1000)]
+    assert spent(task, []) == 0
+    assert spent(task, runs[:1]) == pytest.approx(1.0, rel=0.05)
+    assert spent(task, runs) == pytest.approx(spent(task, runs[:1]) + 2 * 0.005 / 1000)
+
+
+# ------------------------------------------------------------------------------------------------ statements
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ],
+)
+def test_statements_are_in_the_partition_of_the_region(region: str, partition: str) -> None:
+    endpoint = resolve_endpoint(region=region)
+    statement = policies.on_objects(endpoint, "b", "in/", "s3:GetObject")
+    assert statement["Resource"] == f"arn:{partition}:s3:::b/in/*"
+    assert policies.on_key(endpoint, "", "kms:Decrypt")["Resource"] == f"arn:{partition}:kms:{region}:*:key/*"
+
+
+def test_statements_match_a_prefix_to_the_letter() -> None:
+    endpoint = resolve_endpoint(url="http://minio:9000", region="cn-north-1")
+    statement = policies.on_objects(endpoint, "b", "a*b?${x}\udcff", "s3:PutObject")
+    assert statement["Resource"] == "arn:aws:s3:::b/a${*}b${?}${$}{x}?*"
+    assert "Condition" not in policies.on_listing(endpoint, "b", "")
+
+
+def test_keys_are_named_however_they_are_given() -> None:
+    endpoint = resolve_endpoint(region="eu-west-1")
+    arn = "arn:aws:kms:eu-west-1:1:key/k"
+    assert policies.on_key(endpoint, arn, "kms:Decrypt")["Resource"] == arn
+    assert policies.on_key(endpoint, "k", "kms:Decrypt")["Resource"] == "arn:aws:kms:eu-west-1:*:key/k"
+    for alias in ("alias/mine", "arn:aws:kms:eu-west-1:1:alias/mine"):
+        statement = policies.on_key(endpoint, alias, "kms:Decrypt")
+        assert statement["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/mine"}}
+
+
+def test_a_policy_has_one_statement_for_each_resource() -> None:
+    endpoint = resolve_endpoint(region="eu-west-1")
+    one = policies.on_objects(endpoint, "b", "x", "s3:PutObject")
+    merged = policies.policy(
+        [
+            one,
+            policies.on_objects(endpoint, "b", "x", "s3:GetObject"),
+            policies.on_listing(endpoint, "b", "x"),
+            one,
+        ]
+    )
+    assert [each["Action"] for each in merged["Statement"]] == [
+        ["s3:GetObject", "s3:PutObject"],
+        ["s3:ListBucket"],
+    ]
+    assert one["Action"] == ["s3:PutObject"]
+    assert policies.policy([]) == {}
+
+
+def test_a_refusal_that_names_its_action_is_read() -> None:
+    said = (
+        'User: u is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no policy'
+    )
+    assert policies.denied(ObjectRefused("", said=said)) == ("s3:PutObject", "arn:aws:s3:::b/k")
+    assert policies.denied(ObjectRefused("", said="Access Denied")) == ("", "")
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+def test_settings_that_are_not_there_mean_nothing() -> None:
+    assert buckets.versioning(None) == buckets.retention(None) == ""
+    assert buckets.encryption(None) == ("", "")
+    assert buckets.takes_acls(None)
+    assert buckets.lifecycle(None, "p") == []
+
+
+def test_settings_are_read() -> None:
+    lock = "<C><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Years>2</Years></DefaultRetention></Rule></C>"
+    assert buckets.retention(ElementTree.fromstring(lock)) == "COMPLIANCE for 2 years"
+    assert (
+        buckets.retention(ElementTree.fromstring("<C><ObjectLockEnabled>Enabled</ObjectLockEnabled></C>"))
+        == ""
+    )
+    kms = "<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID>"
+    default = (
+        f"<S><Rule><ApplyServerSideEncryptionByDefault>{kms}</ApplyServerSideEncryptionByDefault></Rule></S>"
+    )
+    assert buckets.encryption(ElementTree.fromstring(default)) == ("aws:kms", "k")
