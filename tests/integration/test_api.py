@@ -263,7 +263,7 @@ def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> 
         assert (ended["state"], ended["error"]) == ("DONE", ""), ended
         found[kind] = json.loads(ended["result"])
     assert {check["state"] for check in found["preflight"]["checks"]} <= {"OK", "UNKNOWN", "WARNING"}
-    assert found["forecast"]["objects"]["likely"] == 3
+    assert found["forecast"]["objects"]["value"] == 3
     assert dest.listed() == []
     missing = [*pairs, {"ParameterKey": "srcBucket", "ParameterValue": "not-there"}]
     job = hub.call(

@@ -146,3 +146,16 @@ def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source:
     assert text != json.dumps(document)
     file.write_text(text)
     assert dth.run("verify-certificate", file, "--public-key", key).code == 1
+
+
+def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(hub: Hub, slow: tuple[Side, Side]) -> None:
+    slow[0].direct.put(bodies(f"more-{n:03}" for n in range(200)))
+    task = hub.create(*slow, budget="0.0001", maxCapacity="1")
+    paused = hub.wait(task, "PAUSED")
+    assert "the budget of $0.0001 is reached" in paused["reason"]
+    assert paused["spent"] >= 0.0001
+    assert len(slow[1].listed()) < 300
+    edit(hub, task, budget="100", workerNumber="10", maxCapacity="2")
+    hub.do("resumeTask", task)
+    hub.wait(task, "DONE")
+    assert len(slow[1].listed()) == 300

@@ -29,7 +29,7 @@ def task(**given: str) -> S3Parameters:
         ({"destRegion": "us-east-1"}, 0.025, 0.026),
         ({"destEndpoint": "https://minio.example.org"}, 0.095, 0.096),
         ({"srcEndpoint": "https://minio.example.org"}, 0.005, 0.006),
-        ({"srcEndpoint": "https://one.example.org", "destEndpoint": "https://two.example.org"}, 0.0, 0.0),
+        ({"srcEndpoint": "https://one.example.org", "destEndpoint": "https://two.example.org"}, 0.005, 0.006),
     ],
 )
 def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) -> None:

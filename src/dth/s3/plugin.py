@@ -6,12 +6,24 @@ from dataclasses import dataclass
 from dth.errors import UsageError
 from dth.platforms.ports import Counts, Enqueued, Outgoing, Page, Record, Records, RunKind, RunState, Status
 from dth.s3.compare import Place, overlaps
-from dth.s3.estimate import GET_PRICE, INTERNET_GIB, PAGE, PUT_PRICE, REGION_GIB
+from dth.s3.estimate import spent
 from dth.s3.filters import build
 from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id, pack
 from dth.s3.notifications import event_id, parse
 from dth.s3.parameters import DeleteMode, EventMode, S3Parameters
 from dth.s3.task import key_map, object_filter, resolve_endpoints
+
+__all__ = [
+    "TYPE",
+    "Parameters",
+    "check",
+    "conflict",
+    "deletes",
+    "follows_events",
+    "places",
+    "read_notification",
+]
+__all__ += ["redrive", "shown", "spent"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "S3EC2"
 Parameters = S3Parameters
@@ -75,24 +87,6 @@ def read_notification(body: bytes) -> Taken:
     if not found.records:
         return Taken([], found.confirm)
     return Taken([encode(EventMessage(event_id(found.records), found.records))], found.confirm)
-
-
-def spent(parameters: S3Parameters, runs: Sequence[Counts]) -> float:
-    """What runs have cost so far, in USD by list prices: an estimate, for budgets. Leaving AWS costs by the byte;
-    what comes from elsewhere is priced by its owner, and not counted."""
-    source, dest = resolve_endpoints(parameters)
-    byte = 0.0
-    if source.is_aws and (not dest.is_aws or source.region != dest.region):
-        byte = (REGION_GIB if dest.is_aws else INTERNET_GIB) / 1024**3
-    total = 0.0
-    for run in runs:
-        lists = (run.listed + run.dest_listed) / PAGE
-        copied = run.done + run.failed
-        requests = (
-            copied * (GET_PRICE + PUT_PRICE) + lists * PUT_PRICE if source.is_aws or dest.is_aws else 0.0
-        )
-        total += requests + run.done_bytes * byte
-    return total
 
 
 async def redrive(records: Records, *, keys: Sequence[str] = (), reason: str = "") -> int:
