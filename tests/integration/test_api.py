@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from dth.hub.model import Role
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.oidc import KEY_SETTING
+from dth.platforms.local.users import read_account
+from dth.platforms.local.vault import kept, open_vault
 from tests.engine import Side, bodies, wait_for
 from tests.hub import Hub
 
@@ -272,3 +281,44 @@ def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> 
     wait_for(lambda: hub.call(query, id=job["id"])["state"] == "DONE")
     checks = json.loads(hub.call(query, id=job["id"])["result"])["checks"]
     assert "FAILED" in {check["state"] for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/graphql"), ("GET", "/metrics"), ("GET", "/oidc/userinfo")]
+)
+def test_a_token_that_does_not_hold_is_refused_on_every_route(hub: Hub, method: str, path: str) -> None:
+    """Each is right but for one thing; most are signed with the hub's own key."""
+
+    async def own() -> tuple[bytes, int]:
+        with HubDatabase.open(hub.data / "hub.db") as database:
+            account = await database.read(read_account, "admin")
+            assert account is not None
+            return await kept(database, open_vault(hub.data), KEY_SETTING, bytes), account.epoch
+
+    pem, epoch = asyncio.run(own())
+    key = RSAKey.import_key(pem, {"use": "sig", "alg": "RS256"})
+    key.ensure_kid()
+    right = {
+        "iss": f"{hub.url}/oidc", "sub": "admin", "aud": "dth", "client_id": "dth-cli", "scope": "openid",
+        "iat": int(time.time()), "exp": int(time.time()) + 300, "dth_epoch": epoch, "dth_role": "admin",
+    }  # fmt: skip
+    header = {"alg": "RS256", "kid": key.kid, "typ": "at+jwt"}
+    unsigned = ".".join(
+        urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "none"}, right)
+    )
+    bad = {
+        "expired": jwt.encode(header, {**right, "exp": int(time.time()) - 3600}, key),
+        "audience": jwt.encode(header, {**right, "aud": "another", "client_id": "another"}, key),
+        "issuer": jwt.encode(header, {**right, "iss": "https://another.example.org"}, key),
+        "foreign key": jwt.encode(header, right, RSAKey.generate_key(2048)),
+        "alg none": f"{unsigned}.",
+        "ended session": jwt.encode(header, {**right, "dth_epoch": epoch + 1}, key),
+    }
+    body = {"query": "{ whoAmI { name } }"} if method == "POST" else None
+
+    def status(token: str) -> int:
+        return hub.request(path, body, {"authorization": f"Bearer {token}"}, method)[0]
+
+    assert {what: status(token) for what, token in bad.items()} == dict.fromkeys(bad, 401)
+    assert status(jwt.encode(header, right, key)) == 200
