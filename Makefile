@@ -16,13 +16,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MODULES := console/node_modules/.ready
 
 # Tools that tests start and PyPI does not have, as command:debian-package.
-SYSTEM_TOOLS := nginx:nginx-light
+SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell
+# Fonts for browser tests, by a file of theirs.
+SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.ttf:fonts-liberation
 
 # Extra words for pytest: make test PYTEST_ARGS="-k listing -x"
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
+# Where the tests leave their reports as JUnit XML: REPORTS=folder make test
+REPORTS ?=
+junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
+
+# npm with the Node.js that the build of the package uses.
+NPM := $(BIN)/python hatch_build.py npm
 
 # RUNLEVEL=1: installing a server must not start it as a service.
 APT_INSTALL := env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends
@@ -32,20 +41,34 @@ APT_INSTALL := env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq
 .PHONY: help
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	     /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	     /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## Copy objects between two stores on this machine and show what happened
+demo: $(READY) console ## Copy objects between two stores on this machine and show what happened
 	@$(BIN)/dth demo
 
 ##@ Develop
 
+# The browser tests are a call of their own: Playwright leaves an event loop running.
 .PHONY: test
-test: $(READY) system-tools ## Run the tests (PYTEST_ARGS="-k word" to choose)
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+test: $(READY) system-tools console ## Run all tests
+	@failed=; for kind in python console e2e; do $(MAKE) test-$$kind || failed="$$failed $$kind"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+.PHONY: test-python
+test-python: $(READY) system-tools console ## Run the tests without a browser (PYTEST_ARGS="-k word" to choose)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(call junit,python) $(PYTEST_ARGS)
+
+.PHONY: test-console
+test-console: $(MODULES) ## Run the tests of the console's components
+	@VITEST_REPORT=$(if $(REPORTS),$(abspath $(REPORTS))/console.xml) $(NPM) run test --silent
+
+.PHONY: test-e2e
+test-e2e: $(READY) system-tools console $(MODULES) ## Run the tests in a browser (PYTEST_ARGS as above)
+	@$(BIN)/python -m pytest -m e2e tests/e2e $(call junit,e2e) $(PYTEST_ARGS)
 
 # Each check is a target of its own, so that CI can run and count them one by one.
-LINT_CHECKS := lint-style lint-format types lint-imports
+LINT_CHECKS := lint-style lint-format types lint-imports console-lint console-format console-types console-codegen
 
 .PHONY: lint
 lint: $(READY) ## Check style, format, types and import rules
@@ -72,9 +95,20 @@ types: $(READY) ## Check types only
 lint-imports: $(READY)
 	@$(BIN)/lint-imports
 
+.PHONY: console-lint console-format console-types console-codegen
+console-lint: $(MODULES)
+	@$(NPM) run check:lint --silent
+console-format: $(MODULES)
+	@$(NPM) run check:format --silent
+console-types: $(MODULES)
+	@$(NPM) run check:types --silent
+console-codegen: $(MODULES)
+	@$(NPM) run check:codegen --silent
+
 .PHONY: format
-format: $(READY) ## Format the code and fix what can be fixed
+format: $(READY) $(MODULES) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+	@$(NPM) run format --silent
 
 .PHONY: bench
 bench: $(READY) system-tools ## Measure speed beside rclone
@@ -96,7 +130,7 @@ lock: $(BIN)/python ## Choose new versions and write requirements.lock
 
 .PHONY: clean
 clean: ## Remove everything that these commands made
-	@rm -rf $(VENV) build dist reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) console/node_modules src/dth/_console build dist reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- what the targets above stand on ---------------------------------------------------------------
@@ -117,11 +151,25 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Built anew where its sources changed since.
+.PHONY: console
+console: $(READY)
+	@$(BIN)/python hatch_build.py build
+
+# All of the console's packages: those of its tests and checks too.
+$(MODULES): console/package-lock.json | $(READY)
+	@echo "Installing into console/node_modules"
+	@$(NPM) ci --no-progress --silent
+	@touch $@
+
 # As root on Debian the missing tools are installed; elsewhere one line names them, and their tests are skipped.
 # With CI=true nothing may be missing.
 .PHONY: system-tools
 system-tools:
-	@missing() { for tool in $(SYSTEM_TOOLS); do command -v $${tool%%:*} >/dev/null || echo -n "$${tool##*:} "; done; }; \
+	@missing() { \
+	    for tool in $(SYSTEM_TOOLS); do command -v $${tool%%:*} >/dev/null || echo -n "$${tool##*:} "; done; \
+	    for font in $(SYSTEM_FONTS); do \
+	        find /usr/share/fonts -name $${font%%:*} 2>/dev/null | grep -q . || echo -n "$${font##*:} "; done; }; \
 	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing $$(missing)"; { apt-get update -qq && $(APT_INSTALL) $$(missing) >/dev/null; } || true; \
 	fi; \

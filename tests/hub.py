@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 from dth.cli.hub import ADDRESS_FILE
@@ -18,11 +19,12 @@ from dth.hub.client import HubClient
 from dth.hub.model import Role
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.tokens import LocalTokens
+from dth.platforms.local.users import LocalUsers
 from tests.engine import wait_for
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from tests.engine import Side
@@ -70,12 +72,22 @@ class Hub:
             )
         wait_for(lambda: (self.data / ADDRESS_FILE).exists() or self._ended())
         self.url = (self.data / ADDRESS_FILE).read_text().strip()
-        token = asyncio.run(self._token())
+        token = self._with_database(
+            lambda database: LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests")
+        )[1]
         self.client = HubClient(self.url, lambda: token)
 
-    async def _token(self) -> str:
-        with HubDatabase.open(self.data / "hub.db") as database:
-            return (await LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests"))[1]
+    def user(self, name: str, password: str, role: Role) -> None:
+        """A user who need not change the password first."""
+        self._with_database(lambda database: LocalUsers(database).add(name, password, role, ""))
+
+    def _with_database(self, work: Callable[[HubDatabase], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            with HubDatabase.open(self.data / "hub.db") as database:
+                return await work(database)
+
+        with ThreadPoolExecutor(1) as thread:  # this one may have an event loop: browser tests do
+            return thread.submit(asyncio.run, run()).result()
 
     def _ended(self) -> bool:
         assert self.process.poll() is None, self.output.read_text()

@@ -165,6 +165,8 @@ def _sign_in(hub: str, callback: "_Callback") -> Session:
         .decode(),
         "code_challenge_method": "S256",
     }
+    if audience := settings.get("audience"):
+        query["audience"] = str(audience)
     place = str(endpoints["authorization_endpoint"])
     url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode(query)}"
     click.echo(f"Sign in here:\n\n  {url}\n", err=True)

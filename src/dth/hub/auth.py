@@ -54,6 +54,8 @@ class IssuerConfig:
     `client_id`, `azp` or `cid`: some issuers, Cognito among them, know no audience). `role_claim`: the claim that
     holds roles or groups, with dots for one inside another (`realm_access.roles`); "" tries ROLE_CLAIMS.
     `default_role`: of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA.
+    `scope`: what console and command line ask for, together with `audience`, without which some (Auth0) give no token
+    for an API.
     """
 
     issuer: str
@@ -62,6 +64,7 @@ class IssuerConfig:
     role_claim: str = ""
     default_role: Role | None = Role.VIEWER
     ca_bundle: str = ""
+    scope: str = "openid profile email offline_access"
 
     def __post_init__(self) -> None:
         require_secure(self.issuer)

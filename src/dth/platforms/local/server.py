@@ -36,6 +36,7 @@ from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.platforms.local import graphql, process
+from dth.platforms.local.console import Console
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.jobs import LocalJobs
@@ -251,6 +252,8 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
                 "platform": "local",
                 "issuer": verifier.config.issuer,
                 "client": verifier.config.client_id,
+                "scope": verifier.config.scope,
+                "audience": settings.issuer.audience if settings.issuer else "",
                 "limits": asdict(settings.bounds),
             },
         )
@@ -344,14 +347,12 @@ def application(hub: Hub) -> Starlette:
             "authority": info["issuer"],
             "clientId": info["client"],
             "cliClientId": COMMAND if hub.provider else info["client"],
+            "scope": info["scope"],
+            "audience": info["audience"],
         }
         return JSONResponse({"graphqlEndpoint": "/graphql", "oidc": oidc})
 
-    async def home(_: Request) -> Response:
-        return PlainTextResponse("Data Transfer Hub. GraphQL at /graphql; sign in with: dth login\n")
-
     routes: list[Any] = [
-        Route("/", home),
         Route("/graphql", ask, methods=["POST"]),
         Route("/events/{task}", events, methods=["POST"]),
         Route("/healthz", health),
@@ -361,6 +362,7 @@ def application(hub: Hub) -> Starlette:
     ]
     if hub.provider:
         routes.append(Mount("/oidc", routes=hub.provider.routes()))
+    routes.append(Console(hub.ports.info["issuer"]).route())
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=_guarded)],

@@ -1,0 +1,11 @@
+/** What `/config.json` says: the same files are served by every hub, and only this differs. */
+export interface Config {
+  graphqlEndpoint: string;
+  oidc: { authority: string; clientId: string; scope: string; audience: string };
+}
+
+export async function loadConfig(): Promise<Config> {
+  const response = await fetch('/config.json', { cache: 'no-store' });
+  if (!response.ok) throw new Error(`/config.json: HTTP ${response.status}`);
+  return (await response.json()) as Config;
+}

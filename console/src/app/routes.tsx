@@ -1,0 +1,102 @@
+import { createBrowserRouter, Navigate, type RouteObject } from 'react-router';
+import type { Role } from '../api/generated';
+import { NotFound, PageError } from './PageError';
+import { Shell } from './Shell';
+
+/** What a page tells the shell of itself: its name in the trail, its help, and who may see it. */
+export interface Handle {
+  crumb:
+    | 'home'
+    | 'tasks'
+    | 'create'
+    | 'edit'
+    | 'secrets'
+    | 'users'
+    | 'tokens'
+    | 'channels'
+    | 'settings'
+    | 'audit'
+    | 'task';
+  role?: Role;
+}
+
+const handle = (crumb: Handle['crumb'], role?: Role): Handle => (role ? { crumb, role } : { crumb });
+
+/** Every page is a file of its own that is loaded when it is first opened. */
+export const pages: RouteObject[] = [
+  {
+    index: true,
+    handle: handle('home'),
+    lazy: async () => ({ Component: (await import('../pages/Home')).Home }),
+  },
+  { path: 'auth/callback', element: <Navigate to="/" replace /> },
+  {
+    path: 'tasks',
+    handle: handle('tasks'),
+    children: [
+      { index: true, lazy: async () => ({ Component: (await import('../pages/tasks/Tasks')).Tasks }) },
+      {
+        path: 'create',
+        handle: handle('create', 'operator'),
+        lazy: async () => ({ Component: (await import('../pages/create/CreateTask')).CreateTask }),
+      },
+      {
+        path: ':id',
+        handle: handle('task'),
+        children: [
+          {
+            index: true,
+            lazy: async () => ({ Component: (await import('../pages/task/TaskDetail')).TaskDetail }),
+          },
+          {
+            path: 'edit',
+            handle: handle('edit', 'operator'),
+            lazy: async () => ({ Component: (await import('../pages/create/CreateTask')).EditTask }),
+          },
+        ],
+      },
+    ],
+  },
+  {
+    path: 'secrets',
+    handle: handle('secrets'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Secrets')).Secrets }),
+  },
+  {
+    path: 'users',
+    handle: handle('users', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Users')).Users }),
+  },
+  {
+    path: 'tokens',
+    handle: handle('tokens', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Tokens')).Tokens }),
+  },
+  {
+    path: 'channels',
+    handle: handle('channels', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Channels')).Channels }),
+  },
+  {
+    path: 'settings',
+    handle: handle('settings', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Settings')).Settings }),
+  },
+  {
+    path: 'audit',
+    handle: handle('audit', 'admin'),
+    lazy: async () => ({ Component: (await import('../pages/admin/Audit')).Audit }),
+  },
+  { path: '*', element: <NotFound /> },
+];
+
+export const createRouter = () =>
+  createBrowserRouter([
+    {
+      path: '/',
+      element: <Shell />,
+      errorElement: <PageError />,
+      HydrateFallback: () => null,
+      children: [{ errorElement: <PageError />, children: pages }],
+    },
+  ]);

@@ -1,0 +1,50 @@
+import { UserManager, WebStorageStateStore } from 'oidc-client-ts';
+import type { Config } from './config';
+
+export const CALLBACK = '/auth/callback';
+export const SILENT_CALLBACK = '/auth/silent';
+const SIGNED_OUT = 'dth.signed-out';
+
+/**
+ * Sign-in by authorization code with PKCE. Tokens are in the session storage of this tab, and go with it; what
+ * outlives it is the issuer's own session.
+ */
+export function createUserManager({ oidc }: Config): UserManager {
+  const store = new WebStorageStateStore({ store: sessionStorage });
+  return new UserManager({
+    authority: oidc.authority,
+    client_id: oidc.clientId,
+    scope: oidc.scope,
+    extraQueryParams: oidc.audience ? { audience: oidc.audience } : {},
+    redirect_uri: location.origin + CALLBACK,
+    silent_redirect_uri: location.origin + SILENT_CALLBACK,
+    post_logout_redirect_uri: `${location.origin}/`,
+    automaticSilentRenew: true,
+    userStore: store,
+    stateStore: store,
+  });
+}
+
+/** Off to the issuer, and back to this very page. */
+export async function signIn(manager: UserManager): Promise<void> {
+  sessionStorage.removeItem(SIGNED_OUT);
+  const here = location.pathname === CALLBACK ? '/' : location.pathname + location.search + location.hash;
+  await manager.signinRedirect({ state: { returnTo: here } });
+}
+
+export async function signOut(manager: Pick<UserManager, 'signoutRedirect' | 'removeUser'>): Promise<void> {
+  sessionStorage.setItem(SIGNED_OUT, '1'); // or coming back would sign in again at once
+  try {
+    await manager.signoutRedirect();
+  } catch {
+    await manager.removeUser(); // an issuer without an end to its sessions
+  }
+}
+
+export const hasSignedOut = () => sessionStorage.getItem(SIGNED_OUT) !== null;
+
+/** Where to go after a sign-in: a path of ours, never another site. */
+export function returnPath(state: unknown): string {
+  const to = (state as { returnTo?: unknown } | undefined)?.returnTo;
+  return typeof to === 'string' && /^\/(?![/\\])/.test(to) ? to : '/';
+}

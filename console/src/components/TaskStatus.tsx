@@ -1,0 +1,67 @@
+import Popover from '@cloudscape-design/components/popover';
+import ProgressBar from '@cloudscape-design/components/progress-bar';
+import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
+import { useTranslation } from 'react-i18next';
+import type { TaskProgress } from '../api/generated';
+
+const KIND: Record<TaskProgress, StatusIndicatorProps.Type> = {
+  STARTING: 'pending',
+  IN_PROGRESS: 'in-progress',
+  PAUSED: 'stopped',
+  STOPPING: 'pending',
+  STOPPED: 'stopped',
+  DONE: 'success',
+  ERROR: 'error',
+};
+
+export const STATUSES = Object.keys(KIND) as TaskProgress[];
+/** Of these something runs, or is about to. */
+export const LIVE: readonly TaskProgress[] = ['STARTING', 'IN_PROGRESS', 'PAUSED', 'STOPPING'];
+/** These change by themselves. */
+export const MOVING: readonly TaskProgress[] = ['STARTING', 'IN_PROGRESS', 'STOPPING'];
+
+/** A task's status; one that is paused or in error tells why. */
+export function TaskStatus({ progress, reason }: { progress: TaskProgress; reason?: string | null }) {
+  const { t } = useTranslation();
+  const indicator = <StatusIndicator type={KIND[progress]}>{t(`progress.${progress}`)}</StatusIndicator>;
+  if (!reason) return indicator;
+  return (
+    <Popover
+      header={t(`progress.${progress}`)}
+      content={<span className="dth-break">{reason}</span>}
+      triggerAriaLabel={`${t(`progress.${progress}`)}: ${reason}`}
+      wrapTriggerText={false}
+    >
+      {indicator}
+    </Popover>
+  );
+}
+
+interface Info {
+  total: number | null;
+  replicated: number | null;
+  failed: number | null;
+  listing: boolean | null;
+  totalBytes: number | null;
+  doneBytes: number | null;
+}
+
+/** How much of a run is through, in percent: by bytes where they tell more than objects. Null: nothing to copy yet. */
+export function percentDone(info: Info | null | undefined): number | null {
+  const total = info?.total ?? 0;
+  if (!info || total <= 0) return null;
+  const objects = ((info.replicated ?? 0) + (info.failed ?? 0)) / total;
+  const bytes = (info.totalBytes ?? 0) > 0 ? (info.doneBytes ?? 0) / (info.totalBytes ?? 1) : objects;
+  if (objects >= 1) return 100;
+  return Math.min(99, Math.floor(100 * Math.min(objects, bytes)));
+}
+
+export function TaskProgressBar({ info, label }: { info: Info | null | undefined; label: string }) {
+  const percent = percentDone(info);
+  if (percent === null) return <>-</>;
+  return (
+    <div className="dth-progress">
+      <ProgressBar value={percent} ariaLabel={label} />
+    </div>
+  );
+}

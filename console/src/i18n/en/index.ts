@@ -1,0 +1,8 @@
+import admin from './admin.json';
+import common from './common.json';
+import create from './create.json';
+import detail from './detail.json';
+import home from './home.json';
+import tasks from './tasks.json';
+
+export default { ...common, admin, create, detail, home, tasks };

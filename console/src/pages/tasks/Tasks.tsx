@@ -1,0 +1,208 @@
+import Button from '@cloudscape-design/components/button';
+import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
+import CollectionPreferences from '@cloudscape-design/components/collection-preferences';
+import Header from '@cloudscape-design/components/header';
+import Pagination from '@cloudscape-design/components/pagination';
+import SpaceBetween from '@cloudscape-design/components/space-between';
+import Table from '@cloudscape-design/components/table';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useNavigate } from 'react-router';
+import { TasksDocument, type TaskOrder, type TaskRowFragment } from '../../api/generated';
+import { useData } from '../../api/hooks';
+import { usePreference } from '../../app/preferences';
+import { useSession } from '../../app/session';
+import { Empty } from '../../components/Empty';
+import { ErrorAlert } from '../../components/ErrorAlert';
+import { ACTIONS, useTaskActions, type Action } from '../../components/taskActions';
+import { MOVING } from '../../components/TaskStatus';
+import { useFormat } from '../../format';
+import { COLUMNS, shortId, useColumns, USUAL } from './columns';
+import { Filters } from './Filters';
+import { isFiltered, useTaskListQuery, variables } from './query';
+
+const QUICK = 3_000; // milliseconds between looks while something moves
+const SLOW = 30_000;
+const SIZES = [10, 20, 50, 100];
+
+interface Shown {
+  pageSize: number;
+  wrapLines: boolean;
+  columns: readonly string[];
+}
+
+const isMoving = (task: TaskRowFragment | null) => task?.progress != null && MOVING.includes(task.progress);
+
+export function Tasks() {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const { may } = useSession();
+  const format = useFormat();
+  const [query, change] = useTaskListQuery();
+  const [shown, setShown] = usePreference<Shown>('tasks', { pageSize: 20, wrapLines: true, columns: USUAL });
+  const columns = useColumns();
+  const [chosenIds, setChosenIds] = useState<readonly string[]>([]);
+  const actions = useTaskActions(() => setChosenIds([]));
+
+  const tasks = useData(TasksDocument, variables(query, shown.pageSize), {
+    refetchInterval: ({ state }) => (state.data?.listTasksV2?.items?.some(isMoving) ? QUICK : SLOW),
+  });
+  const list = tasks.data?.listTasksV2;
+  const items = (list?.items ?? []).filter((task) => task !== null);
+  const total = list?.total ?? undefined;
+  const chosen = items.filter((task) => chosenIds.includes(task.id));
+  const one = chosen.length === 1 ? chosen[0] : undefined;
+  const filtered = isFiltered(query);
+  const sorted = columns.find((column) => column.sortingField === query.orderBy);
+
+  const create = (
+    <Button variant="primary" onClick={() => void navigate('/tasks/create')}>
+      {t('tasks.create')}
+    </Button>
+  );
+  function choose(id: string) {
+    if (id === 'view') void navigate(`/tasks/${one?.id}`);
+    else if (id === 'edit') void navigate(`/tasks/${one?.id}/edit`);
+    else if (id === 'clone') void navigate(`/tasks/create?clone=${one?.id}`);
+    else actions.act(id as Action, chosen);
+  }
+
+  return (
+    <>
+      <Table
+        variant="full-page"
+        stickyHeader
+        selectionType="multi"
+        trackBy="id"
+        items={items}
+        columnDefinitions={columns}
+        columnDisplay={COLUMNS.map((id) => ({ id, visible: shown.columns.includes(id) }))}
+        wrapLines={shown.wrapLines}
+        resizableColumns
+        loading={tasks.isPending && !tasks.error}
+        loadingText={t('common.loading')}
+        selectedItems={chosen}
+        onSelectionChange={({ detail }) => setChosenIds(detail.selectedItems.map((task) => task.id))}
+        sortingColumn={sorted ?? {}}
+        sortingDescending={query.descending}
+        onSortingChange={({ detail }) =>
+          change({
+            orderBy: detail.sortingColumn.sortingField as TaskOrder,
+            descending: detail.isDescending ?? false,
+          })
+        }
+        ariaLabels={{
+          tableLabel: t('tasks.table'),
+          selectionGroupLabel: t('tasks.selection'),
+          itemSelectionLabel: (_, task) =>
+            t('tasks.rowLabel', { name: task.description || shortId(task.id) }),
+        }}
+        empty={
+          tasks.error ? (
+            <ErrorAlert error={tasks.error} retry={() => void tasks.refetch()} />
+          ) : filtered ? (
+            <Empty title={t('common.noMatch')} hint={t('common.noMatchHint')} />
+          ) : (
+            <Empty
+              title={t('tasks.empty')}
+              hint={t('tasks.emptyHint')}
+              action={may('operator') ? create : undefined}
+            />
+          )
+        }
+        header={
+          <SpaceBetween size="s">
+            {tasks.error && items.length > 0 && <ErrorAlert error={tasks.error} />}
+            <Header
+              variant="awsui-h1-sticky"
+              counter={total === undefined ? '' : `(${format.number(total)})`}
+              description={t('tasks.description')}
+              actions={
+                <SpaceBetween direction="horizontal" size="xs">
+                  <Button
+                    iconName="refresh"
+                    ariaLabel={t('tasks.updating')}
+                    onClick={() => void tasks.refetch()}
+                  />
+                  <ButtonDropdown
+                    disabled={chosen.length === 0}
+                    loading={actions.busy}
+                    onItemClick={({ detail }) => choose(detail.id)}
+                    items={[
+                      { id: 'view', text: t('action.view'), disabled: !one },
+                      { id: 'edit', text: t('action.edit'), disabled: !one || !may('operator') },
+                      { id: 'clone', text: t('action.clone'), disabled: !one || !may('operator') },
+                      ...ACTIONS.map((id) => ({
+                        id,
+                        text: t(`action.${id}`),
+                        disabled: !actions.can(id, chosen),
+                      })),
+                    ]}
+                  >
+                    {t('common.actions')}
+                  </ButtonDropdown>
+                  {may('operator') && create}
+                </SpaceBetween>
+              }
+            >
+              {t('tasks.title')}
+            </Header>
+          </SpaceBetween>
+        }
+        filter={<Filters query={query} total={filtered ? total : undefined} onChange={change} />}
+        pagination={
+          <Pagination
+            currentPageIndex={query.page}
+            pagesCount={Math.max(1, Math.ceil((total ?? 0) / shown.pageSize))}
+            onChange={({ detail }) => change({ page: detail.currentPageIndex })}
+          />
+        }
+        preferences={
+          <CollectionPreferences
+            title={t('tasks.preferences.title')}
+            confirmLabel={t('tasks.preferences.confirm')}
+            cancelLabel={t('common.cancel')}
+            preferences={{
+              pageSize: shown.pageSize,
+              wrapLines: shown.wrapLines,
+              visibleContent: shown.columns,
+            }}
+            pageSizePreference={{
+              title: t('tasks.preferences.pageSize'),
+              options: SIZES.map((value) => ({
+                value,
+                label: t('tasks.preferences.pageSizeOption', { count: value }),
+              })),
+            }}
+            wrapLinesPreference={{
+              label: t('tasks.preferences.wrap'),
+              description: t('tasks.preferences.wrapHint'),
+            }}
+            visibleContentPreference={{
+              title: t('tasks.preferences.columns'),
+              options: [
+                {
+                  label: t('tasks.preferences.columns'),
+                  options: COLUMNS.map((id) => ({
+                    id,
+                    label: t(`tasks.columns.${id}`),
+                    editable: id !== 'id',
+                  })),
+                },
+              ],
+            }}
+            onConfirm={({ detail }) => {
+              setShown({
+                pageSize: detail.pageSize ?? 20,
+                wrapLines: detail.wrapLines ?? true,
+                columns: detail.visibleContent ?? USUAL,
+              });
+              change({ page: 1 });
+            }}
+          />
+        }
+      />
+      {actions.dialog}
+    </>
+  );
+}

@@ -1,0 +1,110 @@
+import Box from '@cloudscape-design/components/box';
+import Link from '@cloudscape-design/components/link';
+import type { TableProps } from '@cloudscape-design/components/table';
+import type { ReactNode } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useNavigate } from 'react-router';
+import type { TaskOrder, TaskRowFragment } from '../../api/generated';
+import { LIVE, TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
+import { useFormat } from '../../format';
+
+export const COLUMNS = [
+  'id',
+  'description',
+  'source',
+  'destination',
+  'engine',
+  'schedule',
+  'status',
+  'progress',
+  'objects',
+  'failed',
+  'rate',
+  'eta',
+  'created',
+  'updated',
+  'nextRun',
+  'createdBy',
+  'spent',
+] as const;
+export type Column = (typeof COLUMNS)[number];
+
+export const USUAL: readonly Column[] = [
+  'id',
+  'description',
+  'source',
+  'destination',
+  'schedule',
+  'status',
+  'progress',
+  'rate',
+  'eta',
+  'created',
+];
+
+/** Columns that the hub can sort by. */
+const SORTED_BY: Partial<Record<Column, TaskOrder>> = {
+  description: 'description',
+  status: 'progress',
+  created: 'created',
+  updated: 'updated',
+};
+
+export const shortId = (id: string) => id.slice(0, 8);
+
+export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const format = useFormat();
+
+  const cells: Record<Column, (task: TaskRowFragment) => ReactNode> = {
+    id: (task) => (
+      <Link
+        href={`/tasks/${task.id}`}
+        onFollow={(event) => {
+          event.preventDefault();
+          void navigate(`/tasks/${task.id}`);
+        }}
+      >
+        {shortId(task.id)}
+      </Link>
+    ),
+    description: (task) => task.description || '-',
+    source: (task) => <span className="dth-break">{task.source}</span>,
+    destination: (task) => <span className="dth-break">{task.destination}</span>,
+    engine: (task) => (task.type ? t(`taskType.${task.type}`) : '-'),
+    schedule: (task) => (task.scheduleType === 'ONE_TIME' ? t('tasks.once') : (task.schedule ?? '-')),
+    status: (task) => task.progress && <TaskStatus progress={task.progress} reason={task.reason} />,
+    progress: (task) =>
+      task.progressInfo?.listing && !task.progressInfo.total ? (
+        <Box color="text-status-inactive">{t('tasks.listing')}</Box>
+      ) : (
+        <TaskProgressBar
+          info={task.progressInfo}
+          label={t('tasks.progressLabel', { name: task.description || shortId(task.id) })}
+        />
+      ),
+    objects: (task) =>
+      t('tasks.objects', {
+        done: format.number(task.progressInfo?.replicated),
+        total: format.number(task.progressInfo?.total),
+      }),
+    failed: (task) => format.number(task.progressInfo?.failed),
+    rate: (task) => (isLive(task) ? format.rate(task.progressInfo?.rate) : '-'),
+    eta: (task) => (isLive(task) ? format.duration(task.progressInfo?.eta) : '-'),
+    created: (task) => format.when(task.createdAt),
+    updated: (task) => format.when(task.updatedAt),
+    nextRun: (task) => format.when(task.nextRunAt),
+    createdBy: (task) => task.createdBy || '-',
+    spent: (task) => format.money(task.spent),
+  };
+  return COLUMNS.map((column) => ({
+    id: column,
+    header: t(`tasks.columns.${column}`),
+    cell: cells[column],
+    ...(SORTED_BY[column] ? { sortingField: SORTED_BY[column] } : {}),
+    ...(column === 'id' ? { isRowHeader: true } : {}),
+  }));
+}
+
+const isLive = (task: TaskRowFragment) => task.progress !== null && LIVE.includes(task.progress);

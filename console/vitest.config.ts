@@ -1,0 +1,17 @@
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  plugins: [react()],
+  test: {
+    environment: 'jsdom',
+    testTimeout: 30_000,
+    setupFiles: ['./src/test/setup.ts'],
+    css: false,
+    env: { TZ: 'UTC' },
+    server: { deps: { inline: [/@cloudscape-design/] } },
+    reporters: process.env.CI
+      ? ['default', ['junit', { outputFile: process.env.VITEST_REPORT }]]
+      : ['default'],
+  },
+});

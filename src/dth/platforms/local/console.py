@@ -1,0 +1,92 @@
+"""The web console as the hub serves it: static files, of which every page of the console is the same one."""
+
+import gzip
+import mimetypes
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+PAGE = "index.html"
+HASHED = "assets/"  # the build gives these a name by their content
+SILENT = "auth/silent"  # what renews a session shows itself in a frame of the console
+COMPRESSED = (".html", ".js", ".css", ".svg", ".json")
+MISSING = "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth login --help\n"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    body: bytes
+    compressed: bytes  # by gzip; empty where that gains nothing
+    media_type: str
+    etag: str
+
+
+class Console:
+    """The console's files, read once. `issuer`: where its users sign in."""
+
+    def __init__(self, issuer: str, folder: Traversable | None = None) -> None:
+        self._files = _read(folder or files("dth").joinpath("_console"))
+        place = urlsplit(issuer)
+        self._issuer = f"{place.scheme}://{place.netloc}"
+
+    def route(self) -> Route:
+        """For whatever no other route has."""
+        return Route("/{path:path}", self._answer)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        if not self._files:
+            return PlainTextResponse(MISSING, 200 if not path else 404)
+        found = self._files.get(path)
+        if found is None and path.startswith(HASHED):
+            return PlainTextResponse("there is no such file; reload the page\n", 404)
+        file = found or self._files[PAGE]  # which page an address means, the console decides
+        headers = {
+            "etag": file.etag,
+            "vary": "accept-encoding",
+            "cache-control": "public, max-age=31536000, immutable" if path.startswith(HASHED) else "no-cache",
+            "content-security-policy": self._policy("'self'" if path == SILENT else "'none'"),
+        }
+        if path == SILENT:
+            headers["x-frame-options"] = "SAMEORIGIN"
+        if request.headers.get("if-none-match") == file.etag:
+            return Response(status_code=304, headers=headers)
+        if file.compressed and "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(
+                file.compressed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media_type
+            )
+        return Response(file.body, headers=headers, media_type=file.media_type)
+
+    def _policy(self, frame_ancestors: str) -> str:
+        """Nothing but our own files, and requests to the hub and the issuer."""
+        return (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; "
+            f"connect-src 'self' {self._issuer}; frame-src 'self' {self._issuer}; "
+            f"frame-ancestors {frame_ancestors}; base-uri 'none'; form-action 'none'"
+        )
+
+
+def _read(folder: Traversable, below: str = "") -> dict[str, File]:
+    """Every file by its path; none where the package was built without a console."""
+    if not folder.is_dir():
+        return {}
+    found: dict[str, File] = {}
+    for entry in folder.iterdir():
+        name = f"{below}{entry.name}"
+        if entry.is_dir():
+            found |= _read(entry, f"{name}/")
+        elif not entry.name.startswith("."):
+            found[name] = _file(name, entry.read_bytes())
+    return found
+
+
+def _file(name: str, body: bytes) -> File:
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    compressed = gzip.compress(body, 6, mtime=0) if name.endswith(COMPRESSED) else b""
+    return File(body, compressed, media_type, f'"{sha256(body).hexdigest()[:32]}"')

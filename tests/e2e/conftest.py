@@ -1,0 +1,100 @@
+"""Fixtures of the browser tests: the console of a real hub, in headless Chromium, between two real stores.
+
+Playwright leaves an event loop running in the thread of the tests, so that these are a pytest call of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dth.hub.model import Role
+from tests.e2e.console import PASSWORD, Console
+from tests.engine import Side
+from tests.hub import Hub
+from tests.servers.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.servers.ministack import MiniStack
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Debian's Chromium: nothing is downloaded."""
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Chromium is missing: apt-get install chromium-headless-shell")
+        pytest.skip("Chromium is not installed (Debian: chromium-headless-shell)")
+    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": arguments}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **browser_context_args,
+        "locale": "en-US",
+        "timezone_id": "Europe/Berlin",
+        "viewport": {"width": 1440, "height": 900},
+        "color_scheme": "light",
+        "reduced_motion": "reduce",
+        "accept_downloads": True,
+    }
+
+
+@pytest.fixture(scope="session")
+def e2e_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """One hub for all: each test has buckets and tasks of its own."""
+    with Hub(tmp_path_factory.mktemp("hub")) as hub:
+        for role in Role:
+            hub.user(f"the-{role}", PASSWORD, role)
+        yield hub
+
+
+@pytest.fixture
+def source(s3_a: MiniStack, bucket_a: str) -> Side:
+    return Side(s3_a, bucket_a)
+
+
+@pytest.fixture
+def dest(s3_b: MiniStack, bucket_b: str) -> Side:
+    return Side(s3_b, bucket_b)
+
+
+@pytest.fixture
+def slow_source(source: Side, proxy_a: Proxy) -> Side:
+    """The source behind a proxy, whose rules can slow it down."""
+    return Side(proxy_a, source.bucket)
+
+
+@pytest.fixture
+def console(page: Page, e2e_hub: Hub) -> Iterator[Console]:
+    """The console, signed in as an administrator. Whatever the browser complains of fails the test."""
+    console = Console(page, e2e_hub)
+    console.sign_in("the-admin")
+    yield console
+    assert console.problems == []
+
+
+@pytest.fixture
+def newcomer(browser: Browser, browser_context_args: dict[str, Any], e2e_hub: Hub) -> Iterator[Console]:
+    """The console before anybody signed in."""
+    context = browser.new_context(**browser_context_args)
+    console = Console(context.new_page(), e2e_hub)
+    yield console
+    context.close()
+    assert console.problems == []
