@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import click
 from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator
 
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
@@ -146,19 +145,12 @@ def _value(field: Any) -> str:
         return "`true`, `false`"
     if field.annotation == tuple[str, ...]:
         return "text, several times"
-    readers = _readers(field)
-    if parameters.parse_moment in readers:
+    if parameters.parse_moment in parameters.readers(field):
         return "date or age"
     kinds = (field.annotation, *get_args(field.annotation))
-    size = parameters.parse_size in readers
+    size = parameters.is_size(field)
     kind = "size" if size else "number" if int in kinds or float in kinds else "text"
     return kind + _limits(field.metadata, size)
-
-
-def _readers(field: Any) -> set[object]:
-    """The functions that read the parameter's text."""
-    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
-    return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
 
 
 def _limits(metadata: Iterable[object], size: bool) -> str:
@@ -186,7 +178,7 @@ def _default(name: str, field: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f"`{value}`"
-    return _amount(value, parameters.parse_size in _readers(field))
+    return _amount(value, parameters.is_size(field))
 
 
 def _amount(value: Any, size: bool) -> str:
@@ -245,8 +237,8 @@ def _store(profile: Profile) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------------------- common
 
 
-def _extra(field: Any) -> dict[str, str]:
-    extra: dict[str, str] = field.json_schema_extra
+def _extra(field: Any) -> dict[str, Any]:
+    extra: dict[str, Any] = field.json_schema_extra
     return extra
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -254,6 +255,7 @@ def dummy(kind: object) -> str:
         "GraphName!": "Network",
         "Role!": "viewer",
         "CreateTaskInput!": "{type: S3EC2}",
+        "Side!": "SOURCE",
         "EditTaskInput!": "{}",
         "ChannelInput!": '{kind: "none", target: "none"}',
     }[str(kind)]
@@ -281,6 +283,51 @@ def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> 
     wait_for(lambda: hub.call(query, id=job["id"])["state"] == "DONE")
     checks = json.loads(hub.call(query, id=job["id"])["result"])["checks"]
     assert "FAILED" in {check["state"] for check in checks}
+
+
+def test_what_the_hub_does_now_and_did(hub: Hub, source: Side, dest: Side) -> None:
+    query = """query ($hours: Int, $since: AWSDateTime) { hubActivity(hours: $hours, since: $since) {
+        rate active waiting workers bytes objects failed points { at bytes objects failed } } }"""
+    before = hub.call(query)
+    assert len(before["points"]) in (24, 25)
+    source.put(bodies("vwxyz"))
+    hub.wait(hub.create(source, dest), "DONE")
+    wait_for(lambda: hub.call(query)["objects"] == before["objects"] + 5, 30)
+    today = f"{datetime.now(UTC):%Y-%m-%d}T00:00:00+00:00"
+    for given in ({"hours": 1}, {"hours": 744}, {"hours": None}, {"since": today}):
+        found = hub.call(query, **given)
+        assert 1 <= len(found["points"]) <= 48, given
+        for name in ("bytes", "objects", "failed"):
+            assert sum(point[name] for point in found["points"]) == pytest.approx(found[name])
+    assert hub.call(query, hours=1)["bytes"] >= sum(map(len, bodies("vwxyz").values()))
+    assert (found["rate"], found["active"], found["waiting"], found["workers"]) == (0, 0, 0, 0)
+    for given, said in (
+        ({"hours": 0}, "hours: 0 is out of range"),
+        ({"hours": 745}, "hours: 745 is out of range"),
+        ({"since": "yesterday"}, "since: 'yesterday' is no time"),
+        ({"since": "2099-01-01T00:00:00Z"}, "since: it must be in the past"),
+        ({"since": "2020-01-01T00:00:00Z"}, "since: 31 days back is the most"),
+    ):
+        _, answer = ask(hub, query, token_of(hub, Role.VIEWER), **given)
+        (error,) = answer["errors"]
+        assert (error["extensions"]["code"], error["message"][: len(said)]) == ("BAD_INPUT", said)
+
+
+def test_a_form_learns_what_each_parameter_may_be(hub: Hub) -> None:
+    found = hub.call("""{ listTaskParameters(type: S3EC2) {
+        name kind option minimum maximum size required } }""")
+    fields = {each.pop("name"): each for each in found}
+    assert [name for name, field in fields.items() if field["required"]] == ["srcBucket", "destBucket"]
+    part_size = {"option": "--part-size", "minimum": 5 * 1024**2, "maximum": 5 * 1024**3, "size": True}
+    assert fields["partSize"] == {"kind": "number", "required": False, **part_size}
+    assert {name for name, field in fields.items() if field["size"]} == {
+        *("minSize", "maxSize", "multipartThreshold", "partSize", "giantObjectThreshold", "memoryBudget"),
+        "maxBytesPerSecond",
+    }
+    assert fields["srcCredentials"]["option"] == "--src-secret"
+    assert fields["srcBucket"]["option"] == ""
+    assert (fields["budget"]["minimum"], fields["budget"]["maximum"]) == (0, None)
+    assert (fields["modifiedSince"]["minimum"], fields["modifiedSince"]["size"]) == (None, False)
 
 
 @pytest.mark.parametrize(

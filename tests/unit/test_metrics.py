@@ -13,7 +13,7 @@ from dth.platforms.local import metrics as metrics_module
 from dth.platforms.local.database import HubDatabase, TaskDatabase
 from dth.platforms.local.gauges import LocalGauges
 from dth.platforms.local.hub_schema import sample
-from dth.platforms.local.metrics import STEPS, LocalMetrics
+from dth.platforms.local.metrics import EVERYTHING, STEPS, LocalMetrics
 from dth.platforms.ports import Gauge
 from dth.s3.pace import Gate
 
@@ -165,6 +165,42 @@ async def test_the_latest_of_each_task_and_metric(metrics: LocalMetrics) -> None
         ("a", "source_latency"): 5.0,
         ("é", "desired"): 3.0,
     }
+
+
+async def test_what_all_tasks_counted(metrics: LocalMetrics, database: HubDatabase) -> None:
+    names = ["bytes_out", "transferred", "failed"]
+    for task, at, size in (
+        ("a", NOW, 5),
+        ("b", NOW + 1, 7),
+        ("a", NOW + HOUR - 1, 11),
+        ("c", NOW + HOUR, 13),
+    ):
+        await metrics.write(task, at, {"bytes_out": size, "transferred": 1.0, "failed": 0.0, "waiting": 99.0})
+    await metrics.write("a", NOW - 1, {"bytes_out": 1000.0})
+    await metrics.forget("b")  # what it did was done all the same
+    times, (sent, objects, failed) = await metrics.read_all(names, int(NOW), NOW + HOUR + 5, HOUR)
+    assert times == [NOW, NOW + HOUR]
+    assert sent == Series("bytes_out", [23.0, 13.0])
+    assert objects == Series("transferred", [3.0, 1.0])
+    assert failed == Series("failed", [None, None])
+    assert {task for task, _ in await metrics.latest()} == {"a", "c"}  # all of them are none
+    assert await stored(database, EVERYTHING) == {
+        10: [],
+        60: [],
+        600: [NOW - 600, NOW, NOW + 3000, NOW + HOUR],
+    }
+    await metrics.prune(NOW + STEPS[600] + 1)
+    assert (await stored(database, EVERYTHING))[600] == [NOW + 3000, NOW + HOUR]
+
+
+async def test_what_all_tasks_counted_is_one_row_a_step_however_many_there_are(
+    metrics: LocalMetrics, database: HubDatabase
+) -> None:
+    for number in range(50):
+        await metrics.write(f"task {number}", NOW + number, {"bytes_out": 1.0})
+    assert await stored(database, EVERYTHING) == {10: [], 60: [], 600: [NOW]}
+    _, [sent] = await metrics.read_all(["bytes_out"], int(NOW), NOW + 600, 600)
+    assert sent.values == [50.0]
 
 
 async def test_a_write_that_fails_leaves_nothing(metrics: LocalMetrics, database: HubDatabase) -> None:

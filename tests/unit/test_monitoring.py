@@ -1,7 +1,9 @@
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from dth.hub.monitoring import (
     Reading,
     Speed,
     Totals,
+    activity,
     history,
     prometheus,
     sample,
@@ -227,6 +230,13 @@ class MemoryMetrics:
         times = list(range(int(start // period) * period, int(end), period))
         return times, [Series(name, [self.value] * len(times)) for name in names]
 
+    async def read_all(
+        self, names: Sequence[str], start: int, end: float, period: int
+    ) -> tuple[list[int], list[Series]]:
+        self.asked = ("", names, start, end, period)
+        times = list(range(start, max(math.ceil(end), start + 1), period))
+        return times, [Series(name, [self.value] * len(times)) for name in names]
+
     async def latest(self) -> dict[tuple[str, str], float]:
         return {}
 
@@ -244,6 +254,42 @@ async def test_each_graph_has_the_shape_that_clients_know_and_each_series_once()
         assert categories[:2] == [1699999800, 1700000100]
         assert all(len(series["data"]) == len(categories) for series in answer["series"])
         assert set(GRAPHS[graph].series.values()) <= set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("hours", "period"), [(None, 3600), (1, 3600), (24, 3600), (48, 3600), (49, 7200), (744, 86_400)]
+)
+async def test_what_the_hub_did_has_a_point_an_hour_or_at_most_48(hours: int | None, period: int) -> None:
+    metrics, now = MemoryMetrics(), time.time()
+    done = await activity(metrics, hours, None)
+    _, _, start, end, asked = metrics.asked
+    assert asked == period
+    assert start % 600 == 0
+    assert 0 <= start - (now - (hours or 24) * 3600) < 601
+    assert end == pytest.approx(now, abs=5)
+    assert 1 <= len(done["points"]) <= 48
+    assert done["points"][0] == {"at": start, "bytes": 600.0, "objects": 600.0, "failed": 600.0}
+    assert done["bytes"] == done["objects"] == done["failed"] == 600.0 * len(done["points"])
+    assert (await activity(MemoryMetrics(None), hours, None))["bytes"] == 0.0
+
+
+async def test_what_the_hub_did_since_a_moment() -> None:
+    metrics, now = MemoryMetrics(), time.time()
+    for age, points in ((0, 1), (1800, 1), (5 * 3600, 6), (25 * 3600, 26), (31 * 86_400, 32)):
+        since = datetime.fromtimestamp(now - age, UTC).isoformat()
+        done = await activity(metrics, 24, since)
+        assert points - 1 <= len(done["points"]) <= points
+        assert 0 <= now - age - done["points"][0]["at"] < 601
+    for hours, moment, said in (
+        (0, None, "hours: 0"),
+        (-1, None, "hours: -1"),
+        (745, None, "hours: 745"),
+        (24, "soon", "since: 'soon'"),
+        (24, "2099-01-01", "since: it must be in the past"),
+        (24, "2020-01-01", "since: 31 days"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            await activity(metrics, hours, moment)
 
 
 async def test_network_is_bytes_a_second_even_in_the_step_that_is_not_over() -> None:

@@ -310,6 +310,37 @@ async def history(
     return {"series": series, "xaxis": {"categories": times}}
 
 
+ACTIVITY = {"bytes": "bytes_out", "objects": "transferred", "failed": "failed"}  # as shown, and its metric
+ACTIVITY_STEP = 600  # seconds: what is summed over all tasks is not known more finely
+ACTIVITY_POINTS = 48  # at most
+ACTIVITY_HOURS = 31 * 24
+
+
+async def activity(metrics: Metrics, hours: int | None, since: str | None) -> dict[str, Any]:
+    """What all tasks did in the last `hours` (24), or since a moment: in all, and by steps of an hour or more, the
+    last of which is not over yet. It begins at a whole ten minutes. Raises UsageError."""
+    now = time.time()
+    hours = 24 if hours is None else hours
+    if since:
+        start = math.floor(_moment("since", since) / ACTIVITY_STEP) * ACTIVITY_STEP
+        if start > now:
+            raise UsageError("since: it must be in the past")
+        if now - start > ACTIVITY_HOURS * HOUR + DAY:  # 31 days back, from the beginning of a day
+            raise UsageError(f"since: {ACTIVITY_HOURS // 24} days back is the most")
+    else:
+        if not 1 <= hours <= ACTIVITY_HOURS:
+            raise UsageError(f"hours: {hours} is out of range; it must be from 1 to {ACTIVITY_HOURS}")
+        start = math.ceil((now - hours * HOUR) / ACTIVITY_STEP) * ACTIVITY_STEP
+    period = next(each for each in PERIODS if each >= HOUR and now - start <= each * ACTIVITY_POINTS)
+    times, found = await metrics.read_all(list(ACTIVITY.values()), start, now, period)
+    sums = {series.name: [value or 0.0 for value in series.values] for series in found}
+    points = [
+        {"at": at, **{shown: sums[metric][index] for shown, metric in ACTIVITY.items()}}
+        for index, at in enumerate(times)
+    ]
+    return {**{shown: sum(sums[metric]) for shown, metric in ACTIVITY.items()}, "points": points}
+
+
 def _moment(name: str, text: str) -> float:
     text = text.strip()
     if NUMBER.fullmatch(text):

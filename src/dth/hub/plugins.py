@@ -14,6 +14,7 @@ from dth.errors import UsageError
 from dth.hub.model import TaskType
 from dth.platforms.ports import Counts, Outgoing, Records
 from dth.s3.compare import Place
+from dth.s3.parameters import is_size
 
 
 class Taken(Protocol):
@@ -34,6 +35,10 @@ class Plugin(Protocol):
 
     def check(self, parameters: Any) -> None:
         """What the model alone cannot tell. Raises UsageError."""
+        ...
+
+    def check_side(self, parameters: Any, side: str) -> None:
+        """What "source" or "destination" alone cannot do without. Raises UsageError."""
         ...
 
     def places(self, parameters: Any) -> tuple[Place, Place]:
@@ -129,7 +134,7 @@ def said(problem: ErrorDetails) -> str:
 
 
 def form(type: TaskType) -> list[dict[str, Any]]:
-    """Every parameter as a form shows it: name, label, group, help, kind, default, allowed values."""
+    """Every parameter as a form shows it, and checks it while one types."""
     return [
         {
             "name": field.alias,
@@ -139,6 +144,11 @@ def form(type: TaskType) -> list[dict[str, Any]]:
             "kind": _kind(field),
             "default": _text(field.default),
             "allowed": _choices(field),
+            "option": field.json_schema_extra["cli"],
+            "minimum": _limit(field, "ge", "gt"),
+            "maximum": _limit(field, "le"),
+            "size": is_size(field),
+            "required": field.json_schema_extra["required"],
         }
         for field in map(_any, plugin(type).Parameters.model_fields.values())
     ]
@@ -164,6 +174,11 @@ def _choices(field: Any) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, Enum):
             return [str(member.value) for member in kind]
     return []
+
+
+def _limit(field: Any, *bounds: str) -> float | None:
+    found = [getattr(limit, bound) for limit in field.metadata for bound in bounds if hasattr(limit, bound)]
+    return float(found[0]) if found else None
 
 
 def _text(value: Any) -> str:

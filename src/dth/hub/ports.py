@@ -235,6 +235,13 @@ class Metrics(Protocol):
         """The series between two moments in steps of `period` seconds, with the moment at which each step begins."""
         ...
 
+    async def read_all(
+        self, names: Sequence[str], start: int, end: float, period: int
+    ) -> tuple[list[int], list[Series]]:
+        """The sums over all tasks, those that are gone as well, of what is counted: of "bytes_out", "transferred" and
+        "failed". Steps begin at `start`. It and the period are multiples of ten minutes."""
+        ...
+
     async def latest(self) -> dict[tuple[str, str], float]:
         """The last sample of every (task, metric) that is not older than a few minutes."""
         ...
@@ -290,7 +297,7 @@ class Logs(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """Work that takes longer than a request: a preflight, a forecast. `result` is JSON-safe."""
+    """Work that takes longer than a request: a preflight, a forecast, a probe. `result` is JSON-safe."""
 
     id: str
     kind: str
@@ -302,8 +309,8 @@ class Job:
 
 
 class Jobs(Protocol):
-    async def start(self, kind: str, parameters: Mapping[str, Any]) -> Job:
-        """Begin it where the workers run, and with their rights."""
+    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
+        """Begin it where the workers run, and with their rights. `side`: of a probe, "source" or "destination"."""
         ...
 
     async def get(self, id: str) -> Job:

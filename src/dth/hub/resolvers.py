@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import BaseModel
+
 from dth.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub import certificate, monitoring, notifications, tasks
 from dth.hub.advice import advice
@@ -28,6 +30,7 @@ MAX_PAGE = 100  # tasks, entries
 MAX_RECORDS = 1000
 MAX_EVENTS = 10_000
 MAX_KEYS = 1000
+AT_A_TIME = 1000  # tasks read in one go
 MAX_TOKEN_DAYS = 3650.0
 LOG_GROUP = "/dth/tasks/"
 WITHHELD = ("value", "password", "token")  # arguments that no log may have
@@ -476,6 +479,31 @@ async def get_metric_history_data(
     return await monitoring.history(call.ports.metrics, id, graph_name, start_time, end_time, period)
 
 
+@query()
+async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> Answer:
+    done = await monitoring.activity(call.ports.metrics, hours, since)
+    summaries = [task.summary for task in await _running(call)]
+    return {
+        "rate": sum(summary.rate for summary in summaries),
+        "active": len(summaries),
+        "waiting": sum(summary.waiting for summary in summaries),
+        "workers": sum(summary.workers for summary in summaries),
+        **done,
+    }
+
+
+async def _running(call: Call) -> list[Task]:
+    running: list[Task] = []
+    page = 1
+    while True:
+        wanted = TaskQuery(progress=(Progress.STARTING, Progress.IN_PROGRESS), page=page, count=AT_A_TIME)
+        found, total = await call.ports.tasks.find(wanted)
+        running += found
+        if len(found) < AT_A_TIME or len(running) >= total:
+            return running
+        page += 1
+
+
 async def _task_of_group(call: Call, group: str | None) -> str:
     task = await call.ports.tasks.get((group or "").removeprefix(LOG_GROUP))
     return task.id
@@ -494,6 +522,14 @@ async def forecast(call: Call, *, input: dict[str, Any]) -> Answer:
     return await _begin_job(call, "forecast", input)
 
 
+@mutation(Role.OPERATOR)
+async def test_connection(call: Call, *, input: dict[str, Any], side: str) -> Answer:
+    new = _new_task(input)
+    parameters, chosen = read_parameters(new["type"], new["parameters"]), side.lower()
+    plugin(new["type"]).check_side(parameters, chosen)
+    return _job(await call.ports.jobs.start("probe", _given(parameters), chosen))
+
+
 @query()
 async def get_job(call: Call, *, id: str) -> Answer:
     return _job(await call.ports.jobs.get(id))
@@ -503,11 +539,11 @@ async def _begin_job(call: Call, kind: str, input: dict[str, Any]) -> Answer:
     new = _new_task(input)
     parameters = read_parameters(new["type"], new["parameters"])
     plugin(new["type"]).check(parameters)
-    return _job(
-        await call.ports.jobs.start(
-            kind, parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        )
-    )
+    return _job(await call.ports.jobs.start(kind, _given(parameters)))
+
+
+def _given(parameters: BaseModel) -> dict[str, Any]:
+    return parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _job(job: Job) -> dict[str, Any]:

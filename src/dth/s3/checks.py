@@ -1,16 +1,18 @@
 """What a preflight notes, and how it asks: a few attempts, within a time, and never an exception for what it finds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from dth.errors import ConnectionFailed, EndpointRefused, ListingFailed, TransferError
 from dth.s3 import policies
 from dth.s3.client import S3Client
-from dth.s3.listing import Entry, PrefixListing
-from dth.s3.relay import Route
+from dth.s3.endpoints import Endpoint
+from dth.s3.listing import Entry, ListPage, PrefixListing
+from dth.s3.parameters import S3Parameters
 from dth.s3.retry import retry
 
 T = TypeVar("T")
@@ -19,30 +21,69 @@ PATIENCE = 10.0  # seconds that one answer may take, with its retries
 ATTEMPTS = 3  # of one request
 LISTED = 20  # keys looked at
 SIDES = {"source": "src", "destination": "dest"}  # with the beginning of their parameters' names
-# What ends the checks of a side, by the store's code: the name of the check, and what to do.
+# What ends the checks of a side, by the store's code: the name of the check, what it means, and what to do.
 ENDING = {
-    "NoSuchBucket": ("bucket", "correct {start}Bucket, or create the bucket"),
-    "InvalidBucketName": ("bucket", "correct {start}Bucket"),
+    "NoSuchBucket": (
+        "bucket",
+        "there is no bucket {bucket!r} at {host}",
+        "correct {start}Bucket, or create the bucket",
+    ),
+    "NotFound": (  # a 404 without a word of S3
+        "bucket",
+        "there is no bucket {bucket!r} at {host}, or no S3 at all",
+        "correct {start}Bucket or {start}Endpoint",
+    ),
+    "InvalidBucketName": ("bucket", "{bucket!r} is no name for a bucket", "correct {start}Bucket"),
     "InvalidAccessKeyId": (
         "credentials",
-        "the store does not know the access key: correct {start}Credentials",
+        "the store does not know the access key",
+        "correct {start}Credentials",
     ),
     "SignatureDoesNotMatch": (
         "credentials",
-        "the secret key is not that of the access key: correct {start}Credentials",
+        "the secret key is not that of the access key",
+        "correct {start}Credentials",
     ),
-    "ExpiredToken": ("credentials", "the credentials have expired: renew {start}Credentials"),
-    "InvalidToken": ("credentials", "the session token is not good: renew {start}Credentials"),
-    "TokenRefreshRequired": ("credentials", "the session token is not good: renew {start}Credentials"),
-    "AccessDenied": ("credentials", "see that {start}Credentials may use this store at all"),
-    "PermanentRedirect": ("region", "set {start}Region to where the bucket is"),
-    "TemporaryRedirect": ("region", "set {start}Region to where the bucket is"),
-    "AuthorizationHeaderMalformed": ("region", "set {start}Region to where the bucket is"),
-    "AllAccessDisabled": ("account", "the account or bucket is disabled: ask its owner"),
-    "AccountProblem": ("account", "the account is disabled: ask its owner"),
-    "NotSignedUp": ("account", "the account has no S3: sign up"),
-    "QuotaExceeded": ("quota", "raise the quota"),
+    "ExpiredToken": ("credentials", "the credentials have expired", "renew {start}Credentials"),
+    "InvalidToken": ("credentials", "the session token is not good", "renew {start}Credentials"),
+    "TokenRefreshRequired": ("credentials", "the session token is not good", "renew {start}Credentials"),
+    "AccessDenied": (
+        "credentials",
+        "access to {bucket!r} at {host} is denied",
+        "see that {start}Credentials may use this store at all",
+    ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
+        ("region", "the bucket {bucket!r} is in another region", "set {start}Region to where the bucket is"),
+    ),
+    "AllAccessDisabled": ("account", "the account or bucket is disabled", "ask its owner"),
+    "AccountProblem": ("account", "the account is disabled", "ask its owner"),
+    "NotSignedUp": ("account", "the account has no S3", "sign up"),
+    "QuotaExceeded": ("quota", "the quota is used up", "raise the quota"),
 }
+# What it means that no answer came, by libcurl's words.
+NO_ANSWER = {
+    "could not resolve proxy": "the proxy's host name cannot be resolved",
+    "could not resolve": "the host name of {host} cannot be resolved",
+    "over proxy": "the proxy takes no connection, or none to {host}",
+    "wrong version number": "the server at {host} does not speak TLS",
+    "trust anchors": "the file of authorities in {start}CaBundle cannot be read",
+    "subject name": "the TLS certificate of {host} is one of another host",
+    "has expired": "the TLS certificate of {host} has expired",
+    "certificate": "the TLS certificate of {host} is not trusted",
+    "ssl": "TLS with {host} does not come about",
+    "tls": "TLS with {host} does not come about",
+    "could not connect": "no server takes connections at {host}",
+    "couldn't connect": "no server takes connections at {host}",
+    "timed out": "the server at {host} does not answer in time",
+    "timeout": "the server at {host} does not answer in time",
+    "no answer": "the server at {host} does not answer in time",
+    "reset by peer": "the server at {host} breaks the connection off",
+    "empty reply": "the server at {host} breaks the connection off",
+    "broke off": "the server at {host} breaks the connection off",
+    "a listing": "the server at {host} does not answer as S3 does",
+}
+OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
 
 class State(StrEnum):
@@ -64,27 +105,93 @@ class Check:
     statement: policies.Statement = field(default_factory=dict)  # IAM statement to add; {}: none is missing
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What ends the checks of a side."""
+
+    name: str  # of the check
+    meaning: str  # a sentence without its full stop
+    todo: str
+    error: str  # as it was raised
+
+    @classmethod
+    def of(
+        cls, error: TransferError, side: str, endpoint: Endpoint, bucket: str, clock_offset: float = 0.0
+    ) -> "Trouble":
+        text, start = str(error), SIDES[side]
+        words = {"start": start, "host": endpoint.host, "bucket": bucket}
+        if error.code == "RequestTimeTooSkewed":
+            apart = f"the clock of this machine and the store's are {abs(clock_offset):.0f} s apart"
+            return cls("clock", apart, "set the clock of this machine, best by NTP", text)
+        if error.code.startswith("KMS."):
+            return cls("KMS", "the store cannot use the KMS key", "see that the key is enabled", text)
+        if error.code == "NoCredentials":
+            return cls("credentials", text, f"name a secret in {start}Credentials", text)
+        if isinstance(error, ConnectionFailed) or (not error.status and error.code not in ENDING):
+            return cls._no_answer(text, words, endpoint)
+        if error.code not in ENDING:
+            return cls("connection", text, "see what the store says, and try again", text)
+        name, meaning, todo = ENDING[error.code]
+        meaning = meaning if error.status else "{error}"  # ours says it better
+        return cls(name, meaning.format(**words, error=text), todo.format(**words), text)
+
+    @classmethod
+    def _no_answer(cls, text: str, words: Mapping[str, str], endpoint: Endpoint) -> "Trouble":
+        start, name = words["start"], urlsplit(endpoint.url).hostname or ""
+        said = text.lower().replace(f"{words['bucket']}.{name}", "").replace(name, "")  # libcurl's own words
+        asked = text.partition(": ")[0]
+        with_bucket = asked == f"{words['bucket']}.{endpoint.host}"
+        meaning = next((means for heard, means in NO_ANSWER.items() if heard in said), "{error}")
+        shown = {**words, "host": asked if with_bucket else endpoint.host}
+        meaning = meaning.format(**shown, error=text)
+        if with_bucket and "could not resolve host" in said:
+            todo = f"correct {start}Bucket or {start}Endpoint, or set {start}AddressingStyle to path"
+            return cls("connection", meaning, todo, text)
+        if "wrong version number" in said:
+            return cls(
+                "TLS",
+                meaning,
+                f"write http:// in {start}Endpoint if that is meant, or correct the port",
+                text,
+            )
+        if any(heard in said for heard in OF_TLS):
+            todo = f"give the store's authority in {start}CaBundle, or correct the host in {start}Endpoint"
+            return cls("TLS", meaning, todo, text)
+        todo = (
+            f"see that {endpoint.url} is right ({start}Endpoint, {start}Region) and can be reached from here"
+        )
+        return cls("connection", meaning, f"{todo}, if need be through {start}Proxy", text)
+
+
 class Side:
     """What both sides have in common: to ask, to note, and to end where nothing more can be told."""
 
     side = ""
 
-    def __init__(self, route: Route, client: S3Client, prefix: str) -> None:
-        self.route = route
+    def __init__(self, parameters: S3Parameters, client: S3Client, prefix: str) -> None:
+        self.parameters = parameters
         self.client = client
         self.prefix = prefix  # of the keys there
+        self.region = client.endpoint.region  # of the bucket, once it is known
         self.checks: list[Check] = []
         self.requests = 0
 
     async def run(self) -> None:
         try:
-            await self._check_region()
+            await self.check_region()
             await self.probe()
         except TransferError as error:
-            self.note(*_trouble(error, self.side, self.client))
+            trouble = self.trouble(error)
+            known = trouble.meaning == trouble.error
+            todo = trouble.todo if known else f"{trouble.meaning}: {trouble.todo}"
+            self.note(trouble.name, State.FAILED, trouble.error, todo)
 
     async def probe(self) -> None:
         raise NotImplementedError
+
+    def trouble(self, error: TransferError) -> Trouble:
+        client = self.client
+        return Trouble.of(error, self.side, client.endpoint, client.bucket, client.clock_offset)
 
     def note(
         self, name: str, state: State, found: str, todo: str = "", statement: policies.Statement | None = None
@@ -128,45 +235,25 @@ class Side:
 
     async def list_keys(self, prefix: str) -> list[Entry]:
         """The first keys below the prefix."""
-        route = self.route
-        restore = self.client.endpoint.is_aws or route.parameters.restore_archived
+        return (await self.first_page(prefix)).entries
+
+    async def first_page(self, prefix: str, limit: int = LISTED) -> ListPage:
+        restore = self.client.endpoint.is_aws or self.parameters.restore_archived
         listing = PrefixListing(self.client, prefix, restore_status=restore, attempts=1)
         try:
-            return (await self.ask(lambda: listing.page(limit=LISTED))).entries
+            return await self.ask(lambda: listing.page(limit=limit))
         except ListingFailed as error:
             raise error.__cause__ or error from None
 
-    async def _check_region(self) -> None:
+    async def check_region(self) -> None:
         endpoint = self.client.endpoint
         if not endpoint.is_aws:
             return
         found = await self.ask(self.client.find_region)
-        if found and found != endpoint.region:
-            parameter = f"{SIDES[self.side]}Region"
+        self.region = found or self.region
+        if self.region != endpoint.region:
             raise EndpointRefused(
-                f"the bucket {self.client.bucket!r} is in {found}, not in {endpoint.region}: set {parameter}",
+                f"the bucket {self.client.bucket!r} is in {found}, not in {endpoint.region}",
                 code="PermanentRedirect",
             )
         self.note("region", State.OK, found or f"{endpoint.region}, as far as the store tells")
-
-
-def _trouble(error: TransferError, side: str, client: S3Client) -> tuple[str, State, str, str]:
-    """What ends the preflight of a side, as the fields of a check."""
-    start, endpoint = SIDES[side], client.endpoint
-    if error.code == "RequestTimeTooSkewed":
-        found = f"the clock of this machine and the store's are {abs(client.clock_offset):.0f} s apart"
-        return "clock", State.FAILED, found, "set the clock of this machine, best by NTP"
-    if error.code.startswith("KMS."):
-        return "KMS", State.FAILED, str(error), "see that the key is enabled"
-    if isinstance(error, ConnectionFailed) or not error.status:
-        text = str(error)
-        if "certificate" in text.lower() or "ssl" in text.lower():
-            todo = f"give the store's authority in {start}CaBundle, or correct the host in {start}Endpoint"
-            return "TLS", State.FAILED, text, todo
-        if error.code == "NoCredentials":
-            return "credentials", State.FAILED, text, f"name a secret in {start}Credentials"
-        if error.code != "PermanentRedirect":
-            todo = f"see that {endpoint.url} is right ({start}Endpoint, {start}Region) and can be reached from here"
-            return "connection", State.FAILED, text, f"{todo}, if need be through {start}Proxy"
-    name, todo = ENDING.get(error.code, ("connection", "see what the store says, and try again"))
-    return name, State.FAILED, str(error), todo.format(start=start)

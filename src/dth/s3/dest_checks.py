@@ -48,7 +48,8 @@ class DestChecks(Side):
 
     def __init__(self, route: Route) -> None:
         parameters = route.parameters
-        super().__init__(route, route.dest, route.keys.to_dest(parameters.src_prefix))
+        super().__init__(parameters, route.dest, route.keys.to_dest(parameters.src_prefix))
+        self.route = route
         self._policy = Policy.ALWAYS if parameters.src_skip_compare else parameters.compare_policy
         self._key = f"{self.prefix}.dth-preflight-{os.urandom(6).hex()}"
         self._settings: dict[str, Element | None] = {}

@@ -107,14 +107,22 @@ Moment = Annotated[float, BeforeValidator(parse_moment)]
 
 
 def _field(
-    default: Any, group: str, label: str, help: str, *, cli: str = "", alias: str | None = None, **limits: Any
+    default: Any,
+    group: str,
+    label: str,
+    help: str,
+    *,
+    cli: str = "",
+    alias: str | None = None,
+    required: bool = False,
+    **limits: Any,
 ) -> Any:
     return Field(
         default,
         title=label,
         description=help,
         alias=alias,
-        json_schema_extra={"group": group, "cli": cli},
+        json_schema_extra={"group": group, "cli": cli, "required": required},
         **limits,
     )
 
@@ -132,7 +140,7 @@ class S3Parameters(BaseModel):
         "Kind of store; found out from the endpoint when not given.",
         cli="--src-type",
     )
-    src_bucket: str = _field("", "source", "Source bucket", "Bucket to read.")
+    src_bucket: str = _field("", "source", "Source bucket", "Bucket to read.", required=True)
     src_prefix: str = _field("", "source", "Source prefix", "Only keys that begin with this.")
     src_prefixs_list_file: str = _field(
         "",
@@ -220,7 +228,7 @@ class S3Parameters(BaseModel):
         "Kind of store; found out from the endpoint when not given.",
         cli="--dst-type",
     )
-    dest_bucket: str = _field("", "destination", "Destination bucket", "Bucket to write.")
+    dest_bucket: str = _field("", "destination", "Destination bucket", "Bucket to write.", required=True)
     dest_prefix: str = _field("", "destination", "Destination prefix", "Put before every key.")
     dest_keeps_src_prefix: bool = _field(
         True,
@@ -554,6 +562,16 @@ def options() -> list[tuple[str, Any]]:
     return [(name, field) for name, field in S3Parameters.model_fields.items() if _extra(field)["cli"]]
 
 
+def missing(given: S3Parameters, group: str) -> list[str]:
+    """The parameters of a group that a task cannot be without, and that are not given."""
+    fields = [(name, field) for name, field in S3Parameters.model_fields.items() if _extra(field)["required"]]
+    return [
+        str(field.alias)
+        for name, field in fields
+        if _extra(field)["group"] == group and not getattr(given, name)
+    ]
+
+
 def _extra(field: Any) -> dict[str, Any]:
     return field.json_schema_extra  # type: ignore[no-any-return]
 
@@ -564,3 +582,14 @@ def choices(field: Any) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, StrEnum):
             return [member.value for member in kind]
     return []
+
+
+def readers(field: Any) -> set[object]:
+    """The functions that read the parameter's text."""
+    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
+    return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
+
+
+def is_size(field: Any) -> bool:
+    """Whether the parameter takes a size such as 16MiB."""
+    return parse_size in readers(field)

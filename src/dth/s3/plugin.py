@@ -10,13 +10,14 @@ from dth.s3.estimate import spent
 from dth.s3.filters import build
 from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id, pack
 from dth.s3.notifications import event_id, parse
-from dth.s3.parameters import DeleteMode, EventMode, S3Parameters
-from dth.s3.task import key_map, object_filter, resolve_endpoints
+from dth.s3.parameters import DeleteMode, EventMode, S3Parameters, missing
+from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints
 
 __all__ = [
     "TYPE",
     "Parameters",
     "check",
+    "check_side",
     "conflict",
     "deletes",
     "follows_events",
@@ -27,20 +28,27 @@ __all__ += ["redrive", "shown", "spent"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "S3EC2"
 Parameters = S3Parameters
+SIDES = ("source", "destination")
 BATCH = 1000  # records that are sent again in one transaction
 
 
 def check(parameters: S3Parameters) -> None:
     """What the model alone cannot tell. Raises UsageError."""
-    for name, value in (("srcBucket", parameters.src_bucket), ("destBucket", parameters.dest_bucket)):
-        if not value:
-            raise UsageError(f"{name}: a bucket is needed")
+    for side in SIDES:
+        check_side(parameters, side)
     build(object_filter(parameters))
     here, there = places(parameters)
     if overlaps(here, there):
         raise UsageError(
             f"destBucket: source and destination overlap ({shown(here)} and {shown(there)} in one store)"
         )
+
+
+def check_side(parameters: S3Parameters, side: str) -> None:
+    """What "source" or "destination" alone cannot do without. Raises UsageError."""
+    for name in missing(parameters, side):
+        raise UsageError(f"{name}: a bucket is needed")
+    endpoint_of(parameters, side)
 
 
 def places(parameters: S3Parameters) -> tuple[Place, Place]:

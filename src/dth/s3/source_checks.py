@@ -21,7 +21,8 @@ class SourceChecks(Side):
     side = "source"
 
     def __init__(self, route: Route) -> None:
-        super().__init__(route, route.source, route.parameters.src_prefix)
+        super().__init__(route.parameters, route.source, route.parameters.src_prefix)
+        self.route = route
 
     async def probe(self) -> None:
         prefix = await self._check_lists()

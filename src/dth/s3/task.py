@@ -48,9 +48,21 @@ def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
     return _source_endpoint(parameters), _dest_endpoint(parameters)
 
 
+def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
+    """That of "source" or "destination"."""
+    return _source_endpoint(parameters) if side == "source" else _dest_endpoint(parameters)
+
+
+async def open_side(
+    parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore
+) -> S3Client:
+    """One side alone, "source" or "destination"."""
+    name = "source" if side == "source" else "dest"
+    return await _open_side(endpoint_of(parameters, side), name, parameters, transport, secrets, None)
+
+
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
-    """The source alone."""
-    return await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, None)
+    return await open_side(parameters, "source", transport, secrets)
 
 
 def key_map(parameters: S3Parameters) -> KeyMap:

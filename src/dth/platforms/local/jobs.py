@@ -1,4 +1,4 @@
-"""Preflights and forecasts: each a process like those of a task, with a directory of its own for as long as it runs."""
+"""Preflights, forecasts and probes: each a process like those of a task, with a directory of its own while it runs."""
 
 import asyncio
 import json
@@ -34,12 +34,14 @@ class LocalJobs:
         self._nursery = nursery
         self._running: set[asyncio.Task[None]] = set()
 
-    async def start(self, kind: str, parameters: Mapping[str, Any]) -> Job:
+    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
         if len(self._running) >= AT_ONCE:
-            raise Conflict(f"{AT_ONCE} preflights and forecasts run already; try again in a moment")
+            raise Conflict(
+                f"{AT_ONCE} preflights, forecasts and tests of connections run already; try again in a moment"
+            )
         started = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         await self._database.write(_begin, started)
-        running = asyncio.create_task(self._run(started, parameters))
+        running = asyncio.create_task(self._run(started, parameters, side or kind))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         return started
@@ -60,10 +62,10 @@ class LocalJobs:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, started: Job, parameters: Mapping[str, Any]) -> None:
+    async def _run(self, started: Job, parameters: Mapping[str, Any], name: str) -> None:
         state = self._folder / started.id
         try:
-            started.result = await self._result(started.kind, state, parameters)
+            started.result = await self._result(started.kind, name, state, parameters)
             started.state = "DONE"
         except HubError as error:
             started.state, started.error = "FAILED", str(error)
@@ -74,12 +76,14 @@ class LocalJobs:
         started.ended = time.time()
         await self._database.write(_end, started)
 
-    async def _result(self, kind: str, state: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    async def _result(
+        self, kind: str, name: str, state: Path, parameters: Mapping[str, Any]
+    ) -> dict[str, Any]:
         state.mkdir(mode=0o700, parents=True)
         (state / TASK_FILE).write_text(json.dumps(parameters), "utf-8")
         words = state / "words.log"
         with words.open("ab") as errors:
-            child = await self._nursery.spawn([kind, str(state), kind], (errors.fileno(), errors.fileno()))
+            child = await self._nursery.spawn([kind, str(state), name], (errors.fileno(), errors.fileno()))
         try:
             await asyncio.wait_for(child.wait(), LONGEST)
         except TimeoutError:

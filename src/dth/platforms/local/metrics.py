@@ -24,6 +24,13 @@ STEPS = {10: 3.25 * HOUR, 60: 3.25 * DAY, 600: 61.0 * DAY}
 FINEST, COARSEST = min(STEPS), max(STEPS)
 RECENT = 300  # seconds for which a last sample says how things stand
 PIECE = 500  # steps that are deleted in one transaction
+# All tasks together, kept as those of a task with this id: it is no task's, and comes before all that are.
+EVERYTHING = ""
+COUNTED = (
+    "bytes_out",
+    "transferred",
+    "failed",
+)  # what is summed over all of them, in the coarsest steps alone
 
 # What is kept of a metric in a step: its sum or maximum, and the number of samples.
 Kept = dict[str, tuple[float, float]]
@@ -53,6 +60,19 @@ class LocalMetrics:
                     series.add(at, step, *kept[name])
         return times, [Series(name, series.values()) for name, series in bins.items()]
 
+    async def read_all(
+        self, names: Sequence[str], start: int, end: float, period: int
+    ) -> tuple[list[int], list[Series]]:
+        """It costs the same however many tasks there are."""
+        times = list(range(start, max(math.ceil(end), start + 1), period))
+        bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
+        rows = await self._database.read(_read, EVERYTHING, COARSEST, start - COARSEST, times[-1] + period)
+        for at, kept in rows:
+            for name, series in bins.items():
+                if name in kept:
+                    series.add(at, COARSEST, *kept[name])
+        return times, [Series(name, series.values()) for name, series in bins.items()]
+
     async def latest(self) -> dict[tuple[str, str], float]:
         """Of a step that had two samples, what they make together."""
         return await self._database.read(_latest, math.floor(time.time() - RECENT))
@@ -63,7 +83,7 @@ class LocalMetrics:
 
     async def prune(self, now: float) -> None:
         """Forget what is older than it is kept. Others get their turn between two pieces."""
-        for task in await self._database.read(_tasks):
+        for task in [EVERYTHING, *await self._database.read(_tasks)]:
             for step, kept in STEPS.items():
                 await self._delete(task, step, now - kept)
 
@@ -108,10 +128,17 @@ def _finest_that_covers(start: float, now: float) -> int:
 def _write(connection: Connection, task: str, at: float, samples: Mapping[str, float]) -> None:
     new: Kept = {name: (value, 1) for name, value in samples.items() if math.isfinite(value)}
     for step in STEPS:
-        place = (task, step, math.floor(at / step) * step)
-        stored = connection.exec_driver_sql(STORED, place).scalar()
-        joined = _joined(json.loads(stored), new) if stored else new
-        connection.exec_driver_sql(STORE, (*place, json.dumps(joined, separators=(",", ":"))))
+        _add(connection, task, step, at, new)
+    counted = {name: new[name] for name in COUNTED if name in new and new[name][0]}
+    if counted:
+        _add(connection, EVERYTHING, COARSEST, at, counted)
+
+
+def _add(connection: Connection, task: str, step: int, at: float, new: Kept) -> None:
+    place = (task, step, math.floor(at / step) * step)
+    stored = connection.exec_driver_sql(STORED, place).scalar()
+    joined = _joined(json.loads(stored), new) if stored else new
+    connection.exec_driver_sql(STORE, (*place, json.dumps(joined, separators=(",", ":"))))
 
 
 STORED = "SELECT data FROM sample WHERE task = ? AND step = ? AND at = ?"
@@ -150,7 +177,7 @@ def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
 def _tasks(connection: Connection) -> list[str]:
     """The tasks that have samples: from one to the next, without looking at what lies between."""
     tasks: list[str] = []
-    last = ""
+    last = EVERYTHING
     while last := connection.scalar(select(func.min(sample.c.task)).where(sample.c.task > last)) or "":
         tasks.append(last)
     return tasks

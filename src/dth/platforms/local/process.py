@@ -36,7 +36,7 @@ from dth.s3.transport import Transport
 from dth.s3.worker import Worker
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-RESULT_FILE = "result.json"  # of a preflight or forecast
+RESULT_FILE = "result.json"  # of a preflight, forecast or probe
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,9 @@ def _keep_memory() -> None:
 
 async def _run(kind: str, state: Path, name: str, run: int, secrets: SecretStore) -> None:
     parameters = S3Parameters.model_validate(json.loads((state / TASK_FILE).read_text("utf-8")))
+    if kind == "probe":
+        await _probe(name, parameters, state, secrets)
+        return
     with open_platform(state, name) as platform:
         transport = Transport()
         try:
@@ -131,10 +134,9 @@ async def _control(name: str, route: Route, platform: LocalPlatform, state: Path
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     while not stopped.is_set():
         await controller.check()
-        try:
-            await asyncio.wait_for(stopped.wait(), CONTROL_INTERVAL)
-        except TimeoutError:
-            continue
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_INTERVAL):
+                await stopped.wait()
 
 
 async def _sweep(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
@@ -158,6 +160,18 @@ async def _forecast(name: str, route: Route, platform: LocalPlatform, state: Pat
     from dth.s3.forecast import forecast
 
     found = await forecast(route, state)
+    (state / RESULT_FILE).write_text(json.dumps(found.as_dict()), "utf-8")
+
+
+async def _probe(side: str, parameters: S3Parameters, state: Path, secrets: SecretStore) -> None:
+    """Try one side alone: of the other nothing needs to be known yet."""
+    from dth.s3.probe import probe
+
+    transport = Transport()
+    try:
+        found = await probe(parameters, side, transport, secrets)
+    finally:
+        transport.close()
     (state / RESULT_FILE).write_text(json.dumps(found.as_dict()), "utf-8")
 
 
