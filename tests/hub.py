@@ -130,12 +130,20 @@ class Hub:
         return self.call(f"mutation ($id: {kind}) {{ {operation}(id: $id) {{ id progress }} }}", id=id)
 
     def create(
-        self, source: Side, dest: Side, *, once: bool = True, id: str | None = None, **more: str
+        self,
+        source: Side,
+        dest: Side,
+        *,
+        once: bool = True,
+        id: str | None = None,
+        description: str = "",
+        **more: str,
     ) -> str:
         """A task from one side to the other; secrets for both are made as needed."""
         parameters = self.parameters(source, dest, **more)
         wanted = {
             "type": "S3EC2",
+            "description": description,
             "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
             "parameters": parameters,
             **({"id": id} if id else {}),

@@ -80,7 +80,7 @@ def test_the_rate_that_a_store_grants_is_used(
     ran = Engine(tmp_path / "state", source, Side(proxy_b, dest.bucket)).run(workers=2)
     assert ran.counts.done == 320
     assert time.monotonic() - started < 320 / 80 * 3
-    assert limit.refused < 3 * limit.granted
+    assert limit.refused < 4 * limit.granted
 
 
 def test_a_request_cap_holds_over_all_workers(engine: Engine, proxy_b: Proxy, source: Side) -> None:
@@ -348,6 +348,7 @@ def test_a_store_that_cannot_be_reached_pauses_the_task(
     source.put(bodies(f"{n:02}" for n in range(30)))
     closing = threading.Event()
     proxy_b.rule(Hook(lambda request: closing.set()), method="PUT", nth=3)
+    proxy_b.rule(Delay(60), method="PUT", nth=range(4, 31))  # or all may be done before it is closed
 
     async def unplug(_: Engine) -> None:
         await asyncio.to_thread(closing.wait)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, unescape
@@ -38,6 +38,8 @@ from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
 from dth.s3.pace import Cap, Gate, Supply
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
 from dth.s3.transport import Body, Pipe, Response, Transport, Valve
+
+T = TypeVar("T")
 
 BUCKET_CHECK = 5.0  # seconds for which a bucket that was there is taken to be there
 SLOW_ANSWER = 900.0  # seconds a store may take to complete or copy a large object, without a byte in between
@@ -179,6 +181,7 @@ class S3Client:
         self.capabilities = Capabilities(endpoint.checksum, endpoint.profile.tags, endpoint.profile.acl)
         self._bucket_seen = -BUCKET_CHECK
         self.clock_offset = 0.0  # the store's clock minus ours, in seconds
+        self.held_back = 0  # requests that wait for a cap before they are sent
         self._transport = transport
         self._request_cap = request_cap
         self._byte_cap = byte_cap
@@ -221,20 +224,28 @@ class S3Client:
     async def _pace(self, send: Callable[..., Awaitable[Response]], size: int, limit: int) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
         if self._request_cap:
-            await self._request_cap.take(1)
+            await self._granted(self._request_cap.take(1))
         cap, amount = self._byte_cap, size or limit
         if cap is None or amount <= cap.slice:
             if cap and amount:
-                await cap.take(amount)
+                await self._granted(cap.take(amount))
             return await send()
         async with cap.large:
             supply, valve = Supply(cap, amount, received=not size), Valve()
-            valve.grant(await supply.next())
+            valve.grant(await self._granted(supply.next()))
             feeder = asyncio.create_task(supply.feed(valve))
             try:
                 return await send(valve)
             finally:
                 feeder.cancel()
+
+    async def _granted(self, grant: Awaitable[T]) -> T:
+        """Wait for a cap, and let it be seen."""
+        self.held_back += 1
+        try:
+            return await grant
+        finally:
+            self.held_back -= 1
 
     async def _send(
         self,

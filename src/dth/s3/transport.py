@@ -264,6 +264,12 @@ class Transport:
         pool.append(curl)
         return Response(status, _parse_headers(lines), chunks)
 
+    @property
+    def bytes_under_way(self) -> int:
+        """Bytes of bodies that have passed in requests that have not ended yet, either way."""
+        directions = (pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)
+        return sum(int(curl.getinfo(direction)) for curl in self._waiting for direction in directions)
+
     def close(self) -> None:
         self._closed = True
         self._loop.remove_reader(self._epoll.fileno())

@@ -22,6 +22,7 @@ from dth.errors import (
 )
 from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload, UploadState
 from dth.s3 import events
+from dth.s3.client import SLOW_ANSWER
 from dth.s3.messages import (
     BadMessage,
     DeleteMessage,
@@ -44,6 +45,7 @@ MAX_ATTEMPTS = 5
 LEASE = 900.0  # seconds; extended while the work goes on
 WAIT = 1.0  # seconds for which an empty queue is asked
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
+STILL = int(2 * SLOW_ANSWER / HEARTBEAT)  # heartbeats: twice the silence that one request may keep
 FLUSH = 0.1  # seconds between commits of outcomes
 FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
 SPLIT_AT = 3  # a pack received this often goes on as single objects, and those one at a time
@@ -51,6 +53,10 @@ UNREACHABLE = 60.0  # seconds without any answer from an endpoint that pause the
 RELEASE_DELAY = 1.0  # seconds before work that was throttled is taken up again; doubled with each attempt
 
 log = logging.getLogger(__name__)
+
+
+class Stalled(Exception):
+    """A worker's work stood still beyond every time-out: a defect of ours, whichever it is."""
 
 
 @dataclass(slots=True)
@@ -93,6 +99,8 @@ class Worker:
         self._progress = Gauge(name, "worker", time.time(), started=time.time())
         self._notes: set[str] = set()
         self._run = 0  # of the message taken last: notes go there
+        self._seen: object = None  # at the last heartbeat: what was in hand, and what had moved
+        self._still = 0  # heartbeats since that changed
 
     def stop(self) -> None:
         """Drain: take nothing new, finish what is in hand (or give it back), then end."""
@@ -102,22 +110,22 @@ class Worker:
     async def run(self) -> None:
         lanes = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
+        tasks = [asyncio.create_task(self._serve()), *keepers, *lanes]
         try:
-            receiving = asyncio.create_task(self._receive_loop())
-            finished, _ = await asyncio.wait(
-                {receiving, *keepers, *lanes}, return_when=asyncio.FIRST_COMPLETED
-            )
+            finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
                 task.result()  # a keeper or lane ends only by failing
-            await self._drain()
         finally:
-            receiving.cancel()
-            for task in (*lanes, *keepers):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(receiving, *lanes, *keepers, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(HubError):
                 await self._commit()
                 await self._report()
+
+    async def _serve(self) -> None:
+        await self._receive_loop()
+        await self._drain()
 
     # ------------------------------------------------------------------------------------------ receiving
 
@@ -421,8 +429,11 @@ class Worker:
 
     async def _commit_loop(self) -> None:
         while True:
+            # Not `wait_for`: that of Python 3.11 loses a cancellation that comes in the moment its future is done, and
+            # a loop that was cancelled in vain keeps `run` from ending.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), FLUSH)
+                async with asyncio.timeout(FLUSH):
+                    await self._wake.wait()
             self._wake.clear()
             await self._commit()
 
@@ -472,11 +483,27 @@ class Worker:
             if time.monotonic() - extended < HEARTBEAT:
                 continue
             extended = time.monotonic()
+            self._look_for_progress()
             held = {work.delivery.id: work for work in self._held}
             for lost in await self._platform.queue.extend([work.delivery for work in held.values()], LEASE):
                 held[lost].lost = True
             if await self._platform.records.paused():
                 self.stop()
+
+    def _look_for_progress(self) -> None:
+        """Work that stands still is not held for ever: the worker ends, and the queue hands it out again.
+
+        Heartbeats are counted, not seconds: a process that was stopped for a while has missed nothing."""
+        route = self._route
+        seen = (frozenset(self._held), route.transport.requests, route.transport.bytes_under_way)
+        held_back = route.source.held_back or route.dest.held_back
+        moves = seen != self._seen or held_back or not self._held
+        self._seen = seen
+        self._still = 0 if moves else self._still + 1
+        if self._still >= STILL:
+            held = len(self._held)
+            log.error("the work in hand stands still, and is given up", extra={"fields": {"held": held}})
+            raise Stalled(f"{held} messages in hand, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
 
     async def _report(self) -> None:
         gauge, route = self._progress, self._route

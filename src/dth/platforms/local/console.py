@@ -16,7 +16,9 @@ PAGE = "index.html"
 HASHED = "assets/"  # the build gives these a name by their content
 SILENT = "auth/silent"  # what renews a session shows itself in a frame of the console
 COMPRESSED = (".html", ".js", ".css", ".svg", ".json")
-MISSING = "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth login --help\n"
+MISSING = (
+    "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth login --help\n"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ class LocalJobs:
         with words.open("ab") as errors:
             child = await self._nursery.spawn([kind, str(state), name], (errors.fileno(), errors.fileno()))
         try:
-            await asyncio.wait_for(child.wait(), LONGEST)
+            async with asyncio.timeout(LONGEST):
+                await child.wait()
         except TimeoutError:
             raise HubError(f"it took longer than {LONGEST / 60:.0f} minutes") from None
         finally:

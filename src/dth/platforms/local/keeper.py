@@ -109,7 +109,8 @@ class Keeper:
                     if task.id not in self._running:
                         self._start(task.id)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), LOOK)
+                    async with asyncio.timeout(LOOK):
+                        await self._woken.wait()
         finally:
             running = list(self._running.values())
             for each in running:
@@ -199,7 +200,8 @@ class Runner:
     async def sleep(self, seconds: float) -> None:
         """Until the task changes, or so many seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(0.0, seconds))
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._woken.wait()
         self._woken.clear()
 
     def was_woken(self) -> bool:
@@ -536,7 +538,8 @@ async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
     with (logs / "aborter.log").open("ab") as errors:
         child = await nursery.spawn(["aborter", str(state), "aborter"], (lock, errors.fileno()))
     try:
-        await asyncio.wait_for(child.wait(), ABORTING)
+        async with asyncio.timeout(ABORTING):
+            await child.wait()
     finally:
         child.kill()
         await child.wait()

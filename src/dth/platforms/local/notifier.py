@@ -145,7 +145,8 @@ class Notifier:
             except* HubError as errors:  # the database: it may come back
                 log.error("notifications wait: %s", errors.exceptions[0])
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     async def _deliver(self) -> float:
         """Send what is due. Returns the seconds until there may be more."""

@@ -5,6 +5,7 @@ by backlog, and tells when there is nothing left to do.
 import asyncio
 import contextlib
 import itertools
+import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,8 +22,11 @@ from dth.platforms.ports import Depth, Gauge, Run, RunKind, RunState
 FIRST_TICK, LAST_TICK = 0.05, 0.25  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
+SILENT = 1200  # looks (five minutes) without a report from a worker, before it is killed
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
 BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
+
+log = logging.getLogger(__name__)
 
 # How many workers there should be, from what is in the queue and how many there are.
 Scale = Callable[[Depth, int], int]
@@ -60,6 +64,8 @@ class _Role:
     progress: int = -1  # settled objects when it was last started
     done: bool = False
     leaving: bool = False  # told to end, and not to be replaced
+    reported: float = 0.0  # when its last report was made, by its clock
+    unheard: int = 0  # looks since it came
 
     @property
     def is_worker(self) -> bool:
@@ -117,6 +123,7 @@ class Supervisor:
                 await self._close_settled(snapshot)
                 self._adjust(snapshot.depth)
                 await self._call_controller()
+                self._kill_silent(snapshot.gauges)
                 await self._keep(snapshot)
                 await asyncio.sleep(tick)
                 tick = min(LAST_TICK, tick * 1.1)
@@ -248,6 +255,21 @@ class Supervisor:
         if await self.platform.uploads.live() or await self.platform.queue.receive_dead(1):
             self._add("controller")
 
+    def _kill_silent(self, gauges: list[Gauge]) -> None:
+        """A worker reports every second. One that hangs ends neither by itself nor when asked, and what it holds waits
+        for it. Looks are counted, not seconds: when all of the task was stopped for a while, nobody was silent."""
+        reported = {gauge.process: gauge.at for gauge in gauges}
+        for child in self._children.values():
+            if not child.is_worker or not child.process or child.process.returncode is not None:
+                continue
+            at = reported.get(child.name, 0.0)
+            child.unheard = child.unheard + 1 if at == child.reported else 0
+            child.reported = at
+            if child.unheard >= SILENT:
+                log.error("%s hangs, and is killed: it has not reported for long", child.name)
+                child.process.kill()
+                child.unheard = 0
+
     async def _clear_uploads(self) -> None:
         """Everything is settled: an upload that is left now belongs to an object that failed or was taken over."""
         if not await self.platform.uploads.live():
@@ -256,7 +278,8 @@ class Supervisor:
         await self._start(child)
         if child.process:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.process.wait(), DRAIN)
+                async with asyncio.timeout(DRAIN):
+                    await child.process.wait()
 
     async def _keep(self, snapshot: Snapshot) -> None:
         """Start what is not running: at first, and again with growing pauses after a death."""
@@ -301,6 +324,7 @@ class Supervisor:
         except OSError as error:
             raise StateError(f"{log} cannot be written: {error.strerror}") from None
         with errors:
+            child.unheard = 0
             child.process = await self.nursery.spawn(child.arguments, (self.lock.fileno(), errors.fileno()))
 
     def _log(self, name: str) -> Path:

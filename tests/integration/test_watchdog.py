@@ -1,0 +1,239 @@
+"""A worker that hangs, ends badly or cannot end is found out, and its work is done by another."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from dth.platforms.local import supervisor
+from dth.platforms.local.platform import open_platform
+from dth.platforms.local.supervisor import Supervisor, one_by_one
+from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Outgoing, Page, RunKind
+from dth.s3.pace import Cap
+from dth.s3.transport import Transport
+from dth.s3.worker import Worker
+from tests.clients import connect, connect_options
+from tests.engine import Crash, Engine, Side, bodies
+from tests.servers.proxy import Delay, Proxy, Stall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from dth.platforms.local.platform import LocalPlatform
+
+MIB = 1024 * 1024
+
+
+def at_first(monkeypatch: pytest.MonkeyPatch, key: str, befall: Callable[[Worker], Awaitable[Any]]) -> None:
+    """Let this happen to the worker that is about to transfer `key` for the first time."""
+    transfer = Worker._transfer
+    left = [befall]
+
+    async def transfer_or_not(worker: Worker, work: Any, run: int, item: Any) -> Any:
+        if item.key == key and left:
+            await left.pop()(worker)
+        return await transfer(worker, work, run, item)
+
+    monkeypatch.setattr(Worker, "_transfer", transfer_or_not)
+
+
+# --- workers that end ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_crashes_as_outcomes_are_to_be_committed_ends(
+    engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit loop, woken in that very moment, must hear that it is cancelled."""
+    source.put(bodies(f"{n:02}" for n in range(40)))
+
+    async def crash(worker: Worker) -> None:
+        monkeypatch.setattr("dth.s3.worker.FLUSH", 0.1)
+        worker._wake.set()  # the tenth message in hand has just been done
+        raise Crash
+
+    monkeypatch.setattr("dth.s3.worker.FLUSH", 60.0)  # until then
+    at_first(monkeypatch, "07", crash)
+    ran = engine.run()
+    assert (ran.crashes, ran.counts.done) == (["worker-1"], 40)
+    assert dest.contents() == source.contents()
+
+
+def test_a_worker_that_crashes_while_it_drains_ends(
+    engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.put(bodies(f"{n:02}" for n in range(40)))
+    drain = Worker._drain
+    draining = asyncio.Event()
+
+    async def tell(worker: Worker) -> None:
+        draining.set()
+        await drain(worker)
+
+    async def crash(worker: Worker) -> None:
+        worker.stop()
+        await draining.wait()
+        raise Crash
+
+    monkeypatch.setattr(Worker, "_drain", tell)
+    at_first(monkeypatch, "07", crash)
+    ran = engine.run()
+    assert (ran.crashes, ran.counts.done) == (["worker-1"], 40)
+    assert dest.contents() == source.contents()
+
+
+# --- workers whose work stands still -------------------------------------------------------------------------
+
+
+def test_work_that_stands_still_is_given_up_and_done_by_another(
+    engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.worker.HEARTBEAT", 0.0)
+    monkeypatch.setattr("dth.s3.worker.STILL", 2)
+    source.put(bodies(f"{n:02}" for n in range(40)))
+    at_first(monkeypatch, "07", lambda _: asyncio.Event().wait())
+    ran = engine.run()
+    assert ran.crashes
+    assert (ran.counts.done, ran.counts.failed) == (40, 0)
+    assert dest.contents() == source.contents()
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    transport = Transport()
+    yield transport
+    transport.close()
+
+
+async def come_true(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_bytes_count_before_their_request_has_ended(
+    transport: Transport, proxy_a: Proxy, source: Side, method: str
+) -> None:
+    source.put({"k": b"x" * MIB})
+    proxy_a.rule(Stall(60, after=1000), method="GET")
+    proxy_a.rule(Delay(60), method="PUT")
+    assert transport.bytes_under_way == 0
+    url, body = f"{proxy_a.url}/{source.bucket}/k", b"x" * MIB if method == "PUT" else b""
+    request = asyncio.create_task(
+        transport.send(method, url, {}, body, options=connect_options(proxy_a), limit=MIB)
+    )
+    await come_true(lambda: transport.bytes_under_way >= 1000)
+    assert transport.requests == 0
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    assert transport.bytes_under_way == 0
+
+
+class Grants:
+    """`Limits` that grant nothing until they are opened."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
+        return (wanted, 0.0) if self.open else (0.0, 0.01)
+
+
+@pytest.mark.parametrize(("cap", "rate"), [("request_cap", 1.0), ("byte_cap", 1e6), ("byte_cap", 1e9)])
+async def test_a_request_that_waits_for_a_cap_is_seen_to_be_held_back(
+    transport: Transport, source: Side, cap: str, rate: float
+) -> None:
+    limits = Grants()
+    caps: dict[str, Any] = {cap: Cap(limits, "", rate)}
+    client = connect(transport, source.server, source.bucket, **caps)
+    assert client.held_back == 0
+    put = asyncio.create_task(client.put("k", [b"x" * MIB], {}))
+    await come_true(lambda: client.held_back == 1)
+    limits.open = True
+    await put
+    assert client.held_back == 0
+
+
+# --- workers that are not heard of ---------------------------------------------------------------------------
+
+
+class Child:
+    """A process that does nothing until it is ended."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+
+    async def wait(self) -> None:
+        await come_true(lambda: self.returncode is not None)
+
+    def terminate(self) -> None:
+        self.returncode = -15
+
+    def kill(self) -> None:
+        self.returncode = -9
+
+
+class Nursery:
+    """Has started these, by name, the newest of a name last."""
+
+    def __init__(self) -> None:
+        self.children: list[tuple[str, Child]] = []
+
+    async def spawn(self, arguments: Sequence[str], files: tuple[int, int]) -> Child:
+        self.children.append((arguments[2], Child()))
+        return self.children[-1][1]
+
+
+@asynccontextmanager
+async def supervised(state: Path) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
+    """A task with one object in its queue, and processes that do nothing."""
+    with open_platform(state, "supervisor") as platform:
+        run, _ = await platform.records.begin_run(RunKind.SYNC)
+        page = Page(Counts(listed=1), [Cursor("c", 0, "", "", "k")])
+        page.messages.append(Outgoing("m", "{}"))
+        page.enqueued.append(Enqueued("k", 1, "e", "m"))
+        await platform.records.commit(run.id, page)
+        nursery, lock = Nursery(), (state / "lock").open("w")
+        with lock:
+            yield (
+                platform,
+                nursery,
+                Supervisor(state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(1)),
+            )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRST_TICK", 0.001), ("LAST_TICK", 0.001), ("SILENT", 20)):
+        monkeypatch.setattr(supervisor, name, value)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_worker_that_says_nothing_any_more_is_killed_and_begun_anew(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (platform, nursery, tested):
+        await platform.gauges.report(Gauge("worker-1", "worker", 1.0))
+        async with asyncio.timeout(60):
+            async for _ in tested.watch():
+                if len(nursery.children) == 2:
+                    break
+        assert [name for name, _ in nursery.children] == ["worker-1", "worker-1"]
+        assert nursery.children[0][1].returncode == -9
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_worker_that_reports_is_left_alone(tmp_path: Path) -> None:
+    looks = 0
+    async with supervised(tmp_path) as (platform, nursery, tested):
+        async for _ in tested.watch():
+            looks += 1
+            if looks % 10 == 0:
+                await platform.gauges.report(Gauge("worker-1", "worker", float(looks)))
+            if looks == 100:
+                break
+        assert len(nursery.children) == 1
