@@ -151,9 +151,8 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Built anew where its sources changed since.
 .PHONY: console
-console: $(READY)
+console: $(READY) ## Build the console where its sources changed
 	@$(BIN)/python hatch_build.py build
 
 # All of the console's packages: those of its tests and checks too.

@@ -94,7 +94,7 @@ def test_filters_stand_in_the_address_and_hold_after_a_reload(tasks: Console) ->
 
 def test_sorting_is_the_hubs(tasks: Console) -> None:
     page = tasks.page
-    page.get_by_role("button", name="Description").click()
+    page.get_by_role("button", name="Description").first.click()
     expect(page.get_by_text("transfer 00000")).to_be_visible()
     expect(page).to_have_url(re.compile(r"orderBy=description"))
 
@@ -110,7 +110,7 @@ def test_chosen_columns_are_kept(tasks: Console) -> None:
     page.get_by_role("button", name="Preferences").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("Created by", exact=True).click()
-    dialog.get_by_text("50 tasks").click()
+    dialog.get_by_text("50 rows").click()
     dialog.get_by_role("button", name="Confirm").click()
     expect(page.locator("tbody tr")).to_have_count(50)
     page.reload()

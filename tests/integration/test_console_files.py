@@ -84,5 +84,7 @@ async def test_an_installation_without_a_console_says_so(tmp_path: Path) -> None
 
     console = Console("http://127.0.0.1:1/oidc", tmp_path / "none")
     for path, status in (("", 200), ("tasks", 404)):
-        answer = await console._answer(Request({"type": "http", "path_params": {"path": path}, "headers": []}))
+        answer = await console._answer(
+            Request({"type": "http", "path_params": {"path": path}, "headers": []})
+        )
         assert (answer.status_code, b"no web console" in answer.body) == (status, True)

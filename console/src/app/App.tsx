@@ -5,20 +5,17 @@ import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import { I18nProvider, type I18nProviderProps } from '@cloudscape-design/components/i18n';
 import SpaceBetween from '@cloudscape-design/components/space-between';
-import Spinner from '@cloudscape-design/components/spinner';
-import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
 import type { UserManager } from 'oidc-client-ts';
-import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+import { lazy, Suspense, useEffect, useRef, useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import { AuthProvider, useAuth } from 'react-oidc-context';
-import { RouterProvider } from 'react-router';
-import { ApiError, createApi } from '../api/client';
-import { ApiContext } from '../api/hooks';
 import { cloudscapeMessages, type Language, LOCALES } from '../i18n';
 import type { Config } from './config';
-import { FlashProvider } from './flash';
-import { createRouter } from './routes';
+import { Waiting } from './Waiting';
 import { CALLBACK, hasSignedOut, returnPath, signIn } from './signIn';
+
+/** All that comes after the sign-in: nobody waits for it before. */
+const Console = lazy(async () => ({ default: (await import('./Console')).Console }));
 
 export function App({ config, manager }: { config: Config; manager: UserManager }) {
   const { i18n } = useTranslation();
@@ -34,7 +31,9 @@ export function App({ config, manager }: { config: Config; manager: UserManager 
         onSigninCallback={(user) => history.replaceState({}, '', returnPath(user?.state))}
       >
         <SignedIn manager={manager}>
-          <Console config={config} manager={manager} />
+          <Suspense fallback={<Waiting />}>
+            <Console config={config} manager={manager} />
+          </Suspense>
         </SignedIn>
       </AuthProvider>
     </I18nProvider>
@@ -58,12 +57,7 @@ function SignedIn({ manager, children }: { manager: UserManager; children: React
   }, [go, manager]);
 
   if (auth.isAuthenticated) return children;
-  if (!stays || auth.isLoading)
-    return (
-      <Box textAlign="center" padding="xxxl">
-        <Spinner size="large" />
-      </Box>
-    );
+  if (!stays || auth.isLoading) return <Waiting />;
   return (
     <main className="dth-sign-in">
       <Container header={<Header variant="h1">{t('common.title')}</Header>}>
@@ -84,31 +78,5 @@ function SignedIn({ manager, children }: { manager: UserManager; children: React
         </SpaceBetween>
       </Container>
     </main>
-  );
-}
-
-function Console({ config, manager }: { config: Config; manager: UserManager }) {
-  const api = useMemo(() => createApi(config.graphqlEndpoint, manager), [config, manager]);
-  const router = useMemo(() => createRouter(), []);
-  const queries = useMemo(
-    () =>
-      new QueryClient({
-        defaultOptions: {
-          queries: {
-            retry: (count, error) => count < 2 && error instanceof ApiError && error.passing,
-            staleTime: 1_000,
-          },
-        },
-      }),
-    [],
-  );
-  return (
-    <ApiContext value={api}>
-      <QueryClientProvider client={queries}>
-        <FlashProvider>
-          <RouterProvider router={router} />
-        </FlashProvider>
-      </QueryClientProvider>
-    </ApiContext>
   );
 }

@@ -1,8 +1,6 @@
 import AppLayout from '@cloudscape-design/components/app-layout';
-import Box from '@cloudscape-design/components/box';
 import BreadcrumbGroup from '@cloudscape-design/components/breadcrumb-group';
 import SideNavigation, { type SideNavigationProps } from '@cloudscape-design/components/side-navigation';
-import Spinner from '@cloudscape-design/components/spinner';
 import TopNavigation from '@cloudscape-design/components/top-navigation';
 import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -18,6 +16,7 @@ import type { Handle } from './routes';
 import { SessionContext, useSession } from './session';
 import { signOut } from './signIn';
 import { setDark, useDark } from './theme';
+import { Waiting } from './Waiting';
 
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 
@@ -33,14 +32,6 @@ export function Shell() {
         <Layout />
       </HelpProvider>
     </SessionContext>
-  );
-}
-
-function Waiting() {
-  return (
-    <Box textAlign="center" padding="xxl">
-      <Spinner size="large" />
-    </Box>
   );
 }
 

@@ -20,16 +20,23 @@ export const LIVE: readonly TaskProgress[] = ['STARTING', 'IN_PROGRESS', 'PAUSED
 /** These change by themselves. */
 export const MOVING: readonly TaskProgress[] = ['STARTING', 'IN_PROGRESS', 'STOPPING'];
 
-/** A task's status; one that is paused or in error tells why. */
-export function TaskStatus({ progress, reason }: { progress: TaskProgress; reason?: string | null }) {
+/** A task's status; one that is paused or in error tells why, and one that is through how much it could not copy. */
+export function TaskStatus(props: {
+  progress: TaskProgress;
+  reason?: string | null;
+  failed?: number | null | undefined;
+}) {
   const { t } = useTranslation();
-  const indicator = <StatusIndicator type={KIND[progress]}>{t(`progress.${progress}`)}</StatusIndicator>;
+  const { progress, reason, failed } = props;
+  const incomplete = progress === 'DONE' && (failed ?? 0) > 0;
+  const text = incomplete ? t('progress.DONE_failed', { count: failed ?? 0 }) : t(`progress.${progress}`);
+  const indicator = <StatusIndicator type={incomplete ? 'warning' : KIND[progress]}>{text}</StatusIndicator>;
   if (!reason) return indicator;
   return (
     <Popover
-      header={t(`progress.${progress}`)}
+      header={text}
       content={<span className="dth-break">{reason}</span>}
-      triggerAriaLabel={`${t(`progress.${progress}`)}: ${reason}`}
+      triggerAriaLabel={`${text}: ${reason}`}
       wrapTriggerText={false}
     >
       {indicator}

@@ -52,7 +52,8 @@ function literals(file: string): string[] {
         : false;
     if (named) {
       const value = (node as ts.JsxAttribute | ts.PropertyAssignment).initializer;
-      if (value && ts.isStringLiteral(value) && /\p{L}{2}/u.test(value.text)) found.push(value.text);
+      // A word in lower case is a name of ours, of a text or a field.
+      if (value && ts.isStringLiteral(value) && /^\p{Lu}|\p{L}\s/u.test(value.text)) found.push(value.text);
     }
     ts.forEachChild(node, visit);
   }

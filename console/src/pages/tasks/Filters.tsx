@@ -102,7 +102,7 @@ function Text({ text, onChange }: { text: string; onChange: (text: string) => vo
       type="search"
       ariaLabel={t('tasks.find')}
       placeholder={t('tasks.find')}
-      clearAriaLabel={t('common.clear')}
+      clearAriaLabel={t('common.clearText')}
       value={typed}
       onChange={({ detail }) => {
         setTyped(detail.value);

@@ -1,6 +1,5 @@
 import Button from '@cloudscape-design/components/button';
 import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
-import CollectionPreferences from '@cloudscape-design/components/collection-preferences';
 import Header from '@cloudscape-design/components/header';
 import Pagination from '@cloudscape-design/components/pagination';
 import SpaceBetween from '@cloudscape-design/components/space-between';
@@ -14,6 +13,7 @@ import { usePreference } from '../../app/preferences';
 import { useSession } from '../../app/session';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
+import { ListPreferences, type ListShown } from '../../components/ListPreferences';
 import { ACTIONS, useTaskActions, type Action } from '../../components/taskActions';
 import { MOVING } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
@@ -25,12 +25,6 @@ const QUICK = 3_000; // milliseconds between looks while something moves
 const SLOW = 30_000;
 const SIZES = [10, 20, 50, 100];
 
-interface Shown {
-  pageSize: number;
-  wrapLines: boolean;
-  columns: readonly string[];
-}
-
 const isMoving = (task: TaskRowFragment | null) => task?.progress != null && MOVING.includes(task.progress);
 
 export function Tasks() {
@@ -39,7 +33,11 @@ export function Tasks() {
   const { may } = useSession();
   const format = useFormat();
   const [query, change] = useTaskListQuery();
-  const [shown, setShown] = usePreference<Shown>('tasks', { pageSize: 20, wrapLines: true, columns: USUAL });
+  const [shown, setShown] = usePreference<ListShown>('tasks', {
+    pageSize: 20,
+    wrapLines: true,
+    columns: USUAL,
+  });
   const columns = useColumns();
   const [chosenIds, setChosenIds] = useState<readonly string[]>([]);
   const actions = useTaskActions(() => setChosenIds([]));
@@ -158,45 +156,15 @@ export function Tasks() {
           />
         }
         preferences={
-          <CollectionPreferences
-            title={t('tasks.preferences.title')}
-            confirmLabel={t('tasks.preferences.confirm')}
-            cancelLabel={t('common.cancel')}
-            preferences={{
-              pageSize: shown.pageSize,
-              wrapLines: shown.wrapLines,
-              visibleContent: shown.columns,
-            }}
-            pageSizePreference={{
-              title: t('tasks.preferences.pageSize'),
-              options: SIZES.map((value) => ({
-                value,
-                label: t('tasks.preferences.pageSizeOption', { count: value }),
-              })),
-            }}
-            wrapLinesPreference={{
-              label: t('tasks.preferences.wrap'),
-              description: t('tasks.preferences.wrapHint'),
-            }}
-            visibleContentPreference={{
-              title: t('tasks.preferences.columns'),
-              options: [
-                {
-                  label: t('tasks.preferences.columns'),
-                  options: COLUMNS.map((id) => ({
-                    id,
-                    label: t(`tasks.columns.${id}`),
-                    editable: id !== 'id',
-                  })),
-                },
-              ],
-            }}
-            onConfirm={({ detail }) => {
-              setShown({
-                pageSize: detail.pageSize ?? 20,
-                wrapLines: detail.wrapLines ?? true,
-                columns: detail.visibleContent ?? USUAL,
-              });
+          <ListPreferences
+            shown={shown}
+            sizes={SIZES}
+            columns={COLUMNS.filter((id) => id !== 'id').map((id) => ({
+              id,
+              label: t(`tasks.columns.${id}`),
+            }))}
+            onChange={(next) => {
+              setShown(next);
               change({ page: 1 });
             }}
           />

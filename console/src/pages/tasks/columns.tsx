@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import type { TaskOrder, TaskRowFragment } from '../../api/generated';
 import { LIVE, TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
+import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 
 export const COLUMNS = [
@@ -42,6 +43,20 @@ export const USUAL: readonly Column[] = [
   'created',
 ];
 
+/** Of these the text needs more room than others, in pixels. */
+const WIDTH: Partial<Record<Column, number>> = {
+  id: 110,
+  description: 220,
+  source: 220,
+  destination: 220,
+  schedule: 140,
+  status: 160,
+  progress: 190,
+  created: 170,
+  updated: 170,
+  nextRun: 170,
+};
+
 /** Columns that the hub can sort by. */
 const SORTED_BY: Partial<Record<Column, TaskOrder>> = {
   description: 'description',
@@ -56,6 +71,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const format = useFormat();
+  const scheduleText = useScheduleText();
 
   const cells: Record<Column, (task: TaskRowFragment) => ReactNode> = {
     id: (task) => (
@@ -73,8 +89,11 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
     source: (task) => <span className="dth-break">{task.source}</span>,
     destination: (task) => <span className="dth-break">{task.destination}</span>,
     engine: (task) => (task.type ? t(`taskType.${task.type}`) : '-'),
-    schedule: (task) => (task.scheduleType === 'ONE_TIME' ? t('tasks.once') : (task.schedule ?? '-')),
-    status: (task) => task.progress && <TaskStatus progress={task.progress} reason={task.reason} />,
+    schedule: scheduleText,
+    status: (task) =>
+      task.progress && (
+        <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+      ),
     progress: (task) =>
       task.progressInfo?.listing && !task.progressInfo.total ? (
         <Box color="text-status-inactive">{t('tasks.listing')}</Box>
@@ -102,6 +121,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
     id: column,
     header: t(`tasks.columns.${column}`),
     cell: cells[column],
+    width: WIDTH[column] ?? 120,
     ...(SORTED_BY[column] ? { sortingField: SORTED_BY[column] } : {}),
     ...(column === 'id' ? { isRowHeader: true } : {}),
   }));
