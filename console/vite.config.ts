@@ -1,8 +1,22 @@
 import react from '@vitejs/plugin-react';
-import { defineConfig } from 'vite';
+import { defineConfig, type Plugin } from 'vite';
 
 // `npm run dev` stands in front of a hub that runs (`dth up --public-url http://127.0.0.1:5173`).
 const hub = process.env.DTH_HUB_URL ?? 'http://127.0.0.1:8780';
+
+/**
+ * The layout brings a drawer for announcements of the AWS console, and with it a library for dragging: 20 KiB that
+ * nothing of ours can ever show.
+ */
+const withoutAnnouncements: Plugin = {
+  name: 'without-announcements',
+  enforce: 'pre',
+  resolveId: (id) => (id.endsWith('/feature-notifications-drawer-content') ? '\0no-announcements' : null),
+  load: (id) =>
+    id === '\0no-announcements'
+      ? 'export default () => null; export const RuntimeContentPart = () => null;'
+      : null,
+};
 
 type ModuleInfo = (id: string) => { importedIds: readonly string[] } | null;
 
@@ -21,7 +35,7 @@ function first(moduleInfo: ModuleInfo): Set<string> {
 let ofFirstPage: Set<string> | undefined;
 
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), withoutAnnouncements],
   build: {
     outDir: process.env.DTH_CONSOLE_OUT ?? '../src/dth/_console',
     emptyOutDir: true,
@@ -39,7 +53,6 @@ export default defineConfig({
               // What pages have in common is one file instead of ninety: it compresses better, and comes at once.
               name: (id, context) => {
                 ofFirstPage ??= first((each) => context.getModuleInfo(each));
-                console.error(ofFirstPage.size, id.slice(-60));
                 return id.startsWith('\0') || ofFirstPage.has(id) ? null : 'pages';
               },
               minShareCount: 2,

@@ -94,7 +94,7 @@ def test_filters_stand_in_the_address_and_hold_after_a_reload(tasks: Console) ->
 
 def test_sorting_is_the_hubs(tasks: Console) -> None:
     page = tasks.page
-    page.get_by_role("button", name="Description").first.click()
+    page.get_by_role("button", name="Description").first.press("Enter")
     expect(page.get_by_text("transfer 00000")).to_be_visible()
     expect(page).to_have_url(re.compile(r"orderBy=description"))
 

@@ -4,6 +4,26 @@ type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
 import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
+export type TaskParameterInput = {
+  ParameterKey?: string | null | undefined;
+  ParameterValue?: string | null | undefined;
+};
+
+export type CreateTaskInput = {
+  type: TaskType;
+  description?: string | null | undefined;
+  scheduleType?: ScheduleType | null | undefined;
+  parameters?: Array<TaskParameterInput | null | undefined> | null | undefined;
+  /** With an id (a UUID of the caller's), the same call again is the same task. */
+  id?: string | number | null | undefined;
+};
+
+export type EditTaskInput = {
+  description?: string | null | undefined;
+  scheduleType?: ScheduleType | null | undefined;
+  parameters?: Array<TaskParameterInput | null | undefined> | null | undefined;
+};
+
 export type TaskType =
   | 'S3EC2'
   | 'ECR';
@@ -26,6 +46,22 @@ export type TaskOrder =
   | 'updated'
   | 'description'
   | 'progress';
+
+export type TaskErrorCode =
+  | 'CFN_ERROR'
+  | 'FINDER_ERROR'
+  | 'COMPLETE_CHECK_ERROR'
+  | 'UN_KNOWN';
+
+export type RecordStatus =
+  | 'PENDING'
+  | 'DONE'
+  | 'FAILED'
+  | 'CANCELLED';
+
+export type Side =
+  | 'SOURCE'
+  | 'DESTINATION';
 
 export type Role =
   | 'viewer'
@@ -174,6 +210,191 @@ export type AdminAuditQueryVariables = Exact<{
 
 export type AdminAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, target: string, detail: string, outcome: string }> } };
 
+export type CreateHubQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type CreateHubQuery = { hubInfo: { platform: string, plugins: Array<string> } };
+
+export type FormParametersQueryVariables = Exact<{
+  type: TaskType;
+}>;
+
+
+export type FormParametersQuery = { listTaskParameters: Array<{ name: string, label: string, group: string, help: string, kind: string, default: string, allowed: Array<string>, option: string, minimum: number | null, maximum: number | null, size: boolean, required: boolean }> };
+
+export type FormTaskQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type FormTaskQuery = { getTask: { id: string, type: TaskType | null, description: string | null, scheduleType: ScheduleType | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null } | null };
+
+export type JobResultQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type JobResultQuery = { getJob: { id: string, state: string, error: string, result: string } };
+
+export type CreateTaskMutationVariables = Exact<{
+  input: CreateTaskInput;
+}>;
+
+
+export type CreateTaskMutation = { createTask: { id: string } | null };
+
+export type EditTaskMutationVariables = Exact<{
+  id: string | number;
+  input: EditTaskInput;
+}>;
+
+
+export type EditTaskMutation = { editTask: { id: string } | null };
+
+export type PreflightMutationVariables = Exact<{
+  input: CreateTaskInput;
+}>;
+
+
+export type PreflightMutation = { job: { id: string } };
+
+export type ForecastMutationVariables = Exact<{
+  input: CreateTaskInput;
+}>;
+
+
+export type ForecastMutation = { job: { id: string } };
+
+export type TestConnectionMutationVariables = Exact<{
+  input: CreateTaskInput;
+  side: Side;
+}>;
+
+
+export type TestConnectionMutation = { job: { id: string } };
+
+export type TaskDetailQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null } | null };
+
+export type TaskErrorQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type TaskErrorQuery = { getErrorMessage: { errCode: TaskErrorCode | null } | null };
+
+export type LedgerFragment = { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number };
+
+export type TaskRunsQueryVariables = Exact<{
+  id: string | number;
+  count?: number | null | undefined;
+}>;
+
+
+export type TaskRunsQuery = { listRuns: Array<{ id: number, kind: string, state: string, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, counts: { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number } }> };
+
+export type TaskFailuresQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type TaskFailuresQuery = { failureGroups: Array<{ reason: string, count: number, detail: string, keys: Array<string>, advice: string }> };
+
+export type TaskRecordsQueryVariables = Exact<{
+  id: string | number;
+  status?: RecordStatus | null | undefined;
+  prefix?: string | null | undefined;
+  reason?: string | null | undefined;
+  run?: number | null | undefined;
+  limit?: number | null | undefined;
+  nextToken?: string | null | undefined;
+}>;
+
+
+export type TaskRecordsQuery = { listRecords: { nextToken: string | null, items: Array<{ key: string, status: RecordStatus, run: number, etag: string, size: number, destEtag: string, proof: string, attempts: number, reason: string, detail: string, updatedAt: string | null }> } };
+
+export type RedriveDeadLettersMutationVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type RedriveDeadLettersMutation = { redriveDeadLetters: { id: string, progress: TaskProgress | null } | null };
+
+export type TaskCertificateQueryVariables = Exact<{
+  id: string | number;
+  run: number;
+}>;
+
+
+export type TaskCertificateQuery = { getCertificate: string };
+
+export type TaskParameterFormQueryVariables = Exact<{
+  type: TaskType;
+}>;
+
+
+export type TaskParameterFormQuery = { listTaskParameters: Array<{ name: string, label: string, group: string, help: string, kind: string, default: string, size: boolean }> };
+
+export type TaskEngineQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type TaskEngineQuery = { desired: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null } | null, messages: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null } | null, hubInfo: { platform: string } };
+
+export type GraphFragment = { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null };
+
+export type TaskGraphsQueryVariables = Exact<{
+  id: string | number;
+  startTime?: string | null | undefined;
+  endTime?: string | null | undefined;
+}>;
+
+
+export type TaskGraphsQuery = { Network: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null, TransferredFailedObjects: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null, RunningWaitingJobHistory: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null, DesiredInServiceInstances: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null, Latency: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null, Errors: { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null } | null };
+
+export type TaskLogStreamsQueryVariables = Exact<{
+  logGroupName?: string | null | undefined;
+  page?: number | null | undefined;
+  count?: number | null | undefined;
+}>;
+
+
+export type TaskLogStreamsQuery = { listLogStreams: { total: number | null, logStreams: Array<{ logStreamName: string | null, firstEventTimestamp: string | null, lastEventTimestamp: string | null, storedBytes: number | null } | null> | null } | null };
+
+export type TaskLogEventsQueryVariables = Exact<{
+  logGroupName?: string | null | undefined;
+  logStreamName?: string | null | undefined;
+  limit?: number | null | undefined;
+  nextToken?: string | null | undefined;
+  search?: string | null | undefined;
+  startTime?: string | null | undefined;
+  endTime?: string | null | undefined;
+}>;
+
+
+export type TaskLogEventsQuery = { getLogEvents: { nextForwardToken: string | null, nextBackwardToken: string | null, logEvents: Array<{ timestamp: string | null, message: string | null } | null> | null } | null };
+
+export type TaskWebhookQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type TaskWebhookQuery = { getWebhook: { url: string, token: string } };
+
+export type TaskAuditQueryVariables = Exact<{
+  id?: string | null | undefined;
+  page?: number | null | undefined;
+  count?: number | null | undefined;
+}>;
+
+
+export type TaskAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, detail: string, outcome: string }> } };
+
 export type HomeQueryVariables = Exact<{
   today?: string | null | undefined;
 }>;
@@ -301,6 +522,40 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   }
 }
     `, {"fragmentName":"TaskRow"}) as unknown as TypedDocumentString<TaskRowFragment, unknown>;
+export const LedgerFragmentDoc = new TypedDocumentString(`
+    fragment Ledger on Counts {
+  listed
+  filtered
+  same
+  archived
+  pending
+  enqueued
+  unproven
+  enqueued_bytes
+  done
+  failed
+  cancelled
+  done_bytes
+  dest_listed
+  extra
+  restores
+  delete_enqueued
+  deleted
+  delete_kept
+  delete_failed
+}
+    `, {"fragmentName":"Ledger"}) as unknown as TypedDocumentString<LedgerFragment, unknown>;
+export const GraphFragmentDoc = new TypedDocumentString(`
+    fragment Graph on GetMetricHistoryDataResponse {
+  series {
+    name
+    data
+  }
+  xaxis {
+    categories
+  }
+}
+    `, {"fragmentName":"Graph"}) as unknown as TypedDocumentString<GraphFragment, unknown>;
 export const AdminSecretsDocument = new TypedDocumentString(`
     query AdminSecrets {
   listSecrets {
@@ -457,6 +712,386 @@ export const AdminAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<AdminAuditQuery, AdminAuditQueryVariables>;
+export const CreateHubDocument = new TypedDocumentString(`
+    query CreateHub {
+  hubInfo {
+    platform
+    plugins
+  }
+}
+    `) as unknown as TypedDocumentString<CreateHubQuery, CreateHubQueryVariables>;
+export const FormParametersDocument = new TypedDocumentString(`
+    query FormParameters($type: TaskType!) {
+  listTaskParameters(type: $type) {
+    name
+    label
+    group
+    help
+    kind
+    default
+    allowed
+    option
+    minimum
+    maximum
+    size
+    required
+  }
+}
+    `) as unknown as TypedDocumentString<FormParametersQuery, FormParametersQueryVariables>;
+export const FormTaskDocument = new TypedDocumentString(`
+    query FormTask($id: ID!) {
+  getTask(id: $id) {
+    id
+    type
+    description
+    scheduleType
+    parameters {
+      ParameterKey
+      ParameterValue
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<FormTaskQuery, FormTaskQueryVariables>;
+export const JobResultDocument = new TypedDocumentString(`
+    query JobResult($id: ID!) {
+  getJob(id: $id) {
+    id
+    state
+    error
+    result
+  }
+}
+    `) as unknown as TypedDocumentString<JobResultQuery, JobResultQueryVariables>;
+export const CreateTaskDocument = new TypedDocumentString(`
+    mutation CreateTask($input: CreateTaskInput!) {
+  createTask(input: $input) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<CreateTaskMutation, CreateTaskMutationVariables>;
+export const EditTaskDocument = new TypedDocumentString(`
+    mutation EditTask($id: ID!, $input: EditTaskInput!) {
+  editTask(id: $id, input: $input) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<EditTaskMutation, EditTaskMutationVariables>;
+export const PreflightDocument = new TypedDocumentString(`
+    mutation Preflight($input: CreateTaskInput!) {
+  job: preflight(input: $input) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<PreflightMutation, PreflightMutationVariables>;
+export const ForecastDocument = new TypedDocumentString(`
+    mutation Forecast($input: CreateTaskInput!) {
+  job: forecast(input: $input) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<ForecastMutation, ForecastMutationVariables>;
+export const TestConnectionDocument = new TypedDocumentString(`
+    mutation TestConnection($input: CreateTaskInput!, $side: Side!) {
+  job: testConnection(input: $input, side: $side) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<TestConnectionMutation, TestConnectionMutationVariables>;
+export const TaskDetailDocument = new TypedDocumentString(`
+    query TaskDetail($id: ID!) {
+  getTask(id: $id) {
+    ...TaskRow
+    parameters {
+      ParameterKey
+      ParameterValue
+    }
+    logGroupName
+    stackId
+    stackName
+    stackStatus
+    stackStatusReason
+    stackOutputs {
+      Description
+      OutputKey
+      OutputValue
+    }
+    executionArn
+  }
+}
+    fragment TaskRow on Task {
+  id
+  description
+  type
+  progress
+  reason
+  source
+  destination
+  scheduleType
+  schedule
+  nextRunAt
+  createdAt
+  createdBy
+  updatedAt
+  stoppedAt
+  spent
+  progressInfo {
+    total
+    replicated
+    failed
+    run
+    listing
+    totalBytes
+    doneBytes
+    rate
+    eta
+    workers
+    waiting
+  }
+}`) as unknown as TypedDocumentString<TaskDetailQuery, TaskDetailQueryVariables>;
+export const TaskErrorDocument = new TypedDocumentString(`
+    query TaskError($id: ID!) {
+  getErrorMessage(id: $id) {
+    errCode
+  }
+}
+    `) as unknown as TypedDocumentString<TaskErrorQuery, TaskErrorQueryVariables>;
+export const TaskRunsDocument = new TypedDocumentString(`
+    query TaskRuns($id: ID!, $count: Int) {
+  listRuns(id: $id, count: $count) {
+    id
+    kind
+    state
+    startedAt
+    endedAt
+    error
+    notes
+    counts {
+      ...Ledger
+    }
+  }
+}
+    fragment Ledger on Counts {
+  listed
+  filtered
+  same
+  archived
+  pending
+  enqueued
+  unproven
+  enqueued_bytes
+  done
+  failed
+  cancelled
+  done_bytes
+  dest_listed
+  extra
+  restores
+  delete_enqueued
+  deleted
+  delete_kept
+  delete_failed
+}`) as unknown as TypedDocumentString<TaskRunsQuery, TaskRunsQueryVariables>;
+export const TaskFailuresDocument = new TypedDocumentString(`
+    query TaskFailures($id: ID!) {
+  failureGroups(id: $id) {
+    reason
+    count
+    detail
+    keys
+    advice
+  }
+}
+    `) as unknown as TypedDocumentString<TaskFailuresQuery, TaskFailuresQueryVariables>;
+export const TaskRecordsDocument = new TypedDocumentString(`
+    query TaskRecords($id: ID!, $status: RecordStatus, $prefix: String, $reason: String, $run: Int, $limit: Int, $nextToken: String) {
+  listRecords(
+    id: $id
+    status: $status
+    prefix: $prefix
+    reason: $reason
+    run: $run
+    limit: $limit
+    nextToken: $nextToken
+  ) {
+    nextToken
+    items {
+      key
+      status
+      run
+      etag
+      size
+      destEtag
+      proof
+      attempts
+      reason
+      detail
+      updatedAt
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskRecordsQuery, TaskRecordsQueryVariables>;
+export const RedriveDeadLettersDocument = new TypedDocumentString(`
+    mutation RedriveDeadLetters($id: ID!) {
+  redriveDeadLetters(id: $id) {
+    id
+    progress
+  }
+}
+    `) as unknown as TypedDocumentString<RedriveDeadLettersMutation, RedriveDeadLettersMutationVariables>;
+export const TaskCertificateDocument = new TypedDocumentString(`
+    query TaskCertificate($id: ID!, $run: Int!) {
+  getCertificate(id: $id, run: $run)
+}
+    `) as unknown as TypedDocumentString<TaskCertificateQuery, TaskCertificateQueryVariables>;
+export const TaskParameterFormDocument = new TypedDocumentString(`
+    query TaskParameterForm($type: TaskType!) {
+  listTaskParameters(type: $type) {
+    name
+    label
+    group
+    help
+    kind
+    default
+    size
+  }
+}
+    `) as unknown as TypedDocumentString<TaskParameterFormQuery, TaskParameterFormQueryVariables>;
+export const TaskEngineDocument = new TypedDocumentString(`
+    query TaskEngine($id: ID!) {
+  desired: getMetricHistoryData(id: $id, graphName: DesiredInServiceInstances) {
+    series {
+      name
+      data
+    }
+  }
+  messages: getMetricHistoryData(id: $id, graphName: RunningWaitingJobHistory) {
+    series {
+      name
+      data
+    }
+  }
+  hubInfo {
+    platform
+  }
+}
+    `) as unknown as TypedDocumentString<TaskEngineQuery, TaskEngineQueryVariables>;
+export const TaskGraphsDocument = new TypedDocumentString(`
+    query TaskGraphs($id: ID!, $startTime: String, $endTime: String) {
+  Network: getMetricHistoryData(
+    id: $id
+    graphName: Network
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+  TransferredFailedObjects: getMetricHistoryData(
+    id: $id
+    graphName: TransferredFailedObjects
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+  RunningWaitingJobHistory: getMetricHistoryData(
+    id: $id
+    graphName: RunningWaitingJobHistory
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+  DesiredInServiceInstances: getMetricHistoryData(
+    id: $id
+    graphName: DesiredInServiceInstances
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+  Latency: getMetricHistoryData(
+    id: $id
+    graphName: Latency
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+  Errors: getMetricHistoryData(
+    id: $id
+    graphName: Errors
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    ...Graph
+  }
+}
+    fragment Graph on GetMetricHistoryDataResponse {
+  series {
+    name
+    data
+  }
+  xaxis {
+    categories
+  }
+}`) as unknown as TypedDocumentString<TaskGraphsQuery, TaskGraphsQueryVariables>;
+export const TaskLogStreamsDocument = new TypedDocumentString(`
+    query TaskLogStreams($logGroupName: String, $page: Int, $count: Int) {
+  listLogStreams(logGroupName: $logGroupName, page: $page, count: $count) {
+    total
+    logStreams {
+      logStreamName
+      firstEventTimestamp
+      lastEventTimestamp
+      storedBytes
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskLogStreamsQuery, TaskLogStreamsQueryVariables>;
+export const TaskLogEventsDocument = new TypedDocumentString(`
+    query TaskLogEvents($logGroupName: String, $logStreamName: String, $limit: Int, $nextToken: String, $search: String, $startTime: String, $endTime: String) {
+  getLogEvents(
+    logGroupName: $logGroupName
+    logStreamName: $logStreamName
+    limit: $limit
+    nextToken: $nextToken
+    search: $search
+    startTime: $startTime
+    endTime: $endTime
+  ) {
+    nextForwardToken
+    nextBackwardToken
+    logEvents {
+      timestamp
+      message
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskLogEventsQuery, TaskLogEventsQueryVariables>;
+export const TaskWebhookDocument = new TypedDocumentString(`
+    query TaskWebhook($id: ID!) {
+  getWebhook(id: $id) {
+    url
+    token
+  }
+}
+    `) as unknown as TypedDocumentString<TaskWebhookQuery, TaskWebhookQueryVariables>;
+export const TaskAuditDocument = new TypedDocumentString(`
+    query TaskAudit($id: String, $page: Int, $count: Int) {
+  listAudit(target: $id, page: $page, count: $count) {
+    total
+    items {
+      id
+      at
+      who
+      via
+      what
+      detail
+      outcome
+    }
+  }
+}
+    `) as unknown as TypedDocumentString<TaskAuditQuery, TaskAuditQueryVariables>;
 export const HomeDocument = new TypedDocumentString(`
     query Home($today: AWSDateTime) {
   hubInfo {

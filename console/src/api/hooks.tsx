@@ -43,6 +43,7 @@ export function useChange<R, V>(document: TypedDocumentString<R, V>, stale?: { t
   const api = useApi();
   const queries = useQueryClient();
   return useMutation<R, Error, V>({
+    gcTime: 0, // passwords and new tokens are not kept
     mutationFn: (variables) => api.request(document, variables),
     onSettled: () =>
       stale

@@ -25,7 +25,7 @@ import yaml
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
@@ -366,7 +366,7 @@ def application(hub: Hub) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=_guarded)],
-        exception_handlers={HubError: _told, Exception: _internal},
+        exception_handlers={HubError: _told, ClientDisconnect: _gone, Exception: _internal},
     )
 
 
@@ -391,6 +391,11 @@ async def _told(_: Request, error: Exception) -> Response:
             status, code = 503, "FAILED"
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(graphql.failure(str(error), code), status, headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """Whoever asked has left before the question was over, as a browser does between two pages. Nobody reads this."""
+    return Response(status_code=400)
 
 
 async def _internal(_: Request, error: Exception) -> Response:

@@ -1,0 +1,111 @@
+import Box from '@cloudscape-design/components/box';
+import Button from '@cloudscape-design/components/button';
+import Header from '@cloudscape-design/components/header';
+import Table, { type TableProps } from '@cloudscape-design/components/table';
+import { useTranslation } from 'react-i18next';
+import type { HomeQuery } from '../../api/generated';
+import { TaskStatus } from '../../components/TaskStatus';
+import { type Action, useTaskActions } from '../../components/taskActions';
+import { useFormat } from '../../format';
+import { needingAttention, type Task } from './activity';
+import { PageLink } from './PageLink';
+import { taskName } from './taskName';
+
+type Actions = ReturnType<typeof useTaskActions>;
+const SHOWN = 8;
+
+/** Nothing where no task needs anybody. */
+export function Attention({ home }: { home: Pick<HomeQuery, 'halted' | 'recent'> }) {
+  const { t } = useTranslation();
+  const { number } = useFormat();
+  const actions = useTaskActions();
+  const columns = useColumns(actions);
+  const tasks = needingAttention(home);
+  if (tasks.length === 0) return null;
+
+  return (
+    <>
+      <Table
+        variant="container"
+        items={tasks.slice(0, SHOWN)}
+        trackBy="id"
+        wrapLines
+        ariaLabels={{ tableLabel: t('home.attention') }}
+        header={
+          <Header variant="h2" description={t('home.attentionHint')}>
+            {t('home.attention')}
+          </Header>
+        }
+        columnDefinitions={columns}
+        footer={
+          tasks.length > SHOWN && (
+            <Box textAlign="center">
+              <PageLink to="/tasks?statuses=ERROR,PAUSED">
+                {t('home.attentionAll', { total: number(home.halted?.total ?? tasks.length) })}
+              </PageLink>
+            </Box>
+          )
+        }
+      />
+      {actions.dialog}
+    </>
+  );
+}
+
+function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Task>[] {
+  const { t } = useTranslation();
+  const way = (task: Task): Action | undefined =>
+    (['resume', 'retry'] as const).find((action) => can(action, [task]));
+  return [
+    {
+      id: 'task',
+      minWidth: 160,
+      header: t('home.task'),
+      cell: (task) => (
+        <span className="dth-break">
+          <PageLink to={`/tasks/${task.id}`}>{taskName(task)}</PageLink>
+        </span>
+      ),
+      isRowHeader: true,
+    },
+    {
+      id: 'status',
+      minWidth: 150,
+      header: t('common.status'),
+      cell: (task) => task.progress && <TaskStatus progress={task.progress} />,
+    },
+    { id: 'reason', minWidth: 240, header: t('home.reason'), cell: (task) => <Reason task={task} /> },
+    {
+      id: 'action',
+      minWidth: 110,
+      header: t('common.actions'),
+      cell: (task) => {
+        const action = way(task);
+        if (!action) return '-';
+        return (
+          <Button
+            variant="inline-link"
+            disabled={busy}
+            ariaLabel={`${t(`action.${action}`)}: ${taskName(task)}`}
+            onClick={() => act(action, [task])}
+          >
+            {t(`action.${action}`)}
+          </Button>
+        );
+      },
+    },
+  ];
+}
+
+function Reason({ task }: { task: Task }) {
+  const { t } = useTranslation();
+  const failed = task.progressInfo?.failed ?? 0;
+  return (
+    <span className="dth-break">
+      {task.reason}
+      {task.reason && failed > 0 && <br />}
+      {failed > 0 && t('home.failed', { count: failed })}
+      {!task.reason && failed === 0 && '-'}
+    </span>
+  );
+}

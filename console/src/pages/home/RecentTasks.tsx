@@ -1,0 +1,67 @@
+import Header from '@cloudscape-design/components/header';
+import Table, { type TableProps } from '@cloudscape-design/components/table';
+import { useTranslation } from 'react-i18next';
+import { TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
+import { useFormat } from '../../format';
+import type { Task } from './activity';
+import { PageLink } from './PageLink';
+import { taskName } from './taskName';
+
+const SHOWN = 6;
+
+/** The tasks that something happened to last. */
+export function RecentTasks({ tasks }: { tasks: Task[] }) {
+  const { t } = useTranslation();
+  const columns = useColumns();
+  return (
+    <Table
+      variant="container"
+      items={tasks.slice(0, SHOWN)}
+      trackBy="id"
+      wrapLines
+      ariaLabels={{ tableLabel: t('home.recent') }}
+      header={
+        <Header
+          variant="h2"
+          actions={<PageLink to="/tasks?orderBy=updated&descending=true">{t('home.allTasks')}</PageLink>}
+        >
+          {t('home.recent')}
+        </Header>
+      }
+      columnDefinitions={columns}
+    />
+  );
+}
+
+function useColumns(): TableProps.ColumnDefinition<Task>[] {
+  const { t } = useTranslation();
+  const { when } = useFormat();
+  return [
+    {
+      id: 'task',
+      minWidth: 160,
+      header: t('home.task'),
+      cell: (task) => (
+        <span className="dth-break">
+          <PageLink to={`/tasks/${task.id}`}>{taskName(task)}</PageLink>
+        </span>
+      ),
+      isRowHeader: true,
+    },
+    {
+      id: 'status',
+      minWidth: 150,
+      header: t('common.status'),
+      cell: (task) => task.progress && <TaskStatus progress={task.progress} reason={task.reason} />,
+    },
+    {
+      id: 'progress',
+      minWidth: 130,
+      header: t('home.progress'),
+      cell: (task) => (
+        <TaskProgressBar info={task.progressInfo} label={t('home.progressOf', { task: taskName(task) })} />
+      ),
+    },
+    { id: 'updated', minWidth: 130, header: t('home.updated'), cell: (task) => when(task.updatedAt) },
+  ];
+}

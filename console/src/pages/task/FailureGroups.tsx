@@ -1,0 +1,122 @@
+import Box from '@cloudscape-design/components/box';
+import Button from '@cloudscape-design/components/button';
+import Container from '@cloudscape-design/components/container';
+import Header from '@cloudscape-design/components/header';
+import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
+import SpaceBetween from '@cloudscape-design/components/space-between';
+import StatusIndicator from '@cloudscape-design/components/status-indicator';
+import { useTranslation } from 'react-i18next';
+import { TaskFailuresDocument, type TaskFailuresQuery } from '../../api/generated';
+import { useData } from '../../api/hooks';
+import { useSession } from '../../app/session';
+import { ErrorAlert } from '../../components/ErrorAlert';
+import { useFormat } from '../../format';
+import { useTabPath, type TabProps } from './tab';
+import { TabLink } from './TabLink';
+import { useTextOr } from './textOr';
+import { useRetry } from './useRetry';
+import { VisibleKey } from './VisibleKey';
+
+type Group = TaskFailuresQuery['failureGroups'][number];
+
+// As dth.hub.advice has it for reasons that it does not know.
+const GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed.";
+
+export function FailureGroups({ task, poll }: TabProps) {
+  const { t } = useTranslation();
+  const { number } = useFormat();
+  const failures = useData(TaskFailuresDocument, { id: task.id }, { refetchInterval: poll });
+  const groups = failures.data?.failureGroups;
+  return (
+    <Container
+      header={
+        <Header
+          variant="h2"
+          description={t('detail.failures.description')}
+          {...(groups?.length
+            ? { counter: `(${number(groups.reduce((sum, group) => sum + group.count, 0))})` }
+            : {})}
+        >
+          {t('detail.failures.title')}
+        </Header>
+      }
+    >
+      <SpaceBetween size="l">
+        <ErrorAlert error={failures.error} retry={() => void failures.refetch()} />
+        {groups?.length === 0 && (
+          <StatusIndicator type="success">{t('detail.failures.none')}</StatusIndicator>
+        )}
+        {groups?.map((group) => (
+          <FailureGroup key={group.reason} id={task.id} group={group} />
+        ))}
+      </SpaceBetween>
+    </Container>
+  );
+}
+
+function FailureGroup({ id, group }: { id: string; group: Group }) {
+  const { t } = useTranslation();
+  const { number } = useFormat();
+  const { may } = useSession();
+  const textOr = useTextOr();
+  const path = useTabPath();
+  const retry = useRetry(id);
+  const reason = group.reason || t('detail.failures.unnamed');
+  const known = group.advice === GENERAL ? 'general' : group.reason;
+  return (
+    <section aria-label={reason}>
+      <SpaceBetween size="xs">
+        <Header
+          variant="h3"
+          counter={`(${number(group.count)})`}
+          actions={
+            <SpaceBetween direction="horizontal" size="s" alignItems="center">
+              {group.reason !== '' && (
+                <TabLink
+                  to={path('objects', { status: 'FAILED', reason: group.reason })}
+                  label={t('detail.failures.showReason', { reason })}
+                >
+                  {t('detail.failures.show')}
+                </TabLink>
+              )}
+              {may('operator') && group.reason !== '' && (
+                <Button
+                  loading={retry.busy}
+                  ariaLabel={t('detail.failures.retryReason', { reason })}
+                  onClick={() => retry.start({ reason: group.reason })}
+                >
+                  {t('detail.failures.retry')}
+                </Button>
+              )}
+            </SpaceBetween>
+          }
+        >
+          <StatusIndicator type="error">{reason}</StatusIndicator>
+        </Header>
+        <KeyValuePairs
+          columns={3}
+          minColumnWidth={240}
+          items={[
+            { label: t('detail.failures.todo'), value: textOr(`detail.advice.${known}`, group.advice) },
+            {
+              label: t('detail.failures.what'),
+              value: <span className="dth-break">{group.detail || '-'}</span>,
+            },
+            {
+              label: t('detail.failures.samples'),
+              value: (
+                <SpaceBetween size="xxs">
+                  {group.keys.map((key) => (
+                    <Box key={key} fontSize="body-s">
+                      <VisibleKey name={key} />
+                    </Box>
+                  ))}
+                </SpaceBetween>
+              ),
+            },
+          ]}
+        />
+      </SpaceBetween>
+    </section>
+  );
+}

@@ -1,0 +1,156 @@
+import Alert from '@cloudscape-design/components/alert';
+import Button from '@cloudscape-design/components/button';
+import Container from '@cloudscape-design/components/container';
+import Header from '@cloudscape-design/components/header';
+import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
+import ProgressBar from '@cloudscape-design/components/progress-bar';
+import SpaceBetween from '@cloudscape-design/components/space-between';
+import { useTranslation } from 'react-i18next';
+import { TaskErrorDocument, TaskRunsDocument } from '../../api/generated';
+import { useData } from '../../api/hooks';
+import { InfoLink } from '../../app/help';
+import { Empty } from '../../components/Empty';
+import { ErrorAlert } from '../../components/ErrorAlert';
+import { useTaskActions } from '../../components/taskActions';
+import { percentDone } from '../../components/TaskStatus';
+import { useScheduleText } from '../../components/schedule';
+import { useFormat } from '../../format';
+import { FailureGroups } from './FailureGroups';
+import { Ledger } from './Ledger';
+import { type TabProps, type Task, useTabPath } from './tab';
+import { TabLink } from './TabLink';
+import { useTextOr } from './textOr';
+
+export function Overview({ task, poll }: TabProps) {
+  return (
+    <SpaceBetween size="l">
+      {task.reason ? <Reason task={task} reason={task.reason} /> : null}
+      <Progress task={task} />
+      <LastRun task={task} poll={poll} />
+      <FailureGroups task={task} poll={poll} />
+    </SpaceBetween>
+  );
+}
+
+/** Why the task does not go on, and what to do about it. */
+function Reason({ task, reason }: { task: Task; reason: string }) {
+  const { t } = useTranslation();
+  const path = useTabPath();
+  const actions = useTaskActions();
+  const failed = task.progress === 'ERROR';
+  const error = useData(TaskErrorDocument, { id: task.id }, { enabled: failed });
+  const code = error.data?.getErrorMessage?.errCode ?? 'UN_KNOWN';
+  const state =
+    task.progress === 'ERROR' || task.progress === 'PAUSED' || task.progress === 'IN_PROGRESS'
+      ? task.progress
+      : 'other';
+  const advice = {
+    ERROR: t(`detail.todo.${code}`),
+    // As the hub words it where somebody pressed the button.
+    PAUSED: reason.startsWith('paused by ') ? t('detail.todo.byUser') : t('detail.todo.PAUSED'),
+    IN_PROGRESS: t('detail.todo.IN_PROGRESS'),
+    other: '',
+  }[state];
+  return (
+    <Alert
+      type={failed ? 'error' : state === 'PAUSED' ? 'warning' : 'info'}
+      header={t(`detail.why.${state}`)}
+      action={
+        actions.can('resume', [task]) && (
+          <Button loading={actions.busy} onClick={() => actions.act('resume', [task])}>
+            {t('action.resume')}
+          </Button>
+        )
+      }
+    >
+      <SpaceBetween size="xs">
+        <strong className="dth-break">{reason}</strong>
+        {advice ? <span>{advice}</span> : null}
+        {failed && <TabLink to={path('logs')}>{t('detail.todo.logs')}</TabLink>}
+      </SpaceBetween>
+    </Alert>
+  );
+}
+
+function Progress({ task }: { task: Task }) {
+  const { t } = useTranslation();
+  const { number, bytes, rate, duration, money, when } = useFormat();
+  const scheduleText = useScheduleText();
+  const info = task.progressInfo;
+  const percent = percentDone(info);
+  const amounts = {
+    done: number((info?.replicated ?? 0) + (info?.failed ?? 0)),
+    total: number(info?.total ?? 0),
+    doneBytes: bytes(info?.doneBytes ?? 0),
+    totalBytes: bytes(info?.totalBytes ?? 0),
+  };
+  const moves = task.progress === 'IN_PROGRESS';
+  return (
+    <Container header={<Header variant="h2">{t('detail.overview.progress')}</Header>}>
+      <SpaceBetween size="l">
+        {percent === null ? (
+          <span>{info?.run ? t('detail.overview.nothing') : t('detail.overview.noRun')}</span>
+        ) : (
+          <ProgressBar
+            value={percent}
+            ariaLabel={t('detail.overview.bar')}
+            additionalInfo={
+              info?.listing ? t('detail.overview.found', amounts) : t('detail.overview.amount', amounts)
+            }
+          />
+        )}
+        <KeyValuePairs
+          columns={4}
+          items={[
+            { label: t('detail.overview.rate'), value: rate(moves ? (info?.rate ?? 0) : null) },
+            { label: t('detail.overview.eta'), value: duration(moves && info?.total ? info.eta : null) },
+            { label: t('detail.overview.workers'), value: number(info?.workers ?? 0) },
+            { label: t('detail.overview.waiting'), value: number(info?.waiting ?? 0) },
+            {
+              label: t('detail.overview.spent'),
+              info: (
+                <InfoLink title={t('detail.overview.spent')} body={<p>{t('detail.overview.spentHelp')}</p>} />
+              ),
+              value: money(task.spent ?? 0),
+            },
+            { label: t('detail.overview.schedule'), value: scheduleText(task) },
+            { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },
+          ]}
+        />
+      </SpaceBetween>
+    </Container>
+  );
+}
+
+function LastRun({ task, poll }: TabProps) {
+  const { t } = useTranslation();
+  const textOr = useTextOr();
+  const path = useTabPath();
+  const runs = useData(TaskRunsDocument, { id: task.id, count: 1 }, { refetchInterval: poll });
+  const run = runs.data?.listRuns[0];
+  return (
+    <Container
+      header={
+        <Header
+          variant="h2"
+          actions={<TabLink to={path('runs')}>{t('detail.overview.seeRuns')}</TabLink>}
+          {...(run
+            ? {
+                description: t('detail.overview.runLine', {
+                  id: run.id,
+                  kind: textOr(`detail.run.kinds.${run.kind}`, run.kind),
+                  state: textOr(`detail.run.states.${run.state}`, run.state),
+                }),
+              }
+            : {})}
+        >
+          {t('detail.ledger.title')}
+        </Header>
+      }
+    >
+      <ErrorAlert error={runs.error} retry={() => void runs.refetch()} />
+      {run && <Ledger run={run} />}
+      {runs.data && !run && <Empty title={t('detail.run.none')} hint={t('detail.run.noneHint')} />}
+    </Container>
+  );
+}

@@ -1,0 +1,270 @@
+import createWrapper from '@cloudscape-design/components/test-utils/dom';
+import { act, configure, screen, waitFor, within } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
+import { afterEach, expect, test, vi } from 'vitest';
+import { ApiError } from '../../api/client';
+import type { Role } from '../../api/generated';
+import { renderPage, type Answers } from '../../test/render';
+import { ANSWERS, ID, record, ROUTE, run, task } from './testSamples';
+
+const open = (tab: string, answers: Answers = {}, role: Role = 'admin') =>
+  renderPage(ROUTE, `/tasks/${ID}?tab=${tab}`, { ...ANSWERS, ...answers }, role);
+
+const pagination = () => createWrapper().findPagination()!; // its labels come with the app
+configure({ asyncUtilTimeout: 5_000 }); // a tab's first opening loads its file
+afterEach(() => vi.useRealTimers());
+
+test('a task that does not exist: said, with a way back', async () => {
+  open('overview', {
+    TaskDetail: () => {
+      throw new ApiError('there is no task', 'NOT_FOUND');
+    },
+  });
+  expect(await screen.findByRole('heading', { name: 'There is no such task' })).toBeVisible();
+  expect(screen.getByRole('link', { name: 'To the list of tasks' })).toHaveAttribute('href', '/tasks');
+});
+
+test('the overview: progress, ledger, rate; no action for a viewer', async () => {
+  open('overview', {}, 'viewer');
+  expect(await screen.findByRole('heading', { level: 1, name: 'The pictures' })).toBeVisible();
+  expect(await screen.findByText('6 of 10 objects, 1 KiB of 2 KiB')).toBeVisible();
+  expect(screen.getByText('512 B/s')).toBeVisible();
+  expect(await screen.findByText('The counts balance.')).toBeVisible();
+  expect(screen.queryByRole('button', { name: 'Pause' })).toBeNull();
+  expect(screen.getByRole('button', { name: 'Download task file' })).toBeVisible();
+});
+
+test('a task that ends says so without a reload, and its counts come at once', async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  let done = false;
+  const { calls } = open('overview', {
+    TaskDetail: () => ({ getTask: task(done ? { progress: 'DONE' } : {}) }),
+  });
+  await screen.findByText('The counts balance.');
+  const before = calls.filter(({ name }) => name === 'TaskRuns').length;
+  done = true;
+  await act(() => vi.advanceTimersByTimeAsync(2_500));
+  expect((await screen.findAllByText('Done, 1 failed')).length).toBeGreaterThan(0);
+  expect(calls.filter(({ name }) => name === 'TaskRuns').length).toBeGreaterThan(before);
+});
+
+test('a pause says why and what to do', async () => {
+  open('overview', {
+    TaskDetail: () => ({
+      getTask: task({ progress: 'PAUSED', reason: 'credentials: the key is not known' }),
+    }),
+  });
+  expect(await screen.findByText('credentials: the key is not known', { selector: 'strong' })).toBeVisible();
+  expect(screen.getByText(/Mend the cause, then resume/)).toBeVisible();
+});
+
+const GROUP = {
+  reason: 'AccessDenied',
+  count: 1200,
+  detail: '<b>403</b> on the object',
+  keys: ['dir/\u202etxt.exe'],
+  advice: 'from the server',
+};
+
+test('failures by reason: what to do, and those of one reason tried again', async () => {
+  const retried = vi.fn(() => ({ retryFailed: { id: ID, progress: 'STARTING' } }));
+  open('overview', {
+    TaskFailures: () => ({
+      failureGroups: [GROUP, { ...GROUP, reason: 'Odd', advice: 'Do as the server says.' }],
+    }),
+    RetryFailed: retried,
+  });
+  const group = within(await screen.findByRole('region', { name: 'AccessDenied' }));
+  expect(group.getByText(/Run a preflight: it shows the statement to add/)).toBeVisible();
+  expect(group.getByText('<b>403</b> on the object')).toBeVisible();
+  expect(group.getByText('\\u{202e}')).toBeVisible();
+  expect(group.getByRole('link', { name: 'Show them: AccessDenied' })).toHaveAttribute(
+    'href',
+    `/tasks/${ID}?tab=objects&status=FAILED&reason=AccessDenied`,
+  );
+  expect(screen.getByText('Do as the server says.')).toBeVisible();
+  await userEvent.click(group.getByRole('button', { name: 'Retry these: AccessDenied' }));
+  await screen.findByText('They are tried again.');
+  expect(retried).toHaveBeenCalledWith({ id: ID, reason: 'AccessDenied' });
+});
+
+test('objects: pages by token, filters in the address, the chosen tried again', async () => {
+  const asked = vi.fn(({ nextToken }: { nextToken: string | null }) => ({
+    listRecords: nextToken
+      ? { items: [record({ key: 'c', status: 'DONE', reason: '' })], nextToken: null }
+      : { items: [record({ key: 'a\nx' }), record({ key: 'b', status: 'DONE' })], nextToken: 'b' },
+  }));
+  const retried = vi.fn(() => ({ retryFailed: { id: ID, progress: 'STARTING' } }));
+  const { router } = open('objects&status=FAILED&reason=AccessDenied', {
+    TaskRecords: asked,
+    RetryFailed: retried,
+  });
+  const table = within(await screen.findByRole('table', { name: 'Objects' }));
+  await table.findByText('\\n');
+  expect(asked).toHaveBeenLastCalledWith(
+    expect.objectContaining({ status: 'FAILED', reason: 'AccessDenied', nextToken: null, limit: 50 }),
+  );
+  expect(table.getByRole('checkbox', { name: 'Select b' })).toBeDisabled();
+  await userEvent.click(table.getByRole('checkbox', { name: 'Select a\\nx' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Retry selected (1)' }));
+  await waitFor(() => expect(retried).toHaveBeenCalledWith({ id: ID, keys: ['a\nx'] }));
+
+  await userEvent.click(pagination().findNextPageButton().getElement());
+  await table.findByText('c');
+  expect(asked).toHaveBeenLastCalledWith(expect.objectContaining({ nextToken: 'b' }));
+  expect(router.state.location.search).toContain('after=b');
+  await userEvent.click(pagination().findPreviousPageButton().getElement());
+  await table.findByText('\\n');
+  expect(router.state.location.search).not.toContain('after');
+});
+
+test('everything that was given up is redriven', async () => {
+  const redriven = vi.fn(() => ({ redriveDeadLetters: { id: ID, progress: 'STARTING' } }));
+  open('objects', {
+    TaskRecords: () => ({ listRecords: { items: [record()], nextToken: null } }),
+    RedriveDeadLetters: redriven,
+  });
+  await userEvent.click(await screen.findByRole('button', { name: 'Retry all failed' }));
+  await waitFor(() => expect(redriven).toHaveBeenCalledWith({ id: ID }));
+});
+
+test('a viewer sees objects, and cannot retry them', async () => {
+  open('objects', { TaskRecords: () => ({ listRecords: { items: [record()], nextToken: null } }) }, 'viewer');
+  await screen.findByText('AccessDenied');
+  expect(screen.queryByRole('button', { name: /Retry/ })).toBeNull();
+  expect(screen.queryByRole('checkbox')).toBeNull();
+});
+
+const graph = (names: string[], data: (number | null)[][]) => ({
+  series: names.map((name, index) => ({ name, data: data[index] })),
+  xaxis: { categories: [1_767_323_040, 1_767_323_050, 1_767_323_060] },
+});
+
+test('monitoring as tables: numbers with their units, gaps left out', async () => {
+  const none = graph([], []);
+  open('monitoring', {
+    TaskGraphs: () => ({
+      Network: graph(
+        ['BytesReceived', 'BytesSent'],
+        [
+          [1024, null, 2048],
+          [null, null, 5],
+        ],
+      ),
+      Latency: graph(
+        ['SourceLatency', 'DestinationLatency'],
+        [
+          [12.34, null, null],
+          [null, null, null],
+        ],
+      ),
+      TransferredFailedObjects: none,
+      RunningWaitingJobHistory: none,
+      DesiredInServiceInstances: none,
+      Errors: none,
+    }),
+  });
+  await userEvent.click(await screen.findByLabelText('As tables'));
+  const network = await screen.findByRole('table', { name: 'Network' });
+  expect(
+    within(network)
+      .getAllByRole('row')
+      .map((row) => row.textContent),
+  ).toEqual(['TimeReceivedSent', 'Jan 2, 2026, 3:04:20 AM2 KiB/s5 B/s', 'Jan 2, 2026, 3:04:00 AM1 KiB/s-']);
+  expect(
+    within(screen.getByRole('table', { name: 'Latency of the stores' })).getByText('12.3 ms'),
+  ).toBeVisible();
+});
+
+test('zoom goes to the address', async () => {
+  const { router } = open('monitoring&from=1700000000&to=1700002000', { TaskGraphs: () => ({}) });
+  await userEvent.click(await screen.findByRole('button', { name: 'Zoom in' }));
+  expect(router.state.location.search).toBe('?tab=monitoring&from=1700000500&to=1700001500');
+});
+
+const event = (message: string) => ({ timestamp: '1767323045000', message });
+
+test('a log: older events, then its tail followed', async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const user = userEvent.setup({ advanceTimers: vi.advanceTimersByTime });
+  const asked = vi.fn(({ nextToken }: { nextToken?: string }) => {
+    const answers: Record<
+      string,
+      { logEvents: object[]; nextForwardToken: string; nextBackwardToken: string }
+    > = {
+      '': {
+        logEvents: [event('INFO begun role="worker"')],
+        nextForwardToken: 'f/1',
+        nextBackwardToken: 'b/1',
+      },
+      'b/1': { logEvents: [event('INFO earlier')], nextForwardToken: 'f/0', nextBackwardToken: 'b/0' },
+      'b/0': { logEvents: [], nextForwardToken: 'f/0', nextBackwardToken: 'b/0' },
+      'f/1': {
+        logEvents: [event('ERROR <i>bad</i> code=3')],
+        nextForwardToken: 'f/2',
+        nextBackwardToken: 'b/1',
+      },
+      'f/2': { logEvents: [], nextForwardToken: 'f/2', nextBackwardToken: 'b/2' },
+    };
+    return { getLogEvents: answers[nextToken ?? ''] };
+  });
+  open('logs&stream=worker-1&search=x', { TaskLogEvents: asked });
+  const log = within(await screen.findByRole('log', { name: 'Log events of worker-1' }));
+  expect(log.getByText(/begun/)).toHaveTextContent('Jan 2, 2026, 3:04:05 AM Info begun role=worker');
+  expect(asked).toHaveBeenLastCalledWith(
+    expect.objectContaining({ logGroupName: `/dth/tasks/${ID}`, logStreamName: 'worker-1', search: 'x' }),
+  );
+
+  await user.click(screen.getByRole('button', { name: 'Load older' }));
+  await log.findByText(/earlier/);
+  await user.click(screen.getByRole('button', { name: 'Load older' }));
+  expect(await screen.findByText('This is where the log begins.')).toBeVisible();
+
+  await user.click(screen.getByLabelText('Live tail'));
+  for (let times = 0; times < 3; times++) await act(() => vi.advanceTimersByTimeAsync(2_000));
+  expect(log.getByText(/<i>bad<\/i>/)).toHaveTextContent('Error <i>bad</i> code=3');
+  expect(screen.getByText('3 events loaded')).toBeVisible();
+  expect(asked.mock.lastCall?.[0]).toMatchObject({ nextToken: 'f/2' });
+});
+
+test('events that are not followed: what they are, and how to', async () => {
+  open('events');
+  expect(await screen.findByText('This task follows no events')).toBeVisible();
+  expect(screen.getByRole('button', { name: 'Edit the task' })).toBeVisible();
+});
+
+test('the token of the webhook shows only when it is asked for', async () => {
+  open('events', {
+    TaskDetail: () => ({
+      getTask: task({ parameters: [{ ParameterKey: 'srcEvent', ParameterValue: 'Create' }] }),
+    }),
+    TaskWebhook: () => ({ getWebhook: { url: 'https://hub/events/1', token: 'sesame' } }),
+    TaskRuns: () => ({ listRuns: [run({ id: 3, kind: 'events', counts: { enqueued: 2, done: 2 } })] }),
+  });
+  await screen.findByText('https://hub/events/1');
+  expect(screen.queryByText(/sesame/)).toBeNull();
+  await userEvent.click(screen.getByRole('button', { name: 'Show the token' }));
+  expect(screen.getByText('authorization: Bearer sesame')).toBeVisible();
+  expect(screen.getByText(/Of 2 enqueued, 2 are done/)).toBeVisible();
+});
+
+test('runs: the certificate of one that is done, the ledger of the chosen one', async () => {
+  const asked = vi.fn(() => ({ getCertificate: '{"format":"dth-certificate-1"}' }));
+  URL.createObjectURL = vi.fn(() => 'blob:x');
+  URL.revokeObjectURL = vi.fn();
+  open('runs', {
+    TaskRuns: () => ({
+      listRuns: [
+        run({ id: 2, state: 'FAILED', error: 'the bucket is gone', counts: {} }),
+        run({ counts: { listed: 3, same: 3 }, notes: ['the order was wrong'] }),
+      ],
+    }),
+    TaskCertificate: asked,
+  });
+  expect(await screen.findAllByText('the bucket is gone')).toHaveLength(2); // in its row, and above its ledger
+  await userEvent.click(screen.getByRole('radio', { name: 'Choose run 1' }));
+  expect(await screen.findByRole('listitem')).toHaveTextContent('the order was wrong');
+  await userEvent.click(screen.getByRole('button', { name: 'Download the certificate of run 1' }));
+  await waitFor(() => expect(asked).toHaveBeenCalledWith({ id: ID, run: 1 }));
+  expect(screen.queryByRole('button', { name: 'Download the certificate of run 2' })).toBeNull();
+});

@@ -1,0 +1,101 @@
+import Button from '@cloudscape-design/components/button';
+import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
+import Header from '@cloudscape-design/components/header';
+import LiveRegion from '@cloudscape-design/components/live-region';
+import SpaceBetween from '@cloudscape-design/components/space-between';
+import { useTranslation } from 'react-i18next';
+import { useNavigate } from 'react-router';
+import { ExportTaskDocument } from '../../api/generated';
+import { useApi } from '../../api/hooks';
+import { useFlash } from '../../app/flash';
+import { useSession } from '../../app/session';
+import { useErrorText } from '../../components/errorText';
+import { ACTIONS, type Action, useTaskActions } from '../../components/taskActions';
+import { TaskStatus } from '../../components/TaskStatus';
+import { pretty, saveFile } from './saveFile';
+import type { Task } from './tab';
+
+/** What a user most likely wants next: the first of these that the status allows. */
+const FIRST: readonly Action[] = ['pause', 'resume', 'run'];
+
+export function TaskHeader({ task }: { task: Task }) {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const api = useApi();
+  const flash = useFlash();
+  const textOf = useErrorText();
+  const { may } = useSession();
+  const actions = useTaskActions((action) => {
+    if (action === 'delete') void navigate('/tasks');
+  });
+  const first = FIRST.find((action) => actions.can(action, [task]));
+
+  async function download() {
+    try {
+      const { exportTask } = await api.request(ExportTaskDocument, { id: task.id });
+      saveFile(`task-${task.id}.json`, pretty(exportTask));
+    } catch (error) {
+      flash({ type: 'error', content: textOf(error) });
+    }
+  }
+
+  function chosen(item: string) {
+    if (item === 'edit') void navigate(`/tasks/${task.id}/edit`);
+    else if (item === 'clone') void navigate(`/tasks/create?clone=${task.id}`);
+    else if (item === 'export') void download();
+    else actions.act(item as Action, [task]);
+  }
+
+  const buttons = may('operator') ? (
+    <SpaceBetween direction="horizontal" size="xs">
+      <ButtonDropdown
+        loading={actions.busy}
+        onItemClick={(event) => chosen(event.detail.id)}
+        items={[
+          { id: 'edit', text: t('action.edit') },
+          { id: 'clone', text: t('action.clone') },
+          { id: 'export', text: t('action.export') },
+          {
+            text: t('common.actions'),
+            items: ACTIONS.map((action) => ({
+              id: action,
+              text: t(`action.${action}`),
+              disabled: !actions.can(action, [task]),
+            })),
+          },
+        ]}
+      >
+        {t('common.actions')}
+      </ButtonDropdown>
+      {first && (
+        <Button variant="primary" loading={actions.busy} onClick={() => actions.act(first, [task])}>
+          {t(`action.${first}`)}
+        </Button>
+      )}
+    </SpaceBetween>
+  ) : (
+    <Button iconName="download" onClick={() => void download()}>
+      {t('action.export')}
+    </Button>
+  );
+
+  return (
+    <>
+      <Header
+        variant="h1"
+        actions={buttons}
+        description={
+          task.progress && (
+            <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+          )
+        }
+      >
+        <span className="dth-break">{task.description || t('detail.untitled', { id: task.id })}</span>
+      </Header>
+      <LiveRegion hidden>
+        {task.progress && t('detail.nowStatus', { status: t(`progress.${task.progress}`) })}
+      </LiveRegion>
+      {actions.dialog}
+    </>
+  );
+}

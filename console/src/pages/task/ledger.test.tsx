@@ -1,0 +1,60 @@
+import { screen } from '@testing-library/react';
+import { expect, test } from 'vitest';
+import { renderPage } from '../../test/render';
+import { Ledger } from './Ledger';
+import { balance, type Run } from './ledger';
+import { run } from './testSamples';
+
+const show = (of: Run) => renderPage({ path: '/', element: <Ledger run={of} /> }, '/', {});
+
+test('a run that is done says its sums in words', () => {
+  show(
+    run({
+      counts: {
+        listed: 1234,
+        filtered: 10,
+        same: 1000,
+        archived: 4,
+        pending: 20,
+        enqueued: 200,
+        done: 197,
+        failed: 2,
+        cancelled: 1,
+      },
+    }),
+  );
+  expect(screen.getByText('The counts balance.')).toBeVisible();
+  expect(
+    screen.getByText(
+      'Of 1,234 objects listed, 10 were filtered out, 1,000 were the same already, 4 are archived, 20 were in flight from an earlier run, and 200 were enqueued.',
+    ),
+  ).toBeVisible();
+  expect(
+    screen.getByText(/Of 200 enqueued, 197 are done, 2 failed and 1 were cancelled\. .* transferred\./),
+  ).toBeVisible();
+  expect(screen.queryByText('Deletes')).toBeNull();
+});
+
+test('while it transfers, what is under way is counted', () => {
+  const moving = run({ state: 'TRANSFERRING', counts: { listed: 5, enqueued: 5, done: 2 } });
+  show(moving);
+  expect(screen.getByText(/0 were cancelled; 3 are under way\./)).toBeVisible();
+  expect(balance(moving)).toBe('moving');
+});
+
+test('deletes and remarks', () => {
+  show(run({ counts: { delete_enqueued: 3, deleted: 2, delete_kept: 1, unproven: 7 } }));
+  expect(
+    screen.getByText(/Of 3 objects to delete at the destination, 2 were deleted, 1 were kept/),
+  ).toBeVisible();
+  expect(screen.getByText(/^7 of those that are the same were taken by their time/)).toBeVisible();
+});
+
+test('a ledger that does not balance says so', () => {
+  expect(balance(run({ counts: { listed: 5, same: 4 } }))).toBe('off');
+  expect(balance(run({ counts: { listed: 1, enqueued: 1 } }))).toBe('off'); // done, yet something is open
+  expect(balance(run({ counts: { listed: 1, enqueued: 1, done: 2 } }))).toBe('off');
+  expect(balance(run({ state: 'LISTING', counts: { listed: 5 } }))).toBe('listing');
+  expect(balance(run({ kind: 'events', counts: { enqueued: 2, done: 2 } }))).toBe('balanced');
+  expect(balance(run({ state: 'FAILED', counts: { listed: 9, enqueued: 2, done: 1 } }))).toBe('moving');
+});
