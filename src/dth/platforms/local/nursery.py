@@ -10,6 +10,7 @@ kills its children.
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import selectors
@@ -22,6 +23,7 @@ from typing import Self
 from dth.errors import StateError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+LOST = "the process that starts the others was killed; run the command again"
 DATAGRAM = 65536  # bytes; a request is far smaller
 
 
@@ -67,7 +69,9 @@ class Nursery:
             _serve(theirs, run)
         theirs.close()
         self._children: dict[int, Child] = {}
-        self._spawned: asyncio.Queue[int] | None = None
+        self._asked: dict[int, asyncio.Future[Child]] = {}  # requests that are not answered yet
+        self._numbers = itertools.count(1)
+        self._heard = False
         self._gone = False
 
     def __enter__(self) -> Self:
@@ -80,20 +84,23 @@ class Nursery:
 
     async def spawn(self, arguments: Sequence[str], files: tuple[int, int]) -> Child:
         """Start a process; `files` are the lock and the log."""
-        if self._spawned is None:
-            self._spawned = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        if not self._heard:
+            self._heard = True
             self._socket.setblocking(False)
-            asyncio.get_running_loop().add_reader(self._socket, self._hear)
-        pid = 0
-        if not self._gone:
-            with contextlib.suppress(
-                ConnectionError
-            ):  # it may die at any moment, and is heard of a moment later
-                socket.send_fds(self._socket, [json.dumps(list(arguments)).encode()], list(files))
-                pid = await self._spawned.get()
-        if not pid:
-            raise StateError("the process that starts the others was killed; run the command again")
-        return self._children[pid]
+            loop.add_reader(self._socket, self._hear)
+        number = next(self._numbers)
+        asked: asyncio.Future[Child] = loop.create_future()
+        self._asked[number] = asked
+        try:
+            if not self._gone:
+                with contextlib.suppress(ConnectionError):  # it is heard of a moment later
+                    request = json.dumps([number, list(arguments)]).encode()
+                    socket.send_fds(self._socket, [request], list(files))
+                    return await asked
+        finally:
+            self._asked.pop(number, None)
+        raise StateError(LOST)
 
     def _hear(self) -> None:
         try:
@@ -103,13 +110,16 @@ class Nursery:
         if not told:
             self._lose()
             return
-        pid, code = json.loads(told)
-        if code is None:
-            self._children[pid] = Child(self, pid)
-            if self._spawned:
-                self._spawned.put_nowait(pid)
-        else:
+        number, pid, code = json.loads(told)
+        if code is not None:
             self._children.pop(pid).end(code)
+            return
+        child = self._children[pid] = Child(self, pid)
+        asked = self._asked.pop(number, None)
+        if asked and not asked.done():
+            asked.set_result(child)
+        else:
+            child.kill()  # whoever asked for it was cancelled meanwhile
 
     def _lose(self) -> None:
         """The nursery is gone, and with it every child."""
@@ -118,8 +128,9 @@ class Nursery:
         for child in self._children.values():
             child.end(-signal.SIGKILL)
         self._children.clear()
-        if self._spawned:
-            self._spawned.put_nowait(0)
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(StateError(LOST))
 
 
 def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
@@ -141,13 +152,14 @@ def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
                 message, files = _asked(theirs)
                 if not message:
                     _end(children)
+                number, arguments = json.loads(message)
                 pid = os.fork()
                 if pid == 0:
-                    _live(theirs, (woken, wake), files, run, json.loads(message))
+                    _live(theirs, (woken, wake), files, run, arguments)
                 children.add(pid)
                 for file in files:
                     os.close(file)
-                _tell(theirs, pid, None)
+                _tell(theirs, number, pid, None)
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, DATAGRAM)
@@ -169,12 +181,13 @@ def _bury(theirs: socket.socket, children: set[int]) -> None:
         if not pid:
             return
         children.discard(pid)
-        _tell(theirs, pid, os.waitstatus_to_exitcode(status))
+        _tell(theirs, 0, pid, os.waitstatus_to_exitcode(status))
 
 
-def _tell(theirs: socket.socket, pid: int, code: int | None) -> None:
+def _tell(theirs: socket.socket, number: int, pid: int, code: int | None) -> None:
+    """That request `number` has become the process `pid`, or (with a code) that the process has ended."""
     with contextlib.suppress(OSError):
-        theirs.send(json.dumps([pid, code]).encode())
+        theirs.send(json.dumps([number, pid, code]).encode())
 
 
 def _end(children: set[int]) -> None:
