@@ -3,6 +3,7 @@ import common from './common.json';
 import create from './create.json';
 import detail from './detail.json';
 import home from './home.json';
+import s3 from './s3.json';
 import tasks from './tasks.json';
 
-export default { ...common, admin, create, detail, home, tasks };
+export default { ...common, admin, create, detail, home, s3, tasks };

@@ -1,0 +1,145 @@
+import StatusIndicator from '@cloudscape-design/components/status-indicator';
+import { useQuery } from '@tanstack/react-query';
+import type { ReactNode } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useParams, useSearchParams } from 'react-router';
+import {
+  CreateHubDocument,
+  CreateTaskDocument,
+  EditTaskDocument,
+  FormParametersDocument,
+  FormTaskDocument,
+  type FormTaskQuery,
+  HomeDocument,
+  TaskDetailDocument,
+  TasksDocument,
+  type TaskType,
+} from '../../api/generated';
+import { useChange, useData } from '../../api/hooks';
+import { ErrorAlert } from '../../components/ErrorAlert';
+import { plugins } from '../../plugins';
+import { changes, formOf, type Kind, newForm, taskInput } from '../../plugins/form';
+import { TaskWizard } from './TaskWizard';
+
+const ONCE = { staleTime: Infinity, gcTime: 0 } as const; // what is being edited does not change below one's fingers
+
+/** A new task: from nothing, or with `?clone=ID` from another one. */
+export function CreateTask() {
+  const [params] = useSearchParams();
+  const clone = params.get('clone');
+  if (!clone) return <NewTask />;
+  return <ExistingTask key={clone} id={clone} Then={ClonedTask} />;
+}
+
+/** The same form for a task that exists. */
+export function EditTask() {
+  const { id = '' } = useParams();
+  return <ExistingTask key={id} id={id} Then={ChangedTask} />;
+}
+
+function NewTask() {
+  const [params, setParams] = useSearchParams();
+  const hub = useData(CreateHubDocument, {}, ONCE);
+  const types = (Object.keys(plugins) as TaskType[]).filter((type) =>
+    hub.data?.hubInfo.plugins.includes(type),
+  );
+  const type = types.find((each) => each === params.get('type')) ?? types[0];
+  const save = useCreation();
+  if (!hub.data || !type) return <Loading error={hub.error} retry={() => void hub.refetch()} />;
+  return (
+    <WithKind key={type} type={type}>
+      {(kind) => (
+        <TaskWizard
+          kind={kind}
+          draft={`new.${type}`}
+          initial={newForm(type, kind.plugin)}
+          types={types}
+          onType={(type) => setParams({ type }, { replace: true })}
+          save={(form) => save(form, kind)}
+          back="/tasks"
+        />
+      )}
+    </WithKind>
+  );
+}
+
+type Task = NonNullable<FormTaskQuery['getTask']>;
+
+function ExistingTask({ id, Then }: { id: string; Then: (props: { task: Task; kind: Kind }) => ReactNode }) {
+  const { data, error, refetch } = useData(FormTaskDocument, { id }, ONCE);
+  const task = data?.getTask;
+  if (!task) return <Loading error={error} retry={() => void refetch()} />;
+  return <WithKind type={task.type ?? 'S3EC2'}>{(kind) => <Then task={task} kind={kind} />}</WithKind>;
+}
+
+function ClonedTask({ task, kind }: { task: Task; kind: Kind }) {
+  const save = useCreation();
+  return (
+    <TaskWizard
+      kind={kind}
+      draft={`clone.${task.id}`}
+      initial={{ ...formOf(task, kind), id: crypto.randomUUID() }}
+      save={(form) => save(form, kind)}
+      back="/tasks"
+    />
+  );
+}
+
+function ChangedTask({ task, kind }: { task: Task; kind: Kind }) {
+  const change = useChange(EditTaskDocument, [TaskDetailDocument, TasksDocument, HomeDocument]);
+  const before = formOf(task, kind);
+  return (
+    <TaskWizard
+      kind={kind}
+      draft={`edit.${task.id}`}
+      initial={before}
+      isEdit
+      save={async (form) => {
+        await change.mutateAsync({ id: task.id, input: changes(before, form, kind) });
+        return task.id;
+      }}
+      back={`/tasks/${task.id}`}
+    />
+  );
+}
+
+function useCreation() {
+  const create = useChange(CreateTaskDocument, [TasksDocument, HomeDocument]);
+  return async (form: Parameters<typeof taskInput>[0], kind: Kind) => {
+    const made = await create.mutateAsync({ input: taskInput(form, kind) });
+    return made.createTask?.id ?? form.id;
+  };
+}
+
+/** Its child once the hub's parameters and the console's form of this type are here. */
+function WithKind({ type, children }: { type: TaskType; children: (kind: Kind) => ReactNode }) {
+  const { t } = useTranslation();
+  const hub = useData(CreateHubDocument, {}, ONCE);
+  const form = useData(FormParametersDocument, { type }, ONCE);
+  const load = plugins[type];
+  const plugin = useQuery({
+    queryKey: ['plugin', type],
+    queryFn: () => load?.(),
+    enabled: Boolean(load),
+    ...ONCE,
+  });
+  if (!load) return <ErrorAlert error={t('create.noForm', { type: t(`taskType.${type}`) })} />;
+  if (!hub.data || !form.data || !plugin.data)
+    return (
+      <Loading
+        error={hub.error ?? form.error ?? plugin.error}
+        retry={() => void Promise.all([hub.refetch(), form.refetch(), plugin.refetch()])}
+      />
+    );
+  return children({
+    plugin: plugin.data,
+    parameters: form.data.listTaskParameters,
+    platform: hub.data.hubInfo.platform,
+  });
+}
+
+function Loading({ error, retry }: { error: unknown; retry: () => void }) {
+  const { t } = useTranslation();
+  if (error) return <ErrorAlert error={error} retry={retry} />;
+  return <StatusIndicator type="loading">{t('common.loading')}</StatusIndicator>;
+}

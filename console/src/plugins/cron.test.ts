@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { isCron, nextRuns } from './cron';
+
+const AFTER = Date.UTC(2026, 0, 30, 12, 30); // a Friday
+
+const next = (text: string) => nextRuns(text, AFTER, 3).map((at) => new Date(at).toISOString().slice(0, 16));
+
+test.each([
+  ['0/60 * * * ? *', ['2026-01-30T13:00', '2026-01-30T14:00', '2026-01-30T15:00']],
+  ['*/20 12 * * ? *', ['2026-01-30T12:40', '2026-01-31T12:00', '2026-01-31T12:20']],
+  ['0 20 ? * MON-FRI *', ['2026-01-30T20:00', '2026-02-02T20:00', '2026-02-03T20:00']],
+  ['0 0 ? * FRI-MON *', ['2026-01-31T00:00', '2026-02-01T00:00', '2026-02-02T00:00']],
+  ['cron(5,10 0 1 JAN,jul ? 2026-2028/2)', ['2026-07-01T00:05', '2026-07-01T00:10', '2028-01-01T00:05']],
+  ['0 0 29 2 ? *', ['2028-02-29T00:00', '2032-02-29T00:00']],
+  ['0 0 1 1 ? 2020', []],
+])('%s', (text, expected) => {
+  expect(isCron(text)).toBe(true);
+  expect(next(text)).toEqual(expected);
+});
+
+test.each(['0 0 L * ? *', '0 0 15W * ? *', '0 0 ? * 6L *', '0 0 ? * 6#3 *'])(
+  'only the hub reckons %s',
+  (text) => {
+    expect(isCron(text)).toBe(true);
+    expect(next(text)).toEqual([]);
+  },
+);
+
+test.each([
+  '',
+  '* * * * *',
+  '0 0 * * * *',
+  '0 0 ? * ? *',
+  '60 * * * ? *',
+  '* 5/0 * * ? *',
+  'a * * * ? *',
+  '1, * * * ? *',
+])('%j is none', (text) => expect(isCron(text)).toBe(false));

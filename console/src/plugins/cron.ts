@@ -1,0 +1,96 @@
+/** Cron expressions as Amazon EventBridge has them, in UTC: six fields, one of the two day fields `?`. */
+
+interface Field {
+  low: number;
+  high: number;
+  names: readonly string[];
+}
+const MONTHS = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'];
+const DAYS = ['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT'];
+const FIELDS: readonly Field[] = [
+  { low: 0, high: 59, names: [] },
+  { low: 0, high: 23, names: [] },
+  { low: 1, high: 31, names: [] },
+  { low: 1, high: 12, names: MONTHS },
+  { low: 1, high: 7, names: DAYS },
+  { low: 1970, high: 2199, names: [] },
+];
+const DAY_OF_MONTH = 2;
+const DAY_OF_WEEK = 4;
+const HORIZON = 366 * 8; // days: a 29 February comes within
+
+/**
+ * The values of each field; null for `?`, and for the days that only the hub reckons (L, W, #). Undefined: it cannot be
+ * read.
+ */
+function parse(text: string): { fields: (Set<number> | null)[]; special: boolean } | undefined {
+  const inner = /^\s*cron\s*\((.*)\)\s*$/i.exec(text)?.[1] ?? text;
+  const words = inner.trim().toUpperCase().split(/\s+/);
+  if (words.length !== FIELDS.length) return undefined;
+  if ((words[DAY_OF_MONTH] === '?') === (words[DAY_OF_WEEK] === '?')) return undefined;
+  let special = false;
+  const fields: (Set<number> | null)[] = [];
+  for (const [place, word] of words.entries()) {
+    const isDay = place === DAY_OF_MONTH || place === DAY_OF_WEEK;
+    if (isDay && /^(\?|[\w,-]*L|LW|\d+W|\w+#[1-5])$/.test(word)) {
+      special ||= word !== '?';
+      fields.push(null);
+      continue;
+    }
+    const values = new Set<number>();
+    for (const part of word.split(',')) {
+      const found = part && valuesOf(part, FIELDS[place]!);
+      if (!found) return undefined;
+      for (const value of found) values.add(value);
+    }
+    fields.push(values);
+  }
+  return { fields, special };
+}
+
+/** `*`, `5`, `1-5`, each also with a step; `5/10` goes on to the end. Null: it cannot be read. */
+function valuesOf(part: string, { low, high, names }: Field): number[] | null {
+  const found = /^(\*|\w+)(?:-(\w+))?(?:\/(\d+))?$/.exec(part);
+  if (!found) return null;
+  const value = (text: string) => {
+    const named = names.indexOf(text);
+    return named >= 0 ? named + low : /^\d+$/.test(text) ? Number(text) : NaN;
+  };
+  const [, first = '', last, step] = found;
+  const start = first === '*' ? low : value(first);
+  let end = last ? value(last) : first === '*' || step ? high : start;
+  const within = (number: number) => number >= low && number <= high;
+  if (!within(start) || !within(end) || step === '0') return null;
+  const span = high - low + 1;
+  if (end < start) end += span; // FRI-MON
+  const values: number[] = [];
+  for (let number = start; number <= end; number += Number(step ?? 1))
+    values.push(((number - low) % span) + low);
+  return values;
+}
+
+export const isCron = (text: string): boolean => parse(text) !== undefined;
+
+/** The next moments (in milliseconds) after one; none where only the hub can tell. */
+export function nextRuns(text: string, after: number, count: number): number[] {
+  const parsed = parse(text);
+  if (!parsed || parsed.special) return [];
+  const [minutes, hours, days, months, weekdays, years] = parsed.fields;
+  const found: number[] = [];
+  const start = new Date(after);
+  for (let day = 0; day < HORIZON && found.length < count; day += 1) {
+    const date = new Date(Date.UTC(start.getUTCFullYear(), start.getUTCMonth(), start.getUTCDate() + day));
+    const fits =
+      (years?.has(date.getUTCFullYear()) ?? true) &&
+      (months?.has(date.getUTCMonth() + 1) ?? true) &&
+      (days?.has(date.getUTCDate()) ?? true) &&
+      (weekdays?.has(date.getUTCDay() + 1) ?? true);
+    if (!fits) continue;
+    for (let minute = 0; minute < 1440 && found.length < count; minute += 1) {
+      const moment = date.getTime() + minute * 60_000;
+      if (moment <= after) continue;
+      if (hours?.has(Math.floor(minute / 60)) && minutes?.has(minute % 60)) found.push(moment);
+    }
+  }
+  return found;
+}

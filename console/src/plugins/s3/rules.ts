@@ -1,0 +1,112 @@
+import type { TaskPlugin } from '..';
+import type { Reading } from '../form';
+import type { Problem } from '../problems';
+import { scheduleProblems } from '../schedule';
+import { amount } from '../size';
+
+type Side = 'src' | 'dest';
+
+const AWS_HOST =
+  /(^|\.)(amazonaws\.(com|com\.cn|eu)|api\.aws|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$/;
+/** These have an address for each region. */
+const REGIONAL = new Set(['Aliyun_OSS', 'Qiniu_Kodo', 'Tencent_COS', 'Huawei_OBS', 'Baidu_BOS']);
+const SELF_HOSTED = new Set(['MinIO', 'Ceph', 'S3_Compatible']);
+
+export function isAws(form: Reading, side: Side): boolean {
+  const type = form.value(`${side}Type`);
+  if (type) return type === 'Amazon_S3';
+  const host = hostOf(form.value(`${side}Endpoint`));
+  return host === '' || AWS_HOST.test(host);
+}
+
+function hostOf(endpoint: string): string {
+  try {
+    return endpoint && new URL(endpoint.includes('://') ? endpoint : `https://${endpoint}`).hostname;
+  } catch {
+    return 'unknown';
+  }
+}
+
+const isSigned = (form: Reading) => form.picked('srcAccess') !== 'anonymous';
+/** Whole prefixes are listed on both sides, as mirror deletes need them. */
+const isListed = (form: Reading) =>
+  form.value('srcSkipCompare') !== 'true' &&
+  form.value('comparePolicy') !== 'always' &&
+  ['all', 'prefixes'].includes(form.picked('copied'));
+const restores = (form: Reading) => form.value('restoreArchived') === 'true';
+
+export const applies: TaskPlugin['applies'] = {
+  srcRoleArn: isSigned,
+  srcExternalId: (form) => form.given('srcRoleArn'),
+  destExternalId: (form) => form.given('destRoleArn'),
+  isPayerRequest: isSigned,
+  destKeepsSrcPrefix: (form) => form.given('srcPrefix') || form.given('destPrefix'),
+  destPutObjectSSEKmsKeyId: (form) => form.value('destPutObjectSSEType') === 'AWS_KMS',
+  comparePolicy: (form) => form.value('srcSkipCompare') !== 'true',
+  deleteMode: isListed,
+  deleteMaxPercent: (form) => form.value('deleteMode') === 'Mirror',
+  restoreTier: restores,
+  restoreDays: restores,
+};
+
+const needsEndpoint = (side: Side) => (form: Reading) => SELF_HOSTED.has(form.value(`${side}Type`));
+const needsRegion = (side: Side) => (form: Reading) =>
+  REGIONAL.has(form.value(`${side}Type`)) && !form.given(`${side}Endpoint`);
+const picked = () => true; // they apply only where they were picked
+
+export const needs: TaskPlugin['needs'] = {
+  srcEndpoint: needsEndpoint('src'),
+  destEndpoint: needsEndpoint('dest'),
+  srcRegion: needsRegion('src'),
+  destRegion: needsRegion('dest'),
+  srcCredentials: picked,
+  srcProfile: picked,
+  destCredentials: picked,
+  destProfile: picked,
+  srcPrefixsListFile: picked,
+  srcManifest: picked,
+  srcInventory: picked,
+};
+
+/** Storage class and ACL have their defaults for AWS destinations only. */
+export const standards: TaskPlugin['standards'] = {
+  destStorageClass: (form) => (isAws(form, 'dest') ? 'INTELLIGENT_TIERING' : ''),
+  destAcl: (form) => (isAws(form, 'dest') ? 'bucket-owner-full-control' : ''),
+};
+
+const MOMENT = /^(\d+[smhdw]|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?)$/;
+
+export function check(form: Reading): Record<string, Problem> {
+  const found = scheduleProblems(form);
+  const refuse = (names: string[], isGood: (text: string) => boolean, key: Problem) => {
+    for (const name of names) if (form.given(name) && !isGood(form.value(name))) found[name] = key;
+  };
+  refuse(['srcBucket', 'destBucket', 'srcPrefixListBucket'], (text) => /^[^\s/]+$/.test(text), {
+    key: 's3.problems.bucket',
+  });
+  refuse(['srcEndpoint', 'destEndpoint'], isEndpoint, { key: 's3.problems.endpoint' });
+  refuse(['srcInventory'], (text) => /^s3:\/\/[^/]+\/.+/.test(text), { key: 's3.problems.inventory' });
+  refuse(['modifiedSince', 'modifiedBefore'], (text) => MOMENT.test(text), { key: 's3.problems.moment' });
+  refuse(['maxRequestsPerSecond'], (text) => Number(text) > 0, { key: 'create.problems.positive' });
+  refuse(['maxSize'], (text) => !(amount(text) < amount(form.value('minSize'))), {
+    key: 's3.problems.sizes',
+  });
+  refuse(['minCapacity', 'maxCapacity'], () => capacity(form, 'min') <= capacity(form, 'max'), {
+    key: 's3.problems.workers',
+  });
+  return found;
+}
+
+const capacity = (form: Reading, which: 'min' | 'max') => Number(form.value(`${which}Capacity`));
+
+/** Scheme, host and port, without a path and without credentials. */
+function isEndpoint(text: string): boolean {
+  try {
+    const url = new URL(text.includes('://') ? text : `https://${text}`);
+    return (
+      /^https?:$/.test(url.protocol) && url.hostname !== '' && url.pathname === '/' && !/[?#@\s]/.test(text)
+    );
+  } catch {
+    return false;
+  }
+}

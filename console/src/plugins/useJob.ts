@@ -1,0 +1,47 @@
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { JobResultDocument, type TypedDocumentString } from '../api/generated';
+import { nameOf, useApi } from '../api/hooks';
+
+const PAUSE = 500; // milliseconds between two looks at a job
+
+/**
+ * What a job of the hub finds out. It runs when it is asked to, or by itself as soon as it is `automatic`; for other
+ * variables than those it was asked about there is no result. Leaving the page ends the waiting.
+ */
+export function useJob<V>(
+  document: TypedDocumentString<{ job: { id: string } }, V>,
+  variables: V,
+  automatic = false,
+) {
+  const api = useApi();
+  const wanted = JSON.stringify(variables);
+  const [asked, setAsked] = useState('');
+  if (asked && asked !== wanted) setAsked(''); // what is typed back does not start it again
+  const due = automatic || asked === wanted;
+  const { data, error, isFetching, refetch } = useQuery<string, Error>({
+    queryKey: [nameOf(document), wanted],
+    queryFn: async ({ signal }) => {
+      const { job } = await api.request(document, variables, signal);
+      while (true) {
+        const { getJob } = await api.request(JobResultDocument, { id: job.id }, signal);
+        if (getJob.state === 'FAILED') throw new Error(getJob.error);
+        if (getJob.state === 'DONE') return getJob.result;
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+        signal.throwIfAborted();
+      }
+    },
+    enabled: due,
+    gcTime: 0,
+    staleTime: 0,
+    retry: false,
+    refetchOnWindowFocus: false,
+    refetchOnReconnect: false,
+  });
+  return {
+    run: () => (due ? void refetch() : setAsked(wanted)),
+    running: isFetching,
+    result: due && !isFetching ? data : undefined,
+    error: due && !isFetching ? error : null,
+  };
+}
