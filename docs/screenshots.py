@@ -19,7 +19,7 @@ from tests.e2e.console import PASSWORD, Console
 from tests.engine import Side
 from tests.hub import Hub
 from tests.servers.ministack import MiniStack
-from tests.servers.proxy import Delay, Proxy, Reply
+from tests.servers.proxy import Proxy, Reply
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -65,7 +65,6 @@ def furnished(folder: Path) -> Iterator[tuple[Hub, dict[str, str]]]:
     """A hub with tasks that are through, under way, and in trouble."""
     with ExitStack() as stack:
         here, there = (stack.enter_context(MiniStack()) for _ in range(2))
-        slow = stack.enter_context(Proxy(here))
         refusing = stack.enter_context(Proxy(there))
         hub = stack.enter_context(Hub(folder))
         hub.user("alex", PASSWORD, Role.ADMIN)
@@ -80,9 +79,8 @@ def furnished(folder: Path) -> Iterator[tuple[Hub, dict[str, str]]]:
         }
         for task in tasks.values():
             hub.wait(task, "DONE")
-        slow.rule(Delay(2.0), key="photos")
         tasks["moving"] = hub.create(
-            Side(slow, source.bucket), dest[2], description="Media to the second region"
+            source, dest[2], description="Media to the second region", maxBytesPerSecond="600K"
         )
         tasks["scheduled"] = hub.create(
             source, dest[3], once=False, description="Nightly copy of reports", scheduleRate="1 day"
@@ -108,7 +106,7 @@ def take(browser: Browser, hub: Hub, name: str, path: str, look: Look, folder: P
     page.locator("#name").fill("alex")
     page.locator("#password").fill(PASSWORD)
     page.get_by_role("button").click()
-    page.get_by_role("button", name="alex").wait_for()
+    console.heading().wait_for()
     console.open(path)
     page.wait_for_timeout(1500)
     page.screenshot(path=folder / f"{name}.png", animations="disabled")

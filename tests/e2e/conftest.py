@@ -61,7 +61,7 @@ def e2e_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One hub for all: each test has buckets and tasks of its own."""
     with Hub(tmp_path_factory.mktemp("hub")) as hub:
         for role in Role:
-            hub.user(f"the-{role}", PASSWORD, role)
+            hub.user(f"{role}-user", PASSWORD, role)
         yield hub
 
 
@@ -85,7 +85,7 @@ def slow_source(source: Side, proxy_a: Proxy) -> Side:
 def console(page: Page, e2e_hub: Hub) -> Iterator[Console]:
     """The console, signed in as an administrator. Whatever the browser complains of fails the test."""
     console = Console(page, e2e_hub)
-    console.sign_in("the-admin")
+    console.sign_in("admin-user")
     yield console
     assert console.problems == []
 

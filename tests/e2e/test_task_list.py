@@ -50,7 +50,7 @@ async def fill(path: Path) -> None:
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """A hub with ten thousand tasks."""
     with Hub(tmp_path_factory.mktemp("crowded")) as hub:
-        hub.user("the-admin", PASSWORD, Role.ADMIN)
+        hub.user("admin-user", PASSWORD, Role.ADMIN)
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, fill(hub.data / "hub.db")).result()
         yield hub
@@ -59,7 +59,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 @pytest.fixture
 def tasks(page: Page, crowded: Hub) -> Iterator[Console]:
     console = Console(page, crowded)
-    console.sign_in("the-admin", "/tasks")
+    console.sign_in("admin-user", "/tasks")
     expect(page.get_by_text("transfer 09999")).to_be_visible()
     yield console
     assert console.problems == []

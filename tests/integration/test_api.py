@@ -204,6 +204,18 @@ def test_changes_are_audited_without_what_is_secret(hub: Hub) -> None:
     assert newest == {"what": "deleteSecret", "outcome": "NOT_FOUND"}
 
 
+def test_who_made_a_task_stands_in_its_audit_log(hub: Hub, source: Side, dest: Side) -> None:
+    task = hub.create(source, dest, destPrefix="here")
+    clone = hub.call(
+        "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id } }",
+        id=task,
+        input={"parameters": [{"ParameterKey": "destPrefix", "ParameterValue": "elsewhere"}]},
+    )["id"]
+    ask = "query ($t: String!) { listAudit(target: $t) { items { what outcome } } }"
+    for target, what in ((task, "createTask"), (clone, "cloneTask")):
+        assert {"what": what, "outcome": "ok"} in hub.call(ask, t=target)["items"]
+
+
 def test_the_whole_audit_log_is_for_admins(hub: Hub) -> None:
     query = "{ listAudit { total } }"
     assert ask(hub, query, token_of(hub, Role.OPERATOR))[1]["errors"][0]["extensions"]["code"] == "FORBIDDEN"

@@ -66,8 +66,8 @@ def test_a_profile_is_found_by_its_name_and_by_its_hosts(profile: Profile) -> No
         assert by_region.url.startswith("https://")
         assert "{" not in by_region.url
         assert resolve_endpoint(url=by_region.url).profile is profile
-    by_url = resolve_endpoint(kind=profile.name, url="http://10.0.0.1:9000", region="here")
-    assert (by_url.profile, by_url.url, by_url.region) == (profile, "http://10.0.0.1:9000", "here")
+    by_url = resolve_endpoint(kind=profile.name, url="http://store.local:9000", region="here")
+    assert (by_url.profile, by_url.url, by_url.region) == (profile, "http://store.local:9000", "here")
     assert by_url.addressing is profile.addressing
     assert by_url.checksum is profile.checksum
     assert by_url.profile.addressing is not Addressing.AUTO
@@ -92,6 +92,14 @@ def test_a_store_is_reached_by_its_region(
 ) -> None:
     endpoint = resolve_endpoint(kind=kind, region="eu-west-1")
     assert (endpoint.url, endpoint.addressing, endpoint.checksum) == (url, addressing, checksum)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "https://[::1]:9000"])
+def test_a_bucket_never_stands_before_an_address_in_numbers(url: str) -> None:
+    for kind in ("Amazon_S3", "Aliyun_OSS", ""):
+        assert resolve_endpoint(url=url, kind=kind).addressing is Addressing.PATH
+    asked = resolve_endpoint(url=url, kind="Amazon_S3", addressing=Addressing.VIRTUAL)
+    assert asked.addressing is Addressing.VIRTUAL
 
 
 def test_an_unknown_host_is_some_compatible_store() -> None:

@@ -28,6 +28,7 @@ from dth.hub.monitoring import (
     prometheus,
     sample,
     until_sample,
+    with_retries,
 )
 from dth.hub.ports import Series
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
@@ -209,6 +210,24 @@ def test_the_time_left_is_unknown_while_listing_and_while_nothing_comes() -> Non
     assert speed.summary(run(1, enqueued=10), NOTHING, 1).eta == -1.0  # empty objects are objects
     failed = run(1, enqueued=3, enqueued_bytes=10, failed=2, cancelled=1)
     assert (speed.summary(failed, NOTHING, 1).eta, speed.summary(failed, NOTHING, 1).failed) == (0.0, 2)
+
+
+def test_failures_that_were_tried_again_count_by_how_that_ended() -> None:
+    sync = run(3, enqueued=20, done=10, failed=10, enqueued_bytes=200, done_bytes=100)
+    older = retry(2, enqueued=5, done=5)
+    first = retry(4, enqueued=4, done=1, failed=2, cancelled=1, done_bytes=10)
+    under_way = retry(5, enqueued=3)
+    counts = with_retries(sync, [under_way, first, sync, older]).counts
+    assert (counts.done, counts.failed, counts.cancelled, counts.done_bytes) == (11, 5, 1, 110)
+    assert with_retries(sync, [sync, older]) == sync
+    # Failures of runs before were tried again as well: never more than there were.
+    all_again = retry(6, enqueued=50, done=50, done_bytes=5000)
+    counts = with_retries(sync, [all_again, sync]).counts
+    assert (counts.done, counts.failed, counts.done_bytes) == (20, 0, 200)
+
+
+def retry(id: int, **counts: int) -> Run:
+    return replace(run(id, **counts), kind=RunKind.REDRIVE)
 
 
 # ------------------------------------------------------------------------------------------------- graphs

@@ -1,5 +1,6 @@
 import Flashbar, { type FlashbarProps } from '@cloudscape-design/components/flashbar';
 import { createContext, useContext, useMemo, useState, type ReactNode } from 'react';
+import { useTranslation } from 'react-i18next';
 
 type Message = Pick<FlashbarProps.MessageDefinition, 'type' | 'header' | 'content' | 'action'>;
 
@@ -39,5 +40,9 @@ export function FlashProvider({ children }: { children: ReactNode }) {
 }
 
 export function Flashes() {
-  return <Flashbar items={useContext(Shown)} stackItems />;
+  const { t } = useTranslation();
+  const messages = useContext(Shown);
+  return (
+    <Flashbar items={messages.map((each) => ({ ...each, dismissLabel: t('common.close') }))} stackItems />
+  );
 }

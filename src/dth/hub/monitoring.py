@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from dth.errors import UsageError
 from dth.hub.model import Progress, Summary
 from dth.hub.ports import Metrics
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunState
+from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 # ------------------------------------------------------------------------------------------------- metrics
 
@@ -227,6 +227,27 @@ class Speed:
         known = [eta for eta in etas if eta >= 0]
         # One giant object says nothing of objects a second until it ends: then the bytes alone tell.
         return max(known) if known and any(known) else -1.0
+
+
+def with_retries(run: Run, runs: Iterable[Run]) -> Run:
+    """A run as it stands by now: what failed in it and was tried again since (in runs of their own) counts by how that
+    ended."""
+    counts = run.counts
+    again = [each.counts for each in runs if each.kind is RunKind.REDRIVE and each.id > run.id]
+    failed = max(0, counts.failed - sum(each.enqueued - each.failed for each in again))
+    cancelled = counts.cancelled + sum(each.cancelled for each in again)
+    done = counts.done + sum(each.done for each in again)
+    done_bytes = counts.done_bytes + sum(each.done_bytes for each in again)
+    return replace(
+        run,
+        counts=replace(
+            counts,
+            failed=failed,
+            cancelled=cancelled,
+            done=min(done, max(counts.done, counts.enqueued - failed - cancelled)),  # failures of older runs
+            done_bytes=min(done_bytes, max(counts.done_bytes, counts.enqueued_bytes)),
+        ),
+    )
 
 
 def _grown(before: Reading, now: Reading, count: str) -> int:

@@ -169,7 +169,9 @@ class Audit(Protocol):
         """Write that a change was asked for, before it is made. Returns the entry's id."""
         ...
 
-    async def end(self, id: int, outcome: str) -> None: ...
+    async def end(self, id: int, outcome: str, target: str = "") -> None:
+        """How it ended, and what came of it where that did not exist before."""
+        ...
 
     async def find(
         self, *, target: str = "", who: str = "", page: int = 1, count: int = 50

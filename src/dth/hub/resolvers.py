@@ -97,7 +97,7 @@ async def resolve(
     except BaseException as error:
         await ports.audit.end(entry, code_of(error))
         raise
-    await ports.audit.end(entry, f"ok {answer['id']}" if name in CREATE else "ok")
+    await ports.audit.end(entry, "ok", answer["id"] if name in CREATE else "")
     return answer
 
 

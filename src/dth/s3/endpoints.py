@@ -4,6 +4,7 @@
 What a profile does not know, the first objects of a run find out (see `client.Capabilities`).
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -176,7 +177,8 @@ def resolve_endpoint(
         url = _default_url(profile, region)
     url = _normal_url(url)
     if addressing is Addressing.AUTO:
-        addressing = profile.addressing
+        # A bucket before an address in numbers would be no host name.
+        addressing = Addressing.PATH if _is_address(url) else profile.addressing
     if profile.name == "Amazon_S3" and not region:
         named = re.search(r"[a-z]+(-[a-z]+)+-\d", url.partition(".")[2])
         region = named[0] if named else ""
@@ -189,6 +191,14 @@ def resolve_endpoint(
         connect=connect or ConnectOptions(),
         requester_pays=requester_pays,
     )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        ipaddress.ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _normal_url(url: str) -> str:

@@ -184,7 +184,7 @@ function Target({ entry, onOnly }: { entry: Entry; onOnly: (target: string) => v
       {task ? <PageLink to={`/tasks/${task}`}>{target}</PageLink> : target}{' '}
       {entry.target && (
         <Button
-          variant="inline-icon"
+          variant="icon"
           iconName="filter"
           ariaLabel={t('admin.audit.only', { what: entry.target })}
           onClick={() => onOnly(entry.target)}

@@ -22,12 +22,14 @@ import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 
 export function Overview({ task, poll }: TabProps) {
+  const failed = (task.progressInfo?.failed ?? 0) > 0; // then it is what one wants to see first
   return (
     <SpaceBetween size="l">
       {task.reason ? <Reason task={task} reason={task.reason} /> : null}
       <Progress task={task} />
+      {failed && <FailureGroups task={task} poll={poll} />}
       <LastRun task={task} poll={poll} />
-      <FailureGroups task={task} poll={poll} />
+      {!failed && <FailureGroups task={task} poll={poll} />}
     </SpaceBetween>
   );
 }
@@ -79,7 +81,7 @@ function Progress({ task }: { task: Task }) {
   const info = task.progressInfo;
   const percent = percentDone(info);
   const amounts = {
-    done: number((info?.replicated ?? 0) + (info?.failed ?? 0)),
+    done: number(info?.replicated ?? 0),
     total: number(info?.total ?? 0),
     doneBytes: bytes(info?.doneBytes ?? 0),
     totalBytes: bytes(info?.totalBytes ?? 0),

@@ -27,7 +27,7 @@ test('a task that does not exist: said, with a way back', async () => {
 test('the overview: progress, ledger, rate; no action for a viewer', async () => {
   open('overview', {}, 'viewer');
   expect(await screen.findByRole('heading', { level: 1, name: 'The pictures' })).toBeVisible();
-  expect(await screen.findByText('6 of 10 objects, 1 KiB of 2 KiB')).toBeVisible();
+  expect(await screen.findByText('5 of 10 objects, 1 KiB of 2 KiB')).toBeVisible();
   expect(screen.getByText('512 B/s')).toBeVisible();
   expect(await screen.findByText('The counts balance.')).toBeVisible();
   expect(screen.queryByRole('button', { name: 'Pause' })).toBeNull();

@@ -92,6 +92,7 @@ export function Tasks() {
         ariaLabels={{
           tableLabel: t('tasks.table'),
           selectionGroupLabel: t('tasks.selection'),
+          allItemsSelectionLabel: () => t('tasks.selectAll'),
           itemSelectionLabel: (_, task) =>
             t('tasks.rowLabel', { name: task.description || shortId(task.id) }),
         }}

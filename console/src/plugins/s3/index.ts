@@ -9,7 +9,7 @@ export const s3: TaskPlugin = {
   texts: 's3',
   steps: [source, destination, comparison, scheduleStep],
   start: {
-    values: { srcType: 'Amazon_S3', destType: 'Amazon_S3', scheduleRate: '1 day' },
+    values: { scheduleRate: '1 day' },
     picks: { srcAccess: 'secret', destAccess: 'secret', copied: 'all', schedule: 'once' },
   },
   applies,

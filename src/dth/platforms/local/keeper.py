@@ -464,7 +464,7 @@ class Work:
 
     async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
         task = await self._ports.tasks.get(self._runner.id)
-        run, workers = snapshot.run, 0 if over else snapshot.workers
+        run, workers = monitoring.with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
         self._speed.update(_reading(snapshot), moving=not over)
         task.summary = self._speed.summary(run, snapshot.depth, workers)
         if over or snapshot.finished:

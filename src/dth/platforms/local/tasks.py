@@ -65,9 +65,10 @@ class LocalAudit:
     async def begin(self, entry: AuditEntry) -> int:
         return await self._database.write(_begin, entry)
 
-    async def end(self, id: int, outcome: str) -> None:
+    async def end(self, id: int, outcome: str, target: str = "") -> None:
+        values = {"outcome": outcome} | ({"target": target} if target else {})
         await self._database.write(
-            Connection.execute, update(audit).where(audit.c.id == id).values(outcome=outcome)
+            Connection.execute, update(audit).where(audit.c.id == id).values(**values)
         )
 
     async def find(
