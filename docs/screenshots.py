@@ -57,7 +57,7 @@ def pages(tasks: dict[str, str]) -> dict[str, str]:
     }
 
 
-SHOWN = ("home", "tasks", "create", "task-overview", "task-failed", "task-monitoring", "task-objects")
+SHOWN = ("create", "task-failed", "task-objects", "home", "task-overview", "tasks", "task-monitoring")
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def furnished(folder: Path) -> Iterator[tuple[Hub, dict[str, str]]]:
         for task in tasks.values():
             hub.wait(task, "DONE")
         tasks["moving"] = hub.create(
-            source, dest[2], description="Media to the second region", maxBytesPerSecond="600K"
+            source, dest[2], description="Media to the second region", maxBytesPerSecond="1M"
         )
         tasks["scheduled"] = hub.create(
             source, dest[3], once=False, description="Nightly copy of reports", scheduleRate="1 day"
