@@ -17,7 +17,7 @@ import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
-import { PageLink } from '../home/PageLink';
+import { PageLink } from '../../components/PageLink';
 import { AuditOutcome } from './AuditOutcome';
 import { pretty, taskOf, useOperationName } from './auditWords';
 

@@ -8,8 +8,8 @@ import { AdminChannelsDocument, type AdminChannelsQuery, PutChannelDocument } fr
 import { useChange } from '../../api/hooks';
 import { useFlash } from '../../app/flash';
 import { EVENTS, useEventName } from './events';
-import { FormModal } from './FormModal';
-import { OptionalLabel } from './OptionalLabel';
+import { FormModal } from '../../components/FormModal';
+import { OptionalLabel } from '../../components/OptionalLabel';
 
 export type Channel = AdminChannelsQuery['listChannels'][number];
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { ApiError } from '../../api/client';
 import { type Answers, renderPage } from '../../test/render';
 import { Secrets } from './Secrets';
-import { isObjectOfTexts, NO_FIELDS, valueOf } from './secretValue';
+import { isObjectOfTexts, NO_FIELDS, valueOf } from '../../components/secretValue';
 
 const KEY = 'wJalrXUtnFEMI/K7MDENG';
 const stored = { name: 'store', description: 'the old one', updatedAt: '2026-11-24T10:00:00Z' };

@@ -17,7 +17,7 @@ import { Empty } from '../../components/Empty';
 import { useFormat } from '../../format';
 import { ConfirmChange } from './ConfirmChange';
 import { ListPage } from './ListPage';
-import { SecretForm } from './SecretForm';
+import { SecretForm } from '../../components/SecretForm';
 
 type Secret = NonNullable<NonNullable<AdminSecretsQuery['listSecrets']>[number]>;
 type Open = { dialog: 'create' } | { dialog: 'change' | 'delete'; secret: Secret };

@@ -16,7 +16,7 @@ import { Copyable } from '../../components/Copyable';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
 import { changeLanguage, LANGUAGES, type Language } from '../../i18n';
-import { PageLink } from '../home/PageLink';
+import { PageLink } from '../../components/PageLink';
 
 type Info = AdminHubQuery['hubInfo'];
 

@@ -10,7 +10,7 @@ import { useTranslation } from 'react-i18next';
 import { AdminTokensDocument, CreateTokenDocument, type Role } from '../../api/generated';
 import { useChange } from '../../api/hooks';
 import { Copyable } from '../../components/Copyable';
-import { FormModal } from './FormModal';
+import { FormModal } from '../../components/FormModal';
 import { RoleField } from './RoleField';
 
 const MOST_DAYS = 3650;

@@ -13,8 +13,8 @@ import {
 } from '../../api/generated';
 import { useChange } from '../../api/hooks';
 import { useFlash } from '../../app/flash';
-import { FormModal } from './FormModal';
-import { OptionalLabel } from './OptionalLabel';
+import { FormModal } from '../../components/FormModal';
+import { OptionalLabel } from '../../components/OptionalLabel';
 import { LEAST, PasswordField } from './PasswordField';
 import { RoleField } from './RoleField';
 

@@ -6,7 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Copyable } from '../../components/Copyable';
 import { useTaskForm } from '../../plugins/context';
 import { taskInput } from '../../plugins/form';
-import { saveFile } from '../task/saveFile';
+import { saveFile } from '../../components/saveFile';
 import { commandLine, taskFile } from './taskFile';
 
 /** The task for those who keep it as a file, or create it by a command. */

@@ -8,7 +8,7 @@ import { TaskStatus } from '../../components/TaskStatus';
 import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
 import { needingAttention, type Task } from './activity';
-import { PageLink } from './PageLink';
+import { PageLink } from '../../components/PageLink';
 import { taskName } from './taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
@@ -72,7 +72,8 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
       id: 'status',
       minWidth: 150,
       header: t('common.status'),
-      cell: (task) => task.progress && <TaskStatus progress={task.progress} />,
+      cell: (task) =>
+        task.progress && <TaskStatus progress={task.progress} failed={task.progressInfo?.failed} />,
     },
     { id: 'reason', minWidth: 240, header: t('home.reason'), cell: (task) => <Reason task={task} /> },
     {

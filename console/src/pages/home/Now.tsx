@@ -8,7 +8,7 @@ import { useTranslation } from 'react-i18next';
 import type { HomeQuery, TaskProgress } from '../../api/generated';
 import { TaskStatus, STATUSES } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
-import { PageLink } from './PageLink';
+import { PageLink } from '../../components/PageLink';
 
 /** The figures of this moment and of today, and how many tasks there are of each status. */
 export function Now({ home, counts }: { home: HomeQuery; counts: Partial<Record<TaskProgress, number>> }) {

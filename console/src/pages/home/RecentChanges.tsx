@@ -7,7 +7,7 @@ import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
 import { AuditOutcome } from '../admin/AuditOutcome';
 import { useOperationName } from '../admin/auditWords';
-import { PageLink } from './PageLink';
+import { PageLink } from '../../components/PageLink';
 
 type Entry = AdminAuditQuery['listAudit']['items'][number];
 const SHOWN = 5;

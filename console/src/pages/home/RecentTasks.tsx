@@ -4,7 +4,7 @@ import { useTranslation } from 'react-i18next';
 import { TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
 import type { Task } from './activity';
-import { PageLink } from './PageLink';
+import { PageLink } from '../../components/PageLink';
 import { taskName } from './taskName';
 
 const SHOWN = 6;
@@ -52,7 +52,10 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
       id: 'status',
       minWidth: 150,
       header: t('common.status'),
-      cell: (task) => task.progress && <TaskStatus progress={task.progress} reason={task.reason} />,
+      cell: (task) =>
+        task.progress && (
+          <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+        ),
     },
     {
       id: 'progress',

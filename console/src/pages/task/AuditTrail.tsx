@@ -10,7 +10,7 @@ import { useData } from '../../api/hooks';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
-import { pretty } from './saveFile';
+import { pretty } from '../../components/saveFile';
 import { type TabProps, useShown } from './tab';
 
 type Entry = TaskAuditQuery['listAudit']['items'][number];

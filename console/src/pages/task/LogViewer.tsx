@@ -21,7 +21,7 @@ import { ErrorAlert } from '../../components/ErrorAlert';
 import { useErrorText } from '../../components/errorText';
 import { useFormat } from '../../format';
 import { type Level, parseLine } from './logLine';
-import { saveFile } from './saveFile';
+import { saveFile } from '../../components/saveFile';
 import { SpanForm } from './SpanForm';
 import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';

@@ -16,7 +16,7 @@ import { useErrorText } from '../../components/errorText';
 import { useFormat } from '../../format';
 import { Ledger } from './Ledger';
 import type { Run } from './ledger';
-import { pretty, saveFile } from './saveFile';
+import { pretty, saveFile } from '../../components/saveFile';
 import { type TabProps, useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';

@@ -12,7 +12,7 @@ import { useSession } from '../../app/session';
 import { useErrorText } from '../../components/errorText';
 import { ACTIONS, type Action, useTaskActions } from '../../components/taskActions';
 import { TaskStatus } from '../../components/TaskStatus';
-import { pretty, saveFile } from './saveFile';
+import { pretty, saveFile } from '../../components/saveFile';
 import type { Task } from './tab';
 
 /** What a user most likely wants next: the first of these that the status allows. */

@@ -6,7 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { AdminSecretsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { useErrorText } from '../../components/errorText';
-import { SecretForm } from '../../pages/admin/SecretForm';
+import { SecretForm } from '../../components/SecretForm';
 import { ParameterFrame } from '../ParameterFrame';
 import { useParameter } from '../ParameterField';
 

@@ -11,8 +11,8 @@ import {
   ChangeSecretDocument,
   HomeDocument,
   StoreSecretDocument,
-} from '../../api/generated';
-import { useChange } from '../../api/hooks';
+} from '../api/generated';
+import { useChange } from '../api/hooks';
 import { FormModal } from './FormModal';
 import { OptionalLabel } from './OptionalLabel';
 import { isBlank, isObjectOfTexts, NO_FIELDS, type SecretFields, valueOf } from './secretValue';
