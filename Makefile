@@ -19,7 +19,8 @@ READY := $(VENV)/.ready
 MODULES := console/node_modules/.ready
 
 # Tools that tests start and PyPI does not have, as command:debian-package.
-SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell
+SYSTEM_TOOLS := nginx:nginx-light chromium-headless-shell:chromium-headless-shell skopeo:skopeo \
+    docker-registry:docker-registry
 # Fonts for browser tests, by a file of theirs.
 SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.ttf:fonts-liberation
 
@@ -65,7 +66,7 @@ test-console: $(MODULES) ## Run the tests of the console's components
 
 .PHONY: test-e2e
 test-e2e: $(READY) system-tools console $(MODULES) ## Run the tests in a browser (PYTEST_ARGS as above)
-	@$(BIN)/python -m pytest -m e2e tests/e2e $(call junit,e2e) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m e2e tests/e2e -n $(PYTEST_WORKERS) --dist loadscope $(call junit,e2e) $(PYTEST_ARGS)
 
 # Each check is a target of its own, so that CI can run and count them one by one.
 LINT_CHECKS := lint-style lint-format types lint-imports console-lint console-format console-types console-codegen

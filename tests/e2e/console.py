@@ -38,7 +38,7 @@ class Console:
         self.page.get_by_label("User name").fill(name)
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
-        self.heading().wait_for()
+        self.page.locator("#top").wait_for()
 
     def open(self, path: str) -> None:
         """Go to a page of the console."""

@@ -107,7 +107,7 @@ def test_every_page_names_itself_and_is_reached_by_keyboard(console: Console) ->
     page = console.page
     console.open("/")
     assert page.title() == "Data Transfer Hub"
-    page.get_by_role("link", name="Audit log").focus()
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Audit log").focus()
     page.keyboard.press("Enter")
     expect(page).to_have_title("Audit log - Data Transfer Hub")
     page.keyboard.press("Alt+ArrowLeft")
