@@ -1,0 +1,235 @@
+"""Clients of AWS services with the credentials of one side: a named secret, a profile, the environment or an instance
+role, and on top of any of these an assumed role. Finding and refreshing credentials is botocore's; a secret is looked
+at again while it is used, so that rotating it just works.
+"""
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from dth.ecr.login import SecretStore
+from dth.errors import (
+    ConnectionFailed,
+    EndpointRefused,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+    UsageError,
+)
+
+SECRET_CHECK = 1.0  # seconds between looks at a secret
+CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60  # seconds
+CALLS = 8  # at once, by one client
+
+
+@dataclass(frozen=True, slots=True)
+class AwsAccess:
+    """Which service, and who we are to it; credentials that are all empty mean what the environment gives."""
+
+    region: str
+    endpoint: str = ""  # URL; "" = that of the region in its partition
+    secret: str = ""  # name of a secret: access_key_id, secret_access_key, and what S3's may have
+    profile: str = ""
+    role_arn: str = ""
+    external_id: str = ""
+    sts_endpoint: str = ""
+    ca_bundle: str = ""
+
+
+class AwsClient:
+    """A botocore client, made when it is first needed and again when the secret has changed."""
+
+    def __init__(self, service: str, access: AwsAccess, secrets: SecretStore) -> None:
+        self._service = service
+        self._access = access
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._text = ""
+        self._looked = -SECRET_CHECK
+
+    def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """One call; blocks. Raises TransferError."""
+        import botocore.exceptions
+
+        try:
+            return getattr(self._ready(), operation)(**arguments)  # type: ignore[no-any-return]
+        except botocore.exceptions.ClientError as error:
+            raise _refusal(error, f"{self._service}:{_camel(operation)}") from None
+        except botocore.exceptions.BotoCoreError as error:
+            raise _failure(error, self._service) from None
+
+    def _ready(self) -> Any:
+        with self._lock:
+            text = self._text
+            if self._access.secret and time.monotonic() - self._looked >= SECRET_CHECK:
+                text = self._read()
+                self._looked = time.monotonic()
+            if self._client is None or text != self._text:
+                self._client = self._make(text)
+                self._text = text
+            return self._client
+
+    def _read(self) -> str:
+        try:
+            return self._secrets.read(self._access.secret)
+        except UsageError as error:
+            if self._client is not None:
+                return self._text  # perhaps just being written; what we have is tried
+            raise EndpointRefused(str(error), code="NoCredentials") from None
+
+    def _make(self, secret: str) -> Any:
+        import botocore.config
+        import botocore.session
+
+        access = self._access
+        session = botocore.session.Session(profile=access.profile or None)
+        role, external_id = access.role_arn, access.external_id
+        if secret:
+            keys = _parse(access.secret, secret)
+            session.set_credentials(
+                keys["access_key_id"], keys["secret_access_key"], keys.get("session_token")
+            )
+            role = role or keys.get("role_arn", "")
+            external_id = external_id or keys.get("external_id", "")
+        if role:
+            session._credentials = _assumed(session, access, role, external_id)
+        elif session.get_credentials() is None:
+            raise EndpointRefused(
+                "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID) or a secret",
+                code="NoCredentials",
+            )
+        return session.create_client(
+            self._service,
+            region_name=access.region or session.get_config_variable("region"),
+            endpoint_url=access.endpoint or None,
+            verify=access.ca_bundle or None,
+            config=botocore.config.Config(
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+                max_pool_connections=CALLS,
+                retries={"mode": "standard", "total_max_attempts": 5},
+            ),
+        )
+
+
+def _parse(name: str, text: str) -> dict[str, str]:
+    try:
+        secret = json.loads(text)
+        keys = {key: value for key, value in secret.items() if value}
+        if not all(isinstance(value, str) for value in keys.values()):
+            raise TypeError
+        keys["access_key_id"], keys["secret_access_key"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EndpointRefused(
+            f'secret {name!r} is not JSON of the form {{"access_key_id": "…", "secret_access_key": "…"}}',
+            code="NoCredentials",
+        ) from None
+    return keys
+
+
+def _assumed(session: Any, access: AwsAccess, role: str, external_id: str) -> Any:
+    """Credentials of the role, assumed with those of the session and renewed before they end."""
+    import botocore.credentials
+
+    found = session.get_credentials()
+    if found is None:
+        raise EndpointRefused(f"no credentials to assume {role} with", code="NoCredentials")
+    base = type(session)(profile=access.profile or None)
+    base._credentials = found
+
+    def create_client(service: str, **options: Any) -> Any:
+        return base.create_client(
+            service,
+            **options,
+            region_name=access.region or "us-east-1",
+            endpoint_url=access.sts_endpoint or None,
+            verify=access.ca_bundle or None,
+        )
+
+    extra = {"RoleSessionName": "data-transfer-hub", **({"ExternalId": external_id} if external_id else {})}
+    fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
+        client_creator=create_client, source_credentials=found, role_arn=role, extra_args=extra
+    )
+    return botocore.credentials.DeferredRefreshableCredentials(
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+
+
+_OF_THE_ENDPOINT = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "KmsException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_THROTTLING = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
+)
+
+
+def _refusal(error: Any, operation: str) -> TransferError:
+    """What an answer of AWS amounts to."""
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    said = " ".join(str(answer.get("Error", {}).get("Message", "")).split())
+    about = answer.get("ResponseMetadata", {})
+    status = int(about.get("HTTPStatusCode", 0))
+    line = f"{operation} was refused: {code}{f': {said}' if said else ''}"
+    details: dict[str, Any] = {
+        "code": code, "status": status, "said": said, "request_id": str(about.get("RequestId", ""))
+    }  # fmt: skip
+    if code in _THROTTLING:
+        return Throttled(line, **details)
+    if code in _OF_THE_ENDPOINT:
+        return EndpointRefused(line, **details)
+    if code.endswith("NotFoundException"):
+        return SourceGone(line, **details)
+    if status >= 500 or code == "ServerException":
+        return Transient(line, **details)
+    return ObjectRefused(line, **details)
+
+
+def _failure(error: Exception, service: str) -> TransferError:
+    """What it amounts to that there was no answer."""
+    import botocore.exceptions
+
+    said = " ".join(str(error).split())
+    if isinstance(
+        error,
+        botocore.exceptions.NoCredentialsError
+        | botocore.exceptions.PartialCredentialsError
+        | botocore.exceptions.CredentialRetrievalError
+        | botocore.exceptions.ProfileNotFound
+        | botocore.exceptions.TokenRetrievalError
+        | botocore.exceptions.SSOError,
+    ):
+        return EndpointRefused(f"credentials cannot be had: {said}", code="NoCredentials", said=said)
+    if isinstance(error, botocore.exceptions.ParamValidationError):
+        return ObjectRefused(
+            f"{service} cannot be asked for that: {said}", code="InvalidParameter", said=said
+        )
+    if isinstance(error, botocore.exceptions.SSLError):
+        return EndpointRefused(f"{service} is not trusted: {said}", code="Untrusted", said=said)
+    if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
+        return ConnectionFailed(f"{service} cannot be reached: {said}", code="ConnectionFailed", said=said)
+    return EndpointRefused(f"{service} cannot be asked: {said}", code=type(error).__name__, said=said)
+
+
+def _camel(operation: str) -> str:
+    return "".join(word.capitalize() for word in operation.split("_"))

@@ -1,0 +1,71 @@
+"""Who we are to a registry: nobody, a user with a password, or (see `control`) a token of Amazon ECR."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dth.errors import EndpointRefused, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class UserPassword:
+    user: str
+    password: str = field(repr=False)
+
+
+class Login(Protocol):
+    async def get(self, refused: UserPassword | None = None) -> UserPassword | None:
+        """Who to sign in as; None: nobody. `refused` has just been refused: something newer is returned if there is
+        any, or else the same. Raises EndpointRefused when there is nothing to be had."""
+        ...
+
+
+class SecretStore(Protocol):
+    """Where named secrets live."""
+
+    def read(self, name: str) -> str:
+        """The secret's JSON text. Raises UsageError when there is no such secret."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLogin:
+    """The same for ever. None: nobody."""
+
+    found: UserPassword | None = None
+
+    async def get(self, refused: UserPassword | None = None) -> UserPassword | None:
+        return self.found
+
+
+ANONYMOUS = FixedLogin()
+
+
+class SecretLogin:
+    """A named secret, `{"username": "…", "password": "…"}`; read again when what it held is refused."""
+
+    def __init__(self, name: str, secrets: SecretStore) -> None:
+        self._name = name
+        self._secrets = secrets
+        self._found: UserPassword | None = None
+
+    async def get(self, refused: UserPassword | None = None) -> UserPassword | None:
+        if self._found is None or self._found == refused:
+            self._found = await asyncio.to_thread(self._read)
+        return self._found
+
+    def _read(self) -> UserPassword:
+        try:
+            secret = json.loads(self._secrets.read(self._name))
+            user, password = secret["username"], secret["password"]
+            if not isinstance(user, str) or not isinstance(password, str) or ":" in user:
+                raise TypeError
+        except UsageError as error:
+            raise EndpointRefused(str(error), code="NoCredentials") from None
+        except (ValueError, KeyError, TypeError):
+            raise EndpointRefused(
+                f'secret {self._name!r} is not JSON of the form {{"username": "…", "password": "…"}}',
+                code="NoCredentials",
+            ) from None
+        return UserPassword(user, password)

@@ -1,0 +1,397 @@
+"""Copying one image with skopeo, a process of its own.
+
+Credentials reach it in two files that exist in memory only (temporary ones that nobody else can read, where the system
+has none in memory), never in its arguments or its environment. What it says when it fails decides what follows.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dth.ecr.login import UserPassword
+from dth.ecr.reference import DOCKER_HUB, Reference
+from dth.ecr.registry import Address
+from dth.errors import (
+    ConnectionFailed,
+    EndpointRefused,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+    UsageError,
+)
+
+OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
+GRACE = 5.0  # seconds that skopeo has to end when it is asked to
+LOOK = 0.5  # seconds between looks at how far it is
+OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
+INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
+POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+_ENVIRONMENT = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|TZ|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|XDG_\w+|CONTAINERS_\w+|GODEBUG",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of a copy."""
+
+    reference: Reference
+    address: Address
+    login: UserPassword | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`digest` is the destination's. `read`: bytes that skopeo read, near to those that moved; 0 where the system does
+    not tell."""
+
+    digest: str
+    preserved: bool  # whether it was made sure that the digest is the source's
+    read: int
+    seconds: float
+
+
+async def version(command: str = "skopeo") -> tuple[int, ...]:
+    """That of the skopeo here. Raises UsageError, one line, where there is none or one too old."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            command,
+            "--version",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+    except OSError:
+        raise UsageError(f"{command} is not here, and images are copied with it: {INSTALL}") from None
+    said = (await process.communicate())[0].decode("utf-8", "replace")
+    match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", said)
+    if process.returncode or not match:
+        raise UsageError(f"{command} does not tell its version: {INSTALL}")
+    found = tuple(int(part) for part in match.groups() if part is not None)
+    if found < OLDEST:
+        raise UsageError(
+            f"{command} is of version {'.'.join(map(str, found))}; {'.'.join(map(str, OLDEST))} or newer is needed"
+        )
+    return found
+
+
+async def copy(
+    source: Side,
+    dest: Side,
+    *,
+    command: str = "skopeo",
+    timeout: float = 3600.0,
+    progress: Callable[[int], None] | None = None,
+) -> Copied:
+    """Copy the image with all of its platforms, its digest preserved where the destination can hold it as it is; where
+    it cannot, converted. `progress` hears how many bytes skopeo has read. When the call is cancelled, skopeo and all
+    that it started are ended first. Raises TransferError."""
+    begun = time.monotonic()
+    read = 0
+    for preserve in (True, False):
+        try:
+            outcome = await _run(source, dest, preserve, command, begun + timeout, progress)
+        except TimeoutError:
+            raise Transient(
+                f"{source.reference} -> {dest.reference}: not copied within {timeout:g} s", code="TimeLimit"
+            ) from None
+        read += outcome.read
+        if outcome.status == 0:
+            seconds = time.monotonic() - begun
+            return Copied(outcome.digest, preserve, read, seconds)
+        if not preserve or "preserve digests" not in outcome.said:
+            raise explain(outcome.said, source, dest, outcome.status)
+    raise AssertionError("unreachable: the second time ends it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: int
+    said: str  # on stderr
+    digest: str
+    read: int
+
+
+async def _run(
+    source: Side,
+    dest: Side,
+    preserve: bool,
+    command: str,
+    deadline: float,
+    progress: Callable[[int], None] | None,
+) -> _Outcome:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_authfile(side)) for side in (source, dest)]
+        digest, errors = (stack.enter_context(_scratch(name)) for name in ("digest", "stderr"))
+        arguments = [
+            command,
+            *([] if _has_policy() else ["--insecure-policy"]),
+            *("copy", "--multi-arch", "all", "--digestfile", digest.path),
+            *(["--preserve-digests"] if preserve else []),
+            *_options("src", source, files[0], stack),
+            *_options("dest", dest, files[1], stack),
+            *(_name(source), _name(dest)),
+        ]
+        process = _start(arguments, errors.fd, [file.fd for file in (*files, digest) if file and file.passed])
+        read = await _wait(process, deadline, progress)
+        return _Outcome(process.returncode, errors.text(), digest.text().strip(), read)
+
+
+def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subprocess.Popen[bytes]":
+    """In a group of its own, so that it is ended with all that it started."""
+    try:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=_environment(),
+            pass_fds=pass_fds,
+            process_group=0,
+        )
+    except OSError as error:
+        raise UsageError(f"{arguments[0]} cannot be run: {error.strerror}; {INSTALL}") from None
+
+
+async def _wait(
+    process: "subprocess.Popen[bytes]", deadline: float, progress: Callable[[int], None] | None
+) -> int:
+    """Until the process has ended; how many bytes it has read. It is ended when time is up, which raises TimeoutError,
+    or when we are."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    watch = os.pidfd_open(process.pid)
+    loop.add_reader(watch, ended.set)
+    read = 0
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        await ended.wait()
+                read = max(
+                    read, _bytes_read(process.pid)
+                )  # an ended process tells, as long as it is not waited for
+                if progress:
+                    progress(read)
+    finally:
+        try:
+            await _whatever_comes(_end(process, ended))
+        finally:
+            loop.remove_reader(watch)
+            os.close(watch)
+    return read
+
+
+async def _whatever_comes(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, even if we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+
+
+async def _end(process: "subprocess.Popen[bytes]", ended: asyncio.Event) -> None:
+    """End the whole group: ask first, insist later. Nothing is done to one that has ended by itself but to wait for
+    what it may have left behind."""
+    if not ended.is_set():
+        _signal(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await ended.wait()
+    _signal(process.pid, signal.SIGKILL)  # whoever is left; the number is ours until the next line
+    await ended.wait()
+    process.wait()
+
+
+def _signal(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _bytes_read(pid: int) -> int:
+    try:
+        match = re.search(r"^rchar: (\d+)", Path(f"/proc/{pid}/io").read_text("ascii"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0
+
+
+# ------------------------------------------------------------------------------------- arguments and files
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that skopeo may open by its path."""
+
+    fd: int
+    path: str
+    passed: bool  # whether it inherits the descriptor, which the path then needs
+
+    def text(self) -> str:
+        return os.pread(self.fd, OUTPUT_LIMIT, 0).decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _scratch(name: str, content: bytes = b"") -> Iterator[_File]:
+    """A file in memory; in a folder for temporary ones, for our eyes only, where the system has none in memory."""
+    if hasattr(os, "memfd_create"):
+        try:
+            fd = os.memfd_create(f"dth-{name}")
+        except OSError:
+            fd = -1
+        if fd >= 0:
+            try:
+                _write(fd, content)
+                yield _File(fd, f"/proc/self/fd/{fd}", passed=True)
+            finally:
+                os.close(fd)
+            return
+    fd, path = tempfile.mkstemp(prefix=f"dth-{name}-")  # 0600
+    try:
+        _write(fd, content)
+        yield _File(fd, path, passed=False)
+    finally:
+        os.close(fd)
+        Path(path).unlink(missing_ok=True)
+
+
+def _write(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+@contextlib.contextmanager
+def _authfile(side: Side) -> Iterator[_File | None]:
+    """The credentials of one side, as skopeo reads them; None for nobody's."""
+    if side.login is None:
+        yield None
+        return
+    secret = base64.b64encode(f"{side.login.user}:{side.login.password}".encode()).decode()
+    host = "https://index.docker.io/v1/" if side.address.host == DOCKER_HUB else side.address.host
+    with _scratch("auth", json.dumps({"auths": {host: {"auth": secret}}}).encode()) as file:
+        yield file
+
+
+def _options(name: str, side: Side, authfile: _File | None, stack: contextlib.ExitStack) -> list[str]:
+    found = [f"--{name}-authfile", authfile.path] if authfile else [f"--{name}-no-creds"]
+    if side.address.insecure:
+        found.append(f"--{name}-tls-verify=false")
+    if side.address.ca_bundle:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dth-certificates-"))
+        (Path(folder) / "ca.crt").symlink_to(Path(side.address.ca_bundle).resolve())
+        found += [f"--{name}-cert-dir", folder]
+    return found
+
+
+def _name(side: Side) -> str:
+    """The image as skopeo takes it: by tag or by digest, never both."""
+    reference = side.reference
+    pointer = f"@{reference.digest}" if reference.digest else f":{reference.pointer}"
+    return f"docker://{reference.name}{pointer}"
+
+
+def _environment() -> Mapping[str, str]:
+    """What of ours skopeo needs; nothing that could hold credentials to other things."""
+    return {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
+
+
+def _has_policy() -> bool:
+    """Whether the machine says which images it accepts; without any such file skopeo copies none."""
+    return any(Path(path).exists() for path in (*POLICIES, Path.home() / ".config/containers/policy.json"))
+
+
+# ---------------------------------------------------------------------------------------------- failures
+
+_STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
+# (what it says, what that is, code); the first that is found decides.
+_FAILURES: list[tuple[str, type[TransferError], str]] = [
+    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, "TOOMANYREQUESTS"),
+    (
+        rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",
+        Transient,
+        "Unavailable",
+    ),
+    (r"immutable", ObjectRefused, "IMMUTABLE"),
+    (r"x509:|certificate|server gave HTTP response to HTTPS client", EndpointRefused, "Untrusted"),
+    (r"token has expired|expired token", Transient, "ExpiredToken"),
+    (
+        r"no such host|connection refused|no route to|network is unreachable",
+        ConnectionFailed,
+        "ConnectionFailed",
+    ),
+    (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimedOut"),
+    (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionLost"),
+    (r"digest did not match|does not match|digest invalid|size mismatch", Transient, "Corrupted"),
+    # Before the next one: Docker Hub says both of an image that is not there. Whether credentials hold, the plan knows.
+    (rf"denied|forbidden|is not authorized|{_STATUS}403", ObjectRefused, "DENIED"),
+    (r"unauthorized|authentication required|invalid username|no basic auth", EndpointRefused, "UNAUTHORIZED"),
+    (r"source image rejected", ObjectRefused, "POLICY"),
+    (rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404", SourceGone, "MANIFEST_UNKNOWN"),
+    (
+        r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted",
+        ObjectRefused,
+        "UNSUPPORTED",
+    ),
+]
+_OF_THE_DEST = re.compile(
+    r"writing (manifest|blob|list)|uploading|trying to reuse|at destination|initializing destination|"
+    r"(checking whether a blob .* exists)|Error initializing destination"
+)
+
+
+def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
+    """What skopeo's words amount to."""
+    line = _fatal(said)
+    where = f"{source.reference} -> {dest.reference}"
+    if status < 0:
+        return Transient(f"{where}: skopeo was ended by signal {-status}", code="Killed", said=line)
+    kind, code = _classify(_without_names(line, source, dest))
+    if kind is SourceGone and _OF_THE_DEST.search(line):
+        kind, code = ObjectRefused, "NAME_UNKNOWN"  # there is no such repository to push to
+    return kind(f"{where}: {line}", code=code, said=line)
+
+
+def _classify(line: str) -> tuple[type[TransferError], str]:
+    for pattern, kind, code in _FAILURES:
+        if re.search(pattern, line, re.IGNORECASE):
+            return kind, code
+    return Transient, "Unknown"
+
+
+def _without_names(line: str, *sides: Side) -> str:
+    """Without the names of images, which may hold any word."""
+    for side in sides:
+        reference = side.reference
+        for name in (reference.name, reference.repository):
+            line = re.sub(rf"{re.escape(name)}(:[\w.-]+)?", "", line)
+        if reference.tag:
+            line = re.sub(rf"manifest {re.escape(reference.tag)}(?= |$)", "manifest", line)
+    return line
+
+
+def _fatal(said: str) -> str:
+    """The message of its log that ended it, as one line and without the names of the files in memory."""
+    found = re.findall(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"', said)
+    text = re.sub(r"\\(.)", r"\1", found[-1]) if found else said.strip()[-500:]
+    return " ".join(text.split())[:1000] or "skopeo failed without a word"

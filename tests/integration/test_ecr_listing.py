@@ -1,0 +1,243 @@
+"""What a selection takes of real registries, and of an ECR whose images are in one."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dth.ecr.aws import AwsAccess
+from dth.ecr.control import EcrControl, EcrLogin
+from dth.ecr.listing import EcrSource, Image, Listed, OciSource, Selection, is_attached, list_images
+from dth.ecr.login import FixedLogin, UserPassword
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.registry import Address, Registry
+from dth.errors import ListingFailed
+from tests.servers.registry import (
+    PASSWORD,
+    USER,
+    EcrServer,
+    RegistryServer,
+    artifact,
+    fallback,
+    image,
+    index,
+    layer,
+    signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("docker-registry") is None, reason="docker-registry is not installed"
+)
+
+BASE = layer("base", 1000)
+BUILT = {
+    year: image(str(year), [BASE], created=f"{year}-06-01T00:00:00.123456789Z") for year in range(2020, 2026)
+}
+BOTH = index(
+    image("both", [BASE], created="2024-01-01T00:00:00Z"), image("both", [BASE], architecture="arm64")
+)
+SBOM = artifact("application/spdx+json", b"{}", subject=BOTH)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RegistryServer]:
+    with RegistryServer(auth=True) as server:
+        for year, built in BUILT.items():
+            server.push("team/app", f"y{year}", built)
+        server.push("team/both", "v1", BOTH)
+        server.push("team/both", "latest", BOTH)
+        server.push("team/both", *signature(BOTH))
+        server.push("team/both", "", SBOM)
+        server.push("team/both", *fallback(BOTH, ("application/spdx+json", SBOM)))
+        server.push("other", "v1", BUILT[2020])
+        server.push("other", "", BUILT[2021])
+        yield server
+
+
+@pytest.fixture
+def ecr(server: RegistryServer) -> Iterator[EcrServer]:
+    with EcrServer(server) as ecr:
+        ecr.make("team/app", "team/both", "other")
+        for year, built in BUILT.items():
+            ecr.pushed[built.digest] = 1.7e9 + year
+        yield ecr
+
+
+class Secrets:
+    def read(self, name: str) -> str:
+        return '{"access_key_id": "a", "secret_access_key": "b"}'
+
+
+@pytest.fixture
+async def oci(server: RegistryServer) -> AsyncIterator[OciSource]:
+    registry = Registry(Address(server.host), FixedLogin(UserPassword(USER, PASSWORD)), attempts=2)
+    yield OciSource(registry)
+    registry.close()
+
+
+@pytest.fixture
+async def bulk(server: RegistryServer, ecr: EcrServer) -> AsyncIterator[EcrSource]:
+    control = EcrControl(AwsAccess("eu-west-1", ecr.url, "keys"), Secrets())
+    registry = Registry(Address(server.host), EcrLogin(control))
+    yield EcrSource(control, registry)
+    registry.close()
+
+
+@pytest.fixture(params=["oci", "bulk"])
+async def source(request: pytest.FixtureRequest, oci: OciSource, bulk: EcrSource) -> OciSource | EcrSource:
+    return oci if request.param == "oci" else bulk
+
+
+async def listed(source: Any, **given: Any) -> Listed:
+    host = source.registry.host
+    if "srcImageList" in given:
+        given["srcList"] = "SELECTED"
+    kind = "Amazon_ECR" if source.in_bulk else "Registry"
+    own = {"srcRegistryHost" if source.in_bulk else "srcRegistry": host}
+    parameters = EcrParameters.model_validate(
+        {"sourceType": kind, **own, **given}, by_alias=True, by_name=False
+    )
+    return await list_images(Selection.of(parameters, host), lambda _: source, host)
+
+
+def names(found: Listed) -> list[str]:
+    return [f"{each.repository}:{each.tag or each.digest[:13]}" for each in found.images]
+
+
+APP = [f"team/app:y{year}" for year in BUILT]
+
+
+async def test_everything_of_a_registry(oci: OciSource) -> None:
+    found = await listed(oci)
+    assert names(found) == ["other:v1", *APP, "team/both:latest", "team/both:v1"]
+    assert found.notes == [f"{oci.registry.host} lists tags only: images without a tag are not found"]
+    assert (await listed(oci, includeUntagged="false")).notes == []
+    assert found.left_out == 0
+    assert all(not each.digest for each in found.images)
+    assert oci.registry.calls == {"GET catalog": 2, "GET tags": 3}  # each repository once
+
+
+async def test_everything_of_an_ecr(bulk: EcrSource, ecr: EcrServer) -> None:
+    found = await listed(bulk)
+    untagged = sorted(f"team/both:{each.digest[:13]}" for each in BOTH.children)
+    assert names(found) == [
+        f"other:{BUILT[2021].digest[:13]}", "other:v1", *APP, *untagged, "team/both:latest", "team/both:v1"
+    ]  # fmt: skip
+    assert found.notes == []
+    by_tag = {each.tag: each for each in found.images if each.tag}
+    assert by_tag["y2022"].digest == BUILT[2022].digest
+    assert by_tag["y2022"].made == 1.7e9 + 2022
+    assert ecr.calls == ["DescribeRepositories", *["DescribeImages"] * 3]
+    tagged = await listed(bulk, includeUntagged="false")
+    assert names(tagged) == ["other:v1", *APP, "team/both:latest", "team/both:v1"]
+    assert tagged.left_out == 3
+
+
+async def test_names_of_repositories_and_tags(source: OciSource | EcrSource) -> None:
+    found = await listed(source, includeRepositories=["team/*"], excludeTags=["v*"], includeUntagged="false")
+    assert names(found) == [*APP, "team/both:latest"]
+    assert "1 of 3 repositories are left out by their names" in found.notes
+    found = await listed(
+        source, excludeRepositories=["regex:team/.*"], includeTags=["regex:v[0-9]"], includeUntagged="false"
+    )
+    assert names(found) == ["other:v1"]
+
+
+async def test_the_newest_tags_and_those_since(source: OciSource | EcrSource) -> None:
+    found = await listed(source, newestTags="2", includeRepositories=["team/app"])
+    assert names(found) == ["team/app:y2024", "team/app:y2025"]
+    since = "2023-01-01" if not source.in_bulk else 1.7e9 + 2023
+    found = await listed(source, includeRepositories=["team/app"], pushedSince=since)
+    assert names(found) == ["team/app:y2023", "team/app:y2024", "team/app:y2025"]
+    assert found.left_out == 3
+    assert all(each.digest for each in found.images)  # they were come upon on the way
+    assert (await listed(source, newestTags="1")).left_out > 0
+
+
+async def test_images_that_do_not_tell_when_they_were_made(oci: OciSource, server: RegistryServer) -> None:
+    server.push("undated", "chart", artifact("application/vnd.cncf.helm.config.v1+json", b"x"))
+    server.push("undated", "old", BUILT[2020])
+    server.push("undated", "new", BUILT[2025])
+    found = await listed(
+        oci, srcImageList="undated:ALL_TAGS", pushedSince="2024-01-01", includeUntagged="false"
+    )
+    assert names(found) == ["undated:chart", "undated:new"]
+    assert found.notes == ["1 images of undated do not tell when they were made"]
+    found = await listed(oci, srcImageList="undated:ALL_TAGS", newestTags="2", includeUntagged="false")
+    assert names(found) == ["undated:new", "undated:old"]
+
+
+async def test_images_that_are_named(source: OciSource | EcrSource) -> None:
+    host = source.registry.host
+    text = f"team/app:y2020, {host}/team/both:ALL_TAGS,team/app:none,other@{BUILT[2021].digest},nothing"
+    found = await listed(source, srcImageList=text, excludeTags=["y*", "latest"], includeUntagged="false")
+    assert names(found) == [
+        "nothing:latest", f"other:{BUILT[2021].digest[:13]}", "team/app:none", "team/app:y2020", "team/both:v1"
+    ]  # fmt: skip
+    if not source.in_bulk:
+        assert source.registry.calls == {"GET tags": 1}  # what is named needs no listing
+    else:
+        assert found.images[3].digest == BUILT[2020].digest
+
+
+async def test_a_repository_that_is_not_there(source: OciSource | EcrSource) -> None:
+    with pytest.raises(ListingFailed, match="/none cannot be listed: there is no such repository"):
+        await listed(source, srcImageList="none:ALL_TAGS")
+
+
+async def test_a_source_that_cannot_be_listed_says_why() -> None:
+    source = OciSource(Registry(Address("docker.io")))
+    with pytest.raises(ListingFailed, match="Docker Hub has no catalogue"):
+        await list_images(Selection(), lambda _: source, "docker.io")
+
+
+async def test_a_registry_without_repositories() -> None:
+    with RegistryServer() as empty:
+        registry = Registry(Address(empty.host))
+        found = await list_images(Selection(), lambda _: OciSource(registry), empty.host)
+        assert found == Listed([], 0, [f"{empty.host} has no repositories"])
+        registry.close()
+
+
+async def test_public_images_of_several_registries() -> None:
+    with RegistryServer() as one, RegistryServer() as two:
+        one.push("team/app", "v1", BOTH)
+        two.push("team/app", "v2", BOTH)
+        sources = {each.host: OciSource(Registry(Address(each.host))) for each in (one, two)}
+        text = f"{one.host}/team/app:v1,{two.host}/team/app:ALL_TAGS"
+        parameters = EcrParameters.model_validate(
+            {"sourceType": "Public", "srcList": "SELECTED", "srcImageList": text},
+            by_alias=True,
+            by_name=False,
+        )
+        found = await list_images(Selection.of(parameters, "docker.io"), sources.__getitem__, "docker.io")
+        assert {str(each.reference) for each in found.images} == {
+            f"{one.host}/team/app:v1", f"{two.host}/team/app:v2"
+        }  # fmt: skip
+        for source in sources.values():
+            source.registry.close()
+
+
+async def test_what_goes_along_with_an_image(source: OciSource | EcrSource) -> None:
+    found = await source.attached("team/both", BOTH.digest)
+    tag = BOTH.digest.replace(":", "-")
+    assert {each.tag for each in found if each.tag} == {tag, f"{tag}.sig"}
+    assert [each.digest for each in found if not each.tag] == [SBOM.digest]
+    assert await source.attached("team/both", BOTH.children[0].digest) == []
+    assert await source.attached("none", BOTH.digest) == []
+
+
+def test_tags_that_are_about_an_image() -> None:
+    tag = f"sha256-{'a' * 64}"
+    assert all(map(is_attached, (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom")))
+    assert not any(map(is_attached, ("v1", "sha256-abc", f"x{tag}", "")))
+
+
+def test_a_reference_by_tag_or_else_by_digest() -> None:
+    assert str(Image("h:1", "a", "t", "sha256:x").reference) == "h:1/a:t"
+    assert str(Image("h:1", "a", "", "sha256:x").reference) == "h:1/a@sha256:x"

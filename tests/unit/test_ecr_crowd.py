@@ -1,0 +1,44 @@
+"""Many small requests, a few at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dth.ecr.crowd import gather
+
+
+async def test_results_come_in_order_and_few_are_at_once() -> None:
+    busy, most = 0, 0
+
+    async def work(number: int) -> int:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.001 * (number % 3))
+        busy -= 1
+        return number
+
+    assert await gather((work(number) for number in range(30)), at_once=4) == list(range(30))
+    assert most == 4
+    assert await gather([]) == []
+
+
+@pytest.mark.filterwarnings("error")
+async def test_the_first_failure_ends_the_rest() -> None:
+    ended, begun = [], []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        try:
+            if number == 1:
+                raise ValueError("no")
+            await asyncio.sleep(10)
+        finally:
+            ended.append(number)
+
+    with pytest.raises(ValueError, match="no"):
+        await gather((work(number) for number in range(10)), at_once=3)
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) < 10
