@@ -3,19 +3,34 @@ import './app/console.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { App } from './app/App';
-import { loadConfig } from './app/config';
+import { type Config, loadConfig } from './app/config';
+import { Elsewhere, isSamePlace, properAddress } from './app/Elsewhere';
 import { Unavailable } from './app/Unavailable';
-import { createUserManager, SILENT_CALLBACK } from './app/signIn';
+import { createUserManager, isSignedIn, SILENT_CALLBACK } from './app/signIn';
 import { initTheme } from './app/theme';
 import { initI18n } from './i18n';
 
 initTheme();
 const root = createRoot(document.getElementById('root')!);
-await initI18n();
+const texts = initI18n();
+if (isSignedIn()) void import('./app/Console'); // it will be wanted: it comes while the rest is asked for
 try {
-  const config = await loadConfig();
+  const [config] = await Promise.all([loadConfig(), texts]);
+  await start(config);
+} catch (error) {
+  await texts;
+  root.render(<Unavailable error={error} />);
+}
+
+async function start(config: Config) {
+  const here = new URL(location.href);
+  const address = properAddress(config.url, here);
   const manager = createUserManager(config);
-  if (location.pathname === SILENT_CALLBACK) {
+  if (address && isSamePlace(address, here)) {
+    location.replace(address);
+  } else if (address) {
+    root.render(<Elsewhere address={address} />);
+  } else if (location.pathname === SILENT_CALLBACK) {
     await manager.signinSilentCallback(); // inside the hidden frame that renews a session: nothing to show
   } else {
     root.render(
@@ -24,6 +39,4 @@ try {
       </StrictMode>,
     );
   }
-} catch (error) {
-  root.render(<Unavailable error={error} />);
 }

@@ -31,7 +31,7 @@ class Console:
 
     def _said(self, message: Any) -> None:
         if message.type in ("error", "warning"):
-            self.problems.append(f"{message.type}: {message.text}")
+            self.problems.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def sign_in(self, name: str, path: str = "/", password: str = PASSWORD) -> None:
         self.page.goto(self.hub.url + path)

@@ -11,8 +11,9 @@ import { useTranslation } from 'react-i18next';
 import { AuthProvider, useAuth } from 'react-oidc-context';
 import { cloudscapeMessages, type Language, LOCALES } from '../i18n';
 import type { Config } from './config';
+import { Bounded } from './Fault';
 import { Waiting } from './Waiting';
-import { CALLBACK, hasSignedOut, returnPath, signIn } from './signIn';
+import { CALLBACK, hasSignedOut, mayBeginAnew, returnPath, signIn } from './signIn';
 
 /** All that comes after the sign-in: nobody waits for it before. */
 const Console = lazy(async () => ({ default: (await import('./Console')).Console }));
@@ -31,9 +32,11 @@ export function App({ config, manager }: { config: Config; manager: UserManager 
         onSigninCallback={(user) => history.replaceState({}, '', returnPath(user?.state))}
       >
         <SignedIn manager={manager}>
-          <Suspense fallback={<Waiting />}>
-            <Console config={config} manager={manager} />
-          </Suspense>
+          <Bounded>
+            <Suspense fallback={<Waiting />}>
+              <Console config={config} manager={manager} />
+            </Suspense>
+          </Bounded>
         </SignedIn>
       </AuthProvider>
     </I18nProvider>
@@ -50,6 +53,9 @@ function SignedIn({ manager, children }: { manager: UserManager; children: React
   const stays = Boolean(problem) || hasSignedOut();
   const go = !auth.isLoading && !auth.isAuthenticated && !stays;
 
+  useEffect(() => {
+    if (auth.error && location.pathname === CALLBACK && mayBeginAnew()) location.replace('/');
+  }, [auth.error]);
   useEffect(() => {
     if (!go || leaving.current) return;
     leaving.current = true;

@@ -1,27 +1,13 @@
-import Alert from '@cloudscape-design/components/alert';
 import Box from '@cloudscape-design/components/box';
-import Button from '@cloudscape-design/components/button';
 import Link from '@cloudscape-design/components/link';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useTranslation } from 'react-i18next';
 import { useNavigate, useRouteError } from 'react-router';
+import { Fault } from './Fault';
 
-/** A page that threw: the rest of the console stays. After an update the files of the old one are gone; reloading helps. */
+/** A page that threw: the rest of the console stays. */
 export function PageError() {
-  const { t } = useTranslation();
-  const error = useRouteError();
-  return (
-    <Alert
-      type="error"
-      header={t('errors.page')}
-      action={<Button onClick={() => location.reload()}>{t('errors.reload')}</Button>}
-    >
-      <SpaceBetween size="xs">
-        <span>{t('errors.pageHint')}</span>
-        <Box variant="code">{error instanceof Error ? error.message : String(error)}</Box>
-      </SpaceBetween>
-    </Alert>
-  );
+  return <Fault error={useRouteError()} />;
 }
 
 export function NotFound() {

@@ -8,6 +8,7 @@ import { useAuth } from 'react-oidc-context';
 import { Outlet, useLocation, useMatches, useNavigate, useNavigation } from 'react-router';
 import { WhoAmIDocument } from '../api/generated';
 import { useData } from '../api/hooks';
+import { Empty } from '../components/Empty';
 import { ErrorAlert } from '../components/ErrorAlert';
 import { changeLanguage, LANGUAGES, type Language } from '../i18n';
 import { Flashes } from './flash';
@@ -117,7 +118,11 @@ function Layout() {
         ) : allowed ? (
           <Outlet />
         ) : (
-          <ErrorAlert error={t('common.notAllowed', { role: t(`role.${handle?.role ?? 'admin'}`) })} />
+          <Empty
+            heading
+            title={t('common.forbidden')}
+            hint={t('common.notAllowed', { role: t(`role.${handle?.role ?? 'admin'}`) })}
+          />
         )
       }
     />

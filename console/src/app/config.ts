@@ -1,5 +1,7 @@
 /** What `/config.json` says: the same files are served by every hub, and only this differs. */
 export interface Config {
+  /** The hub's own address, where it has but one: its users sign in nowhere else. */
+  url?: string;
   graphqlEndpoint: string;
   oidc: { authority: string; clientId: string; scope: string; audience: string };
 }

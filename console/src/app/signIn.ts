@@ -4,6 +4,8 @@ import type { Config } from './config';
 export const CALLBACK = '/auth/callback';
 export const SILENT_CALLBACK = '/auth/silent';
 const SIGNED_OUT = 'dth.signed-out';
+const BEGUN_ANEW = 'dth.begun-anew';
+const ONCE_IN = 10_000; // milliseconds
 
 /**
  * Sign-in by authorization code with PKCE. Tokens are in the session storage of this tab, and go with it; what
@@ -29,7 +31,8 @@ export function createUserManager({ oidc }: Config): UserManager {
 export async function signIn(manager: UserManager): Promise<void> {
   sessionStorage.removeItem(SIGNED_OUT);
   const here = location.pathname === CALLBACK ? '/' : location.pathname + location.search + location.hash;
-  await manager.signinRedirect({ state: { returnTo: here } });
+  // In place of this entry of the history: going back would come to the issuer, who sends one here again.
+  await manager.signinRedirect({ state: { returnTo: here }, redirectMethod: 'replace' });
 }
 
 export async function signOut(manager: Pick<UserManager, 'signoutRedirect' | 'removeUser'>): Promise<void> {
@@ -40,6 +43,20 @@ export async function signOut(manager: Pick<UserManager, 'signoutRedirect' | 're
     await manager.removeUser(); // an issuer without an end to its sessions
   }
 }
+
+/**
+ * Whether an answer of the issuer that fits nothing may be thrown away, and the page begun anew: it comes when one goes
+ * back over a sign-in. Once in a while: an issuer that answers wrongly every time is to be told.
+ */
+export function mayBeginAnew(): boolean {
+  const last = Number(sessionStorage.getItem(BEGUN_ANEW) ?? 0);
+  if (Date.now() - last < ONCE_IN) return false;
+  sessionStorage.setItem(BEGUN_ANEW, String(Date.now()));
+  return true;
+}
+
+/** Whether this tab has a session, good or not. */
+export const isSignedIn = () => Object.keys(sessionStorage).some((key) => key.startsWith('oidc.user:'));
 
 export const hasSignedOut = () => sessionStorage.getItem(SIGNED_OUT) !== null;
 

@@ -20,7 +20,8 @@ export function Confirm(props: {
       visible
       header={props.title}
       closeAriaLabel={t('common.close')}
-      onDismiss={props.onDismiss}
+      // A click beside it may be the second one of a double click on what opened it.
+      onDismiss={({ detail }) => detail.reason !== 'overlay' && props.onDismiss()}
       footer={
         <Box float="right">
           <SpaceBetween direction="horizontal" size="xs">

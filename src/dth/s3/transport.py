@@ -536,7 +536,9 @@ def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> Transfe
     host = url.split("/", 3)[2]
     message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
-    text = f"{host}: {message[:1].lower()}{message[1:]}"
+    if message[1:2].islower():  # no abbreviation such as TLS
+        message = message[:1].lower() + message[1:]
+    text = f"{host}: {message}"
     if error == pycurl.E_FILESIZE_EXCEEDED and sized:
         return ObjectChanged(f"{host}: the answer is larger than the object was", code="SizeChanged")
     if error in NO_ANSWER or (error == pycurl.E_OPERATION_TIMEDOUT and not connected):

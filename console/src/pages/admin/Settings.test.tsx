@@ -46,7 +46,7 @@ test('the theme is chosen here as well', async () => {
 test('in Chinese', async () => {
   await changeLanguage('zh');
   render('local');
-  expect(await screen.findByRole('heading', { level: 1, name: '中心设置' })).toBeVisible();
+  expect(await screen.findByRole('heading', { level: 1, name: '系统设置' })).toBeVisible();
   expect(await screen.findByText(/^对象存储\s*和\s*later$/)).toBeVisible();
   await changeLanguage('en');
 });

@@ -263,3 +263,46 @@ test('a password in a proxy is not kept in the browser', async () => {
   expect(kept).toContain('seen');
   expect(kept).not.toContain('hidden');
 });
+
+test('an edit that was begun earlier does not undo what others changed since', async () => {
+  const user = userEvent.setup();
+  const first = show('/tasks/known/edit');
+  await heading('Kind of task');
+  await user.type(screen.getByRole('textbox', { name: /Description/ }), ' of 2026');
+  first.unmount(); // reloaded, and meanwhile somebody capped it
+  const { calls } = show(
+    '/tasks/known/edit',
+    {},
+    {
+      FormTask: () => ({
+        getTask: {
+          id: 'known',
+          type: 'S3EC2',
+          description: 'Photos',
+          scheduleType: 'ONE_TIME',
+          parameters: Object.entries({ ...known, maxBytesPerSecond: '9M' }).map(
+            ([ParameterKey, ParameterValue]) => ({
+              ParameterKey,
+              ParameterValue,
+            }),
+          ),
+        },
+      }),
+    },
+  );
+  await heading('Kind of task');
+  expect(screen.getByRole('textbox', { name: /Description/ })).toHaveValue('Photos of 2026');
+  await toReview();
+  next();
+  await waitFor(() =>
+    expect(variables(calls, 'EditTask')).toEqual([
+      { id: 'known', input: { description: 'Photos of 2026', parameters: [] } },
+    ]),
+  );
+});
+
+test('a draft that cannot be read is no draft', async () => {
+  sessionStorage.setItem('dth.draft.tester.new.S3EC2', '{bad');
+  show('/tasks/create');
+  await heading('Kind of task');
+});

@@ -15,10 +15,11 @@ import {
   TasksDocument,
   type TaskType,
 } from '../../api/generated';
+import { ApiError } from '../../api/client';
 import { useChange, useData } from '../../api/hooks';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { plugins } from '../../plugins';
-import { changes, formOf, type Kind, newForm, taskInput } from '../../plugins/form';
+import { changes, formOf, type Kind, newForm, type TaskForm, taskInput } from '../../plugins/form';
 import { TaskWizard } from './TaskWizard';
 
 const ONCE = { staleTime: Infinity, gcTime: 0 } as const; // what is being edited does not change below one's fingers
@@ -87,14 +88,13 @@ function ClonedTask({ task, kind }: { task: Task; kind: Kind }) {
 
 function ChangedTask({ task, kind }: { task: Task; kind: Kind }) {
   const change = useChange(EditTaskDocument, [TaskDetailDocument, TasksDocument, HomeDocument]);
-  const before = formOf(task, kind);
   return (
     <TaskWizard
       kind={kind}
       draft={`edit.${task.id}`}
-      initial={before}
+      initial={formOf(task, kind)}
       isEdit
-      save={async (form) => {
+      save={async (form, before) => {
         await change.mutateAsync({ id: task.id, input: changes(before, form, kind) });
         return task.id;
       }}
@@ -105,8 +105,13 @@ function ChangedTask({ task, kind }: { task: Task; kind: Kind }) {
 
 function useCreation() {
   const create = useChange(CreateTaskDocument, [TasksDocument, HomeDocument]);
-  return async (form: Parameters<typeof taskInput>[0], kind: Kind) => {
-    const made = await create.mutateAsync({ input: taskInput(form, kind) });
+  return async (form: TaskForm, kind: Kind) => {
+    const made = await create.mutateAsync({ input: taskInput(form, kind) }).catch((error: unknown) => {
+      // The id is that of a task made from a copy of this tab: this one becomes a task of its own.
+      if (!(error instanceof ApiError && error.code === 'CONFLICT' && error.message.includes(form.id)))
+        throw error;
+      return create.mutateAsync({ input: taskInput({ ...form, id: crypto.randomUUID() }, kind) });
+    });
     return made.createTask?.id ?? form.id;
   };
 }

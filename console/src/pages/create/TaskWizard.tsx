@@ -32,7 +32,7 @@ export function TaskWizard(props: {
   types?: readonly TaskType[];
   onType?: (type: TaskType) => void;
   /** Creates or changes the task; its id. */
-  save: (form: TaskForm) => Promise<string>;
+  save: (form: TaskForm, initial: TaskForm) => Promise<string>;
   /** Where one goes who gives up. */
   back: string;
 }) {
@@ -42,8 +42,7 @@ export function TaskWizard(props: {
   const texts = useTexts(plugin);
   const navigate = useNavigate();
   const flash = useFlash();
-  const [initial] = useState(props.initial);
-  const { form, step, keep, forget } = useDraft(props.draft, initial);
+  const { form, initial, step, keep, forget } = useDraft(props.draft, props.initial);
   const [told, setTold] = useState<ReadonlySet<string>>(new Set());
   const [said, setSaid] = useState<Record<string, Problem>>({}); // by the hub
   const [saving, setSaving] = useState(false);
@@ -96,7 +95,7 @@ export function TaskWizard(props: {
     setSaving(true);
     setError(null);
     try {
-      const id = await props.save(form);
+      const id = await props.save(form, initial);
       through.current = true;
       forget();
       flash({ type: 'success', content: t(isEdit ? 'create.saved' : 'create.created') });

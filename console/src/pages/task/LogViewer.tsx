@@ -25,7 +25,7 @@ import { saveFile } from '../../components/saveFile';
 import { SpanForm } from './SpanForm';
 import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
-import { printable } from './visible';
+import { printable } from '../../components/visible';
 import { type LogEvent, MOST, useLog, type Wanted, wholeLog } from './useLog';
 
 const TAIL = 2_000; // milliseconds between looks for newer events

@@ -16,7 +16,7 @@ import { COLUMNS, type ObjectRecord, USUAL, useRecordColumns } from './recordCol
 import { FILTERS, RecordFilters, readFilters } from './RecordFilters';
 import { type TabProps, useShown } from './tab';
 import { useRetry } from './useRetry';
-import { visible } from './visible';
+import { visible } from '../../components/visible';
 
 const SIZES = [20, 50, 100, 500];
 const NOT_UTF8 = '\ufffd'; // what the hub writes for bytes that no text can hold: such a key cannot be named

@@ -9,6 +9,7 @@ import { useNavigate, useParams, useSearchParams } from 'react-router';
 import { TaskDetailDocument } from '../../api/generated';
 import { ApiError } from '../../api/client';
 import { useData } from '../../api/hooks';
+import { Bounded } from '../../app/Fault';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { MOVING } from '../../components/TaskStatus';
@@ -106,9 +107,11 @@ function Parts({ task }: { task: Task }) {
           href: path(id),
           content:
             id === active ? (
-              <Suspense fallback={<Waiting />}>
-                <Content task={task} poll={pollOf(task)} />
-              </Suspense>
+              <Bounded>
+                <Suspense fallback={<Waiting />}>
+                  <Content task={task} poll={pollOf(task)} />
+                </Suspense>
+              </Bounded>
             ) : null,
         }))}
       />

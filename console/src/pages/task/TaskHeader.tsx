@@ -12,6 +12,7 @@ import { useSession } from '../../app/session';
 import { useErrorText } from '../../components/errorText';
 import { ACTIONS, type Action, useTaskActions } from '../../components/taskActions';
 import { TaskStatus } from '../../components/TaskStatus';
+import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
 import type { Task } from './tab';
 
@@ -90,7 +91,9 @@ export function TaskHeader({ task }: { task: Task }) {
           )
         }
       >
-        <span className="dth-break">{task.description || t('detail.untitled', { id: task.id })}</span>
+        <span className="dth-break">
+          {printable(task.description ?? '') || t('detail.untitled', { id: task.id })}
+        </span>
       </Header>
       <LiveRegion hidden>
         {task.progress && t('detail.nowStatus', { status: t(`progress.${task.progress}`) })}

@@ -1,7 +1,7 @@
 import Box from '@cloudscape-design/components/box';
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard';
 import { useTranslation } from 'react-i18next';
-import { pieces, visible } from './visible';
+import { pieces, visible } from '../../components/visible';
 
 /** A key as it is, byte for byte in the clipboard, and without anything hidden on the screen. */
 export function VisibleKey({ name, copies = true }: { name: string; copies?: boolean }) {

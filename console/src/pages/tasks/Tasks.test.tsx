@@ -107,3 +107,9 @@ test('stopping asks first', async () => {
   await user.click(screen.getByRole('button', { name: 'Stop' }));
   await waitFor(() => expect(calls.some((call) => call.name === 'StopTask')).toBe(true));
 });
+
+test('a page beyond the last one leads to the last one', async () => {
+  const { router } = show([task(1, 'DONE')], '/tasks?page=999');
+  await waitFor(() => expect(router.state.location.search).toBe(''));
+  expect(await screen.findByText('task 1')).toBeInTheDocument();
+});

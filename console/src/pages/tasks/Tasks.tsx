@@ -4,7 +4,7 @@ import Header from '@cloudscape-design/components/header';
 import Pagination from '@cloudscape-design/components/pagination';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import Table from '@cloudscape-design/components/table';
-import { useState } from 'react';
+import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { TasksDocument, type TaskOrder, type TaskRowFragment } from '../../api/generated';
@@ -51,6 +51,11 @@ export function Tasks() {
   const chosen = items.filter((task) => chosenIds.includes(task.id));
   const one = chosen.length === 1 ? chosen[0] : undefined;
   const filtered = isFiltered(query);
+  const lastPage = Math.max(1, Math.ceil((total ?? 0) / shown.pageSize));
+  const beyond = total !== undefined && !tasks.isPlaceholderData && query.page > lastPage;
+  useEffect(() => {
+    if (beyond) change({ page: lastPage });
+  });
   const sorted = columns.find((column) => column.sortingField === query.orderBy);
 
   const create = (
@@ -152,7 +157,7 @@ export function Tasks() {
         pagination={
           <Pagination
             currentPageIndex={query.page}
-            pagesCount={Math.max(1, Math.ceil((total ?? 0) / shown.pageSize))}
+            pagesCount={lastPage}
             onChange={({ detail }) => change({ page: detail.currentPageIndex })}
           />
         }

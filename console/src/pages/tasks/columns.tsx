@@ -7,6 +7,7 @@ import { useNavigate } from 'react-router';
 import type { TaskOrder, TaskRowFragment } from '../../api/generated';
 import { LIVE, TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
 import { useScheduleText } from '../../components/schedule';
+import { printable } from '../../components/visible';
 import { useFormat } from '../../format';
 
 export const COLUMNS = [
@@ -85,7 +86,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
         {shortId(task.id)}
       </Link>
     ),
-    description: (task) => task.description || '-',
+    description: (task) => <span className="dth-break">{printable(task.description ?? '') || '-'}</span>,
     source: (task) => <span className="dth-break">{task.source}</span>,
     destination: (task) => <span className="dth-break">{task.destination}</span>,
     engine: (task) => (task.type ? t(`taskType.${task.type}`) : '-'),

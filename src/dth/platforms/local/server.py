@@ -350,7 +350,7 @@ def application(hub: Hub) -> Starlette:
             "scope": info["scope"],
             "audience": info["audience"],
         }
-        return JSONResponse({"graphqlEndpoint": "/graphql", "oidc": oidc})
+        return JSONResponse({"url": hub.url, "graphqlEndpoint": "/graphql", "oidc": oidc})
 
     routes: list[Any] = [
         Route("/graphql", ask, methods=["POST"]),

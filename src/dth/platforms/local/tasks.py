@@ -67,9 +67,7 @@ class LocalAudit:
 
     async def end(self, id: int, outcome: str, target: str = "") -> None:
         values = {"outcome": outcome} | ({"target": target} if target else {})
-        await self._database.write(
-            Connection.execute, update(audit).where(audit.c.id == id).values(**values)
-        )
+        await self._database.write(Connection.execute, update(audit).where(audit.c.id == id).values(**values))
 
     async def find(
         self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
