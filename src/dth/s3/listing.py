@@ -307,7 +307,8 @@ class _Document:
             parser.Parse(body, True)
         except expat.ExpatError as error:
             raise Transient(
-                f"the answer to a listing is no XML ({error}); it is no S3 store, or a key has a character that XML cannot hold"
+                f"the answer to a listing is no XML ({error}): this is no S3 store, or a key has a character that XML "
+                "cannot hold"
             ) from error
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
