@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
     from tests.servers.ministack import MiniStack
 
+HERE = Path(__file__).parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of this folder alone: pytest asks about all of them."""
     for item in items:
-        item.add_marker(pytest.mark.e2e)
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")
