@@ -142,8 +142,8 @@ class Notifier:
             try:
                 pause = await self._deliver()
                 await self._tidy()
-            except* HubError as errors:  # the database: it may come back
-                log.error("notifications wait: %s", errors.exceptions[0])
+            except HubError as error:  # the database: it may come back
+                log.error("notifications wait: %s", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
@@ -159,9 +159,11 @@ class Notifier:
                 await self._empty(id)
 
         ready = [each for each, at in due.items() if at <= now]
-        async with asyncio.TaskGroup() as group:
-            for each in ready:
-                group.create_task(one(each))
+        # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2) one that fails leaves this task half
+        # cancelled, and the next timeout ends it for good.
+        for outcome in await asyncio.gather(*map(one, ready), return_exceptions=True):
+            if outcome:
+                raise outcome
         if ready:
             return 0.0  # there may be more than one message takes, and a try that failed has a new time
         return min([LOOK, *(at - now for at in due.values())])
