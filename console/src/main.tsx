@@ -6,14 +6,15 @@ import { App } from './app/App';
 import { type Config, loadConfig } from './app/config';
 import { Elsewhere, isSamePlace, properAddress } from './app/Elsewhere';
 import { Unavailable } from './app/Unavailable';
-import { createUserManager, isSignedIn, SILENT_CALLBACK } from './app/signIn';
+import { CALLBACK, createUserManager, isSignedIn, SILENT_CALLBACK } from './app/signIn';
 import { initTheme } from './app/theme';
 import { initI18n } from './i18n';
 
 initTheme();
 const root = createRoot(document.getElementById('root')!);
 const texts = initI18n();
-if (isSignedIn()) void import('./app/Console'); // it will be wanted: it comes while the rest is asked for
+// It will be wanted: it comes while the rest is asked for.
+if (isSignedIn() || location.pathname === CALLBACK) void import('./app/Console').catch(() => undefined);
 try {
   const [config] = await Promise.all([loadConfig(), texts]);
   await start(config);
