@@ -205,6 +205,20 @@ def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now
     assert dest.get("k") == blob(size, 2)
 
 
+def test_a_part_that_finds_its_upload_thrown_away_costs_no_attempt_more(
+    engine: Engine, proxy_a: Proxy, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
+    """Two parts of an object that changed: one sees the change and throws the upload away, the other then finds the
+    upload gone, before the first has heard the store's answer."""
+    source.put({"k": blob(FOUR_PARTS, 1)})
+    proxy_a.rule(Hook(lambda request: source.put({"k": blob(FOUR_PARTS, 2)})), method="GET", key="k", nth=3)
+    proxy_b.rule(Delay(0.4), method="PUT", query="partNumber=", nth=1)
+    proxy_b.rule(Stall(0.8), method="DELETE", query="uploadId=")
+    ran = engine.run(workers=2, **GIANT)
+    assert (ran.counts.done, ran.records["k"].attempts) == (1, 2)
+    assert dest.get("k") == blob(FOUR_PARTS, 2)
+
+
 def test_an_object_that_never_stays_is_given_up_after_five_attempts(
     engine: Engine, proxy_a: Proxy, source: Side
 ) -> None:

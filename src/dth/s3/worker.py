@@ -363,7 +363,9 @@ class Worker:
         disposition = getattr(error, "disposition", Disposition.RETRY)
         attempts = item.attempts + (0 if _costless(error) else 1)
         status = Status.CANCELLED if disposition is Disposition.GONE else Status.FAILED
-        if disposition is Disposition.CHANGED and attempts < MAX_ATTEMPTS:
+        # An upload is lost, too, where another part saw the change first and threw it away.
+        changed = disposition is Disposition.CHANGED or isinstance(error, UploadLost)
+        if changed and attempts < MAX_ATTEMPTS:
             try:
                 item = await self._look(item)
             except SourceGone as gone:
