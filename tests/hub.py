@@ -37,6 +37,9 @@ TASK = """query ($id: ID!) { getTask(id: $id) {
 RUNS = """query ($id: ID!) { listRuns(id: $id) { id kind state error notes counts {
     listed filtered same archived pending enqueued done failed cancelled
     delete_enqueued deleted delete_kept delete_failed } } }"""
+IMAGES = """query ($id: ID!, $run: Int) { listImages(id: $id, run: $run, limit: 1000) { items {
+    key run source status sourceDigest destDigest size moved skipped seconds attempts reason detail
+    platforms about endedAt } } }"""
 
 
 class Hub:
@@ -150,6 +153,20 @@ class Hub:
         }
         return str(self.call(CREATE, input=wanted)["id"])
 
+    def create_images(self, *, once: bool = True, **values: str) -> str:
+        """A task for images with these parameters."""
+        wanted = {
+            "type": "ECR",
+            "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
+            "parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+        }
+        return str(self.call(CREATE, input=wanted)["id"])
+
+    def images(self, id: str, run: int | None = None) -> dict[str, dict[str, Any]]:
+        """What a run did with images, by their keys."""
+        found = self.call(IMAGES, id=id, run=run)["items"]
+        return {each["key"]: each for each in found}
+
     def parameters(self, source: Side, dest: Side, **more: str) -> list[dict[str, str]]:
         self.secret("keys", source.server.access_key, source.server.secret_key)
         values = {
@@ -166,7 +183,10 @@ class Hub:
         return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
     def secret(self, name: str, access_key: str, secret_key: str) -> None:
-        value = json.dumps({"access_key_id": access_key, "secret_access_key": secret_key})
+        self.keep_secret(name, access_key_id=access_key, secret_access_key=secret_key)
+
+    def keep_secret(self, name: str, **fields: str) -> None:
+        value = json.dumps(fields)
         known = {each["name"] for each in self.call("{ listSecrets { name } }")}
         verb = "updateSecret" if name in known else "createSecret"
         self.call(

@@ -222,13 +222,15 @@ def test_choices() -> None:
     ],
 )
 def test_names_at_the_destination(rules: list[str], prefix: str, name: str, expected: str) -> None:
-    assert Renames(rules, prefix).dest("quay.io", name) == expected
+    assert Renames(rules, prefix).dest(Reference("quay.io", name, "v1"), "there") == Reference(
+        "there", expected, "v1"
+    )
 
 
 def test_official_images_are_named_as_people_name_them() -> None:
-    assert Renames(prefix="p").dest("docker.io", "library/nginx") == "p/nginx"
-    assert Renames(["nginx=web"]).dest("docker.io", "library/nginx") == "web"
-    assert Renames().dest("quay.io", "library/nginx") == "library/nginx"
+    assert Renames(prefix="p").dest(Reference("docker.io", "library/nginx"), "there").repository == "p/nginx"
+    assert Renames(["nginx=web"]).dest(Reference("docker.io", "library/nginx"), "there").repository == "web"
+    assert Renames().dest(Reference("quay.io", "library/nginx"), "there").repository == "library/nginx"
 
 
 @pytest.mark.parametrize("rule", ["a", "=b", "a=", "a*b=c", "a=b*", "A=b", "a=B", "a//=b", "a*=B*", "*=*a"])
@@ -239,7 +241,7 @@ def test_rules_that_cannot_be_read(rule: str) -> None:
 
 def test_names_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="cannot be renamed"):
-        Renames(["a*=b/*"]).dest("quay.io", "a")
+        Renames(["a*=b/*"]).dest(Reference("quay.io", "a"), "there")
 
 
 # --------------------------------------------------------------------------------------------- image lists

@@ -216,6 +216,7 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
         await LocalGauges(database).report(Gauge("w", "worker", NOW, 7))
         for column in ("started", "errors", "source_latency", "dest_latency"):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
+        await database.write(Connection.exec_driver_sql, "DROP TABLE image")
         await database.write(Connection.exec_driver_sql, "PRAGMA user_version = 1")
     with TaskDatabase.open(tmp_path / "task.db") as database:
         gauges = LocalGauges(database)

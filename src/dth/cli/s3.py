@@ -19,7 +19,7 @@ from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.config import secrets_directory
 from dth.errors import EndpointRefused, HubError, UsageError
-from dth.platforms.local import process
+from dth.platforms.local import process, s3_roles
 from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
@@ -101,7 +101,7 @@ def sync(
         check_report(report)
     if dry_run:
         return _run(_dry_run(parameters, as_json))
-    process.load(parameters)
+    s3_roles.load(parameters)
     with Nursery(process.run) as nursery:
         return _run(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
 

@@ -205,7 +205,8 @@ class EcrParameters(BaseModel):
         (),
         "destination",
         "Renames",
-        "old=new for repositories, the first that fits; old may end with * (and new take what it stands for).",
+        "old=new for repositories, or old:tag=new:tag for one image; the first that fits. old may end with * (and new "
+        "take what it stands for).",
         cli="--rename",
     )
     dest_credential: str = _field(
@@ -396,6 +397,12 @@ class EcrParameters(BaseModel):
         "schedule",
         "Rate",
         "How often runs begin, such as 6 hours or 7 days; instead of a cron expression.",
+    )
+    transfer_window: str = _field(
+        "",
+        "schedule",
+        "Transfer window",
+        "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
     )
     alarm_email: str = _field(
         "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"

@@ -189,12 +189,11 @@ class _Planner:
         """None where there is one already, or where it has no place."""
         source = image.reference
         try:
-            name = self._wishes.renames.dest(image.registry, image.repository)
+            dest = self._wishes.renames.dest(source, self._host)
         except UsageError as error:
             nowhere = Reference(self._host, image.repository, source.tag, source.digest)
             self._refused.append(Item(source, nowhere, Action.REFUSED, str(error)))
             return None
-        dest = Reference(self._host, name, source.tag, source.digest)
         item = Item(source, dest, digest=image.digest, about=image.subject)
         before = self._items.setdefault(dest, item)
         if before is item:

@@ -7,6 +7,7 @@ TransferError whose class says what follows; what is merely not there is None.
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import random
@@ -166,6 +167,15 @@ class Registry:
         stored = answer.headers.get("docker-content-digest", manifest.digest)
         if stored != manifest.digest:
             raise Corrupted(f"{self.host} stored {stored}, not {manifest.digest}", code="DIGEST_INVALID")
+
+    async def try_push(self, repository: str) -> None:
+        """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
+        scope = f"repository:{repository}:pull,push"
+        answer = await self._request("POST", f"/v2/{repository}/blobs/uploads/", scope, "uploads")
+        where = urlsplit(answer.headers.get("location", ""))
+        if where.path:
+            with contextlib.suppress(TransferError):  # the registry forgets it in time
+                await self._request("DELETE", f"{where.path}?{where.query}", scope, "uploads")
 
     async def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """The manifests that name this one as their subject: signatures, attestations, SBOMs of OCI 1.1."""

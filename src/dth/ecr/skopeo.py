@@ -7,11 +7,13 @@ has none in memory), never in its arguments or its environment. What it says whe
 import asyncio
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -39,6 +41,9 @@ LOOK = 0.5  # seconds between looks at how far it is
 OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
 INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec nothing may be imported or allocated at length.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|TZ|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|XDG_\w+|CONTAINERS_\w+|GODEBUG",
     re.IGNORECASE,
@@ -163,9 +168,16 @@ def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subproces
             env=_environment(),
             pass_fds=pass_fds,
             process_group=0,
+            preexec_fn=_die_with_us,
         )
     except OSError as error:
         raise UsageError(f"{arguments[0]} cannot be run: {error.strerror}; {INSTALL}") from None
+
+
+def _die_with_us() -> None:
+    """In skopeo before it begins: the kernel ends it when the process that waits for it is killed. Linux only."""
+    if _libc:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def _wait(

@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from dth.errors import UsageError
 from dth.hub.model import TaskType
-from dth.platforms.ports import Counts, Outgoing, Records
-from dth.s3.compare import Place
+from dth.hub.scaling import Capacity
+from dth.platforms.ports import Counts, Outgoing, Platform
 from dth.s3.parameters import is_size
 
 
@@ -24,6 +24,23 @@ class Taken(Protocol):
     @property
     def confirm(self) -> str:
         """An address that an operator opens to confirm a subscription; "" where there is none."""
+        ...
+
+
+class Route(Protocol):
+    """Where data comes from and goes to."""
+
+    @property
+    def source(self) -> str:
+        """As people read it."""
+        ...
+
+    @property
+    def destination(self) -> str: ...
+
+    @property
+    def writes(self) -> str:
+        """What is written, such that tasks which write the same say the same."""
         ...
 
 
@@ -41,11 +58,9 @@ class Plugin(Protocol):
         """What "source" or "destination" alone cannot do without. Raises UsageError."""
         ...
 
-    def places(self, parameters: Any) -> tuple[Place, Place]:
+    def route(self, parameters: Any) -> Route:
         """What is read and what is written."""
         ...
-
-    def shown(self, place: Place) -> str: ...
 
     def conflict(self, one: Any, other: Any) -> str:
         """Why two tasks may not run beside each other; "" where they may."""
@@ -59,12 +74,26 @@ class Plugin(Protocol):
         """What a store tells of its objects, as messages for the queue. Raises UsageError."""
         ...
 
+    def capacity(self, parameters: Any) -> Capacity:
+        """How many workers a task may have."""
+        ...
+
+    def bandwidth(self, parameters: Any) -> tuple[str, int | None]:
+        """The timetable of bandwidth caps, and the cap at other times in bytes a second; None: none."""
+        ...
+
+    def budget(self, parameters: Any) -> float | None:
+        """USD after which a task pauses; None: never."""
+        ...
+
     def spent(self, parameters: Any, runs: Sequence[Counts]) -> float:
         """What runs have cost so far, in USD by list prices: an estimate, for budgets."""
         ...
 
-    async def redrive(self, records: Records, *, keys: Sequence[str] = (), reason: str = "") -> int:
-        """Send failed objects again. Returns how many."""
+    async def redrive(
+        self, platform: Platform, parameters: Any, *, keys: Sequence[str] = (), reason: str = ""
+    ) -> int:
+        """Send what failed again: all, those named, or those of one reason. Returns how many."""
         ...
 
 

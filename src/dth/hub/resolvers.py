@@ -24,7 +24,7 @@ from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Ta
 from dth.hub.plugins import form, plugin, plugins, read_parameters
 from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, TaskQuery, TokenInfo, User, Users
 from dth.hub.schedule import describe
-from dth.platforms.ports import Record, Status
+from dth.platforms.ports import ImageRecord, Record, Status
 
 MAX_PAGE = 100  # tasks, entries
 MAX_RECORDS = 1000
@@ -370,6 +370,36 @@ async def list_records(
 
 
 @query()
+async def list_images(
+    call: Call, *, id: str, run: int | None = None, status: str | None = None, prefix: str | None = None,
+    limit: int = 100, next_token: str | None = None,
+) -> Answer:  # fmt: skip
+    await call.ports.tasks.get(id)
+    most = _within("limit", limit, MAX_RECORDS)
+    async with call.ports.engine.open(id) as platform:
+        if run is None:
+            run = next((each.id for each in await platform.records.list_runs(1)), 0)
+        images = await platform.images.page(
+            run,
+            status=Status(status) if status else None,
+            prefix=prefix or "",
+            after=next_token or "",
+            limit=most,
+        )
+    return {
+        "items": [_image(image) for image in images],
+        "nextToken": images[-1].key if len(images) == most else None,
+    }
+
+
+@query()
+async def image_history(call: Call, *, id: str, key: str) -> Answer:
+    await call.ports.tasks.get(id)
+    async with call.ports.engine.open(id) as platform:
+        return [_image(image) for image in await platform.images.history(key)]
+
+
+@query()
 async def failure_groups(call: Call, *, id: str) -> Answer:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
@@ -408,6 +438,27 @@ def _record(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "detail": record.detail,
         "updatedAt": iso(record.updated),
+    }
+
+
+def _image(image: ImageRecord) -> dict[str, Any]:
+    return {
+        "key": image.key,
+        "run": image.run,
+        "source": image.source,
+        "status": image.status.value,
+        "sourceDigest": image.source_digest,
+        "destDigest": image.dest_digest,
+        "size": image.size,
+        "moved": image.moved,
+        "skipped": max(0, image.size - image.moved),
+        "seconds": image.seconds,
+        "attempts": image.attempts,
+        "reason": image.reason,
+        "detail": image.detail,
+        "platforms": [each for each in image.platforms.split(",") if each],
+        "about": image.about,
+        "endedAt": iso(image.ended),
     }
 
 
@@ -527,7 +578,7 @@ async def test_connection(call: Call, *, input: dict[str, Any], side: str) -> An
     new = _new_task(input)
     parameters, chosen = read_parameters(new["type"], new["parameters"]), side.lower()
     plugin(new["type"]).check_side(parameters, chosen)
-    return _job(await call.ports.jobs.start("probe", _given(parameters), chosen))
+    return _job(await call.ports.jobs.start("probe", _given(new["type"], parameters), chosen))
 
 
 @query()
@@ -539,11 +590,11 @@ async def _begin_job(call: Call, kind: str, input: dict[str, Any]) -> Answer:
     new = _new_task(input)
     parameters = read_parameters(new["type"], new["parameters"])
     plugin(new["type"]).check(parameters)
-    return _job(await call.ports.jobs.start(kind, _given(parameters)))
+    return _job(await call.ports.jobs.start(kind, _given(new["type"], parameters)))
 
 
-def _given(parameters: BaseModel) -> dict[str, Any]:
-    return parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def _given(type: TaskType, parameters: BaseModel) -> dict[str, Any]:
+    return {"type": type.value, **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)}
 
 
 def _job(job: Job) -> dict[str, Any]:

@@ -92,8 +92,9 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
     task = await ports.tasks.get(id)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
+        parameters = read_parameters(task.type, task.parameters)
         async with ports.engine.open(id) as platform:
-            await plugin(task.type).redrive(platform.records, keys=keys or (), reason=reason)
+            await plugin(task.type).redrive(platform, parameters, keys=keys or (), reason=reason)
 
     def change(task: Task) -> None:
         _begin(task, Event.START)
@@ -271,10 +272,9 @@ def _fill_in(task: Task) -> None:
     chosen.check(parameters)
     schedule_of(task)
     Window.parse(parameters.transfer_window)
-    Timetable.parse(parameters.bandwidth_timetable)
-    source, dest = chosen.places(parameters)
-    task.source, task.destination = chosen.shown(source), chosen.shown(dest)
-    task.writes = f"{dest.store} {dest.bucket}"
+    Timetable.parse(chosen.bandwidth(parameters)[0])
+    route = chosen.route(parameters)
+    task.source, task.destination, task.writes = route.source, route.destination, route.writes
 
 
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:

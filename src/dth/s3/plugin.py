@@ -4,7 +4,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from dth.errors import UsageError
-from dth.platforms.ports import Counts, Enqueued, Outgoing, Page, Record, Records, RunKind, RunState, Status
+from dth.platforms.ports import (
+    Counts,
+    Enqueued,
+    Outgoing,
+    Page,
+    Platform,
+    Record,
+    Records,
+    RunKind,
+    RunState,
+    Status,
+)
 from dth.s3.compare import Place, overlaps
 from dth.s3.estimate import spent
 from dth.s3.filters import build
@@ -21,10 +32,11 @@ __all__ = [
     "conflict",
     "deletes",
     "follows_events",
-    "places",
     "read_notification",
+    "route",
+    "spent",
 ]
-__all__ += ["redrive", "shown", "spent"]  # what dth.hub.plugins.Plugin asks for
+__all__ += ["bandwidth", "budget", "capacity", "redrive"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "S3EC2"
 Parameters = S3Parameters
@@ -49,6 +61,32 @@ def check_side(parameters: S3Parameters, side: str) -> None:
     for name in missing(parameters, side):
         raise UsageError(f"{name}: a bucket is needed")
     endpoint_of(parameters, side)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where objects come from and go to, as the hub keeps it."""
+
+    source: str
+    destination: str
+    writes: str
+
+
+def route(parameters: S3Parameters) -> Way:
+    here, there = places(parameters)
+    return Way(shown(here), shown(there), f"{there.store} {there.bucket}")
+
+
+def capacity(parameters: S3Parameters) -> S3Parameters:
+    return parameters
+
+
+def bandwidth(parameters: S3Parameters) -> tuple[str, int | None]:
+    return parameters.bandwidth_timetable, parameters.max_bytes_per_second
+
+
+def budget(parameters: S3Parameters) -> float | None:
+    return parameters.budget
 
 
 def places(parameters: S3Parameters) -> tuple[Place, Place]:
@@ -97,11 +135,13 @@ def read_notification(body: bytes) -> Taken:
     return Taken([encode(EventMessage(event_id(found.records), found.records))], found.confirm)
 
 
-async def redrive(records: Records, *, keys: Sequence[str] = (), reason: str = "") -> int:
+async def redrive(
+    platform: Platform, parameters: S3Parameters, *, keys: Sequence[str] = (), reason: str = ""
+) -> int:
     """Send failed objects again, in a run of its own: all, those named, or those of one reason. What is there now is
     copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice: what was sent is
     PENDING, and no longer failed."""
-    run, sent = 0, 0
+    records, run, sent = platform.records, 0, 0
     async for batch in _failed(records, keys, reason):
         if not run:
             run = (await records.begin_run(RunKind.REDRIVE))[0].id

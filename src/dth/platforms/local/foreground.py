@@ -55,7 +55,7 @@ async def open_foreground(
         _claim_state(state, task, identity)
         with open_platform(state, "supervisor") as platform:
             await platform.records.resume()
-            await platform.records.prune(KEPT_RUNS)
+            await platform.prune(KEPT_RUNS)
             run, resumed = await platform.records.begin_run(RunKind.SYNC)
             runs = await platform.records.list_runs(KEPT_RUNS)
             unsettled = [each.id for each in runs if each.id != run.id and not settled(each)]

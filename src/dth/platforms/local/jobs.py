@@ -18,11 +18,11 @@ from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.result import read_result
 
 AT_ONCE = 4
 LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
 KEPT = 86_400.0  # seconds that a result is kept
-RESULT_FILE = "result.json"
 
 
 class LocalJobs:
@@ -95,8 +95,7 @@ class LocalJobs:
         if child.returncode:
             lines = words.read_text("utf-8", "replace").strip().splitlines()
             raise HubError(lines[-1] if lines else f"its process ended with code {child.returncode}")
-        result: dict[str, Any] = json.loads((state / RESULT_FILE).read_text("utf-8"))
-        return result
+        return read_result(state)
 
 
 def _begin(connection: Connection, started: Job) -> None:

@@ -315,6 +315,7 @@ class Runner:
                     await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
                     await platform.queue.purge()
                     await platform.records.cancel_pending("stopped")
+                    await platform.images.cancel_pending("stopped")
         await tasks.ended(self.ports, self.id)
         task = await self.ports.tasks.get(self.id)
         task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
@@ -351,13 +352,14 @@ class Work:
         steps = Steps()
 
         def scale(depth: Depth, workers: int) -> int:
-            return self._keeper.share_of_workers(this, steps.wanted(self._parameters, depth, workers))
+            capacity = self._plugin.capacity(self._parameters)
+            return self._keeper.share_of_workers(this, steps.wanted(capacity, depth, workers))
 
         with await asyncio.to_thread(lock_state_directory, self._state) as lock:
             async with self._keeper.shared(this) as platform:
                 self._platform = platform
                 await platform.records.resume()
-                await platform.records.prune(KEPT_RUNS)
+                await platform.prune(KEPT_RUNS)
                 self._read(task)
                 supervisor = Supervisor(
                     self._state, platform, lock, self._keeper.nursery, scale, to_the_last_message=True
@@ -383,10 +385,12 @@ class Work:
     def _read(self, task: Task) -> None:
         """Write the task's parameters down for its processes, with the cap that holds now."""
         self._task = task
+        self._plugin = plugin(task.type)
         self._parameters = read_parameters(task.type, task.parameters)
         self._window = Window.parse(self._parameters.transfer_window)
-        self._timetable = Timetable.parse(self._parameters.bandwidth_timetable)
-        self._cap = self._timetable.cap_at(time.time(), self._parameters.max_bytes_per_second)
+        timetable, self._usual_cap = self._plugin.bandwidth(self._parameters)
+        self._timetable = Timetable.parse(timetable)
+        self._cap = self._timetable.cap_at(time.time(), self._usual_cap)
         self._written = write_task_file(self._state, task, self._cap)
 
     async def _look(self, snapshot: Snapshot) -> bool:
@@ -423,14 +427,14 @@ class Work:
         return task.run_requested or task.redrive_requested or bool(task.next_run and task.next_run <= now)
 
     def _cap_changed(self, now: float) -> bool:
-        return self._timetable.cap_at(now, self._parameters.max_bytes_per_second) != self._cap
+        return self._timetable.cap_at(now, self._usual_cap) != self._cap
 
     async def _begin_what_is_due(self, task: Task, snapshot: Snapshot, now: float) -> None:
         """Runs and redrives that were asked for, by a user or by the schedule. What was asked for is forgotten only
         when it is in the task's own database; after a crash in between, the run that was begun is taken up."""
         records = self._platform.records
         if task.redrive_requested:
-            await plugin(task.type).redrive(records)
+            await self._plugin.redrive(self._platform, self._parameters)
             await tasks.note(self._ports, task.id, redrive_requested=False)
         scheduled = bool(task.next_run and task.next_run <= now)
         if not (task.run_requested or scheduled):
@@ -486,13 +490,13 @@ class Work:
     async def _estimate_cost(self) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         runs = await self._platform.records.list_runs(KEPT_RUNS)
-        task.spent = plugin(task.type).spent(self._parameters, [run.counts for run in runs])
+        task.spent = self._plugin.spent(self._parameters, [run.counts for run in runs])
         await self._ports.tasks.summarize(task)
 
     async def _keep_budget(self) -> None:
         """At its budget a task pauses."""
         task = await self._ports.tasks.get(self._runner.id)
-        budget = self._parameters.budget
+        budget = self._plugin.budget(self._parameters)
         if budget is not None and task.spent >= budget:
             text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
             await tasks.pause(self._ports, task.id, text)
@@ -514,8 +518,12 @@ def write_task_file(state: Path, task: Task, cap: int | None) -> str:
     """Write the parameters for the task's processes, with the cap on bandwidth that holds now; returns what was
     written."""
     parameters = read_parameters(task.type, task.parameters)
-    values = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    values["maxBytesPerSecond"] = cap
+    values = {
+        "type": task.type.value,
+        **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True),
+    }
+    if "max_bytes_per_second" in type(parameters).model_fields:
+        values["maxBytesPerSecond"] = cap
     text = json.dumps(values, indent=1)
     path = state / TASK_FILE
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, MetaData
 
 from dth.errors import StateError
+from dth.platforms.local import schema
 
 Step = Callable[[Connection], None]
 
@@ -20,8 +21,13 @@ def measure_more(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE gauge ADD COLUMN {column} {kind} NOT NULL DEFAULT 0")
 
 
+def know_images(connection: Connection) -> None:
+    """What runs did with images."""
+    schema.image.create(connection)
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more]  # of a task's database
+STEPS: list[Step] = [measure_more, know_images]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges
+from dth.platforms.local.images import LocalImages
 from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.queue import LocalQueue
 from dth.platforms.local.records import LocalRecords
@@ -19,6 +20,7 @@ class LocalPlatform(Platform):
 
     queue: LocalQueue
     records: LocalRecords
+    images: LocalImages
     uploads: LocalUploads
     database: TaskDatabase
 
@@ -27,6 +29,11 @@ class LocalPlatform(Platform):
         all of them have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
+
+    async def prune(self, keep_runs: int) -> None:
+        """Forget all but the newest `keep_runs` ended runs. Records stay, and what each image was copied as."""
+        if await self.records.prune(keep_runs):
+            await self.images.prune()
 
     def close(self) -> None:
         """Finish what was begun, and close the database."""
@@ -48,6 +55,7 @@ def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
     return LocalPlatform(
         queue=LocalQueue(database, owner),
         records=LocalRecords(database),
+        images=LocalImages(database),
         uploads=LocalUploads(database),
         limits=LocalLimits(database),
         gauges=LocalGauges(database),

@@ -149,6 +149,30 @@ pause = Table(
     Column("reason", Line, nullable=False),
 )
 
+# ------------------------------------------------------------------------------------------------ images
+
+image = Table(
+    "image",
+    metadata,
+    Column("run", Integer, primary_key=True),
+    Column("key", Key, primary_key=True),
+    _text("source"),
+    Column("status", Text, nullable=False),
+    _text("source_digest"),
+    _text("dest_digest"),
+    _count("size"),
+    _count("moved"),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    _count("attempts"),
+    _line("reason"),
+    _line("detail"),
+    _text("platforms"),
+    _text("about"),
+    Column("ended", Float, nullable=False, server_default="0"),
+    Index("image_history", "key", "run"),
+    sqlite_with_rowid=False,
+)
+
 # ----------------------------------------------------------------------------------------- giant uploads
 
 upload = Table(

@@ -1,0 +1,158 @@
+"""Copying one image: with skopeo, and what skopeo cannot do with the registry's own API."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dth.ecr import skopeo
+from dth.ecr.listing import Image
+from dth.ecr.manifest import Manifest
+from dth.ecr.messages import Order
+from dth.ecr.plan import Action, make_plan
+from dth.ecr.reference import Reference
+from dth.ecr.referrers import keep_fallback
+from dth.ecr.task import Route
+from dth.errors import ObjectRefused, SourceGone, TransferError
+
+
+class CannotCopy(ObjectRefused):
+    """The image has no place at the destination: its tag is another image there and cannot be moved."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What came of it. `order` is as it was carried out."""
+
+    order: Order
+    dest_digest: str
+    read: int = 0  # bytes that skopeo read
+    there: bool = False  # the destination had it: nothing was copied
+
+
+class Copier:
+    """For one task in one process."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._entering: dict[tuple[str, str], asyncio.Lock] = {}
+
+    async def copy(self, order: Order, progress: Callable[[int], None], *, again: bool) -> Copied:
+        """Copy the image. `progress` hears how many bytes have been read for it. `again`: it may be there already.
+        When the call is cancelled, skopeo is ended first. Raises TransferError."""
+        if not order.digest:
+            planned = await self.plan(order)
+            if planned.there:
+                return planned
+            order = planned.order
+        elif again and await self._is_there(order):
+            return Copied(order, self._wanted(order), there=True)
+        if order.narrowed:
+            copied = await self._copy_narrowed(order, order.narrowed, progress)
+        else:
+            copied = await self._copy_whole(order, progress)
+        if order.about and not order.dest.tag:
+            await self._enter(order)
+        return copied
+
+    async def plan(self, order: Order) -> Copied:
+        """What is at the source now under this reference, and whether it is to be copied. Makes the repository where
+        there is none. Raises SourceGone, or CannotCopy."""
+        route = self._route
+        image = Image(
+            order.source.registry,
+            order.source.repository,
+            order.source.tag,
+            order.source.digest,
+            subject=order.about,
+        )
+        wishes = replace(route.wishes({}), referrers=False)
+        plan = await make_plan([image], route.origin.sources(), route.dest.destination(), wishes)
+        item = next(each for each in plan.items if each.source == order.source)
+        match item.action:
+            case Action.MISSING:
+                raise SourceGone(item.reason, code="MANIFEST_UNKNOWN")
+            case Action.CONFLICT:
+                raise CannotCopy(item.reason, code="IMMUTABLE")
+            case Action.REFUSED:
+                raise CannotCopy(item.reason, code="REFUSED")
+        if route.dest.control:
+            for name in plan.repositories:
+                await route.dest.control.create(name, route.parameters.template)
+        fresh = Order(
+            order.run,
+            order.source,
+            item.dest,
+            item.digest,
+            order.about,
+            item.size,
+            item.moves if plan.looked_inside else None,
+            platforms=route.parameters.platforms,
+            narrowed=item.narrowed,
+        )
+        return Copied(fresh, item.found, there=item.action is Action.SAME)
+
+    async def _is_there(self, order: Order) -> bool:
+        """A copy that was cut off may have been at its end. (A tag that cannot be moved refuses even what it has.)"""
+        try:
+            found = await self._route.dest.registry.head(order.dest.repository, order.dest.pointer)
+        except TransferError:
+            return False  # copying will tell
+        return found == self._wanted(order)
+
+    def _wanted(self, order: Order) -> str:
+        return order.narrowed.digest if order.narrowed else order.digest
+
+    async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        copied = await self._skopeo(order.exactly, order.dest, progress)
+        digest = copied.digest
+        if not copied.preserved:
+            # skopeo has put every part there, and an index of its own. The registry may well take ours.
+            source = self._route.origin.at(order.source.registry).registry
+            top = await source.manifest(order.source.repository, order.digest)
+            if top and await self._put(order.dest, top):
+                digest = top.digest
+        return Copied(order, digest, copied.read)
+
+    async def _copy_narrowed(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> Copied:
+        """The parts by their digests, then the index that names them."""
+        read = 0
+        for child in index.children:
+            source = Reference(order.source.registry, order.source.repository, "", child.digest)
+            dest = Reference(order.dest.registry, order.dest.repository, "", child.digest)
+            copied = await self._skopeo(source, dest, _after(read, progress))
+            read += copied.read
+        await self._route.dest.registry.put_manifest(order.dest.repository, order.dest.pointer, index)
+        return Copied(order, index.digest, read)
+
+    async def _skopeo(
+        self, source: Reference, dest: Reference, progress: Callable[[int], None]
+    ) -> skopeo.Copied:
+        route = self._route
+        return await skopeo.copy(
+            await route.origin.at(source.registry).side(source),
+            await route.dest.side(dest),
+            timeout=route.parameters.copy_timeout,
+            progress=progress,
+        )
+
+    async def _put(self, dest: Reference, manifest: Manifest) -> bool:
+        try:
+            await self._route.dest.registry.put_manifest(dest.repository, dest.pointer, manifest)
+        except ObjectRefused:
+            return False  # it stays as skopeo has put it
+        return True
+
+    async def _enter(self, order: Order) -> None:
+        """Let a referrer be found at the destination, if the registry does not see to that itself."""
+        registry = self._route.dest.registry
+        place = (order.dest.repository, order.about)
+        async with self._entering.setdefault(place, asyncio.Lock()):
+            source = self._route.origin.at(order.source.registry).registry
+            referrer = await source.manifest(order.source.repository, order.digest)
+            if referrer:
+                await keep_fallback(registry, order.dest.repository, order.about, referrer)
+
+
+def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    """The progress of one part, told as that of the whole."""
+    return lambda read: progress(before + read)

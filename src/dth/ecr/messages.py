@@ -1,0 +1,105 @@
+"""The messages of a task: one image to copy, as the plan has it.
+
+A message has all that a worker needs, so that copying asks the registries nothing that the plan had asked already. One
+without a digest (an image that is tried again) is planned by the worker that takes it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from dth.ecr.manifest import Manifest
+from dth.ecr.plan import Item, Plan
+from dth.ecr.reference import Reference
+from dth.errors import HubError
+from dth.platforms.ports import ImageRecord, Outgoing, Status
+
+VERSION = 1
+
+
+class BadMessage(HubError):
+    """A message that nobody here can read: of another version, or not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One image to copy. `key` names its record."""
+
+    run: int
+    source: Reference
+    dest: Reference
+    digest: str = ""  # the source's; "" = whatever is there now
+    about: str = ""  # digest of the image with which it goes along
+    size: int = 0  # bytes of its config and layers
+    moves: int | None = 0  # bytes that have to cross; None: not known
+    after: tuple[str, ...] = ()  # keys of images that have to end first
+    platforms: tuple[str, ...] = ()
+    narrowed: Manifest | None = None  # the index to write in place of the source's
+
+    @property
+    def key(self) -> str:
+        return key_of(self.dest)
+
+    @property
+    def exactly(self) -> Reference:
+        """The source by its digest, so that what is copied is what was planned."""
+        return Reference(self.source.registry, self.source.repository, "", self.digest)
+
+    def record(self, status: Status = Status.PENDING) -> ImageRecord:
+        return ImageRecord(
+            self.key,
+            self.run,
+            str(self.source),
+            status,
+            source_digest=self.digest,
+            size=self.size,
+            moved=self.moves or 0,
+            platforms=",".join(self.platforms),
+            about=self.about,
+        )
+
+
+def key_of(dest: Reference) -> str:
+    """What an image is called at the destination, without the registry, which is the same for all."""
+    return str(dest).removeprefix(f"{dest.registry}/")
+
+
+def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:
+    return Order(
+        run,
+        item.source,
+        item.dest,
+        item.digest,
+        item.about,
+        item.size,
+        item.moves if plan.looked_inside else None,
+        tuple(key_of(plan.items[place].dest) for place in item.after),
+        platforms,
+        item.narrowed,
+    )
+
+
+def encode(order: Order) -> Outgoing:
+    """Sending the same order twice is one message."""
+    fields = asdict(order)
+    if order.narrowed:
+        fields["narrowed"] = [order.narrowed.digest, order.narrowed.media_type, order.narrowed.body.decode()]
+    return Outgoing(f"{order.run}-{order.key}", json.dumps({"version": VERSION, **fields}))
+
+
+def decode(body: str) -> Order:
+    """Raises BadMessage."""
+    try:
+        fields = json.loads(body)
+        if fields.pop("version") != VERSION:
+            raise BadMessage("a message of another version of Data Transfer Hub")
+        narrowed = fields["narrowed"]
+        if narrowed:
+            digest, media_type, text = narrowed
+            fields["narrowed"] = Manifest(digest, media_type, text.encode())
+        for name in ("source", "dest"):
+            fields[name] = Reference(**fields[name])
+        for name in ("after", "platforms"):
+            fields[name] = tuple(fields[name])
+        return Order(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None

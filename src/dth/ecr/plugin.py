@@ -1,0 +1,190 @@
+"""What the hub knows of this plugin (entry point `dth.plugins`)."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from dth.ecr.messages import Order, encode
+from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
+from dth.ecr.reference import DOCKER_HUB, parse, parse_within
+from dth.errors import UsageError
+from dth.platforms.ports import (
+    Counts,
+    Enqueued,
+    ImageRecord,
+    Outgoing,
+    Page,
+    Platform,
+    Record,
+    RunKind,
+    RunState,
+    Status,
+)
+
+__all__ = [
+    "TYPE",
+    "Parameters",
+    "bandwidth",
+    "budget",
+    "capacity",
+    "check",
+    "check_side",
+    "conflict",
+    "deletes",
+    "follows_events",
+    "read_notification",
+]
+__all__ += ["redrive", "route", "spent"]  # what dth.hub.plugins.Plugin asks for
+
+TYPE = "ECR"
+Parameters = EcrParameters
+SIDES = ("source", "destination")
+BATCH = 500  # images that are sent again in one transaction
+GIB = 1024**3
+REGION_GIB, INTERNET_GIB = 0.02, 0.09  # USD for bytes that leave a region of AWS; list prices of 2026-11
+
+
+def check(parameters: EcrParameters) -> None:
+    """What the model alone cannot tell. Raises UsageError."""
+    for side in SIDES:
+        check_side(parameters, side)
+    unchanged = not parameters.dest_prefix and not parameters.rename_rules
+    if unchanged and _place(parameters, "source") == _place(parameters, "destination"):
+        raise UsageError(
+            "destPrefix: source and destination are one registry; give a prefix or a rename rule"
+        )
+
+
+def check_side(parameters: EcrParameters, side: str) -> None:
+    """What "source" or "destination" alone cannot do without. Raises UsageError."""
+    for name in missing(parameters, side):
+        raise UsageError(f"{name}: it has to be given")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where images come from and go to, as the hub keeps it."""
+
+    source: str
+    destination: str
+    writes: str
+
+
+def route(parameters: EcrParameters) -> Way:
+    dest = _place(parameters, "destination")
+    prefix = f"/{parameters.dest_prefix}" if parameters.dest_prefix else ""
+    return Way(_place(parameters, "source"), f"{dest}{prefix}", dest)
+
+
+def _place(parameters: EcrParameters, side: str) -> str:
+    """The registry, as people read it."""
+    if side == "source":
+        if parameters.source_type is SourceType.PUBLIC:
+            return "public registries"
+        is_ecr = parameters.source_type is SourceType.AMAZON_ECR
+        given = (parameters.src_registry, parameters.src_account_id, parameters.src_region)
+    else:
+        is_ecr = parameters.dest_type is DestType.AMAZON_ECR
+        given = (parameters.dest_registry, parameters.dest_account_id, parameters.dest_region)
+    registry, account, region = given
+    return f"Amazon ECR {account + ' ' if account else ''}{region}" if is_ecr else registry or DOCKER_HUB
+
+
+def conflict(one: EcrParameters, other: EcrParameters) -> str:
+    """Two tasks may write one registry: an image that is there already is no work for the second."""
+    return ""
+
+
+def follows_events(parameters: EcrParameters) -> bool:
+    return False
+
+
+def deletes(parameters: EcrParameters) -> bool:
+    """Images are never deleted at the destination."""
+    return False
+
+
+class NoTaken:
+    """Registries tell nothing."""
+
+    messages: list[Outgoing] = []  # noqa: RUF012 - there is never one
+    confirm = ""
+
+
+def read_notification(body: bytes) -> NoTaken:
+    raise UsageError("tasks for images follow no events")
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """One worker copies several images at once; copying them is skopeo's work, in processes of its own."""
+
+    min_capacity: int = 1
+    desired_capacity: int = 1
+    max_capacity: int = 1
+
+
+def capacity(parameters: EcrParameters) -> Capacity:
+    return Capacity()
+
+
+def bandwidth(parameters: EcrParameters) -> tuple[str, int | None]:
+    return "", None
+
+
+def budget(parameters: EcrParameters) -> float | None:
+    return None
+
+
+def spent(parameters: EcrParameters, runs: Sequence[Counts]) -> float:
+    """What runs have cost so far, in USD: the bytes that left a region of AWS, by list prices."""
+    if parameters.source_type is not SourceType.AMAZON_ECR:
+        return 0.0
+    if parameters.dest_type is not DestType.AMAZON_ECR:
+        price = INTERNET_GIB
+    else:
+        price = REGION_GIB if parameters.src_region != parameters.dest_region else 0.0
+    return sum(counts.done_bytes for counts in runs) / GIB * price
+
+
+async def redrive(
+    platform: Platform, parameters: EcrParameters, *, keys: Sequence[str] = (), reason: str = ""
+) -> int:
+    """Try failed images again, in a run of its own: all, those named, or those of one reason. What is there now is
+    copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice."""
+    run, sent = 0, 0
+    async for batch in _failed(platform, keys, reason):
+        before = await platform.images.latest([record.key for record in batch])
+        known = [before[record.key] for record in batch if record.key in before]
+        if not known:
+            continue
+        if not run:
+            run = (await platform.records.begin_run(RunKind.REDRIVE))[0].id
+        orders = [_again(run, image, parameters) for image in known]
+        await platform.images.write([order.record() for order in orders])
+        page = Page(
+            Counts(listed=len(orders)),
+            enqueued=[Enqueued(order.key, 0, "", "") for order in orders],
+            messages=[encode(order) for order in orders],
+        )
+        await platform.records.commit(run, page)
+        sent += len(orders)
+    if run:
+        await platform.records.set_run(run, RunState.TRANSFERRING)
+    return sent
+
+
+def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> Order:
+    dest = parse_within("destination", image.key)  # the copier finds out which registry that is
+    return Order(run, parse(image.source), dest, about=image.about, platforms=parameters.platforms)
+
+
+async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:
+    if keys:
+        found = await platform.records.get(keys)
+        if failed := [record for record in found.values() if record.status is Status.FAILED]:
+            yield failed
+        return
+    after = ""  # each once, even if it fails again meanwhile
+    while batch := await platform.records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
+        yield batch
+        after = batch[-1].key

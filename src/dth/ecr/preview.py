@@ -1,0 +1,38 @@
+"""What a run would do, for people to look at: the plan of a task, with its bytes."""
+
+from typing import Any
+
+from dth.ecr.finder import list_and_plan
+from dth.ecr.login import SecretStore
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.plan import Plan
+from dth.ecr.reference import DOCKER_HUB
+from dth.ecr.task import open_route
+
+SHOWN = 500  # items; of thousands nobody reads each
+
+
+async def preview(parameters: EcrParameters, secrets: SecretStore) -> dict[str, Any]:
+    """The plan of a task that knows nothing of earlier runs. Nothing is written. Raises TransferError or ListingFailed
+    for a side that cannot be asked."""
+    route = await open_route(parameters, secrets)
+    try:
+        listed, plan = await list_and_plan(route, {})
+        notes = [*listed.notes, *plan.notes]
+        if route.origin.meets(DOCKER_HUB) and plan.copies:
+            notes.append(
+                "how many bytes will move is not known: looking into images of Docker Hub counts as pulls"
+            )
+        return {**shown(plan), "left_out": listed.left_out, "notes": notes, "requests": route.requests}
+    finally:
+        route.close()
+
+
+def shown(plan: Plan) -> dict[str, Any]:
+    """What is to be done first; of long plans the beginning."""
+    whole = plan.as_dict()
+    whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
+    whole["more"] = max(0, len(plan.items) - SHOWN)
+    # Those that stay as they are say nothing that their number does not.
+    whole["items"] = whole["items"][:SHOWN]
+    return whole

@@ -1,0 +1,194 @@
+"""Opening a task: from its parameters to the registries on both sides, ready to be asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dth.ecr import skopeo
+from dth.ecr.aws import AwsAccess
+from dth.ecr.control import EcrControl, EcrLogin
+from dth.ecr.destination import Destination, EcrDestination, OciDestination
+from dth.ecr.listing import EcrSource, OciSource, Selection, Source
+from dth.ecr.login import ANONYMOUS, Login, SecretLogin, SecretStore
+from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
+from dth.ecr.patterns import Patterns
+from dth.ecr.plan import Known, Wishes
+from dth.ecr.reference import DOCKER_HUB, Reference
+from dth.ecr.registry import Address, Registry
+from dth.ecr.renames import Renames
+from dth.errors import UsageError
+
+
+@dataclass(slots=True)
+class Front:
+    """A registry, who we are to it, and the control plane behind it if it is Amazon ECR's."""
+
+    registry: Registry
+    login: Login
+    control: EcrControl | None = None
+
+    def source(self) -> Source:
+        """As a place where images come from, with nothing of it listed yet."""
+        return EcrSource(self.control, self.registry) if self.control else OciSource(self.registry)
+
+    def destination(self) -> Destination:
+        return EcrDestination(self.control, self.registry) if self.control else OciDestination(self.registry)
+
+    @property
+    def requests(self) -> int:
+        return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
+
+    async def side(self, reference: Reference) -> skopeo.Side:
+        """As skopeo needs it; the login is renewed where it is about to end."""
+        return skopeo.Side(reference, self.registry.address, await self.login.get())
+
+
+@dataclass(slots=True)
+class Origin:
+    """Where images come from: one registry, or (`front` None) any public ones, each named in its reference."""
+
+    parameters: EcrParameters
+    front: Front | None = None
+    _public: dict[str, Front] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        """The registry that is listed when nothing is named."""
+        return self.front.registry.host if self.front else DOCKER_HUB
+
+    @property
+    def selection(self) -> Selection:
+        return Selection.of(self.parameters, self.host)
+
+    @property
+    def fronts(self) -> list[Front]:
+        """Those that were needed so far."""
+        return [self.front] if self.front else list(self._public.values())
+
+    def at(self, host: str) -> Front:
+        """The registry of an image."""
+        if self.front:
+            return self.front
+        if host not in self._public:
+            self._public[host] = Front(Registry(Address(host)), ANONYMOUS)
+        return self._public[host]
+
+    def sources(self) -> Callable[[str], Source]:
+        """The sources by host, each listed at most once: for one plan."""
+        found: dict[str, Source] = {}
+
+        def source_of(host: str) -> Source:
+            if host not in found:
+                found[host] = self.at(host).source()
+            return found[host]
+
+        return source_of
+
+    def meets(self, host: str) -> bool:
+        """Whether images come from this registry."""
+        if self.front:
+            return self.front.registry.host == host
+        return any(each.reference.registry == host for each in self.selection.wanted or ())
+
+
+@dataclass(slots=True)
+class Route:
+    """Both sides of a task."""
+
+    parameters: EcrParameters
+    origin: Origin
+    dest: Front
+
+    def wishes(self, known: dict[str, Known]) -> Wishes:
+        """Images of Docker Hub are not looked into, which would count as pulls."""
+        parameters = self.parameters
+        return Wishes(
+            Renames(parameters.rename_rules, parameters.dest_prefix),
+            parameters.include_referrers,
+            parameters.platforms,
+            Patterns(parameters.immutable_tags),
+            known,
+            not self.origin.meets(DOCKER_HUB),
+        )
+
+    @property
+    def requests(self) -> int:
+        """Asked so far, of registries and control planes."""
+        return sum(front.requests for front in (*self.origin.fronts, self.dest))
+
+    def close(self) -> None:
+        for front in (*self.origin.fronts, self.dest):
+            front.registry.close()
+
+
+async def open_route(parameters: EcrParameters, secrets: SecretStore) -> Route:
+    """Asks Amazon ECR for the hosts of its registries, and nobody else for anything. Raises UsageError for what cannot
+    be, TransferError where ECR does not let us in."""
+    for group in ("source", "destination"):
+        for name in missing(parameters, group):
+            raise UsageError(f"{name}: it has to be given")
+    origin = await open_origin(parameters, secrets)
+    try:
+        return Route(parameters, origin, await open_front(parameters, "destination", secrets))
+    except BaseException:
+        for front in origin.fronts:
+            front.registry.close()
+        raise
+
+
+async def open_origin(parameters: EcrParameters, secrets: SecretStore) -> Origin:
+    if parameters.source_type is SourceType.PUBLIC:
+        return Origin(parameters)
+    return Origin(parameters, await open_front(parameters, "source", secrets))
+
+
+async def open_front(parameters: EcrParameters, side: str, secrets: SecretStore) -> Front:
+    """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
+    given = _side(parameters, side)
+    if given.is_ecr:
+        control = EcrControl(given.access, secrets, account=given.account)
+        login = EcrLogin(control)
+        host = given.host or await login.host()
+        return Front(Registry(replace(given.address, host=host), login), login, control)
+    chosen = SecretLogin(given.secret, secrets) if given.secret else ANONYMOUS
+    return Front(Registry(replace(given.address, host=given.host), chosen), chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    is_ecr: bool
+    host: str
+    account: str
+    secret: str
+    address: Address
+    access: AwsAccess
+
+
+def _side(parameters: EcrParameters, side: str) -> _Side:
+    source = side == "source"
+    is_ecr = (
+        parameters.source_type is SourceType.AMAZON_ECR
+        if source
+        else parameters.dest_type is DestType.AMAZON_ECR
+    )
+    start = "src" if source else "dest"
+
+    def value(name: str) -> str:
+        found: str = getattr(parameters, f"{start}_{name}")
+        return found
+
+    return _Side(
+        is_ecr,
+        value("registry_host") if is_ecr else value("registry") or DOCKER_HUB,
+        value("account_id"),
+        value("credential"),
+        Address("", bool(value("plain_http")), value("ca_bundle")),
+        AwsAccess(
+            value("region"),
+            value("endpoint"),
+            value("credential"),
+            value("profile"),
+            value("role_arn"),
+            value("external_id"),
+            ca_bundle=value("ca_bundle"),
+        ),
+    )

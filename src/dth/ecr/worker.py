@@ -1,0 +1,293 @@
+"""The worker: takes the images of the queue, copies several at once, and writes what became of each.
+
+An image whose layers another one brings waits for that one; so every message that waits is held, and only those that
+could begin are counted against what may be held. The order that loses nothing is as everywhere: the image's record, the
+outcome, then the message. Everything before can happen twice without harm.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dth.ecr.copier import Copied, Copier
+from dth.ecr.messages import BadMessage, Order, decode
+from dth.ecr.task import Route
+from dth.errors import Disposition, HubError, SourceGone, Throttled, TransferError
+from dth.platforms.ports import Delivery, Gauge, ImageRecord, Outcome, Platform, Status
+
+LEASE = 300.0  # seconds; extended while the work goes on
+HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
+WAIT = 1.0  # seconds for which an empty queue is asked
+LOOK = 2.0  # seconds between looks at what another process has in hand
+PAUSES = (5.0, 30.0, 120.0)  # seconds before an image is tried again; the last one stays
+THROTTLED = 60.0  # seconds that nothing is copied from a registry which asked to wait without saying how long
+MOST_THROTTLED = 900.0  # seconds, doubled up to here
+PATIENCE = (
+    7 * 3600.0
+)  # seconds of being asked to wait after which an image has failed; Docker Hub's window is 6 h
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message in hand."""
+
+    delivery: Delivery
+    order: Order
+    waits: bool = True  # for another image
+    lost: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Worker:
+    """The worker of one task, on one event loop."""
+
+    def __init__(self, name: str, route: Route, platform: Platform) -> None:
+        self._route = route
+        self._platform = platform
+        self._copier = Copier(route)
+        self._slots = asyncio.Semaphore(route.parameters.max_concurrency)
+        self._held: dict[str, Held] = {}  # by key
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._reading: dict[str, int] = {}  # bytes read for the images in hand
+        self._read = 0  # for those before
+        self._hosts_wait: dict[str, tuple[float, float]] = {}  # until when (monotonic), and how long it was
+        self._failure: BaseException | None = None
+        self._gauge = Gauge(name, "worker", time.time(), started=time.time())
+
+    def stop(self) -> None:
+        """End what is being copied, and give everything back."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        loops = [
+            asyncio.create_task(each) for each in (self._receive(), self._heartbeat(), self._stopping.wait())
+        ]
+        try:
+            finished, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+            if self._failure:
+                raise self._failure
+        finally:
+            tasks = [*loops, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(HubError):
+                await self._platform.queue.release(
+                    [held.delivery for held in self._held.values() if not held.lost]
+                )
+                await self._report()
+
+    # ------------------------------------------------------------------------------------------ receiving
+
+    async def _receive(self) -> None:
+        enough = 2 * self._route.parameters.max_concurrency
+        while True:
+            if sum(not held.waits for held in self._held.values()) >= enough:
+                await asyncio.sleep(0.05)
+                continue
+            for delivery in await self._platform.queue.receive(100, LEASE, WAIT):
+                await self._accept(delivery)
+
+    async def _accept(self, delivery: Delivery) -> None:
+        queue, records = self._platform.queue, self._platform.records
+        try:
+            order = decode(delivery.body)
+        except BadMessage as error:
+            log.warning("message dropped", extra={"fields": {"reason": str(error)}})
+            await queue.delete([delivery])
+            return
+        record = (await records.get([order.key])).get(order.key)
+        if record is None or record.status is not Status.PENDING or record.run != order.run:
+            await queue.delete([delivery])
+            return
+        if order.key in self._held:  # an image that is tried again while its first try goes on
+            await queue.release([delivery], LOOK)
+            return
+        held = self._held[order.key] = Held(delivery, order)
+        task = asyncio.create_task(self._carry(held))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._failure = error
+            self._stopping.set()
+
+    # ------------------------------------------------------------------------------------------- carrying
+
+    async def _carry(self, held: Held) -> None:
+        order = held.order
+        for key in order.after:
+            await self._end_of(key)
+        image = await self._copy(held)
+        image.key = order.key  # under which it is waited for, whatever is there by now
+        if not held.lost:
+            await self._settle(held, image)
+        del self._held[order.key]
+        held.ended.set()
+
+    async def _end_of(self, key: str) -> None:
+        """Wait until an image is no longer under way, here or elsewhere."""
+        while True:
+            if key in self._held:
+                await self._held[key].ended.wait()
+                return
+            record = (await self._platform.records.get([key])).get(key)
+            if record is None or record.status is not Status.PENDING:
+                return
+            await asyncio.sleep(LOOK)
+
+    async def _settle(self, held: Held, image: ImageRecord) -> None:
+        await self._platform.images.write([image])
+        await self._platform.records.settle(
+            [
+                Outcome(
+                    image.key,
+                    image.run,
+                    image.status,
+                    image.moved if image.status is Status.DONE else 0,
+                    image.source_digest,
+                    image.dest_digest,
+                    attempts=image.attempts,
+                    reason=image.reason,
+                    detail=image.detail,
+                )
+            ]
+        )
+        await self._platform.queue.delete([held.delivery])
+
+    async def _copy(self, held: Held) -> ImageRecord:
+        """Try until it is copied, refused, or tried often enough; and how it went."""
+        order, begun = held.order, time.time()
+        attempts, asked_to_wait = 0, 0.0
+        while True:
+            held.waits = True
+            await self._host_lets_us(order)
+            held.waits = False
+            try:
+                async with self._slots:
+                    copied = await self._try(order, again=bool(attempts) or held.delivery.receives > 1)
+                return self._copied(copied, attempts + 1, begun)
+            except Throttled as error:
+                asked_to_wait += await self._hold_back(order, error)
+                if asked_to_wait > PATIENCE:
+                    return self._failed(order, error, attempts + 1, begun)
+            except TransferError as error:
+                attempts += 1
+                if isinstance(error, SourceGone) and order.digest and order.source.tag and attempts == 1:
+                    order = _anew(order)  # the tag may be another image by now
+                    continue
+                if error.disposition is not Disposition.RETRY or attempts > self._route.parameters.retries:
+                    return self._failed(order, error, attempts, begun)
+                pause = PAUSES[min(attempts, len(PAUSES)) - 1]
+                _log("image failed, and is tried again", order, error, attempts=attempts, pause=pause)
+                held.waits = True
+                await asyncio.sleep(pause)
+
+    async def _try(self, order: Order, *, again: bool) -> Copied:
+        self._gauge.in_flight += 1
+        try:
+            return await self._copier.copy(
+                order, lambda read: self._reading.__setitem__(order.key, read), again=again
+            )
+        finally:
+            self._gauge.in_flight -= 1
+            self._read += self._reading.pop(order.key, 0)
+
+    def _copied(self, copied: Copied, attempts: int, begun: float) -> ImageRecord:
+        order = copied.order
+        image = order.record(Status.DONE)
+        image.dest_digest, image.attempts = copied.dest_digest, attempts
+        image.moved = 0 if copied.there else copied.read if order.moves is None else order.moves
+        image.size = max(image.size, image.moved)
+        image.ended = time.time()
+        image.seconds = round(image.ended - begun, 3)
+        fields = {
+            "image": order.key,
+            "digest": image.dest_digest,
+            "bytes": image.moved,
+            "seconds": image.seconds,
+        }
+        log.info("image is there already" if copied.there else "image copied", extra={"fields": fields})
+        return image
+
+    def _failed(self, order: Order, error: TransferError, attempts: int, begun: float) -> ImageRecord:
+        gone = error.disposition is Disposition.GONE
+        image = order.record(Status.CANCELLED if gone else Status.FAILED)
+        image.moved, image.attempts = 0, attempts
+        image.reason, image.detail = error.code or type(error).__name__, str(error)
+        image.ended = time.time()
+        image.seconds = round(image.ended - begun, 3)
+        _log(f"image {image.status.lower()}", order, error, attempts=attempts)
+        return image
+
+    # ------------------------------------------------------------------------------------------ throttling
+
+    async def _host_lets_us(self, order: Order) -> None:
+        host = order.source.registry
+        while time.monotonic() < self._hosts_wait.get(host, (0.0, 0.0))[0]:  # noqa: ASYNC110 - it may be put off
+            await asyncio.sleep(max(0.0, self._hosts_wait[host][0] - time.monotonic()))
+
+    async def _hold_back(self, order: Order, error: Throttled) -> float:
+        """Copy nothing from a registry that asked us to wait, for as long as it said. Returns the seconds."""
+        host = order.source.registry
+        until, before = self._hosts_wait.get(host, (0.0, 0.0))
+        now = time.monotonic()
+        self._gauge.throttled += 1
+        if until > now:  # another image has just heard it
+            return until - now
+        seconds = error.retry_after or min(MOST_THROTTLED, 2 * before) or THROTTLED
+        self._hosts_wait[host] = now + seconds, seconds
+        limit = self._route.origin.at(host).registry.rate_limit
+        known = (
+            f" ({limit.limit} pulls in {limit.window / 3600:g} h are allowed)"
+            if limit and limit.window
+            else ""
+        )
+        at = datetime.fromtimestamp(time.time() + seconds, UTC).strftime("%H:%M:%S UTC")
+        note = f"{host} asked us to wait{known}: its images go on at {at}"
+        _log("waiting, as the registry asked", order, error, seconds=round(seconds))
+        await self._platform.records.add_note(order.run, note)
+        return seconds
+
+    # --------------------------------------------------------------------------------------------- keeping
+
+    async def _heartbeat(self) -> None:
+        extended = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            await self._report()
+            if time.monotonic() - extended < HEARTBEAT:
+                continue
+            extended = time.monotonic()
+            by_id = {held.delivery.id: held for held in self._held.values()}
+            for lost in await self._platform.queue.extend([held.delivery for held in by_id.values()], LEASE):
+                by_id[lost].lost = True
+            if await self._platform.records.paused():
+                self.stop()
+
+    async def _report(self) -> None:
+        gauge = self._gauge
+        gauge.at = time.time()
+        gauge.bytes_in = gauge.bytes_out = self._read + sum(self._reading.values())
+        gauge.requests = self._route.requests
+        await self._platform.gauges.report(gauge)
+
+
+def _anew(order: Order) -> Order:
+    """The same image, whatever it is by now."""
+    return Order(order.run, order.source, order.dest, about=order.about, platforms=order.platforms)
+
+
+def _log(what: str, order: Order, error: TransferError, **more: float) -> None:
+    fields = {"image": order.key, "reason": error.code or type(error).__name__, "detail": str(error), **more}
+    log.warning(what, extra={"fields": fields})

@@ -1,0 +1,99 @@
+"""What the processes of an ECR task do: the roles by name, as `process` runs them."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dth.ecr.controller import settle_dead
+from dth.ecr.finder import Finder
+from dth.ecr.login import SecretStore
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.preflight import preflight
+from dth.ecr.preview import preview
+from dth.ecr.probe import probe
+from dth.ecr.task import Route, open_route
+from dth.ecr.worker import Worker
+from dth.errors import HubError
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.result import write_result
+from dth.platforms.ports import RunState
+
+CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+
+log = logging.getLogger(__name__)
+
+
+async def run(
+    kind: str, state: Path, name: str, number: int, values: dict[str, Any], secrets: SecretStore
+) -> None:
+    """Be one process of the task with these parameters; `number` is the run that a finder plans for."""
+    parameters = EcrParameters.model_validate(values)
+    match kind:
+        case "preflight":
+            write_result(state, (await preflight(parameters, secrets)).as_dict())
+        case "probe":
+            write_result(state, (await probe(parameters, name, secrets)).as_dict())
+        case "forecast":
+            write_result(state, await preview(parameters, secrets))
+        case "controller":
+            with open_platform(state, name) as platform:
+                await _control(platform)
+        case "finder" | "worker":
+            with open_platform(state, name) as platform:
+                await _with_route(kind, name, number, parameters, platform, secrets)
+
+
+async def _with_route(
+    kind: str,
+    name: str,
+    number: int,
+    parameters: EcrParameters,
+    platform: LocalPlatform,
+    secrets: SecretStore,
+) -> None:
+    try:
+        route = await open_route(parameters, secrets)
+    except HubError as error:
+        if kind == "finder":
+            await platform.records.set_run(number, RunState.FAILED, str(error))
+        raise
+    try:
+        if kind == "finder":
+            await _find(route, platform, number)
+        else:
+            await _work(name, route, platform)
+    finally:
+        route.close()
+
+
+async def _find(route: Route, platform: LocalPlatform, number: int) -> None:
+    begun = await platform.records.get_run(number)
+    log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
+    await Finder(route, platform).run(begun)
+    planned = await platform.records.get_run(number)
+    counts = {name: count for name, count in asdict(planned.counts).items() if count}
+    log.info("run planned", extra={"fields": {"run": number, "requests": route.requests, **counts}})
+    for note in planned.notes:
+        log.info(note, extra={"fields": {"run": number}})
+
+
+async def _work(name: str, route: Route, platform: LocalPlatform) -> None:
+    worker = Worker(name, route, platform)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
+    log.info("stopped")
+
+
+async def _control(platform: LocalPlatform) -> None:
+    """Settle what crashed its worker, until SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    while not stopped.is_set():
+        await settle_dead(platform)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_INTERVAL):
+                await stopped.wait()

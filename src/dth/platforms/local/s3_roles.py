@@ -1,0 +1,136 @@
+"""What the processes of an S3 task do: the roles by name, as `process` runs them."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dth.config import secrets_directory
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.result import write_result
+from dth.platforms.ports import RunKind
+from dth.s3.controller import Controller
+from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, resolve_credentials
+from dth.s3.finder import Finder
+from dth.s3.parameters import S3Parameters
+from dth.s3.relay import Route
+from dth.s3.task import credential_source, open_route
+from dth.s3.transport import Transport
+from dth.s3.worker import Worker
+
+CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+
+log = logging.getLogger(__name__)
+
+
+def load(parameters: S3Parameters) -> None:
+    """Load what all processes of the task will need, before the nursery forks them: once instead of in each."""
+    secrets = FileSecrets(secrets_directory())
+    for side in ("source", "dest"):
+        if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
+            import botocore.credentials
+            import botocore.session  # noqa: F401
+
+
+async def run(
+    kind: str, state: Path, name: str, number: int, values: dict[str, Any], secrets: SecretStore
+) -> None:
+    """Be one process of the task with these parameters; `number` is the run that a finder lists for."""
+    parameters = S3Parameters.model_validate(values)
+    if kind == "probe":
+        await _probe(name, parameters, state, secrets)
+        return
+    with open_platform(state, name) as platform:
+        transport = Transport()
+        try:
+            route = await open_route(parameters, transport, secrets, platform.limits)
+            await ROLES[kind](name, route, platform, state, number)
+        finally:
+            transport.close()
+
+
+async def _find(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    begun = await platform.records.get_run(run)
+    log.info("run taken up", extra={"fields": {"run": run, "state": begun.state}})
+    await Finder(route, platform, state).run(begun)
+    for each in reversed(await platform.records.list_runs()):
+        if (
+            each.kind is RunKind.SYNC and each.id >= run
+        ):  # a listing that had to begin anew went on as a newer run
+            counts = {name: count for name, count in asdict(each.counts).items() if count}
+            log.info("run listed", extra={"fields": {"run": each.id, "state": each.state, **counts}})
+            for note in each.notes:
+                log.info(note, extra={"fields": {"run": each.id}})
+
+
+async def _work(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    worker = Worker(name, route, platform)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
+    if reason := await platform.records.paused():
+        log.warning("paused", extra={"fields": {"reason": reason}})
+    else:
+        log.info("drained")
+
+
+async def _control(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    """Look after giant uploads until SIGTERM."""
+    controller = Controller(route, platform, name)
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    while not stopped.is_set():
+        await controller.check()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_INTERVAL):
+                await stopped.wait()
+
+
+async def _sweep(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    """Look once, when all is settled: what is left belongs to objects that failed or were taken over."""
+    await Controller(route, platform, name).check()
+
+
+async def _abort(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    """The task stops: throw away every upload that it began."""
+    await Controller(route, platform, name).abort_all()
+
+
+async def _preflight(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    from dth.s3.preflight import preflight
+
+    report = await preflight(route)
+    write_result(state, report.as_dict())
+
+
+async def _forecast(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+    from dth.s3.forecast import forecast
+
+    found = await forecast(route, state)
+    write_result(state, found.as_dict())
+
+
+async def _probe(side: str, parameters: S3Parameters, state: Path, secrets: SecretStore) -> None:
+    """Try one side alone: of the other nothing needs to be known yet."""
+    from dth.s3.probe import probe
+
+    transport = Transport()
+    try:
+        found = await probe(parameters, side, transport, secrets)
+    finally:
+        transport.close()
+    write_result(state, found.as_dict())
+
+
+ROLES: dict[str, Callable[[str, Route, LocalPlatform, Path, int], Awaitable[None]]] = {
+    "finder": _find,
+    "worker": _work,
+    "controller": _control,
+    "sweeper": _sweep,
+    "aborter": _abort,
+    "preflight": _preflight,
+    "forecast": _forecast,
+}
