@@ -11,9 +11,9 @@ from typing import Any, get_args
 import click
 from annotated_types import Ge, Gt, Le
 
+from dth import parameters
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
-from dth.s3 import parameters
 from dth.s3.endpoints import PROFILES, Profile
 from dth.s3.parameters import S3Parameters
 

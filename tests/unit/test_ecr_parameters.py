@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from dth.ecr.control import Mutability, RepositoryTemplate, TagRule
-from dth.ecr.parameters import EcrParameters, missing, options
+from dth.ecr.parameters import EcrParameters, missing
 from dth.ecr.patterns import Choice, Patterns
 from dth.ecr.reference import Reference
 from dth.ecr.renames import Renames
@@ -20,6 +20,7 @@ from dth.errors import UsageError
 from dth.hub import plugins
 from dth.hub.model import TaskType
 from dth.hub.schedule import Schedule
+from dth.parameters import options
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [
@@ -67,7 +68,9 @@ def test_every_parameter_is_described(name: str) -> None:
 
 
 def test_options_are_each_one() -> None:
-    names = [name for _, field in options() for name in field.json_schema_extra["cli"].split("/")]
+    names = [
+        name for _, field in options(EcrParameters) for name in field.json_schema_extra["cli"].split("/")
+    ]
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"--[a-z][a-z-]+", name) for name in names)
 

@@ -12,16 +12,8 @@ from pydantic import ValidationError
 
 from dth.cli.options import validated
 from dth.errors import UsageError
-from dth.s3.parameters import (
-    GIB,
-    KIB,
-    MIB,
-    S3Parameters,
-    choices,
-    options,
-    parse_moment,
-    parse_size,
-)
+from dth.parameters import GIB, KIB, MIB, choices, options, parse_moment, parse_size
+from dth.s3.parameters import S3Parameters
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [
@@ -90,7 +82,7 @@ def test_every_parameter_can_be_shown() -> None:
         assert field.description, name
         assert field.description.endswith("."), name
         assert field.json_schema_extra["group"] in GROUPS, name
-    flags = [field.json_schema_extra["cli"].split("/")[0] for _, field in options()]
+    flags = [field.json_schema_extra["cli"].split("/")[0] for _, field in options(S3Parameters)]
     assert len(flags) == len(set(flags))
 
 

@@ -3,32 +3,37 @@
 import os
 import re
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dth.errors import UsageError
-from dth.s3 import parameters
+from dth.parameters import MIB, TaskParameters, choices, extra
+from dth.parameters import options as options_of
 from dth.s3.parameters import S3Parameters
 
 F = Callable[..., Any]
+Model = TypeVar("Model", bound=TaskParameters)
 
 TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line leaves them unset unless given
 
 
 def task_options(
     groups: tuple[str, ...] = ("source", "destination", "comparison", "engine"),
+    model: type[TaskParameters] = S3Parameters,
+    without: frozenset[str] = frozenset(),
 ) -> Callable[[F], F]:
-    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None."""
+    """Decorate a command with one option for each parameter of these groups, but those it finds out by itself. What is
+    not given arrives as None."""
 
     def decorate(command: F) -> F:
-        for name, field in reversed(parameters.options()):
-            if field.json_schema_extra["group"] not in groups:
+        for name, field in reversed(options_of(model)):
+            if extra(field)["group"] not in groups or name in without:
                 continue
             command = click.option(
-                field.json_schema_extra["cli"],
+                extra(field)["cli"],
                 name,
                 default=None,
                 multiple=field.annotation == tuple[str, ...],
@@ -42,8 +47,8 @@ def task_options(
 
 def _kind(field: Any) -> dict[str, Any]:
     if field.annotation is bool:
-        return {} if "/" in field.json_schema_extra["cli"] else {"is_flag": True}
-    allowed = parameters.choices(field)
+        return {} if "/" in extra(field)["cli"] else {"is_flag": True}
+    allowed = choices(field)
     return {"type": click.Choice(allowed, case_sensitive=False)} if allowed else {"metavar": _metavar(field)}
 
 
@@ -57,9 +62,9 @@ def _help(field: Any, *, has_default: bool) -> str:
     shown = ""
     if isinstance(default, bool | str) or default is None or default == ():
         shown = f" [default: {default}]" if isinstance(default, str) and default else ""
-    elif isinstance(default, int) and default >= parameters.MIB:
-        shown = f" [default: {default // parameters.MIB} MiB]"
-    elif field.json_schema_extra["cli"] != "--workers":
+    elif isinstance(default, int) and default >= MIB:
+        shown = f" [default: {default // MIB} MiB]"
+    elif extra(field)["cli"] != "--workers":
         shown = f" [default: {default:g}]"
     return f"{field.description}{shown}"
 
@@ -75,7 +80,7 @@ def default_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def validated(model: type[S3Parameters], values: dict[str, Any]) -> S3Parameters:
+def validated(model: type[Model], values: dict[str, Any]) -> Model:
     """The model of the values, or one line that names the option and what is wrong with it."""
     try:
         return model.model_validate(values)
@@ -91,7 +96,7 @@ def _said(problem: ErrorDetails) -> str:
     for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
         if bound in (limits := problem.get("ctx", {})):
             limit = limits[bound]
-            shown = f"{limit // parameters.MIB} MiB" if limit >= parameters.MIB else f"{limit:g}"
+            shown = f"{limit // MIB} MiB" if limit >= MIB else f"{limit:g}"
             return f"{problem['input']!r} is out of range; it must be {words} {shown}"
     return problem["msg"].removeprefix("Value error, ")
 
@@ -99,8 +104,7 @@ def _said(problem: ErrorDetails) -> str:
 def _option(model: type[BaseModel], name: str) -> str:
     for field_name, field in model.model_fields.items():
         if name in (field_name, field.alias):
-            extra: Any = field.json_schema_extra
-            return str(extra["cli"]) or field_name
+            return str(extra(field)["cli"]) or field_name
     return name
 
 

@@ -5,20 +5,10 @@ Names in tasks are camelCase (the alias); `cli` is the option of `dth ecr sync`.
 """
 
 import re
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    AliasGenerator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import field_validator, model_validator
 
 from dth.ecr.control import Mutability, RepositoryTemplate, TagRule
 from dth.ecr.patterns import Patterns
@@ -26,8 +16,8 @@ from dth.ecr.reference import DOCKER_HUB, check_registry, check_repository
 from dth.ecr.renames import Renames
 from dth.ecr.selection import read_image_list
 from dth.errors import UsageError
+from dth.parameters import Moment, TaskParameters, parameter
 
-AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 ACCOUNT = r"^$|^\d{12}$"
 PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?"
 
@@ -48,68 +38,26 @@ class SourceList(StrEnum):
     SELECTED = "SELECTED"
 
 
-def parse_moment(value: Any) -> Any:
-    """A date or time in ISO 8601 (UTC unless it says otherwise), or an age such as `36h` or `7d`; as epoch seconds."""
-    if not isinstance(value, str):
-        return value
-    age = re.fullmatch(r"(\d+)([smhdw])", value)
-    if age:
-        return max(0.0, datetime.now(UTC).timestamp() - int(age[1]) * AGES[age[2]])
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither a date such as 2026-01-31 nor an age such as 7d") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-Moment = Annotated[float, BeforeValidator(parse_moment)]
-
-
-def _field(
-    default: Any,
-    group: str,
-    label: str,
-    help: str,
-    *,
-    cli: str = "",
-    alias: str | None = None,
-    required: bool = False,
-    **limits: Any,
-) -> Any:
-    return Field(
-        default,
-        title=label,
-        description=help,
-        alias=alias,
-        json_schema_extra={"group": group, "cli": cli, "required": required},
-        **limits,
-    )
-
-
-class EcrParameters(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=AliasGenerator(alias=to_camel), populate_by_name=True, extra="forbid", frozen=True
-    )
-
+class EcrParameters(TaskParameters):
     # ------------------------------------------------------------------------------------------- source
-    source_type: SourceType = _field(
+    source_type: SourceType = parameter(
         SourceType.AMAZON_ECR,
         "source",
         "Source type",
         "Amazon ECR; public images of any registry; or one registry, with credentials where it wants them.",
         cli="--src-type",
     )
-    src_registry: str = _field(
+    src_registry: str = parameter(
         "",
         "source",
         "Source registry",
         "Host of the registry, such as quay.io or harbor.example.com:8443; docker.io when empty. Not for Amazon ECR.",
         cli="--src-registry",
     )
-    src_region: str = _field(
+    src_region: str = parameter(
         "", "source", "Source region", "Region of the source's Amazon ECR.", cli="--src-region"
     )
-    src_account_id: str = _field(
+    src_account_id: str = parameter(
         "",
         "source",
         "Source account",
@@ -117,50 +65,50 @@ class EcrParameters(BaseModel):
         cli="--src-account-id",
         pattern=ACCOUNT,
     )
-    src_list: SourceList = _field(
+    src_list: SourceList = parameter(
         SourceList.ALL, "source", "Images", "All images of the source, or those of a list.", cli="--src-list"
     )
-    src_image_list: str = _field(
+    src_image_list: str = parameter(
         "",
         "source",
         "Image list",
         "Images with commas or line ends between: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
         cli="--image",
     )
-    src_credential: str = _field(
+    src_credential: str = parameter(
         "",
         "source",
         "Source credentials",
         "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
         cli="--src-secret",
     )
-    src_profile: str = _field(
+    src_profile: str = parameter(
         "", "source", "Source profile", "Profile of the AWS configuration.", cli="--src-profile"
     )
-    src_role_arn: str = _field(
+    src_role_arn: str = parameter(
         "", "source", "Source role", "Role to assume for the source.", cli="--src-role-arn"
     )
-    src_external_id: str = _field(
+    src_external_id: str = parameter(
         "", "source", "Source external id", "External id for the source role.", cli="--src-external-id"
     )
-    src_endpoint: str = _field(
+    src_endpoint: str = parameter(
         "",
         "source",
         "Source ECR endpoint",
         "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
         cli="--src-endpoint-url",
     )
-    src_registry_host: str = _field(
+    src_registry_host: str = parameter(
         "",
         "source",
         "Source ECR host",
         "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
         cli="--src-registry-host",
     )
-    src_ca_bundle: str = _field(
+    src_ca_bundle: str = parameter(
         "", "source", "Source CA", "PEM file of authorities to trust.", cli="--src-ca-bundle"
     )
-    src_plain_http: bool = _field(
+    src_plain_http: bool = parameter(
         False,
         "source",
         "Source without TLS",
@@ -169,24 +117,24 @@ class EcrParameters(BaseModel):
     )
 
     # -------------------------------------------------------------------------------------- destination
-    dest_type: DestType = _field(
+    dest_type: DestType = parameter(
         DestType.AMAZON_ECR,
         "destination",
         "Destination type",
         "Amazon ECR, or any other registry.",
         cli="--dst-type",
     )
-    dest_registry: str = _field(
+    dest_registry: str = parameter(
         "",
         "destination",
         "Destination registry",
         "Host of the registry, such as harbor.example.com. Not for Amazon ECR.",
         cli="--dst-registry",
     )
-    dest_region: str = _field(
+    dest_region: str = parameter(
         "", "destination", "Destination region", "Region of the destination's Amazon ECR.", cli="--dst-region"
     )
-    dest_account_id: str = _field(
+    dest_account_id: str = parameter(
         "",
         "destination",
         "Destination account",
@@ -194,14 +142,14 @@ class EcrParameters(BaseModel):
         cli="--dst-account-id",
         pattern=ACCOUNT,
     )
-    dest_prefix: str = _field(
+    dest_prefix: str = parameter(
         "",
         "destination",
         "Destination prefix",
         "Put before every repository name, with a slash between.",
         cli="--dst-prefix",
     )
-    rename_rules: tuple[str, ...] = _field(
+    rename_rules: tuple[str, ...] = parameter(
         (),
         "destination",
         "Renames",
@@ -209,79 +157,79 @@ class EcrParameters(BaseModel):
         "take what it stands for).",
         cli="--rename",
     )
-    dest_credential: str = _field(
+    dest_credential: str = parameter(
         "",
         "destination",
         "Destination credentials",
         "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
         cli="--dst-secret",
     )
-    dest_profile: str = _field(
+    dest_profile: str = parameter(
         "", "destination", "Destination profile", "Profile of the AWS configuration.", cli="--dst-profile"
     )
-    dest_role_arn: str = _field(
+    dest_role_arn: str = parameter(
         "", "destination", "Destination role", "Role to assume for the destination.", cli="--dst-role-arn"
     )
-    dest_external_id: str = _field(
+    dest_external_id: str = parameter(
         "",
         "destination",
         "Destination external id",
         "External id for the destination role.",
         cli="--dst-external-id",
     )
-    dest_endpoint: str = _field(
+    dest_endpoint: str = parameter(
         "",
         "destination",
         "Destination ECR endpoint",
         "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
         cli="--dst-endpoint-url",
     )
-    dest_registry_host: str = _field(
+    dest_registry_host: str = parameter(
         "",
         "destination",
         "Destination ECR host",
         "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
         cli="--dst-registry-host",
     )
-    dest_ca_bundle: str = _field(
+    dest_ca_bundle: str = parameter(
         "", "destination", "Destination CA", "PEM file of authorities to trust.", cli="--dst-ca-bundle"
     )
-    dest_plain_http: bool = _field(
+    dest_plain_http: bool = parameter(
         False,
         "destination",
         "Destination without TLS",
         "Speak http with the destination registry. On this machine itself that is so anyway.",
         cli="--dst-plain-http",
     )
-    dest_tag_mutability: Mutability = _field(
+    dest_tag_mutability: Mutability = parameter(
         Mutability.MUTABLE,
         "destination",
         "Tag mutability",
         "Of repositories that are made: whether their tags can be moved to other images.",
         cli="--tag-mutability",
     )
-    dest_mutability_exclusions: tuple[str, ...] = _field(
+    dest_mutability_exclusions: tuple[str, ...] = parameter(
         (),
         "destination",
         "Mutability exclusions",
         "Wildcards of tags for which the opposite holds, such as latest or dev-*.",
         cli="--tag-mutability-exclusion",
     )
-    dest_scan_on_push: bool = _field(
+    dest_scan_on_push: bool = parameter(
         False,
         "destination",
         "Scan on push",
         "Of repositories that are made: look for vulnerabilities in what is pushed.",
         cli="--scan-on-push/--no-scan-on-push",
     )
-    dest_kms_key: str = _field(
+    dest_kms_key: str = parameter(
         "",
         "destination",
         "KMS key",
         "Of repositories that are made: key that encrypts them; AES256 when empty.",
         cli="--kms-key",
     )
-    dest_repository_tags: tuple[str, ...] = _field(
+    dest_repository_tags: tuple[str, ...] = parameter(
         (),
         "destination",
         "Repository tags",
@@ -290,35 +238,35 @@ class EcrParameters(BaseModel):
     )
 
     # ------------------------------------------------------------------------------------ what is copied
-    include_repositories: tuple[str, ...] = _field(
+    include_repositories: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Include repositories",
         "Globs, or regular expressions after regex:; only repositories that match one take part.",
         cli="--include-repository",
     )
-    exclude_repositories: tuple[str, ...] = _field(
+    exclude_repositories: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Exclude repositories",
         "Globs, or regular expressions after regex:; repositories that match one are left out.",
         cli="--exclude-repository",
     )
-    include_tags: tuple[str, ...] = _field(
+    include_tags: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Include tags",
         "Globs, or regular expressions after regex:; only tags that match one take part.",
         cli="--include-tag",
     )
-    exclude_tags: tuple[str, ...] = _field(
+    exclude_tags: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Exclude tags",
         "Globs, or regular expressions after regex:; tags that match one are left out.",
         cli="--exclude-tag",
     )
-    newest_tags: int | None = _field(
+    newest_tags: int | None = parameter(
         None,
         "comparison",
         "Newest tags",
@@ -326,35 +274,35 @@ class EcrParameters(BaseModel):
         cli="--newest-tags",
         ge=1,
     )
-    pushed_since: Moment | None = _field(
+    pushed_since: Moment | None = parameter(
         None,
         "comparison",
         "Pushed since",
         "Leave out images older than this date or age: by push in Amazon ECR, elsewhere by when they were built.",
         cli="--pushed-since",
     )
-    platforms: tuple[str, ...] = _field(
+    platforms: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Platforms",
         "Only these of images with several, such as linux/amd64; all when empty. Leaves out images without a tag.",
         cli="--platform",
     )
-    include_untagged: bool = _field(
+    include_untagged: bool = parameter(
         True,
         "comparison",
         "Untagged images",
         "Copy images without a tag by their digest, where the source lists them (Amazon ECR does).",
         cli="--untagged/--no-untagged",
     )
-    include_referrers: bool = _field(
+    include_referrers: bool = parameter(
         True,
         "comparison",
         "Signatures and SBOMs",
         "Copy what refers to an image: signatures, attestations, SBOMs.",
         cli="--referrers/--no-referrers",
     )
-    immutable_tags: tuple[str, ...] = _field(
+    immutable_tags: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Tags that never change",
@@ -363,7 +311,7 @@ class EcrParameters(BaseModel):
     )
 
     # ------------------------------------------------------------------------------------------- engine
-    max_concurrency: int = _field(
+    max_concurrency: int = parameter(
         10,
         "engine",
         "Images at once",
@@ -372,7 +320,7 @@ class EcrParameters(BaseModel):
         ge=1,
         le=64,
     )
-    retries: int = _field(
+    retries: int = parameter(
         3,
         "engine",
         "Retries",
@@ -381,38 +329,42 @@ class EcrParameters(BaseModel):
         ge=0,
         le=10,
     )
-    copy_timeout: int = _field(
+    copy_timeout: int = parameter(
         3600, "engine", "Time limit", "Seconds that one image may take.", cli="--copy-timeout", ge=10
     )
 
     # ----------------------------------------------------------------------------------------- schedule
-    ec2_cron_expression: str = _field(
+    ec2_cron_expression: str = parameter(
         "0 0 * * ? *",
         "schedule",
         "Cron expression",
         "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
     )
-    schedule_rate: str = _field(
+    schedule_rate: str = parameter(
         "",
         "schedule",
         "Rate",
         "How often runs begin, such as 6 hours or 7 days; instead of a cron expression.",
     )
-    transfer_window: str = _field(
+    transfer_window: str = parameter(
         "",
         "schedule",
         "Transfer window",
         "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
     )
-    alarm_email: str = _field(
+    alarm_email: str = parameter(
         "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"
     )
 
     # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
-    ecs_cluster_name: str = _field("", "compatibility", "ECS cluster", "Cluster of the tasks. On AWS only.")
-    ecs_vpc_id: str = _field("", "compatibility", "VPC", "VPC of the tasks. On AWS only.")
-    ecs_subnet_a: str = _field("", "compatibility", "Subnet A", "A subnet of the tasks. On AWS only.")
-    ecs_subnet_b: str = _field("", "compatibility", "Subnet B", "Another subnet of the tasks. On AWS only.")
+    ecs_cluster_name: str = parameter(
+        "", "compatibility", "ECS cluster", "Cluster of the tasks. On AWS only."
+    )
+    ecs_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the tasks. On AWS only.")
+    ecs_subnet_a: str = parameter("", "compatibility", "Subnet A", "A subnet of the tasks. On AWS only.")
+    ecs_subnet_b: str = parameter(
+        "", "compatibility", "Subnet B", "Another subnet of the tasks. On AWS only."
+    )
 
     @field_validator("src_registry", "dest_registry", "src_registry_host", "dest_registry_host")
     @classmethod
@@ -520,11 +472,6 @@ def _checked(check: Any, value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def options() -> list[tuple[str, Any]]:
-    """(field name, pydantic field) of every parameter that the command line offers."""
-    return [(name, field) for name, field in EcrParameters.model_fields.items() if _extra(field)["cli"]]
-
-
 def missing(given: EcrParameters, group: str) -> list[str]:
     """The parameters of "source" or "destination" that a task cannot be without, and that are not given."""
     needed = {
@@ -535,7 +482,3 @@ def missing(given: EcrParameters, group: str) -> list[str]:
     if group == "destination":
         found.append(("destRegistry", given.dest_type is DestType.REGISTRY and not given.dest_registry))
     return [name for name, lacking in found if lacking]
-
-
-def _extra(field: Any) -> dict[str, Any]:
-    return field.json_schema_extra  # type: ignore[no-any-return]

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 from dth.errors import UsageError
 from dth.hub.model import TaskType
 from dth.hub.scaling import Capacity
+from dth.parameters import is_size
 from dth.platforms.ports import Counts, Outgoing, Platform
-from dth.s3.parameters import is_size
 
 
 class Taken(Protocol):

@@ -33,7 +33,7 @@ from typing import NoReturn, Self
 from zoneinfo import ZoneInfo
 
 from dth.errors import UsageError
-from dth.s3.parameters import parse_size
+from dth.parameters import parse_size
 
 # --------------------------------------------------------------------------------------------------- schedules
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dth.errors import TransferError
+from dth.parameters import MIB
 from dth.platforms.ports import Counts, Cursor
 from dth.s3.compare import Pick, Verdict
 from dth.s3.comparison import Comparison, Decided
@@ -24,7 +25,7 @@ from dth.s3.estimate import PAGE, PRICES_OF, Cost, Way, cost_of, way
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import Listing
 from dth.s3.multipart import part_count, part_size_for
-from dth.s3.parameters import MIB, DeleteMode
+from dth.s3.parameters import DeleteMode
 from dth.s3.ranges import PARALLEL, OutOfOrder
 from dth.s3.relay import Route
 from dth.s3.survey import Piece, Surveyed, Unsteerable, survey

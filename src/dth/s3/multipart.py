@@ -22,12 +22,12 @@ from dth.errors import (
     TransferError,
     Transient,
 )
+from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload, Uploads, UploadState
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.endpoints import ChecksumMode
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.parameters import MIB
 from dth.s3.relay import Copied, Route, copying_refused, is_md5
 from dth.s3.retry import retry
 from dth.s3.transport import Pipe

@@ -5,21 +5,13 @@ Names in tasks are camelCase (the alias); `cli` is the option of `dth s3 sync`. 
 the command line and other destinations leave storage class and ACL unset unless they are given.
 """
 
-import re
-from datetime import UTC, datetime
 from enum import StrEnum
-from fractions import Fraction
-from typing import Annotated, Any, get_args
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import model_validator
 
+from dth.parameters import GIB, MIB, Moment, Size, TaskParameters, parameter, required
 from dth.s3.compare import Policy
 from dth.s3.endpoints import Addressing, ChecksumMode
-
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024**4}
-AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class StoreType(StrEnum):
@@ -78,141 +70,90 @@ class RestoreTier(StrEnum):
     EXPEDITED = "Expedited"
 
 
-def parse_size(value: Any) -> Any:
-    """`16MiB`, `16M`, `1.5G`, `100k` or a number of bytes; binary units."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
-    if not match:
-        raise ValueError(f"{value!r} is not a size; write 16MiB, 100K or a number of bytes")
-    return int(Fraction(match[1]) * UNITS[match[2].upper()])
-
-
-def parse_moment(value: Any) -> Any:
-    """A date or time in ISO 8601 (UTC unless it says otherwise), or an age such as `36h` or `7d`; as epoch seconds."""
-    if not isinstance(value, str):
-        return value
-    age = re.fullmatch(r"(\d+)([smhdw])", value)
-    if age:
-        return max(0.0, datetime.now(UTC).timestamp() - int(age[1]) * AGES[age[2]])
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither a date such as 2026-01-31 nor an age such as 7d") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-Size = Annotated[int, BeforeValidator(parse_size)]
-Moment = Annotated[float, BeforeValidator(parse_moment)]
-
-
-def _field(
-    default: Any,
-    group: str,
-    label: str,
-    help: str,
-    *,
-    cli: str = "",
-    alias: str | None = None,
-    required: bool = False,
-    **limits: Any,
-) -> Any:
-    return Field(
-        default,
-        title=label,
-        description=help,
-        alias=alias,
-        json_schema_extra={"group": group, "cli": cli, "required": required},
-        **limits,
-    )
-
-
-class S3Parameters(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=AliasGenerator(alias=to_camel), populate_by_name=True, extra="forbid", frozen=True
-    )
-
+class S3Parameters(TaskParameters):
     # ------------------------------------------------------------------------------------------- source
-    src_type: StoreType | None = _field(
+    src_type: StoreType | None = parameter(
         None,
         "source",
         "Source type",
         "Kind of store; found out from the endpoint when not given.",
         cli="--src-type",
     )
-    src_bucket: str = _field("", "source", "Source bucket", "Bucket to read.", required=True)
-    src_prefix: str = _field("", "source", "Source prefix", "Only keys that begin with this.")
-    src_prefixs_list_file: str = _field(
+    src_bucket: str = parameter("", "source", "Source bucket", "Bucket to read.", required=True)
+    src_prefix: str = parameter("", "source", "Source prefix", "Only keys that begin with this.")
+    src_prefixs_list_file: str = parameter(
         "",
         "comparison",
         "Prefix list",
         "A text file with one prefix a line: a file here or a key there.",
         cli="--prefix-list",
     )
-    src_prefix_list_bucket: str = _field(
+    src_prefix_list_bucket: str = parameter(
         "",
         "comparison",
         "Prefix list bucket",
         "Bucket of the prefix list; the source bucket when empty.",
         cli="--prefix-list-bucket",
     )
-    src_manifest: str = _field(
+    src_manifest: str = parameter(
         "",
         "comparison",
         "Manifest",
         "CSV list of the objects to copy: key, or bucket and key; a file or a source key.",
         cli="--manifest",
     )
-    src_inventory: str = _field(
+    src_inventory: str = parameter(
         "",
         "comparison",
         "S3 Inventory",
         "manifest.json of an S3 Inventory (CSV or Parquet): s3://bucket/key.",
         cli="--inventory",
     )
-    src_region: str = _field(
+    src_region: str = parameter(
         "", "source", "Source region", "Found out for AWS when empty.", cli="--src-region"
     )
-    src_endpoint: str = _field(
+    src_endpoint: str = parameter(
         "",
         "source",
         "Source endpoint",
         "URL of the store; AWS by region when empty.",
         cli="--src-endpoint-url",
     )
-    src_credentials: str = _field(
+    src_credentials: str = parameter(
         "", "source", "Source credentials", "Name of the secret with the source's keys.", cli="--src-secret"
     )
-    src_profile: str = _field(
+    src_profile: str = parameter(
         "", "source", "Source profile", "Profile of the AWS configuration.", cli="--src-profile"
     )
-    src_anonymous: bool = _field(
+    src_anonymous: bool = parameter(
         False, "source", "Anonymous source", "Send no signature to the source.", cli="--src-anonymous"
     )
-    src_role_arn: str = _field(
+    src_role_arn: str = parameter(
         "", "source", "Source role", "Role to assume for the source.", cli="--src-role-arn"
     )
-    src_external_id: str = _field(
+    src_external_id: str = parameter(
         "", "source", "Source external id", "External id for the source role.", cli="--src-external-id"
     )
-    src_addressing_style: Addressing = _field(
+    src_addressing_style: Addressing = parameter(
         Addressing.AUTO,
         "source",
         "Source addressing",
         "Bucket in the path or in the host name.",
         cli="--src-addressing-style",
     )
-    src_ca_bundle: str = _field(
+    src_ca_bundle: str = parameter(
         "", "source", "Source CA", "PEM file of authorities to trust.", cli="--src-ca-bundle"
     )
-    src_proxy: str = _field("", "source", "Source proxy", "URL of a proxy to the source.", cli="--src-proxy")
-    src_in_current_account: bool = _field(
+    src_proxy: str = parameter(
+        "", "source", "Source proxy", "URL of a proxy to the source.", cli="--src-proxy"
+    )
+    src_in_current_account: bool = parameter(
         False,
         "source",
         "Source is ours",
         "The source bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
     )
-    is_payer_request: bool = _field(
+    is_payer_request: bool = parameter(
         False,
         "source",
         "Requester pays",
@@ -221,81 +162,81 @@ class S3Parameters(BaseModel):
     )
 
     # -------------------------------------------------------------------------------------- destination
-    dest_type: StoreType | None = _field(
+    dest_type: StoreType | None = parameter(
         None,
         "destination",
         "Destination type",
         "Kind of store; found out from the endpoint when not given.",
         cli="--dst-type",
     )
-    dest_bucket: str = _field("", "destination", "Destination bucket", "Bucket to write.", required=True)
-    dest_prefix: str = _field("", "destination", "Destination prefix", "Put before every key.")
-    dest_keeps_src_prefix: bool = _field(
+    dest_bucket: str = parameter("", "destination", "Destination bucket", "Bucket to write.", required=True)
+    dest_prefix: str = parameter("", "destination", "Destination prefix", "Put before every key.")
+    dest_keeps_src_prefix: bool = parameter(
         True,
         "destination",
         "Keep the source prefix",
         "True: destination prefix, a slash, the whole source key. False: it takes the place of the source prefix.",
     )
-    dest_region: str = _field(
+    dest_region: str = parameter(
         "", "destination", "Destination region", "Found out for AWS when empty.", cli="--dst-region"
     )
-    dest_endpoint: str = _field(
+    dest_endpoint: str = parameter(
         "",
         "destination",
         "Destination endpoint",
         "URL of the store; AWS by region when empty.",
         cli="--dst-endpoint-url",
     )
-    dest_credentials: str = _field(
+    dest_credentials: str = parameter(
         "",
         "destination",
         "Destination credentials",
         "Name of the secret with the destination's keys.",
         cli="--dst-secret",
     )
-    dest_profile: str = _field(
+    dest_profile: str = parameter(
         "", "destination", "Destination profile", "Profile of the AWS configuration.", cli="--dst-profile"
     )
-    dest_role_arn: str = _field(
+    dest_role_arn: str = parameter(
         "", "destination", "Destination role", "Role to assume for the destination.", cli="--dst-role-arn"
     )
-    dest_external_id: str = _field(
+    dest_external_id: str = parameter(
         "",
         "destination",
         "Destination external id",
         "External id for the destination role.",
         cli="--dst-external-id",
     )
-    dest_addressing_style: Addressing = _field(
+    dest_addressing_style: Addressing = parameter(
         Addressing.AUTO,
         "destination",
         "Destination addressing",
         "Bucket in the path or in the host name.",
         cli="--dst-addressing-style",
     )
-    dest_ca_bundle: str = _field(
+    dest_ca_bundle: str = parameter(
         "", "destination", "Destination CA", "PEM file of authorities to trust.", cli="--dst-ca-bundle"
     )
-    dest_proxy: str = _field(
+    dest_proxy: str = parameter(
         "", "destination", "Destination proxy", "URL of a proxy to the destination.", cli="--dst-proxy"
     )
-    dest_in_current_account: bool = _field(
+    dest_in_current_account: bool = parameter(
         True,
         "destination",
         "Destination is ours",
         "The destination bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
     )
-    dest_storage_class: StorageClass | None = _field(
+    dest_storage_class: StorageClass | None = parameter(
         StorageClass.INTELLIGENT_TIERING,
         "destination",
         "Storage class",
         "Class of the copies.",
         cli="--storage-class",
     )
-    dest_acl: Acl | None = _field(
+    dest_acl: Acl | None = parameter(
         Acl.BUCKET_OWNER_FULL_CONTROL, "destination", "ACL", "Canned ACL of the copies.", cli="--acl"
     )
-    dest_put_object_sse_type: Encryption = _field(
+    dest_put_object_sse_type: Encryption = parameter(
         Encryption.NONE,
         "destination",
         "Encryption",
@@ -303,7 +244,7 @@ class S3Parameters(BaseModel):
         cli="--sse",
         alias="destPutObjectSSEType",
     )
-    dest_put_object_sse_kms_key_id: str = _field(
+    dest_put_object_sse_kms_key_id: str = parameter(
         "",
         "destination",
         "KMS key",
@@ -311,73 +252,75 @@ class S3Parameters(BaseModel):
         cli="--sse-kms-key-id",
         alias="destPutObjectSSEKmsKeyId",
     )
-    include_metadata: bool = _field(
+    include_metadata: bool = parameter(
         True,
         "destination",
         "Metadata",
         "Carry over content headers, expiry, redirect and user metadata.",
         cli="--metadata/--no-metadata",
     )
-    copy_tags: bool = _field(True, "destination", "Tags", "Carry over object tags.", cli="--tags/--no-tags")
+    copy_tags: bool = parameter(
+        True, "destination", "Tags", "Carry over object tags.", cli="--tags/--no-tags"
+    )
 
     # ------------------------------------------------------------------------------------ what is copied
-    compare_policy: Policy = _field(
+    compare_policy: Policy = parameter(
         Policy.ETAG, "comparison", "Compare by", "What makes two objects the same.", cli="--compare"
     )
-    src_skip_compare: bool = _field(
+    src_skip_compare: bool = parameter(
         False,
         "comparison",
         "Skip comparison",
         "Copy everything without listing the destination.",
         cli="--skip-compare",
     )
-    src_event: EventMode = _field(
+    src_event: EventMode = parameter(
         EventMode.NO,
         "comparison",
         "Events",
         "Follow the source's event notifications: creations, or deletions as well.",
     )
-    include_patterns: tuple[str, ...] = _field(
+    include_patterns: tuple[str, ...] = parameter(
         (), "comparison", "Include", "Globs; only keys that match one are copied.", cli="--include"
     )
-    exclude_patterns: tuple[str, ...] = _field(
+    exclude_patterns: tuple[str, ...] = parameter(
         (), "comparison", "Exclude", "Globs; keys that match one are left out.", cli="--exclude"
     )
-    min_size: Size | None = _field(
+    min_size: Size | None = parameter(
         None, "comparison", "Smallest size", "Leave out smaller objects.", cli="--min-size", ge=0
     )
-    max_size: Size | None = _field(
+    max_size: Size | None = parameter(
         None, "comparison", "Largest size", "Leave out larger objects.", cli="--max-size", ge=0
     )
-    modified_since: Moment | None = _field(
+    modified_since: Moment | None = parameter(
         None,
         "comparison",
         "Modified since",
         "Leave out objects older than this date or age.",
         cli="--modified-since",
     )
-    modified_before: Moment | None = _field(
+    modified_before: Moment | None = parameter(
         None,
         "comparison",
         "Modified before",
         "Leave out objects newer than this date or age.",
         cli="--modified-before",
     )
-    src_storage_classes: tuple[str, ...] = _field(
+    src_storage_classes: tuple[str, ...] = parameter(
         (),
         "comparison",
         "Source classes",
         "Only objects of these storage classes.",
         cli="--src-storage-class",
     )
-    delete_mode: DeleteMode = _field(
+    delete_mode: DeleteMode = parameter(
         DeleteMode.NO,
         "comparison",
         "Deletes",
         "Mirror: delete destination objects that have no source, after the whole source was listed.",
         cli="--delete-mode",
     )
-    delete_max_percent: float = _field(
+    delete_max_percent: float = parameter(
         10.0,
         "comparison",
         "Delete guard",
@@ -386,29 +329,29 @@ class S3Parameters(BaseModel):
         ge=0,
         le=100,
     )
-    restore_archived: bool = _field(
+    restore_archived: bool = parameter(
         False,
         "comparison",
         "Restore archived",
         "Ask for readable copies of archived source objects.",
         cli="--restore",
     )
-    restore_tier: RestoreTier = _field(
+    restore_tier: RestoreTier = parameter(
         RestoreTier.BULK, "comparison", "Restore tier", "Speed and price of restoring.", cli="--restore-tier"
     )
-    restore_days: int = _field(
+    restore_days: int = parameter(
         7, "comparison", "Restore days", "Days that a restored copy stays.", cli="--restore-days", ge=1
     )
 
     # ------------------------------------------------------------------------------------------- engine
-    checksum_mode: ChecksumMode | None = _field(
+    checksum_mode: ChecksumMode | None = parameter(
         None,
         "engine",
         "Checksum",
         "What covers every body; by the destination's profile when empty.",
         cli="--checksum-mode",
     )
-    multipart_threshold: Size = _field(
+    multipart_threshold: Size = parameter(
         64 * MIB,
         "engine",
         "Multipart from",
@@ -416,7 +359,7 @@ class S3Parameters(BaseModel):
         cli="--multipart-threshold",
         ge=5 * MIB,
     )
-    part_size: Size = _field(
+    part_size: Size = parameter(
         16 * MIB,
         "engine",
         "Part size",
@@ -425,7 +368,7 @@ class S3Parameters(BaseModel):
         ge=5 * MIB,
         le=5 * GIB,
     )
-    giant_object_threshold: Size = _field(
+    giant_object_threshold: Size = parameter(
         GIB,
         "engine",
         "Giant from",
@@ -433,7 +376,7 @@ class S3Parameters(BaseModel):
         cli="--giant-object-threshold",
         ge=5 * MIB,
     )
-    worker_number: int = _field(
+    worker_number: int = parameter(
         4,
         "engine",
         "Concurrency",
@@ -442,16 +385,16 @@ class S3Parameters(BaseModel):
         ge=1,
         le=10,
     )
-    min_capacity: int = _field(
+    min_capacity: int = parameter(
         1, "engine", "Fewest workers", "Worker processes at least, while there is work.", ge=0, le=64
     )
-    desired_capacity: int = _field(
+    desired_capacity: int = parameter(
         1, "engine", "Workers at first", "Worker processes that a run begins with.", ge=0, le=64
     )
-    max_capacity: int = _field(
+    max_capacity: int = parameter(
         20, "engine", "Most workers", "Worker processes at most.", cli="--workers", ge=1, le=64
     )
-    memory_budget: Size = _field(
+    memory_budget: Size = parameter(
         128 * MIB,
         "engine",
         "Memory for bodies",
@@ -459,7 +402,7 @@ class S3Parameters(BaseModel):
         cli="--memory-budget",
         ge=16 * MIB,
     )
-    max_bytes_per_second: Size | None = _field(
+    max_bytes_per_second: Size | None = parameter(
         None,
         "engine",
         "Bandwidth cap",
@@ -467,7 +410,7 @@ class S3Parameters(BaseModel):
         cli="--max-bytes-per-second",
         ge=1024,
     )
-    max_requests_per_second: float | None = _field(
+    max_requests_per_second: float | None = parameter(
         None,
         "engine",
         "Request cap",
@@ -475,7 +418,7 @@ class S3Parameters(BaseModel):
         cli="--max-requests-per-second",
         gt=0,
     )
-    server_side_copy: bool = _field(
+    server_side_copy: bool = parameter(
         True,
         "engine",
         "Copy within a store",
@@ -484,56 +427,56 @@ class S3Parameters(BaseModel):
     )
 
     # ----------------------------------------------------------------------------------------- schedule
-    ec2_cron_expression: str = _field(
+    ec2_cron_expression: str = parameter(
         "0/60 * * * ? *",
         "schedule",
         "Cron expression",
         "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
     )
-    schedule_rate: str = _field(
+    schedule_rate: str = parameter(
         "",
         "schedule",
         "Rate",
         "How often runs begin, such as 5 minutes, 1 hour, 7 days; instead of a cron expression.",
     )
-    transfer_window: str = _field(
+    transfer_window: str = parameter(
         "",
         "schedule",
         "Transfer window",
         "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
     )
-    bandwidth_timetable: str = _field(
+    bandwidth_timetable: str = parameter(
         "",
         "schedule",
         "Bandwidth timetable",
         "Bandwidth caps by time, such as Mon-Fri 08:00-18:00 10M; the bandwidth cap holds at other times.",
     )
-    budget: float | None = _field(
+    budget: float | None = parameter(
         None,
         "schedule",
         "Budget",
         "US dollars, estimated by list prices, after which the task pauses.",
         gt=0,
     )
-    alarm_email: str = _field(
+    alarm_email: str = parameter(
         "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"
     )
 
     # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
-    finder_depth: int = _field(
+    finder_depth: int = parameter(
         0, "compatibility", "Finder depth", "Not needed: key ranges split themselves.", ge=0
     )
-    finder_number: int = _field(
+    finder_number: int = parameter(
         1, "compatibility", "Finder number", "Not needed: key ranges split themselves.", ge=0
     )
-    finder_ec2_memory: int = _field(
+    finder_ec2_memory: int = parameter(
         8, "compatibility", "Finder memory", "Not needed: the finder's memory is flat. GB.", ge=1
     )
-    ec2_vpc_id: str = _field("", "compatibility", "VPC", "VPC of the workers. On AWS only.")
-    ec2_subnets: str = _field(
+    ec2_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the workers. On AWS only.")
+    ec2_subnets: str = parameter(
         "", "compatibility", "Subnets", "Two subnets or more, with commas between. On AWS only."
     )
-    spot_workers: bool = _field(
+    spot_workers: bool = parameter(
         False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only."
     )
 
@@ -557,39 +500,6 @@ class S3Parameters(BaseModel):
         return self
 
 
-def options() -> list[tuple[str, Any]]:
-    """(field name, pydantic field) of every parameter that the command line offers."""
-    return [(name, field) for name, field in S3Parameters.model_fields.items() if _extra(field)["cli"]]
-
-
 def missing(given: S3Parameters, group: str) -> list[str]:
     """The parameters of a group that a task cannot be without, and that are not given."""
-    fields = [(name, field) for name, field in S3Parameters.model_fields.items() if _extra(field)["required"]]
-    return [
-        str(field.alias)
-        for name, field in fields
-        if _extra(field)["group"] == group and not getattr(given, name)
-    ]
-
-
-def _extra(field: Any) -> dict[str, Any]:
-    return field.json_schema_extra  # type: ignore[no-any-return]
-
-
-def choices(field: Any) -> list[str]:
-    """The allowed values of a parameter; empty where any will do."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, StrEnum):
-            return [member.value for member in kind]
-    return []
-
-
-def readers(field: Any) -> set[object]:
-    """The functions that read the parameter's text."""
-    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
-    return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
-
-
-def is_size(field: Any) -> bool:
-    """Whether the parameter takes a size such as 16MiB."""
-    return parse_size in readers(field)
+    return [alias for name, alias in required(S3Parameters, group) if not getattr(given, name)]

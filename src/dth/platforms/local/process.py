@@ -18,13 +18,13 @@ import uvloop
 
 from dth.config import secrets_directory
 from dth.errors import HubError
+from dth.parameters import MIB
 from dth.platforms.local import ecr_roles, s3_roles
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.s3.credentials import FileSecrets, SecretStore
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-MIB = 1024**2
 
 
 def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:

@@ -1,0 +1,116 @@
+"""What the parameter models of all plugins have in common: how a parameter is declared, how sizes and times are read,
+and what can be asked of it. API checks, command line options, forms and reference pages are made from that.
+
+Names in tasks are camelCase (the alias).
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated, Any, get_args
+
+from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024**4}
+AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class TaskParameters(BaseModel):
+    """The base of a plugin's model. Its fields are declared with `parameter`."""
+
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(alias=to_camel), populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+def parameter(
+    default: Any,
+    group: str,
+    label: str,
+    help: str,
+    *,
+    cli: str = "",
+    alias: str | None = None,
+    required: bool = False,
+    **limits: Any,
+) -> Any:
+    """`cli`: its option on the command line; "" = none. `required`: no task can be without it."""
+    return Field(
+        default,
+        title=label,
+        description=help,
+        alias=alias,
+        json_schema_extra={"group": group, "cli": cli, "required": required},
+        **limits,
+    )
+
+
+def parse_size(value: Any) -> Any:
+    """`16MiB`, `16M`, `1.5G`, `100k` or a number of bytes; binary units."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
+    if not match:
+        raise ValueError(f"{value!r} is not a size; write 16MiB, 100K or a number of bytes")
+    return int(Fraction(match[1]) * UNITS[match[2].upper()])
+
+
+def parse_moment(value: Any) -> Any:
+    """A date or time in ISO 8601 (UTC unless it says otherwise), or an age such as `36h` or `7d`; as epoch seconds."""
+    if not isinstance(value, str):
+        return value
+    age = re.fullmatch(r"(\d+)([smhdw])", value)
+    if age:
+        return max(0.0, datetime.now(UTC).timestamp() - int(age[1]) * AGES[age[2]])
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither a date such as 2026-01-31 nor an age such as 7d") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Moment = Annotated[float, BeforeValidator(parse_moment)]
+
+
+# -------------------------------------------------------------------------------------- of a declared field
+
+
+def extra(field: Any) -> dict[str, Any]:
+    """What `parameter` said of it beyond what pydantic knows."""
+    return field.json_schema_extra  # type: ignore[no-any-return]
+
+
+def options(model: type[BaseModel]) -> list[tuple[str, Any]]:
+    """(field name, pydantic field) of every parameter that the command line offers."""
+    return [(name, field) for name, field in model.model_fields.items() if extra(field)["cli"]]
+
+
+def required(model: type[BaseModel], group: str) -> Iterator[tuple[str, str]]:
+    """(field name, alias) of the parameters of a group that no task can be without."""
+    for name, field in model.model_fields.items():
+        if extra(field)["required"] and extra(field)["group"] == group:
+            yield name, str(field.alias)
+
+
+def choices(field: Any) -> list[str]:
+    """The allowed values of a parameter; empty where any will do."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            return [member.value for member in kind]
+    return []
+
+
+def readers(field: Any) -> set[object]:
+    """The functions that read the parameter's text."""
+    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
+    return {each.func for each in [*field.metadata, *inner] if isinstance(each, BeforeValidator)}
+
+
+def is_size(field: Any) -> bool:
+    """Whether the parameter takes a size such as 16MiB."""
+    return parse_size in readers(field)
