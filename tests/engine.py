@@ -391,11 +391,14 @@ class Dth:
         }
 
     def secret(self, name: str, access_key: str, secret_key: str) -> str:
-        """Keep a secret under this name."""
+        """Keep access keys under this name."""
+        return self.keep_secret(name, access_key_id=access_key, secret_access_key=secret_key)
+
+    def keep_secret(self, name: str, **fields: str) -> str:
         folder = self.home / "secrets"
         folder.mkdir(exist_ok=True)
         file = folder / f"{name}.json"
-        file.write_text(json.dumps({"access_key_id": access_key, "secret_access_key": secret_key}))
+        file.write_text(json.dumps(fields))
         file.chmod(0o600)
         return name
 

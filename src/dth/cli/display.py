@@ -41,8 +41,9 @@ def clock(seconds: float) -> str:
 class ProgressView:
     """How a run stands: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, things: str = "objects") -> None:
         self._quiet = quiet
+        self._things = things
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._started = time.monotonic()
@@ -70,7 +71,7 @@ class ProgressView:
         elapsed = max(time.monotonic() - self._started, 0.001)
         rate = max(0, moved - self._first[1]) / elapsed
         objects = max(0, finished - self._first[0]) / elapsed
-        rest = f"{finished}/{counts.enqueued} objects, {amount(rate)}/s, {objects:.0f}/s"
+        rest = f"{finished}/{counts.enqueued} {self._things}, {amount(rate)}/s, {objects:.0f}/s"
         if counts.failed:
             rest += f", failed {counts.failed}"
         if counts.deleted or state is RunState.DELETING:

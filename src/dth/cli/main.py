@@ -15,6 +15,7 @@ GROUPS = {
     "backup": "dth.cli.backup:backup",
     "demo": "dth.cli.demo:demo",
     "doctor": "dth.cli.doctor:doctor",
+    "ecr": "dth.cli.ecr:ecr",
     "login": "dth.cli.login:login",
     "logout": "dth.cli.login:logout",
     "s3": "dth.cli.s3:s3",
@@ -44,7 +45,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="data-transfer-hub", prog_name="dth")
 def cli() -> None:
-    """Move objects between S3-compatible stores, safely and fast."""
+    """Move objects between S3-compatible stores and images between registries, safely and fast."""
 
 
 def main() -> None:

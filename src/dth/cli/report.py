@@ -1,13 +1,27 @@
 """Reports: one row an object, as CSV or Parquet by the file's name."""
 
 import csv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from dth.errors import HubError, UsageError
 
 COLUMNS = ("key", "status", "bytes", "etag", "dest_etag", "proof", "attempts", "reason", "detail")
-Row = tuple[str, str, int, str, str, str, int, str, str]
+IMAGE_COLUMNS = (
+    "image",
+    "status",
+    "source",
+    "source_digest",
+    "dest_digest",
+    "size",
+    "moved",
+    "seconds",
+    "attempts",
+    "reason",
+    "detail",
+)
+Row = tuple[str | int | float, ...]
+NUMBERS = ("bytes", "attempts", "size", "moved")
 BATCH = 10_000
 
 
@@ -31,27 +45,30 @@ def check_report(path: Path) -> None:
             ) from None
 
 
-async def write_report(path: Path, rows: AsyncIterator[Row]) -> None:
+async def write_report(path: Path, rows: AsyncIterator[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Write all rows; flat memory."""
     try:
         if path.suffix == ".csv":
             with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file)
-                writer.writerow(COLUMNS)
+                writer.writerow(columns)
                 async for row in rows:
                     writer.writerow(row)
         else:
-            await _write_parquet(path, rows)
+            await _write_parquet(path, rows, columns)
     except OSError as error:
         raise HubError(f"the report {path} cannot be written: {error.strerror}") from None
 
 
-async def _write_parquet(path: Path, rows: AsyncIterator[Row]) -> None:
+async def _write_parquet(path: Path, rows: AsyncIterator[Row], names: Sequence[str]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = [pyarrow.int64() if name in ("bytes", "attempts") else pyarrow.string() for name in COLUMNS]
-    schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
+    kinds = [
+        pyarrow.int64() if name in NUMBERS else pyarrow.float64() if name == "seconds" else pyarrow.string()
+        for name in names
+    ]
+    schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
     with parquet.ParquetWriter(path, schema) as writer:
         batch: list[Row] = []
 
@@ -69,6 +86,6 @@ async def _write_parquet(path: Path, rows: AsyncIterator[Row]) -> None:
         flush()
 
 
-def _text(value: str | int) -> str | int:
+def _text(value: str | float) -> str | float:
     """Parquet holds UTF-8 only: other bytes of a key are shown escaped."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

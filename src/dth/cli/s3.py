@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import json
-import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
-from dth.cli.display import ProgressView, amount, failure_lines, result, shown, table
+from dth.cli.display import amount, failure_lines, result, shown, table
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
+from dth.cli.running import output_options, run_on_hub, run_work, watch
 from dth.config import secrets_directory
 from dth.errors import EndpointRefused, HubError, UsageError
 from dth.platforms.local import process, s3_roles
@@ -42,15 +41,6 @@ IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix",
 @click.group()
 def s3() -> None:
     """Objects between S3-compatible stores."""
-
-
-def output_options(command: Any) -> Any:
-    command = click.option(
-        "--report", type=click.Path(path_type=Path), help="Write one row an object: .csv or .parquet."
-    )(command)
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
-    )(command)
 
 
 # ------------------------------------------------------------------------------------------------------- sync
@@ -96,33 +86,16 @@ def sync(
             raise UsageError(
                 "--hub keeps state and records itself: leave out --dry-run, --report and --state"
             )
-        return _on_hub(hub_url, parameters, as_json=as_json)
+        return run_on_hub(
+            hub_url, "S3EC2", parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
+        )
     if report:
         check_report(report)
     if dry_run:
-        return _run(_dry_run(parameters, as_json))
+        return run_work(_dry_run(parameters, as_json))
     s3_roles.load(parameters)
     with Nursery(process.run) as nursery:
-        return _run(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
-
-
-def _on_hub(url: str, parameters: S3Parameters, *, as_json: bool) -> int:
-    """Create the task on a hub, and follow it. The hub's own credentials and secrets are used."""
-    from dth.cli import task
-    from dth.cli.hub import connect
-
-    client = connect(url, None)
-    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    values["destKeepsSrcPrefix"] = False
-    given = {name: task.as_text(value) for name, value in values.items() if value is not None}
-    made = task.create_task(client, given, once=True, description="dth s3 sync")
-    click.echo(f"task {made}", err=True)
-    code = task.follow(client, made, quiet=as_json)
-    if as_json:
-        click.echo(json.dumps(task.get(client, made)))
-    else:
-        click.echo(task.last_run(client, made))
-    return code
+        return run_work(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
 
 
 async def _sync(
@@ -143,7 +116,7 @@ async def _sync(
         async with open_foreground(task, identity, directory, parameters.max_capacity, nursery) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({directory})", err=True)
-            snapshot = await _watch(foreground, quiet=quiet)
+            snapshot = await watch(foreground, quiet=quiet)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
     except asyncio.CancelledError:
         click.echo(f"dth: interrupted; give the same command again to go on (state: {directory})", err=True)
@@ -151,16 +124,6 @@ async def _sync(
     if code == 0 and state is None:
         discard(directory)
     return code
-
-
-async def _watch(foreground: Foreground, *, quiet: bool) -> Snapshot:
-    with ProgressView(quiet=quiet) as view:
-        watching = foreground.supervisor.watch()
-        async with contextlib.aclosing(watching):  # type: ignore[type-var]
-            async for snapshot in watching:
-                moved = sum(gauge.bytes_out for gauge in snapshot.gauges if gauge.kind == "worker")
-                view.update(snapshot.run.state, snapshot.run.counts, moved, snapshot.workers)
-    return snapshot
 
 
 async def _conclude(
@@ -318,7 +281,7 @@ def diff(src: str, dst: str, as_json: bool, report: Path | None, **given: Any) -
     if report:
         check_report(report)
     try:
-        return _run(_diff(parameters, report, as_json))
+        return run_work(_diff(parameters, report, as_json))
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
         return 2
@@ -395,7 +358,7 @@ def list_(url: str, recursive: bool, as_json: bool, **given: Any) -> int:
     """List the objects of s3://bucket/prefix."""
     bucket, prefix = parse_url(url, "URL", folder=False)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
-    return _run(_ls(parameters, recursive, as_json))
+    return run_work(_ls(parameters, recursive, as_json))
 
 
 async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
@@ -468,19 +431,3 @@ async def _compared(parameters: S3Parameters) -> AsyncIterator[tuple[Route, Comp
 def _add(total: Counts, more: Counts) -> None:
     for name in Counts.__dataclass_fields__:
         setattr(total, name, getattr(total, name) + getattr(more, name))
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    """Run on an event loop where SIGINT and SIGTERM end the work in order."""
-
-    async def main() -> int:
-        task = asyncio.ensure_future(work)
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            click.echo("dth: interrupted", err=True)
-            return 1
-
-    return uvloop.run(main())

@@ -1,11 +1,17 @@
 """Who we are to a registry: nobody, a user with a password, or (see `control`) a token of Amazon ECR."""
 
 import asyncio
+import base64
 import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
+from dth.ecr.reference import DOCKER_HUB
 from dth.errors import EndpointRefused, UsageError
+
+DOCKER_HUB_NAMES = ("https://index.docker.io/v1/", "index.docker.io", DOCKER_HUB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +75,37 @@ class SecretLogin:
                 code="NoCredentials",
             ) from None
         return UserPassword(user, password)
+
+
+KEPT_IN = (  # where `skopeo login`, `podman login` and `docker login` keep what they were given
+    "${REGISTRY_AUTH_FILE}",
+    "${XDG_RUNTIME_DIR}/containers/auth.json",
+    "~/.config/containers/auth.json",
+    "~/.docker/config.json",
+)
+
+
+class KeptLogin:
+    """What somebody signed in with on this machine; nobody where nobody did. Credential helpers are not asked."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    async def get(self, refused: UserPassword | None = None) -> UserPassword | None:
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> UserPassword | None:
+        names = DOCKER_HUB_NAMES if self._host == DOCKER_HUB else (self._host, f"https://{self._host}")
+        for place in KEPT_IN:
+            path = str(Path(os.path.expandvars(place)).expanduser())
+            if path.startswith("$"):
+                continue
+            try:
+                auths = json.loads(Path(path).read_text("utf-8"))["auths"]
+                kept = next(auths[name]["auth"] for name in names if auths.get(name, {}).get("auth"))
+                user, colon, password = base64.b64decode(kept).decode().partition(":")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+                continue
+            if colon:
+                return UserPassword(user, password.rstrip("\0"))
+        return None

@@ -482,7 +482,11 @@ class _SigningIn:
             )
         if self._used is None:
             return EndpointRefused(
-                f"{self._address.host} wants credentials: {said}", code="UNAUTHORIZED", status=401, said=said
+                f"{self._address.host} wants credentials{f' ({said})' if said else ''}: name a secret, or sign in on"
+                " this machine with skopeo login",
+                code="UNAUTHORIZED",
+                status=401,
+                said=said,
             )
         return EndpointRefused(
             f"{self._address.host} refuses the credentials of {self._used.user!r}: {said}",

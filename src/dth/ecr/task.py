@@ -8,7 +8,7 @@ from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source
-from dth.ecr.login import ANONYMOUS, Login, SecretLogin, SecretStore
+from dth.ecr.login import ANONYMOUS, KeptLogin, Login, SecretLogin, SecretStore
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.patterns import Patterns
 from dth.ecr.plan import Known, Wishes
@@ -149,7 +149,7 @@ async def open_front(parameters: EcrParameters, side: str, secrets: SecretStore)
         login = EcrLogin(control)
         host = given.host or await login.host()
         return Front(Registry(replace(given.address, host=host), login), login, control)
-    chosen = SecretLogin(given.secret, secrets) if given.secret else ANONYMOUS
+    chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)
     return Front(Registry(replace(given.address, host=given.host), chosen), chosen)
 
 

@@ -1,0 +1,367 @@
+"""`dth ecr`: copy, sync, plan."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.cli.display import amount, shown
+from dth.cli.options import task_options, validated
+from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
+from dth.cli.running import output_options, run_on_hub, run_work, watch
+from dth.config import secrets_directory
+from dth.ecr import plugin, skopeo
+from dth.ecr.ends import one, several
+from dth.ecr.finder import known_images, list_and_plan
+from dth.ecr.listing import Listed
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.plan import Action, Plan
+from dth.ecr.task import open_route
+from dth.errors import HubError, UsageError
+from dth.parameters import extra
+from dth.platforms.local import process
+from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
+from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.platform import open_platform
+from dth.platforms.local.supervisor import Snapshot
+from dth.platforms.ports import Counts, ImageRecord, Status
+from dth.s3.credentials import FileSecrets
+
+SHOWN = 100  # images
+PAGE = 1000
+IDENTITY = (
+    "srcRegistry",
+    "srcRegion",
+    "srcAccountId",
+    "destRegistry",
+    "destRegion",
+    "destAccountId",
+    "destPrefix",
+)
+# What SRC and DST say.
+SAID = frozenset(
+    {"source_type", "src_registry", "src_region", "src_account_id", "src_list", "src_image_list"}
+    | {"dest_type", "dest_registry", "dest_region", "dest_account_id", "dest_prefix"}
+)
+SIGNS = {
+    Action.COPY: "+",
+    Action.CONFLICT: "!",
+    Action.MISSING: "!",
+    Action.REFUSED: "!",
+}
+ends = (click.argument("src"), click.argument("dst"))
+options = task_options(model=EcrParameters, without=SAID)
+
+
+@click.group()
+def ecr() -> None:
+    """Container images between registries: Amazon ECR and any other.
+
+    A registry is named by its host, such as quay.io or 123456789012.dkr.ecr.eu-west-1.amazonaws.com; ecr:REGION is the
+    Amazon ECR of the credentials' own account.
+    """
+
+
+def _run_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--hub",
+            "hub_url",
+            metavar="URL",
+            help="Let this hub do it, as a one-time task, and watch it to the end.",
+        ),
+        click.option("--quiet", is_flag=True, help="No progress."),
+    ):
+        command = option(command)
+    return command
+
+
+@ecr.command()
+@click.argument("src")
+@click.argument("dst")
+@options
+@output_options
+@_run_options
+def copy(
+    src: str, dst: str, as_json: bool, report: Path | None, quiet: bool, hub_url: str | None, **given: Any
+) -> int:
+    """Copy the image SRC, with all its platforms and signatures, to DST.
+
+    DST is a registry, or what the image is called there: REGISTRY/REPOSITORY[:TAG].
+    """
+    return _start(one(src, dst), given, "dth ecr copy", as_json, report, None, quiet, hub_url, keep=False)
+
+
+@ecr.command()
+@click.argument("src")
+@click.argument("dst")
+@options
+@output_options
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Keep the state here: resumable, and known images."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, as dth ecr plan does; write nothing.")
+@_run_options
+def sync(
+    src: str,
+    dst: str,
+    as_json: bool,
+    report: Path | None,
+    state: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    hub_url: str | None,
+    **given: Any,
+) -> int:
+    """Copy what is missing or different from SRC to DST.
+
+    SRC is a registry (all its images), a repository (all its tags), a pattern such as quay.io/team/*, or one image. DST
+    is a registry, and what is put before the names there: REGISTRY[/PREFIX].
+    """
+    if dry_run:
+        if report or hub_url:
+            raise UsageError("--dry-run writes nothing: leave out --report and --hub")
+        return run_work(_plan(_parameters(several(src, dst), given), state, as_json=as_json))
+    return _start(several(src, dst), given, "dth ecr sync", as_json, report, state, quiet, hub_url, keep=True)
+
+
+@ecr.command()
+@click.argument("src")
+@click.argument("dst")
+@options
+@click.option("--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout.")
+def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
+    """Show what dth ecr sync would do from SRC to DST, with the bytes that would move; write nothing.
+
+    Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are any of the latter.
+    """
+    return run_work(_plan(_parameters(several(src, dst), given), state, as_json=as_json))
+
+
+def _parameters(said: dict[str, Any], given: dict[str, Any]) -> EcrParameters:
+    values = {name: value for name, value in given.items() if value is not None and value != ()}
+    if "rename_rules" in said and "rename_rules" in values:
+        raise UsageError("--rename: what the image is called is said by DST")
+    parameters = validated(EcrParameters, said | values)
+    try:
+        plugin.check(parameters)
+    except UsageError as error:
+        # What tasks call it says nothing here.
+        raise UsageError(str(error).replace("destPrefix: ", "").replace("destRegion: ", "")) from None
+    return parameters
+
+
+def _start(
+    said: dict[str, Any],
+    given: dict[str, Any],
+    command: str,
+    as_json: bool,
+    report: Path | None,
+    state: Path | None,
+    quiet: bool,
+    hub_url: str | None,
+    *,
+    keep: bool,
+) -> int:
+    parameters = _parameters(said, given)
+    if hub_url:
+        if report or state:
+            raise UsageError("--hub keeps state and records itself: leave out --report and --state")
+        return run_on_hub(hub_url, plugin.TYPE, parameters, command, as_json=as_json, ec2CronExpression="")
+    if report:
+        check_report(report)
+    with Nursery(process.run) as nursery:
+        return run_work(
+            _run(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json, keep=keep)
+        )
+
+
+async def _run(
+    parameters: EcrParameters,
+    nursery: Nursery,
+    state: Path | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    keep: bool,
+) -> int:
+    """`keep`: the state is kept, for what later runs can learn from it."""
+    await skopeo.version()
+    task = _task(parameters)
+    directory = state or _state(parameters)
+    try:
+        identity = {name: task[name] for name in IDENTITY}
+        async with open_foreground(task, identity, directory, 1, nursery) as foreground:
+            if foreground.resumed and not quiet:
+                click.echo(f"resuming run {foreground.run} ({directory})", err=True)
+            snapshot = await watch(foreground, quiet=quiet, things="images")
+            code = await _conclude(foreground, snapshot, report, as_json=as_json)
+    except asyncio.CancelledError:
+        click.echo(f"dth: interrupted; give the same command again to go on (state: {directory})", err=True)
+        return 1
+    if code == 0 and not keep:
+        discard(directory)
+    return code
+
+
+def _task(parameters: EcrParameters) -> dict[str, Any]:
+    return {"type": plugin.TYPE, **parameters.model_dump(mode="json", by_alias=True)}
+
+
+def _state(parameters: EcrParameters) -> Path:
+    """The state of a command that was given none: the same images between the same places find it again, however fast
+    they are to be copied."""
+    named = {
+        name: value
+        for name, value in parameters.model_dump(mode="json").items()
+        if extra(EcrParameters.model_fields[name])["group"] in ("source", "destination", "comparison")
+    }
+    return default_state({"type": plugin.TYPE, **named})
+
+
+async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool) -> int:
+    """Say what became of the run, and whether it is a success."""
+    run, counts = snapshot.run, snapshot.run.counts
+    seconds = time.monotonic() - foreground.started
+    error = run.error or (f"stopped: {snapshot.paused}" if snapshot.paused else "")
+    images = foreground.platform.images
+    failures = await images.page(run.id, status=Status.FAILED, limit=SHOWN)
+    gone = await images.page(run.id, status=Status.CANCELLED, limit=SHOWN)
+    skipped = 0
+    async for each in _images(foreground, run.id):
+        skipped += max(0, each.size - each.moved) if each.status is Status.DONE else 0
+    if report:
+        try:
+            await write_report(report, _rows(foreground, run.id), IMAGE_COLUMNS)
+        except HubError as problem:
+            error = error or str(problem)
+    good = snapshot.finished and not counts.failed and not error
+    if as_json:
+        click.echo(
+            json.dumps(_result(counts, seconds, skipped, run.notes, error, [*failures, *gone], foreground))
+        )
+        return 0 if good else 1
+    if error and not counts.listed:
+        click.echo(f"dth: {error}", err=True)
+        return 1
+    click.echo(
+        f"{counts.listed} listed, {counts.same} same, {counts.done} copied ({amount(counts.done_bytes)} moved, "
+        f"{amount(skipped)} there already), {counts.failed} failed in {seconds:.1f} s"
+    )
+    if counts.filtered:
+        click.echo(f"  {counts.filtered} left out")
+    for note in run.notes:
+        click.echo(f"  note: {note}")
+    for each in (*failures, *gone):
+        click.echo(f"  {each.status.lower()}: {shown(each.key)}: {each.reason}: {shown(each.detail)}")
+    if counts.failed > len(failures):
+        click.echo(f"  and {counts.failed - len(failures)} more; --report FILE.csv writes all")
+    if error:
+        click.echo(f"dth: {error}", err=True)
+    return 0 if good else 1
+
+
+def _result(
+    counts: Counts,
+    seconds: float,
+    skipped: int,
+    notes: list[str],
+    error: str,
+    failures: list[ImageRecord],
+    foreground: Foreground,
+) -> dict[str, Any]:
+    """The one object of `--json`."""
+    return {
+        "listed": counts.listed,
+        "filtered": counts.filtered,
+        "same": counts.same,
+        "enqueued": counts.enqueued,
+        "copied": counts.done,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "bytes": counts.done_bytes,
+        "bytes_skipped": skipped,
+        "seconds": round(seconds, 3),
+        "notes": notes,
+        "error": error,
+        "failures": [
+            {
+                "image": each.key,
+                "source": each.source,
+                "class": each.status.value,
+                "code": each.reason,
+                "reason": each.detail,
+            }
+            for each in failures
+        ],
+        "resumed": foreground.resumed,
+    }
+
+
+async def _images(foreground: Foreground, run: int) -> AsyncIterator[ImageRecord]:
+    after = ""
+    while page := await foreground.platform.images.page(run, after=after, limit=PAGE):
+        for each in page:
+            yield each
+        after = page[-1].key
+
+
+async def _rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
+    async for each in _images(foreground, run):
+        digests = each.source_digest, each.dest_digest
+        sizes = each.size, each.moved, each.seconds, each.attempts
+        yield (each.key, each.status.value, each.source, *digests, *sizes, each.reason, each.detail)
+
+
+# ------------------------------------------------------------------------------------------------------- plan
+
+
+async def _plan(parameters: EcrParameters, state: Path | None, *, as_json: bool) -> int:
+    route = await open_route(parameters, FileSecrets(secrets_directory()))
+    started = time.monotonic()
+    try:
+        directory = state or _state(parameters)
+        known = {}
+        if (directory / "task.db").exists():
+            with open_platform(directory, "plan") as platform:
+                known = await known_images(platform.images, route.dest.registry.host)
+        listed, made = await list_and_plan(route, known)
+    finally:
+        route.close()
+    counts = made.counts()
+    impossible = counts[Action.CONFLICT] + counts[Action.MISSING] + counts[Action.REFUSED]
+    notes = [*listed.notes, *made.notes]
+    if as_json:
+        more = {"left_out": listed.left_out, "notes": notes, "requests": route.requests}
+        click.echo(json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)}))
+    else:
+        _show(made, listed, notes, impossible)
+    return 1 if impossible else 0
+
+
+def _show(made: Plan, listed: Listed, notes: list[str], impossible: int) -> None:
+    for item in made.items:
+        if item.action in SIGNS:
+            size = f"{amount(item.moves)} of {amount(item.size)}" if made.looked_inside else item.digest[:19]
+            why = size if item.action is Action.COPY else item.reason
+            click.echo(
+                f"{SIGNS[item.action]} {shown(str(item.source))} -> {shown(str(item.dest))}  ({shown(why)})"
+            )
+    for name in made.repositories:
+        click.echo(f"repository {name} would be made")
+    counts = made.counts()
+    bytes_ = amount(made.bytes) if made.looked_inside else "bytes not known"
+    click.echo(
+        f"{len(made.items)} images, {counts[Action.SAME] + counts[Action.ALONG]} same; "
+        f"would copy {counts[Action.COPY]} ({bytes_}), {impossible} cannot be"
+    )
+    if listed.left_out:
+        click.echo(f"  {listed.left_out} left out")
+    for note in notes:
+        click.echo(f"  note: {note}")

@@ -1,0 +1,74 @@
+"""What commands that move data share: their options for output, and how they run and are interrupted."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from dth.cli.display import ProgressView
+from dth.parameters import TaskParameters
+from dth.platforms.local.foreground import Foreground
+from dth.platforms.local.supervisor import Snapshot
+
+
+def output_options(command: Any) -> Any:
+    command = click.option(
+        "--report", type=click.Path(path_type=Path), help="Write one row an object: .csv or .parquet."
+    )(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
+    )(command)
+
+
+def run_work(work: Coroutine[Any, Any, int]) -> int:
+    """Run on an event loop where SIGINT and SIGTERM end the work in order."""
+
+    async def main() -> int:
+        task = asyncio.ensure_future(work)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            click.echo("dth: interrupted", err=True)
+            return 1
+
+    return uvloop.run(main())
+
+
+async def watch(foreground: Foreground, *, quiet: bool, things: str = "objects") -> Snapshot:
+    """Show how the run goes on until it is over; how it stands then."""
+    with ProgressView(quiet=quiet, things=things) as view:
+        watching = foreground.supervisor.watch()
+        async with contextlib.aclosing(watching):  # type: ignore[type-var]
+            async for snapshot in watching:
+                moved = sum(gauge.bytes_out for gauge in snapshot.gauges if gauge.kind == "worker")
+                view.update(snapshot.run.state, snapshot.run.counts, moved, snapshot.workers)
+    return snapshot
+
+
+def run_on_hub(
+    url: str, kind: str, parameters: TaskParameters, command: str, *, as_json: bool, **more: object
+) -> int:
+    """Create the task on a hub, and follow it. The hub's own credentials and secrets are used. `more`: parameters that
+    are said even where they are the default."""
+    from dth.cli import task
+    from dth.cli.hub import connect
+
+    client = connect(url, None)
+    values = parameters.model_dump(mode="json", by_alias=True, exclude_defaults=True) | more
+    given = {name: task.as_text(value) for name, value in values.items() if value is not None}
+    made = task.create_task(client, given, once=True, kind=kind, description=command)
+    click.echo(f"task {made}", err=True)
+    code = task.follow(client, made, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(task.get(client, made)))
+    else:
+        click.echo(task.last_run(client, made))
+    return code
