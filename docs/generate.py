@@ -14,6 +14,8 @@ from annotated_types import Ge, Gt, Le
 from dth import parameters
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
+from dth.ecr.parameters import EcrParameters
+from dth.parameters import TaskParameters
 from dth.s3.endpoints import PROFILES, Profile
 from dth.s3.parameters import S3Parameters
 
@@ -37,12 +39,27 @@ STORE_COLUMNS = (
     "ACLs",
     "Tried",
 )
-ARGUMENTS = {"src_bucket": "SRC", "src_prefix": "SRC", "dest_bucket": "DST", "dest_prefix": "DST"}
+ARGUMENTS = {
+    **dict.fromkeys(("src_bucket", "src_prefix"), "SRC"),
+    **dict.fromkeys(("dest_bucket", "dest_prefix"), "DST"),
+    **dict.fromkeys(("source_type", "src_registry", "src_region", "src_account_id"), "SRC"),
+    **dict.fromkeys(("src_list", "src_image_list"), "SRC"),
+    **dict.fromkeys(("dest_type", "dest_registry", "dest_region", "dest_account_id"), "DST"),
+}
+MODELS: dict[str, tuple[type[TaskParameters], str]] = {
+    "s3": (S3Parameters, "parameters.md"),
+    "ecr": (EcrParameters, "image-parameters.md"),
+}
 
 
 def pages() -> dict[Path, str]:
     """The text of every generated page."""
-    made = {"cli.md": cli_page(), "parameters.md": parameters_page(), "stores.md": stores_page()}
+    made = {
+        "cli.md": cli_page(),
+        "parameters.md": parameters_page(),
+        "image-parameters.md": image_parameters_page(),
+        "stores.md": stores_page(),
+    }
     return {REFERENCE / name: NOTE + text for name, text in made.items()}
 
 
@@ -83,13 +100,15 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield f"## {name}\n"
     yield f"```text\n{usage}\n```\n"
     yield inspect.cleandoc(command.help or "").replace("\b\n", "") + "\n"
+    model, page = MODELS["ecr" if name.startswith("dth ecr") else "s3"]
     options = [option for option in command.params if isinstance(option, click.Option)]
-    shared = sorted({_group(option.name) for option in options} - {""}, key=list(GROUPS).index)
-    own = [option for option in options if not _group(option.name)]
+    groups = {option: _group(model, option.name) for option in options}
+    shared = sorted(set(groups.values()) - {""}, key=list(GROUPS).index)
+    own = [option for option in options if not groups[option]]
     if own:
         yield _table(("Option", "Meaning", "Default"), (_option(option) for option in own))
     if shared:
-        links = ", ".join(f"[{GROUPS[group]}](parameters.md#{_slug(GROUPS[group])})" for group in shared)
+        links = ", ".join(f"[{GROUPS[group]}]({page}#{_slug(GROUPS[group])})" for group in shared)
         yield f"And the options of {links}.\n"
 
 
@@ -100,10 +119,10 @@ def _option(option: click.Option) -> tuple[str, ...]:
     return (f"`{names}{kind}`", option.help or "", default)
 
 
-def _group(name: str | None) -> str:
+def _group(model: type[TaskParameters], name: str | None) -> str:
     """The group of parameters that an option belongs to; "" for one of the command itself."""
-    field = S3Parameters.model_fields.get(name or "")
-    return _extra(field)["group"] if field else ""
+    field = model.model_fields.get(name or "")
+    return str(parameters.extra(field)["group"]) if field else ""
 
 
 # --------------------------------------------------------------------------------------------- parameters
@@ -120,19 +139,35 @@ def parameters_page() -> str:
         "Storage class and ACL have their defaults for tasks with an AWS destination only. On the command line, and",
         "for every other store, they are unset unless given.\n",
     ]
+    return "\n".join([*parts, *_groups(S3Parameters)])
+
+
+def image_parameters_page() -> str:
+    parts = [
+        "# Parameters of an image transfer\n",
+        "Each parameter is an option of the commands below `dth ecr`, or follows from their `SRC` and `DST`. Its name",
+        "in tasks, where existing Data Transfer Hub tasks have the parameter, is the one that they use.\n",
+        "Times are an ISO 8601 date or time (UTC unless it says otherwise) or an age: `36h`, `7d`, `2w`. Patterns are",
+        "globs (`v1.*`), or regular expressions after `regex:` (`regex:v\\d+`); a name is matched whole.\n",
+        "[Copy images](../how-to/images.md) shows how they play together.\n",
+    ]
+    return "\n".join([*parts, *_groups(EcrParameters)])
+
+
+def _groups(model: type[TaskParameters]) -> Iterator[str]:
     for group, title in GROUPS.items():
         fields = [
             (name, field)
-            for name, field in S3Parameters.model_fields.items()
-            if _extra(field)["group"] == group
+            for name, field in model.model_fields.items()
+            if parameters.extra(field)["group"] == group
         ]
         rows = (_parameter(name, field) for name, field in fields)
-        parts += [f"## {title}\n", _table(("Option", "In tasks", "Value", "Default", "Meaning"), rows)]
-    return "\n".join(parts)
+        yield f"## {title}\n"
+        yield _table(("Option", "In tasks", "Value", "Default", "Meaning"), rows)
 
 
 def _parameter(name: str, field: Any) -> tuple[str, ...]:
-    cli_name = _extra(field)["cli"]
+    cli_name = parameters.extra(field)["cli"]
     option = f"`{cli_name}`" if cli_name else f"in `{ARGUMENTS[name]}`" if name in ARGUMENTS else "tasks only"
     return (option, f"`{field.alias}`", _value(field), _default(name, field), field.description)
 
@@ -235,11 +270,6 @@ def _store(profile: Profile) -> tuple[str, ...]:
 
 
 # -------------------------------------------------------------------------------------------------- common
-
-
-def _extra(field: Any) -> dict[str, Any]:
-    extra: dict[str, Any] = field.json_schema_extra
-    return extra
 
 
 def _yes(value: bool) -> str:

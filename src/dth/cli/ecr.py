@@ -42,19 +42,13 @@ IDENTITY = (
     "destAccountId",
     "destPrefix",
 )
-# What SRC and DST say.
-SAID = frozenset(
-    {"source_type", "src_registry", "src_region", "src_account_id", "src_list", "src_image_list"}
-    | {"dest_type", "dest_registry", "dest_region", "dest_account_id", "dest_prefix"}
-)
 SIGNS = {
     Action.COPY: "+",
     Action.CONFLICT: "!",
     Action.MISSING: "!",
     Action.REFUSED: "!",
 }
-ends = (click.argument("src"), click.argument("dst"))
-options = task_options(model=EcrParameters, without=SAID)
+options = task_options(model=EcrParameters)
 
 
 @click.group()

@@ -23,14 +23,12 @@ TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line l
 def task_options(
     groups: tuple[str, ...] = ("source", "destination", "comparison", "engine"),
     model: type[TaskParameters] = S3Parameters,
-    without: frozenset[str] = frozenset(),
 ) -> Callable[[F], F]:
-    """Decorate a command with one option for each parameter of these groups, but those it finds out by itself. What is
-    not given arrives as None."""
+    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None."""
 
     def decorate(command: F) -> F:
         for name, field in reversed(options_of(model)):
-            if extra(field)["group"] not in groups or name in without:
+            if extra(field)["group"] not in groups:
                 continue
             command = click.option(
                 extra(field)["cli"],

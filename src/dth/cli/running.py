@@ -19,7 +19,9 @@ from dth.platforms.local.supervisor import Snapshot
 
 def output_options(command: Any) -> Any:
     command = click.option(
-        "--report", type=click.Path(path_type=Path), help="Write one row an object: .csv or .parquet."
+        "--report",
+        type=click.Path(path_type=Path),
+        help="Write one row an object or image: .csv or .parquet.",
     )(command)
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."

@@ -18,6 +18,7 @@ from dth.hub.client import HubClient
 FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
     createdBy parameters { ParameterKey ParameterValue }
     progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting }"""
+THINGS = {"S3EC2": "objects", "ECR": "images"}  # what a task moves, by its type
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
 PLAIN_TICK = 5.0  # where there is no terminal
@@ -127,7 +128,9 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         )
         if shown_task[name]
     ]
-    rows.append(("objects", f"{info['replicated']} of {info['total']}, {info['failed']} failed"))
+    rows.append(
+        (THINGS[shown_task["type"]], f"{info['replicated']} of {info['total']}, {info['failed']} failed")
+    )
     rows.append(("bytes", f"{amount(info['doneBytes'])} of {amount(info['totalBytes'])}"))
     rows.append(("estimated cost", f"${shown_task['spent']:.4f}"))
     table(rows)
@@ -198,13 +201,16 @@ def conclude(found: dict[str, Any]) -> int:
     if found["reason"]:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
-        click.echo(f"dth: {info['failed']} objects failed; dth task show {found['id']} says why", err=True)
+        click.echo(
+            f"dth: {info['failed']} {THINGS[found['type']]} failed; dth task show {found['id']} says why",
+            err=True,
+        )
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
 
 
 def _line(found: dict[str, Any]) -> str:
     info = found["progressInfo"]
-    words = [found["progress"].lower(), f"{info['replicated']}/{info['total']} objects"]
+    words = [found["progress"].lower(), f"{info['replicated']}/{info['total']} {THINGS[found['type']]}"]
     if info["listing"]:
         words.insert(1, "listing")
     if info["rate"]:

@@ -45,35 +45,37 @@ class EcrParameters(TaskParameters):
         "source",
         "Source type",
         "Amazon ECR; public images of any registry; or one registry, with credentials where it wants them.",
-        cli="--src-type",
     )
     src_registry: str = parameter(
         "",
         "source",
         "Source registry",
         "Host of the registry, such as quay.io or harbor.example.com:8443; docker.io when empty. Not for Amazon ECR.",
-        cli="--src-registry",
     )
     src_region: str = parameter(
-        "", "source", "Source region", "Region of the source's Amazon ECR.", cli="--src-region"
+        "",
+        "source",
+        "Source region",
+        "Region of the source's Amazon ECR.",
     )
     src_account_id: str = parameter(
         "",
         "source",
         "Source account",
         "Account of the source's Amazon ECR; that of the credentials when empty.",
-        cli="--src-account-id",
         pattern=ACCOUNT,
     )
     src_list: SourceList = parameter(
-        SourceList.ALL, "source", "Images", "All images of the source, or those of a list.", cli="--src-list"
+        SourceList.ALL,
+        "source",
+        "Images",
+        "All images of the source, or those of a list.",
     )
     src_image_list: str = parameter(
         "",
         "source",
         "Image list",
         "Images with commas or line ends between: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
-        cli="--image",
     )
     src_credential: str = parameter(
         "",
@@ -122,24 +124,24 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination type",
         "Amazon ECR, or any other registry.",
-        cli="--dst-type",
     )
     dest_registry: str = parameter(
         "",
         "destination",
         "Destination registry",
         "Host of the registry, such as harbor.example.com. Not for Amazon ECR.",
-        cli="--dst-registry",
     )
     dest_region: str = parameter(
-        "", "destination", "Destination region", "Region of the destination's Amazon ECR.", cli="--dst-region"
+        "",
+        "destination",
+        "Destination region",
+        "Region of the destination's Amazon ECR.",
     )
     dest_account_id: str = parameter(
         "",
         "destination",
         "Destination account",
         "Account of the destination's Amazon ECR; that of the credentials when empty.",
-        cli="--dst-account-id",
         pattern=ACCOUNT,
     )
     dest_prefix: str = parameter(
@@ -147,7 +149,6 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination prefix",
         "Put before every repository name, with a slash between.",
-        cli="--dst-prefix",
     )
     rename_rules: tuple[str, ...] = parameter(
         (),

@@ -21,6 +21,7 @@ from dth.platforms.ports import (
 )
 
 __all__ = [
+    "THINGS",
     "TYPE",
     "Parameters",
     "bandwidth",
@@ -36,6 +37,7 @@ __all__ = [
 __all__ += ["redrive", "route", "spent"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "ECR"
+THINGS = "images"
 Parameters = EcrParameters
 SIDES = ("source", "destination")
 BATCH = 500  # images that are sent again in one transaction

@@ -16,6 +16,21 @@ ADVICE = {
     "WorkerCrashed": "A worker crashed on this object five times. Look at the workers' logs, and report it.",
     "ObjectChanged": "The object changed every time while it was copied. Retry when it is quiet.",
     "PreconditionFailed": "The object changed every time while it was copied. Retry when it is quiet.",
+    # Of images.
+    "IMMUTABLE": "The destination has another image under this tag, and its tags cannot be moved. Copy it under "
+    "another tag or prefix, or delete the tag there.",
+    "MANIFEST_UNKNOWN": "The source has no such image. Correct the image list, or take the image out of it.",
+    "UNAUTHORIZED": "The registry refuses the credentials. Correct the secret, then retry.",
+    "DENIED": "The credentials may not do this in this repository. Run a preflight: it shows what is missing.",
+    "NAME_UNKNOWN": "There is no such repository to push to. Make it, or let the task make it.",
+    "TOOMANYREQUESTS": "The registry allows no more pulls for now. Sign in there, or retry later.",
+    "TimeLimit": "Copying took longer than copyTimeout. Raise it, or see why the registries are slow.",
+    "UNSUPPORTED": "The destination takes no image of this kind.",
+    "Untrusted": "The registry's certificate is not trusted. Name the file of its authority in srcCaBundle or "
+    "destCaBundle.",
+    "REFUSED": "The image has no place at the destination, or none of the platforms. Look at the detail.",
+    "ConnectionFailed": "The registry could not be reached. Retry when it is there.",
+    "Unavailable": "The registry had trouble of its own. Retry later.",
 }
 GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed."
 

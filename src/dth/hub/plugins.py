@@ -48,6 +48,7 @@ class Plugin(Protocol):
     """A module that moves one kind of data."""
 
     TYPE: str
+    THINGS: str  # what it moves, in the plural
     Parameters: type[BaseModel]
 
     def check(self, parameters: Any) -> None:

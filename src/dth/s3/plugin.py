@@ -25,6 +25,7 @@ from dth.s3.parameters import DeleteMode, EventMode, S3Parameters, missing
 from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints
 
 __all__ = [
+    "THINGS",
     "TYPE",
     "Parameters",
     "check",
@@ -39,6 +40,7 @@ __all__ = [
 __all__ += ["bandwidth", "budget", "capacity", "redrive"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "S3EC2"
+THINGS = "objects"
 Parameters = S3Parameters
 SIDES = ("source", "destination")
 BATCH = 1000  # records that are sent again in one transaction

@@ -476,7 +476,7 @@ class Work:
         await self._ports.tasks.summarize(task)
         failed = task.summary.failed
         if failed and (over or snapshot.finished):
-            text = f"{failed} objects failed in run {run.id}"
+            text = f"{failed} {self._plugin.THINGS} failed in run {run.id}"
             await self._runner.tell(Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
 
     async def _write_samples(self, snapshot: Snapshot) -> None:
