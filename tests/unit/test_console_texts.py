@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dth.s3.parameters import S3Parameters, choices
+from dth.parameters import choices
+from dth.s3.parameters import S3Parameters
 from tests.servers.process import REPOSITORY
 
 MODEL = {
