@@ -383,13 +383,15 @@ async def test_one_that_does_not_want_to_end_is_ended_with_all_that_it_started(
     command = program(tmp_path / "stubborn", STUBBORN.format(mark=mark, seconds=seconds))
     copying = asyncio.create_task(skopeo.copy(side(here, "a", "b"), side(there, "c", "d"), command=command))
     await until(mark.exists)
-    assert processes(seconds)
+    await until(lambda: processes(seconds))
     copying.cancel()
     await asyncio.sleep(0.05)
     copying.cancel()  # whoever is in a hurry changes nothing
     with pytest.raises(asyncio.CancelledError):
         await copying
-    await until(lambda: not processes(seconds) and not processes(command))  # killed, they are gone in a moment
+    await until(
+        lambda: not processes(seconds) and not processes(command)
+    )  # killed, they are gone in a moment
 
 
 async def test_a_skopeo_that_is_killed(here: RegistryServer, there: RegistryServer) -> None:
