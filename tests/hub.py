@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dth.cli.hub import ADDRESS_FILE
@@ -25,7 +27,6 @@ from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from tests.engine import Side
 
@@ -211,6 +212,43 @@ class Hub:
             assert task["progress"] != "ERROR", (task, self.logs(id))
             time.sleep(0.05)
         return task
+
+    def job(self, operation: str, parameters: Mapping[str, str], side: str = "") -> dict[str, Any]:
+        """Start a preflight, a forecast or a test of a connection for images, and wait for its end."""
+        given = {
+            "type": "ECR",
+            "scheduleType": "ONE_TIME",
+            "parameters": [
+                {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+            ],
+        }
+        declared, passed = (", $side: Side!", ", side: $side") if side else ("", "")
+        started = self.call(
+            f"mutation ($input: CreateTaskInput!{declared}) {{ {operation}(input: $input{passed}) {{ id }} }}",
+            input=given,
+            **({"side": side} if side else {}),
+        )
+        found: dict[str, Any] = {}
+
+        def ended() -> bool:
+            found.update(
+                self.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=started["id"])
+            )
+            return found["state"] != "RUNNING"
+
+        wait_for(ended)
+        return {**found, "result": json.loads(found["result"])}
+
+    def processes(self, name: str = "") -> list[int]:
+        """The hub's processes, or those of them that are called so, such as dth-worker-1."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                rest = (folder / "stat").read_text().rpartition(") ")[2].split()
+                called = (folder / "comm").read_text().strip()
+                if rest[0] != "Z" and int(rest[3]) == self.process.pid and (not name or called == name):
+                    found.append(int(folder.name))
+        return found
 
     def logs(self, id: str) -> str:
         return "".join(

@@ -56,7 +56,8 @@ class TransferError(HubError):
     """A request to a store failed.
 
     `code` is the store's error code (or one of ours where no answer came), `status` the HTTP status (0 without an
-    answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say).
+    answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say), `host`
+    who answered ("" where only one can have).
     """
 
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -70,8 +71,10 @@ class TransferError(HubError):
         said: str = "",
         request_id: str = "",
         retry_after: float = 0.0,
+        host: str = "",
     ) -> None:
         super().__init__(message)
+        self.host = host
         self.code = code
         self.status = status
         self.said = said

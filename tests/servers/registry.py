@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import http.client
 import io
 import json
+import os
 import random
 import ssl
 import tarfile
@@ -41,7 +43,7 @@ from .proxy import Proxy
 from .s3 import S3Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 USER, PASSWORD = "dth", "s3cret-of-the-registry"
 _HTPASSWD = f"{USER}:$2b$04$.1D7UGuhfZZ1lqiVT.3Xv.sMt6SiX2OWzgzgSaBB2tT81rIG7dt/i\n"  # bcrypt, cheap
@@ -194,7 +196,9 @@ class RegistryServer(S3Server):
     TLS, with a CA of its own in `.ca`. (It is an S3Server in name only, so that a `Proxy` can stand in front.)"""
 
     def __init__(self, *, auth: bool = False, tls: bool = False, tokens: TokenServer | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dth-registry-")
+        # In memory where that can be: a registry waits for the disk at every manifest.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._folder = tempfile.TemporaryDirectory(prefix="dth-registry-", dir=memory)
         folder = Path(self._folder.name)
         self.data = folder / "data"
         self._login = (USER, PASSWORD) if auth else None
@@ -219,10 +223,25 @@ class RegistryServer(S3Server):
             settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
         if tokens:
             settings["auth"] = {"token": tokens.settings()}
-        (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
-        self.process = Process(["docker-registry", "serve", str(folder / "config.yml")])
-        port = self.process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1]
+        self._settings = settings
+        port = self._serve()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+
+    def _serve(self) -> str:
+        """Start the process; its port."""
+        config = Path(self._folder.name) / "config.yml"
+        config.write_text(json.dumps(self._settings))  # JSON is YAML
+        self.process = Process(["docker-registry", "serve", str(config)])
+        return self.process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1]
+
+    def kill(self) -> None:
+        """As when its machine loses power; what it has stored stays."""
+        self.process.stop(kill=True)
+
+    def revive(self) -> None:
+        """Start it again where it was."""
+        self._settings["http"]["addr"] = self.host
+        self._serve()
 
     @property
     def host(self) -> str:
@@ -245,6 +264,18 @@ class RegistryServer(S3Server):
         path = f"/v2/{repository}/manifests/{tag or built.digest}"
         self._ask("PUT", path, repository, built.body, {"Content-Type": built.media_type}, expect=(201,))
         return built.digest
+
+    def tag_many(self, repository: str, tags: Iterable[str], built: Built) -> None:
+        """The same for many tags, as the registry itself writes them: a request for each would take long."""
+        folder = self.data / "docker/registry/v2/repositories" / repository / "_manifests/tags"
+        for tag in tags:
+            for place in ("current", f"index/{built.digest.replace(':', '/')}"):
+                (folder / tag / place).mkdir(parents=True)
+                (folder / tag / place / "link").write_text(built.digest)
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Forget a manifest, with the tags that lead to it."""
+        self._ask("DELETE", f"/v2/{repository}/manifests/{digest}", repository, expect=(202,))
 
     def digest(self, repository: str, reference: str) -> str | None:
         """That of a tag; None where there is none."""
@@ -403,6 +434,7 @@ class EcrServer(Server):
         self.repositories: dict[str, dict[str, Any]] = {}
         self.pushed: dict[str, float] = {}  # by digest: epoch seconds
         self.accounts: list[str] = []  # the registryId of every call
+        self.password = PASSWORD  # of the tokens that are given out
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -453,7 +485,7 @@ class EcrServer(Server):
         handler.wfile.write(body)
 
     def _authorize(self, _: dict[str, Any]) -> dict[str, Any]:
-        token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        token = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
         until = time.time() + self.token_seconds
         endpoint = f"https://{self.registry.host}"  # as ECR says it
         return {
@@ -533,6 +565,18 @@ class PlainProxy(Proxy):
             return
         reader._buffer[:0] = first  # type: ignore[attr-defined]
         await super()._serve(reader, writer)
+
+
+def copying(server: Server) -> list[int]:
+    """The skopeo processes that copy from or to this server."""
+    host = server.url.partition("//")[2]
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            arguments = place.read_bytes()
+            if arguments.startswith(b"skopeo\0") and f"docker://{host}/".encode() in arguments:
+                found.append(int(place.parts[2]))
+    return found
 
 
 class _Refused(Exception):

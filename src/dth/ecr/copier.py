@@ -12,7 +12,7 @@ from dth.ecr.plan import Action, make_plan
 from dth.ecr.reference import Reference
 from dth.ecr.referrers import keep_fallback
 from dth.ecr.task import Route
-from dth.errors import ObjectRefused, SourceGone, TransferError
+from dth.errors import ObjectRefused, SourceGone, Throttled, TransferError
 
 
 class CannotCopy(ObjectRefused):
@@ -36,23 +36,25 @@ class Copier:
         self._route = route
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
 
-    async def copy(self, order: Order, progress: Callable[[int], None], *, again: bool) -> Copied:
-        """Copy the image. `progress` hears how many bytes have been read for it. `again`: it may be there already.
-        When the call is cancelled, skopeo is ended first. Raises TransferError."""
+    async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
+        ended first. Raises TransferError."""
+        copied = await self._copy(order, progress)
+        if order.about and not copied.order.dest.tag:
+            await self._enter(copied.order)
+        return copied
+
+    async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         if not order.digest:
             planned = await self.plan(order)
             if planned.there:
                 return planned
             order = planned.order
-        elif again and await self._is_there(order):
-            return Copied(order, self._wanted(order), there=True)
+        if found := await self._found(order):
+            return found
         if order.narrowed:
-            copied = await self._copy_narrowed(order, order.narrowed, progress)
-        else:
-            copied = await self._copy_whole(order, progress)
-        if order.about and not order.dest.tag:
-            await self._enter(order)
-        return copied
+            return await self._copy_parts(order, order.narrowed, progress)
+        return await self._copy_whole(order, progress)
 
     async def plan(self, order: Order) -> Copied:
         """What is at the source now under this reference, and whether it is to be copied. Makes the repository where
@@ -62,7 +64,7 @@ class Copier:
             order.source.registry,
             order.source.repository,
             order.source.tag,
-            order.source.digest,
+            order.source.digest or self._pinned(order.source),
             subject=order.about,
         )
         wishes = replace(route.wishes({}), referrers=False)
@@ -91,29 +93,58 @@ class Copier:
         )
         return Copied(fresh, item.found, there=item.action is Action.SAME)
 
-    async def _is_there(self, order: Order) -> bool:
-        """A copy that was cut off may have been at its end. (A tag that cannot be moved refuses even what it has.)"""
-        try:
-            found = await self._route.dest.registry.head(order.dest.repository, order.dest.pointer)
-        except TransferError:
-            return False  # copying will tell
-        return found == self._wanted(order)
+    def _pinned(self, source: Reference) -> str:
+        """The digest with which the user named the tag; "" for a tag that may be any image."""
+        wanted = (each.reference for each in self._route.origin.selection.wanted or ())
+        return next(
+            (each.digest for each in wanted if each.digest and replace(each, digest="") == source), ""
+        )
 
     def _wanted(self, order: Order) -> str:
         return order.narrowed.digest if order.narrowed else order.digest
 
+    async def _found(self, order: Order) -> Copied | None:
+        """The image as the destination has it already: under another tag, or because a copy that was cut off was at its
+        end. None where it has not, or not all of it. (A tag that cannot be moved refuses even what it is.)"""
+        registry, repository = self._route.dest.registry, order.dest.repository
+        wanted = self._wanted(order)
+        try:
+            found = await registry.manifest(repository, wanted)
+            for child in found.children if found else ():
+                if not await registry.head(repository, child.digest):
+                    return None
+            if not found:
+                return None
+            if not order.dest.tag or await registry.head(repository, order.dest.tag) == wanted:
+                return Copied(order, wanted, there=True)
+            await registry.put_manifest(repository, order.dest.tag, found)
+        except Throttled:
+            raise
+        except TransferError:
+            return None  # copying will tell
+        return Copied(order, wanted)
+
     async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
-        copied = await self._skopeo(order.exactly, order.dest, progress)
+        source = self._route.origin.at(order.source.registry).registry
+        try:
+            copied = await self._skopeo(order.exactly, order.dest, progress)
+        except ObjectRefused as error:
+            if error.code != "UNSUPPORTED" or order.dest.tag:
+                raise
+            # Under a digest skopeo cannot put an index of its own, but the registry may take ours.
+            top = await source.manifest(order.source.repository, order.digest)
+            if not top or not top.is_index:
+                raise
+            return await self._copy_parts(order, top, progress)
         digest = copied.digest
         if not copied.preserved:
             # skopeo has put every part there, and an index of its own. The registry may well take ours.
-            source = self._route.origin.at(order.source.registry).registry
             top = await source.manifest(order.source.repository, order.digest)
             if top and await self._put(order.dest, top):
                 digest = top.digest
         return Copied(order, digest, copied.read)
 
-    async def _copy_narrowed(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> Copied:
+    async def _copy_parts(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> Copied:
         """The parts by their digests, then the index that names them."""
         read = 0
         for child in index.children:
@@ -128,12 +159,22 @@ class Copier:
         self, source: Reference, dest: Reference, progress: Callable[[int], None]
     ) -> skopeo.Copied:
         route = self._route
-        return await skopeo.copy(
-            await route.origin.at(source.registry).side(source),
-            await route.dest.side(dest),
-            timeout=route.parameters.copy_timeout,
-            progress=progress,
-        )
+        fronts = (route.origin.at(source.registry), source), (route.dest, dest)
+        sides = [await front.side(reference) for front, reference in fronts]
+        timeout = route.parameters.copy_timeout
+        try:
+            return await skopeo.copy(*sides, timeout=timeout, progress=progress)
+        except TransferError as error:
+            if error.code not in ("UNAUTHORIZED", "ExpiredToken"):
+                raise
+            # A token may end early, and a secret be changed while we use it.
+            newer = [
+                await front.side(reference, side.login)
+                for (front, reference), side in zip(fronts, sides, strict=True)
+            ]
+            if newer == sides:
+                raise
+        return await skopeo.copy(*newer, timeout=timeout, progress=progress)
 
     async def _put(self, dest: Reference, manifest: Manifest) -> bool:
         try:
@@ -143,11 +184,14 @@ class Copier:
         return True
 
     async def _enter(self, order: Order) -> None:
-        """Let a referrer be found at the destination, if the registry does not see to that itself."""
+        """Let a referrer be found at the destination, if the registry does not see to that itself. Where the source
+        does not either, its index of referrers goes along as it is."""
         registry = self._route.dest.registry
+        source = self._route.origin.at(order.source.registry).registry
+        if await source.ask_referrers(order.source.repository, order.about) is None:
+            return
         place = (order.dest.repository, order.about)
         async with self._entering.setdefault(place, asyncio.Lock()):
-            source = self._route.origin.at(order.source.registry).registry
             referrer = await source.manifest(order.source.repository, order.digest)
             if referrer:
                 await keep_fallback(registry, order.dest.repository, order.about, referrer)

@@ -5,11 +5,13 @@ Finding out costs little, so a finder that was killed does it again: what it had
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from dth.ecr import skopeo
 from dth.ecr.listing import Listed, list_images
-from dth.ecr.messages import Order, encode, key_of, order_of
+from dth.ecr.messages import Order, encode, key_of, order_of, record_key
 from dth.ecr.plan import Action, Item, Known, Plan, make_plan
 from dth.ecr.task import Route
 from dth.errors import HubError, ListingFailed, TransferError, UsageError
@@ -21,6 +23,7 @@ from dth.platforms.ports import (
     Outcome,
     Page,
     Platform,
+    Record,
     Run,
     RunState,
     Status,
@@ -62,9 +65,15 @@ class Finder:
         """Ends with the run TRANSFERRING; a side that cannot be asked fails the run."""
         if run.state is not RunState.LISTING:
             return
+        if run.counts.listed:  # the last that is written of a plan
+            await self._platform.records.set_run(run.id, RunState.TRANSFERRING)
+            return
         try:
             await self._find(run)
         except (ListingFailed, TransferError, UsageError) as error:
+            counts = (await self._platform.records.get_run(run.id)).counts
+            begun = Counts(listed=counts.enqueued + counts.pending)  # by a finder that was killed
+            await self._platform.records.commit(run.id, Page(begun))
             await self._platform.records.set_run(run.id, RunState.FAILED, str(error))
             raise
 
@@ -81,7 +90,7 @@ class Finder:
         work = [
             item
             for item in plan.items
-            if item.action not in (Action.SAME, Action.ALONG) and key_of(item.dest) not in before
+            if item.action not in (Action.SAME, Action.ALONG) and record_key(item) not in before
         ]
         for first in range(0, len(work), BATCH):
             await self._commit(run, plan, work[first : first + BATCH], refused)
@@ -113,20 +122,30 @@ class Finder:
     ) -> None:
         orders = [order_of(run.id, item, plan, self._route.parameters.platforms) for item in items]
         page = Page()
-        images: list[ImageRecord] = []
+        pending: list[ImageRecord] = []
+        failed: list[ImageRecord] = []
         for item, order in zip(items, orders, strict=True):
-            failure = _failure(run, item, order, refused)
-            image = order.record()
-            if failure:
+            image = replace(order.record(), key=record_key(item))
+            if failure := _failure(run, item, image.key, refused):
                 page.settled.append(failure)
                 image.status, image.reason, image.detail = failure.status, failure.reason, failure.detail
-                image.moved = 0
+                image.moved, image.ended = 0, time.time()
+                failed.append(image)
             else:
                 page.messages.append(encode(order))
-            page.enqueued.append(Enqueued(order.key, order.moves or 0, order.digest, ""))
-            images.append(image)
-        await self._platform.images.write(images)
+                pending.append(image)
+            page.enqueued.append(Enqueued(image.key, order.moves or 0, order.digest, ""))
+        # A failure without its image could not be tried again; an image without its record would be pending for ever.
+        await self._write(run, failed, lambda record: record is None or record.status is not Status.PENDING)
         await self._platform.records.commit(run.id, page)
+        await self._write(run, pending, lambda record: record is not None and record.run == run.id)
+
+    async def _write(
+        self, run: Run, images: Sequence[ImageRecord], ours: Callable[[Record | None], bool]
+    ) -> None:
+        """Write those that are this run's: what is under way in an earlier one stays with it."""
+        records = await self._platform.records.get([image.key for image in images])
+        await self._platform.images.write([image for image in images if ours(records.get(image.key))])
 
     async def _remember(self, run: Run, plan: Plan, known: dict[str, Known]) -> None:
         """Tags that never change, and were there already: they are not asked for again."""
@@ -145,19 +164,27 @@ class Finder:
     async def _count(self, run: Run, plan: Plan, left_out: int, before: Iterable[str]) -> None:
         """What there was besides: the ledger balances however often the finder had to begin."""
         counts = (await self._platform.records.get_run(run.id)).counts
-        if counts.listed:
-            return
         there = set(before)
         same = sum(
             item.action in (Action.SAME, Action.ALONG) and key_of(item.dest) not in there
             for item in plan.items
         )
         listed = left_out + same + counts.enqueued + counts.pending
-        page = Page(Counts(listed=listed, filtered=left_out, same=same))
+        mended = await self._mended(run, plan)
+        page = Page(Counts(listed=listed, filtered=left_out, same=same), same=mended)
         await self._platform.records.commit(run.id, page)
 
+    async def _mended(self, run: Run, plan: Plan) -> list[Record]:
+        """What had failed, and is there now: it is no failure any more."""
+        there = {key_of(item.dest): item for item in plan.items if item.action is Action.SAME}
+        return [
+            Record(record.key, Status.DONE, run.id, etag=item.digest, size=record.size, dest_etag=item.found)
+            async for record in self._platform.records.scan(status=Status.FAILED)
+            if (item := there.get(record.key))
+        ]
 
-def _failure(run: Run, item: Item, order: Order, refused: dict[str, HubError]) -> Outcome | None:
+
+def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Outcome | None:
     """What is to be copied and cannot be; None where it can."""
     if item.action is Action.COPY and item.dest.repository not in refused:
         return None
@@ -166,10 +193,10 @@ def _failure(run: Run, item: Item, order: Order, refused: dict[str, HubError]) -
         reason, detail = getattr(error, "code", "") or "REPOSITORY_REFUSED", str(error)
     else:
         reason, detail = REASONS[item.action], item.reason
-    return Outcome(order.key, run.id, Status.FAILED, etag=item.digest, reason=reason, detail=detail)
+    return Outcome(key, run.id, Status.FAILED, etag=item.digest, reason=reason, detail=detail)
 
 
 def _same(order: Order, item: Item) -> ImageRecord:
     image = order.record(Status.DONE)
-    image.dest_digest, image.moved = item.found, 0
+    image.dest_digest, image.moved, image.ended = item.found, 0, time.time()
     return image

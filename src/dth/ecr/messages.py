@@ -44,7 +44,7 @@ class Order:
         """The source by its digest, so that what is copied is what was planned."""
         return Reference(self.source.registry, self.source.repository, "", self.digest)
 
-    def record(self, status: Status = Status.PENDING) -> ImageRecord:
+    def record(self, status: Status = Status.PENDING, attempts: int = 0) -> ImageRecord:
         return ImageRecord(
             self.key,
             self.run,
@@ -53,6 +53,7 @@ class Order:
             source_digest=self.digest,
             size=self.size,
             moved=self.moves or 0,
+            attempts=attempts,
             platforms=",".join(self.platforms),
             about=self.about,
         )
@@ -61,6 +62,18 @@ class Order:
 def key_of(dest: Reference) -> str:
     """What an image is called at the destination, without the registry, which is the same for all."""
     return str(dest).removeprefix(f"{dest.registry}/")
+
+
+def record_key(item: Item) -> str:
+    """What the image's record is called. One that has no place at the destination is called by its source too, so that
+    it does not pass for the image that has."""
+    key = key_of(item.dest)
+    return f"{key} ({item.source})" if item.homeless else key
+
+
+def has_place(key: str) -> bool:
+    """Whether a record is of an image with a place at the destination."""
+    return " " not in key
 
 
 def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:

@@ -34,6 +34,6 @@ def narrow(manifest: Manifest, platforms: Sequence[str]) -> Manifest | None:
     ]
     if len(narrowed) == len(entries):
         return manifest
-    body = json.dumps({**fields, "manifests": narrowed}, separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps({**fields, "manifests": narrowed}, separators=(",", ":")).encode()
     algorithm = manifest.digest.partition(":")[0]
     return Manifest(f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}", manifest.media_type, body)

@@ -69,7 +69,7 @@ class EcrParameters(TaskParameters):
         SourceList.ALL,
         "source",
         "Images",
-        "All images of the source, or those of a list.",
+        "All images of the source, or those of the image list, if one is given.",
     )
     src_image_list: str = parameter(
         "",
@@ -366,6 +366,16 @@ class EcrParameters(TaskParameters):
     ecs_subnet_b: str = parameter(
         "", "compatibility", "Subnet B", "Another subnet of the tasks. On AWS only."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _naming_is_selecting(cls, given: Any) -> Any:
+        """Images that are named are those that are meant."""
+        if isinstance(given, dict) and not {"srcList", "src_list"} & given.keys():
+            for names, chosen in (("srcImageList", "srcList"), ("src_image_list", "src_list")):
+                if given.get(names):
+                    return {**given, chosen: SourceList.SELECTED}
+        return given
 
     @field_validator("src_registry", "dest_registry", "src_registry_host", "dest_registry_host")
     @classmethod

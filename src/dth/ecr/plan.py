@@ -68,6 +68,7 @@ class Item:
     after: tuple[int, ...] = ()  # places in the plan of items that have to end first
     about: str = ""  # digest of the image with which it goes along
     narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
+    homeless: bool = False  # it has no place at the destination: what `dest` names is another's, or nothing
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -192,7 +193,7 @@ class _Planner:
             dest = self._wishes.renames.dest(source, self._host)
         except UsageError as error:
             nowhere = Reference(self._host, image.repository, source.tag, source.digest)
-            self._refused.append(Item(source, nowhere, Action.REFUSED, str(error)))
+            self._refused.append(Item(source, nowhere, Action.REFUSED, str(error), homeless=True))
             return None
         item = Item(source, dest, digest=image.digest, about=image.subject)
         before = self._items.setdefault(dest, item)
@@ -202,6 +203,7 @@ class _Planner:
             before.about = before.about or image.subject
         elif not source.digest:  # of one digest there is only one, wherever it comes from
             item.action, item.reason = Action.REFUSED, f"{before.source} goes to {dest} already"
+            item.homeless = True
             self._refused.append(item)
         return None
 
@@ -351,8 +353,11 @@ class _Planner:
             for place, item in reversed(list(enumerate(ordered)))
             if not item.about
         }
+        twins: dict[tuple[str, str], int] = {}  # by what they are: one image under several tags crosses once
         for place, item in enumerate(ordered):
             before = set()
+            if (twin := twins.setdefault((item.dest.repository, item.wanted), place)) != place:
+                before.add(twin)
             if item.about and (subject := subjects.get((item.dest.repository, item.about))) is not None:
                 before.add(subject)
             for digest, size in blobs[id(item)].items():

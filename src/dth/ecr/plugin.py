@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from dth.ecr.messages import Order, encode
+from dth.ecr.messages import Order, encode, has_place
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
-from dth.ecr.reference import DOCKER_HUB, parse, parse_within
+from dth.ecr.reference import DOCKER_HUB, parse_within
 from dth.errors import UsageError
 from dth.platforms.ports import (
     Counts,
@@ -40,6 +40,7 @@ TYPE = "ECR"
 THINGS = "images"
 Parameters = EcrParameters
 SIDES = ("source", "destination")
+ANY = "destination"  # for a registry which the copier finds out
 BATCH = 500  # images that are sent again in one transaction
 GIB = 1024**3
 REGION_GIB, INTERNET_GIB = 0.02, 0.09  # USD for bytes that leave a region of AWS; list prices of 2026-11
@@ -156,7 +157,8 @@ async def redrive(
     run, sent = 0, 0
     async for batch in _failed(platform, keys, reason):
         before = await platform.images.latest([record.key for record in batch])
-        known = [before[record.key] for record in batch if record.key in before]
+        # One without a place has none now either: that is for the names of the task to change.
+        known = [before[record.key] for record in batch if record.key in before and has_place(record.key)]
         if not known:
             continue
         if not run:
@@ -176,8 +178,10 @@ async def redrive(
 
 
 def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> Order:
-    dest = parse_within("destination", image.key)  # the copier finds out which registry that is
-    return Order(run, parse(image.source), dest, about=image.about, platforms=parameters.platforms)
+    registry = image.source.partition("/")[0]  # which may be a word that `parse` would not take for one
+    source = parse_within(registry, image.source)
+    dest = parse_within(ANY, f"{ANY}/{image.key}")
+    return Order(run, source, dest, about=image.about, platforms=parameters.platforms)
 
 
 async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:

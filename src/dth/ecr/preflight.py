@@ -11,7 +11,7 @@ from typing import Any
 from dth.ecr import policies, skopeo
 from dth.ecr.listing import Image, Source
 from dth.ecr.login import SecretStore
-from dth.ecr.parameters import EcrParameters, SourceList, SourceType
+from dth.ecr.parameters import DestType, EcrParameters, SourceList, SourceType
 from dth.ecr.renames import Renames
 from dth.ecr.task import Front, Origin, open_front
 from dth.errors import (
@@ -259,8 +259,13 @@ class _Checks:
         todo: str = "",
         statement: policies.Statement | None = None,
     ) -> None:
-        is_ecr = any(front.control for front in self._fronts)
-        self.report.checks.append(Check(side, name, state, found, todo, (statement or {}) if is_ecr else {}))
+        parameters = self._parameters
+        is_ecr = {
+            "source": parameters.source_type is SourceType.AMAZON_ECR,
+            "destination": parameters.dest_type is DestType.AMAZON_ECR,
+        }
+        missing = (statement or {}) if is_ecr[side] else {}
+        self.report.checks.append(Check(side, name, state, found, todo, missing))
 
     def _tell_failure(
         self, side: str, name: str, error: HubError, todo: str, statement: policies.Statement

@@ -22,7 +22,7 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
     if any(entry.get("digest") == referrer.digest for entry in entries):
         return False
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, _descriptor(referrer)]}
-    body = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps(index, separators=(",", ":")).encode()
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     await registry.put_manifest(repository, tag, Manifest(digest, OCI_INDEX, body))
     return True

@@ -135,6 +135,17 @@ class Registry:
             raise Corrupted(f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID")
         return digest
 
+    async def asked_to_wait(self, repository: str, reference: str) -> float:
+        """The seconds for which the registry asks us to wait, 0 where it does not say, by one HEAD, which is no pull.
+        `rate_limit` is what it says now."""
+        self.calls["HEAD manifests"] += 1
+        path = _manifest(repository, reference)
+        try:
+            await self._attempt("HEAD", path, _pull(repository), {"Accept": ACCEPT}, None, LIMIT)
+        except TransferError as error:
+            return error.retry_after
+        return 0.0
+
     async def manifest(self, repository: str, reference: str) -> Manifest | None:
         """The manifest, its bytes checked against its digest; None where there is none."""
         try:
@@ -308,6 +319,7 @@ class Registry:
                 self.calls[f"{method} {kind}"] += 1
                 return await self._attempt(method, path, scope, headers, body, limit)
             except TransferError as error:
+                error.host = self.host
                 if isinstance(error, Throttled):
                     self._wait_until = max(self._wait_until, time.monotonic() + error.retry_after)
                 passing = error.disposition is Disposition.RETRY and error.retry_after <= PATIENCE
@@ -325,6 +337,7 @@ class Registry:
                 code="TOOMANYREQUESTS",
                 status=429,
                 retry_after=seconds,
+                host=self.host,
             )
         if seconds > 0:
             await asyncio.sleep(seconds)
@@ -335,12 +348,17 @@ class Registry:
         url = self.address.url + path
         signed = await self._signing.header(scope)
         answer = await self._follow(method, url, headers, signed, body, limit)
-        if answer.status in (401, 403):
+        # At first we are told how to sign in; what we then send may itself be too old.
+        for _ in range(1 if signed else 2):
+            if answer.status not in (401, 403):
+                break
             renewed = await self._signing.again(scope, signed, answer)
-            if renewed and renewed != signed:
-                answer = await self._follow(method, url, headers, renewed, body, limit)
-            if answer.status == 401:
-                raise self._signing.refusal(answer, f"{self.host}{path.partition('?')[0]}")
+            if not renewed or renewed == signed:
+                break
+            signed = renewed
+            answer = await self._follow(method, url, headers, signed, body, limit)
+        if answer.status == 401:
+            raise self._signing.refusal(answer, f"{self.host}{path.partition('?')[0]}")
         self._read_rate_limit(answer.headers)
         if answer.status >= 300:
             raise refusal(answer, f"{method} {self.host}{path.partition('?')[0]}")
@@ -459,14 +477,15 @@ class _SigningIn:
     def _refused(self, answer: Answer, where: str, scope: str) -> TransferError:
         if answer.status == 401 and self._used:
             return EndpointRefused(
-                f"{self._address.host} refuses the credentials of {self._used.user!r}: {_said(answer)[1]}",
+                f"{self._address.host} refuses the credentials of {self._used.user!r}"
+                f"{_colon(_said(answer)[1])}",
                 code="UNAUTHORIZED",
                 status=401,
             )
         if answer.status in (401, 403):
             who = f"{self._used.user!r}" if self._used else "whoever has no credentials"
             return ObjectRefused(
-                f"{self._address.host} gives {who} no right to {scope}: {_said(answer)[1]}",
+                f"{self._address.host} gives {who} no right to {scope}{_colon(_said(answer)[1])}",
                 code="DENIED",
                 status=answer.status,
             )
@@ -478,7 +497,7 @@ class _SigningIn:
         if self._challenge and self._challenge.scheme == "bearer":
             who = f"{self._used.user!r}" if self._used else "whoever has no credentials"
             return ObjectRefused(
-                f"{what}: {who} has no right to it: {said}", code="DENIED", status=401, said=said
+                f"{what}: {who} has no right to it{_colon(said)}", code="DENIED", status=401, said=said
             )
         if self._used is None:
             return EndpointRefused(
@@ -489,7 +508,7 @@ class _SigningIn:
                 said=said,
             )
         return EndpointRefused(
-            f"{self._address.host} refuses the credentials of {self._used.user!r}: {said}",
+            f"{self._address.host} refuses the credentials of {self._used.user!r}{_colon(said)}",
             code="UNAUTHORIZED",
             status=401,
             said=said,
@@ -521,7 +540,7 @@ def refusal(answer: Answer, what: str) -> TransferError:
     """What an answer that is not good amounts to."""
     status = answer.status
     code, said = _said(answer)
-    line = f"{what}: HTTP {status}{f' {code}' if code else ''}{f': {said}' if said else ''}"
+    line = f"{what}: HTTP {status}{f' {code}' if code else ''}{_colon(said)}"
     details: dict[str, Any] = {"code": code or f"HTTP{status}", "status": status, "said": said}
     if status == 429 or code == "TOOMANYREQUESTS":
         return Throttled(line, retry_after=_retry_after(answer.headers), **details)
@@ -534,6 +553,11 @@ def refusal(answer: Answer, what: str) -> TransferError:
     if status == 408:
         return Transient(line, **details)
     return ObjectRefused(line, **details)
+
+
+def _colon(said: str) -> str:
+    """The end of a line: what was said, if anything was. (The answer to a HEAD says nothing.)"""
+    return f": {said}" if said else ""
 
 
 def _said(answer: Answer) -> tuple[str, str]:

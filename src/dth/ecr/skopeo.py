@@ -110,7 +110,8 @@ async def copy(
     read = 0
     for preserve in (True, False):
         try:
-            outcome = await _run(source, dest, preserve, command, begun + timeout, progress)
+            told = _after(read, progress) if progress else None
+            outcome = await _run(source, dest, preserve, command, begun + timeout, told)
         except TimeoutError:
             raise Transient(
                 f"{source.reference} -> {dest.reference}: not copied within {timeout:g} s", code="TimeLimit"
@@ -122,6 +123,11 @@ async def copy(
         if not preserve or "preserve digests" not in outcome.said:
             raise explain(outcome.said, source, dest, outcome.status)
     raise AssertionError("unreachable: the second time ends it")
+
+
+def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    """The progress of a second attempt, told as that of both."""
+    return lambda read: progress(before + read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +367,7 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
     (r"source image rejected", ObjectRefused, "POLICY"),
     (rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404", SourceGone, "MANIFEST_UNKNOWN"),
     (
-        r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted",
+        r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted|cannot modify it",
         ObjectRefused,
         "UNSUPPORTED",
     ),
@@ -379,9 +385,11 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     if status < 0:
         return Transient(f"{where}: skopeo was ended by signal {-status}", code="Killed", said=line)
     kind, code = _classify(_without_names(line, source, dest))
-    if kind is SourceGone and _OF_THE_DEST.search(line):
+    of_the_dest = _OF_THE_DEST.search(line)
+    if kind is SourceGone and of_the_dest:
         kind, code = ObjectRefused, "NAME_UNKNOWN"  # there is no such repository to push to
-    return kind(f"{where}: {line}", code=code, said=line)
+    host = (dest if of_the_dest else source).address.host
+    return kind(f"{where}: {line}", code=code, said=line, host=host)
 
 
 def _classify(line: str) -> tuple[type[TransferError], str]:

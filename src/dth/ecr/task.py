@@ -8,7 +8,7 @@ from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source
-from dth.ecr.login import ANONYMOUS, KeptLogin, Login, SecretLogin, SecretStore
+from dth.ecr.login import ANONYMOUS, KeptLogin, Login, SecretLogin, SecretStore, UserPassword
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.patterns import Patterns
 from dth.ecr.plan import Known, Wishes
@@ -37,9 +37,9 @@ class Front:
     def requests(self) -> int:
         return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
 
-    async def side(self, reference: Reference) -> skopeo.Side:
-        """As skopeo needs it; the login is renewed where it is about to end."""
-        return skopeo.Side(reference, self.registry.address, await self.login.get())
+    async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.Side:
+        """As skopeo needs it; the login is renewed where it is about to end, or was refused and there is a newer."""
+        return skopeo.Side(reference, self.registry.address, await self.login.get(refused))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from dth.errors import Disposition, HubError, SourceGone, Throttled, TransferErr
 from dth.platforms.ports import Delivery, Gauge, ImageRecord, Outcome, Platform, Status
 
 LEASE = 300.0  # seconds; extended while the work goes on
+BATCH = 100  # messages that are received at once
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
 WAIT = 1.0  # seconds for which an empty queue is asked
 LOOK = 2.0  # seconds between looks at what another process has in hand
@@ -52,6 +54,7 @@ class Worker:
         self._copier = Copier(route)
         self._slots = asyncio.Semaphore(route.parameters.max_concurrency)
         self._held: dict[str, Held] = {}  # by key
+        self._fresh: list[Delivery] = []  # received, and not looked at yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._reading: dict[str, int] = {}  # bytes read for the images in hand
@@ -80,9 +83,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(HubError):
-                await self._platform.queue.release(
-                    [held.delivery for held in self._held.values() if not held.lost]
-                )
+                held = [each.delivery for each in self._held.values() if not each.lost]
+                await self._platform.queue.release([*held, *self._fresh])
                 await self._report()
 
     # ------------------------------------------------------------------------------------------ receiving
@@ -93,25 +95,37 @@ class Worker:
             if sum(not held.waits for held in self._held.values()) >= enough:
                 await asyncio.sleep(0.05)
                 continue
-            for delivery in await self._platform.queue.receive(100, LEASE, WAIT):
-                await self._accept(delivery)
+            self._fresh = await self._platform.queue.receive(BATCH, LEASE, WAIT)
+            await self._accept()
 
-    async def _accept(self, delivery: Delivery) -> None:
-        queue, records = self._platform.queue, self._platform.records
-        try:
-            order = decode(delivery.body)
-        except BadMessage as error:
-            log.warning("message dropped", extra={"fields": {"reason": str(error)}})
-            await queue.delete([delivery])
-            return
-        record = (await records.get([order.key])).get(order.key)
-        if record is None or record.status is not Status.PENDING or record.run != order.run:
-            await queue.delete([delivery])
-            return
-        if order.key in self._held:  # an image that is tried again while its first try goes on
-            await queue.release([delivery], LOOK)
-            return
-        held = self._held[order.key] = Held(delivery, order)
+    async def _accept(self) -> None:
+        """Take up what has been received. What is not for us is given back or dropped last, when all the rest is held:
+        we may be stopped at any moment."""
+        orders: list[tuple[Delivery, Order]] = []
+        drop: list[Delivery] = []
+        for delivery in self._fresh:
+            try:
+                orders.append((delivery, decode(delivery.body)))
+            except BadMessage as error:
+                log.warning("message dropped", extra={"fields": {"reason": str(error)}})
+                drop.append(delivery)
+        records = await self._platform.records.get([order.key for _, order in orders])
+        later: list[Delivery] = []
+        for delivery, order in orders:
+            record = records.get(order.key)
+            if record is None or record.status is not Status.PENDING or record.run != order.run:
+                drop.append(delivery)
+            elif order.key in self._held:  # its lease was lost, and its first try has not noticed yet
+                later.append(delivery)
+            else:
+                self._hold(Held(delivery, order))
+        self._fresh = [*drop, *later]
+        await self._platform.queue.delete(drop)
+        await self._platform.queue.release(later, LOOK)
+        self._fresh = []
+
+    def _hold(self, held: Held) -> None:
+        self._held[held.order.key] = held
         task = asyncio.create_task(self._carry(held))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -127,7 +141,7 @@ class Worker:
     async def _carry(self, held: Held) -> None:
         order = held.order
         for key in order.after:
-            await self._end_of(key)
+            await self._end_of(key, order.run)
         image = await self._copy(held)
         image.key = order.key  # under which it is waited for, whatever is there by now
         if not held.lost:
@@ -135,14 +149,16 @@ class Worker:
         del self._held[order.key]
         held.ended.set()
 
-    async def _end_of(self, key: str) -> None:
-        """Wait until an image is no longer under way, here or elsewhere."""
+    async def _end_of(self, key: str, run: int) -> None:
+        """Wait until an image of this run is no longer under way, here or elsewhere. (Images of one run never wait for
+        each other; those of two might.)"""
         while True:
-            if key in self._held:
-                await self._held[key].ended.wait()
+            held = self._held.get(key)
+            if held and held.order.run == run:
+                await held.ended.wait()
                 return
             record = (await self._platform.records.get([key])).get(key)
-            if record is None or record.status is not Status.PENDING:
+            if record is None or record.status is not Status.PENDING or record.run != run:
                 return
             await asyncio.sleep(LOOK)
 
@@ -170,12 +186,12 @@ class Worker:
         order, begun = held.order, time.time()
         attempts, asked_to_wait = 0, 0.0
         while True:
-            held.waits = True
-            await self._host_lets_us(order)
-            held.waits = False
             try:
-                async with self._slots:
-                    copied = await self._try(order, again=bool(attempts) or held.delivery.receives > 1)
+                async with self._place(held):
+                    # Written first: by it one that crashes its worker is told from those that are merely held.
+                    await self._platform.images.write([order.record(attempts=attempts + 1)])
+                    copied = await self._try(order)
+                self._forget_waits()
                 return self._copied(copied, attempts + 1, begun)
             except Throttled as error:
                 asked_to_wait += await self._hold_back(order, error)
@@ -183,7 +199,7 @@ class Worker:
                     return self._failed(order, error, attempts + 1, begun)
             except TransferError as error:
                 attempts += 1
-                if isinstance(error, SourceGone) and order.digest and order.source.tag and attempts == 1:
+                if isinstance(error, SourceGone) and order.digest and order.source.tag:
                     order = _anew(order)  # the tag may be another image by now
                     continue
                 if error.disposition is not Disposition.RETRY or attempts > self._route.parameters.retries:
@@ -193,12 +209,10 @@ class Worker:
                 held.waits = True
                 await asyncio.sleep(pause)
 
-    async def _try(self, order: Order, *, again: bool) -> Copied:
+    async def _try(self, order: Order) -> Copied:
         self._gauge.in_flight += 1
         try:
-            return await self._copier.copy(
-                order, lambda read: self._reading.__setitem__(order.key, read), again=again
-            )
+            return await self._copier.copy(order, lambda read: self._reading.__setitem__(order.key, read))
         finally:
             self._gauge.in_flight -= 1
             self._read += self._reading.pop(order.key, 0)
@@ -232,14 +246,32 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------ throttling
 
-    async def _host_lets_us(self, order: Order) -> None:
-        host = order.source.registry
-        while time.monotonic() < self._hosts_wait.get(host, (0.0, 0.0))[0]:  # noqa: ASYNC110 - it may be put off
-            await asyncio.sleep(max(0.0, self._hosts_wait[host][0] - time.monotonic()))
+    @contextlib.asynccontextmanager
+    async def _place(self, held: Held) -> AsyncIterator[None]:
+        """One of the places for images that are copied, as soon as both registries let us."""
+        while True:
+            held.waits = True
+            while (seconds := self._wait_of(held.order)) > 0:  # noqa: ASYNC110 - it may be put off
+                await asyncio.sleep(seconds)
+            held.waits = False
+            async with self._slots:
+                if self._wait_of(held.order) <= 0:  # it may have been asked of us while we waited
+                    yield
+                    return
+
+    def _wait_of(self, order: Order) -> float:
+        """Seconds for which nothing is to be asked of its registries."""
+        hosts = (order.source.registry, self._route.dest.registry.host)
+        return max(self._hosts_wait.get(host, (0.0, 0.0))[0] for host in hosts) - time.monotonic()
+
+    def _forget_waits(self) -> None:
+        """A copy went well: whoever asked us to wait begins with a short time again."""
+        now = time.monotonic()
+        self._hosts_wait = {host: wait for host, wait in self._hosts_wait.items() if wait[0] > now}
 
     async def _hold_back(self, order: Order, error: Throttled) -> float:
-        """Copy nothing from a registry that asked us to wait, for as long as it said. Returns the seconds."""
-        host = order.source.registry
+        """Copy nothing from or to a registry that asked us to wait, for as long as it said. Returns the seconds."""
+        host = error.host or order.source.registry
         until, before = self._hosts_wait.get(host, (0.0, 0.0))
         now = time.monotonic()
         self._gauge.throttled += 1
@@ -247,7 +279,14 @@ class Worker:
             return until - now
         seconds = error.retry_after or min(MOST_THROTTLED, 2 * before) or THROTTLED
         self._hosts_wait[host] = now + seconds, seconds
-        limit = self._route.origin.at(host).registry.rate_limit
+        registry, reference = self._route.dest.registry, order.dest
+        if host != registry.host:
+            registry, reference = self._route.origin.at(host).registry, order.source
+        if not error.retry_after:  # skopeo does not tell what the registry said besides
+            told = await registry.asked_to_wait(reference.repository, reference.pointer)
+            seconds = told or seconds
+            self._hosts_wait[host] = now + seconds, seconds
+        limit = registry.rate_limit
         known = (
             f" ({limit.limit} pulls in {limit.window / 3600:g} h are allowed)"
             if limit and limit.window

@@ -372,17 +372,16 @@ async def list_records(
 @query()
 async def list_images(
     call: Call, *, id: str, run: int | None = None, status: str | None = None, prefix: str | None = None,
-    limit: int = 100, next_token: str | None = None,
+    reason: str | None = None, limit: int = 100, next_token: str | None = None,
 ) -> Answer:  # fmt: skip
     await call.ports.tasks.get(id)
     most = _within("limit", limit, MAX_RECORDS)
     async with call.ports.engine.open(id) as platform:
-        if run is None:
-            run = next((each.id for each in await platform.records.list_runs(1)), 0)
         images = await platform.images.page(
             run,
             status=Status(status) if status else None,
             prefix=prefix or "",
+            reason=reason or "",
             after=next_token or "",
             limit=most,
         )

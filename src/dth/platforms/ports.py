@@ -342,7 +342,7 @@ class Images(Protocol):
     """The history of a task's images: one record an image and run, for those that a run had to do something with."""
 
     async def write(self, images: Sequence[ImageRecord]) -> None:
-        """Insert, or replace what is written of the same image and run."""
+        """Insert, or replace what is written of the same image and run; but nothing that has ended becomes PENDING."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
@@ -362,9 +362,16 @@ class Images(Protocol):
         ...
 
     async def page(
-        self, run: int, *, status: Status | None = None, prefix: str = "", after: str = "", limit: int = 100
+        self,
+        run: int | None = None,
+        *,
+        status: Status | None = None,
+        prefix: str = "",
+        reason: str = "",
+        after: str = "",
+        limit: int = 100,
     ) -> list[ImageRecord]:
-        """Up to `limit` records of a run above the key `after`, in key order."""
+        """Up to `limit` records above the key `after`, in key order: of a run, or else the newest of each image."""
         ...
 
 

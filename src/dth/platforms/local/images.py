@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, or_, select, true, update
 from sqlalchemy.dialects import sqlite
 
 from dth.platforms.local.database import TaskDatabase
@@ -42,11 +42,20 @@ class LocalImages:
         return await self._database.read(_read, which)
 
     async def page(
-        self, run: int, *, status: Status | None = None, prefix: str = "", after: str = "", limit: int = 100
+        self,
+        run: int | None = None,
+        *,
+        status: Status | None = None,
+        prefix: str = "",
+        reason: str = "",
+        after: str = "",
+        limit: int = 100,
     ) -> list[ImageRecord]:
-        which = select(image).where(image.c.run == run)
+        which = _newest(true()) if run is None else select(image).where(image.c.run == run)
         if status:
             which = which.where(image.c.status == status.value)
+        if reason:
+            which = which.where(image.c.reason == reason)
         if prefix:
             which = which.where(image.c.key >= prefix, image.c.key < prefix + "\U0010ffff")
         if after:
@@ -57,7 +66,8 @@ class LocalImages:
         await self._database.write(_cancel, reason)
 
     async def prune(self) -> None:
-        """Forget what runs did that are forgotten themselves, but what each image was copied as."""
+        """Forget what runs did that are forgotten themselves, but of each image the newest and what it was copied
+        as."""
         await self._database.write(_prune)
 
 
@@ -66,6 +76,7 @@ def _write(connection: Connection, images: Sequence[ImageRecord]) -> None:
     written = new.on_conflict_do_update(
         index_elements=["run", "key"],
         set_={name: new.excluded[name] for name in NAMES if name not in ("run", "key")},
+        where=or_(new.excluded.status != Status.PENDING.value, image.c.status == Status.PENDING.value),
     )
     connection.execute(written, [{**asdict(each), "status": each.status.value} for each in images])
 
@@ -98,8 +109,10 @@ def _cancel(connection: Connection, reason: str) -> None:
 
 def _prune(connection: Connection) -> None:
     other = image.alias()
-    newer = exists().where(
-        other.c.key == image.c.key, other.c.run > image.c.run, other.c.status == Status.DONE.value
+    newer = (other.c.key == image.c.key) & (other.c.run > image.c.run)
+    done = Status.DONE.value
+    of_use = or_(
+        ~exists().where(newer), (image.c.status == done) & ~exists().where(newer, other.c.status == done)
     )
     forgotten = image.c.run.not_in(select(run_table.c.id))
-    connection.execute(delete(image).where(forgotten, or_(image.c.status != Status.DONE.value, newer)))
+    connection.execute(delete(image).where(forgotten, ~of_use))

@@ -31,7 +31,8 @@ class LocalPlatform(Platform):
         await self.uploads.release_owner(owner)
 
     async def prune(self, keep_runs: int) -> None:
-        """Forget all but the newest `keep_runs` ended runs. Records stay, and what each image was copied as."""
+        """Forget all but the newest `keep_runs` ended runs. Records stay, and of each image the newest and what it was
+        copied as."""
         if await self.records.prune(keep_runs):
             await self.images.prune()
 

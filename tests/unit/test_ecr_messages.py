@@ -1,0 +1,97 @@
+"""Messages: what is sent arrives as it was, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dth.ecr.manifest import OCI_INDEX, Manifest
+from dth.ecr.messages import BadMessage, Order, decode, encode, has_place, key_of, record_key
+from dth.ecr.plan import Action, Item
+from dth.ecr.reference import Reference
+from dth.platforms.ports import Status
+
+DIGEST = f"sha256:{'a' * 64}"
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+references = st.builds(Reference, texts, texts, texts, texts)
+manifests = st.builds(
+    Manifest,
+    texts,
+    texts,
+    st.dictionaries(texts, texts).map(lambda fields: json.dumps(fields, ensure_ascii=False).encode()),
+)
+orders = st.builds(
+    Order,
+    st.integers(1, 2**40),
+    references,
+    references,
+    texts,
+    texts,
+    st.integers(0, 2**60),
+    st.none() | st.integers(0, 2**60),
+    st.lists(texts).map(tuple),
+    st.lists(texts).map(tuple),
+    st.none() | manifests,
+)
+APP = Order(7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST)
+
+
+@given(orders)
+def test_what_is_sent_arrives_as_it_was(order: Order) -> None:
+    assert decode(encode(order).body) == order
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_what_is_none_is_told(body: str) -> None:
+    with pytest.raises(BadMessage) as told:
+        decode(body)
+    assert "\n" not in str(told.value)
+
+
+@given(st.data())
+def test_what_lacks_or_has_something_is_none(data: st.DataObject) -> None:
+    fields = json.loads(encode(APP).body)
+    needed = ["version", "run", "source", "dest", "after", "platforms", "narrowed"]
+    name = data.draw(st.sampled_from([*needed, "other"]))
+    if name in fields:
+        del fields[name]
+    else:
+        fields[name] = 1
+    with pytest.raises(BadMessage):
+        decode(json.dumps(fields))
+
+
+def test_another_version_is_told() -> None:
+    fields = json.loads(encode(APP).body)
+    with pytest.raises(BadMessage, match="another version"):
+        decode(json.dumps({**fields, "version": 2}))
+
+
+def test_the_same_image_in_a_run_is_one_message() -> None:
+    assert encode(APP).id == encode(replace(APP, digest="")).id == "7-x/app:v1"
+    assert encode(replace(APP, run=8)).id != encode(APP).id
+
+
+def test_keys() -> None:
+    assert APP.key == "x/app:v1"
+    assert key_of(Reference("here:5000", "here", "", DIGEST)) == f"here@{DIGEST}"
+    item = Item(APP.source, APP.dest)
+    assert record_key(item) == "x/app:v1"
+    assert has_place("x/app:v1")
+    item.action, item.homeless = Action.REFUSED, True
+    assert record_key(item) == "x/app:v1 (quay.io/team/app:v1)"
+    assert not has_place(record_key(item))
+
+
+def test_the_record_of_an_order() -> None:
+    index = Manifest(DIGEST, OCI_INDEX, b"{}")
+    order = replace(APP, size=10, moves=None, platforms=("linux/amd64", "linux/arm64"), narrowed=index)
+    record = order.record(attempts=2)
+    assert (record.key, record.run, record.source) == ("x/app:v1", 7, "quay.io/team/app:v1")
+    assert (record.status, record.size, record.moved, record.attempts) == (Status.PENDING, 10, 0, 2)
+    assert record.platforms == "linux/amd64,linux/arm64"
+    assert str(order.exactly) == f"quay.io/team/app@{DIGEST}"
