@@ -395,6 +395,29 @@ export type TaskAuditQueryVariables = Exact<{
 
 export type TaskAuditQuery = { listAudit: { total: number, items: Array<{ id: number, at: string | null, who: string, via: string, what: string, detail: string, outcome: string }> } };
 
+export type TaskImagesQueryVariables = Exact<{
+  id: string | number;
+  run?: number | null | undefined;
+  status?: RecordStatus | null | undefined;
+  prefix?: string | null | undefined;
+  reason?: string | null | undefined;
+  limit?: number | null | undefined;
+  nextToken?: string | null | undefined;
+}>;
+
+
+export type TaskImagesQuery = { listImages: { nextToken: string | null, items: Array<{ key: string, run: number, source: string, status: RecordStatus, sourceDigest: string, destDigest: string, size: number, moved: number, skipped: number, seconds: number, attempts: number, reason: string, detail: string, platforms: Array<string>, endedAt: string | null }> } };
+
+export type TaskImageHistoryQueryVariables = Exact<{
+  id: string | number;
+  key: string;
+}>;
+
+
+export type TaskImageHistoryQuery = { imageHistory: Array<{ key: string, run: number, source: string, status: RecordStatus, sourceDigest: string, destDigest: string, size: number, moved: number, skipped: number, seconds: number, attempts: number, reason: string, detail: string, platforms: Array<string>, endedAt: string | null }> };
+
+export type ImageFragment = { key: string, run: number, source: string, status: RecordStatus, sourceDigest: string, destDigest: string, size: number, moved: number, skipped: number, seconds: number, attempts: number, reason: string, detail: string, platforms: Array<string>, endedAt: string | null };
+
 export type HomeQueryVariables = Exact<{
   today?: string | null | undefined;
 }>;
@@ -556,6 +579,25 @@ export const GraphFragmentDoc = new TypedDocumentString(`
   }
 }
     `, {"fragmentName":"Graph"}) as unknown as TypedDocumentString<GraphFragment, unknown>;
+export const ImageFragmentDoc = new TypedDocumentString(`
+    fragment Image on ImageRecord {
+  key
+  run
+  source
+  status
+  sourceDigest
+  destDigest
+  size
+  moved
+  skipped
+  seconds
+  attempts
+  reason
+  detail
+  platforms
+  endedAt
+}
+    `, {"fragmentName":"Image"}) as unknown as TypedDocumentString<ImageFragment, unknown>;
 export const AdminSecretsDocument = new TypedDocumentString(`
     query AdminSecrets {
   listSecrets {
@@ -1092,6 +1134,63 @@ export const TaskAuditDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<TaskAuditQuery, TaskAuditQueryVariables>;
+export const TaskImagesDocument = new TypedDocumentString(`
+    query TaskImages($id: ID!, $run: Int, $status: RecordStatus, $prefix: String, $reason: String, $limit: Int, $nextToken: String) {
+  listImages(
+    id: $id
+    run: $run
+    status: $status
+    prefix: $prefix
+    reason: $reason
+    limit: $limit
+    nextToken: $nextToken
+  ) {
+    nextToken
+    items {
+      ...Image
+    }
+  }
+}
+    fragment Image on ImageRecord {
+  key
+  run
+  source
+  status
+  sourceDigest
+  destDigest
+  size
+  moved
+  skipped
+  seconds
+  attempts
+  reason
+  detail
+  platforms
+  endedAt
+}`) as unknown as TypedDocumentString<TaskImagesQuery, TaskImagesQueryVariables>;
+export const TaskImageHistoryDocument = new TypedDocumentString(`
+    query TaskImageHistory($id: ID!, $key: String!) {
+  imageHistory(id: $id, key: $key) {
+    ...Image
+  }
+}
+    fragment Image on ImageRecord {
+  key
+  run
+  source
+  status
+  sourceDigest
+  destDigest
+  size
+  moved
+  skipped
+  seconds
+  attempts
+  reason
+  detail
+  platforms
+  endedAt
+}`) as unknown as TypedDocumentString<TaskImageHistoryQuery, TaskImageHistoryQueryVariables>;
 export const HomeDocument = new TypedDocumentString(`
     query Home($today: AWSDateTime) {
   hubInfo {

@@ -15,24 +15,27 @@ import {
 import { useChange } from '../api/hooks';
 import { FormModal } from './FormModal';
 import { OptionalLabel } from './OptionalLabel';
-import { isBlank, isObjectOfTexts, NO_FIELDS, type SecretFields, valueOf } from './secretValue';
+import { isBlank, isComplete, isObjectOfTexts, NO_FIELDS, type SecretFields, valueOf } from './secretValue';
 
 const STALE = [AdminSecretsDocument, HomeDocument];
 
 /** Stores a secret, or changes the `known` one. What is typed leaves for the hub, and is nowhere afterwards. */
 export function SecretForm({
   known,
+  kind = 'keys',
   onDone,
   onDismiss,
 }: {
   known?: { name: string; description: string | null };
+  /** What it holds, as far as that is known beforehand. */
+  kind?: SecretFields['kind'];
   onDone: (name: string) => void;
   onDismiss: () => void;
 }) {
   const { t } = useTranslation();
   const [name, setName] = useState(known?.name ?? '');
   const [description, setDescription] = useState(known?.description ?? '');
-  const [fields, setFields] = useState(NO_FIELDS);
+  const [fields, setFields] = useState<SecretFields>({ ...NO_FIELDS, kind });
   const [tried, setTried] = useState(false);
   const store = useChange(StoreSecretDocument, STALE);
   const change = useChange(ChangeSecretDocument, STALE);
@@ -42,12 +45,7 @@ export function SecretForm({
   const missing = (text: string) => (tried && !keepsValue && !text.trim() ? t('common.required') : '');
   const jsonError =
     tried && !keepsValue && !isObjectOfTexts(fields.json) ? t('admin.secrets.jsonInvalid') : '';
-  const complete =
-    name.trim() !== '' &&
-    (keepsValue ||
-      (fields.kind === 'json'
-        ? isObjectOfTexts(fields.json)
-        : fields.accessKeyId.trim() !== '' && fields.secretAccessKey.trim() !== ''));
+  const complete = name.trim() !== '' && (keepsValue || isComplete(fields));
 
   async function submit() {
     setTried(true);
@@ -94,6 +92,7 @@ export function SecretForm({
           value={fields.kind}
           items={[
             { value: 'keys', label: t('admin.secrets.keys'), description: t('admin.secrets.keysHint') },
+            { value: 'login', label: t('admin.secrets.login'), description: t('admin.secrets.loginHint') },
             { value: 'json', label: t('admin.secrets.json'), description: t('admin.secrets.jsonHint') },
           ]}
           onChange={(event) => set({ kind: event.detail.value as SecretFields['kind'] })}
@@ -113,6 +112,24 @@ export function SecretForm({
             onChange={(event) => set({ json: event.detail.value })}
           />
         </FormField>
+      ) : fields.kind === 'login' ? (
+        <SpaceBetween size="l">
+          <FormField label={t('admin.secrets.username')} errorText={missing(fields.username)}>
+            <Input
+              value={fields.username}
+              autoComplete={false}
+              spellcheck={false}
+              onChange={(event) => set({ username: event.detail.value })}
+            />
+          </FormField>
+          <FormField label={t('admin.secrets.password')} errorText={missing(fields.password)}>
+            <Input
+              {...hidden}
+              value={fields.password}
+              onChange={(event) => set({ password: event.detail.value })}
+            />
+          </FormField>
+        </SpaceBetween>
       ) : (
         <SpaceBetween size="l">
           <FormField label={t('admin.secrets.accessKeyId')} errorText={missing(fields.accessKeyId)}>

@@ -56,7 +56,7 @@ export function ParameterHelp({ parameter }: { parameter: Parameter }) {
     [t('create.help.least'), minimum],
     [t('create.help.most'), maximum],
     [t('create.help.name'), <code key="name">{parameter.name}</code>],
-    [t('create.help.option'), parameter.option && <code key="option">{parameter.option}</code>],
+    [texts.text('help.option'), parameter.option && <code key="option">{parameter.option}</code>],
   ].filter(([, value]) => value);
   return (
     <InfoLink

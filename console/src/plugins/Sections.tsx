@@ -18,6 +18,7 @@ export function Sections({ step }: { step: Step }) {
   return (
     <SpaceBetween size="l">
       {step.sections
+        .filter((section) => section.applies?.(reading) ?? true)
         .filter((section) => namesOf({ id: '', sections: [section] }).some(reading.shows) || hasPick(section))
         .map((section) => (
           <Fields key={section.id} section={section} />
@@ -75,11 +76,13 @@ function PickField({ pick }: { pick: Pick }) {
       <FormField label={texts.text(`picks.${pick.id}.label`)}>
         <RadioGroup
           value={picked}
-          items={pick.options.map(({ id }) => ({
-            value: id,
-            label: texts.text(`picks.${pick.id}.${id}.label`),
-            description: texts.text(`picks.${pick.id}.${id}.hint`),
-          }))}
+          items={pick.options
+            .filter((each) => each.applies?.(state.reading) ?? true)
+            .map(({ id }) => ({
+              value: id,
+              label: texts.text(`picks.${pick.id}.${id}.label`),
+              description: texts.text(`picks.${pick.id}.${id}.hint`),
+            }))}
           onChange={(event) => state.pick(pick.id, event.detail.value)}
         />
       </FormField>

@@ -81,16 +81,24 @@ function pickOf(pick: Pick, values: Readonly<Record<string, string>>): string {
 
 export function read(form: TaskForm, { plugin, parameters, platform }: Kind): Reading {
   const known = new Map(parameters.map((each) => [each.name, each]));
-  const unpicked = new Set(
-    picksOf(plugin).flatMap((pick) =>
-      pick.options.flatMap((option) => (option.id === form.picks[pick.id] ? [] : option.parameters)),
-    ),
-  );
+  const picks = picksOf(plugin);
+  /** The way chosen, or the first there is where that one does not apply. */
+  const chosen = ({ id, options }: Pick) => {
+    const open = options.filter((option) => option.applies?.(reading) ?? true);
+    return open.find((option) => option.id === form.picks[id]) ?? open[0];
+  };
+  const isPicked = (name: string) =>
+    picks
+      .filter((pick) => pick.options.some(({ parameters }) => parameters.includes(name)))
+      .every((pick) => chosen(pick)?.parameters.includes(name));
   const reading: Reading = {
     form,
     parameter: (name) => known.get(name),
-    picked: (pick) => form.picks[pick] ?? '',
-    applies: (name) => known.has(name) && !unpicked.has(name) && (plugin.applies[name]?.(reading) ?? true),
+    picked: (id) => {
+      const pick = picks.find((each) => each.id === id);
+      return (pick && chosen(pick)?.id) ?? '';
+    },
+    applies: (name) => known.has(name) && isPicked(name) && (plugin.applies[name]?.(reading) ?? true),
     shows: (name) => reading.applies(name) && (platform === 'aws' || !plugin.awsOnly.includes(name)),
     needs: (name) => plugin.needs[name]?.(reading) ?? known.get(name)?.required ?? false,
     given: (name) => Boolean(form.values[name]?.trim()) && reading.applies(name),

@@ -12,6 +12,8 @@ export interface Pick {
   options: readonly {
     id: string;
     parameters: readonly string[];
+    /** When it can be chosen, where that is not always. */
+    applies?: (form: Reading) => boolean;
     /** What the choice itself says, as parameters. */
     sets?: Readonly<Record<string, string>>;
   }[];
@@ -21,6 +23,8 @@ export interface Section {
   id: string;
   /** Names of parameters, and picks between them. */
   items: readonly (string | Pick)[];
+  /** When it is there, where that is not always. */
+  applies?: (form: Reading) => boolean;
   /** Closed at first: what few need. */
   folded?: boolean;
   /** Two fields beside each other, where there is room: for short ones. */
@@ -42,7 +46,7 @@ export interface Step {
  * `create` stand, and for parameters those of the model.
  */
 export interface TaskPlugin {
-  texts: 's3';
+  texts: 's3' | 'ecr';
   steps: readonly Step[];
   /** What a new form begins with. */
   start: { values: Readonly<Record<string, string>>; picks: Readonly<Record<string, string>> };
@@ -57,6 +61,8 @@ export interface TaskPlugin {
   /** Parameters that stay as they are once a task is made. */
   fixed: readonly string[];
   fields: Readonly<Record<string, ComponentType<{ name: string }>>>;
+  /** What a secret that is made for a parameter holds, where that is not access keys. */
+  secretKind?: (form: Reading, name: string) => 'keys' | 'login';
   /** Texts of a choice's values that stand under another name. */
   choices: Readonly<Record<string, string>>;
   /** What may be typed, for fields that have no default to show. */
@@ -70,4 +76,5 @@ export interface TaskPlugin {
 /** Another kind of task is one more line here. */
 export const plugins: Partial<Record<TaskType, () => Promise<TaskPlugin>>> = {
   S3EC2: async () => (await import('./s3')).s3,
+  ECR: async () => (await import('./ecr')).ecr,
 };

@@ -84,33 +84,33 @@ export function Review({
 }
 
 function ForecastBox() {
-  const { t } = useTranslation();
   const { form, kind } = useTaskForm();
   const { Forecast } = kind.plugin;
+  const texts = useTexts(kind.plugin);
   const job = useJob(ForecastDocument, { input: taskInput(form, kind) });
   return (
     <Container
       header={
         <Header
           variant="h2"
-          description={t('create.forecast.about')}
+          description={texts.text('forecast.about')}
           actions={
             <Button loading={job.running} onClick={job.run}>
-              {t('create.forecast.button')}
+              {texts.text('forecast.button')}
             </Button>
           }
         >
-          {t('create.forecast.title')}
+          {texts.text('forecast.title')}
         </Header>
       }
     >
       <div aria-live="polite">
         {job.running ? (
-          <StatusIndicator type="loading">{t('create.forecast.running')}</StatusIndicator>
+          <StatusIndicator type="loading">{texts.text('forecast.running')}</StatusIndicator>
         ) : job.result ? (
           <Forecast result={job.result} />
         ) : (
-          !job.error && <Box color="text-body-secondary">{t('create.forecast.none')}</Box>
+          !job.error && <Box color="text-body-secondary">{texts.text('forecast.none')}</Box>
         )}
         <ErrorAlert error={job.error} />
       </div>

@@ -86,8 +86,10 @@ function useRows() {
   }
 
   return (step: Step, all: boolean) =>
-    step.sections.flatMap((section) =>
-      section.items.flatMap((item) => {
+    step.sections
+      .filter((section) => section.applies?.(reading) ?? true)
+      .flatMap((section) => section.items)
+      .flatMap((item) => {
         if (typeof item === 'string') return row(item, all);
         const picked = reading.picked(item.id);
         const option = item.options.find((each) => each.id === picked);
@@ -98,6 +100,5 @@ function useRows() {
           },
           ...(option?.parameters ?? []).flatMap((name) => row(name, true)),
         ];
-      }),
-    );
+      });
 }

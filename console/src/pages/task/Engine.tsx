@@ -10,7 +10,9 @@ import { Copyable } from '../../components/Copyable';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
 import { ParameterGroups } from './ParameterGroups';
-import { parameter, type TabProps, type Task } from './tab';
+import { parameter, type TabProps, type Task, things } from './tab';
+
+const MOST_IMAGES = 10; // at once, where a task does not say
 
 export function Engine({ task, poll }: TabProps) {
   const { t } = useTranslation();
@@ -38,12 +40,29 @@ function Workers({ task, poll }: TabProps) {
     return cap ? t('detail.engine.perSecond', { amount: cap }) : t('detail.engine.noCap');
   };
   const local = hubInfo?.platform === 'local';
+  const caps = [
+    { label: t('detail.engine.bandwidth'), value: perSecond('maxBytesPerSecond') },
+    { label: t('detail.engine.requests'), value: perSecond('maxRequestsPerSecond') },
+    {
+      label: t('detail.engine.timetable'),
+      value: parameter(task, 'bandwidthTimetable') || t('common.none'),
+    },
+  ];
   return (
     <Container
       header={
         <Header
           variant="h2"
-          {...(hubInfo ? { description: local ? t('detail.engine.local') : t('detail.engine.aws') } : {})}
+          {...(hubInfo
+            ? {
+                description: local
+                  ? t('detail.engine.local', {
+                      ...things(task),
+                      count: Number(parameter(task, 'maxConcurrency')) || MOST_IMAGES,
+                    })
+                  : t('detail.engine.aws'),
+              }
+            : {})}
         >
           {t('detail.engine.title')}
         </Header>
@@ -61,12 +80,7 @@ function Workers({ task, poll }: TabProps) {
             },
             { label: t('detail.engine.waiting'), value: number(info?.waiting ?? 0) },
             { label: t('detail.engine.running'), value: number(idle ? 0 : newest(messages, 'RunningJob')) },
-            { label: t('detail.engine.bandwidth'), value: perSecond('maxBytesPerSecond') },
-            { label: t('detail.engine.requests'), value: perSecond('maxRequestsPerSecond') },
-            {
-              label: t('detail.engine.timetable'),
-              value: parameter(task, 'bandwidthTimetable') || t('common.none'),
-            },
+            ...(task.type === 'ECR' ? [] : caps),
             {
               label: t('detail.engine.window'),
               value: parameter(task, 'transferWindow') || t('common.always'),

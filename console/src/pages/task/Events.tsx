@@ -144,7 +144,7 @@ function EventRuns({ task, poll }: TabProps) {
             <Header variant="h3" description={when(run.startedAt)}>
               {t('detail.overview.run', { id: run.id })}
             </Header>
-            <Ledger run={run} />
+            <Ledger run={run} task={task} />
           </section>
         ))}
       </SpaceBetween>

@@ -11,7 +11,7 @@ import { useData } from '../../api/hooks';
 import { useSession } from '../../app/session';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
-import { useTabPath, type TabProps } from './tab';
+import { things, useTabPath, type TabProps } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 import { useRetry } from './useRetry';
@@ -32,7 +32,7 @@ export function FailureGroups({ task, poll }: TabProps) {
       header={
         <Header
           variant="h2"
-          description={t('detail.failures.description')}
+          description={t('detail.failures.description', things(task))}
           {...(groups?.length
             ? { counter: `(${number(groups.reduce((sum, group) => sum + group.count, 0))})` }
             : {})}

@@ -4,6 +4,7 @@ import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/c
 import { useTranslation } from 'react-i18next';
 import { useFormat } from '../../format';
 import { balance, open, type Run } from './ledger';
+import { type Task, things } from './tab';
 
 const SHOWN = {
   listing: { type: 'in-progress', text: 'detail.ledger.listingOn' },
@@ -13,7 +14,7 @@ const SHOWN = {
 } as const satisfies Record<string, { type: StatusIndicatorProps.Type; text: string }>;
 
 /** A run's counts as the sums that they must make, and in words. */
-export function Ledger({ run }: { run: Run }) {
+export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
   const { t } = useTranslation();
   const { number, bytes } = useFormat();
   const { counts } = run;
@@ -28,7 +29,7 @@ export function Ledger({ run }: { run: Run }) {
   };
   return (
     <SpaceBetween size="m">
-      <StatusIndicator type={state.type}>{t(state.text)}</StatusIndicator>
+      <StatusIndicator type={state.type}>{t(state.text, things(task))}</StatusIndicator>
       {run.kind === 'sync' && (
         <Sum
           title={t('detail.ledger.listing')}
@@ -36,7 +37,7 @@ export function Ledger({ run }: { run: Run }) {
           parts={[
             [t('detail.ledger.filtered'), counts.filtered],
             [t('detail.ledger.same'), counts.same],
-            [t('detail.ledger.archived'), counts.archived],
+            ...(task.type === 'ECR' ? [] : [[t('detail.ledger.archived'), counts.archived] as const]),
             [t('detail.ledger.pending'), counts.pending],
             [t('detail.ledger.enqueued'), counts.enqueued],
           ]}
@@ -47,6 +48,7 @@ export function Ledger({ run }: { run: Run }) {
             archived: number(counts.archived),
             pending: number(counts.pending),
             enqueued: transfer.enqueued,
+            ...things(task),
           })}
         />
       )}

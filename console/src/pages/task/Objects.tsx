@@ -1,174 +1,22 @@
-import Button from '@cloudscape-design/components/button';
-import Header from '@cloudscape-design/components/header';
-import Pagination from '@cloudscape-design/components/pagination';
-import SpaceBetween from '@cloudscape-design/components/space-between';
-import Table, { type TableProps } from '@cloudscape-design/components/table';
-import { useState } from 'react';
-import { useTranslation } from 'react-i18next';
 import { TaskRecordsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
-import { usePreference } from '../../app/preferences';
-import { useSession } from '../../app/session';
-import { Empty } from '../../components/Empty';
-import { ErrorAlert } from '../../components/ErrorAlert';
-import { ListPreferences, type ListShown } from '../../components/ListPreferences';
-import { COLUMNS, type ObjectRecord, USUAL, useRecordColumns } from './recordColumns';
-import { FILTERS, RecordFilters, readFilters } from './RecordFilters';
-import { type TabProps, useShown } from './tab';
-import { useRetry } from './useRetry';
-import { visible } from '../../components/visible';
+import { COLUMNS, USUAL, useRecordColumns } from './recordColumns';
+import { Records, useRecordList } from './Records';
+import type { TabProps } from './tab';
 
-const SIZES = [20, 50, 100, 500];
-const NOT_UTF8 = '\ufffd'; // what the hub writes for bytes that no text can hold: such a key cannot be named
-
-/** The records of the task's objects, by status, prefix, reason and run. Those that failed are its dead letters. */
+/** The records of the task's objects. Those that failed are its dead letters. */
 export function Objects({ task, poll }: TabProps) {
-  const { t } = useTranslation();
-  const { may } = useSession();
-  const [shown, change] = useShown();
-  const [preferences, setPreferences] = usePreference<ListShown>('objects', {
-    pageSize: 50,
-    wrapLines: true,
-    columns: USUAL,
-  });
+  const list = useRecordList('objects', USUAL);
   const columns = useRecordColumns();
-  const retry = useRetry(task.id);
-  const [keys, setKeys] = useState<readonly string[]>([]);
-  const pages = usePages(shown, change);
-  const filters = readFilters(shown);
-
-  const records = useData(
-    TaskRecordsDocument,
-    { id: task.id, ...filters, limit: preferences.pageSize, nextToken: pages.token || null },
-    { refetchInterval: poll },
-  );
-  const { items = [], nextToken } = records.data?.listRecords ?? {};
-  const chosen = items.filter((record) => keys.includes(record.key) && record.status === 'FAILED');
-  const filtered = FILTERS.some((name) => shown.get(name));
-
-  function show(changes: Record<string, string>) {
-    setKeys([]);
-    pages.restart(changes);
-  }
-
-  const selection: Partial<TableProps<ObjectRecord>> = {
-    selectionType: 'multi',
-    selectedItems: chosen,
-    onSelectionChange: ({ detail }) => setKeys(detail.selectedItems.map((record) => record.key)),
-    isItemDisabled: (record) => record.status !== 'FAILED' || record.key.includes(NOT_UTF8),
-  };
+  const records = useData(TaskRecordsDocument, { id: task.id, ...list.variables }, { refetchInterval: poll });
   return (
-    <SpaceBetween size="m">
-      <ErrorAlert error={records.error} retry={() => void records.refetch()} />
-      <Table
-        variant="container"
-        loading={records.isPending}
-        loadingText={t('common.loading')}
-        items={items}
-        trackBy="key"
-        wrapLines={preferences.wrapLines}
-        columnDefinitions={columns}
-        columnDisplay={COLUMNS.map((id) => ({ id, visible: preferences.columns.includes(id) }))}
-        {...(may('operator') ? selection : {})}
-        ariaLabels={{
-          tableLabel: t('detail.objects.title'),
-          selectionGroupLabel: t('detail.objects.selection'),
-          allItemsSelectionLabel: () => t('detail.objects.selectAll'),
-          itemSelectionLabel: (_, record) => t('detail.objects.select', { key: visible(record.key) }),
-        }}
-        header={
-          <Header
-            variant="h2"
-            description={t('detail.objects.deadLetters')}
-            actions={
-              may('operator') && (
-                <SpaceBetween direction="horizontal" size="xs">
-                  <Button
-                    disabled={!chosen.length}
-                    loading={retry.busy}
-                    onClick={() =>
-                      retry.start({ keys: chosen.map((record) => record.key) }, () => setKeys([]))
-                    }
-                  >
-                    {chosen.length
-                      ? t('detail.objects.retrySelectedCount', { shown: chosen.length })
-                      : t('detail.objects.retrySelected')}
-                  </Button>
-                  <Button
-                    loading={retry.busy}
-                    onClick={() =>
-                      retry.start(filters.reason ? { reason: filters.reason } : {}, () => setKeys([]))
-                    }
-                  >
-                    {filters.reason ? t('detail.objects.retryReason') : t('detail.objects.redrive')}
-                  </Button>
-                </SpaceBetween>
-              )
-            }
-          >
-            {t('detail.objects.title')}
-          </Header>
-        }
-        filter={<RecordFilters id={task.id} shown={shown} onChange={show} />}
-        pagination={
-          <Pagination
-            currentPageIndex={pages.number}
-            pagesCount={pages.number + (nextToken ? 1 : 0)}
-            openEnd={Boolean(nextToken)}
-            disabled={records.isPlaceholderData}
-            onChange={({ detail }) => {
-              setKeys([]);
-              pages.go(detail.currentPageIndex, nextToken);
-            }}
-          />
-        }
-        preferences={
-          <ListPreferences
-            shown={preferences}
-            sizes={SIZES}
-            columns={columns
-              .filter((column) => column.id !== 'key')
-              .map((column) => ({ id: String(column.id), label: String(column.header) }))}
-            onChange={(next) => {
-              setPreferences(next);
-              show({});
-            }}
-          />
-        }
-        empty={
-          filtered ? (
-            <Empty
-              title={t('common.noMatch')}
-              hint={t('common.noMatchHint')}
-              action={
-                <Button onClick={() => show(Object.fromEntries(FILTERS.map((name) => [name, ''])))}>
-                  {t('common.clear')}
-                </Button>
-              }
-            />
-          ) : (
-            <Empty title={t('detail.objects.none')} hint={t('detail.objects.noneHint')} />
-          )
-        }
-      />
-    </SpaceBetween>
+    <Records
+      task={task}
+      list={list}
+      columns={columns}
+      all={COLUMNS}
+      records={records}
+      page={records.data?.listRecords}
+    />
   );
-}
-
-/** Pages of a list that knows only its next one: the tokens of those before are kept, to go back by. */
-function usePages(shown: URLSearchParams, change: (changes: Record<string, string>) => void) {
-  const [tokens, setTokens] = useState(() => ['', ...(shown.get('after') ? [shown.get('after') ?? ''] : [])]);
-  return {
-    number: tokens.length,
-    token: tokens.at(-1) ?? '',
-    go(page: number, next: string | null | undefined) {
-      const after = page > tokens.length ? [...tokens, next ?? ''] : tokens.slice(0, page);
-      setTokens(after);
-      change({ after: after.at(-1) ?? '' });
-    },
-    restart(changes: Record<string, string>) {
-      setTokens(['']);
-      change({ ...changes, after: '' });
-    },
-  };
 }

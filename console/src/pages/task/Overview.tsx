@@ -17,7 +17,7 @@ import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { FailureGroups } from './FailureGroups';
 import { Ledger } from './Ledger';
-import { type TabProps, type Task, useTabPath } from './tab';
+import { type TabProps, type Task, things, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 
@@ -85,6 +85,7 @@ function Progress({ task }: { task: Task }) {
     total: number(info?.total ?? 0),
     doneBytes: bytes(info?.doneBytes ?? 0),
     totalBytes: bytes(info?.totalBytes ?? 0),
+    ...things(task),
   };
   const moves = task.progress === 'IN_PROGRESS';
   return (
@@ -151,7 +152,7 @@ function LastRun({ task, poll }: TabProps) {
       }
     >
       <ErrorAlert error={runs.error} retry={() => void runs.refetch()} />
-      {run && <Ledger run={run} />}
+      {run && <Ledger run={run} task={task} />}
       {runs.data && !run && <Empty title={t('detail.run.none')} hint={t('detail.run.noneHint')} />}
     </Container>
   );

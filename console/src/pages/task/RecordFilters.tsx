@@ -23,10 +23,12 @@ export function readFilters(shown: URLSearchParams) {
 
 export function RecordFilters({
   id,
+  kind,
   shown,
   onChange,
 }: {
   id: string;
+  kind: 'objects' | 'images';
   shown: URLSearchParams;
   onChange: (changes: Partial<Record<Filter, string>>) => void;
 }) {
@@ -44,8 +46,8 @@ export function RecordFilters({
     <SpaceBetween direction="horizontal" size="xs">
       <TextFilter
         filteringText={prefix}
-        filteringAriaLabel={t('detail.objects.prefix')}
-        filteringPlaceholder={t('detail.objects.prefix')}
+        filteringAriaLabel={t(`detail.${kind}.prefix`)}
+        filteringPlaceholder={t(`detail.${kind}.prefix`)}
         onChange={({ detail }) => setPrefix(detail.filteringText)}
         onDelayedChange={({ detail }) => onChange({ prefix: detail.filteringText })}
       />
@@ -65,7 +67,7 @@ export function RecordFilters({
       />
       <Choice
         label={t('detail.objects.run')}
-        any={t('detail.objects.anyRun')}
+        any={t(`detail.${kind}.anyRun`)}
         value={shown.get('run')}
         options={runs.map((run) => [String(run.id), t('detail.objects.runNumber', { id: run.id })])}
         onChange={(run) => onChange({ run })}

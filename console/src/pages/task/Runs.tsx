@@ -17,7 +17,7 @@ import { useFormat } from '../../format';
 import { Ledger } from './Ledger';
 import type { Run } from './ledger';
 import { pretty, saveFile } from '../../components/saveFile';
-import { type TabProps, useShown, useTabPath } from './tab';
+import { type TabProps, type Task, things, useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 
@@ -38,7 +38,7 @@ export function Runs({ task, poll }: TabProps) {
         chosen={chosen}
         onChoose={(run) => change({ run: String(run.id) })}
       />
-      {chosen && <ChosenRun run={chosen} />}
+      {chosen && <ChosenRun run={chosen} task={task} />}
     </SpaceBetween>
   );
 }
@@ -178,7 +178,7 @@ function Certificate({ task, run }: { task: string; run: number }) {
   );
 }
 
-function ChosenRun({ run }: { run: Run }) {
+function ChosenRun({ run, task }: { run: Run; task: Task }) {
   const { t } = useTranslation();
   const path = useTabPath();
   return (
@@ -187,7 +187,11 @@ function ChosenRun({ run }: { run: Run }) {
         <Header
           variant="h2"
           description={<RunState run={run} />}
-          actions={<TabLink to={path('objects', { run: String(run.id) })}>{t('detail.run.objects')}</TabLink>}
+          actions={
+            <TabLink to={path('objects', { run: String(run.id) })}>
+              {t('detail.run.objects', things(task))}
+            </TabLink>
+          }
         >
           {t('detail.overview.run', { id: run.id })}
         </Header>
@@ -195,7 +199,7 @@ function ChosenRun({ run }: { run: Run }) {
     >
       <SpaceBetween size="l">
         {run.error !== '' && <ErrorAlert error={run.error} header={t('detail.run.error')} />}
-        <Ledger run={run} />
+        <Ledger run={run} task={task} />
         {run.notes.length > 0 && (
           <div>
             <Header variant="h3">{t('detail.run.notes')}</Header>

@@ -13,7 +13,7 @@ import { Bounded } from '../../app/Fault';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { MOVING } from '../../components/TaskStatus';
-import { TABS, type TabId, type TabProps, type Task, useTabPath } from './tab';
+import { TABS, type TabId, type TabProps, type Task, things, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { TaskHeader } from './TaskHeader';
 
@@ -33,6 +33,8 @@ const CONTENT: Record<TabId, ComponentType<TabProps>> = {
   options: lazy(async () => ({ default: (await import('./Options')).Options })),
   audit: lazy(async () => ({ default: (await import('./AuditTrail')).AuditTrail })),
 };
+
+const Images = lazy(async () => ({ default: (await import('./Images')).Images }));
 
 const pollOf = (task: Task | null | undefined) =>
   task?.progress && MOVING.includes(task.progress) ? QUICK : SLOW;
@@ -93,7 +95,7 @@ function Parts({ task }: { task: Task }) {
   // Only stores of objects tell of events.
   const tabs = TABS.filter((id) => id !== 'events' || task.type === 'S3EC2');
   const active = tabs.find((id) => id === shown.get('tab')) ?? 'overview';
-  const Content = CONTENT[active];
+  const Content = active === 'objects' && task.type === 'ECR' ? Images : CONTENT[active];
   return (
     <SpaceBetween size="s">
       <TaskHeader task={task} />
@@ -103,7 +105,7 @@ function Parts({ task }: { task: Task }) {
         onChange={(event) => void navigate(path(event.detail.activeTabId as TabId), { replace: true })}
         tabs={tabs.map((id) => ({
           id,
-          label: t(`detail.tab.${id}`),
+          label: id === 'objects' ? t('detail.tab.objects', things(task)) : t(`detail.tab.${id}`),
           href: path(id),
           content:
             id === active ? (

@@ -5,7 +5,8 @@ import { Ledger } from './Ledger';
 import { balance, type Run } from './ledger';
 import { run } from './testSamples';
 
-const show = (of: Run) => renderPage({ path: '/', element: <Ledger run={of} /> }, '/', {});
+const show = (of: Run) =>
+  renderPage({ path: '/', element: <Ledger run={of} task={{ type: 'S3EC2' }} /> }, '/', {});
 
 test('a run that is done says its sums in words', () => {
   show(

@@ -24,7 +24,7 @@ export const COLUMNS = [
 type Column = (typeof COLUMNS)[number];
 export const USUAL: readonly Column[] = ['key', 'status', 'size', 'reason', 'detail', 'attempts', 'updated'];
 
-const KIND: Record<RecordStatus, StatusIndicatorProps.Type> = {
+export const KIND: Record<RecordStatus, StatusIndicatorProps.Type> = {
   PENDING: 'pending',
   DONE: 'success',
   FAILED: 'error',

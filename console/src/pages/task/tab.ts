@@ -50,3 +50,7 @@ export function useShown(): [URLSearchParams, (changes: Record<string, string>) 
 export function parameter(task: Task, name: string): string {
   return task.parameters?.find((each) => each?.ParameterKey === name)?.ParameterValue ?? '';
 }
+
+/** Texts that speak of objects have a form that speaks of images. */
+export const things = (task: { type: Task['type'] }): { context?: 'ECR' } =>
+  task.type === 'ECR' ? { context: 'ECR' } : {};

@@ -1,18 +1,11 @@
-import Alert from '@cloudscape-design/components/alert';
-import Box from '@cloudscape-design/components/box';
-import Button from '@cloudscape-design/components/button';
-import Container from '@cloudscape-design/components/container';
 import Header from '@cloudscape-design/components/header';
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import Table from '@cloudscape-design/components/table';
 import { useTranslation } from 'react-i18next';
-import { type Side, TestConnectionDocument } from '../../api/generated';
-import { ErrorAlert } from '../../components/ErrorAlert';
+import type { Side } from '../../api/generated';
 import { useFormat } from '../../format';
-import { useTaskForm } from '../context';
-import { taskInput } from '../form';
-import { useJob } from '../useJob';
+import { TestConnection as Test, Verdict } from '../TestConnection';
 
 /** What `probe.py` found out. */
 interface Found {
@@ -36,39 +29,10 @@ export const TestSource = () => <TestConnection side="SOURCE" />;
 export const TestDestination = () => <TestConnection side="DESTINATION" />;
 
 function TestConnection({ side }: { side: Side }) {
-  const { t } = useTranslation();
-  const { form, kind, complete } = useTaskForm();
-  const job = useJob(TestConnectionDocument, { input: taskInput(form, kind), side });
   return (
-    <Container
-      header={
-        <Header
-          variant="h2"
-          description={t('s3.test.about')}
-          actions={
-            <Button
-              loading={job.running}
-              loadingText={t('s3.test.running')}
-              onClick={() => complete(NEEDED[side]) && job.run()}
-            >
-              {t('s3.test.button')}
-            </Button>
-          }
-        >
-          {t('s3.test.title')}
-        </Header>
-      }
-    >
-      <div aria-live="polite">
-        {job.error ? (
-          <ErrorAlert error={job.error} />
-        ) : job.result ? (
-          <Result found={JSON.parse(job.result) as Found} />
-        ) : (
-          <Box color="text-body-secondary">{job.running ? t('s3.test.running') : t('s3.test.none')}</Box>
-        )}
-      </div>
-    </Container>
+    <Test side={side} needed={NEEDED[side]}>
+      {(result) => <Result found={JSON.parse(result) as Found} />}
+    </Test>
   );
 }
 
@@ -81,26 +45,14 @@ function Result({ found }: { found: Found }) {
   const { bytes, when } = useFormat();
   return (
     <SpaceBetween size="m">
-      <Alert
-        type={found.ok ? 'success' : 'error'}
-        header={<span className="dth-break">{found.message}</span>}
-      >
-        <SpaceBetween size="xxs">
-          {found.advice && <span className="dth-break">{found.advice}</span>}
-          {found.detail && (
-            <Box variant="small">
-              <span className="dth-break">{found.detail}</span>
-            </Box>
-          )}
-        </SpaceBetween>
-      </Alert>
+      <Verdict found={found} />
       <KeyValuePairs
         columns={3}
         items={[
           { label: t('s3.test.endpoint'), value: <span className="dth-break">{found.endpoint}</span> },
-          { label: t('s3.test.region'), value: found.region || '-' },
+          { label: t('create.test.region'), value: found.region || '-' },
           {
-            label: t('s3.test.time'),
+            label: t('create.test.time'),
             value: t('format.milliseconds', { count: found.milliseconds }),
           },
         ]}

@@ -2,7 +2,7 @@ import type { TaskPlugin } from '..';
 import { CronField, RateField, scheduleExamples, scheduleNeeds, scheduleStep } from '../schedule';
 import { Forecast } from './Forecast';
 import { applies, check, needs, standards } from './rules';
-import { SecretField } from './SecretField';
+import { SecretField } from '../SecretField';
 import { comparison, destination, source } from './steps';
 
 export const s3: TaskPlugin = {

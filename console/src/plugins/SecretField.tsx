@@ -3,20 +3,23 @@ import Select from '@cloudscape-design/components/select';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { AdminSecretsDocument } from '../../api/generated';
-import { useData } from '../../api/hooks';
-import { useErrorText } from '../../components/errorText';
-import { SecretForm } from '../../components/SecretForm';
-import { ParameterFrame } from '../ParameterFrame';
-import { useParameter } from '../ParameterField';
+import { AdminSecretsDocument } from '../api/generated';
+import { useData } from '../api/hooks';
+import { useErrorText } from '../components/errorText';
+import { SecretForm } from '../components/SecretForm';
+import { useTaskForm } from './context';
+import { ParameterFrame } from './ParameterFrame';
+import { useParameter } from './ParameterField';
 
-/** One of the hub's secrets, or a new one that is made in place. */
+/** One of the hub's secrets, or a new one that is made in place: of access keys, or as the plugin says. */
 export function SecretField({ name }: { name: string }) {
   const { t } = useTranslation();
   const textOf = useErrorText();
   const { text, set, touch } = useParameter(name);
   const { data, error, isFetching, refetch } = useData(AdminSecretsDocument, {});
   const [creating, setCreating] = useState(false);
+  const form = useTaskForm();
+  const kind = form.kind.plugin.secretKind?.(form.reading, name) ?? 'keys';
   const options = (data?.listSecrets ?? []).flatMap((secret) =>
     secret ? [{ value: secret.name, label: secret.name, description: secret.description ?? '' }] : [],
   );
@@ -24,7 +27,7 @@ export function SecretField({ name }: { name: string }) {
   return (
     <ParameterFrame
       name={name}
-      constraintText={unknown && t('s3.secret.unknown', { name: text })}
+      constraintText={unknown && t('create.secret.unknown', { name: text })}
       secondaryControl={
         <SpaceBetween direction="horizontal" size="xs">
           <Button
@@ -33,20 +36,20 @@ export function SecretField({ name }: { name: string }) {
             loading={isFetching}
             onClick={() => void refetch()}
           />
-          <Button onClick={() => setCreating(true)}>{t('s3.secret.create')}</Button>
+          <Button onClick={() => setCreating(true)}>{t('create.secret.create')}</Button>
         </SpaceBetween>
       }
     >
       <Select
         options={options}
         selectedOption={text ? { value: text, label: text } : null}
-        placeholder={t('s3.secret.choose')}
-        empty={t('s3.secret.none')}
+        placeholder={t('create.secret.choose')}
+        empty={t('create.secret.none')}
         statusType={error ? 'error' : data ? 'finished' : 'loading'}
         errorText={error ? textOf(error) : ''}
         loadingText={t('common.loading')}
         filteringType={options.length > 10 ? 'auto' : 'none'}
-        filteringAriaLabel={t('s3.secret.choose')}
+        filteringAriaLabel={t('create.secret.choose')}
         onChange={(event) => set(event.detail.selectedOption.value ?? '')}
         onBlur={touch}
       />
@@ -56,6 +59,7 @@ export function SecretField({ name }: { name: string }) {
             set(name);
             setCreating(false);
           }}
+          kind={kind}
           onDismiss={() => setCreating(false)}
         />
       )}
