@@ -112,7 +112,7 @@ format: $(READY) $(MODULES) ## Format the code and fix what can be fixed
 	@$(NPM) run format --silent
 
 .PHONY: bench
-bench: $(READY) system-tools ## Measure speed beside rclone
+bench: $(READY) system-tools ## Measure speed beside rclone and skopeo
 	@$(BIN)/python -m bench
 
 .PHONY: docs

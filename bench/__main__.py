@@ -1,14 +1,18 @@
-"""`python -m bench [small scaling large tls listings lists] [--write]`: run, print the table, write the page."""
+"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each part as a whole).
+
+The words: small scaling large tls listings lists (objects), images images-later unchanged unchanged-ecr (images).
+"""
 
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import listings, objects
+from bench import images, listings, objects
 from bench import lists as api
 from bench.measure import Cost, tool
 
@@ -150,7 +154,7 @@ def lists() -> list[Row]:
     ]
 
 
-BENCHES = {
+BENCHES: Mapping[str, Callable[[], list[Row]]] = {
     "small": small,
     "scaling": scaling,
     "large": large,
@@ -160,10 +164,165 @@ BENCHES = {
 }
 
 
+# ---------------------------------------------------------------------------------------------------- images
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """Ours beside two peers; `goal` is the least that there can be, or what we want."""
+
+    what: str
+    ours: float
+    sync: float | None
+    copy: float | None
+    goal: str
+    shown: Callable[[float], str]
+
+    def __str__(self) -> str:
+        cells = [self.what, self.shown(self.ours)]
+        for peer in (self.sync, self.copy):
+            cells.append("" if peer is None else self.shown(peer))
+            cells.append("" if not peer else f"{self.ours / peer:.2f}")
+        return f"| {' | '.join([*cells, self.goal])} |"
+
+
+def mib(value: float) -> str:
+    return f"{value / MIB:.1f} MiB"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s"
+
+
+def three(
+    found: Mapping[str, list[images.Seen]],
+    what: str,
+    measure: Callable[[images.Seen], float],
+    goal: str,
+    shown: Callable[[float], str],
+    *,
+    ours: str = "dth",
+    scale: float = 1,
+) -> ImageRow:
+    """The peers' least of all runs; of ours the least of what times and CPU are, the most of what is counted.
+    `scale`: `skopeo copy` was run for one in so many."""
+    worst = min if shown is seconds else max
+    sync, copy = (min(map(measure, found[peer])) for peer in ("skopeo sync", "skopeo copy"))
+    return ImageRow(what, worst(map(measure, found[ours])), sync, copy * scale, goal, shown)
+
+
+def calls(*names: str) -> Callable[[images.Seen], float]:
+    """Requests of a kind, at the source."""
+    return lambda seen: sum(seen.source.calls[name] for name in names)
+
+
+def shared_images() -> list[ImageRow]:
+    needed, found = images.shared()
+    return [
+        three(
+            found,
+            f"{images.COUNT} images ({mib(needed.logical)}) to an empty registry: bytes of blobs from the source",
+            lambda seen: seen.source.blobs_out,
+            mib(needed.bytes),
+            mib,
+        ),
+        three(found, "the same, GETs of blobs", calls("GET blobs"), number(needed.blobs), number),
+        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+        three(
+            found,
+            "the same, manifests written",
+            lambda seen: seen.dest.calls["PUT manifests"],
+            number(needed.manifests),
+            number,
+        ),
+        three(found, "the same, requests at the source", lambda seen: seen.source.requests, "", number),
+        three(found, "the same, requests at the destination", lambda seen: seen.dest.requests, "", number),
+        three(found, "the same, CPU", lambda seen: seen.cost.cpu, "", seconds),
+        three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds),
+    ]
+
+
+def later_images() -> list[ImageRow]:
+    there = images.COUNT // 2
+    needed, found = images.shared(there)
+    return [
+        three(
+            found,
+            f"{there} of the images are there, put by another machine: bytes of blobs from the source",
+            lambda seen: seen.source.blobs_out,
+            mib(needed.bytes),
+            mib,
+        ),
+        three(found, "the same, GETs of manifests", calls("GET manifests"), number(needed.manifests), number),
+    ]
+
+
+def unchanged() -> list[ImageRow]:
+    found = images.unchanged()
+    scale = images.TAGS / images.SHOWN_TAGS
+    tags = f"{images.TAGS:,} unchanged tags of one repository"
+    return [
+        three(
+            found,
+            f"{tags}: requests, of both registries",
+            lambda seen: seen.requests,
+            number(2 * images.TAGS),
+            number,
+            scale=scale,
+        ),
+        three(
+            found,
+            "the same, where registries have the referrers API",
+            lambda seen: seen.requests,
+            number(2 * images.TAGS),
+            number,
+            ours="dth, referrers API",
+            scale=scale,
+        ),
+        three(found, "the same (without), CPU", lambda seen: seen.cost.cpu, "", seconds, scale=scale),
+        three(found, "the same, wall time", lambda seen: seen.cost.wall, "", seconds, scale=scale),
+    ]
+
+
+def unchanged_ecr() -> list[ImageRow]:
+    rows = []
+    twice = 2 * images.TAGS  # requests, where each tag has to be asked for on both sides
+    for repositories in (1, 10):
+        found = images.unchanged_ecr(repositories=repositories)
+        where = "one repository" if repositories == 1 else f"{repositories} repositories"
+        what = f"{images.TAGS:,} unchanged tags of {where}, Amazon ECR to Amazon ECR: calls and requests"
+        most = max(seen.requests for seen in found)
+        rows.append(ImageRow(what, most, None, None, f"{twice / 100:.0f} (1% of {number(twice)})", number))
+    return rows
+
+
+IMAGE_BENCHES: Mapping[str, Callable[[], list[ImageRow]]] = {
+    "images": shared_images,
+    "images-later": later_images,
+    "unchanged": unchanged,
+    "unchanged-ecr": unchanged_ecr,
+}
+
+
+# --------------------------------------------------------------------------------------------------- the page
+
+
 def table(rows: list[Row]) -> str:
     lines = ["| what | dth | rclone | ratio | goal |", "|---|---|---|---|---|"]
     lines += [f"| {row.what} | {row.ours} | {row.peer} | {row.ratio} | {row.goal} |" for row in rows]
     return "\n".join(lines)
+
+
+def image_table(rows: list[ImageRow]) -> str:
+    lines = [
+        "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | least, or goal |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *map(str, rows)])
 
 
 def page(text: str, load: float) -> str:
@@ -186,15 +345,58 @@ worker takes from the stores what it gives; its gain is therefore measured with 
 """
 
 
+IMAGES = "## Container images"
+
+
+def image_page(text: str, load: float) -> str:
+    told = subprocess.run([tool("skopeo"), "--version"], capture_output=True, text=True, check=True).stdout
+    version = told.split()[2]
+    words = " ".join(IMAGE_BENCHES)
+    return f"""{IMAGES}
+
+{text}
+
+Made by `python -m bench {words}` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
+{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}, for `dth` too.
+Load of the machine before the run: {load:.1f}. CPU depends on it a little, times do; so do the bytes and
+requests of `skopeo copy`, whose processes do not wait for what another one is bringing. The others do not.
+
+The registries are docker-registry, on the same machine, each behind a proxy that counts. Each variant ran
+{images.ROUNDS} times in turns, each time to a registry of its own and with an empty cache of its own: skopeo, which
+copies for `dth` too, keeps in it where it has put layers, and mounts those, and no others, from one repository into
+another. Of bytes and requests the table has our most and the peers' least; of CPU and time the least of all. CPU is
+that of all processes of a command, starting them included. `skopeo sync` is one process with a list of the
+repositories, which copies one image after the other; `skopeo copy --all` is a process for each image, in the order of
+their names. For unchanged tags it was run for {images.SHOWN_TAGS}, and its figures are those times
+{images.TAGS // images.SHOWN_TAGS}.
+"""
+
+
 def main() -> None:
-    words = [word for word in sys.argv[1:] if not word.startswith("--")] or list(BENCHES)
+    if "--help" in sys.argv:
+        print(__doc__)
+        return
+    known = [*BENCHES, *IMAGE_BENCHES]
+    words = [word for word in sys.argv[1:] if word != "--write"] or known
+    if unknown := [word for word in words if word not in known]:
+        sys.exit(f"no such bench: {' '.join(unknown)}; there are {' '.join(known)}")
     load = os.getloadavg()[0]
     rows: list[Row] = []
+    image_rows: list[ImageRow] = []
     for word in words:
-        rows += BENCHES[word]()
-        print(table(rows[-len(rows) :]) if word == words[-1] else f"{word}: done", flush=True)
+        if word in BENCHES:
+            rows += BENCHES[word]()
+        else:
+            image_rows += IMAGE_BENCHES[word]()
+        print(f"{word}: done", flush=True)
+    texts = [text for text in (rows and table(rows), image_rows and image_table(image_rows)) if text]
+    print("\n\n".join(texts))
     if "--write" in sys.argv:
-        PAGE.write_text(page(table(rows), load), "utf-8")
+        objects_part, _, images_part = PAGE.read_text("utf-8").partition(f"\n{IMAGES}\n")
+        if rows:
+            objects_part = page(table(rows), load)
+        images_part = image_page(image_table(image_rows), load) if image_rows else f"{IMAGES}\n{images_part}"
+        PAGE.write_text(f"{objects_part.rstrip()}\n\n{images_part}", "utf-8")
 
 
 if __name__ == "__main__":

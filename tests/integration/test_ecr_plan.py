@@ -210,8 +210,10 @@ async def test_repositories_to_be_made_and_parts_that_come_along(
         **{f"m/team/app@{child.digest}": Action.ALONG for child in both.children},
         "m/team/old:v1": Action.SAME,
     }
-    # The layer of the untagged image is in another repository there, where nobody looks.
-    assert plan.bytes == size(BASE, MIDDLE, OWN["c"], *(each.blobs[0] for each in (*both.children, alone)))
+    # What the untagged image has is in another repository there, from which it can be mounted.
+    assert plan.bytes == size(BASE, MIDDLE, *(each.blobs[0] for each in both.children))
+    mounts = {item.dest.pointer: dict(item.mounts) for item in plan.copies}
+    assert mounts[alone.digest] == dict.fromkeys(map(digest_of, (alone.blobs[0], OWN["c"])), "m/team/old")
 
 
 async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr_there: EcrServer) -> None:

@@ -466,3 +466,16 @@ async def test_closing_ends_what_is_under_way(proxy: Proxy, client: Callable[...
         await asking
     await asyncio.to_thread(registry.close)
     assert time.monotonic() - begun < 3
+
+
+async def test_a_layer_is_mounted_from_another_repository() -> None:
+    """With a token for both of them; what is not there is not mounted, and leaves nothing behind."""
+    digest = digest_of(BASE)
+    with TokenServer() as tokens, RegistryServer(tokens=tokens) as server:
+        server.push("team/app", "v1", BOTH)
+        registry = Registry(Address(server.host), LOGIN)
+        assert not await registry.has_blob("other/app", digest)
+        assert await registry.mount("other/app", digest, "team/app")
+        assert await registry.has_blob("other/app", digest)
+        assert not await registry.mount("other/app", f"sha256:{'0' * 64}", "team/app")
+        registry.close()

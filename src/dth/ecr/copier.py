@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dth.ecr import skopeo
+from dth.ecr.crowd import gather
 from dth.ecr.listing import Image
 from dth.ecr.manifest import Manifest
 from dth.ecr.messages import Order
@@ -35,6 +36,7 @@ class Copier:
     def __init__(self, route: Route) -> None:
         self._route = route
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
+        self._mounts = True  # the destination lets repositories share layers, as far as we know
 
     async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
@@ -52,6 +54,8 @@ class Copier:
             order = planned.order
         if found := await self._found(order):
             return found
+        if not await self._mount(order):
+            order = replace(order, moves=None)  # more has to cross than was planned; skopeo tells how much
         if order.narrowed:
             return await self._copy_parts(order, order.narrowed, progress)
         return await self._copy_whole(order, progress)
@@ -123,6 +127,24 @@ class Copier:
         except TransferError:
             return None  # copying will tell
         return Copied(order, wanted)
+
+    async def _mount(self, order: Order) -> bool:
+        """Let the repository have the layers that others of the destination have. (skopeo finds those only that it has
+        put there itself, on this machine.) False where it cannot have them all so: skopeo copies the rest."""
+        registry, repository = self._route.dest.registry, order.dest.repository
+
+        async def mount(digest: str, source: str) -> bool:
+            if not self._mounts:
+                return False
+            try:
+                self._mounts = await registry.mount(repository, digest, source)
+            except Throttled:
+                raise
+            except TransferError:
+                return False
+            return self._mounts
+
+        return all(await gather(mount(*each) for each in order.mounts))
 
     async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
         source = self._route.origin.at(order.source.registry).registry

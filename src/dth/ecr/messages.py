@@ -34,6 +34,7 @@ class Order:
     after: tuple[str, ...] = ()  # keys of images that have to end first
     platforms: tuple[str, ...] = ()
     narrowed: Manifest | None = None  # the index to write in place of the source's
+    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
 
     @property
     def key(self) -> str:
@@ -88,6 +89,7 @@ def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Or
         tuple(key_of(plan.items[place].dest) for place in item.after),
         platforms,
         item.narrowed,
+        item.mounts,
     )
 
 
@@ -113,6 +115,7 @@ def decode(body: str) -> Order:
             fields[name] = Reference(**fields[name])
         for name in ("after", "platforms"):
             fields[name] = tuple(fields[name])
+        fields["mounts"] = tuple((digest, name) for digest, name in fields["mounts"])
         return Order(**fields)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None

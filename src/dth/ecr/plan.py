@@ -26,6 +26,7 @@ from dth.errors import HubError, ListingFailed, ObjectRefused, SourceGone, Usage
 T = TypeVar("T")
 
 SHARED_LEAST = 64 * 1024  # bytes of a layer for whose sake another image waits
+NEIGHBOURS = 100  # repositories that are looked into for layers
 DEPTH = 3  # a signature of an SBOM of an image
 
 
@@ -68,6 +69,7 @@ class Item:
     after: tuple[int, ...] = ()  # places in the plan of items that have to end first
     about: str = ""  # digest of the image with which it goes along
     narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
+    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
     homeless: bool = False  # it has no place at the destination: what `dest` names is another's, or nothing
 
     def as_dict(self) -> dict[str, Any]:
@@ -333,6 +335,7 @@ class _Planner:
     async def _order(self, copies: list[Item]) -> list[Item]:
         blobs = {id(item): self._blobs(item) for item in copies}
         there = await self._there(copies, blobs)
+        there |= await self._neighbours(set().union(*blobs.values()) - there.keys())
         sharers: dict[str, int] = {}
         for item in copies:
             for digest in blobs[id(item)]:
@@ -360,14 +363,18 @@ class _Planner:
                 before.add(twin)
             if item.about and (subject := subjects.get((item.dest.repository, item.about))) is not None:
                 before.add(subject)
+            mounts: dict[str, str] = {}
             for digest, size in blobs[id(item)].items():
                 if digest in there:
+                    mounts[digest] = there[digest]
                     continue
                 brings = first.setdefault(digest, place)
                 if brings == place:
                     item.moves += size
                 elif size >= SHARED_LEAST:
                     before.add(brings)
+                    mounts[digest] = ordered[brings].dest.repository
+            item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
             item.size = sum(blobs[id(item)].values())
             item.after = tuple(sorted(before))
         return ordered
@@ -376,21 +383,43 @@ class _Planner:
         """Config and layers, by digest."""
         return {blob.digest: blob.size for manifest in self._under(item) for blob in manifest.blobs}
 
-    async def _there(self, copies: list[Item], blobs: dict[int, dict[str, int]]) -> set[str]:
-        """The layers that the destination has, in one of the repositories that need them."""
+    async def _there(self, copies: list[Item], blobs: dict[int, dict[str, int]]) -> dict[str, str]:
+        """The layers that the destination has in one of the repositories that need them, and in which."""
         places: dict[str, set[str]] = {}
         for item in copies:
             if item.dest.repository in self._rules:
                 for digest in blobs[id(item)]:
                     places.setdefault(digest, set()).add(item.dest.repository)
         found = await gather(self._has(digest, sorted(names)) for digest, names in places.items())
-        return {digest for digest, has in zip(places, found, strict=True) if has}
+        return {digest: has for digest, has in zip(places, found, strict=True) if has}
 
-    async def _has(self, digest: str, repositories: list[str]) -> bool:
+    async def _has(self, digest: str, repositories: list[str]) -> str:
         for name in repositories:
             if await self._destination.registry.has_blob(name, digest):
-                return True
-        return False
+                return name
+        return ""
+
+    async def _neighbours(self, wanted: set[str]) -> dict[str, str]:
+        """Those of the layers that are in other repositories of the destination, as far as one unchanged image of each
+        tells: whichever machine put them there."""
+        if not wanted:
+            return {}
+        one = {item.dest.repository: item for item in self._items.values() if item.action is Action.SAME}
+        looked = dict(sorted(one.items())[:NEIGHBOURS])
+        inside = await gather(self._inside(name, item.found) for name, item in looked.items())
+        return {blob: name for name, has in zip(looked, inside, strict=True) for blob in sorted(has & wanted)}
+
+    async def _inside(self, repository: str, digest: str) -> set[str]:
+        """The layers under a manifest of the destination; those that cannot be read are left out."""
+        registry = self._destination.registry
+        try:
+            top = await registry.manifest(repository, digest)
+            parts = [
+                await registry.manifest(repository, part.digest) for part in (top.children if top else ())
+            ]
+        except (SourceGone, ObjectRefused):
+            return set()
+        return {blob.digest for each in (top, *parts) if each for blob in each.blobs}
 
     # ------------------------------------------------------------------------------------------- asking
 

@@ -104,7 +104,8 @@ class Registry:
         self._attempts = attempts
         self._signing = _SigningIn(address, login, self._http)
         self._wait_until = 0.0  # nobody asks before
-        self._knows_referrers = True
+        self._knows_referrers: bool | None = None  # not asked yet
+        self._asking_referrers = asyncio.Lock()
 
     @property
     def host(self) -> str:
@@ -198,15 +199,22 @@ class Registry:
 
     async def ask_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
         """The same by the API for it; None where the registry has none, which is found out once."""
-        if not self._knows_referrers:
-            return None
+        if self._knows_referrers is None:
+            async with self._asking_referrers:  # many may want to know at once: one finds out
+                if self._knows_referrers is None:
+                    return await self._find_referrers(repository, digest)
+        return await self._find_referrers(repository, digest) if self._knows_referrers else None
+
+    async def _find_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
         try:
-            return [found async for found in self._referrers(repository, digest)]
+            found = [found async for found in self._referrers(repository, digest)]
         except (SourceGone, NotSupported) as error:
             if error.code == "NAME_UNKNOWN":
                 return []
             self._knows_referrers = False
             return None
+        self._knows_referrers = True
+        return found
 
     async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
         path = f"/v2/{repository}/referrers/{digest}"
@@ -225,6 +233,19 @@ class Registry:
         except SourceGone:
             return False
         return True
+
+    async def mount(self, repository: str, digest: str, source: str) -> bool:
+        """Let the repository have a blob of another one of this registry; False where it does not do that."""
+        scope = f"repository:{repository}:pull,push repository:{source}:pull"
+        path = f"/v2/{repository}/blobs/uploads/?{urlencode({'mount': digest, 'from': source})}"
+        answer = await self._request("POST", path, scope, "mounts")
+        if answer.status == 201:
+            return True
+        where = urlsplit(answer.headers.get("location", ""))  # it wants the bytes instead
+        if where.path:
+            with contextlib.suppress(TransferError):
+                await self._request("DELETE", f"{where.path}?{where.query}", scope, "uploads")
+        return False
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """A small blob, such as an image's config, checked against its digest."""
@@ -446,9 +467,8 @@ class _SigningIn:
                 f"{self._address.host} wants us to sign in without TLS, at {realm.netloc}",
                 code="InsecureRealm",
             )
-        query = {"service": challenge.service} if challenge.service else {}
-        if scope:
-            query["scope"] = scope
+        query = [("service", challenge.service)] if challenge.service else []
+        query += [("scope", each) for each in scope.split()]
         url = f"{challenge.realm}{'&' if realm.query else '?'}{urlencode(query)}"
         self._used = await self._login.get()
         answer = await self._sign_in(url)

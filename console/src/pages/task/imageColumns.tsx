@@ -45,7 +45,7 @@ const WIDTH: Partial<Record<Column, number>> = {
   sourceDigest: 190,
   destDigest: 190,
   detail: 260,
-  reason: 150,
+  reason: 190,
   updated: 170,
 };
 const DIGITS = 19; // sha256: and the first twelve, as people tell digests apart

@@ -142,6 +142,7 @@ function useColumns(counted: boolean): TableProps.ColumnDefinition<Item>[] {
     {
       id: 'action',
       header: t('ecr.plan.action'),
+      minWidth: 130,
       cell: ({ action }) => (
         <StatusIndicator type={KIND[action]}>{t(`ecr.plan.actions.${action}`)}</StatusIndicator>
       ),
@@ -149,6 +150,7 @@ function useColumns(counted: boolean): TableProps.ColumnDefinition<Item>[] {
     {
       id: 'bytes',
       header: t('ecr.plan.moves'),
+      minWidth: 120,
       cell: ({ action, reason, bytes: moves, size }) =>
         action === 'copy' && counted
           ? t('ecr.plan.of', { moves: bytes(moves), size: bytes(size) })

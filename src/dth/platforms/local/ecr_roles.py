@@ -15,7 +15,7 @@ from dth.ecr.parameters import EcrParameters
 from dth.ecr.preflight import preflight
 from dth.ecr.preview import preview
 from dth.ecr.probe import probe
-from dth.ecr.task import Route, open_route
+from dth.ecr.task import open_route
 from dth.ecr.worker import Worker
 from dth.errors import HubError
 from dth.platforms.local.platform import LocalPlatform, open_platform
@@ -23,6 +23,7 @@ from dth.platforms.local.result import write_result
 from dth.platforms.ports import RunState
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+LOOK = 0.1  # seconds between looks whether there is something to copy
 
 log = logging.getLogger(__name__)
 
@@ -42,38 +43,28 @@ async def run(
         case "controller":
             with open_platform(state, name) as platform:
                 await _control(platform)
-        case "finder" | "worker":
+        case "finder":
             with open_platform(state, name) as platform:
-                await _with_route(kind, name, number, parameters, platform, secrets)
+                await _find(parameters, secrets, platform, number)
+        case "worker":
+            with open_platform(state, name) as platform:
+                await _work(name, parameters, secrets, platform)
 
 
-async def _with_route(
-    kind: str,
-    name: str,
-    number: int,
-    parameters: EcrParameters,
-    platform: LocalPlatform,
-    secrets: SecretStore,
+async def _find(
+    parameters: EcrParameters, secrets: SecretStore, platform: LocalPlatform, number: int
 ) -> None:
+    begun = await platform.records.get_run(number)
+    log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
     try:
         route = await open_route(parameters, secrets)
     except HubError as error:
-        if kind == "finder":
-            await platform.records.set_run(number, RunState.FAILED, str(error))
+        await platform.records.set_run(number, RunState.FAILED, str(error))
         raise
     try:
-        if kind == "finder":
-            await _find(route, platform, number)
-        else:
-            await _work(name, route, platform)
+        await Finder(route, platform).run(begun)
     finally:
         route.close()
-
-
-async def _find(route: Route, platform: LocalPlatform, number: int) -> None:
-    begun = await platform.records.get_run(number)
-    log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
-    await Finder(route, platform).run(begun)
     planned = await platform.records.get_run(number)
     counts = {name: count for name, count in asdict(planned.counts).items() if count}
     log.info("run planned", extra={"fields": {"run": number, "requests": route.requests, **counts}})
@@ -81,11 +72,24 @@ async def _find(route: Route, platform: LocalPlatform, number: int) -> None:
         log.info(note, extra={"fields": {"run": number}})
 
 
-async def _work(name: str, route: Route, platform: LocalPlatform) -> None:
-    worker = Worker(name, route, platform)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    await worker.run()
-    log.info("stopped")
+async def _work(name: str, parameters: EcrParameters, secrets: SecretStore, platform: LocalPlatform) -> None:
+    """Nobody is asked for anything, not even for a token, before there is something to copy."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    while not stopping.is_set() and not (await platform.queue.depth()).visible:  # noqa: ASYNC110 - a queue to look at
+        await asyncio.sleep(LOOK)
+    if stopping.is_set():
+        return
+    route = await open_route(parameters, secrets)
+    try:
+        worker = Worker(name, route, platform)
+        loop.add_signal_handler(signal.SIGTERM, worker.stop)
+        if not stopping.is_set():
+            await worker.run()
+        log.info("stopped")
+    finally:
+        route.close()
 
 
 async def _control(platform: LocalPlatform) -> None:
