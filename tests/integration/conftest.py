@@ -9,6 +9,7 @@ import pytest
 from tests.engine import Dth, Engine, Side, bodies, hurry
 from tests.hub import Hub
 from tests.servers.proxy import Delay
+from tests.servers.registry import RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,3 +59,17 @@ def slow(source: Side, dest: Side, proxy_a: Proxy) -> tuple[Side, Side]:
     source.put(bodies(f"{n:03}" for n in range(100)))
     proxy_a.rule(Delay(1.5), key="[0-9]")
     return Side(proxy_a, source.bucket), dest
+
+
+@pytest.fixture
+def here() -> Iterator[RegistryServer]:
+    """A registry that wants a login: where images come from."""
+    with RegistryServer(auth=True) as server:
+        yield server
+
+
+@pytest.fixture
+def there() -> Iterator[RegistryServer]:
+    """Another one: where they go to."""
+    with RegistryServer(auth=True) as server:
+        yield server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import pytest
 from tests.engine import Done, Dth, wait_for
 from tests.servers.proxy import Stall
 from tests.servers.registry import (
+    NEEDED,
     PASSWORD,
     USER,
     EcrServer,
@@ -26,26 +26,9 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.hub import Hub
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
-
-
-@pytest.fixture
-def here() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
+pytestmark = NEEDED
 
 
 @pytest.fixture

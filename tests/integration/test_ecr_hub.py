@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.engine import wait_for
 from tests.hub import Hub, balanced
 from tests.servers.proxy import Delay, Reply, Rule, Stall
 from tests.servers.registry import (
+    NEEDED,
     PASSWORD,
     USER,
     Built,
@@ -37,10 +37,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +55,6 @@ def own_hub(tmp_path: Path) -> Iterator[Hub]:
         hub.keep_secret("login", username=USER, password=PASSWORD)
         hub.keep_secret("wrong", username=USER, password="hunter2")
         yield hub
-
-
-@pytest.fixture
-def here() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
 
 
 @pytest.fixture

@@ -53,18 +53,6 @@ class Secrets:
 
 
 @pytest.fixture
-def here() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
 def ecr_here(here: RegistryServer) -> Iterator[EcrServer]:
     with EcrServer(here) as server:
         yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,15 +13,12 @@ from dth.ecr.preview import preview
 from dth.ecr.probe import probe
 from dth.errors import EndpointRefused
 from tests.servers.proxy import Reply
-from tests.servers.registry import PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
+from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
+pytestmark = NEEDED
 
 APP = image("preflight", [layer("preflight", 1000)])
 JSON = {"Content-Type": "application/json"}

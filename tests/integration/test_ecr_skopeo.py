@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import stat
 import time
 from pathlib import Path
@@ -30,6 +29,7 @@ from dth.errors import (
 )
 from tests.servers.proxy import Reply, Stall
 from tests.servers.registry import (
+    NEEDED,
     PASSWORD,
     USER,
     Built,
@@ -48,10 +48,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
+pytestmark = NEEDED
 
 LOGIN = UserPassword(USER, PASSWORD)
 BASE, OTHER = layer("base", 1_500_000), layer("other", 400_000)
@@ -63,12 +60,6 @@ BOTH = index(AMD, ARM)
 def here() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
         server.push("team/app", "v1", BOTH)
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
         yield server
 
 

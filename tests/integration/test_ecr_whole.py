@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import TYPE_CHECKING
-
-import pytest
 
 from dth.ecr import skopeo
 from dth.ecr.aws import AwsAccess
@@ -19,6 +16,7 @@ from dth.ecr.plan import Action, Item, Plan, Wishes, make_plan
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from tests.servers.registry import (
+    NEEDED,
     PASSWORD,
     USER,
     EcrServer,
@@ -34,12 +32,9 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
+pytestmark = NEEDED
 
 LOGIN = FixedLogin(UserPassword(USER, PASSWORD))
 
@@ -47,18 +42,6 @@ LOGIN = FixedLogin(UserPassword(USER, PASSWORD))
 class Secrets:
     def read(self, name: str) -> str:
         return '{"access_key_id": "a", "secret_access_key": "b"}'
-
-
-@pytest.fixture
-def here() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
 
 
 async def carry_out(

@@ -7,7 +7,6 @@ import base64
 import contextlib
 import json
 import logging
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from dth.platforms.ports import (
 from tests.hub import balanced
 from tests.servers.proxy import Hook, Reply, Stall
 from tests.servers.registry import (
+    NEEDED,
     OCI_INDEX,
     PASSWORD,
     USER,
@@ -58,10 +58,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("skopeo") or not shutil.which("docker-registry"),
-    reason="skopeo or docker-registry is not installed",
-)
+pytestmark = NEEDED
 
 BASE = layer("worker-base", 300_000)
 JSON = {"Content-Type": "application/json"}
@@ -197,18 +194,6 @@ async def settled(platform: LocalPlatform) -> bool:
 
 @pytest.fixture(scope="module")
 def sources() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def here() -> Iterator[RegistryServer]:
-    with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def there() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
         yield server
 

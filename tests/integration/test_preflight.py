@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.s3.checks import State
+from dth.checks import State
 from dth.s3.parameters import S3Parameters
 from dth.s3.preflight import Report, preflight
 from dth.s3.task import open_route

@@ -20,6 +20,7 @@ import io
 import json
 import os
 import random
+import shutil
 import ssl
 import tarfile
 import tempfile
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import load_pem_x509_certificate
 from joserfc import jwt
@@ -58,6 +60,11 @@ EMPTY = b"{}"
 def digest_of(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
+
+NEEDED = pytest.mark.skipif(
+    not shutil.which("skopeo") or not shutil.which("docker-registry"),
+    reason="skopeo or docker-registry is not installed",
+)
 
 # --- images ------------------------------------------------------------------------------------------
 

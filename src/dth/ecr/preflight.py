@@ -5,9 +5,9 @@ Nothing is written: an upload is begun and given up.
 
 import asyncio
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from dth.checks import Check, State, worst
 from dth.ecr import policies, skopeo
 from dth.ecr.listing import Image, Source
 from dth.ecr.login import SecretStore
@@ -30,25 +30,6 @@ TRIED = 20  # named images that are looked up
 START = {"source": "src", "destination": "dest"}  # with which the parameters of a side begin
 
 
-class State(StrEnum):
-    OK = "OK"
-    WARNING = "WARNING"  # the task runs, but perhaps not as it is meant
-    FAILED = "FAILED"  # the task, or a part of its images, will fail
-    UNKNOWN = "UNKNOWN"  # could not be told
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was tried."""
-
-    side: str  # "source" or "destination"
-    name: str
-    state: State
-    found: str  # one line
-    todo: str = ""  # what to do about it, one line
-    statement: policies.Statement = field(default_factory=dict)  # IAM statement to add; {}: none is missing
-
-
 @dataclass(slots=True)
 class Report:
     checks: list[Check] = field(default_factory=list)
@@ -57,8 +38,7 @@ class Report:
     @property
     def state(self) -> State:
         """The worst of all checks."""
-        states = {check.state for check in self.checks}
-        return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
+        return worst(self.checks)
 
     def as_dict(self) -> dict[str, Any]:
         lacking = {

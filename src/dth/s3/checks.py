@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from dth.checks import Check, State
 from dth.errors import ConnectionFailed, EndpointRefused, ListingFailed, TransferError
 from dth.s3 import policies
 from dth.s3.client import S3Client
@@ -84,25 +84,6 @@ NO_ANSWER = {
     "a listing": "the server at {host} does not answer as S3 does",
 }
 OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
-
-
-class State(StrEnum):
-    OK = "OK"
-    WARNING = "WARNING"  # the task runs, but perhaps not as it is meant
-    FAILED = "FAILED"  # the task, or a part of its objects, will fail
-    UNKNOWN = "UNKNOWN"  # could not be told
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was tried or read."""
-
-    side: str  # "source" or "destination"
-    name: str
-    state: State
-    found: str  # one line
-    todo: str = ""  # what to do about it, one line
-    statement: policies.Statement = field(default_factory=dict)  # IAM statement to add; {}: none is missing
 
 
 @dataclass(frozen=True, slots=True)

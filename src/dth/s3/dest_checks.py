@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from dth.checks import State
 from dth.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -21,7 +22,7 @@ from dth.errors import (
     Transient,
 )
 from dth.s3 import buckets, policies
-from dth.s3.checks import Side, State
+from dth.s3.checks import Side
 from dth.s3.compare import Policy, unholdable
 from dth.s3.endpoints import ChecksumMode
 from dth.s3.listing import Entry

@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dth.checks import Check, State, worst
 from dth.s3 import policies
-from dth.s3.checks import SIDES, Check, State
+from dth.s3.checks import SIDES
 from dth.s3.dest_checks import DestChecks
 from dth.s3.relay import Route
 from dth.s3.source_checks import SourceChecks
@@ -19,8 +20,7 @@ class Report:
     @property
     def state(self) -> State:
         """The worst of all checks."""
-        states = {check.state for check in self.checks}
-        return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
+        return worst(self.checks)
 
     def policy(self, side: str) -> dict[str, Any]:
         """What the task lacks on this side as one IAM policy; empty when it lacks nothing. What would merely let a

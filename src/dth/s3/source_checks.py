@@ -4,9 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
+from dth.checks import State
 from dth.errors import NotSupported, ObjectChanged, ObjectRefused, SourceGone, TransferError
 from dth.s3 import policies
-from dth.s3.checks import Side, State
+from dth.s3.checks import Side
 from dth.s3.filters import build
 from dth.s3.listing import Entry, is_archived
 from dth.s3.relay import Route
