@@ -9,8 +9,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.engine import bodies
+from tests.servers.registry import RegistryServer, image, layer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.e2e.console import Console
     from tests.engine import Side
 
@@ -34,6 +37,12 @@ PAGES = (
         )
     ),
     "/tasks/TASK/edit",
+    "/tasks/IMAGES",
+    *(
+        f"/tasks/IMAGES?tab={tab}"
+        for tab in ("details", "engine", "runs", "objects", "monitoring", "options")
+    ),
+    "/tasks/IMAGES/edit",
     "/secrets",
     "/users",
     "/tokens",
@@ -45,12 +54,23 @@ PAGES = (
 
 
 @pytest.fixture
-def pages(console: Console, source: Side, dest: Side) -> list[str]:
-    """Paths, with a task that has something to show: two objects, one of which failed."""
+def pages(console: Console, source: Side, dest: Side) -> Iterator[list[str]]:
+    """Paths, with tasks that have something to show: objects, images."""
     source.put(bodies("ab"))
     task = console.hub.create(source, dest, description="For every page")
-    console.hub.wait(task, "DONE")
-    return [path.replace("TASK", task) for path in PAGES]
+    with RegistryServer() as here, RegistryServer() as there:
+        for tag in ("v1", "v2"):
+            here.push("team/api", tag, image(tag, [layer("every-page", 1000)]))
+        images = console.hub.create_images(
+            sourceType="Registry",
+            srcRegistry=here.host,
+            srcImageList="team/api:v1,team/api:v2",
+            destType="Registry",
+            destRegistry=there.host,
+        )
+        console.hub.wait(task, "DONE")
+        console.hub.wait(images, "DONE")
+        yield [path.replace("TASK", task).replace("IMAGES", images) for path in PAGES]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

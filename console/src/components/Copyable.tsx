@@ -1,8 +1,16 @@
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard';
 import { useTranslation } from 'react-i18next';
 
-/** A text with a button beside it that copies it; `code`: as a block. */
-export function Copyable({ text, code = false }: { text: string; code?: boolean }) {
+/** A text with a button beside it that copies it. `code`: as a block; `shown`: what of it is to be seen. */
+export function Copyable({
+  text,
+  shown = text,
+  code = false,
+}: {
+  text: string;
+  shown?: string;
+  code?: boolean;
+}) {
   const { t } = useTranslation();
   const words = {
     textToCopy: text,
@@ -10,7 +18,7 @@ export function Copyable({ text, code = false }: { text: string; code?: boolean 
     copySuccessText: t('common.copied'),
     copyErrorText: t('common.copyFailed'),
   };
-  if (!code) return <CopyToClipboard variant="inline" {...words} />;
+  if (!code) return <CopyToClipboard variant="inline" textToDisplay={shown} {...words} />;
   return (
     <div>
       <CopyToClipboard variant="button" copyButtonText={t('common.copy')} {...words} />

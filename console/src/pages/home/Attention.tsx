@@ -9,6 +9,7 @@ import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
 import { needingAttention, type Task } from './activity';
 import { PageLink } from '../../components/PageLink';
+import { things } from '../task/tab';
 import { taskName } from './taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
@@ -105,7 +106,7 @@ function Reason({ task }: { task: Task }) {
     <span className="dth-break">
       {task.reason}
       {task.reason && failed > 0 && <br />}
-      {failed > 0 && t('home.failed', { count: failed })}
+      {failed > 0 && t('home.failed', { count: failed, ...things(task) })}
       {!task.reason && failed === 0 && '-'}
     </span>
   );

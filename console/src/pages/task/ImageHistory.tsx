@@ -11,14 +11,14 @@ import { useImageColumns } from './imageColumns';
 
 const SHOWN = [
   'run',
+  'updated',
   'status',
-  'sourceDigest',
-  'destDigest',
   'moved',
   'seconds',
   'attempts',
+  'sourceDigest',
+  'destDigest',
   'detail',
-  'updated',
 ];
 
 /** What all runs did with one image, the newest first. */

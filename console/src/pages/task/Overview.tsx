@@ -47,7 +47,7 @@ function Reason({ task, reason }: { task: Task; reason: string }) {
       ? task.progress
       : 'other';
   const advice = {
-    ERROR: t(`detail.todo.${code}`),
+    ERROR: t(`detail.todo.${code}`, things(task)),
     // As the hub words it where somebody pressed the button.
     PAUSED: reason.startsWith('paused by ') ? t('detail.todo.byUser') : t('detail.todo.PAUSED'),
     IN_PROGRESS: t('detail.todo.IN_PROGRESS'),

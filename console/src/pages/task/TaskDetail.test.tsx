@@ -172,7 +172,7 @@ test('monitoring as tables: numbers with their units, gaps left out', async () =
       .map((row) => row.textContent),
   ).toEqual(['TimeReceivedSent', 'Jan 2, 2026, 3:04:20 AM2 KiB/s5 B/s', 'Jan 2, 2026, 3:04:00 AM1 KiB/s-']);
   expect(
-    within(screen.getByRole('table', { name: 'Latency of the stores' })).getByText('12.3 ms'),
+    within(screen.getByRole('table', { name: 'Latency of source and destination' })).getByText('12.3 ms'),
   ).toBeVisible();
 });
 

@@ -4,6 +4,7 @@ import type { TableProps } from '@cloudscape-design/components/table';
 import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { TaskImagesQuery } from '../../api/generated';
+import { Copyable } from '../../components/Copyable';
 import { useFormat } from '../../format';
 import { KIND } from './recordColumns';
 
@@ -42,16 +43,21 @@ const WIDTH: Partial<Record<Column, number>> = {
   key: 240,
   status: 130,
   source: 240,
-  sourceDigest: 190,
-  destDigest: 190,
+  sourceDigest: 220,
+  destDigest: 220,
+  size: 95,
+  moved: 95,
+  seconds: 80,
+  attempts: 105,
+  run: 70,
   detail: 260,
   reason: 190,
-  updated: 170,
+  updated: 150,
 };
 const DIGITS = 19; // sha256: and the first twelve, as people tell digests apart
 
 const whole = (text: string) => <span className="dth-break">{text || '-'}</span>;
-const digest = (text: string) => <code title={text}>{text ? text.slice(0, DIGITS) : '-'}</code>;
+const digest = (text: string) => (text ? <Copyable text={text} shown={text.slice(0, DIGITS)} /> : '-');
 
 /** `onHistory` is called with the image whose history is asked for. */
 export function useImageColumns(

@@ -52,5 +52,5 @@ export function parameter(task: Task, name: string): string {
 }
 
 /** Texts that speak of objects have a form that speaks of images. */
-export const things = (task: { type: Task['type'] }): { context?: 'ECR' } =>
+export const things = (task: Pick<Task, 'type'>): { context?: 'ECR' } =>
   task.type === 'ECR' ? { context: 'ECR' } : {};

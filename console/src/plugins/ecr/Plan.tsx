@@ -23,14 +23,8 @@ interface Item {
 
 /** What `preview.py` tells of the plan. */
 export interface PlanResult {
-  items: {
-    source: string;
-    destination: string;
-    action: Action;
-    reason: string;
-    size: number;
-    bytes: number;
-  }[];
+  /** The first of them; `counts` are of all. */
+  items: Item[];
   repositories: string[];
   counts: Record<Action, number>;
   /** Bytes that would move; null where that is not known. */
@@ -38,7 +32,6 @@ export interface PlanResult {
   size: number | null;
   notes: string[];
   left_out: number;
-  more: number;
 }
 
 const KIND: Record<Action, StatusIndicatorProps.Type> = {
@@ -60,7 +53,8 @@ export function Plan({ result }: { result: string }) {
   const { counts } = plan;
   const impossible = counts.conflict + counts.missing + counts.refused;
   const columns = useColumns(plan.bytes !== null);
-  const todo = plan.items.filter((item) => item.action !== 'same' && item.action !== 'along');
+  const todo = plan.items.filter((item) => item.action !== 'same');
+  const more = counts.copy + counts.along + impossible - todo.length;
   return (
     <SpaceBetween size="m">
       <KeyValuePairs
@@ -78,9 +72,10 @@ export function Plan({ result }: { result: string }) {
                 ? t('ecr.plan.unknown')
                 : bytes(Math.max(0, plan.size - plan.bytes)),
           },
-          { label: t('ecr.plan.same'), value: number(counts.same + counts.along) },
+          { label: t('ecr.plan.same'), value: number(counts.same) },
           { label: t('ecr.plan.impossible'), value: number(impossible) },
           { label: t('ecr.plan.leftOut'), value: number(plan.left_out) },
+          ...(counts.along > 0 ? [{ label: t('ecr.plan.along'), value: number(counts.along) }] : []),
         ]}
       />
       {plan.repositories.length > 0 && (
@@ -112,9 +107,9 @@ export function Plan({ result }: { result: string }) {
           columnDefinitions={columns}
         />
       ) : (
-        <StatusIndicator type="success">{t('ecr.plan.nothing')}</StatusIndicator>
+        more === 0 && <StatusIndicator type="success">{t('ecr.plan.nothing')}</StatusIndicator>
       )}
-      {plan.more > 0 && <Box color="text-body-secondary">{t('ecr.plan.more', { count: plan.more })}</Box>}
+      {more > 0 && <Box color="text-body-secondary">{t('ecr.plan.more', { count: more })}</Box>}
       {plan.notes.length > 0 && (
         <Box variant="div" color="text-body-secondary">
           <ul>
@@ -130,31 +125,47 @@ export function Plan({ result }: { result: string }) {
   );
 }
 
-const name = (text: string) => <span className="dth-break">{text || '-'}</span>;
+const name = (text: string) => <span className="dth-break">{text}</span>;
 
 /** `counted`: whether bytes are known. */
 function useColumns(counted: boolean): TableProps.ColumnDefinition<Item>[] {
   const { t } = useTranslation();
   const { bytes } = useFormat();
   return [
-    { id: 'source', header: t('ecr.plan.source'), cell: (item) => name(item.source), isRowHeader: true },
-    { id: 'destination', header: t('ecr.plan.destination'), cell: (item) => name(item.destination) },
+    {
+      id: 'source',
+      header: t('ecr.plan.source'),
+      minWidth: 180,
+      cell: (item) => name(item.source),
+      isRowHeader: true,
+    },
+    {
+      id: 'destination',
+      header: t('ecr.plan.destination'),
+      minWidth: 180,
+      cell: (item) => name(item.destination),
+    },
     {
       id: 'action',
       header: t('ecr.plan.action'),
-      minWidth: 130,
-      cell: ({ action }) => (
-        <StatusIndicator type={KIND[action]}>{t(`ecr.plan.actions.${action}`)}</StatusIndicator>
+      minWidth: 160,
+      cell: ({ action, reason }) => (
+        <>
+          <StatusIndicator type={KIND[action]}>{t(`ecr.plan.actions.${action}`)}</StatusIndicator>
+          {reason && (
+            <Box fontSize="body-s" color="text-body-secondary">
+              <span className="dth-break">{reason}</span>
+            </Box>
+          )}
+        </>
       ),
     },
     {
       id: 'bytes',
       header: t('ecr.plan.moves'),
       minWidth: 120,
-      cell: ({ action, reason, bytes: moves, size }) =>
-        action === 'copy' && counted
-          ? t('ecr.plan.of', { moves: bytes(moves), size: bytes(size) })
-          : name(reason),
+      cell: ({ action, bytes: moves, size }) =>
+        action === 'copy' && counted ? t('ecr.plan.of', { moves: bytes(moves), size: bytes(size) }) : '-',
     },
   ];
 }

@@ -34,7 +34,6 @@ export const ecr: TaskPlugin = {
     srcCredential: SecretField,
     destCredential: SecretField,
     srcImageList: ImageListField,
-    srcList: () => null, // the way chosen says it
     scheduleRate: RateField,
     ec2CronExpression: CronField,
   },

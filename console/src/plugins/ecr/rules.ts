@@ -18,7 +18,7 @@ export const applies: TaskPlugin['applies'] = {
   srcRegistry: (form) => form.value('sourceType') === 'Registry',
   srcRegion: fromEcr,
   srcAccountId: fromEcr,
-  srcList: isNamed,
+  srcCredential: (form) => !isPublic(form),
   srcProfile: fromEcr,
   srcRoleArn: fromEcr,
   srcExternalId: (form) => form.given('srcRoleArn'),

@@ -28,8 +28,13 @@ export const source: Step = {
         {
           id: 'images',
           options: [
-            { id: 'all', parameters: [], applies: (form) => !isPublic(form) },
-            { id: 'selected', parameters: ['srcImageList', 'srcList'] },
+            {
+              id: 'all',
+              parameters: [],
+              sets: { srcList: 'ALL' },
+              applies: (form) => !isPublic(form),
+            },
+            { id: 'selected', parameters: ['srcImageList'], sets: { srcList: 'SELECTED' } },
           ],
         },
       ],
