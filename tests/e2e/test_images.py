@@ -142,9 +142,12 @@ def test_an_image_that_is_missing_is_told_mended_and_retried(
     console.open(f"/tasks/{task}")
     expect(page.get_by_text("Done, 2 failed").first).to_be_visible()
     expect(page.get_by_text("The source has no such image.").first).to_be_visible()
+    assert console.accessibility() == []
     here.push("team/api", "v9", image("nine", [BASE]))
     images = tab(page, "Images")
     row = images.get_by_role("row").filter(has_text="team/api:v9")
+    expect(row.get_by_text("MANIFEST_UNKNOWN")).to_be_visible()
+    assert console.accessibility() == []
     row.get_by_role("checkbox").check()
     images.get_by_role("button", name=re.compile("Retry selected")).click()
     expect(row.get_by_text("Done")).to_be_visible()

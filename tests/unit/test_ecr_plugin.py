@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from dth.ecr import plugin
 from dth.ecr.messages import decode
 from dth.ecr.parameters import EcrParameters
+from dth.ecr.plan import Action, Item, Plan
+from dth.ecr.preview import shown
+from dth.ecr.reference import Reference
 from dth.errors import UsageError
 from dth.hub.model import TaskType
 from dth.hub.plugins import plugin as find
@@ -191,3 +195,18 @@ async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
     (redrive, _) = await platform.records.list_runs()
     assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
     assert len(await platform.queue.receive(10, 1.0, 0.0)) == 5
+
+
+def test_a_preview_leaves_out_what_stays_as_it_is() -> None:
+    """However much of it there is: what needs an eye is to be seen."""
+
+    def item(n: int, action: Action) -> Item:
+        reference = Reference("here", "app", f"{n:04}")
+        return Item(reference, replace(reference, registry="there"), action)
+
+    items = [*(item(n, Action.SAME) for n in range(600)), item(600, Action.CONFLICT)]
+    found = shown(Plan(items, []))
+    assert [each["action"] for each in found["items"]] == ["conflict"]
+    assert (found["more"], found["counts"]["same"]) == (0, 600)
+    many = shown(Plan([item(n, Action.COPY) for n in range(600)], []))
+    assert (len(many["items"]), many["more"]) == (500, 100)

@@ -5,7 +5,7 @@ from typing import Any
 from dth.ecr.finder import list_and_plan
 from dth.ecr.login import SecretStore
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Plan
+from dth.ecr.plan import Action, Plan
 from dth.ecr.reference import DOCKER_HUB
 from dth.ecr.task import open_route
 
@@ -29,10 +29,11 @@ async def preview(parameters: EcrParameters, secrets: SecretStore) -> dict[str, 
 
 
 def shown(plan: Plan) -> dict[str, Any]:
-    """What is to be done first; of long plans the beginning."""
+    """What is to be done; of long plans the beginning."""
     whole = plan.as_dict()
     whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
-    whole["more"] = max(0, len(plan.items) - SHOWN)
     # Those that stay as they are say nothing that their number does not.
-    whole["items"] = whole["items"][:SHOWN]
+    told = [item for item in whole["items"] if item["action"] != Action.SAME]
+    whole["more"] = max(0, len(told) - SHOWN)
+    whole["items"] = told[:SHOWN]
     return whole
