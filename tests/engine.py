@@ -219,7 +219,7 @@ class Engine:
         during: Callable[[Engine], Awaitable[None]] | None,
     ) -> Ran:
         self._over = asyncio.Event()
-        with open_platform(self.state, "supervisor") as self.platform:
+        async with self.open("supervisor") as self.platform:
             records = self.platform.records
             await records.resume()
             run, resumed = await records.begin_run(RunKind.SYNC)
@@ -227,7 +227,7 @@ class Engine:
             names = ["finder", *(["controller"] if controller else [])]
             names += [f"worker-{n}" for n in range(1, workers + 1)]
             for name in names:
-                await self.platform.release_owner(name)
+                await self.release(name)
                 self._begin(name, parameters, run)
             guest = asyncio.ensure_future(during(self)) if during else None
             ran = Ran(run, {}, resumed)
@@ -264,7 +264,7 @@ class Engine:
                 problem = task.exception()
                 if isinstance(problem, Crash | Stalled):
                     ran.crashes.append(name)
-                    await self.platform.release_owner(name)
+                    await self.release(name)
                     self._begin(name, parameters, await records.get_run(ran.run.id))
                 elif name == "finder" and isinstance(problem, HubError):
                     ran.error = str(problem)
@@ -310,6 +310,16 @@ class Engine:
                 await self.workers[name].run()
 
     @contextlib.asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[LocalPlatform]:
+        """The platform, as the process of this name opens it."""
+        with open_platform(self.state, name) as platform:
+            yield platform
+
+    async def release(self, name: str) -> None:
+        """The process of this name is dead: what it had taken is free."""
+        await self.platform.release_owner(name)
+
+    @contextlib.asynccontextmanager
     async def opened(
         self, name: str, parameters: S3Parameters | None = None
     ) -> AsyncIterator[tuple[Route, LocalPlatform]]:
@@ -317,7 +327,7 @@ class Engine:
         parameters = parameters or self._parameters({})
         transport = Transport()
         try:
-            with open_platform(self.state, name) as platform:
+            async with self.open(name) as platform:
                 yield await open_route(parameters, transport, self.keyring, platform.limits), platform
         finally:
             transport.close()

@@ -1,7 +1,6 @@
 import asyncio
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +27,6 @@ def queue(database: TaskDatabase) -> LocalQueue:
     return LocalQueue(database, "w1")
 
 
-async def test_a_message_is_received_once_and_gone_when_deleted(queue: LocalQueue) -> None:
-    await queue.send([Outgoing("a", "body")])
-    [delivery] = await queue.receive(10, lease=60, wait=0)
-    assert (delivery.id, delivery.body, delivery.receives) == ("a", "body", 1)
-    assert await queue.receive(10, lease=60, wait=0) == []
-    assert await queue.depth() == Depth(visible=0, in_flight=1, delayed=0)
-    await queue.delete([delivery])
-    assert await queue.depth() == Depth(0, 0, 0)
-
-
 async def test_nothing_stays_behind_a_deleted_message(queue: LocalQueue, database: TaskDatabase) -> None:
     await queue.send([Outgoing("a", "body")])
     await queue.delete(await queue.receive(1, 60, 0))
@@ -58,46 +47,6 @@ async def test_oldest_first(queue: LocalQueue) -> None:
     assert received == [f"{batch}-{n}" for batch in range(3) for n in (2, 1, 0)]
 
 
-async def test_an_expired_lease_is_delivered_again_and_the_old_receipt_is_worth_nothing(
-    queue: LocalQueue,
-) -> None:
-    await queue.send([Outgoing("a", "")])
-    [old] = await queue.receive(1, lease=0, wait=0)
-    [new] = await queue.receive(1, lease=60, wait=0)
-    assert new.receives == 2
-    assert new.receipt != old.receipt
-    await queue.delete([old])
-    await queue.release([old])
-    assert await queue.extend([old], 60) == {"a"}
-    assert await queue.depth() == Depth(0, 1, 0)
-    assert await queue.extend([new], 60) == set()
-
-
-async def test_extending_keeps_the_lease(queue: LocalQueue) -> None:
-    await queue.send([Outgoing("a", "")])
-    [held] = await queue.receive(1, lease=0.05, wait=0)
-    assert await queue.extend([held], 60) == set()
-    await asyncio.sleep(0.1)
-    assert await queue.receive(1, 60, 0) == []
-
-
-async def test_a_release_does_not_count(queue: LocalQueue) -> None:
-    await queue.send([Outgoing("a", "")])
-    for _ in range(20):
-        [delivery] = await queue.receive(1, 60, 0)
-        assert delivery.receives == 1
-        await queue.release([delivery])
-
-
-async def test_delays(queue: LocalQueue) -> None:
-    await queue.send([Outgoing("a", "")], delay=60)
-    assert await queue.depth() == Depth(0, 0, 1)
-    assert await queue.receive(1, 60, 0) == []
-    await queue.send([Outgoing("b", "")])
-    await queue.release(await queue.receive(1, 60, 0), delay=60)
-    assert await queue.depth() == Depth(0, 0, 2)
-
-
 async def test_beyond_max_receives_a_message_is_dead_until_deleted(database: TaskDatabase) -> None:
     queue = LocalQueue(database, "w1", max_receives=3)
     await queue.send([Outgoing("poison", "p"), Outgoing("good", "g")])
@@ -112,15 +61,6 @@ async def test_beyond_max_receives_a_message_is_dead_until_deleted(database: Tas
     assert await queue.extend(dead, 60) == {"poison", "good"}
     await queue.delete(dead[:1])
     assert await queue.receive_dead(10) == dead[1:]
-
-
-async def test_the_dead_do_not_hide_the_living(database: TaskDatabase) -> None:
-    queue = LocalQueue(database, "w1", max_receives=1)
-    await queue.send([Outgoing(f"poison{n}", "") for n in range(5)])
-    await queue.receive(5, lease=0, wait=0)
-    await queue.send([Outgoing("good", "")])
-    assert [d.id for d in await queue.receive(1, 60, 0)] == ["good"]
-    assert len(await queue.receive_dead(10)) == 5
 
 
 async def test_the_leases_of_a_dead_worker_are_visible_at_once_and_stay_counted(
@@ -145,15 +85,6 @@ async def test_all_leases_are_released_but_no_delay(database: TaskDatabase) -> N
     await queues[0].send([Outgoing("later", "")], 60)
     assert await queues[0].release_owner(None) == 2
     assert {d.id for d in await queues[0].receive(9, 60, 0)} == {"a", "b"}
-
-
-async def test_waiting_ends_with_the_first_message(queue: LocalQueue) -> None:
-    started = time.monotonic()
-    waiting = asyncio.create_task(queue.receive(1, 60, wait=10))
-    await asyncio.sleep(0.1)
-    await queue.send([Outgoing("a", "")])
-    assert [d.id for d in await waiting] == ["a"]
-    assert time.monotonic() - started < 5
 
 
 async def test_an_idle_worker_does_not_take_the_write_lock(

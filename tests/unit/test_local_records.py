@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.errors import UsageError
 from dth.platforms.local import records as records_module
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.local.queue import LocalQueue
 from dth.platforms.local.records import LocalRecords
 from dth.platforms.ports import (
     Counts,
@@ -67,47 +65,6 @@ async def keys(scan: AsyncIterator[Record]) -> list[str]:
 # ------------------------------------------------------------------------------------------------- runs
 
 
-async def test_an_unfinished_run_is_resumed_a_finished_one_is_not(records: LocalRecords) -> None:
-    first, resumed = await records.begin_run(RunKind.SYNC)
-    assert not resumed
-    assert (first.state, first.ended, first.counts) == (RunState.LISTING, 0.0, Counts())
-    assert await records.begin_run(RunKind.SYNC) == (first, True)
-    other, resumed = await records.begin_run(RunKind.EVENTS)
-    assert (other.id != first.id, resumed) == (True, False)
-
-    await records.set_run(first.id, RunState.FAILED, "no \udcff bucket")
-    ended = await records.get_run(first.id)
-    assert ended.ended > 0
-    assert ended.error == "no \\udcff bucket"
-    second, resumed = await records.begin_run(RunKind.SYNC)
-    assert (second.id > first.id, resumed) == (True, False)
-    assert [run.id for run in await records.list_runs()] == [second.id, other.id, first.id]
-    assert len(await records.list_runs(limit=1)) == 1
-
-
-async def test_a_run_that_does_not_exist(records: LocalRecords) -> None:
-    with pytest.raises(UsageError):
-        await records.get_run(7)
-
-
-async def test_notes_are_kept_once_and_in_order(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    for note in ("z", "a", "z"):
-        await records.add_note(run.id, note)
-    assert (await records.get_run(run.id)).notes == ["z", "a"]
-
-
-async def test_the_first_reason_of_a_pause_stays(records: LocalRecords) -> None:
-    assert await records.paused() == ""
-    await records.pause("bucket missing")
-    await records.pause("credentials expired")
-    assert await records.paused() == "bucket missing"
-    await records.resume()
-    assert await records.paused() == ""
-    await records.pause("")
-    assert await records.paused() != ""
-
-
 async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords) -> None:
     events, _ = await records.begin_run(RunKind.EVENTS)
     runs = []
@@ -131,30 +88,6 @@ async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords
 # ------------------------------------------------------------------------------------------- the finder
 
 
-async def test_commit_writes_everything_together(records: LocalRecords, database: TaskDatabase) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    cursor = Cursor("c1", 0, "", "m", "b")
-    page = Page(
-        counts=Counts(listed=3, same=1, dest_listed=5),
-        cursors=[cursor],
-        enqueued=enqueued("a", "b"),
-        messages=[Outgoing("m1", "body")],
-        extras=["x"],
-        same=[Record("c", Status.DONE, run.id, "e", 7, "d")],
-    )
-    await records.commit(run.id, page)
-    assert (await records.get_run(run.id)).counts == Counts(
-        listed=3, same=1, dest_listed=5, enqueued=2, enqueued_bytes=20
-    )
-    assert await records.cursors(run.id) == [cursor]
-    assert await records.extras(run.id, "", 10) == ["x"]
-    found = await records.get(["a", "c", "nothing"])
-    assert found["a"] == Record("a", Status.PENDING, run.id, "e1", 10, updated=found["a"].updated)
-    assert found["c"] == Record("c", Status.DONE, run.id, "e", 7, "d", updated=found["c"].updated)
-    assert set(found) == {"a", "c"}
-    assert [d.body for d in await LocalQueue(database, "w").receive(10, 60, 0)] == ["body"]
-
-
 async def test_commit_writes_all_or_nothing(records: LocalRecords) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
     page = Page(
@@ -173,90 +106,7 @@ async def test_commit_writes_all_or_nothing(records: LocalRecords) -> None:
     assert (await records.get_run(run.id)).counts == Counts(listed=1, enqueued=1, enqueued_bytes=10)
 
 
-async def test_what_is_pending_from_an_earlier_run_stays_with_it(records: LocalRecords) -> None:
-    first, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(first.id, Page(enqueued=enqueued("a", "b")))
-    await records.settle([done("b", first.id)])
-    await records.set_run(first.id, RunState.FAILED)
-    second, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(second.id, Page(enqueued=enqueued("a", "b", "c", etag="e2")))
-    counts = (await records.get_run(second.id)).counts
-    assert (counts.enqueued, counts.pending, counts.enqueued_bytes) == (2, 1, 20)
-    found = await records.get(["a", "b"])
-    assert (found["a"].run, found["a"].etag) == (first.id, "e1")
-    assert found["b"] == Record("b", Status.PENDING, second.id, "e2", 10, updated=found["b"].updated)
-    assert await records.settle([done("a", second.id)]) == 0
-    assert await records.settle([done("a", first.id)]) == 1
-
-
-async def test_a_key_twice_in_one_run_is_enqueued_once(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(enqueued=enqueued("a", "a")))
-    await records.commit(run.id, Page(enqueued=enqueued("a")))
-    counts = (await records.get_run(run.id)).counts
-    assert (counts.enqueued, counts.pending, counts.enqueued_bytes) == (1, 2, 10)
-
-
-async def test_remembering_does_not_touch_what_is_on_its_way(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(enqueued=enqueued("a")))
-    await records.commit(run.id, Page(same=[Record("a", Status.DONE, run.id, "e9", 9, "d9")]))
-    assert (await records.get(["a"]))["a"].status is Status.PENDING
-    assert await records.settle([done("a", run.id)]) == 1
-
-
-async def test_cursors_are_replaced_and_come_in_order(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    second, first = Cursor("z", 0, "\udcff", "", "\udcff"), Cursor("a", 0, "", "\udcff", "")
-    await records.commit(run.id, Page(cursors=[second, Cursor("b", 1, "", "", ""), first]))
-    first = Cursor("a", 0, "", "\udcff", "x\x00", finished=True)
-    await records.commit(run.id, Page(cursors=[first]))
-    assert await records.cursors(run.id) == [first, second, Cursor("b", 1, "", "", "")]
-
-
-async def test_extras_end_once(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(counts=Counts(delete_enqueued=4), extras=["d", "a", "c", "\udcff"]))
-    assert await records.extras(run.id, "", 2) == ["a", "c"]
-    assert await records.extras(run.id, "c", 9) == ["d", "\udcff"]
-    await records.settle_extras(run.id, deleted=["a", "\udcff"], kept=["c"], failed=[])
-    await records.settle_extras(run.id, deleted=["a"], kept=[], failed=["c", "d"])
-    assert await records.extras(run.id, "", 9) == []
-    counts = (await records.get_run(run.id)).counts
-    assert (counts.deleted, counts.delete_kept, counts.delete_failed) == (2, 1, 1)
-
-
 # ------------------------------------------------------------------------------------------ the workers
-
-
-async def test_settle_writes_the_record(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(run.id, Page(enqueued=enqueued("ok", "bad", "gone")))
-    failed = Outcome(
-        "bad", run.id, Status.FAILED, attempts=5, reason="AccessDenied", detail="key 'b\udcff' é"
-    )
-    gone = Outcome("gone", run.id, Status.CANCELLED, reason="NoSuchKey")
-    assert await records.settle([done("ok", run.id), failed, gone]) == 3
-    found = await records.get(["ok", "bad", "gone"])
-    for record in found.values():
-        assert record.updated > 0
-        record.updated = 0
-    assert found["ok"] == Record("ok", Status.DONE, run.id, "e1", 10, "d1", "crc64nvme:AAAA", 1)
-    assert found["bad"] == Record(
-        "bad", Status.FAILED, run.id, "e1", 10, attempts=5, reason="AccessDenied", detail="key 'b\\udcff' é"
-    )
-    assert found["gone"].status is Status.CANCELLED
-    counts = (await records.get_run(run.id)).counts
-    assert (counts.done, counts.failed, counts.cancelled, counts.done_bytes) == (1, 1, 1, 10)
-
-
-async def test_an_outcome_settles_only_what_was_pending_when_it_came(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.EVENTS)
-    await records.commit(run.id, Page(enqueued=enqueued("a", "b")))
-    assert await records.settle([done("a", run.id)]) == 1
-    await records.commit(run.id, Page(enqueued=enqueued("a")))
-    assert await records.settle([done("b", run.id)]) == 1
-    assert (await records.get(["a"]))["a"].status is Status.PENDING
 
 
 async def test_settling_nothing_or_the_unknown_counts_nothing(records: LocalRecords) -> None:
@@ -328,17 +178,6 @@ def test_each_outcome_counts_once_whatever_is_delivered(batches: list[list[Outco
     ):
         records = LocalRecords(database)
         asyncio.run(settle())
-
-
-async def test_events_take_effect_in_order_and_again_when_redelivered(records: LocalRecords) -> None:
-    assert await records.apply_event("k", "0200")
-    assert not await records.apply_event("k", "0100")
-    assert await records.apply_event("k", "0200")
-    assert await records.apply_event("k", "0300")
-    assert await records.apply_event("other", "0100")
-    run, _ = await records.begin_run(RunKind.EVENTS)
-    await records.commit(run.id, Page(enqueued=enqueued("k")))
-    assert (await records.get(["k"]))["k"].sequencer == "0300"
 
 
 # ---------------------------------------------------------------------------------------------- reading

@@ -10,6 +10,7 @@ from dth.platforms.ports import Delivery, Outcome, Outgoing, Platform, Status
 async def settle_dead(platform: Platform) -> None:
     """Images that crashed their worker too often have failed. Those that were merely held when that happened, waiting
     for their turn, are sent again."""
+    await platform.records.reconcile()
     while dead := await platform.queue.receive_dead(100):
         for delivery in dead:
             with contextlib.suppress(BadMessage):

@@ -201,12 +201,14 @@ class Cursor:
 
 @dataclass(slots=True)
 class Enqueued:
-    """One object the finder enqueues, with the message that carries it."""
+    """One object the finder enqueues, with the message that carries it. `once`: its run enqueues it nowhere else, and
+    nobody asks for its record before it has an outcome: a platform need not write one until then."""
 
     key: str
     size: int
     etag: str
     message: str  # id of the message
+    once: bool = False
 
 
 @dataclass(slots=True)
@@ -259,7 +261,8 @@ class Records(Protocol):
     async def commit(self, run: int, page: Page) -> None:
         """The outbox: page and messages are safe together, or nothing is. Counts every item of `page.enqueued` itself
         (`page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at 0): as `pending` where the record is PENDING
-        from an earlier run (it stays with that run), else as `enqueued`, the record becoming PENDING in this run."""
+        from an earlier run (it stays with that run), else as `enqueued`, the record becoming PENDING in this run.
+        Where a platform writes no record of what is enqueued `once`, it counts as `enqueued` and as nothing else."""
         ...
 
     async def extras(self, run: int, after: str, limit: int) -> list[str]:
@@ -275,8 +278,17 @@ class Records(Protocol):
     async def get(self, keys: Sequence[str]) -> dict[str, Record]: ...
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Write each outcome if its record is PENDING in that run, with the run's counters. Returns how many
-        counted."""
+        """Write each outcome that its run waits for (its record is PENDING in that run, or has not been written since
+        it was enqueued there), with the run's counters. Returns how many counted."""
+        ...
+
+    async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
+        """Of these, those of which this run waits for no outcome any more: their messages are no longer wanted. What
+        nothing is known of is not among them."""
+        ...
+
+    async def reconcile(self) -> None:
+        """Finish what processes that died had begun to write here. Harmless at any time; the controller does it."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
@@ -287,7 +299,7 @@ class Records(Protocol):
     def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """Records in key order, read in pages."""
+        """Records in key order, read in pages. It may read every record there is."""
         ...
 
     async def page(
@@ -300,7 +312,8 @@ class Records(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[Record]:
-        """Up to `limit` records above the key `after`, in key order."""
+        """Up to `limit` records that come after the key `after`: in key order, except that a platform may have an
+        order of its own for what is neither FAILED nor CANCELLED."""
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:

@@ -29,17 +29,21 @@ MAX_ATTEMPTS = 5
 
 
 class Controller:
-    """One task's controller. Two at once do no harm: completing has one owner."""
+    """One task's controller. Two at once do no harm: completing has one owner.
 
-    def __init__(self, route: Route, platform: Platform, name: str) -> None:
+    `quiet`: uploads without progress, with the parts that were done when the queue was last seen empty. Who makes a
+    controller for each check hands on what the one before left there."""
+
+    def __init__(
+        self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
+    ) -> None:
         self._platform = platform
         self._multipart = Multipart(route, platform.uploads, name)
-        self._quiet: dict[
-            str, int
-        ] = {}  # uploads without progress: parts done when the queue was last seen empty
+        self.quiet: dict[str, int] = {} if quiet is None else quiet
 
     async def check(self) -> None:
         """Look at everything once. Passing errors are left for the next time."""
+        await self._platform.records.reconcile()
         await self._settle_dead()
         depth = await self._platform.queue.depth()
         idle = depth.visible + depth.in_flight + depth.delayed == 0
@@ -61,8 +65,7 @@ class Controller:
             await self._multipart.abort(upload)
 
     async def _look_at(self, upload: Upload, idle: bool) -> None:
-        record = (await self._platform.records.get([upload.key])).get(upload.key)
-        if record is None or record.status is not Status.PENDING:
+        if await self._platform.records.settled(upload.run, [upload.key]):
             if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
                 await self._multipart.abort(upload)  # its object was settled without it
         elif upload.state is UploadState.INTENT:
@@ -86,9 +89,9 @@ class Controller:
                 await self._platform.records.settle([outcome])
                 await self._multipart.finish(upload)
         elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
-            if self._quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too
+            if self.quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too
                 await self._multipart.resend_missing(upload)
-            self._quiet[upload.upload_id] = upload.parts_done
+            self.quiet[upload.upload_id] = upload.parts_done
 
     async def _begin_anew(self, upload: Upload, error: HubError) -> None:
         """Its upload is no more: send the object again, as often as any object is tried."""

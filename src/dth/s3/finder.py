@@ -78,12 +78,12 @@ class Finder:
         page = Page(counts=decided.counts, cursors=decided.cursors)
         page.messages = [encode(message) for message in messages]
         page.enqueued = [
-            Enqueued(item.key, max(item.size, 0), item.etag, message.id)
+            Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=True)
             for message in messages
             for item in message.items
         ]
         page.enqueued += [
-            Enqueued(refused.source.key, 0, refused.source.etag, "") for refused in decided.refused
+            Enqueued(refused.source.key, 0, refused.source.etag, "", once=True) for refused in decided.refused
         ]
         page.settled = [
             Outcome(refused.source.key, run.id, Status.FAILED, reason=refused.reason, detail=refused.detail)

@@ -43,7 +43,7 @@ from dth.s3.retry import retry
 
 MAX_ATTEMPTS = 5
 LEASE = 900.0  # seconds; extended while the work goes on
-WAIT = 1.0  # seconds for which an empty queue is asked
+WAIT = 20.0  # seconds for which an empty queue is asked; SQS is paid by the call
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
 STILL = int(2 * SLOW_ANSWER / HEARTBEAT)  # heartbeats: twice the silence that one request may keep
 FLUSH = 0.1  # seconds between commits of outcomes
@@ -78,6 +78,7 @@ class Work:
     finished_uploads: list[Upload] = field(default_factory=list)
     release: float | None = None  # give the delivery back after so many seconds instead
     lost: bool = False
+    settled: frozenset[str] = frozenset()  # keys of which the run waits for nothing any more
 
 
 class Worker:
@@ -177,6 +178,10 @@ class Worker:
             return
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1
         work = Work(delivery, items)
+        if delivery.receives > 1 and isinstance(message, ObjectsMessage):
+            # By the worker that died before it could delete the message.
+            keys = [item.key for item in message.items]
+            work.settled = frozenset(await self._platform.records.settled(message.run, keys))
         self._run = getattr(message, "run", self._run)
         self._held.add(work)
         if not items:
@@ -216,8 +221,8 @@ class Worker:
     async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
         item = message.items[index]
         retry_id = f"{message.id}.{index + 1}"
-        if work.delivery.receives > 1 and await self._settled(message.run, item.key):
-            return  # by the worker that died before it could delete the message
+        if item.key in work.settled:
+            return
         try:
             if item.size < 0 or not item.etag:
                 item = await self._look(item)
@@ -230,10 +235,6 @@ class Worker:
                 work.release = _delay(item.attempts)
             elif work.release is None:
                 await self._failed(work, message.run, item, error, retry_id)
-
-    async def _settled(self, run: int, key: str) -> bool:
-        record = (await self._platform.records.get([key])).get(key)
-        return record is not None and (record.status is not Status.PENDING or record.run != run)
 
     async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
         """Copy one object; None when its parts go on as messages of their own."""

@@ -105,6 +105,12 @@ class LocalRecords:
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         return await self._database.write(_settle, outcomes)
 
+    async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
+        return await self._database.read(_settled, run, keys)
+
+    async def reconcile(self) -> None:
+        """There is nothing to finish: every write is one transaction."""
+
     async def cancel_pending(self, reason: str) -> None:
         await self._database.write(_cancel_pending, reason)
 
@@ -359,6 +365,14 @@ SETTLE = """
     FROM outcome
     WHERE record.key = outcome.key AND record.run = outcome.run AND record.status = 'PENDING'
 """
+
+
+def _settled(connection: Connection, run: int, keys: Sequence[str]) -> set[str]:
+    found = select_in(connection, SETTLED, [to_blob(key) for key in keys])
+    return {from_blob(key) for key, status, of_run in found if status != "PENDING" or of_run != run}
+
+
+SETTLED = "SELECT key, status, run FROM record WHERE key IN"
 
 
 def _cancel_pending(connection: Connection, reason: str) -> None:

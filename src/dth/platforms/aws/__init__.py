@@ -1,0 +1,1 @@
+"""The AWS platform: SQS, DynamoDB, Secrets Manager, CloudWatch."""

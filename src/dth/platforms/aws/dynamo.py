@@ -1,0 +1,258 @@
+"""DynamoDB as the adapters use it: items as plain dictionaries, batches that are done to their end.
+
+In expressions every attribute is written with a number sign before its name, and every value with a colon.
+"""
+
+import asyncio
+import random
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from dth.errors import StateError
+from dth.platforms.aws.client import Aws, Refused, pauses
+from dth.platforms.aws.items import Item, from_item, to_item, to_value
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+GET_AT_ONCE = 100  # keys in one BatchGetItem
+WRITE_AT_ONCE = 25  # items in one BatchWriteItem
+AT_ONCE = 16  # calls that belong together and are under way at the same time
+
+_NAMES = re.compile(r"#(\w+)")
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of a conditional write. `old` is the item as it was before, where one was."""
+
+    ok: bool
+    old: Item = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Action:
+    """One part of a transaction."""
+
+    table: str
+    key: Item = field(default_factory=dict)
+    item: Item | None = None  # to be put
+    update: str = ""  # neither: a check, or with `delete` a delete
+    delete: bool = False
+    condition: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Dynamo:
+    """The tables of a task, by their short names."""
+
+    def __init__(self, aws: Aws, tables: Mapping[str, str]) -> None:
+        self._aws = aws
+        self._tables = tables
+
+    async def get(self, table: str, key: Item) -> Item:
+        """The item, read consistently; empty when there is none."""
+        answer = await self._call(
+            "get_item", TableName=self._tables[table], Key=to_item(key), ConsistentRead=True
+        )
+        return from_item(answer.get("Item", {}))
+
+    async def put(
+        self, table: str, item: Item, condition: str = "", values: Mapping[str, Any] | None = None
+    ) -> bool:
+        """False when the condition does not hold."""
+        arguments = _expressions(condition, values or {}, ConditionExpression=condition)
+        written = await self._conditional(
+            "put_item", TableName=self._tables[table], Item=to_item(item), **arguments
+        )
+        return written.ok
+
+    async def update(
+        self, table: str, key: Item, update: str, condition: str = "", values: Mapping[str, Any] | None = None
+    ) -> Written:
+        arguments = _expressions(
+            f"{update} {condition}", values or {}, UpdateExpression=update, ConditionExpression=condition
+        )
+        return await self._conditional(
+            "update_item",
+            TableName=self._tables[table],
+            Key=to_item(key),
+            ReturnValues="ALL_OLD",
+            **arguments,
+        )
+
+    async def delete(self, table: str, key: Item) -> None:
+        await self._call("delete_item", TableName=self._tables[table], Key=to_item(key))
+
+    async def get_many(self, table: str, keys: Sequence[Item], attributes: Sequence[str] = ()) -> list[Item]:
+        """Those of these items that are there, in no order, read consistently. No key comes twice in `keys`."""
+        pieces = [keys[first : first + GET_AT_ONCE] for first in range(0, len(keys), GET_AT_ONCE)]
+        found = await each_of(lambda piece: self._get_piece(table, piece, attributes), pieces)
+        return [item for items in found for item in items]
+
+    async def _get_piece(self, table: str, keys: Sequence[Item], attributes: Sequence[str]) -> list[Item]:
+        name = self._tables[table]
+        wanted: dict[str, Any] = {"Keys": [to_item(key) for key in keys], "ConsistentRead": True}
+        if attributes:
+            projection = ", ".join(f"#{attribute}" for attribute in attributes)
+            wanted |= _expressions(projection, {}, ProjectionExpression=projection)
+        found: list[Item] = []
+        for pause in pauses():
+            answer = await self._call("batch_get_item", RequestItems={name: wanted})
+            found += map(from_item, answer.get("Responses", {}).get(name, []))
+            left = answer.get("UnprocessedKeys", {}).get(name)
+            if not left:
+                return found
+            wanted = left
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        raise StateError(f"dynamodb: table {name} does not keep up: items are left unread")
+
+    async def write_many(self, table: str, puts: Sequence[Item] = (), deletes: Sequence[Item] = ()) -> None:
+        """Put and delete without conditions, in no order."""
+        requests: list[Item] = [{"PutRequest": {"Item": to_item(item)}} for item in puts]
+        requests += [{"DeleteRequest": {"Key": to_item(key)}} for key in deletes]
+        pieces = [requests[first : first + WRITE_AT_ONCE] for first in range(0, len(requests), WRITE_AT_ONCE)]
+        await each_of(lambda piece: self._write_piece(self._tables[table], piece), pieces)
+
+    async def _write_piece(self, name: str, requests: Sequence[Item]) -> None:
+        for pause in pauses():
+            answer = await self._call("batch_write_item", RequestItems={name: list(requests)})
+            requests = answer.get("UnprocessedItems", {}).get(name, [])
+            if not requests:
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        raise StateError(f"dynamodb: table {name} does not keep up: items are left unwritten")
+
+    async def transact(self, actions: Sequence[Action]) -> list[str]:
+        """All of them or none. Returns nothing when done, or else one code for each action ("None" where it could have
+        been done). Waits for other transactions that are at the same items."""
+        token = str(uuid.uuid4())  # a repeated call is one call
+        requests = [self._action(action) for action in actions]
+        for pause in pauses(times=20):
+            try:
+                await self._call("transact_write_items", TransactItems=requests, ClientRequestToken=token)
+                return []
+            except Refused as error:
+                if error.code == "TransactionInProgressException":
+                    codes = ["TransactionConflict"]
+                elif error.code == "TransactionCanceledException":
+                    codes = [str(each.get("Code")) for each in error.answer.get("CancellationReasons", [])]
+                else:
+                    raise
+                if "ConditionalCheckFailed" in codes:
+                    return codes
+                if not any(code in PASSING for code in codes):
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.2, 1.2))
+        raise StateError("dynamodb: a transaction does not get its turn")
+
+    def _action(self, action: Action) -> Item:
+        named: dict[str, Any] = {"TableName": self._tables[action.table]}
+        named |= _expressions(
+            f"{action.update} {action.condition}", action.values, ConditionExpression=action.condition
+        )
+        if action.item is not None:
+            return {"Put": {**named, "Item": to_item(action.item)}}
+        named["Key"] = to_item(action.key)
+        if action.update:
+            return {"Update": {**named, "UpdateExpression": action.update}}
+        return {"Delete" if action.delete else "ConditionCheck": named}
+
+    async def query(
+        self,
+        table: str,
+        condition: str,
+        values: Mapping[str, Any],
+        *,
+        index: str = "",
+        filter: str = "",
+        limit: int = 0,
+        newest: bool = False,
+    ) -> AsyncIterator[Item]:
+        """Items in the order of their sort key (`newest`: the other way round). `limit`: read so many at once."""
+        arguments = _expressions(
+            f"{condition} {filter}", values, KeyConditionExpression=condition, FilterExpression=filter
+        )
+        if index:
+            arguments["IndexName"] = index
+        else:
+            arguments["ConsistentRead"] = True
+        if limit:
+            arguments["Limit"] = limit
+        async for item in self._pages("query", table, ScanIndexForward=not newest, **arguments):
+            yield item
+
+    async def scan(
+        self, table: str, filter: str = "", values: Mapping[str, Any] | None = None, after: Item | None = None
+    ) -> AsyncIterator[Item]:
+        """Every item, in DynamoDB's own order; those after `after` in that order."""
+        arguments = _expressions(filter, values or {}, FilterExpression=filter)
+        if after:
+            arguments["ExclusiveStartKey"] = to_item(after)
+        async for item in self._pages("scan", table, ConsistentRead=True, **arguments):
+            yield item
+
+    async def _pages(self, operation: str, table: str, **arguments: Any) -> AsyncIterator[Item]:
+        while True:
+            answer = await self._call(operation, TableName=self._tables[table], **arguments)
+            for item in answer.get("Items", []):
+                yield from_item(item)
+            last = answer.get("LastEvaluatedKey")
+            if not last:
+                return
+            arguments["ExclusiveStartKey"] = last
+
+    async def _conditional(self, operation: str, **arguments: Any) -> Written:
+        try:
+            answer = await self._call(operation, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments)
+            return Written(True, from_item(answer.get("Attributes", {})))
+        except Refused as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
+            return Written(False, from_item(error.answer.get("Item", {})))
+
+    async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        return await self._aws.call("dynamodb", operation, **arguments)
+
+
+PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+async def each_of(work: Callable[[T], Awaitable[R]], things: Sequence[T]) -> list[R]:
+    """`work` on each of the things, several at once; results in their order. After a failure nothing is begun, and
+    what was begun has ended when it is raised."""
+    if len(things) == 1:
+        return [await work(things[0])]
+    gate = asyncio.Semaphore(AT_ONCE)
+    failed = False
+
+    async def one(thing: T) -> R:
+        nonlocal failed
+        async with gate:
+            if failed:
+                raise asyncio.CancelledError
+            try:
+                return await work(thing)
+            except BaseException:
+                failed = True
+                raise
+
+    results = await asyncio.gather(*map(one, things), return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, asyncio.CancelledError)):
+        raise error
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _expressions(text: str, values: Mapping[str, Any], **expressions: str) -> dict[str, Any]:
+    """The expressions that say something, with the names and values that are in `text`."""
+    arguments: dict[str, Any] = {name: given for name, given in expressions.items() if given}
+    if names := {f"#{name}": name for name in _NAMES.findall(text)}:
+        arguments["ExpressionAttributeNames"] = names
+    used = {f":{name}": to_value(value) for name, value in values.items() if re.search(rf":{name}\b", text)}
+    if used:
+        arguments["ExpressionAttributeValues"] = used
+    return arguments

@@ -1,0 +1,115 @@
+"""How values travel to DynamoDB and back.
+
+Numbers are written as Python writes them and read as int or float: `Decimal` does not come in. Values that say nothing
+("" and None) are left out of an item, and so are absent when it is read.
+
+An object's key becomes a string of at most 1,024 bytes, which also a sort key may have. DynamoDB takes UTF-8 alone, so
+bytes that are not (lone surrogates in `str`) are written with characters from the end of plane 16, which are doubled
+where a key has them itself. What gets too long that way goes by its hash, with the key beside it in `Key`.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+Item = dict[str, Any]
+
+MAX_KEY = 1024  # bytes; the most that a sort key may have
+MAX_TEXT = 4000  # characters of a text for people
+
+ESCAPE = 0x10FF00
+LONG = "\U0010ff01"  # begins what stands for a key that is too long when escaped
+_ODD = re.compile("[\udc80-\udcff\U0010ff00-\U0010ffff]")
+_ESCAPED = re.compile("[\U0010ff00](.)|[\U0010ff80-\U0010ffff]", re.DOTALL)
+
+
+def key_text(key: str) -> str:
+    """A key as it is written."""
+    if key.isascii() and len(key) <= MAX_KEY:
+        return key
+    text = _ODD.sub(lambda found: _escape(found[0]), key)
+    if len(text) > MAX_KEY // 4 and len(text.encode()) > MAX_KEY:
+        return LONG + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return text
+
+
+def key_extra(key: str) -> Item:
+    """What an item needs besides its `key_text` to be read back."""
+    return {"Key": key.encode("utf-8", "surrogateescape")} if key_text(key).startswith(LONG) else {}
+
+
+def key_of(item: Mapping[str, Any], name: str = "ObjectKey") -> str:
+    """The key of an item that was read."""
+    if "Key" in item:
+        return bytes(item["Key"]).decode("utf-8", "surrogateescape")
+    text: str = item[name]
+    return text if text.isascii() else _ESCAPED.sub(lambda found: _unescape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return chr(ESCAPE + code - 0xDC00) if code < ESCAPE else chr(ESCAPE) + character
+
+
+def _unescape(found: str) -> str:
+    return found[1] if len(found) == 2 else chr(ord(found) - ESCAPE + 0xDC00)
+
+
+def line(text: str) -> str:
+    """Text for people. It may quote a key: lone surrogates are shown as escapes."""
+    text = text[:MAX_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def pack(value: Any) -> bytes:
+    """Plain data, compressed."""
+    return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 6)
+
+
+def unpack(data: bytes) -> Any:
+    return json.loads(zlib.decompress(data))
+
+
+def to_item(values: Mapping[str, Any]) -> Item:
+    return {name: to_value(value) for name, value in values.items() if value is not None and value != ""}
+
+
+def to_value(value: Any) -> Item:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | float():
+            return {"N": repr(value)}
+        case bytes():
+            return {"B": value}
+        case set() | frozenset():
+            return {"NS": [repr(each) for each in sorted(value)]}
+    raise TypeError(f"no value for DynamoDB: {type(value).__name__}")
+
+
+def from_item(item: Mapping[str, Item]) -> Item:
+    return {name: _from_value(value) for name, value in item.items()}
+
+
+def _from_value(value: Item) -> Any:
+    [(kind, content)] = value.items()
+    match kind:
+        case "N":
+            return _number(content)
+        case "NS":
+            return {_number(each) for each in content}
+        case "B":
+            return bytes(content)
+    return content
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,270 @@
+"""The outcomes of objects, and counting each once without a transaction an object.
+
+A process that writes a batch of outcomes first announces it in its ledger (one item a run and process): the batch's
+name, and what it is about to write. Then each record is written by one conditional update, which leaves the batch's
+name in `r<run>`, and only where no batch has left its name yet. One last update adds up what was written, and clears
+the announcement.
+
+Whoever finds an announcement that was left reads the records and counts those that carry the batch's name; `counted`
+says which were. So a batch can be counted by anybody at any moment, also while its writer lives and goes on: every
+record is counted by the first who sees it.
+
+    {"pk": "run#0000000007", "sk": "ledger#worker-1", "done": 12, ..., "batch": "7/worker-1/s3cr", "intent": ...}
+
+A record belongs to the run that has written it last. While it is PENDING, that is the run which is to end it; the
+outcomes of other runs are counted, and leave the record alone.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dth.platforms.aws.client import unbroken
+from dth.platforms.aws.dynamo import Dynamo, each_of
+from dth.platforms.aws.items import Item, key_extra, key_text, line, pack, unpack
+from dth.platforms.aws.runs import Runs, head_key
+from dth.platforms.ports import Outcome, Status
+
+BATCH_OUTCOMES = 1000
+BATCH_BYTES = 250_000  # of keys, before they are compressed: an item holds 400 KB
+KEPT_MARKS = 16  # runs whose mark a record keeps: for so many transfers of it a message may come late
+LEFT_AFTER = 60.0  # seconds after which a batch may have been left by its writer
+FORGET_AFTER = 3600.0  # seconds after which nobody writes to a batch any more
+RUNS_LOOKED_AT = 20  # of the newest
+COUNTERS = {Status.DONE: "done", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
+ATTENTION = (Status.FAILED, Status.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is announced of one outcome."""
+
+    key: str
+    status: Status
+    bytes: int
+
+
+class Ledger:
+    """`writer` names this process; no other that lives has its name."""
+
+    def __init__(self, dynamo: Dynamo, runs: Runs, writer: str) -> None:
+        self._dynamo = dynamo
+        self._runs = runs
+        self._writer = writer
+        self._lock = asyncio.Lock()  # one batch at a time
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        """Write them, and count those that were not written yet. Returns how many were counted."""
+        first = {
+            (each.key, each.run): each for each in reversed(outcomes)
+        }  # of two for one object, the first
+        batches = list(_batches(first.values()))
+        return await unbroken(self._settle(batches)) if batches else 0
+
+    async def settle_mine(self, run: int, batch: str) -> None:
+        """Count what is left of this batch, before its marks are written over."""
+        item = await self._dynamo.get("state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0]))
+        if item.get("batch") == batch:
+            await self._look(run, item)
+
+    async def reconcile(self) -> None:
+        """Count what writers that died have written and not counted."""
+        now = time.time()
+        for run in await self._runs.numbers(RUNS_LOOKED_AT):
+            for item in await self._runs.ledgers(run):
+                begun, looked = item.get("at", now), item.get("looked", 0.0)
+                if "batch" in item and now - begun > LEFT_AFTER and looked - begun < FORGET_AFTER:
+                    await self._look(run, item)
+
+    async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
+        """Of these, those whose outcome in this run is written, or is not wanted any more."""
+        if run <= (await self._runs.floor(now=True)).run:
+            return set(keys)
+        by_text = {key_text(key): key for key in keys}
+        wanted = [{"ObjectKey": text} for text in by_text]
+        mark = f"r{run}"
+        found = await self._dynamo.get_many("objects", wanted, ["ObjectKey", "Status", "Run", mark])
+        return {by_text[item["ObjectKey"]] for item in found if mark in item and not _is_due(item, run)}
+
+    # ----------------------------------------------------------------------------------------- one batch
+
+    async def _settle(self, batches: list[list[Outcome]]) -> int:
+        async with self._lock:
+            return sum([await self._batch(outcomes[0].run, outcomes) for outcomes in batches])
+
+    async def _batch(self, run: int, outcomes: list[Outcome]) -> int:
+        entries = [Entry(each.key, each.status, each.bytes) for each in outcomes]
+        batch = f"{run}/{self._writer}/{secrets.token_urlsafe(6)}"
+        await self._announce(run, batch, entries)
+        floor = (await self._runs.floor()).run
+        written = await each_of(lambda outcome: self._write(outcome, batch, floor), outcomes)
+        await self._count(run, self._writer, batch, entries, _mask(written), last=True)
+        return sum(written)
+
+    async def _announce(self, run: int, batch: str, entries: list[Entry]) -> None:
+        intent = pack([[each.key, each.status.value, each.bytes] for each in entries])
+        values = {"batch": batch, "intent": intent, "none": "0", "now": time.time()}
+        update = "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
+        while True:
+            put = await self._dynamo.update(
+                "state",
+                _ledger_key(run, self._writer),
+                update,
+                "attribute_not_exists(#batch) OR #batch = :batch",
+                values,
+            )
+            if put.ok:
+                return
+            await self._look(run, put.old, last=True)  # left by an earlier life of this process
+
+    async def _write(self, outcome: Outcome, batch: str, floor: int) -> bool:
+        """Write one outcome, unless this run has written one. The condition makes it once: it is what counts."""
+        mark = f"r{outcome.run}"
+        key = {"ObjectKey": key_text(outcome.key)}
+        update, values = _record(outcome, mark)
+        values |= {"run": outcome.run, "batch": batch, "pending": Status.PENDING.value, "floor": floor}
+        condition = (
+            f"(#Run = :run AND #Status = :pending) OR (attribute_not_exists(#{mark}) AND ("
+            "attribute_not_exists(#Run) OR (#Run <= :run AND (#Status <> :pending OR #Run <= :floor))))"
+        )
+        front = await self._dynamo.update("objects", key, update, condition, values)
+        if front.ok:
+            await self._forget_marks(key, front.old, outcome.run)
+            return True
+        if mark in front.old:
+            return bool(front.old[mark] == batch)  # our own, whose answer was lost
+        # A later run has written the record, or waits for it: this outcome is counted, and nothing else.
+        late = await self._dynamo.update(
+            "objects", key, f"SET #{mark} = :batch", f"attribute_not_exists(#{mark})", {"batch": batch}
+        )
+        return late.ok or bool(late.old.get(mark) == batch)
+
+    async def _forget_marks(self, key: Item, item: Item, run: int) -> None:
+        """A record remembers the last runs that wrote it, not all."""
+        marks = sorted((int(name[1:]) for name in item if is_mark(name)), reverse=True)
+        old = [number for number in marks[KEPT_MARKS:] if number != run]
+        if old:
+            removed = ", ".join(f"#r{number}" for number in old)
+            await self._dynamo.update("objects", key, f"REMOVE {removed}")
+
+    async def _count(
+        self,
+        run: int,
+        writer: str,
+        batch: str,
+        entries: list[Entry],
+        written: int,
+        *,
+        last: bool,
+        known: int = 0,
+    ) -> None:
+        """Add what was written and not counted. `written` and `known` are bits, one an entry; `last` clears the
+        announcement."""
+        while True:
+            added = _tally(entries, written & ~known)
+            update = "REMOVE #batch, #intent, #counted, #at, #looked"
+            if not last:
+                update = "SET #counted = :counted, #looked = :now"
+            if added:
+                update += " ADD " + ", ".join(f"#{name} :{name}" for name in added)
+            values = {
+                "batch": batch,
+                "known": f"{known:x}",
+                "counted": f"{written | known:x}",
+                "now": time.time(),
+            }
+            counted = await self._dynamo.update(
+                "state",
+                _ledger_key(run, writer),
+                update,
+                "#batch = :batch AND #counted = :known",
+                {**values, **added},
+            )
+            if counted.ok or counted.old.get("batch") != batch:
+                return
+            known = int(counted.old["counted"], 16)  # somebody else has counted some of them meanwhile
+
+    async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
+        """Count what is found written of an announced batch."""
+        entries = [Entry(key, Status(status), size) for key, status, size in unpack(item["intent"])]
+        batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
+        missing = [{"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1]
+        found = await self._dynamo.get_many("objects", missing, ["ObjectKey", mark])
+        ours = {each["ObjectKey"] for each in found if each.get(mark) == batch}
+        written = _mask([key_text(each.key) in ours for each in entries])
+        writer = item["sk"].removeprefix("ledger#")
+        await self._count(run, writer, batch, entries, written, last=last, known=known)
+
+
+def is_mark(name: str) -> bool:
+    """Whether an attribute of a record is a run's mark."""
+    return name[0] == "r" and name[1:].isdecimal()
+
+
+def _is_due(item: Item, run: int) -> bool:
+    return item.get("Status") == Status.PENDING and item.get("Run") == run
+
+
+def _ledger_key(run: int, writer: str) -> Item:
+    return {"pk": head_key(run)["pk"], "sk": f"ledger#{writer}"}
+
+
+def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
+    """The update of a record, with the values it needs besides those of the condition."""
+    written: Item = {
+        "Status": outcome.status.value,
+        "Run": outcome.run,
+        "Attempts": outcome.attempts,
+        "Updated": time.time(),
+        "DestETag": outcome.dest_etag,
+        "Proof": outcome.proof,
+        "Reason": line(outcome.reason),
+        "Detail": line(outcome.detail),
+        "Attention": outcome.status.value if outcome.status in ATTENTION else "",
+    }
+    if outcome.etag:  # a failure may not know it; the record then keeps what it has
+        written["ETag"] = outcome.etag
+    if outcome.status is Status.DONE:
+        written["Size"] = outcome.bytes
+    written |= key_extra(outcome.key)
+    sets = [f"#{name} = :w{name}" for name, value in written.items() if value != ""]
+    removes = [f"#{name}" for name, value in written.items() if value == ""]
+    update = f"SET {', '.join([*sets, f'#{mark} = :batch'])}"
+    if removes:
+        update += f" REMOVE {', '.join(removes)}"
+    return update, {f"w{name}": value for name, value in written.items() if value != ""}
+
+
+def _batches(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:
+    """Of one run each, and small enough to be announced."""
+    by_run: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_run.setdefault(outcome.run, []).append(outcome)
+    for of_run in by_run.values():
+        held: list[Outcome] = []
+        size = 0
+        for outcome in of_run:
+            length = 6 * len(outcome.key) + 32
+            if held and (len(held) == BATCH_OUTCOMES or size + length > BATCH_BYTES):
+                yield held
+                held, size = [], 0
+            held.append(outcome)
+            size += length
+        yield held
+
+
+def _tally(entries: Sequence[Entry], which: int) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        if which >> number & 1:
+            counter = COUNTERS[entry.status]
+            counts[counter] = counts.get(counter, 0) + 1
+            if entry.status is Status.DONE and entry.bytes:
+                counts["done_bytes"] = counts.get("done_bytes", 0) + entry.bytes
+    return counts
+
+
+def _mask(bits: Iterable[bool]) -> int:
+    return sum(1 << number for number, bit in enumerate(bits) if bit)

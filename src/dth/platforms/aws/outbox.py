@@ -1,0 +1,285 @@
+"""Pages on their way: what a finder commits in one step, over a queue and tables that know no common transaction.
+
+The first transaction writes the page (its content, compressed, just before) beside what it counts; from then on the
+page is safe, and all that follows can be done again by anybody: its messages are sent, and then it is deleted. Messages
+first would lose nothing either, but count wrongly: what workers have done by the time a finder that died comes again
+would be the same, not enqueued.
+
+Most objects get no record here (`Enqueued.once`). Those that do become PENDING in the same transactions as they are
+counted in; where a page has more than fit into one, it says how far it got (`step`).
+
+    {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1, "at": ...}
+    {"pk": "page#0000000007#k3y", "sk": "0000", "page": ..., "expires": ...}
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
+
+from dth.errors import StateError
+from dth.platforms.aws.client import unbroken
+from dth.platforms.aws.dynamo import Action, Dynamo, each_of
+from dth.platforms.aws.items import Item, key_extra, key_text, pack, unpack
+from dth.platforms.aws.ledger import Ledger
+from dth.platforms.aws.queue import AwsQueue, check
+from dth.platforms.aws.runs import Runs, count_head, write_cursor
+from dth.platforms.ports import Cursor, Enqueued, Outcome, Outgoing, Page, Record, Status
+
+STEP = 80  # records and cursors in one transaction, which may have 100 parts
+INLINE = 1500  # bytes of a page that travel with it; what is written in a transaction costs twice as much
+PIECE = 300_000  # bytes of a page in one item
+LEFT_AFTER = 60.0  # seconds after which a page may have been left by who committed it
+TRIES = 20
+EXPIRES = 30 * 86_400  # seconds after which pieces of a page that was never begun are gone
+
+
+@dataclass(slots=True)
+class _Log:
+    """A page as it is written: what is still to be done when it is counted."""
+
+    run: int
+    counts: dict[str, int]
+    cursors: list[Cursor]
+    tracked: list[Enqueued]
+    messages: list[Outgoing]
+    settled: list[Outcome]
+    same: list[Record]
+
+    @property
+    def steps(self) -> list[list[Enqueued | Cursor]]:
+        every: list[Enqueued | Cursor] = [*self.tracked, *self.cursors]
+        return [every[first : first + STEP] for first in range(0, len(every), STEP)] or [[]]
+
+    def packed(self) -> bytes:
+        # Cursors are in the first transaction unless there are more than fit.
+        lists = (self.cursors, self.tracked, self.messages, self.settled, self.same)
+        return pack([self.run, self.counts, *([astuple(each) for each in some] for some in lists)])
+
+    @staticmethod
+    def unpacked(data: bytes) -> "_Log":
+        run, counts, cursors, tracked, messages, settled, same = unpack(data)
+        return _Log(
+            run,
+            counts,
+            [Cursor(*each) for each in cursors],
+            [Enqueued(*each) for each in tracked],
+            [Outgoing(*each) for each in messages],
+            [_with_status(Outcome(*each)) for each in settled],
+            [_with_status(Record(*each)) for each in same],
+        )
+
+
+class Outbox:
+    def __init__(self, dynamo: Dynamo, runs: Runs, ledger: Ledger, queue: AwsQueue) -> None:
+        self._dynamo = dynamo
+        self._runs = runs
+        self._ledger = ledger
+        self._queue = queue
+
+    async def commit(self, run: int, page: Page) -> None:
+        await unbroken(self._commit(run, page))
+
+    async def flush(self, run: int | None = None) -> None:
+        """Finish the pages that were left: those of a run, or all that are old enough to have been."""
+        values: dict[str, Any] = {"pk": "outbox"}
+        condition = "#pk = :pk"
+        if run is not None:
+            condition += " AND begins_with(#sk, :run)"
+            values["run"] = f"{run:010d}#"
+        floor = (await self._runs.floor(now=True)).run
+        async for item in self._dynamo.query("state", condition, values):
+            if item["run"] <= floor:
+                await self._forget(item["sk"], item["pieces"])
+            elif run is not None or time.time() - item["at"] > LEFT_AFTER:
+                await unbroken(self._resume(item))
+
+    # --------------------------------------------------------------------------------------------- details
+
+    async def _commit(self, run: int, page: Page) -> None:
+        log = _log_of(run, page)
+        check(page.messages)
+        await self._dynamo.write_many("state", [_extra(run, key) for key in dict.fromkeys(page.extras)])
+        left = page.messages or page.settled or page.same or len(log.steps) > 1
+        if not left:
+            await self._step(log, 0, [])
+            return
+        data = log.packed()
+        name = f"{run:010d}#{secrets.token_urlsafe(9)}"
+        item: Item = {"pk": "outbox", "sk": name, "run": run, "at": time.time(), "step": 1, "pieces": 0}
+        if len(data) <= INLINE:
+            item["page"] = data
+        else:
+            pieces = [data[first : first + PIECE] for first in range(0, len(data), PIECE)]
+            item["pieces"] = len(pieces)
+            await each_of(lambda each: self._put_piece(name, *each), list(enumerate(pieces)))
+        begin = Action("state", item=item, condition="attribute_not_exists(#pk)")
+        await self._step(log, 0, [begin])
+        await self._go_on(log, name, 1, item["pieces"])
+
+    async def _put_piece(self, name: str, number: int, piece: bytes) -> None:
+        item = {**_piece_key(name, number), "page": piece, "expires": int(time.time()) + EXPIRES}
+        await self._dynamo.put("state", item)
+
+    async def _resume(self, item: Item) -> None:
+        keys = [_piece_key(item["sk"], number) for number in range(item["pieces"])]
+        pieces = await each_of(lambda key: self._dynamo.get("state", key), keys)
+        if not all(pieces):
+            return  # somebody else has just finished it
+        data = b"".join(each["page"] for each in pieces) if pieces else item["page"]
+        await self._go_on(_Log.unpacked(data), item["sk"], item["step"], item["pieces"])
+
+    async def _go_on(self, log: _Log, name: str, step: int, pieces: int) -> None:
+        key = {"pk": "outbox", "sk": name}
+        while step < len(log.steps):
+            forward = Action(
+                "state",
+                key,
+                update="SET #step = :next",
+                condition="#step = :step",
+                values={"step": step, "next": step + 1},
+            )
+            if not await self._step(log, step, [forward]):
+                item = await self._dynamo.get("state", key)  # somebody else goes on with it, too
+                if not item:
+                    return
+                step = item["step"]
+                continue
+            step += 1
+        if log.settled:
+            await self._ledger.settle(log.settled)
+        await each_of(self._remember, log.same)
+        await self._queue.send(log.messages)
+        await self._forget(name, pieces)
+
+    async def _forget(self, name: str, pieces: int) -> None:
+        await self._dynamo.delete("state", {"pk": "outbox", "sk": name})
+        for number in range(pieces):
+            await self._dynamo.delete("state", _piece_key(name, number))
+
+    async def _step(self, log: _Log, step: int, more: Sequence[Action]) -> bool:
+        """One transaction. False when the page is not at this step any more."""
+        steps = log.steps
+        tracked = [each for each in steps[step] if isinstance(each, Enqueued)]
+        cursors = [write_cursor(log.run, each) for each in steps[step] if isinstance(each, Cursor)]
+        for _ in range(TRIES):
+            marks, counts = await self._marks(log.run, tracked)
+            if step == len(steps) - 1:
+                counts = {
+                    name: counts.get(name, 0) + log.counts.get(name, 0) for name in {*counts, *log.counts}
+                }
+            actions = [*more, count_head(log.run, counts), *cursors, *marks]
+            failed = await self._dynamo.transact(actions)
+            if not failed:
+                return True
+            if failed[: len(more)] != ["None"] * len(more):
+                return False
+            if failed[len(more)] != "None":
+                raise StateError(f"there is no run {log.run} in the tables")
+        raise StateError(f"records of run {log.run} change faster than they can be enqueued")
+
+    async def _marks(self, run: int, tracked: Sequence[Enqueued]) -> tuple[list[Action], dict[str, int]]:
+        """What makes these records PENDING in this run, and what is counted then. One that is PENDING in another run
+        stays with it: its mark says that this run writes no outcome of it."""
+        floor = (await self._runs.floor()).run
+        mark, pending = f"r{run}", Status.PENDING.value
+        wanted = [{"ObjectKey": key_text(each.key)} for each in tracked]
+        found = await self._dynamo.get_many("objects", wanted, ["ObjectKey", "Status", "Run", mark])
+        known = {item["ObjectKey"]: item for item in found}
+        actions = []
+        counts = {"enqueued": 0, "enqueued_bytes": 0, "pending": 0}
+        for each in tracked:
+            key = {"ObjectKey": key_text(each.key)}
+            item = known.get(key["ObjectKey"], {})
+            values: Item = {"run": run, "pending": pending, "floor": floor}
+            if item.get("Status") == pending and item["Run"] > floor:
+                counts["pending"] += 1
+                if item["Run"] != run:
+                    values |= {"other": item["Run"], "theirs": str(item["Run"])}
+                    condition = "#Status = :pending AND #Run = :other"
+                    actions.append(
+                        Action("objects", key, None, f"SET #{mark} = :theirs", False, condition, values)
+                    )
+                continue
+            condition = "(attribute_not_exists(#Status) OR #Status <> :pending OR #Run <= :floor) AND "
+            if mark in item:
+                await self._ledger.settle_mine(run, item[mark])
+                condition += f"#{mark} = :mark"
+                values["mark"] = item[mark]
+            else:
+                condition += f"attribute_not_exists(#{mark})"
+            update = "SET #Status = :pending, #Run = :run, #Size = :size, #Updated = :now"
+            values |= {"size": each.size, "now": time.time()}
+            for name, value in {"ETag": each.etag, **key_extra(each.key)}.items():
+                if value:
+                    update += f", #{name} = :v{name}"
+                    values[f"v{name}"] = value
+            gone = "#DestETag, #Proof, #Attempts, #Reason, #Detail, #Attention"
+            update += f" REMOVE {gone if each.etag else f'{gone}, #ETag'}"
+            actions.append(Action("objects", key, None, update, False, condition, values))
+            counts["enqueued"] += 1
+            counts["enqueued_bytes"] += each.size
+        return actions, counts
+
+    async def _remember(self, record: Record) -> None:
+        """A record of what is the same, except over one that is PENDING: its transfer will write a newer one."""
+        values = {
+            "Status": record.status.value,
+            "Run": record.run,
+            "ETag": record.etag,
+            "Size": record.size,
+            "DestETag": record.dest_etag,
+            "Proof": record.proof,
+            "Updated": record.updated or time.time(),
+            **key_extra(record.key),
+        }
+        written = {name: value for name, value in values.items() if value != ""}
+        gone = [
+            *(name for name in values if name not in written),
+            "Attempts",
+            "Reason",
+            "Detail",
+            "Attention",
+        ]
+        update = "SET " + ", ".join(f"#{name} = :{name}" for name in written)
+        update += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        await self._dynamo.update(
+            "objects",
+            {"ObjectKey": key_text(record.key)},
+            update,
+            "attribute_not_exists(#Status) OR #Status <> :pending OR #Run <= :floor",
+            {**written, "pending": Status.PENDING.value, "floor": (await self._runs.floor()).run},
+        )
+
+
+def _log_of(run: int, page: Page) -> _Log:
+    """What comes twice is one object that is enqueued and one that is pending already."""
+    first = {each.key: each for each in reversed(page.enqueued)}
+    once = [each for each in first.values() if each.once]
+    counts = asdict(page.counts)
+    counts["enqueued"] += len(once)
+    counts["enqueued_bytes"] += sum(each.size for each in once)
+    counts["pending"] += len(page.enqueued) - len(first)
+    return _Log(
+        run,
+        {name: count for name, count in counts.items() if count},
+        page.cursors,
+        sorted((each for each in first.values() if not each.once), key=lambda each: each.key),
+        page.messages,
+        page.settled,
+        page.same,
+    )
+
+
+def _with_status(each: Any) -> Any:
+    each.status = Status(each.status)
+    return each
+
+
+def _extra(run: int, key: str) -> Item:
+    return {"pk": f"extra#{run:010d}", "sk": key_text(key), **key_extra(key)}
+
+
+def _piece_key(name: str, number: int) -> Item:
+    return {"pk": f"page#{name}", "sk": f"{number:04d}"}

@@ -1,0 +1,308 @@
+"""The records and run ledgers of one task, in DynamoDB: what `ports.Records` says, put together from the parts.
+
+| what | where |
+|---|---|
+| runs, notes, cursors, the pause | `runs` |
+| pages of the finder | `outbox` |
+| outcomes of the workers, and their counting | `ledger` |
+| reading records, events, deletes of mirror mode | here |
+
+Of most objects nothing is written before their outcome, so none that is merely enqueued is found here; a record is
+PENDING where it was tried before (a redrive), or may be enqueued again in its run (an event, an image).
+"""
+
+import asyncio
+import json
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import TypeVar
+
+from dth.platforms.aws.client import unbroken
+from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.items import Item, key_extra, key_of, key_text, line
+from dth.platforms.aws.ledger import Ledger
+from dth.platforms.aws.outbox import Outbox
+from dth.platforms.aws.queue import AwsQueue
+from dth.platforms.aws.runs import Floor, Runs, count_head
+from dth.platforms.aws.tables import ATTENTION
+from dth.platforms.ports import (
+    Cursor,
+    FailureGroup,
+    Outcome,
+    Page,
+    Record,
+    Run,
+    RunKind,
+    RunState,
+    Status,
+)
+
+T = TypeVar("T")
+
+SETTLE_AT_ONCE = 80  # keys in one transaction
+INDEXED = (Status.FAILED, Status.CANCELLED)
+SPOOL_PIECE = 1000
+
+
+class AwsRecords:
+    """`ports.Records` over DynamoDB. `writer` names this process; no other that lives has its name."""
+
+    def __init__(self, dynamo: Dynamo, queue: AwsQueue, writer: str) -> None:
+        self._dynamo = dynamo
+        self._runs = Runs(dynamo)
+        self._ledger = Ledger(dynamo, self._runs, writer)
+        self._outbox = Outbox(dynamo, self._runs, self._ledger, queue)
+
+    # ------------------------------------------------------------------------------------------------ runs
+
+    async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
+        return await self._runs.begin(kind, beside)
+
+    async def get_run(self, run: int) -> Run:
+        return await self._runs.get(run)
+
+    async def list_runs(self, limit: int = 20) -> list[Run]:
+        return await self._runs.newest(limit)
+
+    async def set_run(self, run: int, state: RunState, error: str = "") -> None:
+        await self._runs.set(run, state, error)
+
+    async def add_note(self, run: int, note: str) -> None:
+        await self._runs.note(run, note)
+
+    async def pause(self, reason: str) -> None:
+        await self._runs.pause(reason)
+
+    async def resume(self) -> None:
+        await self._runs.resume()
+
+    async def paused(self) -> str:
+        return await self._runs.paused()
+
+    # ---------------------------------------------------------------------------------------- the finder
+
+    async def cursors(self, run: int) -> list[Cursor]:
+        await self._outbox.flush(run)  # who asks takes up where another was
+        return await self._runs.cursors(run)
+
+    async def commit(self, run: int, page: Page) -> None:
+        await self._outbox.commit(run, page)
+
+    async def extras(self, run: int, after: str, limit: int) -> list[str]:
+        condition, values = "#pk = :pk", {"pk": f"extra#{run:010d}"}
+        if after:
+            condition, values = f"{condition} AND #sk > :after", {**values, "after": key_text(after)}
+        found = self._dynamo.query("state", condition, values, limit=limit)
+        return [key_of(item, "sk") for item in await _first(found, limit)]
+
+    async def settle_extras(
+        self, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
+    ) -> None:
+        ends = [(key, "deleted") for key in deleted]
+        ends += [(key, "delete_kept") for key in kept] + [(key, "delete_failed") for key in failed]
+        first = list(dict(reversed(ends)).items())
+        for start in range(0, len(first), SETTLE_AT_ONCE):
+            await unbroken(self._settle_extras(run, first[start : start + SETTLE_AT_ONCE]))
+
+    async def _settle_extras(self, run: int, ends: list[tuple[str, str]]) -> None:
+        """In one transaction; those that have been settled before are left out of it."""
+        while ends:
+            actions = [
+                Action(
+                    "state",
+                    {"pk": f"extra#{run:010d}", "sk": key_text(key)},
+                    delete=True,
+                    condition="attribute_exists(#pk)",
+                )
+                for key, _ in ends
+            ]
+            counts: dict[str, int] = {}
+            for _, end in ends:
+                counts[end] = counts.get(end, 0) + 1
+            codes = await self._dynamo.transact([*actions, count_head(run, counts)])
+            if not codes or codes[-1] != "None":  # done, or there is no such run
+                return
+            ends = [end for end, code in zip(ends, codes[:-1], strict=True) if code == "None"]
+
+    # --------------------------------------------------------------------------------------- the workers
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        return await self._ledger.settle(outcomes)
+
+    async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
+        return await self._ledger.settled(run, keys)
+
+    async def reconcile(self) -> None:
+        await self._ledger.reconcile()
+        await self._outbox.flush()
+
+    async def cancel_pending(self, reason: str) -> None:
+        runs = await self._runs.cancel(reason)
+        for run in runs:
+            extras = self._dynamo.query("state", "#pk = :pk", {"pk": f"extra#{run:010d}"})
+            await self._dynamo.write_many(
+                "state", deletes=[{"pk": item["pk"], "sk": item["sk"]} async for item in extras]
+            )
+        await self._outbox.flush()
+
+    async def apply_event(self, key: str, sequencer: str) -> bool:
+        written = await self._dynamo.update(
+            "objects",
+            {"ObjectKey": key_text(key)},
+            "SET #Sequencer = :new" + (", #Key = :key" if key_extra(key) else ""),
+            "attribute_not_exists(#Sequencer) OR #Sequencer <= :new",
+            {"new": sequencer, "key": key_extra(key).get("Key", b"")},
+        )
+        return written.ok
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    async def get(self, keys: Sequence[str]) -> dict[str, Record]:
+        floor = await self._runs.floor()
+        wanted = [{"ObjectKey": text} for text in {key_text(key) for key in keys}]
+        found = [
+            _record(item, floor)
+            for item in await self._dynamo.get_many("objects", wanted)
+            if "Status" in item
+        ]
+        return {record.key: record for record in found}
+
+    async def scan(
+        self, run: int | None = None, status: Status | None = None, prefix: str = ""
+    ) -> AsyncIterator[Record]:
+        """FAILED and CANCELLED ones from the index; else the whole table is read, and sorted on disk."""
+        found = self._find(run, status, prefix)
+        if status in INDEXED:
+            async for record in found:
+                yield record
+            return
+        with tempfile.TemporaryDirectory(prefix="dth-records-") as folder:
+            spool = await asyncio.to_thread(_Spool, Path(folder) / "records.db")
+            try:
+                while piece := await _first(found, SPOOL_PIECE):
+                    await asyncio.to_thread(spool.add, piece)
+                for record in spool.sorted():
+                    yield record
+            finally:
+                spool.close()
+
+    async def page(
+        self,
+        *,
+        run: int | None = None,
+        status: Status | None = None,
+        prefix: str = "",
+        reason: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Record]:
+        return await _first(self._find(run, status, prefix, reason, after), limit)
+
+    async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
+        groups: dict[str, FailureGroup] = {}
+        async for record in self._find(None, Status.FAILED, ""):
+            group = groups.setdefault(record.reason, FailureGroup(record.reason, 0, "", []))
+            group.count += 1
+            group.detail = max(group.detail, record.detail)
+            if len(group.keys) < examples:
+                group.keys.append(record.key)
+        return sorted(groups.values(), key=lambda group: (-group.count, group.reason))[:100]
+
+    async def _find(
+        self, run: int | None, status: Status | None, prefix: str, reason: str = "", after: str = ""
+    ) -> AsyncIterator[Record]:
+        """Records above `after`, in key order from the index, or else in the order of the table."""
+        floor = await self._runs.floor()
+        filters = ["attribute_exists(#Status)"]
+        values: Item = {}
+        for name, wanted in (("Run", run), ("Reason", line(reason) or None)):
+            if wanted is not None:
+                filters.append(f"#{name} = :{name}")
+                values[name] = wanted
+        if status in INDEXED:
+            items = self._attention(status, key_text(prefix), " AND ".join(filters), values, key_text(after))
+        else:
+            if status is not None:
+                filters.append("#Status = :Status")
+                values["Status"] = status.value
+            if prefix:
+                filters.append("begins_with(#ObjectKey, :prefix)")
+                values["prefix"] = key_text(prefix)
+            start = {"ObjectKey": key_text(after)} if after else None
+            items = self._dynamo.scan("objects", " AND ".join(filters), values, start)
+        async for item in items:
+            record = _record(item, floor)
+            if status is None or record.status is status:
+                yield record
+
+    async def _attention(
+        self, status: Status | None, prefix: str, filter: str, values: Item, after: str
+    ) -> AsyncIterator[Item]:
+        condition = "#Attention = :status"
+        values = {**values, "status": status, "prefix": prefix, "after": after}
+        if after and after >= prefix:
+            condition += " AND #ObjectKey > :after"
+        elif prefix:
+            condition += " AND begins_with(#ObjectKey, :prefix)"
+        found = self._dynamo.query("objects", condition, values, index=ATTENTION.name, filter=filter)
+        async for item in found:
+            if not item["ObjectKey"].startswith(prefix):
+                return  # they come in order: there are no more
+            yield item
+
+
+class _Spool:
+    """Records in the order of their keys, by way of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE record (key BLOB PRIMARY KEY, record TEXT) WITHOUT ROWID")
+
+    def add(self, records: Sequence[Record]) -> None:
+        rows = [(r.key.encode("utf-8", "surrogateescape"), json.dumps(astuple(r))) for r in records]
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR REPLACE INTO record VALUES (?, ?)", rows)
+        self._database.execute("COMMIT")
+
+    def sorted(self) -> Iterator[Record]:
+        for (text,) in self._database.execute("SELECT record FROM record ORDER BY key"):
+            key, status, *rest = json.loads(text)
+            yield Record(key, Status(status), *rest)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+async def _first(found: AsyncIterator[T], limit: int) -> list[T]:
+    """The next so many of an iterator."""
+    taken: list[T] = []
+    while len(taken) < limit:
+        try:
+            taken.append(await anext(found))
+        except StopAsyncIteration:
+            break
+    return taken
+
+
+def _record(item: Item, floor: Floor) -> Record:
+    record = Record(
+        key_of(item),
+        Status(item["Status"]),
+        item["Run"],
+        item.get("ETag", ""),
+        item.get("Size", 0),
+        item.get("DestETag", ""),
+        item.get("Proof", ""),
+        item.get("Attempts", 0),
+        item.get("Reason", ""),
+        item.get("Detail", ""),
+        item.get("Updated", 0.0),
+        item.get("Sequencer", ""),
+    )
+    if record.status is Status.PENDING and record.run <= floor.run:
+        record.status, record.reason = Status.CANCELLED, floor.reason
+    return record

@@ -1,0 +1,81 @@
+"""The tables of one task: their keys and indexes, in one place. Tests make tables of this, and so does the deployment.
+
+| table | key | holds |
+|---|---|---|
+| objects | `ObjectKey` | the record of each object; in `r<run>` which batch wrote its outcome |
+| parts | `UploadId`, `PartNumber` | the parts of uploads that are under way |
+| images | `Image`, `Tag` | the history of images; `Image` is the image's key, `Tag` the run as ten digits |
+| state | `pk`, `sk` | runs and their ledgers, cursors, pages on their way, notes, limits, live uploads |
+
+All are billed on demand. The state table has a time to live in `expires` (seconds since the epoch).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    name: str
+    type: str = "S"  # as DynamoDB calls it: S or N
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A global secondary index of all attributes. An item is in it only if it has the index's keys."""
+
+    name: str
+    partition: Attribute
+    sort: Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    partition: Attribute
+    sort: Attribute | None = None
+    indexes: tuple[Index, ...] = ()
+    expires: str = ""  # the attribute with its time to live
+
+
+OBJECT_KEY = Attribute("ObjectKey")
+IMAGE = Attribute("Image")
+
+# Only what needs attention (FAILED, CANCELLED) has the attribute `Attention`: its status.
+ATTENTION = Index("Attention", Attribute("Attention"), OBJECT_KEY)
+BY_RUN = Index("ByRun", Attribute("Run", "N"), IMAGE)
+
+TABLES = {
+    "objects": Table(OBJECT_KEY, indexes=(ATTENTION,)),
+    "parts": Table(Attribute("UploadId"), Attribute("PartNumber", "N")),
+    "images": Table(IMAGE, Attribute("Tag"), indexes=(BY_RUN,)),
+    "state": Table(Attribute("pk"), Attribute("sk"), expires="expires"),
+}
+
+
+def create_table(name: str, table: Table) -> dict[str, Any]:
+    """The arguments of CreateTable."""
+    keys = [(table.partition, table.sort), *((index.partition, index.sort) for index in table.indexes)]
+    attributes = {each.name: each.type for pair in keys for each in pair if each}
+    arguments: dict[str, Any] = {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": attribute, "AttributeType": kind} for attribute, kind in attributes.items()
+        ],
+        "KeySchema": _schema(table.partition, table.sort),
+    }
+    if table.indexes:
+        arguments["GlobalSecondaryIndexes"] = [
+            {
+                "IndexName": index.name,
+                "KeySchema": _schema(index.partition, index.sort),
+                "Projection": {"ProjectionType": "ALL"},
+            }
+            for index in table.indexes
+        ]
+    return arguments
+
+
+def _schema(partition: Attribute, sort: Attribute | None) -> list[dict[str, str]]:
+    keys = [{"AttributeName": partition.name, "KeyType": "HASH"}]
+    return [*keys, {"AttributeName": sort.name, "KeyType": "RANGE"}] if sort else keys

@@ -1,0 +1,67 @@
+"""Metrics as lines that CloudWatch reads."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from dth.platforms.aws.gauges import AwsGauges
+from dth.platforms.ports import Gauge
+
+
+async def lines(*reports: Gauge) -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    gauges = AwsGauges("task-1", stream)
+    for report in reports:
+        await gauges.report(report)
+    gauges.flush()
+    gauges.flush()
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def test_a_minute_is_one_line_with_what_grew_in_it() -> None:
+    def at(seconds: float) -> Gauge:
+        grown = int(seconds)
+        return Gauge(
+            "w1",
+            "worker",
+            1000.0 + seconds,
+            grown * 10,
+            grown * 20,
+            grown,
+            in_flight=grown,
+            source_latency=5.5,
+        )
+
+    first, second, rest = await lines(*(at(second) for second in range(151)))
+    assert (first["BytesIn"], first["BytesOut"], first["Requests"]) == (600, 1200, 60)
+    assert (second["BytesIn"], rest["BytesIn"]) == (600, 300)
+    assert first["Task"] == "task-1"
+    assert (first["Kind"], first["Process"]) == ("worker", "w1")
+    assert first["_aws"]["Timestamp"] == 1_060_000
+    [directive] = first["_aws"]["CloudWatchMetrics"]
+    named = {each["Name"]: each["Unit"] for each in directive["Metrics"]}
+    assert named["BytesIn"] == "Bytes"
+    assert named["SourceLatency"] == "Milliseconds"
+    assert "DestinationLatency" not in named
+    assert set(named) <= first.keys()
+    assert len(first["InFlight"]) <= 100
+    assert directive["Dimensions"] == [["Task"], ["Task", "Kind"]]
+    assert {name for names in directive["Dimensions"] for name in names} <= first.keys()
+
+
+async def test_the_end_writes_what_is_left_once() -> None:
+    [line] = await lines(Gauge("w1", "worker", 5.0, bytes_in=7))
+    assert line["BytesIn"] == 7
+    assert await lines() == []
+
+
+async def test_a_process_knows_of_itself_alone() -> None:
+    gauges = AwsGauges("task-1", io.StringIO())
+    assert await gauges.all() == []
+    await gauges.report(Gauge("w1", "worker", 1.0, bytes_in=5))
+    report = Gauge("w1", "worker", 2.0, bytes_in=6)
+    await gauges.report(report)
+    report.bytes_in = 99  # the worker goes on with its own
+    assert await gauges.all() == [Gauge("w1", "worker", 2.0, bytes_in=6)]
