@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from dth.s3.transport import Transport
 AT_ONCE = 64  # requests to one store
 STOP_LIMIT = 40.0  # seconds that an interrupted command may take to end
 BUCKETS = ("source", "destination")
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
 Tick = Callable[[int], None]  # called with the bytes that were just dealt with
@@ -63,7 +65,7 @@ def use_own_settings(folder: Path) -> None:
 
 def fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> dict[str, str]:
     """Make both buckets and write the samples into the first. Returns the SHA-256 of each content, by key."""
-    return _run(_fill(urls, samples, tick))
+    return _run(lambda: _fill(urls, samples, tick))
 
 
 async def _fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> dict[str, str]:
@@ -183,7 +185,7 @@ class Verified:
 
 def verify(urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick) -> Verified:
     """Read every object from both stores: its bytes by SHA-256, its metadata and tags; and nothing else is there."""
-    return _run(_verify(urls, samples, digests, tick))
+    return _run(lambda: _verify(urls, samples, digests, tick))
 
 
 async def _verify(
@@ -259,11 +261,24 @@ async def _clients(urls: Sequence[str]) -> AsyncIterator[list[S3Client]]:
         transport.close()
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """On a loop of its own. What ends us comes while the loop runs, not while it is made or closed."""
+
+    async def main() -> T:
+        with _masked(signal.SIG_UNBLOCK):
+            return await work()
+
+    with _masked(signal.SIG_BLOCK):
+        return uvloop.run(main())
+
+
+@contextlib.contextmanager
+def _masked(how: signal.Sigmasks) -> Iterator[None]:
+    before = signal.pthread_sigmask(how, ENDING)
     try:
-        return uvloop.run(work)
+        yield
     finally:
-        work.close()  # where Ctrl-C came before the loop did
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _each(work: Callable[[Sample], Any], samples: Sequence[Sample]) -> None:
