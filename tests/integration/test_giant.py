@@ -162,6 +162,23 @@ def test_the_controller_completes_what_the_last_worker_could_not(
     arrived(engine.run(workers=2, **GIANT), engine)
 
 
+def test_an_upload_with_all_its_parts_is_completed_though_its_message_is_dead(
+    engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers die so fast that their message is given up before the controller looks at the upload."""
+    monkeypatch.setattr("dth.s3.controller.GRACE", 3.0)
+    source.put({"k": blob(FOUR_PARTS)})
+    complete = Multipart.complete
+
+    async def workers_die(self: Multipart, upload: Upload) -> Copied | None:
+        if self._owner.startswith("worker"):
+            raise Crash
+        return await complete(self, upload)
+
+    monkeypatch.setattr(Multipart, "complete", workers_die)
+    arrived(engine.run(workers=2, **GIANT), engine)
+
+
 def test_a_part_whose_message_was_lost_is_sent_again(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:

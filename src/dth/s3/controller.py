@@ -127,12 +127,19 @@ class Controller:
                         for item in message.items:
                             await self._throw_away(item.key)
                             await self._settle_failed(message.run, item.key, delivery.receives, error)
-                    case PartMessage():
+                    case PartMessage() if not await self._is_whole(message):
                         await self._throw_away(message.key)
                         await self._settle_failed(message.run, message.key, delivery.receives, error)
                     case DeleteMessage():
                         await records.settle_extras(message.run, [], [], message.keys)
             await queue.delete(dead)
+
+    async def _is_whole(self, message: PartMessage) -> bool:
+        """Whether the message's upload has all its parts: its workers died completing it, which is done here."""
+        upload = await self._platform.uploads.get(message.key)
+        return (
+            upload is not None and upload.upload_id == message.upload_id and upload.parts_done == upload.parts
+        )
 
     async def _settle_failed(self, run: int, key: str, attempts: int, error: HubError) -> None:
         reason = getattr(error, "code", "") or "WorkerCrashed"
