@@ -234,7 +234,7 @@ class Hub:
             found.update(
                 self.call("query ($id: ID!) { getJob(id: $id) { state error result } }", id=started["id"])
             )
-            return found["state"] != "RUNNING"
+            return bool(found["state"] != "RUNNING")
 
         wait_for(ended)
         return {**found, "result": json.loads(found["result"])}
