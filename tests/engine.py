@@ -24,7 +24,6 @@ from dth.cli.main import main
 from dth.errors import HubError
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.queue import LocalQueue
-from dth.platforms.local.supervisor import settled
 from dth.platforms.ports import Counts, Delivery, Outgoing, Record, Run, RunKind, RunState
 from dth.s3.controller import Controller
 from dth.s3.finder import Finder
@@ -276,10 +275,10 @@ class Engine:
                 return False
             if guest and guest.done():
                 guest.result()
-                if ran.error or not all(settled(run) for run in runs):
+                if ran.error or not all(run.counts.balanced for run in runs):
                     return False
             finder = self._tasks["finder"]
-            if finder.done() and not finder.exception() and all(settled(run) for run in runs):
+            if finder.done() and not finder.exception() and all(run.counts.balanced for run in runs):
                 depth = await self.platform.queue.depth()
                 if depth.visible + depth.in_flight + depth.delayed == 0:
                     return True

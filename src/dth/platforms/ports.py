@@ -173,6 +173,14 @@ class Counts:
     delete_kept: int = 0
     delete_failed: int = 0
 
+    @property
+    def balanced(self) -> bool:
+        """Whether all that was enqueued has come to its end."""
+        return (
+            self.enqueued == self.done + self.failed + self.cancelled
+            and self.delete_enqueued == self.deleted + self.delete_kept + self.delete_failed
+        )
+
 
 @dataclass(slots=True)
 class Run:
@@ -184,6 +192,16 @@ class Run:
     error: str = ""
     notes: list[str] = field(default_factory=list)  # what the run found out and did, for the user
     counts: Counts = field(default_factory=Counts)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it is, or may be, under way."""
+        return not self.counts.balanced or self.state not in (RunState.DONE, RunState.FAILED)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it listed everything and all of that has come to its end: it can be closed."""
+        return self.counts.balanced and self.state in (RunState.TRANSFERRING, RunState.DELETING)
 
 
 @dataclass(slots=True)

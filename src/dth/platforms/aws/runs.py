@@ -181,7 +181,7 @@ class Runs:
         balanced."""
         state = await self._state()
         runs = [
-            run for run in await self.newest(LOOKED_AT) if run.id in state.open or not balanced(run.counts)
+            run for run in await self.newest(LOOKED_AT) if run.id in state.open or not run.counts.balanced
         ]
         for run in runs:
             await self._end(run, line(reason))
@@ -244,10 +244,3 @@ def _cursor(item: Item) -> Cursor:
 
 def _bytes(key: str) -> bytes:
     return key.encode("utf-8", "surrogateescape")
-
-
-def balanced(counts: Counts) -> bool:
-    return (
-        counts.enqueued == counts.done + counts.failed + counts.cancelled
-        and counts.delete_enqueued == counts.deleted + counts.delete_kept + counts.delete_failed
-    )

@@ -15,7 +15,7 @@ from dth.errors import StateError, UsageError
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.local.supervisor import Supervisor, one_by_one, settled
+from dth.platforms.local.supervisor import Supervisor, one_by_one
 from dth.platforms.ports import RunKind
 
 TASK_FILE = "task.json"
@@ -58,7 +58,7 @@ async def open_foreground(
             await platform.prune(KEPT_RUNS)
             run, resumed = await platform.records.begin_run(RunKind.SYNC)
             runs = await platform.records.list_runs(KEPT_RUNS)
-            unsettled = [each.id for each in runs if each.id != run.id and not settled(each)]
+            unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
             supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
             supervisor.follow(run.id)
             yield Foreground(

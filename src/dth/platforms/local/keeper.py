@@ -32,7 +32,7 @@ from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import KEPT_RUNS, TASK_FILE
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.local.supervisor import Snapshot, Supervisor, is_open
+from dth.platforms.local.supervisor import Snapshot, Supervisor
 from dth.platforms.ports import Depth, Platform, Run, RunKind, RunState
 
 log = logging.getLogger(__name__)
@@ -294,7 +294,7 @@ class Runner:
             return True
         depth = await platform.queue.depth()
         runs = await platform.records.list_runs()
-        return depth.visible + depth.in_flight + depth.delayed > 0 or any(map(is_open, runs))
+        return depth.visible + depth.in_flight + depth.delayed > 0 or any(run.is_open for run in runs)
 
     async def _finish(self, platform: LocalPlatform) -> None:
         """A one-time task has nothing left to do."""

@@ -4,9 +4,6 @@ What a process does is its plugin's (`s3_roles`, `ecr_roles`). It drains on SIGT
 line, why it failed.
 """
 
-import contextlib
-import ctypes
-import gc
 import json
 import os
 import sys
@@ -18,23 +15,18 @@ import uvloop
 
 from dth.config import secrets_directory
 from dth.errors import HubError
-from dth.parameters import MIB
+from dth.memory import keep_memory
 from dth.platforms.local import ecr_roles, s3_roles
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.s3.credentials import FileSecrets, SecretStore
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
     """Be one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code. `secrets`: where named secrets are;
     files in the user's configuration by default."""
     kind, state, name, *rest = arguments
-    # Nearly everything dies young and without cycles: looking for cycles less often saves a tenth of the time.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    _keep_memory()
+    keep_memory()
     journal = Journal(Path(state) / "logs" / f"{name}.log")
     journal.info(BEGINNING, role=kind, pid=os.getpid())
     code = 0
@@ -50,19 +42,6 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
         code = 70
     journal.info("ended", code=code)
     return code
-
-
-def _keep_memory() -> None:
-    """Bodies come and go all the time: giving their memory back to the system between two of them costs more, in
-    fresh pages that are cleared first, than all the rest of the bookkeeping. See mallopt(3); glibc only."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        for setting, value in (
-            (M_MMAP_THRESHOLD, 32 * MIB),
-            (M_TRIM_THRESHOLD, 256 * MIB),
-            (M_TOP_PAD, 16 * MIB),
-        ):
-            libc.mallopt(setting, value)
 
 
 async def _run(kind: str, state: Path, name: str, number: int, secrets: SecretStore) -> None:

@@ -2,29 +2,23 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dth.config import secrets_directory
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.result import write_result
-from dth.platforms.ports import RunKind
+from dth.s3 import processes
 from dth.s3.controller import Controller
 from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, resolve_credentials
-from dth.s3.finder import Finder
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import credential_source, open_route
 from dth.s3.transport import Transport
-from dth.s3.worker import Worker
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
-
-log = logging.getLogger(__name__)
 
 
 def load(parameters: S3Parameters) -> None:
@@ -54,27 +48,11 @@ async def run(
 
 
 async def _find(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
-    begun = await platform.records.get_run(run)
-    log.info("run taken up", extra={"fields": {"run": run, "state": begun.state}})
-    await Finder(route, platform, state).run(begun)
-    for each in reversed(await platform.records.list_runs()):
-        if (
-            each.kind is RunKind.SYNC and each.id >= run
-        ):  # a listing that had to begin anew went on as a newer run
-            counts = {name: count for name, count in asdict(each.counts).items() if count}
-            log.info("run listed", extra={"fields": {"run": each.id, "state": each.state, **counts}})
-            for note in each.notes:
-                log.info(note, extra={"fields": {"run": each.id}})
+    await processes.find(route, platform, state, run)
 
 
 async def _work(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
-    worker = Worker(name, route, platform)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    await worker.run()
-    if reason := await platform.records.paused():
-        log.warning("paused", extra={"fields": {"reason": reason}})
-    else:
-        log.info("drained")
+    await processes.work(name, route, platform)
 
 
 async def _control(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:

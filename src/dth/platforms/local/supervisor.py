@@ -153,7 +153,7 @@ class Supervisor:
         return Snapshot(
             run=run,
             runs=runs,
-            open_runs=[each for each in runs if is_open(each)],
+            open_runs=[each for each in runs if each.is_open],
             depth=await self.platform.queue.depth(),
             gauges=await self.platform.gauges.all(),
             workers=len(self._workers()),
@@ -209,7 +209,7 @@ class Supervisor:
     def _over(self, snapshot: Snapshot) -> bool:
         """The ledgers balance and nothing is under way."""
         finder = self._children.get("finder")
-        if (finder and not finder.done) or not all(settled(run) for run in snapshot.open_runs):
+        if (finder and not finder.done) or not all(run.counts.balanced for run in snapshot.open_runs):
             return False
         depth = snapshot.depth
         return not self.to_the_last_message or depth.visible + depth.in_flight + depth.delayed == 0
@@ -223,11 +223,7 @@ class Supervisor:
     async def _close_settled(self, snapshot: Snapshot) -> None:
         """A run whose objects are all settled is over, even while a later one goes on."""
         for run in snapshot.open_runs:
-            if (
-                run.state in (RunState.TRANSFERRING, RunState.DELETING)
-                and settled(run)
-                and run.id != self._run_id
-            ):
+            if run.is_settled and run.id != self._run_id:
                 await self.platform.records.set_run(run.id, RunState.DONE)
 
     def _workers(self) -> list[_Role]:
@@ -329,17 +325,3 @@ class Supervisor:
 
     def _log(self, name: str) -> Path:
         return self.state / "logs" / f"{name}.log"
-
-
-def is_open(run: Run) -> bool:
-    """Whether something of a run is, or may be, under way."""
-    return not settled(run) or run.state not in (RunState.DONE, RunState.FAILED)
-
-
-def settled(run: Run) -> bool:
-    """Whether all that a run enqueued has come to its end."""
-    counts = run.counts
-    return (
-        counts.enqueued == counts.done + counts.failed + counts.cancelled
-        and counts.delete_enqueued == counts.deleted + counts.delete_kept + counts.delete_failed
-    )
