@@ -4,7 +4,7 @@ carries to CloudWatch. A minute's reports are one line.
 
 import json
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from dth.platforms.ports import Gauge
 
@@ -26,10 +26,18 @@ SAMPLED = {  # what goes up and down: all that was seen
 MOST_VALUES = 100  # that CloudWatch takes of one metric in one line
 
 
+class Lines(Protocol):
+    """Where lines go: standard output, or a log stream."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
 class AwsGauges:
     """`ports.Gauges`. What other processes report goes to CloudWatch, and is not known here."""
 
-    def __init__(self, task: str, stream: TextIO) -> None:
+    def __init__(self, task: str, stream: Lines) -> None:
         self._task = task
         self._stream = stream
         self._last: Gauge | None = None

@@ -1,14 +1,16 @@
 """All ports of one task over AWS."""
 
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any
 
+from dth.errors import UsageError
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
-from dth.platforms.aws.gauges import AwsGauges
+from dth.platforms.aws.gauges import AwsGauges, Lines
 from dth.platforms.aws.images import AwsImages
 from dth.platforms.aws.limits import AwsLimits
 from dth.platforms.aws.queue import AwsQueue
@@ -16,6 +18,19 @@ from dth.platforms.aws.records import AwsRecords
 from dth.platforms.aws.secrets import AwsSecrets
 from dth.platforms.aws.uploads import AwsUploads
 from dth.platforms.ports import Platform
+
+VARIABLES = {  # of AwsNames, as the environment has them
+    "task": "DTH_TASK",
+    "region": "DTH_REGION",
+    "queue_url": "DTH_QUEUE_URL",
+    "dead_letter_url": "DTH_DEAD_LETTER_URL",
+    "objects": "DTH_OBJECTS_TABLE",
+    "parts": "DTH_PARTS_TABLE",
+    "images": "DTH_IMAGES_TABLE",
+    "state": "DTH_STATE_TABLE",
+    "secret_prefix": "DTH_SECRET_PREFIX",
+}
+OPTIONAL = {"parts", "images", "secret_prefix"}  # a plugin has no more tables than it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,15 @@ class AwsNames:
     endpoint: str = ""  # URL of all services; "" = the region's own
     max_receives: int = 5  # as the queue's redrive policy says
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AwsNames":
+        """As the functions and machines of a task are told. Raises UsageError for what is missing."""
+        given: dict[str, Any] = {field: environment.get(name, "") for field, name in VARIABLES.items()}
+        given["region"] = given["region"] or environment.get("AWS_REGION", "")
+        if missing := [VARIABLES[field] for field in given if not given[field] and field not in OPTIONAL]:
+            raise UsageError(f"the environment does not say which task this is: {', '.join(missing)} missing")
+        return cls(**given)
+
 
 @dataclass(frozen=True, slots=True)
 class AwsPlatform(Platform):
@@ -45,11 +69,12 @@ class AwsPlatform(Platform):
     gauges: AwsGauges
     secrets: AwsSecrets
     aws: Aws
+    dynamo: Dynamo
 
 
 @asynccontextmanager
 async def open_platform(
-    names: AwsNames, process: str, metrics: TextIO | None = None
+    names: AwsNames, process: str, metrics: Lines | None = None
 ) -> AsyncIterator[AwsPlatform]:
     """The task's ports for `process`, a name that no other living process of the task has: two that share one would
     count over each other (a machine's id and a number will do, or the id of a Lambda's request). `metrics`: where lines
@@ -69,6 +94,7 @@ async def open_platform(
             gauges=gauges,
             secrets=AwsSecrets(aws, names.secret_prefix),
             aws=aws,
+            dynamo=dynamo,
         )
     finally:
         gauges.flush()
