@@ -18,6 +18,7 @@ from tests.servers.rclone_serve import RcloneServe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.s3 import S3Server
 
@@ -34,6 +35,14 @@ def pytest_configure() -> None:
     os.environ["AWS_CONFIG_FILE"] = os.devnull
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The CloudFormation templates, as `dth aws` makes them."""
+    from dth.infra.app import synth
+
+    return synth(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from dth.platforms.aws import platform as aws_platform
 from dth.platforms.local import platform as local_platform
 from tests.aws.cloud import Calls, drop_task, make_task
+from tests.aws.emulator.region import Region
 from tests.servers.ministack import MiniStack
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ def cloud() -> Iterator[MiniStack]:
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture(scope="session")
+def region() -> Iterator[Region]:
+    """A whole region, in which IAM is enforced; for `fresh_region`."""
+    with Region() as emulated:
+        yield emulated
+
+
+@pytest.fixture
+def fresh_region(region: Region) -> Region:
+    """The region as nobody has touched it, with our assets published."""
+    region.reset()
+    region.publish()
+    return region
 
 
 @pytest.fixture

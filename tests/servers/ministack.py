@@ -28,7 +28,12 @@ class MiniStack(S3Server):
     """
 
     def __init__(
-        self, *, tls: bool = False, auth: bool = False, env: Mapping[str, str] | None = None
+        self,
+        *,
+        tls: bool = False,
+        auth: bool = False,
+        env: Mapping[str, str] | None = None,
+        application: str = "dth.demo.store:app",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dth-ministack-")
         folder = Path(self._folder.name)
@@ -42,7 +47,7 @@ class MiniStack(S3Server):
             port = listener.getsockname()[1]
             self.process = Process(
                 [
-                    *(sys.executable, "-m", "hypercorn", "dth.demo.store:app"),
+                    *(sys.executable, "-m", "hypercorn", application),
                     *("--bind", f"fd://{listener.fileno()}", "--workers", "0"),
                     *("--keep-alive", "75", "--graceful-timeout", "0", "--log-level", "WARNING"),
                     *arguments,

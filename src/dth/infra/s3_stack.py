@@ -1,0 +1,862 @@
+"""The template of an S3 task: a queue, workers that scale with it, a finder, and what looks after them.
+
+It can be deployed alone, as the existing solution's, or by the hub, which then owns the tables and the log group.
+"""
+
+import json
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import (
+    Fn,
+    aws_autoscaling,
+    aws_cloudwatch,
+    aws_ec2,
+    aws_events,
+    aws_iam,
+    aws_lambda,
+    aws_sns,
+    aws_sqs,
+    aws_stepfunctions,
+)
+from constructs import Construct
+
+from dth.infra.machines import user_data
+from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.platforms.aws.gauges import NAMESPACE
+from dth.platforms.aws.tables import TABLES
+from dth.s3.parameters import S3Parameters
+
+NEEDED_TABLES = ("objects", "parts", "state")
+VISIBILITY = 900  # seconds; workers extend it while they work
+KEPT = 14 * 86400  # seconds
+MAX_RECEIVES = 5
+STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and in flight, machines more
+WARM_UP = 120  # seconds
+HEARTBEAT = 180  # seconds that a machine may take to drain
+TICK = 290  # seconds that a look may take; an express state machine has five minutes
+IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
+MACHINES = {  # by architecture: workers, the first choice first, and the finder
+    "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
+    "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
+}
+READ = ("s3:GetObject", "s3:GetObjectTagging")
+WRITE = (
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "s3:PutObjectTagging",
+    "s3:GetObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+)
+USE_TABLE = (
+    "dynamodb:GetItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+)
+USE_QUEUE = (
+    "sqs:SendMessage",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "sqs:PurgeQueue",
+)
+
+
+class S3Stack(Template):
+    """The S3 plugin."""
+
+    def __init__(self, scope: Construct, name: str) -> None:
+        super().__init__(
+            scope, name, "Data Transfer Hub: one task that copies objects between S3-compatible stores"
+        )
+        self._declare()
+        self._remember()
+        self._queue()
+        self._roles()
+        self._machines()
+        self._control()
+        self._watch()
+        self._tell()
+        self.finish()
+
+    # ---------------------------------------------------------------------------------------- parameters
+
+    def _declare(self) -> None:
+        self.task = self.task_parameters(
+            S3Parameters, {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"}
+        )
+        network = "Network and machines"
+        self.parameter(
+            "architecture", "Processors", network, "Of the machines: Graviton, or x86-64 where there is none.",
+            default="arm64", allowed=list(MACHINES),
+        )  # fmt: skip
+        in_vpc = self.parameter(
+            "functionsInVpc", "Functions in the VPC", network,
+            "Whether the functions reach the stores through the VPC, as the machines do: for stores that only it "
+            "reaches. Its subnets then need a route to AWS's services.",
+            default="false", allowed=["true", "false"],
+        )  # fmt: skip
+        task_id = self.parameter(
+            "taskId", "Task", DEPLOYMENT, "Id of the hub's task; the stack's name when empty.",
+            default="", pattern="|[A-Za-z0-9-]{1,64}",
+        )  # fmt: skip
+        tables = self.parameter(
+            "tablePrefix", "Tables", DEPLOYMENT, "Beginning of the names of the hub's tables; own ones when empty.",
+            default="", pattern="|[A-Za-z0-9_.-]{1,200}",
+        )  # fmt: skip
+        logs = self.parameter(
+            "logGroup", "Log group", DEPLOYMENT, "The hub's log group; an own one when empty.",
+            default="", pattern="|[A-Za-z0-9_./#-]{1,512}",
+        )  # fmt: skip
+        self.in_vpc = self.is_true(in_vpc)
+        self.of_hub = self.is_given(task_id)
+        self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
+        self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
+        self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
+        self.alone = self.condition("Alone", Fn.condition_equals(task_id.value_as_string, ""))
+        mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
+        self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
+
+    # ------------------------------------------------------------------------------------ what remembers
+
+    def _remember(self) -> None:
+        self.tables: dict[str, str] = {}
+        for name in NEEDED_TABLES:
+            table = self.table(f"{name.title()}Table", TABLES[name])
+            table.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+            table.cfn_options.condition = self.holds(self.own_tables)
+            self.tables[name] = self.when(self.own_tables, table.ref, self.sub(f"${{tablePrefix}}-{name}"))
+        group = self.log_group("Logs")
+        group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+        group.cfn_options.condition = self.holds(self.own_logs)
+        self.logs = self.when(self.own_logs, group.ref, Fn.ref("logGroup"))
+
+    # ------------------------------------------------------------------------------------------ the queue
+
+    def _queue(self) -> None:
+        key = self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
+        own_key = self.when(self.is_given(self.kms_key), cdk.Aws.NO_VALUE, True)
+        self.dead = aws_sqs.CfnQueue(
+            self,
+            "DeadLetters",
+            message_retention_period=KEPT,
+            kms_master_key_id=key,
+            sqs_managed_sse_enabled=own_key,
+        )
+        self.queue = aws_sqs.CfnQueue(
+            self,
+            "Queue",
+            visibility_timeout=VISIBILITY,
+            message_retention_period=KEPT,
+            receive_message_wait_time_seconds=20,
+            redrive_policy={"deadLetterTargetArn": self.dead.attr_arn, "maxReceiveCount": MAX_RECEIVES},
+            kms_master_key_id=key,
+            sqs_managed_sse_enabled=own_key,
+        )
+        self.events = self.condition(
+            "FollowsEvents", Fn.condition_not(Fn.condition_equals(Fn.ref("srcEvent"), "No"))
+        )
+        in_account = self.is_true(self.task["srcInCurrentAccount"])
+        self.own_events = self.condition(
+            "SubscribesToEvents", Fn.condition_and(self.holds(self.events), self.holds(in_account))
+        )
+        bucket = self.sub("arn:${AWS::Partition}:s3:::${srcBucket}")
+        from_bucket = {
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": self.queue.attr_arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": bucket}},
+        }
+        self.queue_policies = [
+            aws_sqs.CfnQueuePolicy(
+                self,
+                name,
+                queues=[queue.ref],
+                policy_document=policy([only_by_tls(queue.attr_arn, "sqs:*"), *more]),
+            )
+            for name, queue, more in (
+                ("QueuePolicy", self.queue, [self.when(self.events, from_bucket)]),
+                ("DeadLettersPolicy", self.dead, []),
+            )
+        ]
+
+    # --------------------------------------------------------------------------------------------- rights
+
+    def _roles(self) -> None:
+        """Three roles: of the machines, of what controls them, and of what sets the task up."""
+        groups = [
+            self.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/${{AWS::StackName}}-{kind}")
+            for kind in ("worker", "finder")
+        ]
+        assets = self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")
+        self.machine_role = self.role(
+            "MachineRole",
+            f"ec2.{cdk.Aws.URL_SUFFIX}",
+            [
+                allow(["s3:GetObject"], assets),
+                allow(["autoscaling:CompleteLifecycleAction"], groups),
+            ],
+            "Finder and workers of a task",
+        )
+        self.profile = aws_iam.CfnInstanceProfile(self, "MachineProfile", roles=[self.machine_role.ref])
+        scale = [
+            "autoscaling:UpdateAutoScalingGroup",
+            "autoscaling:SuspendProcesses",
+            "autoscaling:ResumeProcesses",
+        ]
+        self.control_role = self.role(
+            "ControlRole",
+            "lambda.amazonaws.com",
+            [
+                allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # which has no resource
+                allow(scale, groups),
+            ],
+            "Control of a task",
+        )
+        self.setup_role = self.role(
+            "SetupRole", "lambda.amazonaws.com", [], "Sets a task up, and clears up after it"
+        )
+        self.roles = [self.machine_role, self.control_role, self.setup_role]
+        self.grants = [*self._task_rights(), *self._store_rights(), *self._setup_rights()]
+
+    def _task_rights(self) -> list[aws_iam.CfnPolicy]:
+        """What everything that touches the task's data needs."""
+        table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Name}"
+        tables = [
+            self.sub(table + end, Name=name) for name in self.tables.values() for end in ("", "/index/*")
+        ]
+        statements = [
+            allow(USE_QUEUE, [self.queue.attr_arn, self.dead.attr_arn]),
+            allow(USE_TABLE, tables),
+            self.write_logs(self.logs),
+        ]
+        return [self.grant("TaskRights", self.roles, statements), self.grant_key("KeyRights", self.roles)]
+
+    def _setup_rights(self) -> list[aws_iam.CfnPolicy]:
+        in_vpc = [
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ]
+        subscribe = allow(
+            ["s3:GetBucketNotification", "s3:PutBucketNotification"],
+            self._s3("${srcBucket}"),
+            StringEquals={"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID},
+        )
+        functions = [self.control_role, self.setup_role]
+        return [
+            self.grant("SubscriptionRights", [self.setup_role], [subscribe], self.own_events),
+            self.grant(
+                "NetworkRights", functions, [allow(in_vpc, "*")], self.in_vpc
+            ),  # as Lambda asks for it
+        ]
+
+    def _store_rights(self) -> list[aws_iam.CfnPolicy]:
+        """The buckets that are read and written with our own roles; secrets and roles for the others."""
+        reads, writes = self._own_role("Reads", "src"), self._own_role("Writes", "dest")
+        mirrors = Fn.condition_or(
+            self._equals("deleteMode", "Mirror"), self._equals("srcEvent", "CreateAndDelete")
+        )
+        deletes = self.condition("OwnRoleDeletes", Fn.condition_and(self.holds(writes), mirrors))
+        archived = self._equals("restoreArchived", "true")
+        restores = self.condition("OwnRoleRestores", Fn.condition_and(self.holds(reads), archived))
+        source, dest = self._s3("${srcBucket}"), self._s3("${destBucket}")
+        objects, copies = self._s3("${srcBucket}/*"), self._s3("${destBucket}/*")
+        inventory = Fn.select(2, Fn.split("/", Fn.join("", [Fn.ref("srcInventory"), "///"])))
+        see = ["s3:ListBucket", "s3:GetBucketLocation"]
+        # Which keys encrypt a bucket's objects and the secrets is not known here; their policies decide.
+        services = [
+            f"s3.*.{cdk.Aws.URL_SUFFIX}",
+            f"secretsmanager.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}",
+        ]
+        keys = allow(
+            ["kms:Decrypt", "kms:GenerateDataKey"],
+            self.sub("arn:${AWS::Partition}:kms:*:*:key/*"),
+            StringLike={"kms:ViaService": services},
+        )
+        granted: dict[str, tuple[list[Statement], str]] = {
+            "ReadRights": ([allow(see, source), allow(READ, objects)], reads),
+            "RestoreRights": ([allow(["s3:RestoreObject"], objects)], restores),
+            "WriteRights": (
+                [allow([*see, "s3:ListBucketMultipartUploads"], dest), allow(WRITE, copies)],
+                writes,
+            ),
+            "DeleteRights": ([allow(["s3:DeleteObject"], copies)], deletes),
+            "PrefixListRights": (
+                [allow(["s3:GetObject"], self._s3("${srcPrefixListBucket}/*"))],
+                self.is_given(self.task["srcPrefixListBucket"]),
+            ),
+            "InventoryRights": (
+                [allow(["s3:GetObject"], self._s3("${Bucket}/*", Bucket=inventory))],
+                self.is_given(self.task["srcInventory"]),
+            ),
+            "StoreKeyRights": ([keys], ""),
+        }
+        for side in ("src", "dest"):
+            secret, role = f"{side}Credentials", f"{side}RoleArn"
+            name = side.title()
+            arn = self.arn("secretsmanager", f"secret:${{{secret}}}-??????")
+            granted[f"{name}SecretRights"] = (
+                [allow(["secretsmanager:GetSecretValue"], arn)],
+                self.is_given(self.task[secret]),
+            )
+            granted[f"{name}RoleRights"] = (
+                [allow(["sts:AssumeRole"], Fn.ref(role))],
+                self.is_given(self.task[role]),
+            )
+        return [
+            self.grant(name, self.roles, statements, condition)
+            for name, (statements, condition) in granted.items()
+        ]
+
+    def _own_role(self, what: str, side: str) -> str:
+        """The condition that a side is reached with our own role."""
+        empty = [self._equals(f"{side}{name}", "") for name in ("Credentials", "RoleArn")]
+        if side == "src":
+            empty.append(self._equals("srcAnonymous", "false"))
+        return self.condition(f"OwnRole{what}", Fn.condition_and(*empty))
+
+    @staticmethod
+    def _equals(parameter: str, value: str) -> Any:
+        return Fn.condition_equals(Fn.ref(parameter), value)
+
+    def _s3(self, resource: str, **values: str) -> str:
+        return self.sub(f"arn:${{AWS::Partition}}:s3:::{resource}", **values)
+
+    # ------------------------------------------------------------------------------------------- machines
+
+    def _machines(self) -> None:
+        self.security_group = aws_ec2.CfnSecurityGroup(
+            self,
+            "NoInbound",
+            group_description="Data Transfer Hub: reaches the stores, and nobody reaches it",
+            vpc_id=Fn.ref("ec2VpcId"),
+            security_group_egress=[
+                aws_ec2.CfnSecurityGroup.EgressProperty(
+                    ip_protocol="-1", cidr_ip="0.0.0.0/0", description="Stores may be anywhere"
+                ),
+                aws_ec2.CfnSecurityGroup.EgressProperty(
+                    ip_protocol="-1", cidr_ipv6="::/0", description="Stores may be anywhere"
+                ),
+            ],
+        )
+        self.resource = self._custom_resource()
+        self.workers = self._group(
+            "Worker",
+            least=Fn.ref("minCapacity"),
+            most=Fn.ref("maxCapacity"),
+            desired_capacity=Fn.ref("desiredCapacity"),
+            on_demand=cdk.Token.as_number(self.when(self.is_true(self.task["spotWorkers"]), 0, 100)),
+            types=[self.machine["worker"], self.machine["other"]],
+            disk=8,
+        )
+        self.finders = self._group(
+            "Finder", least="0", most="1", on_demand=100, types=[self.machine["finder"]], disk=32
+        )
+        aws_autoscaling.CfnLifecycleHook(
+            self,
+            "Drain",
+            auto_scaling_group_name=self.workers.ref,
+            lifecycle_hook_name="drain",
+            lifecycle_transition="autoscaling:EC2_INSTANCE_TERMINATING",
+            heartbeat_timeout=HEARTBEAT,
+            default_result="CONTINUE",
+        )
+        self._scaling()
+
+    def _group(
+        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[str], disk: int, **more: Any
+    ) -> aws_autoscaling.CfnAutoScalingGroup:
+        name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
+        environment = {**self._environment(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
+        launch = aws_ec2.CfnLaunchTemplate(
+            self,
+            f"{kind}Template",
+            launch_template_data=aws_ec2.CfnLaunchTemplate.LaunchTemplateDataProperty(
+                image_id=self.sub(IMAGE, Name=self.machine["name"]),
+                iam_instance_profile=aws_ec2.CfnLaunchTemplate.IamInstanceProfileProperty(
+                    arn=self.profile.attr_arn
+                ),
+                security_group_ids=[self.security_group.attr_group_id],
+                metadata_options=aws_ec2.CfnLaunchTemplate.MetadataOptionsProperty(
+                    http_tokens="required", http_put_response_hop_limit=1
+                ),
+                block_device_mappings=[
+                    aws_ec2.CfnLaunchTemplate.BlockDeviceMappingProperty(
+                        device_name="/dev/xvda",
+                        ebs=aws_ec2.CfnLaunchTemplate.EbsProperty(
+                            encrypted=True, volume_size=disk, volume_type="gp3", delete_on_termination=True
+                        ),
+                    )
+                ],
+                user_data=user_data(kind.lower(), self.machine["name"], environment),
+            ),
+        )
+        group = aws_autoscaling.CfnAutoScalingGroup(
+            self,
+            f"{kind}Group",
+            auto_scaling_group_name=name,
+            min_size=least,
+            max_size=most,
+            vpc_zone_identifier=cdk.Token.as_list(Fn.ref("ec2Subnets")),
+            mixed_instances_policy=aws_autoscaling.CfnAutoScalingGroup.MixedInstancesPolicyProperty(
+                instances_distribution=aws_autoscaling.CfnAutoScalingGroup.InstancesDistributionProperty(
+                    on_demand_percentage_above_base_capacity=on_demand,
+                    on_demand_base_capacity=0,
+                    spot_allocation_strategy="price-capacity-optimized",
+                ),
+                launch_template=aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateProperty(
+                    launch_template_specification=aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
+                        launch_template_id=launch.ref, version=launch.attr_latest_version_number
+                    ),
+                    overrides=[
+                        aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateOverridesProperty(
+                            instance_type=each
+                        )
+                        for each in types
+                    ],
+                ),
+            ),
+            metrics_collection=[
+                aws_autoscaling.CfnAutoScalingGroup.MetricsCollectionProperty(
+                    granularity="1Minute", metrics=["GroupDesiredCapacity", "GroupInServiceInstances"]
+                )
+            ],
+            tags=[
+                aws_autoscaling.CfnAutoScalingGroup.TagPropertyProperty(
+                    key=key, value=value, propagate_at_launch=True
+                )
+                for key, value in (("Name", name), ("DataTransferHub", self.id))
+            ],
+            **more,
+        )
+        # New code comes with new machines; those that go drain first.
+        group.cfn_options.update_policy = cdk.CfnUpdatePolicy(
+            auto_scaling_rolling_update=cdk.CfnAutoScalingRollingUpdate(
+                max_batch_size=5, min_instances_in_service=0, suspend_processes=["AlarmNotification"]
+            )
+        )
+        group.add_resource_dependency(
+            self.resource
+        )  # machines find their parameters; and go before uploads are thrown away
+        return group
+
+    def _environment(self) -> dict[str, str]:
+        """Which task this is, for functions and machines."""
+        return {
+            "DTH_TASK": self.id,
+            "DTH_TYPE": "S3EC2",
+            "DTH_REGION": cdk.Aws.REGION,
+            "DTH_QUEUE_URL": self.queue.attr_queue_url,
+            "DTH_DEAD_LETTER_URL": self.dead.attr_queue_url,
+            **{f"DTH_{name.upper()}_TABLE": table for name, table in self.tables.items()},
+            "DTH_LOG_GROUP": self.logs,
+        }
+
+    def _scaling(self) -> None:
+        """Machines more by the backlog; back to the fewest when there is none."""
+        bounds = [above for above, _ in STEPS]
+        more = aws_autoscaling.CfnScalingPolicy(
+            self,
+            "ScaleOut",
+            auto_scaling_group_name=self.workers.ref,
+            policy_type="StepScaling",
+            adjustment_type="ChangeInCapacity",
+            estimated_instance_warmup=WARM_UP,
+            step_adjustments=[
+                aws_autoscaling.CfnScalingPolicy.StepAdjustmentProperty(
+                    metric_interval_lower_bound=above - bounds[0],
+                    metric_interval_upper_bound=upto - bounds[0] if upto else None,
+                    scaling_adjustment=machines,
+                )
+                for (above, machines), upto in zip(STEPS, [*bounds[1:], None], strict=True)
+            ],
+        )
+        fewest = aws_autoscaling.CfnScalingPolicy(
+            self,
+            "ScaleIn",
+            auto_scaling_group_name=self.workers.ref,
+            policy_type="StepScaling",
+            adjustment_type="ExactCapacity",
+            step_adjustments=[
+                aws_autoscaling.CfnScalingPolicy.StepAdjustmentProperty(
+                    metric_interval_upper_bound=0,
+                    scaling_adjustment=cdk.Token.as_number(Fn.ref("minCapacity")),
+                )
+            ],
+        )
+        self._backlog_alarm(
+            "BacklogHigh",
+            "GreaterThanOrEqualToThreshold",
+            bounds[0],
+            1,
+            more.ref,
+            "Workers have more than enough to do",
+        )
+        self._backlog_alarm(
+            "BacklogNone", "LessThanOrEqualToThreshold", 0, 3, fewest.ref, "There is nothing to do"
+        )
+
+    def _backlog_alarm(
+        self, name: str, comparison: str, threshold: float, periods: int, action: str, description: str
+    ) -> None:
+        aws_cloudwatch.CfnAlarm(
+            self,
+            name,
+            alarm_description=description,
+            comparison_operator=comparison,
+            threshold=threshold,
+            evaluation_periods=periods,
+            treat_missing_data="notBreaching" if threshold else "breaching",
+            alarm_actions=[action],
+            metrics=[
+                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+                    id="backlog", expression="visible + flying", label="Messages", return_data=True
+                ),
+                self._queue_metric("visible", self.queue, "ApproximateNumberOfMessagesVisible"),
+                self._queue_metric("flying", self.queue, "ApproximateNumberOfMessagesNotVisible"),
+            ],
+        )
+
+    def _queue_metric(
+        self, id: str, queue: aws_sqs.CfnQueue, metric: str
+    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
+        return self._metric(id, "AWS/SQS", metric, "Maximum", "QueueName", queue.attr_queue_name)
+
+    @staticmethod
+    def _metric(
+        id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
+    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
+        return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+            id=id,
+            return_data=False,
+            metric_stat=aws_cloudwatch.CfnAlarm.MetricStatProperty(
+                metric=aws_cloudwatch.CfnAlarm.MetricProperty(
+                    namespace=namespace,
+                    metric_name=metric,
+                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
+                ),
+                period=60,
+                stat=statistic,
+            ),
+        )
+
+    # -------------------------------------------------------------------------------------------- control
+
+    def _custom_resource(self) -> cdk.CfnCustomResource:
+        """Writes the parameters of a task without a hub, subscribes to a bucket's events, and clears up at the end."""
+        function = self.function(
+            "Setup", "dth.infra.lambdas.s3.resource", self.setup_role, self._environment(),
+            log_group=self.logs, timeout=300, description="Sets a task up, and clears up after it",
+            vpc_config=self._vpc(),
+        )  # fmt: skip
+        own = {
+            name: Fn.join(",", cdk.Token.as_list(Fn.ref(name))) if name == "ec2Subnets" else Fn.ref(name)
+            for name in self.task
+        }
+        resource = cdk.CfnCustomResource(self, "TaskSetup", service_token=function.attr_arn)
+        for name, value in (
+            ("Parameters", self.when(self.alone, own)),
+            ("Bucket", self.when(self.own_events, Fn.ref("srcBucket"))),
+            ("Prefix", self.when(self.own_events, Fn.ref("srcPrefix"))),
+            ("Events", self.when(self.own_events, Fn.ref("srcEvent"))),
+            ("QueueArn", self.when(self.own_events, self.queue.attr_arn)),
+        ):
+            resource.add_property_override(name, value)
+        for each in self.queue_policies:  # S3 tries whether it may send, before it subscribes
+            resource.add_resource_dependency(each)
+        # Naming them makes them stand before machines begin, and until uploads were thrown away at the end.
+        for grant in self.grants:
+            condition = grant.cfn_options.condition
+            value = self.when(condition.node.id, grant.ref) if condition else grant.ref
+            resource.add_property_override(grant.node.id, value)
+        return resource
+
+    def _vpc(self) -> Any:
+        """Of a function that reaches the stores."""
+        network = {
+            "SubnetIds": Fn.ref("ec2Subnets"),
+            "SecurityGroupIds": [self.security_group.attr_group_id],
+        }
+        return self.when(self.in_vpc, network)
+
+    def _control(self) -> None:
+        environment = {
+            **self._environment(),
+            "DTH_FINDER_GROUP": self.finders.ref,
+            "DTH_WORKER_GROUP": self.workers.ref,
+        }
+        functions = {
+            name: self.function(
+                name.title(), f"dth.infra.lambdas.s3.{name}", self.control_role, environment,
+                log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
+            )
+            for name, description in (
+                ("tick", "Brings the task to where it should be, once a minute"),
+                ("start", "Begins a run, by the schedule"),
+            )
+        }  # fmt: skip
+        self.tick = functions["tick"]
+        self._controller()
+        self._schedule(functions["start"])
+
+    def _controller(self) -> None:
+        """The state machine that looks after the task each minute."""
+        rights = [
+            allow(["lambda:InvokeFunction"], self.tick.attr_arn),
+            # Deliveries of logs have no resource of their own.
+            allow(
+                [
+                    "logs:CreateLogDelivery",
+                    "logs:GetLogDelivery",
+                    "logs:UpdateLogDelivery",
+                    "logs:DeleteLogDelivery",
+                    "logs:ListLogDeliveries",
+                    "logs:PutResourcePolicy",
+                    "logs:DescribeResourcePolicies",
+                    "logs:DescribeLogGroups",
+                ],
+                "*",
+            ),
+        ]
+        role = self.role("ControllerRole", "states.amazonaws.com", rights, "The controller of a task")
+        definition = {
+            "Comment": "Looks after one task, once a minute",
+            "StartAt": "Look",
+            "TimeoutSeconds": TICK,
+            "States": {
+                "Look": {
+                    "Type": "Task",
+                    "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
+                    "Parameters": {"FunctionName": "${Tick}", "Payload": {}},
+                    "OutputPath": "$.Payload",
+                    "Retry": [
+                        {
+                            "ErrorEquals": [
+                                "Lambda.ServiceException",
+                                "Lambda.AWSLambdaException",
+                                "Lambda.SdkClientException",
+                                "Lambda.TooManyRequestsException",
+                            ],
+                            "IntervalSeconds": 2,
+                            "BackoffRate": 2,
+                            "MaxAttempts": 3,
+                        }
+                    ],
+                    "End": True,
+                }
+            },
+        }
+        log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
+            cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
+                log_group_arn=self.sub(
+                    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*",
+                    Group=self.logs,
+                )
+            )
+        )
+        self.controller = aws_stepfunctions.CfnStateMachine(
+            self,
+            "Controller",
+            role_arn=role.attr_arn,
+            state_machine_type="EXPRESS",
+            definition_string=self.sub(json.dumps(definition), Tick=self.tick.attr_arn),
+            logging_configuration=aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
+                destinations=[log], level="ERROR", include_execution_data=True
+            ),
+            tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
+                enabled=False
+            ),
+        )
+        by_rule = self.role(
+            "EachMinuteRole",
+            "events.amazonaws.com",
+            [allow(["states:StartExecution"], self.controller.ref)],
+            "Starts the controller of a task",
+        )
+        aws_events.CfnRule(
+            self,
+            "EachMinute",
+            description="The controller of the task",
+            schedule_expression="rate(1 minute)",
+            targets=[
+                aws_events.CfnRule.TargetProperty(
+                    id="Controller",
+                    arn=self.controller.ref,
+                    role_arn=by_rule.attr_arn,
+                    retry_policy=aws_events.CfnRule.RetryPolicyProperty(
+                        maximum_event_age_in_seconds=60, maximum_retry_attempts=2
+                    ),
+                )
+            ],
+        )
+
+    def _schedule(self, start: aws_lambda.CfnFunction) -> None:
+        by_rate = self.is_given(self.task["scheduleRate"])
+        by_cron = self.is_given(self.task["ec2CronExpression"])
+        scheduled = self.condition("Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron)))
+        expression = self.when(
+            by_rate, self.sub("rate(${scheduleRate})"), self.sub("cron(${ec2CronExpression})")
+        )
+        rule = aws_events.CfnRule(
+            self,
+            "Schedule",
+            description="Begins runs",
+            schedule_expression=expression,
+            targets=[aws_events.CfnRule.TargetProperty(id="Start", arn=start.attr_arn)],
+        )
+        permission = aws_lambda.CfnPermission(
+            self,
+            "ScheduleMayStart",
+            action="lambda:InvokeFunction",
+            function_name=start.ref,
+            principal="events.amazonaws.com",
+            source_arn=rule.attr_arn,
+        )
+        for each in (rule, permission):
+            each.cfn_options.condition = self.holds(scheduled)
+
+    # ---------------------------------------------------------------------------------- alarms and dashboard
+
+    def _watch(self) -> None:
+        alarmed = self.is_given(self.task["alarmEmail"])
+        topic = aws_sns.CfnTopic(
+            self,
+            "Alarms",
+            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
+        )
+        by_alarm = {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": topic.ref,
+            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+        }
+        aws_sns.CfnTopicPolicy(
+            self,
+            "AlarmsPolicy",
+            topics=[topic.ref],
+            policy_document=policy([only_by_tls(topic.ref, "sns:Publish"), by_alarm]),
+        )
+        mail = aws_sns.CfnSubscription(
+            self, "AlarmMail", topic_arn=topic.ref, protocol="email", endpoint=Fn.ref("alarmEmail")
+        )
+        mail.cfn_options.condition = self.holds(alarmed)
+        # The controller settles dead letters within a minute: it tells how many there were, and SQS may not.
+        aws_cloudwatch.CfnAlarm(
+            self,
+            "Failures",
+            alarm_description="Objects failed, or messages crashed their workers: the task's records say which and why",
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            evaluation_periods=1,
+            treat_missing_data="notBreaching",
+            alarm_actions=[topic.ref],
+            metrics=[
+                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+                    id="failures",
+                    expression="FILL(dead, 0) + FILL(letters, 0) + FILL(failed, 0)",
+                    label="Failures",
+                    return_data=True,
+                ),
+                self._queue_metric("dead", self.dead, "ApproximateNumberOfMessagesVisible"),
+                self._metric("letters", NAMESPACE, "DeadLetters", "Sum", "Task", self.id),
+                self._metric("failed", NAMESPACE, "ObjectsFailed", "Sum", "Task", self.id),
+            ],
+        )
+        self.topic = topic
+        self.dashboard = aws_cloudwatch.CfnDashboard(
+            self,
+            "Dashboard",
+            dashboard_body=self.sub(
+                json.dumps(_dashboard()),
+                Task=self.id,
+                Queue=self.queue.attr_queue_name,
+                Workers=self.workers.ref,
+                Finders=self.finders.ref,
+            ),
+        )
+
+    def _tell(self) -> None:
+        for name, value, description in (
+            ("QueueUrl", self.queue.attr_queue_url, "Messages of the task"),
+            ("QueueArn", self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
+            ("DeadLetterUrl", self.dead.attr_queue_url, "Messages that crashed their workers"),
+            ("TickFunction", self.tick.ref, "Brings the task to where it should be at once"),
+            ("StateMachine", self.controller.ref, "The controller"),
+            ("WorkerGroup", self.workers.ref, "Auto Scaling group of the workers"),
+            ("FinderGroup", self.finders.ref, "Auto Scaling group of the finder"),
+            ("MachineRole", self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
+            ("LogGroup", self.logs, "What everything of the task says"),
+            ("Topic", self.topic.ref, "Alarms"),
+            ("Dashboard", self.dashboard.ref, "CloudWatch dashboard"),
+        ):
+            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
+
+
+def _dashboard() -> dict[str, Any]:
+    """The body of the dashboard; `${...}` is filled in."""
+
+    def graph(title: str, left: int, top: int, *metrics: list[Any], stat: str = "Sum") -> dict[str, Any]:
+        return {
+            "type": "metric",
+            "x": left * 8,
+            "y": top * 6,
+            "width": 8,
+            "height": 6,
+            "properties": {
+                "title": title,
+                "region": "${AWS::Region}",
+                "metrics": list(metrics),
+                "stat": stat,
+                "period": 60,
+                "view": "timeSeries",
+            },
+        }
+
+    def ours(metric: str) -> list[Any]:
+        return [NAMESPACE, metric, "Task", "${Task}"]
+
+    def queue(metric: str) -> list[Any]:
+        return ["AWS/SQS", metric, "QueueName", "${Queue}"]
+
+    def group(metric: str, which: str) -> list[Any]:
+        return ["AWS/AutoScaling", metric, "AutoScalingGroupName", which]
+
+    return {
+        "widgets": [
+            graph("Objects", 0, 0, ours("ObjectsTransferred"), ours("ObjectsFailed")),
+            graph("Bytes", 1, 0, ours("BytesIn"), ours("BytesOut"), ours("BytesTransferred")),
+            graph(
+                "Messages",
+                2,
+                0,
+                queue("ApproximateNumberOfMessagesVisible"),
+                queue("ApproximateNumberOfMessagesNotVisible"),
+                stat="Maximum",
+            ),
+            graph(
+                "Machines",
+                0,
+                1,
+                group("GroupDesiredCapacity", "${Workers}"),
+                group("GroupInServiceInstances", "${Workers}"),
+                group("GroupInServiceInstances", "${Finders}"),
+                stat="Average",
+            ),
+            graph("Latency (ms)", 1, 1, ours("SourceLatency"), ours("DestinationLatency"), stat="p90"),
+            graph("Requests", 2, 1, ours("Requests"), ours("ThrottledRequests"), ours("FailedRequests")),
+        ]
+    }

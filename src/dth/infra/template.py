@@ -1,0 +1,386 @@
+"""What the templates are made of: parameters from the plugins' models, functions, roles, tables, log groups.
+
+Templates are written with CloudFormation's own resource types, so that what is deployed is what is read here. They need
+no bootstrapped account and no CDK at the other end: their code is in the bucket that the parameters `assetBucket` and
+`assetPrefix` name, and the plain JSON works in the CloudFormation console.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import CfnCondition, CfnParameter, Fn, aws_dynamodb, aws_iam, aws_lambda, aws_logs
+from constructs import Construct
+from pydantic import BaseModel
+
+from dth.infra import PYTHON
+from dth.parameters import choices, extra
+from dth.platforms.aws.tables import Table, create_table
+
+Statement = dict[str, Any]  # as in a policy document
+
+RETENTION = 14  # days that log groups keep what is said
+NAME = r"[\w+=,@-][\w+=,.@-]{0,254}"  # of a secret
+PATTERNS = {  # of what policies are made from: nothing that widens them gets in
+    "Bucket": r"|[A-Za-z0-9][A-Za-z0-9._-]{1,253}",
+    "RoleArn": r"|arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+",
+    "Credentials": f"|{NAME}",
+    "Credential": f"|{NAME}",
+    "AccountId": "|[0-9]{12}",
+    "Region": "|[a-z0-9-]+",
+}
+GROUPS = {  # of the plugins' models, as people read them
+    "source": "Source",
+    "destination": "Destination",
+    "comparison": "What is copied",
+    "engine": "Engine",
+    "schedule": "Schedule and notifications",
+    "compatibility": "Network and machines",
+}
+DEPLOYMENT = "Deployment"
+
+
+class Template(cdk.Stack):
+    """One template. Parameters come first, then resources; `finish` writes how CloudFormation's console shows it."""
+
+    def __init__(self, scope: Construct, name: str, description: str) -> None:
+        super().__init__(
+            scope,
+            name,
+            description=description,
+            synthesizer=cdk.BootstraplessSynthesizer(),
+            analytics_reporting=False,
+        )
+        self._groups: dict[str, list[str]] = {}
+        self._labels: dict[str, str] = {}
+        self._conditions: dict[str, CfnCondition] = {}
+        self.asset_bucket = self.parameter(
+            "assetBucket",
+            "Asset bucket",
+            DEPLOYMENT,
+            "Bucket with the code that dth aws publish put there.",
+            pattern=r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        )
+        self.asset_prefix = self.parameter(
+            "assetPrefix",
+            "Asset prefix",
+            DEPLOYMENT,
+            "Where in that bucket it is.",
+            pattern=r"[\w.-]+(/[\w.-]+)*",
+        )
+        self.boundary = self.parameter(
+            "permissionsBoundary",
+            "Permissions boundary",
+            DEPLOYMENT,
+            "ARN of a policy that bounds every role made here; none when empty.",
+            default="",
+            pattern=r"|arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+",
+        )
+        self.kms_key = self.parameter(
+            "kmsKeyArn",
+            "KMS key",
+            DEPLOYMENT,
+            "ARN of the key that encrypts queues, tables, topics and logs; keys that AWS manages when empty.",
+            default="",
+            pattern="|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+",
+        )
+
+    # ---------------------------------------------------------------------------------------- parameters
+
+    def parameter(
+        self,
+        name: str,
+        label: str,
+        group: str,
+        description: str,
+        *,
+        type: str = "String",
+        default: str | float | None = None,
+        allowed: Sequence[str] = (),
+        pattern: str = "",
+        least: float | None = None,
+        most: float | None = None,
+    ) -> CfnParameter:
+        """A parameter. Without a default it must be given. `pattern` is of the whole value."""
+        self._groups.setdefault(group, []).append(name)
+        self._labels[name] = label
+        return CfnParameter(
+            self,
+            name,
+            type=type,
+            description=description,
+            default=default,
+            allowed_values=list(allowed) or None,
+            allowed_pattern=f"^({pattern})$" if pattern else None,
+            min_value=least,
+            max_value=most,
+        )
+
+    def task_parameters(
+        self, model: type[BaseModel], types: Mapping[str, str], leave_out: Sequence[str] = ()
+    ) -> dict[str, CfnParameter]:
+        """One for each parameter of a plugin, by name. `types`: CloudFormation's own types of some, which thereby
+        cannot be left empty."""
+        return {
+            str(field.alias): self._task_parameter(str(field.alias), field, types.get(str(field.alias), ""))
+            for field in model.model_fields.values()
+            if field.alias not in leave_out
+        }
+
+    def _task_parameter(self, name: str, field: Any, type: str) -> CfnParameter:
+        about = extra(field)
+        description = str(field.description)
+        if field.annotation == tuple[str, ...]:
+            description += " A JSON list of texts."
+        allowed = ["true", "false"] if field.annotation is bool else choices(field)
+        if allowed and field.default is None:
+            allowed = ["", *allowed]
+        pattern = next((each for end, each in PATTERNS.items() if name.endswith(end)), "")
+        needed = bool(about["required"] or type)
+        return self.parameter(
+            name,
+            str(field.title),
+            GROUPS[about["group"]],
+            description,
+            type=type or "String",
+            default=None if needed else _text(field.default),
+            allowed=allowed,
+            pattern="" if type else pattern.removeprefix("|") if needed else pattern,
+        )
+
+    # ---------------------------------------------------------------------------------------- conditions
+
+    def is_given(self, parameter: CfnParameter) -> str:
+        """The name of the condition that the parameter is not empty."""
+        name = parameter.node.id
+        empty = Fn.condition_equals(parameter.value_as_string, "")
+        return self.condition(f"Has{name[0].upper()}{name[1:]}", Fn.condition_not(empty))
+
+    def is_true(self, parameter: CfnParameter) -> str:
+        """The name of the condition that the parameter is "true"."""
+        name = parameter.node.id
+        return self.condition(
+            f"Is{name[0].upper()}{name[1:]}", Fn.condition_equals(parameter.value_as_string, "true")
+        )
+
+    def condition(self, name: str, expression: Any) -> str:
+        """Its name. The same again is the same condition."""
+        if name not in self._conditions:
+            self._conditions[name] = CfnCondition(self, name, expression=expression)
+        return name
+
+    def holds(self, name: str) -> Any:
+        """A condition by its name, as an expression of another."""
+        return self._conditions[name]
+
+    @staticmethod
+    def when(condition: str, value: Any, otherwise: Any = None) -> Any:
+        """`value` where the condition of that name holds; else `otherwise`, or as if nothing were written."""
+        chosen = Fn.condition_if(condition, value, cdk.Aws.NO_VALUE if otherwise is None else otherwise)
+        texts = isinstance(value, str) and isinstance(otherwise, str | None)
+        return cdk.Token.as_string(chosen) if texts else chosen
+
+    @staticmethod
+    def sub(text: str, **values: Any) -> str:
+        """The text with `${...}` filled in: `values`, or what CloudFormation knows by that name."""
+        return Fn.sub(text, values or None)
+
+    def arn(
+        self,
+        service: str,
+        resource: str,
+        *,
+        account: str = "${AWS::AccountId}",
+        region: str = "${AWS::Region}",
+    ) -> str:
+        """An ARN in the stack's partition; `${...}` in it is what CloudFormation knows by that name."""
+        return self.sub(f"arn:${{AWS::Partition}}:{service}:{region}:{account}:{resource}")
+
+    # ----------------------------------------------------------------------------------------- resources
+
+    def role(
+        self,
+        name: str,
+        service: str,
+        statements: Sequence[Any],
+        description: str,
+        *,
+        managed: Sequence[str] = (),
+        conditions: Mapping[str, Any] | None = None,
+    ) -> aws_iam.CfnRole:
+        """A role for a service such as "lambda.amazonaws.com", with one policy of its own and the boundary. What holds
+        under a condition only is a `grant`: each `when` in a list doubles what linters have to look at. `managed`:
+        names of AWS's policies. `conditions`: of assuming it."""
+        trust: Statement = {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": service},
+        }
+        if conditions:
+            trust["Condition"] = dict(conditions)
+        return aws_iam.CfnRole(
+            self,
+            name,
+            description=description,
+            assume_role_policy_document=policy([trust]),
+            policies=[aws_iam.CfnRole.PolicyProperty(policy_name="Own", policy_document=policy(statements))]
+            if statements
+            else None,
+            managed_policy_arns=[
+                self.arn("iam", f"policy/{each}", account="aws", region="") for each in managed
+            ]
+            or None,
+            permissions_boundary=self.when(self.is_given(self.boundary), self.boundary.value_as_string),
+        )
+
+    def grant(
+        self,
+        name: str,
+        roles: Sequence[aws_iam.CfnRole],
+        statements: Sequence[Statement],
+        condition: str = "",
+    ) -> aws_iam.CfnPolicy:
+        """Give rights to several roles, or where a condition holds only."""
+        made = aws_iam.CfnPolicy(
+            self,
+            name,
+            policy_name=name,
+            policy_document=policy(statements),
+            roles=[role.ref for role in roles],
+        )
+        if condition:
+            made.cfn_options.condition = self.holds(condition)
+        return made
+
+    def function(
+        self,
+        name: str,
+        handler: str,
+        role: aws_iam.CfnRole,
+        environment: Mapping[str, str],
+        *,
+        log_group: str,
+        description: str,
+        timeout: int = 60,
+        memory: int = 512,
+        **more: Any,
+    ) -> aws_lambda.CfnFunction:
+        """A Lambda function: `handler` in our package, such as "dth.infra.lambdas.s3.tick"; `timeout` in seconds,
+        `memory` in MiB. What it says goes to `log_group`, a name."""
+        return aws_lambda.CfnFunction(
+            self,
+            name,
+            description=description,
+            runtime=f"python{PYTHON}",
+            architectures=["arm64"],
+            handler=handler,
+            code=aws_lambda.CfnFunction.CodeProperty(
+                s3_bucket=self.asset_bucket.value_as_string, s3_key=self.sub("${assetPrefix}/lambda.zip")
+            ),
+            role=role.attr_arn,
+            timeout=timeout,
+            memory_size=memory,
+            environment=aws_lambda.CfnFunction.EnvironmentProperty(variables=dict(environment)),
+            logging_config=aws_lambda.CfnFunction.LoggingConfigProperty(
+                log_group=log_group, log_format="JSON", application_log_level="INFO", system_log_level="WARN"
+            ),
+            **more,
+        )
+
+    def log_group(self, name: str, **more: Any) -> aws_logs.CfnLogGroup:
+        """A log group with a name that CloudFormation gives it."""
+        return aws_logs.CfnLogGroup(
+            self, name, retention_in_days=RETENTION, kms_key_id=self._key_or_none(), **more
+        )
+
+    def table(self, name: str, table: Table) -> aws_dynamodb.CfnTable:
+        """A table with keys and indexes as `table` says, billed on demand, with point-in-time recovery."""
+        made = create_table("", table)
+        recovery = aws_dynamodb.CfnTable.PointInTimeRecoverySpecificationProperty(
+            point_in_time_recovery_enabled=True
+        )
+        expiry = aws_dynamodb.CfnTable.TimeToLiveSpecificationProperty(
+            attribute_name=table.expires, enabled=True
+        )
+        return aws_dynamodb.CfnTable(
+            self,
+            name,
+            billing_mode=made["BillingMode"],
+            attribute_definitions=_as_cdk(made["AttributeDefinitions"]),
+            key_schema=_as_cdk(made["KeySchema"]),
+            global_secondary_indexes=_as_cdk(made.get("GlobalSecondaryIndexes")),
+            point_in_time_recovery_specification=recovery,
+            sse_specification=aws_dynamodb.CfnTable.SSESpecificationProperty(
+                sse_enabled=True, sse_type="KMS", kms_master_key_id=self._key_or_none()
+            ),
+            time_to_live_specification=expiry if table.expires else None,
+        )
+
+    def grant_key(self, name: str, roles: Sequence[aws_iam.CfnRole]) -> aws_iam.CfnPolicy:
+        """Let them use the customer's key, where there is one."""
+        used = allow(["kms:Decrypt", "kms:GenerateDataKey"], self.kms_key.value_as_string)
+        return self.grant(name, roles, [used], self.is_given(self.kms_key))
+
+    def write_logs(self, log_group: str) -> Statement:
+        """A statement: write into the log group of that name."""
+        arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*"
+        return allow(["logs:CreateLogStream", "logs:PutLogEvents"], self.sub(arn, Group=log_group))
+
+    def finish(self) -> None:
+        """Tell CloudFormation's console how to show the parameters: the deployment's last."""
+        groups = sorted(self._groups, key=lambda group: group == DEPLOYMENT)
+        self.template_options.metadata = {
+            "AWS::CloudFormation::Interface": {
+                "ParameterGroups": [
+                    {"Label": {"default": group}, "Parameters": self._groups[group]} for group in groups
+                ],
+                "ParameterLabels": {name: {"default": label} for name, label in self._labels.items()},
+            }
+        }
+
+    def _key_or_none(self) -> Any:
+        return self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
+
+
+def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statement:
+    """A statement. Conditions as in a policy: StringEquals={...}."""
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
+    return {**statement, "Condition": conditions} if conditions else statement
+
+
+def policy(statements: Sequence[Any]) -> dict[str, Any]:
+    """A policy document."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def only_by_tls(resources: Any, action: str) -> Statement:
+    """A statement of a resource's policy: whoever comes without TLS is refused. `action` such as "sqs:*"."""
+    return {
+        "Sid": "OnlyByTls",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": action,
+        "Resource": resources,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def _text(value: Any) -> str:
+    """A default, as the API writes it."""
+    if value is None or value == ():
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(getattr(value, "value", value))
+
+
+def _as_cdk(value: Any) -> Any:
+    """The arguments of an API call, as the CDK spells them."""
+    match value:
+        case list():
+            return [_as_cdk(each) for each in value]
+        case dict():
+            return {
+                re.sub("^[A-Z]", lambda first: first[0].lower(), name): _as_cdk(each)
+                for name, each in value.items()
+            }
+    return value

@@ -1,0 +1,67 @@
+"""IAM: SQS's calls for batches are allowed by the action for one message, as AWS has no other; log groups have the `:*`
+that policies write; wildcards match every character; and who comes, comes by TLS, though the emulator is spoken to
+without.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ministack.core import iam_actions, iam_evaluator
+
+from tests.aws.emulator.patching import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SINGLE = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+
+
+def patch() -> None:
+    replace(iam_actions, "extract_iam_action", _single)
+    replace(iam_actions, "extract_resource_arn", _log_groups)
+    replace(iam_evaluator, "_fnmatch_compile", _every_character)
+    replace(iam_evaluator, "EvalContext", _by_tls)
+
+
+def _single(original: Callable[..., Any]) -> Callable[..., Any]:
+    def action(*arguments: Any, **more: Any) -> Any:
+        found = original(*arguments, **more)
+        return SINGLE.get(found, found)
+
+    return action
+
+
+def _log_groups(original: Callable[..., str]) -> Callable[..., str]:
+    def resource(*arguments: Any, **more: Any) -> str:
+        found = original(*arguments, **more)
+        is_group = found.startswith("arn:aws:logs:") and ":log-group:" in found
+        return f"{found}:*" if is_group and not found.endswith(":*") else found
+
+    return resource
+
+
+def _every_character(original: Callable[[str, bool], re.Pattern[str]]) -> Callable[..., re.Pattern[str]]:
+    def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
+        found = original(pattern, ignore_case)
+        return re.compile(found.pattern, found.flags | re.DOTALL)
+
+    return compiled
+
+
+def _by_tls(original: type[Any]) -> type[Any]:
+    defaults = original.__dataclass_fields__["secure_transport"]
+    if defaults.default_factory is None:
+        raise ImportError("this MiniStack's EvalContext has another secure_transport")
+    init = original.__init__
+
+    def by_tls(self: Any, *arguments: Any, **more: Any) -> None:
+        init(self, *arguments, **{**more, "secure_transport": True})
+
+    original.__init__ = by_tls  # type: ignore[method-assign]
+    return original

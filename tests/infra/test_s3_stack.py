@@ -1,0 +1,250 @@
+"""The template of an S3 task, as CloudFormation will read it. What it does is tested in tests/aws/test_s3_stack.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dth.platforms.aws.tables import TABLES
+from dth.s3.parameters import S3Parameters
+from tests.infra.checks import Findings, find_faults, read_state_machines
+
+ACCEPTED = {
+    # What the rule finds: why it is so.
+    ("MachineRole", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
+    ("MachineRole", "IAM5", "autoScalingGroup:*"): "the part of the ARN before the group's name is a number of AWS's",
+    ("ControlRole", "IAM5", "autoScalingGroup:*"): "the part of the ARN before the group's name is a number of AWS's",
+    ("ControlRole", "IAM5", "Resource::*"): "DescribeAutoScalingGroups takes no resource",
+    ("NetworkRights", "IAM5", "Resource::*"): "as Lambda asks for, of functions that are in a VPC",
+    ("ControllerRole", "IAM5", "Resource::*"): "deliveries of logs take no resource",
+    ("TaskRights", "IAM5", "/index/*"): "the indexes of the task's own tables",
+    ("TaskRights", "IAM5", ":log-group:"): "the streams of the task's own log group",
+    ("ReadRights", "IAM5", "<srcBucket>/*"): "the objects that are copied",
+    ("RestoreRights", "IAM5", "<srcBucket>/*"): "the objects that are copied",
+    ("WriteRights", "IAM5", "<destBucket>/*"): "the copies",
+    ("DeleteRights", "IAM5", "<destBucket>/*"): "the copies",
+    ("PrefixListRights", "IAM5", "<srcPrefixListBucket>/*"): "the list's key is not known to begin with",
+    ("InventoryRights", "IAM5", "${Bucket}/*"): "the report's files are wherever its manifest says",
+    ("StoreKeyRights", "IAM5", "key/*"): "whichever keys encrypt buckets and secrets; through these services only",
+    ("Setup", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
+    ("Tick", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
+    ("Start", "L1", ""): "the newest Python that Amazon Linux 2023 has packages of in every partition, for both",
+    ("WorkerGroup", "EC26", ""): "the rule does not read launch templates; a test below does",
+    ("FinderGroup", "EC26", ""): "the rule does not read launch templates; a test below does",
+    ("WorkerGroup", "AS3", ""): "machines come and go all the time, and metrics show it",
+    ("FinderGroup", "AS3", ""): "machines come and go all the time, and metrics show it",
+    ("Controller", "SF1", ""): "a look each minute: what went well would be most of what is said",
+    ("Controller", "SF2", ""): "one function; there is nothing to trace",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def template(templates: dict[str, Path]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(templates["s3"].read_text("utf-8"))
+    return found
+
+
+def resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: each.get("Properties", {})
+        for name, each in template["Resources"].items()
+        if each["Type"] == kind
+    }
+
+
+def test_cdk_nag_finds_nothing_that_has_no_reason() -> None:
+    found = Findings.of("dth.infra.s3_stack", "S3Stack")
+
+    assert found.unexplained(ACCEPTED) == []
+    assert found.outdated(ACCEPTED) == []
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1"])
+def test_cfn_lint_finds_nothing(templates: dict[str, Path], region: str) -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), templates["s3"], "--regions", region],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+
+
+def test_it_is_the_same_every_time(templates: dict[str, Path], tmp_path: Path) -> None:
+    from dth.infra.app import synth
+
+    assert synth(tmp_path)["s3"].read_bytes() == templates["s3"].read_bytes()
+
+
+def test_it_needs_no_bootstrapped_account(template: dict[str, Any]) -> None:
+    assert "BootstrapVersion" not in template["Parameters"]
+    assert "Rules" not in template
+    assert "cdk-hnb659fds" not in json.dumps(template)
+
+
+def test_every_parameter_of_the_model_is_there_with_its_default(template: dict[str, Any]) -> None:
+    declared = template["Parameters"]
+    for field in S3Parameters.model_fields.values():
+        found = declared[field.alias]
+        assert len(found["Description"]) > 5
+        if isinstance(field.default, bool):
+            assert (found["Default"], found["AllowedValues"]) == (
+                str(field.default).lower(),
+                ["true", "false"],
+            )
+    assert {name for name, found in declared.items() if "Default" not in found} == {
+        "srcBucket", "destBucket", "ec2VpcId", "ec2Subnets", "assetBucket", "assetPrefix",
+    }  # fmt: skip
+    assert declared["ec2CronExpression"]["Default"] == "0/60 * * * ? *"
+    assert declared["destStorageClass"]["Default"] == "INTELLIGENT_TIERING"
+    assert declared["maxCapacity"]["Default"] == "20"
+    grouped = template["Metadata"]["AWS::CloudFormation::Interface"]
+    shown = [name for group in grouped["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(shown) == sorted(declared)
+    assert grouped["ParameterLabels"].keys() == declared.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("srcBucket", "my-bucket.eu", "*"),
+        ("destBucket", "my_Bucket", "a/b"),
+        ("srcCredentials", "key-of_a", "*"),
+        ("srcRoleArn", "arn:aws-cn:iam::123456789012:role/a/b", "arn:aws:iam::123456789012:role/*"),
+        ("permissionsBoundary", "arn:aws-us-gov:iam::123456789012:policy/p", "*"),
+        ("kmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/ab-12", "arn:aws:kms:eu-west-1:123456789012:key/*"),
+    ],
+)  # fmt: skip
+def test_nothing_widens_a_policy(template: dict[str, Any], name: str, good: str, bad: str) -> None:
+    pattern = template["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, good)
+    assert not re.fullmatch(pattern, bad)
+
+
+def test_the_queue_is_as_users_know_it(template: dict[str, Any]) -> None:
+    queues = resources(template, "AWS::SQS::Queue")
+    assert queues["Queue"]["VisibilityTimeout"] == 15 * 60
+    assert (
+        queues["Queue"]["MessageRetentionPeriod"]
+        == queues["DeadLetters"]["MessageRetentionPeriod"]
+        == 14 * 86400
+    )
+    assert queues["Queue"]["RedrivePolicy"]["maxReceiveCount"] == 5
+
+
+def test_what_may_be_refused_by_tls_alone_is(template: dict[str, Any]) -> None:
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+        for found in resources(template, kind).values():
+            first = found["PolicyDocument"]["Statement"][0]
+            assert (first["Effect"], first["Principal"]) == ("Deny", "*")
+            assert first["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_tables_are_those_of_the_adapters(template: dict[str, Any]) -> None:
+    tables = resources(template, "AWS::DynamoDB::Table")
+    assert tables.keys() == {"ObjectsTable", "PartsTable", "StateTable"}
+    for name, made in tables.items():
+        table = TABLES[name.removesuffix("Table").lower()]
+        assert made["KeySchema"][0]["AttributeName"] == table.partition.name
+        assert made["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert made["SSESpecification"]["SSEEnabled"] is True
+        assert template["Resources"][name]["Condition"] == "OwnTables"
+    assert tables["StateTable"]["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+def test_machines_are_closed_and_encrypted(template: dict[str, Any]) -> None:
+    for found in resources(template, "AWS::EC2::LaunchTemplate").values():
+        data = found["LaunchTemplateData"]
+        assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+        assert [each["Ebs"]["Encrypted"] for each in data["BlockDeviceMappings"]] == [True]
+        assert "KeyName" not in data
+    [group] = resources(template, "AWS::EC2::SecurityGroup").values()
+    assert "SecurityGroupIngress" not in group
+
+
+def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: dict[str, Any]) -> None:
+    for name, found in resources(template, "AWS::EC2::LaunchTemplate").items():
+        script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+        assert values.keys() <= set(re.findall(r"\$\{(\w+)\}", script))
+        script = re.sub(r"\$\{[\w:]+\}", "x", script)
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+        assert len(script) < 8000  # EC2 takes 16 KiB
+        assert re.findall(r"https?://\S+|\bpip\b|\bcurl\b", script) == []
+        assert f"-m dth.infra.agent {name.removesuffix('Template').lower()}" in script
+
+
+def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) -> None:
+    policies = resources(template, "AWS::AutoScaling::ScalingPolicy")
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    lowest = alarms["BacklogHigh"]["Threshold"]
+    steps = {
+        lowest + each["MetricIntervalLowerBound"]: each["ScalingAdjustment"]
+        for each in policies["ScaleOut"]["StepAdjustments"]
+    }
+    assert steps == {100: 1, 500: 2, 2000: 5, 10000: 10}
+    assert policies["ScaleOut"]["EstimatedInstanceWarmup"] == 120
+    assert policies["ScaleIn"]["AdjustmentType"] == "ExactCapacity"
+    assert policies["ScaleIn"]["StepAdjustments"][0]["ScalingAdjustment"] == {"Ref": "minCapacity"}
+    assert alarms["BacklogNone"]["Threshold"] == 0
+    for name in ("BacklogHigh", "BacklogNone"):
+        expression, *metrics = alarms[name]["Metrics"]
+        assert expression["Expression"] == "visible + flying"
+        assert {each["MetricStat"]["Metric"]["MetricName"] for each in metrics} == {
+            "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
+        }  # fmt: skip
+
+
+def test_machines_drain_before_they_go(template: dict[str, Any]) -> None:
+    [hook] = resources(template, "AWS::AutoScaling::LifecycleHook").values()
+    assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+    assert hook["HeartbeatTimeout"] >= 100 + 30  # as long as the agent drains, and more
+
+
+def test_rights_are_given_where_they_are_needed_only(template: dict[str, Any]) -> None:
+    found = resources(template, "AWS::IAM::Policy")
+    for name, condition in (
+        ("ReadRights", "OwnRoleReads"),
+        ("WriteRights", "OwnRoleWrites"),
+        ("DeleteRights", "OwnRoleDeletes"),
+        ("RestoreRights", "OwnRoleRestores"),
+        ("SrcSecretRights", "HasSrcCredentials"),
+        ("DestRoleRights", "HasDestRoleArn"),
+        ("SubscriptionRights", "SubscribesToEvents"),
+    ):
+        assert template["Resources"][name]["Condition"] == condition
+    statements = [each for rights in found.values() for each in rights["PolicyDocument"]["Statement"]]
+    for statement in statements:
+        assert not any(action.endswith(":*") or action == "*" for action in statement["Action"])
+    for role in resources(template, "AWS::IAM::Role").values():
+        assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
+
+
+def test_the_state_machine_leads_somewhere(template: dict[str, Any]) -> None:
+    machines = read_state_machines(template)
+    assert machines.keys() == {"Controller"}
+    for definition in machines.values():
+        assert find_faults(definition) == []
+
+
+def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
+    rules = resources(template, "AWS::Events::Rule")
+    assert rules["EachMinute"]["ScheduleExpression"] == "rate(1 minute)"
+    assert template["Resources"]["Schedule"]["Condition"] == "Scheduled"
+    functions = resources(template, "AWS::Lambda::Function")
+    assert {each["Handler"] for each in functions.values()} == {
+        "dth.infra.lambdas.s3.tick", "dth.infra.lambdas.s3.start", "dth.infra.lambdas.s3.resource",
+    }  # fmt: skip
+    assert max(each["Timeout"] for each in functions.values()) <= 300
+
+
+def test_failures_are_told_by_mail(template: dict[str, Any]) -> None:
+    alarm = resources(template, "AWS::CloudWatch::Alarm")["Failures"]
+    assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
+    assert template["Resources"]["AlarmMail"]["Condition"] == "HasAlarmEmail"
