@@ -12,6 +12,7 @@ import click
 from dth.errors import HubError, UsageError
 
 GROUPS = {
+    "aws": "dth.cli.aws:aws",
     "backup": "dth.cli.backup:backup",
     "demo": "dth.cli.demo:demo",
     "doctor": "dth.cli.doctor:doctor",

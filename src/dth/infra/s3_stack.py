@@ -35,6 +35,7 @@ STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and i
 WARM_UP = 120  # seconds
 HEARTBEAT = 180  # seconds that a machine may take to drain
 TICK = 290  # seconds that a look may take; an express state machine has five minutes
+SETUP = 300  # seconds that setting up, or clearing up, may take
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
 MACHINES = {  # by architecture: workers, the first choice first, and the finder
     "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
@@ -559,14 +560,16 @@ class S3Stack(Template):
         """Writes the parameters of a task without a hub, subscribes to a bucket's events, and clears up at the end."""
         function = self.function(
             "Setup", "dth.infra.lambdas.s3.resource", self.setup_role, self._environment(),
-            log_group=self.logs, timeout=300, description="Sets a task up, and clears up after it",
+            log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
             vpc_config=self._vpc(),
         )  # fmt: skip
         own = {
             name: Fn.join(",", cdk.Token.as_list(Fn.ref(name))) if name == "ec2Subnets" else Fn.ref(name)
             for name in self.task
         }
-        resource = cdk.CfnCustomResource(self, "TaskSetup", service_token=function.attr_arn)
+        resource = cdk.CfnCustomResource(
+            self, "TaskSetup", service_token=function.attr_arn, service_timeout=SETUP + 30
+        )
         for name, value in (
             ("Parameters", self.when(self.alone, own)),
             ("Bucket", self.when(self.own_events, Fn.ref("srcBucket"))),

@@ -1,0 +1,211 @@
+"""`dth aws`: what runs on AWS, brought there and taken away."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.errors import StateError, UsageError
+
+TEMPLATES = ("s3",)
+
+
+@click.group()
+def aws() -> None:
+    """Deploy tasks to an AWS account: CloudFormation, SQS, DynamoDB, EC2 Auto Scaling.
+
+    Credentials are those of the AWS command line: variables, profiles, single sign-on, instance roles.
+    """
+
+
+def _account(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which account and region."""
+    for option in (
+        click.option("--region", help="Region; that of the profile when not given."),
+        click.option("--profile", help="Profile of the AWS configuration."),
+    ):
+        command = option(command)
+    return command
+
+
+def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what is deployed, and how."""
+    for option in (
+        click.option("--bucket", default="", help="Asset bucket; the account's own when not given."),
+        click.option(
+            "--parameter",
+            "-p",
+            "parameters",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A parameter of the template, such as srcBucket=photos. Others stay as they are.",
+        ),
+        click.option("--template", type=click.Choice(TEMPLATES), default="s3", show_default=True),
+        click.argument("stack"),
+    ):
+        command = option(command)
+    return _account(command)
+
+
+@aws.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def synth(directory: Path) -> int:
+    """Write the CloudFormation templates into DIRECTORY. They work in CloudFormation's console, too."""
+    from dth.infra.app import synth as make
+
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in make(directory).values():
+        click.echo(file)
+    return 0
+
+
+@aws.command()
+@click.option("--bucket", default="", help="Asset bucket; the account's own when not given.")
+@_account
+def publish(bucket: str, region: str | None, profile: str | None) -> int:
+    """Put code and templates into the asset bucket, and print where the templates are."""
+    from dth.infra.publish import publish as put
+
+    with _told():
+        templates = put(_session(region, profile), bucket, _say)
+    for name, template in templates.items():
+        click.echo(f"{name}: {template.url}")
+    return 0
+
+
+@aws.command()
+@_of_stack
+def deploy(
+    stack: str,
+    template: str,
+    parameters: tuple[str, ...],
+    bucket: str,
+    region: str | None,
+    profile: str | None,
+) -> int:
+    """Create STACK, or bring it up to date, with this version's code."""
+    given = _given(parameters)
+    with _told():
+        there, made = _prepared(stack, template, bucket, region, profile)
+        if not there.deploy(made, given):
+            click.echo(f"{stack}: nothing to change")
+        for name, value in there.outputs().items():
+            click.echo(f"{name}: {value}")
+    return 0
+
+
+@aws.command()
+@_of_stack
+def diff(
+    stack: str,
+    template: str,
+    parameters: tuple[str, ...],
+    bucket: str,
+    region: str | None,
+    profile: str | None,
+) -> int:
+    """Show what deploying would change in STACK."""
+    given = _given(parameters)
+    with _told():
+        there, made = _prepared(stack, template, bucket, region, profile)
+        changes = there.difference(made, given)
+    for change in changes:
+        click.echo(
+            f"{change.action:<8} {change.name} ({change.type})" + (": replaced" if change.replaced else "")
+        )
+    if not changes:
+        click.echo(f"{stack}: nothing to change")
+    return 0
+
+
+@aws.command()
+@click.argument("stack")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_account
+def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> int:
+    """Delete STACK: what it made, with the records of the task.
+
+    The objects that were copied stay, and so does the asset bucket.
+    """
+    from dth.infra.deploy import Stack
+
+    with _told():
+        there = Stack(_session(region, profile).client("cloudformation"), stack, _say)
+        if there.status() and not yes:
+            click.confirm(f"Delete stack {stack} with the records of its task?", abort=True, err=True)
+        there.delete()
+    click.echo(f"{stack}: deleted")
+    return 0
+
+
+def _prepared(
+    stack: str, template: str, bucket: str, region: str | None, profile: str | None
+) -> tuple[Any, Any]:
+    """The stack, and its template, published."""
+    from dth.infra.deploy import Stack
+    from dth.infra.publish import publish as put
+
+    session = _session(region, profile)
+    templates = put(session, bucket, _say)
+    return Stack(session.client("cloudformation"), stack, _say), templates[template]
+
+
+def _given(parameters: tuple[str, ...]) -> dict[str, str]:
+    given = {}
+    for each in parameters:
+        name, found, value = each.partition("=")
+        if not found or not name.isalnum():
+            raise UsageError(f"--parameter {each!r}: write NAME=VALUE, such as srcBucket=photos")
+        given[name] = value
+    return given
+
+
+def _session(region: str | None, profile: str | None) -> Any:
+    try:
+        import boto3
+        import botocore.exceptions
+    except ImportError:
+        raise UsageError(
+            "deploying needs boto3 and the AWS CDK: pip install 'data-transfer-hub[aws]'"
+        ) from None
+    try:
+        # boto3 itself does not look at AWS_REGION, as everything else does.
+        session = boto3.Session(profile_name=profile, region_name=region or os.environ.get("AWS_REGION"))
+    except botocore.exceptions.ProfileNotFound:
+        raise UsageError(f"there is no profile {profile!r} in the AWS configuration") from None
+    if not session.region_name:
+        raise UsageError("no region: give one with --region, or set AWS_REGION")
+    return session
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What AWS refuses, and what it cannot be asked, in one line."""
+    try:
+        import botocore.exceptions
+    except ImportError:
+        yield
+        return
+    try:
+        yield
+    except botocore.exceptions.NoCredentialsError:
+        raise UsageError(
+            "no AWS credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in with "
+            "aws sso login"
+        ) from None
+    except botocore.exceptions.ClientError as error:
+        said = error.response.get("Error", {})
+        code = said.get("Code", "")
+        message = f"{error.operation_name} was refused: {code}: {said.get('Message', '')}".strip(": ")
+        if code.startswith("ExpiredToken"):
+            message += "; sign in again"
+        raise StateError(" ".join(message.split())) from None
+    except botocore.exceptions.BotoCoreError as error:
+        raise StateError(f"AWS cannot be asked: {' '.join(str(error).split())}") from None
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

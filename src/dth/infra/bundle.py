@@ -1,0 +1,182 @@
+"""What runs on AWS, packed: our package with the dependencies that requirements.lock pins, as a tree for one platform.
+
+Nothing is built and nothing of the tree is run here, so that any machine packs for any processor. The same input gives
+the same bytes: an asset's name can be its digest.
+"""
+
+import gzip
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import dth
+from dth.errors import StateError
+from dth.infra import PYTHON
+
+NAME = "data-transfer-hub"
+LOCK = "requirements.lock"
+MAX_UNPACKED = 250 * 1024 * 1024  # bytes that a function may have
+LEFT_OUT = {"__pycache__", "_console", "demo", "bin"}  # directories that nothing on AWS needs
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a tree is to run: a processor as Linux calls it, and a Python."""
+
+    machine: str  # "aarch64" or "x86_64"
+    python: str = PYTHON
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the markers of dependencies ask for."""
+        return {
+            "os_name": "posix",
+            "sys_platform": "linux",
+            "platform_system": "Linux",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "implementation_name": "cpython",
+            "python_version": self.python,
+            "python_full_version": f"{self.python}.0",
+            "extra": "",
+        }
+
+    @property
+    def tags(self) -> list[str]:
+        """The wheels that run there: Amazon Linux 2023 has glibc 2.34."""
+        return [f"manylinux_2_{minor}_{self.machine}" for minor in (34, 28, 17)] + [
+            f"manylinux2014_{self.machine}"
+        ]
+
+
+def write_zip(tree: Path, file: Path) -> None:
+    """As functions take it. Raises StateError when it is too large for one."""
+    size = 0
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for path, name in _files(tree):
+            size += path.stat().st_size
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    if size > MAX_UNPACKED:
+        raise StateError(f"the code of functions has {size} bytes; Lambda takes {MAX_UNPACKED}")
+
+
+def write_tar(tree: Path, file: Path) -> None:
+    """As machines unpack it."""
+    with (
+        file.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for path, name in _files(tree):
+            entry = tarfile.TarInfo(name)
+            entry.size = path.stat().st_size
+            entry.mode = 0o644
+            archive.addfile(entry, io.BytesIO(path.read_bytes()))
+
+
+def make_tree(target: Target, directory: Path) -> None:
+    """Put our package and its dependencies into the directory. Raises StateError when a wheel cannot be had."""
+    _install(target, directory)
+    for path, name in package_files():
+        copy = directory / "dth" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    ours = distribution(NAME)
+    about = directory / f"{NAME.replace('-', '_')}-{ours.version}.dist-info"
+    about.mkdir()
+    for name in ("METADATA", "entry_points.txt"):  # by which the plugins are found
+        (about / name).write_text(ours.read_text(name) or "", "utf-8")
+
+
+def package_files() -> Iterator[tuple[Path, str]]:
+    """The files of our package that are packed, with their names in it."""
+    return _files(Path(dth.__file__).parent)
+
+
+def needed(target: Target) -> set[str]:
+    """The names of what our package needs there, with all that this needs itself; of the extras, nothing."""
+    found: set[str] = set()
+    waiting = [(NAME, frozenset[str]())]
+    while waiting:
+        name, extras = waiting.pop()
+        for text in _requires(name):
+            requirement = Requirement(text)
+            environments = [{**target.environment, "extra": extra} for extra in extras or {""}]
+            if requirement.marker and not any(map(requirement.marker.evaluate, environments)):
+                continue
+            required = canonicalize_name(requirement.name)
+            if required not in found:
+                found.add(required)
+                waiting.append((required, frozenset(requirement.extras)))
+    return found
+
+
+def _requires(name: str) -> list[str]:
+    """What an installed package asks for; what is needed there alone is not here, and asks for nothing more."""
+    try:
+        return distribution(name).requires or []
+    except PackageNotFoundError:
+        return []
+
+
+def pinned(names: set[str]) -> str:
+    """The part of requirements.lock with these, versions and hashes."""
+    entries = _lock().split("\n")
+    kept: list[str] = []
+    keep = False
+    for line in entries:
+        if line and not line.startswith((" ", "#")):
+            keep = canonicalize_name(line.partition("==")[0]) in names
+        if keep:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def _lock() -> str:
+    """It is in the package; in a checkout, above it."""
+    here = Path(__file__)
+    for place in (here.with_name(LOCK), here.parents[3] / LOCK):
+        if place.exists():
+            return place.read_text("utf-8")
+    raise StateError(f"{LOCK} is not in this installation; install data-transfer-hub from its wheel")
+
+
+def _install(target: Target, directory: Path) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as wanted:
+        wanted.write(pinned(needed(target)))
+        wanted.flush()
+        platforms = [word for tag in target.tags for word in ("--platform", tag)]
+        command = [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--target", str(directory), "--no-deps", "--no-compile", "--require-hashes"),
+            *("--only-binary=:all:", "--implementation", "cp", "--python-version", target.python),
+            *(*platforms, "--requirement", wanted.name),
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or [ran.stderr[-300:]]
+        raise StateError(
+            f"the packages for {target.machine} cannot be had: {errors[-1].removeprefix('ERROR: ').strip()}"
+        )
+
+
+def _files(directory: Path) -> Iterator[tuple[Path, str]]:
+    """The files that are packed, with their names, in order."""
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        if path.is_file() and not LEFT_OUT.intersection(name.parts[:2]) and "__pycache__" not in name.parts:
+            yield path, name.as_posix()

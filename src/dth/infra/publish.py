@@ -1,0 +1,157 @@
+"""Puts what the templates need into the account's asset bucket, and the templates with it.
+
+Everything is below a prefix that follows from its contents: another version never changes what runs, and what is there
+already is neither made nor sent again.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dth.errors import StateError, UsageError
+from dth.infra.app import synth
+from dth.infra.bundle import NAME, Target, make_tree, needed, package_files, pinned, write_tar, write_zip
+
+ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as the assets are named, and as Linux calls them
+FUNCTIONS = "arm64"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template in the asset bucket: its address as CloudFormation takes it, and its parameters (True: without a
+    default)."""
+
+    url: str
+    parameters: dict[str, bool]
+
+
+def publish(session: Any, bucket: str, say: Say) -> dict[str, Template]:
+    """Publish into the bucket, "" for the account's own, which is made when it is not there; returns the templates by
+    name. `session`: of boto3. Raises UsageError and StateError."""
+    s3 = session.client("s3")
+    account = session.client("sts").get_caller_identity()["Account"]
+    bucket = bucket or f"data-transfer-hub-assets-{account}-{session.region_name}"
+    with tempfile.TemporaryDirectory(prefix="dth-publish-") as scratch:
+        folder = Path(scratch)
+        say("making the templates")
+        templates = synth(folder)
+        prefix = f"dth/{version(NAME)}-{_digest(list(templates.values()))}"
+        for file in templates.values():
+            file.write_text(with_defaults(file.read_text("utf-8"), bucket, prefix), "utf-8")
+        keys = {name: f"{prefix}/templates/{name}.json" for name in templates}
+        _prepare_bucket(s3, bucket, account, session.region_name, say)
+        if all(_is_there(s3, bucket, key) for key in keys.values()):  # they come last
+            say(f"s3://{bucket}/{prefix} is there")
+        else:
+            say("packing the code")
+            for name, file in make_assets(folder).items():
+                _put(s3, bucket, f"{prefix}/{name}", file, say)
+            for name, file in templates.items():
+                _put(s3, bucket, keys[name], file, say)
+        return {
+            name: Template(_address(s3, bucket, keys[name]), _parameters(file))
+            for name, file in templates.items()
+        }
+
+
+def make_assets(folder: Path) -> dict[str, Path]:
+    """The code for functions and for machines, by the names that the templates know it by."""
+    assets = {}
+    for architecture, machine in ARCHITECTURES.items():
+        tree = folder / machine
+        tree.mkdir()
+        make_tree(Target(machine), tree)
+        packed = folder / f"bundle-{architecture}.tar.gz"
+        write_tar(tree, packed)
+        assets[packed.name] = packed
+        if architecture == FUNCTIONS:
+            assets["lambda.zip"] = folder / "lambda.zip"
+            write_zip(tree, assets["lambda.zip"])
+    return assets
+
+
+def with_defaults(template: str, bucket: str, prefix: str) -> str:
+    """The template that finds its code without being told where."""
+    found = json.loads(template)
+    found["Parameters"]["assetBucket"]["Default"] = bucket
+    found["Parameters"]["assetPrefix"]["Default"] = prefix
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+
+
+def _parameters(file: Path) -> dict[str, bool]:
+    found = json.loads(file.read_text("utf-8"))["Parameters"]
+    return {name: "Default" not in each for name, each in found.items()}
+
+
+def _address(s3: Any, bucket: str, key: str) -> str:
+    """Without a signature: CloudFormation reads the template with the rights of whoever asks it to."""
+    url: str = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+    return url.partition("?")[0]
+
+
+def _digest(templates: list[Path]) -> str:
+    """Of all that is published, as short as a name may be: of what it is made from, which is quicker than packing."""
+    digest = hashlib.sha256()
+    for machine in ARCHITECTURES.values():
+        digest.update(pinned(needed(Target(machine))).encode())
+    for file, name in [*package_files(), *((file, file.name) for file in templates)]:
+        digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _prepare_bucket(s3: Any, bucket: str, account: str, region: str, say: Say) -> None:
+    """Private, encrypted, versioned, by TLS alone. A bucket that is there stays as it is, if it is the account's."""
+    import botocore.exceptions
+
+    try:
+        s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+        return
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+            raise UsageError(
+                f"bucket {bucket!r} cannot be used: it is not this account's, or you may not see it; name another "
+                "with --bucket"
+            ) from None
+    say(f"making bucket {bucket}")
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=bucket, **where)
+    closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(closed, True))
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    partition = s3.meta.partition
+    arn = f"arn:{partition}:s3:::{bucket}"
+    refused = {
+        "Sid": "OnlyByTls",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [refused]}))
+
+
+def _is_there(s3: Any, bucket: str, key: str) -> bool:
+    import botocore.exceptions
+
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+        return True
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
+            raise StateError(f"s3://{bucket}/{key} cannot be looked at: {error}") from None
+        return False
+
+
+def _put(s3: Any, bucket: str, key: str, file: Path, say: Say) -> None:
+    say(f"s3://{bucket}/{key}")
+    s3.upload_file(str(file), bucket, key)

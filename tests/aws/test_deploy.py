@@ -1,0 +1,145 @@
+"""`dth aws`, as a user types it, on an emulated AWS."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.aws.emulator.region import wait_for
+
+if TYPE_CHECKING:
+    from tests.aws.emulator.region import Region
+
+X86_64, ARM64 = 62, 183  # as ELF numbers machines
+BUCKET = "data-transfer-hub-assets-000000000000-us-east-1"
+
+
+class Command:
+    """`dth aws` against the region."""
+
+    def __init__(self, region: Region) -> None:
+        self._env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            "AWS_ENDPOINT_URL": region.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def __call__(self, *arguments: str, **env: str) -> tuple[int, str, str]:
+        """Exit code, standard output and error."""
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("dth"), "aws", *arguments],
+            env={name: value for name, value in {**self._env, **env}.items() if value},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in ran.stderr
+        return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def dth(region: Region) -> Command:
+    region.reset()
+    for name in ("source", "copies"):
+        region.boto("s3").create_bucket(Bucket=name)
+    return Command(region)
+
+
+def given(region: Region, **more: str) -> list[str]:
+    parameters = {
+        "srcBucket": "source", "destBucket": "copies", "srcEndpoint": region.url, "destEndpoint": region.url,
+        "srcRegion": "us-east-1", "destRegion": "us-east-1", "ec2CronExpression": "", **region.network(), **more,
+    }  # fmt: skip
+    return [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+
+
+def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
+    code, _, err = dth("deploy", "photos", "-p", "srcBucket=source")
+    assert (code, err.splitlines()[-1]) == (
+        2, "dth: the template needs destBucket, ec2Subnets, ec2VpcId: give each with --parameter NAME=VALUE",
+    )  # fmt: skip
+    code, _, err = dth("diff", "photos", *given(region, maxCapacty="3"))
+    assert (code, err.splitlines()[-1]) == (
+        2, "dth: the template has no parameter 'maxCapacty'; is it maxCapacity?",
+    )  # fmt: skip
+    cloudformation = region.boto("cloudformation")
+    assert not cloudformation.describe_stacks()["Stacks"]
+    code, out, err = dth("diff", "photos", *given(region))
+    assert (code, "Add      WorkerGroup (AWS::AutoScaling::AutoScalingGroup)" in out) == (0, True), err
+    wait_for(lambda: not cloudformation.describe_stacks()["Stacks"], 10)
+
+    code, out, err = dth("deploy", "photos", *given(region, minSize="many"))
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        "dth: stack photos is ROLLBACK_COMPLETE: TaskSetup (AWS::CloudFormation::CustomResource): minSize: 'many' "
+        "is not a size; write 16MiB, 100K or a number of bytes"
+    )
+    code, out, err = dth("deploy", "photos", *given(region))
+    assert code == 0, err
+    assert "photos: a first try failed; what is left of it is deleted" in err
+    assert f"s3://{BUCKET}/dth/" in err
+    assert "WorkerGroup: photos-worker" in out
+
+    assert "photos: nothing to change" in dth("deploy", "photos")[1]
+    code, out, _ = dth("diff", "photos", "-p", "maxCapacity=3")
+    assert (code, "Modify   WorkerGroup" in out) == (0, True)
+    assert dth("deploy", "photos", "-p", "maxCapacity=3")[0] == 0
+    groups = region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert {group["MaxSize"] for group in groups} == {1, 3}
+
+    assert dth("destroy", "photos")[0] == 1  # nobody said yes
+    assert dth("destroy", "photos", "--yes")[:2] == (0, "photos: deleted\n")
+    assert dth("destroy", "photos", "--yes") == (2, "", "dth: there is no stack 'photos' here\n")
+
+    s3 = region.boto("s3")
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
+    assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
+    assert {each["Key"].rpartition("/")[2] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
+        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "s3.json",
+    }  # fmt: skip
+    prefix = s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"].rpartition("/")[0]
+    for name, machine in (("arm64", ARM64), ("x86_64", X86_64)):
+        packed = s3.get_object(Bucket=BUCKET, Key=f"{prefix}/bundle-{name}.tar.gz")["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(packed)) as files:
+            libraries = [each for each in files if ".so" in each.name]
+            heads = {files.extractfile(each).read(20) for each in libraries}
+        assert len(libraries) > 5
+        assert {(head[:4], head[18]) for head in heads} == {(b"\x7fELF", machine)}
+
+
+def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_path: Path) -> None:
+    nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    for arguments, env, code, line in (
+        (("publish",), {"AWS_REGION": ""}, 2, "no region: give one with --region, or set AWS_REGION"),
+        (("publish",), nothing, 2, "no AWS credentials: set AWS_PROFILE or "),
+        (("publish", "--profile", "nobody"), {}, 2, "there is no profile 'nobody' in the AWS configuration"),
+        (
+            ("publish",),
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+            1,
+            "AWS cannot be asked: Could not connect",
+        ),
+        (("deploy", "x", "-p", "nonsense"), {}, 2, "--parameter 'nonsense': write NAME=VALUE"),
+        (("destroy", "x", "--yes"), {}, 2, "there is no stack 'x' here"),
+        (("deploy", "x", "--template", "nothing"), {}, 2, "Invalid value for '--template'"),
+    ):
+        found, _, err = dth(*arguments, **env)
+        assert found == code, err
+        assert err.splitlines()[-1].startswith(f"dth: {line}"), err
+
+
+def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
+    code, out, err = dth("synth", str(tmp_path / "new"))
+    assert (code, out) == (0, f"{tmp_path / 'new' / 's3.json'}\n"), err

@@ -1,0 +1,91 @@
+"""What is packed for functions and machines: for the right processor, the same every time, and able to start."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dth.errors import StateError
+from dth.infra import bundle
+from dth.infra.bundle import Target, make_tree, needed, pinned, write_tar, write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = Target(platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For this machine. What is for AWS's is looked at where it is published: in tests/aws/test_deploy.py."""
+    made = tmp_path_factory.mktemp("tree")
+    make_tree(HERE, made)
+    return made
+
+
+def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+import dth.infra.agent, dth.infra.lambdas.s3, dth.platforms.aws.platform, dth.s3.worker
+from dth.hub.plugins import plugins
+assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
+foreign = [name for name, module in sys.modules.items()
+           if (getattr(module, "__file__", None) or "").find("site-packages") >= 0]
+assert not foreign, foreign
+assert "aws_cdk" not in sys.modules and "boto3" not in sys.modules
+"""
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={"PYTHONPATH": str(tree), "PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_archives_are_the_same_every_time(tree: Path, tmp_path: Path) -> None:
+    for number in ("one", "two"):
+        write_zip(tree, tmp_path / f"{number}.zip")
+        write_tar(tree / "dth", tmp_path / f"{number}.tar")
+        os.utime(next(tree.rglob("*.py")), (1, 1))
+    for name in ("zip", "tar"):
+        assert (tmp_path / f"one.{name}").read_bytes() == (tmp_path / f"two.{name}").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as packed:
+        names = set(packed.namelist())
+    with tarfile.open(tmp_path / "one.tar") as packed_tar:
+        assert {f"dth/{name}" for name in packed_tar.getnames()} < names
+    assert "dth/infra/lambdas/s3.py" in names
+    assert not [name for name in names if name.startswith(("dth/_console", "bin/")) or "__pycache__" in name]
+
+
+def test_only_what_the_base_needs_is_in_it(tree: Path) -> None:
+    names = needed(HERE)
+    assert {"botocore", "pycurl", "uvloop"} <= names
+    assert names.isdisjoint({"boto3", "aws-cdk-lib", "pytest", "ministack", "pyarrow"})
+    text = pinned(names)
+    versions = [line for line in text.splitlines() if "==" in line]
+    assert len(versions) == len(names)
+    assert text.count("--hash=sha256:") >= len(names)
+
+
+def test_too_much_for_a_function_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "MAX_UNPACKED", 10)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "large.py").write_bytes(b"x" * 11)
+    with pytest.raises(StateError, match="the code of functions has 11 bytes; Lambda takes 10"):
+        write_zip(tmp_path / "tree", tmp_path / "x.zip")
+
+
+def test_a_wheel_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"the packages for riscv64 cannot be had: .+") as told:
+        make_tree(Target("riscv64"), tmp_path)
+    assert "\n" not in str(told.value)
