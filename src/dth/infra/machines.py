@@ -12,14 +12,14 @@ from dth.infra import PYTHON
 SCRIPT = """#!/bin/bash
 set -euo pipefail
 {exports}
-export PYTHONPATH=/opt/dth
-export TMPDIR=/var/lib/dth
 modprobe tcp_bbr && sysctl -qw net.core.default_qdisc=fq net.ipv4.tcp_congestion_control=bbr || true
 dnf install -q -y python{python}
 useradd --system --no-create-home dth
 install -d -o dth -g dth /var/lib/dth /opt/dth
 BUNDLE=s3://${{assetBucket}}/${{assetPrefix}}/bundle-${{Architecture}}.tar.gz
 aws s3 cp --only-show-errors $BUNDLE - | tar -xz -C /opt/dth
+export PYTHONPATH=/opt/dth
+export TMPDIR=/var/lib/dth
 env | grep -E '^(AWS|DTH)_|^PYTHONPATH=|^TMPDIR=' > /etc/dth.env
 cat > /etc/systemd/system/dth.service <<UNIT
 [Unit]
