@@ -91,6 +91,23 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     assert f"s3://{BUCKET}/dth/" in err
     assert "WorkerGroup: photos-worker" in out
 
+    code, out, err = dth("status", "photos")
+    assert (code, out.splitlines()[0]) == (0, "photos: run 1 LISTING"), err
+    pause = {"pk": {"S": "task"}, "sk": {"S": "pause"}, "reason": {"S": "the keys are wrong"}}
+    [table] = [name for name in region.boto("dynamodb").list_tables()["TableNames"] if "State" in name]
+    region.boto("dynamodb").put_item(TableName=table, Item=pause)
+    code, out, _ = dth("status", "photos")
+    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (go on: dth aws run photos)")
+    code, out, _ = dth("run", "photos")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "photos: run 1 LISTING",
+            "0 objects listed, 0 the same, 0 of 0 settled, 0 failed, 0 B copied; 0 messages in the queue",
+        ],
+    )
+    assert dth("status", "nothing") == (2, "", "dth: there is no stack 'nothing' of Data Transfer Hub here\n")
+
     assert "photos: nothing to change" in dth("deploy", "photos")[1]
     code, out, _ = dth("diff", "photos", "-p", "maxCapacity=3")
     assert (code, "Modify   WorkerGroup" in out) == (0, True)

@@ -19,6 +19,7 @@ from dth.infra.bundle import Target, make_tree, needed, pinned, write_tar, write
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.xdist_group("bundle")  # the tree is made once
 HERE = Target(platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}")
 
 

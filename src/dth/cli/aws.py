@@ -1,6 +1,7 @@
 """`dth aws`: what runs on AWS, brought there and taken away."""
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import click
 
-from dth.errors import StateError, UsageError
+from dth.cli.display import amount
+from dth.errors import NotFound, StateError, UsageError
 
 TEMPLATES = ("s3",)
 
@@ -43,7 +45,13 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME=VALUE",
             help="A parameter of the template, such as srcBucket=photos. Others stay as they are.",
         ),
-        click.option("--template", type=click.Choice(TEMPLATES), default="s3", show_default=True),
+        click.option(
+            "--template",
+            type=click.Choice(TEMPLATES),
+            default="s3",
+            show_default=True,
+            help="What the stack is: a task that copies objects.",
+        ),
         click.argument("stack"),
     ):
         command = option(command)
@@ -119,6 +127,55 @@ def diff(
     if not changes:
         click.echo(f"{stack}: nothing to change")
     return 0
+
+
+@aws.command()
+@click.argument("stack")
+@_account
+def status(stack: str, region: str | None, profile: str | None) -> int:
+    """Show how the task of STACK stands. Exit code 1 if objects failed, or it is paused."""
+    with _told():
+        return _show(stack, _invoke(stack, "TickFunction", {}, region, profile))
+
+
+@aws.command()
+@click.argument("stack")
+@_account
+def run(stack: str, region: str | None, profile: str | None) -> int:
+    """Let the task of STACK compare and copy now. A task that is paused goes on."""
+    with _told():
+        return _show(stack, _invoke(stack, "StartFunction", {"resume": True}, region, profile))
+
+
+def _invoke(
+    stack: str, output: str, event: dict[str, Any], region: str | None, profile: str | None
+) -> dict[str, Any]:
+    """What a function of the stack answers."""
+    from dth.infra.deploy import Stack
+
+    session = _session(region, profile)
+    there = Stack(session.client("cloudformation"), stack, _say)
+    if not (name := there.outputs().get(output)):
+        raise NotFound(f"there is no stack {stack!r} of Data Transfer Hub here")
+    answer = session.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+    said: dict[str, Any] = json.loads(answer["Payload"].read())
+    if "FunctionError" in answer:
+        raise StateError(f"{name} failed: {' '.join(str(said.get('errorMessage', said)).split())}")
+    return said
+
+
+def _show(stack: str, found: dict[str, Any]) -> int:
+    run = found["run"]
+    ended = run["done"] + run["failed"] + run["cancelled"]
+    click.echo(f"{stack}: run {run['id']} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
+    click.echo(
+        f"{run['listed']} objects listed, {run['same']} the same, {ended} of {run['enqueued']} settled, "
+        f"{run['failed']} failed, {amount(run['done_bytes'])} copied; "
+        f"{found['waiting'] + found['inFlight']} messages in the queue"
+    )
+    if found["paused"]:
+        click.echo(f"paused: {found['paused']} (go on: dth aws run {stack})")
+    return 1 if found["paused"] or run["failed"] or run["error"] else 0
 
 
 @aws.command()

@@ -41,6 +41,15 @@ MACHINES = {  # by architecture: workers, the first choice first, and the finder
     "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
     "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
 }
+NOT_ALONE = (  # what needs a hub that looks at the clock and the bill, or a file on the machine
+    "transferWindow",
+    "bandwidthTimetable",
+    "budget",
+    "srcProfile",
+    "destProfile",
+    "srcCaBundle",
+    "destCaBundle",
+)
 READ = ("s3:GetObject", "s3:GetObjectTagging")
 WRITE = (
     "s3:PutObject",
@@ -92,7 +101,9 @@ class S3Stack(Template):
 
     def _declare(self) -> None:
         self.task = self.task_parameters(
-            S3Parameters, {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"}
+            S3Parameters,
+            {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
+            leave_out=NOT_ALONE,
         )
         network = "Network and machines"
         self.parameter(
@@ -611,9 +622,9 @@ class S3Stack(Template):
                 ("start", "Begins a run, by the schedule"),
             )
         }  # fmt: skip
-        self.tick = functions["tick"]
+        self.tick, self.start = functions["tick"], functions["start"]
         self._controller()
-        self._schedule(functions["start"])
+        self._schedule()
 
     def _controller(self) -> None:
         """The state machine that looks after the task each minute."""
@@ -706,7 +717,7 @@ class S3Stack(Template):
             ],
         )
 
-    def _schedule(self, start: aws_lambda.CfnFunction) -> None:
+    def _schedule(self) -> None:
         by_rate = self.is_given(self.task["scheduleRate"])
         by_cron = self.is_given(self.task["ec2CronExpression"])
         scheduled = self.condition("Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron)))
@@ -718,13 +729,13 @@ class S3Stack(Template):
             "Schedule",
             description="Begins runs",
             schedule_expression=expression,
-            targets=[aws_events.CfnRule.TargetProperty(id="Start", arn=start.attr_arn)],
+            targets=[aws_events.CfnRule.TargetProperty(id="Start", arn=self.start.attr_arn)],
         )
         permission = aws_lambda.CfnPermission(
             self,
             "ScheduleMayStart",
             action="lambda:InvokeFunction",
-            function_name=start.ref,
+            function_name=self.start.ref,
             principal="events.amazonaws.com",
             source_arn=rule.attr_arn,
         )
@@ -797,7 +808,8 @@ class S3Stack(Template):
             ("QueueUrl", self.queue.attr_queue_url, "Messages of the task"),
             ("QueueArn", self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
             ("DeadLetterUrl", self.dead.attr_queue_url, "Messages that crashed their workers"),
-            ("TickFunction", self.tick.ref, "Brings the task to where it should be at once"),
+            ("TickFunction", self.tick.ref, "Brings the task to where it should be, and tells how it stands"),
+            ("StartFunction", self.start.ref, "Begins a run"),
             ("StateMachine", self.controller.ref, "The controller"),
             ("WorkerGroup", self.workers.ref, "Auto Scaling group of the workers"),
             ("FinderGroup", self.finders.ref, "Auto Scaling group of the finder"),

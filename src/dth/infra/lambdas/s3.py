@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dth.errors import HubError, StateError
@@ -44,7 +44,8 @@ def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def start(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return asyncio.run(_start(context.aws_request_id))
+    """With {"resume": true} a paused task goes on: a person says so, never the schedule."""
+    return asyncio.run(_start(bool(event.get("resume")), context.aws_request_id))
 
 
 def resource(event: dict[str, Any], context: Any) -> None:
@@ -52,8 +53,10 @@ def resource(event: dict[str, Any], context: Any) -> None:
     answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
 
 
-async def _start(request: str) -> dict[str, Any]:
+async def _start(resume: bool, request: str) -> dict[str, Any]:
     async with _opened(request) as platform:
+        if resume:
+            await platform.records.resume()
         run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
         log.info("run %s", "goes on: it is being listed" if resumed else "begun", extra={"run": run.id})
     return await _tick(request)
@@ -103,7 +106,13 @@ class Control:
         settled = memory.count(runs)
         if await memory.write(self.platform.dynamo):  # else another look came between, and counts it
             _report(settled, depth, dead)
-        return {"paused": paused, "listing": listing, "waiting": depth.visible, "inFlight": depth.in_flight}
+        newest = (await records.list_runs(1))[0]
+        return {
+            "paused": paused,
+            "waiting": depth.visible + depth.delayed,
+            "inFlight": depth.in_flight,
+            "run": {"id": newest.id, "state": newest.state, "error": newest.error, **asdict(newest.counts)},
+        }
 
     async def _check(self, memory: "_Memory") -> None:
         """Look after giant uploads and dead letters. A store that cannot be opened fails the runs, not this."""
