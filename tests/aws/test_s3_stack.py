@@ -75,7 +75,7 @@ def deploy(region: Region, templates: dict[str, Path], **parameters: str) -> Sta
         "ec2CronExpression": "",
         "serverSideCopy": "false",  # which would be one request for an object, however large
     }
-    return region.deploy("task", templates["s3"], **stores, **region.network(), **parameters)
+    return region.deploy("task", templates["s3"], **{**stores, **region.network(), **parameters})
 
 
 @asynccontextmanager
@@ -307,6 +307,37 @@ async def test_new_parameters_reach_those_who_work(
         stack.invoke("Start")
         assert (await over(platform, 2)).counts.done == 1
     assert keys(fresh_region) == {"below/object": 1}
+
+
+async def test_a_store_with_keys_of_its_own_is_reached_by_its_secret(
+    fresh_region: Region, machines: Machines, templates: dict[str, Path]
+) -> None:
+    put(fresh_region, "object", b"x")
+    everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    key, secret = fresh_region.user({"Version": "2012-10-17", "Statement": [everything]})
+    stack = deploy(fresh_region, templates, srcCredentials="keys")
+    async with opened(stack) as platform:
+        failed = await over(platform)
+        assert failed.state is RunState.FAILED
+        assert failed.error.startswith(
+            "secret 'keys' cannot be read: secretsmanager:GetSecretValue was refused"
+        )
+
+        value = json.dumps({"access_key_id": key, "secret_access_key": secret})
+        fresh_region.boto("secretsmanager").create_secret(Name="keys", SecretString=value)
+        stack.invoke("Start")
+        assert (await over(platform, 2)).counts.done == 1
+    assert keys(fresh_region) == {"object": 1}
+
+
+async def test_a_store_that_does_not_answer_fails_the_run(
+    fresh_region: Region, machines: Machines, templates: dict[str, Path]
+) -> None:
+    stack = deploy(fresh_region, templates, destEndpoint="http://127.0.0.1:9")
+    async with opened(stack) as platform:
+        run = await over(platform)
+    assert run.state is RunState.FAILED
+    assert "127.0.0.1:9" in run.error
 
 
 def test_a_wrong_parameter_is_told_in_one_line(
