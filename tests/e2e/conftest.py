@@ -14,9 +14,10 @@ import pytest
 
 from dth.hub.model import Role
 from tests.e2e.console import PASSWORD, Console
-from tests.engine import Side
+from tests.engine import Side, bodies
 from tests.hub import Hub
 from tests.servers.proxy import Proxy
+from tests.servers.registry import RegistryServer, image, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,41 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
+
+PAGES = (
+    "/",
+    "/tasks",
+    "/tasks/create",
+    "/tasks/TASK",
+    *(
+        f"/tasks/TASK?tab={tab}"
+        for tab in (
+            "details",
+            "engine",
+            "runs",
+            "objects",
+            "monitoring",
+            "logs",
+            "events",
+            "options",
+            "audit",
+        )
+    ),
+    "/tasks/TASK/edit",
+    "/tasks/IMAGES",
+    *(
+        f"/tasks/IMAGES?tab={tab}"
+        for tab in ("details", "engine", "runs", "objects", "monitoring", "options")
+    ),
+    "/tasks/IMAGES/edit",
+    "/secrets",
+    "/users",
+    "/tokens",
+    "/channels",
+    "/settings",
+    "/audit",
+    "/no/such/page",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,3 +138,23 @@ def newcomer(browser: Browser, browser_context_args: dict[str, Any], e2e_hub: Hu
     yield console
     context.close()
     assert console.problems == []
+
+
+@pytest.fixture
+def pages(console: Console, source: Side, dest: Side) -> Iterator[list[str]]:
+    """Paths, with tasks that have something to show: objects, images."""
+    source.put(bodies("ab"))
+    task = console.hub.create(source, dest, description="For every page")
+    with RegistryServer() as here, RegistryServer() as there:
+        for tag in ("v1", "v2"):
+            here.push("team/api", tag, image(tag, [layer("every-page", 1000)]))
+        images = console.hub.create_images(
+            sourceType="Registry",
+            srcRegistry=here.host,
+            srcImageList="team/api:v1,team/api:v2",
+            destType="Registry",
+            destRegistry=there.host,
+        )
+        console.hub.wait(task, "DONE")
+        console.hub.wait(images, "DONE")
+        yield [path.replace("TASK", task).replace("IMAGES", images) for path in PAGES]
