@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from tests.engine import Dth, Side, bodies, wait_for
 from tests.hub import Hub, balanced
+from tests.servers.proxy import Delay
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.servers.proxy import Proxy
 
 EDIT = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }"
 
@@ -148,13 +151,18 @@ def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source:
     assert dth.run("verify-certificate", file, "--public-key", key).code == 1
 
 
-def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(hub: Hub, slow: tuple[Side, Side]) -> None:
+def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(
+    hub: Hub, slow: tuple[Side, Side], proxy_a: Proxy
+) -> None:
+    # The budget is looked at with each sample, every ten seconds: until then there must be something left to do.
     slow[0].direct.put(bodies(f"more-{n:03}" for n in range(200)))
+    held = proxy_a.rule(Delay(6.0), key="more-")
     task = hub.create(*slow, budget="0.0001", maxCapacity="1")
     paused = hub.wait(task, "PAUSED")
     assert "the budget of $0.0001 is reached" in paused["reason"]
     assert paused["spent"] >= 0.0001
     assert len(slow[1].listed()) < 300
+    proxy_a.remove(held)
     edit(hub, task, budget="100", workerNumber="10", maxCapacity="2")
     hub.do("resumeTask", task)
     hub.wait(task, "DONE")
