@@ -15,22 +15,16 @@ from aws_cdk import (
     aws_events,
     aws_iam,
     aws_lambda,
-    aws_sns,
-    aws_sqs,
     aws_stepfunctions,
 )
 from constructs import Construct
 
 from dth.infra.machines import user_data
-from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
+from dth.infra.template import Statement, allow
 from dth.platforms.aws.gauges import NAMESPACE
-from dth.platforms.aws.tables import TABLES
 from dth.s3.parameters import S3Parameters
 
-NEEDED_TABLES = ("objects", "parts", "state")
-VISIBILITY = 900  # seconds; workers extend it while they work
-KEPT = 14 * 86400  # seconds
-MAX_RECEIVES = 5
 STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and in flight, machines more
 WARM_UP = 120  # seconds
 HEARTBEAT = 180  # seconds that a machine may take to drain
@@ -59,28 +53,9 @@ WRITE = (
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
 )
-USE_TABLE = (
-    "dynamodb:GetItem",
-    "dynamodb:BatchGetItem",
-    "dynamodb:Query",
-    "dynamodb:Scan",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:BatchWriteItem",
-    "dynamodb:ConditionCheckItem",
-)
-USE_QUEUE = (
-    "sqs:SendMessage",
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:ChangeMessageVisibility",
-    "sqs:GetQueueAttributes",
-    "sqs:PurgeQueue",
-)
 
 
-class S3Stack(Template):
+class S3Stack(TaskStack):
     """The S3 plugin."""
 
     def __init__(self, scope: Construct, name: str) -> None:
@@ -88,22 +63,23 @@ class S3Stack(Template):
             scope, name, "Data Transfer Hub: one task that copies objects between S3-compatible stores"
         )
         self._declare()
-        self._remember()
+        self.remember("objects", "parts", "state")
         self._queue()
         self._roles()
         self._machines()
         self._control()
         self._watch()
-        self._tell()
+        self._outputs()
         self.finish()
 
     # ---------------------------------------------------------------------------------------- parameters
 
     def _declare(self) -> None:
-        self.task = self.task_parameters(
+        self.declare(
+            "S3EC2",
             S3Parameters,
             {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
-            leave_out=NOT_ALONE,
+            NOT_ALONE,
         )
         network = "Network and machines"
         self.parameter(
@@ -116,63 +92,14 @@ class S3Stack(Template):
             "reaches. Its subnets then need a route to AWS's services.",
             default="false", allowed=["true", "false"],
         )  # fmt: skip
-        task_id = self.parameter(
-            "taskId", "Task", DEPLOYMENT, "Id of the hub's task; the stack's name when empty.",
-            default="", pattern="|[A-Za-z0-9-]{1,64}",
-        )  # fmt: skip
-        tables = self.parameter(
-            "tablePrefix", "Tables", DEPLOYMENT, "Beginning of the names of the hub's tables; own ones when empty.",
-            default="", pattern="|[A-Za-z0-9_.-]{1,200}",
-        )  # fmt: skip
-        logs = self.parameter(
-            "logGroup", "Log group", DEPLOYMENT, "The hub's log group; an own one when empty.",
-            default="", pattern="|[A-Za-z0-9_./#-]{1,512}",
-        )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
-        self.of_hub = self.is_given(task_id)
-        self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
-        self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
-        self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
-        self.alone = self.condition("Alone", Fn.condition_equals(task_id.value_as_string, ""))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
         self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
-
-    # ------------------------------------------------------------------------------------ what remembers
-
-    def _remember(self) -> None:
-        self.tables: dict[str, str] = {}
-        for name in NEEDED_TABLES:
-            table = self.table(f"{name.title()}Table", TABLES[name])
-            table.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
-            table.cfn_options.condition = self.holds(self.own_tables)
-            self.tables[name] = self.when(self.own_tables, table.ref, self.sub(f"${{tablePrefix}}-{name}"))
-        group = self.log_group("Logs")
-        group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
-        group.cfn_options.condition = self.holds(self.own_logs)
-        self.logs = self.when(self.own_logs, group.ref, Fn.ref("logGroup"))
 
     # ------------------------------------------------------------------------------------------ the queue
 
     def _queue(self) -> None:
-        key = self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
-        own_key = self.when(self.is_given(self.kms_key), cdk.Aws.NO_VALUE, True)
-        self.dead = aws_sqs.CfnQueue(
-            self,
-            "DeadLetters",
-            message_retention_period=KEPT,
-            kms_master_key_id=key,
-            sqs_managed_sse_enabled=own_key,
-        )
-        self.queue = aws_sqs.CfnQueue(
-            self,
-            "Queue",
-            visibility_timeout=VISIBILITY,
-            message_retention_period=KEPT,
-            receive_message_wait_time_seconds=20,
-            redrive_policy={"deadLetterTargetArn": self.dead.attr_arn, "maxReceiveCount": MAX_RECEIVES},
-            kms_master_key_id=key,
-            sqs_managed_sse_enabled=own_key,
-        )
+        self.queues()
         self.events = self.condition(
             "FollowsEvents", Fn.condition_not(Fn.condition_equals(Fn.ref("srcEvent"), "No"))
         )
@@ -188,18 +115,7 @@ class S3Stack(Template):
             "Resource": self.queue.attr_arn,
             "Condition": {"ArnEquals": {"aws:SourceArn": bucket}},
         }
-        self.queue_policies = [
-            aws_sqs.CfnQueuePolicy(
-                self,
-                name,
-                queues=[queue.ref],
-                policy_document=policy([only_by_tls(queue.attr_arn, "sqs:*"), *more]),
-            )
-            for name, queue, more in (
-                ("QueuePolicy", self.queue, [self.when(self.events, from_bucket)]),
-                ("DeadLettersPolicy", self.dead, []),
-            )
-        ]
+        self.policies = self.queue_policies(self.when(self.events, from_bucket))
 
     # --------------------------------------------------------------------------------------------- rights
 
@@ -238,20 +154,12 @@ class S3Stack(Template):
             "SetupRole", "lambda.amazonaws.com", [], "Sets a task up, and clears up after it"
         )
         self.roles = [self.machine_role, self.control_role, self.setup_role]
-        self.grants = [*self._task_rights(), *self._store_rights(), *self._setup_rights()]
-
-    def _task_rights(self) -> list[aws_iam.CfnPolicy]:
-        """What everything that touches the task's data needs."""
-        table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Name}"
-        tables = [
-            self.sub(table + end, Name=name) for name in self.tables.values() for end in ("", "/index/*")
+        self.grants = [
+            *self.task_rights(self.roles),
+            *self.side_rights(self.roles, "Credentials", [f"s3.*.{cdk.Aws.URL_SUFFIX}"]),
+            *self._store_rights(),
+            *self._setup_rights(),
         ]
-        statements = [
-            allow(USE_QUEUE, [self.queue.attr_arn, self.dead.attr_arn]),
-            allow(USE_TABLE, tables),
-            self.write_logs(self.logs),
-        ]
-        return [self.grant("TaskRights", self.roles, statements), self.grant_key("KeyRights", self.roles)]
 
     def _setup_rights(self) -> list[aws_iam.CfnPolicy]:
         in_vpc = [
@@ -279,25 +187,15 @@ class S3Stack(Template):
         """The buckets that are read and written with our own roles; secrets and roles for the others."""
         reads, writes = self._own_role("Reads", "src"), self._own_role("Writes", "dest")
         mirrors = Fn.condition_or(
-            self._equals("deleteMode", "Mirror"), self._equals("srcEvent", "CreateAndDelete")
+            self.equals("deleteMode", "Mirror"), self.equals("srcEvent", "CreateAndDelete")
         )
         deletes = self.condition("OwnRoleDeletes", Fn.condition_and(self.holds(writes), mirrors))
-        archived = self._equals("restoreArchived", "true")
+        archived = self.equals("restoreArchived", "true")
         restores = self.condition("OwnRoleRestores", Fn.condition_and(self.holds(reads), archived))
         source, dest = self._s3("${srcBucket}"), self._s3("${destBucket}")
         objects, copies = self._s3("${srcBucket}/*"), self._s3("${destBucket}/*")
         inventory = Fn.select(2, Fn.split("/", Fn.join("", [Fn.ref("srcInventory"), "///"])))
         see = ["s3:ListBucket", "s3:GetBucketLocation"]
-        # Which keys encrypt a bucket's objects and the secrets is not known here; their policies decide.
-        services = [
-            f"s3.*.{cdk.Aws.URL_SUFFIX}",
-            f"secretsmanager.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}",
-        ]
-        keys = allow(
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            self.sub("arn:${AWS::Partition}:kms:*:*:key/*"),
-            StringLike={"kms:ViaService": services},
-        )
         granted: dict[str, tuple[list[Statement], str]] = {
             "ReadRights": ([allow(see, source), allow(READ, objects)], reads),
             "RestoreRights": ([allow(["s3:RestoreObject"], objects)], restores),
@@ -314,35 +212,15 @@ class S3Stack(Template):
                 [allow(["s3:GetObject"], self._s3("${Bucket}/*", Bucket=inventory))],
                 self.is_given(self.task["srcInventory"]),
             ),
-            "StoreKeyRights": ([keys], ""),
         }
-        for side in ("src", "dest"):
-            secret, role = f"{side}Credentials", f"{side}RoleArn"
-            name = side.title()
-            arn = self.arn("secretsmanager", f"secret:${{{secret}}}-??????")
-            granted[f"{name}SecretRights"] = (
-                [allow(["secretsmanager:GetSecretValue"], arn)],
-                self.is_given(self.task[secret]),
-            )
-            granted[f"{name}RoleRights"] = (
-                [allow(["sts:AssumeRole"], Fn.ref(role))],
-                self.is_given(self.task[role]),
-            )
-        return [
-            self.grant(name, self.roles, statements, condition)
-            for name, (statements, condition) in granted.items()
-        ]
+        return self.grant_all(self.roles, granted)
 
     def _own_role(self, what: str, side: str) -> str:
         """The condition that a side is reached with our own role."""
-        empty = [self._equals(f"{side}{name}", "") for name in ("Credentials", "RoleArn")]
+        empty = [self.equals(f"{side}{name}", "") for name in ("Credentials", "RoleArn")]
         if side == "src":
-            empty.append(self._equals("srcAnonymous", "false"))
+            empty.append(self.equals("srcAnonymous", "false"))
         return self.condition(f"OwnRole{what}", Fn.condition_and(*empty))
-
-    @staticmethod
-    def _equals(parameter: str, value: str) -> Any:
-        return Fn.condition_equals(Fn.ref(parameter), value)
 
     def _s3(self, resource: str, **values: str) -> str:
         return self.sub(f"arn:${{AWS::Partition}}:s3:::{resource}", **values)
@@ -392,7 +270,7 @@ class S3Stack(Template):
         self, kind: str, *, least: str, most: str, on_demand: Any, types: list[str], disk: int, **more: Any
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
-        environment = {**self._environment(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
+        environment = {**self.variables(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
         launch = aws_ec2.CfnLaunchTemplate(
             self,
             f"{kind}Template",
@@ -465,18 +343,6 @@ class S3Stack(Template):
         )  # machines find their parameters; and go before uploads are thrown away
         return group
 
-    def _environment(self) -> dict[str, str]:
-        """Which task this is, for functions and machines."""
-        return {
-            "DTH_TASK": self.id,
-            "DTH_TYPE": "S3EC2",
-            "DTH_REGION": cdk.Aws.REGION,
-            "DTH_QUEUE_URL": self.queue.attr_queue_url,
-            "DTH_DEAD_LETTER_URL": self.dead.attr_queue_url,
-            **{f"DTH_{name.upper()}_TABLE": table for name, table in self.tables.items()},
-            "DTH_LOG_GROUP": self.logs,
-        }
-
     def _scaling(self) -> None:
         """Machines more by the backlog; back to the fewest when there is none."""
         bounds = [above for above, _ in STEPS]
@@ -537,32 +403,9 @@ class S3Stack(Template):
                 aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
                     id="backlog", expression="visible + flying", label="Messages", return_data=True
                 ),
-                self._queue_metric("visible", self.queue, "ApproximateNumberOfMessagesVisible"),
-                self._queue_metric("flying", self.queue, "ApproximateNumberOfMessagesNotVisible"),
+                self.queue_metric("visible", self.queue, "ApproximateNumberOfMessagesVisible"),
+                self.queue_metric("flying", self.queue, "ApproximateNumberOfMessagesNotVisible"),
             ],
-        )
-
-    def _queue_metric(
-        self, id: str, queue: aws_sqs.CfnQueue, metric: str
-    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
-        return self._metric(id, "AWS/SQS", metric, "Maximum", "QueueName", queue.attr_queue_name)
-
-    @staticmethod
-    def _metric(
-        id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
-    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
-        return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
-            id=id,
-            return_data=False,
-            metric_stat=aws_cloudwatch.CfnAlarm.MetricStatProperty(
-                metric=aws_cloudwatch.CfnAlarm.MetricProperty(
-                    namespace=namespace,
-                    metric_name=metric,
-                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
-                ),
-                period=60,
-                stat=statistic,
-            ),
         )
 
     # -------------------------------------------------------------------------------------------- control
@@ -570,32 +413,21 @@ class S3Stack(Template):
     def _custom_resource(self) -> cdk.CfnCustomResource:
         """Writes the parameters of a task without a hub, subscribes to a bucket's events, and clears up at the end."""
         function = self.function(
-            "Setup", "dth.infra.lambdas.s3.resource", self.setup_role, self._environment(),
+            "Setup", "dth.infra.lambdas.s3.resource", self.setup_role, self.variables(),
             log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
             vpc_config=self._vpc(),
         )  # fmt: skip
-        own = {
-            name: Fn.join(",", cdk.Token.as_list(Fn.ref(name))) if name == "ec2Subnets" else Fn.ref(name)
-            for name in self.task
+        events = {
+            "Bucket": Fn.ref("srcBucket"),
+            "Prefix": Fn.ref("srcPrefix"),
+            "Events": Fn.ref("srcEvent"),
+            "QueueArn": self.queue.attr_arn,
         }
-        resource = cdk.CfnCustomResource(
-            self, "TaskSetup", service_token=function.attr_arn, service_timeout=SETUP + 30
-        )
-        for name, value in (
-            ("Parameters", self.when(self.alone, own)),
-            ("Bucket", self.when(self.own_events, Fn.ref("srcBucket"))),
-            ("Prefix", self.when(self.own_events, Fn.ref("srcPrefix"))),
-            ("Events", self.when(self.own_events, Fn.ref("srcEvent"))),
-            ("QueueArn", self.when(self.own_events, self.queue.attr_arn)),
-        ):
-            resource.add_property_override(name, value)
-        for each in self.queue_policies:  # S3 tries whether it may send, before it subscribes
+        properties = {name: self.when(self.own_events, value) for name, value in events.items()}
+        resource = self.setup(function, SETUP, properties, lists=["ec2Subnets"])
+        for each in self.policies:  # S3 tries whether it may send, before it subscribes
             resource.add_resource_dependency(each)
-        # Naming them makes them stand before machines begin, and until uploads were thrown away at the end.
-        for grant in self.grants:
-            condition = grant.cfn_options.condition
-            value = self.when(condition.node.id, grant.ref) if condition else grant.ref
-            resource.add_property_override(grant.node.id, value)
+        self.after_grants(resource, self.grants)
         return resource
 
     def _vpc(self) -> Any:
@@ -608,7 +440,7 @@ class S3Stack(Template):
 
     def _control(self) -> None:
         environment = {
-            **self._environment(),
+            **self.variables(),
             "DTH_FINDER_GROUP": self.finders.ref,
             "DTH_WORKER_GROUP": self.workers.ref,
         }
@@ -630,20 +462,7 @@ class S3Stack(Template):
         """The state machine that looks after the task each minute."""
         rights = [
             allow(["lambda:InvokeFunction"], self.tick.attr_arn),
-            # Deliveries of logs have no resource of their own.
-            allow(
-                [
-                    "logs:CreateLogDelivery",
-                    "logs:GetLogDelivery",
-                    "logs:UpdateLogDelivery",
-                    "logs:DeleteLogDelivery",
-                    "logs:ListLogDeliveries",
-                    "logs:PutResourcePolicy",
-                    "logs:DescribeResourcePolicies",
-                    "logs:DescribeLogGroups",
-                ],
-                "*",
-            ),
+            allow(DELIVER_LOGS, "*"),  # which have no resource of their own
         ]
         role = self.role("ControllerRole", "states.amazonaws.com", rights, "The controller of a task")
         definition = {
@@ -656,40 +475,18 @@ class S3Stack(Template):
                     "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
                     "Parameters": {"FunctionName": "${Tick}", "Payload": {}},
                     "OutputPath": "$.Payload",
-                    "Retry": [
-                        {
-                            "ErrorEquals": [
-                                "Lambda.ServiceException",
-                                "Lambda.AWSLambdaException",
-                                "Lambda.SdkClientException",
-                                "Lambda.TooManyRequestsException",
-                            ],
-                            "IntervalSeconds": 2,
-                            "BackoffRate": 2,
-                            "MaxAttempts": 3,
-                        }
-                    ],
+                    "Retry": [LAMBDA_RETRY],
                     "End": True,
                 }
             },
         }
-        log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
-            cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
-                log_group_arn=self.sub(
-                    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*",
-                    Group=self.logs,
-                )
-            )
-        )
         self.controller = aws_stepfunctions.CfnStateMachine(
             self,
             "Controller",
             role_arn=role.attr_arn,
             state_machine_type="EXPRESS",
             definition_string=self.sub(json.dumps(definition), Tick=self.tick.attr_arn),
-            logging_configuration=aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
-                destinations=[log], level="ERROR", include_execution_data=True
-            ),
+            logging_configuration=self.logged("ERROR"),
             tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
                 enabled=False
             ),
@@ -745,29 +542,7 @@ class S3Stack(Template):
     # ---------------------------------------------------------------------------------- alarms and dashboard
 
     def _watch(self) -> None:
-        alarmed = self.is_given(self.task["alarmEmail"])
-        topic = aws_sns.CfnTopic(
-            self,
-            "Alarms",
-            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
-        )
-        by_alarm = {
-            "Effect": "Allow",
-            "Principal": {"Service": "cloudwatch.amazonaws.com"},
-            "Action": "sns:Publish",
-            "Resource": topic.ref,
-            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
-        }
-        aws_sns.CfnTopicPolicy(
-            self,
-            "AlarmsPolicy",
-            topics=[topic.ref],
-            policy_document=policy([only_by_tls(topic.ref, "sns:Publish"), by_alarm]),
-        )
-        mail = aws_sns.CfnSubscription(
-            self, "AlarmMail", topic_arn=topic.ref, protocol="email", endpoint=Fn.ref("alarmEmail")
-        )
-        mail.cfn_options.condition = self.holds(alarmed)
+        self.alarms("cloudwatch.amazonaws.com")
         # The controller settles dead letters within a minute: it tells how many there were, and SQS may not.
         aws_cloudwatch.CfnAlarm(
             self,
@@ -777,7 +552,7 @@ class S3Stack(Template):
             threshold=0,
             evaluation_periods=1,
             treat_missing_data="notBreaching",
-            alarm_actions=[topic.ref],
+            alarm_actions=[self.topic.ref],
             metrics=[
                 aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
                     id="failures",
@@ -785,12 +560,11 @@ class S3Stack(Template):
                     label="Failures",
                     return_data=True,
                 ),
-                self._queue_metric("dead", self.dead, "ApproximateNumberOfMessagesVisible"),
-                self._metric("letters", NAMESPACE, "DeadLetters", "Sum", "Task", self.id),
-                self._metric("failed", NAMESPACE, "ObjectsFailed", "Sum", "Task", self.id),
+                self.queue_metric("dead", self.dead, "ApproximateNumberOfMessagesVisible"),
+                self.metric("letters", NAMESPACE, "DeadLetters", "Sum", "Task", self.id),
+                self.metric("failed", NAMESPACE, "ObjectsFailed", "Sum", "Task", self.id),
             ],
         )
-        self.topic = topic
         self.dashboard = aws_cloudwatch.CfnDashboard(
             self,
             "Dashboard",
@@ -803,22 +577,26 @@ class S3Stack(Template):
             ),
         )
 
-    def _tell(self) -> None:
-        for name, value, description in (
-            ("QueueUrl", self.queue.attr_queue_url, "Messages of the task"),
-            ("QueueArn", self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
-            ("DeadLetterUrl", self.dead.attr_queue_url, "Messages that crashed their workers"),
-            ("TickFunction", self.tick.ref, "Brings the task to where it should be, and tells how it stands"),
-            ("StartFunction", self.start.ref, "Begins a run"),
-            ("StateMachine", self.controller.ref, "The controller"),
-            ("WorkerGroup", self.workers.ref, "Auto Scaling group of the workers"),
-            ("FinderGroup", self.finders.ref, "Auto Scaling group of the finder"),
-            ("MachineRole", self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
-            ("LogGroup", self.logs, "What everything of the task says"),
-            ("Topic", self.topic.ref, "Alarms"),
-            ("Dashboard", self.dashboard.ref, "CloudWatch dashboard"),
-        ):
-            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
+    def _outputs(self) -> None:
+        self.tell(
+            {
+                "QueueUrl": (self.queue.attr_queue_url, "Messages of the task"),
+                "QueueArn": (self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
+                "DeadLetterUrl": (self.dead.attr_queue_url, "Messages that crashed their workers"),
+                "TickFunction": (
+                    self.tick.ref,
+                    "Brings the task to where it should be, and tells how it stands",
+                ),
+                "StartFunction": (self.start.ref, "Begins a run"),
+                "StateMachine": (self.controller.ref, "The controller"),
+                "WorkerGroup": (self.workers.ref, "Auto Scaling group of the workers"),
+                "FinderGroup": (self.finders.ref, "Auto Scaling group of the finder"),
+                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
+                "LogGroup": (self.logs, "What everything of the task says"),
+                "Topic": (self.topic.ref, "Alarms"),
+                "Dashboard": (self.dashboard.ref, "CloudWatch dashboard"),
+            }
+        )
 
 
 def _dashboard() -> dict[str, Any]:

@@ -1,0 +1,315 @@
+"""What the template of every task has, whatever it copies: tables and a log group, a queue for work and one for what
+crashes its workers, rights to these, secrets and roles of its sides, alarms, and a log of its state machine.
+
+It can be deployed alone, as the existing solution's, or by the hub, which then owns the tables and the log group.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import (
+    Fn,
+    aws_cloudwatch,
+    aws_iam,
+    aws_sns,
+    aws_sqs,
+    aws_stepfunctions,
+)
+from pydantic import BaseModel
+
+from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.platforms.aws.tables import TABLES
+
+VISIBILITY = 900  # seconds; workers extend it while they work
+KEPT = 14 * 86400  # seconds
+MAX_RECEIVES = 5
+USE_TABLE = (
+    "dynamodb:GetItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:Query",
+    "dynamodb:Scan",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+)
+USE_QUEUE = (
+    "sqs:SendMessage",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "sqs:PurgeQueue",
+)
+DELIVER_LOGS = (
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+)
+LAMBDA_RETRY = {  # of a state that invokes a function: what Lambda itself could not do at that moment
+    "ErrorEquals": [
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+    ],
+    "IntervalSeconds": 2,
+    "BackoffRate": 2,
+    "MaxAttempts": 3,
+}
+
+
+class TaskStack(Template):
+    """The template of one plugin. What it makes is up to the plugin, in the order in which it calls these."""
+
+    # ---------------------------------------------------------------------------------------- parameters
+
+    def declare(
+        self, type: str, model: type[BaseModel], types: Mapping[str, str], leave_out: Sequence[str]
+    ) -> None:
+        """The parameters of the plugin, and what every task is told besides. `type`: as the API calls the plugin."""
+        self.type = type
+        self.task = self.task_parameters(model, types, leave_out)
+        task_id = self.parameter(
+            "taskId", "Task", DEPLOYMENT, "Id of the hub's task; the stack's name when empty.",
+            default="", pattern="|[A-Za-z0-9-]{1,64}",
+        )  # fmt: skip
+        tables = self.parameter(
+            "tablePrefix", "Tables", DEPLOYMENT, "Beginning of the names of the hub's tables; own ones when empty.",
+            default="", pattern="|[A-Za-z0-9_.-]{1,200}",
+        )  # fmt: skip
+        logs = self.parameter(
+            "logGroup", "Log group", DEPLOYMENT, "The hub's log group; an own one when empty.",
+            default="", pattern="|[A-Za-z0-9_./#-]{1,512}",
+        )  # fmt: skip
+        self.of_hub = self.is_given(task_id)
+        self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
+        self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
+        self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
+        self.alone = self.condition("Alone", Fn.condition_equals(task_id.value_as_string, ""))
+
+    @staticmethod
+    def equals(parameter: str, value: str) -> Any:
+        """An expression of conditions: the parameter has that value."""
+        return Fn.condition_equals(Fn.ref(parameter), value)
+
+    # ------------------------------------------------------------------------------------ what remembers
+
+    def remember(self, *tables: str) -> None:
+        """The tables by these names, and the log group: the hub's, or own ones."""
+        self.tables: dict[str, str] = {}
+        for name in tables:
+            table = self.table(f"{name.title()}Table", TABLES[name])
+            table.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+            table.cfn_options.condition = self.holds(self.own_tables)
+            self.tables[name] = self.when(self.own_tables, table.ref, self.sub(f"${{tablePrefix}}-{name}"))
+        group = self.log_group("Logs")
+        group.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+        group.cfn_options.condition = self.holds(self.own_logs)
+        self.logs = self.when(self.own_logs, group.ref, Fn.ref("logGroup"))
+
+    def queues(self) -> None:
+        key = self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
+        own_key = self.when(self.is_given(self.kms_key), cdk.Aws.NO_VALUE, True)
+        self.dead = aws_sqs.CfnQueue(
+            self,
+            "DeadLetters",
+            message_retention_period=KEPT,
+            kms_master_key_id=key,
+            sqs_managed_sse_enabled=own_key,
+        )
+        self.queue = aws_sqs.CfnQueue(
+            self,
+            "Queue",
+            visibility_timeout=VISIBILITY,
+            message_retention_period=KEPT,
+            receive_message_wait_time_seconds=20,
+            redrive_policy={"deadLetterTargetArn": self.dead.attr_arn, "maxReceiveCount": MAX_RECEIVES},
+            kms_master_key_id=key,
+            sqs_managed_sse_enabled=own_key,
+        )
+
+    def queue_policies(self, *statements: Any) -> list[aws_sqs.CfnQueuePolicy]:
+        """Both queues by TLS alone; and the statements for the queue of work."""
+        return [
+            aws_sqs.CfnQueuePolicy(
+                self,
+                name,
+                queues=[queue.ref],
+                policy_document=policy([only_by_tls(queue.attr_arn, "sqs:*"), *more]),
+            )
+            for name, queue, more in (
+                ("QueuePolicy", self.queue, statements),
+                ("DeadLettersPolicy", self.dead, []),
+            )
+        ]
+
+    def variables(self) -> dict[str, str]:
+        """Which task this is, for everything that runs of it (`dth.platforms.aws.platform.AwsNames`)."""
+        return {
+            "DTH_TASK": self.id,
+            "DTH_TYPE": self.type,
+            "DTH_REGION": cdk.Aws.REGION,
+            "DTH_QUEUE_URL": self.queue.attr_queue_url,
+            "DTH_DEAD_LETTER_URL": self.dead.attr_queue_url,
+            **{f"DTH_{name.upper()}_TABLE": table for name, table in self.tables.items()},
+            "DTH_LOG_GROUP": self.logs,
+        }
+
+    # --------------------------------------------------------------------------------------------- rights
+
+    def task_rights(self, roles: Sequence[aws_iam.CfnRole]) -> list[aws_iam.CfnPolicy]:
+        """What everything that touches the task's data needs."""
+        table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Name}"
+        tables = [
+            self.sub(table + end, Name=name) for name in self.tables.values() for end in ("", "/index/*")
+        ]
+        statements = [
+            allow(USE_QUEUE, [self.queue.attr_arn, self.dead.attr_arn]),
+            allow(USE_TABLE, tables),
+            self.write_logs(self.logs),
+        ]
+        return [self.grant("TaskRights", roles, statements), self.grant_key("KeyRights", roles)]
+
+    def side_rights(
+        self, roles: Sequence[aws_iam.CfnRole], secret: str, keys_through: Sequence[str]
+    ) -> list[aws_iam.CfnPolicy]:
+        """The secrets and the roles of source and destination. `secret`: how the parameters with their names end.
+        `keys_through`: services through which keys of others are used, besides Secrets Manager: which keys encrypt
+        what is there is not known here; their policies decide."""
+        services = [*keys_through, f"secretsmanager.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"]
+        keys = allow(
+            ["kms:Decrypt", "kms:GenerateDataKey"],
+            self.sub("arn:${AWS::Partition}:kms:*:*:key/*"),
+            StringLike={"kms:ViaService": services},
+        )
+        granted: dict[str, tuple[list[Statement], str]] = {"StoreKeyRights": ([keys], "")}
+        for side in ("src", "dest"):
+            kept, role = self.task[f"{side}{secret}"], self.task[f"{side}RoleArn"]
+            arn = self.arn("secretsmanager", f"secret:${{{kept.node.id}}}-??????")
+            granted[f"{side.title()}SecretRights"] = (
+                [allow(["secretsmanager:GetSecretValue"], arn)],
+                self.is_given(kept),
+            )
+            granted[f"{side.title()}RoleRights"] = (
+                [allow(["sts:AssumeRole"], role.value_as_string)],
+                self.is_given(role),
+            )
+        return self.grant_all(roles, granted)
+
+    def grant_all(
+        self, roles: Sequence[aws_iam.CfnRole], granted: Mapping[str, tuple[list[Statement], str]]
+    ) -> list[aws_iam.CfnPolicy]:
+        """Several grants by name: statements, and the condition under which they hold, "" for always."""
+        return [
+            self.grant(name, roles, statements, condition)
+            for name, (statements, condition) in granted.items()
+        ]
+
+    # ---------------------------------------------------------------------------------------- how it is set up
+
+    def setup(
+        self,
+        function: Any,
+        timeout: int,
+        properties: Mapping[str, Any],
+        lists: Sequence[str] = (),
+    ) -> cdk.CfnCustomResource:
+        """What CloudFormation cannot do, done by the function within `timeout` seconds. It gets the parameters of a
+        task without a hub, and `properties`. `lists`: parameters that are lists."""
+        own = {
+            name: Fn.join(",", cdk.Token.as_list(Fn.ref(name))) if name in lists else Fn.ref(name)
+            for name in self.task
+        }
+        resource = cdk.CfnCustomResource(
+            self, "TaskSetup", service_token=function.attr_arn, service_timeout=timeout + 30
+        )
+        for name, value in {"Parameters": self.when(self.alone, own), **properties}.items():
+            resource.add_property_override(name, value)
+        return resource
+
+    def after_grants(self, resource: cdk.CfnCustomResource, grants: Sequence[aws_iam.CfnPolicy]) -> None:
+        """The rights stand before the resource is made, and until it has gone. They are named, as a dependency cannot
+        be on what holds under a condition."""
+        for grant in grants:
+            condition = grant.cfn_options.condition
+            value = self.when(condition.node.id, grant.ref) if condition else grant.ref
+            resource.add_property_override(grant.node.id, value)
+
+    def logged(self, level: str) -> aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty:
+        """Into the task's log group: "ERROR", or "ALL" that a state machine does."""
+        log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
+            cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
+                log_group_arn=self.sub(
+                    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*",
+                    Group=self.logs,
+                )
+            )
+        )
+        return aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
+            destinations=[log], level=level, include_execution_data=True
+        )
+
+    # ---------------------------------------------------------------------------------------- alarms
+
+    def alarms(self, service: str) -> None:
+        """A topic to which the AWS service publishes, with the task's e-mail address."""
+        alarmed = self.is_given(self.task["alarmEmail"])
+        self.topic = aws_sns.CfnTopic(
+            self,
+            "Alarms",
+            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
+        )
+        by_service = {
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sns:Publish",
+            "Resource": self.topic.ref,
+            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+        }
+        aws_sns.CfnTopicPolicy(
+            self,
+            "AlarmsPolicy",
+            topics=[self.topic.ref],
+            policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish"), by_service]),
+        )
+        mail = aws_sns.CfnSubscription(
+            self, "AlarmMail", topic_arn=self.topic.ref, protocol="email", endpoint=Fn.ref("alarmEmail")
+        )
+        mail.cfn_options.condition = self.holds(alarmed)
+
+    def queue_metric(
+        self, id: str, queue: aws_sqs.CfnQueue, metric: str
+    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
+        return self.metric(id, "AWS/SQS", metric, "Maximum", "QueueName", queue.attr_queue_name)
+
+    @staticmethod
+    def metric(
+        id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
+    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
+        """A part of an alarm's expression, by the minute."""
+        return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+            id=id,
+            return_data=False,
+            metric_stat=aws_cloudwatch.CfnAlarm.MetricStatProperty(
+                metric=aws_cloudwatch.CfnAlarm.MetricProperty(
+                    namespace=namespace,
+                    metric_name=metric,
+                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
+                ),
+                period=60,
+                stat=statistic,
+            ),
+        )
+
+    def tell(self, outputs: Mapping[str, tuple[str, str]]) -> None:
+        """The stack's outputs: value and description by name."""
+        for name, (value, description) in outputs.items():
+            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
