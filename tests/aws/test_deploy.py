@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
+import re
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.errors import UsageError
+from dth.infra import deploy
+from dth.infra.publish import Template
+from tests.aws.emulator.command import Command
 from tests.aws.emulator.region import wait_for
 
 if TYPE_CHECKING:
@@ -19,33 +21,6 @@ if TYPE_CHECKING:
 
 X86_64, ARM64 = 62, 183  # as ELF numbers machines
 BUCKET = "data-transfer-hub-assets-000000000000-us-east-1"
-
-
-class Command:
-    """`dth aws` against the region."""
-
-    def __init__(self, region: Region) -> None:
-        self._env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            "AWS_ENDPOINT_URL": region.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-
-    def __call__(self, *arguments: str, **env: str) -> tuple[int, str, str]:
-        """Exit code, standard output and error."""
-        ran = subprocess.run(
-            [Path(sys.executable).with_name("dth"), "aws", *arguments],
-            env={name: value for name, value in {**self._env, **env}.items() if value},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in ran.stderr
-        return ran.returncode, ran.stdout, ran.stderr
 
 
 @pytest.fixture
@@ -65,16 +40,7 @@ def given(region: Region, **more: str) -> list[str]:
 
 
 def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
-    code, _, err = dth("deploy", "photos", "-p", "srcBucket=source")
-    assert (code, err.splitlines()[-1]) == (
-        2, "dth: the template needs destBucket, ec2Subnets, ec2VpcId: give each with --parameter NAME=VALUE",
-    )  # fmt: skip
-    code, _, err = dth("diff", "photos", *given(region, maxCapacty="3"))
-    assert (code, err.splitlines()[-1]) == (
-        2, "dth: the template has no parameter 'maxCapacty'; is it maxCapacity?",
-    )  # fmt: skip
     cloudformation = region.boto("cloudformation")
-    assert not cloudformation.describe_stacks()["Stacks"]
     code, out, err = dth("diff", "photos", *given(region))
     assert (code, "Add      WorkerGroup (AWS::AutoScaling::AutoScalingGroup)" in out) == (0, True), err
     wait_for(lambda: not cloudformation.describe_stacks()["Stacks"], 10)
@@ -124,7 +90,7 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
     assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
     assert {each["Key"].rpartition("/")[2] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
-        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "s3.json",
+        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "s3.json", "ecr.json",
     }  # fmt: skip
     prefix = s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"].rpartition("/")[0]
     for name, machine in (("arm64", ARM64), ("x86_64", X86_64)):
@@ -134,6 +100,18 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
             heads = {files.extractfile(each).read(20) for each in libraries}
         assert len(libraries) > 5
         assert {(head[:4], head[18]) for head in heads} == {(b"\x7fELF", machine)}
+
+
+def test_parameters_are_looked_at_before_anything_is_made(region: Region) -> None:
+    template = Template("", {"srcBucket": True, "destBucket": True, "maxCapacity": False})
+    photos = deploy.Stack(region.boto("cloudformation"), "photos", lambda line: None)
+    for given, line in (
+        ({"srcBucket": "source"}, "the template needs destBucket: give each with --parameter NAME=VALUE"),
+        ({"maxCapacty": "3"}, "the template has no parameter 'maxCapacty'; is it maxCapacity?"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(line)):
+            photos.deploy(template, given)
+    assert not photos.status()
 
 
 def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_path: Path) -> None:
@@ -159,4 +137,4 @@ def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_pat
 
 def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
     code, out, err = dth("synth", str(tmp_path / "new"))
-    assert (code, out) == (0, f"{tmp_path / 'new' / 's3.json'}\n"), err
+    assert (code, out.splitlines()) == (0, [f"{tmp_path}/new/{name}.json" for name in ("s3", "ecr")]), err

@@ -63,6 +63,15 @@ def _fits(found: tuple[str, str], reason: tuple[str, str, str]) -> bool:
     return resource == name and re.search(rf"AwsSolutions-{number}\b", rule) is not None and part in rule
 
 
+def resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of a template's resources of a type, by name."""
+    return {
+        name: each.get("Properties", {})
+        for name, each in template["Resources"].items()
+        if each["Type"] == kind
+    }
+
+
 def read_state_machines(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The definitions of a template's state machines, with names in the place of what CloudFormation fills in."""
     machines = {}

@@ -12,7 +12,7 @@ import click
 from dth.cli.display import amount
 from dth.errors import NotFound, StateError, UsageError
 
-TEMPLATES = ("s3",)
+TEMPLATES = ("s3", "ecr")
 
 
 @click.group()
@@ -50,7 +50,7 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(TEMPLATES),
             default="s3",
             show_default=True,
-            help="What the stack is: a task that copies objects.",
+            help="What the stack is: a task that copies objects, or one that copies images.",
         ),
         click.argument("stack"),
     ):
@@ -72,15 +72,22 @@ def synth(directory: Path) -> int:
 
 @aws.command()
 @click.option("--bucket", default="", help="Asset bucket; the account's own when not given.")
+@click.option(
+    "--image/--no-image", default=True, help="Also put the image of ECR tasks into the account's registry."
+)
 @_account
-def publish(bucket: str, region: str | None, profile: str | None) -> int:
-    """Put code and templates into the asset bucket, and print where the templates are."""
+def publish(bucket: str, image: bool, region: str | None, profile: str | None) -> int:
+    """Put code, templates and the image of ECR tasks into the account, and print where they are."""
+    from dth.infra.image import publish_images
     from dth.infra.publish import publish as put
 
     with _told():
-        templates = put(_session(region, profile), bucket, _say)
-    for name, template in templates.items():
-        click.echo(f"{name}: {template.url}")
+        session = _session(region, profile)
+        published = put(session, bucket, _say)
+        for name, template in published.templates.items():
+            click.echo(f"{name}: {template.url}")
+        if image:
+            click.echo(f"taskImage: {publish_images(session, published.version, _say)}")
     return 0
 
 
@@ -97,7 +104,7 @@ def deploy(
     """Create STACK, or bring it up to date, with this version's code."""
     given = _given(parameters)
     with _told():
-        there, made = _prepared(stack, template, bucket, region, profile)
+        there, made = _prepared(stack, template, given, bucket, region, profile)
         if not there.deploy(made, given):
             click.echo(f"{stack}: nothing to change")
         for name, value in there.outputs().items():
@@ -118,7 +125,7 @@ def diff(
     """Show what deploying would change in STACK."""
     given = _given(parameters)
     with _told():
-        there, made = _prepared(stack, template, bucket, region, profile)
+        there, made = _prepared(stack, template, given, bucket, region, profile)
         changes = there.difference(made, given)
     for change in changes:
         click.echo(
@@ -133,9 +140,10 @@ def diff(
 @click.argument("stack")
 @_account
 def status(stack: str, region: str | None, profile: str | None) -> int:
-    """Show how the task of STACK stands. Exit code 1 if objects failed, or it is paused."""
+    """Show how the task of STACK stands. Exit code 1 if something failed, or it is paused."""
     with _told():
-        return _show(stack, _invoke(stack, "TickFunction", {}, region, profile))
+        session = _session(region, profile)
+        return _show(stack, _invoke(session, _output(session, stack, "TickFunction"), {}))
 
 
 @aws.command()
@@ -143,20 +151,29 @@ def status(stack: str, region: str | None, profile: str | None) -> int:
 @_account
 def run(stack: str, region: str | None, profile: str | None) -> int:
     """Let the task of STACK compare and copy now. A task that is paused goes on."""
+    goes_on = {"resume": True}
     with _told():
-        return _show(stack, _invoke(stack, "StartFunction", {"resume": True}, region, profile))
+        session = _session(region, profile)
+        if start := _output(session, stack, "StartFunction", needed=False):
+            return _show(stack, _invoke(session, start, goes_on))
+        machine = _output(session, stack, "StateMachine")
+        session.client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(goes_on))
+    click.echo(f"{stack}: a run begins; dth aws status {stack} tells how it stands")
+    return 0
 
 
-def _invoke(
-    stack: str, output: str, event: dict[str, Any], region: str | None, profile: str | None
-) -> dict[str, Any]:
-    """What a function of the stack answers."""
+def _output(session: Any, stack: str, name: str, *, needed: bool = True) -> str:
+    """What the stack tells by that name; "" when it does not."""
     from dth.infra.deploy import Stack
 
-    session = _session(region, profile)
-    there = Stack(session.client("cloudformation"), stack, _say)
-    if not (name := there.outputs().get(output)):
+    outputs = Stack(session.client("cloudformation"), stack, _say).outputs()
+    if name not in outputs and (needed or "TickFunction" not in outputs):
         raise NotFound(f"there is no stack {stack!r} of Data Transfer Hub here")
+    return outputs.get(name, "")
+
+
+def _invoke(session: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """What a function answers."""
     answer = session.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     said: dict[str, Any] = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:
@@ -166,10 +183,14 @@ def _invoke(
 
 def _show(stack: str, found: dict[str, Any]) -> int:
     run = found["run"]
+    if not run:
+        click.echo(f"{stack}: no run has begun")
+        return 0
+    things = "images" if "next" in found else "objects"
     ended = run["done"] + run["failed"] + run["cancelled"]
     click.echo(f"{stack}: run {run['id']} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
     click.echo(
-        f"{run['listed']} objects listed, {run['same']} the same, {ended} of {run['enqueued']} settled, "
+        f"{run['listed']} {things} listed, {run['same']} the same, {ended} of {run['enqueued']} settled, "
         f"{run['failed']} failed, {amount(run['done_bytes'])} copied; "
         f"{found['waiting'] + found['inFlight']} messages in the queue"
     )
@@ -185,7 +206,7 @@ def _show(stack: str, found: dict[str, Any]) -> int:
 def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> int:
     """Delete STACK: what it made, with the records of the task.
 
-    The objects that were copied stay, and so does the asset bucket.
+    What was copied stays, and so does the asset bucket.
     """
     from dth.infra.deploy import Stack
 
@@ -199,15 +220,19 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
 
 
 def _prepared(
-    stack: str, template: str, bucket: str, region: str | None, profile: str | None
+    stack: str, template: str, given: dict[str, str], bucket: str, region: str | None, profile: str | None
 ) -> tuple[Any, Any]:
-    """The stack, and its template, published."""
+    """The stack, and its template, published. What the template needs besides is added to what is given."""
     from dth.infra.deploy import Stack
+    from dth.infra.image import publish_images
     from dth.infra.publish import publish as put
 
     session = _session(region, profile)
-    templates = put(session, bucket, _say)
-    return Stack(session.client("cloudformation"), stack, _say), templates[template]
+    published = put(session, bucket, _say)
+    made = published.templates[template]
+    if "taskImage" in made.parameters and "taskImage" not in given:
+        given["taskImage"] = publish_images(session, published.version, _say)
+    return Stack(session.client("cloudformation"), stack, _say), made
 
 
 def _given(parameters: tuple[str, ...]) -> dict[str, str]:

@@ -55,11 +55,12 @@ async def known_images(images: Images, host: str) -> dict[str, Known]:
 
 
 class Finder:
-    """One pass for one run."""
+    """One pass for one run. `copies_here`: what is planned is copied on this machine, which then needs skopeo."""
 
-    def __init__(self, route: Route, platform: Platform) -> None:
+    def __init__(self, route: Route, platform: Platform, *, copies_here: bool = True) -> None:
         self._route = route
         self._platform = platform
+        self._copies_here = copies_here
 
     async def run(self, run: Run) -> None:
         """Ends with the run TRANSFERRING; a side that cannot be asked fails the run."""
@@ -81,7 +82,7 @@ class Finder:
         records = self._platform.records
         known = await known_images(self._platform.images, self._route.dest.registry.host)
         listed, plan = await list_and_plan(self._route, known)
-        if plan.copies:
+        if plan.copies and self._copies_here:
             await skopeo.version()
         refused = await self._make_repositories(plan.repositories)
         for note in (*listed.notes, *plan.notes):

@@ -125,6 +125,24 @@ async def copy(
     raise AssertionError("unreachable: the second time ends it")
 
 
+def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
+    """Copy the image of an OCI layout, a folder, into a registry. Raises TransferError."""
+    with contextlib.ExitStack() as stack:
+        authfile = stack.enter_context(_authfile(dest))
+        errors = stack.enter_context(_scratch("stderr"))
+        arguments = [
+            command,
+            *([] if _has_policy() else ["--insecure-policy"]),
+            *("copy", "--preserve-digests", *_options("dest", dest, authfile, stack)),
+            *(f"oci:{layout}", _name(dest)),
+        ]
+        status = _start(arguments, errors.fd, [authfile.fd] if authfile and authfile.passed else []).wait()
+        if status:
+            line = _fatal(errors.text())
+            kind, code = _classify(_without_names(line, dest))
+            raise kind(f"{dest.reference}: {line}", code=code, said=line, host=dest.address.host)
+
+
 def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
     """The progress of a second attempt, told as that of both."""
     return lambda read: progress(before + read)

@@ -67,6 +67,11 @@ class Worker:
         """End what is being copied, and give everything back."""
         self._stopping.set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is an image in hand."""
+        return bool(self._held or self._fresh)
+
     async def run(self) -> None:
         loops = [
             asyncio.create_task(each) for each in (self._receive(), self._heartbeat(), self._stopping.wait())

@@ -18,9 +18,10 @@ def synth(directory: Path) -> dict[str, Path]:
         raise UsageError(
             "templates are made with the AWS CDK, which is not installed: pip install 'data-transfer-hub[aws]'"
         ) from None
+    from dth.infra.ecr_stack import EcrStack
     from dth.infra.s3_stack import S3Stack
 
-    stacks = {"s3": S3Stack}
+    stacks = {"s3": S3Stack, "ecr": EcrStack}
     with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
         app = cdk.App(outdir=scratch, analytics_reporting=False)
         for name, stack in stacks.items():

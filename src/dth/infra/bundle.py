@@ -74,15 +74,15 @@ def write_zip(tree: Path, file: Path) -> None:
         raise StateError(f"the code of functions has {size} bytes; Lambda takes {MAX_UNPACKED}")
 
 
-def write_tar(tree: Path, file: Path) -> None:
-    """As machines unpack it."""
+def write_tar(tree: Path, file: Path, folder: str = "") -> None:
+    """As machines unpack it. `folder` comes before each name."""
     with (
         file.open("wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):
         for path, name in _files(tree):
-            entry = tarfile.TarInfo(name)
+            entry = tarfile.TarInfo(folder + name)
             entry.size = path.stat().st_size
             entry.mode = 0o644
             archive.addfile(entry, io.BytesIO(path.read_bytes()))

@@ -32,9 +32,17 @@ class Template:
     parameters: dict[str, bool]
 
 
-def publish(session: Any, bucket: str, say: Say) -> dict[str, Template]:
-    """Publish into the bucket, "" for the account's own, which is made when it is not there; returns the templates by
-    name. `session`: of boto3. Raises UsageError and StateError."""
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is there: its version, which changes with the contents, and the templates by name."""
+
+    version: str
+    templates: dict[str, Template]
+
+
+def publish(session: Any, bucket: str, say: Say) -> Published:
+    """Publish into the bucket, "" for the account's own, which is made when it is not there. `session`: of boto3.
+    Raises UsageError and StateError."""
     s3 = session.client("s3")
     account = session.client("sts").get_caller_identity()["Account"]
     bucket = bucket or f"data-transfer-hub-assets-{account}-{session.region_name}"
@@ -42,7 +50,8 @@ def publish(session: Any, bucket: str, say: Say) -> dict[str, Template]:
         folder = Path(scratch)
         say("making the templates")
         templates = synth(folder)
-        prefix = f"dth/{version(NAME)}-{_digest(list(templates.values()))}"
+        published = f"{version(NAME)}-{_digest(list(templates.values()))}"
+        prefix = f"dth/{published}"
         for file in templates.values():
             file.write_text(with_defaults(file.read_text("utf-8"), bucket, prefix), "utf-8")
         keys = {name: f"{prefix}/templates/{name}.json" for name in templates}
@@ -55,10 +64,13 @@ def publish(session: Any, bucket: str, say: Say) -> dict[str, Template]:
                 _put(s3, bucket, f"{prefix}/{name}", file, say)
             for name, file in templates.items():
                 _put(s3, bucket, keys[name], file, say)
-        return {
-            name: Template(_address(s3, bucket, keys[name]), _parameters(file))
-            for name, file in templates.items()
-        }
+        return Published(
+            published,
+            {
+                name: Template(_address(s3, bucket, keys[name]), _parameters(file))
+                for name, file in templates.items()
+            },
+        )
 
 
 def make_assets(folder: Path) -> dict[str, Path]:

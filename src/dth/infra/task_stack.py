@@ -259,26 +259,29 @@ class TaskStack(Template):
 
     # ---------------------------------------------------------------------------------------- alarms
 
-    def alarms(self, service: str) -> None:
-        """A topic to which the AWS service publishes, with the task's e-mail address."""
+    def alarms(self, *services: str) -> None:
+        """A topic with the task's e-mail address, to which these services of AWS may publish."""
         alarmed = self.is_given(self.task["alarmEmail"])
         self.topic = aws_sns.CfnTopic(
             self,
             "Alarms",
             kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
         )
-        by_service = {
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sns:Publish",
-            "Resource": self.topic.ref,
-            "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
-        }
+        published = [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": "sns:Publish",
+                "Resource": self.topic.ref,
+                "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+            }
+            for service in services
+        ]
         aws_sns.CfnTopicPolicy(
             self,
             "AlarmsPolicy",
             topics=[self.topic.ref],
-            policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish"), by_service]),
+            policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish"), *published]),
         )
         mail = aws_sns.CfnSubscription(
             self, "AlarmMail", topic_arn=self.topic.ref, protocol="email", endpoint=Fn.ref("alarmEmail")

@@ -1,11 +1,13 @@
 """IAM: SQS's calls for batches are allowed by the action for one message, as AWS has no other; log groups have the `:*`
-that policies write; wildcards match every character; and who comes, comes by TLS, though the emulator is spoken to
-without.
+that policies write; wildcards match every character; what ECS is asked to do with a container is about that one, in the
+cluster that is named; and who comes, comes by TLS, though the emulator is spoken to without.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ministack.core import iam_actions, iam_evaluator
@@ -20,11 +22,15 @@ SINGLE = {
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
+CLUSTER = "arn:aws:ecs:us-east-1:000000000000:cluster/"
+
+_cluster: ContextVar[str] = ContextVar("cluster", default="")  # that a call is about
 
 
 def patch() -> None:
     replace(iam_actions, "extract_iam_action", _single)
     replace(iam_actions, "extract_resource_arn", _log_groups)
+    replace(iam_actions, "extract_resource_arn", _containers)
     replace(iam_evaluator, "_fnmatch_compile", _every_character)
     replace(iam_evaluator, "EvalContext", _by_tls)
 
@@ -46,6 +52,17 @@ def _log_groups(original: Callable[..., str]) -> Callable[..., str]:
     return resource
 
 
+def _containers(original: Callable[..., str]) -> Callable[..., str]:
+    def resource(service: str, method: str, path: str, headers: Any, body: bytes, *more: Any) -> str:
+        given = json.loads(body or b"{}") if service == "ecs" else {}
+        name = given.get("cluster", "")
+        _cluster.set(f"{CLUSTER}{name.rpartition('/')[2]}" if name else "")
+        found = given.get("task") or next(iter(given.get("tasks", [])), "")
+        return found or original(service, method, path, headers, body, *more)
+
+    return resource
+
+
 def _every_character(original: Callable[[str, bool], re.Pattern[str]]) -> Callable[..., re.Pattern[str]]:
     def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
         found = original(pattern, ignore_case)
@@ -62,6 +79,8 @@ def _by_tls(original: type[Any]) -> type[Any]:
 
     def by_tls(self: Any, *arguments: Any, **more: Any) -> None:
         init(self, *arguments, **{**more, "secure_transport": True})
+        if self.action.startswith("ecs:") and _cluster.get():
+            self.service_context["ecs:cluster"] = _cluster.get()
 
     original.__init__ = by_tls  # type: ignore[method-assign]
     return original

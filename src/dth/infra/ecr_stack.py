@@ -1,0 +1,454 @@
+"""The template of an ECR task: a state machine that plans and, where there is something to copy, runs containers which
+take it from a queue.
+"""
+
+import json
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import Fn, aws_ec2, aws_ecs, aws_events, aws_iam, aws_stepfunctions
+from constructs import Construct
+
+from dth.ecr.parameters import DestType, EcrParameters, SourceType
+from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
+from dth.infra import CONTAINERS
+from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
+from dth.infra.template import DEPLOYMENT, Statement, allow
+
+PLAN = 900  # seconds that listing and planning may take: as long as a function may
+TICK = 60  # seconds that a look may take
+SETUP = 300  # seconds that setting up, or clearing up, may take
+WAIT = 60  # seconds between looks at what somebody else has in hand
+LONGEST = 7 * 86400  # seconds that a run may take
+CPU, MEMORY = 512, 1024  # units of a container, and MiB
+STOP = 120  # seconds that a container may take to give back what it has: the most that there is
+PROCESSORS = {"arm64": {"ecs": "ARM64", "image": "arm64"}, "x86-64": {"ecs": "X86_64", "image": "amd64"}}
+CONTAINER = "copier"
+NOT_ALONE = (  # what needs a hub that looks at the clock, or a file on the machine
+    "transferWindow",
+    "srcProfile",
+    "destProfile",
+    "srcCaBundle",
+    "destCaBundle",
+)
+PREFIX = r"|[a-z0-9]+([._/-]+[a-z0-9]+)*/?"  # of repositories: nothing that widens a policy gets in
+
+
+class EcrStack(TaskStack):
+    """The ECR plugin."""
+
+    def __init__(self, scope: Construct, name: str) -> None:
+        super().__init__(
+            scope, name, "Data Transfer Hub: one task that copies container images between registries"
+        )
+        self._declare()
+        self.remember("objects", "images", "state")
+        self.queues()
+        self.queue_policies()
+        self.alarms()
+        self._roles()
+        self._containers()
+        self._functions()
+        self._controller()
+        self._set_up()
+        self._schedule()
+        self._outputs()
+        self.finish()
+
+    # ---------------------------------------------------------------------------------------- parameters
+
+    def _declare(self) -> None:
+        self.declare(
+            "ECR",
+            EcrParameters,
+            {
+                "ecsVpcId": "AWS::EC2::VPC::Id",
+                "ecsSubnetA": "AWS::EC2::Subnet::Id",
+                "ecsSubnetB": "AWS::EC2::Subnet::Id",
+            },
+            NOT_ALONE,
+        )
+        self.task["destPrefix"].allowed_pattern = f"^({PREFIX})$"
+        network = "Network and machines"
+        self.parameter(
+            "architecture", "Processors", network, "Of the containers: Graviton, or x86-64 where there is none.",
+            default="arm64", allowed=list(PROCESSORS),
+        )  # fmt: skip
+        self.parameter(
+            "publicIp", "Public address", network,
+            "Whether containers get a public address: in a subnet without NAT they reach no registry without one.",
+            default="ENABLED", allowed=["ENABLED", "DISABLED"],
+        )  # fmt: skip
+        self.parameter(
+            "taskImage", "Image", DEPLOYMENT,
+            "Image of the containers without the processor at its end, as dth aws publish puts it into the account's "
+            "registry.",
+            pattern=r"[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
+        )  # fmt: skip
+        mapping = cdk.CfnMapping(self, "Processors", mapping=PROCESSORS)
+        self.processor = {
+            each: mapping.find_in_map(Fn.ref("architecture"), each) for each in ("ecs", "image")
+        }
+
+    # --------------------------------------------------------------------------------------------- rights
+
+    def _roles(self) -> None:
+        """Of what plans and copies, of what sets the task up, and of Fargate as it starts a container."""
+        repository = Fn.select(0, Fn.split(":", Fn.select(1, Fn.split("/", Fn.ref("taskImage")))))
+        self.copier_role = self.role(
+            "CopierRole", "ecs-tasks.amazonaws.com", [], "Copies the images of a task"
+        )
+        self.plan_role = self.role("PlanRole", "lambda.amazonaws.com", [], "Plans the runs of a task")
+        self.setup_role = self.role(
+            "SetupRole", "lambda.amazonaws.com", [], "Sets a task up, and clears up after it"
+        )
+        self.start_role = self.role(
+            "StartRole",
+            "ecs-tasks.amazonaws.com",
+            [
+                allow(["ecr:GetAuthorizationToken"], "*"),  # which has no resource
+                allow(
+                    ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                    self.sub(
+                        "arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/${Name}",
+                        Name=repository,
+                    ),
+                ),
+                self.write_logs(self.logs),
+            ],
+            "Starts the containers of a task",
+        )
+        copying = [self.copier_role, self.plan_role]
+        self.grants = [
+            *self.task_rights([*copying, self.setup_role]),
+            *self.side_rights(copying, "Credential", []),
+            *self._registry_rights(copying),
+        ]
+
+    def _registry_rights(self, roles: list[aws_iam.CfnRole]) -> list[aws_iam.CfnPolicy]:
+        """The registries of Amazon ECR that are read and written with our own roles."""
+        reads = self._own_role("Reads", "src", "sourceType", SourceType.AMAZON_ECR)
+        writes = self._own_role("Writes", "dest", "destType", DestType.AMAZON_ECR)
+        either = self.condition("UsesEcr", Fn.condition_or(self.holds(reads), self.holds(writes)))
+        prefixed = self.is_given(self.task["destPrefix"])
+        prefix = self.when(prefixed, self.sub("${destPrefix}/"), "")
+        source, dest = self._repositories("src", ""), self._repositories("dest", prefix)
+        with_key = self.is_given(self.task["destKmsKey"])
+        encrypts = self.condition(
+            "OwnRoleEncrypts", Fn.condition_and(self.holds(writes), self.holds(with_key))
+        )
+        key = allow(
+            ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"],
+            self.sub("arn:${AWS::Partition}:kms:${destRegion}:*:key/*"),
+            StringLike={"kms:ViaService": self.sub("ecr.${destRegion}.${AWS::URLSuffix}")},
+        )
+        granted: dict[str, tuple[list[Statement], str]] = {
+            "TokenRights": ([allow(TOKEN, "*")], either),  # which has no resource
+            "ReadRights": ([allow([*LIST, *PULL], source)], reads),
+            "WriteRights": ([allow(sorted({*LIST, *PULL, *PUSH, *CREATE}), dest)], writes),
+            "EncryptRights": ([key], encrypts),
+        }
+        return self.grant_all(roles, granted)
+
+    def _own_role(self, what: str, side: str, kind: str, ecr: str) -> str:
+        """The condition that a side is a registry of Amazon ECR, reached with our own role."""
+        empty = [self.equals(f"{side}{name}", "") for name in ("Credential", "RoleArn")]
+        return self.condition(f"OwnRole{what}", Fn.condition_and(self.equals(kind, ecr), *empty))
+
+    def _repositories(self, side: str, prefix: str) -> str:
+        given = self.task[f"{side}AccountId"]
+        account = self.when(self.is_given(given), given.value_as_string, cdk.Aws.ACCOUNT_ID)
+        return self.sub(
+            f"arn:${{AWS::Partition}}:ecr:${{{side}Region}}:${{Account}}:repository/${{Prefix}}*",
+            Account=account,
+            Prefix=prefix,
+        )
+
+    # ----------------------------------------------------------------------------------------- containers
+
+    def _containers(self) -> None:
+        own = self.condition("OwnCluster", self.equals("ecsClusterName", ""))
+        cluster = aws_ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE"])
+        cluster.cfn_options.condition = self.holds(own)
+        self.cluster = self.when(own, cluster.ref, Fn.ref("ecsClusterName"))
+        self.family = self.sub("${AWS::StackName}-copier")
+        self.security_group = aws_ec2.CfnSecurityGroup(
+            self,
+            "NoInbound",
+            group_description="Data Transfer Hub: reaches the registries, and nobody reaches it",
+            vpc_id=Fn.ref("ecsVpcId"),
+            security_group_egress=[
+                aws_ec2.CfnSecurityGroup.EgressProperty(
+                    ip_protocol="-1", cidr_ip="0.0.0.0/0", description="Registries may be anywhere"
+                ),
+                aws_ec2.CfnSecurityGroup.EgressProperty(
+                    ip_protocol="-1", cidr_ipv6="::/0", description="Registries may be anywhere"
+                ),
+            ],
+        )
+        pairs = [
+            aws_ecs.CfnTaskDefinition.KeyValuePairProperty(name=name, value=value)
+            for name, value in self.variables().items()
+        ]
+        log = {
+            "awslogs-group": self.logs,
+            "awslogs-region": cdk.Aws.REGION,
+            "awslogs-stream-prefix": "container",
+        }
+        self.definition = aws_ecs.CfnTaskDefinition(
+            self,
+            "Copier",
+            family=self.family,
+            requires_compatibilities=["FARGATE"],
+            network_mode="awsvpc",
+            cpu=str(CPU),
+            memory=str(MEMORY),
+            runtime_platform=aws_ecs.CfnTaskDefinition.RuntimePlatformProperty(
+                cpu_architecture=self.processor["ecs"], operating_system_family="LINUX"
+            ),
+            execution_role_arn=self.start_role.attr_arn,
+            task_role_arn=self.copier_role.attr_arn,
+            container_definitions=[
+                aws_ecs.CfnTaskDefinition.ContainerDefinitionProperty(
+                    name=CONTAINER,
+                    image=self.sub("${taskImage}-${Processor}", Processor=self.processor["image"]),
+                    essential=True,
+                    stop_timeout=STOP,
+                    environment=pairs,
+                    log_configuration=aws_ecs.CfnTaskDefinition.LogConfigurationProperty(
+                        log_driver="awslogs", options=log
+                    ),
+                )
+            ],
+        )
+
+    # -------------------------------------------------------------------------------------------- control
+
+    def _functions(self) -> None:
+        self.plan, self.tick = (
+            self.function(
+                name.title(), f"dth.infra.lambdas.ecr.{name}", self.plan_role, self.variables(),
+                log_group=self.logs, timeout=timeout, memory=memory, description=description,
+            )
+            for name, timeout, memory, description in (
+                ("plan", PLAN, 1024, "Begins a run: lists, plans, and enqueues what is to be copied"),
+                ("tick", TICK, 512, "Brings the task to where it should be, and says what comes next"),
+            )
+        )  # fmt: skip
+
+    def _controller(self) -> None:
+        """The state machine of a run. It ends with FAILED where there is something to tell, so that lists show it."""
+        definition = {
+            "Comment": "One run of one task",
+            "StartAt": "Plan",
+            "TimeoutSeconds": LONGEST,
+            "States": {
+                "Plan": _invoke("${Plan}", "Decide"),
+                "Decide": {
+                    "Type": "Choice",
+                    "Choices": [
+                        {"Variable": "$.next", "StringEquals": word, "Next": state}
+                        for word, state in (("COPY", "Copy"), ("WAIT", "Wait"), ("TELL", "Tell"))
+                    ],
+                    "Default": "Done",
+                },
+                "Copy": {
+                    "Type": "Map",
+                    "ItemsPath": "$.tasks",
+                    "MaxConcurrency": CONTAINERS,
+                    "ItemProcessor": {
+                        "ProcessorConfig": {"Mode": "INLINE"},
+                        "StartAt": "Container",
+                        "States": {"Container": self._container(), "Ended": {"Type": "Pass", "End": True}},
+                    },
+                    "ResultPath": None,
+                    "Next": "Look",
+                },
+                "Wait": {"Type": "Wait", "Seconds": WAIT, "Next": "Look"},
+                "Look": _invoke("${Tick}", "Decide"),
+                "Tell": _publish("$.text", "Failed"),
+                "TellError": _publish("$.error.Cause", "Failed"),
+                "Failed": {
+                    "Type": "Fail",
+                    "Error": "RunFailed",
+                    "Cause": "The task's records say what failed",
+                },
+                "Done": {"Type": "Succeed"},
+            },
+        }
+        self.controller_role = self._controller_role()
+        self.controller = aws_stepfunctions.CfnStateMachine(
+            self,
+            "Controller",
+            role_arn=self.controller_role.attr_arn,
+            state_machine_type="STANDARD",
+            definition_string=self.sub(
+                json.dumps(definition),
+                Plan=self.plan.attr_arn,
+                Tick=self.tick.attr_arn,
+                Cluster=self.cluster,
+                Definition=self.definition.ref,
+                Group=self.security_group.attr_group_id,
+                Topic=self.topic.ref,
+            ),
+            logging_configuration=self.logged("ALL"),
+            tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
+                enabled=False
+            ),
+        )
+
+    @staticmethod
+    def _container() -> dict[str, Any]:
+        """One container, until the queue is empty. What goes wrong with it is no failure of the run: a look tells what
+        is left."""
+        network = {
+            "Subnets": ["${ecsSubnetA}", "${ecsSubnetB}"],
+            "SecurityGroups": ["${Group}"],
+            "AssignPublicIp": "${publicIp}",
+        }
+        return {
+            "Type": "Task",
+            "Resource": "arn:${AWS::Partition}:states:::ecs:runTask.sync",
+            "Parameters": {
+                "LaunchType": "FARGATE",
+                "Cluster": "${Cluster}",
+                "TaskDefinition": "${Definition}",
+                "NetworkConfiguration": {"AwsvpcConfiguration": network},
+            },
+            "Retry": [
+                {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 60, "BackoffRate": 2, "MaxAttempts": 3}
+            ],
+            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Ended"}],
+            "ResultPath": None,
+            "End": True,
+        }
+
+    def _controller_role(self) -> aws_iam.CfnRole:
+        runs = allow(["ecs:RunTask"], self.definition.ref, ArnEquals={"ecs:cluster": self._cluster_arn()})
+        rule = "rule/StepFunctionsGetEventsForECSTaskRule"
+        passes = allow(
+            ["iam:PassRole"],
+            [self.copier_role.attr_arn, self.start_role.attr_arn],
+            StringEquals={"iam:PassedToService": "ecs-tasks.amazonaws.com"},
+        )
+        role = self.role(
+            "ControllerRole",
+            "states.amazonaws.com",
+            [
+                allow(["lambda:InvokeFunction"], [self.plan.attr_arn, self.tick.attr_arn]),
+                runs,
+                allow(["ecs:StopTask", "ecs:DescribeTasks"], self._containers_arn()),
+                passes,
+                # How Step Functions hears that a container has ended; the rule's name is its own.
+                allow(
+                    ["events:PutTargets", "events:PutRule", "events:DescribeRule"], self.arn("events", rule)
+                ),
+                allow(["sns:Publish"], self.topic.ref),
+                allow(DELIVER_LOGS, "*"),  # which have no resource of their own
+            ],
+            "The state machine of a task",
+        )
+        self.grant_key("ControllerKeyRights", [role])
+        return role
+
+    def _cluster_arn(self) -> str:
+        return self.sub(
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:cluster/${Name}", Name=self.cluster
+        )
+
+    def _containers_arn(self) -> str:
+        return self.sub(
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Name}/*", Name=self.cluster
+        )
+
+    def _set_up(self) -> None:
+        executions = self.sub(
+            "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${Name}:*",
+            Name=self.controller.attr_name,
+        )
+        clears_up = [
+            allow(["states:StartExecution", "states:ListExecutions"], self.controller.ref),
+            allow(["states:StopExecution"], executions),
+            allow(["ecs:ListTasks"], "*", ArnEquals={"ecs:cluster": self._cluster_arn()}),
+            allow(["ecs:StopTask", "ecs:DescribeTasks"], self._containers_arn()),
+        ]
+        self.grants.append(self.grant("SetupRights", [self.setup_role], clears_up))
+        function = self.function(
+            "Setup", "dth.infra.lambdas.ecr.resource", self.setup_role, self.variables(),
+            log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
+        )  # fmt: skip
+        self.resource = self.setup(
+            function,
+            SETUP,
+            {"StateMachine": self.controller.ref, "Cluster": self.cluster, "Family": self.family},
+        )
+        self.after_grants(self.resource, self.grants)
+
+    def _schedule(self) -> None:
+        by_rate = self.is_given(self.task["scheduleRate"])
+        by_cron = self.is_given(self.task["ec2CronExpression"])
+        scheduled = self.condition("Scheduled", Fn.condition_or(self.holds(by_rate), self.holds(by_cron)))
+        by_rule = self.role(
+            "ScheduleRole",
+            "events.amazonaws.com",
+            [allow(["states:StartExecution"], self.controller.ref)],
+            "Begins the runs of a task",
+        )
+        rule = aws_events.CfnRule(
+            self,
+            "Schedule",
+            description="Begins runs",
+            schedule_expression=self.when(
+                by_rate, self.sub("rate(${scheduleRate})"), self.sub("cron(${ec2CronExpression})")
+            ),
+            targets=[
+                aws_events.CfnRule.TargetProperty(
+                    id="Controller", arn=self.controller.ref, role_arn=by_rule.attr_arn, input="{}"
+                )
+            ],
+        )
+        rule.cfn_options.condition = self.holds(scheduled)
+        rule.add_resource_dependency(self.resource)  # runs find their parameters
+
+    def _outputs(self) -> None:
+        self.tell(
+            {
+                "QueueUrl": (self.queue.attr_queue_url, "Images that are to be copied"),
+                "DeadLetterUrl": (self.dead.attr_queue_url, "Images that crashed their containers"),
+                "StateMachine": (self.controller.ref, "Runs: one execution each"),
+                "TickFunction": (
+                    self.tick.ref,
+                    "Brings the task to where it should be, and tells how it stands",
+                ),
+                "CopierRole": (self.copier_role.attr_arn, "Role that registries of other accounts let in"),
+                "PlanRole": (self.plan_role.attr_arn, "Role that registries of other accounts let in, too"),
+                "LogGroup": (self.logs, "What everything of the task says"),
+                "Topic": (self.topic.ref, "Failures"),
+            }
+        )
+
+
+def _invoke(function: str, follows: str) -> dict[str, Any]:
+    """A state that gives a function what it was given, and goes on with its answer."""
+    return {
+        "Type": "Task",
+        "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
+        "Parameters": {"FunctionName": function, "Payload.$": "$"},
+        "OutputPath": "$.Payload",
+        "Retry": [LAMBDA_RETRY],
+        "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "TellError"}],
+        "Next": follows,
+    }
+
+
+def _publish(path: str, follows: str) -> dict[str, Any]:
+    return {
+        "Type": "Task",
+        "Resource": "arn:${AWS::Partition}:states:::sns:publish",
+        "Parameters": {
+            "TopicArn": "${Topic}",
+            "Subject": "Data Transfer Hub: a run failed",
+            "Message.$": path,
+        },
+        "Next": follows,
+    }

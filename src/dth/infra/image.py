@@ -1,0 +1,315 @@
+"""The image of the task that copies images, made without a docker engine: Debian's Python and skopeo, and over them our
+package with its dependencies.
+
+Debian's packages are unpacked, not installed: no script of theirs runs, so that any user of a machine with apt makes
+the image for any processor. Where there is no apt, the Dockerfile beside this file makes one that runs alike. The same
+packages give the same bytes.
+"""
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dth.ecr import skopeo
+from dth.ecr.login import UserPassword
+from dth.ecr.reference import parse
+from dth.ecr.registry import Address
+from dth.errors import StateError
+from dth.infra.bundle import Target, make_tree, write_tar
+
+REPOSITORY = "data-transfer-hub"
+ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}  # as Debian and OCI call what Linux calls so
+PACKAGES = (
+    "ca-certificates", "golang-github-containers-image", "libpython3-stdlib", "python3-minimal", "skopeo",
+)  # fmt: skip
+# What only scripts of packages need, or tools that run containers or check signatures. To apt they are there already.
+NEVER_RUN = (
+    "adduser", "debconf", "dmsetup", "dpkg", "gnupg", "golang-github-containers-common", "init-system-helpers",
+    "passwd", "perl", "perl-base", "usr-is-merged",
+)  # fmt: skip
+LEFT_OUT = re.compile(
+    r"usr/share/(?!doc/[^/]+/copyright$)(doc|man|info|locale|lintian|bash-completion|zsh)/."
+)
+MERGED = ("bin", "lib", "lib64", "sbin")  # links into usr, as Debian has them
+CERTIFICATES = "usr/share/ca-certificates/"
+CODE = "opt/dth"
+USER = 10001
+CONFIG: dict[str, Any] = {
+    "User": f"{USER}:{USER}",
+    "Env": [
+        "PATH=/usr/bin",
+        f"PYTHONPATH=/{CODE}",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "PYTHONUNBUFFERED=1",
+        "HOME=/tmp",
+    ],
+    "WorkingDir": "/tmp",
+    "Entrypoint": ["python3", "-m", "dth.infra.copy_images"],
+}
+ETC = {
+    "etc/passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\ndth:x:{USER}:{USER}::/tmp:/usr/sbin/nologin\n",
+    "etc/group": f"root:x:0:\ndth:x:{USER}:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+OCI = "application/vnd.oci.image"
+
+Say = Callable[[str], None]
+
+
+def make_image(machine: str, layout: Path, say: Say) -> None:
+    """Write the image for a processor, "aarch64" or "x86_64", into the directory, as an OCI layout. Raises StateError
+    where packages cannot be had."""
+    blobs = _Blobs(layout / "blobs" / "sha256")
+    with tempfile.TemporaryDirectory(prefix="dth-image-") as name:
+        scratch = Path(name)
+        scratch.chmod(0o755)  # apt, started by root, reads and writes as a user of its own
+        say("taking Debian's packages")
+        packages = _download(machine, scratch)
+        python = _write_system(packages, scratch / "system")
+        say(f"packing the code for Python {python}")
+        make_tree(Target(machine, python), scratch / "tree")
+        write_tar(scratch / "tree", scratch / "code", f"{CODE}/")
+        layers = [scratch / "system", scratch / "code"]
+        config = {
+            "architecture": ARCHITECTURES[machine],
+            "os": "linux",
+            "created": "1980-01-01T00:00:00Z",
+            "config": CONFIG,
+            "rootfs": {"type": "layers", "diff_ids": [_unpacked_digest(layer) for layer in layers]},
+        }
+        manifest: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": f"{OCI}.manifest.v1+json",
+            "config": blobs.add(f"{OCI}.config.v1+json", _json(config)),
+            "layers": [blobs.add(f"{OCI}.layer.v1.tar+gzip", layer.read_bytes()) for layer in layers],
+        }
+    index = {"schemaVersion": 2, "manifests": [blobs.add(manifest["mediaType"], _json(manifest))]}
+    (layout / "index.json").write_bytes(_json(index))
+    (layout / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+
+
+def publish_images(session: Any, version: str, say: Say) -> str:
+    """The image for each processor in the account's own registry. Returns their URI as the template takes it: without
+    the processor, which their tags end with."""
+    uris = [
+        publish_image(session, machine, f"{version}-{name}", say) for machine, name in ARCHITECTURES.items()
+    ]
+    return uris[0].removesuffix(f"-{next(iter(ARCHITECTURES.values()))}")
+
+
+def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
+    """The image for a processor in the account's own registry, made and pushed unless it is there. Returns its URI.
+    `session`: of boto3. Raises StateError, and TransferError where the registry refuses it."""
+    ecr = session.client("ecr")
+    repository = _repository(ecr, say)
+    if _is_there(ecr, tag):
+        say(f"{repository}:{tag} is there")
+    else:
+        with tempfile.TemporaryDirectory(prefix="dth-layout-") as layout:
+            make_image(machine, Path(layout), say)
+            say(f"{repository}:{tag}")
+            granted = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+            user, _, password = base64.b64decode(granted).decode().partition(":")
+            image = parse(f"{repository}:{tag}")
+            authorities = session._session.get_config_variable("ca_bundle") or ""
+            address = Address(image.registry, ca_bundle=authorities)
+            skopeo.push(Path(layout), skopeo.Side(image, address, UserPassword(user, password)))
+    return f"{repository}:{tag}"
+
+
+# ------------------------------------------------------------------------------------------ Debian's packages
+
+
+def _download(machine: str, scratch: Path) -> list[Path]:
+    """The packages for the processor and what they need, from where this machine takes its own."""
+    architecture = ARCHITECTURES[machine]
+    (scratch / "status").write_text(
+        "".join(
+            f"Package: {name}\nStatus: install ok installed\nVersion: 99:0\nArchitecture: {architecture}\n"
+            "Multi-Arch: foreign\nMaintainer: nobody\nDescription: -\n\n"
+            for name in NEVER_RUN
+        )
+    )
+    settings = {
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "Dir::State": scratch / "state",
+        "Dir::State::status": scratch / "status",
+        "Dir::Cache": scratch / "cache",
+    }
+    for folder in ("state", "cache"):
+        (scratch / folder).mkdir()
+    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    _apt(*options, "update")
+    _apt(*options, "install", "--download-only", "--no-install-recommends", "--assume-yes", *PACKAGES)
+    return sorted((scratch / "cache" / "archives").glob("*.deb"))
+
+
+def _apt(*arguments: str) -> None:
+    otherwise = "with docker, the Dockerfile in dth/infra makes the image, too"
+    try:
+        ran = subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        raise StateError(
+            f"the image is made of Debian's packages, and apt-get is not here; {otherwise}"
+        ) from None
+    if ran.returncode:
+        errors = [line for line in ran.stderr.splitlines() if line.startswith("E: ")] or [ran.stderr[-300:]]
+        said = " ".join(errors[0].removeprefix("E: ").split())
+        raise StateError(f"the packages of Debian cannot be had: {said}; {otherwise}")
+
+
+def _write_system(packages: list[Path], file: Path) -> str:
+    """The layer with what the packages hold. Returns the version of its Python, such as "3.11"."""
+    with _Layer.open(file) as layer:
+        for name in MERGED:
+            layer.link(name, f"usr/{name}")
+        for package in packages:
+            command = ["dpkg-deb", "--fsys-tarfile", str(package)]
+            with (
+                subprocess.Popen(command, stdout=subprocess.PIPE) as unpacking,
+                tarfile.open(fileobj=unpacking.stdout, mode="r|") as packed,
+            ):
+                for member in packed:
+                    layer.take(packed, member)
+            if unpacking.returncode:
+                raise StateError(f"dpkg-deb cannot unpack {package.name}")
+        for name, text in ETC.items():
+            layer.write(name, text.encode())
+        layer.write("etc/ssl/certs/ca-certificates.crt", b"".join(layer.certificates))
+        for name in ("tmp", "var/tmp"):
+            layer.directory(name, 0o1777)
+    return layer.python
+
+
+@dataclass
+class _Layer:
+    """A file system, written from top to bottom."""
+
+    archive: tarfile.TarFile
+    written: set[str] = field(default_factory=set)
+    certificates: list[bytes] = field(default_factory=list)
+    python: str = ""  # that which /usr/bin/python3 is
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, file: Path) -> "Iterator[_Layer]":
+        with (
+            file.open("wb") as raw,
+            gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w|") as archive,
+        ):
+            yield cls(archive)
+
+    def take(self, packed: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """What a package holds, as root's and without rights beyond those of its user."""
+        member.name = _merged(member.name)
+        if not member.name or member.name in self.written or LEFT_OUT.match(f"{member.name}/"):
+            return
+        if member.islnk():
+            member.linkname = _merged(member.linkname)
+        if member.name == "usr/bin/python3":
+            self.python = member.linkname.removeprefix("python")
+        body = packed.extractfile(member).read() if member.isreg() else b""  # type: ignore[union-attr]
+        if member.name.startswith(CERTIFICATES) and body:
+            self.certificates.append(body)
+        member.pax_headers = {}
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        member.mode &= 0o1777
+        self._add(member, body)
+
+    def write(self, name: str, body: bytes) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(body)
+        entry.mode = 0o644
+        self._add(entry, body)
+
+    def link(self, name: str, to: str) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = tarfile.SYMTYPE, to
+        self._add(entry)
+
+    def directory(self, name: str, mode: int) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.mode = tarfile.DIRTYPE, mode
+        self._add(entry)
+
+    def _add(self, entry: tarfile.TarInfo, body: bytes = b"") -> None:
+        self.written.add(entry.name)
+        self.archive.addfile(entry, io.BytesIO(body))
+
+
+def _merged(name: str) -> str:
+    """The name as it is where /bin and the like are links into /usr. "" for what is there already."""
+    path = name.removeprefix(".").strip("/")
+    top, _, rest = path.partition("/")
+    if top not in MERGED:
+        return path
+    return f"usr/{path}" if rest else ""
+
+
+# --------------------------------------------------------------------------------------------- layout and ECR
+
+
+class _Blobs:
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+
+    def add(self, media_type: str, body: bytes) -> dict[str, Any]:
+        """Its descriptor."""
+        digest = hashlib.sha256(body).hexdigest()
+        (self._folder / digest).write_bytes(body)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(body)}
+
+
+def _unpacked_digest(layer: Path) -> str:
+    with gzip.open(layer) as unpacked:
+        return f"sha256:{hashlib.file_digest(unpacked, 'sha256').hexdigest()}"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _repository(ecr: Any, say: Say) -> str:
+    """The URI of the account's repository, which is made when it is not there."""
+    import botocore.exceptions
+
+    try:
+        found = ecr.describe_repositories(repositoryNames=[REPOSITORY])["repositories"][0]
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "RepositoryNotFoundException":
+            raise
+        say(f"making repository {REPOSITORY}")
+        found = ecr.create_repository(
+            repositoryName=REPOSITORY,
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+        )["repository"]
+    uri: str = found["repositoryUri"]
+    return uri
+
+
+def _is_there(ecr: Any, tag: str) -> bool:
+    import botocore.exceptions
+
+    try:
+        found = ecr.describe_images(repositoryName=REPOSITORY, imageIds=[{"imageTag": tag}])
+        return bool(found["imageDetails"])
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "ImageNotFoundException":
+            raise
+        return False

@@ -1,0 +1,99 @@
+"""What holds for every template."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.checks import find_faults, read_state_machines, resources
+
+NAMES = ("s3", "ecr")
+TASKS = ("s3", "ecr")
+
+
+@pytest.fixture(params=NAMES)
+def file(request: pytest.FixtureRequest, templates: dict[str, Path]) -> Path:
+    return templates[request.param]
+
+
+@pytest.fixture
+def template(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return found
+
+
+def test_all_are_looked_at(templates: dict[str, Path]) -> None:
+    assert templates.keys() == {*NAMES}
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1"])
+def test_cfn_lint_finds_nothing(file: Path, region: str) -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), file, "--regions", region],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+
+
+def test_they_are_the_same_every_time(templates: dict[str, Path], tmp_path: Path) -> None:
+    from dth.infra.app import synth
+
+    again = synth(tmp_path)
+    assert {name: file.read_bytes() for name, file in again.items()} == {
+        name: file.read_bytes() for name, file in templates.items()
+    }
+
+
+def test_it_needs_no_bootstrapped_account(template: dict[str, Any]) -> None:
+    assert "BootstrapVersion" not in template["Parameters"]
+    assert "Rules" not in template
+    assert "cdk-hnb659fds" not in json.dumps(template)
+
+
+def test_every_parameter_has_its_place_and_a_label(template: dict[str, Any]) -> None:
+    declared = template["Parameters"]
+    assert all(len(each["Description"]) > 5 for each in declared.values())
+    grouped = template["Metadata"]["AWS::CloudFormation::Interface"]
+    shown = [name for group in grouped["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(shown) == sorted(declared)
+    assert grouped["ParameterLabels"].keys() == declared.keys()
+
+
+def test_what_may_be_refused_by_tls_alone_is(template: dict[str, Any]) -> None:
+    for kind in ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
+        for found in resources(template, kind).values():
+            first = found["PolicyDocument"]["Statement"][0]
+            assert (first["Effect"], first["Principal"]) == ("Deny", "*")
+            assert first["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: dict[str, Any]) -> None:
+    roles = resources(template, "AWS::IAM::Role")
+    rights = [*resources(template, "AWS::IAM::Policy").values()]
+    rights += [each for role in roles.values() for each in role.get("Policies", [])]
+    statements = [each for given in rights for each in given["PolicyDocument"]["Statement"]]
+    assert statements
+    for statement in statements:
+        assert not any(action.endswith(":*") or action == "*" for action in statement["Action"])
+    for role in roles.values():
+        assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
+
+
+def test_state_machines_lead_somewhere(template: dict[str, Any]) -> None:
+    for definition in read_state_machines(template).values():
+        assert find_faults(definition) == []
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_queues_are_as_users_know_them(templates: dict[str, Path], name: str) -> None:
+    queues = resources(json.loads(templates[name].read_text("utf-8")), "AWS::SQS::Queue")
+    assert queues["Queue"]["VisibilityTimeout"] == 15 * 60
+    assert {each["MessageRetentionPeriod"] for each in queues.values()} == {14 * 86400}
+    assert queues["Queue"]["RedrivePolicy"]["maxReceiveCount"] == 5
