@@ -8,6 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -75,18 +76,23 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
 
 def make_assets(folder: Path) -> dict[str, Path]:
     """The code for functions and for machines, by the names that the templates know it by."""
-    assets = {}
-    for architecture, machine in ARCHITECTURES.items():
-        tree = folder / machine
-        tree.mkdir()
-        make_tree(Target(machine), tree)
-        packed = folder / f"bundle-{architecture}.tar.gz"
-        write_tar(tree, packed)
-        assets[packed.name] = packed
-        if architecture == FUNCTIONS:
-            assets["lambda.zip"] = folder / "lambda.zip"
-            write_zip(tree, assets["lambda.zip"])
-    return assets
+    with ThreadPoolExecutor() as pool:
+        made = pool.map(lambda architecture: _make_assets(architecture, folder), ARCHITECTURES)
+        return {file.name: file for files in made for file in files}
+
+
+def _make_assets(architecture: str, folder: Path) -> list[Path]:
+    """Those for one processor."""
+    tree = folder / ARCHITECTURES[architecture]
+    tree.mkdir()
+    make_tree(Target(ARCHITECTURES[architecture]), tree)
+    packed = folder / f"bundle-{architecture}.tar.gz"
+    write_tar(tree, packed)
+    if architecture != FUNCTIONS:
+        return [packed]
+    code = folder / "lambda.zip"
+    write_zip(tree, code)
+    return [packed, code]
 
 
 def with_defaults(template: str, bucket: str, prefix: str) -> str:
