@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.errors import Conflict, NotFound, UsageError
+from dth.hub.secrets import check_value
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.secrets import LocalSecrets, StoredSecrets, _check_value
+from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
 from dth.s3.credentials import CredentialSource, SecretCredentials
 from dth.s3.signing import Keys
@@ -105,7 +106,7 @@ async def test_values_that_cannot_be_are_not_quoted(secrets: LocalSecrets, value
 @given(st.text(max_size=60))
 def test_no_text_as_a_value_is_an_internal_error(value: str) -> None:
     try:
-        _check_value("s", value)
+        check_value("s", value)
     except UsageError:
         return
     assert isinstance(json.loads(value), dict)

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import Connection
 
 from dth.errors import NotFound, UsageError
+from dth.hub import tokens as shared_tokens
 from dth.hub.model import Identity, Role
+from dth.hub.tokens import FORGET_AFTER, USED_STEP
 from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.tokens import FORGET_AFTER, USED_STEP, LocalTokens
+from dth.platforms.local.tokens import LocalTokens
 
 
 class Clock:
@@ -24,6 +26,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(tokens_module, "time", clock)
+    monkeypatch.setattr(shared_tokens, "time", clock)
     return clock
 
 

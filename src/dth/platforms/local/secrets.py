@@ -3,8 +3,6 @@ processes alone, through `StoredSecrets`. No value is in a message, a log or a r
 """
 
 import contextlib
-import json
-import re
 import sqlite3
 import time
 from pathlib import Path
@@ -12,19 +10,12 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dth.errors import Conflict, NotFound, StateError, UsageError
+from dth.errors import Conflict, StateError, UsageError
 from dth.hub.ports import SecretInfo
+from dth.hub.secrets import check_description, check_name, check_value, missing
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import secret
 from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
-
-NAME = re.compile(
-    r"[\w+=,@-][\w+=,.@-]{0,254}"
-)  # what is a name for a file, too (s3.credentials.FileSecrets)
-MAX_VALUE = 65_536  # bytes
-MAX_DESCRIPTION = 1000
-ACCESS_KEYS = {"access_key_id", "secret_access_key"}
-FORM = '{"access_key_id": "…", "secret_access_key": "…"}'
 
 
 class LocalSecrets:
@@ -38,16 +29,16 @@ class LocalSecrets:
         return await self._database.read(_list)
 
     async def create(self, name: str, value: str, description: str = "") -> None:
-        _check_name(name)
-        _check_value(name, value)
-        _check_description(name, description)
+        check_name(name)
+        check_value(name, value)
+        check_description(name, description)
         await self._database.write(_create, self._vault, name, value, description)
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
         if value is not None:
-            _check_value(name, value)
+            check_value(name, value)
         if description is not None:
-            _check_description(name, description)
+            check_description(name, description)
         await self._database.write(_update, self._vault, name, value, description)
 
     async def delete(self, name: str) -> None:
@@ -63,7 +54,7 @@ class StoredSecrets:
         self._vault = Vault(data_dir)
 
     def read(self, name: str) -> str:
-        _check_name(name)
+        check_name(name)
         try:
             with contextlib.closing(read_only(self._path)) as database:
                 row = database.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
@@ -78,7 +69,7 @@ def value_of(connection: Connection, vault: Vault, name: str) -> str:
     """The value of a secret, for the hub itself. Raises NotFound."""
     value = connection.execute(select(secret.c.value).where(secret.c.name == name)).scalar()
     if value is None:
-        raise _missing(name)
+        raise missing(name)
     return vault.decrypt(value).decode()
 
 
@@ -109,41 +100,9 @@ def _update(
     if description is not None:
         changes["description"] = description
     if not connection.execute(update(secret).where(secret.c.name == name).values(changes)).rowcount:
-        raise _missing(name)
+        raise missing(name)
 
 
 def _delete(connection: Connection, name: str) -> None:
     if not connection.execute(delete(secret).where(secret.c.name == name)).rowcount:
-        raise _missing(name)
-
-
-def _missing(name: str) -> NotFound:
-    return NotFound(f"there is no secret {name!r}")
-
-
-def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise UsageError(
-            f"{name[:80]!r} is no name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
-        )
-
-
-def _check_description(name: str, description: str) -> None:
-    if len(description) > MAX_DESCRIPTION:
-        raise UsageError(
-            f"the description of secret {name!r} is too long; {MAX_DESCRIPTION} characters are the most"
-        )
-
-
-def _check_value(name: str, value: str) -> None:
-    """A JSON object of texts; either access keys, or whatever else its user needs (a registry's user and password)."""
-    try:
-        if len(value.encode()) > MAX_VALUE:
-            raise UsageError(f"secret {name!r} is too large; {MAX_VALUE // 1024} KiB are the most")
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not found or not all(isinstance(each, str) for each in found.values()):
-        raise UsageError(f"secret {name!r} is not JSON of the form {FORM}, with texts as values")
-    if ACCESS_KEYS & found.keys() and not all(found.get(each) for each in ACCESS_KEYS):
-        raise UsageError(f"secret {name!r} has one half of a pair of access keys; its form is {FORM}")
+        raise missing(name)

@@ -1,0 +1,46 @@
+"""Named secrets: what they may be called, and what they may hold."""
+
+import json
+import re
+
+from dth.errors import NotFound, UsageError
+
+NAME = re.compile(
+    r"[\w+=,@-][\w+=,.@-]{0,254}"
+)  # what is a name for a file, too (s3.credentials.FileSecrets)
+MAX_VALUE = 65_536  # bytes
+MAX_DESCRIPTION = 1000
+ACCESS_KEYS = {"access_key_id", "secret_access_key"}
+FORM = '{"access_key_id": "…", "secret_access_key": "…"}'
+
+
+def missing(name: str) -> NotFound:
+    return NotFound(f"there is no secret {name!r}")
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name[:80]!r} is no name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
+        )
+
+
+def check_description(name: str, description: str) -> None:
+    if len(description) > MAX_DESCRIPTION:
+        raise UsageError(
+            f"the description of secret {name!r} is too long; {MAX_DESCRIPTION} characters are the most"
+        )
+
+
+def check_value(name: str, value: str) -> None:
+    """A JSON object of texts; either access keys, or whatever else its user needs (a registry's user and password)."""
+    try:
+        if len(value.encode()) > MAX_VALUE:
+            raise UsageError(f"secret {name!r} is too large; {MAX_VALUE // 1024} KiB are the most")
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not found or not all(isinstance(each, str) for each in found.values()):
+        raise UsageError(f"secret {name!r} is not JSON of the form {FORM}, with texts as values")
+    if ACCESS_KEYS & found.keys() and not all(found.get(each) for each in ACCESS_KEYS):
+        raise UsageError(f"secret {name!r} has one half of a pair of access keys; its form is {FORM}")

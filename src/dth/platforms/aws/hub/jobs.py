@@ -1,0 +1,61 @@
+"""Preflights, forecasts and probes: each an invocation of a function that has the rights of workers."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dth.errors import NotFound
+from dth.hub.ports import Job
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.items import Item, pack, unpack
+
+LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
+KEPT = 86_400.0  # seconds that a result is kept
+LATE = 60.0  # seconds after LONGEST, when a job that said nothing has failed
+
+
+class AwsJobs:
+    """`hub.ports.Jobs`. `function`: the name of the function that does them; it calls `end`."""
+
+    def __init__(self, aws: Aws, dynamo: Dynamo, function: str) -> None:
+        self._aws = aws
+        self._dynamo = dynamo
+        self._function = function
+
+    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
+        started = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
+        await self._dynamo.put("hub", _item(started))
+        event = {"job": started.id, "kind": kind, "parameters": dict(parameters), "side": side}
+        await self._aws.call(
+            "lambda", "invoke", FunctionName=self._function, InvocationType="Event", Payload=json.dumps(event)
+        )
+        return started
+
+    async def get(self, id: str) -> Job:
+        item = await self._dynamo.get("hub", _key(id[:100] or "-"))
+        if not item:
+            raise NotFound(f"there is no job {id!r}")
+        found = Job(**unpack(item["job"]))
+        if found.state == "RUNNING" and time.time() - found.started > LONGEST + LATE:
+            found.state, found.error = "FAILED", f"it took longer than {LONGEST / 60:.0f} minutes"
+        return found
+
+    async def end(self, id: str, result: dict[str, Any] | None, error: str = "") -> None:
+        """A job is done, or has failed with an error."""
+        ended = await self.get(id)
+        ended.state, ended.result, ended.error = ("FAILED" if error else "DONE"), result or {}, error
+        ended.ended = time.time()
+        await self._dynamo.put("hub", _item(ended))
+
+
+def _key(id: str) -> Item:
+    return {"pk": "job", "sk": id}
+
+
+def _item(job: Job) -> Item:
+    """Packed: what a preflight or a plan of images says may be long."""
+    return {**_key(job.id), "job": pack(asdict(job)), "expires": int(job.started + KEPT)}

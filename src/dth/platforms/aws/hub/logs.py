@@ -1,0 +1,118 @@
+"""What functions, machines and containers of a task said, from CloudWatch Logs: one log group a task."""
+
+from typing import Any
+
+from dth.errors import NotFound, UsageError
+from dth.hub.ports import LogEvent, LogPage, LogStream
+from dth.platforms.aws.client import Aws, Refused
+
+MOST_EVENTS = 10_000
+PAGES = 20  # of CloudWatch's that one search looks through
+FOUND = "s/"  # begins the token of a page of what was searched for
+END = "s/end"
+
+
+class AwsLogs:
+    """`hub.ports.Logs`. A search goes forward from the oldest event, as CloudWatch has it: its pages lead on, not back.
+    `prefix`: what the names of log groups begin with."""
+
+    def __init__(self, aws: Aws, prefix: str) -> None:
+        self._aws = aws
+        self._prefix = prefix
+
+    def group(self, task: str) -> str:
+        return f"{self._prefix}/{task}"
+
+    async def streams(self, task: str, prefix: str = "") -> list[LogStream]:
+        found: list[LogStream] = []
+        arguments: dict[str, Any] = {"logGroupName": self.group(task)}
+        if prefix:
+            arguments["logStreamNamePrefix"] = prefix
+        while True:
+            try:
+                answer = await self._aws.call("logs", "describe_log_streams", **arguments)
+            except Refused as error:
+                if error.code != "ResourceNotFoundException":
+                    raise
+                return []
+            found += map(_stream, answer["logStreams"])
+            if "nextToken" not in answer:
+                return sorted(found, key=lambda stream: (-stream.last, stream.name))
+            arguments["nextToken"] = answer["nextToken"]
+
+    async def events(
+        self,
+        task: str,
+        stream: str,
+        limit: int = 100,
+        token: str = "",
+        search: str = "",
+        start: float = 0.0,
+        end: float = 0.0,
+    ) -> LogPage:
+        """Raises NotFound, and UsageError for a token or limit that cannot be."""
+        if not 1 <= limit <= MOST_EVENTS:
+            raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
+        arguments: dict[str, Any] = {"logGroupName": self.group(task), "limit": limit}
+        if start:
+            arguments["startTime"] = int(start * 1000)
+        if end:
+            arguments["endTime"] = int(end * 1000)
+        try:
+            if search:
+                return await self._search(arguments, stream, token, search.casefold())
+            return await self._page(arguments, stream, token)
+        except Refused as error:
+            if error.code == "ResourceNotFoundException":
+                raise NotFound(f"There is no log stream {stream[:50]!r}") from None
+            if error.code == "InvalidParameterException" and token:
+                raise UsageError(
+                    f"nextToken: {token[:50]!r} is not one that a page of this log had"
+                ) from None
+            raise
+
+    async def _page(self, arguments: dict[str, Any], stream: str, token: str) -> LogPage:
+        if token:
+            arguments["nextToken"] = token
+        answer = await self._aws.call(
+            "logs", "get_log_events", **arguments, logStreamName=stream, startFromHead=False
+        )
+        events = [_event(each) for each in answer["events"]]
+        return LogPage(events, answer["nextForwardToken"], answer["nextBackwardToken"])
+
+    async def _search(self, arguments: dict[str, Any], stream: str, token: str, text: str) -> LogPage:
+        """Case does not matter here, as it does to CloudWatch: what it would leave out is chosen here."""
+        arguments["logStreamNames"] = [stream]
+        if token == END:
+            return LogPage([], END, "")
+        if token:
+            arguments["nextToken"] = token.removeprefix(FOUND)
+        events: list[LogEvent] = []
+        for _ in range(PAGES):
+            answer = await self._aws.call("logs", "filter_log_events", **arguments)
+            events += (event for event in map(_event, answer["events"]) if text in event.message.casefold())
+            if "nextToken" not in answer:
+                return LogPage(events, END, "")
+            arguments["nextToken"] = answer["nextToken"]
+            if events:
+                break
+        return LogPage(events, f"{FOUND}{answer['nextToken']}", "")
+
+
+def _stream(told: dict[str, Any]) -> LogStream:
+    created = told.get("creationTime", 0) / 1000
+    return LogStream(
+        told["logStreamName"],
+        created,
+        told.get("firstEventTimestamp", 0) / 1000 or created,
+        told.get("lastEventTimestamp", 0) / 1000 or created,
+        told.get("storedBytes", 0),
+    )
+
+
+def _event(told: dict[str, Any]) -> LogEvent:
+    """A line without what could move a cursor or break it."""
+    text = told["message"].rstrip()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return LogEvent(told["timestamp"] / 1000, text)

@@ -1,0 +1,25 @@
+"""The hub's own tables.
+
+| table | key | holds |
+|---|---|---|
+| tasks | `Id` | every task; written where its `Version` is as it was read |
+| hub | `pk`, `sk` | everything else, each kind below a partition of its own |
+
+In the hub table:
+
+| pk | sk | |
+|---|---|---|
+| `audit` | the entry's number, ten digits | who changed what |
+| `count` | `audit` | the last of these numbers |
+| `token` | the token's SHA-256 | an API token |
+| `job` | the job's id | a preflight, a forecast, a probe; expires after a day |
+
+It has a time to live in `expires` (seconds since the epoch).
+"""
+
+from dth.platforms.aws.tables import Attribute, Table
+
+HUB_TABLES = {
+    "tasks": Table(Attribute("Id")),
+    "hub": Table(Attribute("pk"), Attribute("sk"), expires="expires"),
+}

@@ -1,0 +1,181 @@
+"""The hub's tasks and audit log, in DynamoDB.
+
+A hub has hundreds of tasks, not millions: a list reads all of them and chooses here, so that every filter and order is
+possible without an index for each.
+"""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import Any
+
+from dth.errors import Conflict, NotFound, UsageError
+from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.ports import TaskQuery
+from dth.platforms.aws.client import Refused
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.items import Item, line
+
+# Of each field its attribute.
+NAMES = {each.name: each.name.title().replace("_", "") for each in fields(Task)}
+ENGINES_OWN = ("id", "version", "summary", "spent")  # what `save` leaves alone, or sets itself
+ORDERS = ("created", "updated", "description", "progress")
+
+
+class AwsTasks:
+    """`hub.ports.Tasks`."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    async def add(self, task: Task) -> None:
+        with _told():
+            if not await self._dynamo.put("tasks", _item(task), "attribute_not_exists(#Id)"):
+                raise Conflict(f"there is a task {task.id!r} already")
+
+    async def get(self, id: str) -> Task:
+        item = await self._dynamo.get("tasks", {"Id": id}) if _is_key(id) else {}
+        if not item:
+            raise NotFound(f"there is no task {id!r}")
+        return _task(item)
+
+    async def find(self, query: TaskQuery) -> tuple[list[Task], int]:
+        chosen = [task async for task in self._all() if _matches(task, query)]
+        order = query.order if query.order in ORDERS else "created"
+        chosen.sort(key=lambda task: (getattr(task, order), task.id), reverse=query.descending)
+        first = (query.page - 1) * query.count
+        return chosen[first : first + query.count], len(chosen)
+
+    async def save(self, task: Task) -> bool:
+        item = _item(task)
+        written = [name for field, name in NAMES.items() if field not in ENGINES_OWN]
+        given = [name for name in written if item.get(name) not in (None, "")]
+        update = "SET #Version = :next" + "".join(f", #{name} = :{name}" for name in given)
+        if empty := [name for name in written if name not in given]:
+            update += " REMOVE " + ", ".join(f"#{name}" for name in empty)
+        values = {"next": task.version + 1, "version": task.version, **{name: item[name] for name in given}}
+        with _told():
+            saved = await self._dynamo.update("tasks", {"Id": task.id}, update, "#Version = :version", values)
+        task.version += saved.ok
+        return saved.ok
+
+    async def summarize(self, task: Task) -> None:
+        values = {"summary": _item(task)["Summary"], "spent": task.spent}
+        update = "SET #Summary = :summary, #Spent = :spent"
+        await self._dynamo.update("tasks", {"Id": task.id}, update, "attribute_exists(#Id)", values)
+
+    async def remove(self, id: str) -> None:
+        await self._dynamo.delete("tasks", {"Id": id})
+
+    async def count(self) -> dict[Progress, int]:
+        return dict(Counter([task.progress async for task in self._all()]))
+
+    async def _all(self) -> AsyncIterator[Task]:
+        async for item in self._dynamo.scan("tasks"):
+            yield _task(item)
+
+
+class AwsAudit:
+    """`hub.ports.Audit`. Numbers count from one, as those of a table with rows do."""
+
+    def __init__(self, dynamo: Dynamo) -> None:
+        self._dynamo = dynamo
+
+    async def begin(self, entry: AuditEntry) -> int:
+        counted = await self._dynamo.update("hub", COUNT_KEY, "ADD #last :one", values={"one": 1})
+        number = int(counted.old.get("last", 0)) + 1
+        values = {name: value for name, value in asdict(entry).items() if name != "id"}
+        texts = {
+            name: line(value) if name != "detail" else value for name, value in values.items() if name != "at"
+        }
+        await self._dynamo.put("hub", {**_audit_key(number), "at": entry.at, **texts})
+        return number
+
+    async def end(self, id: int, outcome: str, target: str = "") -> None:
+        update = "SET #outcome = :outcome" + (", #target = :target" if target else "")
+        values = {"outcome": outcome, "target": target}
+        await self._dynamo.update("hub", _audit_key(id), update, values=values)
+
+    async def find(
+        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+    ) -> tuple[list[AuditEntry], int]:
+        """All entries are read where some are chosen: there are as many as people changed things."""
+        wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
+        chosen = " AND ".join(f"#{name} = :{name}" for name in wanted)
+        first, found, total = (page - 1) * count, [], 0
+        entries = self._dynamo.query(
+            "hub", "#pk = :pk", {"pk": "audit", **wanted}, filter=chosen, newest=True
+        )
+        async for item in entries:
+            if first <= total < first + count:
+                found.append(_entry(item))
+            total += 1
+        return found, total
+
+
+COUNT_KEY = {"pk": "count", "sk": "audit"}
+
+
+def _audit_key(number: int) -> Item:
+    return {"pk": "audit", "sk": f"{number:010d}"}
+
+
+def _entry(item: Item) -> AuditEntry:
+    texts = {name: item.get(name, "") for name in ("who", "via", "what", "target", "detail", "outcome")}
+    return AuditEntry(at=item["at"], id=int(item["sk"]), **texts)
+
+
+def _matches(task: Task, query: TaskQuery) -> bool:
+    text = query.text.casefold()
+    places = (task.description, task.source, task.destination, task.id)
+    return (
+        (not query.progress or task.progress in query.progress)
+        and (not query.type or task.type is query.type)
+        and (not query.schedule_type or task.schedule_type is query.schedule_type)
+        and (not query.writes or task.writes == query.writes)
+        and (not text or any(text in place.casefold() for place in places))
+    )
+
+
+def _item(task: Task) -> Item:
+    values: Mapping[str, Any] = {
+        **asdict(task),
+        "parameters": json.dumps(task.parameters),
+        "summary": json.dumps(asdict(task.summary)),
+        "reason": line(task.reason),
+        "error_code": task.error_code.value if task.error_code else None,
+    }
+    return {NAMES[name]: str(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _task(item: Item) -> Task:
+    values = {name: item[attribute] for name, attribute in NAMES.items() if attribute in item}
+    return Task(
+        **{
+            **values,
+            "type": TaskType(values["type"]),
+            "schedule_type": ScheduleType(values["schedule_type"]),
+            "parameters": json.loads(values["parameters"]),
+            "progress": Progress(values["progress"]),
+            "error_code": ErrorCode(values["error_code"]) if values.get("error_code") else None,
+            "summary": Summary(**json.loads(values["summary"])),
+        }
+    )
+
+
+def _is_key(id: str) -> bool:
+    """Whether DynamoDB takes it for a key: what is none is nobody's."""
+    return 0 < len(id) <= 100 and id.isascii()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An item holds 400 KB: parameters may be more, such as a list of images."""
+    try:
+        yield
+    except Refused as error:
+        if "size has exceeded" not in str(error):
+            raise
+        raise UsageError("parameters: together they are too large; 400 KB are the most") from None
