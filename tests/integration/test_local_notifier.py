@@ -21,6 +21,7 @@ from dth.errors import HubError, NotFound, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel
+from dth.hub.webhooks import Post
 from dth.platforms.local import notifier as notifier_module
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import outbox
@@ -176,7 +177,7 @@ def vault(tmp_path: Path, database: HubDatabase) -> Vault:
 
 
 @pytest.fixture
-async def post() -> AsyncIterator[notifier_module.Post]:
+async def post() -> AsyncIterator[Post]:
     transport, options = Transport(), ConnectOptions(connect_timeout=5, stall_timeout=5)
 
     async def send(url: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -224,7 +225,7 @@ async def settled(database: HubDatabase) -> Rows:
 
 
 async def test_channels_are_kept_encrypted(
-    tmp_path: Path, database: HubDatabase, vault: Vault, post: notifier_module.Post
+    tmp_path: Path, database: HubDatabase, vault: Vault, post: Post
 ) -> None:
     notifier = Notifier(database, vault, None, post)
     hook = Channel("w", "webhook", f"https://hooks.example/{PASSWORD}", "chat", ("TASK_ERROR",))
@@ -242,9 +243,7 @@ async def test_channels_are_kept_encrypted(
         await notifier.put_channel(Channel("w", "email", "nobody"))
 
 
-async def test_who_is_told_what_and_once(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post
-) -> None:
+async def test_who_is_told_what_and_once(database: HubDatabase, vault: Vault, post: Post) -> None:
     notifier = Notifier(database, vault, None, post)
     for channel in (
         Channel("all", "email", "all@example.org"),
@@ -269,7 +268,7 @@ async def test_who_is_told_what_and_once(
 async def test_what_comes_together_is_one_mail(
     database: HubDatabase,
     vault: Vault,
-    post: notifier_module.Post,
+    post: Post,
     mail_server: Callable[..., Mail],
     security: str,
 ) -> None:
@@ -296,7 +295,7 @@ async def test_what_comes_together_is_one_mail(
 async def test_a_test_message_says_why_it_does_not_arrive(
     database: HubDatabase,
     vault: Vault,
-    post: notifier_module.Post,
+    post: Post,
     mail_server: Callable[..., Mail],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -349,7 +348,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
 
 
 async def test_no_password_goes_in_the_open(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, mail_server: Callable[..., Mail],
+    database: HubDatabase, vault: Vault, post: Post, mail_server: Callable[..., Mail],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     server = mail_server("none", auth_require_tls=False)
@@ -362,7 +361,7 @@ async def test_no_password_goes_in_the_open(
 
 
 async def test_what_was_refused_is_sent_later_with_what_came_meanwhile(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, mail_server: Callable[..., Mail]
+    database: HubDatabase, vault: Vault, post: Post, mail_server: Callable[..., Mail]
 ) -> None:
     server = mail_server("none")
     server.box.refuses = True
@@ -382,7 +381,7 @@ async def test_what_was_refused_is_sent_later_with_what_came_meanwhile(
 async def test_what_nobody_takes_for_a_day_is_given_up(
     database: HubDatabase,
     vault: Vault,
-    post: notifier_module.Post,
+    post: Post,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notifier_module, "GIVE_UP", 0.0)
@@ -395,7 +394,7 @@ async def test_what_nobody_takes_for_a_day_is_given_up(
 
 
 async def test_a_hub_that_ends_waits_for_no_mail_server(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post
+    database: HubDatabase, vault: Vault, post: Post
 ) -> None:
     """One that accepts and then says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -415,7 +414,7 @@ async def test_a_hub_that_ends_waits_for_no_mail_server(
 
 
 async def test_a_webhook_gets_slacks_form_and_ours(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook
 ) -> None:
     notifier = Notifier(database, vault, None, post)
     await notifier.put_channel(Channel("w", "webhook", hook.url))
@@ -432,7 +431,7 @@ async def test_a_webhook_gets_slacks_form_and_ours(
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 429, 500])
 async def test_only_2xx_is_success_and_no_redirect_is_followed(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook, status: int
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook, status: int
 ) -> None:
     hook.answers = [status, 204]
     hook.location = hook.url
@@ -444,7 +443,7 @@ async def test_only_2xx_is_success_and_no_redirect_is_followed(
 
 
 async def test_what_cannot_be_reached_is_said_without_the_url(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook
 ) -> None:
     notifier = Notifier(database, vault, None, post)
     await notifier.put_channel(Channel("w", "webhook", hook.url.replace("http:", "https:")))
@@ -471,7 +470,7 @@ async def test_a_name_that_leads_to_the_machines_own_services_is_refused(
 
 
 async def test_one_that_is_down_holds_up_no_other(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook
 ) -> None:
     async def or_down(url: str, headers: Mapping[str, str], body: bytes) -> int:
         if "down" in url:
@@ -490,7 +489,7 @@ async def test_one_that_is_down_holds_up_no_other(
 
 
 async def test_a_crash_between_sending_and_marking_sends_again(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook, monkeypatch: pytest.MonkeyPatch
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     first = Notifier(database, vault, None, post)
     await first.put_channel(Channel("w", "webhook", hook.url))
@@ -510,7 +509,7 @@ async def test_a_crash_between_sending_and_marking_sends_again(
 
 
 async def test_a_database_that_fails_for_a_while_ends_nothing(
-    database: HubDatabase, vault: Vault, post: notifier_module.Post, hook: Hook, monkeypatch: pytest.MonkeyPatch
+    database: HubDatabase, vault: Vault, post: Post, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.setattr(notifier_module, "LOOK", 0.01)
     waiting, failures = notifier_module._waiting, [HubError("the disk is full")] * 3

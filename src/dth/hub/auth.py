@@ -185,7 +185,7 @@ def _same_issuer(said: object, expected: str) -> bool:
     return isinstance(said, str) and said.rstrip("/") == expected.rstrip("/")
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
+class NoRedirects(urllib.request.HTTPRedirectHandler):
     """What a document's address says is what is trusted, not where it may lead."""
 
     def redirect_request(
@@ -205,7 +205,7 @@ def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: st
     Blocks. Raises HubError for anything else."""
     try:
         handlers: list[Any] = [
-            _NoRedirects(),
+            NoRedirects(),
             urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_bundle or None)),
         ]
         if urlsplit(url).hostname in LOOPBACK:

@@ -244,10 +244,6 @@ class Metrics(Protocol):
         "failed". Steps begin at `start`. It and the period are multiples of ten minutes."""
         ...
 
-    async def latest(self) -> dict[tuple[str, str], float]:
-        """The last sample of every (task, metric) that is not older than a few minutes."""
-        ...
-
     async def forget(self, task: str) -> None: ...
 
 

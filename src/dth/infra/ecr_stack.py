@@ -24,13 +24,6 @@ CPU, MEMORY = 512, 1024  # units of a container, and MiB
 STOP = 120  # seconds that a container may take to give back what it has: the most that there is
 PROCESSORS = {"arm64": {"ecs": "ARM64", "image": "arm64"}, "x86-64": {"ecs": "X86_64", "image": "amd64"}}
 CONTAINER = "copier"
-NOT_ALONE = (  # what needs a hub that looks at the clock, or a file on the machine
-    "transferWindow",
-    "srcProfile",
-    "destProfile",
-    "srcCaBundle",
-    "destCaBundle",
-)
 PREFIX = r"|[a-z0-9]+([._/-]+[a-z0-9]+)*/?"  # of repositories: nothing that widens a policy gets in
 
 
@@ -66,7 +59,6 @@ class EcrStack(TaskStack):
                 "ecsSubnetA": "AWS::EC2::Subnet::Id",
                 "ecsSubnetB": "AWS::EC2::Subnet::Id",
             },
-            NOT_ALONE,
         )
         self.task["destPrefix"].allowed_pattern = f"^({PREFIX})$"
         network = "Network and machines"

@@ -35,15 +35,6 @@ MACHINES = {  # by architecture: workers, the first choice first, and the finder
     "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
     "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
 }
-NOT_ALONE = (  # what needs a hub that looks at the clock and the bill, or a file on the machine
-    "transferWindow",
-    "bandwidthTimetable",
-    "budget",
-    "srcProfile",
-    "destProfile",
-    "srcCaBundle",
-    "destCaBundle",
-)
 READ = ("s3:GetObject", "s3:GetObjectTagging")
 WRITE = (
     "s3:PutObject",
@@ -79,7 +70,6 @@ class S3Stack(TaskStack):
             "S3EC2",
             S3Parameters,
             {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
-            NOT_ALONE,
         )
         network = "Network and machines"
         self.parameter(

@@ -19,6 +19,7 @@ from aws_cdk import (
 from pydantic import BaseModel
 
 from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 
 VISIBILITY = 900  # seconds; workers extend it while they work
@@ -71,12 +72,10 @@ class TaskStack(Template):
 
     # ---------------------------------------------------------------------------------------- parameters
 
-    def declare(
-        self, type: str, model: type[BaseModel], types: Mapping[str, str], leave_out: Sequence[str]
-    ) -> None:
+    def declare(self, type: str, model: type[BaseModel], types: Mapping[str, str]) -> None:
         """The parameters of the plugin, and what every task is told besides. `type`: as the API calls the plugin."""
         self.type = type
-        self.task = self.task_parameters(model, types, leave_out)
+        self.task = self.task_parameters(model, types, NOT_IN_TEMPLATES)
         task_id = self.parameter(
             "taskId", "Task", DEPLOYMENT, "Id of the hub's task; the stack's name when empty.",
             default="", pattern="|[A-Za-z0-9-]{1,64}",

@@ -48,8 +48,11 @@ class Next(StrEnum):
 
 
 def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """With {"resume": true} a paused task goes on: a person says so, never the schedule."""
-    return asyncio.run(_plan(bool(event.get("resume")), context.aws_request_id))
+    """With {"resume": true} a paused task goes on: a person says so, never the schedule. With {"plan": false} nothing
+    is listed: what is enqueued is copied, such as images that failed and are tried again."""
+    return asyncio.run(
+        _plan(bool(event.get("resume")), event.get("plan") is not False, context.aws_request_id)
+    )
 
 
 def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -63,13 +66,13 @@ def resource(event: dict[str, Any], context: Any) -> None:
     answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
 
 
-async def _plan(resume: bool, request: str) -> dict[str, Any]:
+async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         records = platform.records
         if resume:
             await records.resume()
-        if await records.paused():
-            return await _look(platform, _Before())
+        if await records.paused() or not lists:
+            return await _look(platform, _Before(fresh=True))
         parameters = await _parameters(platform)
         run, resumed = await records.begin_run(RunKind.SYNC, beside=True)
         log.info("run %s", "goes on: it is being planned" if resumed else "begun", extra={"run": run.id})

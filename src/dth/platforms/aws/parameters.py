@@ -10,6 +10,15 @@ from dth.errors import StateError
 from dth.platforms.aws.dynamo import Dynamo
 
 KEY = {"pk": "task", "sk": "parameters"}
+NOT_IN_TEMPLATES = (  # what needs a hub that looks at the clock and the bill, or a file on the machine
+    "transferWindow",
+    "bandwidthTimetable",
+    "budget",
+    "srcProfile",
+    "destProfile",
+    "srcCaBundle",
+    "destCaBundle",
+)
 
 
 async def read_parameters(dynamo: Dynamo) -> tuple[str, dict[str, str]]:

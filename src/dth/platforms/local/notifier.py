@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from email.message import EmailMessage
 from email.utils import formatdate
@@ -34,14 +34,12 @@ from dth.hub.notifications import (
     check_address,
     check_channel,
     compose,
-    endpoint_of,
     line,
     notice,
-    refuse_address,
-    slack_text,
     trial,
 )
 from dth.hub.ports import Channel
+from dth.hub.webhooks import Post, post_webhook
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import value_of
@@ -61,9 +59,6 @@ SECURITY = ("starttls", "tls", "none")
 ALARM = "email:"  # begins the channel of a notice that goes to a task's own address
 
 log = logging.getLogger(__name__)
-
-# Sends a POST request: URL, headers, body. Returns the HTTP status; follows no redirect; raises HubError.
-Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +187,7 @@ class Notifier:
                 if target.kind == "email":
                     await self._mail(target.target, message, name)
                 else:
-                    await self._call(target.target, message, name)
+                    await post_webhook(target.target, message, name, self._post)
         except TimeoutError:
             return f"no end within {TIMEOUT:.0f} seconds"
         except HubError as error:
@@ -209,21 +204,6 @@ class Notifier:
             password = await self._database.read(_password, self._vault, self._smtp.password_secret)
         await _send_mail(self._smtp, password, _mail_of(self._smtp.sender, address, message, name))
 
-    async def _call(self, url: str, message: Message, name: str) -> None:
-        endpoint = endpoint_of(url)
-        # The name may lead elsewhere a moment later, when the request is made: what answers there must then prove with
-        # a certificate that it is who the URL names, which no service of the machine's surroundings can.
-        with contextlib.suppress(
-            OSError, UnicodeError
-        ):  # no such name: the request says so, or a proxy knows it
-            found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)
-            for *_, (host, *_) in found:
-                refuse_address(endpoint, str(host))
-        headers = {"content-type": "application/json", "user-agent": "data-transfer-hub"}
-        status = await self._post(url, headers, json.dumps(_payload(message, name)).encode())
-        if not 200 <= status < 300:
-            raise HubError(f"{endpoint.host} answered {status}")
-
     async def _tidy(self) -> None:
         if time.monotonic() - self._tidied > 3600 or not self._tidied:
             self._tidied = time.monotonic()
@@ -231,17 +211,6 @@ class Notifier:
 
 
 # ----------------------------------------------------------------------------------------------- messages
-
-
-def _payload(message: Message, name: str) -> dict[str, object]:
-    """What Slack takes, and fields of ours for programs. `id` tells a message that came twice."""
-    return {
-        "text": slack_text(f"{message.subject}\n\n{message.text}"),
-        "mrkdwn": False,
-        "source": "data-transfer-hub",
-        "id": name,
-        "notices": [asdict(each) for each in message.notices],
-    }
 
 
 def _mail_of(sender: str, address: str, message: Message, name: str) -> EmailMessage:

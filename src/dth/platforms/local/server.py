@@ -141,6 +141,7 @@ class Hub:
     url: str
     ports: HubPorts
     keeper: Keeper
+    metrics: LocalMetrics
     authenticator: Authenticator
     provider: Provider | None
     webhook_key: bytes
@@ -262,6 +263,7 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
             url=url,
             ports=ports,
             keeper=keeper,
+            metrics=metrics,
             authenticator=Authenticator(verifier, tokens),
             provider=None if settings.issuer else provider,
             webhook_key=webhook_key,
@@ -337,7 +339,7 @@ def application(hub: Hub) -> Starlette:
     async def metrics(request: Request) -> Response:
         await hub.authenticator.identify(request.headers.get("authorization", ""))
         counts = await hub.ports.tasks.count()
-        now = await hub.ports.metrics.latest()
+        now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
         return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
 

@@ -1,0 +1,251 @@
+"""Where a task is on AWS: its tables and its log group, which live as long as the task, and its stack, which is there
+while the task works.
+"""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dth.errors import NotFound
+from dth.hub.model import Task, TaskType
+from dth.hub.plugins import read_parameters
+from dth.platforms.aws.client import Aws, Refused
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.settings import HubSettings
+from dth.platforms.aws.hub.stacks import MAX_VALUE
+from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
+from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
+from dth.platforms.aws.tables import TABLES, create_table
+
+RETENTION = 14  # days that log groups keep what is said
+TEMPLATES = {TaskType.S3EC2: "s3", TaskType.ECR: "ecr"}
+NEEDED_TABLES = {
+    TaskType.S3EC2: ("objects", "parts", "state"),
+    TaskType.ECR: ("objects", "images", "state"),
+}
+GONE = "ResourceNotFoundException"
+
+
+class _Nowhere:
+    """Where metrics of the hub's own looks go: nobody asks for them."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What everything of one task is called."""
+
+    settings: HubSettings
+    task: str
+    type: TaskType
+
+    @property
+    def tables(self) -> dict[str, str]:
+        return {name: f"{self.table_prefix}-{name}" for name in NEEDED_TABLES[self.type]}
+
+    @property
+    def table_prefix(self) -> str:
+        return f"{self.settings.table_prefix}-{self.task}"
+
+    @property
+    def log_group(self) -> str:
+        return f"{self.settings.log_prefix}/{self.task}"
+
+    @property
+    def stack(self) -> str:
+        return f"{self.settings.stack_prefix}-{self.type.lower()}-{self.task}"
+
+    @property
+    def template(self) -> str:
+        return f"{self.settings.asset_url}/templates/{TEMPLATES[self.type]}.json"
+
+    def names(self, outputs: Mapping[str, str]) -> AwsNames:
+        """For the adapters of the task's ports. Without outputs (there is no stack) it has no queue."""
+        objects, parts, images, state = (
+            self.tables.get(name, "") for name in ("objects", "parts", "images", "state")
+        )
+        queue, dead = outputs.get("QueueUrl", ""), outputs.get("DeadLetterUrl", "")
+        return AwsNames(self.task, self.settings.region, queue, dead, objects, parts, images, state)
+
+    def parameters(self, task: Task) -> dict[str, str]:
+        """What the task's template is given. Texts that are too long for CloudFormation are in the task's parameters
+        alone: no template needs them."""
+        settings = self.settings
+        given = {
+            name: value
+            for name, value in task.parameters.items()
+            if name not in NOT_IN_TEMPLATES and len(value) <= MAX_VALUE
+        }
+        subnets = [each for each in settings.subnets.split(",") if each]
+        ours = {
+            "taskId": self.task,
+            "tablePrefix": self.table_prefix,
+            "logGroup": self.log_group,
+            "assetBucket": settings.asset_bucket,
+            "assetPrefix": settings.asset_prefix,
+            "permissionsBoundary": settings.permissions_boundary,
+            "kmsKeyArn": settings.kms_key,
+            **self._schedule(task),
+        }
+        network = (
+            {"ec2VpcId": settings.vpc, "ec2Subnets": settings.subnets}
+            if self.type is TaskType.S3EC2
+            else {
+                "ecsVpcId": settings.vpc,
+                "ecsSubnetA": subnets[0] if subnets else "",
+                "ecsSubnetB": subnets[-1] if subnets else "",
+                "ecsClusterName": settings.cluster,
+            }
+        )
+        image = {"taskImage": settings.task_image} if self.type is TaskType.ECR else {}
+        return {**network, **{name: value for name, value in given.items() if value}, **ours, **image}
+
+    def _schedule(self, task: Task) -> dict[str, str]:
+        """The stack begins the runs; of a task that runs once it begins none but the first."""
+        if task.schedule_type.value == "ONE_TIME":
+            return {"scheduleRate": "", "ec2CronExpression": ""}
+        read = read_parameters(task.type, task.parameters)
+        return {"scheduleRate": read.schedule_rate, "ec2CronExpression": read.ec2_cron_expression}
+
+
+class AwsEngine:
+    """`hub.ports.Engine`."""
+
+    def __init__(self, aws: Aws, dynamo: Dynamo, settings: HubSettings) -> None:
+        self._aws = aws
+        self._dynamo = dynamo
+        self._settings = settings
+
+    def place(self, task: str, type: TaskType) -> Place:
+        return Place(self._settings, task, type)
+
+    async def changed(self, id: str) -> None:
+        """Let the workflow bring the task to where it should be. Where two do that at the same time, both find what
+        the other has done."""
+        await self._aws.call(
+            "stepfunctions",
+            "start_execution",
+            stateMachineArn=self._settings.workflow,
+            name=f"{id[:36]}-{uuid.uuid4().hex[:12]}",
+            input=json.dumps({"task": id}),
+        )
+
+    @asynccontextmanager
+    async def open(self, id: str) -> AsyncIterator[AwsPlatform]:
+        """Raises NotFound while the task has no tables yet."""
+        item = await self._dynamo.get("tasks", {"Id": id})
+        if not item:
+            raise NotFound(f"there is no task {id!r}")
+        place = self.place(id, TaskType(item["Type"]))
+        try:
+            names = place.names(await self.outputs(id))
+            async with open_platform(names, f"hub-{uuid.uuid4().hex[:12]}", _Nowhere()) as platform:
+                yield platform
+        except Refused as error:
+            if error.code != GONE:
+                raise
+            raise NotFound(f"task {id} has no records yet: it is being set up") from None
+
+    async def discard(self, id: str) -> None:
+        item = await self._dynamo.get("tasks", {"Id": id})
+        if not item:
+            return
+        place = self.place(id, TaskType(item["Type"]))
+        for name in place.tables.values():
+            await self._forget("dynamodb", "delete_table", TableName=name)
+        await self._forget("logs", "delete_log_group", logGroupName=place.log_group)
+        await self._dynamo.delete("hub", _outputs_key(id))
+
+    async def _forget(self, service: str, operation: str, **arguments: Any) -> None:
+        with suppress_code(GONE, "ResourceInUseException"):
+            await self._aws.call(service, operation, **arguments)
+
+    # ------------------------------------------------------------------------------------ for the steward
+
+    async def outputs(self, id: str) -> dict[str, str]:
+        """Of the task's stack, as it was when it was last looked at; empty when there is none."""
+        found: dict[str, str] = json.loads(
+            (await self._dynamo.get("hub", _outputs_key(id))).get("json", "{}")
+        )
+        return found
+
+    async def keep_outputs(self, id: str, outputs: Mapping[str, str]) -> None:
+        if await self.outputs(id) != outputs:
+            await self._dynamo.put("hub", {**_outputs_key(id), "json": json.dumps(dict(outputs))})
+
+    async def with_stacks(self) -> list[str]:
+        """The tasks that had a stack when they were last looked at."""
+        items = self._dynamo.query("hub", "#pk = :pk", {"pk": "stack"})
+        return [item["sk"] async for item in items if json.loads(item["json"])]
+
+    async def make_memory(self, place: Place) -> bool:
+        """The tables and the log group of a task, which outlive its stacks. False while they are being made."""
+        for name, table in place.tables.items():
+            await self._make_table(table, name, place.task)
+        group: dict[str, str] = {"logGroupName": place.log_group}
+        if self._settings.kms_key:
+            group["kmsKeyId"] = self._settings.kms_key
+        with suppress_code("ResourceAlreadyExistsException"):
+            await self._aws.call("logs", "create_log_group", **group, tags={"DataTransferHub": place.task})
+        await self._aws.call(
+            "logs", "put_retention_policy", logGroupName=place.log_group, retentionInDays=RETENTION
+        )
+        told = [
+            await self._aws.call("dynamodb", "describe_table", TableName=name)
+            for name in place.tables.values()
+        ]
+        if any(each["Table"]["TableStatus"] != "ACTIVE" for each in told):
+            return False
+        for name, table in place.tables.items():
+            await self._protect(table, TABLES[name].expires)
+        return True
+
+    async def _make_table(self, name: str, kind: str, task: str) -> None:
+        encrypted: dict[str, Any] = {"Enabled": True, "SSEType": "KMS"}
+        if self._settings.kms_key:
+            encrypted["KMSMasterKeyId"] = self._settings.kms_key
+        with suppress_code("ResourceInUseException"):
+            await self._aws.call(
+                "dynamodb",
+                "create_table",
+                **create_table(name, TABLES[kind]),
+                SSESpecification=encrypted,
+                Tags=[{"Key": "DataTransferHub", "Value": task}],
+            )
+
+    async def _protect(self, table: str, expires: str) -> None:
+        await self._aws.call(
+            "dynamodb",
+            "update_continuous_backups",
+            TableName=table,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+        if expires:
+            with suppress_code("ValidationException"):  # it has it already
+                await self._aws.call(
+                    "dynamodb",
+                    "update_time_to_live",
+                    TableName=table,
+                    TimeToLiveSpecification={"Enabled": True, "AttributeName": expires},
+                )
+
+
+@contextmanager
+def suppress_code(*codes: str) -> Iterator[None]:
+    """Go on where AWS refused with one of these codes."""
+    try:
+        yield
+    except Refused as error:
+        if error.code not in codes:
+            raise
+
+
+def _outputs_key(id: str) -> dict[str, str]:
+    return {"pk": "stack", "sk": id}

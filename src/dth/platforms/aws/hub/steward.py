@@ -1,0 +1,384 @@
+"""Brings tasks to where they should be: makes, changes and deletes their stacks, begins their runs, and looks how they
+stand.
+
+Every step starts from how things are, never from what was done before: a step that was lost, or done twice, does no
+harm. The workflow makes steps while a stack is on its way, and a look each minute makes one for every task that lives.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dth.errors import HubError, NotFound
+from dth.hub import monitoring, tasks
+from dth.hub.lifecycle import LIVE
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.notifications import Event
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts, TaskQuery
+from dth.hub.schedule import Timetable, Window
+from dth.platforms.aws.client import Aws, Refused
+from dth.platforms.aws.dynamo import Dynamo, each_of
+from dth.platforms.aws.hub.engine import AwsEngine, Place
+from dth.platforms.aws.hub.stacks import Stacks, StackState
+from dth.platforms.aws.parameters import write_parameters
+from dth.platforms.aws.platform import AwsPlatform
+from dth.platforms.ports import Depth, Run, RunKind, RunState
+
+SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
+KEPT_RUNS = 50  # newest ones that are looked at
+OUTSIDE = "outside the transfer window"
+ANEW = "the task was set up anew: what was on its way is compared again"
+MOST = 10_000  # tasks that live
+REFUSED = {"ValidationError", "AccessDenied", "AccessDeniedException", "LimitExceededException"}
+
+
+@dataclass(frozen=True, slots=True)
+class Steward:
+    """For one hub. `engine` is the one of `ports`."""
+
+    ports: HubPorts
+    engine: AwsEngine
+    stacks: Stacks
+    dynamo: Dynamo
+    aws: Aws
+
+    async def step(self, id: str) -> float | None:
+        """Returns the seconds after which the next step is due, None when only time or a user changes anything."""
+        try:
+            task = await self.ports.tasks.get(id)
+        except NotFound:
+            return None
+        place = self.engine.place(id, task.type)
+        match task.progress:
+            case Progress.STARTING:
+                return await self._start(task, place)
+            case Progress.IN_PROGRESS:
+                return await self._go_on(task, place)
+            case Progress.PAUSED:
+                await self._pause(task)
+                return None
+            case Progress.STOPPING:
+                return await self._stop(task, place)
+            case _:
+                return await self._take_down(place)
+
+    # ------------------------------------------------------------------------------------------- setting up
+
+    async def _start(self, task: Task, place: Place) -> float | None:
+        if not await self.engine.make_memory(place):
+            return SOON
+        stack = await self.stacks.look(place.stack)
+        if stack.is_moving:
+            return LATER
+        if stack.status and not stack.stands:
+            return await self._set_up_failed(task, place, await self.stacks.first_failure(stack.id))
+        async with self.engine.open(task.id) as platform:
+            await self._write_parameters(platform, task)
+            await platform.records.resume()
+            if not stack.status:
+                await self._begin_anew(platform, task)
+        try:
+            if not stack.status:
+                await self.stacks.create(place.stack, place.template, place.parameters(task), task.id)
+                return LATER
+            if self._differs(stack, task, place) and await self.stacks.update(
+                place.stack, place.template, place.parameters(task)
+            ):
+                return LATER
+        except Refused as error:
+            if error.code not in REFUSED:
+                raise
+            return await self._set_up_failed(task, place, str(error))
+        await self.engine.keep_outputs(task.id, stack.outputs)
+        await tasks.started(self.ports, task.id)
+        return 0.0
+
+    async def _begin_anew(self, platform: AwsPlatform, task: Task) -> None:
+        """There is no stack, and so no queue: what an earlier one had on its way is gone with it."""
+        records = platform.records
+        lost = [run for run in await records.list_runs(KEPT_RUNS) if not run.counts.balanced]
+        if lost:
+            await records.cancel_pending(ANEW)
+            if task.type is TaskType.ECR:
+                await platform.images.cancel_pending(ANEW)
+        if lost or task.run_requested:
+            await records.begin_run(RunKind.SYNC, beside=True)
+            await tasks.note(self.ports, task.id, run_requested=False)
+
+    async def _set_up_failed(self, task: Task, place: Place, reason: str) -> float:
+        """The stack goes at once: the next start makes a new one."""
+        await self.stacks.delete(place.stack)
+        await tasks.fail(self.ports, task.id, reason, ErrorCode.CFN_ERROR)
+        await self._tell(task, Event.TASK_ERROR, reason)
+        return SOON
+
+    @staticmethod
+    def _differs(stack: StackState, task: Task, place: Place) -> bool:
+        """Whether the stack was made with other parameters."""
+        wanted = place.parameters(task)
+        return any(stack.parameters.get(name, "") != value for name, value in wanted.items())
+
+    async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
+        """What functions and machines read, with the cap on bandwidth that holds now."""
+        timetable, usual = plugin(task.type).bandwidth(read_parameters(task.type, task.parameters))
+        values = dict(task.parameters)
+        if timetable:
+            cap = Timetable.parse(timetable).cap_at(time.time(), usual)
+            values["maxBytesPerSecond"] = "" if cap is None else str(cap)
+        await write_parameters(platform.dynamo, task.type.value, values)
+
+    # --------------------------------------------------------------------------------------------- working
+
+    async def _go_on(self, task: Task, place: Place) -> float | None:
+        stack = await self.stacks.look(place.stack)
+        if not stack.status:
+            reason = "its CloudFormation stack is gone; start the task again"
+            await tasks.fail(self.ports, task.id, reason, ErrorCode.CFN_ERROR)
+            await self._tell(task, Event.TASK_ERROR, reason)
+            return None
+        await self.engine.keep_outputs(task.id, stack.outputs or await self.engine.outputs(task.id))
+        if stack.stands and self._differs(stack, task, place):
+            await self._change(task, place)
+        async with self.engine.open(task.id) as platform:
+            await self._write_parameters(platform, task)
+            if not await self._may_work(platform, task):
+                return None
+            await self._begin_what_is_due(platform, task, stack)
+            return await self._look(platform, task, stack)
+
+    async def _change(self, task: Task, place: Place) -> None:
+        """What is running goes on with the new parameters, as far as the stack takes them."""
+        try:
+            await self.stacks.update(place.stack, place.template, place.parameters(task))
+        except Refused as error:
+            if error.code not in REFUSED:
+                raise
+            await tasks.note(self.ports, task.id, reason=f"the change could not be made: {error}")
+
+    async def _may_work(self, platform: AwsPlatform, task: Task) -> bool:
+        """Whether nothing keeps the task from working: its window, or trouble that its workers met."""
+        records, now = platform.records, time.time()
+        window = Window.parse(read_parameters(task.type, task.parameters).transfer_window)
+        paused = await records.paused()
+        if window.is_open(now):
+            if paused == OUTSIDE:
+                await records.resume()
+                await self._say(task, "")
+            elif paused:
+                await tasks.pause(self.ports, task.id, paused)
+                await self._tell(task, Event.TASK_PAUSED, paused)
+                return False
+            return True
+        if not paused:
+            await records.pause(OUTSIDE)
+        await self._say(task, OUTSIDE)
+        return False
+
+    async def _begin_what_is_due(self, platform: AwsPlatform, task: Task, stack: StackState) -> None:
+        """Runs and redrives that a user asked for. What was asked for is forgotten only when it is in the records."""
+        parameters = read_parameters(task.type, task.parameters)
+        if task.redrive_requested:
+            await plugin(task.type).redrive(platform, parameters)
+            await tasks.note(self.ports, task.id, redrive_requested=False)
+            await self._run_containers(task, stack, '{"plan": false}')
+        if task.run_requested:
+            await platform.records.begin_run(RunKind.SYNC, beside=True)
+            await tasks.note(self.ports, task.id, run_requested=False, reason="")
+            await self._run_containers(task, stack, "{}")
+        now = time.time()
+        if task.next_run <= now and (upcoming := tasks.next_run(task, now)):
+            await tasks.note(self.ports, task.id, next_run=upcoming)
+
+    async def _run_containers(self, task: Task, stack: StackState, given: str) -> None:
+        """Of a task for images a run is an execution; one for objects sees by itself that there is a run."""
+        if task.type is TaskType.ECR:
+            machine = stack.outputs["StateMachine"]
+            await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
+
+    async def _look(self, platform: AwsPlatform, task: Task, stack: StackState) -> float | None:
+        """Write how the task stands; end one that runs once, and pause one that has spent its budget."""
+        runs = await platform.records.list_runs(KEPT_RUNS)
+        if not runs:
+            return None
+        depth = await platform.queue.depth()
+        run = monitoring.with_retries(runs[0], runs)
+        task = await self.ports.tasks.get(task.id)
+        parameters = read_parameters(task.type, task.parameters)
+        task.spent = plugin(task.type).spent(parameters, [each.counts for each in runs])
+        speed = await self._speed(task.id, run)
+        task.summary = _summary(run, depth, speed, await self._workers(stack))
+        await self.ports.tasks.summarize(task)
+        budget = plugin(task.type).budget(parameters)
+        if budget is not None and task.spent >= budget:
+            text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
+            await tasks.pause(self.ports, task.id, text)
+            await self._tell(task, Event.TASK_PAUSED, text, once=f"budget {budget}")
+            return 0.0
+        await self._tell_what_ended(task, runs)
+        busy = depth.visible + depth.in_flight + depth.delayed > 0 or any(each.is_open for each in runs)
+        asked = task.run_requested or task.redrive_requested
+        if busy or asked or task.schedule_type is not ScheduleType.ONE_TIME:
+            return None
+        return await self._finish(task, runs[0])
+
+    async def _tell_what_ended(self, task: Task, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run.is_open:
+                continue
+            if run.state is RunState.FAILED and run.error:
+                if task.schedule_type is not ScheduleType.ONE_TIME and run is runs[0]:
+                    await self._say(task, f"run {run.id} failed: {run.error}")
+                await self._tell(task, Event.TASK_ERROR, run.error, once=f"{run.id}")
+            elif failed := run.counts.failed + run.counts.delete_failed:
+                text = f"{failed} {plugin(task.type).THINGS} failed in run {run.id}"
+                await self._tell(task, Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
+
+    async def _finish(self, task: Task, run: Run) -> float:
+        """A one-time task has nothing left to do."""
+        if run.state is RunState.FAILED:
+            await tasks.fail(self.ports, task.id, run.error, ErrorCode.FINDER_ERROR)
+            return SOON
+        await tasks.finished(self.ports, task.id)
+        failed = run.counts.failed + run.counts.delete_failed
+        await self._tell(task, Event.TASK_DONE, f"{run.counts.done} transferred, {failed} failed")
+        return SOON
+
+    async def _speed(self, id: str, run: Run) -> "_Speed":
+        """Since the last look, which leaves how things stood then; what has come since is counted for all tasks."""
+        key = {"pk": "look", "sk": id}
+        before, now = await self.dynamo.get("hub", key), time.time()
+        counts = {
+            "bytes_out": run.counts.done_bytes,
+            "transferred": run.counts.done,
+            "failed": run.counts.failed,
+        }
+        await self.dynamo.put("hub", {**key, "at": now, "run": run.id, **counts})
+        same = before.get("run") == run.id
+        grown = {name: max(0, now - (before.get(name, 0) if same else 0)) for name, now in counts.items()}
+        await self.ports.metrics.write(id, now, grown)
+        seconds = now - before.get("at", now)
+        if not same or seconds < 1.0:
+            return _Speed()
+        return _Speed(grown["bytes_out"] / seconds, grown["transferred"] / seconds)
+
+    async def _workers(self, stack: StackState) -> int:
+        """Machines in service."""
+        group = stack.outputs.get("WorkerGroup", "")
+        if not group:
+            return 0
+        told = await self.aws.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[group]
+        )
+        groups: list[dict[str, Any]] = told["AutoScalingGroups"]
+        return sum(
+            each["LifecycleState"] == "InService" for found in groups for each in found.get("Instances", [])
+        )
+
+    # ----------------------------------------------------------------------------------------- not working
+
+    async def _pause(self, task: Task) -> None:
+        async with self.engine.open(task.id) as platform:
+            if await platform.records.paused() in ("", OUTSIDE):
+                await platform.records.resume()
+                await platform.records.pause(task.reason)
+
+    async def _stop(self, task: Task, place: Place) -> float | None:
+        """The stack aborts uploads as it goes. What it had on its way ends with it."""
+        wait = await self._take_down(place)
+        if wait is not None:
+            return wait
+        try:
+            async with self.engine.open(task.id) as platform:
+                await platform.records.cancel_pending("stopped")
+                if task.type is TaskType.ECR:
+                    await platform.images.cancel_pending("stopped")
+        except NotFound:
+            pass  # it was stopped before it was set up
+        await tasks.ended(self.ports, task.id)
+        task = await self.ports.tasks.get(task.id)
+        task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
+        task.summary.listing, task.summary.eta = False, -1.0
+        await self.ports.tasks.summarize(task)
+        return None
+
+    async def _take_down(self, place: Place) -> float | None:
+        """None when there is no stack any more."""
+        stack = await self.stacks.look(place.stack)
+        if not stack.status:
+            await self.engine.keep_outputs(place.task, {})
+            return None
+        if stack.status == "DELETE_FAILED":
+            await self._say_stuck(place, await self.stacks.first_failure(stack.id))
+        if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":  # which need not be waited for
+            await self.stacks.delete(place.stack)
+        return LATER
+
+    async def _say_stuck(self, place: Place, reason: str) -> None:
+        await tasks.note(self.ports, place.task, reason=f"its stack cannot be deleted: {reason}")
+
+    # ---------------------------------------------------------------------------------------------- telling
+
+    async def _say(self, task: Task, reason: str) -> None:
+        """Tell in the task why it does nothing at the moment."""
+        if task.reason != reason:
+            await tasks.note(self.ports, task.id, reason=reason)
+
+    async def _tell(self, task: Task, event: Event, text: str, once: str = "") -> None:
+        await self.ports.notifications.notify(event, task, text, once=once and f"{task.id} {event} {once}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """A second: 0 while it is not known."""
+
+    bytes: float = 0.0
+    objects: float = 0.0
+
+
+def _summary(run: Run, depth: Depth, speed: _Speed, workers: int) -> Summary:
+    """How the run stands, as lists show it."""
+    counts = run.counts
+    listing = run.state is RunState.LISTING
+    left = counts.enqueued - counts.done - counts.failed - counts.cancelled
+    etas = [
+        amount / each
+        for amount, each in (
+            (left, speed.objects),
+            (counts.enqueued_bytes - counts.done_bytes, speed.bytes),
+        )
+        if each > 0
+    ]
+    eta = -1.0 if listing or (left > 0 and not etas) else max([0.0, *etas]) if left > 0 else 0.0
+    return Summary(
+        run.id,
+        listing,
+        counts.enqueued,
+        counts.done,
+        counts.failed,
+        counts.enqueued_bytes,
+        counts.done_bytes,
+        speed.bytes,
+        eta,
+        workers,
+        depth.visible + depth.delayed,
+    )
+
+
+async def watch(steward: Steward) -> dict[str, str]:
+    """A step for every task that lives, or has a stack still; what follows soon is the workflow's. Returns what failed,
+    by task: the others go on."""
+    failed: dict[str, str] = {}
+
+    async def step(id: str) -> None:
+        try:
+            if await steward.step(id) is not None:
+                await steward.engine.changed(id)
+        except HubError as error:
+            failed[id] = str(error)
+
+    living, _ = await steward.ports.tasks.find(TaskQuery(progress=LIVE, count=MOST))
+    ids = {task.id for task in living} | set(await steward.engine.with_stacks())
+    await each_of(step, sorted(ids))
+    return failed

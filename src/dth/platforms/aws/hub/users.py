@@ -1,0 +1,115 @@
+"""Users in a Cognito user pool: a group for each role."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dth.errors import Conflict, NotFound, UsageError
+from dth.hub.model import ROLES, Role
+from dth.hub.ports import User
+from dth.platforms.aws.client import Aws, Refused
+
+
+class AwsUsers:
+    """`hub.ports.Users`. `pool`: the id of the pool, which has the groups "viewer", "operator" and "admin"."""
+
+    def __init__(self, aws: Aws, pool: str) -> None:
+        self._aws = aws
+        self._pool = pool
+
+    async def list(self) -> list[User]:
+        """By name. Who is in no group has no role, and is told as a viewer, as whom everybody is taken."""
+        roles: dict[str, Role] = {}
+        for role in ROLES:
+            for member in await self._pages("list_users_in_group", GroupName=role.value):
+                roles[member["Username"]] = role  # the highest comes last
+        found = await self._pages("list_users")
+        users = [_user(each, roles.get(each["Username"], Role.VIEWER)) for each in found]
+        return sorted(users, key=lambda user: user.name)
+
+    async def add(
+        self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
+    ) -> None:
+        attributes = [("email", email), ("email_verified", "true")] if email else []
+        with _told(name):
+            await self._call(
+                "admin_create_user",
+                Username=name,
+                TemporaryPassword=password,
+                MessageAction="SUPPRESS",  # whoever made the user tells the password
+                UserAttributes=[{"Name": each, "Value": value} for each, value in attributes],
+            )
+            if not must_change:
+                await self._call("admin_set_user_password", Username=name, Password=password, Permanent=True)
+            await self._call("admin_add_user_to_group", Username=name, GroupName=role.value)
+
+    async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
+        with _told(name):
+            await self._call(
+                "admin_set_user_password", Username=name, Password=password, Permanent=not must_change
+            )
+
+    async def set_role(self, name: str, role: Role) -> None:
+        if role is not Role.ADMIN:
+            await self._keep_an_admin(name)
+        with _told(name):
+            await self._call("admin_add_user_to_group", Username=name, GroupName=role.value)
+            for other in ROLES:
+                if other is not role:
+                    await self._call("admin_remove_user_from_group", Username=name, GroupName=other.value)
+
+    async def remove(self, name: str) -> None:
+        await self._keep_an_admin(name)
+        with _told(name):
+            await self._call("admin_delete_user", Username=name)
+
+    async def _keep_an_admin(self, name: str) -> None:
+        """Raises Conflict when the user is the only one who may administer the hub."""
+        found = await self._pages("list_users_in_group", GroupName=Role.ADMIN.value)
+        if {each["Username"] for each in found} == {name}:
+            raise Conflict(f"{name!r} is the last admin; make another user one first")
+
+    async def _pages(self, operation: str, **arguments: Any) -> "list_of_users":
+        found: list_of_users = []
+        token = "PaginationToken" if operation == "list_users" else "NextToken"
+        while True:
+            answer = await self._call(operation, **arguments)
+            found += answer["Users"]
+            if not answer.get(token):
+                return found
+            arguments[token] = answer[token]
+
+    async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        return await self._aws.call("cognito-idp", operation, UserPoolId=self._pool, **arguments)
+
+
+list_of_users = list[dict[str, Any]]  # within the class, `list` is a method
+
+
+def _user(told: dict[str, Any], role: Role) -> User:
+    attributes = {each["Name"]: each["Value"] for each in told.get("Attributes", [])}
+    created = told.get("UserCreateDate")
+    return User(
+        told["Username"],
+        role,
+        attributes.get("email", ""),
+        created.timestamp() if created else 0.0,
+        must_change=told.get("UserStatus") == "FORCE_CHANGE_PASSWORD",
+    )
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What Cognito refuses, as the hub says it."""
+    try:
+        yield
+    except Refused as error:
+        said = str(error.answer.get("Error", {}).get("Message", "")).rstrip(".")
+        match error.code:
+            case "UserNotFoundException":
+                raise NotFound(f"there is no user {name!r}") from None
+            case "UsernameExistsException":
+                raise Conflict(f"there is a user {name!r} already") from None
+            case "InvalidPasswordException" | "InvalidParameterException":
+                raise UsageError(f"user {name!r}: {said}") from None
+        raise
