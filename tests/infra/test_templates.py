@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,27 @@ import pytest
 
 from tests.infra.checks import find_faults, read_state_machines, resources
 
-NAMES = ("s3", "ecr")
+REGIONS = {  # in which there is everything that the template names
+    "s3": ["us-east-1", "cn-north-1", "us-gov-west-1"],
+    "ecr": ["us-east-1", "cn-north-1", "us-gov-west-1"],
+    "hub": ["us-east-1"],
+    "hub-oidc": ["us-east-1", "cn-north-1"],
+}
+NAMES = tuple(REGIONS)
 TASKS = ("s3", "ecr")
+MOST_MANAGED, MOST_INLINE = (
+    6144,
+    10_240,
+)  # characters that IAM takes of a managed policy, and of all those of one role
+LONGEST = {  # what policies name, as long as it gets
+    "AWS::Partition": "aws-us-gov",
+    "AWS::Region": "ap-southeast-2",
+    "AWS::AccountId": "1" * 12,
+    "AWS::StackName": "n" * 19,
+    "AWS::URLSuffix": "amazonaws.com.cn",
+    "assetBucket": "data-transfer-hub-assets-111111111111-ap-southeast-2",
+    "assetPrefix": "dth/10.10.10-123456789012",
+}
 
 
 @pytest.fixture(params=NAMES)
@@ -31,8 +51,11 @@ def test_all_are_looked_at(templates: dict[str, Path]) -> None:
     assert templates.keys() == {*NAMES}
 
 
-@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1"])
-def test_cfn_lint_finds_nothing(file: Path, region: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "region"), [(name, region) for name, regions in REGIONS.items() for region in regions]
+)
+def test_cfn_lint_finds_nothing(templates: dict[str, Path], name: str, region: str) -> None:
+    file = templates[name]
     linted = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), file, "--regions", region],
         capture_output=True,
@@ -84,6 +107,37 @@ def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: di
         assert not any(action.endswith(":*") or action == "*" for action in statement["Action"])
     for role in roles.values():
         assert role["PermissionsBoundary"]["Fn::If"][0] == "HasPermissionsBoundary"
+
+
+def test_policies_are_not_too_long(template: dict[str, Any]) -> None:
+    roles = resources(template, "AWS::IAM::Role")
+    lengths = {
+        name: [_length(each["PolicyDocument"]) for each in role.get("Policies", [])]
+        for name, role in roles.items()
+    }
+    for made in resources(template, "AWS::IAM::Policy").values():
+        for role in made["Roles"]:
+            lengths[role["Ref"]].append(_length(made["PolicyDocument"]))
+    assert {name: sum(each) for name, each in lengths.items() if sum(each) > MOST_INLINE} == {}
+    for made in resources(template, "AWS::IAM::ManagedPolicy").values():
+        assert _length(made["PolicyDocument"]) <= MOST_MANAGED
+
+
+def _length(document: dict[str, Any]) -> int:
+    return len(json.dumps(_filled(document), separators=(",", ":")))
+
+
+def _filled(value: Any) -> Any:
+    match value:
+        case {"Fn::Sub": [str(text), dict()]} | {"Fn::Sub": str(text)}:
+            return re.sub(r"\$\{([^}]+)\}", lambda name: LONGEST.get(name[1], "x" * 40), text)
+        case {"Ref": str()} | {"Fn::GetAtt": list()} | {"Fn::If": list()}:
+            return "x" * 90
+        case dict():
+            return {name: _filled(each) for name, each in value.items()}
+        case list():
+            return [_filled(each) for each in value]
+    return value
 
 
 def test_state_machines_lead_somewhere(template: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ def synth(directory: Path) -> dict[str, Path]:
             "templates are made with the AWS CDK, which is not installed: pip install 'data-transfer-hub[aws]'"
         ) from None
     from dth.infra.ecr_stack import EcrStack
+    from dth.infra.hub_stack import HubStack, OidcHubStack
     from dth.infra.s3_stack import S3Stack
 
-    stacks = {"s3": S3Stack, "ecr": EcrStack}
+    stacks = {"s3": S3Stack, "ecr": EcrStack, "hub": HubStack, "hub-oidc": OidcHubStack}
     with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
         app = cdk.App(outdir=scratch, analytics_reporting=False)
         for name, stack in stacks.items():

@@ -283,7 +283,7 @@ class EcrStack(TaskStack):
                 Group=self.security_group.attr_group_id,
                 Topic=self.topic.ref,
             ),
-            logging_configuration=self.logged("ALL"),
+            logging_configuration=self.logged(self.logs, "ALL"),
             tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
                 enabled=False
             ),

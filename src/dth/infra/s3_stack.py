@@ -476,7 +476,7 @@ class S3Stack(TaskStack):
             role_arn=role.attr_arn,
             state_machine_type="EXPRESS",
             definition_string=self.sub(json.dumps(definition), Tick=self.tick.attr_arn),
-            logging_configuration=self.logged("ERROR"),
+            logging_configuration=self.logged(self.logs, "ERROR"),
             tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
                 enabled=False
             ),

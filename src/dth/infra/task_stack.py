@@ -14,7 +14,6 @@ from aws_cdk import (
     aws_iam,
     aws_sns,
     aws_sqs,
-    aws_stepfunctions,
 )
 from pydantic import BaseModel
 
@@ -242,20 +241,6 @@ class TaskStack(Template):
             value = self.when(condition.node.id, grant.ref) if condition else grant.ref
             resource.add_property_override(grant.node.id, value)
 
-    def logged(self, level: str) -> aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty:
-        """Into the task's log group: "ERROR", or "ALL" that a state machine does."""
-        log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
-            cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
-                log_group_arn=self.sub(
-                    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*",
-                    Group=self.logs,
-                )
-            )
-        )
-        return aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
-            destinations=[log], level=level, include_execution_data=True
-        )
-
     # ---------------------------------------------------------------------------------------- alarms
 
     def alarms(self, *services: str) -> None:
@@ -310,8 +295,3 @@ class TaskStack(Template):
                 stat=statistic,
             ),
         )
-
-    def tell(self, outputs: Mapping[str, tuple[str, str]]) -> None:
-        """The stack's outputs: value and description by name."""
-        for name, (value, description) in outputs.items():
-            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)

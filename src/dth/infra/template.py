@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import CfnCondition, CfnParameter, Fn, aws_dynamodb, aws_iam, aws_lambda, aws_logs
+from aws_cdk import (
+    CfnCondition,
+    CfnParameter,
+    Fn,
+    aws_dynamodb,
+    aws_iam,
+    aws_lambda,
+    aws_logs,
+    aws_stepfunctions,
+)
 from constructs import Construct
 from pydantic import BaseModel
 
@@ -326,6 +335,27 @@ class Template(cdk.Stack):
         """A statement: write into the log group of that name."""
         arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*"
         return allow(["logs:CreateLogStream", "logs:PutLogEvents"], self.sub(arn, Group=log_group))
+
+    def logged(
+        self, log_group: str, level: str
+    ) -> aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty:
+        """What a state machine says, into the log group of that name: "ERROR", or "ALL" that it does."""
+        log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
+            cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
+                log_group_arn=self.sub(
+                    "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*",
+                    Group=log_group,
+                )
+            )
+        )
+        return aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
+            destinations=[log], level=level, include_execution_data=True
+        )
+
+    def tell(self, outputs: Mapping[str, tuple[str, str]]) -> None:
+        """The stack's outputs: value and description by name."""
+        for name, (value, description) in outputs.items():
+            cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
 
     def finish(self) -> None:
         """Tell CloudFormation's console how to show the parameters: the deployment's last."""

@@ -60,7 +60,7 @@ class Place:
 
     @property
     def stack(self) -> str:
-        return f"{self.settings.stack_prefix}-{self.type.lower()}-{self.task}"
+        return f"{self.settings.stack_prefix}-{TEMPLATES[self.type]}-{self.task}"
 
     @property
     def template(self) -> str:

@@ -6,7 +6,17 @@ from dataclasses import dataclass, fields
 
 from dth.errors import UsageError
 
-OPTIONAL = {"permissions_boundary", "kms_key", "vpc", "subnets", "cluster", "task_image"}
+OPTIONAL = {
+    "permissions_boundary",
+    "kms_key",
+    "vpc",
+    "subnets",
+    "cluster",
+    "task_image",
+    "user_pool",
+    "audience",
+    "role_claim",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +42,19 @@ class HubSettings:
     workflow: str  # ARN of the state machine that brings tasks to where they should be
     job_function: str
     topic: str  # ARN of the topic of the hub's notifications
-    signing_secret: str  # name of the secret with the key that certificates are signed with
+    signing_secret: str  # ARN of the secret from which the key follows that certificates are signed with
     secret_tag: str
+    issuer: str  # whose tokens the API takes
+    client: str  # to whom they are given
     permissions_boundary: str = ""
     kms_key: str = ""
     vpc: str = ""
     subnets: str = ""
     cluster: str = ""
     task_image: str = ""
+    user_pool: str = ""  # id of the Cognito user pool; "" = an issuer of somebody else's
+    audience: str = ""
+    role_claim: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "HubSettings":

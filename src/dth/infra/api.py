@@ -1,0 +1,51 @@
+"""The API of the hub for AppSync: the hub's one schema with the ways in which callers prove who they are, and the code
+of its resolvers.
+"""
+
+import re
+from importlib.resources import files
+
+BUILT_IN = ("scalar AWS", "directive @aws_")  # AppSync knows them without being told
+
+# The function answers with data or an error; clients tell errors by their type.
+RESOLVER = """import { util } from '@aws-appsync/utils';
+export function request(ctx) {
+  return {
+    operation: 'Invoke',
+    payload: { arguments: ctx.arguments, identity: ctx.identity, info: { fieldName: ctx.info.fieldName } },
+  };
+}
+export function response(ctx) {
+  if (ctx.error) util.error('the hub does not answer: ' + ctx.error.message, 'INTERNAL');
+  if (ctx.result.error) util.error(ctx.result.error.message, ctx.result.error.code);
+  return ctx.result.data;
+}
+"""
+
+
+def render_schema(modes: tuple[str, ...]) -> str:
+    """The schema for these modes of authorization, such as "aws_cognito_user_pools": every type may be seen by each.
+    Comments, descriptions and what AppSync has built in are left out."""
+    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    kept = []
+    for line in text.splitlines():
+        bare = line.strip()
+        if not bare or bare.startswith(("#", '"', *BUILT_IN)):
+            continue
+        kept.append(line)
+    directives = " ".join(f"@{mode}" for mode in modes)
+    return (
+        re.sub(r"^type (\w+) [^{]*\{", rf"type \1 {directives} {{", "\n".join(kept), flags=re.MULTILINE)
+        + "\n"
+    )
+
+
+def root_fields() -> list[tuple[str, str]]:
+    """("Query" or "Mutation", the field's name), in the order of the schema."""
+    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    found = []
+    for kind in ("Query", "Mutation"):
+        body = re.search(rf"^type {kind} \{{(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
+        assert body
+        found += [(kind, name) for name in re.findall(r"^  (\w+)(?=[(:])", body[1], re.MULTILINE)]
+    return found

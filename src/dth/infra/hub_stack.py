@@ -1,0 +1,642 @@
+"""The template of the hub: console, API and sign-in, a workflow that makes and deletes the stacks of tasks, and the
+rights of each.
+"""
+
+import json
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import (
+    Fn,
+    aws_appsync,
+    aws_cognito,
+    aws_ec2,
+    aws_events,
+    aws_iam,
+    aws_lambda,
+    aws_secretsmanager,
+    aws_sns,
+    aws_stepfunctions,
+)
+from constructs import Construct
+
+from dth.hub.model import ROLES
+from dth.infra.api import RESOLVER, render_schema, root_fields
+from dth.infra.task_rights import KINDS, bounds, makes_stacks
+from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
+from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.platforms.aws.hub.tables import HUB_TABLES
+
+TAG = "DataTransferHub"  # the key of what marks secrets of the hub, and everything of its tasks
+SIGN_IN, NETWORK, ADDRESS = "Sign-in", "Network", "Address"
+API_TIMEOUT = 29  # seconds: AppSync waits for thirty
+STEP_TIMEOUT = 60  # seconds that one step may take
+WATCH_TIMEOUT = 300  # seconds that a look at all tasks may take
+JOB_TIMEOUT = 660  # seconds: a job ends itself after ten minutes
+SCOPE = "openid profile email"
+
+
+class HubStack(Template):
+    """The hub. `own_pool`: its users are in a Cognito user pool of its own. Else an OpenID Connect issuer knows them,
+    as in China: its regions have no such pools, and refuse a template that names one."""
+
+    own_pool = True
+
+    def __init__(self, scope: Construct, name: str) -> None:
+        super().__init__(scope, name, "Data Transfer Hub: console, API and the tasks of a team")
+        self._declare()
+        self._remember()
+        self._network()
+        self._users()
+        self._task_roles()
+        self._functions()
+        self._workflow()
+        self._watch()
+        self._api()
+        self._outputs()
+        self.finish()
+
+    # ---------------------------------------------------------------------------------------- parameters
+
+    def _declare(self) -> None:
+        if self.own_pool:
+            self.email = self.parameter(
+                "adminEmail", "E-mail of the administrator", SIGN_IN, "Who gets the invitation.",
+                pattern=r"[^@\s]+@[^@\s]+",
+            )  # fmt: skip
+        else:
+            self._declare_issuer()
+        self.vpc_given = self.parameter(
+            "vpcId", "VPC", NETWORK, "For machines and containers of tasks that name none; a new one when empty.",
+            default="", pattern="|vpc-[0-9a-f]+",
+        )  # fmt: skip
+        self.subnets_given = self.parameter(
+            "subnetIds", "Subnets", NETWORK, "Of that VPC, with commas between.",
+            default="", pattern="|subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*",
+        )  # fmt: skip
+        self.image = self.parameter(
+            "taskImage", "Image", DEPLOYMENT,
+            "Image of the containers of tasks for images without the processor at its end; such tasks cannot be set up "
+            "without.",
+            default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
+        )  # fmt: skip
+        self.new_vpc = self.condition("NewVpc", Fn.condition_equals(self.vpc_given.value_as_string, ""))
+
+    def _declare_issuer(self) -> None:
+        self.issuer = self.parameter(
+            "oidcIssuer", "Issuer", SIGN_IN, "Address of the OpenID Connect issuer.", pattern=r"https://[^\s?#]+"
+        )  # fmt: skip
+        self.client = self.parameter(
+            "oidcClientId", "Client id", SIGN_IN, "The issuer's client for console and command line.",
+            pattern=r"[^\s]+",
+        )  # fmt: skip
+        self.audience = self.parameter(
+            "oidcAudience", "Audience", SIGN_IN, "What the issuer's access tokens are for, if it names that.",
+            default="",
+        )  # fmt: skip
+        self.role_claim = self.parameter(
+            "oidcRoleClaim", "Role claim", SIGN_IN,
+            "The claim with roles or groups: admin, operator, viewer. The usual ones when empty.", default="",
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------ what remembers
+
+    def _remember(self) -> None:
+        """Tables stay when the stack goes: they are the hub's memory."""
+        self.tables = {}
+        for name, table in HUB_TABLES.items():
+            made = self.table(f"{name.title()}Table", table)
+            made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+            self.tables[name] = made
+        self.logs = self.log_group("Logs")
+        self.logs.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+        self.signing = aws_secretsmanager.CfnSecret(
+            self,
+            "CertificateKey",
+            description="What certificates of Data Transfer Hub are signed with follows from this",
+            generate_secret_string=aws_secretsmanager.CfnSecret.GenerateSecretStringProperty(
+                password_length=64, exclude_punctuation=True
+            ),
+            kms_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
+        )
+        self.signing.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        self.topic = aws_sns.CfnTopic(
+            self,
+            "Notifications",
+            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
+        )
+        aws_sns.CfnTopicPolicy(
+            self,
+            "NotificationsPolicy",
+            topics=[self.topic.ref],
+            policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish")]),
+        )
+
+    # -------------------------------------------------------------------------------------------- network
+
+    def _network(self) -> None:
+        """A small VPC where none is named: two public subnets, and a way to S3 and DynamoDB that costs nothing."""
+        vpc = aws_ec2.CfnVPC(
+            self, "Vpc", cidr_block="10.0.0.0/16", enable_dns_support=True, enable_dns_hostnames=True
+        )
+        gateway = aws_ec2.CfnInternetGateway(self, "Gateway")
+        attached = aws_ec2.CfnVPCGatewayAttachment(
+            self, "Attachment", vpc_id=vpc.ref, internet_gateway_id=gateway.ref
+        )
+        routes = aws_ec2.CfnRouteTable(self, "Routes", vpc_id=vpc.ref)
+        out = aws_ec2.CfnRoute(
+            self,
+            "WayOut",
+            route_table_id=routes.ref,
+            destination_cidr_block="0.0.0.0/0",
+            gateway_id=gateway.ref,
+        )
+        out.add_resource_dependency(attached)
+        made: list[Any] = [vpc, gateway, attached, routes, out]
+        subnets = []
+        for number in range(2):
+            subnet = aws_ec2.CfnSubnet(
+                self,
+                f"Subnet{number + 1}",
+                vpc_id=vpc.ref,
+                cidr_block=f"10.0.{number * 64}.0/18",
+                availability_zone=Fn.select(number, Fn.get_azs()),
+                map_public_ip_on_launch=True,
+            )
+            association = aws_ec2.CfnSubnetRouteTableAssociation(
+                self, f"Subnet{number + 1}Routes", subnet_id=subnet.ref, route_table_id=routes.ref
+            )
+            subnets.append(subnet)
+            made += [subnet, association]
+        for service in ("s3", "dynamodb"):
+            made.append(
+                aws_ec2.CfnVPCEndpoint(
+                    self,
+                    f"{service.title()}Endpoint",
+                    vpc_id=vpc.ref,
+                    service_name=self.sub(f"com.amazonaws.${{AWS::Region}}.{service}"),
+                    route_table_ids=[routes.ref],
+                )
+            )
+        for each in made:
+            each.cfn_options.condition = self.holds(self.new_vpc)
+        self.vpc = self.when(self.new_vpc, vpc.ref, self.vpc_given.value_as_string)
+        self.subnets = self.when(
+            self.new_vpc,
+            Fn.join(",", [subnet.ref for subnet in subnets]),
+            self.subnets_given.value_as_string,
+        )
+
+    # -------------------------------------------------------------------------------------------- sign-in
+
+    def _users(self) -> None:
+        """A user pool with a group for each role, and the first administrator."""
+        if not self.own_pool:
+            return
+        pool = aws_cognito.CfnUserPool(
+            self,
+            "Users",
+            admin_create_user_config=aws_cognito.CfnUserPool.AdminCreateUserConfigProperty(
+                allow_admin_create_user_only=True
+            ),
+            auto_verified_attributes=["email"],
+            account_recovery_setting=aws_cognito.CfnUserPool.AccountRecoverySettingProperty(
+                recovery_mechanisms=[
+                    aws_cognito.CfnUserPool.RecoveryOptionProperty(name="verified_email", priority=1)
+                ]
+            ),
+            mfa_configuration="OPTIONAL",
+            enabled_mfas=["SOFTWARE_TOKEN_MFA"],
+            policies=aws_cognito.CfnUserPool.PoliciesProperty(
+                password_policy=aws_cognito.CfnUserPool.PasswordPolicyProperty(
+                    minimum_length=12,
+                    require_lowercase=True,
+                    require_uppercase=True,
+                    require_numbers=True,
+                    require_symbols=True,
+                    temporary_password_validity_days=7,
+                )
+            ),
+        )
+        pool.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        # The name is one for all of AWS: a part of the stack's id makes it ours.
+        own = Fn.select(4, Fn.split("-", Fn.select(2, Fn.split("/", cdk.Aws.STACK_ID))))
+        domain = aws_cognito.CfnUserPoolDomain(
+            self, "SignInDomain", user_pool_id=pool.ref, domain=self.sub("dth-${Own}", Own=own)
+        )
+        admin = aws_cognito.CfnUserPoolUser(
+            self,
+            "Administrator",
+            user_pool_id=pool.ref,
+            username=self.email.value_as_string,
+            desired_delivery_mediums=["EMAIL"],
+            user_attributes=[
+                aws_cognito.CfnUserPoolUser.AttributeTypeProperty(name=name, value=value)
+                for name, value in (("email", self.email.value_as_string), ("email_verified", "true"))
+            ],
+        )
+        groups = [
+            aws_cognito.CfnUserPoolGroup(
+                self, f"{role.title()}s", user_pool_id=pool.ref, group_name=role.value
+            )
+            for role in ROLES
+        ]
+        member = aws_cognito.CfnUserPoolUserToGroupAttachment(
+            self,
+            "AdministratorIsAdmin",
+            user_pool_id=pool.ref,
+            username=admin.ref,
+            group_name=ROLES[-1].value,
+        )
+        member.add_resource_dependency(groups[-1])
+        self.pool = pool
+        self.sign_in = domain
+
+    # ------------------------------------------------------------------------------------- rights of tasks
+
+    def _task_roles(self) -> None:
+        """With what CloudFormation makes the stacks of tasks, and what no role of them can go beyond."""
+        bound = aws_iam.CfnManagedPolicy(
+            self,
+            "TaskBoundary",
+            description="What roles of the hub's tasks may do at most",
+            policy_document=policy(bounds(self.sub, TAG)),
+        )
+        self.task_boundary = self.when(self.is_given(self.boundary), self.boundary.value_as_string, bound.ref)
+        self.service_role = self.role(
+            "ServiceRole", "cloudformation.amazonaws.com", [], "Makes the stacks of tasks"
+        )
+        rights = makes_stacks(self.sub, self.task_boundary)
+        for name, statements in rights.items():
+            self.grant(name, [self.service_role], statements)
+
+    # ------------------------------------------------------------------------------------------ functions
+
+    def _functions(self) -> None:
+        self.api_role = self.role("ApiRole", "lambda.amazonaws.com", [], "Answers the API of the hub")
+        self.steward_role = self.role(
+            "StewardRole", "lambda.amazonaws.com", [], "Brings tasks to where they should be"
+        )
+        self.job_role = self.role("JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes")
+        roles = [self.api_role, self.steward_role, self.job_role]
+        self.grant("HubRights", roles, self._hub_rights())
+        self.grant_key("KeyRights", [*roles, self.service_role])
+        self.grant("TaskDataRights", [self.api_role, self.steward_role], self._task_data_rights())
+        self.grant("ApiRights", [self.api_role], self._api_rights())
+        if self.own_pool:
+            self.grant("UserRights", [self.api_role], [self._user_rights()])
+        self.grant("StewardRights", [self.steward_role], self._steward_rights())
+        self.grant("JobRights", [self.job_role], self._job_rights())
+        self.job = self._function(
+            "Job", "job", self.job_role, JOB_TIMEOUT, "A preflight, a forecast or a probe", 1024
+        )
+        self.job.function_name = self.sub("${AWS::StackName}-job")
+        jobs = allow(["lambda:InvokeFunction"], self.job.attr_arn)
+        self.grant("StartsJobs", [self.api_role], [jobs])
+        self.step = self._function(
+            "Step", "step", self.steward_role, STEP_TIMEOUT, "One step of a task's workflow"
+        )
+
+    def _function(
+        self, name: str, handler: str, role: aws_iam.CfnRole, timeout: int, description: str, memory: int = 512,
+        **more: str,
+    ) -> aws_lambda.CfnFunction:  # fmt: skip
+        return self.function(
+            name, f"dth.infra.lambdas.hub.{handler}", role, {**self._environment(), **more},
+            log_group=self.logs.ref, timeout=timeout, memory=memory, description=description,
+        )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        """As `dth.platforms.aws.hub.settings` reads it. Two names are known before what they name is made, as that in
+        turn needs the functions."""
+        return {
+            "DTH_REGION": cdk.Aws.REGION,
+            "DTH_TASKS_TABLE": self.tables["tasks"].ref,
+            "DTH_HUB_TABLE": self.tables["hub"].ref,
+            "DTH_TABLE_PREFIX": self.sub("${AWS::StackName}-task"),
+            "DTH_LOG_PREFIX": "/dth/tasks",
+            "DTH_STACK_PREFIX": cdk.Aws.STACK_NAME,
+            "DTH_ASSET_BUCKET": self.asset_bucket.value_as_string,
+            "DTH_ASSET_PREFIX": self.asset_prefix.value_as_string,
+            "DTH_ASSET_URL": self.sub(
+                "https://${assetBucket}.s3.${AWS::Region}.${AWS::URLSuffix}/${assetPrefix}"
+            ),
+            "DTH_SERVICE_ROLE": self.service_role.attr_arn,
+            "DTH_WORKFLOW": self._workflow_arn(),
+            "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
+            "DTH_TOPIC": self.topic.ref,
+            "DTH_SIGNING_SECRET": self.signing.attr_id,
+            "DTH_SECRET_TAG": TAG,
+            **self._who_calls(),
+            "DTH_PERMISSIONS_BOUNDARY": self.task_boundary,
+            "DTH_KMS_KEY": self.kms_key.value_as_string,
+            "DTH_VPC": self.vpc,
+            "DTH_SUBNETS": self.subnets,
+            "DTH_TASK_IMAGE": self.image.value_as_string,
+        }
+
+    def _issuer(self) -> str:
+        """Whose tokens the API takes."""
+        if self.own_pool:
+            return self.sub("https://${Name}", Name=self.pool.attr_provider_name)
+        return self.issuer.value_as_string
+
+    def _who_calls(self) -> dict[str, str]:
+        if self.own_pool:
+            issuer, pool = self._issuer(), self.pool.ref
+            return {"DTH_ISSUER": issuer, "DTH_CLIENT": cdk.Aws.STACK_NAME, "DTH_USER_POOL": pool}
+        return {
+            "DTH_ISSUER": self._issuer(),
+            "DTH_CLIENT": self.client.value_as_string,
+            "DTH_AUDIENCE": self.audience.value_as_string,
+            "DTH_ROLE_CLAIM": self.role_claim.value_as_string,
+        }
+
+    def _workflow_arn(self) -> str:
+        return self.arn("states", "stateMachine:${AWS::StackName}-workflow")
+
+    def _hub_rights(self) -> list[Statement]:
+        tables = [table.attr_arn for table in self.tables.values()]
+        return [allow(USE_TABLE, tables), self.write_logs(self.logs.ref)]
+
+    def _task_data_rights(self) -> list[Statement]:
+        """Records, queues and logs of every task: named as the hub names them."""
+        table = self.arn("dynamodb", "table/${AWS::StackName}-task-*")
+        queues = [self.arn("sqs", f"${{AWS::StackName}}-{kind}-*") for kind in KINDS]
+        return [
+            allow([*USE_TABLE, "dynamodb:DeleteTable"], table),
+            allow(USE_QUEUE, queues),
+            allow(["logs:DeleteLogGroup"], self.arn("logs", "log-group:/dth/tasks/*")),
+            allow(["states:StartExecution"], self._workflow_arn()),
+            allow(["sns:Publish"], self.topic.ref),
+        ]
+
+    def _api_rights(self) -> list[Statement]:
+        secrets = self.arn("secretsmanager", "secret:*")
+        ours = {f"aws:ResourceTag/{TAG}": "secret"}
+        made = {f"aws:RequestTag/{TAG}": "secret"}
+        changes = [
+            "secretsmanager:UpdateSecret",
+            "secretsmanager:DeleteSecret",
+            "secretsmanager:RestoreSecret",
+        ]
+        return [
+            allow(
+                ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"],
+                self.arn("logs", "log-group:/dth/tasks/*"),
+            ),
+            allow(["cloudwatch:GetMetricData"], "*"),  # which has no resource
+            allow(["secretsmanager:ListSecrets"], "*"),  # which has no resource
+            allow(["secretsmanager:DescribeSecret"], secrets),
+            allow(changes, secrets, StringEquals=ours),
+            allow(["secretsmanager:CreateSecret", "secretsmanager:TagResource"], secrets, StringEquals=made),
+            allow(["secretsmanager:GetSecretValue"], self.signing.attr_id),
+            allow(["sns:Subscribe", "sns:Unsubscribe"], self.topic.ref),
+        ]
+
+    def _user_rights(self) -> Statement:
+        return allow(
+            [
+                f"cognito-idp:{each}"
+                for each in (
+                    "ListUsers", "ListUsersInGroup", "AdminCreateUser", "AdminDeleteUser", "AdminSetUserPassword",
+                    "AdminAddUserToGroup", "AdminRemoveUserFromGroup",
+                )
+            ],
+            self.pool.attr_arn,
+        )  # fmt: skip
+
+    def _steward_rights(self) -> list[Statement]:
+        stacks = [self.arn("cloudformation", f"stack/${{AWS::StackName}}-{kind}-*/*") for kind in KINDS]
+        acts = (
+            "CreateStack",
+            "UpdateStack",
+            "DeleteStack",
+            "DescribeStacks",
+            "DescribeStackEvents",
+            "TagResource",
+        )
+        makes = (
+            "CreateTable", "DescribeTable", "TagResource", "UpdateContinuousBackups", "DescribeContinuousBackups",
+            "UpdateTimeToLive",
+        )  # fmt: skip
+        return [
+            allow([f"cloudformation:{each}" for each in acts], stacks),
+            allow(
+                ["iam:PassRole"],
+                self.service_role.attr_arn,
+                StringEquals={"iam:PassedToService": "cloudformation.amazonaws.com"},
+            ),
+            allow(["s3:GetObject"], self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            allow(
+                [f"dynamodb:{each}" for each in makes], self.arn("dynamodb", "table/${AWS::StackName}-task-*")
+            ),
+            allow(
+                ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
+                self.arn("logs", "log-group:/dth/tasks/*"),
+            ),
+            allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # which has no resource
+            allow(
+                ["states:StartExecution"],
+                self.arn("states", "stateMachine:*"),
+                StringLike={f"aws:ResourceTag/{TAG}": "?*"},
+            ),
+        ]
+
+    def _job_rights(self) -> list[Statement]:
+        """As much as workers may have: which stores a task will be about is not known before."""
+        return [
+            each
+            for each in bounds(self.sub, TAG)
+            if each.get("Sid") in ("Stores", "Registries", "Secrets", "Keys")
+        ]
+
+    # ------------------------------------------------------------------------------------------- workflow
+
+    def _workflow(self) -> None:
+        definition = {
+            "Comment": "Brings a task to where it should be",
+            "StartAt": "Step",
+            "TimeoutSeconds": 6 * 3600,
+            "States": {
+                "Step": {
+                    "Type": "Task",
+                    "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
+                    "Parameters": {"FunctionName": "${Step}", "Payload.$": "$"},
+                    "OutputPath": "$.Payload",
+                    "Retry": [
+                        LAMBDA_RETRY,
+                        {
+                            "ErrorEquals": ["States.ALL"],
+                            "IntervalSeconds": 10,
+                            "BackoffRate": 2,
+                            "MaxAttempts": 5,
+                        },
+                    ],
+                    "Next": "More",
+                },
+                "More": {
+                    "Type": "Choice",
+                    "Choices": [{"Variable": "$.again", "BooleanEquals": True, "Next": "Wait"}],
+                    "Default": "Done",
+                },
+                "Wait": {"Type": "Wait", "SecondsPath": "$.wait", "Next": "Step"},
+                "Done": {"Type": "Succeed"},
+            },
+        }
+        role = self.role(
+            "WorkflowRole",
+            "states.amazonaws.com",
+            [allow(["lambda:InvokeFunction"], self.step.attr_arn), allow(DELIVER_LOGS, "*")],
+            "The workflow of a task",
+        )
+        self.workflow = aws_stepfunctions.CfnStateMachine(
+            self,
+            "Workflow",
+            state_machine_name=self.sub("${AWS::StackName}-workflow"),
+            role_arn=role.attr_arn,
+            state_machine_type="STANDARD",
+            definition_string=self.sub(json.dumps(definition), Step=self.step.attr_arn),
+            logging_configuration=self.logged(self.logs.ref, "ALL"),
+            tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(
+                enabled=False
+            ),
+        )
+
+    def _watch(self) -> None:
+        function = self._function(
+            "Watch", "watch", self.steward_role, WATCH_TIMEOUT, "Looks at all tasks each minute"
+        )
+        rule = aws_events.CfnRule(
+            self,
+            "EachMinute",
+            description="A look at all tasks of the hub",
+            schedule_expression="rate(1 minute)",
+            targets=[aws_events.CfnRule.TargetProperty(id="Watch", arn=function.attr_arn)],
+        )
+        aws_lambda.CfnPermission(
+            self,
+            "EachMinuteMayWatch",
+            action="lambda:InvokeFunction",
+            function_name=function.ref,
+            principal="events.amazonaws.com",
+            source_arn=rule.attr_arn,
+        )
+
+    # ------------------------------------------------------------------------------------------------ API
+
+    def _api(self) -> None:
+        resolve = self._function("Resolve", "resolve", self.api_role, API_TIMEOUT, "Answers the API", 1024)
+        authorize = self._function("Authorize", "authorize", self.api_role, 10, "Knows API tokens")
+        writes_logs = self.role(
+            "ApiLogRole",
+            "appsync.amazonaws.com",
+            [
+                allow(
+                    ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+                    self.arn("logs", "log-group:/aws/appsync/apis/*"),
+                )
+            ],
+            "Log of the API",
+        )
+        self.api = aws_appsync.CfnGraphQLApi(
+            self,
+            "Api",
+            name=cdk.Aws.STACK_NAME,
+            **self._authentication(),
+            additional_authentication_providers=[
+                aws_appsync.CfnGraphQLApi.AdditionalAuthenticationProviderProperty(
+                    authentication_type="AWS_IAM"
+                ),
+                aws_appsync.CfnGraphQLApi.AdditionalAuthenticationProviderProperty(
+                    authentication_type="AWS_LAMBDA",
+                    lambda_authorizer_config=aws_appsync.CfnGraphQLApi.LambdaAuthorizerConfigProperty(
+                        authorizer_uri=authorize.attr_arn
+                    ),
+                ),
+            ],
+            log_config=aws_appsync.CfnGraphQLApi.LogConfigProperty(
+                cloud_watch_logs_role_arn=writes_logs.attr_arn,
+                field_log_level="ERROR",
+                exclude_verbose_content=True,
+            ),
+            introspection_config="ENABLED",
+            query_depth_limit=12,
+        )
+        aws_lambda.CfnPermission(
+            self,
+            "ApiMayAuthorize",
+            action="lambda:InvokeFunction",
+            function_name=authorize.ref,
+            principal="appsync.amazonaws.com",
+            source_arn=self.api.attr_arn,
+        )
+        own_mode = "aws_cognito_user_pools" if self.own_pool else "aws_oidc"
+        schema = aws_appsync.CfnGraphQLSchema(
+            self,
+            "Schema",
+            api_id=self.api.attr_api_id,
+            definition=render_schema((own_mode, "aws_iam", "aws_lambda")),
+        )
+        invokes = self.role(
+            "ResolverRole",
+            "appsync.amazonaws.com",
+            [allow(["lambda:InvokeFunction"], resolve.attr_arn)],
+            "The API asks its function",
+        )
+        source = aws_appsync.CfnDataSource(
+            self,
+            "Function",
+            api_id=self.api.attr_api_id,
+            name="Function",
+            type="AWS_LAMBDA",
+            service_role_arn=invokes.attr_arn,
+            lambda_config=aws_appsync.CfnDataSource.LambdaConfigProperty(
+                lambda_function_arn=resolve.attr_arn
+            ),
+        )
+        for kind, field in root_fields():
+            resolver = aws_appsync.CfnResolver(
+                self,
+                f"{kind}{field[0].upper()}{field[1:]}",
+                api_id=self.api.attr_api_id,
+                type_name=kind,
+                field_name=field,
+                kind="UNIT",
+                data_source_name=source.attr_name,
+                runtime=aws_appsync.CfnResolver.AppSyncRuntimeProperty(
+                    name="APPSYNC_JS", runtime_version="1.0.0"
+                ),
+                code=RESOLVER,
+            )
+            resolver.add_resource_dependency(schema)
+
+    def _authentication(self) -> dict[str, Any]:
+        """By whose tokens users are known."""
+        if self.own_pool:
+            pool = aws_appsync.CfnGraphQLApi.UserPoolConfigProperty(
+                user_pool_id=self.pool.ref, aws_region=cdk.Aws.REGION, default_action="ALLOW"
+            )
+            return {"authentication_type": "AMAZON_COGNITO_USER_POOLS", "user_pool_config": pool}
+        issuer = aws_appsync.CfnGraphQLApi.OpenIDConnectConfigProperty(
+            issuer=self.issuer.value_as_string, client_id=self.client.value_as_string
+        )
+        return {"authentication_type": "OPENID_CONNECT", "open_id_connect_config": issuer}
+
+    def _outputs(self) -> None:
+        told = {
+            "ApiUrl": (self.api.attr_graph_ql_url, "The GraphQL API"),
+            "Workflow": (self.workflow.ref, "Brings tasks to where they should be"),
+            "ServiceRole": (self.service_role.attr_arn, "Makes the stacks of tasks"),
+            "JobRole": (self.job_role.attr_arn, "Role of preflights that buckets of other accounts let in"),
+            "LogGroup": (self.logs.ref, "What the hub's functions say"),
+        }
+        if self.own_pool:
+            told["UserPool"] = (self.pool.ref, "Users of the hub")
+        self.tell(told)
+
+
+class OidcHubStack(HubStack):
+    """The hub whose users an OpenID Connect issuer knows."""
+
+    own_pool = False

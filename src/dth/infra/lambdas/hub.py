@@ -1,0 +1,187 @@
+"""The functions of the hub: `resolve` answers the API, `authorize` knows API tokens, `step` is one step of the workflow
+of a task, `watch` looks at all of them each minute, and `job` does a preflight, a forecast or a probe.
+"""
+
+import asyncio
+import logging
+import tempfile
+import uuid
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.preflight import preflight as preflight_images
+from dth.ecr.preview import preview
+from dth.ecr.probe import probe as probe_registry
+from dth.errors import Forbidden, HubError
+from dth.hub.auth import API_TOKEN, identity_of
+from dth.hub.model import Identity, Role, TaskType
+from dth.hub.resolvers import code_of
+from dth.hub.resolvers import resolve as answer
+from dth.platforms.aws.hub.hub import AwsHub, open_hub
+from dth.platforms.aws.hub.jobs import LONGEST
+from dth.platforms.aws.hub.settings import HubSettings
+from dth.platforms.aws.hub.steward import watch as look_at_all
+from dth.platforms.aws.secrets import AwsSecrets
+from dth.s3.forecast import forecast
+from dth.s3.parameters import S3Parameters
+from dth.s3.preflight import preflight as preflight_objects
+from dth.s3.probe import probe as probe_store
+from dth.s3.task import open_route
+from dth.s3.transport import Transport
+
+TOKEN_KEPT = 60  # seconds for which AppSync asks no more who has an API token
+
+log = logging.getLogger(__name__)
+logging.getLogger("dth").setLevel(logging.INFO)
+
+
+@cache
+def _hub() -> AwsHub:
+    """One for all calls that a function's process answers."""
+    return open_hub(HubSettings.from_environment())
+
+
+# ------------------------------------------------------------------------------------------------ the API
+
+
+def resolve(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """A root field, as the resolvers of the API ask for it. Returns `data`, or `error` with `message` and `code`."""
+    return asyncio.run(_resolve(event))
+
+
+async def _resolve(event: Mapping[str, Any]) -> dict[str, Any]:
+    hub = _hub()
+    given = {name: value for name, value in event["arguments"].items() if value is not None}
+    try:
+        caller = _caller(hub, event.get("identity") or {})
+        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], given)}
+    except HubError as error:
+        return {"error": {"message": str(error), "code": code_of(error)}}
+    except Exception:
+        number = uuid.uuid4().hex[:12]
+        log.exception("error %s", number)
+        message = f"internal error; the hub's log has it under {number}"
+        return {"error": {"message": message, "code": "INTERNAL"}}
+
+
+def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
+    """Whom AppSync let in: a user by the claims of a token, a program by an API token or by IAM. Whoever an
+    account lets call the API by IAM is an admin: its policies can name the fields."""
+    if given := told.get("resolverContext"):
+        return Identity(given["subject"], given["name"], Role(given["role"]), via="token")
+    if claims := told.get("claims"):
+        audience = hub.issuer.audience
+        if audience and audience not in _texts(claims.get("aud")):
+            raise Forbidden("the token is for somebody else (audience)")
+        return identity_of(claims, hub.issuer)
+    if arn := told.get("userArn"):
+        return Identity(arn, arn.partition(":")[2].rpartition(":")[2], Role.ADMIN, via="iam")
+    return None
+
+
+def _texts(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def authorize(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """An authorizer of AppSync: whether somebody has that API token."""
+    return asyncio.run(_authorize(str(event.get("authorizationToken", ""))))
+
+
+async def _authorize(header: str) -> dict[str, Any]:
+    token = header.strip().rpartition(" ")[2]
+    identity = await _hub().tokens.identify(token) if token.startswith(API_TOKEN) else None
+    if identity is None:
+        return {"isAuthorized": False}
+    told = {"subject": identity.subject, "name": identity.name, "role": identity.role.value}
+    return {"isAuthorized": True, "resolverContext": told, "ttlOverride": TOKEN_KEPT}
+
+
+# --------------------------------------------------------------------------------------------- the workflow
+
+
+def step(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """{"task": id} -> the same, with `again`, and after how many seconds."""
+    wait = asyncio.run(_hub().steward.step(event["task"]))
+    return {"task": event["task"], "again": wait is not None, "wait": max(1, round(wait or 0))}
+
+
+def watch(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Returns what failed, by task."""
+    return asyncio.run(_watch())
+
+
+async def _watch() -> dict[str, Any]:
+    hub = _hub()
+    failed = await look_at_all(hub.steward)
+    for task, why in failed.items():
+        log.error("task %s: %s", task, why)
+    await hub.notifications.deliver()
+    return failed
+
+
+# ----------------------------------------------------------------------------------------------- the jobs
+
+
+def job(event: dict[str, Any], context: Any) -> None:
+    """`job`, `kind`, `parameters` as the hub's jobs start it, and `side` of a probe."""
+    asyncio.run(_job(event))
+
+
+async def _job(event: Mapping[str, Any]) -> None:
+    hub = _hub()
+    result: dict[str, Any] | None = None
+    try:
+        async with asyncio.timeout(LONGEST):
+            result, error = await _result(hub, event), ""
+    except TimeoutError:
+        error = f"it took longer than {LONGEST / 60:.0f} minutes"
+    except HubError as refused:
+        error = str(refused)
+    except Exception as defect:
+        log.exception("a defect of ours")
+        error = f"internal error: {type(defect).__name__}"
+    await hub.jobs.end(event["job"], result, error)
+
+
+async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(event["parameters"])
+    kind = TaskType(values.pop("type"))
+    secrets = AwsSecrets(hub.aws, "")
+    if kind is TaskType.ECR:
+        return await _of_images(event["kind"], event["side"], values, secrets)
+    transport = Transport()
+    try:
+        return await _of_objects(event["kind"], event["side"], values, secrets, transport)
+    finally:
+        transport.close()
+
+
+async def _of_images(kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets) -> dict[str, Any]:
+    parameters = EcrParameters.model_validate(values)
+    match kind:
+        case "preflight":
+            return (await preflight_images(parameters, secrets)).as_dict()
+        case "probe":
+            return (await probe_registry(parameters, side, secrets)).as_dict()
+    return await preview(parameters, secrets)
+
+
+async def _of_objects(
+    kind: str,
+    side: str,
+    values: Mapping[str, Any],
+    secrets: AwsSecrets,
+    transport: Transport,
+) -> dict[str, Any]:
+    parameters = S3Parameters.model_validate(values)
+    if kind == "probe":
+        return (await probe_store(parameters, side, transport, secrets)).as_dict()
+    route = await open_route(parameters, transport, secrets)
+    if kind == "preflight":
+        return (await preflight_objects(route)).as_dict()
+    with tempfile.TemporaryDirectory(prefix="dth-") as scratch:
+        return (await forecast(route, Path(scratch))).as_dict()

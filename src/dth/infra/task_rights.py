@@ -1,0 +1,432 @@
+"""The rights that come with tasks: with what the hub's service role makes their stacks, and what no role of a task can
+go beyond, whatever its template gives it.
+"""
+
+from collections.abc import Callable
+
+from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
+from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE
+from dth.infra.template import Statement, allow
+
+Sub = Callable[..., str]
+KINDS = (
+    "s3",
+    "ecr",
+)  # in the names of the stacks of tasks: after the hub's own, so that what is the hub's is not theirs
+STORES = (
+    "s3:ListBucket",
+    "s3:GetBucketLocation",
+    "s3:ListBucketMultipartUploads",
+    "s3:GetObject",
+    "s3:GetObjectTagging",
+    "s3:RestoreObject",
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "s3:PutObjectTagging",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+    "s3:GetBucketNotification",
+    "s3:PutBucketNotification",
+)
+
+
+def bounds(sub: Sub, tag: str) -> list[Statement]:
+    """Of every role of a task, and of the jobs that try a task out: each has a name."""
+
+    def arn(service: str, resource: str) -> str:
+        return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
+
+    def own(service: str, before: str = "") -> list[str]:
+        return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
+
+    through = [
+        sub(f"{service}.*.${{AWS::URLSuffix}}")
+        for service in ("s3", "secretsmanager", "ecr", "sqs", "dynamodb", "sns")
+    ]
+    return [
+        _named("Stores", allow(STORES, sub("arn:${AWS::Partition}:s3:::*"))),
+        _named("Token", allow(TOKEN, "*")),
+        _named(
+            "Registries",
+            allow(sorted({*LIST, *PULL, *PUSH, *CREATE}), sub("arn:${AWS::Partition}:ecr:*:*:repository/*")),
+        ),
+        _named(
+            "Secrets",
+            allow(
+                ["secretsmanager:GetSecretValue"],
+                arn("secretsmanager", "secret:*"),
+                StringEquals={f"aws:ResourceTag/{tag}": "secret"},
+            ),
+        ),
+        _named("Roles", allow(["sts:AssumeRole"], sub("arn:${AWS::Partition}:iam::*:role/*"))),
+        _named(
+            "Keys",
+            allow(
+                [
+                    "kms:Decrypt",
+                    "kms:GenerateDataKey",
+                    "kms:CreateGrant",
+                    "kms:DescribeKey",
+                    "kms:RetireGrant",
+                ],
+                sub("arn:${AWS::Partition}:kms:*:*:key/*"),
+                StringLike={"kms:ViaService": through},
+            ),
+        ),
+        _named("Queues", allow(USE_QUEUE, own("sqs"))),
+        _named("Tables", allow(USE_TABLE, arn("dynamodb", "table/${AWS::StackName}-task-*"))),
+        _named(
+            "Logs",
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("logs", "log-group:/dth/tasks/*")),
+        ),
+        _named(
+            "Machines",
+            allow(
+                [
+                    "autoscaling:CompleteLifecycleAction",
+                    "autoscaling:UpdateAutoScalingGroup",
+                    "autoscaling:SuspendProcesses",
+                    "autoscaling:ResumeProcesses",
+                ],
+                own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
+            ),
+        ),
+        _named(
+            "Containers",
+            allow(
+                ["ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:ListTasks"],
+                "*",
+                ArnLike={"ecs:cluster": arn("ecs", "cluster/*")},
+            ),
+        ),
+        _named(
+            "Passing",
+            allow(
+                ["iam:PassRole"], sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${AWS::StackName}-*")
+            ),
+        ),
+        _named(
+            "Running",
+            allow(
+                [
+                    "lambda:InvokeFunction",
+                    "states:StartExecution",
+                    "states:StopExecution",
+                    "states:ListExecutions",
+                    "sns:Publish",
+                    "events:PutTargets",
+                    "events:PutRule",
+                    "events:DescribeRule",
+                ],
+                [
+                    *own("lambda", "function:"),
+                    arn("states", "*"),
+                    *own("sns"),
+                    arn("events", "rule/StepFunctionsGetEventsForECSTaskRule"),
+                ],
+            ),
+        ),
+        _named("Code", allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/*"))),
+        # What has no resource of its own: looking at groups, deliveries of logs, and what Lambda needs in a VPC.
+        _named(
+            "Looking",
+            allow(
+                [
+                    "autoscaling:DescribeAutoScalingGroups",
+                    "ec2:CreateNetworkInterface",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSubnets",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:AssignPrivateIpAddresses",
+                    "ec2:UnassignPrivateIpAddresses",
+                    *DELIVER_LOGS,
+                ],
+                "*",
+            ),
+        ),
+    ]
+
+
+def _named(name: str, statement: Statement) -> Statement:
+    return {"Sid": name, **statement}
+
+
+def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
+    """The service role's policies, by name: what the templates of tasks are made of, named as CloudFormation names it
+    after the stack, and no role without the boundary."""
+
+    def arn(service: str, resource: str) -> str:
+        return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
+
+    def own(service: str, before: str = "") -> list[str]:
+        return [arn(service, f"{before}${{AWS::StackName}}-{kind}-*") for kind in KINDS]
+
+    def all_of(service: str, *words: str) -> list[str]:
+        return [f"{service}:{word}" for word in words]
+
+    roles, profiles = (
+        [
+            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}/${{AWS::StackName}}-{kind}-*")
+            for kind in KINDS
+        ]
+        for of in ("role", "instance-profile")
+    )
+    services = [
+        "lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com", "ecs-tasks.amazonaws.com",
+        sub("ec2.${AWS::URLSuffix}"),
+    ]  # fmt: skip
+    return {
+        "MakesRoles": [
+            allow(
+                all_of(
+                    "iam", "CreateRole", "PutRolePermissionsBoundary", "AttachRolePolicy", "PutRolePolicy"
+                ),
+                roles,
+                StringEquals={"iam:PermissionsBoundary": boundary},
+            ),
+            allow(
+                all_of(
+                    "iam",
+                    "GetRole",
+                    "DeleteRole",
+                    "GetRolePolicy",
+                    "DeleteRolePolicy",
+                    "DetachRolePolicy",
+                    "TagRole",
+                    "UntagRole",
+                    "UpdateRole",
+                    "UpdateRoleDescription",
+                    "UpdateAssumeRolePolicy",
+                    "ListRolePolicies",
+                    "ListAttachedRolePolicies",
+                ),
+                roles,
+            ),
+            allow(
+                all_of(
+                    "iam",
+                    "CreateInstanceProfile",
+                    "DeleteInstanceProfile",
+                    "GetInstanceProfile",
+                    "AddRoleToInstanceProfile",
+                    "RemoveRoleFromInstanceProfile",
+                    "TagInstanceProfile",
+                ),
+                [*profiles, *roles],
+            ),
+            allow(["iam:PassRole"], roles, StringEquals={"iam:PassedToService": services}),
+            allow(
+                ["iam:CreateServiceLinkedRole"],
+                sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/*"),
+                StringLike={
+                    "iam:AWSServiceName": [
+                        "autoscaling.amazonaws.com",
+                        "ecs.amazonaws.com",
+                        "spot.amazonaws.com",
+                    ]
+                },
+            ),
+        ],
+        "MakesQueues": [
+            allow(
+                all_of(
+                    "sqs",
+                    "CreateQueue",
+                    "DeleteQueue",
+                    "GetQueueAttributes",
+                    "SetQueueAttributes",
+                    "TagQueue",
+                    "UntagQueue",
+                    "ListQueueTags",
+                ),
+                own("sqs"),
+            ),
+            allow(
+                all_of(
+                    "sns",
+                    "CreateTopic",
+                    "DeleteTopic",
+                    "GetTopicAttributes",
+                    "SetTopicAttributes",
+                    "TagResource",
+                    "UntagResource",
+                    "Subscribe",
+                    "Unsubscribe",
+                    "ListSubscriptionsByTopic",
+                    "ListTagsForResource",
+                    "GetDataProtectionPolicy",
+                    "GetSubscriptionAttributes",
+                    "SetSubscriptionAttributes",
+                ),
+                own("sns"),
+            ),
+            allow(
+                all_of(
+                    "events",
+                    "PutRule",
+                    "DeleteRule",
+                    "DescribeRule",
+                    "PutTargets",
+                    "RemoveTargets",
+                    "TagResource",
+                    "UntagResource",
+                    "ListTargetsByRule",
+                ),
+                own("events", "rule/"),
+            ),
+            allow(
+                all_of("cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"),
+                own("cloudwatch", "alarm:"),
+            ),
+            # Alarms are described, and dashboards named, without the stack.
+            allow(
+                all_of("cloudwatch", "DescribeAlarms", "PutDashboard", "DeleteDashboards", "GetDashboard"),
+                "*",
+            ),
+        ],
+        "MakesFunctions": [
+            allow(
+                all_of(
+                    "lambda",
+                    "CreateFunction",
+                    "DeleteFunction",
+                    "GetFunction",
+                    "GetFunctionConfiguration",
+                    "UpdateFunctionCode",
+                    "UpdateFunctionConfiguration",
+                    "AddPermission",
+                    "RemovePermission",
+                    "TagResource",
+                    "UntagResource",
+                    "ListTags",
+                    "InvokeFunction",
+                    "GetPolicy",
+                    "GetFunctionCodeSigningConfig",
+                    "GetRuntimeManagementConfig",
+                    "GetFunctionRecursionConfig",
+                ),
+                own("lambda", "function:"),
+            ),
+            allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            # Without a name of their own, state machines are not called after the stack.
+            allow(
+                all_of(
+                    "states",
+                    "CreateStateMachine",
+                    "DeleteStateMachine",
+                    "DescribeStateMachine",
+                    "UpdateStateMachine",
+                    "TagResource",
+                    "UntagResource",
+                    "ListTagsForResource",
+                    "ListStateMachineVersions",
+                    "ValidateStateMachineDefinition",
+                ),
+                arn("states", "stateMachine:*"),
+            ),
+            allow(DELIVER_LOGS, "*"),  # which have no resource of their own
+        ],
+        "MakesMachines": [
+            allow(
+                all_of(
+                    "autoscaling",
+                    "CreateAutoScalingGroup",
+                    "UpdateAutoScalingGroup",
+                    "DeleteAutoScalingGroup",
+                    "CreateOrUpdateTags",
+                    "DeleteTags",
+                    "PutLifecycleHook",
+                    "DeleteLifecycleHook",
+                    "PutScalingPolicy",
+                    "DeletePolicy",
+                    "EnableMetricsCollection",
+                    "DisableMetricsCollection",
+                    "SuspendProcesses",
+                    "ResumeProcesses",
+                    "TerminateInstanceInAutoScalingGroup",
+                    "SetDesiredCapacity",
+                ),
+                own("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"),
+            ),
+            allow(
+                all_of(
+                    "ec2",
+                    "CreateLaunchTemplate",
+                    "CreateLaunchTemplateVersion",
+                    "DeleteLaunchTemplate",
+                    "CreateSecurityGroup",
+                    "DeleteSecurityGroup",
+                    "AuthorizeSecurityGroupEgress",
+                    "RevokeSecurityGroupEgress",
+                    "CreateTags",
+                    "DeleteTags",
+                    "RunInstances",
+                ),
+                [
+                    arn("ec2", "launch-template/*"),
+                    arn("ec2", "security-group/*"),
+                    arn("ec2", "vpc/*"),
+                    arn("ec2", "instance/*"),
+                    arn("ec2", "volume/*"),
+                    arn("ec2", "network-interface/*"),
+                    arn("ec2", "subnet/*"),
+                    arn("ec2", "security-group-rule/*"),
+                    sub("arn:${AWS::Partition}:ec2:${AWS::Region}::image/*"),
+                ],
+            ),
+            allow(
+                all_of("ssm", "GetParameters"),
+                sub(
+                    "arn:${AWS::Partition}:ssm:${AWS::Region}::parameter/aws/service/ami-amazon-linux-latest/*"
+                ),
+            ),
+            allow(
+                all_of(
+                    "ecs",
+                    "CreateCluster",
+                    "DeleteCluster",
+                    "DescribeClusters",
+                    "PutClusterCapacityProviders",
+                    "TagResource",
+                    "UntagResource",
+                ),
+                own("ecs", "cluster/"),
+            ),
+            allow(["ecs:TagResource"], own("ecs", "task-definition/")),
+            # What is only looked at, and task definitions, have no resource of their own.
+            allow(
+                [
+                    *all_of(
+                        "autoscaling",
+                        "DescribeAutoScalingGroups",
+                        "DescribeScalingActivities",
+                        "DescribePolicies",
+                        "DescribeLifecycleHooks",
+                        "DescribeTags",
+                        "DescribeScheduledActions",
+                    ),
+                    *all_of(
+                        "ec2",
+                        "DescribeLaunchTemplates",
+                        "DescribeLaunchTemplateVersions",
+                        "DescribeSecurityGroups",
+                        "DescribeSecurityGroupRules",
+                        "DescribeSubnets",
+                        "DescribeVpcs",
+                        "DescribeImages",
+                        "DescribeNetworkInterfaces",
+                        "DescribeInstances",
+                    ),
+                    *all_of(
+                        "ecs",
+                        "RegisterTaskDefinition",
+                        "DeregisterTaskDefinition",
+                        "DescribeTaskDefinition",
+                        "ListTagsForResource",
+                    ),
+                ],
+                "*",
+            ),
+        ],
+    }

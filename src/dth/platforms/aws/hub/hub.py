@@ -1,0 +1,87 @@
+"""A hub on AWS: all of its ports, and the steward of its tasks."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dth.errors import UsageError
+from dth.hub.auth import IssuerConfig
+from dth.hub.model import Task, TaskType
+from dth.hub.ports import HubPorts
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.engine import AwsEngine
+from dth.platforms.aws.hub.jobs import AwsJobs
+from dth.platforms.aws.hub.logs import AwsLogs
+from dth.platforms.aws.hub.metrics import AwsMetrics
+from dth.platforms.aws.hub.notifications import AwsNotifications
+from dth.platforms.aws.hub.secrets import AwsHubSecrets
+from dth.platforms.aws.hub.settings import HubSettings
+from dth.platforms.aws.hub.stacks import Stacks
+from dth.platforms.aws.hub.steward import Steward
+from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
+from dth.platforms.aws.hub.tokens import AwsTokens
+from dth.platforms.aws.hub.users import AwsUsers
+
+
+@dataclass(frozen=True, slots=True)
+class AwsHub:
+    """`issuer`: whose tokens say who calls."""
+
+    ports: HubPorts
+    steward: Steward
+    notifications: AwsNotifications
+    jobs: AwsJobs
+    tokens: AwsTokens
+    issuer: IssuerConfig
+    aws: Aws
+
+
+def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
+    """It serves many calls, one after the other. `endpoint`: URL of all services; "" = the region's own."""
+    aws = Aws(settings.region, endpoint)
+    dynamo = Dynamo(aws, {"tasks": settings.tasks_table, "hub": settings.hub_table})
+    engine = AwsEngine(aws, dynamo, settings)
+    notifications = AwsNotifications(aws, dynamo, settings.topic)
+    jobs = AwsJobs(aws, dynamo, settings.job_function)
+    tokens = AwsTokens(dynamo)
+
+    async def signing_key() -> bytes:
+        return await _signing_key(aws, settings.signing_secret)
+
+    async def webhook(task: Task) -> dict[str, str]:
+        queue = (await engine.outputs(task.id)).get("QueueArn", "")
+        raise UsageError(
+            "on AWS events come into the task's queue: let the bucket send its event notifications to "
+            + (queue or "the queue that the task has once it is set up")
+        )
+
+    ports = HubPorts(
+        tasks=AwsTasks(dynamo),
+        engine=engine,
+        secrets=AwsHubSecrets(aws, settings.secret_tag),
+        users=AwsUsers(aws, settings.user_pool) if settings.user_pool else None,
+        tokens=tokens,
+        audit=AwsAudit(dynamo),
+        notifications=notifications,
+        metrics=AwsMetrics(aws, dynamo, lambda task: f"{engine.place(task, TaskType.S3EC2).stack}-worker"),
+        logs=AwsLogs(aws, settings.log_prefix),
+        jobs=jobs,
+        signing_key=signing_key,
+        webhook=webhook,
+        info={"platform": "aws", "issuer": settings.issuer, "limits": {}},
+    )
+    return AwsHub(
+        ports=ports,
+        steward=Steward(ports, engine, Stacks(aws, settings.service_role), dynamo, aws),
+        notifications=notifications,
+        jobs=jobs,
+        tokens=tokens,
+        issuer=IssuerConfig(settings.issuer, settings.client, settings.audience, settings.role_claim),
+        aws=aws,
+    )
+
+
+async def _signing_key(aws: Aws, name: str) -> bytes:
+    """The key that certificates are signed with, from the deployment's random secret: any 32 bytes are one."""
+    answer = await aws.call("secretsmanager", "get_secret_value", SecretId=name)
+    return sha256(answer["SecretString"].encode()).digest()

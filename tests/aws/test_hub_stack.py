@@ -1,0 +1,250 @@
+"""A hub on an emulated AWS: the template that users deploy, with IAM enforced; users sign in at its user pool, and its
+tasks are stacks that it makes and deletes.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.aws.emulator.machines import Machines
+from tests.aws.emulator.region import ASSETS, PREFIX, Region, Stack, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ADMIN, PASSWORD = "admin@example.com", "A-l0ng-Passw0rd"
+TASK = """id progress reason stackStatusReason
+  progressInfo { total replicated failed run } """
+
+
+class Hub:
+    """A hub that was deployed, as a user calls it."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        cognito, pool = stack.region.boto("cognito-idp"), stack.outputs["UserPool"]
+        cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
+        client = cognito.create_user_pool_client(
+            UserPoolId=pool, ClientName="test", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
+        )["UserPoolClient"]["ClientId"]
+        signed_in = cognito.initiate_auth(
+            ClientId=client,
+            AuthFlow="USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": ADMIN, "PASSWORD": PASSWORD},
+        )
+        self.token = signed_in["AuthenticationResult"]["AccessToken"]
+
+    def ask(self, query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
+        """The whole answer, errors included."""
+        api = self.stack.resources["Api"].rpartition("/")[2]
+        request = urllib.request.Request(
+            f"{self.stack.region.url}/v1/apis/{api}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"content-type": "application/json", "authorization": token or self.token},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:
+            found = json.load(error)
+        return found
+
+    def call(self, query: str, **variables: Any) -> Any:
+        """The one field of the answer."""
+        found = self.ask(query, **variables)
+        assert not found.get("errors"), found
+        [field] = found["data"].values()
+        return field
+
+    def create(self, schedule: str = "ONE_TIME", **parameters: str) -> str:
+        pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        given = {"type": "S3EC2", "scheduleType": schedule, "parameters": pairs}
+        query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id progress } }"
+        return str(self.call(query, input=given)["id"])
+
+    def task(self, id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {TASK} }} }}", id=id)
+        return found
+
+    def wait(self, id: str, *progress: str, timeout: float = 90) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found = self.task(id)
+            assert found["progress"] != "ERROR" or "ERROR" in progress, found
+            return found if found["progress"] in progress else None
+
+        found: dict[str, Any] = wait_for(look, timeout)
+        return found
+
+
+@pytest.fixture
+def machines(fresh_region: Region, tmp_path: Path) -> Iterator[Machines]:
+    log = tmp_path / "machines.log"
+    log.touch()
+    with Machines(fresh_region, log) as running:
+        yield running
+    print(log.read_text())
+    client = fresh_region.boto("logs")
+    for group in client.describe_log_groups()["logGroups"]:
+        for page in client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+            for event in page["events"]:
+                print(event["logStreamName"], event["message"])
+
+
+@pytest.fixture
+def hub(fresh_region: Region, templates: dict[str, Path], machines: Machines) -> Hub:
+    for name, template in templates.items():
+        key = f"{PREFIX}/templates/{name}.json"
+        fresh_region.boto("s3").put_object(Bucket=ASSETS, Key=key, Body=template.read_bytes())
+    network = fresh_region.network()
+    return Hub(
+        fresh_region.deploy(
+            "dth",
+            templates["hub"],
+            adminEmail=ADMIN,
+            vpcId=network["ec2VpcId"],
+            subnetIds=network["ec2Subnets"],
+        )
+    )
+
+
+def stores(region: Region) -> dict[str, str]:
+    for name in ("source", "copies"):
+        region.boto("s3").create_bucket(Bucket=name)
+    return {
+        "srcBucket": "source",
+        "destBucket": "copies",
+        "srcEndpoint": region.url,
+        "destEndpoint": region.url,
+        "srcRegion": "us-east-1",
+        "destRegion": "us-east-1",
+        "ec2CronExpression": "",
+    }
+
+
+def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> None:
+    given = stores(fresh_region)
+    for number in range(20):
+        fresh_region.boto("s3").put_object(Bucket="source", Key=f"{number:03}", Body=b"x" * number)
+    assert hub.call("{ whoAmI { name role via } }") == {"name": ADMIN, "role": "admin", "via": "oidc"}
+
+    task = hub.create(**given)
+    done = hub.wait(task, "DONE")
+
+    assert done["progressInfo"] == {"total": 20, "replicated": 20, "failed": 0, "run": 1}
+    found = fresh_region.boto("s3").list_objects_v2(Bucket="copies")["Contents"]
+    assert [each["Key"] for each in found] == [f"{number:03}" for number in range(20)]
+    # Its stack has gone, and its memory has not.
+    wait_for(lambda: stacks(fresh_region) == ["dth"], 60)
+    assert hub.call("query ($id: ID!) { listRuns(id: $id) { id state } }", id=task) == [
+        {"id": 1, "state": "DONE"}
+    ]
+    listed = hub.call(
+        'query ($id: ID!) { listRecords(id: $id, prefix: "00") { items { key status } } }', id=task
+    )
+    assert len(listed["items"]) == 10
+    streams = hub.call(
+        "query ($group: String!) { listLogStreams(logGroupName: $group) { logStreams { logStreamName } } }",
+        group=f"/dth/tasks/{task}",
+    )
+    assert any(each["logStreamName"].startswith("machine/") for each in streams["logStreams"])
+    certificate = hub.call("query ($id: ID!) { getCertificate(id: $id, run: 1) }", id=task)
+    assert json.loads(certificate)["task"]["id"] == task
+
+    assert hub.call("mutation ($id: ID!) { deleteTask(id: $id) { id } }", id=task)["id"] == task
+    tables = fresh_region.boto("dynamodb").list_tables()["TableNames"]
+    assert not [name for name in tables if task in name]
+    groups = fresh_region.boto("logs").describe_log_groups()["logGroups"]
+    assert not [each for each in groups if task in each["logGroupName"]]
+
+
+def stacks(region: Region) -> list[str]:
+    """The names of those that there are."""
+    found = region.boto("cloudformation").describe_stacks()["Stacks"]
+    return sorted(each["StackName"] for each in found if each["StackStatus"] != "DELETE_COMPLETE")
+
+
+def test_stopping_leaves_nothing_behind_but_records(
+    hub: Hub, fresh_region: Region, machines: Machines
+) -> None:
+    given = stores(fresh_region)
+    fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
+    task = hub.create("FIXED_RATE", **given, srcEvent="Create", srcInCurrentAccount="true")
+    hub.wait(task, "IN_PROGRESS")
+    stack = f"dth-s3-{task}"
+    assert stack in stacks(fresh_region)
+
+    paused = hub.call("mutation ($id: ID!) { pauseTask(id: $id) { progress } }", id=task)
+    assert paused["progress"] == "PAUSED"
+    wait_for(lambda: not machines.of(f"{stack}-worker"), 60)
+    hub.call("mutation ($id: ID!) { resumeTask(id: $id) { progress } }", id=task)
+    hub.wait(task, "IN_PROGRESS")
+
+    hub.call("mutation ($id: String) { stopTask(id: $id) { progress } }", id=task)
+    hub.wait(task, "STOPPED")
+    assert stacks(fresh_region) == ["dth"]
+    assert not fresh_region.boto("sqs").list_queues().get("QueueUrls")
+    assert not fresh_region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert len([n for n in fresh_region.boto("dynamodb").list_tables()["TableNames"] if task in n]) == 3
+
+
+def test_why_a_stack_could_not_be_made_stays_with_the_task(hub: Hub, fresh_region: Region) -> None:
+    given = stores(fresh_region)
+    task = hub.create(**{**given, "srcRoleArn": "arn:aws:iam::123456789012:role/*"})
+    failed = hub.wait(task, "ERROR")
+    assert "srcRoleArn" in failed["reason"]
+    told = hub.call("query ($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
+    assert told == {"errMessage": failed["reason"], "errCode": "CFN_ERROR"}
+    assert stacks(fresh_region) == ["dth"]
+
+
+def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> None:
+    asked = "{ listTasksV2 { total } }"
+    assert hub.call(asked) == {"total": 0}
+    head, claims, signature = hub.token.split(".")
+    for token in ("nonsense", f"{head}.{claims}.{signature[:-8]}AAAAAAAA"):
+        assert hub.ask(asked, token)["errors"][0]["errorType"] == "UnauthorizedException"
+
+    made = hub.call('mutation { createToken(name: "ci", role: viewer) { token } }')["token"]
+    assert hub.ask("{ whoAmI { name role via } }", made)["data"]["whoAmI"] == {
+        "name": "ci", "role": "viewer", "via": "token",
+    }  # fmt: skip
+    [refused] = hub.ask('mutation { deleteTask(id: "x") { id } }', made)["errors"]
+    assert (refused["errorType"], refused["message"]) == (
+        "FORBIDDEN", "deleteTask needs the role operator; you have viewer",
+    )  # fmt: skip
+    [missing] = hub.ask('{ getTask(id: "x") { id } }')["errors"]
+    assert (missing["errorType"], missing["message"]) == ("NOT_FOUND", "there is no task 'x'")
+
+    query = "mutation ($name: String!, $value: String!) { createSecret(name: $name, value: $value) { name } }"
+    keys = json.dumps({"access_key_id": "AK", "secret_access_key": "SK"})
+    assert hub.call(query, name="keys", value=keys) == {"name": "keys"}
+    assert hub.call("{ listSecrets { name } }") == [{"name": "keys"}]
+    user = 'mutation { createUser(name: "ann", password: "An-0ther-Passw0rd", role: operator) { name role } }'
+    assert hub.call(user) == {"name": "ann", "role": "operator"}
+    audit = hub.call("{ listAudit { items { what who outcome } total } }")
+    assert audit["total"] == 3
+    assert {"what": "createSecret", "who": ADMIN, "outcome": "ok"} in audit["items"]
+
+
+def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region) -> None:
+    given = stores(fresh_region)
+    fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
+    pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    query = "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, side: $side) { id } }"
+    job = hub.call(query, input={"type": "S3EC2", "parameters": pairs}, side="SOURCE")["id"]
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = hub.call(
+            "query ($id: ID!) { getJob(id: $id) { state error result } }", id=job
+        )
+        return found if found["state"] != "RUNNING" else None
+
+    done = wait_for(ended, 60)
+    assert (done["state"], done["error"]) == ("DONE", "")
+    assert "one" in done["result"]
