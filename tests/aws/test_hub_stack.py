@@ -4,9 +4,11 @@ tasks are stacks that it makes and deletes.
 
 from __future__ import annotations
 
+import io
 import json
 import urllib.error
 import urllib.request
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PAGE = b"<!doctype html><title>Data Transfer Hub</title>"
+
+
+def _zip(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name.replace("__", "/").replace("_", "."), body)
+    return packed.getvalue()
+
+
+CONSOLE = _zip(index_html=PAGE, assets__app_js=b"1")
 ADMIN, PASSWORD = "admin@example.com", "A-l0ng-Passw0rd"
 TASK = """id progress reason stackStatusReason
   progressInfo { total replicated failed run } """
@@ -101,6 +115,7 @@ def hub(fresh_region: Region, templates: dict[str, Path], machines: Machines) ->
     for name, template in templates.items():
         key = f"{PREFIX}/templates/{name}.json"
         fresh_region.boto("s3").put_object(Bucket=ASSETS, Key=key, Body=template.read_bytes())
+    fresh_region.boto("s3").put_object(Bucket=ASSETS, Key=f"{PREFIX}/console.zip", Body=CONSOLE)
     network = fresh_region.network()
     return Hub(
         fresh_region.deploy(
@@ -248,3 +263,31 @@ def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region)
     done = wait_for(ended, 60)
     assert (done["state"], done["error"]) == ("DONE", "")
     assert "one" in done["result"]
+
+
+def test_the_console_comes_from_cloudfront(hub: Hub, fresh_region: Region) -> None:
+    assert hub.stack.outputs["Url"].startswith("https://")
+    host = hub.stack.outputs["Url"].partition("//")[2]
+
+    def get(path: str) -> tuple[bytes, dict[str, str]]:
+        request = urllib.request.Request(
+            f"{fresh_region.url}{path}", headers={"host": host, "x-forwarded-proto": "https"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+
+    body, headers = get("/tasks/1")
+    assert body == PAGE
+    assert "frame-ancestors 'self'" in headers["content-security-policy"]
+    config = json.loads(get("/config.json")[0])
+    assert config["url"] == hub.stack.outputs["Url"]
+    assert config["graphqlEndpoint"] == "/graphql"
+    client = fresh_region.boto("cognito-idp").describe_user_pool_client(
+        UserPoolId=hub.stack.outputs["UserPool"], ClientId=config["oidc"]["clientId"]
+    )["UserPoolClient"]
+    assert f"{config['url']}/auth/callback" in client["CallbackURLs"]
+    assert f"http://127.0.0.1:{config['oidc']['cliPort']}/callback" in client["CallbackURLs"]
+    assert config["oidc"]["authority"].endswith(hub.stack.outputs["UserPool"])
+    bucket = hub.stack.resources["Console"]
+    kept = fresh_region.boto("s3").head_object(Bucket=bucket, Key="assets/app.js")
+    assert "immutable" in kept["CacheControl"]

@@ -60,7 +60,16 @@ ACCEPTED = {
     ("HubRights", "IAM5", ":log-group:"): "the streams of the hub's own log group",
     ("ApiLogRole", "IAM5", "/aws/appsync/apis/*"): "AppSync calls its log group after an id that is not known before",
     ("Workflow", "SF2", ""): "the log has every step",
-    **{(name, "L1", ""): PYTHON for name in ("Job", "Step", "Watch", "Resolve", "Authorize")},
+    ("ConsoleRights", "IAM5", "<assetPrefix>/*"): "the console of this version",
+    ("ConsoleRights", "IAM5", ":log-group:"): "the streams of the hub's own log group",
+    ("ConsoleRights", "IAM5", "${Bucket}/*"): "the files of the console",
+    ("Console", "S1", ""): "files that anybody who signs in gets",
+    ("Console", "S10", ""): "its policy is a resource of its own, which the rule does not read",
+    ("ConsolePolicy", "S10", ""): "it refuses what comes without TLS; the rule does not read into it",
+    ("Distribution", "CFR1", ""): "users may be anywhere",
+    ("Distribution", "CFR3", ""): "who asked for what is in the hub's audit log",
+    ("Distribution", "CFR4", ""): "with an own domain TLS 1.2 is the least; CloudFront's own has but one policy",
+    **{(name, "L1", ""): PYTHON for name in ("Job", "Step", "Watch", "Resolve", "Authorize", "BringConsole")},
 }  # fmt: skip
 
 
@@ -152,6 +161,23 @@ def test_a_look_each_minute_and_a_workflow(template: dict[str, Any]) -> None:
     assert resources(template, "AWS::Events::Rule")["EachMinute"]["ScheduleExpression"] == "rate(1 minute)"
     functions = resources(template, "AWS::Lambda::Function")
     assert {each["Handler"].rpartition(".")[2] for each in functions.values()} == {
-        "resolve", "authorize", "step", "watch", "job",
+        "resolve", "authorize", "step", "watch", "job", "resource",
     }  # fmt: skip
     assert functions["Resolve"]["Timeout"] < 30  # as long as AppSync waits
+
+
+def test_the_api_is_below_the_consoles_address(template: dict[str, Any]) -> None:
+    """The emulator's CloudFront does not reach its AppSync: what leads there is looked at only."""
+    [made] = resources(template, "AWS::CloudFront::Distribution").values()
+    config = made["DistributionConfig"]
+    [api] = config["CacheBehaviors"]
+    assert (api["PathPattern"], api["TargetOriginId"], "POST" in api["AllowedMethods"]) == (
+        "/graphql",
+        "api",
+        True,
+    )
+    [origin] = [each for each in config["Origins"] if each["Id"] == "api"]
+    assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+    assert "Api" in json.dumps(origin["DomainName"])
+    [bucket] = resources(template, "AWS::S3::Bucket").values()
+    assert all(bucket["PublicAccessBlockConfiguration"].values())

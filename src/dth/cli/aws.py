@@ -11,13 +11,14 @@ import click
 
 from dth.cli.display import amount
 from dth.errors import NotFound, StateError, UsageError
+from dth.infra import MAX_HUB_NAME
 
-TEMPLATES = ("s3", "ecr")
+TEMPLATES = ("s3", "ecr", "hub", "hub-oidc")
 
 
 @click.group()
 def aws() -> None:
-    """Deploy tasks to an AWS account: CloudFormation, SQS, DynamoDB, EC2 Auto Scaling.
+    """Deploy a hub, or tasks without one, to an AWS account.
 
     Credentials are those of the AWS command line: variables, profiles, single sign-on, instance roles.
     """
@@ -50,7 +51,8 @@ def _of_stack(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(TEMPLATES),
             default="s3",
             show_default=True,
-            help="What the stack is: a task that copies objects, or one that copies images.",
+            help="What the stack is: a task for objects (s3) or images (ecr), or a hub, with a user pool of its own or "
+            "an OpenID Connect issuer.",
         ),
         click.argument("stack"),
     ):
@@ -206,7 +208,7 @@ def _show(stack: str, found: dict[str, Any]) -> int:
 def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> int:
     """Delete STACK: what it made, with the records of the task.
 
-    What was copied stays, and so does the asset bucket.
+    What was copied stays, and so do the asset bucket and the tables and users of a hub.
     """
     from dth.infra.deploy import Stack
 
@@ -223,6 +225,11 @@ def _prepared(
     stack: str, template: str, given: dict[str, str], bucket: str, region: str | None, profile: str | None
 ) -> tuple[Any, Any]:
     """The stack, and its template, published. What the template needs besides is added to what is given."""
+    if template.startswith("hub") and len(stack) > MAX_HUB_NAME:
+        raise UsageError(
+            f"{stack!r} is too long for a hub, after which its tasks' stacks are called: {MAX_HUB_NAME} characters are "
+            "the most"
+        )
     from dth.infra.deploy import Stack
     from dth.infra.image import publish_images
     from dth.infra.publish import publish as put

@@ -61,8 +61,10 @@ class Session:
 def login(hub_url: str | None, port: int) -> None:
     """Sign in to a hub, in a browser."""
     hub = _normal(hub_url or os.environ.get("DTH_HUB") or last_hub() or _missing_hub())
-    with _Callback(port) as callback:
-        found = _sign_in(hub, callback)
+    said = fetch_json(f"{hub}/config.json", ca_bundle=_ca_bundle()).get("oidc")
+    settings: dict[str, Any] = said if isinstance(said, dict) else {}
+    with _Callback(port or _port(settings)) as callback:
+        found = _sign_in(settings, callback)
     with _locked() as sessions:
         sessions.pop(hub, None)  # the last one in the file is the last signed in to
         sessions[hub] = found
@@ -144,10 +146,14 @@ def _tokens(answer: Mapping[str, Any], refresh_token: str = "") -> dict[str, Any
 # ---------------------------------------------------------------------------------------------- signing in
 
 
-def _sign_in(hub: str, callback: "_Callback") -> Session:
+def _port(settings: Mapping[str, Any]) -> int:
+    """Of this machine, where the issuer takes but one; 0 for any."""
+    port = settings.get("cliPort")
+    return port if isinstance(port, int) else 0
+
+
+def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> Session:
     ca = _ca_bundle()
-    said = fetch_json(f"{hub}/config.json", ca_bundle=ca).get("oidc")
-    settings: dict[str, Any] = said if isinstance(said, dict) else {}
     issuer = str(settings.get("authority", ""))
     client = str(settings.get("cliClientId") or CLIENT)
     endpoints = discover(issuer, ca)

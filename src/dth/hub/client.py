@@ -17,6 +17,10 @@ ERRORS: dict[str, type[HubError]] = {
     "FORBIDDEN": Forbidden,
     "UNAUTHENTICATED": Unauthenticated,
 }
+AUTHORIZED = {
+    "UnauthorizedException": "UNAUTHENTICATED",
+    "Unauthorized": "FORBIDDEN",
+}  # as AppSync says it itself
 
 
 class HubClient:
@@ -52,7 +56,9 @@ class HubClient:
         except ValueError:
             raise HubError(f"what answers at {self.url} is no hub") from None
         for told in answer.get("errors") or []:
-            kind = ERRORS.get((told.get("extensions") or {}).get("code", ""), HubError)
+            # AppSync says errorType where others say extensions.code.
+            code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""
+            kind = ERRORS.get(AUTHORIZED.get(code, code), HubError)
             raise kind(str(told.get("message")))
         return dict(answer["data"])
 

@@ -66,10 +66,7 @@ def write_zip(tree: Path, file: Path) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path, name in _files(tree):
             size += path.stat().st_size
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
+            _add(archive, path, name)
     if size > MAX_UNPACKED:
         raise StateError(f"the code of functions has {size} bytes; Lambda takes {MAX_UNPACKED}")
 
@@ -105,6 +102,28 @@ def make_tree(target: Target, directory: Path) -> None:
 def package_files() -> Iterator[tuple[Path, str]]:
     """The files of our package that are packed, with their names in it."""
     return _files(Path(dth.__file__).parent)
+
+
+def console_files() -> Iterator[tuple[Path, str]]:
+    """The files of the console, with their names in it; none where the package was built without one."""
+    folder = Path(dth.__file__).parent / "_console"
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path, path.relative_to(folder).as_posix()
+
+
+def write_console(file: Path) -> None:
+    """The console, as the hub's stack unpacks it."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for path, name in console_files():
+            _add(archive, path, name)
+
+
+def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, path.read_bytes())
 
 
 def needed(target: Target) -> set[str]:

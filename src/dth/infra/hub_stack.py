@@ -17,11 +17,13 @@ from aws_cdk import (
     aws_secretsmanager,
     aws_sns,
     aws_stepfunctions,
+    aws_wafv2,
 )
 from constructs import Construct
 
 from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
+from dth.infra.site import add_site
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
 from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
@@ -34,6 +36,7 @@ STEP_TIMEOUT = 60  # seconds that one step may take
 WATCH_TIMEOUT = 300  # seconds that a look at all tasks may take
 JOB_TIMEOUT = 660  # seconds: a job ends itself after ten minutes
 SCOPE = "openid profile email"
+CLI_PORT = 8976  # to which the browser comes back after dth login
 
 
 class HubStack(Template):
@@ -53,6 +56,7 @@ class HubStack(Template):
         self._workflow()
         self._watch()
         self._api()
+        self._console()
         self._outputs()
         self.finish()
 
@@ -73,6 +77,22 @@ class HubStack(Template):
         self.subnets_given = self.parameter(
             "subnetIds", "Subnets", NETWORK, "Of that VPC, with commas between.",
             default="", pattern="|subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*",
+        )  # fmt: skip
+        self.domain = self.parameter(
+            "domainName", "Domain", ADDRESS, "Own domain of the console, such as transfers.example.com.",
+            default="", pattern=r"|([a-z0-9-]+\.)+[a-z]{2,}",
+        )  # fmt: skip
+        self.certificate = self.parameter(
+            "certificateArn", "Certificate", ADDRESS, "ARN of the domain's certificate in ACM in us-east-1.",
+            default="", pattern=r"|arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+",
+        )  # fmt: skip
+        self.web_acl = self.parameter(
+            "webAclArn", "Web ACL of the console", ADDRESS, "ARN of a WAF web ACL for CloudFront, in us-east-1.",
+            default="", pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:global/webacl/[\w/-]+",
+        )  # fmt: skip
+        self.api_web_acl = self.parameter(
+            "apiWebAclArn", "Web ACL of the API", ADDRESS, "ARN of a WAF web ACL for AppSync, in this region.",
+            default="", pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:regional/webacl/[\w/-]+",
         )  # fmt: skip
         self.image = self.parameter(
             "taskImage", "Image", DEPLOYMENT,
@@ -623,8 +643,111 @@ class HubStack(Template):
         )
         return {"authentication_type": "OPENID_CONNECT", "open_id_connect_config": issuer}
 
+    # -------------------------------------------------------------------------------------------- console
+
+    def _console(self) -> None:
+        guarded = aws_wafv2.CfnWebACLAssociation(
+            self,
+            "ApiWebAcl",
+            resource_arn=self.api.attr_arn,
+            web_acl_arn=self.api_web_acl.value_as_string,
+        )
+        guarded.cfn_options.condition = self.holds(self.is_given(self.api_web_acl))
+        api = Fn.select(2, Fn.split("/", self.api.attr_graph_ql_url))
+        self.site = add_site(
+            self,
+            api,
+            self._signs_in_at(),
+            self.domain,
+            self.certificate,
+            self.web_acl,
+            plain=not self.own_pool,
+        )
+        role = self.role(
+            "ConsoleRole", "lambda.amazonaws.com", [], "Puts the console's files where they belong"
+        )
+        files = self.sub("${Bucket}/*", Bucket=self.site.bucket.attr_arn)
+        rights = self.grant(
+            "ConsoleRights",
+            [role],
+            [
+                allow(
+                    ["s3:GetObject"], self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")
+                ),
+                allow(["s3:ListBucket"], self.site.bucket.attr_arn),
+                allow(["s3:PutObject", "s3:DeleteObject"], files),
+                self.write_logs(self.logs.ref),
+            ],
+        )
+        function = self.function(
+            "BringConsole", "dth.infra.lambdas.console.resource", role, {},
+            log_group=self.logs.ref, timeout=120, description="Puts the console's files where they belong",
+        )  # fmt: skip
+        resource = cdk.CfnCustomResource(
+            self, "ConsoleFiles", service_token=function.attr_arn, service_timeout=150
+        )
+        config = {
+            "url": "${Url}",
+            "graphqlEndpoint": "/graphql",
+            "oidc": {
+                "authority": "${Issuer}",
+                "clientId": "${Client}",
+                "cliClientId": "${Client}",
+                "cliPort": CLI_PORT,
+                "scope": SCOPE if self.own_pool else f"{SCOPE} offline_access",
+                "audience": "" if self.own_pool else "${oidcAudience}",
+            },
+        }
+        told = self.sub(
+            json.dumps(config), Url=self.site.address, Issuer=self._issuer(), Client=self._client_of_users()
+        )
+        for name, value in (
+            ("Bucket", self.site.bucket.ref),
+            ("AssetBucket", self.asset_bucket.value_as_string),
+            ("Archive", self.sub("${assetPrefix}/console.zip")),
+            ("Config", told),
+            ("Rights", rights.ref),
+        ):
+            resource.add_property_override(name, value)
+
+    def _client_of_users(self) -> str:
+        """To whom tokens are given: the console, and the command line on somebody's own machine."""
+        if not self.own_pool:
+            return self.client.value_as_string
+        here = self.site.address
+        client = aws_cognito.CfnUserPoolClient(
+            self,
+            "SignInClient",
+            user_pool_id=self.pool.ref,
+            generate_secret=False,
+            allowed_o_auth_flows_user_pool_client=True,
+            allowed_o_auth_flows=["code"],
+            allowed_o_auth_scopes=SCOPE.split(),
+            supported_identity_providers=["COGNITO"],
+            callback_ur_ls=[
+                self.sub("${Here}/auth/callback", Here=here),
+                self.sub("${Here}/auth/silent", Here=here),
+                f"http://127.0.0.1:{CLI_PORT}/callback",
+            ],
+            logout_ur_ls=[self.sub("${Here}/", Here=here)],
+            explicit_auth_flows=["ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_SRP_AUTH"],
+            prevent_user_existence_errors="ENABLED",
+            enable_token_revocation=True,
+        )
+        client.add_resource_dependency(self.sign_in)
+        return client.ref
+
+    def _signs_in_at(self) -> list[str]:
+        if not self.own_pool:
+            return [
+                self.sub("https://${Host}", Host=Fn.select(2, Fn.split("/", self.issuer.value_as_string)))
+            ]
+        pages = self.sub("https://${Name}.auth.${AWS::Region}.amazoncognito.com", Name=self.sign_in.ref)
+        return [self.sub("https://cognito-idp.${AWS::Region}.${AWS::URLSuffix}"), pages]
+
     def _outputs(self) -> None:
         told = {
+            "Url": (self.site.address, "The console, and the hub's address for dth login"),
             "ApiUrl": (self.api.attr_graph_ql_url, "The GraphQL API"),
             "Workflow": (self.workflow.ref, "Brings tasks to where they should be"),
             "ServiceRole": (self.service_role.attr_arn, "Makes the stacks of tasks"),

@@ -16,7 +16,18 @@ from typing import Any
 
 from dth.errors import StateError, UsageError
 from dth.infra.app import synth
-from dth.infra.bundle import NAME, Target, make_tree, needed, package_files, pinned, write_tar, write_zip
+from dth.infra.bundle import (
+    NAME,
+    Target,
+    console_files,
+    make_tree,
+    needed,
+    package_files,
+    pinned,
+    write_console,
+    write_tar,
+    write_zip,
+)
 
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as the assets are named, and as Linux calls them
 FUNCTIONS = "arm64"
@@ -78,7 +89,10 @@ def make_assets(folder: Path) -> dict[str, Path]:
     """The code for functions and for machines, by the names that the templates know it by."""
     with ThreadPoolExecutor() as pool:
         made = pool.map(lambda architecture: _make_assets(architecture, folder), ARCHITECTURES)
-        return {file.name: file for files in made for file in files}
+        assets = {file.name: file for files in made for file in files}
+    console = folder / "console.zip"
+    write_console(console)
+    return {**assets, console.name: console}
 
 
 def _make_assets(architecture: str, folder: Path) -> list[Path]:
@@ -119,7 +133,8 @@ def _digest(templates: list[Path]) -> str:
     digest = hashlib.sha256()
     for machine in ARCHITECTURES.values():
         digest.update(pinned(needed(Target(machine))).encode())
-    for file, name in [*package_files(), *((file, file.name) for file in templates)]:
+    files = [*package_files(), *console_files(), *((file, file.name) for file in templates)]
+    for file, name in files:
         digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
 

@@ -1,0 +1,261 @@
+"""The web console behind CloudFront: static files in a private bucket, and the API below the same address, so that no
+other place has to be asked.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import CfnParameter, Fn, aws_cloudfront, aws_s3
+
+from dth.infra.template import Statement, Template, only_by_tls, policy
+
+# Policies of CloudFront's own, the same in every account.
+CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"  # CachingOptimized
+NOT_CACHED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled
+ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
+RUNTIME = "cloudfront-js-2.0"
+# Which page an address means, the console decides.
+PAGES = """function handler(event) {
+  var request = event.request;
+  if (request.uri.lastIndexOf('.') <= request.uri.lastIndexOf('/')) request.uri = '/index.html';
+  return request;
+}
+"""
+# AppSync wants the token alone.
+BEARER = """function handler(event) {
+  var request = event.request;
+  var given = request.headers.authorization;
+  if (given) given.value = given.value.replace(/^Bearer /i, '');
+  return request;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What came of it. `address`: where the console is, as its users know it."""
+
+    bucket: aws_s3.CfnBucket
+    distribution: aws_cloudfront.CfnDistribution
+    address: str
+
+
+def add_site(
+    stack: Template,
+    api: str,
+    asked: list[str],
+    domain: CfnParameter,
+    certificate: CfnParameter,
+    web_acl: CfnParameter,
+    *,
+    plain: bool,
+) -> Site:
+    """`api`: host of the GraphQL API. `asked`: addresses that the console asks besides, of sign-in. The parameters may
+    be empty: an own domain and its certificate, and a web ACL. `plain`: with nothing that CloudFront lacks in China:
+    functions, and access by signed requests."""
+    bucket = _bucket(stack)
+    has_domain, has_acl = stack.is_given(domain), stack.is_given(web_acl)
+    headers = _headers(stack, asked)
+    reader, console = _reader(stack, bucket, plain)
+    by_default = {
+        "ViewerCertificate": {"CloudFrontDefaultCertificate": True},
+        "Own": {
+            "AcmCertificateArn": certificate.value_as_string,
+            "SslSupportMethod": "sni-only",
+            "MinimumProtocolVersion": "TLSv1.2_2021",
+        },
+    }
+    distribution = aws_cloudfront.CfnDistribution(
+        stack,
+        "Distribution",
+        distribution_config=aws_cloudfront.CfnDistribution.DistributionConfigProperty(
+            enabled=True,
+            comment=stack.sub("Data Transfer Hub ${AWS::StackName}"),
+            default_root_object="index.html",
+            http_version="http2",
+            ipv6_enabled=True,
+            aliases=cdk.Token.as_list(stack.when(has_domain, [domain.value_as_string])),
+            viewer_certificate=stack.when(has_domain, by_default["Own"], by_default["ViewerCertificate"]),
+            web_acl_id=stack.when(has_acl, web_acl.value_as_string),
+            origins=[
+                console,
+                aws_cloudfront.CfnDistribution.OriginProperty(
+                    id="api",
+                    domain_name=api,
+                    custom_origin_config=aws_cloudfront.CfnDistribution.CustomOriginConfigProperty(
+                        origin_protocol_policy="https-only", origin_ssl_protocols=["TLSv1.2"]
+                    ),
+                ),
+            ],
+            custom_error_responses=[_page_for_all()] if plain else None,
+            default_cache_behavior=aws_cloudfront.CfnDistribution.DefaultCacheBehaviorProperty(
+                target_origin_id="console",
+                viewer_protocol_policy="redirect-to-https",
+                cache_policy_id=CACHED,
+                compress=True,
+                response_headers_policy_id=headers.attr_id,
+                function_associations=None if plain else [_function(stack, "Pages", PAGES)],
+            ),
+            cache_behaviors=[
+                aws_cloudfront.CfnDistribution.CacheBehaviorProperty(
+                    path_pattern="/graphql",
+                    target_origin_id="api",
+                    viewer_protocol_policy="https-only",
+                    allowed_methods=["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"],
+                    cache_policy_id=NOT_CACHED,
+                    origin_request_policy_id=ALL_BUT_HOST,
+                    response_headers_policy_id=headers.attr_id,
+                    function_associations=None if plain else [_function(stack, "Bearer", BEARER)],
+                )
+            ],
+        ),
+    )
+    # It takes the certificate for empty, although that is asked for first.
+    distribution.cfn_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W1030"]}}}
+    _let_in(stack, bucket, reader or _distribution_itself(stack, distribution))
+    host = stack.when(has_domain, domain.value_as_string, distribution.attr_domain_name)
+    return Site(bucket, distribution, stack.sub("https://${Host}", Host=host))
+
+
+def _bucket(stack: Template) -> aws_s3.CfnBucket:
+    """Private, encrypted, by CloudFront and TLS alone."""
+    encrypted = aws_s3.CfnBucket.ServerSideEncryptionByDefaultProperty(sse_algorithm="AES256")
+    bucket = aws_s3.CfnBucket(
+        stack,
+        "Console",
+        bucket_encryption=aws_s3.CfnBucket.BucketEncryptionProperty(
+            server_side_encryption_configuration=[
+                aws_s3.CfnBucket.ServerSideEncryptionRuleProperty(server_side_encryption_by_default=encrypted)
+            ]
+        ),
+        public_access_block_configuration=aws_s3.CfnBucket.PublicAccessBlockConfigurationProperty(
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+        ),
+        ownership_controls=aws_s3.CfnBucket.OwnershipControlsProperty(
+            rules=[aws_s3.CfnBucket.OwnershipControlsRuleProperty(object_ownership="BucketOwnerEnforced")]
+        ),
+    )
+    bucket.apply_removal_policy(cdk.RemovalPolicy.DESTROY)
+    return bucket
+
+
+def _reader(
+    stack: Template, bucket: aws_s3.CfnBucket, plain: bool
+) -> tuple[Statement | None, aws_cloudfront.CfnDistribution.OriginProperty]:
+    """The console's files as an origin, and who reads them there: an identity of CloudFront's, or None for the
+    distribution itself."""
+    if plain:
+        identity = aws_cloudfront.CfnCloudFrontOriginAccessIdentity(
+            stack,
+            "ConsoleReader",
+            cloud_front_origin_access_identity_config=aws_cloudfront.CfnCloudFrontOriginAccessIdentity.CloudFrontOriginAccessIdentityConfigProperty(
+                comment=stack.sub("Data Transfer Hub ${AWS::StackName}")
+            ),
+        )
+        reader = {"Principal": {"CanonicalUser": identity.attr_s3_canonical_user_id}}
+        named = stack.sub("origin-access-identity/cloudfront/${Id}", Id=identity.ref)
+        return reader, _origin(bucket, named)
+    access = aws_cloudfront.CfnOriginAccessControl(
+        stack,
+        "ConsoleAccess",
+        origin_access_control_config=aws_cloudfront.CfnOriginAccessControl.OriginAccessControlConfigProperty(
+            name=stack.sub("${AWS::StackName}-console"),
+            origin_access_control_origin_type="s3",
+            signing_behavior="always",
+            signing_protocol="sigv4",
+        ),
+    )
+    return None, _origin(bucket, "", origin_access_control_id=access.attr_id)
+
+
+def _origin(
+    bucket: aws_s3.CfnBucket, identity: str, **more: Any
+) -> aws_cloudfront.CfnDistribution.OriginProperty:
+    return aws_cloudfront.CfnDistribution.OriginProperty(
+        id="console",
+        domain_name=bucket.attr_regional_domain_name,
+        s3_origin_config=aws_cloudfront.CfnDistribution.S3OriginConfigProperty(
+            origin_access_identity=identity
+        ),
+        **more,
+    )
+
+
+def _page_for_all() -> aws_cloudfront.CfnDistribution.CustomErrorResponseProperty:
+    """What is no file is a page of the console: the bucket says 403 of what it has not."""
+    return aws_cloudfront.CfnDistribution.CustomErrorResponseProperty(
+        error_code=403, response_code=200, response_page_path="/index.html", error_caching_min_ttl=0
+    )
+
+
+def _distribution_itself(stack: Template, distribution: aws_cloudfront.CfnDistribution) -> Statement:
+    arn = stack.sub(
+        "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Id}", Id=distribution.attr_id
+    )
+    return {
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Condition": {"StringEquals": {"aws:SourceArn": arn}},
+    }
+
+
+def _let_in(stack: Template, bucket: aws_s3.CfnBucket, reader: Statement) -> None:
+    files = stack.sub("${Bucket}/*", Bucket=bucket.attr_arn)
+    reads = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": files, **reader}
+    aws_s3.CfnBucketPolicy(
+        stack,
+        "ConsolePolicy",
+        bucket=bucket.ref,
+        policy_document=policy([only_by_tls([bucket.attr_arn, files], "s3:*"), reads]),
+    )
+
+
+def _function(
+    stack: Template, name: str, code: str
+) -> aws_cloudfront.CfnDistribution.FunctionAssociationProperty:
+    made = aws_cloudfront.CfnFunction(
+        stack,
+        name,
+        name=stack.sub(f"${{AWS::StackName}}-{name}"),
+        auto_publish=True,
+        function_code=code,
+        function_config=aws_cloudfront.CfnFunction.FunctionConfigProperty(comment=name, runtime=RUNTIME),
+    )
+    return aws_cloudfront.CfnDistribution.FunctionAssociationProperty(
+        event_type="viewer-request", function_arn=made.attr_function_arn
+    )
+
+
+def _headers(stack: Template, asked: list[str]) -> aws_cloudfront.CfnResponseHeadersPolicy:
+    """Nothing but our own files, and requests to the API and to sign-in."""
+    asks = " ".join(["'self'", *asked])
+    content = Fn.join(
+        "",
+        [
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; ",
+            f"font-src 'self' data:; connect-src {asks}; frame-src {asks}; frame-ancestors 'self'; ",
+            "base-uri 'none'; form-action 'none'",
+        ],
+    )
+    config = aws_cloudfront.CfnResponseHeadersPolicy
+    return aws_cloudfront.CfnResponseHeadersPolicy(
+        stack,
+        "SecurityHeaders",
+        response_headers_policy_config=config.ResponseHeadersPolicyConfigProperty(
+            name=stack.sub("${AWS::StackName}-security"),
+            security_headers_config=config.SecurityHeadersConfigProperty(
+                content_security_policy=config.ContentSecurityPolicyProperty(
+                    content_security_policy=content, override=True
+                ),
+                content_type_options=config.ContentTypeOptionsProperty(override=True),
+                frame_options=config.FrameOptionsProperty(frame_option="SAMEORIGIN", override=True),
+                referrer_policy=config.ReferrerPolicyProperty(referrer_policy="no-referrer", override=True),
+                strict_transport_security=config.StrictTransportSecurityProperty(
+                    access_control_max_age_sec=63_072_000, include_subdomains=False, override=True
+                ),
+            ),
+        ),
+    )
