@@ -90,7 +90,8 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
     assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
     assert {each["Key"].rpartition("/")[2] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} == {
-        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "s3.json", "ecr.json",
+        "lambda.zip", "bundle-arm64.tar.gz", "bundle-x86_64.tar.gz", "console.zip", "s3.json", "ecr.json",
+        "hub.json", "hub-oidc.json",
     }  # fmt: skip
     prefix = s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]["Key"].rpartition("/")[0]
     for name, machine in (("arm64", ARM64), ("x86_64", X86_64)):
@@ -137,4 +138,7 @@ def test_what_is_wrong_is_told_in_one_line(dth: Command, region: Region, tmp_pat
 
 def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
     code, out, err = dth("synth", str(tmp_path / "new"))
-    assert (code, out.splitlines()) == (0, [f"{tmp_path}/new/{name}.json" for name in ("s3", "ecr")]), err
+    assert (code, out.splitlines()) == (
+        0,
+        [f"{tmp_path}/new/{name}.json" for name in ("s3", "ecr", "hub", "hub-oidc")],
+    ), err

@@ -15,9 +15,11 @@ import pytest
 
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import ASSETS, PREFIX, Region, Stack, wait_for
+from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
+from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PAGE = b"<!doctype html><title>Data Transfer Hub</title>"
@@ -76,14 +78,25 @@ class Hub:
         [field] = found["data"].values()
         return field
 
-    def create(self, schedule: str = "ONE_TIME", **parameters: str) -> str:
+    def create(self, schedule: str = "ONE_TIME", type: str = "S3EC2", **parameters: str) -> str:
         pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        given = {"type": "S3EC2", "scheduleType": schedule, "parameters": pairs}
+        given = {"type": type, "scheduleType": schedule, "parameters": pairs}
         query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id progress } }"
         return str(self.call(query, input=given)["id"])
 
     def task(self, id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {TASK} }} }}", id=id)
+        return found
+
+    def wait_for(self, id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The task, once that holds of it."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.task(id)
+            assert found["progress"] != "ERROR", found
+            return found if holds(found) else None
+
+        found: dict[str, Any] = wait_for(look, 90)
         return found
 
     def wait(self, id: str, *progress: str, timeout: float = 90) -> dict[str, Any]:
@@ -124,6 +137,7 @@ def hub(fresh_region: Region, templates: dict[str, Path], machines: Machines) ->
             adminEmail=ADMIN,
             vpcId=network["ec2VpcId"],
             subnetIds=network["ec2Subnets"],
+            taskImage="123456789012.dkr.ecr.us-east-1.amazonaws.com/data-transfer-hub:tested",
         )
     )
 
@@ -291,3 +305,39 @@ def test_the_console_comes_from_cloudfront(hub: Hub, fresh_region: Region) -> No
     bucket = hub.stack.resources["Console"]
     kept = fresh_region.boto("s3").head_object(Bucket=bucket, Key="assets/app.js")
     assert "immutable" in kept["CacheControl"]
+
+
+@NEEDED
+def test_a_task_for_images_and_one_of_them_tried_again(hub: Hub) -> None:
+    """With skopeo and real registries; who reads the secret is a role of the task's stack, within its bounds."""
+    keys = json.dumps({"username": USER, "password": PASSWORD_OF_REGISTRY})
+    query = 'mutation ($value: String!) { createSecret(name: "login", value: $value) { name } }'
+    hub.call(query, value=keys)
+    with RegistryServer(auth=True) as here, RegistryServer(auth=True) as there:
+        here.push("team/app", "v1", image("app", [layer("app", 1000)]))
+        task = hub.create(
+            "FIXED_RATE",
+            "ECR",
+            sourceType="Registry",
+            srcRegistry=here.host,
+            srcCredential="login",
+            srcList="SELECTED",
+            srcImageList="team/app:v1,team/late:v1",
+            destType="Registry",
+            destRegistry=there.host,
+            destCredential="login",
+            destPrefix="copies",
+        )
+        failed = hub.wait_for(task, lambda found: found["progressInfo"]["failed"] == 1)
+        assert failed["progressInfo"]["replicated"] == 1
+        assert there.digest("copies/team/app", "v1")
+        [group] = hub.call("query ($id: ID!) { failureGroups(id: $id) { reason keys } }", id=task)
+        assert (group["reason"], group["keys"]) == ("MANIFEST_UNKNOWN", ["copies/team/late:v1"])
+
+        here.push("team/late", "v1", image("late", [layer("late", 1000)]))
+        hub.call("mutation ($id: ID!) { retryFailed(id: $id) { id } }", id=task)
+        hub.wait_for(task, lambda found: found["progressInfo"]["failed"] == 0)
+        assert there.digest("copies/team/late", "v1")
+        hub.call("mutation ($id: String) { stopTask(id: $id) { id } }", id=task)
+        hub.wait(task, "STOPPED")
+    assert stacks(hub.stack.region) == ["dth"]
