@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import ASSETS, PREFIX, Region, Stack, wait_for
 from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
@@ -207,6 +208,8 @@ def test_stopping_leaves_nothing_behind_but_records(
     hub.wait(task, "IN_PROGRESS")
     stack = f"dth-s3-{task}"
     assert stack in stacks(fresh_region)
+    code, _, err = Command(fresh_region)("destroy", "dth", "--yes")
+    assert (code, f"stop them first ({stack})" in err) == (2, True)
 
     paused = hub.call("mutation ($id: ID!) { pauseTask(id: $id) { progress } }", id=task)
     assert paused["progress"] == "PAUSED"

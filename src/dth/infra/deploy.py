@@ -47,6 +47,16 @@ class Stack:
     def outputs(self) -> dict[str, str]:
         return {each["OutputKey"]: each["OutputValue"] for each in self._describe().get("Outputs", [])}
 
+    def beginning_with(self, *beginnings: str) -> list[str]:
+        """The names of the stacks here that begin so."""
+        pages = self._client.get_paginator("describe_stacks").paginate()
+        return sorted(
+            each["StackName"]
+            for page in pages
+            for each in page["Stacks"]
+            if each["StackName"].startswith(beginnings) and each["StackStatus"] != "DELETE_COMPLETE"
+        )
+
     def difference(self, template: Template, parameters: Mapping[str, str]) -> list[Change]:
         """What deploying would change; nothing is changed."""
         change_set = self._propose(template, parameters)
