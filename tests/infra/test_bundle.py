@@ -15,26 +15,25 @@ import pytest
 from dth.errors import StateError
 from dth.infra import bundle
 from dth.infra.bundle import Target, make_tree, needed, pinned, write_tar, write_zip
+from tests.conftest import made_once
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("bundle")  # the tree is made once
 HERE = Target(platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}")
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For this machine. What is for AWS's is looked at where it is published: in tests/aws/test_deploy.py."""
-    made = tmp_path_factory.mktemp("tree")
-    make_tree(HERE, made)
-    return made
+    return made_once(tmp_path_factory, "tree", lambda folder: make_tree(HERE, folder))
 
 
 def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path) -> None:
     program = """
 import sys
-import dth.infra.agent, dth.infra.lambdas.s3, dth.platforms.aws.platform, dth.s3.worker
+import dth.infra.agent, dth.infra.copy_images
+import dth.infra.lambdas.console, dth.infra.lambdas.ecr, dth.infra.lambdas.hub, dth.infra.lambdas.s3
 from dth.hub.plugins import plugins
 assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
 foreign = [name for name, module in sys.modules.items()

@@ -27,6 +27,7 @@ ACCEPTED = {
     ("Vpc", "VPC7", ""): "what is copied is in the task's records; flow logs would cost more than the machines",
     ("Users", "COG2", ""): "a second factor is for each user to set up",
     ("Users", "COG8", ""): "the pool's paid plan is for its owner to choose",
+    ("Cluster", "ECS4", ""): "containers live for minutes; Container Insights would cost more than they do",
     ("Api", "ASC3", ""): "what was asked, and by whom, is in the hub's audit log",
     **{("TaskBoundary", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "iam::*", "secret:*")},
     **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
@@ -48,9 +49,6 @@ ACCEPTED = {
         (name, "IAM5", "/dth/tasks/*"): "the log groups of tasks"
         for name in ("TaskBoundary", "TaskDataRights", "ApiRights", "StewardRights")
     },
-    ("TaskBoundary", "IAM5", "states:"): "state machines of tasks, whose names CloudFormation makes up",
-    ("MakesFunctions", "IAM5", "stateMachine:*"): "state machines of tasks, whose names CloudFormation makes up",
-    ("StewardRights", "IAM5", "stateMachine:*"): "those with the tag of a task",
     ("ApiRights", "IAM5", "secret:*"): "those with the hub's tag; describing one tells whether it has it",
     ("MakesFunctions", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
     ("StewardRights", "IAM5", "<assetPrefix>/*"): "the templates of this version",

@@ -20,13 +20,13 @@ import pytest
 
 from dth.errors import EndpointRefused, StateError
 from dth.infra import image
+from tests.conftest import made_once
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [
-    pytest.mark.xdist_group("image"),  # it is made once
     NEEDED,
     pytest.mark.skipif(not shutil.which("apt-get"), reason="there are no packages of Debian here"),
 ]
@@ -36,9 +36,9 @@ NOT_THERE = {"DescribeImages": ("ImageNotFoundException", "as ECR says it of a t
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("layout")
-    image.make_image(MACHINE, made, lambda line: None)
-    return made
+    return made_once(
+        tmp_path_factory, "layout", lambda folder: image.make_image(MACHINE, folder, lambda line: None)
+    )
 
 
 @pytest.fixture

@@ -214,11 +214,10 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
 
     with _told():
         there = Stack(_session(region, profile).client("cloudformation"), stack, _say)
-        if "ServiceRole" in there.outputs() and (
-            tasks := there.beginning_with(f"{stack}-s3-", f"{stack}-ecr-")
-        ):
+        is_hub = "ServiceRole" in there.outputs()
+        if is_hub and (tasks := there.beginning_with(f"{stack}-s3-", f"{stack}-ecr-")):
             raise UsageError(
-                f"{stack} is a hub, and tasks of it have stacks still, which nothing could delete without it: stop them "
+                f"{stack} is a hub, and its tasks have stacks still, which nothing could delete without it: stop them "
                 f"first ({', '.join(tasks[:3])}{' and others' if len(tasks) > 3 else ''})"
             )
         if there.status() and not yes:

@@ -272,6 +272,7 @@ class EcrStack(TaskStack):
         self.controller = aws_stepfunctions.CfnStateMachine(
             self,
             "Controller",
+            state_machine_name=self.machine_name,
             role_arn=self.controller_role.attr_arn,
             state_machine_type="STANDARD",
             definition_string=self.sub(

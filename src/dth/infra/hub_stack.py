@@ -11,6 +11,7 @@ from aws_cdk import (
     aws_appsync,
     aws_cognito,
     aws_ec2,
+    aws_ecs,
     aws_events,
     aws_iam,
     aws_lambda,
@@ -155,7 +156,8 @@ class HubStack(Template):
     # -------------------------------------------------------------------------------------------- network
 
     def _network(self) -> None:
-        """A small VPC where none is named: two public subnets, and a way to S3 and DynamoDB that costs nothing."""
+        """A small VPC where none is named: two public subnets, and a way to S3 and DynamoDB that costs nothing. And a
+        cluster for the containers of all tasks."""
         vpc = aws_ec2.CfnVPC(
             self, "Vpc", cidr_block="10.0.0.0/16", enable_dns_support=True, enable_dns_hostnames=True
         )
@@ -206,6 +208,8 @@ class HubStack(Template):
             Fn.join(",", [subnet.ref for subnet in subnets]),
             self.subnets_given.value_as_string,
         )
+
+        self.cluster = aws_ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE"])
 
     # -------------------------------------------------------------------------------------------- sign-in
 
@@ -352,6 +356,7 @@ class HubStack(Template):
             "DTH_KMS_KEY": self.kms_key.value_as_string,
             "DTH_VPC": self.vpc,
             "DTH_SUBNETS": self.subnets,
+            "DTH_CLUSTER": self.cluster.ref,
             "DTH_TASK_IMAGE": self.image.value_as_string,
         }
 
@@ -456,11 +461,7 @@ class HubStack(Template):
                 self.arn("logs", "log-group:/dth/tasks/*"),
             ),
             allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # which has no resource
-            allow(
-                ["states:StartExecution"],
-                self.arn("states", "stateMachine:*"),
-                StringLike={f"aws:ResourceTag/{TAG}": "?*"},
-            ),
+            allow(["states:StartExecution"], self.arn("states", "stateMachine:${AWS::StackName}-ecr-*")),
         ]
 
     def _job_rights(self) -> list[Statement]:

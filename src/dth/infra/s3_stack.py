@@ -473,6 +473,7 @@ class S3Stack(TaskStack):
         self.controller = aws_stepfunctions.CfnStateMachine(
             self,
             "Controller",
+            state_machine_name=self.machine_name,
             role_arn=role.attr_arn,
             state_machine_type="EXPRESS",
             definition_string=self.sub(json.dumps(definition), Tick=self.tick.attr_arn),

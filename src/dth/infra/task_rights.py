@@ -121,7 +121,8 @@ def bounds(sub: Sub, tag: str) -> list[Statement]:
                 ],
                 [
                     *own("lambda", "function:"),
-                    arn("states", "*"),
+                    *own("states", "stateMachine:"),
+                    *own("states", "execution:"),
                     *own("sns"),
                     arn("events", "rule/StepFunctionsGetEventsForECSTaskRule"),
                 ],
@@ -309,7 +310,6 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 own("lambda", "function:"),
             ),
             allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
-            # Without a name of their own, state machines are not called after the stack.
             allow(
                 all_of(
                     "states",
@@ -323,7 +323,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "ListStateMachineVersions",
                     "ValidateStateMachineDefinition",
                 ),
-                arn("states", "stateMachine:*"),
+                own("states", "stateMachine:"),
             ),
             allow(DELIVER_LOGS, "*"),  # which have no resource of their own
         ],

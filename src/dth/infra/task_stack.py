@@ -89,6 +89,8 @@ class TaskStack(Template):
         )  # fmt: skip
         self.of_hub = self.is_given(task_id)
         self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
+        # A hub may start and delete what is called after it; alone, CloudFormation finds a name.
+        self.machine_name = self.when(self.of_hub, cdk.Aws.STACK_NAME)
         self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
         self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
         self.alone = self.condition("Alone", Fn.condition_equals(task_id.value_as_string, ""))

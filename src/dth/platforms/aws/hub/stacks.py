@@ -7,6 +7,7 @@ from typing import Any
 from dth.platforms.aws.client import Aws, Refused
 
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
+BEGINNINGS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
 MAX_VALUE = 4096  # characters of a parameter
 
 
@@ -82,7 +83,7 @@ class Stacks:
         await self._call("delete_stack", StackName=name, RoleARN=self._role)
 
     async def first_failure(self, stack: str) -> str:
-        """Why it failed, by the stack's id: the first resource that did, and what was said of it."""
+        """Why the last thing done with it failed, by the stack's id: the first resource, and what was said of it."""
         events: list[dict[str, Any]] = []
         arguments = {"StackName": stack}
         while True:
@@ -91,7 +92,9 @@ class Stacks:
             if "NextToken" not in answer:
                 break
             arguments["NextToken"] = answer["NextToken"]
-        failed = [each for each in reversed(events) if each["ResourceStatus"].endswith("_FAILED")]
+        begun = next((place for place, event in enumerate(events) if _begins(event)), len(events))
+        last = reversed(events[: begun + 1])  # they are told newest first
+        failed = [each for each in last if each["ResourceStatus"].endswith("_FAILED")]
         own = [each for each in failed if "cancelled" not in each.get("ResourceStatusReason", "")]
         if not failed:
             return "CloudFormation gives no reason"
@@ -112,3 +115,9 @@ class Stacks:
 
     async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return await self._aws.call("cloudformation", operation, **arguments)
+
+
+def _begins(event: dict[str, Any]) -> bool:
+    """Whether that is where something began to be done with the whole stack."""
+    whole = event.get("PhysicalResourceId") == event.get("StackId")
+    return whole and event["ResourceStatus"] in BEGINNINGS

@@ -29,6 +29,7 @@ from dth.platforms.ports import Depth, Run, RunKind, RunState
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 KEPT_RUNS = 50  # newest ones that are looked at
 OUTSIDE = "outside the transfer window"
+COPY_ONLY = '{"plan": false}'  # what an execution for images is told that need not be planned
 ANEW = "the task was set up anew: what was on its way is compared again"
 MOST = 10_000  # tasks that live
 REFUSED = {"ValidationError", "AccessDenied", "AccessDeniedException", "LimitExceededException"}
@@ -91,6 +92,8 @@ class Steward:
             if error.code not in REFUSED:
                 raise
             return await self._set_up_failed(task, place, str(error))
+        if await self.engine.outputs(task.id):  # it was here before: what was paused goes on
+            await self._run_containers(task, stack, COPY_ONLY)
         await self.engine.keep_outputs(task.id, stack.outputs)
         await tasks.started(self.ports, task.id)
         return 0.0
@@ -141,6 +144,9 @@ class Steward:
         await self.engine.keep_outputs(task.id, stack.outputs or await self.engine.outputs(task.id))
         if stack.stands and self._differs(stack, task, place):
             await self._change(task, place)
+        elif stack.stands_as_before and not task.reason:
+            why = await self.stacks.first_failure(stack.id)
+            await self._say(task, f"a change could not be made, and was taken back: {why}")
         async with self.engine.open(task.id) as platform:
             await self._write_parameters(platform, task)
             if not await self._may_work(platform, task):
@@ -181,12 +187,12 @@ class Steward:
         parameters = read_parameters(task.type, task.parameters)
         if task.redrive_requested:
             await plugin(task.type).redrive(platform, parameters)
+            await self._run_containers(task, stack, COPY_ONLY)
             await tasks.note(self.ports, task.id, redrive_requested=False)
-            await self._run_containers(task, stack, '{"plan": false}')
         if task.run_requested:
             await platform.records.begin_run(RunKind.SYNC, beside=True)
-            await tasks.note(self.ports, task.id, run_requested=False, reason="")
             await self._run_containers(task, stack, "{}")
+            await tasks.note(self.ports, task.id, run_requested=False, reason="")
         now = time.time()
         if task.next_run <= now and (upcoming := tasks.next_run(task, now)):
             await tasks.note(self.ports, task.id, next_run=upcoming)
