@@ -209,7 +209,8 @@ class Steward:
         if not runs:
             return None
         depth = await platform.queue.depth()
-        run = monitoring.with_retries(runs[0], runs)
+        listed = next((each for each in runs if each.kind is RunKind.SYNC), runs[0])
+        run = monitoring.with_retries(listed, runs)
         task = await self.ports.tasks.get(task.id)
         parameters = read_parameters(task.type, task.parameters)
         task.spent = plugin(task.type).spent(parameters, [each.counts for each in runs])
@@ -227,7 +228,7 @@ class Steward:
         asked = task.run_requested or task.redrive_requested
         if busy or asked or task.schedule_type is not ScheduleType.ONE_TIME:
             return None
-        return await self._finish(task, runs[0])
+        return await self._finish(task, run)
 
     async def _tell_what_ended(self, task: Task, runs: Sequence[Run]) -> None:
         for run in runs:
