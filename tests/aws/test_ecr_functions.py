@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,10 +82,13 @@ async def test_a_paused_task_does_nothing(aws: AwsPlatform) -> None:
 
 
 @pytest.mark.usefixtures("task")
-async def test_a_run_ends_when_everything_has(aws: AwsPlatform) -> None:
+async def test_a_run_ends_when_everything_has(aws: AwsPlatform, capsys: pytest.CaptureFixture[str]) -> None:
     run = await enqueue(aws, "a", "b")
     for name in ("a", "b"):
         await settle(aws, run, name)
-    looked = await _look(aws, _Before(run))
+    before = {"done": 1, "failed": 0, "done_bytes": 1}
+    looked = await _look(aws, _Before(run, counts=before))
     assert (looked["next"], looked["run"]["state"]) == ("DONE", RunState.DONE)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["Task"], told["ObjectsTransferred"], told["BytesTransferred"]) == ("nightly", 1, 1)
     assert (await _look(aws, _Before()))["run"]["id"] == run

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +25,6 @@ from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PAGE = b"<!doctype html><title>Data Transfer Hub</title>"
 
@@ -205,6 +208,8 @@ def test_stopping_leaves_nothing_behind_but_records(
     given = stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     task = hub.create("FIXED_RATE", **given, srcEvent="Create", srcInCurrentAccount="true")
+    for change in ("pauseTask", "resumeTask"):  # before there is anything of it
+        hub.call(f"mutation ($id: ID!) {{ {change}(id: $id) {{ id }} }}", id=task)
     hub.wait(task, "IN_PROGRESS")
     stack = f"dth-s3-{task}"
     assert stack in stacks(fresh_region)
@@ -348,3 +353,36 @@ def test_a_task_for_images_and_one_of_them_tried_again(hub: Hub) -> None:
         hub.call("mutation ($id: String) { stopTask(id: $id) { id } }", id=task)
         hub.wait(task, "STOPPED")
     assert stacks(hub.stack.region) == ["dth"]
+
+
+def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> None:
+    """With an API token, and at the API's own address: the emulator's CloudFront does not lead there."""
+    given = stores(fresh_region)
+    fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
+    made = hub.call('mutation { createToken(name: "ci", role: operator) { token } }')["token"]
+    api = hub.stack.resources["Api"].rpartition("/")[2]
+
+    def dth(*words: str) -> tuple[int, str, str]:
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("dth"), *words],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": os.devnull,
+                "DTH_HUB": f"{fresh_region.url}/v1/apis/{api}",
+                "DTH_TOKEN": made,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stdout, ran.stderr
+
+    code, out, err = dth(
+        "task", "create", "--once", "--watch", *(f"{name}={text}" for name, text in given.items())
+    )
+    assert code == 0, err
+    task = out.strip()
+    code, out, err = dth("task", "list")
+    assert (code, task in out, "DONE" in out) == (0, True, True), err
+    assert dth("task", "show", "nothing") == (2, "", "dth: there is no task 'nothing'\n")
+    assert dth("user", "list")[::2] == (1, "dth: listUsers needs the role admin; you have operator\n")

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -23,10 +23,11 @@ from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
 from dth.infra import CONTAINERS
 from dth.infra.lambdas.custom import answer
+from dth.infra.lambdas.report import report
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
-from dth.platforms.ports import Run, RunKind, RunState, Status
+from dth.platforms.ports import Depth, Run, RunKind, RunState, Status
 
 PATIENCE = 10  # looks in a row that nothing came of, after which what is still to be copied is given up
 TOLD = 5  # failed images that a message names
@@ -96,21 +97,22 @@ async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> N
 
 async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
-        before = (
-            _Before(event["run"]["id"], event["idle"], event["settled"]) if event.get("run") else _Before()
-        )
+        told = event.get("run")
+        before = _Before(told["id"], event["idle"], event["settled"], counts=told) if told else _Before()
         return await _look(platform, before)
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """How the task stood at the look before: of which run it is, how often nothing came of a look, and how much had
-    come to its end. `fresh`: what is enqueued has only just been, and the queue may not know it yet."""
+    """How the task stood at the look before: of which run it is, how often nothing came of a look, how much had come to
+    its end, and the counts of the run. `fresh`: what is enqueued has only just been, and the queue may not know it
+    yet."""
 
     run: int = 0
     idle: int = 0
     settled: int = -1
     fresh: bool = False
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
@@ -129,6 +131,8 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         log.error("given up", extra={"images": waiting, "why": GIVEN_UP})
         runs, waiting = await records.list_runs(), 0
     run = next((each for each in runs if each.id == before.run), runs[0] if runs else None)
+    if run and before.run == run.id:
+        _report(run, before.counts, depth)
     tasks: list[int] = []
     if paused:
         follows = Next.DONE
@@ -150,6 +154,19 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         "inFlight": depth.in_flight,
         "run": _as_dict(run) if run else None,
     }
+
+
+def _report(run: Run, before: Mapping[str, Any], depth: Depth) -> None:
+    counts = run.counts
+    report(
+        {
+            "ObjectsTransferred": counts.done - before.get("done", 0),
+            "ObjectsFailed": counts.failed - before.get("failed", 0),
+            "BytesTransferred": counts.done_bytes - before.get("done_bytes", 0),
+            "MessagesWaiting": depth.visible + depth.delayed,
+            "MessagesInFlight": depth.in_flight,
+        }
+    )
 
 
 async def _close_runs(platform: AwsPlatform) -> None:

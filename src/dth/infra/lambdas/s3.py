@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,9 +18,9 @@ from dth.errors import HubError, StateError
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
 from dth.infra.lambdas.custom import answer
+from dth.infra.lambdas.report import report
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
-from dth.platforms.aws.gauges import NAMESPACE
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.ports import Depth, Run, RunKind, RunState
@@ -105,7 +104,16 @@ class Control:
         await self._set_workers(bool(paused), depth)
         settled = memory.count(runs)
         if await memory.write(self.platform.dynamo):  # else another look came between, and counts it
-            _report(settled, depth, dead)
+            report(
+                {
+                    "ObjectsTransferred": settled.done,
+                    "ObjectsFailed": settled.failed,
+                    "BytesTransferred": settled.bytes,
+                    "MessagesWaiting": depth.visible + depth.delayed,
+                    "MessagesInFlight": depth.in_flight,
+                    "DeadLetters": dead,
+                }
+            )
         newest = (await records.list_runs(1))[0]
         return {
             "paused": paused,
@@ -191,29 +199,6 @@ class Control:
             "autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, **sizes
         )
         log.info("machines", extra={"group": name, **sizes})
-
-
-def _report(settled: "_Settled", depth: Depth, dead: int) -> None:
-    """A line of the embedded metric format: what was settled since the last look, and what waits."""
-    values = {
-        "ObjectsTransferred": (settled.done, "Count"),
-        "ObjectsFailed": (settled.failed, "Count"),
-        "BytesTransferred": (settled.bytes, "Bytes"),
-        "MessagesWaiting": (depth.visible + depth.delayed, "Count"),
-        "MessagesInFlight": (depth.in_flight, "Count"),
-        "DeadLetters": (dead, "Count"),
-    }
-    described = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [["Task"]],
-        "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()],
-    }
-    line = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [described]},
-        "Task": os.environ["DTH_TASK"],
-        **{name: value for name, (value, _) in values.items()},
-    }
-    print(json.dumps(line), flush=True)
 
 
 @dataclass(slots=True)

@@ -286,10 +286,13 @@ class Steward:
     # ----------------------------------------------------------------------------------------- not working
 
     async def _pause(self, task: Task) -> None:
-        async with self.engine.open(task.id) as platform:
-            if await platform.records.paused() in ("", OUTSIDE):
-                await platform.records.resume()
-                await platform.records.pause(task.reason)
+        try:
+            async with self.engine.open(task.id) as platform:
+                if await platform.records.paused() in ("", OUTSIDE):
+                    await platform.records.resume()
+                    await platform.records.pause(task.reason)
+        except NotFound:
+            pass  # it is not set up yet: there is nothing that could work
 
     async def _stop(self, task: Task, place: Place) -> float | None:
         """The stack aborts uploads as it goes. What it had on its way ends with it."""
