@@ -189,7 +189,10 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     certificate = hub.call("query ($id: ID!) { getCertificate(id: $id, run: 1) }", id=task)
     assert json.loads(certificate)["task"]["id"] == task
 
-    assert hub.call("mutation ($id: ID!) { deleteTask(id: $id) { id } }", id=task)["id"] == task
+    deletes = "mutation ($id: ID!) { deleteTask(id: $id) { id } }"
+    wait_for(
+        lambda: not hub.ask(deletes, id=task).get("errors"), 60
+    )  # refused until the hub has seen that it has gone
     tables = fresh_region.boto("dynamodb").list_tables()["TableNames"]
     assert not [name for name in tables if task in name]
     groups = fresh_region.boto("logs").describe_log_groups()["logGroups"]

@@ -428,7 +428,10 @@ def _invoke(function: str, follows: str) -> dict[str, Any]:
         "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",
         "Parameters": {"FunctionName": function, "Payload.$": "$"},
         "OutputPath": "$.Payload",
-        "Retry": [LAMBDA_RETRY],
+        "Retry": [
+            LAMBDA_RETRY,
+            {"ErrorEquals": ["States.TaskFailed"], "IntervalSeconds": 10, "BackoffRate": 2, "MaxAttempts": 3},
+        ],
         "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "TellError"}],
         "Next": follows,
     }

@@ -221,7 +221,8 @@ class _Layer:
             member.linkname = _merged(member.linkname)
         if member.name == "usr/bin/python3":
             self.python = member.linkname.removeprefix("python")
-        body = packed.extractfile(member).read() if member.isreg() else b""  # type: ignore[union-attr]
+        file = packed.extractfile(member) if member.isreg() else None
+        body = file.read() if file else b""
         if member.name.startswith(CERTIFICATES) and body:
             self.certificates.append(body)
         member.pax_headers = {}

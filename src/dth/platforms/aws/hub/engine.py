@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dth.errors import NotFound
+from dth.errors import Conflict, NotFound
 from dth.hub.model import Task, TaskType
 from dth.hub.plugins import read_parameters
 from dth.platforms.aws.client import Aws, Refused
@@ -154,6 +154,9 @@ class AwsEngine:
             raise NotFound(f"task {id} has no records yet: it is being set up") from None
 
     async def discard(self, id: str) -> None:
+        """Raises Conflict while there is a stack, which nobody would delete any more."""
+        if await self.outputs(id):
+            raise Conflict("the task's CloudFormation stack is being deleted; try again in a minute")
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             return
@@ -161,7 +164,8 @@ class AwsEngine:
         for name in place.tables.values():
             await self._forget("dynamodb", "delete_table", TableName=name)
         await self._forget("logs", "delete_log_group", logGroupName=place.log_group)
-        await self._dynamo.delete("hub", _outputs_key(id))
+        for kind in ("stack", "look"):
+            await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
     async def _forget(self, service: str, operation: str, **arguments: Any) -> None:
         with suppress_code(GONE, "ResourceInUseException"):

@@ -28,6 +28,7 @@ from dth.platforms.ports import Depth, Run, RunKind, RunState
 
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 KEPT_RUNS = 50  # newest ones that are looked at
+RECENT = 3600.0  # seconds after its end for which a run is looked at for something to tell
 OUTSIDE = "outside the transfer window"
 COPY_ONLY = '{"plan": false}'  # what an execution for images is told that need not be planned
 ANEW = "the task was set up anew: what was on its way is compared again"
@@ -231,16 +232,20 @@ class Steward:
         return await self._finish(task, run)
 
     async def _tell_what_ended(self, task: Task, runs: Sequence[Run]) -> None:
+        """What ended some time ago has been told. A task with a schedule says why its last run failed, until another
+        does not."""
+        newest = runs[0]
+        failed = newest.state is RunState.FAILED and newest.error and not newest.is_open
+        if task.schedule_type is not ScheduleType.ONE_TIME and (failed or task.reason.startswith("run ")):
+            await self._say(task, f"run {newest.id} failed: {newest.error}" if failed else "")
         for run in runs:
-            if run.is_open:
+            if run.is_open or time.time() - run.ended > RECENT:
                 continue
             if run.state is RunState.FAILED and run.error:
-                if task.schedule_type is not ScheduleType.ONE_TIME and run is runs[0]:
-                    await self._say(task, f"run {run.id} failed: {run.error}")
                 await self._tell(task, Event.TASK_ERROR, run.error, once=f"{run.id}")
-            elif failed := run.counts.failed + run.counts.delete_failed:
-                text = f"{failed} {plugin(task.type).THINGS} failed in run {run.id}"
-                await self._tell(task, Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
+            elif lost := run.counts.failed + run.counts.delete_failed:
+                text = f"{lost} {plugin(task.type).THINGS} failed in run {run.id}"
+                await self._tell(task, Event.DEAD_LETTERS, text, once=f"{run.id} {lost}")
 
     async def _finish(self, task: Task, run: Run) -> float:
         """A one-time task has nothing left to do."""

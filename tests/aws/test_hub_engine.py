@@ -1,0 +1,74 @@
+"""What is left of a task of a hub on AWS when it is deleted, and when that has to wait."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dth.errors import Conflict, NotFound, UsageError
+from dth.hub.model import ScheduleType, Task, TaskType
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.engine import AwsEngine
+from dth.platforms.aws.hub.settings import HubSettings
+from dth.platforms.aws.hub.tables import HUB_TABLES
+from dth.platforms.aws.hub.tasks import AwsTasks
+from dth.platforms.aws.tables import create_table
+
+if TYPE_CHECKING:
+    from tests.servers.ministack import MiniStack
+
+
+def test_what_the_environment_does_not_say_is_named() -> None:
+    names = {each.name for each in fields(HubSettings)}
+    given = {f"DTH_{name.upper()}": name for name in names}
+    assert HubSettings.from_environment(given).tasks_table == "tasks_table"
+    del given["DTH_WORKFLOW"], given["DTH_VPC"]
+    with pytest.raises(UsageError, match="which hub this is: DTH_WORKFLOW missing"):
+        HubSettings.from_environment(given)
+
+
+async def test_a_task_is_not_forgotten_while_it_has_a_stack(
+    cloud: MiniStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    prefix = f"engine-{os.getpid()}"
+    for name, table in HUB_TABLES.items():
+        cloud.boto("dynamodb").create_table(**create_table(f"{prefix}-{name}", table))
+    aws = Aws(cloud.region, cloud.url)
+    dynamo = Dynamo(aws, {name: f"{prefix}-{name}" for name in HUB_TABLES})
+    texts = {each.name: each.name for each in fields(HubSettings)}
+    given = {
+        **texts,
+        "region": cloud.region,
+        "table_prefix": prefix,
+        "log_prefix": f"/{prefix}",
+        "kms_key": "",
+    }
+    engine = AwsEngine(aws, dynamo, HubSettings(**given))
+    await AwsTasks(dynamo).add(Task("one", TaskType.S3EC2, ScheduleType.ONE_TIME, {}))
+    with pytest.raises(NotFound, match="it is being set up"):
+        async with engine.open("one") as platform:
+            await platform.records.list_runs()
+    assert await engine.make_memory(engine.place("one", TaskType.S3EC2))
+    assert await engine.make_memory(engine.place("one", TaskType.S3EC2))  # which is nothing new
+    await engine.keep_outputs("one", {"QueueUrl": "somewhere"})
+    assert await engine.with_stacks() == ["one"]
+
+    with pytest.raises(Conflict, match="is being deleted"):
+        await engine.discard("one")
+    await engine.keep_outputs("one", {})
+    assert await engine.with_stacks() == []
+    await dynamo.put("hub", {"pk": "look", "sk": "one", "at": 1.0})
+    for _ in range(2):
+        await engine.discard("one")
+
+    assert [item async for item in dynamo.scan("hub")] == []
+    tables = cloud.boto("dynamodb").list_tables()["TableNames"]
+    assert not [name for name in tables if name.startswith(f"{prefix}-one-")]
+    groups = cloud.boto("logs").describe_log_groups(logGroupNamePrefix=f"/{prefix}")["logGroups"]
+    assert groups == []
+    aws.close()
