@@ -10,6 +10,7 @@ import pytest
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
+from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.engine import AwsEngine
@@ -55,13 +56,18 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
             await platform.records.list_runs()
     assert await engine.make_memory(engine.place("one", TaskType.S3EC2))
     assert await engine.make_memory(engine.place("one", TaskType.S3EC2))  # which is nothing new
-    await engine.keep_outputs("one", {"QueueUrl": "somewhere"})
+    await engine.keep_stack("one", Stack("arn", "s3-one", "CREATE_COMPLETE", {"QueueUrl": "somewhere"}))
+    await engine.keep_stack("one", Stack("arn", "s3-one", "DELETE_IN_PROGRESS"))
     assert await engine.with_stacks() == ["one"]
+    assert await engine.stack("one") == Stack(
+        "arn", "s3-one", "DELETE_IN_PROGRESS", {"QueueUrl": "somewhere"}
+    )
 
     with pytest.raises(Conflict, match="is being deleted"):
         await engine.discard("one")
-    await engine.keep_outputs("one", {})
-    assert await engine.with_stacks() == []
+    for _ in range(2):
+        await engine.keep_stack("one", None)
+    assert (await engine.with_stacks(), await engine.stack("one")) == ([], None)
     await dynamo.put("hub", {"pk": "look", "sk": "one", "at": 1.0})
     for _ in range(2):
         await engine.discard("one")

@@ -216,6 +216,14 @@ def test_stopping_leaves_nothing_behind_but_records(
     hub.wait(task, "IN_PROGRESS")
     stack = f"dth-s3-{task}"
     assert stack in stacks(fresh_region)
+    query = """query ($id: ID!) { getTask(id: $id) {
+        stackId stackName stackStatus stackOutputs { OutputKey OutputValue Description } } }"""
+    told = hub.call(query, id=task)
+    assert (told["stackName"], told["stackStatus"]) == (stack, "CREATE_COMPLETE")
+    assert f":stack/{stack}/" in told["stackId"]
+    outputs = {each["OutputKey"]: each for each in told["stackOutputs"]}
+    assert outputs["QueueUrl"]["OutputValue"].startswith(fresh_region.url)
+    assert outputs["QueueUrl"]["Description"]
     code, _, err = Command(fresh_region)("destroy", "dth", "--yes")
     assert (code, f"stop them first ({stack})" in err) == (2, True)
 
@@ -227,6 +235,9 @@ def test_stopping_leaves_nothing_behind_but_records(
 
     hub.call("mutation ($id: String) { stopTask(id: $id) { progress } }", id=task)
     hub.wait(task, "STOPPED")
+    assert hub.call(query, id=task) == {
+        "stackId": None, "stackName": None, "stackStatus": None, "stackOutputs": [],
+    }  # fmt: skip
     assert stacks(fresh_region) == ["dth"]
     assert not fresh_region.boto("sqs").list_queues().get("QueueUrls")
     assert not fresh_region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]

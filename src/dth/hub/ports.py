@@ -59,6 +59,18 @@ class Tasks(Protocol):
     async def count(self) -> dict[Progress, int]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The CloudFormation stack that a task works in. `status` as CloudFormation calls it; `outputs` and what each of
+    them is."""
+
+    id: str
+    name: str
+    status: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """Runs tasks."""
 
@@ -68,6 +80,10 @@ class Engine(Protocol):
 
     def open(self, id: str) -> AbstractAsyncContextManager[Platform]:
         """The task's queue, records and ledgers."""
+        ...
+
+    async def stack(self, id: str) -> Stack | None:
+        """As it was when it was last looked at. None: the task has none, on this platform or at the moment."""
         ...
 
     async def discard(self, id: str) -> None:

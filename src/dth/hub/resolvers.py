@@ -22,7 +22,7 @@ from dth.hub import certificate, monitoring, notifications, tasks
 from dth.hub.advice import advice
 from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.plugins import form, plugin, plugins, read_parameters
-from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, TaskQuery, TokenInfo, User, Users
+from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, Stack, TaskQuery, TokenInfo, User, Users
 from dth.hub.schedule import describe
 from dth.platforms.ports import ImageRecord, Record, Status
 
@@ -158,7 +158,8 @@ async def list_tasks_v2(
 
 @query()
 async def get_task(call: Call, *, id: str) -> Answer:
-    return _task(await call.ports.tasks.get(id))
+    task = await call.ports.tasks.get(id)
+    return {**_task(task), **_stack(await call.ports.engine.stack(id))}
 
 
 @query()
@@ -305,10 +306,7 @@ def _task(task: Task) -> dict[str, Any]:
             "doneBytes": summary.done_bytes,
             "eta": summary.eta if summary.eta >= 0 else None,
         },
-        "stackId": None,
-        "stackName": None,
-        "stackOutputs": [],
-        "stackStatus": None,
+        **_stack(None),
         "stackStatusReason": task.reason or None,
         "executionArn": None,
         "scheduleType": task.schedule_type.value,
@@ -321,6 +319,20 @@ def _task(task: Task) -> dict[str, Any]:
         "nextRunAt": iso(task.next_run),
         "logGroupName": f"{LOG_GROUP}{task.id}",
         "spent": round(task.spent, 6),
+    }
+
+
+def _stack(stack: Stack | None) -> dict[str, Any]:
+    if stack is None:
+        return {"stackId": None, "stackName": None, "stackStatus": None, "stackOutputs": []}
+    return {
+        "stackId": stack.id,
+        "stackName": stack.name,
+        "stackStatus": stack.status,
+        "stackOutputs": [
+            {"OutputKey": name, "OutputValue": value, "Description": stack.descriptions.get(name)}
+            for name, value in stack.outputs.items()
+        ],
     }
 
 

@@ -93,6 +93,9 @@ class Keeper:
         async with self.shared(id) as platform:
             yield platform
 
+    async def stack(self, id: str) -> None:
+        """Nothing has to be deployed here."""
+
     async def discard(self, id: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self.state(id), ignore_errors=True)
         self.totals.forget(id)

@@ -6,12 +6,13 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.errors import Conflict, NotFound
 from dth.hub.model import Task, TaskType
 from dth.hub.plugins import read_parameters
+from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
@@ -27,6 +28,7 @@ NEEDED_TABLES = {
     TaskType.ECR: ("objects", "images", "state"),
 }
 GONE = "ResourceNotFoundException"
+STACK = "stack"  # the items of the hub's table that tell of stacks
 
 
 class _Nowhere:
@@ -145,7 +147,8 @@ class AwsEngine:
             raise NotFound(f"there is no task {id!r}")
         place = self.place(id, TaskType(item["Type"]))
         try:
-            names = place.names(await self.outputs(id))
+            stack = await self.stack(id)
+            names = place.names(stack.outputs if stack else {})
             async with open_platform(names, f"hub-{uuid.uuid4().hex[:12]}", _Nowhere()) as platform:
                 yield platform
         except Refused as error:
@@ -155,7 +158,7 @@ class AwsEngine:
 
     async def discard(self, id: str) -> None:
         """Raises Conflict while there is a stack, which nobody would delete any more."""
-        if await self.outputs(id):
+        if await self.stack(id):
             raise Conflict("the task's CloudFormation stack is being deleted; try again in a minute")
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
@@ -164,30 +167,34 @@ class AwsEngine:
         for name in place.tables.values():
             await self._forget("dynamodb", "delete_table", TableName=name)
         await self._forget("logs", "delete_log_group", logGroupName=place.log_group)
-        for kind in ("stack", "look"):
+        for kind in (STACK, "look"):
             await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
     async def _forget(self, service: str, operation: str, **arguments: Any) -> None:
         with suppress_code(GONE, "ResourceInUseException"):
             await self._aws.call(service, operation, **arguments)
 
+    async def stack(self, id: str) -> Stack | None:
+        item = await self._dynamo.get("hub", {"pk": STACK, "sk": id})
+        return Stack(**json.loads(item["json"])) if item else None
+
     # ------------------------------------------------------------------------------------ for the steward
 
-    async def outputs(self, id: str) -> dict[str, str]:
-        """Of the task's stack, as it was when it was last looked at; empty when there is none."""
-        found: dict[str, str] = json.loads(
-            (await self._dynamo.get("hub", _outputs_key(id))).get("json", "{}")
-        )
-        return found
-
-    async def keep_outputs(self, id: str, outputs: Mapping[str, str]) -> None:
-        if await self.outputs(id) != outputs:
-            await self._dynamo.put("hub", {**_outputs_key(id), "json": json.dumps(dict(outputs))})
+    async def keep_stack(self, id: str, stack: Stack | None) -> None:
+        """How it was found. While a stack changes it may have no outputs: those it had are kept."""
+        before, key = await self.stack(id), {"pk": STACK, "sk": id}
+        if stack is None:
+            if before:
+                await self._dynamo.delete("hub", key)
+            return
+        if before and before.id == stack.id and not stack.outputs:
+            stack = replace(stack, outputs=before.outputs, descriptions=before.descriptions)
+        if stack != before:
+            await self._dynamo.put("hub", {**key, "json": json.dumps(asdict(stack))})
 
     async def with_stacks(self) -> list[str]:
         """The tasks that had a stack when they were last looked at."""
-        items = self._dynamo.query("hub", "#pk = :pk", {"pk": "stack"})
-        return [item["sk"] async for item in items if json.loads(item["json"])]
+        return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
 
     async def make_memory(self, place: Place) -> bool:
         """The tables and the log group of a task, which outlive its stacks. False while they are being made."""
@@ -249,7 +256,3 @@ def suppress_code(*codes: str) -> Iterator[None]:
     except Refused as error:
         if error.code not in codes:
             raise
-
-
-def _outputs_key(id: str) -> dict[str, str]:
-    return {"pk": "stack", "sk": id}

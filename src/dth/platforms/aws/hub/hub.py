@@ -49,7 +49,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         return await _signing_key(aws, settings.signing_secret)
 
     async def webhook(task: Task) -> dict[str, str]:
-        queue = (await engine.outputs(task.id)).get("QueueArn", "")
+        stack = await engine.stack(task.id)
+        queue = stack.outputs.get("QueueArn", "") if stack else ""
         raise UsageError(
             "on AWS events come into the task's queue: let the bucket send its event notifications to "
             + (queue or "the queue that the task has once it is set up")

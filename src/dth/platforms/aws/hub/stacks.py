@@ -18,6 +18,7 @@ class StackState:
     status: str = ""
     id: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -56,6 +57,7 @@ class Stacks:
             found["StackStatus"],
             found["StackId"],
             {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
+            {each["OutputKey"]: each.get("Description", "") for each in found.get("Outputs", [])},
             {each["ParameterKey"]: each.get("ParameterValue", "") for each in found.get("Parameters", [])},
         )
 

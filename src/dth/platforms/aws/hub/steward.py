@@ -16,7 +16,7 @@ from dth.hub.lifecycle import LIVE
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.notifications import Event
 from dth.hub.plugins import plugin, read_parameters
-from dth.hub.ports import HubPorts, TaskQuery
+from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo, each_of
@@ -71,7 +71,8 @@ class Steward:
     async def _start(self, task: Task, place: Place) -> float | None:
         if not await self.engine.make_memory(place):
             return SOON
-        stack = await self.stacks.look(place.stack)
+        before = await self.engine.stack(task.id)
+        stack = await self._look_at_stack(place)
         if stack.is_moving:
             return LATER
         if stack.status and not stack.stands:
@@ -93,9 +94,8 @@ class Steward:
             if error.code not in REFUSED:
                 raise
             return await self._set_up_failed(task, place, str(error))
-        if await self.engine.outputs(task.id):  # it was here before: what was paused goes on
+        if before and before.outputs:  # it was here before: what was paused goes on
             await self._run_containers(task, stack, COPY_ONLY)
-        await self.engine.keep_outputs(task.id, stack.outputs)
         await tasks.started(self.ports, task.id)
         return 0.0
 
@@ -136,13 +136,12 @@ class Steward:
     # --------------------------------------------------------------------------------------------- working
 
     async def _go_on(self, task: Task, place: Place) -> float | None:
-        stack = await self.stacks.look(place.stack)
+        stack = await self._look_at_stack(place)
         if not stack.status:
             reason = "its CloudFormation stack is gone; start the task again"
             await tasks.fail(self.ports, task.id, reason, ErrorCode.CFN_ERROR)
             await self._tell(task, Event.TASK_ERROR, reason)
             return None
-        await self.engine.keep_outputs(task.id, stack.outputs or await self.engine.outputs(task.id))
         if stack.stands and self._differs(stack, task, place):
             await self._change(task, place)
         elif stack.stands_as_before and not task.reason:
@@ -320,15 +319,21 @@ class Steward:
 
     async def _take_down(self, place: Place) -> float | None:
         """None when there is no stack any more."""
-        stack = await self.stacks.look(place.stack)
+        stack = await self._look_at_stack(place)
         if not stack.status:
-            await self.engine.keep_outputs(place.task, {})
             return None
         if stack.status == "DELETE_FAILED":
             await self._say_stuck(place, await self.stacks.first_failure(stack.id))
         if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":  # which need not be waited for
             await self.stacks.delete(place.stack)
         return LATER
+
+    async def _look_at_stack(self, place: Place) -> StackState:
+        """Which the API tells from then on."""
+        found = await self.stacks.look(place.stack)
+        told = Stack(found.id, place.stack, found.status, found.outputs, found.descriptions)
+        await self.engine.keep_stack(place.task, told if found.status else None)
+        return found
 
     async def _say_stuck(self, place: Place, reason: str) -> None:
         await tasks.note(self.ports, place.task, reason=f"its stack cannot be deleted: {reason}")
