@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dth.cli.hub import ADDRESS_FILE
-from dth.hub.client import HubClient
+from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.tokens import LocalTokens
@@ -79,7 +79,7 @@ class Hub:
         token = self._with_database(
             lambda database: LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests")
         )[1]
-        self.client = HubClient(self.url, lambda: token)
+        self.client = HubClient(self.url, with_token(lambda: token))
 
     def user(self, name: str, password: str, role: Role) -> None:
         """A user who need not change the password first."""

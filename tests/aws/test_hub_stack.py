@@ -376,14 +376,14 @@ def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> 
     made = hub.call('mutation { createToken(name: "ci", role: operator) { token } }')["token"]
     api = hub.stack.resources["Api"].rpartition("/")[2]
 
-    def dth(*words: str) -> tuple[int, str, str]:
+    def dth(*words: str, **env: str) -> tuple[int, str, str]:
         ran = subprocess.run(
             [Path(sys.executable).with_name("dth"), *words],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": os.devnull,
                 "DTH_HUB": f"{fresh_region.url}/v1/apis/{api}",
-                "DTH_TOKEN": made,
+                **(env or {"DTH_TOKEN": made}),
             },
             capture_output=True,
             text=True,
@@ -400,3 +400,24 @@ def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> 
     assert (code, task in out, "DONE" in out) == (0, True, True), err
     assert dth("task", "show", "nothing") == (2, "", "dth: there is no task 'nothing'\n")
     assert dth("user", "list")[::2] == (1, "dth: listUsers needs the role admin; you have operator\n")
+
+    signed = {**user_who_may_read(fresh_region, api), "DTH_AUTH": "iam", "AWS_REGION": "us-east-1"}
+    code, out, err = dth("task", "list", **signed)
+    assert (code, task in out) == (0, True), err
+    code, _, err = dth("task", "delete", task, **signed)
+    assert (code, "refused the call: Permission denied (" in err) == (1, True), err
+    code, _, err = dth("task", "list", **{**signed, "AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert (code, "refused the call: The request signature we calculated" in err) == (1, True), err
+
+
+def user_who_may_read(region: Region, api: str) -> dict[str, str]:
+    """What the environment of somebody says who may query the API, by IAM."""
+    iam = region.boto("iam")
+    account = region.boto("sts").get_caller_identity()["Account"]
+    iam.create_user(UserName="ann")
+    fields = f"arn:aws:appsync:us-east-1:{account}:apis/{api}/types/Query/fields/*"
+    statement = {"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": fields}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="ann", PolicyName="reads", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}

@@ -164,6 +164,30 @@ def test_a_look_each_minute_and_a_workflow(template: dict[str, Any]) -> None:
     assert functions["Resolve"]["Timeout"] < 30  # as long as AppSync waits
 
 
+def test_an_address_of_ones_own_has_a_certificate(template: dict[str, Any]) -> None:
+    rules = {name: json.dumps(each["Assertions"]) for name, each in template["Rules"].items()}
+    assert rules.keys() == {"DomainHasCertificate", "VpcHasSubnets"}
+    assert '"certificateArn"' in rules["DomainHasCertificate"]
+    [made] = resources(template, "AWS::CloudFront::Distribution").values()
+    certificate = json.dumps(made["DistributionConfig"]["ViewerCertificate"])
+    assert "AcmCertificateArn" in certificate
+    assert ("IamCertificateId" in certificate) == ("iamCertificateId" in rules["DomainHasCertificate"])
+    assert ("IamCertificateId" in certificate) == ("oidcIssuer" in template["Parameters"])
+
+
+def test_somebody_is_told_when_the_hub_fails_again_and_again(template: dict[str, Any]) -> None:
+    alarm = resources(template, "AWS::CloudWatch::Alarm")["Failures"]
+    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (3, 15)
+    assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
+    looked_at = {each["Id"] for each in alarm["Metrics"]} - {"failures"}
+    ours = resources(template, "AWS::Lambda::Function").keys() - {"BringConsole"}
+    assert looked_at == {name.lower() for name in ours} | {"executionsfailed", "executionstimedout"}
+    [told] = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
+    assert all(f"FILL({each}, 0)" in told for each in looked_at)
+    [mail] = resources(template, "AWS::SNS::Subscription").values()
+    assert mail["Endpoint"] == {"Ref": "alarmEmail"}
+
+
 def test_the_api_is_below_the_consoles_address(template: dict[str, Any]) -> None:
     """The emulator's CloudFront does not reach its AppSync: what leads there is looked at only."""
     [made] = resources(template, "AWS::CloudFront::Distribution").values()

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from dth.cli.secret import secret
 from dth.errors import Conflict, HubError, StateError, UsageError
-from dth.hub.client import HubClient
+from dth.hub.client import HubClient, with_token
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
@@ -53,7 +53,7 @@ class Hub:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub()
     url = f"http://127.0.0.1:{server.server.server_port}"
-    monkeypatch.setattr("dth.cli.hub.connect", lambda *_: HubClient(url, lambda: "token"))
+    monkeypatch.setattr("dth.cli.hub.connect", lambda *_: HubClient(url, with_token(lambda: "token")))
     yield server
     server.close()
 

@@ -1,16 +1,19 @@
 """How the command line understands what a hub answers, on one machine and on AWS."""
 
 import json
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from dth.cli.iam import region_of, signed
 from dth.cli.login import _port
 from dth.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
-from dth.hub.client import HubClient
+from dth.hub.client import HubClient, with_token
 
 ANSWERS: list[tuple[int, dict[str, Any]]] = []
 
@@ -31,7 +34,7 @@ def hub() -> Iterator[HubClient]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield HubClient(f"http://127.0.0.1:{server.server_port}", lambda: "token")
+    yield HubClient(f"http://127.0.0.1:{server.server_port}", with_token(lambda: "token"))
     server.shutdown()
     server.server_close()
 
@@ -59,3 +62,45 @@ def test_an_error_is_what_its_code_says(
 @pytest.mark.parametrize(("given", "port"), [(8976, 8976), (None, 0), ("8976", 0)])
 def test_a_hub_may_say_to_which_port_the_browser_comes_back(given: object, port: int) -> None:
     assert _port({"cliPort": given} if given else {}) == port
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://abc123.appsync-api.eu-west-1.amazonaws.com/graphql", "eu-west-1"),
+        ("https://abc123.appsync-api.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://hub.example.org", ""),
+        ("https://abc123.appsync-api.eu-west-1.amazonaws.com.example.org", ""),
+    ],
+)
+def test_an_address_of_appsync_says_where_to_sign_for(
+    url: str, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DTH_AUTH", raising=False)
+    assert region_of(url) == region
+
+
+def test_the_environment_can_say_that_calls_are_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DTH_AUTH", "IAM")
+    with pytest.raises(UsageError, match="DTH_AUTH: 'IAM' is not known"):
+        region_of("https://hub.example.org")
+    monkeypatch.setenv("DTH_AUTH", "iam")
+    with pytest.raises(UsageError, match="set AWS_REGION"):
+        region_of("https://hub.example.org")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert region_of("https://hub.example.org") == "eu-west-1"
+
+
+def test_who_has_no_credentials_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Unauthenticated, match="there are no AWS credentials"):
+        signed("eu-west-1")("https://hub.example.org/graphql", b"{}")
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(Unauthenticated, match=r"cannot be signed: .*missing"):
+        signed("eu-west-1")("https://hub.example.org/graphql", b"{}")

@@ -28,7 +28,7 @@ export function createApi(endpoint: string, manager: UserManager): Api {
     const user = await manager.getUser();
     const headers = {
       'content-type': 'application/json',
-      authorization: `Bearer ${user?.access_token ?? ''}`,
+      authorization: user?.access_token ?? '',
     };
     try {
       return await fetch(endpoint, { method: 'POST', headers, body, ...(signal ? { signal } : {}) });

@@ -12,7 +12,7 @@ import click
 
 from dth.config import data_directory
 from dth.errors import HubError, UsageError
-from dth.hub.client import HubClient
+from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
 
 F = Callable[..., Any]
@@ -51,14 +51,18 @@ def hub_options(command: F) -> F:
 
 def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
     """A client of the hub: the one named, the one of DTH_HUB, the one signed in to, or the one that runs here."""
+    from dth.cli.iam import region_of, signed
     from dth.cli.login import last_hub, session
 
     ca = os.environ.get("DTH_CA_BUNDLE", "")
     if data_dir is None:
         url = hub_url or os.environ.get("DTH_HUB") or last_hub()
         if url:
-            token = os.environ.get("DTH_TOKEN")
-            return HubClient(url, (lambda: token) if token else (lambda: _signed_in(session(url), url)), ca)
+            if token := os.environ.get("DTH_TOKEN"):
+                return HubClient(url, with_token(lambda: token), ca)
+            if region := region_of(url):
+                return HubClient(url, signed(region), ca)
+            return HubClient(url, with_token(lambda: _signed_in(session(url), url)), ca)
     folder = data_dir or data_directory()
     return _on_this_machine(folder, hub_url, ca)
 
@@ -81,7 +85,7 @@ def _on_this_machine(folder: Path, hub_url: str | None, ca: str) -> HubClient:
         token = _local_token(folder)
     except HubError as error:
         raise UsageError(f"{error}; or sign in: dth login --hub {url}") from None
-    return HubClient(url, lambda: token, ca)
+    return HubClient(url, with_token(lambda: token), ca)
 
 
 def _local_token(folder: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dth.demo.stores import end_with_parent
 from dth.errors import HubError
-from dth.hub.client import HubClient
+from dth.hub.client import HubClient, with_token
 
 START_LIMIT = 60.0  # seconds that the hub may take to answer
 STOP_LIMIT = 40.0  # seconds that it may take to end before it is killed
@@ -29,7 +29,7 @@ class DemoHub:
 
     @property
     def client(self) -> HubClient:
-        return HubClient(self.url, lambda: self.token)
+        return HubClient(self.url, with_token(lambda: self.token))
 
 
 @contextlib.contextmanager

@@ -17,18 +17,30 @@ ERRORS: dict[str, type[HubError]] = {
     "FORBIDDEN": Forbidden,
     "UNAUTHENTICATED": Unauthenticated,
 }
-AUTHORIZED = {
+AUTHORIZED = {  # as AppSync says it itself
     "UnauthorizedException": "UNAUTHENTICATED",
+    "UnrecognizedClientException": "UNAUTHENTICATED",
+    "BadRequestException": "UNAUTHENTICATED",
     "Unauthorized": "FORBIDDEN",
-}  # as AppSync says it itself
+    "AccessDeniedException": "FORBIDDEN",
+}
+
+Authorize = Callable[[str, bytes], Mapping[str, str]]
+"""URL and body of a request -> the headers that say who asks. It is called for every request, so that a token may be
+renewed meanwhile."""
+
+
+def with_token(token: Callable[[], str]) -> Authorize:
+    """The token stands alone, without `Bearer`: AppSync takes no other, and a hub takes both."""
+    return lambda url, body: {"authorization": token()}
 
 
 class HubClient:
-    """Calls one hub. `token` is asked for at every call, so that it may be renewed meanwhile."""
+    """Calls one hub, by its address or by that of its API."""
 
-    def __init__(self, url: str, token: Callable[[], str], ca_bundle: str = "") -> None:
-        self.url = url.rstrip("/")
-        self._token = token
+    def __init__(self, url: str, authorize: Authorize, ca_bundle: str = "") -> None:
+        self.url = url.rstrip("/").removesuffix("/graphql")
+        self._authorize = authorize
         context = ssl.create_default_context(cafile=ca_bundle or None)
         # A proxy of the environment is not for a hub on this machine.
         handlers: list[Any] = [urllib.request.HTTPSHandler(context=context)]
@@ -38,11 +50,10 @@ class HubClient:
 
     def call(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The `data` of the answer. Raises the HubError that the hub's code stands for."""
-        request = urllib.request.Request(
-            f"{self.url}/graphql",
-            json.dumps({"query": query, "variables": variables or {}}).encode(),
-            {"content-type": "application/json", "authorization": f"Bearer {self._token()}"},
-        )
+        url = f"{self.url}/graphql"
+        body = json.dumps({"query": query, "variables": variables or {}}).encode()
+        headers = {"content-type": "application/json", **self._authorize(url, body)}
+        request = urllib.request.Request(url, body, headers)
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
                 answer = json.load(response)
@@ -58,8 +69,10 @@ class HubClient:
         for told in answer.get("errors") or []:
             # AppSync says errorType where others say extensions.code.
             code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""
-            kind = ERRORS.get(AUTHORIZED.get(code, code), HubError)
-            raise kind(str(told.get("message")))
+            message = str(told.get("message"))
+            if code in AUTHORIZED:
+                message = f"{self.url} refused the call: {message} ({code})"
+            raise ERRORS.get(AUTHORIZED.get(code, code), HubError)(message)
         return dict(answer["data"])
 
 

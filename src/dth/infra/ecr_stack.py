@@ -38,7 +38,7 @@ class EcrStack(TaskStack):
         self.remember("objects", "images", "state")
         self.queues()
         self.queue_policies()
-        self.alarms()
+        self.topic = self.alarms(self.task["alarmEmail"])
         self._roles()
         self._containers()
         self._functions()

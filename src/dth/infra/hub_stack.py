@@ -9,6 +9,7 @@ import aws_cdk as cdk
 from aws_cdk import (
     Fn,
     aws_appsync,
+    aws_cloudwatch,
     aws_cognito,
     aws_ec2,
     aws_ecs,
@@ -31,7 +32,7 @@ from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_t
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
 TAG = "DataTransferHub"  # the key of what marks secrets of the hub, and everything of its tasks
-SIGN_IN, NETWORK, ADDRESS = "Sign-in", "Network", "Address"
+SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
 API_TIMEOUT = 29  # seconds: AppSync waits for thirty
 STEP_TIMEOUT = 60  # seconds that one step may take
 WATCH_TIMEOUT = 300  # seconds that a look at all tasks may take
@@ -57,6 +58,7 @@ class HubStack(Template):
         self._workflow()
         self._watch()
         self._api()
+        self._alarm()
         self._console()
         self._outputs()
         self.finish()
@@ -87,6 +89,14 @@ class HubStack(Template):
             "certificateArn", "Certificate", ADDRESS, "ARN of the domain's certificate in ACM in us-east-1.",
             default="", pattern=r"|arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+",
         )  # fmt: skip
+        self.certificates = [self.certificate]
+        if not self.own_pool:
+            server = self.parameter(
+                "iamCertificateId", "Certificate in IAM", ADDRESS,
+                "Id of the domain's certificate in IAM, where CloudFront takes none of ACM, as in China.",
+                default="", pattern="|[A-Z0-9]{16,128}",
+            )  # fmt: skip
+            self.certificates.append(server)
         self.web_acl = self.parameter(
             "webAclArn", "Web ACL of the console", ADDRESS, "ARN of a WAF web ACL for CloudFront, in us-east-1.",
             default="", pattern=r"|arn:aws[a-z-]*:wafv2:[a-z0-9-]+:[0-9]{12}:global/webacl/[\w/-]+",
@@ -101,7 +111,31 @@ class HubStack(Template):
             "without.",
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
+        self.alarm_email = self.parameter(
+            "alarmEmail", "Alarm e-mail", ALARMS, "Who is told when the hub itself fails again and again.",
+            default="", pattern=r"|[^@\s]+@[^@\s]+",
+        )  # fmt: skip
+        self._demand()
         self.new_vpc = self.condition("NewVpc", Fn.condition_equals(self.vpc_given.value_as_string, ""))
+
+    def _demand(self) -> None:
+        """What CloudFormation refuses before it makes anything."""
+
+        def is_empty(parameter: cdk.CfnParameter) -> Any:
+            return Fn.condition_equals(parameter.value_as_string, "")
+
+        def demand(name: str, given: cdk.CfnParameter, needed: list[cdk.CfnParameter]) -> None:
+            some = [Fn.condition_not(is_empty(each)) for each in needed]
+            names = " or ".join(each.node.id for each in needed)
+            holds = cdk.CfnRuleAssertion(
+                assert_=some[0] if len(some) == 1 else Fn.condition_or(*some),
+                assert_description=f"{given.node.id} needs {names}",
+            )
+            condition = Fn.condition_not(is_empty(given))
+            cdk.CfnRule(self, name, rule_condition=condition, assertions=[holds])
+
+        demand("DomainHasCertificate", self.domain, self.certificates)
+        demand("VpcHasSubnets", self.vpc_given, [self.subnets_given])
 
     def _declare_issuer(self) -> None:
         self.issuer = self.parameter(
@@ -302,6 +336,7 @@ class HubStack(Template):
             "StewardRole", "lambda.amazonaws.com", [], "Brings tasks to where they should be"
         )
         self.job_role = self.role("JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes")
+        self.functions: list[aws_lambda.CfnFunction] = []
         roles = [self.api_role, self.steward_role, self.job_role]
         self.grant("HubRights", roles, self._hub_rights())
         self.grant_key("KeyRights", [*roles, self.service_role])
@@ -325,10 +360,12 @@ class HubStack(Template):
         self, name: str, handler: str, role: aws_iam.CfnRole, timeout: int, description: str, memory: int = 512,
         **more: str,
     ) -> aws_lambda.CfnFunction:  # fmt: skip
-        return self.function(
+        made = self.function(
             name, f"dth.infra.lambdas.hub.{handler}", role, {**self._environment(), **more},
             log_group=self.logs.ref, timeout=timeout, memory=memory, description=description,
         )  # fmt: skip
+        self.functions.append(made)
+        return made
 
     def _environment(self) -> dict[str, str]:
         """As `dth.platforms.aws.hub.settings` reads it. Two names are known before what they name is made, as that in
@@ -632,6 +669,40 @@ class HubStack(Template):
             )
             resolver.add_resource_dependency(schema)
 
+    def _alarm(self) -> None:
+        """Told when it goes on: a single failure is tried again. An answer that the API cannot give is in the log."""
+        topic = self.alarms(self.alarm_email, "cloudwatch.amazonaws.com")
+        failures = [
+            self.metric(each.node.id.lower(), "AWS/Lambda", "Errors", "Sum", "FunctionName", each.ref)
+            for each in self.functions
+        ] + [
+            self.metric(name.lower(), "AWS/States", name, "Sum", "StateMachineArn", self.workflow.ref)
+            for name in ("ExecutionsFailed", "ExecutionsTimedOut")
+        ]
+        aws_cloudwatch.CfnAlarm(
+            self,
+            "Failures",
+            alarm_description=self.sub(
+                "The hub ${AWS::StackName} fails again and again: its log group ${Log} says why",
+                Log=self.logs.ref,
+            ),
+            comparison_operator="GreaterThanThreshold",
+            threshold=0,
+            evaluation_periods=15,
+            datapoints_to_alarm=3,
+            treat_missing_data="notBreaching",
+            alarm_actions=[topic.ref],
+            metrics=[
+                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+                    id="failures",
+                    expression=" + ".join(f"FILL({each.id}, 0)" for each in failures),
+                    label="Failures",
+                    return_data=True,
+                ),
+                *failures,
+            ],
+        )
+
     def _authentication(self) -> dict[str, Any]:
         """By whose tokens users are known."""
         if self.own_pool:
@@ -660,7 +731,7 @@ class HubStack(Template):
             api,
             self._signs_in_at(),
             self.domain,
-            self.certificate,
+            self.certificates,
             self.web_acl,
             plain=not self.own_pool,
         )

@@ -533,7 +533,7 @@ class S3Stack(TaskStack):
     # ---------------------------------------------------------------------------------- alarms and dashboard
 
     def _watch(self) -> None:
-        self.alarms("cloudwatch.amazonaws.com")
+        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
         # The controller settles dead letters within a minute: it tells how many there were, and SQS may not.
         aws_cloudwatch.CfnAlarm(
             self,

@@ -2,6 +2,7 @@
 other place has to be asked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,25 +47,21 @@ def add_site(
     api: str,
     asked: list[str],
     domain: CfnParameter,
-    certificate: CfnParameter,
+    certificates: Sequence[CfnParameter],
     web_acl: CfnParameter,
     *,
     plain: bool,
 ) -> Site:
     """`api`: host of the GraphQL API. `asked`: addresses that the console asks besides, of sign-in. The parameters may
-    be empty: an own domain and its certificate, and a web ACL. `plain`: with nothing that CloudFront lacks in China:
-    functions, and access by signed requests."""
+    be empty: an own domain and its certificate (in ACM, or another that is in IAM), and a web ACL. `plain`: with
+    nothing that CloudFront lacks in China: functions, and access by signed requests."""
     bucket = _bucket(stack)
     has_domain, has_acl = stack.is_given(domain), stack.is_given(web_acl)
     headers = _headers(stack, asked)
     reader, console = _reader(stack, bucket, plain)
     by_default = {
         "ViewerCertificate": {"CloudFrontDefaultCertificate": True},
-        "Own": {
-            "AcmCertificateArn": certificate.value_as_string,
-            "SslSupportMethod": "sni-only",
-            "MinimumProtocolVersion": "TLSv1.2_2021",
-        },
+        "Own": _certificate(stack, *certificates),
     }
     distribution = aws_cloudfront.CfnDistribution(
         stack,
@@ -116,6 +113,15 @@ def add_site(
     _let_in(stack, bucket, reader or _distribution_itself(stack, distribution))
     host = stack.when(has_domain, domain.value_as_string, distribution.attr_domain_name)
     return Site(bucket, distribution, stack.sub("https://${Host}", Host=host))
+
+
+def _certificate(stack: Template, managed: CfnParameter, server: CfnParameter | None = None) -> Any:
+    own = {"SslSupportMethod": "sni-only", "MinimumProtocolVersion": "TLSv1.2_2021"}
+    by_acm = {**own, "AcmCertificateArn": managed.value_as_string}
+    if server is None:
+        return by_acm
+    by_iam = {**own, "IamCertificateId": server.value_as_string}
+    return stack.when(stack.is_given(server), by_iam, by_acm)
 
 
 def _bucket(stack: Template) -> aws_s3.CfnBucket:

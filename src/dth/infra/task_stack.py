@@ -12,7 +12,6 @@ from aws_cdk import (
     Fn,
     aws_cloudwatch,
     aws_iam,
-    aws_sns,
     aws_sqs,
 )
 from pydantic import BaseModel
@@ -245,55 +244,7 @@ class TaskStack(Template):
 
     # ---------------------------------------------------------------------------------------- alarms
 
-    def alarms(self, *services: str) -> None:
-        """A topic with the task's e-mail address, to which these services of AWS may publish."""
-        alarmed = self.is_given(self.task["alarmEmail"])
-        self.topic = aws_sns.CfnTopic(
-            self,
-            "Alarms",
-            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
-        )
-        published = [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": service},
-                "Action": "sns:Publish",
-                "Resource": self.topic.ref,
-                "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
-            }
-            for service in services
-        ]
-        aws_sns.CfnTopicPolicy(
-            self,
-            "AlarmsPolicy",
-            topics=[self.topic.ref],
-            policy_document=policy([only_by_tls(self.topic.ref, "sns:Publish"), *published]),
-        )
-        mail = aws_sns.CfnSubscription(
-            self, "AlarmMail", topic_arn=self.topic.ref, protocol="email", endpoint=Fn.ref("alarmEmail")
-        )
-        mail.cfn_options.condition = self.holds(alarmed)
-
     def queue_metric(
         self, id: str, queue: aws_sqs.CfnQueue, metric: str
     ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
         return self.metric(id, "AWS/SQS", metric, "Maximum", "QueueName", queue.attr_queue_name)
-
-    @staticmethod
-    def metric(
-        id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
-    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
-        """A part of an alarm's expression, by the minute."""
-        return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
-            id=id,
-            return_data=False,
-            metric_stat=aws_cloudwatch.CfnAlarm.MetricStatProperty(
-                metric=aws_cloudwatch.CfnAlarm.MetricProperty(
-                    namespace=namespace,
-                    metric_name=metric,
-                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
-                ),
-                period=60,
-                stat=statistic,
-            ),
-        )

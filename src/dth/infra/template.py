@@ -14,10 +14,12 @@ from aws_cdk import (
     CfnCondition,
     CfnParameter,
     Fn,
+    aws_cloudwatch,
     aws_dynamodb,
     aws_iam,
     aws_lambda,
     aws_logs,
+    aws_sns,
     aws_stepfunctions,
 )
 from constructs import Construct
@@ -324,6 +326,54 @@ class Template(cdk.Stack):
                 sse_enabled=True, sse_type="KMS", kms_master_key_id=self._key_or_none()
             ),
             time_to_live_specification=expiry if table.expires else None,
+        )
+
+    def alarms(self, email: CfnParameter, *services: str) -> aws_sns.CfnTopic:
+        """A topic with that e-mail address, if one is given, to which these services of AWS may publish."""
+        topic = aws_sns.CfnTopic(
+            self,
+            "Alarms",
+            kms_master_key_id=self.when(self.is_given(self.kms_key), self.kms_key.value_as_string),
+        )
+        published = [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": "sns:Publish",
+                "Resource": topic.ref,
+                "Condition": {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}},
+            }
+            for service in services
+        ]
+        aws_sns.CfnTopicPolicy(
+            self,
+            "AlarmsPolicy",
+            topics=[topic.ref],
+            policy_document=policy([only_by_tls(topic.ref, "sns:Publish"), *published]),
+        )
+        mail = aws_sns.CfnSubscription(
+            self, "AlarmMail", topic_arn=topic.ref, protocol="email", endpoint=email.value_as_string
+        )
+        mail.cfn_options.condition = self.holds(self.is_given(email))
+        return topic
+
+    @staticmethod
+    def metric(
+        id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
+    ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
+        """A part of an alarm's expression, by the minute."""
+        return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
+            id=id,
+            return_data=False,
+            metric_stat=aws_cloudwatch.CfnAlarm.MetricStatProperty(
+                metric=aws_cloudwatch.CfnAlarm.MetricProperty(
+                    namespace=namespace,
+                    metric_name=metric,
+                    dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name=dimension, value=value)],
+                ),
+                period=60,
+                stat=statistic,
+            ),
         )
 
     def grant_key(self, name: str, roles: Sequence[aws_iam.CfnRole]) -> aws_iam.CfnPolicy:

@@ -1,5 +1,5 @@
-"""AppSync: a token of a user pool is one that the pool has signed, and that has not ended; what is no such token is for
-the authorizer that an API names besides.
+"""AppSync: a token of a user pool is one that the pool has signed, and that has not ended, and stands alone; what is no
+such token is for the authorizer that an API names besides; who signs with IAM is told to resolvers.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ministack.core import iam_evaluator, responses, router
 from ministack.services import appsync, cognito
 
 from tests.aws.emulator.patching import replace
@@ -30,8 +31,11 @@ def _with_proof(original: Callable[..., bool]) -> Callable[..., bool]:
         _identity.set(None)
         if not original(api_id, api, headers):
             return False
-        token = str(headers.get("authorization") or "").removeprefix("Bearer ")
-        if token.startswith("AWS4-") or POOLS not in appsync._auth_modes(api):
+        token = str(headers.get("authorization") or "")
+        if token.startswith("AWS4-"):
+            _identity.set(_signer(headers))
+            return True
+        if POOLS not in appsync._auth_modes(api):
             return True
         if token.count(".") == 2:
             claims = cognito._token_claims(token) or {}
@@ -49,6 +53,12 @@ def _with_proof(original: Callable[..., bool]) -> Callable[..., bool]:
         return False
 
     return authenticated
+
+
+def _signer(headers: dict[str, str]) -> dict[str, Any]:
+    key = router.extract_access_key_id(headers, {})
+    caller = iam_evaluator.resolve_principal(key, responses.get_account_id())
+    return {"userArn": getattr(caller, "arn", ""), "accountId": responses.get_account_id()}
 
 
 def _or_authorized(original: Callable[..., Any]) -> Callable[..., Any]:

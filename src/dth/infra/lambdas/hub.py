@@ -109,18 +109,19 @@ def step(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"task": event["task"], "again": wait is not None, "wait": max(1, round(wait or 0))}
 
 
-def watch(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Returns what failed, by task."""
-    return asyncio.run(_watch())
+def watch(event: dict[str, Any], context: Any) -> None:
+    """Raises HubError when it failed for a task: the hub's alarm counts that. The others were looked at."""
+    asyncio.run(_watch())
 
 
-async def _watch() -> dict[str, Any]:
+async def _watch() -> None:
     hub = _hub()
     failed = await look_at_all(hub.steward)
     for task, why in failed.items():
         log.error("task %s: %s", task, why)
     await hub.notifications.deliver()
-    return failed
+    if failed:
+        raise HubError(f"{len(failed)} tasks could not be looked at: {', '.join(sorted(failed))}")
 
 
 # ----------------------------------------------------------------------------------------------- the jobs
