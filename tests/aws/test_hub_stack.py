@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.platforms.ports import Enqueued, Page, RunState
+from dth.s3.messages import Item, encode, pack
+from dth.s3.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
-from tests.aws.emulator.region import ASSETS, PREFIX, Region, Stack, wait_for
+from tests.aws.emulator.region import Region, wait_for
+from tests.aws.hub import ADMIN, Hub, deploy_hub, stacks, stores
+from tests.aws.task import MIB, ODD, keys, opened, over, put, route_of, until
 from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
 from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PAGE = b"<!doctype html><title>Data Transfer Hub</title>"
 
@@ -37,80 +42,13 @@ def _zip(**files: bytes) -> bytes:
     return packed.getvalue()
 
 
+MANY = 2_900
 CONSOLE = _zip(index_html=PAGE, assets__app_js=b"1")
-ADMIN, PASSWORD = "admin@example.com", "A-l0ng-Passw0rd"
-TASK = """id progress reason stackStatusReason
-  progressInfo { total replicated failed run } """
 
 
-class Hub:
-    """A hub that was deployed, as a user calls it."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        cognito, pool = stack.region.boto("cognito-idp"), stack.outputs["UserPool"]
-        cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
-        client = cognito.create_user_pool_client(
-            UserPoolId=pool, ClientName="test", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
-        )["UserPoolClient"]["ClientId"]
-        signed_in = cognito.initiate_auth(
-            ClientId=client,
-            AuthFlow="USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": ADMIN, "PASSWORD": PASSWORD},
-        )
-        self.token = signed_in["AuthenticationResult"]["AccessToken"]
-
-    def ask(self, query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
-        """The whole answer, errors included."""
-        api = self.stack.resources["Api"].rpartition("/")[2]
-        request = urllib.request.Request(
-            f"{self.stack.region.url}/v1/apis/{api}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"content-type": "application/json", "authorization": token or self.token},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                found: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            found = json.load(error)
-        return found
-
-    def call(self, query: str, **variables: Any) -> Any:
-        """The one field of the answer."""
-        found = self.ask(query, **variables)
-        assert not found.get("errors"), found
-        [field] = found["data"].values()
-        return field
-
-    def create(self, schedule: str = "ONE_TIME", type: str = "S3EC2", **parameters: str) -> str:
-        pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        given = {"type": type, "scheduleType": schedule, "parameters": pairs}
-        query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id progress } }"
-        return str(self.call(query, input=given)["id"])
-
-    def task(self, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.call(f"query ($id: ID!) {{ getTask(id: $id) {{ {TASK} }} }}", id=id)
-        return found
-
-    def wait_for(self, id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The task, once that holds of it."""
-
-        def look() -> dict[str, Any] | None:
-            found = self.task(id)
-            assert found["progress"] != "ERROR", found
-            return found if holds(found) else None
-
-        found: dict[str, Any] = wait_for(look, 90)
-        return found
-
-    def wait(self, id: str, *progress: str, timeout: float = 90) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            found = self.task(id)
-            assert found["progress"] != "ERROR" or "ERROR" in progress, found
-            return found if found["progress"] in progress else None
-
-        found: dict[str, Any] = wait_for(look, timeout)
-        return found
+@pytest.fixture
+def hub(fresh_region: Region, templates: dict[str, Path], machines: Machines) -> Hub:
+    return deploy_hub(fresh_region, templates, CONSOLE)
 
 
 @pytest.fixture
@@ -125,39 +63,6 @@ def machines(fresh_region: Region, tmp_path: Path) -> Iterator[Machines]:
         for page in client.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
             for event in page["events"]:
                 print(event["logStreamName"], event["message"])
-
-
-@pytest.fixture
-def hub(fresh_region: Region, templates: dict[str, Path], machines: Machines) -> Hub:
-    for name, template in templates.items():
-        key = f"{PREFIX}/templates/{name}.json"
-        fresh_region.boto("s3").put_object(Bucket=ASSETS, Key=key, Body=template.read_bytes())
-    fresh_region.boto("s3").put_object(Bucket=ASSETS, Key=f"{PREFIX}/console.zip", Body=CONSOLE)
-    network = fresh_region.network()
-    return Hub(
-        fresh_region.deploy(
-            "dth",
-            templates["hub"],
-            adminEmail=ADMIN,
-            vpcId=network["ec2VpcId"],
-            subnetIds=network["ec2Subnets"],
-            taskImage="123456789012.dkr.ecr.us-east-1.amazonaws.com/data-transfer-hub:tested",
-        )
-    )
-
-
-def stores(region: Region) -> dict[str, str]:
-    for name in ("source", "copies"):
-        region.boto("s3").create_bucket(Bucket=name)
-    return {
-        "srcBucket": "source",
-        "destBucket": "copies",
-        "srcEndpoint": region.url,
-        "destEndpoint": region.url,
-        "srcRegion": "us-east-1",
-        "destRegion": "us-east-1",
-        "ec2CronExpression": "",
-    }
 
 
 def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> None:
@@ -199,10 +104,88 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     assert not [each for each in groups if task in each["logGroupName"]]
 
 
-def stacks(region: Region) -> list[str]:
-    """The names of those that there are."""
-    found = region.boto("cloudformation").describe_stacks()["Stacks"]
-    return sorted(each["StackName"] for each in found if each["StackStatus"] != "DELETE_COMPLETE")
+async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region, machines: Machines) -> None:
+    """Three thousand of all kinds, and one that crashes its workers, a giant whose workers are gone, and one of which
+    an event tells. The former are there before there is any machine."""
+    machines.frozen = True
+    given = stores(fresh_region)
+    for number in range(MANY):
+        put(fresh_region, f"small/{number:05d}", f"{number}".encode())
+    for key in ODD:
+        put(fresh_region, key, b"" if key in ("empty", "dir/") else key.encode())
+    put(fresh_region, "parts", b"p" * (12 * MIB))
+    put(fresh_region, "giant", b"g" * (17 * MIB))
+    total = MANY + len(ODD) + 2
+    sizes = {"multipartThreshold": "8MiB", "partSize": "5MiB", "giantObjectThreshold": "16MiB"}
+    here = {"srcInCurrentAccount": "true", "serverSideCopy": "false"}
+    task = hub.create("FIXED_RATE", **{**given, **sizes, **here, "srcEvent": "Create"})
+    hub.wait(task, "IN_PROGRESS")
+    query = "query ($id: ID!) { getTask(id: $id) { stackOutputs { OutputKey OutputValue } } }"
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in hub.call(query, id=task)["stackOutputs"]}
+    tables = [f"dth-task-{task}-{name}" for name in ("objects", "parts", "state")]
+    sqs, queue = fresh_region.boto("sqs"), outputs["QueueUrl"]
+
+    def receive() -> list[dict[str, Any]]:
+        answer = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=0, MaxNumberOfMessages=10)
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        return found
+
+    async with opened(fresh_region, task, outputs, *tables) as platform, route_of(platform) as route:
+        [run] = await until(platform.records.list_runs)
+        etag = fresh_region.boto("s3").head_object(Bucket="source", Key="giant")["ETag"].strip('"')
+        giant, poison = Item("giant", 17 * MIB, etag), Item("poison", 3, "etag")
+        message = encode(next(pack(run.id, [poison])))
+        enqueued = [
+            Enqueued(giant.key, giant.size, giant.etag, "lost"),
+            Enqueued(poison.key, poison.size, poison.etag, message.id),
+        ]
+        for told in receive():  # the bucket tries its queue when it is subscribed
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=told["ReceiptHandle"])
+        await platform.records.commit(run.id, Page(enqueued=enqueued, messages=[message]))
+        await platform.records.set_run(run.id, RunState.TRANSFERRING)
+        multipart = Multipart(route, platform.uploads, "gone")
+        upload = await multipart.begin(run.id, giant)
+        for number in range(1, upload.parts + 1):
+            part = await multipart.copy_part(upload, number)
+            await platform.uploads.part_done(upload.key, upload.upload_id, part)
+        sqs = fresh_region.boto("sqs")
+        for _ in range(5):  # workers take it, and die
+            wait_for(
+                lambda: sqs.receive_message(QueueUrl=outputs["QueueUrl"], VisibilityTimeout=0).get(
+                    "Messages"
+                ),
+                30,
+            )
+        machines.frozen = False
+        ended = await over(platform)
+        assert keys(fresh_region) == {"giant": 17 * MIB}
+        hub.call("mutation ($id: ID!) { startRun(id: $id) { id } }", id=task)
+        await over(platform, 2)
+
+    assert (ended.state, ended.counts.done, ended.counts.failed) == (RunState.DONE, 1, 1)
+    query = "query ($id: ID!) { listRecords(id: $id, status: FAILED) { items { key reason } } }"
+    assert hub.call(query, id=task)["items"] == [{"key": "poison", "reason": "WorkerCrashed"}]
+    alarms = fresh_region.boto("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert [outputs["Topic"]] in [each["AlarmActions"] for each in alarms]
+
+    query = "query ($id: ID!) { listRuns(id: $id) { id state counts { listed same done } } }"
+    [newest, _] = hub.call(query, id=task)
+    counted = newest["counts"]
+    assert (newest["id"], newest["state"]) == (2, "DONE")
+    assert (counted["listed"], counted["same"], counted["done"]) == (total, 1, total - 1)
+    assert keys(fresh_region) == keys(fresh_region, "source")
+    pages = fresh_region.boto("dynamodb").get_paginator("scan").paginate(TableName=tables[0])
+    status = [item["Status"]["S"] for page in pages for item in page["Items"]]
+    assert (status.count("DONE"), status.count("FAILED")) == (total, 1)
+
+    put(fresh_region, "later/é", b"22")
+    wait_for(lambda: keys(fresh_region).get("later/é") == 2, 20)
+    hub.call("mutation ($id: String) { stopTask(id: $id) { id } }", id=task)
+    hub.wait(task, "STOPPED")
+    assert stacks(fresh_region) == ["dth"]
+    assert not sqs.list_queues().get("QueueUrls")
+    told = fresh_region.boto("s3").get_bucket_notification_configuration(Bucket="source")
+    assert "QueueConfigurations" not in told
 
 
 def test_stopping_leaves_nothing_behind_but_records(

@@ -1,11 +1,14 @@
-"""EventBridge: schedules run SPEED times as fast, so that a minute's controller comes every few seconds."""
+"""EventBridge: schedules run SPEED times as fast, so that a minute's controller comes every few seconds. A minute is
+long enough for a function to be done, some seconds are not: it is called again when it is.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
-from ministack.services import eventbridge
+from ministack.services import eventbridge, lambda_svc
 
 from tests.aws.emulator.patching import replace
 
@@ -14,10 +17,15 @@ if TYPE_CHECKING:
 
 SPEED = float(os.environ.get("EMULATOR_SPEED", "1"))
 
+_running: set[str] = set()  # functions that events called
+_lock = threading.Lock()
+
 
 def patch() -> None:
     replace(eventbridge, "_parse_rate_seconds", _faster)
     replace(eventbridge, "_SCHEDULER_TICK_INTERVAL", lambda seconds: min(seconds, 0.5))
+    replace(eventbridge, "_dispatch_to_lambda", _when_it_is_done)
+    replace(lambda_svc, "_execute_function_with_config_scope", _known)
 
 
 def _faster(original: Callable[[str], float | None]) -> Callable[[str], float | None]:
@@ -26,3 +34,25 @@ def _faster(original: Callable[[str], float | None]) -> Callable[[str], float | 
         return found and found / SPEED
 
     return seconds
+
+
+def _when_it_is_done(original: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    def dispatch(arn: str, payload: str) -> None:
+        if '"Scheduled Event"' not in payload or arn not in _running:
+            original(arn, payload)
+
+    return dispatch
+
+
+def _known(original: Callable[..., Any]) -> Callable[..., Any]:
+    def execute(record: dict[str, Any], event: Any) -> Any:
+        arn = record["config"]["FunctionArn"]
+        with _lock:
+            _running.add(arn)
+        try:
+            return original(record, event)
+        finally:
+            with _lock:
+                _running.discard(arn)
+
+    return execute
