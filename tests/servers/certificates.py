@@ -1,4 +1,4 @@
-"""A certificate authority for one test run, and a certificate for 127.0.0.1 that it signed."""
+"""A certificate authority for one test run, and a certificate for 127.0.0.1, or other names, that it signed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write a new CA and a server certificate for localhost and 127.0.0.1 into the folder."""
+def make_certificates(folder: Path, *others: str) -> Certificates:
+    """Write a new CA and a server certificate for localhost, 127.0.0.1 and the other names into the folder."""
     now = datetime.datetime.now(datetime.UTC)
 
     def builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
@@ -66,6 +66,7 @@ def make_certificates(folder: Path) -> Certificates:
         x509.DNSName("localhost"),
         x509.DNSName("*.localhost"),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        *map(x509.DNSName, others),
     ]
     certificate = (
         builder("localhost", "Test CA", key)

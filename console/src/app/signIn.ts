@@ -35,10 +35,19 @@ export async function signIn(manager: UserManager): Promise<void> {
   await manager.signinRedirect({ state: { returnTo: here }, redirectMethod: 'replace' });
 }
 
-export async function signOut(manager: Pick<UserManager, 'signoutRedirect' | 'removeUser'>): Promise<void> {
+interface Session extends Pick<UserManager, 'signoutRedirect' | 'removeUser'> {
+  settings: { authority: string; client_id: string; post_logout_redirect_uri?: string | undefined };
+}
+
+export async function signOut(manager: Session): Promise<void> {
   sessionStorage.setItem(SIGNED_OUT, '1'); // or coming back would sign in again at once
+  const { authority, client_id, post_logout_redirect_uri } = manager.settings;
+  // Cognito ends a session in words of its own.
+  const extraQueryParams: Record<string, string> = authority.startsWith('https://cognito-idp.')
+    ? { client_id, logout_uri: post_logout_redirect_uri ?? '' }
+    : {};
   try {
-    await manager.signoutRedirect();
+    await manager.signoutRedirect({ extraQueryParams });
   } catch {
     await manager.removeUser(); // an issuer without an end to its sessions
   }
