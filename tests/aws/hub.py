@@ -19,21 +19,11 @@ TASK = """id progress reason stackStatusReason
 
 
 class Hub:
-    """`stack`: what was deployed. Its administrator is signed in."""
+    """`stack`: what was deployed. `token`: what its calls are made with."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, token: str) -> None:
         self.stack = stack
-        cognito, pool = stack.region.boto("cognito-idp"), stack.outputs["UserPool"]
-        cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
-        client = cognito.create_user_pool_client(
-            UserPoolId=pool, ClientName="test", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
-        )["UserPoolClient"]["ClientId"]
-        signed_in = cognito.initiate_auth(
-            ClientId=client,
-            AuthFlow="USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": ADMIN, "PASSWORD": PASSWORD},
-        )
-        self.token = signed_in["AuthenticationResult"]["AccessToken"]
+        self.token = token
 
     def ask(self, query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
         """The whole answer, errors included."""
@@ -89,21 +79,36 @@ class Hub:
 
 
 def deploy_hub(region: Region, templates: dict[str, Path], console: bytes) -> Hub:
-    """The template with a user pool. `console`: the archive of its pages."""
-    for name, template in templates.items():
-        key = f"{PREFIX}/templates/{name}.json"
+    """The template with a user pool, whose administrator signs in. `console`: the archive of its pages."""
+    stack = deploy_template(region, templates, "hub", console, adminEmail=ADMIN)
+    cognito, pool = region.boto("cognito-idp"), stack.outputs["UserPool"]
+    cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
+    client = cognito.create_user_pool_client(
+        UserPoolId=pool, ClientName="test", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"]
+    )["UserPoolClient"]["ClientId"]
+    signed_in = cognito.initiate_auth(
+        ClientId=client,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": ADMIN, "PASSWORD": PASSWORD},
+    )
+    return Hub(stack, signed_in["AuthenticationResult"]["AccessToken"])
+
+
+def deploy_template(
+    region: Region, templates: dict[str, Path], name: str, console: bytes, **parameters: str
+) -> Stack:
+    for each, template in templates.items():
+        key = f"{PREFIX}/templates/{each}.json"
         region.boto("s3").put_object(Bucket=ASSETS, Key=key, Body=template.read_bytes())
     region.boto("s3").put_object(Bucket=ASSETS, Key=f"{PREFIX}/console.zip", Body=console)
     network = region.network()
-    return Hub(
-        region.deploy(
-            "dth",
-            templates["hub"],
-            adminEmail=ADMIN,
-            vpcId=network["ec2VpcId"],
-            subnetIds=network["ec2Subnets"],
-            taskImage="123456789012.dkr.ecr.us-east-1.amazonaws.com/data-transfer-hub:tested",
-        )
+    return region.deploy(
+        "dth",
+        templates[name],
+        vpcId=network["ec2VpcId"],
+        subnetIds=network["ec2Subnets"],
+        taskImage="123456789012.dkr.ecr.us-east-1.amazonaws.com/data-transfer-hub:tested",
+        **parameters,
     )
 
 

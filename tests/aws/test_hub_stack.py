@@ -4,6 +4,7 @@ tasks are stacks that it makes and deletes.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -23,8 +24,9 @@ from dth.s3.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import Region, wait_for
-from tests.aws.hub import ADMIN, Hub, deploy_hub, stacks, stores
+from tests.aws.hub import ADMIN, Hub, deploy_hub, deploy_template, stacks, stores
 from tests.aws.task import MIB, ODD, keys, opened, over, put, route_of, until
+from tests.identity import issuer_running
 from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
 from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
 
@@ -264,6 +266,50 @@ def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> Non
     audit = hub.call("{ listAudit { items { what who outcome } total } }")
     assert audit["total"] == 3
     assert {"what": "createSecret", "who": ADMIN, "outcome": "ok"} in audit["items"]
+
+
+async def test_users_of_an_issuer(
+    fresh_region: Region, templates: dict[str, Path], machines: Machines
+) -> None:
+    """Of the template for regions without Cognito."""
+    async with issuer_running() as issuer:
+        issuer.url = issuer.url.replace("http:", "https:")
+        issuer.discovery = {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks"}
+        given = {"oidcIssuer": issuer.url, "oidcClientId": "hub", "oidcAudience": "transfers"}
+        stack = await asyncio.to_thread(
+            deploy_template,
+            fresh_region,
+            templates,
+            "hub-oidc",
+            CONSOLE,
+            **given,
+            oidcRoleClaim="realm.roles",
+        )
+        hub = Hub(stack, issuer.token(aud="transfers", azp=None, realm={"roles": ["operator"]}, name="Ann"))
+
+        async def ask(query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
+            return await asyncio.to_thread(hub.ask, query, token, **variables)
+
+        told = (await ask("{ whoAmI { name role via } }"))["data"]["whoAmI"]
+        assert told == {"name": "Ann", "role": "operator", "via": "oidc"}
+        [refused] = (await ask("{ listTokens { id } }"))["errors"]
+        assert refused["errorType"] == "FORBIDDEN"
+        for wrong in ({"aud": "others", "azp": None}, {"exp": 1}, {"iss": "https://example.org"}):
+            [refused] = (await ask("{ whoAmI { name } }", issuer.token(**wrong)))["errors"]
+            assert refused["errorType"] == "UnauthorizedException"
+        own = issuer.token(
+            azp="hub", aud="hub", realm={"roles": ["admin"]}
+        )  # for the client, not for the API
+        [refused] = (await ask("{ whoAmI { name } }", own))["errors"]
+        assert "the token is for somebody else" in refused["message"]
+
+        store = stores(fresh_region)
+        fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
+        task = await asyncio.to_thread(hub.create, **store)
+        await asyncio.to_thread(hub.wait, task, "DONE")
+        config = fresh_region.boto("s3").get_object(Bucket=stack.resources["Console"], Key="config.json")
+        oidc = json.load(config["Body"])["oidc"]
+        assert (oidc["authority"], oidc["clientId"], oidc["audience"]) == (issuer.url, "hub", "transfers")
 
 
 def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region) -> None:

@@ -710,8 +710,11 @@ class HubStack(Template):
                 user_pool_id=self.pool.ref, aws_region=cdk.Aws.REGION, default_action="ALLOW"
             )
             return {"authentication_type": "AMAZON_COGNITO_USER_POOLS", "user_pool_config": pool}
+        # A pattern of what a token may be for (aud, azp): the access tokens of some issuers name the audience alone.
+        either = self.sub("${oidcClientId}|${oidcAudience}")
         issuer = aws_appsync.CfnGraphQLApi.OpenIDConnectConfigProperty(
-            issuer=self.issuer.value_as_string, client_id=self.client.value_as_string
+            issuer=self.issuer.value_as_string,
+            client_id=self.when(self.is_given(self.audience), either, self.client.value_as_string),
         )
         return {"authentication_type": "OPENID_CONNECT", "open_id_connect_config": issuer}
 
