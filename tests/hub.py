@@ -76,10 +76,10 @@ class Hub:
             )
         wait_for(lambda: (self.data / ADDRESS_FILE).exists() or self._ended())
         self.url = (self.data / ADDRESS_FILE).read_text().strip()
-        token = self._with_database(
+        self.token: str = self._with_database(
             lambda database: LocalTokens(database).create("command line", Role.ADMIN, 0.0, "tests")
         )[1]
-        self.client = HubClient(self.url, with_token(lambda: token))
+        self.client = HubClient(self.url, with_token(lambda: self.token))
 
     def user(self, name: str, password: str, role: Role) -> None:
         """A user who need not change the password first."""

@@ -74,14 +74,14 @@ async def until(look: Callable[[], Awaitable[Any]], timeout: float = 90) -> Any:
     return found
 
 
-async def over(platform: AwsPlatform, number: int = 1) -> Run:
+async def over(platform: AwsPlatform, number: int = 1, timeout: float = 90) -> Run:
     """The run, once it has ended."""
 
     async def ended() -> Run | None:
         found = [run for run in await platform.records.list_runs() if run.id == number]
         return found[0] if found and not found[0].is_open else None
 
-    return cast("Run", await until(ended))
+    return cast("Run", await until(ended, timeout))
 
 
 def logs(region: Region) -> Iterator[str]:

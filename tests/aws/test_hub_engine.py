@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
 from dth.hub.ports import Stack
-from dth.platforms.aws.client import Aws
+from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.engine import AwsEngine
 from dth.platforms.aws.hub.settings import HubSettings
@@ -20,6 +20,8 @@ from dth.platforms.aws.hub.tasks import AwsTasks
 from dth.platforms.aws.tables import create_table
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.servers.ministack import MiniStack
 
 
@@ -69,6 +71,10 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
         await engine.keep_stack("one", None)
     assert (await engine.with_stacks(), await engine.stack("one")) == ([], None)
     await dynamo.put("hub", {"pk": "look", "sk": "one", "at": 1.0})
+    with monkeypatch.context() as patched:
+        patched.setattr(aws, "call", _being_created(aws.call))
+        with pytest.raises(Conflict, match="tables are being made"):
+            await engine.discard("one")
     for _ in range(2):
         await engine.discard("one")
 
@@ -78,3 +84,15 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
     groups = cloud.boto("logs").describe_log_groups(logGroupNamePrefix=f"/{prefix}")["logGroups"]
     assert groups == []
     aws.close()
+
+
+def _being_created(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """The emulator's tables are there at once: in DynamoDB's words."""
+
+    async def refused(service: str, operation: str, **arguments: Any) -> Any:
+        if operation == "delete_table":
+            said = "Attempt to change a resource which is still in use: Table is being created: x"
+            raise Refused(said, "ResourceInUseException", {})
+        return await call(service, operation, **arguments)
+
+    return refused

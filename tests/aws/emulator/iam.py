@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ministack.core import iam_actions, iam_evaluator
@@ -64,6 +65,7 @@ def _containers(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def _every_character(original: Callable[[str, bool], re.Pattern[str]]) -> Callable[..., re.Pattern[str]]:
+    @cache
     def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
         found = original(pattern, ignore_case)
         return re.compile(found.pattern, found.flags | re.DOTALL)

@@ -157,7 +157,7 @@ class AwsEngine:
             raise NotFound(f"task {id} has no records yet: it is being set up") from None
 
     async def discard(self, id: str) -> None:
-        """Raises Conflict while there is a stack, which nobody would delete any more."""
+        """Raises Conflict while there is a stack, which nobody would delete any more, or tables are being made."""
         if await self.stack(id):
             raise Conflict("the task's CloudFormation stack is being deleted; try again in a minute")
         item = await self._dynamo.get("tasks", {"Id": id})
@@ -165,14 +165,22 @@ class AwsEngine:
             return
         place = self.place(id, TaskType(item["Type"]))
         for name in place.tables.values():
-            await self._forget("dynamodb", "delete_table", TableName=name)
+            if not await self._forget("dynamodb", "delete_table", TableName=name):
+                raise Conflict("the task's tables are being made; try again in a minute")
         await self._forget("logs", "delete_log_group", logGroupName=place.log_group)
         for kind in (STACK, "look"):
             await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
-    async def _forget(self, service: str, operation: str, **arguments: Any) -> None:
-        with suppress_code(GONE, "ResourceInUseException"):
+    async def _forget(self, service: str, operation: str, **arguments: Any) -> bool:
+        """False: not yet, as it is being made. What is gone already, or going, is forgotten."""
+        try:
             await self._aws.call(service, operation, **arguments)
+        except Refused as error:
+            if error.code == "ResourceInUseException":
+                return "being created" not in str(error)
+            if error.code != GONE:
+                raise
+        return True
 
     async def stack(self, id: str) -> Stack | None:
         item = await self._dynamo.get("hub", {"pk": STACK, "sk": id})
