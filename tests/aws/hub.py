@@ -112,21 +112,6 @@ def deploy_template(
     )
 
 
-def stores(region: Region) -> dict[str, str]:
-    """Two buckets, as a task's parameters name them."""
-    for name in ("source", "copies"):
-        region.boto("s3").create_bucket(Bucket=name)
-    return {
-        "srcBucket": "source",
-        "destBucket": "copies",
-        "srcEndpoint": region.url,
-        "destEndpoint": region.url,
-        "srcRegion": "us-east-1",
-        "destRegion": "us-east-1",
-        "ec2CronExpression": "",
-    }
-
-
 def stacks(region: Region) -> list[str]:
     """The names of those that there are."""
     found = region.boto("cloudformation").describe_stacks()["Stacks"]

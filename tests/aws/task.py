@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 ODD = ["empty", 'quote".txt', "new\nline", "back\\slash", "sp ace + plus", "ключ/雪.txt", "dir/"]
+SIZES = {"multipartThreshold": "8MiB", "partSize": "5MiB", "giantObjectThreshold": "16MiB"}
 
 
 @asynccontextmanager
@@ -100,3 +101,35 @@ def put(region: Region, key: str, body: bytes) -> None:
 def keys(region: Region, bucket: str = "copies") -> dict[str, int]:
     pages = region.boto("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
     return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
+
+
+def stores(region: Region) -> dict[str, str]:
+    """Two buckets of the region, as a task's parameters name them."""
+    return {
+        "srcBucket": "source",
+        "destBucket": "copies",
+        "srcEndpoint": region.url,
+        "destEndpoint": region.url,
+        "srcRegion": "us-east-1",
+        "destRegion": "us-east-1",
+        "ec2CronExpression": "",
+    }
+
+
+def make_stores(region: Region) -> dict[str, str]:
+    """The same, and the buckets."""
+    for name in ("source", "copies"):
+        region.boto("s3").create_bucket(Bucket=name)
+    return stores(region)
+
+
+def put_all_kinds(region: Region, small: int) -> int:
+    """Objects of all kinds at the source: so many small ones, odd keys, one of several parts and, with `SIZES`, a
+    giant. Returns how many."""
+    for number in range(small):
+        put(region, f"small/{number:05d}", f"{number}".encode())
+    for key in ODD:
+        put(region, key, b"" if key in ("empty", "dir/") else key.encode())
+    put(region, "parts", b"p" * (12 * MIB))
+    put(region, "giant", b"g" * (17 * MIB))
+    return small + len(ODD) + 2

@@ -24,8 +24,8 @@ from dth.s3.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import Region, wait_for
-from tests.aws.hub import ADMIN, Hub, deploy_hub, deploy_template, stacks, stores
-from tests.aws.task import MIB, ODD, keys, opened, over, put, route_of, until
+from tests.aws.hub import ADMIN, Hub, deploy_hub, deploy_template, stacks
+from tests.aws.task import MIB, SIZES, keys, make_stores, opened, over, put, put_all_kinds, route_of, until
 from tests.identity import issuer_running
 from tests.servers.registry import NEEDED, USER, RegistryServer, image, layer
 from tests.servers.registry import PASSWORD as PASSWORD_OF_REGISTRY
@@ -68,7 +68,7 @@ def machines(fresh_region: Region, tmp_path: Path) -> Iterator[Machines]:
 
 
 def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> None:
-    given = stores(fresh_region)
+    given = make_stores(fresh_region)
     for number in range(20):
         fresh_region.boto("s3").put_object(Bucket="source", Key=f"{number:03}", Body=b"x" * number)
     assert hub.call("{ whoAmI { name role via } }") == {"name": ADMIN, "role": "admin", "via": "oidc"}
@@ -110,17 +110,10 @@ async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region
     """Five hundred of all kinds, one that crashes its workers, a giant whose workers are gone, and one of which an
     event tells. The task's stack alone is tried with more of them."""
     machines.frozen = True
-    given = stores(fresh_region)
-    for number in range(MANY):
-        put(fresh_region, f"small/{number:05d}", f"{number}".encode())
-    for key in ODD:
-        put(fresh_region, key, b"" if key in ("empty", "dir/") else key.encode())
-    put(fresh_region, "parts", b"p" * (12 * MIB))
-    put(fresh_region, "giant", b"g" * (17 * MIB))
-    total = MANY + len(ODD) + 2
-    sizes = {"multipartThreshold": "8MiB", "partSize": "5MiB", "giantObjectThreshold": "16MiB"}
+    given = make_stores(fresh_region)
+    total = put_all_kinds(fresh_region, MANY)
     here = {"srcInCurrentAccount": "true", "serverSideCopy": "false"}
-    task = hub.create("FIXED_RATE", **{**given, **sizes, **here, "srcEvent": "Create"})
+    task = hub.create("FIXED_RATE", **{**given, **SIZES, **here, "srcEvent": "Create"})
     hub.wait(task, "IN_PROGRESS")
     query = "query ($id: ID!) { getTask(id: $id) { stackOutputs { OutputKey OutputValue } } }"
     outputs = {each["OutputKey"]: each["OutputValue"] for each in hub.call(query, id=task)["stackOutputs"]}
@@ -193,7 +186,7 @@ async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region
 def test_stopping_leaves_nothing_behind_but_records(
     hub: Hub, fresh_region: Region, machines: Machines
 ) -> None:
-    given = stores(fresh_region)
+    given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     task = hub.create("FIXED_RATE", **given, srcEvent="Create", srcInCurrentAccount="true")
     for change in ("pauseTask", "resumeTask"):  # before there is anything of it
@@ -230,7 +223,7 @@ def test_stopping_leaves_nothing_behind_but_records(
 
 
 def test_why_a_stack_could_not_be_made_stays_with_the_task(hub: Hub, fresh_region: Region) -> None:
-    given = stores(fresh_region)
+    given = make_stores(fresh_region)
     task = hub.create(**{**given, "srcRoleArn": "arn:aws:iam::123456789012:role/*"})
     failed = hub.wait(task, "ERROR")
     assert "srcRoleArn" in failed["reason"]
@@ -303,7 +296,7 @@ async def test_users_of_an_issuer(
         [refused] = (await ask("{ whoAmI { name } }", own))["errors"]
         assert "the token is for somebody else" in refused["message"]
 
-        store = stores(fresh_region)
+        store = make_stores(fresh_region)
         fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
         task = await asyncio.to_thread(hub.create, **store)
         await asyncio.to_thread(hub.wait, task, "DONE")
@@ -313,7 +306,7 @@ async def test_users_of_an_issuer(
 
 
 def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region) -> None:
-    given = stores(fresh_region)
+    given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
     query = "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, side: $side) { id } }"
@@ -400,7 +393,7 @@ def test_a_task_for_images_and_one_of_them_tried_again(hub: Hub) -> None:
 
 def test_the_command_line_uses_it_as_any_hub(hub: Hub, fresh_region: Region) -> None:
     """With an API token, and at the API's own address: the emulator's CloudFront does not lead there."""
-    given = stores(fresh_region)
+    given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     made = hub.call('mutation { createToken(name: "ci", role: operator) { token } }')["token"]
     api = hub.stack.resources["Api"].rpartition("/")[2]

@@ -18,7 +18,7 @@ from dth.platforms.ports import RunKind, RunState
 from dth.s3.processes import find
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import Region, Stack, wait_for
-from tests.aws.task import MIB, ODD, keys, logs, over, put, route_of, until
+from tests.aws.task import SIZES, keys, logs, over, put, put_all_kinds, route_of, stores, until
 from tests.aws.task import opened as open_task
 
 if TYPE_CHECKING:
@@ -46,18 +46,12 @@ def machines(fresh_region: Region, tmp_path: Path, buckets: None) -> Iterator[Ma
 
 
 def deploy(region: Region, templates: dict[str, Path], **parameters: str) -> Stack:
-    stores = {
-        "srcBucket": "source",
-        "destBucket": "copies",
-        "srcEndpoint": region.url,
-        "destEndpoint": region.url,
-        "srcRegion": "us-east-1",
-        "destRegion": "us-east-1",
+    given = {
+        **stores(region),
         "srcInCurrentAccount": "true",
-        "ec2CronExpression": "",
         "serverSideCopy": "false",  # which would be one request for an object, however large
     }
-    return region.deploy("task", templates["s3"], **{**stores, **region.network(), **parameters})
+    return region.deploy("task", templates["s3"], **{**given, **region.network(), **parameters})
 
 
 def opened(stack: Stack) -> AbstractAsyncContextManager[AwsPlatform]:
@@ -75,17 +69,9 @@ def reported(region: Region, metric: str) -> float:
 async def test_objects_of_all_kinds_arrive(
     fresh_region: Region, machines: Machines, templates: dict[str, Path]
 ) -> None:
-    for number in range(MANY):
-        put(fresh_region, f"small/{number:05d}", f"{number}".encode())
-    for key in ODD:
-        put(fresh_region, key, b"" if key in ("empty", "dir/") else key.encode())
-    put(fresh_region, "parts", b"p" * (12 * MIB))
-    put(fresh_region, "giant", b"g" * (17 * MIB))
-    total = MANY + len(ODD) + 2
+    total = put_all_kinds(fresh_region, MANY)
 
-    stack = deploy(
-        fresh_region, templates, multipartThreshold="8MiB", partSize="5MiB", giantObjectThreshold="16MiB"
-    )
+    stack = deploy(fresh_region, templates, **SIZES)
     async with opened(stack) as platform:
         run = await over(platform)
 

@@ -18,7 +18,8 @@ from dth.infra.bundle import write_console
 from tests.aws.emulator.edge import Edge
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import Region
-from tests.aws.hub import ADMIN, PASSWORD, Hub, deploy_hub, stacks, stores
+from tests.aws.hub import ADMIN, PASSWORD, Hub, deploy_hub, stacks
+from tests.aws.task import make_stores
 from tests.e2e.console import SECONDS
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def open_page(page: Page, hub: Hub, path: str) -> None:
 
 
 def test_a_task_is_watched_and_stopped_in_the_console(page: Page, hub: Hub, region: Region) -> None:
-    given = stores(region)
+    given = make_stores(region)
     region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     task = hub.create("FIXED_RATE", **given)
     page.goto(f"{hub.stack.outputs['Url']}/tasks?text={task}")

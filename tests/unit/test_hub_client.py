@@ -9,9 +9,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from dth.cli.iam import region_of, signed
-from dth.cli.login import _port
+from dth.cli.login import _port, login
 from dth.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub.client import HubClient, with_token
 
@@ -104,3 +105,9 @@ def test_who_has_no_credentials_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("AWS_PROFILE", "missing")
     with pytest.raises(Unauthenticated, match=r"cannot be signed: .*missing"):
         signed("eu-west-1")("https://hub.example.org/graphql", b"{}")
+
+
+def test_where_calls_are_signed_nobody_signs_in() -> None:
+    asked = CliRunner().invoke(login, ["--hub", "https://abc123.appsync-api.eu-west-1.amazonaws.com/graphql"])
+    assert isinstance(asked.exception, UsageError)
+    assert "needs no sign-in" in str(asked.exception)

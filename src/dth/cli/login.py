@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 
+from dth.cli.iam import region_of
 from dth.config import config_directory
 from dth.errors import HubError, StateError, UsageError
 from dth.hub.auth import discover, fetch_json, require_secure
@@ -61,6 +62,10 @@ class Session:
 def login(hub_url: str | None, port: int) -> None:
     """Sign in to a hub, in a browser."""
     hub = _normal(hub_url or os.environ.get("DTH_HUB") or last_hub() or _missing_hub())
+    if region_of(hub):
+        raise UsageError(
+            f"{hub} needs no sign-in: calls are signed with the credentials of the AWS command line"
+        )
     said = fetch_json(f"{hub}/config.json", ca_bundle=_ca_bundle()).get("oidc")
     settings: dict[str, Any] = said if isinstance(said, dict) else {}
     with _Callback(port or _port(settings)) as callback:
