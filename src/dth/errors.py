@@ -32,6 +32,10 @@ class NotFound(UsageError):
     """What the caller names does not exist, or not for this caller."""
 
 
+class BeingSetUp(NotFound):
+    """What a task keeps is not there yet, and will be."""
+
+
 class Conflict(UsageError):
     """What the caller asks for does not go with how things stand now."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.errors import BeingSetUp, Conflict, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
 from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused
@@ -53,7 +53,7 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
     }
     engine = AwsEngine(aws, dynamo, HubSettings(**given))
     await AwsTasks(dynamo).add(Task("one", TaskType.S3EC2, ScheduleType.ONE_TIME, {}))
-    with pytest.raises(NotFound, match="it is being set up"):
+    with pytest.raises(BeingSetUp, match="it is being set up"):
         async with engine.open("one") as platform:
             await platform.records.list_runs()
     assert await engine.make_memory(engine.place("one", TaskType.S3EC2))

@@ -189,6 +189,9 @@ def test_stopping_leaves_nothing_behind_but_records(
     given = make_stores(fresh_region)
     fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
     task = hub.create("FIXED_RATE", **given, srcEvent="Create", srcInCurrentAccount="true")
+    for asked in ("listRuns(id: $id) { id }", "failureGroups(id: $id) { reason }"):
+        assert hub.call(f"query ($id: ID!) {{ {asked} }}", id=task) == []
+    assert hub.call("query ($id: ID!) { listRecords(id: $id) { items { key } } }", id=task) == {"items": []}
     for change in ("pauseTask", "resumeTask"):  # before there is anything of it
         hub.call(f"mutation ($id: ID!) {{ {change}(id: $id) {{ id }} }}", id=task)
     hub.wait(task, "IN_PROGRESS")

@@ -5,6 +5,7 @@ it.
 Answers are JSON-safe: dicts, lists, text, numbers.
 """
 
+import functools
 import json
 import re
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dth.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.errors import BeingSetUp, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub import certificate, monitoring, notifications, tasks
 from dth.hub.advice import advice
 from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task, TaskType
@@ -74,6 +75,22 @@ def _field(role: Role, *, changes: bool) -> Callable[[Resolver], Resolver]:
         return function
 
     return register
+
+
+def _empty_at_first(empty: Callable[[], Answer]) -> Callable[[Resolver], Resolver]:
+    """What is asked of a task whose records are not there yet is answered as one without any."""
+
+    def decorate(function: Resolver) -> Resolver:
+        @functools.wraps(function)
+        async def answered(call: Call, **given: Any) -> Answer:
+            try:
+                return await function(call, **given)
+            except BeingSetUp:
+                return empty()
+
+        return answered
+
+    return decorate
 
 
 async def resolve(
@@ -340,6 +357,7 @@ def _stack(stack: Stack | None) -> dict[str, Any]:
 
 
 @query()
+@_empty_at_first(list)
 async def list_runs(call: Call, *, id: str, count: int = 20) -> Answer:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
@@ -360,6 +378,7 @@ async def list_runs(call: Call, *, id: str, count: int = 20) -> Answer:
 
 
 @query()
+@_empty_at_first(lambda: {"items": [], "nextToken": None})
 async def list_records(
     call: Call, *, id: str, status: str | None = None, prefix: str | None = None, reason: str | None = None,
     run: int | None = None, limit: int = 100, next_token: str | None = None,
@@ -382,6 +401,7 @@ async def list_records(
 
 
 @query()
+@_empty_at_first(lambda: {"items": [], "nextToken": None})
 async def list_images(
     call: Call, *, id: str, run: int | None = None, status: str | None = None, prefix: str | None = None,
     reason: str | None = None, limit: int = 100, next_token: str | None = None,
@@ -404,6 +424,7 @@ async def list_images(
 
 
 @query()
+@_empty_at_first(list)
 async def image_history(call: Call, *, id: str, key: str) -> Answer:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
@@ -411,6 +432,7 @@ async def image_history(call: Call, *, id: str, key: str) -> Answer:
 
 
 @query()
+@_empty_at_first(list)
 async def failure_groups(call: Call, *, id: str) -> Answer:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:

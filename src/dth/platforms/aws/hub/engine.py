@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dth.errors import Conflict, NotFound
+from dth.errors import BeingSetUp, Conflict, NotFound
 from dth.hub.model import Task, TaskType
 from dth.hub.plugins import read_parameters
 from dth.hub.ports import Stack
@@ -141,7 +141,7 @@ class AwsEngine:
 
     @asynccontextmanager
     async def open(self, id: str) -> AsyncIterator[AwsPlatform]:
-        """Raises NotFound while the task has no tables yet."""
+        """Raises BeingSetUp while the task has no tables yet."""
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             raise NotFound(f"there is no task {id!r}")
@@ -154,7 +154,7 @@ class AwsEngine:
         except Refused as error:
             if error.code != GONE:
                 raise
-            raise NotFound(f"task {id} has no records yet: it is being set up") from None
+            raise BeingSetUp(f"task {id} has no records yet: it is being set up") from None
 
     async def discard(self, id: str) -> None:
         """Raises Conflict while there is a stack, which nobody would delete any more, or tables are being made."""
