@@ -180,7 +180,9 @@ def test_failures_are_grouped_and_retried(console: Console, source: Side, proxy_
 
 def test_pause_resume_and_stop(console: Console, source: Side, proxy_a: Proxy, dest: Side) -> None:
     page, hub = console.page, console.hub
-    source.put(bodies(f"{n:03}" for n in range(60)))
+    source.put(
+        bodies(f"{n:03}" for n in range(500))
+    )  # more than are copied before the stop, however slow the page
     proxy_a.rule(Delay(2.0), key="[0-9]")
     task = hub.create(Side(proxy_a, source.bucket), dest, description="Slow", workerNumber="1")
     console.open(f"/tasks/{task}")
