@@ -148,6 +148,7 @@ def test_a_broken_credential_is_told_mended_and_resumed(
         assert secret_key not in page.content()
         console.open(f"/tasks/{task}")
         act(page, "Resume")
+        expect(page.get_by_text("SignatureDoesNotMatch")).to_have_count(0)  # it was in error until then
         hub.wait(task, "DONE")
         expect(page.get_by_text("Done", exact=True).first).to_be_visible()
         assert sorted(dest.listed()) == ["a", "b", "c"]
