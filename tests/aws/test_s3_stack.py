@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
-MANY = 2_900
+MANY = 300
 
 
 @pytest.fixture

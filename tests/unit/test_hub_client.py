@@ -60,6 +60,11 @@ def test_an_error_is_what_its_code_says(
     assert type(found.value) is kind
 
 
+def test_a_token_stands_alone() -> None:
+    """AppSync takes no other, and CloudFront in China cannot change it on the way."""
+    assert with_token(lambda: "token")("https://hub.example.org/graphql", b"{}") == {"authorization": "token"}
+
+
 @pytest.mark.parametrize(("given", "port"), [(8976, 8976), (None, 0), ("8976", 0)])
 def test_a_hub_may_say_to_which_port_the_browser_comes_back(given: object, port: int) -> None:
     assert _port({"cliPort": given} if given else {}) == port
