@@ -41,6 +41,7 @@ def connect(
     gate: Gate | None = None,
     request_cap: Cap | None = None,
     byte_cap: Cap | None = None,
+    attempts: int = 1,
     **endpoint: Any,
 ) -> S3Client:
     """A client of a bucket. What is left of the options goes to `resolve_endpoint`."""
@@ -53,4 +54,5 @@ def connect(
         gate=gate,
         request_cap=request_cap,
         byte_cap=byte_cap,
+        attempts=attempts,
     )

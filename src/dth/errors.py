@@ -61,7 +61,7 @@ class TransferError(HubError):
 
     `code` is the store's error code (or one of ours where no answer came), `status` the HTTP status (0 without an
     answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say), `host`
-    who answered ("" where only one can have).
+    who answered ("" where only one can have), `side` the side of the task that it is ("source", "destination", or "").
     """
 
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -79,6 +79,7 @@ class TransferError(HubError):
     ) -> None:
         super().__init__(message)
         self.host = host
+        self.side = ""
         self.code = code
         self.status = status
         self.said = said
@@ -100,6 +101,15 @@ class ConnectionFailed(Transient):
 
 class Corrupted(Transient):
     """The bytes that arrived are not the bytes that were sent (checksum or length differ)."""
+
+
+class Damaged(Corrupted):
+    """What the destination holds now is not what was sent: `etag` and `version` are those of the damaged copy."""
+
+    def __init__(self, message: str, *, code: str = "", etag: str = "", version: str = "") -> None:
+        super().__init__(message, code=code)
+        self.etag = etag
+        self.version = version
 
 
 class ObjectRefused(TransferError):

@@ -338,13 +338,14 @@ def test_storage_class_acl_and_encryption_are_asked_for(
     assert dest.head("k")["x-amz-storage-class"] == "STANDARD_IA"
 
 
-def test_a_store_that_takes_no_acls_gets_none_and_the_user_a_note(
+def test_an_acl_that_was_asked_for_by_name_is_never_left_out(
     engine: Engine, source: Side, dest: Side
 ) -> None:
-    source.put(bodies(f"k{n}" for n in range(200)))
+    source.put(bodies(f"k{n}" for n in range(20)))
     ran = engine.run(dest_acl="public-read")
-    assert (ran.counts.done, ran.counts.failed) == (200, 0)
-    assert "takes no ACLs" in ran.notes
+    assert (ran.counts.done, ran.counts.failed) == (0, 20)
+    assert {record.reason for record in ran.records.values()} == {"AccessControlListNotSupported"}
+    assert dest.listed() == []
 
 
 def test_an_acl_arrives_where_the_store_takes_it(tmp_path: Path, source: Side, s3_moto: MotoServer) -> None:
@@ -387,7 +388,7 @@ def inside(engine: Engine, s3_a: MiniStack, source: Side, bucket_a: str) -> Engi
 
 
 def test_one_store_copies_by_itself(inside: Engine, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.s3.worker.COPY_LIMIT", 2 * MIB)
+    monkeypatch.setattr("dth.s3.handlers.COPY_LIMIT", 2 * MIB)
     monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
     keys = [key for key in ODD_KEYS if len(key) < 20]
     source.put(bodies(keys))
@@ -476,7 +477,9 @@ def test_fault_15_small_objects_do_not_wait_for_each_other(engine: Engine, sourc
     assert time.monotonic() - started < 20
     assert at_dest(engine).most_in_flight > 8
     assert at_dest(engine).count("HEAD") == at_source(engine).count("HEAD") == 0
-    assert at_source(engine).count("GET", ".") == at_dest(engine).count("PUT", ".") == 500
+    # Each object costs one GET and one PUT. The first ones are asked for their tags besides: the store may not count them.
+    reads = [seen for seen in at_source(engine).seen("GET", ".") if "tagging" not in seen.query]
+    assert len(reads) == at_dest(engine).count("PUT", ".") == 500
 
 
 def test_a_storm_at_the_source_listing_is_waited_out(engine: Engine, source: Side, dest: Side) -> None:

@@ -50,6 +50,7 @@ class MemoryBucket:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        attempts: int = 0,
     ) -> Answer:
         assert method == "GET"
         query = query or {}

@@ -196,4 +196,5 @@ def test_the_bucket_is_in_the_host_or_in_the_path(
 ) -> None:
     endpoint = resolve_endpoint(region="us-east-1", addressing=addressing)
     client = S3Client(None, endpoint, bucket, FixedCredentials(None))  # type: ignore[arg-type]
-    assert (client._origin, client._root) == (origin, root)
+    address = client._signing.addresses.first
+    assert (address.origin, address.root) == (origin, root)

@@ -217,6 +217,16 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
         for column in ("started", "errors", "source_latency", "dest_latency"):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
         await database.write(Connection.exec_driver_sql, "DROP TABLE image")
+        for table, column in (("record", "verified"), ("part", "verified")):
+            await database.write(Connection.exec_driver_sql, f"ALTER TABLE {table} DROP COLUMN {column}")
+        for column in (
+            "verified_store",
+            "verified_etag",
+            "verified_source",
+            "verified_content",
+            "incomplete",
+        ):
+            await database.write(Connection.exec_driver_sql, f"ALTER TABLE run DROP COLUMN {column}")
         await database.write(Connection.exec_driver_sql, "PRAGMA user_version = 1")
     with TaskDatabase.open(tmp_path / "task.db") as database:
         gauges = LocalGauges(database)

@@ -25,7 +25,6 @@ from dth.errors import HubError, TransferError
 from dth.s3.client import S3Client
 from dth.s3.endpoints import resolve_endpoint
 from dth.s3.listing import PrefixListing
-from dth.s3.retry import retry
 from dth.s3.signing import Keys
 from dth.s3.transport import Transport
 
@@ -73,7 +72,7 @@ async def _fill(urls: Sequence[str], samples: Sequence[Sample], tick: Tick) -> d
 
     async with _clients(urls) as clients:
         for client in clients:
-            await retry(lambda client=client: client.request("PUT"))  # type: ignore[misc]
+            await client.request("PUT")
 
         async def write(sample: Sample) -> None:
             digests[sample.key] = await _write(clients[0], sample, tick)
@@ -93,15 +92,15 @@ async def _write(client: S3Client, sample: Sample, tick: Tick) -> str:
 
     if sample.chunks == 1:
         body = made(0)
-        await retry(lambda: client.put(sample.key, body, sample.headers))
+        await client.put(sample.key, body, sample.headers)
         return digest.hexdigest()
-    upload = await retry(lambda: client.create_upload(sample.key, sample.headers))
+    upload = await client.create_upload(sample.key, sample.headers)
     parts = []
     for number in range(sample.chunks):
         body = made(number)
-        etag, proof = await retry(lambda: client.upload_part(sample.key, upload, number + 1, body))  # noqa: B023
-        parts.append((number + 1, etag, proof))
-    await retry(lambda: client.complete_upload(sample.key, upload, parts))
+        written = await client.upload_part(sample.key, upload, number + 1, body)
+        parts.append((number + 1, written.etag, written.proof))
+    await client.complete_upload(sample.key, upload, parts)
     return digest.hexdigest()
 
 
@@ -217,11 +216,11 @@ async def _check(client: S3Client, sample: Sample, digest: str, tick: Tick) -> l
         for number in range(sample.chunks):
             first = number * CHUNK
             span = (first, min(first + CHUNK, sample.size) - 1) if sample.chunks > 1 else None
-            answer = await retry(lambda: client.get(sample.key, size=sample.size, span=span))  # noqa: B023
+            answer = await client.get(sample.key, size=sample.size, span=span)
             for chunk in answer.chunks:
                 content.update(chunk)
                 tick(len(chunk))
-        tags = await retry(lambda: client.tags(sample.key)) if "x-amz-tagging" in sample.headers else ""
+        tags = await client.tags(sample.key) if "x-amz-tagging" in sample.headers else ""
     except TransferError as error:
         return [f"{where}: {error}"]
     there = answer.headers | {"x-amz-tagging": tags}

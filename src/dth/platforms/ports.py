@@ -88,10 +88,21 @@ class Status(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class Verified(StrEnum):
+    """Who confirmed that a copy is right. Only what somebody other than this program stated counts."""
+
+    NOT = ""  # nobody
+    STORE = "store"  # the destination answered the checksum of what was sent
+    ETAG = "etag"  # the destination's MD5 ETag is the MD5 of the source's bytes
+    SOURCE = "source"  # a checksum that the source states agrees with the bytes that were sent
+    CONTENT = "content"  # the copy was read back and compared
+
+
 @dataclass(slots=True)
 class Record:
     """What is known of one object. `etag` and `size` are the source's when it was last enqueued;
-    `dest_etag` is what the destination answered; `proof` is `algorithm:base64` of the bytes sent."""
+    `dest_etag` is what the destination answered; `proof` is `algorithm:base64` of the bytes sent, and `verified`
+    says who confirmed them. A reason on a DONE record says what the copy lacks (tags that could not be read)."""
 
     key: str
     status: Status
@@ -105,11 +116,13 @@ class Record:
     detail: str = ""  # the one-line message
     updated: float = 0.0
     sequencer: str = ""  # of the last event applied, padded
+    verified: Verified = Verified.NOT
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The end of one object's transfer in one run. Counted once, however often it is written."""
+    """The end of one object's transfer in one run. Counted once, however often it is written. A reason on a DONE
+    outcome says what the copy lacks."""
 
     key: str
     run: int
@@ -121,6 +134,7 @@ class Outcome:
     attempts: int = 1
     reason: str = ""
     detail: str = ""
+    verified: Verified = Verified.NOT
 
 
 @dataclass(slots=True)
@@ -151,7 +165,9 @@ class RunState(StrEnum):
 class Counts:
     """The ledger of a run: listed = filtered + same + archived + pending + enqueued, and at its end
     enqueued = done + failed + cancelled. Of the `same`, `unproven` were taken by time because their ETags could not
-    be compared. Deletes keep a ledger of their own: delete_enqueued = deleted + delete_kept + delete_failed."""
+    be compared. Of the `done`, each `verified_...` counts those that were confirmed in this way, the rest were not
+    verified; `incomplete` lack something that could not be copied. Deletes keep a ledger of their own:
+    delete_enqueued = deleted + delete_kept + delete_failed."""
 
     listed: int = 0
     filtered: int = 0
@@ -172,6 +188,17 @@ class Counts:
     deleted: int = 0
     delete_kept: int = 0
     delete_failed: int = 0
+    verified_store: int = 0
+    verified_etag: int = 0
+    verified_source: int = 0
+    verified_content: int = 0
+    incomplete: int = 0
+
+    @property
+    def unverified(self) -> int:
+        """Objects that were copied, but that nobody confirmed."""
+        confirmed = self.verified_store + self.verified_etag + self.verified_source + self.verified_content
+        return self.done - confirmed
 
     @property
     def balanced(self) -> bool:
@@ -442,8 +469,9 @@ class Upload:
 class Part:
     number: int  # from 1
     etag: str = ""  # "" until done
-    checksum: str = ""  # base64 as the store takes it; "" where the store takes none
+    checksum: str = ""  # `algorithm:base64` of what was sent; "" where the store takes none
     attempts: int = 0
+    verified: Verified = Verified.NOT
 
 
 class Uploads(Protocol):

@@ -7,18 +7,26 @@ import hashlib
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from awscrt import checksums as crt
 
 from dth.s3.endpoints import ChecksumMode
 
 # How a chunk is added to the sum so far, and the sum's length in bytes.
-CRCS: dict[ChecksumMode, tuple[Callable[[bytes, int], int], int]] = {
+CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
     ChecksumMode.CRC64NVME: (crt.crc64nvme, 8),
     ChecksumMode.CRC32C: (crt.crc32c, 4),
     ChecksumMode.CRC32: (zlib.crc32, 4),
 }
-HASHES = {ChecksumMode.SHA256: hashlib.sha256, ChecksumMode.MD5: hashlib.md5}
+HASHES: dict[str, Callable[..., Any]] = {
+    ChecksumMode.SHA256: hashlib.sha256,
+    ChecksumMode.MD5: hashlib.md5,
+    # Never sent; some sources state it.
+    "sha1": hashlib.sha1,
+}
+# What a source may state, the cheapest first.
+ALGORITHMS = (*CRCS, "sha1", ChecksumMode.SHA256)
 
 
 def header_name(mode: ChecksumMode) -> str:
@@ -33,7 +41,7 @@ class Checksum:
 
     __slots__ = ("_add", "_hash", "_sum", "_width", "mode")
 
-    def __init__(self, mode: ChecksumMode) -> None:
+    def __init__(self, mode: str) -> None:
         self.mode = mode
         self._sum = 0
         self._add: Callable[[bytes, int], int] | None
@@ -51,11 +59,16 @@ class Checksum:
                 self._hash.update(chunk)
 
     def base64(self) -> str:
-        digest = self._hash.digest() if self._hash else self._sum.to_bytes(self._width, "big")
-        return b64encode(digest).decode()
+        return b64encode(self._digest()).decode()
+
+    def hex(self) -> str:
+        return self._digest().hex()
+
+    def _digest(self) -> bytes:
+        return bytes(self._hash.digest()) if self._hash else self._sum.to_bytes(self._width, "big")
 
 
-def checksum(mode: ChecksumMode, chunks: Iterable[bytes]) -> str:
+def checksum(mode: str, chunks: Iterable[bytes]) -> str:
     """The checksum of a body in pieces, in base64; "" for none."""
     running = Checksum(mode)
     running.update(*chunks)

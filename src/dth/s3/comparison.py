@@ -30,11 +30,9 @@ from dth.s3.filters import build
 from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
-from dth.s3.retry import retry
 from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
 from dth.s3.spool import Spool
 from dth.s3.task import object_filter
-from dth.s3.transport import Response
 
 HEADS = 64  # HEAD requests at once
 BATCHES_AHEAD = 4  # batches whose doubts are being resolved while earlier ones wait
@@ -184,11 +182,11 @@ class Comparison:
     async def _read_object(self, bucket: str, key: str) -> AsyncIterator[bytes]:
         client = self._route.source.for_bucket(bucket)
         try:
-            head = await retry(lambda: client.head(key))
+            head = await client.head(key)
             size, etag = int(head.headers.get("content-length", "0")), head.headers.get("etag", "").strip('"')
             for first in range(0, size, READ_STEP):
                 span = (first, min(first + READ_STEP, size) - 1)
-                answer = await retry(lambda: client.get(key, size=size, etag=etag, span=span))  # noqa: B023
+                answer = await client.get(key, size=size, etag=etag, span=span)
                 yield answer.body
         except SourceGone:
             raise UsageError(
@@ -243,7 +241,7 @@ class Comparison:
         """A manifest's entry of which only the key is known: what the source says of it now."""
         key = pick.source.key
         try:
-            answer = (await _patiently(lambda: self._route.source.head(key))).headers
+            answer = (await self._route.source.head(key, attempts=ATTEMPTS)).headers
         except SourceGone:
             return Pick(pick.source, pick.dest, Verdict.MISSING)  # the worker will find it gone, and say so
         entry = Entry(
@@ -267,11 +265,11 @@ class Comparison:
             return Pick(source, dest, verdict)
         route, checksums = self._route, policy is Policy.CHECKSUM
         try:
-            there = await _patiently(
-                lambda: route.dest.head(route.keys.to_dest(source.key), checksums=checksums)
-            )
+            # As long as a listing would: what is not answered fails the whole run.
+            dest_key = route.keys.to_dest(source.key)
+            there = await route.dest.head(dest_key, checksums=checksums, attempts=ATTEMPTS)
             here = (
-                await _patiently(lambda: route.source.head(source.key, checksums=True)) if checksums else None
+                await route.source.head(source.key, checksums=True, attempts=ATTEMPTS) if checksums else None
             )
         except SourceGone:
             return Pick(source, dest, Verdict.MISSING)
@@ -294,11 +292,6 @@ class Comparison:
                     return None
 
         return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
-
-
-async def _patiently(call: Callable[[], Awaitable[Response]]) -> Response:
-    """Ask as long as a listing would: what is not answered fails the whole run."""
-    return await retry(call, attempts=ATTEMPTS)
 
 
 def _listing_time(text: str) -> str:

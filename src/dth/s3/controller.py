@@ -9,6 +9,8 @@ import time
 
 from dth.errors import Disposition, EndpointRefused, HubError, TransferError
 from dth.platforms.ports import Outcome, Platform, Status, Upload, UploadState
+from dth.s3.failures import MAX_ATTEMPTS
+from dth.s3.handlers import done
 from dth.s3.messages import (
     BadMessage,
     DeleteMessage,
@@ -25,7 +27,6 @@ from dth.s3.relay import Route
 INTENT_LIMIT = 3600.0  # seconds after which an intent without an upload is given up
 STALE = 60.0  # seconds without a part done before a quiet upload is looked at
 GRACE = 5.0  # seconds that the worker of the last part has for itself
-MAX_ATTEMPTS = 5
 
 
 class Controller:
@@ -76,16 +77,7 @@ class Controller:
                 return
             copied = await self._multipart.complete(upload)
             if copied:
-                outcome = Outcome(
-                    upload.key,
-                    upload.run,
-                    Status.DONE,
-                    copied.size,
-                    copied.etag,
-                    copied.dest_etag,
-                    copied.proof,
-                    upload.attempts,
-                )
+                outcome = done(upload.key, upload.run, copied, upload.attempts)
                 await self._platform.records.settle([outcome])
                 await self._multipart.finish(upload)
         elif idle and time.time() - max(upload.modified, upload.begun) > STALE:

@@ -23,7 +23,7 @@ from dth.errors import (
 )
 from dth.s3 import buckets, policies
 from dth.s3.checks import Side
-from dth.s3.compare import Policy, unholdable
+from dth.s3.compare import SOURCE_ETAG, Policy, unholdable
 from dth.s3.endpoints import ChecksumMode
 from dth.s3.listing import Entry
 from dth.s3.parameters import Encryption
@@ -255,8 +255,10 @@ class DestChecks(Side):
 
     def _headers(self) -> dict[str, str]:
         """Those of the task's own requests."""
-        tags = PROBE_TAGS if self.route.parameters.copy_tags and self.client.capabilities.tags else ""
-        return self.route.write_headers({}, tags, "dth-preflight", whole=False)
+        headers = {SOURCE_ETAG: "dth-preflight", **self.route.asked_for}
+        if self.route.parameters.copy_tags and self.client.capabilities.tags:
+            headers["x-amz-tagging"] = PROBE_TAGS
+        return headers
 
     async def _check_uploading(self) -> bool | None:
         """Try to write parts of an upload that never becomes an object. None: it could not be tried."""
@@ -389,9 +391,9 @@ class DestChecks(Side):
         versions: set[str] = set()
         answered = False
         try:
-            answer, _ = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
+            written = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
             answered = True
-            versions.add(answer.headers.get("x-amz-version-id", ""))
+            versions.add(written.version)
             self.note("probe object", State.OK, "an object was written as the task will write them")
             await self._check_head(self._key)
             if deletes(self.route.parameters):

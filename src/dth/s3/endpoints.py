@@ -6,7 +6,7 @@ What a profile does not know, the first objects of a run find out (see `client.C
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -23,6 +23,14 @@ class ChecksumMode(StrEnum):
     SHA256 = "sha256"
     MD5 = "md5"  # Content-MD5
     NONE = "none"
+
+
+class EtagKind(StrEnum):
+    """What a store's ETags of whole objects are."""
+
+    MD5 = "md5"
+    OPAQUE = "opaque"
+    UNKNOWN = "unknown"
 
 
 class Addressing(StrEnum):
@@ -45,6 +53,13 @@ class Profile:
     acl: bool = True
     tried: bool = False
     limits: str = ""  # for the docs
+    etags: EtagKind = EtagKind.UNKNOWN
+    most_parts: int = 10_000
+    listing_version: int = 2
+    accept_gzip: bool = False
+    counts_tags: bool | None = None
+    ascii_metadata: bool = False
+    region: str = ""
 
 
 PROFILES: dict[str, Profile] = {
@@ -144,6 +159,8 @@ class Endpoint:
     checksum: ChecksumMode
     connect: ConnectOptions = field(default_factory=ConnectOptions)
     requester_pays: bool = False
+    urls: tuple[str, ...] = ()
+    customer_key: bytes = b""
 
     @property
     def host(self) -> str:
@@ -190,7 +207,12 @@ def resolve_endpoint(
         checksum=checksum or profile.checksum,
         connect=connect or ConnectOptions(),
         requester_pays=requester_pays,
+        urls=(url,),
     )
+
+
+def in_region(endpoint: Endpoint, region: str) -> Endpoint:
+    return replace(endpoint, region=region)
 
 
 def _is_address(url: str) -> bool:

@@ -7,6 +7,7 @@ as far as these tell: none names a storage class, and a deletion nothing but the
 in which they are delivered.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from dth.errors import SourceGone
 from dth.platforms.ports import Counts, Enqueued, Page, Platform, RunKind
 from dth.s3.filters import Filter, build
 from dth.s3.listing import Entry
-from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id
+from dth.s3.messages import EventDeleteMessage, EventMessage, Item, ObjectsMessage, encode, message_id
 from dth.s3.parameters import EventMode, S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import object_filter
@@ -88,20 +89,22 @@ def _takes_part(event: Event, parameters: S3Parameters) -> bool:
     )
 
 
-async def apply(route: Route, platform: Platform, message: EventMessage) -> None:
-    """Apply a notification: creations become object messages of the task's run of events, deletions happen here.
-    Doing it again changes nothing."""
+async def apply(route: Route, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
+    """Apply a notification: creations become object messages of the task's run of events. Returns the deletions, each
+    as a message to be sent. Doing it again changes nothing."""
     records = platform.records
     items: list[Item] = []
+    deletions: list[EventDeleteMessage] = []
     for event in read_events(message, route.source.bucket):
         if not _takes_part(event, route.parameters):
             continue
         if not await records.apply_event(event.key, event.sequencer):
-            continue  # a later event took effect already
+            # A later event took effect already.
+            continue
         if event.created:
             items.append(Item(event.key, event.size, event.etag))
         elif route.parameters.src_event is EventMode.CREATE_AND_DELETE:
-            await _delete_if_gone(route, event.key)
+            deletions.append(EventDeleteMessage(_deletion_id(event), event.key))
     if items:
         run, _ = await records.begin_run(RunKind.EVENTS)
         # One an object: a pack would go by the name of its first, which may be in the queue with others.
@@ -115,9 +118,16 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> None
             Counts(listed=len(items)), enqueued=enqueued, messages=[encode(packed) for packed in messages]
         )
         await records.commit(run.id, page)
+    return deletions
 
 
-async def _delete_if_gone(route: Route, key: str) -> None:
+def _deletion_id(event: Event) -> str:
+    digest = hashlib.sha256(f"{event.key}\0{event.sequencer}".encode("utf-8", "surrogateescape")).hexdigest()
+    return f"x{digest[:20]}"
+
+
+async def delete_if_gone(route: Route, key: str) -> None:
+    """Delete the copy of a source object, if the source confirms that the object is gone."""
     try:
         await route.source.head(key)
     except SourceGone:

@@ -23,12 +23,12 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
+from dth.s3.compare import Verdict
 from dth.s3.comparison import Comparison, Decided
 from dth.s3.messages import DeleteMessage, Item, encode, pack
 from dth.s3.parameters import DeleteMode
 from dth.s3.ranges import OutOfOrder
 from dth.s3.relay import Route
-from dth.s3.retry import retry
 
 DELETES_A_MESSAGE = 100
 DELETES_CURSOR = "deletes"  # its being there says that the deletes of this run were counted
@@ -73,7 +73,10 @@ class Finder:
         await self._enqueue_deletes(run)
 
     async def _commit(self, run: Run, decided: Decided) -> None:
-        items = [Item(pick.source.key, pick.source.size, pick.source.etag) for pick in decided.transfer]
+        items = [
+            Item(pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING)
+            for pick in decided.transfer
+        ]
         messages = list(pack(run.id, items))
         page = Page(counts=decided.counts, cursors=decided.cursors)
         page.messages = [encode(message) for message in messages]
@@ -110,7 +113,7 @@ class Finder:
             async with gate:
                 try:
                     tier = parameters.restore_tier.value
-                    return await retry(lambda: source.restore(key, parameters.restore_days, tier))
+                    return await source.restore(key, parameters.restore_days, tier)
                 except TransferError as error:
                     await self._platform.records.add_note(
                         run.id, f"an archived object was not restored: {error}"

@@ -69,7 +69,12 @@ class Requester(Protocol):
     """The part of the S3 client that a listing needs; it is bound to one bucket."""
 
     async def request(
-        self, method: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        attempts: int = 0,
     ) -> Answer: ...
 
 
@@ -167,7 +172,7 @@ class PrefixListing:
                 query["continuation-token"] = token
             elif start:
                 query["start-after"] = start
-        answer = await self._client.request("GET", query=query, headers=self._headers)
+        answer = await self._client.request("GET", query=query, headers=self._headers, attempts=1)
         page = parse_page(answer.body)
         if page.marker and not self._first_version:
             self._first_version = True  # it knows no start-after: ask again in its own words

@@ -23,12 +23,16 @@ PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
 
 @dataclass(slots=True)
 class Item:
-    """One object to transfer. `size` -1: not known yet; `etag` "": whatever is there now."""
+    """One object to transfer. `size` -1: not known yet; `etag` "": whatever is there now; `fresh`: nothing lay at the
+    destination when it was listed."""
 
     key: str
     size: int
     etag: str
     attempts: int = 0  # spent so far
+    fresh: bool = False
+    # Seconds since the epoch of the first failure; 0 before there was one.
+    failing_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -53,6 +57,7 @@ class PartMessage:
     part_size: int
     number: int  # from 1
     attempts: int = 0
+    failing_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -72,7 +77,18 @@ class EventMessage:
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
-Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage
+@dataclass(slots=True)
+class EventDeleteMessage:
+    """A source object that an event says is deleted: its copy is, if the source confirms it."""
+
+    id: str
+    # Source key.
+    key: str
+    attempts: int = 0
+    failing_since: float = 0.0
+
+
+Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDeleteMessage
 
 
 class BadMessage(HubError):
@@ -83,7 +99,7 @@ def encode(message: Message) -> Outgoing:
     """The message as it travels. Non-ASCII and lone surrogates are escaped by json, so every key survives."""
     match message:
         case ObjectsMessage():
-            items = [[item.key, item.size, item.etag, item.attempts] for item in message.items]
+            items = [_fields(item) for item in message.items]
             body: dict[str, Any] = {"kind": "objects", "run": message.run, "objects": items}
         case PartMessage():
             body = {
@@ -96,12 +112,28 @@ def encode(message: Message) -> Outgoing:
                 "partSize": message.part_size,
                 "number": message.number,
                 "attempts": message.attempts,
+                "failingSince": message.failing_since,
+            }
+        case EventDeleteMessage():
+            body = {
+                "kind": "event-delete",
+                "key": message.key,
+                "attempts": message.attempts,
+                "failingSince": message.failing_since,
             }
         case DeleteMessage():
             body = {"kind": "delete", "run": message.run, "keys": message.keys}
         case EventMessage():
             body = {"kind": "event", "Records": message.records}
     return Outgoing(message.id, json.dumps({"v": VERSION, **body}, separators=(",", ":")))
+
+
+def _fields(item: Item) -> list[Any]:
+    """What an item is made of again; what it has by default is left out at the end."""
+    fields = [item.key, item.size, item.etag, item.attempts, item.fresh, item.failing_since]
+    while len(fields) > 4 and not fields[-1]:
+        fields.pop()
+    return fields
 
 
 def decode(id: str, body: str) -> Message:
@@ -129,7 +161,10 @@ def decode(id: str, body: str) -> Message:
                     fields["partSize"],
                     fields["number"],
                     fields["attempts"],
+                    fields.get("failingSince", 0.0),
                 )
+            case "event-delete":
+                return EventDeleteMessage(id, fields["key"], fields["attempts"], fields["failingSince"])
             case "delete":
                 return DeleteMessage(id, fields["run"], fields["keys"])
             case "event":
@@ -175,12 +210,29 @@ def child(message: ObjectsMessage, index: int, item: Item) -> ObjectsMessage:
 
 
 def part_message(
-    run: int, key: str, upload_id: str, etag: str, size: int, part_size: int, number: int, attempts: int = 0
+    run: int,
+    key: str,
+    upload_id: str,
+    etag: str,
+    size: int,
+    part_size: int,
+    number: int,
+    attempts: int = 0,
+    failing_since: float = 0.0,
 ) -> PartMessage:
     digest = hashlib.sha256(f"{key}\0{upload_id}".encode("utf-8", "surrogateescape")).hexdigest()
     suffix = f".{attempts}" if attempts else ""
     return PartMessage(
-        f"{run}-p{digest[:20]}.{number}{suffix}", run, key, upload_id, etag, size, part_size, number, attempts
+        f"{run}-p{digest[:20]}.{number}{suffix}",
+        run,
+        key,
+        upload_id,
+        etag,
+        size,
+        part_size,
+        number,
+        attempts,
+        failing_since,
     )
 
 

@@ -8,12 +8,13 @@ and part size are those of its record.
 import asyncio
 import hashlib
 import math
+import re
 import time
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
 from dth.errors import (
-    Corrupted,
+    Damaged,
     Disposition,
     HubError,
     NoSuchUpload,
@@ -23,13 +24,16 @@ from dth.errors import (
     Transient,
 )
 from dth.parameters import MIB
-from dth.platforms.ports import Part, Upload, Uploads, UploadState
+from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
-from dth.s3.endpoints import ChecksumMode
+from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.relay import Copied, Route, copying_refused, is_md5
+from dth.s3.proof import read_back, remove_damaged, stated_checksums
+from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
+from dth.s3.store.answers import etag_of
+from dth.s3.store.objects import Written, is_md5
 from dth.s3.transport import Pipe
 
 T = TypeVar("T")
@@ -50,9 +54,9 @@ class UploadLost(Transient):
     """The destination does not know the upload any more: the object must begin anew."""
 
 
-def part_size_for(size: int, wanted: int) -> int:
-    """The wanted part size, or as many whole MiB as make 10,000 parts suffice."""
-    least = math.ceil(size / MAX_PARTS / MIB) * MIB
+def part_size_for(size: int, wanted: int, most: int = MAX_PARTS) -> int:
+    """The wanted part size, or as many whole MiB as make `most` parts suffice."""
+    least = math.ceil(size / most / MIB) * MIB
     return max(wanted, least)
 
 
@@ -73,6 +77,8 @@ class Multipart:
         self._route = route
         self._uploads = uploads
         self._owner = owner
+        # What could not be had of objects whose uploads were begun here.
+        self._lacks: dict[str, Properties] = {}
 
     # ----------------------------------------------------------------------------------------- one worker
 
@@ -103,7 +109,7 @@ class Multipart:
         wanted = (
             max(COPY_PART, route.parameters.part_size) if route.server_side else route.parameters.part_size
         )
-        part_size = part_size_for(item.size, wanted)
+        part_size = part_size_for(item.size, wanted, route.dest.capabilities.most_parts)
         live = await self._uploads.get(item.key)
         if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
             if live.upload_id and (live.etag, live.size, live.part_size) == (item.etag, item.size, part_size):
@@ -122,12 +128,12 @@ class Multipart:
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
         # The first byte instead of a HEAD, whose answer does not count the tags on every store.
-        answer = await retry(lambda: route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0)))
-        tags = await route.tags_of(item.key, answer.headers)
-        headers = route.write_headers(answer.headers, tags, item.etag, whole=False)
-        upload.upload_id = await retry(
-            lambda: route.dest.create_upload(route.keys.to_dest(item.key), headers)
+        answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
+        properties = await route.properties(item.key, answer.headers, whole=False)
+        upload.upload_id = await route.dest.create_upload(
+            route.keys.to_dest(item.key), properties.headers, insist=route.insisted
         )
+        self._lacking(item.key, properties)
         parts = [Part(number) for number in range(1, upload.parts + 1)]
         messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
         if not await self._uploads.start(item.key, upload.upload_id, parts, messages):
@@ -156,28 +162,78 @@ class Multipart:
         await self._route.budget.acquire(held)
         try:
             if length > STREAM_ABOVE:
-                return await retry(lambda: self._stream_part(upload, number, span))
+                return await self._streamed(upload, number, span)
             return await self._relay_part(upload, number, span)
         finally:
             self._route.budget.release(held)
 
+    async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        known = self._route.dest.capabilities
+        try:
+            return await retry(lambda: self._stream_part(upload, number, span))
+        except ObjectRefused as error:
+            if known.wants_sums or not re.search("md5|checksum", error.said, re.IGNORECASE):
+                raise
+        known.wants_sums = True
+        known.note(
+            f"{self._route.dest.endpoint.host} wants checksums before bodies; parts above {STREAM_ABOVE // MIB} MiB "
+            "are read twice"
+        )
+        return await retry(lambda: self._stream_part(upload, number, span))
+
     async def _relay_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         route = self._route
-        response = await retry(
-            lambda: route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
-        )
+        response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
         key = route.keys.to_dest(upload.key)
-        etag, proof = await retry(
-            lambda: route.dest.upload_part(key, upload.upload_id, number, response.chunks)
-        )
-        return Part(number, etag, proof)
+        written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+        return await self._confirmed(upload, number, written)
+
+    async def _confirmed(self, upload: Upload, number: int, written: Written) -> Part:
+        """The part as it is recorded, with who confirms it. Raises Damaged where its ETag is not the MD5 of what was
+        sent; sending it again replaces it."""
+        part = Part(number, written.etag, written.proof)
+        known = self._route.dest.capabilities
+        if (
+            written.md5
+            and is_md5(written.etag)
+            and not written.encrypted
+            and known.etags is not EtagKind.OPAQUE
+        ):
+            if written.etag.lower() == written.md5:
+                known.etags = EtagKind.MD5
+                part.verified = Verified.ETAG
+            elif await self._etags_are_md5(upload):
+                raise Damaged(
+                    f"part {number} of key {upload.key!r}: the destination's ETag is {written.etag}, the bytes sent "
+                    f"have the MD5 {written.md5}",
+                    code="EtagMismatch",
+                )
+        if written.confirmed:
+            part.verified = Verified.STORE
+        return part
+
+    async def _etags_are_md5(self, upload: Upload) -> bool:
+        dest = self._route.dest
+        found = await dest.etags_are_md5(self._route.keys.to_dest(upload.key), self._route.asked_for)
+        if dest.capabilities.etags is EtagKind.UNKNOWN and found is not None:
+            dest.capabilities.etags = EtagKind.MD5 if found else EtagKind.OPAQUE
+        return found is not False
 
     async def _stream_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         """A part too large for memory: the GET feeds the PUT through a pipe, its checksum is computed in passing and
-        compared with what the store answers."""
+        compared with what the store answers. A store that wants it beforehand gets it: the part is read twice then."""
         route = self._route
-        running = Checksum(route.dest.capabilities.checksum)
-        pipe = Pipe(span[1] - span[0] + 1, PIPE_SIZE, running.update)
+        stated = await self._checksum_of(upload, span) if route.dest.capabilities.wants_sums else ""
+        mode, md5 = Checksum(route.dest.capabilities.checksum), Checksum(ChecksumMode.MD5)
+        answers = route.dest.capabilities.echoes is not False
+
+        def passing(chunk: bytes) -> None:
+            mode.update(chunk)
+            if not answers:
+                md5.update(chunk)
+
+        pipe = Pipe(span[1] - span[0] + 1, PIPE_SIZE, passing)
+        key = route.keys.to_dest(upload.key)
         async with _Group() as group:
             source = group.start(
                 route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
@@ -186,24 +242,38 @@ class Multipart:
                 lambda task: pipe.fail() if task.cancelled() or task.exception() else None
             )
             await pipe.started.wait()
-            sink = group.start(
-                route.dest.upload_part(route.keys.to_dest(upload.key), upload.upload_id, number, pipe)
-            )
+            sink = group.start(route.dest.upload_part(key, upload.upload_id, number, pipe, stated=stated))
             sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
-        etag, answered = sink.result()
+        written = sink.result()
+        value = mode.base64()
+        proof = f"{mode.mode}:{value}" if value else ""
+        if written.confirmed and written.proof.startswith(f"{mode.mode}:") and written.proof != proof:
+            raise Damaged(
+                f"part {number} of key {upload.key!r}: stored {written.proof}, sent {proof}",
+                code="ChecksumMismatch",
+            )
+        confirmed = written.confirmed and written.proof == proof
+        known = "" if answers else md5.hex()
+        return await self._confirmed(
+            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted)
+        )
+
+    async def _checksum_of(self, upload: Upload, span: tuple[int, int]) -> str:
+        """The checksum of a part (`algorithm:base64`), from reading it once without keeping it."""
+        running = Checksum(self._route.dest.capabilities.checksum)
+        first, last = span
+        for start in range(first, last + 1, PIPE_SIZE):
+            piece = (start, min(start + PIPE_SIZE - 1, last))
+            answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
+            running.update(*answer.chunks)
         value = running.base64()
-        mode = running.mode
-        if answered and answered != f"{mode}:{value}":
-            raise Corrupted(f"part {number} of key {upload.key!r}: stored {answered}, sent {mode}:{value}")
-        return Part(number, etag, f"{mode}:{value}" if value else "")
+        return f"{running.mode}:{value}" if value else ""
 
     async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         route = self._route
         key = route.keys.to_dest(upload.key)
-        etag = await retry(
-            lambda: route.dest.copy_part(
-                route.source, upload.key, key, upload.upload_id, number, upload.etag, span
-            )
+        etag = await route.dest.copy_part(
+            route.source, upload.key, key, upload.upload_id, number, upload.etag, span
         )
         return Part(number, etag)
 
@@ -219,23 +289,85 @@ class Multipart:
         dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
         proof = self._whole_proof(upload, parts)
         try:
-            etag, answered = await retry(
-                lambda: dest.complete_upload(
-                    key, upload.upload_id, [(part.number, part.etag, part.checksum) for part in parts]
-                )
-            )
-            if answered and "-" not in answered and proof and proof != f"{ChecksumMode.CRC64NVME}:{answered}":
-                raise Corrupted(f"key {upload.key!r}: the store joined {answered}, the parts make {proof}")
-        except NoSuchUpload:
-            found = await self._find_completed(upload, key, parts)
-            if found is None:
-                raise await self._lost(upload) from None
-            etag = found
+            etag, answered = await self._join(upload, key, parts, proof)
         except TransferError as error:
-            if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT):
+            if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT) and not isinstance(
+                error, UploadLost
+            ):
                 await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
             raise
-        return Copied(upload.etag, etag, proof, upload.size)
+        try:
+            verified = await self._judge(upload, key, parts, etag, answered, proof)
+        except Damaged as damage:
+            # What was joined is not what was sent. Its upload is used up: the object begins anew.
+            await remove_damaged(dest, key, damage)
+            await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+            raise UploadLost(str(damage), code=damage.code) from None
+        lacks = self._lacks.pop(upload.key, Properties({}))
+        return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
+
+    async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
+        """Complete the upload; the object's ETag, and the CRC64NVME of the whole if the store answers one."""
+        dest = self._route.dest
+        try:
+            return await dest.complete_upload(
+                key, upload.upload_id, [(part.number, part.etag, part.checksum) for part in parts]
+            )
+        except NoSuchUpload:
+            found = await self._find_completed(upload, key, parts, proof)
+            if found is None:
+                raise await self._lost(upload) from None
+            return found, ""
+
+    async def _judge(
+        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+    ) -> Verified:
+        """Who confirms the joined object. Raises Damaged for what contradicts it."""
+        mode = f"{ChecksumMode.CRC64NVME}:"
+        if answered and "-" not in answered and proof and proof != mode + answered:
+            raise Damaged(
+                f"key {upload.key!r}: the store joined {answered}, the parts make {proof}",
+                code="ChecksumMismatch",
+                etag=etag,
+            )
+        joined = _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
+        if joined and re.fullmatch(r"[0-9a-fA-F]{32}-\d+", etag) and etag.lower() != joined:
+            raise Damaged(
+                f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
+                code="EtagMismatch",
+                etag=etag,
+            )
+        stated = await self._source_states(upload) if proof else ""
+        if stated and stated != proof.removeprefix(mode):
+            raise Damaged(
+                f"key {upload.key!r}: the source states {mode}{stated}, the bytes that were sent have {proof}",
+                code="ChecksumMismatch",
+                etag=etag,
+            )
+        if self._route.parameters.verify_after and proof:
+            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
+            if mode + stored != proof:
+                raise Damaged(
+                    f"key {upload.key!r}: the copy that was read back has {mode}{stored}, sent was {proof}",
+                    code="ContentMismatch",
+                    etag=etag,
+                )
+            return Verified.CONTENT
+        by_parts = {part.verified for part in parts}
+        if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):
+            return Verified.STORE
+        if Verified.NOT not in by_parts:
+            return Verified.ETAG
+        return Verified.SOURCE if stated else Verified.NOT
+
+    async def _source_states(self, upload: Upload) -> str:
+        """The CRC64NVME of the whole object that the source states; "" where it states none."""
+        try:
+            answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
+        except TransferError:
+            # It was there while it was read, which is what counts.
+            return ""
+        return stated_checksums(answer.headers).get(ChecksumMode.CRC64NVME, "")
 
     async def finish(self, upload: Upload) -> None:
         await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
@@ -244,7 +376,7 @@ class Multipart:
         """Throw a live upload away, here and at the destination. True for the one call that did."""
         key = self._route.keys.to_dest(upload.key)
         if upload.upload_id:
-            await retry(lambda: self._route.dest.abort_upload(key, upload.upload_id))
+            await self._route.dest.abort_upload(key, upload.upload_id)
         else:
             await self._reap(upload, key)
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
@@ -273,22 +405,31 @@ class Multipart:
         """A crash between CreateMultipartUpload and writing its id down leaves an upload that no record names: those
         of exactly this key, begun after our intent."""
         dest = self._route.dest
-        strays = await retry(lambda: dest.uploads(key))  # which also tells the store's clock
+        # Which also tells the store's clock.
+        strays = await dest.uploads(key)
         earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
         for stray in strays:
             if stray.initiated >= earliest:
-                await retry(lambda: dest.abort_upload(key, stray.upload_id))  # noqa: B023 - awaited at once
+                await dest.abort_upload(key, stray.upload_id)
 
-    async def _find_completed(self, upload: Upload, key: str, parts: list[Part]) -> str | None:
-        """The ETag of the destination object if it is this upload's result."""
+    async def _find_completed(self, upload: Upload, key: str, parts: list[Part], proof: str) -> str | None:
+        """The ETag of the destination object if it is this upload's result: of its size, with our mark or the ETag that
+        its parts make, and not with another checksum."""
         try:
-            answer = await retry(lambda: self._route.dest.head(key))
+            answer = await self._route.dest.head(key, checksums=True)
         except SourceGone:
             return None
-        same_size = answer.headers.get("content-length") == str(upload.size)
-        etag = answer.headers.get("etag", "").strip('"')
-        ours = answer.headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
-        return etag if same_size and ours else None
+        headers = answer.headers
+        same_size = headers.get("content-length") == str(upload.size)
+        etag = etag_of(headers.get("etag", ""))
+        ours = headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
+        stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
+        contradicts = proof and stated and proof != f"{ChecksumMode.CRC64NVME}:{stated}"
+        return etag if same_size and ours and not contradicts else None
+
+    def _lacking(self, key: str, properties: Properties) -> None:
+        if properties.reason:
+            self._lacks[key] = properties
 
     def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
         """The CRC64NVME of the whole object, where every part has one."""

@@ -28,6 +28,10 @@ class Gate:
         self.in_flight = 0
         self.throttled = 0
         self.errors = 0  # requests that failed, other than for what is merely not there
+        # Requests that were answered well, of all there were.
+        self.passed = 0
+        # Monotonic time since which nothing was answered at all; 0 while the endpoint answers.
+        self.silent_since = 0.0
         self._answers = 0
         self._seconds = 0.0  # that they took
         self._decreased = -self.HOLD
@@ -55,8 +59,18 @@ class Gate:
         """A request was answered well, `seconds` after it was sent."""
         self._answers += 1
         self._seconds += seconds
+        self.passed += 1
+        self.silent_since = 0.0
         if self.limit < self.maximum:
             self.limit = min(self.maximum, self.limit + 1 / self.limit)
+
+    def answered(self) -> None:
+        """The endpoint has answered, whatever it said."""
+        self.silent_since = 0.0
+
+    def silent(self) -> None:
+        """A request found nobody who answers."""
+        self.silent_since = self.silent_since or time.monotonic()
 
     def slow_down(self) -> None:
         self.throttled += 1

@@ -70,6 +70,12 @@ class RestoreTier(StrEnum):
     EXPEDITED = "Expedited"
 
 
+class SourceEtags(StrEnum):
+    AUTO = "AUTO"
+    MD5 = "MD5"
+    OPAQUE = "OPAQUE"
+
+
 class S3Parameters(TaskParameters):
     # ------------------------------------------------------------------------------------------- source
     src_type: StoreType | None = parameter(
@@ -350,6 +356,21 @@ class S3Parameters(TaskParameters):
         "Checksum",
         "What covers every body; by the destination's profile when empty.",
         cli="--checksum-mode",
+    )
+    src_etags: SourceEtags = parameter(
+        SourceEtags.AUTO,
+        "engine",
+        "ETags of the source",
+        "MD5: an ETag of 32 hexadecimal digits is the MD5 of its object, and bytes that have another one are damaged. "
+        "OPAQUE: it says nothing of the bytes. AUTO: as the store's profile and its answers say.",
+        cli="--src-etags",
+    )
+    verify_after: bool = parameter(
+        False,
+        "engine",
+        "Read back",
+        "Read each copy back after it was written, and compare it with what was sent.",
+        cli="--verify-after",
     )
     multipart_threshold: Size = parameter(
         64 * MIB,

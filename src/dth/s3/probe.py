@@ -46,7 +46,7 @@ async def probe(parameters: S3Parameters, side: str, transport: Transport, secre
     found = Found(endpoint.url, bucket, endpoint.region)
     started = time.monotonic()
     try:
-        client = await open_side(parameters, side, transport, secrets)
+        client = await open_side(parameters, side, transport, secrets, attempts=1)
         await _Probe(parameters, client, side, found).run()
     except TransferError as error:  # the region of a bucket on AWS could not be asked for
         found.tell(*_of(Trouble.of(error, side, endpoint, bucket)))

@@ -3,19 +3,32 @@
 Objects up to the multipart threshold go here whole; larger ones part by part (`multipart`).
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from dth.errors import Corrupted, ObjectRefused
+from dth.errors import Damaged, NotSupported, ObjectRefused
+from dth.platforms.ports import Verified
+from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.compare import SOURCE_ETAG
+from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.listing import KeyMap
 from dth.s3.messages import Item
 from dth.s3.pace import Budget
 from dth.s3.parameters import Encryption, S3Parameters
-from dth.s3.retry import retry
+from dth.s3.proof import (
+    Stated,
+    check_source,
+    confirm,
+    read_back,
+    remove_damaged,
+    source_md5,
+    stated_checksums,
+)
+from dth.s3.store.answers import etag_of
+from dth.s3.store.objects import Written
 from dth.s3.transport import Transport
 
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
@@ -31,17 +44,31 @@ CARRIED = frozenset(
         "x-amz-website-redirect-location",
     }
 )
-MD5 = re.compile(r"[0-9a-f]{32}")
+# Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
+TAG_LOOKS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied: the source's ETag, the destination's, the proof (`mode:base64`) and the bytes."""
+    """What was copied: the source's ETag, the destination's, the proof (`algorithm:base64`), who confirmed it, and the
+    bytes. `reason` and `detail` say what the copy lacks; "" where it has everything."""
 
     etag: str
     dest_etag: str
     proof: str
     size: int
+    verified: Verified = Verified.NOT
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What goes along with an object besides its bytes: headers of the write, and what could not be had of them."""
+
+    headers: dict[str, str]
+    reason: str = ""
+    detail: str = ""
 
 
 @dataclass
@@ -54,22 +81,37 @@ class Route:
     parameters: S3Parameters
     budget: Budget
     transport: Transport
-    server_side: bool  # both sides are one store and one credential
+    # Both sides are one store and one credential.
+    server_side: bool
+    # Whether a write has shown what kind of ETags the destination gives. Until then one object goes alone.
+    _learned: bool = False
+    _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _tag_looks: int = TAG_LOOKS
 
-    def write_headers(
-        self, answer: Mapping[str, str], tags: str, etag: str, *, whole: bool
-    ) -> dict[str, str]:
-        """Headers of a PUT or CreateMultipartUpload: the source's metadata and what the task asks for. `whole`: the
-        body goes in one PUT, so that a plain MD5 ETag will be the same there."""
+    async def properties(
+        self, key: str, answer: Mapping[str, str], *, whole: bool, stated_md5: str = ""
+    ) -> Properties:
+        """What an object has besides its bytes, from the answer to a GET or HEAD. `whole`: the body goes in one PUT, so
+        that its ETag at the destination can be the MD5 that it is at the source."""
+        tags, reason, detail = await self._tags_of(key, answer)
+        if "x-amz-missing-meta" in answer and self.parameters.include_metadata:
+            reason = reason or "MetadataUnread"
+            detail = (
+                detail
+                or f"{answer['x-amz-missing-meta']} entries of its metadata cannot be stated by the source"
+            )
         headers = self._carried(answer)
-        kms = self.parameters.dest_put_object_sse_type is Encryption.AWS_KMS
-        if not (whole and is_md5(etag) and not kms):
-            used = sum(len(k) - 11 + len(v) for k, v in headers.items() if k.startswith("x-amz-meta-"))
-            if used + len(SOURCE_ETAG) - 11 + len(etag) <= METADATA_LIMIT:
-                headers[SOURCE_ETAG] = etag
+        if not (whole and self._etags_will_be_equal(stated_md5)):
+            add_mark(headers, etag_of(answer.get("etag", "")))
         if tags:
             headers["x-amz-tagging"] = tags
-        return headers | self.asked_for
+        return Properties(headers | self.asked_for, reason, detail)
+
+    def _etags_will_be_equal(self, md5: str) -> bool:
+        kms = self.parameters.dest_put_object_sse_type is Encryption.AWS_KMS or bool(
+            self.dest.endpoint.customer_key
+        )
+        return bool(md5) and not kms and self.dest.capabilities.etags is not EtagKind.OPAQUE
 
     def _carried(self, answer: Mapping[str, str]) -> dict[str, str]:
         """The source's metadata, as the answer to a GET or HEAD shows it."""
@@ -78,7 +120,8 @@ class Route:
         headers = {
             name: value for name, value in answer.items() if name in CARRIED or name.startswith("x-amz-meta-")
         }
-        headers.pop(SOURCE_ETAG, None)  # of the copy before this one
+        # Of the copy before this one.
+        headers.pop(SOURCE_ETAG, None)
         if encoding := headers.pop("content-encoding", ""):
             # aws-chunked was a way of sending it, not a property of the object.
             encodings = [part.strip() for part in encoding.split(",")]
@@ -105,54 +148,170 @@ class Route:
                 )
         return headers
 
-    async def tags_of(self, key: str, answer: Mapping[str, str]) -> str:
-        """The object's tags, asked for only where the answer counts some and the task wants them."""
+    @cached_property
+    def insisted(self) -> frozenset[str]:
+        """Headers that somebody asked for by name. A store that refuses one refuses the object."""
+        parameters = self.parameters
+        named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
+        return frozenset({"x-amz-acl"} if named else ())
+
+    async def _tags_of(self, key: str, answer: Mapping[str, str]) -> tuple[str, str, str]:
+        """The object's tags, and what is lacking of them (reason, detail).
+
+        Most stores count an object's tags in the answer to a GET. AWS does so only for those who may read them, and
+        some stores never do: the first objects without a count are asked for their tags all the same.
+        """
         count = answer.get("x-amz-tagging-count", "0")
-        if not self.parameters.copy_tags or count == "0":
-            return ""
-        known = self.dest.capabilities
+        if not self.parameters.copy_tags or (count == "0" and not self._looks_for_tags()):
+            return "", "", ""
+        known, here = self.dest.capabilities, self.source.capabilities
         if not known.tags:
-            note = f"{self.dest.endpoint.profile.name} takes no tags; objects are written without"
-            if not self.dest.endpoint.profile.tags and note not in known.notes:
-                known.notes.append(note)
-            return ""
-        return await retry(lambda: self.source.tags(key))
+            if count == "0":
+                return "", "", ""
+            known.note(f"{self.dest.endpoint.profile.name} takes no tags; objects are written without")
+            return "", "TagsRefused", "the destination takes no tags"
+        try:
+            tags = await self.source.tags(key)
+        except NotSupported:
+            if count != "0":
+                raise
+            here.counts_tags = True
+            self._tag_looks = 0
+            return "", "", ""
+        except ObjectRefused as error:
+            if count != "0":
+                raise
+            here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
+            return "", "TagsUnread", f"its tags, if it has any, cannot be read: {error}"
+        if count != "0":
+            here.counts_tags = True
+        elif tags and here.counts_tags is not False:
+            here.counts_tags = False
+            here.note(f"{self.source.endpoint.host} does not count tags; each object is asked for its tags")
+        return tags, "", ""
+
+    def _looks_for_tags(self) -> bool:
+        """Whether to ask for the tags of an object of which none were counted."""
+        here = self.source.capabilities
+        if here.counts_tags is False:
+            return True
+        # Where the store counts tags, one look tells whether they may be read at all.
+        self._tag_looks = min(self._tag_looks, 1) if here.counts_tags else self._tag_looks
+        self._tag_looks -= 1
+        return self._tag_looks >= 0
+
+    def copied_headers(self, answer: Mapping[str, str], md5: str) -> dict[str, str]:
+        """Headers of a copy inside the store."""
+        headers = self._carried(answer)
+        if not self._etags_will_be_equal(md5):
+            add_mark(headers, etag_of(answer.get("etag", "")))
+        headers |= self.asked_for
+        headers["x-amz-metadata-directive"] = "REPLACE"
+        wanted = self.parameters.copy_tags and self.dest.capabilities.tags
+        headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
+        return headers
+
+    async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
+        """Write a whole object and find out who confirms it. The first one goes alone: it shows what the store's ETags
+        are, and what it refuses."""
+        if self._learned:
+            return await self._write(item, chunks, properties, stated)
+        async with self._learning:
+            copied = await self._write(item, chunks, properties, stated)
+            self._learned = True
+            return copied
+
+    async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
+        key, headers = self.keys.to_dest(item.key), properties.headers
+        try:
+            written, verified = await self._put(key, item, chunks, headers, stated)
+            differs = written.etag.lower() != item.etag.lower()
+            if differs and SOURCE_ETAG not in headers and add_mark(headers, item.etag):
+                # Nothing else tells a later run that this is the source's object.
+                written, verified = await self._put(key, item, chunks, headers, stated)
+            if self.parameters.verify_after:
+                await self._compare_stored(key, item, chunks, written)
+                verified = Verified.CONTENT
+        except Damaged as damage:
+            await remove_damaged(self.dest, key, damage)
+            raise
+        return Copied(
+            item.etag, written.etag, written.proof, item.size, verified, properties.reason, properties.detail
+        )
+
+    async def _put(
+        self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated
+    ) -> tuple[Written, Verified]:
+        written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
+        return written, await confirm(self.dest, key, item.size, headers, written, stated)
+
+    async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:
+        stored = await read_back(self.dest, key, item.size, written.etag, ChecksumMode.CRC64NVME)
+        sent = checksum(ChecksumMode.CRC64NVME, chunks)
+        if stored != sent:
+            raise Damaged(
+                f"key {key!r}: the copy that was read back has crc64nvme {stored}, sent was {sent}",
+                code="ContentMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+
+
+def add_mark(headers: dict[str, str], etag: str) -> bool:
+    """Leave the source's ETag on the copy. False where the metadata is full."""
+    used = sum(len(k) - 11 + len(v) for k, v in headers.items() if k.startswith("x-amz-meta-"))
+    if used + len(SOURCE_ETAG) - 11 + len(etag) <= METADATA_LIMIT:
+        headers[SOURCE_ETAG] = etag
+    return SOURCE_ETAG in headers
 
 
 async def relay_whole(route: Route, item: Item) -> Copied:
     """Copy one object of known size and ETag: one GET into memory, one PUT from it."""
     await route.budget.acquire(item.size)
     try:
-        response = await retry(lambda: route.source.get(item.key, size=item.size, etag=item.etag))
-        etag = response.headers.get("etag", "").strip('"') or item.etag
-        tags = await route.tags_of(item.key, response.headers)
-        headers = route.write_headers(response.headers, tags, etag, whole=True)
-        answer, proof = await retry(
-            lambda: route.dest.put(route.keys.to_dest(item.key), response.chunks, headers)
-        )
-        _compare_with_source(item.key, response.headers, proof)
-        return Copied(etag, answer.headers.get("etag", "").strip('"'), proof, item.size)
+        response = await route.source.get(item.key, size=item.size, etag=item.etag)
+        etag = etag_of(response.headers.get("etag", "")) or item.etag
+        # Where something lies at the destination, damage has to be found before it is written over.
+        thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
+        stated = check_source(route.source, item.key, response.headers, response.chunks, thorough=thorough)
+        properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
+        known = Item(item.key, item.size, etag, item.attempts, item.fresh)
+        return await route.write(known, response.chunks, properties, stated)
     finally:
         route.budget.release(item.size)
 
 
 async def copy_in_store(route: Route, item: Item) -> Copied | None:
     """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then."""
-    answer = await retry(lambda: route.source.head(item.key, etag=item.etag))
-    etag = answer.headers.get("etag", "").strip('"') or item.etag
-    headers = route.write_headers(answer.headers, "", etag, whole=True)
-    headers["x-amz-metadata-directive"] = "REPLACE"
-    wanted = route.parameters.copy_tags and route.dest.capabilities.tags
-    headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
+    source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
+    answer = await source.head(item.key, etag=item.etag, checksums=True)
+    etag = etag_of(answer.headers.get("etag", "")) or item.etag
+    md5 = source_md5(source, answer.headers)
+    headers = route.copied_headers(answer.headers, md5)
     try:
-        dest_etag = await retry(
-            lambda: route.dest.copy(route.source, item.key, route.keys.to_dest(item.key), etag, headers)
-        )
+        dest_etag = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
+        differs = dest_etag.lower() != etag.lower()
+        if differs and SOURCE_ETAG not in headers and add_mark(headers, etag):
+            dest_etag = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
     except ObjectRefused as error:
         if copying_refused(route, error):
             return None
         raise
-    return Copied(etag, dest_etag, "", item.size)
+    verified = Verified.ETAG if dest_etag.lower() == md5 else Verified.NOT
+    stated = stated_checksums(answer.headers)
+    if stated and verified is Verified.NOT:
+        there = stated_checksums((await dest.head(key, checksums=True)).headers)
+        for name in stated.keys() & there.keys():
+            if there[name] != stated[name]:
+                damage = Damaged(
+                    f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
+                    code="ChecksumMismatch",
+                    etag=dest_etag,
+                )
+                await remove_damaged(dest, key, damage)
+                raise damage
+            verified = Verified.SOURCE
+    return Copied(etag, dest_etag, "", item.size, verified)
 
 
 def copying_refused(route: Route, error: ObjectRefused) -> bool:
@@ -162,22 +321,7 @@ def copying_refused(route: Route, error: ObjectRefused) -> bool:
     if route.server_side:
         route.server_side = False
         host = route.dest.endpoint.host
-        route.dest.capabilities.notes.append(
+        route.dest.capabilities.note(
             f"{host} refuses to copy by itself ({error.code}); bytes pass through here"
         )
     return True
-
-
-def _compare_with_source(key: str, answer: Mapping[str, str], proof: str) -> None:
-    """Where the source states the whole object's checksum in our mode, what we wrote must have the same one."""
-    mode, _, value = proof.partition(":")
-    stated = answer.get(f"x-amz-checksum-{mode}", "") if mode else ""
-    if stated and "-" not in stated and stated != value:
-        raise Corrupted(
-            f"key {key!r}: the source states {mode} {stated}, what came has {value}", code="ChecksumMismatch"
-        )
-
-
-def is_md5(etag: str) -> bool:
-    """Whether an ETag looks like the MD5 of the content (no multipart suffix)."""
-    return MD5.fullmatch(etag) is not None

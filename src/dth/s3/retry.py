@@ -6,6 +6,7 @@ released to the queue (objects) or fails the run (listings).
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,22 +14,32 @@ from dth.errors import Disposition, TransferError
 
 T = TypeVar("T")
 
-BASE_DELAY = 0.1  # seconds before the first retry, at most
-MAX_DELAY = 10.0  # seconds, the longest pause
+# Calls in all, unless the caller says otherwise.
+ATTEMPTS = 5
+# Seconds before the first retry, at most.
+BASE_DELAY = 0.1
+# Seconds, the longest pause unless the store asks for a longer one.
+MAX_DELAY = 10.0
+# Seconds that one call may spend on retries. What takes longer waits in the queue, where it holds nothing up.
+PATIENCE = 60.0
 
 
-async def retry(call: Callable[[], Awaitable[T]], *, attempts: int = 5) -> T:
+async def retry(call: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
     """Call until it succeeds, an error that is not passing, or `attempts` calls; raises the last error."""
+    began = time.monotonic()
     for attempt in range(1, attempts + 1):
         try:
             return await call()
         except TransferError as error:
             if error.disposition is not Disposition.RETRY or attempt == attempts:
                 raise
-            await asyncio.sleep(backoff(attempt, error.retry_after))
+            pause = backoff(attempt, error.retry_after)
+            if time.monotonic() - began + pause > PATIENCE:
+                raise
+            await asyncio.sleep(pause)
     raise AssertionError("unreachable: attempts is at least 1")
 
 
 def backoff(attempt: int, retry_after: float = 0.0) -> float:
-    """Seconds to wait before retry number `attempt` (from 1); never less than the store asked for, up to a minute."""
-    return max(min(retry_after, 60.0), random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**attempt)))
+    """Seconds to wait before retry number `attempt` (from 1); never less than the store asked for."""
+    return max(retry_after, random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**attempt)))

@@ -8,29 +8,38 @@ from dth.platforms.ports import Limits
 from dth.s3.client import S3Client
 from dth.s3.compare import Place, overlaps
 from dth.s3.credentials import CredentialSource, SecretStore, resolve_credentials
-from dth.s3.endpoints import Endpoint, resolve_endpoint
+from dth.s3.endpoints import Endpoint, EtagKind, resolve_endpoint
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate
-from dth.s3.parameters import S3Parameters
+from dth.s3.parameters import S3Parameters, SourceEtags
 from dth.s3.relay import Route
+from dth.s3.retry import ATTEMPTS
 from dth.s3.transport import ConnectOptions, Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 
 
 async def open_route(
-    parameters: S3Parameters, transport: Transport, secrets: SecretStore, limits: Limits | None = None
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    limits: Limits | None = None,
+    *,
+    attempts: int = ATTEMPTS,
 ) -> Route:
-    """Both sides of a task, ready for requests. Nothing is asked of them, but the region of an AWS bucket that came
-    without one. Raises UsageError for what cannot be."""
+    """Both sides of a task, ready for requests, each of which is tried so many times. Nothing is asked of them, but the
+    region of an AWS bucket that came without one. Raises UsageError for what cannot be."""
     parameters = _without_aws_defaults(parameters)
-    source = await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, limits)
-    dest = await _open_side(_dest_endpoint(parameters), "dest", parameters, transport, secrets, limits)
+    opened = (parameters, transport, secrets, limits, attempts)
+    source = await _open_side(_source_endpoint(parameters), "source", *opened)
+    dest = await _open_side(_dest_endpoint(parameters), "dest", *opened)
     if parameters.dest_acl and not dest.capabilities.acl:
-        dest.capabilities.notes.append(
-            f"{dest.endpoint.profile.name} takes no ACLs; objects are written without"
-        )
+        if "dest_acl" in parameters.model_fields_set:
+            raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave the ACL out")
+        dest.capabilities.note(f"{dest.endpoint.profile.name} takes no ACLs; objects are written without")
+    if parameters.src_etags is not SourceEtags.AUTO:
+        source.capabilities.etags = EtagKind(parameters.src_etags.lower())
     one_store = source.endpoint.url == dest.endpoint.url
     keys = key_map(parameters)
     if one_store:
@@ -54,11 +63,18 @@ def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
 
 
 async def open_side(
-    parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore
+    parameters: S3Parameters,
+    side: str,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    attempts: int = ATTEMPTS,
 ) -> S3Client:
     """One side alone, "source" or "destination"."""
     name = "source" if side == "source" else "dest"
-    return await _open_side(endpoint_of(parameters, side), name, parameters, transport, secrets, None)
+    return await _open_side(
+        endpoint_of(parameters, side), name, parameters, transport, secrets, None, attempts
+    )
 
 
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
@@ -139,6 +155,7 @@ async def _open_side(
     transport: Transport,
     secrets: SecretStore,
     limits: Limits | None,
+    attempts: int,
 ) -> S3Client:
     is_source = side == "source"
     bucket = parameters.src_bucket if is_source else parameters.dest_bucket
@@ -153,9 +170,11 @@ async def _open_side(
             endpoint,
             bucket,
             resolve_credentials(source, secrets),
+            side="source" if is_source else "destination",
             gate=gate,
             request_cap=Cap(limits, f"{side}.requests", requests) if limits and requests else None,
             byte_cap=Cap(limits, f"{side}.bytes", rate) if limits and rate else None,
+            attempts=attempts,
         )
 
     opened = client(endpoint)

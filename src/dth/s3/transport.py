@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import select
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,11 @@ class ConnectOptions:
     connect_timeout: float = 10.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte in either direction
     receive_buffer: int = 0  # bytes a connection takes in unasked; 0: as the system thinks best
+
+    def with_buffer(self, size: int) -> "ConnectOptions":
+        """These options with another receive buffer. The same object where nothing changes: connections are kept by
+        its identity."""
+        return self if size == self.receive_buffer else replace(self, receive_buffer=size)
 
 
 @dataclass(slots=True)
@@ -197,7 +202,7 @@ class Transport:
         self,
         method: str,
         url: str,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         body: Body = b"",
         *,
         options: ConnectOptions,
@@ -427,7 +432,7 @@ def _limit_receiving(size: int, fd: int, purpose: int) -> int:
     return int(pycurl.SOCKOPT_OK)
 
 
-def _set_headers(curl: pycurl.Curl, headers: dict[str, str]) -> None:
+def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
     # "name;" sends an empty header; "name:" keeps libcurl from adding one of its own.
     fields = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
     fields.append("expect:")
@@ -517,7 +522,11 @@ def _parse_headers(lines: list[bytes]) -> dict[str, str]:
         if name[:5] == "HTTP/":
             headers = {}  # an interim answer (100 Continue, a proxy's 200) came before this one
         elif colon:
-            headers[name.lower()] = value.strip(" \t")  # 0xA0 and 0x85 are bytes of a value, not space
+            # 0xA0 and 0x85 are bytes of a value, not space.
+            name, value = name.lower(), value.strip(" \t")
+            before = headers.get(name)
+            # A header that comes twice is a list (RFC 9110, 5.2).
+            headers[name] = value if before is None or before == value else f"{before},{value}"
     return headers
 
 

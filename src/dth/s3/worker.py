@@ -9,39 +9,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from dth.errors import (
-    ConnectionFailed,
-    Disposition,
-    EndpointRefused,
-    HubError,
-    SourceGone,
-    Throttled,
-    TransferError,
-)
-from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload, UploadState
-from dth.s3 import events
-from dth.s3.client import SLOW_ANSWER
-from dth.s3.messages import (
-    BadMessage,
-    DeleteMessage,
-    EventMessage,
-    Item,
-    Message,
-    ObjectsMessage,
-    PartMessage,
-    child,
-    decode,
-    encode,
-    part_message,
-)
-from dth.s3.multipart import Busy, Multipart, UploadLost
-from dth.s3.parameters import DeleteMode
-from dth.s3.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
-from dth.s3.retry import retry
+from dth.errors import HubError
+from dth.platforms.ports import Delivery, Gauge, Outgoing, Platform
+from dth.s3.failures import RELEASE_DELAY
+from dth.s3.handlers import Again, Handlers, Work
+from dth.s3.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
+from dth.s3.relay import Route
+from dth.s3.store.wire import SLOW_ANSWER
 
-MAX_ATTEMPTS = 5
 LEASE = 900.0  # seconds; extended while the work goes on
 WAIT = 20.0  # seconds for which an empty queue is asked; SQS is paid by the call
 HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
@@ -49,36 +25,13 @@ STILL = int(2 * SLOW_ANSWER / HEARTBEAT)  # heartbeats: twice the silence that o
 FLUSH = 0.1  # seconds between commits of outcomes
 FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
 SPLIT_AT = 3  # a pack received this often goes on as single objects, and those one at a time
-UNREACHABLE = 60.0  # seconds without any answer from an endpoint that pause the task
-RELEASE_DELAY = 1.0  # seconds before work that was throttled is taken up again; doubled with each attempt
+SHOWN_WAITS = 3  # keys named in the note of a gauge
 
 log = logging.getLogger(__name__)
 
 
 class Stalled(Exception):
     """A worker's work stood still beyond every time-out: a defect of ours, whichever it is."""
-
-
-@dataclass(slots=True)
-class Again:
-    """An object or part that must be tried again: its message, and after how long."""
-
-    message: Outgoing
-    delay: float
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One delivery in hand."""
-
-    delivery: Delivery
-    remaining: int
-    outcomes: list[Outcome] = field(default_factory=list)
-    again: list[Again] = field(default_factory=list)
-    finished_uploads: list[Upload] = field(default_factory=list)
-    release: float | None = None  # give the delivery back after so many seconds instead
-    lost: bool = False
-    settled: frozenset[str] = frozenset()  # keys of which the run waits for nothing any more
 
 
 class Worker:
@@ -88,7 +41,7 @@ class Worker:
         self._name = name
         self._route = route
         self._platform = platform
-        self._multipart = Multipart(route, platform.uploads, name)
+        self._handlers = Handlers(name, route, platform, self._pause)
         self._lanes = 32 * route.parameters.worker_number
         self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
         self._held: set[Work] = set()
@@ -96,7 +49,6 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
-        self._failing_since = 0.0
         self._progress = Gauge(name, "worker", time.time(), started=time.time())
         self._notes: set[str] = set()
         self._run = 0  # of the message taken last: notes go there
@@ -202,220 +154,10 @@ class Worker:
                 continue
             self._progress.in_flight += 1
             try:
-                await self._carry(work, message, index)
+                await self._handlers.carry(work, message, index)
             finally:
                 self._progress.in_flight -= 1
             self._finish_one(work)
-
-    async def _carry(self, work: Work, message: Message, index: int) -> None:
-        match message:
-            case ObjectsMessage():
-                await self._object(work, message, index)
-            case PartMessage():
-                await self._part(work, message)
-            case DeleteMessage():
-                await self._deletes(work, message)
-            case EventMessage():
-                await self._event(work, message)
-
-    async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
-        item = message.items[index]
-        retry_id = f"{message.id}.{index + 1}"
-        if item.key in work.settled:
-            return
-        try:
-            if item.size < 0 or not item.etag:
-                item = await self._look(item)
-            copied = await self._transfer(work, message.run, item)
-            if copied:
-                self._succeeded()
-                work.outcomes.append(_done(item.key, message.run, copied, item.attempts + 1))
-        except (TransferError, Busy) as error:
-            if _costless(error) and len(message.items) == 1 and not await self._endpoint_trouble(work, error):
-                work.release = _delay(item.attempts)
-            elif work.release is None:
-                await self._failed(work, message.run, item, error, retry_id)
-
-    async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
-        """Copy one object; None when its parts go on as messages of their own."""
-        route = self._route
-        if route.server_side and item.size <= COPY_LIMIT:
-            copied = await copy_in_store(route, item)
-            if copied:
-                return copied
-        if item.size <= route.parameters.multipart_threshold:
-            return await relay_whole(route, item)
-        if item.size >= route.parameters.giant_object_threshold:
-            await self._multipart.begin(run, item, spread=True)
-            return None
-        upload, copied = await self._multipart.transfer(run, item)
-        work.finished_uploads.append(upload)
-        return copied
-
-    async def _look(self, item: Item) -> Item:
-        """The object as it is now."""
-        answer = await self._route.source.head(item.key)
-        return Item(
-            item.key,
-            int(answer.headers.get("content-length", "0")),
-            answer.headers.get("etag", "").strip('"'),
-            item.attempts,
-        )
-
-    async def _part(self, work: Work, message: PartMessage) -> None:
-        uploads = self._platform.uploads
-        upload = await uploads.get(message.key)
-        if (
-            upload is None
-            or upload.upload_id != message.upload_id
-            or upload.state is not UploadState.UPLOADING
-        ):
-            return  # its upload was thrown away, or is being completed
-        try:
-            part = await self._multipart.copy_part(upload, message.number)
-            self._succeeded()
-            after = await uploads.part_done(message.key, message.upload_id, part)
-            if after and after.parts_done == after.parts:
-                copied = await self._multipart.complete(after)
-                if copied:
-                    work.outcomes.append(_done(message.key, after.run, copied, after.attempts))
-                    work.finished_uploads.append(after)
-        except (TransferError, Busy) as error:
-            await self._part_failed(work, message, upload, error)
-
-    async def _part_failed(self, work: Work, message: PartMessage, upload: Upload, error: HubError) -> None:
-        if await self._endpoint_trouble(work, error):
-            return
-        if _costless(error):
-            work.release = _delay(message.attempts)
-            return
-        attempts = message.attempts + 1
-        passing = getattr(error, "disposition", None) is Disposition.RETRY
-        if passing and attempts < MAX_ATTEMPTS and not isinstance(error, UploadLost):
-            again = part_message(
-                message.run,
-                message.key,
-                message.upload_id,
-                message.etag,
-                message.size,
-                message.part_size,
-                message.number,
-                attempts,
-            )
-            work.again.append(Again(encode(again), _delay(attempts)))
-            _log_failure("part failed, and is tried again", message.key, error, attempts, part=message.number)
-            return
-        final = attempts >= MAX_ATTEMPTS
-        item = Item(upload.key, upload.size, upload.etag, (attempts if final else upload.attempts) - 1)
-        if isinstance(error, UploadLost) or await self._abort(upload):
-            await self._failed(work, message.run, item, error, f"{message.id}.o", final=final)
-
-    async def _abort(self, upload: Upload) -> bool:
-        """Throw an upload away with all its parts; False where another part came first and decides what follows."""
-        try:
-            return await self._multipart.abort(upload)
-        except TransferError:
-            return True  # it is tried again when the object is, or by the controller
-
-    async def _deletes(self, work: Work, message: DeleteMessage) -> None:
-        """Each key is looked up at the source once more; only what is surely gone there is deleted."""
-        deleted: list[str] = []
-        kept: list[str] = []
-        failed: list[str] = []
-        for key in message.keys:
-            try:
-                (deleted if await self._delete_extra(key) else kept).append(key)
-            except TransferError as error:
-                if not await self._endpoint_trouble(work, error):
-                    if not _costless(error):
-                        failed.append(key)
-                        continue
-                    work.release = _delay(0)
-                break
-        await self._platform.records.settle_extras(message.run, deleted, kept, failed)
-
-    async def _delete_extra(self, key: str) -> bool:
-        """Whether a destination key was deleted: not if its source is there again, nor if mirroring was given up."""
-        route = self._route
-        if route.parameters.delete_mode is not DeleteMode.MIRROR:
-            return False
-        try:
-            await retry(lambda: route.source.head(route.keys.to_source(key)))
-            return False
-        except SourceGone:
-            await retry(lambda: route.dest.delete(key))
-            return True
-
-    async def _event(self, work: Work, message: EventMessage) -> None:
-        try:
-            await events.apply(self._route, self._platform, message)
-        except TransferError as error:
-            if not await self._endpoint_trouble(work, error):
-                work.release = _delay(work.delivery.receives)
-
-    # ------------------------------------------------------------------------------------------- failures
-
-    async def _failed(
-        self, work: Work, run: int, item: Item, error: HubError, retry_id: str, *, final: bool = False
-    ) -> None:
-        """Decide what follows from a failure: again, cancelled, or a dead letter."""
-        if await self._endpoint_trouble(work, error):
-            return
-        disposition = getattr(error, "disposition", Disposition.RETRY)
-        attempts = item.attempts + (0 if _costless(error) else 1)
-        status = Status.CANCELLED if disposition is Disposition.GONE else Status.FAILED
-        # An upload is lost, too, where another part saw the change first and threw it away.
-        changed = disposition is Disposition.CHANGED or isinstance(error, UploadLost)
-        if changed and attempts < MAX_ATTEMPTS:
-            try:
-                item = await self._look(item)
-            except SourceGone as gone:
-                error, status, final = gone, Status.CANCELLED, True
-            except TransferError:
-                pass  # tried again with what was known; it will be looked at again
-        retried = disposition in (Disposition.RETRY, Disposition.CHANGED)
-        if retried and attempts < MAX_ATTEMPTS and not final:
-            message = ObjectsMessage(retry_id, run, [Item(item.key, item.size, item.etag, attempts)])
-            delay = 0.0 if disposition is Disposition.CHANGED else _delay(attempts)
-            work.again.append(Again(encode(message), delay))
-            _log_failure("object failed, and is tried again", item.key, error, attempts)
-            return
-        _log_failure(f"object {status.lower()}", item.key, error, attempts)
-        try:
-            await self._multipart.abort_key(item.key)
-        except TransferError as problem:
-            await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
-        work.outcomes.append(
-            Outcome(
-                key=item.key,
-                run=run,
-                status=status,
-                etag=item.etag,
-                attempts=max(1, attempts),
-                reason=getattr(error, "code", "") or type(error).__name__,
-                detail=str(error),
-            )
-        )
-
-    async def _endpoint_trouble(self, work: Work, error: HubError) -> bool:
-        """Trouble that no object is to blame for: give the work back and, where it will not pass, pause the task."""
-        if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
-            if isinstance(error, Busy):
-                return False
-            await self._pause(str(error))
-            work.release = RELEASE_DELAY
-            return True
-        if isinstance(error, ConnectionFailed):
-            now = time.monotonic()
-            self._failing_since = self._failing_since or now
-            if now - self._failing_since > UNREACHABLE:
-                await self._pause(f"unreachable for {UNREACHABLE:.0f} s: {error}")
-                work.release = RELEASE_DELAY
-                return True
-        return False
-
-    def _succeeded(self) -> None:
-        self._failing_since = 0.0
 
     async def _pause(self, reason: str) -> None:
         await self._platform.records.pause(reason)
@@ -441,19 +183,30 @@ class Worker:
             await self._commit()
 
     async def _commit(self) -> None:
+        """Write what has come: outcomes of packs that are still being worked on, too, so that a kill repeats only what
+        was in flight."""
         done, self._done = self._done, []
+        await self._write_outcomes()
         kept = [work for work in done if not work.lost]
         if kept:
-            await self._platform.records.settle([outcome for work in kept for outcome in work.outcomes])
             await self._send_again([again for work in kept for again in work.again])
             for work in kept:
                 for upload in work.finished_uploads:
-                    await self._multipart.finish(upload)
+                    await self._handlers.multipart.finish(upload)
             await self._platform.queue.delete([work.delivery for work in kept if work.release is None])
             for work in kept:
                 if work.release is not None:
                     await self._give_back(work)
         self._held.difference_update(done)
+
+    async def _write_outcomes(self) -> None:
+        outcomes = []
+        for work in self._held:
+            if not work.lost:
+                outcomes += work.outcomes[work.written :]
+                work.written = len(work.outcomes)
+        if outcomes:
+            await self._platform.records.settle(outcomes)
 
     async def _give_back(self, work: Work) -> None:
         """Release the delivery. Of a pack that was begun, what is left goes on in messages of its own."""
@@ -511,6 +264,7 @@ class Worker:
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
         gauge.at = time.time()
+        gauge.note = _waits(self._handlers.waiting)
         source, dest = route.source.gate, route.dest.gate
         gauge.throttled = source.throttled + dest.throttled
         gauge.errors = source.errors + dest.errors
@@ -544,33 +298,17 @@ class Worker:
             await asyncio.sleep(0.02)
 
 
-def _log_failure(what: str, key: str, error: HubError, attempts: int, **more: int) -> None:
-    reason = getattr(error, "code", "") or type(error).__name__
-    fields = {"key": key, **more, "reason": reason, "detail": str(error), "attempts": attempts}
-    log.warning(what, extra={"fields": fields})
-
-
-def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
-    return Outcome(
-        key=key,
-        run=run,
-        status=Status.DONE,
-        bytes=copied.size,
-        etag=copied.etag,
-        dest_etag=copied.dest_etag,
-        proof=copied.proof,
-        attempts=attempts,
-    )
+def _waits(waiting: dict[str, tuple[str, float]]) -> str:
+    """What is being waited for, in one line; "" for nothing. Forgets what another worker must have taken up since."""
+    now = time.monotonic()
+    for key in [key for key, (_, until) in waiting.items() if until < now]:
+        del waiting[key]
+    if not waiting:
+        return ""
+    first = list(waiting.items())[:SHOWN_WAITS]
+    named = "; ".join(f"{key!r}: {reason}" for key, (reason, _) in first)
+    return f"waiting for {len(waiting)} object{'s' if len(waiting) > 1 else ''}: {named}"
 
 
 def _suspect(delivery: Delivery) -> bool:
     return delivery.receives >= SPLIT_AT
-
-
-def _costless(error: HubError) -> bool:
-    """Whether a failure is nobody's attempt: the store asked to wait, did not answer, or another worker is at it."""
-    return isinstance(error, Throttled | ConnectionFailed | Busy)
-
-
-def _delay(attempts: int) -> float:
-    return float(RELEASE_DELAY * 2 ** min(attempts, 6))

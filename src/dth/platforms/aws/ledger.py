@@ -19,7 +19,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Dynamo, each_of
@@ -44,6 +44,8 @@ class Entry:
     key: str
     status: Status
     bytes: int
+    verified: str = ""
+    incomplete: bool = False
 
 
 class Ledger:
@@ -95,7 +97,7 @@ class Ledger:
             return sum([await self._batch(outcomes[0].run, outcomes) for outcomes in batches])
 
     async def _batch(self, run: int, outcomes: list[Outcome]) -> int:
-        entries = [Entry(each.key, each.status, each.bytes) for each in outcomes]
+        entries = [_entry(each) for each in outcomes]
         batch = f"{run}/{self._writer}/{secrets.token_urlsafe(6)}"
         await self._announce(run, batch, entries)
         floor = (await self._runs.floor()).run
@@ -104,7 +106,7 @@ class Ledger:
         return sum(written)
 
     async def _announce(self, run: int, batch: str, entries: list[Entry]) -> None:
-        intent = pack([[each.key, each.status.value, each.bytes] for each in entries])
+        intent = pack([list(astuple(each)) for each in entries])
         values = {"batch": batch, "intent": intent, "none": "0", "now": time.time()}
         update = "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
         while True:
@@ -188,7 +190,7 @@ class Ledger:
 
     async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
         """Count what is found written of an announced batch."""
-        entries = [Entry(key, Status(status), size) for key, status, size in unpack(item["intent"])]
+        entries = [Entry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])]
         batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
         missing = [{"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1]
         found = await self._dynamo.get_many("objects", missing, ["ObjectKey", mark])
@@ -207,6 +209,11 @@ def _is_due(item: Item, run: int) -> bool:
     return item.get("Status") == Status.PENDING and item.get("Run") == run
 
 
+def _entry(outcome: Outcome) -> Entry:
+    lacks = outcome.status is Status.DONE and bool(outcome.reason)
+    return Entry(outcome.key, outcome.status, outcome.bytes, outcome.verified.value, lacks)
+
+
 def _ledger_key(run: int, writer: str) -> Item:
     return {"pk": head_key(run)["pk"], "sk": f"ledger#{writer}"}
 
@@ -220,6 +227,7 @@ def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
         "Updated": time.time(),
         "DestETag": outcome.dest_etag,
         "Proof": outcome.proof,
+        "Verified": outcome.verified.value,
         "Reason": line(outcome.reason),
         "Detail": line(outcome.detail),
         "Attention": outcome.status.value if outcome.status in ATTENTION else "",
@@ -261,8 +269,13 @@ def _tally(entries: Sequence[Entry], which: int) -> dict[str, int]:
         if which >> number & 1:
             counter = COUNTERS[entry.status]
             counts[counter] = counts.get(counter, 0) + 1
-            if entry.status is Status.DONE and entry.bytes:
-                counts["done_bytes"] = counts.get("done_bytes", 0) + entry.bytes
+            if entry.status is Status.DONE:
+                more = {"done_bytes": entry.bytes, "incomplete": int(entry.incomplete)}
+                if entry.verified:
+                    more[f"verified_{entry.verified}"] = 1
+                for name, number_more in more.items():
+                    if number_more:
+                        counts[name] = counts.get(name, 0) + number_more
     return counts
 
 

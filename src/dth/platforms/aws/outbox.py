@@ -25,7 +25,7 @@ from dth.platforms.aws.items import Item, key_extra, key_text, pack, unpack
 from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.queue import AwsQueue, check
 from dth.platforms.aws.runs import Runs, count_head, write_cursor
-from dth.platforms.ports import Cursor, Enqueued, Outcome, Outgoing, Page, Record, Status
+from dth.platforms.ports import Cursor, Enqueued, Outcome, Outgoing, Page, Record, Status, Verified
 
 STEP = 80  # records and cursors in one transaction, which may have 100 parts
 INLINE = 1500  # bytes of a page that travel with it; what is written in a transaction costs twice as much
@@ -66,8 +66,8 @@ class _Log:
             [Cursor(*each) for each in cursors],
             [Enqueued(*each) for each in tracked],
             [Outgoing(*each) for each in messages],
-            [_with_status(Outcome(*each)) for each in settled],
-            [_with_status(Record(*each)) for each in same],
+            [_typed(Outcome(*each)) for each in settled],
+            [_typed(Record(*each)) for each in same],
         )
 
 
@@ -215,7 +215,7 @@ class Outbox:
                 if value:
                     update += f", #{name} = :v{name}"
                     values[f"v{name}"] = value
-            gone = "#DestETag, #Proof, #Attempts, #Reason, #Detail, #Attention"
+            gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail, #Attention"
             update += f" REMOVE {gone if each.etag else f'{gone}, #ETag'}"
             actions.append(Action("objects", key, None, update, False, condition, values))
             counts["enqueued"] += 1
@@ -231,6 +231,7 @@ class Outbox:
             "Size": record.size,
             "DestETag": record.dest_etag,
             "Proof": record.proof,
+            "Verified": record.verified.value,
             "Updated": record.updated or time.time(),
             **key_extra(record.key),
         }
@@ -272,8 +273,9 @@ def _log_of(run: int, page: Page) -> _Log:
     )
 
 
-def _with_status(each: Any) -> Any:
-    each.status = Status(each.status)
+def _typed(each: Any) -> Any:
+    """An outcome or record whose enums were read back as text."""
+    each.status, each.verified = Status(each.status), Verified(each.verified)
     return each
 
 

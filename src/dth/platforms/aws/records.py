@@ -38,6 +38,7 @@ from dth.platforms.ports import (
     RunKind,
     RunState,
     Status,
+    Verified,
 )
 
 T = TypeVar("T")
@@ -271,7 +272,9 @@ class _Spool:
     def sorted(self) -> Iterator[Record]:
         for (text,) in self._database.execute("SELECT record FROM record ORDER BY key"):
             key, status, *rest = json.loads(text)
-            yield Record(key, Status(status), *rest)
+            record = Record(key, Status(status), *rest)
+            record.verified = Verified(record.verified)
+            yield record
 
     def close(self) -> None:
         self._database.close()
@@ -302,6 +305,7 @@ def _record(item: Item, floor: Floor) -> Record:
         item.get("Detail", ""),
         item.get("Updated", 0.0),
         item.get("Sequencer", ""),
+        Verified(item.get("Verified", "")),
     )
     if record.status is Status.PENDING and record.run <= floor.run:
         record.status, record.reason = Status.CANCELLED, floor.reason

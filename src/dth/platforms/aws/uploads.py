@@ -17,7 +17,7 @@ from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text
 from dth.platforms.aws.queue import AwsQueue
-from dth.platforms.ports import Outgoing, Part, Upload, UploadState
+from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
 KEPT = 14 * 86_400  # seconds for which an upload that ended is remembered: as long as its messages may last
 
@@ -87,9 +87,14 @@ class AwsUploads:
         written = Action(
             "parts",
             {"UploadId": upload_id, "PartNumber": part.number},
-            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts",
+            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified = :verified",
             condition="attribute_not_exists(#ETag)",
-            values={"etag": part.etag, "checksum": part.checksum, "attempts": part.attempts},
+            values={
+                "etag": part.etag,
+                "checksum": part.checksum,
+                "attempts": part.attempts,
+                "verified": part.verified.value,
+            },
         )
         head = Action("state", _key(key), condition=UPLOADING, values=_states(upload_id))
         head.update, head.values = "SET #modified = :now ADD #parts_done :one", {**head.values, "one": 1}
@@ -159,7 +164,13 @@ class AwsUploads:
     async def _parts(self, upload_id: str) -> list[Part]:
         found = self._dynamo.query("parts", "#UploadId = :id", {"id": upload_id})
         return [
-            Part(item["PartNumber"], item.get("ETag", ""), item.get("Checksum", ""), item.get("Attempts", 0))
+            Part(
+                item["PartNumber"],
+                item.get("ETag", ""),
+                item.get("Checksum", ""),
+                item.get("Attempts", 0),
+                Verified(item.get("Verified", "")),
+            )
             async for item in found
         ]
 
@@ -204,4 +215,5 @@ def _part_item(upload_id: str, part: Part) -> Item:
         "ETag": part.etag,
         "Checksum": part.checksum,
         "Attempts": part.attempts,
+        "Verified": part.verified.value,
     }

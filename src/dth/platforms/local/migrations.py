@@ -26,8 +26,16 @@ def know_images(connection: Connection) -> None:
     schema.image.create(connection)
 
 
+def know_who_verified(connection: Connection) -> None:
+    """Records say who confirmed a copy; runs count it, and copies that lack something."""
+    for table in ("record", "part"):
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN verified TEXT NOT NULL DEFAULT ''")
+    for column in ("verified_store", "verified_etag", "verified_source", "verified_content", "incomplete"):
+        connection.exec_driver_sql(f"ALTER TABLE run ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more, know_images]  # of a task's database
+STEPS: list[Step] = [measure_more, know_images, know_who_verified]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

@@ -28,17 +28,19 @@ from dth.platforms.ports import (
     RunKind,
     RunState,
     Status,
+    Verified,
 )
 
 SCAN_PAGE = 1000
 ENDED = (RunState.DONE.value, RunState.FAILED.value)
 LISTED = (RunState.TRANSFERRING.value, RunState.DELETING.value)
 STATUS = {status.value: status for status in Status}  # Status(...) takes longer than to read a row
+VERIFIED = {verified.value: verified for verified in Verified}
 
 # In the order of `Record`.
 READ = """
     SELECT record.key, status, run, etag, size, dest_etag, proof, attempts, reason, detail, updated,
-        coalesce(event.sequencer, '')
+        coalesce(event.sequencer, ''), verified
     FROM record LEFT JOIN event ON event.key = record.key
     WHERE record.key"""
 
@@ -266,7 +268,7 @@ ENQUEUE = """
     SELECT key, 'PENDING', ?, etag, size, ? FROM enqueued WHERE true
     ON CONFLICT (key) DO UPDATE SET
         status = excluded.status, run = excluded.run, etag = excluded.etag, size = excluded.size,
-        updated = excluded.updated, dest_etag = '', proof = '', attempts = 0, reason = '', detail = ''
+        updated = excluded.updated, dest_etag = '', proof = '', verified = '', attempts = 0, reason = '', detail = ''
     WHERE record.status <> 'PENDING'
 """
 
@@ -275,18 +277,29 @@ def _remember(connection: Connection, records: Sequence[Record]) -> None:
     """Write records as they are, except over one that is PENDING: its transfer will write a newer one."""
     now = time.time()
     rows = [
-        (to_blob(r.key), r.status.value, r.run, r.etag, r.size, r.dest_etag, r.proof, r.updated or now)
+        (
+            to_blob(r.key),
+            r.status.value,
+            r.run,
+            r.etag,
+            r.size,
+            r.dest_etag,
+            r.proof,
+            r.verified.value,
+            r.updated or now,
+        )
         for r in records
     ]
     connection.exec_driver_sql(REMEMBER, rows)
 
 
 REMEMBER = """
-    INSERT INTO record (key, status, run, etag, size, dest_etag, proof, updated)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO record (key, status, run, etag, size, dest_etag, proof, verified, updated)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET
         status = excluded.status, run = excluded.run, etag = excluded.etag, size = excluded.size,
-        dest_etag = excluded.dest_etag, proof = excluded.proof, updated = excluded.updated,
+        dest_etag = excluded.dest_etag, proof = excluded.proof, verified = excluded.verified,
+        updated = excluded.updated,
         attempts = 0, reason = '', detail = ''
     WHERE record.status <> 'PENDING'
 """
@@ -328,6 +341,7 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
             o.attempts,
             to_line(o.reason),
             to_line(o.detail),
+            o.verified.value,
         )
         for o in reversed(outcomes)  # of two for one object the first counts, as if they came one by one
     }
@@ -341,14 +355,22 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
 COUNT_OUTCOMES = """
     UPDATE run SET
         done = run.done + new.done, done_bytes = run.done_bytes + new.done_bytes,
-        failed = run.failed + new.failed, cancelled = run.cancelled + new.cancelled
+        failed = run.failed + new.failed, cancelled = run.cancelled + new.cancelled,
+        verified_store = run.verified_store + new.by_store, verified_etag = run.verified_etag + new.by_etag,
+        verified_source = run.verified_source + new.by_source,
+        verified_content = run.verified_content + new.by_content, incomplete = run.incomplete + new.incomplete
     FROM (
         SELECT
             outcome.run AS id,
             sum(outcome.status = 'DONE') AS done,
             sum(iif(outcome.status = 'DONE', outcome.bytes, 0)) AS done_bytes,
             sum(outcome.status = 'FAILED') AS failed,
-            sum(outcome.status = 'CANCELLED') AS cancelled
+            sum(outcome.status = 'CANCELLED') AS cancelled,
+            sum(outcome.verified = 'store') AS by_store,
+            sum(outcome.verified = 'etag') AS by_etag,
+            sum(outcome.verified = 'source') AS by_source,
+            sum(outcome.verified = 'content') AS by_content,
+            sum(outcome.status = 'DONE' AND outcome.reason <> '') AS incomplete
         FROM outcome CROSS JOIN record ON record.key = outcome.key AND record.run = outcome.run
         WHERE record.status = 'PENDING'
         GROUP BY outcome.run
@@ -361,7 +383,7 @@ SETTLE = """
     UPDATE record SET
         status = outcome.status, etag = iif(outcome.etag = '', record.etag, outcome.etag),
         dest_etag = outcome.dest_etag, proof = outcome.proof, attempts = outcome.attempts,
-        reason = outcome.reason, detail = outcome.detail, updated = ?
+        reason = outcome.reason, detail = outcome.detail, verified = outcome.verified, updated = ?
     FROM outcome
     WHERE record.key = outcome.key AND record.run = outcome.run AND record.status = 'PENDING'
 """
@@ -413,7 +435,9 @@ def _apply_event(connection: Connection, key: str, sequencer: str) -> bool:
 
 def _record(row: Sequence[Any]) -> Record:
     """From a row of READ."""
-    return Record(from_blob(row[0]), STATUS[row[1]], *row[2:])
+    record = Record(from_blob(row[0]), STATUS[row[1]], *row[2:])
+    record.verified = VERIFIED[record.verified]
+    return record
 
 
 def _get(connection: Connection, keys: Sequence[str]) -> dict[str, Record]:

@@ -78,6 +78,7 @@ record = Table(
     _line("reason"),
     _line("detail"),
     Column("updated", Float, nullable=False),
+    _text("verified"),
     sqlite_with_rowid=False,
 )
 # Only what went wrong: these are few and looked at, the others are many and written.
@@ -202,6 +203,7 @@ part = Table(
     _text("etag"),
     _text("checksum"),
     _count("attempts"),
+    _text("verified"),
     sqlite_with_rowid=False,
 )
 
@@ -261,5 +263,6 @@ outcome = Table(
     Column("attempts", Integer),
     Column("reason", Text),
     Column("detail", Text),
+    Column("verified", Text),
     prefixes=["TEMPORARY"],
 )

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import sqlite
 from dth.platforms.local import schema
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.queue import enqueue
-from dth.platforms.ports import Outgoing, Part, Upload, UploadState
+from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
 LIVE = (UploadState.INTENT.value, UploadState.UPLOADING.value, UploadState.COMPLETING.value)
 
@@ -121,11 +121,11 @@ def _uploads(connection: Connection, which: ColumnElement[bool]) -> list[Upload]
 def _parts(connection: Connection, key: str) -> list[Part]:
     part = schema.part.c
     rows = connection.execute(
-        select(part.number, part.etag, part.checksum, part.attempts)
+        select(part.number, part.etag, part.checksum, part.attempts, part.verified)
         .where(part.key == key)
         .order_by(part.number)
     )
-    return [Part(*row) for row in rows]
+    return [Part(*row[:-1], verified=Verified(row.verified)) for row in rows]
 
 
 def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> Upload | None:

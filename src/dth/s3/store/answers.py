@@ -1,0 +1,172 @@
+"""What a store answers: documents read, errors as classes that say what follows."""
+
+import calendar
+import re
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
+
+from dth.errors import (
+    Corrupted,
+    EndpointRefused,
+    NoSuchUpload,
+    NotSupported,
+    ObjectArchived,
+    ObjectChanged,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.s3.transport import Response
+
+ENDPOINT_CODES = {
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "QuotaExceeded",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnauthorizedAccess",
+}
+TRANSIENT_CODES = {
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+}
+THROTTLE_CODES = {
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+}
+CORRUPT_CODES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+NAMES_OF_STATUS = {
+    301: "PermanentRedirect",
+    400: "BadRequest",
+    403: "AccessDenied",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    412: "PreconditionFailed",
+    416: "InvalidRange",
+    501: "NotImplemented",
+    503: "ServiceUnavailable",
+}
+# The longest pause that a store may ask for, in seconds.
+LONGEST_PAUSE = 3600.0
+
+
+def parse_error(body: bytes) -> tuple[str, str]:
+    """Code and message of an <Error> document; empty strings when it is none. Where it names a header or argument, the
+    message ends with that."""
+    if b"<Error" not in body[:2000]:
+        return "", ""
+    message = find_text(body, "Message")
+    named = find_text(body, "Header") or find_text(body, "ArgumentName")
+    return find_text(body, "Code"), f"{message} ({named})" if named and named not in message else message
+
+
+def classify(response: Response, code: str, message: str, where: str) -> TransferError:
+    """The error class for an answer, by its code first and its status second."""
+    status = response.status
+    code = code or NAMES_OF_STATUS.get(status, f"HTTP{status}")
+    said = " ".join(message.split())
+    return _class_of(status, code, said)(
+        f"{where}: {status} {code}" + (f": {said}" if said else ""),
+        code=code,
+        status=status,
+        said=said,
+        request_id=response.headers.get("x-amz-request-id", ""),
+        retry_after=_seconds(response.headers.get("retry-after", "")),
+    )
+
+
+def _class_of(status: int, code: str, message: str) -> type[TransferError]:
+    if code in THROTTLE_CODES or status in (429, 503):
+        return Throttled
+    if code in CORRUPT_CODES:
+        return Corrupted
+    if code in ENDPOINT_CODES or code.startswith("KMS.") or status in (401, 407) or 300 <= status < 400:
+        return EndpointRefused
+    if code == "AccessDenied" and "kms:GenerateDataKey" in message:
+        # Of the key that encrypts all that is written.
+        return EndpointRefused
+    if code in TRANSIENT_CODES or (status >= 500 and status != 501) or status == 408:
+        return Transient
+    if code == "NoSuchUpload":
+        return NoSuchUpload
+    if code == "InvalidObjectState":
+        return ObjectArchived
+    if status == 404 or code in ("NoSuchKey", "NoSuchVersion"):
+        return SourceGone
+    if status in (412, 416) or code in ("PreconditionFailed", "InvalidRange"):
+        return ObjectChanged
+    if status == 501 or code in ("NotImplemented", "MethodNotAllowed"):
+        return NotSupported
+    return ObjectRefused
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time in UTC; 0 when it is none."""
+    match = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?", text)
+    if not match:
+        return 0.0
+    whole = calendar.timegm((*map(int, match.groups()[:6]), 0, 0, 0))
+    return whole + float(match.group(7) or 0)
+
+
+def etag_of(text: str) -> str:
+    """An ETag without its quotes, and without the mark of a weak one. The case stays: stores compare with it."""
+    return text.removeprefix("W/").strip('"')
+
+
+def parse_xml(body: bytes) -> ElementTree.Element:
+    """The document, its elements without namespaces."""
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError as error:
+        raise Transient(f"the answer is not XML: {error}", code="BadAnswer") from None
+    for element in root.iter():
+        element.tag = _local(element.tag)
+    return root
+
+
+def find_text(body: bytes, name: str) -> str:
+    """The text of the first element of this name; "" without one."""
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        # It may repeat a key that XML cannot hold, which takes nothing from what else it says.
+        found = re.search(rf"<(?:\w+:)?{name}>([^<]*)</".encode(), body)
+        return unescape(found[1].decode(errors="replace"), {"&quot;": '"', "&#34;": '"'}) if found else ""
+    for element in root.iter():
+        if _local(element.tag) == name:
+            return element.text or ""
+    return ""
+
+
+def decoded(key: str, encoded: bool) -> str:
+    """A key of a document whose keys are (or are not) URL-encoded."""
+    return unquote_plus(key, errors="surrogateescape") if encoded else key
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]

@@ -1,0 +1,151 @@
+"""What all requests to one bucket have in common: the layers, put together."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Mapping
+
+from dth.errors import EndpointRefused, ObjectRefused, TransferError, Transient
+from dth.s3.credentials import Credentials
+from dth.s3.endpoints import Endpoint
+from dth.s3.pace import Cap, Gate
+from dth.s3.retry import ATTEMPTS
+from dth.s3.store.capabilities import Adapting, Capabilities
+from dth.s3.store.gate import Gated
+from dth.s3.store.request import NOTHING, Request
+from dth.s3.store.retrying import Retrying
+from dth.s3.store.sign import Signing
+from dth.s3.store.wire import Wire
+from dth.s3.transport import Body, Pipe, Response, Transport
+
+# Seconds for which a signature that was accepted says that the keys are right.
+PROVEN = 5.0
+
+
+class Requests:
+    """Requests to one bucket. `gate` and the caps are shared by all clients of the endpoint in this process.
+
+    `side` is what errors call it: "source", "destination".
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: Credentials,
+        *,
+        side: str = "",
+        gate: Gate | None = None,
+        request_cap: Cap | None = None,
+        byte_cap: Cap | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self.endpoint = endpoint
+        self.bucket = bucket
+        self.side = side
+        self.credentials = credentials
+        self.gate = gate or Gate()
+        self.capabilities = Capabilities.of(endpoint.profile, endpoint.checksum)
+        self._transport = transport
+        self._caps = (request_cap, byte_cap)
+        self._attempts = attempts
+        connect = endpoint.connect.with_buffer(byte_cap.buffer if byte_cap else 0)
+        self._wire = Wire(transport, connect, bucket)
+        self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
+        self._gated = Gated(self._signing, self.gate, request_cap, byte_cap)
+        self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
+        self._customer = _customer_headers(endpoint.customer_key)
+
+    @property
+    def clock_offset(self) -> float:
+        """The store's clock minus ours, in seconds."""
+        return self._wire.clock_offset
+
+    @property
+    def held_back(self) -> int:
+        """Requests that wait for a cap before they are sent."""
+        return self._gated.held_back
+
+    async def send(self, request: Request) -> Response:
+        """Send one request through all layers. Raises TransferError."""
+        try:
+            return await self._adapting.send(request)
+        except TransferError as error:
+            raise await self._explained(error) from None
+
+    async def request(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Body = b"",
+        sink: Pipe | None = None,
+        limit: int = 0,
+        slow: bool = False,
+        attempts: int = 0,
+    ) -> Response:
+        """`send`, from its words."""
+        return await self.send(
+            Request(
+                method, key, query or NOTHING, headers or NOTHING, NOTHING, body, sink, limit, slow, attempts
+            )
+        )
+
+    def where(self, method: str, key: str) -> str:
+        """How a message about one request begins."""
+        return f"{method} {self._signing.addresses.first.host}/{self.bucket} key {key!r}"
+
+    def bad_answer(self, method: str, key: str, lacks: str) -> Transient:
+        return Transient(f"{self.where(method, key)}: {lacks} in the answer", code="BadAnswer")
+
+    async def find_region(self) -> str:
+        """The bucket's region as AWS states it to anybody; "" where the store says nothing."""
+        address = self._signing.addresses.first
+        response = await self._transport.send(
+            "HEAD", address.origin + address.root, {}, options=self.endpoint.connect
+        )
+        return response.headers.get("x-amz-bucket-region", "")
+
+    async def _explained(self, error: TransferError) -> TransferError:
+        """The error, with the side it came from. A signature that does not hold for one object alone, while the keys
+        are right, is that object's trouble."""
+        if (
+            isinstance(error, EndpointRefused)
+            and error.code == "SignatureDoesNotMatch"
+            and await self._keys_are_right()
+        ):
+            error = ObjectRefused(
+                f"{error}; other requests with the same keys pass: look at this object's key and metadata",
+                code=error.code,
+                status=error.status,
+                said=error.said,
+            )
+        error.side = error.side or self.side
+        return error
+
+    async def _keys_are_right(self) -> bool:
+        if time.monotonic() - self._signing.accepted < PROVEN:
+            return True
+        try:
+            await self._gated.send(Request("GET", query={"list-type": "2", "max-keys": "1"}))
+        except ObjectRefused:
+            # No right to list, which is decided after the signature.
+            return True
+        except TransferError:
+            return False
+        return True
+
+
+def _customer_headers(key: bytes) -> dict[str, str]:
+    """Headers that give the store the key that encrypts its objects (SSE-C)."""
+    if not key:
+        return {}
+    prefix = "x-amz-server-side-encryption-customer-"
+    return {
+        f"{prefix}algorithm": "AES256",
+        f"{prefix}key": base64.b64encode(key).decode(),
+        f"{prefix}key-md5": base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode(),
+    }

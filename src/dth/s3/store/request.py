@@ -1,0 +1,83 @@
+"""One request, as it passes from layer to layer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from dth.s3.transport import Body, Pipe, Response, Valve
+
+
+class _Nothing(dict[str, str]):
+    """An empty mapping that may be the default of a dataclass field, which has to be hashable."""
+
+    def __hash__(self) -> int:
+        return 0
+
+
+NOTHING: Mapping[str, str] = _Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to one bucket. Header names are in lower case.
+
+    `options` are headers that the request can do without: a store that refuses one is asked again without it.
+    `check` looks at a good answer and raises TransferError where it is not what was asked for.
+    """
+
+    method: str
+    key: str = ""
+    query: Mapping[str, str] = NOTHING
+    headers: Mapping[str, str] = NOTHING
+    options: Mapping[str, str] = NOTHING
+    body: Body = b""
+    # Where the body of a good answer goes instead of memory.
+    sink: Pipe | None = None
+    # Bytes of body expected in the answer; 0: what an error or a listing may have.
+    limit: int = 0
+    # The store may think for minutes.
+    slow: bool = False
+    # Tries in all; 0: as many as the client makes.
+    attempts: int = 0
+    check: Callable[[Response], None] | None = None
+    # Paces the body, whichever way it goes.
+    valve: Valve | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.body)) if isinstance(self.body, list) else len(self.body)
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Request":
+        """The same request with exactly these headers, and nothing optional."""
+        # Not `dataclasses.replace`, which takes several times as long.
+        return Request(
+            self.method,
+            self.key,
+            self.query,
+            headers,
+            NOTHING,
+            self.body,
+            self.sink,
+            self.limit,
+            self.slow,
+            self.attempts,
+            self.check,
+            self.valve,
+        )
+
+    def with_header(self, name: str, value: str) -> "Request":
+        """The same request with one header more."""
+        return replace(self, headers={**self.headers, name: value})
+
+    def with_valve(self, valve: Valve) -> "Request":
+        """The same request, its body paced."""
+        return replace(self, valve=valve)
+
+
+class Sender(Protocol):
+    """A layer."""
+
+    async def send(self, request: Request) -> Response:
+        """Raises TransferError for any answer that is not good."""
+        ...

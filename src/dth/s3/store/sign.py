@@ -1,0 +1,80 @@
+"""The layer that signs: for one of the store's addresses, with the keys of this moment, in the bucket's region."""
+
+import time
+from collections.abc import Callable
+from math import inf
+
+from dth.s3.credentials import Credentials
+from dth.s3.endpoints import Endpoint, in_region
+from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
+from dth.s3.store.request import Request
+from dth.s3.store.wire import Addresses, Wire, WrongRegion
+from dth.s3.transport import Response
+
+# Proxies and stores change it on the way (GCS does), so a signature over it would not hold.
+ACCEPT_ENCODING = "accept-encoding"
+
+
+class Signing:
+    """Signs and sends. Where the store names another region for the bucket, that one is used from then on.
+
+    `accepted`: monotonic time at which the store last accepted a signature with the present keys.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: Credentials,
+        note: Callable[[str], None],
+    ) -> None:
+        self.accepted = -inf
+        self._keys: Keys | None = None
+        self.addresses = Addresses(endpoint, bucket)
+        self._wire = wire
+        self._endpoint = endpoint
+        self._bucket = bucket
+        self._credentials = credentials
+        self._note = note
+        self._signer = Signer(endpoint.region)
+
+    async def send(self, request: Request) -> Response:
+        try:
+            response = await self._send(request)
+        except WrongRegion as error:
+            if not self._follow(error.region):
+                raise
+            response = await self._send(request)
+        self.accepted = time.monotonic()
+        return response
+
+    async def _send(self, request: Request) -> Response:
+        address = self.addresses.pick()
+        path = address.path(request.key)
+        query = quote_query(request.query) if request.query else ""
+        headers = {"host": address.host, **request.headers}
+        encoding = headers.pop(ACCEPT_ENCODING, "")
+        if self._endpoint.requester_pays:
+            headers["x-amz-request-payer"] = "requester"
+        keys = await self._credentials.keys()
+        if keys is not self._keys:
+            self._keys, self.accepted = keys, -inf
+        if keys:
+            payload = UNSIGNED if request.size else EMPTY_SHA256
+            self._signer.sign(keys, request.method, path, query, headers, payload)
+        # libcurl sends the same one.
+        del headers["host"]
+        if encoding:
+            headers[ACCEPT_ENCODING] = encoding
+        return await self._wire.send(request.with_headers(headers), address, path, query)
+
+    def _follow(self, region: str) -> bool:
+        """Whether to ask again, in the region that the store named."""
+        if region == self._endpoint.region or not region.isascii() or not region.isprintable():
+            return False
+        self._note(f"bucket {self._bucket} is in region {region}, not {self._endpoint.region}")
+        self._endpoint = in_region(self._endpoint, region)
+        self.addresses = Addresses(self._endpoint, self._bucket)
+        self._signer = Signer(region)
+        return True

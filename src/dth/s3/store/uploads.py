@@ -1,0 +1,199 @@
+"""Multipart uploads: begun, written part by part, completed or thrown away."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from dth.errors import NoSuchUpload, ObjectRefused, SourceGone, TransferError
+from dth.s3.checksums import header_name
+from dth.s3.endpoints import ChecksumMode, EtagKind
+from dth.s3.store.answers import decoded, etag_of, find_text, parse_time, parse_xml
+from dth.s3.store.capabilities import SUMS, UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
+from dth.s3.store.covers import Cover
+from dth.s3.store.objects import Objects, Written, copy_source, is_encrypted, split, whole
+from dth.s3.store.request import Request
+from dth.s3.transport import Pipe, Response
+
+EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInProgress:
+    key: str
+    upload_id: str
+    # Seconds since the epoch, by the store's clock.
+    initiated: float
+
+
+class MultipartUploads(Objects):
+    """Requests about multipart uploads."""
+
+    async def create_upload(
+        self, key: str, headers: Mapping[str, str], *, insist: AbstractSet[str] = frozenset()
+    ) -> str:
+        """Begin a multipart upload; returns its id."""
+        must, options = split(headers, insist)
+        must |= self._customer
+
+        def dress(without: AbstractSet[Feature]) -> Request:
+            more: dict[str, str] = {}
+            if self.capabilities.wanted is ChecksumMode.CRC64NVME and Feature.SUM not in without:
+                more = {UPLOAD_CHECKSUM: "CRC64NVME", UPLOAD_CHECKSUM_TYPE: "FULL_OBJECT"}
+            sent = dressed(must, options | more, without)
+            return Request("POST", key, query={"uploads": ""}, headers=sent, check=check)
+
+        def check(response: Response) -> None:
+            if not find_text(response.body, "UploadId"):
+                raise self.bad_answer("POST", key, "no upload id")
+
+        return find_text((await self._write(dress)).body, "UploadId")
+
+    async def upload_part(
+        self, key: str, upload_id: str, number: int, body: list[bytes] | Pipe, *, stated: str = ""
+    ) -> Written:
+        """Write one part.
+
+        The checksum of a pipe is known only afterwards: its `proof` is then what the store answered ("" if it answered
+        none), unless `stated` (`algorithm:base64`) says beforehand what it will be.
+        """
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        cover = Cover(self.capabilities, () if isinstance(body, Pipe) else body)
+        piped = isinstance(body, Pipe)
+        algorithm, _, value = stated.partition(":")
+
+        def dress(without: AbstractSet[Feature]) -> Request:
+            if piped:
+                headers = {header_name(ChecksumMode(algorithm)): value} if algorithm else {}
+            else:
+                headers = cover.headers(without)
+            sent = body if isinstance(body, Pipe) else whole(body)
+            return Request("PUT", key, query, headers | self._customer, body=sent, check=check)
+
+        def check(response: Response) -> None:
+            self.check_etag_answered("PUT", key, response)
+
+        try:
+            response = await self._adapting.adapted(dress)
+        except SourceGone as error:
+            raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
+        except TransferError as error:
+            raise await self._explained(error) from None
+        if not piped:
+            return self.written("PUT", key, response, cover)
+        etag = etag_of(response.headers.get("etag", ""))
+        answered = {name: response.headers[name] for name in SUMS & response.headers.keys()}
+        for name, found in answered.items():
+            return Written(etag, f"{name.removeprefix('x-amz-checksum-')}:{found}", confirmed=True)
+        return Written(etag, stated, encrypted=is_encrypted(response.headers))
+
+    async def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
+    ) -> tuple[str, str]:
+        """Join the parts (number, ETag, proof). Returns the object's ETag and the CRC64NVME of the whole if the store
+        answered one."""
+        items = []
+        for number, etag, proof in parts:
+            mode, _, value = proof.partition(":")
+            sum_ = f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>" if mode == ChecksumMode.CRC64NVME else ""
+            if Feature.UPLOAD_SUM in self.capabilities.refused or Feature.SUM in self.capabilities.refused:
+                sum_ = ""
+            items.append(f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag)}"</ETag>{sum_}</Part>')
+        body = "".join(["<CompleteMultipartUpload>", *items, "</CompleteMultipartUpload>"]).encode()
+        response = await self.send(
+            Request(
+                "POST",
+                key,
+                query={"uploadId": upload_id},
+                headers={"content-type": "application/xml", **self._customer},
+                body=body,
+                slow=True,
+                check=lambda response: self.check_late("POST", key, response),
+            )
+        )
+        return etag_of(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Throw an upload away; one that is gone already is no error."""
+        with suppress(NoSuchUpload, SourceGone):
+            await self.send(Request("DELETE", key, query={"uploadId": upload_id}))
+
+    async def uploads(self, key: str) -> list[UploadInProgress]:
+        """Multipart uploads in progress of exactly this key."""
+        found: list[UploadInProgress] = []
+        # Encoded, because XML cannot hold every key.
+        query = {"uploads": "", "prefix": key, "encoding-type": "url"}
+        while True:
+            try:
+                response = await self.send(Request("GET", query=query))
+            except NoSuchUpload:
+                # How rclone says that there are none.
+                return found
+            self._wire.note_clock(response.headers)
+            root = parse_xml(response.body)
+            values = {child.tag: child.text or "" for child in root}
+            encoded = values.get("EncodingType") == "url"
+            for item in root:
+                if item.tag == "Upload" and decoded(item.findtext("Key") or "", encoded) == key:
+                    begun = parse_time(item.findtext("Initiated") or "")
+                    found.append(UploadInProgress(key, item.findtext("UploadId") or "", begun))
+            marker = decoded(values.get("NextKeyMarker", ""), encoded)
+            # Longer keys follow.
+            if values.get("IsTruncated") != "true" or not marker or marker > key:
+                return found
+            following = query | {
+                "key-marker": marker,
+                "upload-id-marker": values.get("NextUploadIdMarker", ""),
+            }
+            if following == query:
+                # The store repeats itself.
+                return found
+            query = following
+
+    async def copy_part(
+        self,
+        source: Objects,
+        source_key: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        etag: str,
+        span: tuple[int, int],
+    ) -> str:
+        """Copy bytes `span` of the source as one part. Returns the part's ETag."""
+        headers = copy_source(source, source_key, etag) | {
+            "x-amz-copy-source-range": f"bytes={span[0]}-{span[1]}"
+        }
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        request = Request(
+            "PUT",
+            key,
+            query=query,
+            headers=headers | self._customer,
+            slow=True,
+            check=lambda response: self.check_late("PUT", key, response),
+        )
+        return etag_of(find_text((await self.send(request)).body, "ETag"))
+
+    async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
+        """Whether the ETags of what is written with these headers are MD5s; None where that cannot be found out.
+
+        An empty part tells, because nothing of it can be damaged on the way. It is thrown away at once.
+        """
+        known = self.capabilities
+        if known.etags is not EtagKind.UNKNOWN:
+            return known.etags is EtagKind.MD5
+        try:
+            upload_id = await self.create_upload(key, headers)
+        except ObjectRefused:
+            return None
+        try:
+            part = await self.upload_part(key, upload_id, 1, [b""])
+        except ObjectRefused:
+            return None
+        finally:
+            with suppress(TransferError):
+                await self.abort_upload(key, upload_id)
+        return part.etag.lower() == EMPTY_MD5

@@ -1,0 +1,134 @@
+"""The lowest layer: one request over HTTP, to one of the store's addresses."""
+
+import email.utils
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dth.errors import ConnectionFailed, EndpointRefused, TransferError
+from dth.s3.endpoints import Addressing, Endpoint
+from dth.s3.signing import quote_key
+from dth.s3.store.answers import classify, find_text, parse_error
+from dth.s3.store.request import Request
+from dth.s3.transport import ConnectOptions, Response, Transport
+
+# Seconds a store may take to complete or copy a large object, without a byte in between.
+SLOW_ANSWER = 900.0
+# Seconds for which an address that did not answer is left out, at first and at most.
+FIRST_REST, LONGEST_REST = 2.0, 60.0
+# Answers that may name the region in which the bucket is.
+REGION_STATUS = frozenset({301, 307, 400, 403})
+
+
+class WrongRegion(EndpointRefused):
+    """The bucket is in another region, which the store names."""
+
+    region = ""
+
+
+@dataclass(slots=True)
+class Address:
+    """One place where the bucket can be reached."""
+
+    origin: str
+    host: str
+    # Path of the bucket: "" where the host names it.
+    root: str
+    # Monotonic time until which it is left out, and for how long it was the last time.
+    resting_until: float = 0.0
+    rest: float = 0.0
+
+    def path(self, key: str) -> str:
+        return f"{self.root}/{quote_key(key)}" if key or not self.root else self.root
+
+    def failed(self) -> None:
+        self.rest = min(max(FIRST_REST, self.rest * 2), LONGEST_REST)
+        self.resting_until = time.monotonic() + self.rest
+
+    def answered(self) -> None:
+        self.rest = self.resting_until = 0.0
+
+
+class Addresses:
+    """All addresses of a bucket. Requests go to them in turn; one that does not answer rests for a while."""
+
+    def __init__(self, endpoint: Endpoint, bucket: str) -> None:
+        self._all = [_address(url, endpoint.addressing, bucket) for url in endpoint.urls]
+        self._next = 0
+
+    @property
+    def first(self) -> Address:
+        return self._all[0]
+
+    def pick(self) -> Address:
+        every = self._all
+        if len(every) == 1:
+            return every[0]
+        now = time.monotonic()
+        for _ in every:
+            self._next = (self._next + 1) % len(every)
+            address = every[self._next]
+            if address.resting_until <= now:
+                return address
+        return min(every, key=lambda address: address.resting_until)
+
+
+def _address(url: str, addressing: Addressing, bucket: str) -> Address:
+    scheme, _, host = url.partition("://")
+    if addressing is Addressing.VIRTUAL and "." not in bucket:
+        host, root = f"{bucket}.{host}", ""
+    else:
+        root = f"/{bucket}"
+    return Address(f"{scheme}://{host}", host, root)
+
+
+class Wire:
+    """Sends requests that are ready to go, and makes errors of answers that are none."""
+
+    def __init__(self, transport: Transport, connect: ConnectOptions, bucket: str) -> None:
+        self.connect = connect
+        # The store's clock minus ours, in seconds.
+        self.clock_offset = 0.0
+        self._transport = transport
+        self._bucket = bucket
+
+    async def send(self, request: Request, address: Address, path: str, query: str) -> Response:
+        try:
+            response = await self._transport.send(
+                request.method,
+                f"{address.origin}{path}?{query}" if query else address.origin + path,
+                request.headers,
+                request.body,
+                options=self.connect,
+                sink=request.sink,
+                limit=request.limit,
+                stall_timeout=SLOW_ANSWER if request.slow else 0.0,
+                valve=request.valve,
+            )
+        except ConnectionFailed:
+            address.failed()
+            raise
+        address.answered()
+        if response.status >= 300:
+            raise self._error(request, address.host, response)
+        if request.check:
+            request.check(response)
+        return response
+
+    def note_clock(self, headers: Mapping[str, str]) -> None:
+        stamp = email.utils.parsedate_tz(headers.get("date", ""))
+        if stamp:
+            self.clock_offset = email.utils.mktime_tz(stamp) - time.time()
+
+    def _error(self, request: Request, host: str, response: Response) -> TransferError:
+        code, message = parse_error(response.body)
+        if response.status == 403:
+            self.note_clock(response.headers)
+        where = f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")
+        error = classify(response, code, message, where)
+        if isinstance(error, EndpointRefused) and response.status in REGION_STATUS:
+            region = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
+            if region and code != "SignatureDoesNotMatch":
+                error = WrongRegion(str(error), code=error.code, status=error.status, said=error.said)
+                error.region = region
+        return error
