@@ -381,7 +381,7 @@ class OddStore(S3Server):
         if self.has("always-429"):
             raise _Refused(429, "")
         if self.has("always-500"):
-            raise _Refused(500, "InternalError", "We encountered an internal error. Please try again.")
+            raise _Refused(500, "InternalError", "The server has had an accident.")
         if self.has("always-503"):
             raise _Refused(503, "SlowDown", "Please reduce your request rate.")
         if self.has("retry-after"):

@@ -7,7 +7,7 @@ enough, with a HEAD of the destination.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ class Policy(StrEnum):
     SIZE_TIME = "size+time"  # equal sizes, and the destination is not older than the source
     ETAG = "etag"  # equal sizes and the same content by ETag, by our record or by our mark on the destination
     CHECKSUM = "checksum"  # equal sizes and equal checksums, as HEADs of both sides tell them
+    CONTENT = "content"  # equal sizes and equal bytes: both sides are read
     ALWAYS = "always"  # never the same; the destination is not even listed
 
 
@@ -32,12 +33,14 @@ class Verdict(StrEnum):
     """What is to be done about one source object, and why."""
 
     SAME = "same"
-    UNPROVEN = "unproven"  # the same by time only: the ETags could not be compared
+    # The same by time or size only: what the policy asks for could not be compared.
+    UNPROVEN = "unproven"
     MISSING = "missing"
     SIZE = "size"
     TIME = "time"
     ETAG = "etag"
     CHECKSUM = "checksum"
+    CONTENT = "content"
     ALWAYS = "always"
     ARCHIVED = "archived"  # would be transferred, but cannot be read before it is restored
     DOUBT = "doubt"  # the listings do not tell: more evidence is needed
@@ -120,6 +123,10 @@ def decide_with_evidence(
             return _readable(source, verdict)
         if source.etag == dest.etag != "":
             return Verdict.SAME
+        encrypted = source_head.encrypted or dest_head.encrypted
+        verdict = _by_etag(source, dest, record, replace(dest_head, encrypted=encrypted))
+        # That we made the copy from this source object says nothing of the bytes that lie there now.
+        return _readable(source, Verdict.UNPROVEN if verdict is Verdict.SAME else verdict)
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
 
@@ -149,6 +156,22 @@ def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
     if any(dest.parted.get(name) == value for name, value in source.parted.items()):
         return Verdict.SAME
     return Verdict.DOUBT
+
+
+def why_unjudged(source: Evidence, dest: Evidence) -> str:
+    """Why neither ETags nor checksums of two objects could be compared."""
+    etags = "no comparable ETag"
+    if encrypted := _sides(source.encrypted, dest.encrypted):
+        etags += f" (encrypted with KMS or a customer's key {encrypted})"
+    if lacking := _sides(not (source.checksums or source.parted), not (dest.checksums or dest.parted)):
+        return f"{etags} and no stored checksum {lacking}"
+    return f"{etags} and no stored checksum of the same kind on both sides"
+
+
+def _sides(source: bool, dest: bool) -> str:
+    if source and dest:
+        return "on both sides"
+    return "at the source" if source else "at the destination" if dest else ""
 
 
 def _by_time(source: Entry, dest: Entry, same: Verdict) -> Verdict:
@@ -205,6 +228,13 @@ class Pick(NamedTuple):
     source: Entry
     dest: Entry | None  # its `key` is the source's: destination listings are shown under source keys
     verdict: Verdict
+
+
+class Unjudged(NamedTuple):
+    """An object that could not be compared as the policy asks for. Its verdict is by other signs."""
+
+    pick: Pick
+    why: str
 
 
 class Refusal(NamedTuple):

@@ -351,6 +351,13 @@ class S3Parameters(TaskParameters):
         "What covers every body; by the destination's profile when empty.",
         cli="--checksum-mode",
     )
+    verify_after: bool = parameter(
+        False,
+        "engine",
+        "Verify after writing",
+        "Read every copy back and compare it with what was sent.",
+        cli="--verify-after",
+    )
     multipart_threshold: Size = parameter(
         64 * MIB,
         "engine",
