@@ -81,6 +81,8 @@ class Ceph(S3Server):
     region = "default"
 
     def __init__(self) -> None:
+        if missing := missing_commands():
+            raise RuntimeError(f"not installed: {', '.join(missing)}")
         self._folder = tempfile.TemporaryDirectory(prefix="dth-ceph-")
         folder = Path(self._folder.name)
         for name in ("mon", "osd", "run", "rgw"):

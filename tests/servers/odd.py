@@ -239,6 +239,7 @@ class OddStore(S3Server):
             raise ValueError(f"no such quirks: {sorted(unknown)}")
         self.page = page
         self.requests: list[Request] = []
+        self._faults: list[Exception] = []
         self.buckets: dict[str, Bucket] = {}
         if "region" in self.quirks:
             self.region = "garage"
@@ -253,10 +254,13 @@ class OddStore(S3Server):
         self._thread.start()
 
     def close(self) -> None:
+        """End, and raise what went wrong in here."""
         self._server.shutdown()
         self._server.server_close()
         self._server.disconnect()
         self._thread.join()
+        if self._faults:
+            raise self._faults.pop()
 
     # ---------------------------------------------------------------------------------- for tests
 
@@ -322,6 +326,9 @@ class OddStore(S3Server):
                 reply = self._dispatch(request)
         except _Refused as refused:
             reply = refused.reply
+        except Exception as fault:  # noqa: BLE001 (whatever it is, `close` raises it)
+            self._faults.append(fault)
+            reply = _Refused(500, "InternalError", f"a fault of the odd store: {fault!r}").reply
         request.status = reply.status
         self.requests.append(request)
         return reply
