@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.servers.ceph import Ceph, missing_commands
 from tests.servers.glacier import Glacier
 from tests.servers.ministack import MiniStack
 from tests.servers.moto_server import MotoServer
@@ -111,6 +112,19 @@ def null_s3() -> Iterator[NullS3]:
     if shutil.which("nginx") is None and os.environ.get("CI") != "true":
         pytest.skip("nginx is not installed")
     with NullS3() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Ceph]:
+    """A real Ceph. Skips the test where it is not installed, except in CI.
+
+    Tests that use it are of the xdist group "ceph", so that one process starts it.
+    """
+    missing = missing_commands()
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    with Ceph() as server:
         yield server
 
 

@@ -252,7 +252,7 @@ async def test_what_is_asked_for_reaches_the_store(
 async def test_acls_are_left_out_where_the_store_takes_none(
     transport: Transport, source: S3Client, s3_a: MiniStack, bucket_a: str, client: S3Client, store: S3Server
 ) -> None:
-    """As on AWS: a bucket with ACLs disabled refuses them. The default is left out; one that somebody asked for is not."""
+    """As on AWS: a bucket with ACLs disabled refuses them. The default is left out, but not what was asked for."""
     for number in range(5):
         s3_a.put(bucket_a, f"k{number}", b"body")
     over = route(source, client, transport)

@@ -477,7 +477,7 @@ def test_fault_15_small_objects_do_not_wait_for_each_other(engine: Engine, sourc
     assert time.monotonic() - started < 20
     assert at_dest(engine).most_in_flight > 8
     assert at_dest(engine).count("HEAD") == at_source(engine).count("HEAD") == 0
-    # Each object costs one GET and one PUT. The first ones are asked for their tags besides: the store may not count them.
+    # Each object costs one GET and one PUT. The first ones are asked for their tags, too: the store may not count them.
     reads = [seen for seen in at_source(engine).seen("GET", ".") if "tagging" not in seen.query]
     assert len(reads) == at_dest(engine).count("PUT", ".") == 500
 

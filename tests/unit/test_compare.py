@@ -53,6 +53,9 @@ def record(etag: str, dest_etag: str, status: Status = Status.DONE) -> Record:
         (Policy.SIZE_TIME, obj(modified="2023-12-31T23:59:59"), Verdict.TIME),
         (Policy.CHECKSUM, obj(), Verdict.DOUBT),
         (Policy.CHECKSUM, obj(size=4), Verdict.SIZE),
+        (Policy.CONTENT, obj(), Verdict.DOUBT),
+        (Policy.CONTENT, obj(size=4), Verdict.SIZE),
+        (Policy.CONTENT, None, Verdict.MISSING),
         (Policy.ALWAYS, obj(), Verdict.ALWAYS),
         (Policy.ALWAYS, None, Verdict.ALWAYS),
     ],
@@ -130,7 +133,9 @@ def sums(**values: str) -> Evidence:
         (Evidence(parted={"crc32": "a-2"}), Evidence(parted={"crc32": "a-2"}), OTHER, Verdict.SAME),
         (Evidence(parted={"crc32": "a-2"}), Evidence(parted={"crc32": "b-3"}), OTHER, Verdict.ETAG),
         (sums(crc32="a"), sums(sha256="b"), MD5, Verdict.SAME),
-        (sums(crc32="a"), Evidence(source_etag=MD5), OTHER, Verdict.SAME),
+        (sums(crc32="a"), Evidence(source_etag=MD5), OTHER, Verdict.UNPROVEN),
+        (Evidence(encrypted=True), Evidence(), OTHER, Verdict.UNPROVEN),
+        (Evidence(), Evidence(encrypted=True), OTHER, Verdict.UNPROVEN),
     ],
 )
 def test_checksums(source: Evidence, dest: Evidence, etag: str, verdict: Verdict) -> None:

@@ -5,7 +5,8 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dth.platforms.local.foreground import Foreground, default_state, discard, o
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
+from dth.s3.compare import Policy
 from dth.s3.comparison import Comparison, Decided
 from dth.s3.credentials import FileSecrets
 from dth.s3.estimate import estimate
@@ -270,31 +272,43 @@ async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
 @click.argument("src")
 @click.argument("dst")
 @task_options()
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="With --compare content: read this part of the objects, always the same ones. The others count as the same if "
+    "their sizes are.",
+)
 @output_options
-def diff(src: str, dst: str, as_json: bool, report: Path | None, **given: Any) -> int:
+def diff(src: str, dst: str, sample: float | None, as_json: bool, report: Path | None, **given: Any) -> int:
     """Compare SRC with DST and write nothing.
 
-    Prints + for objects missing in DST, * for different ones, - for those only in DST, ! for those that could not be
-    judged. Exit code 0: equal; 1: different; 2: could not tell.
+    Prints + for objects missing in DST, * for different ones, - for those only in DST, ? for those that could not be
+    verified, ! for those that could not be read. Exit code 0: equal; 1: different; 2: could not tell.
     """
     parameters = _pair(src, dst, given)
+    if sample is not None and parameters.compare_policy is not Policy.CONTENT:
+        raise UsageError("--sample needs --compare content: nothing else reads objects")
     if report:
         check_report(report)
     try:
-        return run_work(_diff(parameters, report, as_json))
+        return run_work(_diff(parameters, report, as_json, 100.0 if sample is None else sample))
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
         return 2
 
 
-async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool) -> int:
+async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool, sample: float) -> int:
     counts = Counts()
-    found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0}
+    found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0, "unjudged": 0}
+    reasons: Counter[str] = Counter()
     started = time.monotonic()
 
     async def rows() -> AsyncIterator[Row]:
-        async with _compared(parameters) as (_, comparison):
+        async with _compared(parameters, sample) as (_, comparison):
             async for decided in comparison:
+                _leave_unjudged(decided)
+                reasons.update(why for _, why in decided.unjudged)
                 _add(counts, decided.counts)
                 for sign, kind, key, size, etag, why in _differences(decided):
                     found[kind] += 1
@@ -310,7 +324,8 @@ async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool) ->
         async for _ in rows():
             pass
     different = found["missing"] + found["different"] + found["extra"]
-    code = 1 if different else 2 if found["unknown"] or counts.archived else 0
+    undecided = found["unknown"] or found["unjudged"] or counts.archived
+    code = 1 if different else 2 if undecided else 0
     if as_json:
         click.echo(
             json.dumps(
@@ -322,13 +337,34 @@ async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool) ->
         f"{counts.listed} listed, {counts.same} same, {found['missing']} missing, {found['different']} different, "
         f"{found['extra']} only in the destination"
     )
-    if counts.unproven:
-        click.echo(f"  {counts.unproven} of the same by time only; --compare checksum looks closer")
-    if counts.archived:
-        click.echo(f"  {counts.archived} archived at the source and missing or different in the destination")
+    for line in _remarks(counts, reasons, parameters.compare_policy, sample):
+        click.echo(f"  {line}")
     for note in notes:
         click.echo(f"  note: {note}")
     return code
+
+
+def _remarks(counts: Counts, reasons: Counter[str], policy: Policy, sample: float) -> Iterator[str]:
+    """What the numbers of a comparison leave open."""
+    if counts.unproven and sample < 100:
+        yield f"{counts.unproven} of the same by size only: they are not in the sample"
+    elif counts.unproven:
+        yield f"{counts.unproven} of the same by time only; --compare checksum or content looks closer"
+    if counts.archived:
+        yield f"{counts.archived} archived at the source and missing or different in the destination"
+    for why, number in reasons.most_common():
+        yield f"{number} could not be verified: {why}"
+    if reasons and policy is Policy.CHECKSUM:
+        yield "--compare content reads and compares the bytes"
+
+
+def _leave_unjudged(decided: Decided) -> None:
+    """Take what could not be judged out of what is the same or different by other signs."""
+    keys = {pick.source.key for pick, _ in decided.unjudged}
+    decided.transfer = [pick for pick in decided.transfer if pick.source.key not in keys]
+    taken = sum(not pick.verdict.transfers for pick, _ in decided.unjudged)
+    decided.counts.same -= taken
+    decided.counts.unproven -= taken
 
 
 def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
@@ -341,6 +377,10 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
     found += [
         ("!", "unknown", refused.source.key, refused.source.size, "", refused.detail)
         for refused in decided.refused
+    ]
+    found += [
+        ("?", "unjudged", pick.source.key, pick.source.size, pick.source.etag, why)
+        for pick, why in decided.unjudged
     ]
     found += [("-", "extra", key, 0, "", "") for key in decided.extra]
     return found
@@ -422,10 +462,12 @@ async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
 
 
 @contextlib.asynccontextmanager
-async def _compared(parameters: S3Parameters) -> AsyncIterator[tuple[Route, Comparison]]:
+async def _compared(
+    parameters: S3Parameters, sample: float = 100.0
+) -> AsyncIterator[tuple[Route, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
         async with _route(parameters) as route:
-            yield route, Comparison(route, Path(workdir))
+            yield route, Comparison(route, Path(workdir), sample=sample)
 
 
 def _add(total: Counts, more: Counts) -> None:

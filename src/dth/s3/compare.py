@@ -7,11 +7,11 @@ enough, with a HEAD of the destination.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from dth.platforms.ports import Counts, Cursor, Record, Status
+from dth.platforms.ports import Counts, Cursor, Record, Status, Verified
 from dth.s3.listing import Entry, KeyMap, is_archived
 
 MAX_KEY_BYTES = 1024  # of UTF-8; the limit of S3 and of every store that follows it
@@ -25,6 +25,7 @@ class Policy(StrEnum):
     SIZE_TIME = "size+time"  # equal sizes, and the destination is not older than the source
     ETAG = "etag"  # equal sizes and the same content by ETag, by our record or by our mark on the destination
     CHECKSUM = "checksum"  # equal sizes and equal checksums, as HEADs of both sides tell them
+    CONTENT = "content"  # equal sizes and equal bytes: both sides are read
     ALWAYS = "always"  # never the same; the destination is not even listed
 
 
@@ -32,12 +33,14 @@ class Verdict(StrEnum):
     """What is to be done about one source object, and why."""
 
     SAME = "same"
-    UNPROVEN = "unproven"  # the same by time only: the ETags could not be compared
+    # The same by time or size only: what the policy asks for could not be compared.
+    UNPROVEN = "unproven"
     MISSING = "missing"
     SIZE = "size"
     TIME = "time"
     ETAG = "etag"
     CHECKSUM = "checksum"
+    CONTENT = "content"
     ALWAYS = "always"
     ARCHIVED = "archived"  # would be transferred, but cannot be read before it is restored
     DOUBT = "doubt"  # the listings do not tell: more evidence is needed
@@ -65,7 +68,7 @@ def decide(policy: Policy, source: Entry, dest: Entry | None) -> Verdict:
         verdict = Verdict.SAME
     elif policy is Policy.SIZE_TIME:
         verdict = _by_time(source, dest, Verdict.SAME)
-    elif policy is Policy.ETAG and source.etag == dest.etag != "":
+    elif policy is Policy.ETAG and same_etag(source.etag, dest.etag):
         verdict = Verdict.SAME
     else:
         verdict = Verdict.DOUBT
@@ -95,7 +98,7 @@ def evidence(headers: Mapping[str, str]) -> Evidence:
     parted = {name: value for name, value in sums.items() if composite or "-" in value}
     sse = headers.get("x-amz-server-side-encryption", "")
     return Evidence(
-        source_etag=headers.get(SOURCE_ETAG, "").strip('"'),
+        source_etag=headers.get(SOURCE_ETAG, "").removeprefix("W/").strip('"'),
         encrypted=sse.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers,
         checksums={name: value for name, value in sums.items() if name not in parted},
         parted=parted,
@@ -118,27 +121,40 @@ def decide_with_evidence(
         verdict = _by_checksum(source_head, dest_head)
         if verdict is not Verdict.DOUBT:
             return _readable(source, verdict)
-        if source.etag == dest.etag != "":
+        if same_etag(source.etag, dest.etag):
             return Verdict.SAME
+        encrypted = source_head.encrypted or dest_head.encrypted
+        verdict = _by_etag(source, dest, record, replace(dest_head, encrypted=encrypted))
+        # That we made the copy from this source object says nothing of the bytes that lie there now.
+        return _readable(source, Verdict.UNPROVEN if verdict is Verdict.SAME else verdict)
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
 
 def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence | None) -> Verdict:
-    if (
-        record is not None
-        and record.status is Status.DONE
-        and record.etag != ""
-        and record.dest_etag == dest.etag != ""
-    ):
+    if record is not None and _is_ours(record, dest):
         # What lies there is what we wrote: it is as good as the source object that we made it from.
-        return Verdict.SAME if record.etag == source.etag else Verdict.ETAG
+        return Verdict.SAME if same_etag(record.etag, source.etag) else Verdict.ETAG
     if head is None:
         return Verdict.DOUBT
     if head.source_etag:
-        return Verdict.SAME if head.source_etag == source.etag else Verdict.ETAG
+        return Verdict.SAME if same_etag(head.source_etag, source.etag) else Verdict.ETAG
     if _is_md5(source.etag) and _is_md5(dest.etag) and not head.encrypted:
         return Verdict.ETAG
     return _by_time(source, dest, Verdict.UNPROVEN)
+
+
+def _is_ours(record: Record, dest: Entry) -> bool:
+    """Whether the destination object is the one that a record is about. Of a copy that nobody confirmed, two MD5s that
+    differ say that it may be damaged: that has to be looked at."""
+    if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
+        return False
+    confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
+    return confirmed or not (_is_md5(record.etag) and _is_md5(record.dest_etag))
+
+
+def same_etag(one: str, other: str) -> bool:
+    """Whether two ETags are equal. Digests are, in either case of letters."""
+    return one != "" and (one == other or (len(one) == len(other) and one.lower() == other.lower()))
 
 
 def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
@@ -149,6 +165,22 @@ def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
     if any(dest.parted.get(name) == value for name, value in source.parted.items()):
         return Verdict.SAME
     return Verdict.DOUBT
+
+
+def why_unjudged(source: Evidence, dest: Evidence) -> str:
+    """Why neither ETags nor checksums of two objects could be compared."""
+    etags = "no comparable ETag"
+    if encrypted := _sides(source.encrypted, dest.encrypted):
+        etags += f" (encrypted with KMS or a customer's key {encrypted})"
+    if lacking := _sides(not (source.checksums or source.parted), not (dest.checksums or dest.parted)):
+        return f"{etags} and no stored checksum {lacking}"
+    return f"{etags} and no stored checksum of the same kind on both sides"
+
+
+def _sides(source: bool, dest: bool) -> str:
+    if source and dest:
+        return "on both sides"
+    return "at the source" if source else "at the destination" if dest else ""
 
 
 def _by_time(source: Entry, dest: Entry, same: Verdict) -> Verdict:
@@ -205,6 +237,13 @@ class Pick(NamedTuple):
     source: Entry
     dest: Entry | None  # its `key` is the source's: destination listings are shown under source keys
     verdict: Verdict
+
+
+class Unjudged(NamedTuple):
+    """An object that could not be compared as the policy asks for. Its verdict is by other signs."""
+
+    pick: Pick
+    why: str
 
 
 class Refusal(NamedTuple):

@@ -12,7 +12,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from dth.errors import ObjectRefused, SourceGone, UsageError
+from dth.errors import ConnectionFailed, ObjectChanged, ObjectRefused, SourceGone, Transient, UsageError
 from dth.platforms.ports import Counts, Cursor, Record, Records
 from dth.s3.compare import (
     Batch,
@@ -20,14 +20,17 @@ from dth.s3.compare import (
     Policy,
     Refusal,
     Rules,
+    Unjudged,
     Verdict,
     decide,
     decide_with_evidence,
     evidence,
     unholdable,
+    why_unjudged,
 )
+from dth.s3.contents import in_sample, same_contents
 from dth.s3.filters import build
-from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing
+from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing, is_archived
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
 from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
@@ -49,6 +52,8 @@ class Decided:
     archived: list[Entry] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # destination keys
+    # Policies `checksum` and `content`: those that they could not judge. They are counted elsewhere too.
+    unjudged: list[Unjudged] = field(default_factory=list)
     remembered: list[tuple[Entry, Entry]] = field(
         default_factory=list
     )  # found same by a HEAD: source, destination
@@ -65,12 +70,15 @@ class Comparison:
         records: Records | None = None,
         cursors: Sequence[Cursor] = (),
         whole_source: bool = False,
+        sample: float = 100.0,
     ) -> None:
+        """`sample`: policy `content` reads so many per cent of the objects; the others are the same by size."""
         self._route = route
         self._workdir = workdir
         self._records = records
         self._cursors = cursors
         self._whole_source = whole_source
+        self._sample = sample
         self._heads = asyncio.Semaphore(HEADS)
         self._spools: list[Spool] = []
         self.complete = False
@@ -214,7 +222,9 @@ class Comparison:
             keys = [pick.source.key for pick in batch.doubtful]
             records = await self._records.get(keys) if self._records else {}
             proven = await self._each(
-                lambda pick: self._prove(pick, records.get(pick.source.key)), batch.doubtful, decided
+                lambda pick: self._prove(pick, records.get(pick.source.key), decided),
+                batch.doubtful,
+                decided,
             )
             self._sort(proven, decided, batch)
         return decided
@@ -256,10 +266,12 @@ class Comparison:
         )
         return Pick(entry, pick.dest, decide(self._rules.policy, entry, pick.dest))
 
-    async def _prove(self, pick: Pick, record: Record | None) -> Pick:
+    async def _prove(self, pick: Pick, record: Record | None, decided: Decided) -> Pick:
         source, dest, policy = pick.source, pick.dest, self._rules.policy
         if dest is None:
             return Pick(source, dest, Verdict.MISSING)
+        if policy is Policy.CONTENT:
+            return await self._by_content(source, dest, decided)
         verdict = decide_with_evidence(policy, source, dest, record)
         if verdict is not Verdict.DOUBT:
             return Pick(source, dest, verdict)
@@ -273,10 +285,32 @@ class Comparison:
             )
         except SourceGone:
             return Pick(source, dest, Verdict.MISSING)
-        verdict = decide_with_evidence(
-            policy, source, dest, record, evidence(there.headers), evidence(here.headers) if here else None
-        )
-        return Pick(source, dest, verdict)
+        dest_head = evidence(there.headers)
+        source_head = evidence(here.headers) if here else None
+        verdict = decide_with_evidence(policy, source, dest, record, dest_head, source_head)
+        judged = Pick(source, dest, verdict)
+        if source_head and verdict in (Verdict.UNPROVEN, Verdict.TIME):
+            decided.unjudged.append(Unjudged(judged, why_unjudged(source_head, dest_head)))
+        return judged
+
+    async def _by_content(self, source: Entry, dest: Entry, decided: Decided) -> Pick:
+        by_size = Pick(source, dest, Verdict.UNPROVEN)
+        if not in_sample(source.key, self._sample):
+            return by_size
+        if is_archived(source) or is_archived(dest):
+            side = "source" if is_archived(source) else "destination"
+            decided.unjudged.append(Unjudged(by_size, f"archived at the {side}, so that it cannot be read"))
+            return by_size
+        try:
+            same = await same_contents(self._route, source, dest)
+        except SourceGone:
+            return Pick(source, dest, Verdict.MISSING)
+        except (ObjectChanged, Transient) as error:
+            if isinstance(error, ConnectionFailed):
+                raise
+            # One object that changes, or that nobody can read, says nothing of the others.
+            raise ObjectRefused(str(error), code=error.code, status=error.status) from None
+        return Pick(source, dest, Verdict.SAME if same else Verdict.CONTENT)
 
     async def _each(
         self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided

@@ -419,7 +419,7 @@ class DestChecks(Side):
         except ObjectRefused as error:
             if error.status != 403:
                 raise
-            needed = self._policy in (Policy.ETAG, Policy.CHECKSUM)
+            needed = self._policy in (Policy.ETAG, Policy.CHECKSUM, Policy.CONTENT)
             self.lacks(
                 "GetObject",
                 self._on_objects("s3:GetObject"),

@@ -19,7 +19,7 @@ from typing import Any, cast
 from dth.errors import TransferError
 from dth.parameters import MIB
 from dth.platforms.ports import Counts, Cursor
-from dth.s3.compare import Pick, Verdict
+from dth.s3.compare import Pick, Policy, Verdict
 from dth.s3.comparison import Comparison, Decided
 from dth.s3.estimate import PAGE, PRICES_OF, Cost, Way, cost_of, way
 from dth.s3.finder import refuse_deletes
@@ -147,6 +147,8 @@ async def forecast(route: Route, workdir: Path, *, sample_pages: int | None = SA
     None lists it in full whatever it takes. `workdir` takes what is sorted on disk. Raises HubError where the stores
     cannot be listed."""
     notes: list[str] = []
+    if route.parameters.compare_policy is Policy.CONTENT:
+        notes.append("objects of equal size count as the same here; the run reads and compares them")
     examples = _Examples()
     sums: dict[str, Amount] | None = None
     compared = 0
@@ -213,7 +215,7 @@ async def _whole(
     whole_source = False
     while True:
         sums = _Sums()
-        comparison = Comparison(route, workdir, whole_source=whole_source)
+        comparison = Comparison(route, workdir, whole_source=whole_source, sample=0)
         until = time.monotonic() + (FULL_SECONDS if limit < math.inf else math.inf)
         try:
             async with aclosing(_pieces(comparison)) as pieces:
@@ -233,7 +235,7 @@ async def _sampled(
     route: Route, workdir: Path, examples: _Examples, notes: list[str]
 ) -> tuple[dict[str, Amount], int]:
     """The same as estimates from a survey of the source, and how many objects were compared."""
-    comparison = _Opened(route, workdir)
+    comparison = _Opened(route, workdir, sample=0)
     surveyed = await comparison.survey()
     pool = [piece for piece in surveyed.pieces if piece.count]
     drawn = random.Random(SEED).choices(pool, [piece.weight * piece.count for piece in pool], k=COMPARED)

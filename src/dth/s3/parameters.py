@@ -368,8 +368,8 @@ class S3Parameters(TaskParameters):
     verify_after: bool = parameter(
         False,
         "engine",
-        "Read back",
-        "Read each copy back after it was written, and compare it with what was sent.",
+        "Verify after writing",
+        "Read every copy back and compare it with what was sent.",
         cli="--verify-after",
     )
     multipart_threshold: Size = parameter(

@@ -5,6 +5,7 @@ what the destination answers (a checksum, its ETag) is held against the bytes th
 the copy is damaged, whatever else speaks for it.
 """
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,8 @@ from dth.s3.store.answers import etag_of
 from dth.s3.store.covers import md5_of
 from dth.s3.store.objects import Written, is_encrypted, is_md5
 
-# Bytes read at once of a copy that is read back.
-READ_STEP = 8 * 1024 * 1024
+# Bytes of one range of an object that is read back.
+STEP = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ async def confirm(
         known.etags = EtagKind.MD5
         return Verified.STORE if written.confirmed else Verified.ETAG
     if known.etags is not EtagKind.MD5 and not await dest.etags_are_md5(key, headers):
-        if await read_back(dest, key, size, written.etag, ChecksumMode.MD5) == md5:
+        stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
+        if b64decode(stored).hex() == md5:
             known.etags = EtagKind.OPAQUE
             return Verified.CONTENT
     else:
@@ -118,13 +120,20 @@ async def confirm(
     )
 
 
-async def read_back(dest: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
-    """The checksum of what the store holds (an MD5 in hexadecimal, others in base64), read piece by piece."""
+async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
+    """The checksum in base64 of the bytes that are stored, of the object with this ETag.
+    Takes `STEP` bytes of memory. Raises ObjectChanged where it is another object by now."""
     running = Checksum(mode)
-    for first in range(0, size, READ_STEP):
-        span = (first, min(first + READ_STEP, size) - 1)
-        running.update(*(await dest.get(key, size=size, etag=etag, span=span)).chunks)
-    return running.hex() if mode is ChecksumMode.MD5 else running.base64()
+    # An empty object is read as well: it might not be there.
+    for first in range(0, max(size, 1), STEP):
+        running.update(*await read_range(client, key, size, etag, first))
+    return running.base64()
+
+
+async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:
+    """The `STEP` bytes from `first` on; a small object whole."""
+    span = (first, min(first + STEP, size) - 1) if size > STEP else None
+    return (await client.get(key, size=size, etag=etag, span=span)).chunks
 
 
 async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:

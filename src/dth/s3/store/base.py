@@ -12,7 +12,7 @@ from dth.s3.pace import Cap, Gate
 from dth.s3.retry import ATTEMPTS
 from dth.s3.store.capabilities import Adapting, Capabilities
 from dth.s3.store.gate import Gated
-from dth.s3.store.request import NOTHING, Request
+from dth.s3.store.request import Request
 from dth.s3.store.retrying import Retrying
 from dth.s3.store.sign import Signing
 from dth.s3.store.wire import Wire
@@ -88,11 +88,7 @@ class Requests:
         attempts: int = 0,
     ) -> Response:
         """`send`, from its words."""
-        return await self.send(
-            Request(
-                method, key, query or NOTHING, headers or NOTHING, NOTHING, body, sink, limit, slow, attempts
-            )
-        )
+        return await self.send(Request(method, key, query, headers, None, body, sink, limit, slow, attempts))
 
     def where(self, method: str, key: str) -> str:
         """How a message about one request begins."""

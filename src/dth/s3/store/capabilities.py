@@ -170,10 +170,11 @@ class Adapting:
         self._host = host
 
     async def send(self, request: Request) -> Response:
-        if not request.options:
+        options = request.options
+        if not options:
             return await self._below.send(request)
         return await self.adapted(
-            lambda without: request.with_headers(dressed(request.headers, request.options, without))
+            lambda without: request.with_headers(dressed(request.headers or {}, options, without))
         )
 
     async def adapted(self, dress: Dress) -> Response:
@@ -187,7 +188,7 @@ class Adapting:
             except (ObjectRefused, EndpointRefused) as error:
                 now = dress(known.refused | lessons.keys())
                 if now.headers == sent.headers:
-                    feature = known.suspect(error, sent.headers)
+                    feature = known.suspect(error, sent.headers or {})
                     if feature is None or feature in lessons:
                         raise
                     lessons[feature] = error.code
@@ -195,7 +196,7 @@ class Adapting:
                 # Or else another request has learned meanwhile: send what is sent now.
                 sent = now
                 continue
-            known.learn(self._host, sent.headers, lessons)
+            known.learn(self._host, sent.headers or {}, lessons)
             return response
 
 

@@ -7,16 +7,6 @@ from typing import Protocol
 from dth.s3.transport import Body, Pipe, Response, Valve
 
 
-class _Nothing(dict[str, str]):
-    """An empty mapping that may be the default of a dataclass field, which has to be hashable."""
-
-    def __hash__(self) -> int:
-        return 0
-
-
-NOTHING: Mapping[str, str] = _Nothing()
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to one bucket. Header names are in lower case.
@@ -27,9 +17,9 @@ class Request:
 
     method: str
     key: str = ""
-    query: Mapping[str, str] = NOTHING
-    headers: Mapping[str, str] = NOTHING
-    options: Mapping[str, str] = NOTHING
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+    options: Mapping[str, str] | None = None
     body: Body = b""
     # Where the body of a good answer goes instead of memory.
     sink: Pipe | None = None
@@ -56,7 +46,7 @@ class Request:
             self.key,
             self.query,
             headers,
-            NOTHING,
+            None,
             self.body,
             self.sink,
             self.limit,
@@ -68,7 +58,7 @@ class Request:
 
     def with_header(self, name: str, value: str) -> "Request":
         """The same request with one header more."""
-        return replace(self, headers={**self.headers, name: value})
+        return replace(self, headers={**(self.headers or {}), name: value})
 
     def with_valve(self, valve: Valve) -> "Request":
         """The same request, its body paced."""

@@ -53,7 +53,7 @@ class Signing:
         address = self.addresses.pick()
         path = address.path(request.key)
         query = quote_query(request.query) if request.query else ""
-        headers = {"host": address.host, **request.headers}
+        headers = {"host": address.host, **(request.headers or {})}
         encoding = headers.pop(ACCEPT_ENCODING, "")
         if self._endpoint.requester_pays:
             headers["x-amz-request-payer"] = "requester"

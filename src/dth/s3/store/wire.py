@@ -97,7 +97,7 @@ class Wire:
             response = await self._transport.send(
                 request.method,
                 f"{address.origin}{path}?{query}" if query else address.origin + path,
-                request.headers,
+                request.headers or {},
                 request.body,
                 options=self.connect,
                 sink=request.sink,

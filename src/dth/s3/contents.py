@@ -1,0 +1,76 @@
+"""The bytes of stored objects of two sides, compared.
+
+They are read in ranges and go nowhere, so memory stays flat and no disk is needed.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar
+
+from dth.s3.listing import Entry
+from dth.s3.proof import STEP, read_range
+from dth.s3.relay import Route
+
+T = TypeVar("T")
+
+LANES = 4  # ranges of one object that are compared at once
+
+
+async def same_contents(route: Route, source: Entry, dest: Entry) -> bool:
+    """Whether two objects of equal size have the same bytes. Reading ends at the first range that differs.
+    The memory comes out of the route's budget."""
+    size, there = source.size, route.keys.to_dest(source.key)
+    needed = 2 * min(size, STEP)
+
+    async def same(first: int) -> bool:
+        await route.budget.acquire(needed)
+        try:
+            one, other = await _together(
+                [
+                    read_range(route.source, source.key, size, source.etag, first),
+                    read_range(route.dest, there, size, dest.etag, first),
+                ]
+            )
+            return equal(one, other)
+        finally:
+            route.budget.release(needed)
+
+    for begin in range(0, size, LANES * STEP):
+        firsts = range(begin, min(begin + LANES * STEP, size), STEP)
+        if not all(await _together(map(same, firsts))):
+            return False
+    return True
+
+
+def equal(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
+    """Whether two bodies in pieces are the same, however they are cut."""
+    if sum(map(len, one)) != sum(map(len, other)):
+        return False
+    others = iter(other)
+    rest = b""
+    for chunk in one:
+        offset = 0
+        while offset < len(chunk):
+            rest = rest or next(others)
+            length = min(len(chunk) - offset, len(rest))
+            if chunk[offset : offset + length] != rest[:length]:
+                return False
+            offset, rest = offset + length, rest[length:]
+    return True
+
+
+def in_sample(key: str, percent: float) -> bool:
+    """Whether the key belongs to a sample of this size: always the same keys."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < percent / 100 * 2**64
+
+
+async def _together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of all; the first error, after all have ended."""
+    found: list[T] = []
+    for each in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+        found.append(each)
+    return found
