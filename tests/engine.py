@@ -59,6 +59,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dth.s3.retry.BASE_DELAY", 0.005)
     monkeypatch.setattr("dth.s3.retry.MAX_DELAY", 0.05)
     monkeypatch.setattr("dth.s3.failures.RELEASE_DELAY", 0.02)
+    monkeypatch.setattr("dth.s3.failures.LONGEST_DELAY", 0.1)
     monkeypatch.setattr("dth.s3.controller.STALE", 0.5)
     monkeypatch.setattr("dth.s3.controller.GRACE", 0.5)
     receive = LocalQueue.receive

@@ -148,6 +148,22 @@ class Multipart:
             return await self._copy_part(upload, number)
         except NoSuchUpload:
             raise await self._lost(upload) from None
+        except ObjectRefused as error:
+            if not self._has_fewer_parts(error, number):
+                raise
+            # The object begins anew, with larger parts.
+            await self.abort(upload)
+            raise UploadLost(str(error), code=error.code) from None
+
+    def _has_fewer_parts(self, error: ObjectRefused, number: int) -> bool:
+        """Whether the store refuses this part's number, and says how many parts it takes."""
+        known = self._route.dest.capabilities
+        said = re.search(r"part number.*\bbetween 1 and (\d+)", error.said, re.IGNORECASE)
+        if not said or not 1 < int(said[1]) < number:
+            return False
+        known.most_parts = min(known.most_parts, int(said[1]))
+        known.note(f"{self._route.dest.endpoint.host} takes {said[1]} parts of an upload at most")
+        return True
 
     async def _copy_part(self, upload: Upload, number: int) -> Part:
         span = part_span(upload.size, upload.part_size, number)
@@ -169,10 +185,11 @@ class Multipart:
 
     async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         known = self._route.dest.capabilities
+        stated = known.wants_sums
         try:
             return await retry(lambda: self._stream_part(upload, number, span))
         except ObjectRefused as error:
-            if known.wants_sums or not re.search("md5|checksum", error.said, re.IGNORECASE):
+            if stated or not re.search("md5|checksum", error.said, re.IGNORECASE):
                 raise
         known.wants_sums = True
         known.note(

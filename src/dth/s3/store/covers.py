@@ -15,8 +15,8 @@ PLAIN = (ChecksumMode.NONE, ChecksumMode.MD5)
 class Cover:
     """The headers that cover one body, computed once for all tries.
 
-    The wanted checksum goes wherever the store takes it. Content-MD5 goes as well where it costs nothing, because the
-    source states it, and where nothing else is known to be checked. `proof` is the first of them that was sent last.
+    The wanted checksum goes wherever the store takes it. Content-MD5 goes as well where it costs nothing, because
+    the source states it, and where no other checksum is known to be checked. `proof` is the first of them that was sent last.
     """
 
     def __init__(self, known: Capabilities, chunks: Sequence[bytes], md5: str = "") -> None:
@@ -37,7 +37,7 @@ class Cover:
             self._sum = self._sum or checksum(wanted, self._chunks)
             found[header_name(wanted)] = self._sum
             self.proof = f"{wanted}:{self._sum}"
-        if Feature.MD5 not in without and (self.md5 or not found or self._known.echoes is False):
+        if Feature.MD5 not in without and (self.md5 or not found or not self._known.echoes):
             value = self.content_md5()
             found[CONTENT_MD5] = value
             self.proof = self.proof or f"{ChecksumMode.MD5}:{value}"

@@ -40,10 +40,13 @@ class Signing:
         self._signer = Signer(endpoint.region)
 
     async def send(self, request: Request) -> Response:
+        region = self._endpoint.region
         try:
             response = await self._send(request)
         except WrongRegion as error:
-            if not self._follow(error.region):
+            # Another request may have been told before this one.
+            told = region != self._endpoint.region == error.region
+            if not told and not self._follow(error.region):
                 raise
             response = await self._send(request)
         self.accepted = time.monotonic()

@@ -1,0 +1,446 @@
+"""The engine against stores that do one thing otherwise: what it says of a copy is true on each of them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dth.platforms.ports import RunState, Status, Verified
+from tests.engine import MIB, PARTED, TWO_PARTS, Dth, Engine, Ran, Side, blob, bodies, hurry
+from tests.servers.odd import OddStore, sum_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SMALL = bodies(f"k{n:02}" for n in range(12))
+
+
+class Pair:
+    """A source and a destination, with the quirks that a test gives them."""
+
+    def __init__(self, state: Path) -> None:
+        self.source = OddStore()
+        self.dest = OddStore()
+        self._from, self._to = self.source.bucket(), self.dest.bucket()
+        self._state = state
+
+    def quirks(self, source: str = "", dest: str = "", **times: int) -> None:
+        """Words of quirks for both sides; `times`: how often one of them acts (underscores for dashes)."""
+        for store, words in ((self.source, source), (self.dest, dest)):
+            store.quirks = {word: times.get(word.replace("-", "_"), float("inf")) for word in words.split()}
+
+    def put(self, objects: dict[str, bytes], **headers: Any) -> None:
+        for key, body in objects.items():
+            self.source.put(self._from, key, body, headers)
+
+    def there(self) -> dict[str, bytes]:
+        return {key: self.dest.get(self._to, key) for key in self.dest.keys(self._to)}
+
+    def lay(self, key: str, body: bytes) -> None:
+        """Put an object into the destination."""
+        self.dest.put(self._to, key, body)
+
+    def at(self, key: str) -> Any:
+        return self.dest.at(self._to, key)
+
+    def original(self, key: str) -> Any:
+        return self.source.at(self._from, key)
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return Side(self.source, self._from), Side(self.dest, self._to)
+
+    def run(self, *, state: str = "state", **parameters: Any) -> Ran:
+        """One run. Another `state` knows nothing of the runs before."""
+        return Engine(self._state / state, *self.sides, **parameters).run()
+
+    def writes(self) -> int:
+        """Objects that were written to the destination so far."""
+        return sum(
+            request.method == "PUT" and "partNumber" not in request.query and bool(request.key)
+            for request in self.dest.requests
+        )
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    hurry(monkeypatch)
+    pair = Pair(tmp_path)
+    yield pair
+    pair.source.close()
+    pair.dest.close()
+
+
+def settled(ran: Ran, done: int, failed: int = 0) -> None:
+    assert (ran.run.state, ran.counts.done, ran.counts.failed, ran.counts.cancelled) == (
+        RunState.DONE,
+        done,
+        failed,
+        0,
+    ), ran
+
+
+# ------------------------------------------------------------------------------------------- damaged copies
+
+DAMAGE = [
+    # Quirks of the source, quirks of the destination.
+    ("", "no-checksums flip-on-write"),
+    ("", "no-checksums no-content-md5 flip-on-write"),
+    ("no-checksums flip-on-read", ""),
+    ("no-checksums flip-on-read", "no-checksums no-content-md5"),
+    ("flip-on-read", ""),
+    ("", "flip-on-write"),
+    ("", "refuses-checksum-headers no-content-md5 flip-on-write"),
+]
+
+
+@pytest.mark.parametrize(("source", "dest"), DAMAGE)
+def test_a_damaged_copy_never_counts(pair: Pair, source: str, dest: str) -> None:
+    pair.put(SMALL)
+    pair.quirks(source, dest)
+    ran = pair.run()
+    settled(ran, 0, len(SMALL))
+    assert {record.status for record in ran.records.values()} == {Status.FAILED}
+    # Nor later, by any policy, nor with another state.
+    assert pair.there() == {}
+    for policy in ("size", "size+time", "etag", "checksum"):
+        assert pair.run(compare_policy=policy, state=policy).counts.same == 0
+    pair.quirks()
+    settled(pair.run(), len(SMALL))
+    assert pair.there() == SMALL
+
+
+@pytest.mark.parametrize(("source", "dest"), DAMAGE)
+def test_damage_in_passing_is_repaired(pair: Pair, source: str, dest: str) -> None:
+    pair.put(SMALL)
+    pair.quirks(source, dest, flip_on_write=2, flip_on_read=2)
+    ran = pair.run()
+    settled(ran, len(SMALL))
+    assert pair.there() == SMALL
+    assert ran.counts.unverified == 0
+
+
+@pytest.mark.parametrize(("source", "dest"), [each for each in DAMAGE if "read" in each[0]])
+def test_what_is_known_to_be_wrong_overwrites_nothing(pair: Pair, source: str, dest: str) -> None:
+    pair.put({"k": b"a newer body"})
+    pair.lay("k", b"an older body")
+    pair.quirks(source, dest)
+    settled(pair.run(), 0, 1)
+    assert pair.there() == {"k": b"an older body"}
+
+
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize(
+    "dest", ["flip-part", "no-checksums flip-part", "no-checksums no-content-md5 flip-part"]
+)
+@pytest.mark.parametrize("giant", [False, True])
+def test_one_damaged_part_of_many_is_noticed(pair: Pair, dest: str, times: int, giant: bool) -> None:
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    pair.quirks("", dest, flip_part=times)
+    sizes = PARTED | ({"giant_object_threshold": 2 * MIB} if giant else {})
+    ran = pair.run(**sizes)
+    if times == 1:
+        settled(ran, 1)
+        assert pair.there() == {"parted": body}
+        assert ran.records["parted"].verified is (Verified.ETAG if "no-checksums" in dest else Verified.STORE)
+    else:
+        settled(ran, 0, 1)
+        assert pair.there() == {}
+
+
+def test_a_store_that_lies_is_found_out_by_reading_back(pair: Pair) -> None:
+    pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
+    pair.quirks("", "lies")
+    settled(pair.run(verify_after=True, **PARTED), 0, len(SMALL) + 1)
+    assert pair.there() == {}
+    pair.quirks()
+    ran = pair.run(verify_after=True, **PARTED)
+    settled(ran, len(SMALL) + 1)
+    assert ran.counts.verified_content == len(SMALL) + 1
+
+
+# -------------------------------------------------------------------------------------- who verified what
+
+
+def test_each_record_says_who_verified_the_copy(pair: Pair) -> None:
+    pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
+    ran = pair.run(**PARTED)
+    assert {record.verified for record in ran.records.values()} == {Verified.STORE}
+    assert ran.counts.verified_store == ran.counts.done == len(SMALL) + 1
+    pair.quirks("", "no-checksums")
+    again = pair.run(compare_policy="always", **PARTED)
+    assert {record.verified for record in again.records.values()} == {Verified.ETAG}
+    assert again.counts.verified_etag == again.counts.done
+    assert "does not answer crc64nvme checksums; bodies go with Content-MD5 as well" in again.notes
+    pair.quirks("no-checksums", "no-checksums etag-opaque")
+    nobody = pair.run(compare_policy="always", **PARTED)
+    assert nobody.counts.unverified == nobody.counts.done == len(SMALL) + 1
+    pair.quirks("", "no-checksums etag-opaque")
+    pair.put({"parted": blob(9)})
+    for key in (*SMALL, "parted"):
+        pair.original(key).checksums = {"crc32c": sum_of("crc32c", pair.original(key).body)}
+    source = pair.run(compare_policy="always")
+    assert source.counts.verified_source == source.counts.done == len(SMALL) + 1
+
+
+# ---------------------------------------------------------------------------------------- kinds of ETags
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums "])
+@pytest.mark.parametrize(
+    "kind", ["etag-upper", "etag-random", "etag-opaque", "etag-hmac", "kms", "weak-etags"]
+)
+def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: str, checksums: str) -> None:
+    pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
+    pair.quirks(checksums, checksums + kind)
+    settled(pair.run(**PARTED), len(SMALL) + 1)
+    assert {**pair.there(), "parted": b""} == {**SMALL, "parted": b""}
+    before = pair.writes()
+    again = pair.run(state="another", **PARTED)
+    assert (again.counts.same, again.counts.enqueued) == (len(SMALL) + 1, 0)
+    assert pair.writes() == before
+
+
+@pytest.mark.parametrize(
+    "kind", ["weak-etags", "weak-etags-412", "refuses-if-match-400", "refuses-if-match-501"]
+)
+def test_odd_etags_of_a_source_do_no_harm(pair: Pair, kind: str) -> None:
+    pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
+    pair.quirks(kind)
+    settled(pair.run(**PARTED), len(SMALL) + 1)
+    again = pair.run(state="another", **PARTED)
+    assert (again.counts.same, again.counts.enqueued) == (len(SMALL) + 1, 0)
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums "])
+def test_etags_of_an_encrypted_source_are_no_md5s(pair: Pair, checksums: str) -> None:
+    pair.quirks(checksums + "kms", checksums)
+    pair.put(SMALL)
+    for key in SMALL:
+        pair.original(key).etag = hashlib.md5(b"encrypted" + key.encode()).hexdigest()
+    settled(pair.run(), len(SMALL))
+    assert pair.there() == SMALL
+    again = pair.run(state="another")
+    assert (again.counts.same, again.counts.enqueued) == (len(SMALL), 0)
+
+
+def test_a_source_whose_etags_are_opaque_can_be_said_to_be_so(pair: Pair) -> None:
+    pair.quirks("no-checksums")
+    pair.put(SMALL)
+    for key in SMALL:
+        pair.original(key).etag = hashlib.md5(b"something else" + key.encode()).hexdigest()
+    failed = pair.run()
+    settled(failed, 0, len(SMALL))
+    assert "--src-etags OPAQUE" in failed.records["k00"].detail
+    settled(pair.run(src_etags="OPAQUE"), len(SMALL))
+    again = pair.run(state="another", src_etags="OPAQUE")
+    assert (again.counts.same, again.counts.enqueued) == (len(SMALL), 0)
+
+
+# ---------------------------------------------------------------------------------- what a store refuses
+
+
+@pytest.mark.parametrize(
+    ("source", "dest"),
+    [
+        ("", "refuses-checksum-headers"),
+        ("refuses-checksum-mode", ""),
+        ("refuses-checksum-mode refuses-if-match-400", "refuses-checksum-headers no-content-md5"),
+        ("", "object-lock"),
+        ("", "object-lock refuses-checksum-headers"),
+        ("doubled-headers", ""),
+        ("v1-only", "v1-only"),
+    ],
+)
+def test_all_is_copied_where_a_store_refuses_something(pair: Pair, source: str, dest: str) -> None:
+    objects = bodies(f"{n:03}" for n in range(300)) | {"parted": os.urandom(TWO_PARTS)}
+    pair.put(objects)
+    pair.quirks(source, dest)
+    settled(pair.run(**PARTED), len(objects))
+    assert pair.there() == objects
+
+
+def test_parts_above_what_memory_holds_carry_a_checksum_where_one_is_wanted(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    body = os.urandom(5 * MIB)
+    pair.put({"large": body})
+    pair.quirks("", "object-lock")
+    ran = pair.run(multipart_threshold=MIB, part_size=2 * MIB)
+    settled(ran, 1)
+    assert pair.there() == {"large": body}
+    parts = [r for r in pair.dest.requests if "partNumber" in r.query and r.status == 200]
+    assert all(r.header("x-amz-checksum-crc64nvme") for r in parts)
+    assert "wants checksums before bodies" in ran.notes
+
+
+@pytest.mark.parametrize("quirk", ["put-html", "put-no-etag"])
+def test_a_write_that_is_answered_without_an_etag_has_failed(pair: Pair, quirk: str) -> None:
+    pair.put(bodies("abc"))
+    pair.quirks("", quirk)
+    ran = pair.run()
+    settled(ran, 0, 3)
+    assert {record.reason for record in ran.records.values()} == {"BadAnswer"}
+
+
+def test_one_object_whose_signature_does_not_hold_stops_no_other(pair: Pair) -> None:
+    pair.put(SMALL)
+    pair.put({"named": b"body"})
+    pair.original("named").headers["x-amz-meta-name"] = "groß.jpg".encode()
+    pair.quirks("", "sig-non-ascii")
+    ran = pair.run()
+    settled(ran, len(SMALL) + 1)
+    assert pair.at("named").headers["x-amz-meta-name"].startswith(b"=?utf-8?")
+    assert "RFC 2047" in ran.notes
+
+
+def test_an_acl_that_was_asked_for_and_is_refused_is_a_failure(pair: Pair) -> None:
+    pair.put(bodies("ab"))
+    pair.quirks("", "acl-refused")
+    settled(pair.run(dest_acl="public-read"), 0, 2)
+    pair.quirks("", "class-refused")
+    settled(pair.run(dest_storage_class="STANDARD_IA"), 0, 2)
+
+
+# ------------------------------------------------------------------------------- bodies changed on the way
+
+
+@pytest.mark.parametrize("checksums", ["", "no-checksums "])
+def test_objects_are_copied_as_they_are_stored(pair: Pair, checksums: str) -> None:
+    packed = {"page": gzip.compress(b"hello " * 2000, mtime=0), "tiny": gzip.compress(b"hi", mtime=0)}
+    pair.put(packed, **{"content-encoding": "gzip", "content-type": "text/html"})
+    pair.put({"plain": b"plain"})
+    pair.quirks(checksums + "gunzips")
+    settled(pair.run(), 3)
+    assert pair.there() == {**packed, "plain": b"plain"}
+    assert pair.at("page").headers["content-encoding"] == b"gzip"
+
+
+def test_bodies_are_not_packed_on_the_way(pair: Pair) -> None:
+    pair.put({"text": b"plain text " * 1000})
+    pair.quirks("gzips")
+    settled(pair.run(), 1)
+    assert pair.there() == {"text": b"plain text " * 1000}
+    assert "content-encoding" not in pair.at("text").headers
+
+
+# ------------------------------------------------------------------------------------- waiting and failing
+
+
+@pytest.mark.parametrize("quirk", ["always-503", "always-429", "always-500", "retry-after"])
+@pytest.mark.parametrize("side", ["source", "dest"])
+def test_one_object_that_alone_is_refused_fails_with_its_reason(pair: Pair, quirk: str, side: str) -> None:
+    pair.put({**bodies("abcde"), "bad": b"y"})
+    pair.quirks(**{side: quirk})
+    ran = pair.run()
+    settled(ran, 5, 1)
+    record = ran.records["bad"]
+    assert record.status is Status.FAILED
+    assert record.reason in ("SlowDown", "HTTP429", "InternalError", "ServiceUnavailable")
+
+
+def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
+    pair.put({**SMALL, "ghost1": b"boo", "ghost2": b"boo2"})
+    pair.quirks("ghost")
+    for state in ("one", "two"):
+        ran = pair.run(state=state)
+        assert (ran.counts.failed, ran.counts.cancelled) == (2, 0)
+        assert ran.records["ghost1"].reason == "Unreadable"
+    assert pair.there() == SMALL
+
+
+# -------------------------------------------------------------------------------------------- properties
+
+
+def test_tags_are_copied_where_none_are_counted(pair: Pair) -> None:
+    pair.put(bodies(f"plain{n}" for n in range(5)))
+    pair.put({"tagged": b"x"}, **{"x-amz-tagging": "project=apollo&owner=me"})
+    pair.quirks("tags-uncounted")
+    settled(pair.run(), 6)
+    assert pair.at("tagged").tags == "project=apollo&owner=me"
+
+
+def test_tags_that_may_not_be_read_are_counted_as_lacking(pair: Pair) -> None:
+    pair.put({"tagged": b"x"}, **{"x-amz-tagging": "project=apollo"})
+    pair.quirks("tags-denied")
+    ran = pair.run()
+    settled(ran, 1)
+    assert ran.counts.incomplete == 1
+    assert ran.records["tagged"].reason == "TagsUnread"
+    assert "tags of the source cannot be read" in ran.notes
+
+
+def test_metadata_that_cannot_be_stated_is_counted_as_lacking(pair: Pair) -> None:
+    pair.put(bodies("ab"))
+    pair.quirks("missing-meta")
+    ran = pair.run()
+    settled(ran, 2)
+    assert ran.counts.incomplete == 2
+    assert ran.records["a"].reason == "MetadataUnread"
+
+
+def test_headers_that_come_twice_are_kept_whole(pair: Pair) -> None:
+    pair.put({"k": b"x"}, **{"x-amz-meta-a": "one"})
+    pair.quirks("doubled-headers")
+    settled(pair.run(), 1)
+    assert pair.at("k").headers["x-amz-meta-a"] == b"one"
+
+
+# ---------------------------------------------------------------------------------------------- the rest
+
+
+def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
+    pair.put(bodies("ab"))
+    pair.quirks("region", "region")
+    dth = Dth(tmp_path / "home")
+    dth.home.mkdir()
+    found = dth.sync(*pair.sides)
+    assert found["transferred"] == 2
+    assert any("region garage" in note for note in found["notes"])
+
+
+def test_a_store_with_few_parts_gets_larger_ones(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.put({"large": blob(15 * MIB)})
+    pair.quirks("", "parts-limit")
+    ran = pair.run(multipart_threshold=MIB, part_size=MIB)
+    settled(ran, 1)
+    assert pair.there() == {"large": blob(15 * MIB)}
+
+
+def test_an_upload_is_looked_for_in_a_listing_that_repeats_itself(pair: Pair) -> None:
+    pair.put({"large": os.urandom(TWO_PARTS)})
+    pair.quirks("", "repeats-markers")
+    settled(pair.run(**PARTED), 1)
+
+
+def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:
+    import json
+
+    from dth.platforms.ports import Outgoing
+
+    pair.put({"new": b"x"})
+    pair.lay("locked", b"y")
+    pair.quirks("", "delete-denied")
+    source, _ = pair.sides
+
+    def record(name: str, key: str) -> dict[str, Any]:
+        return {
+            "eventName": f"s3:{name}",
+            "s3": {"bucket": {"name": source.bucket}, "object": {"key": key, "sequencer": "0A"}},
+        }
+
+    records = [record("ObjectRemoved:Delete", "locked"), record("ObjectCreated:Put", "new")]
+    message = Outgoing("event", json.dumps({"Records": records}))
+    engine = Engine(pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size")
+    ran = engine.run(messages=[message])
+    assert pair.there() == {"new": b"x", "locked": b"y"}
+    assert (ran.records["locked"].status, ran.records["locked"].reason) == (Status.FAILED, "AccessDenied")
+    refusals = [r for r in pair.dest.requests if r.method == "DELETE"]
+    assert len(refusals) == 1
