@@ -12,9 +12,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dth.platforms.ports import Counts, Cursor, Record, Status
-from dth.s3.listing import Entry, KeyMap, is_archived
+from dth.s3.listing import MAX_KEY_BYTES, Entry, KeyMap, is_archived
 
-MAX_KEY_BYTES = 1024  # of UTF-8; the limit of S3 and of every store that follows it
 SOURCE_ETAG = "x-amz-meta-dth-source-etag"  # what we leave on the objects we write
 
 

@@ -31,7 +31,7 @@ from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
 from dth.s3.retry import retry
-from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
+from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes, read_report
 from dth.s3.spool import Spool
 from dth.s3.task import object_filter
 from dth.s3.transport import Response
@@ -164,9 +164,8 @@ class Comparison:
     async def _inventory(self, place: str) -> Spool:
         bucket, key = _split(place, self._route.source.bucket)
         chunks, _ = self._read(key, bucket)
-        manifest = b"".join([chunk async for chunk in chunks])
         return await read_inventory(
-            manifest,
+            await read_report(chunks, place),
             lambda file: self._read(file, bucket)[0],
             self._workdir,
             name=place,
