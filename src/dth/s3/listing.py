@@ -57,15 +57,15 @@ def is_archived(entry: Entry) -> bool:
 @dataclass(slots=True)
 class ListPage:
     """One answer. `token` continues the listing ("" at its end); `prefixes` are there only where a delimiter
-    was asked for. `marker` tells an answer of the first version of the API. `escaped` is a key as the store wrote
-    it, if the page has one that means something else in another `Encoding`; `echo` is the prefix of the request
-    as the store wrote it."""
+    was asked for. `marker` tells an answer of the first version of the API. `escaped` are a key with + and one with
+    %, if there are any: as the store wrote them, because they mean something else in another `Encoding`. `echo` is
+    the prefix of the request as the store wrote it."""
 
     entries: list[Entry]
     token: str = ""
     prefixes: list[str] = field(default_factory=list)
     marker: bool = False
-    escaped: str = field(default="", compare=False)
+    escaped: list[str] = field(default_factory=list, compare=False)
     echo: str = field(default="", compare=False)
     # More follows, but the answer does not say where.
     cut_short: bool = field(default=False, compare=False)
@@ -250,33 +250,45 @@ class PrefixListing:
         body = await self._request(prefix, first, start, marker, limit)
         read_with = self._encoding
         page = read_page(body, read_with)
-        if any(char in page.escaped and char not in self._understood for char in "%+"):
+        if self._not_understood(page):
             async with self._asking:
-                if any(char in page.escaped and char not in self._understood for char in "%+"):
-                    await self._find_encoding(prefix, first, page.escaped)
+                if doubtful := self._not_understood(page):
+                    await self._find_encoding(prefix, first, doubtful)
         return page if read_with is self._encoding else read_page(body, self._encoding)
 
-    async def _find_encoding(self, prefix: str, first: bool, escaped: str) -> None:
+    def _not_understood(self, page: ListPage) -> list[str]:
+        """The keys of the page of which it is not known yet what they mean."""
+        return [key for key in page.escaped if any(c in key and c not in self._understood for c in "+%")]
+
+    async def _find_encoding(self, prefix: str, first: bool, doubtful: list[str]) -> None:
         """Ask the store how it writes a prefix that needs encoding. Stores that do not encode a prefix, though they
-        encode keys, are asked for the one key."""
+        may encode keys, are asked for the doubtful keys."""
         try:
             body = await self._request(f"{prefix}%41+ ", first, "", "", 1)
             encoding = _encoding_of(read_page(body, Encoding.NONE).echo)
             if encoding is not None:
-                self._encoding, self._understood = encoding, "%+"
+                self._encoding, self._understood = encoding, "+%"
                 return
-            for encoding in Encoding:
-                body = await self._request(encoding.decoded(escaped), first, "", "", 1)
-                found = read_page(body, Encoding.NONE).entries
-                if found and found[0].key.startswith(escaped):
-                    self._encoding = encoding
-                    break
-            self._understood = "%+" if "+" in escaped else "%"
+            for escaped in doubtful:
+                for encoding in (Encoding.NONE, Encoding.FORM, Encoding.PERCENT):
+                    body = await self._request(encoding.decoded(escaped), first, "", "", 1)
+                    found = read_page(body, Encoding.NONE).entries
+                    if found and found[0].key.startswith(escaped):
+                        self._learn(encoding, escaped)
+                        break
+                self._understood += "".join(char for char in "+%" if char in escaped)
         except TransferError as error:
             if error.disposition is Disposition.RETRY:
                 raise
             # It may be forbidden to list anything else.
-            self._understood = "%+"
+            self._understood = "+%"
+
+    def _learn(self, encoding: Encoding, escaped: str) -> None:
+        """One key tells of the characters in it alone."""
+        if encoding is Encoding.NONE and "%" in escaped:
+            self._encoding, self._understood = encoding, "+%"
+        elif "+" in escaped:
+            self._encoding = Encoding.FORM if encoding is Encoding.FORM else Encoding.PERCENT
 
     def _stored(self, key: str) -> str:
         return self._rename.to_dest(key) if self._rename is not None else key
@@ -304,7 +316,9 @@ def is_overlong(key: str) -> bool:
 
 
 def shortened(key: str) -> str:
-    """A key that is too long to be kept, as it may be shown: its beginning, its length and a digest."""
+    """A key as it may be kept and shown; of one that is too long its beginning, its length and a digest."""
+    if not is_overlong(key):
+        return key
     if found := _CUT_MARK.search(key[-80:]):
         return key[:100] + found[0]
     data = key.encode("utf-8", "surrogateescape")
@@ -504,8 +518,7 @@ class _Document:
         self.items: list[dict[str, str]] = []
         self.prefixes: list[str] = []
         self._encoding = encoding
-        # A key that means something else in another encoding, as it came.
-        self._escaped = ""
+        self._escaped: dict[str, str] = {}
         self._path: list[str] = []
         self._text: list[str] = []
         parser = expat.ParserCreate()
@@ -563,22 +576,23 @@ class _Document:
         if self.fields.get("EncodingType") != "url":
             return keys
         joined = "\n".join(keys)
-        percent, plus = "%" in joined, "+" in joined
-        if not percent and not plus:
+        signs = [sign for sign in "+%" if sign in joined]
+        if not signs:
             return keys
-        if "+" not in self._escaped:
-            self._escaped = next(key for key in keys if ("+" if plus else "%") in key)
+        for sign in signs:
+            if sign not in self._escaped:
+                self._escaped[sign] = next(key for key in keys if sign in key)
         if self._encoding is Encoding.NONE:
             return keys
         # All at once is several times faster; where a key holds a newline itself, one by one.
-        text = joined.replace("+", " ") if plus and self._encoding is Encoding.FORM else joined
+        text = joined.replace("+", " ") if self._encoding is Encoding.FORM else joined
         decoded = unquote_to_bytes(text).decode("utf-8", "surrogateescape").split("\n")
         return decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
 
     def result(self, entries: list[Entry]) -> ListPage:
         marker = "Marker" in self.fields and "KeyCount" not in self.fields
         page = ListPage(entries, "", self.decoded(self.prefixes), marker)
-        page.escaped, page.echo = self._escaped, self.fields.get("Prefix", "")
+        page.escaped, page.echo = list(self._escaped.values()), self.fields.get("Prefix", "")
         if self.fields.get("IsTruncated", "").strip().lower() == "true":
             token = "" if marker else self.fields.get("NextContinuationToken", "")
             [page.token] = [token] if token else self.decoded([self.fields.get("NextMarker", "")])
