@@ -9,7 +9,7 @@ import contextlib
 import email.utils
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -93,6 +93,10 @@ SETTINGS = {  # query of each setting of a bucket, and the document that answers
     "lifecycle": "LifecycleConfiguration",
     "encryption": "ServerSideEncryptionConfiguration",
     "ownershipControls": "OwnershipControls",
+}
+KEY_LISTS = {  # listings with two markers: what is listed, and the names of the second marker
+    "uploads": (("Upload",), "upload-id-marker", "NextUploadIdMarker"),
+    "versions": (("Version", "DeleteMarker"), "version-id-marker", "NextVersionIdMarker"),
 }
 OPTIONAL_HEADERS = CHECKSUM_HEADERS | {UPLOAD_CHECKSUM, "x-amz-acl", "x-amz-tagging"}
 
@@ -451,16 +455,30 @@ class S3Client:
         return root
 
     async def versions(self, key: str) -> list[str]:
-        """Ids of all versions and delete markers of exactly this key, of the first thousand that begin with it."""
-        response = await self.request("GET", query={"versions": "", "prefix": key, "encoding-type": "url"})
-        root = _plain(response.body)
-        encoded = root.findtext("EncodingType") == "url"
-        return [
-            item.findtext("VersionId") or ""
-            for item in root
-            if item.tag in ("Version", "DeleteMarker")
-            and _decoded(item.findtext("Key") or "", encoded) == key
-        ]
+        """Ids of all versions and delete markers of exactly this key."""
+        return [item.findtext("VersionId") or "" async for item in self._of_key("versions", key)]
+
+    async def _of_key(self, kind: str, key: str) -> AsyncIterator[ElementTree.Element]:
+        """What a listing of `uploads` or `versions` has of exactly this key."""
+        tags, marker, next_marker = KEY_LISTS[kind]
+        # Encoded, because XML cannot hold every key.
+        query = {kind: "", "prefix": key, "encoding-type": "url"}
+        seen: set[tuple[str, str]] = set()
+        while True:
+            response = await self.request("GET", query=query)
+            self._note_clock(response)
+            root = _plain(response.body)
+            encoded = root.findtext("EncodingType") == "url"
+            for item in root:
+                if item.tag in tags and _decoded(item.findtext("Key") or "", encoded) == key:
+                    yield item
+            next_key = _decoded(root.findtext("NextKeyMarker") or "", encoded)
+            place = next_key, root.findtext(next_marker) or ""
+            # Longer keys follow, or the store repeats itself.
+            if root.findtext("IsTruncated") != "true" or not next_key or next_key > key or place in seen:
+                return
+            seen.add(place)
+            query |= {"key-marker": next_key, marker: place[1]}
 
     async def _check_bucket(self) -> None:
         """A HEAD that finds no object does not tell whether the bucket is missing: see now and then."""
@@ -592,31 +610,15 @@ class S3Client:
 
     async def uploads(self, key: str) -> list[UploadInProgress]:
         """Multipart uploads in progress of exactly this key."""
-        found: list[UploadInProgress] = []
-        # Encoded, because XML cannot hold every key.
-        query = {"uploads": "", "prefix": key, "encoding-type": "url"}
-        while True:
-            try:
-                response = await self.request("GET", query=query)
-            except NoSuchUpload:  # how rclone says that there are none
-                return found
-            self._note_clock(response)
-            root = _xml(response.body)
-            values = {_local(child.tag): child.text or "" for child in root}
-            encoded = values.get("EncodingType") == "url"
-            for item in root:
-                if _local(item.tag) == "Upload":
-                    upload = {_local(child.tag): child.text or "" for child in item}
-                    if _decoded(upload.get("Key", ""), encoded) == key:
-                        found.append(
-                            UploadInProgress(
-                                key, upload.get("UploadId", ""), parse_time(upload.get("Initiated", ""))
-                            )
-                        )
-            marker = _decoded(values.get("NextKeyMarker", ""), encoded)
-            if values.get("IsTruncated") != "true" or not marker or marker > key:  # longer keys follow
-                return found
-            query |= {"key-marker": marker, "upload-id-marker": values.get("NextUploadIdMarker", "")}
+        try:
+            return [
+                UploadInProgress(
+                    key, item.findtext("UploadId") or "", parse_time(item.findtext("Initiated") or "")
+                )
+                async for item in self._of_key("uploads", key)
+            ]
+        except NoSuchUpload:  # how rclone says that there are none
+            return []
 
     async def copy(
         self, source: "S3Client", source_key: str, key: str, etag: str, headers: Mapping[str, str]
