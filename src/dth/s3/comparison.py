@@ -54,12 +54,12 @@ class Decided:
     transfer: list[Pick] = field(default_factory=list)
     archived: list[Entry] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    # Keys that a manifest names and the source has not.
-    absent: list[Entry] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # destination keys
     remembered: list[tuple[Entry, Entry]] = field(
         default_factory=list
     )  # found same by a HEAD: source, destination
+    # Keys that a manifest names and the source has not.
+    absent: list[Entry] = field(default_factory=list)
 
 
 class Comparison:

@@ -305,7 +305,7 @@ def _encoding_of(echo: str) -> Encoding | None:
 def _last_name(page: ListPage) -> str:
     """Where the first version of the API goes on behind this page, if the store does not say it."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
-    if not last or is_overlong(last):
+    if not last or _CUT_MARK.search(last[-80:]):
         raise Transient("the answer to a listing is cut short, but says not where to go on")
     return last
 
