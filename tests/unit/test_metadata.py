@@ -11,12 +11,12 @@ from dth.s3.client import S3Client
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import EtagKind, resolve_endpoint
+from dth.s3.etags import is_md5
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget
 from dth.s3.parameters import S3Parameters
 from dth.s3.proof import source_md5
 from dth.s3.relay import METADATA_LIMIT, Route
-from dth.s3.store.objects import is_md5
 
 MD5 = "0123456789abcdef0123456789abcdef"
 PARTED = f"{MD5}-7"

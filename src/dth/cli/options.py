@@ -117,6 +117,20 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not bucket:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
+    if "*" in text:
+        raise UsageError(f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}")
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
     return bucket, prefix
+
+
+def _without_wildcards(bucket: str, prefix: str) -> str:
+    """How to say what a URL with wildcards means."""
+    if "*" in bucket:
+        return "name one bucket"
+    folder, _, pattern = prefix[: prefix.index("*")].rpartition("/")
+    folder, pattern = f"s3://{bucket}/{folder}" + "/" * bool(folder), prefix[len(folder) + bool(folder) :]
+    if not pattern.strip("*/"):
+        return f"{folder} stands for everything below it"
+    # A pattern without / is for every depth, as a wildcard is in most tools.
+    return f"write {folder} --include '{'/' * ('/' in pattern)}{pattern}'"

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, failure_lines, result, shown, table
+from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_on_hub, run_work, watch
@@ -25,12 +26,13 @@ from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
 from dth.s3.compare import Policy
-from dth.s3.comparison import Comparison, Decided
+from dth.s3.comparison import NOT_FOUND, Comparison, Decided
 from dth.s3.credentials import FileSecrets
 from dth.s3.estimate import estimate
-from dth.s3.filters import build
+from dth.s3.filters import build, contradiction, escaped
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
+from dth.s3.lookup import NOTHING_BELOW, is_only_an_object
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import object_filter, open_route, open_source
@@ -76,7 +78,8 @@ def sync(
 ) -> int:
     """Copy what is missing or different from SRC to DST (s3://bucket/prefix).
 
-    An interrupted sync goes on where it was when the same command is given again.
+    Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync goes on
+    where it was when the same command is given again.
     """
     parameters = _pair(src, dst, given)
     if dry_run and (report or state):
@@ -88,20 +91,28 @@ def sync(
             raise UsageError(
                 "--hub keeps state and records itself: leave out --dry-run, --report and --state"
             )
+        if parameters.src_manifest == STDIN:
+            raise UsageError(
+                "--manifest -: a hub cannot read what this command is given; put it into a bucket"
+            )
         return run_on_hub(
             hub_url, "S3EC2", parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
         )
     if report:
         check_report(report)
-    if dry_run:
-        return run_work(_dry_run(parameters, as_json))
-    s3_roles.load(parameters)
-    with Nursery(process.run) as nursery:
-        return run_work(_sync(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json))
+    with keep_stdin(parameters) as parameters:
+        if dry_run:
+            return run_work(_dry_run(parameters, src, as_json))
+        s3_roles.load(parameters)
+        with Nursery(process.run) as nursery:
+            return run_work(
+                _sync(parameters, src, nursery, state, report, as_json=as_json, quiet=quiet or as_json)
+            )
 
 
 async def _sync(
     parameters: S3Parameters,
+    src: str,
     nursery: Nursery,
     state: Path | None,
     report: Path | None,
@@ -110,6 +121,7 @@ async def _sync(
     quiet: bool,
 ) -> int:
     await _check(parameters)
+    parameters = await _aimed(parameters, src, quiet=quiet)
     # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
     task = parameters.model_dump(mode="json", by_alias=True)
     identity = {name: task[name] for name in IDENTITY}
@@ -141,7 +153,9 @@ async def _conclude(
     late = await _late_failures(foreground)
     counts = replace(run.counts, failed=run.counts.failed + len(late))
     seconds = time.monotonic() - foreground.started
+    not_found = await _not_found(foreground, parameters)
     error = run.error or (f"stopped: {snapshot.paused}" if snapshot.paused else "")
+    error = error or _nothing(counts.listed, not_found, run.notes)
     failures = [*late, *await _failures(foreground, run.id)][:SHOWN_FAILURES]
     if report:
         try:
@@ -154,7 +168,13 @@ async def _conclude(
         listed = [
             {"key": r.key, "class": r.status.value, "code": r.reason, "reason": r.detail} for r in failures
         ]
-        more = {"notes": run.notes, "error": error, "failures": listed, "resumed": foreground.resumed}
+        more = {
+            "notes": run.notes,
+            "error": error,
+            "failures": listed,
+            "resumed": foreground.resumed,
+            "not_found": not_found,
+        }
         click.echo(json.dumps(result(counts, seconds, more)))
         return 0 if good else 1
     click.echo(
@@ -162,7 +182,7 @@ async def _conclude(
         f"{counts.failed} failed in {seconds:.1f} s"
         f" ({counts.done / seconds:.0f} objects/s, {amount(counts.done_bytes / seconds)}/s)"
     )
-    for name, value in _remarkable(counts):
+    for name, value in _remarkable(replace(counts, cancelled=counts.cancelled - not_found)):
         click.echo(f"  {value} {name}")
     for note in run.notes:
         click.echo(f"  note: {note}")
@@ -175,6 +195,23 @@ async def _conclude(
     if snapshot.paused:
         click.echo("dth: nothing is lost; mend this and give the same command again to go on", err=True)
     return 0 if good else 1
+
+
+def _nothing(listed: int, not_found: int, notes: list[str]) -> str:
+    """Why the run is no success though nothing failed: there was nothing, where something must have been meant."""
+    if 0 < listed == not_found:
+        return f"not found: none of the {listed} keys that the list names exists at the source"
+    # A bucket may be empty; a prefix that no key has is a mistake.
+    missing = [note for note in notes if note.startswith(NOTHING_BELOW) and not note.endswith("is empty")]
+    return "nothing was found at the source" if not listed and missing else ""
+
+
+async def _not_found(foreground: Foreground, parameters: S3Parameters) -> int:
+    """How many objects the list names that the source has not."""
+    if not (parameters.src_manifest or parameters.src_inventory):
+        return 0
+    gone = foreground.platform.records.scan(run=foreground.run, status=Status.CANCELLED)
+    return sum([record.reason == NOT_FOUND async for record in gone])
 
 
 def _remarkable(counts: Counts) -> list[tuple[str, int]]:
@@ -219,14 +256,16 @@ async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
 # ------------------------------------------------------------------------------------------ dry run and diff
 
 
-async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
+async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     """What sync would do, with its requests and cost."""
     counts, size, biggest = Counts(), 0, 0
-    parts = 0
+    parts = not_found = 0
     started = time.monotonic()
+    parameters = await _aimed(parameters, src, quiet=as_json)
     async with _compared(parameters) as (_, comparison):
         async for decided in comparison:
             _add(counts, decided.counts)
+            not_found += len(decided.absent)
             counts.enqueued += len(decided.transfer)
             counts.failed += len(decided.refused)
             for pick in decided.transfer:
@@ -249,15 +288,18 @@ async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
             deletes = 0
         cost = estimate(counts, size, biggest, parts, deletes)
     seconds = time.monotonic() - started
+    error = _nothing(counts.listed, not_found, notes)
     if as_json:
         more = {
             "dry_run": True,
+            "not_found": not_found,
+            "error": error,
             "would_transfer": counts.enqueued,
             "would_delete": deletes,
             "would_move_bytes": size,
         }
         click.echo(json.dumps(result(counts, seconds, more | {"notes": notes, "estimate": cost.as_dict()})))
-        return 0
+        return 1 if error else 0
     click.echo(
         f"{counts.listed} listed, {counts.same} same, {counts.filtered} filtered, {counts.archived} archived; "
         f"would copy {counts.enqueued} ({amount(size)}) and delete {deletes}"
@@ -265,7 +307,9 @@ async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
     for note in notes:
         click.echo(f"  note: {note}")
     table(cost.rows())
-    return 0
+    if error:
+        click.echo(f"dth: {error}", err=True)
+    return 1 if error else 0
 
 
 @s3.command()
@@ -292,17 +336,20 @@ def diff(src: str, dst: str, sample: float | None, as_json: bool, report: Path |
     if report:
         check_report(report)
     try:
-        return run_work(_diff(parameters, report, as_json, 100.0 if sample is None else sample))
+        with keep_stdin(parameters) as parameters:
+            share = 100.0 if sample is None else sample
+            return run_work(_diff(parameters, src, report, as_json, share))
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
         return 2
 
 
-async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool, sample: float) -> int:
+async def _diff(parameters: S3Parameters, src: str, report: Path | None, as_json: bool, sample: float) -> int:
     counts = Counts()
     found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0, "unjudged": 0}
     reasons: Counter[str] = Counter()
     started = time.monotonic()
+    parameters = await _aimed(parameters, src, quiet=as_json)
 
     async def rows() -> AsyncIterator[Row]:
         async with _compared(parameters, sample) as (_, comparison):
@@ -325,11 +372,17 @@ async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool, sa
             pass
     different = found["missing"] + found["different"] + found["extra"]
     undecided = found["unknown"] or found["unjudged"] or counts.archived
-    code = 1 if different else 2 if undecided else 0
+    compared = counts.listed > counts.filtered or different or undecided
+    nothing = "" if compared else _nothing_compared(counts)
+    code = 1 if different else 2 if undecided or nothing else 0
     if as_json:
         click.echo(
             json.dumps(
-                result(counts, time.monotonic() - started, {"notes": notes, **found, "equal": code == 0})
+                result(
+                    counts,
+                    time.monotonic() - started,
+                    {"notes": notes, "error": nothing, **found, "equal": code == 0},
+                )
             )
         )
         return code
@@ -341,6 +394,8 @@ async def _diff(parameters: S3Parameters, report: Path | None, as_json: bool, sa
         click.echo(f"  {line}")
     for note in notes:
         click.echo(f"  note: {note}")
+    if nothing:
+        click.echo(f"dth: {nothing}", err=True)
     return code
 
 
@@ -367,6 +422,12 @@ def _leave_unjudged(decided: Decided) -> None:
     decided.counts.unproven -= taken
 
 
+def _nothing_compared(counts: Counts) -> str:
+    if counts.filtered:
+        return "nothing was compared: no object passes the filters"
+    return "nothing was compared: there is no object on either side"
+
+
 def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
     found = []
     for pick in decided.transfer:
@@ -382,6 +443,7 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
         ("?", "unjudged", pick.source.key, pick.source.size, pick.source.etag, why)
         for pick, why in decided.unjudged
     ]
+    found += [("!", "unknown", entry.key, 0, "", "not found at the source") for entry in decided.absent]
     found += [("-", "extra", key, 0, "", "") for key in decided.extra]
     return found
 
@@ -425,13 +487,42 @@ async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
 def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     src_bucket, src_prefix = parse_url(src, "SRC")
     dest_bucket, dest_prefix = parse_url(dst, "DST")
-    return build_parameters(
+    parameters = build_parameters(
         given,
         src_bucket=src_bucket,
         src_prefix=src_prefix,
         dest_bucket=dest_bucket,
         dest_prefix=dest_prefix,
         dest_keeps_src_prefix=False,
+    )
+    if problem := contradiction(object_filter(parameters)):
+        raise UsageError(problem)
+    return parameters
+
+
+async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
+    """The parameters that copy one object, if that is what SRC names."""
+    p = parameters
+    chosen = p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns
+    if src.endswith("/") or not p.src_prefix or chosen:
+        return parameters
+    key = p.src_prefix.removesuffix("/")
+    try:
+        async with _transport() as transport:
+            source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
+            if not await is_only_an_object(source, key):
+                return parameters
+    except HubError:
+        # What cannot be read is told where it is needed.
+        return parameters
+    folder, slash, name = key.rpartition("/")
+    if not quiet:
+        click.echo(
+            f"s3://{p.src_bucket}/{key} is an object: it is copied to s3://{p.dest_bucket}/{p.dest_prefix}{name}",
+            err=True,
+        )
+    return parameters.model_copy(
+        update={"src_prefix": folder + slash, "include_patterns": ("/" + escaped(name),)}
     )
 
 

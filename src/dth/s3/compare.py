@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from dth.platforms.ports import Counts, Cursor, Record, Status, Verified
-from dth.s3.listing import Entry, KeyMap, is_archived
+from dth.s3.etags import is_md5, same_etag
+from dth.s3.listing import MAX_KEY_BYTES, Entry, KeyMap, is_archived
 
-MAX_KEY_BYTES = 1024  # of UTF-8; the limit of S3 and of every store that follows it
 SOURCE_ETAG = "x-amz-meta-dth-source-etag"  # what we leave on the objects we write
 
 
@@ -138,7 +138,7 @@ def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence |
         return Verdict.DOUBT
     if head.source_etag:
         return Verdict.SAME if same_etag(head.source_etag, source.etag) else Verdict.ETAG
-    if _is_md5(source.etag) and _is_md5(dest.etag) and not head.encrypted:
+    if is_md5(source.etag) and is_md5(dest.etag) and not head.encrypted:
         return Verdict.ETAG
     return _by_time(source, dest, Verdict.UNPROVEN)
 
@@ -149,12 +149,7 @@ def _is_ours(record: Record, dest: Entry) -> bool:
     if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
-    return confirmed or not (_is_md5(record.etag) and _is_md5(record.dest_etag))
-
-
-def same_etag(one: str, other: str) -> bool:
-    """Whether two ETags are equal. Digests are, in either case of letters."""
-    return one != "" and (one == other or (len(one) == len(other) and one.lower() == other.lower()))
+    return confirmed or not (is_md5(record.etag) and is_md5(record.dest_etag))
 
 
 def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
@@ -189,10 +184,6 @@ def _by_time(source: Entry, dest: Entry, same: Verdict) -> Verdict:
 
 def _readable(source: Entry, verdict: Verdict) -> Verdict:
     return Verdict.ARCHIVED if verdict.transfers and is_archived(source) else verdict
-
-
-def _is_md5(etag: str) -> bool:
-    return len(etag) == 32 and "-" not in etag
 
 
 # ------------------------------------------------------------------------------------------------ refusals

@@ -29,16 +29,21 @@ from dth.s3.compare import (
     why_unjudged,
 )
 from dth.s3.contents import in_sample, same_contents
-from dth.s3.filters import build
+from dth.s3.etags import bare_etag
+from dth.s3.filters import Watch, build, only_key
 from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing, is_archived
+from dth.s3.lookup import nothing_below
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
-from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
+from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes, read_report
 from dth.s3.spool import Spool
 from dth.s3.task import object_filter
 
 HEADS = 64  # HEAD requests at once
 BATCHES_AHEAD = 4  # batches whose doubts are being resolved while earlier ones wait
+NOT_FOUND = "NotFound"  # the reason in the record of an object that a manifest names and the source has not
+NAMED = 3  # keys that are named as examples
+DIRECTORY_BUCKET = "--x-s3"  # how the names of S3 directory buckets end
 READ_STEP = 8 * 1024 * 1024  # bytes read at once of a prefix list or manifest
 
 
@@ -57,6 +62,8 @@ class Decided:
     remembered: list[tuple[Entry, Entry]] = field(
         default_factory=list
     )  # found same by a HEAD: source, destination
+    # Keys that a manifest names and the source has not.
+    absent: list[Entry] = field(default_factory=list)
 
 
 class Comparison:
@@ -85,7 +92,15 @@ class Comparison:
         self.notes: list[str] = []
         parameters = route.parameters
         policy = Policy.ALWAYS if parameters.src_skip_compare else parameters.compare_policy
-        self._rules = Rules(policy, route.keys, build(object_filter(parameters), parameters.src_prefix))
+        wanted = object_filter(parameters)
+        self._beginning = parameters.src_prefix + only_key(wanted)
+        self._watch = Watch(wanted, parameters.src_prefix)
+        keep = self._watch.watching(build(wanted, parameters.src_prefix))
+        self._rules = Rules(policy, route.keys, keep)
+        self._stores: list[PrefixListing] = []
+        self._listed = self._filtered = 0
+        self._absent: list[str] = []
+        self._absent_count = self._absolute_count = 0
 
     async def __aiter__(self) -> AsyncIterator[Decided]:
         source, dest, sparse = await self._listings()
@@ -122,13 +137,43 @@ class Comparison:
             while ahead:
                 yield await ahead.popleft()
             self.complete = sweep.complete
+            if not self._cursors:
+                # What another process saw before this one took its run up is not known here.
+                self.notes += await self._remarks()
         finally:
             for task in ahead:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
-            self.notes += sweep.notes
+            self.notes += sweep.notes + [note for store in self._stores for note in store.notes]
             for spool in self._spools:
                 spool.close()
+
+    async def _remarks(self) -> list[str]:
+        """What the user should know of a selection that is likely not the one that was meant."""
+        parameters, notes = self._route.parameters, []
+        lists = parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
+        if not self._listed and not lists and await self._is_empty():
+            return [await nothing_below(self._route.source, parameters.src_prefix)]
+        if self._absent_count:
+            examples = ", ".join(map(repr, self._absent))
+            notes.append(
+                f"not found: {self._absent_count} of {self._listed} keys that the list names do not exist in "
+                f"s3://{parameters.src_bucket}, for example {examples}"
+            )
+            if self._absolute_count:
+                notes.append(
+                    f"{self._absolute_count} of these begin with /; keys rarely do, so write them without it"
+                )
+        if self._listed and self._listed == self._filtered:
+            notes.append("everything was filtered: no object passes the filters")
+        return notes + self._watch.notes
+
+    async def _is_empty(self) -> bool:
+        """Whether no key has the source prefix: what was listed may be less."""
+        prefix = self._route.parameters.src_prefix
+        if self._beginning == prefix:
+            return True
+        return not (await PrefixListing(self._route.source, prefix).page(limit=1)).entries
 
     # ----------------------------------------------------------------------------------------- the two sides
 
@@ -138,8 +183,13 @@ class Comparison:
         parameters, source = self._route.parameters, self._route.source
         prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
         objects = PrefixListing(
-            source, prefix, name=name, restore_status=source.endpoint.is_aws or parameters.restore_archived
+            source,
+            self._beginning,
+            name=name,
+            restore_status=source.endpoint.is_aws or parameters.restore_archived,
+            ordered=not source.bucket.endswith(DIRECTORY_BUCKET),
         )
+        self._stores = [objects, dest]
         if parameters.src_prefixs_list_file:
             chunks, place = self._read(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
             prefixes = await read_prefixes(chunks, self._workdir, name=place, within=prefix)
@@ -162,17 +212,17 @@ class Comparison:
         dest = self._route.dest
         return PrefixListing(
             dest,
-            self._route.parameters.src_prefix,
+            self._beginning,
             name=f"destination s3://{dest.bucket}",
             rename=self._route.keys,
+            ordered=not dest.bucket.endswith(DIRECTORY_BUCKET),
         )
 
     async def _inventory(self, place: str) -> Spool:
         bucket, key = _split(place, self._route.source.bucket)
         chunks, _ = self._read(key, bucket)
-        manifest = b"".join([chunk async for chunk in chunks])
         return await read_inventory(
-            manifest,
+            await read_report(chunks, place),
             lambda file: self._read(file, bucket)[0],
             self._workdir,
             name=place,
@@ -191,14 +241,14 @@ class Comparison:
         client = self._route.source.for_bucket(bucket)
         try:
             head = await client.head(key)
-            size, etag = int(head.headers.get("content-length", "0")), head.headers.get("etag", "").strip('"')
+            size, etag = int(head.headers.get("content-length", "0")), bare_etag(head.headers.get("etag", ""))
             for first in range(0, size, READ_STEP):
                 span = (first, min(first + READ_STEP, size) - 1)
                 answer = await client.get(key, size=size, etag=etag, span=span)
                 yield answer.body
         except SourceGone:
             raise UsageError(
-                f"there is no object s3://{bucket}/{key}, nor a local file of that name"
+                f"{key}: there is no local file of that name, and no object s3://{bucket}/{key}"
             ) from None
 
     # -------------------------------------------------------------------------------------------- evidence
@@ -215,6 +265,7 @@ class Comparison:
         if batch.bare:
             found = await self._each(self._look, batch.bare, decided)
             keep = self._rules.keep
+            self._note_absent(decided.absent)
             kept = [pick for pick in found if keep is None or pick.source.size < 0 or keep(pick.source)]
             decided.counts.filtered += len(found) - len(kept)
             self._sort(kept, decided, batch)
@@ -227,7 +278,14 @@ class Comparison:
                 decided,
             )
             self._sort(proven, decided, batch)
+        self._listed += decided.counts.listed
+        self._filtered += decided.counts.filtered
         return decided
+
+    def _note_absent(self, absent: Sequence[Entry]) -> None:
+        self._absent_count += len(absent)
+        self._absolute_count += sum(entry.key.startswith("/") for entry in absent)
+        self._absent += [entry.key for entry in absent[: NAMED - len(self._absent)]]
 
     def _sort(self, picks: Sequence[Pick], decided: Decided, batch: Batch) -> None:
         for pick in picks:
@@ -250,14 +308,11 @@ class Comparison:
     async def _look(self, pick: Pick) -> Pick:
         """A manifest's entry of which only the key is known: what the source says of it now."""
         key = pick.source.key
-        try:
-            answer = (await self._route.source.head(key, attempts=ATTEMPTS)).headers
-        except SourceGone:
-            return Pick(pick.source, pick.dest, Verdict.MISSING)  # the worker will find it gone, and say so
+        answer = (await self._route.source.head(key, attempts=ATTEMPTS)).headers
         entry = Entry(
             key,
             int(answer.get("content-length", "0")),
-            answer.get("etag", "").strip('"'),
+            bare_etag(answer.get("etag", "")),
             _listing_time(answer.get("last-modified", "")),
             answer.get("x-amz-storage-class", ""),
             ""
@@ -315,7 +370,8 @@ class Comparison:
     async def _each(
         self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided
     ) -> list[Pick]:
-        """The work on every pick. An object that a store refuses to tell of is refused, alone."""
+        """The work on every pick. An object that a store refuses to tell of is refused, alone; one that the source
+        has not is absent."""
 
         async def one(pick: Pick) -> Pick | None:
             async with self._heads:
@@ -323,7 +379,9 @@ class Comparison:
                     return await work(pick)
                 except ObjectRefused as error:
                     decided.refused.append(Refusal(pick.source, error.code, str(error)))
-                    return None
+                except SourceGone:
+                    decided.absent.append(pick.source)
+                return None
 
         return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
 

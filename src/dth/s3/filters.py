@@ -57,6 +57,78 @@ def build(wanted: Filter, prefix: str = "") -> Callable[[Entry], bool] | None:
     return lambda entry: all(test(entry) for test in tests)
 
 
+class Watch:
+    """Notices which patterns of a filter match no key at all: they are likely not what was meant."""
+
+    def __init__(self, wanted: Filter, prefix: str = "") -> None:
+        self._start = len(prefix)
+        self._unmatched = {glob: _pattern([glob]).fullmatch for glob in (*wanted.include, *wanted.exclude)}
+
+    def watching(self, test: Callable[[Entry], bool] | None) -> Callable[[Entry], bool] | None:
+        """The same test, with an eye on the patterns."""
+        if test is None or not self._unmatched:
+            return test
+
+        def watched(entry: Entry) -> bool:
+            if self._unmatched:
+                self._see(entry.key)
+            return test(entry)
+
+        return watched
+
+    def _see(self, key: str) -> None:
+        for glob in [glob for glob, match in self._unmatched.items() if match(key, self._start)]:
+            del self._unmatched[glob]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"pattern {glob!r} matched nothing{_advice(glob)}" for glob in self._unmatched]
+
+
+def _advice(glob: str) -> str:
+    """How a pattern was meant that means something else in another tool."""
+    if found := re.match(r"([-+]) +(.*)", glob):
+        option = "--exclude" if found[1] == "-" else "--include"
+        return f"; write {option} {found[2]!r}"
+    if "," in glob and "{" not in glob:
+        return f"; for one of several patterns write {{{glob}}}, or give the option several times"
+    if glob.startswith("s3://"):
+        return "; a pattern is matched against the key below the source prefix"
+    folder = glob.removesuffix("**").removesuffix("*").strip("/")
+    if folder and not re.search(r"[*?\[{\\]", folder):
+        return f"; for everything below: {folder}/"
+    return ""
+
+
+def contradiction(wanted: Filter) -> str:
+    """Why no object at all can pass the patterns, and what to write instead; "" if one may."""
+    everything = [glob for glob in wanted.exclude if all(map(_pattern([glob]).fullmatch, _ANY_KEYS))]
+    if not wanted.include or not everything:
+        return ""
+    includes = " ".join(f"--include {glob!r}" for glob in wanted.include)
+    return (
+        f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because exclude wins; to copy "
+        f"only what is included, leave it out: {includes}"
+    )
+
+
+_ANY_KEYS = ("a", "Z.9", "é/0", "-/b/.c d")
+
+
+def escaped(name: str) -> str:
+    """The pattern that matches exactly this name."""
+    return re.sub(r"([\\*?\[{])", r"\\\1", name)
+
+
+def only_key(wanted: Filter) -> str:
+    """The one key below the source prefix that can pass, if there is one include pattern and it is a whole key."""
+    if len(wanted.include) != 1:
+        return ""
+    [glob] = wanted.include
+    exact = re.fullmatch(r"/(?:[^\\*?\[{]|\\.)*[^/]", glob, re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", glob[1:], flags=re.DOTALL) if exact else ""
+
+
 def _key_tests(wanted: Filter, start: int) -> Iterable[Callable[[Entry], bool]]:
     if wanted.exclude:
         excluded = _pattern(wanted.exclude).fullmatch

@@ -24,7 +24,7 @@ from dth.platforms.ports import (
     Status,
 )
 from dth.s3.compare import Verdict
-from dth.s3.comparison import Comparison, Decided
+from dth.s3.comparison import NOT_FOUND, Comparison, Decided
 from dth.s3.messages import DeleteMessage, Item, encode, pack
 from dth.s3.parameters import DeleteMode
 from dth.s3.ranges import OutOfOrder
@@ -88,9 +88,16 @@ class Finder:
         page.enqueued += [
             Enqueued(refused.source.key, 0, refused.source.etag, "", once=True) for refused in decided.refused
         ]
+        page.enqueued += [Enqueued(entry.key, 0, "", "", once=True) for entry in decided.absent]
         page.settled = [
             Outcome(refused.source.key, run.id, Status.FAILED, reason=refused.reason, detail=refused.detail)
             for refused in decided.refused
+        ]
+        page.settled += [
+            Outcome(
+                entry.key, run.id, Status.CANCELLED, reason=NOT_FOUND, detail="the source has no such object"
+            )
+            for entry in decided.absent
         ]
         if self._route.parameters.delete_mode is DeleteMode.MIRROR:
             page.extras = decided.extra

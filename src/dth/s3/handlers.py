@@ -24,6 +24,7 @@ from dth.platforms.ports import (
     UploadState,
 )
 from dth.s3 import events
+from dth.s3.etags import bare_etag
 from dth.s3.failures import MAX_ATTEMPTS, Decision, Failures, Next
 from dth.s3.messages import (
     DeleteMessage,
@@ -39,7 +40,6 @@ from dth.s3.messages import (
 from dth.s3.multipart import Multipart, UploadLost
 from dth.s3.parameters import DeleteMode
 from dth.s3.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
-from dth.s3.store.answers import etag_of
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Handlers:
     async def _look(self, item: Item) -> Item:
         """The object as it is now."""
         answer = await self._route.source.head(item.key)
-        size, etag = int(answer.headers.get("content-length", "0")), etag_of(answer.headers.get("etag", ""))
+        size, etag = int(answer.headers.get("content-length", "0")), bare_etag(answer.headers.get("etag", ""))
         return Item(item.key, size, etag, item.attempts, item.fresh, item.failing_since)
 
     async def _object_failed(

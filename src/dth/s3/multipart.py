@@ -28,12 +28,12 @@ from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.endpoints import ChecksumMode, EtagKind
+from dth.s3.etags import bare_etag, is_md5
 from dth.s3.messages import Item, PartMessage, encode, part_message
 from dth.s3.proof import read_back, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
-from dth.s3.store.answers import etag_of
-from dth.s3.store.objects import Written, is_md5
+from dth.s3.store.objects import Written
 from dth.s3.transport import Pipe
 
 T = TypeVar("T")
@@ -438,7 +438,7 @@ class Multipart:
             return None
         headers = answer.headers
         same_size = headers.get("content-length") == str(upload.size)
-        etag = etag_of(headers.get("etag", ""))
+        etag = bare_etag(headers.get("etag", ""))
         ours = headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
         stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
         contradicts = proof and stated and proof != f"{ChecksumMode.CRC64NVME}:{stated}"

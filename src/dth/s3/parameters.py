@@ -362,7 +362,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "ETags of the source",
         "MD5: an ETag of 32 hexadecimal digits is the MD5 of its object, and bytes that have another one are damaged. "
-        "OPAQUE: it says nothing of the bytes. AUTO: as the store's profile and its answers say.",
+        "OPAQUE: it says nothing about the bytes. AUTO: as the store's profile and its answers say.",
         cli="--src-etags",
     )
     verify_after: bool = parameter(

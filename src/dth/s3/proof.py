@@ -14,9 +14,9 @@ from dth.platforms.ports import Verified
 from dth.s3.checksums import ALGORITHMS, Checksum, checksum
 from dth.s3.client import S3Client
 from dth.s3.endpoints import ChecksumMode, EtagKind
-from dth.s3.store.answers import etag_of
+from dth.s3.etags import bare_etag, is_encrypted, is_md5
 from dth.s3.store.covers import md5_of
-from dth.s3.store.objects import Written, is_encrypted, is_md5
+from dth.s3.store.objects import Written
 
 # Bytes of one range of an object that is read back.
 STEP = 8 * 1024 * 1024
@@ -81,7 +81,7 @@ def check_source(
 
 def source_md5(source: S3Client, headers: Mapping[str, str]) -> str:
     """The MD5 that an object has by its ETag; "" where the ETag is something else."""
-    etag = etag_of(headers.get("etag", ""))
+    etag = bare_etag(headers.get("etag", ""))
     opaque = source.capabilities.etags is EtagKind.OPAQUE or is_encrypted(headers)
     return etag.lower() if is_md5(etag) and not opaque else ""
 
@@ -144,7 +144,7 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
             await dest.delete(key, damage.version)
             return
         now = await dest.head(key)
-        if etag_of(now.headers.get("etag", "")) == damage.etag:
+        if bare_etag(now.headers.get("etag", "")) == damage.etag:
             await dest.delete(key)
     except SourceGone:
         return

@@ -20,8 +20,18 @@ from pathlib import Path
 
 from dth.errors import ListingFailed
 from dth.platforms.ports import Cursor
-from dth.s3.compare import Batch, Rules, compare
-from dth.s3.listing import PAGE_SIZE, Entry, Listing, ListPage, pages
+from dth.s3.compare import Batch, Refusal, Rules, compare
+from dth.s3.listing import (
+    MAX_KEY_BYTES,
+    PAGE_SIZE,
+    Entry,
+    Listing,
+    ListPage,
+    Trail,
+    is_overlong,
+    pages,
+    shortened,
+)
 from dth.s3.spool import Spool
 
 PARALLEL = 8  # ranges walked at once
@@ -96,7 +106,7 @@ class Sweep:
         self._sparse = sparse
         self._parallel = parallel
         mine = [c for c in cursors if c.scope == scope]
-        self._whole = whole_source or any(_WHOLE in c.id for c in mine)
+        self._whole = whole_source or not source.ordered or any(_WHOLE in c.id for c in mine)
         self._ranges = [_Range(c.id, c.after, c.upto, c.position, c.finished) for c in mine]
         if not mine:
             self._add_range("", "")
@@ -119,6 +129,8 @@ class Sweep:
         try:
             if self._whole:
                 await self._read_whole_source()
+            if self._dest is not None and not self._dest.ordered:
+                await self._read_whole_dest()
             while True:
                 self._start()
                 try:
@@ -180,8 +192,7 @@ class Sweep:
         was taken for missing is transferred once too often, and a destination object that was seen was
         there."""
         if listing is self._dest:
-            self.notes.append(_note(listing))
-            self._dest = await self._spool(listing)
+            await self._read_whole_dest()
             return
         if self._handed_out:
             raise OutOfOrder(
@@ -203,6 +214,11 @@ class Sweep:
     async def _read_whole_source(self) -> None:
         self.notes.append(_note(self._source))
         self._source = await self._spool(self._source)
+
+    async def _read_whole_dest(self) -> None:
+        assert self._dest is not None
+        self.notes.append(_note(self._dest))
+        self._dest = await self._spool(self._dest)
 
     async def _spool(self, listing: Listing) -> Spool:
         spool = Spool(self._workdir, name=listing.name, prefix=listing.prefix)
@@ -228,6 +244,11 @@ class Sweep:
                     continue  # it was split meanwhile
                 pair = source.take(bound), dest.take(bound) if dest is not None else []
                 batch = compare(self._rules, *pair)
+                batch.refused += (refused := source.take_overlong(bound))
+                batch.counts.listed += len(refused)
+                if dest is not None:
+                    # What lies there under such a key has no source that could be copied.
+                    dest.take_overlong(bound)
                 if self._sparse:
                     batch.extra, batch.counts.extra = [], 0
                 span.position = bound or max((e[-1].key for e in pair if e), default=span.position)
@@ -314,6 +335,9 @@ class _Reader:
         self.pages = 0
         self.skipped = False
         self._entries: list[Entry] = []
+        # Objects whose keys are too long, with as much of each key as tells its place among others.
+        self._overlong: list[tuple[str, Refusal]] = []
+        self._trail = Trail(listing.name)
         self._after = after
         self._last = ""  # the last key read
         self._taken = after  # the last key taken
@@ -329,6 +353,8 @@ class _Reader:
         if self._next is None:
             return False
         page = await self._next
+        if page.token:
+            self._trail.follow(page)
         self._next = asyncio.create_task(self.listing.page(self._after, page.token)) if page.token else None
         if page.entries and page.entries[0].key <= self._after and self.listing.seekable:
             # If it is the very first key, the store ignores where to start, and what comes before has to be read
@@ -344,6 +370,11 @@ class _Reader:
         if not entries:
             return
         keys = [entry[0] for entry in entries]
+        if len(max(keys, key=len)) > MAX_KEY_BYTES // 4:
+            entries = self._set_aside(entries)
+            keys = [entry[0] for entry in entries]
+            if not keys:
+                return
         if not all(map(lt, keys, keys[1:])):
             entries, keys = self._without_repeats(entries)
         if keys[0] <= self._last:
@@ -355,6 +386,25 @@ class _Reader:
         entries, keys = entries[cut:], keys[cut:]
         self._entries += entries
         self.keys += keys
+
+    def _set_aside(self, entries: list[Entry]) -> list[Entry]:
+        """Keep the objects whose keys are too long apart, and of their keys only the beginning; return the others."""
+        for entry in entries:
+            if is_overlong(entry.key) and entry.key > self._after:
+                name = shortened(entry.key)
+                detail = f"The key {name!r} is longer than the {MAX_KEY_BYTES} bytes that a key may have"
+                refusal = Refusal(Entry(name, 0), "KeyRefused", detail)
+                place = entry.key[: MAX_KEY_BYTES + 1]
+                if (place, refusal) not in self._overlong[-1:]:
+                    self._overlong.append((place, refusal))
+        return [entry for entry in entries if not is_overlong(entry.key)]
+
+    def take_overlong(self, bound: str) -> list[Refusal]:
+        """The objects with keys that are too long, up to `bound` ("": all of them)."""
+        taken = [refusal for place, refusal in self._overlong if not bound or place <= bound]
+        if taken:
+            self._overlong = [each for each in self._overlong if bound and each[0] > bound]
+        return taken
 
     def _without_repeats(self, entries: list[Entry]) -> tuple[list[Entry], list[str]]:
         unique = {entry.key: entry for entry in entries}
@@ -413,10 +463,13 @@ class _Reader:
         raise _Disorder(self.listing)
 
     async def _first(self, after: str) -> str:
+        trail = Trail(self.listing.name)
         page = await self.listing.page(after, limit=1)
-        while not page.entries and page.token:
+        while page.token and not (page.entries and not is_overlong(page.entries[0].key)):
+            trail.follow(page)
             page = await self.listing.page(after, page.token, limit=1)
-        return page.entries[0].key if page.entries else ""
+        keys = [entry.key for entry in page.entries if not is_overlong(entry.key)]
+        return keys[0] if keys else ""
 
     async def close(self) -> None:
         if self._next is not None:
@@ -475,7 +528,9 @@ class _Probe:
     async def beyond(self, start: str) -> str:
         """The first key above `start` if it lies in the range and another one does behind it."""
         page = await self._listing.page(start, limit=2)
-        keys = [e.key for e in page.entries if not self._high or e.key <= self._high]
+        keys = [
+            e.key for e in page.entries if (not self._high or e.key <= self._high) and not is_overlong(e.key)
+        ]
         return keys[0] if len(keys) > 1 and start < keys[0] < keys[1] else ""
 
 

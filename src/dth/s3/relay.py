@@ -14,6 +14,7 @@ from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.endpoints import ChecksumMode, EtagKind
+from dth.s3.etags import bare_etag
 from dth.s3.listing import KeyMap
 from dth.s3.messages import Item
 from dth.s3.pace import Budget
@@ -27,7 +28,6 @@ from dth.s3.proof import (
     source_md5,
     stated_checksums,
 )
-from dth.s3.store.answers import etag_of
 from dth.s3.store.objects import Written
 from dth.s3.transport import Transport
 
@@ -102,7 +102,7 @@ class Route:
             )
         headers = self._carried(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
-            add_mark(headers, etag_of(answer.get("etag", "")))
+            add_mark(headers, bare_etag(answer.get("etag", "")))
         if tags:
             headers["x-amz-tagging"] = tags
         return Properties(headers | self.asked_for, reason, detail)
@@ -204,7 +204,7 @@ class Route:
         """Headers of a copy inside the store."""
         headers = self._carried(answer)
         if not self._etags_will_be_equal(md5):
-            add_mark(headers, etag_of(answer.get("etag", "")))
+            add_mark(headers, bare_etag(answer.get("etag", "")))
         headers |= self.asked_for
         headers["x-amz-metadata-directive"] = "REPLACE"
         wanted = self.parameters.copy_tags and self.dest.capabilities.tags
@@ -270,7 +270,7 @@ async def relay_whole(route: Route, item: Item) -> Copied:
     await route.budget.acquire(item.size)
     try:
         response = await route.source.get(item.key, size=item.size, etag=item.etag)
-        etag = etag_of(response.headers.get("etag", "")) or item.etag
+        etag = bare_etag(response.headers.get("etag", "")) or item.etag
         # Where something lies at the destination, damage has to be found before it is written over.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
         stated = check_source(route.source, item.key, response.headers, response.chunks, thorough=thorough)
@@ -285,7 +285,7 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then."""
     source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
     answer = await source.head(item.key, etag=item.etag, checksums=True)
-    etag = etag_of(answer.headers.get("etag", "")) or item.etag
+    etag = bare_etag(answer.headers.get("etag", "")) or item.etag
     md5 = source_md5(source, answer.headers)
     headers = route.copied_headers(answer.headers, md5)
     try:

@@ -24,6 +24,7 @@ class Spool:
     Its file lies in a directory of its own inside `workdir` until `close`.
     """
 
+    ordered = True
     seekable = True
 
     def __init__(self, workdir: Path, *, name: str = "", prefix: str = "") -> None:

@@ -12,7 +12,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from dth.s3.listing import Listing
+from dth.s3.listing import Listing, Trail
 from dth.s3.ranges import boundary
 
 STRATA = 24  # ranges that are walked apart, at least
@@ -87,7 +87,9 @@ class _Walker:
 
     async def read(self, after: str, upto: str) -> _Range:
         page = await self._listing.page(after)
+        trail = Trail(self._listing.name)
         while not page.entries and page.token:
+            trail.follow(page)
             page = await self._listing.page(after, page.token)
         if page.entries and page.entries[0].key <= after:
             raise Unsteerable

@@ -46,6 +46,7 @@ const MORE: Record<string, Partial<Parameter>> = {
   restoreTier: choice(['Standard', 'Bulk', 'Expedited'], 'Bulk'),
   restoreDays: number('7', 1),
   checksumMode: choice(['crc64nvme', 'none']),
+  srcEtags: choice(['AUTO', 'MD5', 'OPAQUE'], 'AUTO'),
   verifyAfter: no,
   multipartThreshold: { ...size, ...number('67108864', 5 * 1024 ** 2) },
   partSize: { ...size, ...number('16777216', 5 * 1024 ** 2, 5 * 1024 ** 3) },

@@ -127,6 +127,7 @@ export const comparison: Step = {
         'giantObjectThreshold',
         'memoryBudget',
         'checksumMode',
+        'srcEtags',
         'verifyAfter',
         'serverSideCopy',
       ],

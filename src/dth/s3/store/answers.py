@@ -133,11 +133,6 @@ def parse_time(text: str) -> float:
     return whole + float(match.group(7) or 0)
 
 
-def etag_of(text: str) -> str:
-    """An ETag without its quotes, and without the mark of a weak one. The case stays: stores compare with it."""
-    return text.removeprefix("W/").strip('"')
-
-
 def parse_xml(body: bytes) -> ElementTree.Element:
     """The document, its elements without namespaces."""
     try:

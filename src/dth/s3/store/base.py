@@ -67,6 +67,10 @@ class Requests:
         """Requests that wait for a cap before they are sent."""
         return self._gated.held_back
 
+    def note_clock(self, headers: Mapping[str, str]) -> None:
+        """Learn the store's time from an answer."""
+        self._wire.note_clock(headers)
+
     async def send(self, request: Request) -> Response:
         """Send one request through all layers. Raises TransferError."""
         try:

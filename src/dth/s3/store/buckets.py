@@ -3,8 +3,9 @@
 from xml.etree import ElementTree
 
 from dth.errors import NotSupported, SourceGone
-from dth.s3.store.answers import decoded, parse_xml
+from dth.s3.store.answers import parse_xml
 from dth.s3.store.base import Requests
+from dth.s3.store.key_lists import of_key
 from dth.s3.store.request import Request
 from dth.s3.transport import Response
 
@@ -42,12 +43,5 @@ class Bucket(Requests):
         return root
 
     async def versions(self, key: str) -> list[str]:
-        """Ids of all versions and delete markers of exactly this key, of the first thousand that begin with it."""
-        query = {"versions": "", "prefix": key, "encoding-type": "url"}
-        root = parse_xml((await self.send(Request("GET", query=query))).body)
-        encoded = root.findtext("EncodingType") == "url"
-        return [
-            item.findtext("VersionId") or ""
-            for item in root
-            if item.tag in ("Version", "DeleteMarker") and decoded(item.findtext("Key") or "", encoded) == key
-        ]
+        """Ids of all versions and delete markers of exactly this key."""
+        return [item.findtext("VersionId") or "" async for item in of_key(self, "versions", key)]

@@ -16,7 +16,7 @@ class Cover:
     """The headers that cover one body, computed once for all tries.
 
     The wanted checksum goes wherever the store takes it. Content-MD5 goes as well where it costs nothing, because
-    the source states it, and where no other checksum is known to be checked. `proof` is the first of them that was sent last.
+    the source states it, and where no other checksum is known to be checked. `proof` is the first of those sent.
     """
 
     def __init__(self, known: Capabilities, chunks: Sequence[bytes], md5: str = "") -> None:

@@ -1,6 +1,5 @@
 """Objects of a bucket: read, written, copied, deleted."""
 
-import re
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -20,9 +19,10 @@ from dth.errors import (
 )
 from dth.s3.checksums import checksum, header_name
 from dth.s3.endpoints import ChecksumMode
+from dth.s3.etags import bare_etag, is_encrypted
 from dth.s3.listing import parse_page
 from dth.s3.signing import quote_key, quote_query
-from dth.s3.store.answers import TRANSIENT_CODES, classify, etag_of, find_text, parse_error, parse_xml
+from dth.s3.store.answers import TRANSIENT_CODES, classify, find_text, parse_error, parse_xml
 from dth.s3.store.base import Requests
 from dth.s3.store.capabilities import CHECKSUM_MODE, Dress, Feature, dressed
 from dth.s3.store.covers import Cover
@@ -34,7 +34,6 @@ from dth.s3.transport import Body, Pipe, Response
 BUCKET_CHECK = 5.0
 # Headers of a write that it can do without, unless somebody asked for them by name.
 OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
-MD5 = re.compile(r"[0-9a-fA-F]{32}")
 # Bytes of the longest list of tags.
 TAGS_LIMIT = 64 * 1024
 MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
@@ -157,7 +156,7 @@ class Objects(Requests):
                 now = await self.send(plain)
             except TransferError:
                 raise error from None
-            if etag_of(now.headers.get("etag", "")) != etag:
+            if bare_etag(now.headers.get("etag", "")) != etag:
                 raise
         known.refused.add(Feature.IF_MATCH)
         known.note(
@@ -166,7 +165,7 @@ class Objects(Requests):
         return await self.send(request)
 
     def _check_etag(self, key: str, response: Response, etag: str) -> None:
-        answered = etag_of(response.headers.get("etag", ""))
+        answered = bare_etag(response.headers.get("etag", ""))
         if etag and answered and answered != etag and answered.lower() != etag.lower():
             raise ObjectChanged(
                 f"{self.where('GET', key)}: ETag is {answered}, listed was {etag}", code="ETagChanged"
@@ -285,14 +284,14 @@ class Objects(Requests):
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
         """A store that has written something says what: a proxy or a sign-in page does not."""
-        if not etag_of(response.headers.get("etag", "")):
+        if not bare_etag(response.headers.get("etag", "")):
             page = b"<html" in response.body[:1000].lower()
             raise self.bad_answer(method, key, "a web page instead of an ETag" if page else "no ETag")
 
     def written(self, method: str, key: str, response: Response, cover: Cover) -> Written:
         """What an answer to a write says. Raises Damaged where it contradicts what was sent."""
         headers = response.headers
-        etag, version = etag_of(headers.get("etag", "")), headers.get("x-amz-version-id", "")
+        etag, version = bare_etag(headers.get("etag", "")), headers.get("x-amz-version-id", "")
         algorithm, _, value = cover.proof.partition(":")
         answered = headers.get(f"x-amz-checksum-{algorithm}", "")
         if answered and answered != value:
@@ -335,7 +334,7 @@ class Objects(Requests):
             slow=True,
             check=lambda response: self.check_late("PUT", key, response),
         )
-        return etag_of(find_text((await self.send(request)).body, "ETag"))
+        return bare_etag(find_text((await self.send(request)).body, "ETag"))
 
     def check_late(self, method: str, key: str, response: Response) -> None:
         """An operation that answers 200 first may fail later, in the body."""
@@ -343,7 +342,7 @@ class Objects(Requests):
         if code:
             status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
             raise classify(Response(status, response.headers), code, message, self.where(method, key))
-        if not etag_of(find_text(response.body, "ETag")):
+        if not bare_etag(find_text(response.body, "ETag")):
             raise self.bad_answer(method, key, "no ETag")
 
     async def delete(self, key: str, version: str = "") -> None:
@@ -367,17 +366,6 @@ class Objects(Requests):
                 return False
             raise
         return True
-
-
-def is_md5(etag: str) -> bool:
-    """Whether an ETag looks like the MD5 of the content (no multipart suffix)."""
-    return MD5.fullmatch(etag) is not None
-
-
-def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether an answer says that the object is encrypted with a key, so that its ETag is no digest of the content."""
-    encryption = headers.get("x-amz-server-side-encryption", "")
-    return encryption.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -10,10 +10,12 @@ from xml.sax.saxutils import escape
 from dth.errors import NoSuchUpload, ObjectRefused, SourceGone, TransferError
 from dth.s3.checksums import header_name
 from dth.s3.endpoints import ChecksumMode, EtagKind
-from dth.s3.store.answers import decoded, etag_of, find_text, parse_time, parse_xml
+from dth.s3.etags import bare_etag, is_encrypted
+from dth.s3.store.answers import find_text, parse_time
 from dth.s3.store.capabilities import SUMS, UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
 from dth.s3.store.covers import Cover
-from dth.s3.store.objects import Objects, Written, copy_source, is_encrypted, split, whole
+from dth.s3.store.key_lists import of_key
+from dth.s3.store.objects import Objects, Written, copy_source, split, whole
 from dth.s3.store.request import Request
 from dth.s3.transport import Pipe, Response
 
@@ -83,7 +85,7 @@ class MultipartUploads(Objects):
             raise await self._explained(error) from None
         if not piped:
             return self.written("PUT", key, response, cover)
-        etag = etag_of(response.headers.get("etag", ""))
+        etag = bare_etag(response.headers.get("etag", ""))
         answered = {name: response.headers[name] for name in SUMS & response.headers.keys()}
         for name, found in answered.items():
             return Written(etag, f"{name.removeprefix('x-amz-checksum-')}:{found}", confirmed=True)
@@ -113,7 +115,7 @@ class MultipartUploads(Objects):
                 check=lambda response: self.check_late("POST", key, response),
             )
         )
-        return etag_of(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
+        return bare_etag(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Throw an upload away; one that is gone already is no error."""
@@ -122,35 +124,16 @@ class MultipartUploads(Objects):
 
     async def uploads(self, key: str) -> list[UploadInProgress]:
         """Multipart uploads in progress of exactly this key."""
-        found: list[UploadInProgress] = []
-        # Encoded, because XML cannot hold every key.
-        query = {"uploads": "", "prefix": key, "encoding-type": "url"}
-        while True:
-            try:
-                response = await self.send(Request("GET", query=query))
-            except NoSuchUpload:
-                # How rclone says that there are none.
-                return found
-            self._wire.note_clock(response.headers)
-            root = parse_xml(response.body)
-            values = {child.tag: child.text or "" for child in root}
-            encoded = values.get("EncodingType") == "url"
-            for item in root:
-                if item.tag == "Upload" and decoded(item.findtext("Key") or "", encoded) == key:
-                    begun = parse_time(item.findtext("Initiated") or "")
-                    found.append(UploadInProgress(key, item.findtext("UploadId") or "", begun))
-            marker = decoded(values.get("NextKeyMarker", ""), encoded)
-            # Longer keys follow.
-            if values.get("IsTruncated") != "true" or not marker or marker > key:
-                return found
-            following = query | {
-                "key-marker": marker,
-                "upload-id-marker": values.get("NextUploadIdMarker", ""),
-            }
-            if following == query:
-                # The store repeats itself.
-                return found
-            query = following
+        try:
+            return [
+                UploadInProgress(
+                    key, item.findtext("UploadId") or "", parse_time(item.findtext("Initiated") or "")
+                )
+                async for item in of_key(self, "uploads", key)
+            ]
+        except NoSuchUpload:
+            # How rclone says that there are none.
+            return []
 
     async def copy_part(
         self,
@@ -175,7 +158,7 @@ class MultipartUploads(Objects):
             slow=True,
             check=lambda response: self.check_late("PUT", key, response),
         )
-        return etag_of(find_text((await self.send(request)).body, "ETag"))
+        return bare_etag(find_text((await self.send(request)).body, "ETag"))
 
     async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
         """Whether the ETags of what is written with these headers are MD5s; None where that cannot be found out.
