@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.platforms.local.platform import open_platform
+from dth.platforms.ports import RunKind
 from tests.engine import Dth, Side, between, bodies, wait_for
 from tests.servers.proxy import Delay, Proxy, Reply
 
@@ -201,9 +204,11 @@ def test_what_is_no_state_of_ours_is_listed_and_removed_all_the_same(dth: Dth) -
     damaged.mkdir()
     (damaged / "task.json").write_text('{"srcBucket": "a", "destBucket": "b"}')
     (damaged / "task.db").write_text("this is no database, and never was" * 100)
+    with open_platform(dth.states / "sync-nameless", "test") as platform:
+        asyncio.run(platform.records.begin_run(RunKind.SYNC))
     rows = dth.here("s3", "state", "ls").out.splitlines()[1:]
-    assert [row.split()[0] for row in rows] == ["empty", "sync-damaged"]
-    assert [row.split()[-1] for row in rows] == ["empty", "damaged"]
+    assert [row.split()[0] for row in rows] == ["empty", "sync-damaged", "sync-nameless"]
+    assert [row.split()[-1] for row in rows] == ["empty", "damaged", "unfinished"]
     assert dth.here("s3", "state", "rm", "--all").code == 0
     assert states(dth) == []
 

@@ -144,8 +144,8 @@ def _remove(kept: Kept) -> None:
         unfinished = _status(kept.path) == UNFINISHED
         remove_state_directory(kept.path)
     click.echo(f"removed {kept.name}")
-    if unfinished and kept.kind == S3:
-        bucket, endpoint = kept.task["destBucket"], kept.task.get("destEndpoint")
+    bucket, endpoint = kept.task.get("destBucket"), kept.task.get("destEndpoint")
+    if unfinished and bucket:
         look = f"aws s3api list-multipart-uploads --bucket {bucket}" + (
             f" --endpoint-url {endpoint}" if endpoint else ""
         )
