@@ -3,11 +3,10 @@
 The handlers of an event loop are gone before the process is; a signal that comes then would kill it. These stay.
 """
 
-import contextlib
+# Only what is quick to import: until that is done, a signal does what it always does.
 import os
 import signal
 from collections.abc import Callable
-from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WORDS = "dth: interrupted"
@@ -19,13 +18,13 @@ def handle(action: Callable[[], object]) -> None:
         signal.signal(number, lambda *_: action())
 
 
-def leave() -> NoReturn:
+def leave() -> None:
     """End the process at once."""
     _tell()
     os._exit(1)
 
 
-def unwind() -> NoReturn:
+def unwind() -> None:
     """End the process by SystemExit, so that what was begun is cleaned up. Another signal does not wait for that.
 
     Not KeyboardInterrupt: one that passes through `exec`, which imports of data classes use, makes Python end by SIGINT
@@ -37,8 +36,10 @@ def unwind() -> NoReturn:
 
 
 def _tell() -> None:
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105 - see above
         os.write(2, f"{WORDS}\n".encode())
+    except OSError:
+        pass
 
 
 def ignore() -> None:
