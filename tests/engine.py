@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from unittest import mock
 
 import uvloop
 
+from dth import interrupts
 from dth.cli.main import main
 from dth.errors import HubError
 from dth.platforms.local.platform import LocalPlatform, open_platform
@@ -442,6 +444,7 @@ class Dth:
     def here(self, *arguments: str | Path) -> Done:
         """The same in this process: for commands that start no others, and for what fails before."""
         out, err = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
         with (
             mock.patch.dict(os.environ, self.env),
             mock.patch.object(sys, "argv", ["dth", *map(str, arguments)]),
@@ -452,6 +455,9 @@ class Dth:
                 main()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
         return self._checked(Done(code, out.getvalue(), err.getvalue()))
 
     def sync(self, source: Side, dest: Side, *options: str | Path, code: int = 0) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 `HubError` to exit code 1. A message is one line: what is wrong, where, and what to do.
 """
 
+import errno
 from enum import Enum
 from typing import ClassVar
 
@@ -50,6 +51,18 @@ class Forbidden(HubError):
 
 class StateError(HubError):
     """The state directory cannot be used: locked, full, on a network file system, or of a newer version."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAKE_ROOM = "free some space and try again, nothing is lost"
+
+
+def full_disk(error: BaseException) -> str:
+    """One line for an error that says that a disk is full, or a quota or limit is reached; "" for any other."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return ""
+    where = f"{error.filename} cannot be written: " if error.filename else ""
+    return f"{where}{error.strerror}; {MAKE_ROOM}"
 
 
 class ListingFailed(HubError):

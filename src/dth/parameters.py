@@ -33,18 +33,21 @@ def parameter(
     label: str,
     help: str,
     *,
+    what: bool,
     cli: str = "",
     alias: str | None = None,
     required: bool = False,
     **limits: Any,
 ) -> Any:
-    """`cli`: its option on the command line; "" = none. `required`: no task can be without it."""
+    """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
+    only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
+    may be another bucket. `cli`: its option on the command line; "" = none. `required`: no task can be without it."""
     return Field(
         default,
         title=label,
         description=help,
         alias=alias,
-        json_schema_extra={"group": group, "cli": cli, "required": required},
+        json_schema_extra={"group": group, "what": what, "cli": cli, "required": required},
         **limits,
     )
 

@@ -67,3 +67,18 @@ def test_a_backup_of_a_running_hub_can_be_restored(
         wait_for(lambda: len(hub.runs(task)) == 2 and hub.runs(task)[0]["state"] == "DONE")
         assert dest.listed() == ["a", "b", "c"]
         assert hub.runs(task)[0]["counts"]["same"] == 2
+
+
+def test_one_that_cannot_be_made_is_told_by_up_and_by_doctor(dth: Dth) -> None:
+    (dth.home / "file").touch()
+    folder = dth.home / "file" / "data"
+    up = dth.here("up", "--data-dir", folder)
+    assert (up.code, up.out) == (2, "")
+    assert up.err == (
+        f"dth: the data directory {folder} cannot be made: Not a directory; "
+        "choose another one with --data-dir or DTH_DATA_DIR\n"
+    )
+    doctor = dth.here("doctor", "--data-dir", folder)
+    assert doctor.code == 1
+    assert f"FAILED   data directory: {folder} cannot be made in {dth.home / 'file'}; choose" in doctor.out
+    assert "OK       data directory" in dth.here("doctor", "--data-dir", dth.home / "data").out

@@ -9,13 +9,14 @@ import json
 import socket
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from dth.errors import HubError, NotFound, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
@@ -376,6 +377,20 @@ async def test_what_was_refused_is_sent_later_with_what_came_meanwhile(
     (mail,) = server.box.mails
     assert "first" in mail.get_content()
     assert "second" in mail.get_content()
+
+
+async def test_what_a_clock_that_was_ahead_put_off_is_sent_at_once(
+    database: HubDatabase, vault: Vault, post: Post, mail_server: Callable[..., Mail]
+) -> None:
+    server = mail_server("none")
+    notifier = Notifier(database, vault, server.config(user="", password_secret=""), post)
+    await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
+    ahead = time.time() + 3 * 3600
+    await database.write(lambda connection: connection.execute(update(outbox).values(at=ahead, due=ahead)))
+    async with running(notifier):
+        rows = await settled(database)
+    assert [state for _, state, _ in rows] == ["SENT"]
+    assert len(server.box.mails) == 1
 
 
 async def test_what_nobody_takes_for_a_day_is_given_up(

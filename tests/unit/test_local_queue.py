@@ -87,6 +87,39 @@ async def test_all_leases_are_released_but_no_delay(database: TaskDatabase) -> N
     assert {d.id for d in await queues[0].receive(9, 60, 0)} == {"a", "b"}
 
 
+async def test_what_waits_beyond_any_delay_is_woken_but_not_what_is_held(
+    database: TaskDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, clock = LocalQueue(database, "w1"), Clock()
+    monkeypatch.setattr(queue_module, "time", clock)
+    await queue.send([Outgoing("soon", "")], 60)
+    clock.now += 3 * 3600
+    await queue.send([Outgoing("held", "")])
+    assert [d.id for d in await queue.receive(1, 900, 0)] == ["soon"]
+    [held] = await queue.receive(1, 900, 0)
+    await queue.send([Outgoing("sent", ""), Outgoing("given back", "")])
+    await queue.release(await queue.receive(1, 900, 0), 1)
+    await queue.send([Outgoing("never asked for", "")], 10_000)
+    clock.now -= 3 * 3600
+    await queue.send([Outgoing("later", "")], 60)
+    assert await queue.wake() == 3
+    assert await queue.wake() == 0
+    assert {d.id for d in await queue.receive(9, 900, 0)} == {"sent", "given back", "never asked for"}
+    assert await queue.extend([held], 900) == set()
+    clock.now += queue_module.LONGEST_DELAY
+    assert [d.id for d in await queue.receive(9, 900, 0)] == ["later"]
+
+
+async def test_no_delay_is_longer_than_the_longest(
+    database: TaskDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, clock = LocalQueue(database, "w1"), Clock()
+    monkeypatch.setattr(queue_module, "time", clock)
+    await queue.send([Outgoing("a", "")], 10_000)
+    clock.now += queue_module.LONGEST_DELAY
+    assert len(await queue.receive(1, 60, 0)) == 1
+
+
 async def test_an_idle_worker_does_not_take_the_write_lock(
     queue: LocalQueue, database: TaskDatabase, tmp_path: Path
 ) -> None:

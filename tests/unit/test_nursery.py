@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 # A process of its own: a nursery is forked before there are threads.
 SCRIPT = """
-import asyncio, os, sys, time
+import asyncio, errno, os, sys, time
+from dth.errors import StateError
+from dth.platforms.local import nursery as module
 from dth.platforms.local.nursery import Nursery
+
+if sys.argv[1] == "refused":
+    module._fork = lambda: (0, errno.EAGAIN)
 
 def live(arguments):
     if arguments[0] == "stay":
@@ -57,12 +62,22 @@ async def cancelled():
         await asyncio.sleep(0.01)
     raise AssertionError("a process that nobody waits for lives on")
 
+async def refused():
+    for _ in range(2):
+        try:
+            await each(1)
+        except StateError as error:
+            assert str(error) == "no process can be started: Resource temporarily unavailable", error
+        else:
+            raise AssertionError("nothing was raised")
+    assert nursery.lives
+
 with nursery:
-    asyncio.run({"at_once": at_once, "cancelled": cancelled}[sys.argv[1]]())
+    asyncio.run({"at_once": at_once, "cancelled": cancelled, "refused": refused}[sys.argv[1]]())
 """
 
 
-@pytest.mark.parametrize("case", ["at_once", "cancelled"])
+@pytest.mark.parametrize("case", ["at_once", "cancelled", "refused"])
 def test_everybody_gets_the_process_asked_for(tmp_path: Path, case: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

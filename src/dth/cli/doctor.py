@@ -1,6 +1,7 @@
 """`dth doctor`: what is right and what is not with this installation and the hub's data directory."""
 
 import importlib.util
+import os
 import shutil
 import sqlite3
 import sys
@@ -68,13 +69,21 @@ def _machine() -> Iterator[Check]:
     )
 
 
+def _can_be_made(folder: Path) -> Check:
+    above = next(each for each in folder.absolute().parents if each.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        return "OK", "data directory", f"{folder} is not there yet; dth up makes it"
+    finding = f"{folder} cannot be made in {above}; choose another one with --data-dir or DTH_DATA_DIR"
+    return "FAILED", "data directory", finding
+
+
 def _data(folder: Path) -> Iterator[Check]:
     from dth.platforms.local.database import HubDatabase
     from dth.platforms.local.filesystem import refuse_network_file_system
     from dth.platforms.local.vault import open_vault
 
     if not folder.exists():
-        yield "OK", "data directory", f"{folder} is not there yet; dth up makes it"
+        yield _can_be_made(folder)
         return
     try:
         refuse_network_file_system(folder)

@@ -12,7 +12,8 @@ import click
 from dth.cli.display import amount, shown
 from dth.cli.options import task_options, validated
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
-from dth.cli.running import output_options, run_on_hub, run_work, watch
+from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
+from dth.cli.state import default_state, state_commands
 from dth.config import secrets_directory
 from dth.ecr import plugin, skopeo
 from dth.ecr.ends import one, several
@@ -22,9 +23,8 @@ from dth.ecr.parameters import EcrParameters
 from dth.ecr.plan import Action, Plan
 from dth.ecr.task import open_route
 from dth.errors import HubError, UsageError
-from dth.parameters import extra
 from dth.platforms.local import process
-from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
+from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Snapshot
@@ -119,7 +119,7 @@ def sync(
     if dry_run:
         if report or hub_url:
             raise UsageError("--dry-run writes nothing: leave out --report and --hub")
-        return run_work(_plan(_parameters(several(src, dst), given), state, as_json=as_json))
+        return _planned(src, dst, given, state, as_json=as_json)
     return _start(several(src, dst), given, "dth ecr sync", as_json, report, state, quiet, hub_url, keep=True)
 
 
@@ -134,7 +134,7 @@ def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
 
     Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are any of the latter.
     """
-    return run_work(_plan(_parameters(several(src, dst), given), state, as_json=as_json))
+    return _planned(src, dst, given, state, as_json=as_json)
 
 
 def _parameters(said: dict[str, Any], given: dict[str, Any]) -> EcrParameters:
@@ -170,53 +170,51 @@ def _start(
     if report:
         check_report(report)
     with Nursery(process.run) as nursery:
+        directory = state or default_state(plugin.TYPE, parameters, given)
         return run_work(
-            _run(parameters, nursery, state, report, as_json=as_json, quiet=quiet or as_json, keep=keep)
+            _run(
+                parameters,
+                nursery,
+                directory,
+                report,
+                as_json=as_json,
+                quiet=quiet or as_json,
+                asked_for=state is not None,
+                keep=keep,
+            )
         )
 
 
 async def _run(
     parameters: EcrParameters,
     nursery: Nursery,
-    state: Path | None,
+    state: Path,
     report: Path | None,
     *,
     as_json: bool,
     quiet: bool,
+    asked_for: bool,
     keep: bool,
 ) -> int:
-    """`keep`: the state is kept, for what later runs can learn from it."""
+    """`asked_for`: the user named the state. `keep`: it is kept after a success, for what later runs can learn from
+    it."""
     await skopeo.version()
     task = _task(parameters)
-    directory = state or _state(parameters)
+    identity = {name: task[name] for name in IDENTITY}
     try:
-        identity = {name: task[name] for name in IDENTITY}
-        async with open_foreground(task, identity, directory, 1, nursery) as foreground:
+        async with open_foreground(task, identity, state, 1, nursery, asked_for=asked_for) as foreground:
             if foreground.resumed and not quiet:
-                click.echo(f"resuming run {foreground.run} ({directory})", err=True)
+                click.echo(f"resuming run {foreground.run} ({state})", err=True)
             snapshot = await watch(foreground, quiet=quiet, things="images")
             code = await _conclude(foreground, snapshot, report, as_json=as_json)
+            foreground.keep = keep or code != 0
     except asyncio.CancelledError:
-        click.echo(f"dth: interrupted; give the same command again to go on (state: {directory})", err=True)
-        return 1
-    if code == 0 and not keep:
-        discard(directory)
+        return interrupted(state)
     return code
 
 
 def _task(parameters: EcrParameters) -> dict[str, Any]:
     return {"type": plugin.TYPE, **parameters.model_dump(mode="json", by_alias=True)}
-
-
-def _state(parameters: EcrParameters) -> Path:
-    """The state of a command that was given none: the same images between the same places find it again, however fast
-    they are to be copied."""
-    named = {
-        name: value
-        for name, value in parameters.model_dump(mode="json").items()
-        if extra(EcrParameters.model_fields[name])["group"] in ("source", "destination", "comparison")
-    }
-    return default_state({"type": plugin.TYPE, **named})
 
 
 async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool) -> int:
@@ -313,17 +311,26 @@ async def _rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
         yield (each.key, each.status.value, each.source, *digests, *sizes, each.reason, each.detail)
 
 
+ecr.add_command(state_commands(plugin.TYPE, "dth ecr sync"))
+
+
 # ------------------------------------------------------------------------------------------------------- plan
 
 
-async def _plan(parameters: EcrParameters, state: Path | None, *, as_json: bool) -> int:
+def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, as_json: bool) -> int:
+    parameters = _parameters(several(src, dst), given)
+    return run_work(
+        _plan(parameters, state or default_state(plugin.TYPE, parameters, given), as_json=as_json)
+    )
+
+
+async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
     route = await open_route(parameters, FileSecrets(secrets_directory()))
     started = time.monotonic()
     try:
-        directory = state or _state(parameters)
         known = {}
-        if (directory / "task.db").exists():
-            with open_platform(directory, "plan") as platform:
+        if (state / "task.db").exists():
+            with open_platform(state, "plan") as platform:
                 known = await known_images(platform.images, route.dest.registry.host)
         listed, made = await list_and_plan(route, known)
     finally:

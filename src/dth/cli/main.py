@@ -9,7 +9,8 @@ import sys
 
 import click
 
-from dth.errors import HubError, UsageError
+from dth import interrupts
+from dth.errors import HubError, UsageError, full_disk
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",
@@ -28,6 +29,9 @@ GROUPS = {
     "verify-certificate": "dth.cli.certificate:verify_certificate",
 }
 
+# What they do is on an event loop (`run_work`); before it runs there is nothing to clean up.
+WORKING = ("ecr", "s3", "up")
+
 
 class LazyGroup(click.Group):
     """Commands are imported when they are asked for, so that `dth --help` answers at once."""
@@ -40,6 +44,8 @@ class LazyGroup(click.Group):
             return None
         module, _, name = GROUPS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
+        # Others may have asked for a password, or have files and processes that must not stay behind.
+        interrupts.handle(interrupts.leave if cmd_name in WORKING else interrupts.unwind)
         return command
 
 
@@ -51,13 +57,21 @@ def cli() -> None:
 
 def main() -> None:
     try:
+        sys.exit(_run())
+    finally:
+        interrupts.ignore()
+
+
+def _run() -> int:
+    """Run the command that was given; its exit code."""
+    try:
         code = cli.main(prog_name="dth", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("dth: interrupted", err=True)
-        sys.exit(1)
+        click.echo(interrupts.WORDS, err=True)
+        return 1
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         hint = (
             f" (try: {error.ctx.command_path} --help)"
@@ -65,18 +79,21 @@ def main() -> None:
             else ""
         )
         click.echo(f"dth: {error.format_message()}{hint}", err=True)
-        sys.exit(2)
+        return 2
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(1)
+        return 1
     except Exception as error:
+        if full := full_disk(error):
+            click.echo(f"dth: {full}", err=True)
+            return 1
         if os.environ.get("DTH_DEBUG"):
             raise
         click.echo(
             f"dth: internal error: {type(error).__name__}: {error} (DTH_DEBUG=1 shows where)", err=True
         )
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    return code if isinstance(code, int) else 0

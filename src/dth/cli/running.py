@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-import signal
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 import uvloop
 
+from dth import interrupts
 from dth.cli.display import ProgressView
 from dth.parameters import TaskParameters
 from dth.platforms.local.foreground import Foreground
@@ -29,19 +30,32 @@ def output_options(command: Any) -> Any:
 
 
 def run_work(work: Coroutine[Any, Any, int]) -> int:
-    """Run on an event loop where SIGINT and SIGTERM end the work in order."""
+    """Run on an event loop where SIGINT and SIGTERM end the work in order. A second one does not wait for that; one
+    that comes when the work has ended changes nothing."""
 
     async def main() -> int:
-        task = asyncio.ensure_future(work)
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+        interrupts.handle(lambda: loop.call_soon_threadsafe(task.cancel))
         try:
-            return await task
+            code = await task
         except asyncio.CancelledError:
-            click.echo("dth: interrupted", err=True)
-            return 1
+            click.echo(interrupts.WORDS, err=True)
+            code = 1
+        except BaseException:
+            # The error has not been told yet.
+            interrupts.handle(interrupts.leave)
+            raise
+        interrupts.handle(lambda: os._exit(code))
+        return code
 
     return uvloop.run(main())
+
+
+def interrupted(state: Path) -> int:
+    """Say that a run was interrupted; the exit code."""
+    where = f" (state: {state})" if state.exists() else ""
+    click.echo(f"{interrupts.WORDS}; give the same command again to go on{where}", err=True)
+    return 1
 
 
 async def watch(foreground: Foreground, *, quiet: bool, things: str = "objects") -> Snapshot:

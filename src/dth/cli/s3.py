@@ -17,11 +17,12 @@ from dth.cli.display import amount, failure_lines, result, shown, table
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import output_options, run_on_hub, run_work, watch
+from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
+from dth.cli.state import default_state, state_commands
 from dth.config import secrets_directory
 from dth.errors import EndpointRefused, HubError, UsageError
 from dth.platforms.local import process, s3_roles
-from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
+from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
@@ -105,8 +106,18 @@ def sync(
             return run_work(_dry_run(parameters, src, as_json))
         s3_roles.load(parameters)
         with Nursery(process.run) as nursery:
+            directory = state or default_state(process.S3, parameters, given)
             return run_work(
-                _sync(parameters, src, nursery, state, report, as_json=as_json, quiet=quiet or as_json)
+                _sync(
+                    parameters,
+                    src,
+                    nursery,
+                    directory,
+                    report,
+                    as_json=as_json,
+                    quiet=quiet or as_json,
+                    asked_for=state is not None,
+                )
             )
 
 
@@ -114,29 +125,30 @@ async def _sync(
     parameters: S3Parameters,
     src: str,
     nursery: Nursery,
-    state: Path | None,
+    state: Path,
     report: Path | None,
     *,
     as_json: bool,
     quiet: bool,
+    asked_for: bool,
 ) -> int:
+    """`asked_for`: the user named the state, and it is kept."""
     await _check(parameters)
     parameters = await _aimed(parameters, src, quiet=quiet)
     # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
     task = parameters.model_dump(mode="json", by_alias=True)
     identity = {name: task[name] for name in IDENTITY}
-    directory = state or default_state(task)
     try:
-        async with open_foreground(task, identity, directory, parameters.max_capacity, nursery) as foreground:
+        async with open_foreground(
+            task, identity, state, parameters.max_capacity, nursery, asked_for=asked_for
+        ) as foreground:
             if foreground.resumed and not quiet:
-                click.echo(f"resuming run {foreground.run} ({directory})", err=True)
+                click.echo(f"resuming run {foreground.run} ({state})", err=True)
             snapshot = await watch(foreground, quiet=quiet)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
+            foreground.keep = asked_for or code != 0
     except asyncio.CancelledError:
-        click.echo(f"dth: interrupted; give the same command again to go on (state: {directory})", err=True)
-        return 1
-    if code == 0 and state is None:
-        discard(directory)
+        return interrupted(state)
     return code
 
 
@@ -251,6 +263,9 @@ async def _failures(foreground: Foreground, run: int) -> list[Record]:
 async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
     async for r in foreground.platform.records.scan(run=run):
         yield (r.key, r.status.value, r.size, r.etag, r.dest_etag, r.proof, r.attempts, r.reason, r.detail)
+
+
+s3.add_command(state_commands(process.S3, "dth s3 sync"))
 
 
 # ------------------------------------------------------------------------------------------ dry run and diff

@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 
 import click
-import uvloop
 
+from dth.cli.running import run_work
 from dth.config import data_directory
 from dth.errors import UsageError
+from dth.platforms.local.nursery import Nursery
 
 
 @click.command()
@@ -40,7 +41,10 @@ def up(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the data directory {folder} cannot be made: {error.strerror}") from None
+        raise UsageError(
+            f"the data directory {folder} cannot be made: {error.strerror}; choose another one with --data-dir or "
+            "DTH_DATA_DIR"
+        ) from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
 
     def announce(hub: server.Hub) -> None:
@@ -49,6 +53,9 @@ def up(
             click.echo("First start. Sign in as admin; the password is asked to be changed:")
             click.echo(f"  {hub.first_password}")
 
+    async def serve(nursery: Nursery) -> int:
+        await server.serve(folder, listen, nursery, announce)
+        return 0
+
     with server.start_nursery(folder) as nursery:
-        uvloop.run(server.serve(folder, listen, nursery, announce))
-    return 0
+        return run_work(serve(nursery))

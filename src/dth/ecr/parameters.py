@@ -45,24 +45,28 @@ class EcrParameters(TaskParameters):
         "source",
         "Source type",
         "Amazon ECR; public images of any registry; or one registry, with credentials where it wants them.",
+        what=True,
     )
     src_registry: str = parameter(
         "",
         "source",
         "Source registry",
         "Host of the registry, such as quay.io or harbor.example.com:8443; docker.io when empty. Not for Amazon ECR.",
+        what=True,
     )
     src_region: str = parameter(
         "",
         "source",
         "Source region",
         "Region of the source's Amazon ECR.",
+        what=True,
     )
     src_account_id: str = parameter(
         "",
         "source",
         "Source account",
         "Account of the source's Amazon ECR; that of the credentials when empty.",
+        what=True,
         pattern=ACCOUNT,
     )
     src_list: SourceList = parameter(
@@ -70,34 +74,43 @@ class EcrParameters(TaskParameters):
         "source",
         "Images",
         "All images of the source, or those of the image list, if one is given.",
+        what=True,
     )
     src_image_list: str = parameter(
         "",
         "source",
         "Image list",
         "Images with commas or line ends between: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
+        what=True,
     )
     src_credential: str = parameter(
         "",
         "source",
         "Source credentials",
         "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
+        what=True,
         cli="--src-secret",
     )
     src_profile: str = parameter(
-        "", "source", "Source profile", "Profile of the AWS configuration.", cli="--src-profile"
+        "", "source", "Source profile", "Profile of the AWS configuration.", what=True, cli="--src-profile"
     )
     src_role_arn: str = parameter(
-        "", "source", "Source role", "Role to assume for the source.", cli="--src-role-arn"
+        "", "source", "Source role", "Role to assume for the source.", what=True, cli="--src-role-arn"
     )
     src_external_id: str = parameter(
-        "", "source", "Source external id", "External id for the source role.", cli="--src-external-id"
+        "",
+        "source",
+        "Source external id",
+        "External id for the source role.",
+        what=False,
+        cli="--src-external-id",
     )
     src_endpoint: str = parameter(
         "",
         "source",
         "Source ECR endpoint",
         "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
+        what=True,
         cli="--src-endpoint-url",
     )
     src_registry_host: str = parameter(
@@ -105,16 +118,18 @@ class EcrParameters(TaskParameters):
         "source",
         "Source ECR host",
         "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
+        what=True,
         cli="--src-registry-host",
     )
     src_ca_bundle: str = parameter(
-        "", "source", "Source CA", "PEM file of authorities to trust.", cli="--src-ca-bundle"
+        "", "source", "Source CA", "PEM file of authorities to trust.", what=False, cli="--src-ca-bundle"
     )
     src_plain_http: bool = parameter(
         False,
         "source",
         "Source without TLS",
         "Speak http with the source registry. On this machine itself that is so anyway.",
+        what=False,
         cli="--src-plain-http",
     )
 
@@ -124,24 +139,28 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination type",
         "Amazon ECR, or any other registry.",
+        what=True,
     )
     dest_registry: str = parameter(
         "",
         "destination",
         "Destination registry",
         "Host of the registry, such as harbor.example.com. Not for Amazon ECR.",
+        what=True,
     )
     dest_region: str = parameter(
         "",
         "destination",
         "Destination region",
         "Region of the destination's Amazon ECR.",
+        what=True,
     )
     dest_account_id: str = parameter(
         "",
         "destination",
         "Destination account",
         "Account of the destination's Amazon ECR; that of the credentials when empty.",
+        what=True,
         pattern=ACCOUNT,
     )
     dest_prefix: str = parameter(
@@ -149,6 +168,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination prefix",
         "Put before every repository name, with a slash between.",
+        what=True,
     )
     rename_rules: tuple[str, ...] = parameter(
         (),
@@ -156,6 +176,7 @@ class EcrParameters(TaskParameters):
         "Renames",
         "old=new for repositories, or old:tag=new:tag for one image; the first that fits. old may end with * (and new "
         "take what it stands for).",
+        what=True,
         cli="--rename",
     )
     dest_credential: str = parameter(
@@ -163,19 +184,31 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination credentials",
         "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and password for others.",
+        what=True,
         cli="--dst-secret",
     )
     dest_profile: str = parameter(
-        "", "destination", "Destination profile", "Profile of the AWS configuration.", cli="--dst-profile"
+        "",
+        "destination",
+        "Destination profile",
+        "Profile of the AWS configuration.",
+        what=True,
+        cli="--dst-profile",
     )
     dest_role_arn: str = parameter(
-        "", "destination", "Destination role", "Role to assume for the destination.", cli="--dst-role-arn"
+        "",
+        "destination",
+        "Destination role",
+        "Role to assume for the destination.",
+        what=True,
+        cli="--dst-role-arn",
     )
     dest_external_id: str = parameter(
         "",
         "destination",
         "Destination external id",
         "External id for the destination role.",
+        what=False,
         cli="--dst-external-id",
     )
     dest_endpoint: str = parameter(
@@ -183,6 +216,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination ECR endpoint",
         "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
+        what=True,
         cli="--dst-endpoint-url",
     )
     dest_registry_host: str = parameter(
@@ -190,16 +224,23 @@ class EcrParameters(TaskParameters):
         "destination",
         "Destination ECR host",
         "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
+        what=True,
         cli="--dst-registry-host",
     )
     dest_ca_bundle: str = parameter(
-        "", "destination", "Destination CA", "PEM file of authorities to trust.", cli="--dst-ca-bundle"
+        "",
+        "destination",
+        "Destination CA",
+        "PEM file of authorities to trust.",
+        what=False,
+        cli="--dst-ca-bundle",
     )
     dest_plain_http: bool = parameter(
         False,
         "destination",
         "Destination without TLS",
         "Speak http with the destination registry. On this machine itself that is so anyway.",
+        what=False,
         cli="--dst-plain-http",
     )
     dest_tag_mutability: Mutability = parameter(
@@ -207,6 +248,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Tag mutability",
         "Of repositories that are made: whether their tags can be moved to other images.",
+        what=True,
         cli="--tag-mutability",
     )
     dest_mutability_exclusions: tuple[str, ...] = parameter(
@@ -214,6 +256,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Mutability exclusions",
         "Wildcards of tags for which the opposite holds, such as latest or dev-*.",
+        what=True,
         cli="--tag-mutability-exclusion",
     )
     dest_scan_on_push: bool = parameter(
@@ -221,6 +264,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Scan on push",
         "Of repositories that are made: look for vulnerabilities in what is pushed.",
+        what=True,
         cli="--scan-on-push/--no-scan-on-push",
     )
     dest_kms_key: str = parameter(
@@ -228,6 +272,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "KMS key",
         "Of repositories that are made: key that encrypts them; AES256 when empty.",
+        what=True,
         cli="--kms-key",
     )
     dest_repository_tags: tuple[str, ...] = parameter(
@@ -235,6 +280,7 @@ class EcrParameters(TaskParameters):
         "destination",
         "Repository tags",
         "Of repositories that are made: AWS tags, each key=value.",
+        what=True,
         cli="--repository-tag",
     )
 
@@ -244,6 +290,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Include repositories",
         "Globs, or regular expressions after regex:; only repositories that match one take part.",
+        what=True,
         cli="--include-repository",
     )
     exclude_repositories: tuple[str, ...] = parameter(
@@ -251,6 +298,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Exclude repositories",
         "Globs, or regular expressions after regex:; repositories that match one are left out.",
+        what=True,
         cli="--exclude-repository",
     )
     include_tags: tuple[str, ...] = parameter(
@@ -258,6 +306,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Include tags",
         "Globs, or regular expressions after regex:; only tags that match one take part.",
+        what=True,
         cli="--include-tag",
     )
     exclude_tags: tuple[str, ...] = parameter(
@@ -265,6 +314,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Exclude tags",
         "Globs, or regular expressions after regex:; tags that match one are left out.",
+        what=True,
         cli="--exclude-tag",
     )
     newest_tags: int | None = parameter(
@@ -272,6 +322,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Newest tags",
         "Only so many tags of each repository, the newest: by push in Amazon ECR, elsewhere by when they were built.",
+        what=True,
         cli="--newest-tags",
         ge=1,
     )
@@ -280,6 +331,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Pushed since",
         "Leave out images older than this date or age: by push in Amazon ECR, elsewhere by when they were built.",
+        what=True,
         cli="--pushed-since",
     )
     platforms: tuple[str, ...] = parameter(
@@ -287,6 +339,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Platforms",
         "Only these of images with several, such as linux/amd64; all when empty. Leaves out images without a tag.",
+        what=True,
         cli="--platform",
     )
     include_untagged: bool = parameter(
@@ -294,6 +347,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Untagged images",
         "Copy images without a tag by their digest, where the source lists them (Amazon ECR does).",
+        what=True,
         cli="--untagged/--no-untagged",
     )
     include_referrers: bool = parameter(
@@ -301,6 +355,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Signatures and SBOMs",
         "Copy what refers to an image: signatures, attestations, SBOMs.",
+        what=True,
         cli="--referrers/--no-referrers",
     )
     immutable_tags: tuple[str, ...] = parameter(
@@ -308,6 +363,7 @@ class EcrParameters(TaskParameters):
         "comparison",
         "Tags that never change",
         "Globs, or regular expressions after regex:; such tags are not looked at again once they were copied.",
+        what=True,
         cli="--immutable-tag",
     )
 
@@ -317,6 +373,7 @@ class EcrParameters(TaskParameters):
         "engine",
         "Images at once",
         "Images that are copied at the same time.",
+        what=False,
         cli="--concurrency",
         ge=1,
         le=64,
@@ -326,12 +383,19 @@ class EcrParameters(TaskParameters):
         "engine",
         "Retries",
         "How often an image is tried again after a failure that is passing.",
+        what=False,
         cli="--retries",
         ge=0,
         le=10,
     )
     copy_timeout: int = parameter(
-        3600, "engine", "Time limit", "Seconds that one image may take.", cli="--copy-timeout", ge=10
+        3600,
+        "engine",
+        "Time limit",
+        "Seconds that one image may take.",
+        what=False,
+        cli="--copy-timeout",
+        ge=10,
     )
 
     # ----------------------------------------------------------------------------------------- schedule
@@ -340,31 +404,41 @@ class EcrParameters(TaskParameters):
         "schedule",
         "Cron expression",
         "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
+        what=False,
     )
     schedule_rate: str = parameter(
         "",
         "schedule",
         "Rate",
         "How often runs begin, such as 6 hours or 7 days; instead of a cron expression.",
+        what=False,
     )
     transfer_window: str = parameter(
         "",
         "schedule",
         "Transfer window",
         "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
+        what=False,
     )
     alarm_email: str = parameter(
-        "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"
+        "",
+        "schedule",
+        "Alarm e-mail",
+        "Address that hears of failures.",
+        what=False,
+        pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )
 
     # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
     ecs_cluster_name: str = parameter(
-        "", "compatibility", "ECS cluster", "Cluster of the tasks. On AWS only."
+        "", "compatibility", "ECS cluster", "Cluster of the tasks. On AWS only.", what=False
     )
-    ecs_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the tasks. On AWS only.")
-    ecs_subnet_a: str = parameter("", "compatibility", "Subnet A", "A subnet of the tasks. On AWS only.")
+    ecs_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the tasks. On AWS only.", what=False)
+    ecs_subnet_a: str = parameter(
+        "", "compatibility", "Subnet A", "A subnet of the tasks. On AWS only.", what=False
+    )
     ecs_subnet_b: str = parameter(
-        "", "compatibility", "Subnet B", "Another subnet of the tasks. On AWS only."
+        "", "compatibility", "Subnet B", "Another subnet of the tasks. On AWS only.", what=False
     )
 
     @model_validator(mode="before")

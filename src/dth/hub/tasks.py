@@ -298,3 +298,9 @@ def _described(text: str) -> str:
     if len(text) > MAX_DESCRIPTION:
         raise UsageError(f"description: {MAX_DESCRIPTION} characters are the most")
     return text
+
+
+def is_unset(task: Task, now: float) -> bool:
+    """Whether the next run is still to be told, or is later than the schedule says: the clock was ahead for a while."""
+    upcoming = next_run(task, now)
+    return bool(upcoming) and (not task.next_run or task.next_run > upcoming)

@@ -83,15 +83,17 @@ class S3Parameters(TaskParameters):
         "source",
         "Source type",
         "Kind of store; found out from the endpoint when not given.",
+        what=True,
         cli="--src-type",
     )
-    src_bucket: str = parameter("", "source", "Source bucket", "Bucket to read.", required=True)
-    src_prefix: str = parameter("", "source", "Source prefix", "Only keys that begin with this.")
+    src_bucket: str = parameter("", "source", "Source bucket", "Bucket to read.", what=True, required=True)
+    src_prefix: str = parameter("", "source", "Source prefix", "Only keys that begin with this.", what=True)
     src_prefixs_list_file: str = parameter(
         "",
         "comparison",
         "Prefix list",
         "A text file with one prefix a line: a file here or a key there.",
+        what=True,
         cli="--prefix-list",
     )
     src_prefix_list_bucket: str = parameter(
@@ -99,6 +101,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Prefix list bucket",
         "Bucket of the prefix list; the source bucket when empty.",
+        what=True,
         cli="--prefix-list-bucket",
     )
     src_manifest: str = parameter(
@@ -106,6 +109,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Manifest",
         "CSV list of the objects to copy: key, or bucket and key; a file or a source key.",
+        what=True,
         cli="--manifest",
     )
     src_inventory: str = parameter(
@@ -113,57 +117,77 @@ class S3Parameters(TaskParameters):
         "comparison",
         "S3 Inventory",
         "manifest.json of an S3 Inventory (CSV or Parquet): s3://bucket/key.",
+        what=True,
         cli="--inventory",
     )
     src_region: str = parameter(
-        "", "source", "Source region", "Found out for AWS when empty.", cli="--src-region"
+        "", "source", "Source region", "Found out for AWS when empty.", what=True, cli="--src-region"
     )
     src_endpoint: str = parameter(
         "",
         "source",
         "Source endpoint",
         "URL of the store; AWS by region when empty.",
+        what=True,
         cli="--src-endpoint-url",
     )
     src_credentials: str = parameter(
-        "", "source", "Source credentials", "Name of the secret with the source's keys.", cli="--src-secret"
+        "",
+        "source",
+        "Source credentials",
+        "Name of the secret with the source's keys.",
+        what=True,
+        cli="--src-secret",
     )
     src_profile: str = parameter(
-        "", "source", "Source profile", "Profile of the AWS configuration.", cli="--src-profile"
+        "", "source", "Source profile", "Profile of the AWS configuration.", what=True, cli="--src-profile"
     )
     src_anonymous: bool = parameter(
-        False, "source", "Anonymous source", "Send no signature to the source.", cli="--src-anonymous"
+        False,
+        "source",
+        "Anonymous source",
+        "Send no signature to the source.",
+        what=False,
+        cli="--src-anonymous",
     )
     src_role_arn: str = parameter(
-        "", "source", "Source role", "Role to assume for the source.", cli="--src-role-arn"
+        "", "source", "Source role", "Role to assume for the source.", what=True, cli="--src-role-arn"
     )
     src_external_id: str = parameter(
-        "", "source", "Source external id", "External id for the source role.", cli="--src-external-id"
+        "",
+        "source",
+        "Source external id",
+        "External id for the source role.",
+        what=False,
+        cli="--src-external-id",
     )
     src_addressing_style: Addressing = parameter(
         Addressing.AUTO,
         "source",
         "Source addressing",
         "Bucket in the path or in the host name.",
+        what=False,
         cli="--src-addressing-style",
     )
     src_ca_bundle: str = parameter(
-        "", "source", "Source CA", "PEM file of authorities to trust.", cli="--src-ca-bundle"
+        "", "source", "Source CA", "PEM file of authorities to trust.", what=False, cli="--src-ca-bundle"
     )
     src_proxy: str = parameter(
-        "", "source", "Source proxy", "URL of a proxy to the source.", cli="--src-proxy"
+        "", "source", "Source proxy", "URL of a proxy to the source.", what=False, cli="--src-proxy"
     )
     src_in_current_account: bool = parameter(
         False,
         "source",
         "Source is ours",
         "The source bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
+        what=False,
     )
     is_payer_request: bool = parameter(
         False,
         "source",
         "Requester pays",
         "Accept the cost of reading a requester-pays bucket.",
+        what=False,
         cli="--requester-pays",
     )
 
@@ -173,24 +197,34 @@ class S3Parameters(TaskParameters):
         "destination",
         "Destination type",
         "Kind of store; found out from the endpoint when not given.",
+        what=True,
         cli="--dst-type",
     )
-    dest_bucket: str = parameter("", "destination", "Destination bucket", "Bucket to write.", required=True)
-    dest_prefix: str = parameter("", "destination", "Destination prefix", "Put before every key.")
+    dest_bucket: str = parameter(
+        "", "destination", "Destination bucket", "Bucket to write.", what=True, required=True
+    )
+    dest_prefix: str = parameter("", "destination", "Destination prefix", "Put before every key.", what=True)
     dest_keeps_src_prefix: bool = parameter(
         True,
         "destination",
         "Keep the source prefix",
         "True: destination prefix, a slash, the whole source key. False: it takes the place of the source prefix.",
+        what=True,
     )
     dest_region: str = parameter(
-        "", "destination", "Destination region", "Found out for AWS when empty.", cli="--dst-region"
+        "",
+        "destination",
+        "Destination region",
+        "Found out for AWS when empty.",
+        what=True,
+        cli="--dst-region",
     )
     dest_endpoint: str = parameter(
         "",
         "destination",
         "Destination endpoint",
         "URL of the store; AWS by region when empty.",
+        what=True,
         cli="--dst-endpoint-url",
     )
     dest_credentials: str = parameter(
@@ -198,19 +232,31 @@ class S3Parameters(TaskParameters):
         "destination",
         "Destination credentials",
         "Name of the secret with the destination's keys.",
+        what=True,
         cli="--dst-secret",
     )
     dest_profile: str = parameter(
-        "", "destination", "Destination profile", "Profile of the AWS configuration.", cli="--dst-profile"
+        "",
+        "destination",
+        "Destination profile",
+        "Profile of the AWS configuration.",
+        what=True,
+        cli="--dst-profile",
     )
     dest_role_arn: str = parameter(
-        "", "destination", "Destination role", "Role to assume for the destination.", cli="--dst-role-arn"
+        "",
+        "destination",
+        "Destination role",
+        "Role to assume for the destination.",
+        what=True,
+        cli="--dst-role-arn",
     )
     dest_external_id: str = parameter(
         "",
         "destination",
         "Destination external id",
         "External id for the destination role.",
+        what=False,
         cli="--dst-external-id",
     )
     dest_addressing_style: Addressing = parameter(
@@ -218,35 +264,54 @@ class S3Parameters(TaskParameters):
         "destination",
         "Destination addressing",
         "Bucket in the path or in the host name.",
+        what=False,
         cli="--dst-addressing-style",
     )
     dest_ca_bundle: str = parameter(
-        "", "destination", "Destination CA", "PEM file of authorities to trust.", cli="--dst-ca-bundle"
+        "",
+        "destination",
+        "Destination CA",
+        "PEM file of authorities to trust.",
+        what=False,
+        cli="--dst-ca-bundle",
     )
     dest_proxy: str = parameter(
-        "", "destination", "Destination proxy", "URL of a proxy to the destination.", cli="--dst-proxy"
+        "",
+        "destination",
+        "Destination proxy",
+        "URL of a proxy to the destination.",
+        what=False,
+        cli="--dst-proxy",
     )
     dest_in_current_account: bool = parameter(
         True,
         "destination",
         "Destination is ours",
         "The destination bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
+        what=False,
     )
     dest_storage_class: StorageClass | None = parameter(
         StorageClass.INTELLIGENT_TIERING,
         "destination",
         "Storage class",
         "Class of the copies.",
+        what=True,
         cli="--storage-class",
     )
     dest_acl: Acl | None = parameter(
-        Acl.BUCKET_OWNER_FULL_CONTROL, "destination", "ACL", "Canned ACL of the copies.", cli="--acl"
+        Acl.BUCKET_OWNER_FULL_CONTROL,
+        "destination",
+        "ACL",
+        "Canned ACL of the copies.",
+        what=True,
+        cli="--acl",
     )
     dest_put_object_sse_type: Encryption = parameter(
         Encryption.NONE,
         "destination",
         "Encryption",
         "Server-side encryption to ask for.",
+        what=True,
         cli="--sse",
         alias="destPutObjectSSEType",
     )
@@ -255,6 +320,7 @@ class S3Parameters(TaskParameters):
         "destination",
         "KMS key",
         "Key for AWS_KMS; the bucket's default when empty.",
+        what=True,
         cli="--sse-kms-key-id",
         alias="destPutObjectSSEKmsKeyId",
     )
@@ -263,21 +329,28 @@ class S3Parameters(TaskParameters):
         "destination",
         "Metadata",
         "Carry over content headers, expiry, redirect and user metadata.",
+        what=True,
         cli="--metadata/--no-metadata",
     )
     copy_tags: bool = parameter(
-        True, "destination", "Tags", "Carry over object tags.", cli="--tags/--no-tags"
+        True, "destination", "Tags", "Carry over object tags.", what=True, cli="--tags/--no-tags"
     )
 
     # ------------------------------------------------------------------------------------ what is copied
     compare_policy: Policy = parameter(
-        Policy.ETAG, "comparison", "Compare by", "What makes two objects the same.", cli="--compare"
+        Policy.ETAG,
+        "comparison",
+        "Compare by",
+        "What makes two objects the same.",
+        what=True,
+        cli="--compare",
     )
     src_skip_compare: bool = parameter(
         False,
         "comparison",
         "Skip comparison",
         "Copy everything without listing the destination.",
+        what=True,
         cli="--skip-compare",
     )
     src_event: EventMode = parameter(
@@ -285,24 +358,26 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Events",
         "Follow the source's event notifications: creations, or deletions as well.",
+        what=True,
     )
     include_patterns: tuple[str, ...] = parameter(
-        (), "comparison", "Include", "Globs; only keys that match one are copied.", cli="--include"
+        (), "comparison", "Include", "Globs; only keys that match one are copied.", what=True, cli="--include"
     )
     exclude_patterns: tuple[str, ...] = parameter(
-        (), "comparison", "Exclude", "Globs; keys that match one are left out.", cli="--exclude"
+        (), "comparison", "Exclude", "Globs; keys that match one are left out.", what=True, cli="--exclude"
     )
     min_size: Size | None = parameter(
-        None, "comparison", "Smallest size", "Leave out smaller objects.", cli="--min-size", ge=0
+        None, "comparison", "Smallest size", "Leave out smaller objects.", what=True, cli="--min-size", ge=0
     )
     max_size: Size | None = parameter(
-        None, "comparison", "Largest size", "Leave out larger objects.", cli="--max-size", ge=0
+        None, "comparison", "Largest size", "Leave out larger objects.", what=True, cli="--max-size", ge=0
     )
     modified_since: Moment | None = parameter(
         None,
         "comparison",
         "Modified since",
         "Leave out objects older than this date or age.",
+        what=True,
         cli="--modified-since",
     )
     modified_before: Moment | None = parameter(
@@ -310,6 +385,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Modified before",
         "Leave out objects newer than this date or age.",
+        what=True,
         cli="--modified-before",
     )
     src_storage_classes: tuple[str, ...] = parameter(
@@ -317,6 +393,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Source classes",
         "Only objects of these storage classes.",
+        what=True,
         cli="--src-storage-class",
     )
     delete_mode: DeleteMode = parameter(
@@ -324,6 +401,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Deletes",
         "Mirror: delete destination objects that have no source, after the whole source was listed.",
+        what=True,
         cli="--delete-mode",
     )
     delete_max_percent: float = parameter(
@@ -331,6 +409,7 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Delete guard",
         "Delete nothing if more than this part of the destination objects in scope would go.",
+        what=False,
         cli="--delete-max-percent",
         ge=0,
         le=100,
@@ -340,13 +419,25 @@ class S3Parameters(TaskParameters):
         "comparison",
         "Restore archived",
         "Ask for readable copies of archived source objects.",
+        what=True,
         cli="--restore",
     )
     restore_tier: RestoreTier = parameter(
-        RestoreTier.BULK, "comparison", "Restore tier", "Speed and price of restoring.", cli="--restore-tier"
+        RestoreTier.BULK,
+        "comparison",
+        "Restore tier",
+        "Speed and price of restoring.",
+        what=False,
+        cli="--restore-tier",
     )
     restore_days: int = parameter(
-        7, "comparison", "Restore days", "Days that a restored copy stays.", cli="--restore-days", ge=1
+        7,
+        "comparison",
+        "Restore days",
+        "Days that a restored copy stays.",
+        what=False,
+        cli="--restore-days",
+        ge=1,
     )
 
     # ------------------------------------------------------------------------------------------- engine
@@ -355,6 +446,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Checksum",
         "What covers every body; by the destination's profile when empty.",
+        what=False,
         cli="--checksum-mode",
     )
     src_etags: SourceEtags = parameter(
@@ -363,6 +455,7 @@ class S3Parameters(TaskParameters):
         "ETags of the source",
         "MD5: an ETag of 32 hexadecimal digits is the MD5 of its object, and bytes that have another one are damaged. "
         "OPAQUE: it says nothing about the bytes. AUTO: as the store's profile and its answers say.",
+        what=False,
         cli="--src-etags",
     )
     verify_after: bool = parameter(
@@ -370,6 +463,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Verify after writing",
         "Read every copy back and compare it with what was sent.",
+        what=False,
         cli="--verify-after",
     )
     multipart_threshold: Size = parameter(
@@ -377,6 +471,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Multipart from",
         "Objects above this go in parts.",
+        what=False,
         cli="--multipart-threshold",
         ge=5 * MIB,
     )
@@ -385,6 +480,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Part size",
         "Smallest part; grows so that 10,000 suffice.",
+        what=False,
         cli="--part-size",
         ge=5 * MIB,
         le=5 * GIB,
@@ -394,6 +490,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Giant from",
         "Parts of objects this large are spread over all workers.",
+        what=False,
         cli="--giant-object-threshold",
         ge=5 * MIB,
     )
@@ -402,24 +499,32 @@ class S3Parameters(TaskParameters):
         "engine",
         "Concurrency",
         "Requests in flight at most, in units of 32, for each worker.",
+        what=False,
         cli="--worker-number",
         ge=1,
         le=10,
     )
     min_capacity: int = parameter(
-        1, "engine", "Fewest workers", "Worker processes at least, while there is work.", ge=0, le=64
+        1,
+        "engine",
+        "Fewest workers",
+        "Worker processes at least, while there is work.",
+        what=False,
+        ge=0,
+        le=64,
     )
     desired_capacity: int = parameter(
-        1, "engine", "Workers at first", "Worker processes that a run begins with.", ge=0, le=64
+        1, "engine", "Workers at first", "Worker processes that a run begins with.", what=False, ge=0, le=64
     )
     max_capacity: int = parameter(
-        20, "engine", "Most workers", "Worker processes at most.", cli="--workers", ge=1, le=64
+        20, "engine", "Most workers", "Worker processes at most.", what=False, cli="--workers", ge=1, le=64
     )
     memory_budget: Size = parameter(
         128 * MIB,
         "engine",
         "Memory for bodies",
         "Bytes of object bodies in memory at once, for each worker.",
+        what=False,
         cli="--memory-budget",
         ge=16 * MIB,
     )
@@ -428,6 +533,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Bandwidth cap",
         "Bytes a second over all workers.",
+        what=False,
         cli="--max-bytes-per-second",
         ge=1024,
     )
@@ -436,6 +542,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Request cap",
         "Requests a second to each side, over all workers.",
+        what=False,
         cli="--max-requests-per-second",
         gt=0,
     )
@@ -444,6 +551,7 @@ class S3Parameters(TaskParameters):
         "engine",
         "Copy within a store",
         "Let the store copy where both sides are one store and one credential.",
+        what=False,
         cli="--server-side-copy/--no-server-side-copy",
     )
 
@@ -453,52 +561,62 @@ class S3Parameters(TaskParameters):
         "schedule",
         "Cron expression",
         "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
+        what=False,
     )
     schedule_rate: str = parameter(
         "",
         "schedule",
         "Rate",
         "How often runs begin, such as 5 minutes, 1 hour, 7 days; instead of a cron expression.",
+        what=False,
     )
     transfer_window: str = parameter(
         "",
         "schedule",
         "Transfer window",
         "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
+        what=False,
     )
     bandwidth_timetable: str = parameter(
         "",
         "schedule",
         "Bandwidth timetable",
         "Bandwidth caps by time, such as Mon-Fri 08:00-18:00 10M; the bandwidth cap holds at other times.",
+        what=False,
     )
     budget: float | None = parameter(
         None,
         "schedule",
         "Budget",
         "US dollars, estimated by list prices, after which the task pauses.",
+        what=False,
         gt=0,
     )
     alarm_email: str = parameter(
-        "", "schedule", "Alarm e-mail", "Address that hears of failures.", pattern=r"^$|^[^@\s]+@[^@\s]+$"
+        "",
+        "schedule",
+        "Alarm e-mail",
+        "Address that hears of failures.",
+        what=False,
+        pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )
 
     # ------------------------------------------------------------------ accepted for existing tasks, or AWS only
     finder_depth: int = parameter(
-        0, "compatibility", "Finder depth", "Not needed: key ranges split themselves.", ge=0
+        0, "compatibility", "Finder depth", "Not needed: key ranges split themselves.", what=False, ge=0
     )
     finder_number: int = parameter(
-        1, "compatibility", "Finder number", "Not needed: key ranges split themselves.", ge=0
+        1, "compatibility", "Finder number", "Not needed: key ranges split themselves.", what=False, ge=0
     )
     finder_ec2_memory: int = parameter(
-        8, "compatibility", "Finder memory", "Not needed: the finder's memory is flat. GB.", ge=1
+        8, "compatibility", "Finder memory", "Not needed: the finder's memory is flat. GB.", what=False, ge=1
     )
-    ec2_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the workers. On AWS only.")
+    ec2_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the workers. On AWS only.", what=False)
     ec2_subnets: str = parameter(
-        "", "compatibility", "Subnets", "Two subnets or more, with commas between. On AWS only."
+        "", "compatibility", "Subnets", "Two subnets or more, with commas between. On AWS only.", what=False
     )
     spot_workers: bool = parameter(
-        False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only."
+        False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only.", what=False
     )
 
     @model_validator(mode="after")

@@ -1,13 +1,15 @@
 """The state directory: on a local disk, and used by one supervisor (with its workers) at a time."""
 
+import contextlib
 import fcntl
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Self
 
-from dth.errors import StateError
+from dth.errors import FULL, MAKE_ROOM, StateError
 
 # SQLite's WAL needs shared memory and exact locks; over these it loses data sooner or later.
 NETWORK_FILE_SYSTEM = re.compile(
@@ -15,6 +17,7 @@ NETWORK_FILE_SYSTEM = re.compile(
     r"|fuse\.(ceph|davfs|gcsfuse|glusterfs|goofys|juicefs|mfs|mount-s3|mountpoint-s3|rclone|s3fs|sshfs)"
 )
 
+LOCK_FILE = "lock"
 LOCK_WAIT = 10.0
 
 
@@ -75,25 +78,44 @@ class StateLock:
         self.close()
 
 
-def lock_state_directory(directory: Path, wait: float = LOCK_WAIT) -> StateLock:
+def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "") -> StateLock:
     """Lock `directory` (made when missing) for this process and the children that inherit the lock's file.
 
-    Waits `wait` seconds, time enough for the workers of a supervisor that died to notice and end.
+    Waits `wait` seconds, time enough for the workers of a supervisor that died to notice and end. `hint`: what to do
+    where the directory cannot be used, and it is not for want of space.
     """
+    deadline = time.monotonic() + wait
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_network_file_system(directory)
-        file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while True:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_network_file_system(directory)
+            file = _locked(directory / LOCK_FILE, deadline)
+            if file is not None:
+                return StateLock(file)
     except OSError as error:
-        raise StateError(f"The state directory {directory} cannot be used: {error.strerror}") from error
+        advice = MAKE_ROOM if error.errno in FULL else hint
+        more = f"; {advice}" if advice else ""
+        raise StateError(f"The state directory {directory} cannot be used: {error.strerror}{more}") from error
+
+
+def _locked(path: Path, deadline: float) -> int | None:
+    """The open lock file, locked and with our process id in it. None: the directory was removed meanwhile."""
     try:
-        _flock(file, directory, time.monotonic() + wait)
-        os.ftruncate(file, 0)
-        os.pwrite(file, b"%d\n" % os.getpid(), 0)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        _flock(file, path.parent, deadline)
+        # The process before may have removed the directory, and this file with it, when it let go.
+        if is_at(file, path):
+            os.ftruncate(file, 0)
+            os.pwrite(file, b"%d\n" % os.getpid(), 0)
+            return file
     except BaseException:
         os.close(file)
         raise
-    return StateLock(file)
+    os.close(file)
+    return None
 
 
 def _flock(file: int, directory: Path, deadline: float) -> None:
@@ -102,6 +124,43 @@ def _flock(file: int, directory: Path, deadline: float) -> None:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                raise StateError(f"The state directory {directory} is in use by process {holder}") from None
+                raise StateError(
+                    f"The state directory {directory} is in use by process {_holder(file)}"
+                ) from None
         time.sleep(0.05)
+
+
+def _holder(file: int) -> str:
+    return os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def used_by(directory: Path) -> str:
+    """The id of the process that has locked `directory`; "" when it is free."""
+    try:
+        file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return ""
+    except BlockingIOError:
+        return _holder(file)
+    finally:
+        os.close(file)
+
+
+def remove_state_directory(directory: Path) -> None:
+    """Remove a directory that this process has locked. It leaves its place as a whole, at once: whoever waits for the
+    lock makes a new one there."""
+    removed = directory.with_name(f"{directory.name}.removed-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        directory.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether an open file is the one that has this path now."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,8 +1,6 @@
 """Running a task once, in the foreground: its state directory, its run, its processes, its result."""
 
-import hashlib
 import json
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dth.config import state_directory
-from dth.errors import StateError, UsageError
-from dth.platforms.local.filesystem import lock_state_directory
+from dth.errors import FULL, MAKE_ROOM, StateError, UsageError
+from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
-from dth.platforms.ports import RunKind
+from dth.platforms.ports import Counts, RunKind
 
 TASK_FILE = "task.json"
 KEPT_RUNS = 100
+ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Foreground:
     """A task about to run. `resumed`: it goes on with a run that an earlier command began. `unsettled`: earlier runs
-    that were broken off, whose last objects settle now."""
+    that were broken off, whose last objects settle now. `keep`: whether the state stays when this command ends."""
 
     supervisor: Supervisor
     platform: LocalPlatform
@@ -35,40 +33,53 @@ class Foreground:
     state: Path
     started: float  # monotonic
     began: float  # seconds since the epoch
-
-
-def default_state(task: Mapping[str, Any]) -> Path:
-    """The state of a command that was given none: the same command again finds it, and goes on."""
-    digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
-    return state_directory() / f"sync-{digest[:16]}"
+    keep: bool = True
 
 
 @asynccontextmanager
 async def open_foreground(
-    task: Mapping[str, Any], identity: Mapping[str, Any], state: Path, max_workers: int, nursery: Nursery
+    task: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    state: Path,
+    max_workers: int,
+    nursery: Nursery,
+    *,
+    asked_for: bool,
 ) -> AsyncIterator[Foreground]:
     """Lock the state, write the task down, begin its run or take up the one that was interrupted.
 
     `task` are the parameters as the processes read them; `identity` those that make it this task and no other.
+    `asked_for`: a user named the state. One that nobody named is removed while nothing is in it.
     """
-    with lock_state_directory(state) as lock:
-        _claim_state(state, task, identity)
-        with open_platform(state, "supervisor") as platform:
-            await platform.records.resume()
-            await platform.prune(KEPT_RUNS)
-            run, resumed = await platform.records.begin_run(RunKind.SYNC)
-            runs = await platform.records.list_runs(KEPT_RUNS)
-            unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
-            supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
-            supervisor.follow(run.id)
-            yield Foreground(
-                supervisor, platform, run.id, resumed, unsettled, state, time.monotonic(), time.time()
-            )
+    with lock_state_directory(state, hint=ELSEWHERE) as lock:
+        keep = asked_for or (state / "task.db").exists()
+        try:
+            _claim_state(state, task, identity)
+            with open_platform(state, "supervisor") as platform:
+                await platform.records.resume()
+                await platform.prune(KEPT_RUNS)
+                run, resumed = await platform.records.begin_run(RunKind.SYNC)
+                runs = await platform.records.list_runs(KEPT_RUNS)
+                unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
+                supervisor = Supervisor(state, platform, lock, nursery, one_by_one(max_workers))
+                supervisor.follow(run.id)
+                foreground = Foreground(
+                    supervisor, platform, run.id, resumed, unsettled, state, time.monotonic(), time.time()
+                )
+                keep = True
+                try:
+                    yield foreground
+                finally:
+                    keep = foreground.keep and (asked_for or await _has_begun(platform))
+        finally:
+            # Before the lock is let go: nobody can be in it.
+            if not keep:
+                remove_state_directory(state)
 
 
-def discard(state: Path) -> None:
-    """Remove a state that nobody asked to keep."""
-    shutil.rmtree(state, ignore_errors=True)
+async def _has_begun(platform: LocalPlatform) -> bool:
+    """Whether any run has come as far as to find something."""
+    return any(run.counts != Counts() for run in await platform.records.list_runs(KEPT_RUNS))
 
 
 def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -85,5 +96,8 @@ def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, An
         partial = state / f"{TASK_FILE}.new"
         partial.write_text(json.dumps(task, indent=1), "utf-8")
         partial.replace(path)
-    except (OSError, ValueError) as error:
-        raise StateError(f"The state directory {state} cannot be used: {error}") from None
+    except OSError as error:
+        hint = MAKE_ROOM if error.errno in FULL else ELSEWHERE
+        raise StateError(f"The state directory {state} cannot be used: {error.strerror}; {hint}") from None
+    except ValueError as error:
+        raise StateError(f"The state directory {state} cannot be used: {TASK_FILE}: {error}") from None

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dth.platforms.local.encoding import to_line
+from dth.platforms.local.filesystem import is_at
 
 FILE_SIZE = 2 * 1024 * 1024  # bytes above which a file is closed and the next one begun
 KEPT_FILES = 4  # beside the one that is being written
@@ -195,11 +196,3 @@ def parse_line(line: bytes) -> dict[str, object] | None:
     at, level, message = entry.get("at"), entry.get("level"), entry.get("message")
     known = isinstance(level, str) and isinstance(message, str)
     return entry if known and isinstance(at, int | float) and 0 <= at < 1e11 else None
-
-
-def is_at(file: int, path: Path) -> bool:
-    """Whether an open file is the one that has this path now."""
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False

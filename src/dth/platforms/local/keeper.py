@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.errors import Conflict, HubError, NotFound
+from dth.errors import Conflict, HubError, NotFound, full_disk
 from dth.hub import lifecycle, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
@@ -146,8 +146,10 @@ class Keeper:
             except HubError as error:
                 reason = str(error)
             except Exception as error:
-                log.exception("the runner of task %s failed", runner.id)
-                reason = f"internal error: {type(error).__name__}: {error}"
+                reason = full_disk(error)
+                if not reason:
+                    log.exception("the runner of task %s failed", runner.id)
+                    reason = f"internal error: {type(error).__name__}: {error}"
             with contextlib.suppress(HubError):
                 await tasks.note(self.ports, runner.id, reason=reason)
             await runner.sleep(RETRY)
@@ -248,8 +250,8 @@ class Runner:
         """Work, if there is something to do and the window is open; or wait for that."""
         now = time.time()
         parameters = read_parameters(task.type, task.parameters)
-        if not task.next_run and (upcoming := tasks.next_run(task, now)):
-            await tasks.note(self.ports, self.id, next_run=upcoming)
+        if tasks.is_unset(task, now):
+            await tasks.note(self.ports, self.id, next_run=tasks.next_run(task, now))
             return
         window = Window.parse(parameters.transfer_window)
         if not window.is_open(now):
@@ -346,8 +348,8 @@ class Work:
         self._ports = keeper.ports
         self._speed = monitoring.Speed()
         self._sampled: Reading | None = None
-        self._sample_due = time.time() + monitoring.until_sample(time.time())
-        self._summary_due = 0.0
+        self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
+        self._summary_due = 0.0  # monotonic, as the one before
 
     async def run(self) -> None:
         this = self._runner.id
@@ -410,13 +412,16 @@ class Work:
             await self._begin_what_is_due(task, snapshot, now)
         if not self._window.is_open(now):
             return False
-        if now >= self._summary_due or snapshot.finished:
-            self._summary_due = now + SUMMARY
+        if time.monotonic() >= self._summary_due or snapshot.finished:
+            self._summary_due = time.monotonic() + SUMMARY
             await self._write_summary(snapshot)
-        if now >= self._sample_due:
-            self._sample_due = now + monitoring.until_sample(now)
+        if time.monotonic() >= self._sample_due:
+            self._sample_due = time.monotonic() + monitoring.until_sample(now)
             await self._write_samples(snapshot)
             await self._keep_budget()
+            if tasks.is_unset(self._task, now):
+                upcoming = tasks.next_run(self._task, now)
+                self._task = await tasks.note(self._ports, self._task.id, next_run=upcoming)
         if snapshot.paused:
             await tasks.pause(self._ports, self._runner.id, snapshot.paused)
             await self._runner.tell(Event.TASK_PAUSED, snapshot.paused, once=f"{snapshot.run.id}")

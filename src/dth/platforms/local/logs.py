@@ -16,7 +16,8 @@ from typing import BinaryIO, NamedTuple, Self
 
 from dth.errors import NotFound, UsageError
 from dth.hub.ports import LogEvent, LogPage, LogStream
-from dth.platforms.local.journal import LINE_SIZE, OWN, is_at, numbered, parse_line, rotated
+from dth.platforms.local.filesystem import is_at
+from dth.platforms.local.journal import LINE_SIZE, OWN, numbered, parse_line, rotated
 
 STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FILE = re.compile(rf"({STREAM.pattern})\.log(\.[0-9]+)?")

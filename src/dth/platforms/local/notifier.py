@@ -153,7 +153,8 @@ class Notifier:
             async with gate:
                 await self._empty(id)
 
-        ready = [each for each, at in due.items() if at <= now]
+        # What is further ahead than any pause was put off by a clock that was ahead.
+        ready = [each for each, at in due.items() if at <= now or at > now + LAST_PAUSE]
         # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2) one that fails leaves this task half
         # cancelled, and the next timeout ends it for good.
         for outcome in await asyncio.gather(*map(one, ready), return_exceptions=True):

@@ -4,7 +4,7 @@ Starting Python and importing the engine costs most of a second of CPU; a fork c
 forked before the supervisor has threads or an event loop, and stays single-threaded, so that forking it is safe. Each
 request is one datagram with the files that the child keeps: the state's lock and its log. When the supervisor dies in
 any way its end of the socket closes, and the nursery kills every child and ends; when the nursery dies, the kernel
-kills its children.
+kills its children, and the supervisor ends with `LOST`.
 """
 
 import asyncio
@@ -20,10 +20,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from dth import interrupts
 from dth.errors import StateError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
-LOST = "the process that starts the others was killed; run the command again"
+LOST = (
+    "the process that starts the others was killed (perhaps there is too little memory); give the same command again "
+    "to go on"
+)
 DATAGRAM = 65536  # bytes; a request is far smaller
 
 
@@ -63,16 +67,19 @@ class Nursery:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
+        # What a signal does to the supervisor must not happen in the nursery as well.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
         self.pid = os.fork()
         if self.pid == 0:
             self._socket.close()
             _serve(theirs, run)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._children: dict[int, Child] = {}
         self._asked: dict[int, asyncio.Future[Child]] = {}  # requests that are not answered yet
         self._numbers = itertools.count(1)
-        self._heard = False
-        self._gone = False
+        self._listening = False
+        self._gone = asyncio.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -82,18 +89,24 @@ class Nursery:
         self._socket.close()
         os.waitpid(self.pid, 0)
 
+    @property
+    def lives(self) -> bool:
+        """False once it was noticed that the nursery has died."""
+        return not self._gone.is_set()
+
+    async def lost(self) -> None:
+        """Return when the nursery has died."""
+        self._listen()
+        await self._gone.wait()
+
     async def spawn(self, arguments: Sequence[str], files: tuple[int, int]) -> Child:
         """Start a process; `files` are the lock and the log."""
-        loop = asyncio.get_running_loop()
-        if not self._heard:
-            self._heard = True
-            self._socket.setblocking(False)
-            loop.add_reader(self._socket, self._hear)
+        self._listen()
         number = next(self._numbers)
-        asked: asyncio.Future[Child] = loop.create_future()
+        asked: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked
         try:
-            if not self._gone:
+            if self.lives:
                 with contextlib.suppress(ConnectionError):  # it is heard of a moment later
                     request = json.dumps([number, list(arguments)]).encode()
                     socket.send_fds(self._socket, [request], list(files))
@@ -101,6 +114,12 @@ class Nursery:
         finally:
             self._asked.pop(number, None)
         raise StateError(LOST)
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._socket.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._socket, self._hear)
 
     def _hear(self) -> None:
         try:
@@ -111,11 +130,15 @@ class Nursery:
             self._lose()
             return
         number, pid, code = json.loads(told)
+        asked = self._asked.pop(number, None)
+        if not pid:
+            if asked and not asked.done():
+                asked.set_exception(StateError(f"no process can be started: {os.strerror(code)}"))
+            return
         if code is not None:
             self._children.pop(pid).end(code)
             return
         child = self._children[pid] = Child(self, pid)
-        asked = self._asked.pop(number, None)
         if asked and not asked.done():
             asked.set_result(child)
         else:
@@ -123,7 +146,7 @@ class Nursery:
 
     def _lose(self) -> None:
         """The nursery is gone, and with it every child."""
-        self._gone = True
+        self._gone.set()
         asyncio.get_running_loop().remove_reader(self._socket)
         for child in self._children.values():
             child.end(-signal.SIGKILL)
@@ -135,7 +158,9 @@ class Nursery:
 
 def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
     """The nursery's life. Never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the supervisor decides
+    # Signals may go to the whole group; what they mean is for the supervisor to decide. SIGINT is ignored by children,
+    # too. SIGTERM stays blocked here: one that comes for a child before the child is ready for it is not lost.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -153,13 +178,14 @@ def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
                 if not message:
                     _end(children)
                 number, arguments = json.loads(message)
-                pid = os.fork()
-                if pid == 0:
+                pid, reason = _fork()
+                if pid == 0 and reason is None:
                     _live(theirs, (woken, wake), files, run, arguments)
-                children.add(pid)
+                if pid:
+                    children.add(pid)
                 for file in files:
                     os.close(file)
-                _tell(theirs, number, pid, None)
+                _tell(theirs, number, pid, reason)
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, DATAGRAM)
@@ -175,6 +201,14 @@ def _asked(theirs: socket.socket) -> tuple[bytes, list[int]]:
     return message, files
 
 
+def _fork() -> tuple[int, int | None]:
+    """The child's id (0 in the child); or 0 and the number of the error."""
+    try:
+        return os.fork(), None
+    except OSError as error:
+        return 0, error.errno
+
+
 def _bury(theirs: socket.socket, children: set[int]) -> None:
     while children:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -185,7 +219,8 @@ def _bury(theirs: socket.socket, children: set[int]) -> None:
 
 
 def _tell(theirs: socket.socket, number: int, pid: int, code: int | None) -> None:
-    """That request `number` has become the process `pid`, or (with a code) that the process has ended."""
+    """That request `number` has become the process `pid`, or (with a code) that the process has ended. Without a pid:
+    that it could not be started, for the reason of this error number."""
     with contextlib.suppress(OSError):
         theirs.send(json.dumps([number, pid, code]).encode())
 
@@ -214,6 +249,7 @@ def _live(
         os._exit(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts.SIGNALS)
     theirs.close()
     for end in pipe:
         os.close(end)

@@ -16,7 +16,7 @@ from dth.platforms.ports import Platform
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform(Platform):
-    """The ports, with what the supervisor needs beyond them (`release_owner`, `prune`)."""
+    """The ports, with what the supervisor needs beyond them (`release_owner`, `set_back`, `prune`)."""
 
     queue: LocalQueue
     records: LocalRecords
@@ -29,6 +29,11 @@ class LocalPlatform(Platform):
         all of them have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
+
+    async def set_back(self) -> None:
+        """Nothing waits for a clock that was ahead, and is right again."""
+        await self.queue.wake()
+        await self.uploads.set_back()
 
     async def prune(self, keep_runs: int) -> None:
         """Forget all but the newest `keep_runs` ended runs. Records stay, and of each image the newest and what it was

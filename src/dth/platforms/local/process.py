@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from dth.config import secrets_directory
-from dth.errors import HubError
+from dth.errors import HubError, full_disk
 from dth.memory import keep_memory
 from dth.platforms.local import ecr_roles, s3_roles
 from dth.platforms.local.foreground import TASK_FILE
@@ -37,17 +37,22 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
-    except Exception:  # noqa: BLE001 - a defect of ours: the log keeps where
-        traceback.print_exc()
-        code = 70
+    except Exception as error:  # noqa: BLE001 - a defect of ours: the log keeps where
+        if full := full_disk(error):
+            print(full, file=sys.stderr)
+            code = 1
+        else:
+            traceback.print_exc()
+            code = 70
     journal.info("ended", code=code)
     return code
 
 
 async def _run(kind: str, state: Path, name: str, number: int, secrets: SecretStore) -> None:
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
-    roles = ROLES_BY_TYPE[values.pop("type", "S3EC2")]
+    roles = ROLES_BY_TYPE[values.pop("type", S3)]
     await roles(kind, state, name, number, values, secrets)
 
 
-ROLES_BY_TYPE = {"S3EC2": s3_roles.run, "ECR": ecr_roles.run}
+S3, ECR = "S3EC2", "ECR"  # types of tasks
+ROLES_BY_TYPE = {S3: s3_roles.run, ECR: ecr_roles.run}

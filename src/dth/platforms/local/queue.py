@@ -2,6 +2,8 @@
 
 A lease is `visible_at` in the future together with a fresh `receipt`; whoever shows the receipt of the last
 delivery may extend, release or delete. A lease that ran out needs no cleaning: the message is visible again.
+
+These are times of the wall clock, which may be set back: see `wake`.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from sqlalchemy import Connection
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.ports import Delivery, Depth, Outgoing
 
+LONGEST_DELAY = 120.0  # seconds; a longer one that is asked for is cut
 POLL_FIRST = 0.02
 POLL_LAST = 0.25
 
@@ -75,6 +78,13 @@ class LocalQueue:
     async def purge(self) -> None:
         await self._database.write(Connection.exec_driver_sql, "DELETE FROM message")
 
+    async def wake(self) -> int:
+        """Make visible what waits for longer than any delay, as the clock was ahead when that began; how many. What is
+        held is left alone: its holder extends it by the clock of now."""
+        if not await self._database.read(_any_far_ahead):
+            return 0
+        return await self._database.write(_wake)
+
     async def release_owner(self, owner: str | None) -> int:
         """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many. None:
         whoever it was."""
@@ -85,7 +95,7 @@ def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float =
     """Insert messages as part of the caller's transaction. An id that is there already stays as it is."""
     if not messages:
         return
-    visible_at = time.time() + delay
+    visible_at = time.time() + min(delay, LONGEST_DELAY)
     connection.exec_driver_sql(INSERT_MESSAGE, [(m.id, visible_at) for m in messages])
     connection.exec_driver_sql(INSERT_BODY, [(m.body, m.id) for m in messages])
 
@@ -137,7 +147,7 @@ EXTEND = "UPDATE message SET visible_at = ? WHERE id = ? AND receipt = ? AND dea
 
 
 def _release(connection: Connection, deliveries: Sequence[Delivery], delay: float) -> None:
-    visible_at = time.time() + delay
+    visible_at = time.time() + min(delay, LONGEST_DELAY)
     connection.exec_driver_sql(RELEASE, [(visible_at, d.id, d.receipt) for d in deliveries])
 
 
@@ -152,6 +162,23 @@ def _delete(connection: Connection, deliveries: Sequence[Delivery]) -> None:
 
 
 DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # the body goes with it
+
+
+def _any_far_ahead(connection: Connection) -> bool:
+    return connection.exec_driver_sql(ANY_FAR_AHEAD, (time.time() + LONGEST_DELAY,)).first() is not None
+
+
+FAR_AHEAD = "dead = 0 AND visible_at > ? AND owner IS NULL"
+
+ANY_FAR_AHEAD = f"SELECT 1 FROM message WHERE {FAR_AHEAD} LIMIT 1"
+
+
+def _wake(connection: Connection) -> int:
+    now = time.time()
+    return connection.exec_driver_sql(WAKE, (now, now + LONGEST_DELAY)).rowcount
+
+
+WAKE = f"UPDATE message SET visible_at = ? WHERE {FAR_AHEAD}"
 
 
 def _release_owner(connection: Connection, owner: str | None) -> int:

@@ -10,7 +10,6 @@ import hmac
 import json
 import logging
 import secrets
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from dth import interrupts
 from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
@@ -44,7 +44,7 @@ from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.logs import LocalLogs
 from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier, SmtpConfig
-from dth.platforms.local.nursery import Nursery
+from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
@@ -139,6 +139,7 @@ class Hub:
     """Everything that a running hub consists of."""
 
     url: str
+    nursery: Nursery
     ports: HubPorts
     keeper: Keeper
     metrics: LocalMetrics
@@ -155,7 +156,11 @@ def start_nursery(data_dir: Path) -> Nursery:
 
 
 async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Callable[[Hub], None]) -> None:
-    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers."""
+    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers.
+
+    Without its nursery it can do nothing, and a process with threads cannot fork another one safely. Then it raises
+    StateError, so that the service manager starts it again.
+    """
     listen.check()
     with lock_state_directory(data_dir, wait=10.0):
         async with AsyncExitStack() as stack:
@@ -179,8 +184,7 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
             serving = asyncio.create_task(server.serve(sockets))
             loop = asyncio.get_running_loop()
             stopping = asyncio.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stopping.set)
+            interrupts.handle(lambda: loop.call_soon_threadsafe(stopping.set))
             address = data_dir / ADDRESS_FILE
             partial_address = data_dir / f"{ADDRESS_FILE}.new"
             partial_address.write_text(f"{hub.url}\n", "utf-8")
@@ -188,12 +192,15 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
             stack.callback(address.unlink, missing_ok=True)
             hub.ready = True
             announce(hub)
-            waiting = asyncio.create_task(stopping.wait())
-            await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+            waiting, losing = asyncio.create_task(stopping.wait()), asyncio.create_task(nursery.lost())
+            await asyncio.wait({waiting, losing, serving}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
+            losing.cancel()
             hub.ready = False
             server.should_exit = True
             await serving
+    if not nursery.lives:
+        raise StateError(LOST)
 
 
 def _listening(listen: Listen) -> Any:
@@ -261,6 +268,7 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
         keeper.ports = ports
         hub = Hub(
             url=url,
+            nursery=nursery,
             ports=ports,
             keeper=keeper,
             metrics=metrics,
@@ -330,11 +338,14 @@ def application(hub: Hub) -> Starlette:
         return await _take_events(hub, request)
 
     async def health(_: Request) -> Response:
+        if not hub.nursery.lives:
+            return PlainTextResponse(f"{LOST}\n", 503)
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
         await hub.ports.tasks.count()
-        return PlainTextResponse("ready\n" if hub.ready else "stopping\n", 200 if hub.ready else 503)
+        good = hub.ready and hub.nursery.lives
+        return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 
     async def metrics(request: Request) -> Response:
         await hub.authenticator.identify(request.headers.get("authorization", ""))

@@ -24,6 +24,7 @@ MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
 SILENT = 1200  # looks (five minutes) without a report from a worker, before it is killed
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
+CLOCK_CHECK = 10.0  # seconds between looks for times that lie too far ahead
 BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Supervisor:
     _wanted: int = 1
     _children: dict[str, _Role] = field(default_factory=dict)
     _controller_due: float = 0.0  # monotonic
+    _clock_due: float = 0.0  # monotonic
 
     def follow(self, run: int) -> None:
         """List and compare for this run. Not while another listing is under way."""
@@ -110,7 +112,9 @@ class Supervisor:
         """Run the task, telling how it stands until nothing is left to do, or the run followed failed, or the task is
         paused. Leaving the iteration stops every process."""
         records = self.platform.records
-        await self.platform.release_owner(None)  # the lock says that all of them are dead
+        # The lock says that all of them are dead.
+        await self.platform.release_owner(None)
+        await self.platform.set_back()
         tick = FIRST_TICK
         try:
             while True:
@@ -122,6 +126,7 @@ class Supervisor:
                     break
                 await self._close_settled(snapshot)
                 self._adjust(snapshot.depth)
+                await self._look_at_clock()
                 await self._call_controller()
                 self._kill_silent(snapshot.gauges)
                 await self._keep(snapshot)
@@ -242,6 +247,12 @@ class Supervisor:
             child.leaving = True
             if child.process:
                 child.process.terminate()
+
+    async def _look_at_clock(self) -> None:
+        """The clock may be set back while the task runs."""
+        if time.monotonic() >= self._clock_due:
+            self._clock_due = time.monotonic() + CLOCK_CHECK
+            await self.platform.set_back()
 
     async def _call_controller(self) -> None:
         """Most tasks have no work for it: it is started when there are giant uploads or dead messages."""

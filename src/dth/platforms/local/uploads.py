@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from dth.platforms.local import schema
@@ -13,6 +13,7 @@ from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.queue import enqueue
 from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
+CLOCK_STEP = 1.0  # seconds ahead that may be those of a clock being adjusted
 LIVE = (UploadState.INTENT.value, UploadState.UPLOADING.value, UploadState.COMPLETING.value)
 
 column = schema.upload.c
@@ -62,6 +63,14 @@ class LocalUploads:
         await self._database.write(
             Connection.execute, update(schema.upload).where(its).values(lease_until=0.0)
         )
+
+    async def set_back(self) -> None:
+        """Bring times that lie ahead back to now: they were written when the clock was ahead, and whoever counts the
+        seconds since then would wait for it."""
+        now = time.time()
+        if any(max(upload.begun, upload.modified) > now + CLOCK_STEP for upload in await self.live()):
+            values = {"begun": func.min(column.begun, now), "modified": func.min(column.modified, now)}
+            await self._database.write(Connection.execute, update(schema.upload).values(values))
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
         return await self._database.write(_end, key, upload_id, state)

@@ -1,0 +1,154 @@
+"""The states of commands that were given no `--state`: which command finds which, and `state ls` and `state rm`."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.cli.display import amount, shown
+from dth.cli.place import columns, day
+from dth.config import state_directory
+from dth.errors import HubError, UsageError
+from dth.parameters import TaskParameters, extra, parse_moment, readers
+from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory, used_by
+from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.platform import open_platform
+from dth.platforms.local.process import S3
+
+UNFINISHED = "unfinished"
+
+
+def default_state(kind: str, parameters: TaskParameters, given: dict[str, Any]) -> Path:
+    """The state of a command that was given none. The same transfer finds it again and goes on, whatever its speed.
+    `given`: the options as they were typed."""
+    fields = type(parameters).model_fields
+    what = {
+        name: value for name, value in parameters.model_dump(mode="json").items() if _is_what(fields[name])
+    }
+    # An age such as 7d is another moment each time, and the same command.
+    ages = {name: given[name] for name in what if given.get(name) and parse_moment in readers(fields[name])}
+    digest = hashlib.sha256(json.dumps({"type": kind, **what, **ages}, sort_keys=True).encode()).hexdigest()
+    return state_directory() / f"sync-{digest[:16]}"
+
+
+def _is_what(field: Any) -> bool:
+    return bool(extra(field)["what"])
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A state as it is listed."""
+
+    path: Path
+    task: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def kind(self) -> str:
+        return str(self.task.get("type", S3))
+
+    def side(self, side: str) -> str:
+        """A side in a few words."""
+        if self.kind == S3:
+            bucket, prefix = self.task.get(f"{side}Bucket", "?"), self.task.get(f"{side}Prefix", "")
+            return shown(f"s3://{bucket}/{prefix}")
+        host = self.task.get(f"{side}Registry") or f"ecr:{self.task.get(f'{side}Region', '?')}"
+        rest = self.task.get("srcImageList" if side == "src" else "destPrefix", "")
+        return shown(f"{host}/{rest}".rstrip("/"))
+
+
+def kept_states(kind: str) -> Iterator[Kept]:
+    """The states of this kind of task, by name. What cannot be read is nobody's, and listed with all kinds."""
+    folder = state_directory()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir():
+            continue
+        try:
+            task = json.loads((path / TASK_FILE).read_text("utf-8"))
+        except (OSError, ValueError):
+            task = {}
+        kept = Kept(path, task)
+        if not task or kept.kind == kind:
+            yield kept
+
+
+def state_commands(kind: str, command: str) -> click.Group:
+    """`ls` and `rm` for the states that `command` leaves."""
+
+    @click.group(name="state", help=f"What {command} keeps of runs that did not end well, without --state.")
+    def group() -> None:
+        pass
+
+    @group.command(name="ls", help=f"List the states that {command} keeps where no --state was given.")
+    def list_() -> int:
+        rows = [_row(kept) for kept in kept_states(kind)]
+        columns(("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS"), rows)
+        return 0
+
+    @group.command(
+        name="rm", help="Remove states. The next run of their command lists and compares everything anew."
+    )
+    @click.argument("names", metavar="[NAME]...", nargs=-1)
+    @click.option("--all", "all_", is_flag=True, help="Remove all that are not in use.")
+    def remove(names: tuple[str, ...], all_: bool) -> int:
+        if bool(names) == all_:
+            raise UsageError("name the states to remove, or give --all")
+        known = {kept.name: kept for kept in kept_states(kind)}
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"there is no state {shown(name)!r}; {command.rpartition(' ')[0]} state ls lists them"
+                )
+        code = 0
+        for name in names or known:
+            try:
+                _remove(known[name])
+            except HubError as error:
+                click.echo(f"dth: {error}", err=True)
+                code = 1
+        return code
+
+    return group
+
+
+def _row(kept: Kept) -> tuple[str, ...]:
+    files = [path.lstat() for path in kept.path.rglob("*") if path.is_file()]
+    used = max((file.st_mtime for file in files), default=kept.path.stat().st_mtime)
+    size = amount(sum(file.st_size for file in files))
+    holder = used_by(kept.path)
+    status = f"in use by process {holder}" if holder else _status(kept.path)
+    return kept.name, kept.side("src"), kept.side("dest"), day(used), size, status
+
+
+def _status(path: Path) -> str:
+    if not (path / "task.db").exists():
+        return "empty"
+    try:
+        with open_platform(path, "state") as platform:
+            runs = asyncio.run(platform.records.list_runs())
+    except HubError:
+        return "damaged"
+    return UNFINISHED if any(run.is_open for run in runs) else "finished"
+
+
+def _remove(kept: Kept) -> None:
+    with lock_state_directory(kept.path, wait=0):
+        unfinished = _status(kept.path) == UNFINISHED
+        remove_state_directory(kept.path)
+    click.echo(f"removed {kept.name}")
+    bucket, endpoint = kept.task.get("destBucket"), kept.task.get("destEndpoint")
+    if unfinished and bucket:
+        look = f"aws s3api list-multipart-uploads --bucket {bucket}" + (
+            f" --endpoint-url {endpoint}" if endpoint else ""
+        )
+        click.echo(
+            f"  Its run was not finished: uploads in parts may be left at {kept.side('dest')}. To see them: {look}"
+        )
