@@ -306,7 +306,7 @@ def _last_name(page: ListPage) -> str:
     """Where the first version of the API goes on behind this page, if the store does not say it."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
     if not last or _CUT_MARK.search(last[-80:]):
-        raise Transient("the answer to a listing is cut short, but says not where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to go on")
     return last
 
 
@@ -409,7 +409,7 @@ _ITEM = re.compile(
     f"<LastModified>({_TIME})(?:\\.[0-9]+)?Z</LastModified>{_S}"
     # Without a slash: a weak one (W/"...") is for expat.
     f'<ETag>{_QUOTE}([^<>&"/\x00-\x1f\ufffe\uffff]*){_QUOTE}</ETag>{_SUMS}'
-    f"<Size>([0-9]{{1,19}})</Size>{_S}{_OWNER}"
+    f"<Size>([0-9]{{1,18}})</Size>{_S}{_OWNER}"
     f"(?:<StorageClass>({_TEXT})</StorageClass>{_SUMS}{_OWNER})?"
     f"(?:<RestoreStatus>({_asides('IsRestoreInProgress', 'RestoreExpiryDate')})</RestoreStatus>{_S})?"
     f"</Contents>{_S}(?=<Contents>|\\Z)"
@@ -426,7 +426,7 @@ def parse_page(body: bytes) -> ListPage:
     anything else, because an answer that is no listing must never pass for an empty one."""
     page = read_page(body)
     if page.cut_short:
-        raise Transient("the answer to a listing is cut short, but says not where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to go on")
     return page
 
 
@@ -446,7 +446,7 @@ def _cut(found: re.Match[bytes]) -> bytes:
     head = found.string[start : start + _TEXT_BYTES].decode(errors="ignore")
     head = re.sub("(&[^;]{0,10}|%[0-9A-Fa-f]?)$", "", head)
     digest = hashlib.sha256(memoryview(found.string)[start:end]).hexdigest()
-    # In a text that is encoded as AWS does, a space is +; the other characters are as they are.
+    # The mark has neither + nor %: it stays as it is when the key is decoded.
     return f">{head}{_cut_mark(end - start, digest)}<".encode()
 
 
@@ -462,9 +462,8 @@ def _parse_plain(body: bytes, start: int, encoding: Encoding) -> ListPage | None
         return None
     if len(rows) != middle.count(b"<Contents"):
         return None
-    page = _Document(
-        body[:start] + body[end:], encoding
-    )  # all but the objects: expat checks it for a few microseconds
+    # All but the objects: expat checks it for a few microseconds.
+    page = _Document(body[:start] + body[end:], encoding)
     if page.items:
         return None
     keys, modified, etags, sizes, classes, states = zip(*rows, strict=True)
@@ -485,7 +484,10 @@ def _parse_any(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
 def _read(key: str, item: dict[str, str]) -> Entry:
     etag = bare_etag(item.get("ETag", ""))
     modified = to_second(item.get("LastModified", ""))
-    return Entry(key, int(item["Size"]), etag, modified, item.get("StorageClass", ""), _restore(item))
+    size = int(item["Size"])
+    if not 0 <= size < 2**63:
+        raise ValueError("size")
+    return Entry(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
 
 
 def bare_etag(text: str) -> str:
