@@ -283,6 +283,13 @@ async def test_where_nothing_else_may_be_listed_aws_is_taken_for_granted() -> No
     assert await everything(PrefixListing(bucket, "p/")) == ["p/a+b", "p/c d"]
 
 
+async def test_a_store_that_ignores_the_prefix_is_taken_to_encode_as_aws_does() -> None:
+    bucket = OddBucket(["a b"], writes=form)
+    body = bucket._render(["a b"], False, {})
+    bucket._render = lambda *_: body  # type: ignore[method-assign]
+    assert await everything(PrefixListing(bucket)) == ["a b"]
+
+
 async def test_keys_that_are_said_to_be_plain_are_plain() -> None:
     bucket = OddBucket(STRANGE, writes=escape, declares=False)
     assert await everything(PrefixListing(bucket)) == sorted(STRANGE)

@@ -270,12 +270,7 @@ class PrefixListing:
                 self._encoding, self._understood = encoding, "+%"
                 return
             for escaped in doubtful:
-                for encoding in (Encoding.NONE, Encoding.FORM, Encoding.PERCENT):
-                    body = await self._request(encoding.decoded(escaped), first, "", "", 1)
-                    found = read_page(body, Encoding.NONE).entries
-                    if found and found[0].key.startswith(escaped):
-                        self._learn(encoding, escaped)
-                        break
+                await self._ask_for(escaped, first)
                 self._understood += "".join(char for char in "+%" if char in escaped)
         except TransferError as error:
             if error.disposition is Disposition.RETRY:
@@ -283,15 +278,29 @@ class PrefixListing:
             # It may be forbidden to list anything else.
             self._understood = "+%"
 
-    def _learn(self, encoding: Encoding, escaped: str) -> None:
-        """One key tells of the characters in it alone."""
-        if encoding is Encoding.NONE and "%" in escaped:
-            self._encoding, self._understood = encoding, "+%"
+    async def _ask_for(self, escaped: str, first: bool) -> None:
+        """Ask for what the key may mean: the one that the store lists in the same words is what it means."""
+        # Where several have one meaning, the first one counts.
+        meanings = {encoding.decoded(escaped): encoding for encoding in reversed(_TRIED)}
+        found = []
+        for key, encoding in meanings.items():
+            entries = read_page(await self._request(key, first, "", "", 1), Encoding.NONE).entries
+            if entries and entries[0].key.startswith(escaped):
+                found.append(encoding)
+        if len(found) != 1:
+            # It is gone, or the store ignores the prefix that it is asked for.
+            return
+        # One key tells of the characters in it alone.
+        if found[0] is Encoding.NONE and "%" in escaped:
+            self._encoding, self._understood = Encoding.NONE, "+%"
         elif "+" in escaped:
-            self._encoding = Encoding.FORM if encoding is Encoding.FORM else Encoding.PERCENT
+            self._encoding = Encoding.FORM if found[0] is Encoding.FORM else Encoding.PERCENT
 
     def _stored(self, key: str) -> str:
         return self._rename.to_dest(key) if self._rename is not None else key
+
+
+_TRIED = (Encoding.NONE, Encoding.FORM, Encoding.PERCENT)
 
 
 def _encoding_of(echo: str) -> Encoding | None:
