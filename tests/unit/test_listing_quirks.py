@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from dth.errors import ListingFailed, NotSupported, ObjectRefused
+from dth.errors import ListingFailed, NotSupported, ObjectRefused, Transient
 from dth.s3 import listing as module
 from dth.s3.compare import Rules
 from dth.s3.etags import bare_etag
@@ -157,7 +157,7 @@ async def test_a_store_that_ignores_its_marker_ends(no_waiting: None) -> None:
 async def test_a_page_that_is_cut_short_and_empty_is_an_error(no_waiting: None, first: bool) -> None:
     bucket = MemoryBucket()
     bucket._render = lambda *_: document("<IsTruncated>true</IsTruncated>" + "<Marker/>" * first)  # type: ignore[method-assign]
-    with pytest.raises(ListingFailed, match="says not where to go on"):
+    with pytest.raises(ListingFailed, match="does not say where to go on"):
         await everything(PrefixListing(bucket, first_version=first))
 
 
@@ -284,6 +284,13 @@ async def test_where_nothing_else_may_be_listed_aws_is_taken_for_granted() -> No
     assert await everything(PrefixListing(bucket, "p/")) == ["p/a+b", "p/c d"]
 
 
+async def test_a_store_that_ignores_the_prefix_is_taken_to_encode_as_aws_does() -> None:
+    bucket = OddBucket(["a b"], writes=form)
+    body = bucket._render(["a b"], False, {})
+    bucket._render = lambda *_: body  # type: ignore[method-assign]
+    assert await everything(PrefixListing(bucket)) == ["a b"]
+
+
 async def test_keys_that_are_said_to_be_plain_are_plain() -> None:
     bucket = OddBucket(STRANGE, writes=escape, declares=False)
     assert await everything(PrefixListing(bucket)) == sorted(STRANGE)
@@ -314,3 +321,9 @@ def test_etags_are_bare_and_keep_their_case(text: str) -> None:
 def test_an_etag_with_a_slash_stays_whole() -> None:
     assert bare_etag('"a/b=="') == "a/b=="
     assert bare_etag("") == ""
+
+
+@pytest.mark.parametrize("size", ["-5", "9" * 19, "9" * 30, "many", ""])
+def test_a_size_that_is_none_is_an_error(size: str) -> None:
+    with pytest.raises(Transient):
+        parse_page(document(item(entry("k")).replace("<Size>0<", f"<Size>{size}<")))

@@ -264,7 +264,7 @@ class Page:
     cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
     enqueued: list[Enqueued] = field(default_factory=list)
     messages: list[Outgoing] = field(default_factory=list)
-    settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that are refused at once
+    settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that end at once
     extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
     same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
 

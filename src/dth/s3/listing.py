@@ -276,12 +276,7 @@ class PrefixListing:
                 self._encoding, self._understood = encoding, "+%"
                 return
             for escaped in doubtful:
-                for encoding in (Encoding.NONE, Encoding.FORM, Encoding.PERCENT):
-                    body = await self._request(encoding.decoded(escaped), first, "", "", 1)
-                    found = read_page(body, Encoding.NONE).entries
-                    if found and found[0].key.startswith(escaped):
-                        self._learn(encoding, escaped)
-                        break
+                await self._ask_for(escaped, first)
                 self._understood += "".join(char for char in "+%" if char in escaped)
         except TransferError as error:
             if error.disposition is Disposition.RETRY:
@@ -289,15 +284,29 @@ class PrefixListing:
             # It may be forbidden to list anything else.
             self._understood = "+%"
 
-    def _learn(self, encoding: Encoding, escaped: str) -> None:
-        """One key tells of the characters in it alone."""
-        if encoding is Encoding.NONE and "%" in escaped:
-            self._encoding, self._understood = encoding, "+%"
+    async def _ask_for(self, escaped: str, first: bool) -> None:
+        """Ask for what the key may mean: the one that the store lists in the same words is what it means."""
+        # Where several have one meaning, the first one counts.
+        meanings = {encoding.decoded(escaped): encoding for encoding in reversed(_TRIED)}
+        found = []
+        for key, encoding in meanings.items():
+            entries = read_page(await self._request(key, first, "", "", 1), Encoding.NONE).entries
+            if entries and entries[0].key.startswith(escaped):
+                found.append(encoding)
+        if len(found) != 1:
+            # It is gone, or the store ignores the prefix that it is asked for.
+            return
+        # One key tells of the characters in it alone.
+        if found[0] is Encoding.NONE and "%" in escaped:
+            self._encoding, self._understood = Encoding.NONE, "+%"
         elif "+" in escaped:
-            self._encoding = Encoding.FORM if encoding is Encoding.FORM else Encoding.PERCENT
+            self._encoding = Encoding.FORM if found[0] is Encoding.FORM else Encoding.PERCENT
 
     def _stored(self, key: str) -> str:
         return self._rename.to_dest(key) if self._rename is not None else key
+
+
+_TRIED = (Encoding.NONE, Encoding.FORM, Encoding.PERCENT)
 
 
 def _encoding_of(echo: str) -> Encoding | None:
@@ -312,7 +321,7 @@ def _last_name(page: ListPage) -> str:
     """Where the first version of the API goes on behind this page, if the store does not say it."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
     if not last or _CUT_MARK.search(last[-80:]):
-        raise Transient("the answer to a listing is cut short, but says not where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to go on")
     return last
 
 
@@ -415,7 +424,7 @@ _ITEM = re.compile(
     f"<LastModified>({_TIME})(?:\\.[0-9]+)?Z</LastModified>{_S}"
     # Without a slash: a weak one (W/"...") is for expat.
     f'<ETag>{_QUOTE}([^<>&"/\x00-\x1f\ufffe\uffff]*){_QUOTE}</ETag>{_SUMS}'
-    f"<Size>([0-9]{{1,19}})</Size>{_S}{_OWNER}"
+    f"<Size>([0-9]{{1,18}})</Size>{_S}{_OWNER}"
     f"(?:<StorageClass>({_TEXT})</StorageClass>{_SUMS}{_OWNER})?"
     f"(?:<RestoreStatus>({_asides('IsRestoreInProgress', 'RestoreExpiryDate')})</RestoreStatus>{_S})?"
     f"</Contents>{_S}(?=<Contents>|\\Z)"
@@ -432,7 +441,7 @@ def parse_page(body: bytes) -> ListPage:
     anything else, because an answer that is no listing must never pass for an empty one."""
     page = read_page(body)
     if page.cut_short:
-        raise Transient("the answer to a listing is cut short, but says not where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to go on")
     return page
 
 
@@ -452,7 +461,7 @@ def _cut(found: re.Match[bytes]) -> bytes:
     head = found.string[start : start + _TEXT_BYTES].decode(errors="ignore")
     head = re.sub("(&[^;]{0,10}|%[0-9A-Fa-f]?)$", "", head)
     digest = hashlib.sha256(memoryview(found.string)[start:end]).hexdigest()
-    # In a text that is encoded as AWS does, a space is +; the other characters are as they are.
+    # The mark has neither + nor %: it stays as it is when the key is decoded.
     return f">{head}{_cut_mark(end - start, digest)}<".encode()
 
 
@@ -468,9 +477,8 @@ def _parse_plain(body: bytes, start: int, encoding: Encoding) -> ListPage | None
         return None
     if len(rows) != middle.count(b"<Contents"):
         return None
-    page = _Document(
-        body[:start] + body[end:], encoding
-    )  # all but the objects: expat checks it for a few microseconds
+    # All but the objects: expat checks it for a few microseconds.
+    page = _Document(body[:start] + body[end:], encoding)
     if page.items:
         return None
     keys, modified, etags, sizes, classes, states = zip(*rows, strict=True)
@@ -491,7 +499,10 @@ def _parse_any(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
 def _read(key: str, item: dict[str, str]) -> Entry:
     etag = bare_etag(item.get("ETag", ""))
     modified = to_second(item.get("LastModified", ""))
-    return Entry(key, int(item["Size"]), etag, modified, item.get("StorageClass", ""), _restore(item))
+    size = int(item["Size"])
+    if not 0 <= size < 2**63:
+        raise ValueError("size")
+    return Entry(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
 
 
 def _restore(fields: dict[str, str]) -> str:
