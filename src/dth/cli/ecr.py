@@ -191,7 +191,7 @@ async def _run(
     directory = state or _state(parameters)
     try:
         identity = {name: task[name] for name in IDENTITY}
-        async with open_foreground(task, identity, directory, 1, nursery) as foreground:
+        async with open_foreground(task, identity, directory, 1, nursery, {}) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({directory})", err=True)
             snapshot = await watch(foreground, quiet=quiet, things="images")

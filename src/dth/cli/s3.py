@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, failure_lines, result, shown, table
+from dth.cli.limits import limits
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_on_hub, run_work, watch
@@ -31,7 +32,7 @@ from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import object_filter, open_route, open_source
+from dth.s3.task import object_filter, open_route, open_source, shared_rates
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -41,6 +42,9 @@ IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix",
 @click.group()
 def s3() -> None:
     """Objects between S3-compatible stores."""
+
+
+s3.add_command(limits)
 
 
 # ------------------------------------------------------------------------------------------------------- sync
@@ -113,7 +117,9 @@ async def _sync(
     identity = {name: task[name] for name in IDENTITY}
     directory = state or default_state(task)
     try:
-        async with open_foreground(task, identity, directory, parameters.max_capacity, nursery) as foreground:
+        async with open_foreground(
+            task, identity, directory, parameters.max_capacity, nursery, shared_rates(parameters)
+        ) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({directory})", err=True)
             snapshot = await watch(foreground, quiet=quiet)

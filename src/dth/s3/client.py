@@ -3,7 +3,6 @@
 A method is one request; retrying is the caller's (see `retry`). Keys go on the wire byte for byte.
 """
 
-import asyncio
 import calendar
 import contextlib
 import email.utils
@@ -35,9 +34,9 @@ from dth.errors import (
 from dth.s3.checksums import checksum, header_name
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
-from dth.s3.pace import Cap, Gate, Supply
+from dth.s3.pace import Cap, Gate
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
-from dth.s3.transport import Body, Pipe, Response, Transport, Valve
+from dth.s3.transport import Body, ConnectOptions, Pipe, Response, Transport, Valve
 
 T = TypeVar("T")
 
@@ -181,10 +180,10 @@ class S3Client:
         self.capabilities = Capabilities(endpoint.checksum, endpoint.profile.tags, endpoint.profile.acl)
         self._bucket_seen = -BUCKET_CHECK
         self.clock_offset = 0.0  # the store's clock minus ours, in seconds
-        self.held_back = 0  # requests that wait for a cap before they are sent
         self._transport = transport
         self._request_cap = request_cap
         self._byte_cap = byte_cap
+        self.caps = [cap for cap in (request_cap, byte_cap) if cap]
         self._connect = replace(endpoint.connect, receive_buffer=byte_cap.buffer if byte_cap else 0)
         self._signer = Signer(endpoint.region)
         scheme, _, host = endpoint.url.partition("://")
@@ -214,38 +213,43 @@ class S3Client:
         goes instead of memory; `slow`: the store may think for minutes. Raises TransferError for any status >= 300."""
         size = sum(map(len, body)) if isinstance(body, list) else len(body)
         send = partial(self._send, method, key, query, headers, body, sink, limit, slow, size)
-        if self._request_cap or self._byte_cap:
+        if self._is_paced(size or limit):
             send = partial(self._pace, send, size, limit)
         if isinstance(body, Pipe):  # its other end holds a place already
             return await send()
         async with self.gate:
             return await send()
 
+    def _is_paced(self, amount: int) -> bool:
+        """Whether a cap holds for a request with so many bytes of body, or may while they are on their way."""
+        requests, sent = self._request_cap, self._byte_cap
+        return bool((requests and requests.rate) or (sent and (sent.rate or amount > sent.SMALL)))
+
     async def _pace(self, send: Callable[..., Awaitable[Response]], size: int, limit: int) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
         if self._request_cap:
-            await self._granted(self._request_cap.take(1))
-        cap, amount = self._byte_cap, size or limit
-        if cap is None or amount <= cap.slice:
-            if cap and amount:
-                await self._granted(cap.take(amount))
+            await self._request_cap.take(1)
+        if self._byte_cap is None or not (size or limit):
             return await send()
-        async with cap.large:
-            supply, valve = Supply(cap, amount, received=not size), Valve()
-            valve.grant(await self._granted(supply.next()))
-            feeder = asyncio.create_task(supply.feed(valve))
-            try:
-                return await send(valve)
-            finally:
-                feeder.cancel()
+        async with self._byte_cap.paced(size or limit, received=not size) as valve:
+            return await send(valve)
 
-    async def _granted(self, grant: Awaitable[T]) -> T:
-        """Wait for a cap, and let it be seen."""
-        self.held_back += 1
-        try:
-            return await grant
-        finally:
-            self.held_back -= 1
+    @property
+    def held_back(self) -> int:
+        """Requests, and bodies under way, that wait for a cap."""
+        return sum(cap.waiting for cap in self.caps)
+
+    @property
+    def _options(self) -> ConnectOptions:
+        """How the endpoint is reached. Where the rate of the cap has changed, connections have other buffers."""
+        cap = self._byte_cap
+        if cap and cap.resized != self._connect.since:
+            before, self._connect = (
+                self._connect,
+                replace(self._connect, receive_buffer=cap.buffer, since=cap.resized),
+            )
+            self._transport.forget(before)
+        return self._connect
 
     async def _send(
         self,
@@ -278,7 +282,7 @@ class S3Client:
                 f"{self._origin}{path}?{line}" if line else self._origin + path,
                 signed,
                 body,
-                options=self._connect,
+                options=self._options,
                 sink=sink,
                 limit=limit,
                 stall_timeout=SLOW_ANSWER if slow else 0.0,

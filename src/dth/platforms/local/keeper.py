@@ -235,7 +235,7 @@ class Runner:
 
     async def _prepare(self, task: Task) -> None:
         try:
-            write_task_file(self._state, task, None)  # so that there is a directory
+            write_task_file(self._state, task)  # so that there is a directory
             async with self._keeper.shared(self.id) as platform:
                 await platform.records.resume()
         except HubError as error:
@@ -363,7 +363,7 @@ class Work:
                 self._platform = platform
                 await platform.records.resume()
                 await platform.prune(KEPT_RUNS)
-                self._read(task)
+                await self._read(task)
                 supervisor = Supervisor(
                     self._state, platform, lock, self._keeper.nursery, scale, to_the_last_message=True
                 )
@@ -385,8 +385,8 @@ class Work:
                     await self._write_samples(last)
                     await self._write_summary(last, over=True)
 
-    def _read(self, task: Task) -> None:
-        """Write the task's parameters down for its processes, with the cap that holds now."""
+    async def _read(self, task: Task) -> None:
+        """Write the task's parameters down for its processes, and the rates that hold now."""
         self._task = task
         self._plugin = plugin(task.type)
         self._parameters = read_parameters(task.type, task.parameters)
@@ -394,7 +394,8 @@ class Work:
         timetable, self._usual_cap = self._plugin.bandwidth(self._parameters)
         self._timetable = Timetable.parse(timetable)
         self._cap = self._timetable.cap_at(time.time(), self._usual_cap)
-        self._written = write_task_file(self._state, task, self._cap)
+        self._written = write_task_file(self._state, task)
+        await self._platform.limits.set_rates(self._plugin.rates(self._parameters, self._cap))
 
     async def _look(self, snapshot: Snapshot) -> bool:
         """Whether to go on."""
@@ -404,7 +405,7 @@ class Work:
             if task.progress is not Progress.IN_PROGRESS:
                 return False
             before = self._written
-            self._read(task)
+            await self._read(task)
             if self._written != before:
                 self._supervisor.renew()
             await self._begin_what_is_due(task, snapshot, now)
@@ -517,16 +518,13 @@ def _reading(snapshot: Snapshot) -> Reading:
     )
 
 
-def write_task_file(state: Path, task: Task, cap: int | None) -> str:
-    """Write the parameters for the task's processes, with the cap on bandwidth that holds now; returns what was
+def write_task_file(state: Path, task: Task) -> str:
+    """Write the parameters for the task's processes, without those that are none of theirs; returns what was
     written."""
     parameters = read_parameters(task.type, task.parameters)
-    values = {
-        "type": task.type.value,
-        **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True),
-    }
-    if "max_bytes_per_second" in type(parameters).model_fields:
-        values["maxBytesPerSecond"] = cap
+    given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    live = plugin(task.type).LIVE
+    values = {"type": task.type.value} | {name: each for name, each in given.items() if name not in live}
     text = json.dumps(values, indent=1)
     path = state / TASK_FILE
     try:

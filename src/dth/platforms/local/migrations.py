@@ -26,8 +26,13 @@ def know_images(connection: Connection) -> None:
     schema.image.create(connection)
 
 
+def keep_rates(connection: Connection) -> None:
+    """The rate that holds stands beside its bucket."""
+    connection.exec_driver_sql("ALTER TABLE bucket ADD COLUMN rate FLOAT NOT NULL DEFAULT 0")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more, know_images]  # of a task's database
+STEPS: list[Step] = [measure_more, know_images, keep_rates]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

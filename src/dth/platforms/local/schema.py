@@ -213,6 +213,7 @@ bucket = Table(
     Column("name", Text, primary_key=True),
     Column("tokens", Float, nullable=False),
     Column("filled", Float, nullable=False),  # when `tokens` was true
+    Column("rate", Float, nullable=False, server_default="0"),  # units a second; 0: no limit
 )
 
 gauge = Table(

@@ -125,13 +125,12 @@ class Steward:
         return any(stack.parameters.get(name, "") != value for name, value in wanted.items())
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
-        """What functions and machines read, with the cap on bandwidth that holds now."""
-        timetable, usual = plugin(task.type).bandwidth(read_parameters(task.type, task.parameters))
-        values = dict(task.parameters)
-        if timetable:
-            cap = Timetable.parse(timetable).cap_at(time.time(), usual)
-            values["maxBytesPerSecond"] = "" if cap is None else str(cap)
-        await write_parameters(platform.dynamo, task.type.value, values)
+        """What functions and machines read, and the rates that hold now."""
+        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        timetable, usual = chosen.bandwidth(parameters)
+        cap = Timetable.parse(timetable).cap_at(time.time(), usual)
+        await platform.limits.set_rates(chosen.rates(parameters, cap))
+        await write_parameters(platform.dynamo, task.type.value, task.parameters)
 
     # --------------------------------------------------------------------------------------------- working
 
