@@ -437,6 +437,11 @@ class Upload:
     parts_done: int = 0
     modified: float = 0.0  # of the last part done
 
+    @property
+    def done_bytes(self) -> int:
+        """Bytes of the parts that are done."""
+        return min(self.size, self.parts_done * self.part_size)
+
 
 @dataclass(slots=True)
 class Part:
@@ -523,7 +528,7 @@ class Limits(Protocol):
 class Gauge:
     """What one process reports of itself, replaced at each report. Byte and request counters only grow. `started` tells
     one life of a name from the next; the latencies are the mean milliseconds of the requests that were answered since
-    the report before, 0 where there were none."""
+    the report before, 0 where there were none. `note` says what it waits for, "" if for nothing."""
 
     process: str
     kind: str  # "finder" or "worker"
@@ -538,6 +543,8 @@ class Gauge:
     errors: int = 0  # requests that failed, other than for what is merely not there
     source_latency: float = 0.0
     dest_latency: float = 0.0
+    counted: int = 0  # bytes that it has written into ledgers as done, or as done parts of uploads
+    under_way: int = 0  # bytes of what it has in hand that have moved, and are not counted yet
 
 
 class Gauges(Protocol):

@@ -92,7 +92,7 @@ class Multipart:
 
     async def _transfer_part(self, upload: Upload, number: int) -> None:
         part = await self.copy_part(upload, number)
-        if await self._uploads.part_done(upload.key, upload.upload_id, part) is None:
+        if await self.record(upload, part) is None:
             raise Busy(f"the upload of key {upload.key!r} was taken over")
 
     # ------------------------------------------------------------------------------------ steps, for both
@@ -143,6 +143,14 @@ class Multipart:
         except NoSuchUpload:
             raise await self._lost(upload) from None
 
+    async def record(self, upload: Upload, part: Part) -> Upload | None:
+        """Write down that a part is done; None when that upload is not live any more."""
+        after = await self._uploads.part_done(upload.key, upload.upload_id, part)
+        if after:
+            first, last = part_span(upload.size, upload.part_size, part.number)
+            self._route.tally.recorded += last - first + 1
+        return after
+
     async def _copy_part(self, upload: Upload, number: int) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
@@ -167,9 +175,10 @@ class Multipart:
             lambda: route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
         )
         key = route.keys.to_dest(upload.key)
-        etag, proof = await retry(
-            lambda: route.dest.upload_part(key, upload.upload_id, number, response.chunks)
-        )
+        with route.tally.holding(span[1] - span[0] + 1):
+            etag, proof = await retry(
+                lambda: route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+            )
         return Part(number, etag, proof)
 
     async def _stream_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:

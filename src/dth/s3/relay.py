@@ -4,8 +4,9 @@ Objects up to the multipart threshold go here whole; larger ones part by part (`
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from dth.errors import Corrupted, ObjectRefused
@@ -44,6 +45,22 @@ class Copied:
     size: int
 
 
+class Tally:
+    """What a process has in hand, for its gauge."""
+
+    def __init__(self) -> None:
+        self.held = 0  # bytes of bodies that were received, and are being sent
+        self.recorded = 0  # bytes of parts that were written down as done; only grows
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
+
+
 @dataclass
 class Route:
     """One task's way from source to destination, as the parts of the engine share it in one process."""
@@ -55,6 +72,7 @@ class Route:
     budget: Budget
     transport: Transport
     server_side: bool  # both sides are one store and one credential
+    tally: Tally = field(default_factory=Tally)
 
     def write_headers(
         self, answer: Mapping[str, str], tags: str, etag: str, *, whole: bool
@@ -127,9 +145,10 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         etag = response.headers.get("etag", "").strip('"') or item.etag
         tags = await route.tags_of(item.key, response.headers)
         headers = route.write_headers(response.headers, tags, etag, whole=True)
-        answer, proof = await retry(
-            lambda: route.dest.put(route.keys.to_dest(item.key), response.chunks, headers)
-        )
+        with route.tally.holding(item.size):
+            answer, proof = await retry(
+                lambda: route.dest.put(route.keys.to_dest(item.key), response.chunks, headers)
+            )
         _compare_with_source(item.key, response.headers, proof)
         return Copied(etag, answer.headers.get("etag", "").strip('"'), proof, item.size)
     finally:

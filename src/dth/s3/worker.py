@@ -102,6 +102,7 @@ class Worker:
         self._run = 0  # of the message taken last: notes go there
         self._seen: object = None  # at the last heartbeat: what was in hand, and what had moved
         self._still = 0  # heartbeats since that changed
+        self._settled = 0  # bytes of objects that are in the ledger, without those in parts
 
     def stop(self) -> None:
         """Drain: take nothing new, finish what is in hand (or give it back), then end."""
@@ -274,7 +275,7 @@ class Worker:
         try:
             part = await self._multipart.copy_part(upload, message.number)
             self._succeeded()
-            after = await uploads.part_done(message.key, message.upload_id, part)
+            after = await self._multipart.record(upload, part)
             if after and after.parts_done == after.parts:
                 copied = await self._multipart.complete(after)
                 if copied:
@@ -453,6 +454,7 @@ class Worker:
             for work in kept:
                 if work.release is not None:
                     await self._give_back(work)
+        self._settled += sum(map(_copied, kept))
         self._held.difference_update(done)
 
     async def _give_back(self, work: Work) -> None:
@@ -521,6 +523,9 @@ class Worker:
             transport.bytes_out,
             transport.requests,
         )
+        gauge.counted = self._settled + route.tally.recorded
+        # Of what passes through here a half has moved when it was received, all of it when it was sent.
+        gauge.under_way = (transport.bytes_under_way + route.tally.held) // 2 + sum(map(_copied, self._held))
         await self._platform.gauges.report(gauge)
         for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
             self._notes.add(note)
@@ -561,6 +566,12 @@ def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
         proof=copied.proof,
         attempts=attempts,
     )
+
+
+def _copied(work: Work) -> int:
+    """Bytes of its objects that are copied. What went in parts is counted part by part."""
+    parted = {upload.key for upload in work.finished_uploads}
+    return sum(outcome.bytes for outcome in work.outcomes if outcome.key not in parted)
 
 
 def _suspect(delivery: Delivery) -> bool:

@@ -102,6 +102,7 @@ def _announced(state: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             entry.unlink(missing_ok=True)
+            entry.parent.rmdir()
 
 
 def _running_directory() -> Path:

@@ -26,6 +26,7 @@ from dth.hub.monitoring import Reading, Totals
 from dth.hub.notifications import Event
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery
+from dth.hub.progress import Meter
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.local.filesystem import lock_state_directory
@@ -344,7 +345,7 @@ class Work:
         self._keeper = keeper
         self._state = state
         self._ports = keeper.ports
-        self._speed = monitoring.Speed()
+        self._meter = Meter()
         self._sampled: Reading | None = None
         self._sample_due = time.time() + monitoring.until_sample(time.time())
         self._summary_due = 0.0
@@ -372,8 +373,8 @@ class Work:
                     if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
                         supervisor.follow(run.id)  # the listing that was interrupted goes on
                         break
-                self._sampled = _reading(await supervisor.look())  # what comes is counted from here
-                self._speed.update(self._sampled)
+                self._sampled = (await supervisor.look()).reading()  # what comes is counted from here
+                self._meter.update(self._sampled)
                 try:
                     async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
                         async for snapshot in watching:
@@ -395,6 +396,7 @@ class Work:
         self._timetable = Timetable.parse(timetable)
         self._cap = self._timetable.cap_at(time.time(), self._usual_cap)
         self._written = write_task_file(self._state, task)
+        self._meter.cap = float(self._cap or 0)
         await self._platform.limits.set_rates(self._plugin.rates(self._parameters, self._cap))
 
     async def _look(self, snapshot: Snapshot) -> bool:
@@ -473,8 +475,8 @@ class Work:
     async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         run, workers = monitoring.with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
-        self._speed.update(_reading(snapshot), moving=not over)
-        task.summary = self._speed.summary(run, snapshot.depth, workers)
+        self._meter.update(snapshot.reading(), moving=not over)
+        task.summary = self._meter.summary(run, snapshot.depth, workers)
         if over or snapshot.finished:
             task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
         await self._ports.tasks.summarize(task)
@@ -484,7 +486,7 @@ class Work:
             await self._runner.tell(Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
 
     async def _write_samples(self, snapshot: Snapshot) -> None:
-        reading = _reading(snapshot)
+        reading = snapshot.reading()
         samples = monitoring.sample(self._sampled, reading)
         self._sampled = reading
         self._keeper.totals.add(self._runner.id, samples)
@@ -505,17 +507,6 @@ class Work:
             text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
             await tasks.pause(self._ports, task.id, text)
             await self._runner.tell(Event.TASK_PAUSED, text, once=f"budget {budget}")
-
-
-def _reading(snapshot: Snapshot) -> Reading:
-    return Reading(
-        at=time.time(),
-        gauges=snapshot.gauges,
-        runs=snapshot.runs,
-        depth=snapshot.depth,
-        desired=snapshot.wanted,
-        workers=snapshot.workers,
-    )
 
 
 def write_task_file(state: Path, task: Task) -> str:

@@ -26,13 +26,15 @@ def know_images(connection: Connection) -> None:
     schema.image.create(connection)
 
 
-def keep_rates(connection: Connection) -> None:
-    """The rate that holds stands beside its bucket."""
+def act_live(connection: Connection) -> None:
+    """The rate that holds stands beside its bucket. Gauges know what is under way."""
     connection.exec_driver_sql("ALTER TABLE bucket ADD COLUMN rate FLOAT NOT NULL DEFAULT 0")
+    for column in ("counted", "under_way"):
+        connection.exec_driver_sql(f"ALTER TABLE gauge ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more, know_images, keep_rates]  # of a task's database
+STEPS: list[Step] = [measure_more, know_images, act_live]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

@@ -232,6 +232,8 @@ gauge = Table(
     _count("errors"),
     Column("source_latency", Float, nullable=False, server_default="0"),
     Column("dest_latency", Float, nullable=False, server_default="0"),
+    _count("counted"),
+    _count("under_way"),
 )
 
 # --------------------------------------------------------------------------------------------- temporary
