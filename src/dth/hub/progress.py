@@ -147,13 +147,13 @@ class Meter:
         """Take a reading. Not `moving`: the task is paused, or waits for its window; that time does not count."""
         before, self._before = self._before, now
         if before:
-            self._settled += _grown(before, now, "done_bytes")
+            self._settled += grown(before, now, "done_bytes")
         was, self._moved = self._moved, self._measure(now)
         self._note = "; ".join(sorted({gauge.note for gauge in _speaking(now) if gauge.note}))
         if before is None or not moving:
             self._progressed = now.at
             return
-        ended = sum(_grown(before, now, name) for name in ("done", "failed", "cancelled"))
+        ended = sum(grown(before, now, name) for name in ("done", "failed", "cancelled"))
         size = max(0.0, self._moved - was)
         if ended or size:
             self._progressed = now.at
@@ -271,6 +271,7 @@ def _forget(series: deque[tuple[float, float]], before: float) -> None:
         series.popleft()
 
 
-def _grown(before: Reading, now: Reading, count: str) -> int:
+def grown(before: Reading, now: Reading, count: str) -> int:
+    """By how much a count of the ledger grew, over all runs. One that `before` did not know has begun since."""
     known = {run.id: getattr(run.counts, count) for run in before.runs}
     return sum(max(0, getattr(run.counts, count) - known.get(run.id, 0)) for run in now.runs)
