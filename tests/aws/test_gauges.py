@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from dth.platforms.aws.gauges import AwsGauges
 from dth.platforms.ports import Gauge
 
+if TYPE_CHECKING:
+    from dth.platforms.aws.dynamo import Dynamo
+    from dth.platforms.aws.platform import AwsPlatform
+
+
+class Nowhere:
+    """A table that forgets."""
+
+    async def put(self, table: str, item: dict[str, Any]) -> bool:
+        return True
+
 
 async def lines(*reports: Gauge) -> list[dict[str, Any]]:
     stream = io.StringIO()
-    gauges = AwsGauges("task-1", stream)
+    gauges = AwsGauges("task-1", stream, cast("Dynamo", Nowhere()))
     for report in reports:
         await gauges.report(report)
     gauges.flush()
@@ -57,11 +70,20 @@ async def test_the_end_writes_what_is_left_once() -> None:
     assert await lines() == []
 
 
-async def test_a_process_knows_of_itself_alone() -> None:
-    gauges = AwsGauges("task-1", io.StringIO())
-    assert await gauges.all() == []
-    await gauges.report(Gauge("w1", "worker", 1.0, bytes_in=5))
-    report = Gauge("w1", "worker", 2.0, bytes_in=6)
-    await gauges.report(report)
+async def test_processes_know_of_each_other_as_they_were_some_seconds_ago(aws: AwsPlatform) -> None:
+    dynamo = aws.dynamo
+    now = time.time()
+    one, other = (AwsGauges("task-1", io.StringIO(), dynamo) for _ in range(2))
+    assert await one.all() == []
+    old = Gauge("w0", "worker", now - 90_000)
+    await AwsGauges("task-1", io.StringIO(), dynamo).report(old)
+    first = Gauge("w1", "worker", now, bytes_in=5, under_way=7, counted=3, note="é\udcff", started=now - 0.5)
+    await one.report(first)
+    report = replace(first, at=now + 1, bytes_in=6)
+    await one.report(report)
     report.bytes_in = 99  # the worker goes on with its own
-    assert await gauges.all() == [Gauge("w1", "worker", 2.0, bytes_in=6)]
+    await other.report(Gauge("w2", "worker", now))
+    assert await one.all() == [replace(first, at=now + 1, bytes_in=6), Gauge("w2", "worker", now)]
+    assert await other.all() == [replace(first, note="é\\udcff"), Gauge("w2", "worker", now)]
+    await one.report(replace(first, at=now + 11, under_way=8))
+    assert [gauge.under_way for gauge in await other.all()] == [8, 0]

@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.platforms.aws.limits import AwsLimits
+from dth.platforms.aws.platform import AwsPlatform
+from dth.platforms.local.limits import LocalLimits
+from dth.platforms.local.platform import LocalPlatform
+from dth.platforms.ports import Lease
+
 if TYPE_CHECKING:
     from dth.platforms.ports import Limits, Platform
 
@@ -31,19 +37,41 @@ def limits(platform: Platform) -> Limits:
     return platform.limits
 
 
-async def test_a_grant_may_be_partial_and_says_how_long_to_wait(limits: Limits, clock: Clock) -> None:
-    assert await limits.lease("bytes", 15, rate=100) == (15, 0)
-    granted, wait = await limits.lease("bytes", 15, rate=100)
+async def lease(limits: Limits, wanted: float) -> tuple[float, float]:
+    """At the rate of "bytes", which is 100 in these tests until they set another one."""
+    found = await limits.lease("bytes", wanted)
+    assert found.rate == 100
+    return found.granted, found.wait
+
+
+@pytest.fixture
+def others(platform: Platform) -> Limits:
+    """The same rates, as another process sees them."""
+    if isinstance(platform, LocalPlatform):
+        return LocalLimits(platform.database)
+    assert isinstance(platform, AwsPlatform)
+    return AwsLimits(platform.dynamo)
+
+
+@pytest.fixture
+async def bytes_limits(limits: Limits, clock: Clock) -> Limits:
+    await limits.set_rates({"bytes": 100})
+    return limits
+
+
+async def test_a_grant_may_be_partial_and_says_how_long_to_wait(bytes_limits: Limits, clock: Clock) -> None:
+    assert await lease(bytes_limits, 15) == (15, 0)
+    granted, wait = await lease(bytes_limits, 15)
     assert granted == pytest.approx(10)
     assert wait == pytest.approx(0.05)
     clock.now += wait
-    assert await limits.lease("bytes", 5, rate=100) == (pytest.approx(5), pytest.approx(0, abs=1e-6))
+    assert await lease(bytes_limits, 5) == (pytest.approx(5), pytest.approx(0, abs=1e-6))
 
 
-async def test_more_than_the_bucket_holds_comes_in_slices(limits: Limits, clock: Clock) -> None:
+async def test_more_than_the_bucket_holds_comes_in_slices(bytes_limits: Limits, clock: Clock) -> None:
     taken, seconds = 0.0, 0.0
     while taken < 1000:
-        granted, wait = await limits.lease("bytes", 1000 - taken, rate=100)
+        granted, wait = await lease(bytes_limits, 1000 - taken)
         taken += granted
         seconds += wait
         clock.now += wait
@@ -51,28 +79,58 @@ async def test_more_than_the_bucket_holds_comes_in_slices(limits: Limits, clock:
 
 
 async def test_ten_seconds_stay_within_the_rate_and_a_quarter_of_a_second(
-    limits: Limits, clock: Clock
+    bytes_limits: Limits, clock: Clock
 ) -> None:
     clock.now += 3600
     taken = 0.0
     for _ in range(400):
-        taken += (await limits.lease("bytes", 100, rate=100))[0]
+        taken += (await lease(bytes_limits, 100))[0]
         clock.now += 0.025
     assert 1000 <= taken <= 1025
 
 
-async def test_buckets_are_apart_and_rates_may_change(limits: Limits, clock: Clock) -> None:
-    assert (await limits.lease("a", 1000, rate=100))[0] == 25
-    assert (await limits.lease("b", 1000, rate=100))[0] == 25
+async def test_buckets_are_apart_and_have_rates_of_their_own(limits: Limits, clock: Clock) -> None:
+    await limits.set_rates({"a": 100, "b": 200.5})
+    assert await limits.rates() == {"a": 100, "b": 200.5}
+    assert (await limits.lease("a", 1000)).granted == 25
+    assert (await limits.lease("b", 1000)).granted == 50.125
+
+
+async def test_without_a_rate_everything_is_granted(limits: Limits, clock: Clock) -> None:
+    assert await limits.rates() == {}
+    assert await limits.lease("a", 1e12) == Lease(1e12, 0, 0)
+    await limits.set_rates({"a": 0})
+    assert await limits.lease("a", 1e12) == Lease(1e12, 0, 0)
+
+
+async def test_a_rate_that_is_set_holds_for_the_next_lease_of_everybody(
+    limits: Limits, clock: Clock, others: Limits
+) -> None:
+    await limits.set_rates({"a": 100, "b": 7})
+    assert (await limits.lease("a", 1000)).granted == 25
     clock.now += 10
-    assert (await limits.lease("a", 1000, rate=10))[0] == 2.5
+    await others.set_rates({"a": 10})
+    assert await limits.lease("a", 1000) == Lease(2.5, 0.25, 10)
+    await others.set_rates({"a": 0})
+    assert await limits.lease("a", 1000) == Lease(1000, 0, 0)
+    await others.set_rates({"a": 1000})
+    clock.now += 10
+    assert await limits.lease("a", 100) == Lease(100, 0, 1000)
+    assert (await limits.rates(), await others.rates()) == ({"a": 1000, "b": 7},) * 2
 
 
-async def test_a_clock_set_back_neither_grants_nor_blocks(limits: Limits, clock: Clock) -> None:
-    await limits.lease("bytes", 25, rate=100)
+async def test_the_same_rate_again_fills_no_bucket(limits: Limits, clock: Clock) -> None:
+    await limits.set_rates({"a": 100})
+    assert (await limits.lease("a", 1000)).granted == 25
+    await limits.set_rates({"a": 100})
+    assert (await limits.lease("a", 1000)).granted == 0
+
+
+async def test_a_clock_set_back_neither_grants_nor_blocks(bytes_limits: Limits, clock: Clock) -> None:
+    await lease(bytes_limits, 25)
     clock.now -= 3600
-    assert (await limits.lease("bytes", 25, rate=100))[0] == 0
+    assert (await lease(bytes_limits, 25))[0] == 0
     clock.now += 0.2
-    assert (await limits.lease("bytes", 25, rate=100))[0] == pytest.approx(20)
+    assert (await lease(bytes_limits, 25))[0] == pytest.approx(20)
     clock.now += 7200
-    assert (await limits.lease("bytes", 1000, rate=100))[0] == 25
+    assert (await lease(bytes_limits, 1000))[0] == 25

@@ -8,14 +8,16 @@ import os
 import resource
 import socket
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyarrow import parquet
 
 from dth.cli.display import ProgressView
+from dth.hub.progress import Standing, State
 from dth.platforms.local.filesystem import lock_state_directory
-from dth.platforms.ports import Counts, RunState
+from dth.platforms.ports import Counts
 from tests.engine import Done, Dth, Side, between, bodies, hurry
 from tests.servers.listing_server import ListingServer
 from tests.servers.proxy import Proxy, Reply
@@ -168,20 +170,22 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("dth.cli.display.PLAIN_INTERVAL", -1.0)
     counts = Counts(listed=10, enqueued=10, enqueued_bytes=1000, done=4, done_bytes=400, failed=1)
+    standing = Standing(State.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
+    copying = replace(standing, state=State.COPYING, note="1 object: 503", percent=45, eta=65.0)
     with ProgressView() as view:
-        view.update(RunState.LISTING, counts, 0, 1)
-        view.update(RunState.TRANSFERRING, counts, 400, 2)
+        view.update(standing, counts, 1)
+        view.update(copying, counts, 2)
     out, err = capsys.readouterr()
     assert out == ""
     assert "\x1b" not in err
     assert "\r" not in err
     listing, transferring = err.splitlines()
-    assert listing.startswith("listing 10: 5/10 objects")
-    assert transferring.startswith("transferring: 5/10 objects")
-    assert "failed 1" in transferring
-    assert "2 workers" in transferring
+    assert listing == "listing 10: 5/10 objects, 450 B of 1000 B, 100 B/s, 2/s, failed 1, 1 workers"
+    assert transferring == (
+        "copying: 5/10 objects, 450 B of 1000 B (45%), 100 B/s, 2/s, failed 1, ETA 1:05, 2 workers, 1 object: 503"
+    )
     with ProgressView(quiet=True) as view:
-        view.update(RunState.TRANSFERRING, counts, 400, 2)
+        view.update(copying, counts, 2)
     assert capsys.readouterr() == ("", "")
 
 

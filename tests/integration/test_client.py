@@ -930,6 +930,8 @@ async def test_caps_hold_at_the_server(
     async def worker(name: str, proxy_a: Proxy, proxy_b: Proxy, busy: Proxy) -> None:
         transport = Transport()
         with open_platform(tmp_path, name) as platform:
+            rates = {"source.bytes": rate, "dest.bytes": rate, "source.requests": requests}
+            await platform.limits.set_rates(rates)
 
             def cap(what: str, limit: float) -> Cap:
                 return Cap(platform.limits, what, limit)

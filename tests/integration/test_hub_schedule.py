@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from dth.platforms.local.journal import BEGINNING
 from tests.engine import Dth, Side, bodies, wait_for
 from tests.hub import Hub, balanced
 from tests.servers.proxy import Delay
@@ -22,6 +24,13 @@ EDIT = "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $
 def edit(hub: Hub, task: str, **parameters: str) -> None:
     pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
     hub.call(EDIT, id=task, input={"parameters": pairs})
+
+
+def rates(hub: Hub, task: str) -> dict[str, float]:
+    """Those that the task's processes share, by the name of the bucket."""
+    database = sqlite3.connect(hub.data / "tasks" / task / "task.db")
+    with contextlib.closing(database):
+        return dict(database.execute("SELECT name, rate FROM bucket"))
 
 
 def closed_now() -> str:
@@ -74,10 +83,27 @@ def test_the_timetables_cap_reaches_the_workers(hub: Hub, source: Side, dest: Si
     task = hub.create(source, dest, bandwidthTimetable="00:00-24:00 400K", maxBytesPerSecond="100M")
     started = time.monotonic()
     hub.wait(task, "DONE")
-    assert (
-        json.loads((hub.data / "tasks" / task / "task.json").read_text())["maxBytesPerSecond"] == 400 * 1024
-    )
+    assert rates(hub, task)["dest.bytes"] == 400 * 1024
     assert time.monotonic() - started > 3  # a cap is a least time: 2 MB at 400 KiB a second
+
+
+def test_limits_act_on_bytes_under_way_without_new_workers(hub: Hub, source: Side, dest: Side) -> None:
+    source.put({"large": b"x" * 20_000_000})
+    task = hub.create(source, dest, maxBytesPerSecond="16K")
+    log = hub.data / "tasks" / task / "logs" / "worker-1.log"
+    wait_for(lambda: log.exists() and rates(hub, task).get("source.bytes") == 16 * 1024)
+    time.sleep(1)
+    edit(hub, task, maxBytesPerSecond="", maxRequestsPerSecond="50", budget="100")
+    # At the first limit this would take twenty minutes.
+    hub.wait(task, "DONE")
+    assert rates(hub, task) == {
+        "source.bytes": 0,
+        "dest.bytes": 0,
+        "source.requests": 50,
+        "dest.requests": 50,
+    }
+    assert dest.get("large") == b"x" * 20_000_000
+    assert log.read_text().count(BEGINNING) == 1
 
 
 def test_a_run_that_was_missed_begins_at_the_next_start_and_is_told(

@@ -11,7 +11,7 @@ import pytest
 from dth.platforms.local import supervisor
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
-from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Outgoing, Page, RunKind
+from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Lease, Outgoing, Page, RunKind
 from dth.s3.pace import Cap
 from dth.s3.transport import Transport
 from dth.s3.worker import Worker
@@ -20,7 +20,7 @@ from tests.engine import Crash, Engine, Side, bodies
 from tests.servers.proxy import Delay, Proxy, Stall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from dth.platforms.local.platform import LocalPlatform
@@ -136,18 +136,24 @@ async def test_bytes_count_before_their_request_has_ended(
 class Grants:
     """`Limits` that grant nothing until they are opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float) -> None:
         self.open = False
+        self.rate = rate
 
-    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
-        return (wanted, 0.0) if self.open else (0.0, 0.01)
+    async def set_rates(self, rates: Mapping[str, float]) -> None: ...
+
+    async def rates(self) -> dict[str, float]:
+        return {"": self.rate}
+
+    async def lease(self, name: str, wanted: float) -> Lease:
+        return Lease(wanted, 0.0, self.rate) if self.open else Lease(0.0, 0.01, self.rate)
 
 
 @pytest.mark.parametrize(("cap", "rate"), [("request_cap", 1.0), ("byte_cap", 1e6), ("byte_cap", 1e9)])
 async def test_a_request_that_waits_for_a_cap_is_seen_to_be_held_back(
     transport: Transport, source: Side, cap: str, rate: float
 ) -> None:
-    limits = Grants()
+    limits = Grants(rate)
     caps: dict[str, Any] = {cap: Cap(limits, "", rate)}
     client = connect(transport, source.server, source.bucket, **caps)
     assert client.held_back == 0

@@ -19,9 +19,7 @@ from dth.hub.monitoring import (
     USUAL_POINTS,
     Combine,
     GraphName,
-    Rate,
     Reading,
-    Speed,
     Totals,
     activity,
     history,
@@ -133,83 +131,7 @@ def test_samples_are_due_in_the_middle_of_steps(now: float) -> None:
     assert (now + wait) % 10 == pytest.approx(5, abs=1e-3)
 
 
-# ------------------------------------------------------------------------------------------ speed and ETA
-
-
-def test_a_steady_rate_is_right_at_once_and_a_change_is_seen() -> None:
-    rate = Rate()
-    assert (rate.per_second, rate.eta(5), rate.eta(0)) == (0.0, -1.0, 0.0)
-    rate.add(100, 1.0)
-    assert rate.per_second == pytest.approx(100)
-    for _ in range(100):
-        rate.add(200, 1.0)
-    assert 190 < rate.per_second < 200
-    assert rate.eta(2000) == pytest.approx(10, rel=0.1)
-    for _ in range(3600):
-        rate.add(0, 1.0)
-    assert rate.eta(5) == -1.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 100)), min_size=1, max_size=20))
-def test_a_rate_is_between_the_slowest_and_the_fastest(pieces: list[tuple[float, float]]) -> None:
-    rate = Rate()
-    speeds = [amount / seconds for amount, seconds in pieces if seconds > 1e-3]
-    for amount, seconds in pieces:
-        if seconds > 1e-3:
-            rate.add(amount, seconds)
-    if speeds:
-        assert min(speeds) * 0.999 <= rate.per_second <= max(speeds) * 1.001 + 1e-9
-
-
-def test_a_pause_changes_neither_rate_nor_time_left() -> None:
-    speed = Speed()
-    done = 0
-    for second in range(60):
-        done = second * 10
-        speed.update(reading(second, runs=[run(1, enqueued=1000, done=done, done_bytes=done * 100)]))
-    still = [run(1, enqueued=1000, enqueued_bytes=100_000, done=done, done_bytes=done * 100)]
-    before = speed.summary(still[0], NOTHING, 1)
-    assert before.rate == pytest.approx(1000)
-    assert before.eta == pytest.approx((1000 - done) / 10)
-    for second in range(60, 5000, 50):
-        speed.update(reading(second, runs=still), moving=False)
-    assert speed.summary(still[0], NOTHING, 1) == before
-    speed.update(reading(5001, runs=[run(1, done=done + 10, done_bytes=done * 100)]))
-    assert speed.summary(still[0], NOTHING, 1).rate <= 1000
-
-
-def test_a_giant_object_has_a_rate_before_it_ends_and_is_not_counted_twice() -> None:
-    speed = Speed()
-    one = run(1, enqueued=1, enqueued_bytes=1000)
-    for second in range(5):
-        speed.update(
-            reading(second, [Gauge("w", "worker", second, bytes_out=second * 100, started=1)], [one])
-        )
-    summary = speed.summary(one, Depth(1, 2, 3), 4)
-    assert (summary.rate, summary.eta) == (pytest.approx(100), pytest.approx(10))
-    assert (summary.workers, summary.waiting, summary.total, summary.replicated) == (4, 4, 1, 0)
-    ended = run(1, enqueued=1, enqueued_bytes=1000, done=1, done_bytes=400)
-    speed.update(reading(5, [Gauge("w", "worker", 5, bytes_out=400, started=1)], [ended]))
-    assert speed.summary(ended, NOTHING, 1).rate < 100
-    assert speed.summary(ended, NOTHING, 1).eta == 0
-
-
-def test_what_the_store_copies_by_itself_has_a_rate_too() -> None:
-    speed = Speed()
-    for second in range(5):
-        speed.update(reading(second, runs=[run(1, done=second, done_bytes=second * 1000)]))
-    assert speed.summary(run(1), NOTHING, 1).rate == pytest.approx(1000)
-
-
-def test_the_time_left_is_unknown_while_listing_and_while_nothing_comes() -> None:
-    speed = Speed()
-    listing = run(1, state=RunState.LISTING, enqueued=10, enqueued_bytes=10)
-    summary = speed.summary(listing, NOTHING, 1)
-    assert (summary.listing, summary.eta, summary.rate) == (True, -1.0, 0.0)
-    assert speed.summary(run(1, enqueued=10, enqueued_bytes=10), NOTHING, 1).eta == -1.0
-    assert speed.summary(run(1, enqueued=10), NOTHING, 1).eta == -1.0  # empty objects are objects
-    failed = run(1, enqueued=3, enqueued_bytes=10, failed=2, cancelled=1)
-    assert (speed.summary(failed, NOTHING, 1).eta, speed.summary(failed, NOTHING, 1).failed) == (0.0, 2)
+# ------------------------------------------------------------------------------------------------ retries
 
 
 def test_failures_that_were_tried_again_count_by_how_that_ended() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dth.errors import StateError
 from dth.platforms.local.limits import CAPACITY
+from dth.platforms.ports import Lease
 from dth.s3 import pace
 from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate, Supply
 from dth.s3.transport import Valve
@@ -253,16 +254,31 @@ def test_a_budget_is_never_overdrawn_and_never_leaks(steps: list[tuple[str, int]
 
 
 class Bucket:
-    """`Limits` of a test: grants what `answer` says, and remembers what was asked."""
+    """`Limits` of a test: grants what `answer` says, and remembers what was asked. The rate is that of the cap which
+    uses it, until the test sets another one."""
 
     def __init__(self, answer: Callable[[float], tuple[float, float]]) -> None:
         self.answer = answer
         self.asked: list[float] = []
+        self.rate = 0.0
 
-    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
+    async def set_rates(self, rates: Mapping[str, float]) -> None:
+        (self.rate,) = rates.values()
+
+    async def rates(self) -> dict[str, float]:
+        return {"bytes": self.rate}
+
+    async def lease(self, name: str, wanted: float) -> Lease:
         await asyncio.sleep(0)
+        if not self.rate:
+            return Lease(wanted, 0.0, 0.0)
         self.asked.append(wanted)
-        return self.answer(wanted)
+        return Lease(*self.answer(wanted), self.rate)
+
+
+def capped(bucket: Bucket, name: str, rate: float) -> Cap:
+    bucket.rate = rate
+    return Cap(bucket, name, rate)
 
 
 def partial_grants(share: float) -> Callable[[float], tuple[float, float]]:
@@ -271,13 +287,13 @@ def partial_grants(share: float) -> Callable[[float], tuple[float, float]]:
 
 async def test_a_cap_takes_until_it_has_enough() -> None:
     bucket = Bucket(partial_grants(0.5))
-    await asyncio.wait_for(Cap(bucket, "bytes", 100.0).take(64), 5)
+    await asyncio.wait_for(capped(bucket, "bytes", 100.0).take(64), 5)
     assert bucket.asked[:4] == [64, 32, 16, 10]  # at last no more than a tenth of a second's worth is left
 
 
 async def test_who_waits_at_a_cap_goes_in_order_and_asks_once_for_all() -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "requests", 1000.0)
+    cap = capped(bucket, "requests", 1000.0)
     order: list[int] = []
 
     async def use(number: int) -> None:
@@ -292,7 +308,7 @@ async def test_who_waits_at_a_cap_goes_in_order_and_asks_once_for_all() -> None:
 
 async def test_alone_nothing_is_taken_that_is_not_used() -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "requests", 1000.0)
+    cap = capped(bucket, "requests", 1000.0)
     for _ in range(5):
         await cap.take(1)
     assert bucket.asked == [1] * 5
@@ -300,7 +316,7 @@ async def test_alone_nothing_is_taken_that_is_not_used() -> None:
 
 async def test_what_was_taken_for_those_who_gave_up_lapses(clock: Clock) -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "requests", 1000.0)
+    cap = capped(bucket, "requests", 1000.0)
     takers = [asyncio.create_task(cap.take(1)) for _ in range(50)]
     await asyncio.sleep(0)
     await ended(*takers[1:])
@@ -317,7 +333,7 @@ async def test_limits_out_of_reach_leave_the_last_share(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "bytes", 1000.0)
+    cap = capped(bucket, "bytes", 1000.0)
     for _ in range(11):  # this process has a quarter of the rate
         await cap.take(25)
         clock.now += 0.1
@@ -338,7 +354,7 @@ async def test_limits_out_of_reach_leave_the_last_share(
 
 async def test_a_large_body_is_supplied_slice_after_slice() -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "bytes", 1000.0)
+    cap = capped(bucket, "bytes", 1000.0)
     sent = Supply(cap, 250, received=False)
     # At last: more than was foretold (a body that is sent twice).
     assert [await sent.next() for _ in range(4)] == [100, 100, 50, 100]
@@ -349,7 +365,7 @@ async def test_a_large_body_is_supplied_slice_after_slice() -> None:
 async def test_what_buffers_hold_is_taken_before_it_passes(rate: float) -> None:
     """A server sends as much as our buffers hold before anything is granted: never more than was taken."""
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "bytes", rate)
+    cap = capped(bucket, "bytes", rate)
     received = Supply(cap, 10 * cap.slice, received=True)
     ahead = min(cap.buffer, cap.slice)
     passed = 0.0
@@ -357,12 +373,12 @@ async def test_what_buffers_hold_is_taken_before_it_passes(rate: float) -> None:
         passed += await received.next()
         assert passed + ahead <= sum(bucket.asked) + 1e-6 or passed == pytest.approx(10 * cap.slice)
     assert sum(bucket.asked) == pytest.approx(passed) == pytest.approx(10 * cap.slice)
-    assert cap.buffer * cap.large._value <= max(cap.slice, 16 * 1024)
+    assert cap.buffer * cap.large.limit <= max(cap.slice, 16 * 1024)
 
 
 async def test_a_valve_is_fed_when_it_is_dry() -> None:
     bucket = Bucket(lambda wanted: (wanted, 0.0))
-    cap = Cap(bucket, "bytes", 100.0)
+    cap = capped(bucket, "bytes", 100.0)
     valve = Valve()
     resumed: list[float] = []
     valve.resume = lambda: resumed.append(valve.left)
@@ -384,7 +400,7 @@ async def test_a_valve_is_fed_when_it_is_dry() -> None:
 
 async def test_cancelled_waiting_at_a_cap_leaves_it_usable() -> None:
     bucket = Bucket(lambda wanted: (0.0, 0.01))
-    cap = Cap(bucket, "bytes", 100.0)
+    cap = capped(bucket, "bytes", 100.0)
     waiting = [asyncio.create_task(cap.take(5)) for _ in range(3)]
     await turns()
     await ended(*waiting)
@@ -402,6 +418,7 @@ async def main(state, name, rates, seconds):
     taken = []
     with open_platform(Path(state), name) as platform:
         async def use(what, rate, amount):
+            await platform.limits.set_rates({what: rate})
             cap = Cap(platform.limits, what, rate)
             until = time.time() + seconds
             async def one():

@@ -78,7 +78,7 @@ export type ChannelInput = {
   enabled?: boolean | null | undefined;
 };
 
-export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null };
+export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -278,7 +278,7 @@ export type TaskDetailQueryVariables = Exact<{
 }>;
 
 
-export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null } | null };
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
 
 export type TaskErrorQueryVariables = Exact<{
   id: string | number;
@@ -423,7 +423,7 @@ export type HomeQueryVariables = Exact<{
 }>;
 
 
-export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null } | null> | null } | null };
+export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type WhoAmIQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -442,7 +442,7 @@ export type TasksQueryVariables = Exact<{
 }>;
 
 
-export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null } | null } | null> | null } | null };
+export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type ExportTaskQueryVariables = Exact<{
   id: string | number;
@@ -542,6 +542,8 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
     eta
     workers
     waiting
+    state
+    note
   }
 }
     `, {"fragmentName":"TaskRow"}) as unknown as TypedDocumentString<TaskRowFragment, unknown>;
@@ -888,6 +890,8 @@ export const TaskDetailDocument = new TypedDocumentString(`
     eta
     workers
     waiting
+    state
+    note
   }
 }`) as unknown as TypedDocumentString<TaskDetailQuery, TaskDetailQueryVariables>;
 export const TaskErrorDocument = new TypedDocumentString(`
@@ -1260,6 +1264,8 @@ export const HomeDocument = new TypedDocumentString(`
     eta
     workers
     waiting
+    state
+    note
   }
 }`) as unknown as TypedDocumentString<HomeQuery, HomeQueryVariables>;
 export const WhoAmIDocument = new TypedDocumentString(`
@@ -1317,6 +1323,8 @@ export const TasksDocument = new TypedDocumentString(`
     eta
     workers
     waiting
+    state
+    note
   }
 }`) as unknown as TypedDocumentString<TasksQuery, TasksQueryVariables>;
 export const ExportTaskDocument = new TypedDocumentString(`

@@ -53,14 +53,14 @@ interface Info {
   doneBytes: number | null;
 }
 
-/** How much of a run is through, in percent: by bytes where they tell more than objects. Null: nothing to copy yet. */
+/** How much of a run is through, in percent: by bytes, where there are any. Null: nothing to copy yet. */
 export function percentDone(info: Info | null | undefined): number | null {
   const total = info?.total ?? 0;
   if (!info || total <= 0) return null;
   const objects = ((info.replicated ?? 0) + (info.failed ?? 0)) / total;
   const bytes = (info.totalBytes ?? 0) > 0 ? (info.doneBytes ?? 0) / (info.totalBytes ?? 1) : objects;
   if (objects >= 1) return 100;
-  return Math.min(99, Math.floor(100 * Math.min(objects, bytes)));
+  return Math.min(99, Math.floor(100 * bytes));
 }
 
 export function TaskProgressBar({ info, label }: { info: Info | null | undefined; label: string }) {

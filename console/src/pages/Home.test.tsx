@@ -34,7 +34,17 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     updatedAt: '2026-11-24T11:00:00Z',
     stoppedAt: null,
     spent: 0,
-    progressInfo: { ...info, totalBytes: 100, doneBytes: 50, rate: 7, eta: 7, workers: 1, waiting: 2 },
+    progressInfo: {
+      ...info,
+      totalBytes: 100,
+      doneBytes: 50,
+      rate: 7,
+      eta: 7,
+      workers: 1,
+      waiting: 2,
+      state: 'COPYING',
+      note: null,
+    },
     ...changes,
   };
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from dth.platforms.ports import Counts, Record, RunState
+from dth.hub.progress import Standing, State
+from dth.platforms.ports import Counts, Record
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -46,9 +47,7 @@ class ProgressView:
         self._things = things
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._started = time.monotonic()
-        self._first: tuple[int, int] | None = None  # objects and bytes done when we began
-        self._last_line = self._started
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -61,33 +60,40 @@ class ProgressView:
         if self._bar:
             self._bar.stop()
 
-    def update(self, state: RunState, counts: Counts, moved: int, workers: int) -> None:
-        """`moved`: bytes written so far, those of unfinished objects included."""
+    def update(self, standing: Standing, counts: Counts, workers: int) -> None:
         if self._quiet:
             return
-        finished = counts.done + counts.failed + counts.cancelled
-        if self._first is None:
-            self._first = (finished, moved)
-        elapsed = max(time.monotonic() - self._started, 0.001)
-        rate = max(0, moved - self._first[1]) / elapsed
-        objects = max(0, finished - self._first[0]) / elapsed
-        rest = f"{finished}/{counts.enqueued} {self._things}, {amount(rate)}/s, {objects:.0f}/s"
-        if counts.failed:
-            rest += f", failed {counts.failed}"
-        if counts.deleted or state is RunState.DELETING:
+        what = f"listing {counts.listed}" if standing.state is State.LISTING else standing.state.lower()
+        rest = _amounts(standing, self._things)
+        if standing.failed:
+            rest += f", failed {standing.failed}"
+        if counts.delete_enqueued:
             rest += f", deleted {counts.deleted}/{counts.delete_enqueued}"
-        left = counts.enqueued_bytes - counts.done_bytes
-        if state is not RunState.LISTING and rate > 0 and left > 0:
-            rest += f", ETA {clock(left / rate)}"
-        what = f"listing {counts.listed}" if state is RunState.LISTING else state.lower()
+        if standing.eta > 0:
+            rest += f", ETA {clock(standing.eta)}"
+        note = f", {shown(standing.note)}" if standing.note else ""
         if self._bar and self._task is not None:
-            total = counts.enqueued_bytes or None
+            done, whole = (
+                (standing.done_bytes, standing.total_bytes)
+                if standing.total_bytes
+                else (standing.ended, standing.total)
+            )
             self._bar.update(
-                self._task, description=what, total=total, completed=counts.done_bytes, rest=rest
+                self._task, description=what, total=whole or None, completed=done, rest=rest + note
             )
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
-            print(f"{what}: {rest}, {workers} workers", file=sys.stderr, flush=True)
+            print(f"{what}: {rest}, {workers} workers{note}", file=sys.stderr, flush=True)
+
+
+def _amounts(standing: Standing, things: str) -> str:
+    """How much of how much, and how fast."""
+    part = f" ({standing.percent}%)" if standing.percent >= 0 else ""
+    return (
+        f"{standing.ended}/{standing.total} {things}, "
+        f"{amount(standing.done_bytes)} of {amount(standing.total_bytes)}{part}, "
+        f"{amount(standing.rate)}/s, {standing.objects:.0f}/s"
+    )
 
 
 def _bar() -> "Progress":

@@ -202,7 +202,7 @@ async def _run(
     task = _task(parameters)
     identity = {name: task[name] for name in IDENTITY}
     try:
-        async with open_foreground(task, identity, state, 1, nursery, asked_for=asked_for) as foreground:
+        async with open_foreground(task, identity, state, 1, nursery, {}, asked_for=asked_for) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
             snapshot = await watch(foreground, quiet=quiet, things="images")

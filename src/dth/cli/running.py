@@ -13,6 +13,7 @@ import uvloop
 
 from dth import interrupts
 from dth.cli.display import ProgressView
+from dth.hub.progress import Meter
 from dth.parameters import TaskParameters
 from dth.platforms.local.foreground import Foreground
 from dth.platforms.local.supervisor import Snapshot
@@ -60,12 +61,15 @@ def interrupted(state: Path) -> int:
 
 async def watch(foreground: Foreground, *, quiet: bool, things: str = "objects") -> Snapshot:
     """Show how the run goes on until it is over; how it stands then."""
+    meter, limits = Meter(), foreground.platform.limits
     with ProgressView(quiet=quiet, things=things) as view:
         watching = foreground.supervisor.watch()
         async with contextlib.aclosing(watching):  # type: ignore[type-var]
             async for snapshot in watching:
-                moved = sum(gauge.bytes_out for gauge in snapshot.gauges if gauge.kind == "worker")
-                view.update(snapshot.run.state, snapshot.run.counts, moved, snapshot.workers)
+                if not quiet:
+                    meter.cap = (await limits.rates()).get("dest.bytes", 0.0)
+                    meter.update(snapshot.reading())
+                    view.update(meter.standing(snapshot.run), snapshot.run.counts, snapshot.workers)
     return snapshot
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, failure_lines, result, shown, table
+from dth.cli.limits import limits
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
@@ -36,7 +37,7 @@ from dth.s3.listing import PrefixListing, pages
 from dth.s3.lookup import NOTHING_BELOW, is_only_an_object
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import object_filter, open_route, open_source
+from dth.s3.task import object_filter, open_route, open_source, shared_rates
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -46,6 +47,9 @@ IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix",
 @click.group()
 def s3() -> None:
     """Objects between S3-compatible stores."""
+
+
+s3.add_command(limits)
 
 
 # ------------------------------------------------------------------------------------------------------- sync
@@ -140,7 +144,13 @@ async def _sync(
     identity = {name: task[name] for name in IDENTITY}
     try:
         async with open_foreground(
-            task, identity, state, parameters.max_capacity, nursery, asked_for=asked_for
+            task,
+            identity,
+            state,
+            parameters.max_capacity,
+            nursery,
+            shared_rates(parameters),
+            asked_for=asked_for,
         ) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)

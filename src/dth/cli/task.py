@@ -1,6 +1,7 @@
 """`dth task`: create, watch and manage tasks of a hub; task files."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from dth.hub.client import HubClient
 
 FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
     createdBy parameters { ParameterKey ParameterValue }
-    progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting }"""
+    progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting
+        state note }"""
 THINGS = {"S3EC2": "objects", "ECR": "images"}  # what a task moves, by its type
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
@@ -131,7 +133,12 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
     rows.append(
         (THINGS[shown_task["type"]], f"{info['replicated']} of {info['total']}, {info['failed']} failed")
     )
-    rows.append(("bytes", f"{amount(info['doneBytes'])} of {amount(info['totalBytes'])}"))
+    rows.append(("bytes", _bytes(info)))
+    rows += [
+        (name, value)
+        for name, value in (("state", (info["state"] or "").lower()), ("note", shown(info["note"] or "")))
+        if value
+    ]
     rows.append(("estimated cost", f"${shown_task['spent']:.4f}"))
     table(rows)
     click.echo("parameters")
@@ -211,17 +218,25 @@ def conclude(found: dict[str, Any]) -> int:
 def _line(found: dict[str, Any]) -> str:
     info = found["progressInfo"]
     words = [found["progress"].lower(), f"{info['replicated']}/{info['total']} {THINGS[found['type']]}"]
-    if info["listing"]:
-        words.insert(1, "listing")
+    if info["state"] and found["progress"] == "IN_PROGRESS":
+        words.insert(1, info["state"].lower())
+    if info["totalBytes"]:
+        words.append(_bytes(info))
     if info["rate"]:
         words.append(f"{amount(info['rate'])}/s")
     if info["failed"]:
         words.append(f"failed {info['failed']}")
     if info["eta"] is not None:
         words.append(f"ETA {clock(info['eta'])}")
-    if found["reason"]:
-        words.append(shown(found["reason"]))
+    words += [shown(why) for why in (info["note"], found["reason"]) if why]
     return ", ".join(words)
+
+
+def _bytes(info: dict[str, Any]) -> str:
+    """How much of how much. While a run is being listed nobody knows the whole."""
+    done, whole = info["doneBytes"], info["totalBytes"]
+    part = f" ({math.floor(100 * done / whole)}%)" if whole and not info["listing"] else ""
+    return f"{amount(done)} of {amount(whole)}{part}"
 
 
 # ------------------------------------------------------------------------------------------------- changes

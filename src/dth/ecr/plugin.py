@@ -21,6 +21,7 @@ from dth.platforms.ports import (
 )
 
 __all__ = [
+    "LIVE",
     "THINGS",
     "TYPE",
     "Parameters",
@@ -34,10 +35,11 @@ __all__ = [
     "follows_events",
     "read_notification",
 ]
-__all__ += ["redrive", "route", "spent"]  # what dth.hub.plugins.Plugin asks for
+__all__ += ["rates", "redrive", "route", "spent"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "ECR"
 THINGS = "images"
+LIVE: frozenset[str] = frozenset()
 Parameters = EcrParameters
 SIDES = ("source", "destination")
 ANY = "destination"  # for a registry which the copier finds out
@@ -132,6 +134,10 @@ def capacity(parameters: EcrParameters) -> Capacity:
 
 def bandwidth(parameters: EcrParameters) -> tuple[str, int | None]:
     return "", None
+
+
+def rates(parameters: EcrParameters, cap: int | None) -> dict[str, float]:
+    return {}
 
 
 def budget(parameters: EcrParameters) -> float | None:

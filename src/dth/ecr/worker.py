@@ -324,6 +324,7 @@ class Worker:
         gauge.at = time.time()
         gauge.bytes_in = gauge.bytes_out = self._read + sum(self._reading.values())
         gauge.requests = self._route.requests
+        gauge.counted, gauge.under_way = self._read, sum(self._reading.values())
         await self._platform.gauges.report(gauge)
 
 

@@ -51,6 +51,8 @@ class Summary:
     eta: float = -1.0
     workers: int = 0
     waiting: int = 0
+    state: str = ""  # one of `progress.State`; "" before there is a run
+    note: str = ""  # what it waits for, for people
 
 
 @dataclass(slots=True)

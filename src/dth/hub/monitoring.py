@@ -1,5 +1,5 @@
-"""What is measured of a task, and how it is shown: samples from what its processes report, speed and time left, the
-graphs of the API, and the text that Prometheus reads.
+"""What is measured of a task, and how it is shown: samples from what its processes report, the graphs of the API, and
+the text that Prometheus reads. How far a run is: see `progress`.
 """
 
 import math
@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 from dth.errors import UsageError
-from dth.hub.model import Progress, Summary
+from dth.hub.model import Progress
 from dth.hub.ports import Metrics
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
+from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind
 
 # ------------------------------------------------------------------------------------------------- metrics
 
@@ -77,7 +77,9 @@ DELTAS = ("bytes_in", "bytes_out", "requests", "throttled", "errors")  # counter
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A task as it stands at one moment. `runs`: its newest ones, ended or not, so that the last of each is counted."""
+    """A task as it stands at one moment. `runs`: its newest ones, ended or not, so that the last of each is counted.
+    `parts`: bytes of what is done of uploads that are not. Gauges are read first, then uploads, runs last: what was
+    reported is in the ledger by then."""
 
     at: float
     gauges: Sequence[Gauge]
@@ -85,6 +87,7 @@ class Reading:
     depth: Depth
     desired: int
     workers: int
+    parts: int = 0
 
 
 def until_sample(now: float) -> float:
@@ -140,93 +143,7 @@ def _settled(before: Reading, now: Reading) -> dict[str, float]:
     return settled
 
 
-# ---------------------------------------------------------------------------------- speed and time left
-
-
-class Rate:
-    """Units a second, smoothed: what was `HALF_LIFE` seconds ago counts half. Time that is not told does not count:
-    say nothing while a task is paused, and it goes on with the rate it had."""
-
-    HALF_LIFE = 30.0
-
-    def __init__(self) -> None:
-        self._sum = 0.0
-        self._weight = (
-            0.0  # of what is in the sum: it fades alike, so that the rate is right from the first moment
-        )
-
-    def add(self, amount: float, seconds: float) -> None:
-        """`amount` units came in the `seconds` since the last call."""
-        if seconds <= 0:
-            return
-        kept = 0.5 ** (seconds / self.HALF_LIFE)
-        self._sum = self._sum * kept + amount / seconds * (1 - kept)
-        self._weight = self._weight * kept + 1 - kept
-
-    @property
-    def per_second(self) -> float:
-        return self._sum / self._weight if self._weight else 0.0
-
-    def eta(self, left: float) -> float:
-        """Seconds until `left` units have come; -1 where nothing comes."""
-        if left <= 0:
-            return 0.0
-        rate = self.per_second
-        # Below one unit a day nothing comes any more: what is left of the sum has merely not faded yet.
-        return left / rate if rate > 1 / 86_400 else -1.0
-
-
-class Speed:
-    """How fast a task goes on, by two rates: of many small objects it is the requests that take the time, of a few
-    large ones the bytes. Whichever takes longer tells the time left."""
-
-    def __init__(self) -> None:
-        self._objects = Rate()
-        self._bytes = Rate()
-        self._before: Reading | None = None
-        self._sent = 0.0  # since the first reading
-        self._settled = 0.0
-
-    def update(self, now: Reading, *, moving: bool = True) -> None:
-        """Take a reading. Not `moving`: the task is paused, or waits for its window; that time does not count."""
-        before, self._before = self._before, now
-        if before is None or not moving:
-            return
-        seconds = now.at - before.at
-        moved = max(self._sent, self._settled)
-        self._sent += _reported(before, now)["bytes_out"]
-        self._settled += _grown(before, now, "done_bytes")
-        # A giant object sends long before it settles; what a store copies by itself settles without being sent.
-        self._bytes.add(max(self._sent, self._settled) - moved, seconds)
-        ended = sum(_grown(before, now, name) for name in ("done", "failed", "cancelled"))
-        self._objects.add(ended, seconds)
-
-    def summary(self, run: Run, depth: Depth, workers: int) -> Summary:
-        """How the run stands, as lists show it. While it is being listed nobody knows how much there is to come."""
-        counts = run.counts
-        ended = counts.done + counts.failed + counts.cancelled
-        listing = run.state is RunState.LISTING
-        return Summary(
-            run=run.id,
-            listing=listing,
-            total=counts.enqueued,
-            replicated=counts.done,
-            failed=counts.failed,
-            total_bytes=counts.enqueued_bytes,
-            done_bytes=counts.done_bytes,
-            rate=self._bytes.per_second,
-            eta=-1.0 if listing else self._eta(counts.enqueued - ended, counts),
-            workers=workers,
-            waiting=depth.visible + depth.delayed,
-        )
-
-    def _eta(self, objects: int, counts: Counts) -> float:
-        if objects <= 0:
-            return 0.0  # what failed or was cancelled leaves bytes that will never come
-        etas = (self._objects.eta(objects), self._bytes.eta(counts.enqueued_bytes - counts.done_bytes))
-        known = [eta for eta in etas if eta >= 0]
-        # One giant object says nothing of objects a second until it ends: then the bytes alone tell.
-        return max(known) if known and any(known) else -1.0
+# ------------------------------------------------------------------------------------------------ retries
 
 
 def with_retries(run: Run, runs: Iterable[Run]) -> Run:
@@ -248,11 +165,6 @@ def with_retries(run: Run, runs: Iterable[Run]) -> Run:
             done_bytes=min(done_bytes, max(counts.done_bytes, counts.enqueued_bytes)),
         ),
     )
-
-
-def _grown(before: Reading, now: Reading, count: str) -> int:
-    known = {run.id: getattr(run.counts, count) for run in before.runs}
-    return sum(max(0, getattr(run.counts, count) - known.get(run.id, 0)) for run in now.runs)
 
 
 # -------------------------------------------------------------------------------------------------- graphs

@@ -50,6 +50,7 @@ class Plugin(Protocol):
     TYPE: str
     THINGS: str  # what it moves, in the plural
     Parameters: type[BaseModel]
+    LIVE: frozenset[str]  # parameters that the hub acts on: a change of them needs no new processes
 
     def check(self, parameters: Any) -> None:
         """What the model alone cannot tell. Raises UsageError."""
@@ -81,6 +82,11 @@ class Plugin(Protocol):
 
     def bandwidth(self, parameters: Any) -> tuple[str, int | None]:
         """The timetable of bandwidth caps, and the cap at other times in bytes a second; None: none."""
+        ...
+
+    def rates(self, parameters: Any, cap: int | None) -> dict[str, float]:
+        """The rates that hold over all processes of a task, as `Limits` keeps them, with this cap on bandwidth. At 0
+        there is no limit."""
         ...
 
     def budget(self, parameters: Any) -> float | None:

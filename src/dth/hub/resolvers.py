@@ -318,7 +318,7 @@ def _task(task: Task) -> dict[str, Any]:
         "progress": task.progress.value,
         "progressInfo": {
             **{name: getattr(summary, name) for name in ("total", "replicated", "run", "listing", "failed")},
-            **{name: getattr(summary, name) for name in ("rate", "workers", "waiting")},
+            **{name: getattr(summary, name) for name in ("rate", "workers", "waiting", "state", "note")},
             "totalBytes": summary.total_bytes,
             "doneBytes": summary.done_bytes,
             "eta": summary.eta if summary.eta >= 0 else None,

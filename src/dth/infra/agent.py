@@ -33,8 +33,7 @@ from dth.platforms.aws.shipper import shipping
 from dth.platforms.ports import RunKind, RunState
 from dth.s3 import processes
 from dth.s3.relay import Route
-from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.s3.task import opened
 
 LOOK = 5.0  # seconds between looks whether the machine is about to go, and for runs to list
 READ = 30.0  # seconds between looks whether the parameters have changed, or the task is paused
@@ -247,11 +246,8 @@ async def _listing(platform: AwsPlatform) -> list[int]:
 async def _route(platform: AwsPlatform) -> AsyncIterator[Route]:
     kind, values = await read_parameters(platform.dynamo)
     parameters = as_model(TaskType(kind), values)
-    transport = Transport()
-    try:
-        yield await open_route(parameters, transport, platform.secrets, platform.limits)
-    finally:
-        transport.close()
+    async with opened(parameters, platform.secrets, platform.limits) as route:
+        yield route
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ Keys are `str` holding the store's UTF-8 bytes decoded with `surrogateescape`; c
 Times are seconds since the epoch (`float`).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -464,6 +464,11 @@ class Upload:
     parts_done: int = 0
     modified: float = 0.0  # of the last part done
 
+    @property
+    def done_bytes(self) -> int:
+        """Bytes of the parts that are done."""
+        return min(self.size, self.parts_done * self.part_size)
+
 
 @dataclass(slots=True)
 class Part:
@@ -521,13 +526,29 @@ class Uploads(Protocol):
 # -------------------------------------------------------------------------------------------------- limits
 
 
-class Limits(Protocol):
-    """Rates shared by all processes of a task (and of the hub)."""
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What was granted, in units; the seconds until more may be had; and the rate that holds now, 0 for no limit."""
 
-    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
-        """Take up to `wanted` units from the bucket `name`, which fills with `rate` units a second and holds a
-        fraction of a second's worth, so that any ten seconds stay close to the rate. Returns (granted, seconds until
-        more may be had)."""
+    granted: float
+    wait: float
+    rate: float
+
+
+class Limits(Protocol):
+    """Rates shared by all processes of a task. They may change at any time, while the processes use them."""
+
+    async def set_rates(self, rates: Mapping[str, float]) -> None:
+        """Units a second, by the name of the bucket; 0: no limit. Buckets that are not named stay as they are."""
+        ...
+
+    async def rates(self) -> dict[str, float]:
+        """All rates that were set, by the name of the bucket."""
+        ...
+
+    async def lease(self, name: str, wanted: float) -> Lease:
+        """Take up to `wanted` units from the bucket `name`, which fills at its rate and holds a fraction of a second's
+        worth, so that any ten seconds stay close to the rate. Without a rate everything is granted."""
         ...
 
 
@@ -535,7 +556,7 @@ class Limits(Protocol):
 class Gauge:
     """What one process reports of itself, replaced at each report. Byte and request counters only grow. `started` tells
     one life of a name from the next; the latencies are the mean milliseconds of the requests that were answered since
-    the report before, 0 where there were none."""
+    the report before, 0 where there were none. `note` says what it waits for, "" if for nothing."""
 
     process: str
     kind: str  # "finder" or "worker"
@@ -550,6 +571,8 @@ class Gauge:
     errors: int = 0  # requests that failed, other than for what is merely not there
     source_latency: float = 0.0
     dest_latency: float = 0.0
+    counted: int = 0  # bytes that it has written into ledgers as done, or as done parts of uploads
+    under_way: int = 0  # bytes of what it has in hand that have moved, and are not counted yet
 
 
 class Gauges(Protocol):

@@ -209,7 +209,7 @@ class Handlers:
         before = self._failures.before()
         try:
             part = await self.multipart.copy_part(upload, message.number)
-            after = await uploads.part_done(message.key, message.upload_id, part)
+            after = await self.multipart.record(upload, part)
             if after and after.parts_done == after.parts:
                 copied = await self.multipart.complete(after)
                 if copied:

@@ -98,7 +98,7 @@ class Multipart:
 
     async def _transfer_part(self, upload: Upload, number: int) -> None:
         part = await self.copy_part(upload, number)
-        if await self._uploads.part_done(upload.key, upload.upload_id, part) is None:
+        if await self.record(upload, part) is None:
             raise Busy(f"the upload of key {upload.key!r} was taken over")
 
     # ------------------------------------------------------------------------------------ steps, for both
@@ -165,6 +165,14 @@ class Multipart:
         known.note(f"{self._route.dest.endpoint.host} takes {said[1]} parts of an upload at most")
         return True
 
+    async def record(self, upload: Upload, part: Part) -> Upload | None:
+        """Write down that a part is done; None when that upload is not live any more."""
+        after = await self._uploads.part_done(upload.key, upload.upload_id, part)
+        if after:
+            first, last = part_span(upload.size, upload.part_size, part.number)
+            self._route.tally.recorded += last - first + 1
+        return after
+
     async def _copy_part(self, upload: Upload, number: int) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
@@ -202,7 +210,8 @@ class Multipart:
         route = self._route
         response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
         key = route.keys.to_dest(upload.key)
-        written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+        with route.tally.holding(span[1] - span[0] + 1):
+            written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
         return await self._confirmed(upload, number, written)
 
     async def _confirmed(self, upload: Upload, number: int, written: Written) -> Part:

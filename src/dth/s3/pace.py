@@ -1,11 +1,16 @@
 """How fast: concurrency that adapts to each endpoint, caps that hold over all processes, one budget of memory.
 
-`Gate` is AIMD (additive increase, multiplicative decrease; Chiu and Jain, 1989) over requests in flight.
+`Gate` is AIMD (additive increase, multiplicative decrease; Chiu and Jain, 1989) over requests in flight. The rate of a
+cap may change while bodies are under way.
 """
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 
 from dth.errors import StateError
@@ -13,28 +18,15 @@ from dth.platforms.ports import Limits
 from dth.s3.transport import Valve
 
 CAP_SLICE = 0.1  # seconds of a cap that are leased at once: bursts stay within it
+LOOK = 2.0  # seconds between looks at the rates that hold
 
 
-class Gate:
-    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`)
-    and grows by one for each full round of successes."""
+class Lanes:
+    """Admits so many at once, first come, first served. The number may change while they are inside."""
 
-    MINIMUM = 4
-    HOLD = 0.25  # seconds between two decreases: one storm counts once
-
-    def __init__(self, maximum: int = 256, start: int = 64) -> None:
-        self.maximum = maximum
-        self.limit = float(min(start, maximum))
+    def __init__(self, limit: float = math.inf) -> None:
+        self.limit = limit
         self.in_flight = 0
-        self.throttled = 0
-        self.errors = 0  # requests that failed, other than for what is merely not there
-        # Requests that were answered well, of all there were.
-        self.passed = 0
-        # Monotonic time since which nothing was answered at all; 0 while the endpoint answers.
-        self.silent_since = 0.0
-        self._answers = 0
-        self._seconds = 0.0  # that they took
-        self._decreased = -self.HOLD
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
@@ -54,6 +46,42 @@ class Gate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
+
+    def resize(self, limit: float) -> None:
+        self.limit = limit
+        self._admit()
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and self.in_flight < self.limit:
+            future = self._queue.popleft()
+            if not future.done():
+                self.in_flight += 1
+                future.set_result(None)
+
+
+class Gate(Lanes):
+    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`)
+    and grows by one for each full round of successes."""
+
+    MINIMUM = 4
+    HOLD = 0.25  # seconds between two decreases: one storm counts once
+
+    def __init__(self, maximum: int = 256, start: int = 64) -> None:
+        super().__init__(float(min(start, maximum)))
+        self.maximum = maximum
+        self.throttled = 0
+        self.errors = 0  # requests that failed, other than for what is merely not there
+        # Requests that were answered well, of all there were.
+        self.passed = 0
+        # Monotonic time since which nothing was answered at all; 0 while the endpoint answers.
+        self.silent_since = 0.0
+        self._answers = 0
+        self._seconds = 0.0  # that they took
+        self._decreased = -self.HOLD
 
     def succeeded(self, seconds: float = 0.0) -> None:
         """A request was answered well, `seconds` after it was sent."""
@@ -86,73 +114,107 @@ class Gate:
         self._answers, self._seconds = 0, 0.0
         return latency
 
-    def _leave(self) -> None:
-        self.in_flight -= 1
-        while self._queue and self.in_flight < self.limit:
-            future = self._queue.popleft()
-            if not future.done():
-                self.in_flight += 1
-                future.set_result(None)
-
 
 class Cap:
     """A rate in units a second that all processes of a task share, taken in short slices from the platform's limits:
     what those who wait here need together, and no more, so that nothing lapses that another process could use. While
-    the limits cannot be reached, the last share of this process is kept."""
+    the limits cannot be reached, the last share of this process is kept.
+
+    The rate may change at any time (`adopt`), for the bodies under way as well. At 0 there is no limit."""
 
     BUFFER = 128 * 1024  # bytes that a connection may receive before they are asked for
     LARGE = 64  # large bodies at once, at most
+    SMALL = 64 * 1024  # bytes of a body that need not be stopped once it is under way
 
-    def __init__(self, limits: Limits, name: str, rate: float) -> None:
-        self.slice = rate * CAP_SLICE
-        # A server sends until our buffers are full, whatever was granted: all of them together hold a slice.
-        at_once = int(self.slice / self.BUFFER)
-        self.large = asyncio.Semaphore(min(max(1, at_once), self.LARGE))
-        self.buffer = min(self.BUFFER, max(16 * 1024, int(self.slice))) if at_once <= self.LARGE else 0
+    def __init__(self, limits: Limits, name: str, rate: float = 0.0) -> None:
+        self.name = name
+        self.rate = 0.0
+        self.slice = math.inf
+        self.buffer = 0
+        self.large = Lanes()
+        self.waiting = 0  # those who are in `take`
         self._limits = limits
-        self._name = name
-        self._rate = rate
+        self._bodies: set[_Body] = set()
         self._wanted = 0.0  # by all who are in `take`
         self._held = 0.0  # granted, for those who wait
         self._lapses = 0.0  # monotonic time at which that is lost, if they went away
-        self._share = rate * CAP_SLICE
+        self._share = math.inf
         self._counted = 0.0  # granted since...
         self._since = time.monotonic()
         self._lock = asyncio.Lock()
+        self.adopt(rate)
+        self.resized = 0.0  # monotonic time at which `buffer` changed
 
-    @property
-    def rate(self) -> float:
-        return self._rate
+    def adopt(self, rate: float) -> None:
+        """From now on this rate holds."""
+        if rate == self.rate:
+            return
+        self.rate = rate
+        self.slice = self._share = rate * CAP_SLICE if rate else math.inf
+        # A server sends until our buffers are full, whatever was granted: all of them together hold a slice.
+        at_once = int(self.slice / self.BUFFER) if rate else self.LARGE + 1
+        buffer = min(self.BUFFER, max(16 * 1024, int(self.slice))) if at_once <= self.LARGE else 0
+        if buffer != self.buffer:
+            self.buffer, self.resized = buffer, time.monotonic()
+        self.large.resize(min(max(1, at_once), self.LARGE) if rate else math.inf)
+        for body in self._bodies:
+            body.adopt()
 
-    async def take(self, amount: float) -> None:
-        """Return when `amount` units may be used. First come, first served within the process."""
+    async def take(self, amount: float) -> float:
+        """Return when `amount` units may be used. First come, first served within the process. Where the rate falls
+        meanwhile, so that the amount is more than a slice of it, return how many were granted until then."""
+        if not self.rate:
+            return amount
+        before, missing = self.rate, amount
         self._wanted += amount
-        missing = amount
+        self.waiting += 1
         try:
             async with self._lock:
                 if time.monotonic() >= self._lapses:
                     self._held = 0.0
                 while self._held < missing:
                     missing, self._held = missing - self._held, 0.0
+                    if 0 < self.rate < before and amount > max(self.slice, 1.0):
+                        return amount - missing
                     self._held, wait = await self._lease(max(missing, min(self._wanted, self.slice)))
                     self._lapses = time.monotonic() + CAP_SLICE
                     if self._held < missing:
                         await asyncio.sleep(min(wait, CAP_SLICE))
                 self._held -= missing
+            return amount
         finally:
             self._wanted -= amount
+            self.waiting -= 1
+
+    @asynccontextmanager
+    async def paced(self, size: float, *, received: bool) -> AsyncIterator[Valve | None]:
+        """Enter when a request with a body of `size` bytes may be sent: a small one once all of it is granted, a large
+        one with the valve that lets its bytes pass as they are granted."""
+        if self.rate and size <= self.slice and await self.take(size) >= size:
+            yield None
+            return
+        async with self.large:
+            body = _Body(self, size, received=received)
+            self._bodies.add(body)
+            try:
+                await body.begin()
+                yield body.valve
+            finally:
+                self._bodies.discard(body)
+                body.end()
 
     async def _lease(self, wanted: float) -> tuple[float, float]:
         try:
-            granted, wait = await self._limits.lease(self._name, wanted, self._rate)
+            lease = await self._limits.lease(self.name, wanted)
         except (OSError, StateError):
             return min(self._share, wanted), CAP_SLICE
-        self._counted += granted
+        self.adopt(lease.rate)
+        self._counted += lease.granted
         passed = time.monotonic() - self._since
-        if passed >= 1.0:
-            self._share = min(self.slice, max(self._counted / passed, self._rate / 100) * CAP_SLICE)
+        if passed >= 1.0 and self.rate:
+            self._share = min(self.slice, max(self._counted / passed, self.rate / 100) * CAP_SLICE)
             self._counted, self._since = 0.0, time.monotonic()
-        return granted, wait
+        return lease.granted, lease.wait
 
 
 class Supply:
@@ -166,14 +228,17 @@ class Supply:
         self._ahead = self._last
 
     async def next(self) -> float:
-        """Take a slice, and return what may pass now."""
+        """Take a slice, and return what may pass now; all that is to come while there is no limit."""
+        if not self._cap.rate:
+            return math.inf
         if self._size < 1 and self._last:
             granted, self._last = self._last, 0.0
             return granted
         amount = min(self._cap.slice, self._size) if self._size >= 1 else self._cap.slice
-        await self._cap.take(amount)
-        self._size -= amount
-        granted, self._ahead = amount - self._ahead, 0.0
+        taken = await self._cap.take(amount)
+        self._size -= taken
+        granted = max(0.0, taken - self._ahead)
+        self._ahead -= taken - granted
         return granted
 
     async def feed(self, valve: Valve) -> None:
@@ -182,6 +247,50 @@ class Supply:
             await valve.dry.wait()
             valve.dry.clear()
             valve.grant(await self.next())
+
+
+class _Body:
+    """One large body under way. Without a limit its valve stands open and nobody feeds it."""
+
+    def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
+        self.valve = Valve()
+        self._cap = cap
+        self._rate = cap.rate
+        self._supply = Supply(cap, size, received=received)
+        self._feeder: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        self.valve.grant(await self._supply.next())
+        if self.valve.left != math.inf:
+            self._feed()
+
+    def adopt(self) -> None:
+        """Another rate holds: what was granted at a higher one is void."""
+        before, self._rate = self._rate, self._cap.rate
+        if not before or 0 < self._rate < before:
+            self.valve.shut(self._cap.buffer)
+            self._feed()
+        else:
+            self.valve.widen(self._cap.buffer)
+
+    def end(self) -> None:
+        if self._feeder:
+            self._feeder.cancel()
+
+    def _feed(self) -> None:
+        if self._feeder is None:
+            self._feeder = asyncio.create_task(self._supply.feed(self.valve))
+
+
+async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
+    """Look which rates hold, again and again, for processes that take nothing at the moment or have no limit. Ends
+    with its task."""
+    while True:
+        await asyncio.sleep(LOOK)
+        with contextlib.suppress(OSError, StateError):
+            rates = await limits.rates()
+            for cap in caps:
+                cap.adopt(rates.get(cap.name, 0.0))
 
 
 class Budget:

@@ -22,9 +22,10 @@ from dth.s3.filters import build
 from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id, pack
 from dth.s3.notifications import event_id, parse
 from dth.s3.parameters import DeleteMode, EventMode, S3Parameters, missing
-from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints
+from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints, shared_rates
 
 __all__ = [
+    "LIVE",
     "THINGS",
     "TYPE",
     "Parameters",
@@ -37,11 +38,14 @@ __all__ = [
     "route",
     "spent",
 ]
-__all__ += ["bandwidth", "budget", "capacity", "redrive"]  # what dth.hub.plugins.Plugin asks for
+__all__ += ["bandwidth", "budget", "capacity", "rates", "redrive"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "S3EC2"
 THINGS = "objects"
 Parameters = S3Parameters
+LIVE = frozenset(
+    {"maxBytesPerSecond", "maxRequestsPerSecond", "bandwidthTimetable", "transferWindow", "budget"}
+)
 SIDES = ("source", "destination")
 BATCH = 1000  # records that are sent again in one transaction
 
@@ -85,6 +89,10 @@ def capacity(parameters: S3Parameters) -> S3Parameters:
 
 def bandwidth(parameters: S3Parameters) -> tuple[str, int | None]:
     return parameters.bandwidth_timetable, parameters.max_bytes_per_second
+
+
+def rates(parameters: S3Parameters, cap: int | None) -> dict[str, float]:
+    return shared_rates(parameters.model_copy(update={"max_bytes_per_second": cap}))
 
 
 def budget(parameters: S3Parameters) -> float | None:

@@ -4,7 +4,8 @@ Objects up to the multipart threshold go here whole; larger ones part by part (`
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -71,6 +72,22 @@ class Properties:
     detail: str = ""
 
 
+class Tally:
+    """What a process has in hand, for its gauge."""
+
+    def __init__(self) -> None:
+        self.held = 0  # bytes of bodies that were received, and are being sent
+        self.recorded = 0  # bytes of parts that were written down as done; only grows
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
+
+
 @dataclass
 class Route:
     """One task's way from source to destination, as the parts of the engine share it in one process."""
@@ -83,6 +100,7 @@ class Route:
     transport: Transport
     # Both sides are one store and one credential.
     server_side: bool
+    tally: Tally = field(default_factory=Tally)
     # Whether a write has shown what kind of ETags the destination gives. Until then one object goes alone.
     _learned: bool = False
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -276,7 +294,8 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         stated = check_source(route.source, item.key, response.headers, response.chunks, thorough=thorough)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
         known = Item(item.key, item.size, etag, item.attempts, item.fresh)
-        return await route.write(known, response.chunks, properties, stated)
+        with route.tally.holding(item.size):
+            return await route.write(known, response.chunks, properties, stated)
     finally:
         route.budget.release(item.size)
 

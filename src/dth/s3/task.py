@@ -1,5 +1,8 @@
 """Opening a task: from its parameters to the route from source to destination that the engine uses."""
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
@@ -11,13 +14,35 @@ from dth.s3.credentials import CredentialSource, SecretStore, resolve_credential
 from dth.s3.endpoints import Endpoint, EtagKind, resolve_endpoint
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
-from dth.s3.pace import Budget, Cap, Gate
+from dth.s3.pace import Budget, Cap, Gate, follow
 from dth.s3.parameters import S3Parameters, SourceEtags
 from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
 from dth.s3.transport import ConnectOptions, Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
+
+
+@asynccontextmanager
+async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
+    """Both sides of a task as `open_route` opens them, as long as they are needed. The rates that hold are followed."""
+    transport = Transport()
+    try:
+        route = await open_route(parameters, transport, secrets, limits)
+        following = asyncio.create_task(follow(limits, [*route.source.caps, *route.dest.caps]))
+        try:
+            yield route
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+    finally:
+        transport.close()
+
+
+def shared_rates(parameters: S3Parameters) -> dict[str, float]:
+    """The rates that hold over all processes of a task, as `Limits` keeps them; 0: no limit."""
+    rates = {"requests": parameters.max_requests_per_second, "bytes": parameters.max_bytes_per_second}
+    return {f"{side}.{name}": float(rate or 0) for side in ("source", "dest") for name, rate in rates.items()}
 
 
 async def open_route(
@@ -31,7 +56,8 @@ async def open_route(
     """Both sides of a task, ready for requests, each of which is tried so many times. Nothing is asked of them, but the
     region of an AWS bucket that came without one. Raises UsageError for what cannot be."""
     parameters = _without_aws_defaults(parameters)
-    opened = (parameters, transport, secrets, limits, attempts)
+    rates = await limits.rates() if limits else {}
+    opened = (parameters, transport, secrets, limits, rates, attempts)
     source = await _open_side(_source_endpoint(parameters), "source", *opened)
     dest = await _open_side(_dest_endpoint(parameters), "dest", *opened)
     if parameters.dest_acl and not dest.capabilities.acl:
@@ -73,7 +99,7 @@ async def open_side(
     """One side alone, "source" or "destination"."""
     name = "source" if side == "source" else "dest"
     return await _open_side(
-        endpoint_of(parameters, side), name, parameters, transport, secrets, None, attempts
+        endpoint_of(parameters, side), name, parameters, transport, secrets, None, {}, attempts
     )
 
 
@@ -155,13 +181,18 @@ async def _open_side(
     transport: Transport,
     secrets: SecretStore,
     limits: Limits | None,
+    rates: Mapping[str, float],
     attempts: int,
 ) -> S3Client:
     is_source = side == "source"
     bucket = parameters.src_bucket if is_source else parameters.dest_bucket
     given_url = parameters.src_endpoint if is_source else parameters.dest_endpoint
     source = credential_source(parameters, side)
-    requests, rate = parameters.max_requests_per_second, parameters.max_bytes_per_second
+    requests, sent = (
+        [Cap(limits, name, rates.get(name, 0.0)) for name in (f"{side}.requests", f"{side}.bytes")]
+        if limits
+        else (None, None)
+    )
     gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
 
     def client(endpoint: Endpoint) -> S3Client:
@@ -172,8 +203,8 @@ async def _open_side(
             resolve_credentials(source, secrets),
             side="source" if is_source else "destination",
             gate=gate,
-            request_cap=Cap(limits, f"{side}.requests", requests) if limits and requests else None,
-            byte_cap=Cap(limits, f"{side}.bytes", rate) if limits and rate else None,
+            request_cap=requests,
+            byte_cap=sent,
             attempts=attempts,
         )
 

@@ -7,8 +7,10 @@ socket with asyncio (measured in bench/). The HTTP itself, TLS, pooling, proxies
 
 import asyncio
 import contextlib
+import math
 import select
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +22,7 @@ from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
 
 BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
+WIDE_BUFFER = 16 * 1024 * 1024  # bytes of a receive buffer that is to be as large as the system lets it be
 MAX_IDLE_CONNECTIONS = 1024
 ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
 UNSIZED_LIMIT = 16 * 1024 * 1024  # bytes of any other answer: a page of a thousand long keys is 4 MiB
@@ -34,11 +37,16 @@ class ConnectOptions:
     connect_timeout: float = 10.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte in either direction
     receive_buffer: int = 0  # bytes a connection takes in unasked; 0: as the system thinks best
+    since: float = (
+        0.0  # monotonic time: connections that were made before had another buffer, and are not used
+    )
 
-    def with_buffer(self, size: int) -> "ConnectOptions":
+    def with_buffer(self, size: int, since: float = 0.0) -> "ConnectOptions":
         """These options with another receive buffer. The same object where nothing changes: connections are kept by
         its identity."""
-        return self if size == self.receive_buffer else replace(self, receive_buffer=size)
+        if (size, since) == (self.receive_buffer, self.since):
+            return self
+        return replace(self, receive_buffer=size, since=since)
 
 
 @dataclass(slots=True)
@@ -117,12 +125,29 @@ class Pipe:
 
 
 class Valve:
-    """Lets a body's bytes pass as they are granted: a dry one pauses the request until `grant`."""
+    """Lets a body's bytes pass as they are granted: a dry one pauses the request until `grant`. One that was granted
+    infinitely many costs nothing, and can be shut later."""
 
     def __init__(self) -> None:
         self.left = 0.0  # bytes granted and not passed; below 0: passed in advance
         self.dry = asyncio.Event()  # somebody waits for a grant
         self.resume: Callable[[], None] | None = None
+        self.meter: Callable[[], None] | None = (
+            None  # makes a request that was sent without limit ask the valve
+        )
+        self.widen_to: Callable[[int], None] | None = None  # sets the receive buffer of the connection
+
+    def shut(self, buffer: int) -> None:
+        """What was granted is void. `buffer`: bytes that the connection may receive unasked."""
+        self.left = min(self.left, 0.0)
+        if self.meter:
+            self.meter()
+        self.widen(buffer)
+
+    def widen(self, buffer: int) -> None:
+        """Let the connection receive so many bytes unasked; 0: as many as the system grants."""
+        if self.widen_to:
+            self.widen_to(buffer)
 
     def grant(self, amount: float) -> None:
         self.left += amount
@@ -222,18 +247,19 @@ class Transport:
         kind = _kind(method, body)
         pool = self._idle.setdefault((options, kind), [])
         curl = pool.pop() if pool else _new_handle(kind, options)
+        _refuse_older(curl, options)
         chunks: list[bytes] = []
         lines: list[bytes] = []
         curl.setopt(pycurl.URL, url)
         _set_headers(curl, headers)
         curl.setopt(pycurl.HEADERFUNCTION, lines.append)
-        size = _attach_body(curl, kind, method, body, valve)
+        size = _attach_body(curl, kind, method, body)
         write: Callable[[bytes], int | None] = chunks.append
         if sink is not None:
             write = partial(_pour, sink, lines, chunks)
+        curl.setopt(pycurl.WRITEFUNCTION, write)
         if valve:
-            valve.resume = lambda: self._unpause(curl)
-        curl.setopt(pycurl.WRITEFUNCTION, _metered(valve, write) if valve and not size else write)
+            self._attach(curl, valve, write, body, size)
         if kind != "HEAD":  # its Content-Length is no body
             curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT)
         if stall_timeout:
@@ -268,6 +294,12 @@ class Transport:
         _let_go(curl, kind)
         pool.append(curl)
         return Response(status, _parse_headers(lines), chunks)
+
+    def forget(self, options: ConnectOptions) -> None:
+        """Nothing will be sent with these options any more."""
+        for key in [key for key in self._idle if key[0] is options]:
+            for curl in self._idle.pop(key):
+                curl.close()
 
     @property
     def bytes_under_way(self) -> int:
@@ -375,6 +407,37 @@ class Transport:
         if future and not future.done():
             future.set_result(code)
 
+    def _attach(
+        self,
+        curl: pycurl.Curl,
+        valve: Valve,
+        write: Callable[[bytes], int | None],
+        body: Body,
+        size: int,
+    ) -> None:
+        """Let the valve decide when the body's bytes pass: from the first one on, or from when it is shut."""
+
+        def meter() -> None:
+            valve.meter = None
+            if size:
+                curl.setopt(pycurl.READFUNCTION, _metered_read(valve, reader.read))
+            else:
+                curl.setopt(pycurl.WRITEFUNCTION, _metered(valve, write))
+
+        def widen(buffer: int) -> None:
+            fd = curl.getinfo(pycurl.ACTIVESOCKET)
+            if fd >= 0 and not size:
+                _limit_receiving(buffer or WIDE_BUFFER, fd, 0)
+
+        reader = _reader(body) if size else _NOTHING
+        if size:
+            curl.setopt(pycurl.READFUNCTION, reader.read)
+            curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
+        valve.resume = lambda: self._unpause(curl)
+        valve.meter, valve.widen_to = meter, widen
+        if valve.left != math.inf:
+            meter()
+
     def _unpause(self, curl: pycurl.Curl) -> None:
         # libcurl must not be entered from its own callbacks: in the next turn of the loop.
         self._loop.call_soon(self._continue, curl)
@@ -425,6 +488,12 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     return curl
 
 
+def _refuse_older(curl: pycurl.Curl, options: ConnectOptions) -> None:
+    """Let the request use no connection that was made before its options were."""
+    if options.since:
+        curl.setopt(pycurl.MAXLIFETIME_CONN, max(1, int(time.monotonic() - options.since)))
+
+
 def _limit_receiving(size: int, fd: int, purpose: int) -> int:
     connection = socket.socket(fileno=fd)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size // 4)  # the kernel doubles it
@@ -444,7 +513,7 @@ def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
         curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
 
 
-def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body, valve: Valve | None) -> int:
+def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> int:
     """Hand the body to libcurl; returns its length in bytes."""
     if kind == "post":
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -453,12 +522,16 @@ def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body, valve: V
     if kind != "upload":
         return 0
     curl.setopt(pycurl.CUSTOMREQUEST, method)
-    reader = body if isinstance(body, Pipe) else Pieces(body)  # type: ignore[arg-type]
+    reader = _reader(body)
     size = len(body) if isinstance(body, Pipe) else sum(map(len, body))  # type: ignore[arg-type]
-    curl.setopt(pycurl.READFUNCTION, _metered_read(valve, reader.read) if valve else reader.read)
+    curl.setopt(pycurl.READFUNCTION, reader.read)
     curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
     curl.setopt(pycurl.INFILESIZE_LARGE, size)
     return size
+
+
+def _reader(body: Body) -> "Pipe | Pieces":
+    return body if isinstance(body, Pipe) else Pieces(body)  # type: ignore[arg-type]
 
 
 def _let_go(curl: pycurl.Curl, kind: str) -> None:
@@ -491,7 +564,7 @@ def _metered_read(valve: Valve, read: Callable[[int], bytes | int]) -> Callable[
     def metered(size: int) -> bytes | int:
         if not valve.open():
             return int(pycurl.READFUNC_PAUSE)
-        chunk = read(min(size, max(1, int(valve.left))))
+        chunk = read(int(max(1, min(size, valve.left))))
         if isinstance(chunk, bytes):
             valve.pass_(len(chunk))
         return chunk

@@ -54,6 +54,7 @@ class Worker:
         self._run = 0  # of the message taken last: notes go there
         self._seen: object = None  # at the last heartbeat: what was in hand, and what had moved
         self._still = 0  # heartbeats since that changed
+        self._settled = 0  # bytes of objects that are in the ledger, without those in parts
 
     def stop(self) -> None:
         """Drain: take nothing new, finish what is in hand (or give it back), then end."""
@@ -197,6 +198,7 @@ class Worker:
             for work in kept:
                 if work.release is not None:
                     await self._give_back(work)
+        self._settled += sum(map(_copied, kept))
         self._held.difference_update(done)
 
     async def _write_outcomes(self) -> None:
@@ -275,6 +277,9 @@ class Worker:
             transport.bytes_out,
             transport.requests,
         )
+        gauge.counted = self._settled + route.tally.recorded
+        # Of what passes through here a half has moved when it was received, all of it when it was sent.
+        gauge.under_way = (transport.bytes_under_way + route.tally.held) // 2 + sum(map(_copied, self._held))
         await self._platform.gauges.report(gauge)
         for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
             self._notes.add(note)
@@ -308,6 +313,12 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
     first = list(waiting.items())[:SHOWN_WAITS]
     named = "; ".join(f"{key!r}: {reason}" for key, (reason, _) in first)
     return f"waiting for {len(waiting)} object{'s' if len(waiting) > 1 else ''}: {named}"
+
+
+def _copied(work: Work) -> int:
+    """Bytes of its objects that are copied. What went in parts is counted part by part."""
+    parted = {upload.key for upload in work.finished_uploads}
+    return sum(outcome.bytes for outcome in work.outcomes if outcome.key not in parted)
 
 
 def _suspect(delivery: Delivery) -> bool:

@@ -92,11 +92,12 @@ function Progress({ task }: { task: Task }) {
     <Container header={<Header variant="h2">{t('detail.overview.progress')}</Header>}>
       <SpaceBetween size="l">
         {percent === null ? (
-          <span>{info?.run ? t('detail.overview.nothing') : t('detail.overview.noRun')}</span>
+          <span>{t(nothingYet(task))}</span>
         ) : (
           <ProgressBar
             value={percent}
             ariaLabel={t('detail.overview.bar')}
+            description={moves ? info?.note : null}
             additionalInfo={
               info?.listing ? t('detail.overview.found', amounts) : t('detail.overview.amount', amounts)
             }
@@ -123,6 +124,15 @@ function Progress({ task }: { task: Task }) {
       </SpaceBetween>
     </Container>
   );
+}
+
+/** Why there is no progress to show. */
+function nothingYet(task: Task) {
+  const info = task.progressInfo;
+  if (!info?.run) return 'detail.overview.noRun';
+  if (task.progress === 'ERROR') return 'detail.overview.failed';
+  if (info.state === 'EMPTY') return 'detail.overview.empty';
+  return info.listing ? 'detail.overview.listing' : 'detail.overview.nothing';
 }
 
 function LastRun({ task, poll }: TabProps) {

@@ -74,6 +74,8 @@ export const task = (given: Partial<Task> = {}): Task => ({
     eta: 90,
     workers: 2,
     waiting: 4,
+    state: 'COPYING',
+    note: null,
   },
   parameters: [
     { ParameterKey: 'srcBucket', ParameterValue: 'from' },

@@ -36,6 +36,8 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
       eta: 61,
       workers: 1,
       waiting: 3,
+      state: 'COPYING',
+      note: null,
     },
     ...more,
   };

@@ -26,9 +26,7 @@ from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.ports import Depth, Run, RunKind, RunState
 from dth.s3.controller import Controller
 from dth.s3.parameters import S3Parameters
-from dth.s3.relay import Route
-from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.s3.task import opened, shared_rates
 
 LOST_AFTER = 5  # looks at an empty queue, after which what a run still waits for is lost
 MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look leaves for the next
@@ -125,7 +123,8 @@ class Control:
     async def _check(self, memory: "_Memory") -> None:
         """Look after giant uploads and dead letters. A store that cannot be opened fails the runs, not this."""
         try:
-            async with _route(self.platform, self.parameters) as route:
+            platform = self.platform
+            async with opened(self.parameters, platform.secrets, platform.limits) as route:
                 await Controller(route, self.platform, self.name, memory.quiet).check()
         except StateError:
             raise
@@ -266,11 +265,14 @@ async def _resource(event: dict[str, Any], request: str) -> None:
     async with _opened(request) as platform:
         if kind == "Delete":
             await _follow(platform.aws, given.get("Bucket", ""), None)
-            async with _route(platform, await _parameters(platform)) as route:
+            parameters = await _parameters(platform)
+            async with opened(parameters, platform.secrets, platform.limits) as route:
                 await Controller(route, platform, request).abort_all()
             return
         if "Parameters" in given:
-            as_model(TaskType.S3EC2, given["Parameters"])  # wrong ones end here, in one line
+            # Wrong ones end here, in one line.
+            parameters = as_model(TaskType.S3EC2, given["Parameters"])
+            await platform.limits.set_rates(shared_rates(parameters))
             await write_parameters(platform.dynamo, TaskType.S3EC2, given["Parameters"])
         before = event.get("OldResourceProperties", {}).get("Bucket", "")
         if before and before != given.get("Bucket"):
@@ -321,12 +323,3 @@ async def _parameters(platform: AwsPlatform) -> S3Parameters:
     kind, values = await read_parameters(platform.dynamo)
     model: S3Parameters = as_model(TaskType(kind), values)
     return model
-
-
-@asynccontextmanager
-async def _route(platform: AwsPlatform, parameters: S3Parameters) -> AsyncIterator[Route]:
-    transport = Transport()
-    try:
-        yield await open_route(parameters, transport, platform.secrets, platform.limits)
-    finally:
-        transport.close()

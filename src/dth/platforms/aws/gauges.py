@@ -1,15 +1,22 @@
-"""What a process reports of itself, as CloudWatch's embedded metric format: JSON lines on a stream, which the log agent
-carries to CloudWatch. A minute's reports are one line.
+"""What a process reports of itself. To CloudWatch in its embedded metric format: JSON lines on a stream, which the log
+agent carries there; a minute's reports are one line. For the hub as an item of the state table, each ten seconds.
 """
 
+import contextlib
 import json
 import time
+from dataclasses import asdict
 from typing import Any, Protocol
 
+from dth.errors import StateError
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.items import line
 from dth.platforms.ports import Gauge
 
 NAMESPACE = "DataTransferHub"
 PERIOD = 60.0  # seconds
+KEEP_EVERY = 10.0  # seconds between reports that others can read
+FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
 
 COUNTED = {  # what only grows: by how much it grew
     "bytes_in": ("BytesIn", "Bytes"),
@@ -35,11 +42,13 @@ class Lines(Protocol):
 
 
 class AwsGauges:
-    """`ports.Gauges`. What other processes report goes to CloudWatch, and is not known here."""
+    """`ports.Gauges`. What other processes report is known as it was some seconds ago."""
 
-    def __init__(self, task: str, stream: Lines) -> None:
+    def __init__(self, task: str, stream: Lines, dynamo: Dynamo) -> None:
         self._task = task
         self._stream = stream
+        self._dynamo = dynamo
+        self._kept = 0.0  # when the item was written last
         self._last: Gauge | None = None
         self._before: Gauge | None = None  # the last of the minute before
         self._samples: dict[str, list[float]] = {}
@@ -53,9 +62,23 @@ class AwsGauges:
                 self._samples.setdefault(name, []).append(round(value, 3))
         if gauge.at - self._since >= PERIOD:
             self.flush()
+        if gauge.at - self._kept >= KEEP_EVERY:
+            self._kept = gauge.at
+            values = asdict(gauge) | {"note": line(gauge.note)}
+            with contextlib.suppress(StateError):  # another one comes soon
+                await self._dynamo.put("state", {"pk": "gauge", "sk": gauge.process, **values})
 
     async def all(self) -> list[Gauge]:
-        return [self._last] if self._last else []
+        found = {}
+        async for item in self._dynamo.query("state", "#pk = :pk", {"pk": "gauge"}):
+            if item["at"] < time.time() - FORGET_AFTER:
+                await self._dynamo.delete("state", {"pk": "gauge", "sk": item["sk"]})
+                continue
+            values = {name: item[name] for name in Gauge.__dataclass_fields__ if name in item}
+            found[item["process"]] = Gauge(**values)
+        if self._last:
+            found[self._last.process] = self._last
+        return [found[process] for process in sorted(found)]
 
     def flush(self) -> None:
         """Write what has been reported since the last line."""
@@ -69,7 +92,7 @@ class AwsGauges:
             if samples := self._samples.get(name):
                 values[metric] = samples[-MOST_VALUES:]
         units = dict([*COUNTED.values(), *SAMPLED.values()])
-        line = {
+        metrics = {
             "_aws": {
                 "Timestamp": int((gauge.at or time.time()) * 1000),
                 "CloudWatchMetrics": [
@@ -86,6 +109,6 @@ class AwsGauges:
             "Note": gauge.note,
             **values,
         }
-        self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._stream.write(json.dumps(metrics, separators=(",", ":")) + "\n")
         self._stream.flush()
         self._before, self._samples, self._since = gauge, {}, gauge.at

@@ -7,10 +7,12 @@ last is tried first, so that a lease is one write where nobody else takes from i
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 
 from dth.errors import StateError
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item
+from dth.platforms.ports import Lease
 
 CAPACITY = 0.25  # seconds' worth that a full bucket holds, as in the local platform
 TRIES = 50
@@ -23,11 +25,31 @@ class AwsLimits:
         self._dynamo = dynamo
         self._seen: dict[str, Item] = {}
 
-    async def lease(self, name: str, wanted: float, rate: float) -> tuple[float, float]:
+    async def set_rates(self, rates: Mapping[str, float]) -> None:
+        """A new turn, so that whoever knows the bucket by heart learns of it at the next lease."""
+        for name, rate in rates.items():
+            await self._dynamo.update(
+                "state",
+                {"pk": "limit", "sk": name},
+                "SET #rate = :rate, #turn = :turn",
+                "attribute_not_exists(#rate) OR #rate <> :rate",
+                {"rate": rate, "turn": random.getrandbits(48)},
+            )
+
+    async def rates(self) -> dict[str, float]:
+        found = self._dynamo.query("state", "#pk = :pk", {"pk": "limit"})
+        return {item["sk"]: item.get("rate", 0.0) async for item in found}
+
+    async def lease(self, name: str, wanted: float) -> Lease:
         """Raises StateError while the table cannot be reached: the caller keeps the share that it has."""
-        capacity = rate * CAPACITY
         for attempt in range(TRIES):
             now, seen = time.time(), self._seen.get(name, {})
+            if not seen.get("rate"):
+                seen = self._seen[name] = await self._dynamo.get("state", {"pk": "limit", "sk": name})
+            rate = seen.get("rate", 0.0)
+            if not rate:
+                return Lease(wanted, 0.0, 0.0)
+            capacity = rate * CAPACITY
             # A clock that was set back gives nothing for that time; one set forward fills the bucket, once.
             passed = max(0.0, now - seen.get("filled", 0.0))
             tokens = min(capacity, seen.get("tokens", capacity) + passed * rate)
@@ -37,12 +59,12 @@ class AwsLimits:
                 "state",
                 {"pk": "limit", "sk": name},
                 "SET #tokens = :tokens, #filled = :filled, #turn = :turn",
-                "#turn = :seen OR #turn = :turn" if seen else "attribute_not_exists(#turn) OR #turn = :turn",
-                {**left, "seen": seen.get("turn", 0)},
+                "#turn = :seen OR #turn = :turn",
+                {**left, "seen": seen["turn"]},
             )
             if written.ok:
-                self._seen[name] = left
-                return granted, min(wanted - granted, capacity) / rate
+                self._seen[name] = {**left, "rate": rate}
+                return Lease(granted, min(wanted - granted, capacity) / rate, rate)
             self._seen[name] = written.old
             await asyncio.sleep(random.uniform(0, 0.005) * attempt)
         raise StateError(f"the bucket of {name} has more takers than it can serve")

@@ -83,7 +83,7 @@ async def open_platform(
     tables = {each: getattr(names, each) for each in ("objects", "parts", "images", "state")}
     dynamo = Dynamo(aws, tables)
     queue = AwsQueue(aws, names.queue_url, names.dead_letter_url, names.max_receives)
-    gauges = AwsGauges(names.task, metrics or sys.stdout)
+    gauges = AwsGauges(names.task, metrics or sys.stdout, dynamo)
     try:
         yield AwsPlatform(
             queue=queue,

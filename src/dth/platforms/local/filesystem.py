@@ -118,6 +118,21 @@ def _locked(path: Path, deadline: float) -> int | None:
     return None
 
 
+def is_locked(directory: Path) -> bool:
+    """Whether a process uses `directory` now."""
+    try:
+        file = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def _flock(file: int, directory: Path, deadline: float) -> None:
     while True:
         try:

@@ -1,15 +1,18 @@
 """Running a task once, in the foreground: its state directory, its run, its processes, its result."""
 
+import contextlib
 import json
+import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dth.config import state_directory
 from dth.errors import FULL, MAKE_ROOM, StateError, UsageError
-from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory
+from dth.platforms.local.filesystem import is_locked, lock_state_directory, remove_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
@@ -43,21 +46,24 @@ async def open_foreground(
     state: Path,
     max_workers: int,
     nursery: Nursery,
+    rates: Mapping[str, float],
     *,
     asked_for: bool,
 ) -> AsyncIterator[Foreground]:
     """Lock the state, write the task down, begin its run or take up the one that was interrupted.
 
-    `task` are the parameters as the processes read them; `identity` those that make it this task and no other.
-    `asked_for`: a user named the state. One that nobody named is removed while nothing is in it.
+    `task` are the parameters as the processes read them; `identity` those that make it this task and no other;
+    `rates` those that hold over all processes, until somebody changes them. `asked_for`: a user named the state. One
+    that nobody named is removed while nothing is in it.
     """
-    with lock_state_directory(state, hint=ELSEWHERE) as lock:
+    with lock_state_directory(state, hint=ELSEWHERE) as lock, _announced(state):
         keep = asked_for or (state / "task.db").exists()
         try:
             _claim_state(state, task, identity)
             with open_platform(state, "supervisor") as platform:
                 await platform.records.resume()
                 await platform.prune(KEPT_RUNS)
+                await platform.limits.set_rates(rates)
                 run, resumed = await platform.records.begin_run(RunKind.SYNC)
                 runs = await platform.records.list_runs(KEPT_RUNS)
                 unsettled = [each.id for each in runs if each.id != run.id and not each.counts.balanced]
@@ -80,6 +86,42 @@ async def open_foreground(
 async def _has_begun(platform: LocalPlatform) -> bool:
     """Whether any run has come as far as to find something."""
     return any(run.counts != Counts() for run in await platform.records.list_runs(KEPT_RUNS))
+
+
+def running() -> list[Path]:
+    """The states of this user's commands that run now."""
+    found = []
+    for entry in sorted(_running_directory().glob("*")):
+        try:
+            state = Path(entry.read_text("utf-8"))
+        except OSError:
+            # It has just ended.
+            continue
+        if is_locked(state):
+            found.append(state)
+        else:
+            # Its command was killed.
+            entry.unlink(missing_ok=True)
+    return found
+
+
+@contextmanager
+def _announced(state: Path) -> Iterator[None]:
+    """Let `running` find it. Where that cannot be written, only who knows the state finds it."""
+    entry = _running_directory() / f"{os.getpid()}"
+    with contextlib.suppress(OSError):
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entry.write_text(str(state.resolve()), "utf-8")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            entry.unlink(missing_ok=True)
+            entry.parent.rmdir()
+
+
+def _running_directory() -> Path:
+    return state_directory() / "running"
 
 
 def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

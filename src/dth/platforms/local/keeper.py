@@ -26,6 +26,7 @@ from dth.hub.monitoring import Reading, Totals
 from dth.hub.notifications import Event
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery
+from dth.hub.progress import Meter
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.local.filesystem import lock_state_directory
@@ -237,7 +238,7 @@ class Runner:
 
     async def _prepare(self, task: Task) -> None:
         try:
-            write_task_file(self._state, task, None)  # so that there is a directory
+            write_task_file(self._state, task)  # so that there is a directory
             async with self._keeper.shared(self.id) as platform:
                 await platform.records.resume()
         except HubError as error:
@@ -346,7 +347,7 @@ class Work:
         self._keeper = keeper
         self._state = state
         self._ports = keeper.ports
-        self._speed = monitoring.Speed()
+        self._meter = Meter()
         self._sampled: Reading | None = None
         self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
         self._summary_due = 0.0  # monotonic, as the one before
@@ -365,7 +366,7 @@ class Work:
                 self._platform = platform
                 await platform.records.resume()
                 await platform.prune(KEPT_RUNS)
-                self._read(task)
+                await self._read(task)
                 supervisor = Supervisor(
                     self._state, platform, lock, self._keeper.nursery, scale, to_the_last_message=True
                 )
@@ -374,8 +375,8 @@ class Work:
                     if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
                         supervisor.follow(run.id)  # the listing that was interrupted goes on
                         break
-                self._sampled = _reading(await supervisor.look())  # what comes is counted from here
-                self._speed.update(self._sampled)
+                self._sampled = (await supervisor.look()).reading()  # what comes is counted from here
+                self._meter.update(self._sampled)
                 try:
                     async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
                         async for snapshot in watching:
@@ -387,8 +388,8 @@ class Work:
                     await self._write_samples(last)
                     await self._write_summary(last, over=True)
 
-    def _read(self, task: Task) -> None:
-        """Write the task's parameters down for its processes, with the cap that holds now."""
+    async def _read(self, task: Task) -> None:
+        """Write the task's parameters down for its processes, and the rates that hold now."""
         self._task = task
         self._plugin = plugin(task.type)
         self._parameters = read_parameters(task.type, task.parameters)
@@ -396,7 +397,9 @@ class Work:
         timetable, self._usual_cap = self._plugin.bandwidth(self._parameters)
         self._timetable = Timetable.parse(timetable)
         self._cap = self._timetable.cap_at(time.time(), self._usual_cap)
-        self._written = write_task_file(self._state, task, self._cap)
+        self._written = write_task_file(self._state, task)
+        self._meter.cap = float(self._cap or 0)
+        await self._platform.limits.set_rates(self._plugin.rates(self._parameters, self._cap))
 
     async def _look(self, snapshot: Snapshot) -> bool:
         """Whether to go on."""
@@ -406,7 +409,7 @@ class Work:
             if task.progress is not Progress.IN_PROGRESS:
                 return False
             before = self._written
-            self._read(task)
+            await self._read(task)
             if self._written != before:
                 self._supervisor.renew()
             await self._begin_what_is_due(task, snapshot, now)
@@ -477,8 +480,8 @@ class Work:
     async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         run, workers = monitoring.with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
-        self._speed.update(_reading(snapshot), moving=not over)
-        task.summary = self._speed.summary(run, snapshot.depth, workers)
+        self._meter.update(snapshot.reading(), moving=not over)
+        task.summary = self._meter.summary(run, snapshot.depth, workers)
         if over or snapshot.finished:
             task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
         await self._ports.tasks.summarize(task)
@@ -488,7 +491,7 @@ class Work:
             await self._runner.tell(Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
 
     async def _write_samples(self, snapshot: Snapshot) -> None:
-        reading = _reading(snapshot)
+        reading = snapshot.reading()
         samples = monitoring.sample(self._sampled, reading)
         self._sampled = reading
         self._keeper.totals.add(self._runner.id, samples)
@@ -511,27 +514,13 @@ class Work:
             await self._runner.tell(Event.TASK_PAUSED, text, once=f"budget {budget}")
 
 
-def _reading(snapshot: Snapshot) -> Reading:
-    return Reading(
-        at=time.time(),
-        gauges=snapshot.gauges,
-        runs=snapshot.runs,
-        depth=snapshot.depth,
-        desired=snapshot.wanted,
-        workers=snapshot.workers,
-    )
-
-
-def write_task_file(state: Path, task: Task, cap: int | None) -> str:
-    """Write the parameters for the task's processes, with the cap on bandwidth that holds now; returns what was
+def write_task_file(state: Path, task: Task) -> str:
+    """Write the parameters for the task's processes, without those that are none of theirs; returns what was
     written."""
     parameters = read_parameters(task.type, task.parameters)
-    values = {
-        "type": task.type.value,
-        **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True),
-    }
-    if "max_bytes_per_second" in type(parameters).model_fields:
-        values["maxBytesPerSecond"] = cap
+    given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    live = plugin(task.type).LIVE
+    values = {"type": task.type.value} | {name: each for name, each in given.items() if name not in live}
     text = json.dumps(values, indent=1)
     path = state / TASK_FILE
     try:

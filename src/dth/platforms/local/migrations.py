@@ -34,8 +34,16 @@ def know_who_verified(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE run ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+def act_live(connection: Connection) -> None:
+    """The rate that holds stands beside its bucket. Gauges know what is under way."""
+    connection.exec_driver_sql("ALTER TABLE bucket ADD COLUMN rate FLOAT NOT NULL DEFAULT 0")
+    for column in ("counted", "under_way"):
+        connection.exec_driver_sql(f"ALTER TABLE gauge ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more, know_images, know_who_verified]  # of a task's database
+# Those of a task's database.
+STEPS: list[Step] = [measure_more, know_images, know_who_verified, act_live]
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

@@ -15,7 +15,7 @@ from dth.s3.controller import Controller
 from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, resolve_credentials
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import credential_source, open_route
+from dth.s3.task import credential_source, opened
 from dth.s3.transport import Transport
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
@@ -39,12 +39,8 @@ async def run(
         await _probe(name, parameters, state, secrets)
         return
     with open_platform(state, name) as platform:
-        transport = Transport()
-        try:
-            route = await open_route(parameters, transport, secrets, platform.limits)
+        async with opened(parameters, secrets, platform.limits) as route:
             await ROLES[kind](name, route, platform, state, number)
-        finally:
-            transport.close()
 
 
 async def _find(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:

@@ -215,6 +215,7 @@ bucket = Table(
     Column("name", Text, primary_key=True),
     Column("tokens", Float, nullable=False),
     Column("filled", Float, nullable=False),  # when `tokens` was true
+    Column("rate", Float, nullable=False, server_default="0"),  # units a second; 0: no limit
 )
 
 gauge = Table(
@@ -233,6 +234,8 @@ gauge = Table(
     _count("errors"),
     Column("source_latency", Float, nullable=False, server_default="0"),
     Column("dest_latency", Float, nullable=False, server_default="0"),
+    _count("counted"),
+    _count("under_way"),
 )
 
 # --------------------------------------------------------------------------------------------- temporary

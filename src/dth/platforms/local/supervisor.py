@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dth.errors import StateError
+from dth.hub.monitoring import Reading
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery
@@ -47,12 +48,17 @@ class Snapshot:
     open_runs: list[Run]  # it and earlier ones whose objects are still in flight
     depth: Depth
     gauges: list[Gauge]
+    parts: int  # bytes of what is done of uploads that are not
     workers: int
     wanted: int  # workers that there should be
     finding: bool  # a listing is under way
     failed: bool  # the run followed has failed for good
     paused: str = ""
     finished: bool = False
+
+    def reading(self) -> Reading:
+        """For what is measured over time."""
+        return Reading(time.time(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts)
 
 
 @dataclass(slots=True)
@@ -150,6 +156,9 @@ class Supervisor:
     async def look(self) -> Snapshot:
         """How the task stands now."""
         records = self.platform.records
+        # In this order: see `Reading`.
+        gauges = await self.platform.gauges.all()
+        uploads = await self.platform.uploads.live()
         runs = await records.list_runs()
         # A listing that had to begin anew goes on as a newer run.
         run = next((run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None)
@@ -160,7 +169,8 @@ class Supervisor:
             runs=runs,
             open_runs=[each for each in runs if each.is_open],
             depth=await self.platform.queue.depth(),
-            gauges=await self.platform.gauges.all(),
+            gauges=gauges,
+            parts=sum(upload.done_bytes for upload in uploads),
             workers=len(self._workers()),
             wanted=self._wanted,
             finding=finder is not None and not finder.done,

@@ -50,8 +50,8 @@ class Requests:
         self._transport = transport
         self._caps = (request_cap, byte_cap)
         self._attempts = attempts
-        connect = endpoint.connect.with_buffer(byte_cap.buffer if byte_cap else 0)
-        self._wire = Wire(transport, connect, bucket)
+        self.caps = [cap for cap in (request_cap, byte_cap) if cap]
+        self._wire = Wire(transport, endpoint.connect, bucket, byte_cap)
         self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
         self._gated = Gated(self._signing, self.gate, request_cap, byte_cap)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
@@ -64,7 +64,7 @@ class Requests:
 
     @property
     def held_back(self) -> int:
-        """Requests that wait for a cap before they are sent."""
+        """Requests, and bodies under way, that wait for a cap."""
         return self._gated.held_back
 
     def note_clock(self, headers: Mapping[str, str]) -> None:

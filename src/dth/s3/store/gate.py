@@ -1,27 +1,26 @@
 """The layer that admits: as many requests at once as the endpoint takes, and no more than the caps allow."""
 
-import asyncio
 import time
-from collections.abc import Awaitable
-from typing import TypeVar
 
 from dth.errors import ConnectionFailed, Disposition, Throttled, TransferError
-from dth.s3.pace import Cap, Gate, Supply
+from dth.s3.pace import Cap, Gate
 from dth.s3.store.request import Request, Sender
-from dth.s3.transport import Pipe, Response, Valve
-
-T = TypeVar("T")
+from dth.s3.transport import Pipe, Response
 
 
 class Gated:
-    """`held_back`: requests that wait for a cap before they are sent."""
+    """The gate and both caps of an endpoint, in front of its requests."""
 
     def __init__(self, below: Sender, gate: Gate, request_cap: Cap | None, byte_cap: Cap | None) -> None:
-        self.held_back = 0
         self._below = below
         self._gate = gate
         self._request_cap = request_cap
         self._byte_cap = byte_cap
+
+    @property
+    def held_back(self) -> int:
+        """Requests, and bodies under way, that wait for a cap."""
+        return sum(cap.waiting for cap in (self._request_cap, self._byte_cap) if cap)
 
     async def send(self, request: Request) -> Response:
         if isinstance(request.body, Pipe):
@@ -32,33 +31,21 @@ class Gated:
 
     async def _paced(self, request: Request) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
-        if self._request_cap:
-            await self._granted(self._request_cap.take(1))
-        cap = self._byte_cap
-        if cap is None:
-            return await self._counted(request)
         size = request.size
         amount = size or request.limit
-        if amount <= cap.slice:
-            if amount:
-                await self._granted(cap.take(amount))
+        if not self._is_paced(amount):
             return await self._counted(request)
-        async with cap.large:
-            supply, valve = Supply(cap, amount, received=not size), Valve()
-            valve.grant(await self._granted(supply.next()))
-            feeder = asyncio.create_task(supply.feed(valve))
-            try:
-                return await self._counted(request.with_valve(valve))
-            finally:
-                feeder.cancel()
+        if self._request_cap:
+            await self._request_cap.take(1)
+        if self._byte_cap is None or not amount:
+            return await self._counted(request)
+        async with self._byte_cap.paced(amount, received=not size) as valve:
+            return await self._counted(request.with_valve(valve) if valve else request)
 
-    async def _granted(self, grant: Awaitable[T]) -> T:
-        """Wait for a cap, and let it be seen."""
-        self.held_back += 1
-        try:
-            return await grant
-        finally:
-            self.held_back -= 1
+    def _is_paced(self, amount: int) -> bool:
+        """Whether a cap holds for a request with so many bytes of body, or may while they are on their way."""
+        requests, sent = self._request_cap, self._byte_cap
+        return bool((requests and requests.rate) or (sent and (sent.rate or amount > sent.SMALL)))
 
     async def _counted(self, request: Request) -> Response:
         """Send, and let the gate learn from the answer."""

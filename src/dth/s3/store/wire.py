@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dth.errors import ConnectionFailed, EndpointRefused, TransferError
 from dth.s3.endpoints import Addressing, Endpoint
+from dth.s3.pace import Cap
 from dth.s3.signing import quote_key
 from dth.s3.store.answers import classify, find_text, parse_error
 from dth.s3.store.request import Request
@@ -85,8 +86,11 @@ def _address(url: str, addressing: Addressing, bucket: str) -> Address:
 class Wire:
     """Sends requests that are ready to go, and makes errors of answers that are none."""
 
-    def __init__(self, transport: Transport, connect: ConnectOptions, bucket: str) -> None:
-        self.connect = connect
+    def __init__(
+        self, transport: Transport, connect: ConnectOptions, bucket: str, byte_cap: Cap | None
+    ) -> None:
+        self._byte_cap = byte_cap
+        self._connect = connect.with_buffer(byte_cap.buffer if byte_cap else 0)
         # The store's clock minus ours, in seconds.
         self.clock_offset = 0.0
         self._transport = transport
@@ -99,7 +103,7 @@ class Wire:
                 f"{address.origin}{path}?{query}" if query else address.origin + path,
                 request.headers or {},
                 request.body,
-                options=self.connect,
+                options=self._options(),
                 sink=request.sink,
                 limit=request.limit,
                 stall_timeout=SLOW_ANSWER if request.slow else 0.0,
@@ -114,6 +118,14 @@ class Wire:
         if request.check:
             request.check(response)
         return response
+
+    def _options(self) -> ConnectOptions:
+        """How the endpoint is reached. Where the rate of the cap has changed, connections have other buffers."""
+        cap, before = self._byte_cap, self._connect
+        if cap and cap.resized != before.since:
+            self._connect = before.with_buffer(cap.buffer, cap.resized)
+            self._transport.forget(before)
+        return self._connect
 
     def note_clock(self, headers: Mapping[str, str]) -> None:
         stamp = email.utils.parsedate_tz(headers.get("date", ""))

@@ -5,18 +5,21 @@ Every step starts from how things are, never from what was done before: a step t
 harm. The workflow makes steps while a stack is on its way, and a look each minute makes one for every task that lives.
 """
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.errors import HubError, NotFound
 from dth.hub import monitoring, tasks
 from dth.hub.lifecycle import LIVE
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
+from dth.hub.monitoring import Reading
 from dth.hub.notifications import Event
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, Stack, TaskQuery
+from dth.hub.progress import Meter, grown
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo, each_of
@@ -24,7 +27,7 @@ from dth.platforms.aws.hub.engine import AwsEngine, Place
 from dth.platforms.aws.hub.stacks import Stacks, StackState
 from dth.platforms.aws.parameters import write_parameters
 from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.ports import Depth, Run, RunKind, RunState
+from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 KEPT_RUNS = 50  # newest ones that are looked at
@@ -125,13 +128,12 @@ class Steward:
         return any(stack.parameters.get(name, "") != value for name, value in wanted.items())
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
-        """What functions and machines read, with the cap on bandwidth that holds now."""
-        timetable, usual = plugin(task.type).bandwidth(read_parameters(task.type, task.parameters))
-        values = dict(task.parameters)
-        if timetable:
-            cap = Timetable.parse(timetable).cap_at(time.time(), usual)
-            values["maxBytesPerSecond"] = "" if cap is None else str(cap)
-        await write_parameters(platform.dynamo, task.type.value, values)
+        """What functions and machines read, and the rates that hold now."""
+        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        timetable, usual = chosen.bandwidth(parameters)
+        cap = Timetable.parse(timetable).cap_at(time.time(), usual)
+        await platform.limits.set_rates(chosen.rates(parameters, cap))
+        await write_parameters(platform.dynamo, task.type.value, task.parameters)
 
     # --------------------------------------------------------------------------------------------- working
 
@@ -205,6 +207,9 @@ class Steward:
 
     async def _look(self, platform: AwsPlatform, task: Task, stack: StackState) -> float | None:
         """Write how the task stands; end one that runs once, and pause one that has spent its budget."""
+        # In this order: see `Reading`.
+        gauges = await platform.gauges.all()
+        uploads = await platform.uploads.live()
         runs = await platform.records.list_runs(KEPT_RUNS)
         if not runs:
             return None
@@ -214,8 +219,11 @@ class Steward:
         task = await self.ports.tasks.get(task.id)
         parameters = read_parameters(task.type, task.parameters)
         task.spent = plugin(task.type).spent(parameters, [each.counts for each in runs])
-        speed = await self._speed(task.id, run)
-        task.summary = _summary(run, depth, speed, await self._workers(stack))
+        workers = await self._workers(stack)
+        counted = [each for each in runs if each.is_open or each is listed]
+        parts = sum(upload.done_bytes for upload in uploads)
+        now = Reading(time.time(), gauges, counted, depth, workers, workers, parts)
+        task.summary = (await self._meter(task, now)).summary(run, depth, workers)
         await self.ports.tasks.summarize(task)
         budget = plugin(task.type).budget(parameters)
         if budget is not None and task.spent >= budget:
@@ -256,23 +264,25 @@ class Steward:
         await self._tell(task, Event.TASK_DONE, f"{run.counts.done} transferred, {failed} failed")
         return SOON
 
-    async def _speed(self, id: str, run: Run) -> "_Speed":
-        """Since the last look, which leaves how things stood then; what has come since is counted for all tasks."""
-        key = {"pk": "look", "sk": id}
-        before, now = await self.dynamo.get("hub", key), time.time()
-        counts = {
-            "bytes_out": run.counts.done_bytes,
-            "transferred": run.counts.done,
-            "failed": run.counts.failed,
-        }
-        await self.dynamo.put("hub", {**key, "at": now, "run": run.id, **counts})
-        same = before.get("run") == run.id
-        grown = {name: max(0, now - (before.get(name, 0) if same else 0)) for name, now in counts.items()}
-        await self.ports.metrics.write(id, now, grown)
-        seconds = now - before.get("at", now)
-        if not same or seconds < 1.0:
-            return _Speed()
-        return _Speed(grown["bytes_out"] / seconds, grown["transferred"] / seconds)
+    async def _meter(self, task: Task, now: Reading) -> Meter:
+        """Fed with the look before this one, which leaves how things stood then, and with this one. What has come since
+        is counted for all tasks."""
+        key = {"pk": "look", "sk": task.id}
+        item = await self.dynamo.get("hub", key)
+        before = _reading(item["reading"]) if "reading" in item else None
+        await self.dynamo.put("hub", {**key, "at": now.at, "reading": _as_text(now)})
+        meter = Meter()
+        parameters = read_parameters(task.type, task.parameters)
+        timetable, usual = plugin(task.type).bandwidth(parameters)
+        meter.cap = float(Timetable.parse(timetable).cap_at(now.at, usual) or 0)
+        if before:
+            meter.update(before)
+        meter.update(now)
+        nothing = replace(now, runs=[])
+        names = {"bytes_out": "done_bytes", "transferred": "done", "failed": "failed"}
+        counted = {name: grown(before or nothing, now, count) for name, count in names.items()}
+        await self.ports.metrics.write(task.id, now.at, counted)
+        return meter
 
     async def _workers(self, stack: StackState) -> int:
         """Machines in service."""
@@ -349,41 +359,21 @@ class Steward:
         await self.ports.notifications.notify(event, task, text, once=once and f"{task.id} {event} {once}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Speed:
-    """A second: 0 while it is not known."""
+def _as_text(reading: Reading) -> str:
+    """A reading as the next look takes it up."""
+    runs = [{"id": run.id, "counts": asdict(run.counts)} for run in reading.runs]
+    gauges = [asdict(gauge) for gauge in reading.gauges]
+    return json.dumps({"at": reading.at, "parts": reading.parts, "runs": runs, "gauges": gauges})
 
-    bytes: float = 0.0
-    objects: float = 0.0
 
-
-def _summary(run: Run, depth: Depth, speed: _Speed, workers: int) -> Summary:
-    """How the run stands, as lists show it."""
-    counts = run.counts
-    listing = run.state is RunState.LISTING
-    left = counts.enqueued - counts.done - counts.failed - counts.cancelled
-    etas = [
-        amount / each
-        for amount, each in (
-            (left, speed.objects),
-            (counts.enqueued_bytes - counts.done_bytes, speed.bytes),
-        )
-        if each > 0
+def _reading(text: str) -> Reading:
+    kept = json.loads(text)
+    runs = [
+        Run(each["id"], RunKind.SYNC, RunState.DONE, 0.0, counts=Counts(**each["counts"]))
+        for each in kept["runs"]
     ]
-    eta = -1.0 if listing or (left > 0 and not etas) else max([0.0, *etas]) if left > 0 else 0.0
-    return Summary(
-        run.id,
-        listing,
-        counts.enqueued,
-        counts.done,
-        counts.failed,
-        counts.enqueued_bytes,
-        counts.done_bytes,
-        speed.bytes,
-        eta,
-        workers,
-        depth.visible + depth.delayed,
-    )
+    gauges = [Gauge(**each) for each in kept["gauges"]]
+    return Reading(kept["at"], gauges, runs, Depth(0, 0, 0), 0, 0, kept["parts"])
 
 
 async def watch(steward: Steward) -> dict[str, str]:
