@@ -214,7 +214,8 @@ async def test_a_write_that_fails_leaves_nothing(metrics: LocalMetrics, database
 async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
     with TaskDatabase.open(tmp_path / "task.db") as database:
         await LocalGauges(database).report(Gauge("w", "worker", NOW, 7))
-        for column in ("started", "errors", "source_latency", "dest_latency"):
+        await database.write(Connection.exec_driver_sql, "ALTER TABLE bucket DROP COLUMN rate")
+        for column in ("started", "errors", "source_latency", "dest_latency", "counted", "under_way"):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
         await database.write(Connection.exec_driver_sql, "DROP TABLE image")
         for table, column in (("record", "verified"), ("part", "verified")):

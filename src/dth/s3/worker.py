@@ -198,17 +198,18 @@ class Worker:
             for work in kept:
                 if work.release is not None:
                     await self._give_back(work)
-        self._settled += sum(map(_copied, kept))
         self._held.difference_update(done)
 
     async def _write_outcomes(self) -> None:
-        outcomes = []
+        outcomes, copied = [], 0
         for work in self._held:
             if not work.lost:
                 outcomes += work.outcomes[work.written :]
+                copied += _copied(work)
                 work.written = len(work.outcomes)
         if outcomes:
             await self._platform.records.settle(outcomes)
+            self._settled += copied
 
     async def _give_back(self, work: Work) -> None:
         """Release the delivery. Of a pack that was begun, what is left goes on in messages of its own."""
@@ -316,9 +317,9 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
 
 
 def _copied(work: Work) -> int:
-    """Bytes of its objects that are copied. What went in parts is counted part by part."""
+    """Bytes of its objects that are copied, and not in the ledger yet. What went in parts is counted part by part."""
     parted = {upload.key for upload in work.finished_uploads}
-    return sum(outcome.bytes for outcome in work.outcomes if outcome.key not in parted)
+    return sum(outcome.bytes for outcome in work.outcomes[work.written :] if outcome.key not in parted)
 
 
 def _suspect(delivery: Delivery) -> bool:
