@@ -29,6 +29,7 @@ class Item:
     size: int
     etag: str
     attempts: int = 0  # spent so far
+    sequencer: str | None = None  # of the last event known when its transfer began; it does not travel
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dth.errors import (
     ConnectionFailed,
@@ -21,7 +21,7 @@ from dth.errors import (
     TransferError,
 )
 from dth.platforms.ports import Delivery, Gauge, Outcome, Outgoing, Platform, Status, Upload, UploadState
-from dth.s3 import events
+from dth.s3 import events, ownership
 from dth.s3.client import SLOW_ANSWER
 from dth.s3.messages import (
     BadMessage,
@@ -139,8 +139,8 @@ class Worker:
             if self._route.budget.short:  # others may have room for what would only wait here
                 await asyncio.sleep(0.02)
                 continue
-            for delivery in await self._one_suspect(await self._receive()):
-                await self._accept(delivery)
+            deliveries = await self._one_suspect(await self._receive())
+            await asyncio.gather(*map(self._accept, deliveries))
             while any(_suspect(work.delivery) for work in self._held):  # noqa: ASYNC110 - a rare case
                 await asyncio.sleep(0.05)
 
@@ -178,10 +178,8 @@ class Worker:
             return
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1
         work = Work(delivery, items)
-        if delivery.receives > 1 and isinstance(message, ObjectsMessage):
-            # By the worker that died before it could delete the message.
-            keys = [item.key for item in message.items]
-            work.settled = frozenset(await self._platform.records.settled(message.run, keys))
+        if isinstance(message, ObjectsMessage):
+            work.settled = await ownership.take(self._platform.records, message, self._route.parameters)
         self._run = getattr(message, "run", self._run)
         self._held.add(work)
         if not items:
@@ -229,7 +227,7 @@ class Worker:
             copied = await self._transfer(work, message.run, item)
             if copied:
                 self._succeeded()
-                work.outcomes.append(_done(item.key, message.run, copied, item.attempts + 1))
+                work.outcomes.append(_done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
         except (TransferError, Busy) as error:
             if _costless(error) and len(message.items) == 1 and not await self._endpoint_trouble(work, error):
                 work.release = _delay(item.attempts)
@@ -255,11 +253,10 @@ class Worker:
     async def _look(self, item: Item) -> Item:
         """The object as it is now."""
         answer = await self._route.source.head(item.key)
-        return Item(
-            item.key,
-            int(answer.headers.get("content-length", "0")),
-            answer.headers.get("etag", "").strip('"'),
-            item.attempts,
+        return replace(
+            item,
+            size=int(answer.headers.get("content-length", "0")),
+            etag=answer.headers.get("etag", "").strip('"'),
         )
 
     async def _part(self, work: Work, message: PartMessage) -> None:
@@ -278,7 +275,9 @@ class Worker:
             if after and after.parts_done == after.parts:
                 copied = await self._multipart.complete(after)
                 if copied:
-                    work.outcomes.append(_done(message.key, after.run, copied, after.attempts))
+                    work.outcomes.append(
+                        _done(message.key, after.run, copied, after.attempts, after.sequencer)
+                    )
                     work.finished_uploads.append(after)
         except (TransferError, Busy) as error:
             await self._part_failed(work, message, upload, error)
@@ -306,7 +305,8 @@ class Worker:
             _log_failure("part failed, and is tried again", message.key, error, attempts, part=message.number)
             return
         final = attempts >= MAX_ATTEMPTS
-        item = Item(upload.key, upload.size, upload.etag, (attempts if final else upload.attempts) - 1)
+        spent = (attempts if final else upload.attempts) - 1
+        item = Item(upload.key, upload.size, upload.etag, spent, upload.sequencer)
         if isinstance(error, UploadLost) or await self._abort(upload):
             await self._failed(work, message.run, item, error, f"{message.id}.o", final=final)
 
@@ -382,7 +382,13 @@ class Worker:
             return
         _log_failure(f"object {status.lower()}", item.key, error, attempts)
         try:
-            await self._multipart.abort_key(item.key)
+            if status is Status.CANCELLED and events.was_deleted(item.sequencer):
+                await events.follow_deletion(self._route, item.key)
+        except TransferError:
+            work.again.append(Again(encode(ObjectsMessage(retry_id, run, [item])), _delay(attempts)))
+            return
+        try:
+            await self._multipart.abort_key(item.key, run)
         except TransferError as problem:
             await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
         work.outcomes.append(
@@ -394,6 +400,7 @@ class Worker:
                 attempts=max(1, attempts),
                 reason=getattr(error, "code", "") or type(error).__name__,
                 detail=str(error),
+                sequencer=item.sequencer,
             )
         )
 
@@ -444,7 +451,9 @@ class Worker:
         done, self._done = self._done, []
         kept = [work for work in done if not work.lost]
         if kept:
-            await self._platform.records.settle([outcome for work in kept for outcome in work.outcomes])
+            outcomes = [outcome for work in kept for outcome in work.outcomes]
+            await self._platform.records.settle(outcomes)
+            await self._platform.queue.send(await ownership.overtaken(self._platform.records, outcomes))
             await self._send_again([again for work in kept for again in work.again])
             for work in kept:
                 for upload in work.finished_uploads:
@@ -550,7 +559,7 @@ def _log_failure(what: str, key: str, error: HubError, attempts: int, **more: in
     log.warning(what, extra={"fields": fields})
 
 
-def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
+def _done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | None) -> Outcome:
     return Outcome(
         key=key,
         run=run,
@@ -560,6 +569,7 @@ def _done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
         dest_etag=copied.dest_etag,
         proof=copied.proof,
         attempts=attempts,
+        sequencer=sequencer,
     )
 
 

@@ -42,6 +42,7 @@ class AwsUploads:
             upload.part_size,
             begun=upload.begun or time.time(),
             attempts=upload.attempts,
+            sequencer=upload.sequencer,
         )
         item = _head(intent)
         return await self._dynamo.put("state", item, "attribute_not_exists(#pk) OR #token = :token", item)

@@ -26,8 +26,13 @@ def know_images(connection: Connection) -> None:
     schema.image.create(connection)
 
 
+def know_what_uploads_cover(connection: Connection) -> None:
+    """Uploads know the last event before them."""
+    connection.exec_driver_sql("ALTER TABLE upload ADD COLUMN sequencer TEXT")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
-STEPS: list[Step] = [measure_more, know_images]  # of a task's database
+STEPS: list[Step] = [measure_more, know_images, know_what_uploads_cover]  # of a task's database
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

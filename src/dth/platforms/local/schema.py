@@ -192,6 +192,7 @@ upload = Table(
     _count("parts"),
     _count("parts_done"),
     Column("modified", Float, nullable=False, server_default="0"),
+    Column("sequencer", Text),
 )
 
 part = Table(
@@ -261,5 +262,6 @@ outcome = Table(
     Column("attempts", Integer),
     Column("reason", Text),
     Column("detail", Text),
+    Column("sequencer", Text),
     prefixes=["TEMPORARY"],
 )
