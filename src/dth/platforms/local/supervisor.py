@@ -244,8 +244,8 @@ class Supervisor:
                 child.process.terminate()
 
     async def _call_controller(self, snapshot: Snapshot) -> None:
-        """Most tasks have no work for it: it is started when there are giant uploads or dead messages, or when a run waits
-        though nothing is left in the queue."""
+        """Most tasks have no work for it: it is started when there are giant uploads or dead messages, or when a run
+        waits though nothing is left in the queue."""
         if "controller" in self._children or time.monotonic() < self._controller_due:
             return
         self._controller_due = time.monotonic() + CONTROLLER_CHECK
