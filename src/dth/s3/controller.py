@@ -47,6 +47,7 @@ class Controller:
         self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
     ) -> None:
         self._platform = platform
+        self._route = route
         self._multipart = Multipart(route, platform.uploads, name)
         self.quiet: dict[str, int] = {} if quiet is None else quiet
 
@@ -98,8 +99,8 @@ class Controller:
                     upload.attempts,
                     sequencer=upload.sequencer,
                 )
-                await self._platform.records.settle([outcome])
-                await self._platform.queue.send(await ownership.overtaken(self._platform.records, [outcome]))
+                overtaken = await ownership.settle(self._platform.records, self._route, [outcome])
+                await self._platform.queue.send(overtaken)
                 await self._multipart.finish(upload)
         elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
             if self.quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too

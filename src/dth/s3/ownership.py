@@ -7,10 +7,13 @@ that began before a later one may have read the old object, so its outcome ends 
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
-from dth.platforms.ports import Outcome, Outgoing, Records, Status
+from dth.errors import TransferError
+from dth.platforms.ports import Outcome, Outgoing, Record, Records, Status
 from dth.s3.messages import Item, ObjectsMessage, encode, message_id
 from dth.s3.parameters import EventMode, S3Parameters
+from dth.s3.relay import Route
 
 
 async def take(records: Records, message: ObjectsMessage, parameters: S3Parameters) -> frozenset[str]:
@@ -25,17 +28,37 @@ async def take(records: Records, message: ObjectsMessage, parameters: S3Paramete
     return frozenset(await records.settled(message.run, keys))
 
 
-async def overtaken(records: Records, outcomes: Sequence[Outcome]) -> list[Outgoing]:
-    """Messages for the objects whose outcomes have just ended nothing, because an event came in between."""
+async def settle(records: Records, route: Route, outcomes: Sequence[Outcome]) -> list[Outgoing]:
+    """Write the outcomes. Returns messages for the objects whose outcomes end nothing, because an event came in
+    between: to be sent before the messages of their transfers are deleted."""
+    await records.settle(outcomes)
     known = [outcome for outcome in outcomes if outcome.sequencer is not None]
     if not known:
         return []
     found = await records.get([outcome.key for outcome in known])
-    return [
-        again(outcome.run, outcome.key)
-        for outcome in known
-        if (record := found.get(outcome.key)) and (record.status, record.run) == (Status.PENDING, outcome.run)
-    ]
+    messages: list[Outgoing] = []
+    confirmed: list[Outcome] = []
+    for outcome in known:
+        record = found.get(outcome.key)
+        if record is None or (record.status, record.run) != (Status.PENDING, outcome.run):
+            continue
+        if await _noticed(route, outcome, record):
+            confirmed.append(replace(outcome, sequencer=record.sequencer))
+        else:
+            messages.append(again(outcome.run, outcome.key))
+    return messages + (await settle(records, route, confirmed) if confirmed else [])
+
+
+async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
+    """Whether the transfer noticed by itself that its object had changed, and copied what is there now. (One with the
+    ETag that was enqueued may differ in its metadata alone: it goes again.)"""
+    if outcome.status is not Status.DONE or outcome.etag == record.etag:
+        return False
+    try:
+        await route.source.head(outcome.key, etag=outcome.etag)
+        return True
+    except TransferError:
+        return False
 
 
 def again(run: int, key: str) -> Outgoing:

@@ -452,8 +452,8 @@ class Worker:
         kept = [work for work in done if not work.lost]
         if kept:
             outcomes = [outcome for work in kept for outcome in work.outcomes]
-            await self._platform.records.settle(outcomes)
-            await self._platform.queue.send(await ownership.overtaken(self._platform.records, outcomes))
+            overtaken = await ownership.settle(self._platform.records, self._route, outcomes)
+            await self._platform.queue.send(overtaken)
             await self._send_again([again for work in kept for again in work.again])
             for work in kept:
                 for upload in work.finished_uploads:
