@@ -65,6 +65,8 @@ class Ledger:
 
     async def settle_mine(self, run: int, batch: str) -> None:
         """Count what is left of this batch, before its marks are written over."""
+        if "/" not in batch:
+            return  # a mark that says with which run the object was
         item = await self._dynamo.get("state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0]))
         if item.get("batch") == batch:
             await self._look(run, item)
