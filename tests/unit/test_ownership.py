@@ -305,6 +305,8 @@ class Machine(RuleBasedStateMachine):
         for name in CLOCKS:
             self.exits.enter_context(mock.patch(f"{name}.time", self.clock.module()))
         self.exits.enter_context(mock.patch("dth.s3.retry.BASE_DELAY", 0.0))
+        # What is left behind must not be mended before it is noticed.
+        self.exits.enter_context(mock.patch("dth.s3.controller.MENDED", 0))
         self.loop = asyncio.new_event_loop()
         self.exits.callback(self.loop.close)
         self.platforms = {
