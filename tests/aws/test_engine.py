@@ -15,11 +15,12 @@ import pytest
 from dth.platforms.aws.platform import open_platform
 from dth.platforms.ports import RunKind, Status
 from dth.s3 import plugin
+from dth.s3.finder import Finder
 from dth.s3.parameters import EventMode
 from dth.s3.worker import Worker
 from tests.aws.cloud import Calls, drop_task, make_task
 from tests.engine import GIANT, MIB, TWO_PARTS, Crash, Engine, Side, blob, bodies, check_ledger, hurry
-from tests.servers.proxy import Proxy, Reply
+from tests.servers.proxy import Delay, Proxy, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -251,3 +252,39 @@ def test_killed_between_any_calls_everything_goes_on(
     assert ran.counts.done_bytes == ran.counts.enqueued_bytes
     assert len(ran.records) == 42
     assert ran.crashes
+
+
+@pytest.mark.parametrize("mode", [EventMode.NO, EventMode.CREATE])
+def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
+    engine: AwsEngine,
+    source: Side,
+    dest: Side,
+    cloud: MiniStack,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: EventMode,
+) -> None:
+    """A listing waits for the run before, or, where events ask for records, sees what is in flight."""
+    monkeypatch.setattr("dth.s3.finder.TURN", 0.2)
+    source.put(bodies(f"{n:02}" for n in range(60)) | {"giant": blob(5 * MIB)})
+
+    async def meanwhile(engine: Engine) -> None:
+        while not (await engine.platform.queue.depth()).in_flight:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.05)
+        async with engine.opened("finder-2") as (route, platform):
+            run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
+            assert not resumed
+            await Finder(route, platform, engine.state).run(run)
+            assert await plugin.redrive(platform, engine._parameters({})) == 0
+            while not all(run.counts.balanced for run in await platform.records.list_runs()):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    with Proxy(cloud) as proxy:
+        proxy.rule(Delay(1.5), method="PUT")
+        engine.dest = replace(dest, server=proxy)
+        engine.run(during=meanwhile, dest_endpoint=proxy.url, src_event=mode, **GIANT)
+        whole = [
+            request.key for request in proxy.seen("PUT", status=200) if "partNumber" not in request.query
+        ]
+        assert len(whole) == len(set(whole)) == 60
+        assert proxy.count("POST", "giant", "^uploadId=", status=200) == 1
+    assert dest.contents() == source.contents()

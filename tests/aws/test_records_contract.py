@@ -183,6 +183,99 @@ async def test_what_is_pending_from_an_earlier_run_stays_with_it(records: Record
     assert await records.settle([done("a", first.id)]) == 1
 
 
+async def test_no_message_is_sent_for_what_is_in_flight(platform: Platform) -> None:
+    records = platform.records
+    first, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(first.id, Page(enqueued=enqueued("a", "b", "c"), messages=[Outgoing("m", "first")]))
+    second, _ = await records.begin_run(RunKind.REDRIVE)
+    page = Page(
+        enqueued=[
+            Enqueued("a", 10, "e1", "only a"),
+            Enqueued("b", 10, "e1", "b and d"),
+            Enqueued("d", 10, "e1", "b and d"),
+        ],
+        messages=[Outgoing("only a", "no"), Outgoing("b and d", "yes"), Outgoing("of no object", "this too")],
+    )
+    await records.commit(second.id, page)
+    again = Page(enqueued=[Enqueued("d", 10, "e1", "d again")], messages=[Outgoing("d again", "no")])
+    await records.commit(second.id, again)
+    taken: set[str] = set()
+    while deliveries := await platform.queue.receive(10, 60, 0):
+        taken |= {delivery.body for delivery in deliveries}
+    assert taken == {"first", "yes", "this too"}
+    counts = (await records.get_run(second.id)).counts
+    assert (counts.enqueued, counts.pending) == (1, 3)
+    assert await records.settled(second.id, ["a", "b", "d"]) == {"a", "b"}
+
+
+async def test_many_objects_of_which_some_are_in_flight(platform: Platform) -> None:
+    """More than fit into one transaction."""
+    records = platform.records
+    first, _ = await records.begin_run(RunKind.SYNC)
+    names = [f"k{n:03}" for n in range(200)]
+    await records.commit(first.id, Page(enqueued=enqueued(*names[::2])))
+    second, _ = await records.begin_run(RunKind.REDRIVE)
+    page = Page(
+        enqueued=[Enqueued(name, 10, "e1", f"m {name}") for name in names],
+        messages=[Outgoing(f"m {name}", name) for name in names],
+    )
+    await records.commit(second.id, page)
+    taken: set[str] = set()
+    while deliveries := await platform.queue.receive(10, 60, 0):
+        taken |= {delivery.body for delivery in deliveries}
+    assert taken == set(names[1::2])
+
+
+async def test_a_record_changes_hands_only_when_its_run_waits_no_more(records: Records) -> None:
+    first, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(first.id, Page(enqueued=enqueued("a")))
+    second, _ = await records.begin_run(RunKind.REDRIVE)
+    for _ in range(2):
+        await records.commit(second.id, Page(enqueued=enqueued("a")))
+        assert await records.settled(first.id, ["a"]) == set()
+        assert await records.settle([done("a", second.id)]) == 0
+    assert await records.settle([done("a", first.id)]) == 1
+    await records.commit(second.id, Page(enqueued=enqueued("a")))
+    assert await records.settled(first.id, ["a"]) == {"a"}
+    assert (await records.get_run(first.id)).counts.balanced
+    assert await records.settle([done("a", first.id)]) == 0
+    assert await records.settle([done("a", second.id)]) == 1
+
+
+async def test_an_outcome_that_an_event_overtook_ends_nothing(records: Records) -> None:
+    run, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(run.id, Page(enqueued=enqueued("a", "b", "c", "d")))
+    await records.apply_event("a", "0100")
+    await records.apply_event("c", "0100")
+    known = {
+        "a": "",  # its transfer began before the event
+        "b": "",
+        "c": "0100",
+        "d": None,
+    }
+    outcomes = [done(key, run.id) for key in known]
+    for outcome in outcomes:
+        outcome.sequencer = known[outcome.key]
+    assert await records.settle(outcomes) == 3
+    found = await records.get(list(known))
+    assert {key for key, record in found.items() if record.status is Status.PENDING} == {"a"}
+    assert await records.settled(run.id, list(known)) == {"b", "c", "d"}
+    counts = (await records.get_run(run.id)).counts
+    assert (counts.enqueued, counts.done) == (4, 3)
+    outcomes[0].sequencer = "0100"
+    assert await records.settle(outcomes) == 1
+    assert (await records.get_run(run.id)).counts.balanced
+
+
+async def test_an_outcome_that_nobody_knows_an_event_of_ends_all(records: Records) -> None:
+    run, _ = await records.begin_run(RunKind.EVENTS)
+    for sequencer in ("0100", "0200"):
+        await records.apply_event("a", sequencer)
+        await records.commit(run.id, Page(enqueued=enqueued("a")))
+        assert await records.settle([Outcome("a", run.id, Status.FAILED, sequencer="0050")]) == 0
+        assert await records.settle([Outcome("a", run.id, Status.FAILED, reason="WorkerCrashed")]) == 1
+
+
 async def test_a_key_twice_in_one_run_is_enqueued_once(records: Records) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
     await records.commit(run.id, Page(enqueued=enqueued("a", "a")))

@@ -44,6 +44,17 @@ async def test_one_live_upload_a_key(uploads: Uploads) -> None:
     assert found == giant(etag="new")
 
 
+@pytest.mark.parametrize("sequencer", ["", "0A", None])
+async def test_an_upload_remembers_the_event_before_it(uploads: Uploads, sequencer: str | None) -> None:
+    intent = giant("k")
+    intent.sequencer = sequencer
+    assert await uploads.intend(intent)
+    assert await uploads.start("k", "u1", [Part(1)], [])
+    found = await uploads.part_done("k", "u1", Part(1, "e"))
+    assert found is not None
+    assert found.sequencer == sequencer
+
+
 async def test_start_writes_parts_and_messages_together(uploads: Uploads, platform: Platform) -> None:
     await begun(uploads)
     found = await uploads.get("k\udcff")

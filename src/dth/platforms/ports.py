@@ -9,7 +9,7 @@ Keys are `str` holding the store's UTF-8 bytes decoded with `surrogateescape`; c
 Times are seconds since the epoch (`float`).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -122,7 +122,8 @@ class Record:
 @dataclass(slots=True)
 class Outcome:
     """The end of one object's transfer in one run. Counted once, however often it is written. A reason on a DONE
-    outcome says what the copy lacks."""
+    outcome says what the copy lacks. `sequencer` is the last event that was known when the transfer began: it ends
+    nothing if a later one came since. None: whatever came."""
 
     key: str
     run: int
@@ -135,6 +136,7 @@ class Outcome:
     reason: str = ""
     detail: str = ""
     verified: Verified = Verified.NOT
+    sequencer: str | None = None
 
 
 @dataclass(slots=True)
@@ -269,8 +271,25 @@ class Page:
     same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
 
 
+def wanted(
+    messages: Sequence[Outgoing], enqueued: Sequence[Enqueued], pending: Collection[str]
+) -> list[Outgoing]:
+    """The messages to be sent when these keys turn out to be pending: not those that carry nothing else."""
+    if not pending:
+        return list(messages)
+    carried = {each.message for each in enqueued}
+    needed = {each.message for each in enqueued if each.key not in pending}
+    return [message for message in messages if message.id in needed or message.id not in carried]
+
+
 class Records(Protocol):
-    """The records and run ledgers of one task."""
+    """The records and run ledgers of one task.
+
+    An object in flight has one owner: the run in which its record is PENDING. No other run sends a message for it, and
+    a message of another run copies nothing. `overlapping` says whether that holds for what is enqueued `once`, too: if
+    not, a listing begins when the runs before it have settled everything."""
+
+    overlapping: bool
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
         """The unfinished run of this kind (True: resumed), or else a new one (False). With `beside`, one that has
@@ -306,7 +325,8 @@ class Records(Protocol):
     async def commit(self, run: int, page: Page) -> None:
         """The outbox: page and messages are safe together, or nothing is. Counts every item of `page.enqueued` itself
         (`page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at 0): as `pending` where the record is PENDING
-        from an earlier run (it stays with that run), else as `enqueued`, the record becoming PENDING in this run.
+        already (it stays with its run), else as `enqueued`, the record becoming PENDING in this run. A message all of
+        whose objects are `pending` is not sent.
         Where a platform writes no record of what is enqueued `once`, it counts as `enqueued` and as nothing else."""
         ...
 
@@ -324,7 +344,9 @@ class Records(Protocol):
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Write each outcome that its run waits for (its record is PENDING in that run, or has not been written since
-        it was enqueued there), with the run's counters. Returns how many counted."""
+        it was enqueued there), with the run's counters. Returns how many counted. Where an event later than the
+        outcome's `sequencer` took effect nothing is written: the run still waits, and the object must be transferred
+        again."""
         ...
 
     async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
@@ -463,6 +485,7 @@ class Upload:
     parts: int = 0
     parts_done: int = 0
     modified: float = 0.0  # of the last part done
+    sequencer: str | None = None  # of the last event known when it was begun, for its outcome
 
     @property
     def done_bytes(self) -> int:
@@ -480,7 +503,7 @@ class Part:
 
 
 class Uploads(Protocol):
-    """The records of giant uploads and their parts; at most one live upload a key."""
+    """The records of giant uploads and their parts; at most one live upload a key. It belongs to its run."""
 
     async def intend(self, upload: Upload) -> bool:
         """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). False: somebody else is at

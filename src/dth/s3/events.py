@@ -7,14 +7,16 @@ as far as these tell: none names a storage class, and a deletion nothing but the
 in which they are delivered.
 """
 
-import hashlib
 import re
+import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
 from dth.errors import SourceGone
-from dth.platforms.ports import Counts, Enqueued, Page, Platform, RunKind
+from dth.platforms.ports import Counts, Enqueued, Page, Platform, Record, Records, RunKind, Status
 from dth.s3.filters import Filter, build
 from dth.s3.listing import Entry
 from dth.s3.messages import EventDeleteMessage, EventMessage, Item, ObjectsMessage, encode, message_id
@@ -23,6 +25,8 @@ from dth.s3.relay import Route
 from dth.s3.task import object_filter
 
 SEQUENCER_LENGTH = 64  # characters; longer than any store's
+DELETED = "-"  # ends the sequencer of a deletion as it is remembered
+TIME = "%Y-%m-%dT%H:%M:%S"  # as `Event.time` has it
 
 _SEQUENCER = re.compile("[0-9A-F]*")
 _ETAG = re.compile("[!#-~]+")
@@ -91,44 +95,94 @@ def _takes_part(event: Event, parameters: S3Parameters) -> bool:
 
 async def apply(route: Route, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
     """Apply a notification: creations become object messages of the task's run of events. Returns the deletions, each
-    as a message to be sent. Doing it again changes nothing."""
+    as a message to be sent. Doing it again changes nothing.
+
+    Of an object in flight the event is remembered alone: whoever transfers it notices that its outcome was overtaken,
+    and transfers it again, or deletes it. So one process at a time is at an object, and the last one sees its last
+    state."""
     records = platform.records
-    items: list[Item] = []
-    deletions: list[EventDeleteMessage] = []
-    for event in read_events(message, route.source.bucket):
-        if not _takes_part(event, route.parameters):
+    events = [
+        each for each in read_events(message, route.source.bucket) if _takes_part(each, route.parameters)
+    ]
+    found = await records.get([event.key for event in events])
+    in_flight = {key: record for key, record in found.items() if record.status is Status.PENDING}
+    items: dict[str, Item] = {}
+    deletions: dict[str, EventDeleteMessage] = {}
+    for event in events:
+        if event.created and event.key in in_flight and _covered(event, in_flight[event.key]):
             continue
-        if not await records.apply_event(event.key, event.sequencer):
+        if not await records.apply_event(event.key, _moment(event)):
             # A later event took effect already.
             continue
         if event.created:
-            items.append(Item(event.key, event.size, event.etag))
-        elif route.parameters.src_event is EventMode.CREATE_AND_DELETE:
-            deletions.append(EventDeleteMessage(_deletion_id(event), event.key))
+            items[event.key] = Item(event.key, event.size, event.etag)
+            deletions.pop(event.key, None)
+        else:
+            items.pop(event.key, None)
+            deletions[event.key] = EventDeleteMessage(f"x-{secrets.token_hex(8)}", event.key)
     if items:
         run, _ = await records.begin_run(RunKind.EVENTS)
-        # One an object: a pack would go by the name of its first, which may be in the queue with others.
-        messages = [ObjectsMessage(message_id(run.id, item), run.id, [item]) for item in items]
-        enqueued = [
-            Enqueued(item.key, max(item.size, 0), item.etag, packed.id)
-            for packed in messages
-            for item in packed.items
-        ]
-        page = Page(
-            Counts(listed=len(items)), enqueued=enqueued, messages=[encode(packed) for packed in messages]
-        )
-        await records.commit(run.id, page)
-    return deletions
+        await _enqueue(records, run.id, list(items.values()))
+    follows = route.parameters.src_event is EventMode.CREATE_AND_DELETE
+    return list(deletions.values()) if follows else []
 
 
-def _deletion_id(event: Event) -> str:
-    digest = hashlib.sha256(f"{event.key}\0{event.sequencer}".encode("utf-8", "surrogateescape")).hexdigest()
-    return f"x{digest[:20]}"
+async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
+    """Delete the copy of an object that an event says is gone. One that is in flight is left to who transfers it."""
+    records = platform.records
+    record = (await records.get([key])).get(key)
+    in_hand = record is not None and record.status is Status.PENDING
+    if not in_hand and await follow_deletion(route, key):
+        run, _ = await records.begin_run(RunKind.EVENTS)
+        await _enqueue(records, run.id, [Item(key, -1, "")])
 
 
-async def delete_if_gone(route: Route, key: str) -> None:
-    """Delete the copy of a source object, if the source confirms that the object is gone."""
+async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
+    """One message an object: a pack would go by the name of its first, which may be in the queue with others. So may
+    any message of the same object and ETag, so that each has an id of its own."""
+    messages = [
+        ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]) for item in items
+    ]
+    page = Page(Counts(listed=len(items)), messages=[encode(message) for message in messages])
+    page.enqueued = [
+        Enqueued(item.key, max(item.size, 0), item.etag, message.id)
+        for message, item in zip(messages, items, strict=True)
+    ]
+    await records.commit(run, page)
+
+
+def _covered(event: Event, record: Record) -> bool:
+    """Whether the transfer that is in flight is about this very object: it was enqueued after the event."""
+    enqueued = time.strftime(TIME, time.gmtime(record.updated))
+    return event.etag == record.etag != "" and event.time <= enqueued
+
+
+def _moment(event: Event) -> str:
+    """What orders the events of one key, and tells a deletion. Where a store has no sequencers, events take effect as
+    they come."""
+    moment = event.sequencer
+    if not moment.strip("0"):
+        moment = f"{time.time_ns():X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
+    return moment if event.created else moment + DELETED
+
+
+def was_deleted(sequencer: str | None) -> bool:
+    """Whether the last event on an object was its deletion."""
+    return (sequencer or "").endswith(DELETED)
+
+
+async def follow_deletion(route: Route, key: str) -> bool:
+    """Delete an object whose source is gone, if the task follows deletions. Returns whether the source is there again:
+    then what was deleted may have been its newest copy, and it must be transferred."""
+    if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
+        return False
+    await route.dest.delete(route.keys.to_dest(key))
+    return not await _is_gone(route, key)
+
+
+async def _is_gone(route: Route, key: str) -> bool:
     try:
         await route.source.head(key)
+        return False
     except SourceGone:
-        await route.dest.delete(route.keys.to_dest(key))
+        return True

@@ -6,7 +6,7 @@ where it was, and nothing is listed, counted or enqueued twice.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from dth.errors import ListingFailed, TransferError, UsageError
@@ -26,13 +26,22 @@ from dth.platforms.ports import (
 from dth.s3.compare import Verdict
 from dth.s3.comparison import NOT_FOUND, Comparison, Decided
 from dth.s3.messages import DeleteMessage, Item, encode, pack
-from dth.s3.parameters import DeleteMode
+from dth.s3.parameters import DeleteMode, EventMode
 from dth.s3.ranges import OutOfOrder
 from dth.s3.relay import Route
 
 DELETES_A_MESSAGE = 100
 DELETES_CURSOR = "deletes"  # its being there says that the deletes of this run were counted
 RESTORES = 16  # restore requests at once
+TURN = 5.0  # seconds between looks whether the runs before have come to their end
+
+
+def held_up(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether a listing has to wait where it cannot see what is in flight (`Records.overlapping`): until the runs
+    before it have settled everything."""
+    return any(
+        each.id < run.id and each.kind is not RunKind.EVENTS and not each.counts.balanced for each in runs
+    )
 
 
 class Finder:
@@ -42,6 +51,8 @@ class Finder:
         self._route = route
         self._platform = platform
         self._workdir = workdir
+        # An event may ask for the record of any object at any time.
+        self._once = route.parameters.src_event is EventMode.NO
 
     async def run(self, run: Run) -> None:
         """List, compare, enqueue; then the deletes of mirror mode. Ends with the run TRANSFERRING or DELETING; a
@@ -60,6 +71,9 @@ class Finder:
 
     async def _list(self, run: Run, *, whole_source: bool = False) -> None:
         records = self._platform.records
+        if self._once and not records.overlapping:
+            while held_up(run, await records.list_runs()):  # noqa: ASYNC110 - other processes settle
+                await asyncio.sleep(TURN)
         cursors = await records.cursors(run.id)
         listing = [cursor for cursor in cursors if cursor.id != DELETES_CURSOR]
         if run.state is RunState.LISTING:
@@ -81,12 +95,13 @@ class Finder:
         page = Page(counts=decided.counts, cursors=decided.cursors)
         page.messages = [encode(message) for message in messages]
         page.enqueued = [
-            Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=True)
+            Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=self._once)
             for message in messages
             for item in message.items
         ]
         page.enqueued += [
-            Enqueued(refused.source.key, 0, refused.source.etag, "", once=True) for refused in decided.refused
+            Enqueued(refused.source.key, 0, refused.source.etag, "", once=self._once)
+            for refused in decided.refused
         ]
         page.enqueued += [Enqueued(entry.key, 0, "", "", once=True) for entry in decided.absent]
         page.settled = [

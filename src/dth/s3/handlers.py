@@ -7,7 +7,7 @@ the delivery back. What a failure means is decided in `failures`, for all of the
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dth.errors import HubError, SourceGone, TransferError
 from dth.platforms.ports import (
@@ -25,7 +25,7 @@ from dth.platforms.ports import (
 )
 from dth.s3 import events
 from dth.s3.etags import bare_etag
-from dth.s3.failures import MAX_ATTEMPTS, Decision, Failures, Next
+from dth.s3.failures import MAX_ATTEMPTS, Decision, Failures, Next, delay
 from dth.s3.messages import (
     DeleteMessage,
     EventDeleteMessage,
@@ -127,7 +127,7 @@ class Handlers:
             return
         self.waiting.pop(item.key, None)
         if copied:
-            work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1))
+            work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
 
     async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
         """Copy one object; None when its parts go on as messages of their own."""
@@ -149,7 +149,7 @@ class Handlers:
         """The object as it is now."""
         answer = await self._route.source.head(item.key)
         size, etag = int(answer.headers.get("content-length", "0")), bare_etag(answer.headers.get("etag", ""))
-        return Item(item.key, size, etag, item.attempts, item.fresh, item.failing_since)
+        return replace(item, size=size, etag=etag)
 
     async def _object_failed(
         self, work: Work, run: int, item: Item, error: HubError, decision: Decision, retry_id: str
@@ -168,7 +168,7 @@ class Handlers:
                 pass
         if decision.next in (Next.WAIT, Next.AGAIN, Next.LOOK):
             since = item.failing_since or time.time()
-            again = Item(item.key, item.size, item.etag, decision.attempts, item.fresh, since)
+            again = replace(item, attempts=decision.attempts, failing_since=since)
             message = encode(ObjectsMessage(retry_id, run, [again]))
             work.again.append(Again(message, decision.delay))
             log_failure("object failed, and is tried again", item.key, error, decision.attempts)
@@ -182,7 +182,14 @@ class Handlers:
         log_failure(f"object {status.lower()}", item.key, error, decision.attempts)
         self.waiting.pop(item.key, None)
         try:
-            await self.multipart.abort_key(item.key)
+            if status is Status.CANCELLED and events.was_deleted(item.sequencer):
+                await events.follow_deletion(self._route, item.key)
+        except TransferError:
+            message = encode(ObjectsMessage(retry_id, run, [item]))
+            work.again.append(Again(message, delay(decision.attempts)))
+            return
+        try:
+            await self.multipart.abort_key(item.key, run)
         except TransferError as problem:
             await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
         work.outcomes.append(_failed(item, run, status, error, decision.attempts))
@@ -213,7 +220,9 @@ class Handlers:
             if after and after.parts_done == after.parts:
                 copied = await self.multipart.complete(after)
                 if copied:
-                    work.outcomes.append(done(message.key, after.run, copied, after.attempts))
+                    work.outcomes.append(
+                        done(message.key, after.run, copied, after.attempts, after.sequencer)
+                    )
                     work.finished_uploads.append(after)
         except HubError as error:
             decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
@@ -251,7 +260,7 @@ class Handlers:
         if not isinstance(error, UploadLost) and not await self._abort(upload):
             # Another part came first, and decides what follows.
             return
-        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1)
+        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1, sequencer=upload.sequencer)
         if isinstance(error, UploadLost) or decision.next is Next.LOOK:
             # The object begins anew, and has spent an attempt of its own.
             attempts = upload.attempts
@@ -320,7 +329,7 @@ class Handlers:
     async def _event_delete(self, work: Work, message: EventDeleteMessage) -> None:
         before = self._failures.before()
         try:
-            await events.delete_if_gone(self._route, message.key)
+            await events.apply_deletion(self._route, self._platform, message.key)
         except HubError as error:
             decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
             self._wait(message.key, error, decision)
@@ -371,7 +380,7 @@ def log_failure(what: str, key: str, error: HubError, attempts: int, **more: int
     log.warning(what, extra={"fields": fields})
 
 
-def done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
+def done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | None) -> Outcome:
     """The outcome of an object that was copied."""
     return Outcome(
         key=key,
@@ -385,6 +394,7 @@ def done(key: str, run: int, copied: Copied, attempts: int) -> Outcome:
         reason=copied.reason,
         detail=copied.detail,
         verified=copied.verified,
+        sequencer=sequencer,
     )
 
 
@@ -397,4 +407,5 @@ def _failed(item: Item, run: int, status: Status, error: HubError, attempts: int
         attempts=max(1, attempts),
         reason=getattr(error, "code", "") or type(error).__name__,
         detail=str(error),
+        sequencer=item.sequencer,
     )

@@ -33,6 +33,8 @@ class Item:
     fresh: bool = False
     # Seconds since the epoch of the first failure; 0 before there was one.
     failing_since: float = 0.0
+    # Of the last event known when its transfer began; it does not travel.
+    sequencer: str | None = None
 
 
 @dataclass(slots=True)

@@ -112,7 +112,11 @@ class Multipart:
         part_size = part_size_for(item.size, wanted, route.dest.capabilities.most_parts)
         live = await self._uploads.get(item.key)
         if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
-            if live.upload_id and (live.etag, live.size, live.part_size) == (item.etag, item.size, part_size):
+            if live.run != run:
+                # Its run may wait for it. If not, the controller throws it away.
+                raise Busy(f"key {item.key!r} has an upload of run {live.run}")
+            same = (live.etag, live.size, live.part_size, live.sequencer)
+            if live.upload_id and same == (item.etag, item.size, part_size, item.sequencer):
                 return live
             await self.abort(live)
         upload = Upload(
@@ -124,6 +128,7 @@ class Multipart:
             begun=time.time(),
             attempts=item.attempts + 1,
             parts=part_count(item.size, part_size),
+            sequencer=item.sequencer,
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
@@ -407,10 +412,10 @@ class Multipart:
             await self._reap(upload, key)
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
-    async def abort_key(self, key: str) -> None:
-        """Throw away whatever upload this object has."""
+    async def abort_key(self, key: str, run: int) -> None:
+        """Throw away whatever upload this object has in this run."""
         live = await self._uploads.get(key)
-        if live and live.state not in (UploadState.DONE, UploadState.ABORTED):
+        if live and live.run == run and live.state not in (UploadState.DONE, UploadState.ABORTED):
             await self.abort(live)
 
     async def resend_missing(self, upload: Upload) -> None:

@@ -16,10 +16,11 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
+from dth.s3 import ownership
 from dth.s3.compare import Place, overlaps
 from dth.s3.estimate import spent
 from dth.s3.filters import build
-from dth.s3.messages import EventMessage, Item, ObjectsMessage, encode, message_id, pack
+from dth.s3.messages import EventMessage, encode
 from dth.s3.notifications import event_id, parse
 from dth.s3.parameters import DeleteMode, EventMode, S3Parameters, missing
 from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints, shared_rates
@@ -152,26 +153,37 @@ async def redrive(
     copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice: what was sent is
     PENDING, and no longer failed."""
     records, run, sent = platform.records, 0, 0
-    async for batch in _failed(records, keys, reason):
+    open_runs = [each.id for each in await records.list_runs() if each.kind is RunKind.SYNC and each.is_open]
+    async for failed in _failed(records, keys, reason):
+        batch = await _unclaimed(records, failed, open_runs)
+        if not batch:
+            continue
         if not run:
             run = (await records.begin_run(RunKind.REDRIVE))[0].id
-        items = [Item(record.key, -1, "") for record in batch]
-        messages = [
-            ObjectsMessage(f"{message_id(run, each.items[0])}.r", run, each.items)
-            for each in pack(run, items)
+        messages = [ownership.again(run, record.key) for record in batch]
+        enqueued = [
+            Enqueued(record.key, record.size, record.etag, message.id)
+            for record, message in zip(batch, messages, strict=True)
         ]
-        await records.commit(
-            run,
-            Page(
-                Counts(listed=len(items)),
-                enqueued=[Enqueued(r.key, r.size, r.etag, "") for r in batch],
-                messages=[encode(message) for message in messages],
-            ),
-        )
+        await records.commit(run, Page(Counts(listed=len(batch)), enqueued=enqueued, messages=messages))
         sent += len(batch)
     if run:
         await records.set_run(run, RunState.TRANSFERRING)
     return sent
+
+
+async def _unclaimed(records: Records, failed: list[Record], open_runs: Sequence[int]) -> list[Record]:
+    """Those that no listing under way may have enqueued, or is about to: where a platform does not see what is in
+    flight, they would be copied twice. The listing takes care of the others."""
+    if records.overlapping:
+        return failed
+    keys = [record.key for record in failed]
+    settled = {run: await records.settled(run, keys) for run in open_runs}
+    return [
+        record
+        for record in failed
+        if all(record.run >= run or record.key in settled[run] for run in open_runs)
+    ]
 
 
 async def _failed(records: Records, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dth.errors import HubError
 from dth.platforms.ports import Delivery, Gauge, Outgoing, Platform
+from dth.s3 import ownership
 from dth.s3.failures import RELEASE_DELAY
 from dth.s3.handlers import Again, Handlers, Work
 from dth.s3.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
@@ -92,8 +93,8 @@ class Worker:
             if self._route.budget.short:  # others may have room for what would only wait here
                 await asyncio.sleep(0.02)
                 continue
-            for delivery in await self._one_suspect(await self._receive()):
-                await self._accept(delivery)
+            deliveries = await self._one_suspect(await self._receive())
+            await asyncio.gather(*map(self._accept, deliveries))
             while any(_suspect(work.delivery) for work in self._held):  # noqa: ASYNC110 - a rare case
                 await asyncio.sleep(0.05)
 
@@ -131,10 +132,8 @@ class Worker:
             return
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1
         work = Work(delivery, items)
-        if delivery.receives > 1 and isinstance(message, ObjectsMessage):
-            # By the worker that died before it could delete the message.
-            keys = [item.key for item in message.items]
-            work.settled = frozenset(await self._platform.records.settled(message.run, keys))
+        if isinstance(message, ObjectsMessage):
+            work.settled = await ownership.take(self._platform.records, message, self._route.parameters)
         self._run = getattr(message, "run", self._run)
         self._held.add(work)
         if not items:
@@ -208,7 +207,8 @@ class Worker:
                 copied += _copied(work)
                 work.written = len(work.outcomes)
         if outcomes:
-            await self._platform.records.settle(outcomes)
+            overtaken = await ownership.settle(self._platform.records, self._route, outcomes)
+            await self._platform.queue.send(overtaken)
             self._settled += copied
 
     async def _give_back(self, work: Work) -> None:

@@ -25,7 +25,8 @@ from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.ports import Depth, Run, RunKind, RunState
 from dth.s3.controller import Controller
-from dth.s3.parameters import S3Parameters
+from dth.s3.finder import held_up
+from dth.s3.parameters import EventMode, S3Parameters
 from dth.s3.task import opened, shared_rates
 
 LOST_AFTER = 5  # looks at an empty queue, after which what a run still waits for is lost
@@ -92,7 +93,10 @@ class Control:
             if run.is_settled:
                 await records.set_run(run.id, RunState.DONE)
                 log.info("run over", extra={"run": run.id})
-        listing = any(run.kind is RunKind.SYNC and run.state is RunState.LISTING for run in runs)
+        listing = any(
+            run.kind is RunKind.SYNC and run.state is RunState.LISTING and not self._held_up(run, runs)
+            for run in runs
+        )
         if not paused and not listing and await self._is_lost(runs, depth, memory):
             await records.cancel_pending(LOST)
             await records.begin_run(RunKind.SYNC)
@@ -119,6 +123,10 @@ class Control:
             "inFlight": depth.in_flight,
             "run": {"id": newest.id, "state": newest.state, "error": newest.error, **asdict(newest.counts)},
         }
+
+    def _held_up(self, run: Run, runs: list[Run]) -> bool:
+        """Whether the finder would only wait: then it has no machine yet."""
+        return self.parameters.src_event is EventMode.NO and held_up(run, runs)
 
     async def _check(self, memory: "_Memory") -> None:
         """Look after giant uploads and dead letters. A store that cannot be opened fails the runs, not this."""

@@ -67,6 +67,8 @@ class Ledger:
 
     async def settle_mine(self, run: int, batch: str) -> None:
         """Count what is left of this batch, before its marks are written over."""
+        if "/" not in batch:
+            return  # a mark that says with which run the object was
         item = await self._dynamo.get("state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0]))
         if item.get("batch") == batch:
             await self._look(run, item)
@@ -127,8 +129,9 @@ class Ledger:
         key = {"ObjectKey": key_text(outcome.key)}
         update, values = _record(outcome, mark)
         values |= {"run": outcome.run, "batch": batch, "pending": Status.PENDING.value, "floor": floor}
+        values["known"] = outcome.sequencer
         condition = (
-            f"(#Run = :run AND #Status = :pending) OR (attribute_not_exists(#{mark}) AND ("
+            f"(#Run = :run AND #Status = :pending{_not_overtaken(outcome)}) OR (attribute_not_exists(#{mark}) AND ("
             "attribute_not_exists(#Run) OR (#Run <= :run AND (#Status <> :pending OR #Run <= :floor))))"
         )
         front = await self._dynamo.update("objects", key, update, condition, values)
@@ -137,6 +140,8 @@ class Ledger:
             return True
         if mark in front.old:
             return bool(front.old[mark] == batch)  # our own, whose answer was lost
+        if _is_due(front.old, outcome.run):
+            return False  # an event overtook it: the object is transferred again
         # A later run has written the record, or waits for it: this outcome is counted, and nothing else.
         late = await self._dynamo.update(
             "objects", key, f"SET #{mark} = :batch", f"attribute_not_exists(#{mark})", {"batch": batch}
@@ -212,6 +217,13 @@ def _is_due(item: Item, run: int) -> bool:
 def _entry(outcome: Outcome) -> Entry:
     lacks = outcome.status is Status.DONE and bool(outcome.reason)
     return Entry(outcome.key, outcome.status, outcome.bytes, outcome.verified.value, lacks)
+
+
+def _not_overtaken(outcome: Outcome) -> str:
+    """The condition that no later event took effect since the transfer began."""
+    if outcome.sequencer is None:
+        return ""
+    return " AND #Sequencer = :known" if outcome.sequencer else " AND attribute_not_exists(#Sequencer)"
 
 
 def _ledger_key(run: int, writer: str) -> Item:

@@ -6,16 +6,17 @@ first would lose nothing either, but count wrongly: what workers have done by th
 would be the same, not enqueued.
 
 Most objects get no record here (`Enqueued.once`). Those that do become PENDING in the same transactions as they are
-counted in; where a page has more than fit into one, it says how far it got (`step`).
+counted in; where a page has more than fit into one, it says how far it got (`step`), and which of them turned out to be
+on their way already (`pending`): no message is sent for those.
 
-    {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1, "at": ...}
+    {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1, "pending": {3, 5}, "at": ...}
     {"pk": "page#0000000007#k3y", "sk": "0000", "page": ..., "expires": ...}
 """
 
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 from dth.errors import StateError
@@ -25,7 +26,17 @@ from dth.platforms.aws.items import Item, key_extra, key_text, pack, unpack
 from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.queue import AwsQueue, check
 from dth.platforms.aws.runs import Runs, count_head, write_cursor
-from dth.platforms.ports import Cursor, Enqueued, Outcome, Outgoing, Page, Record, Status, Verified
+from dth.platforms.ports import (
+    Cursor,
+    Enqueued,
+    Outcome,
+    Outgoing,
+    Page,
+    Record,
+    Status,
+    Verified,
+    wanted,
+)
 
 STEP = 80  # records and cursors in one transaction, which may have 100 parts
 INLINE = 1500  # bytes of a page that travel with it; what is written in a transaction costs twice as much
@@ -103,7 +114,7 @@ class Outbox:
         await self._dynamo.write_many("state", [_extra(run, key) for key in dict.fromkeys(page.extras)])
         left = page.messages or page.settled or page.same or len(log.steps) > 1
         if not left:
-            await self._step(log, 0, [])
+            await self._step(log, 0, None)
             return
         data = log.packed()
         name = f"{run:010d}#{secrets.token_urlsafe(9)}"
@@ -115,8 +126,8 @@ class Outbox:
             item["pieces"] = len(pieces)
             await each_of(lambda each: self._put_piece(name, *each), list(enumerate(pieces)))
         begin = Action("state", item=item, condition="attribute_not_exists(#pk)")
-        await self._step(log, 0, [begin])
-        await self._go_on(log, name, 1, item["pieces"])
+        item["pending"] = await self._step(log, 0, begin)
+        await self._go_on(log, item)
 
     async def _put_piece(self, name: str, number: int, piece: bytes) -> None:
         item = {**_piece_key(name, number), "page": piece, "expires": int(time.time()) + EXPIRES}
@@ -128,60 +139,67 @@ class Outbox:
         if not all(pieces):
             return  # somebody else has just finished it
         data = b"".join(each["page"] for each in pieces) if pieces else item["page"]
-        await self._go_on(_Log.unpacked(data), item["sk"], item["step"], item["pieces"])
+        await self._go_on(_Log.unpacked(data), item)
 
-    async def _go_on(self, log: _Log, name: str, step: int, pieces: int) -> None:
-        key = {"pk": "outbox", "sk": name}
-        while step < len(log.steps):
+    async def _go_on(self, log: _Log, item: Item) -> None:
+        """What follows once the page is counted as far as `item` says."""
+        key = {"pk": "outbox", "sk": item["sk"]}
+        while item["step"] < len(log.steps):
             forward = Action(
                 "state",
                 key,
                 update="SET #step = :next",
                 condition="#step = :step",
-                values={"step": step, "next": step + 1},
+                values={"step": item["step"], "next": item["step"] + 1},
             )
-            if not await self._step(log, step, [forward]):
-                item = await self._dynamo.get("state", key)  # somebody else goes on with it, too
-                if not item:
-                    return
-                step = item["step"]
+            noted = await self._step(log, item["step"], forward)
+            if noted is not None:
+                item = {**item, "step": item["step"] + 1, "pending": item.get("pending", set()) | noted}
                 continue
-            step += 1
+            item = await self._dynamo.get("state", key)  # somebody else goes on with it, too
+            if not item:
+                return
         if log.settled:
             await self._ledger.settle(log.settled)
         await each_of(self._remember, log.same)
-        await self._queue.send(log.messages)
-        await self._forget(name, pieces)
+        pending = {log.tracked[number].key for number in item.get("pending", ())}
+        await self._queue.send(wanted(log.messages, log.tracked, pending))
+        await self._forget(item["sk"], item["pieces"])
 
     async def _forget(self, name: str, pieces: int) -> None:
         await self._dynamo.delete("state", {"pk": "outbox", "sk": name})
         for number in range(pieces):
             await self._dynamo.delete("state", _piece_key(name, number))
 
-    async def _step(self, log: _Log, step: int, more: Sequence[Action]) -> bool:
-        """One transaction. False when the page is not at this step any more."""
+    async def _step(self, log: _Log, step: int, forward: Action | None) -> set[int] | None:
+        """One transaction, in which `forward` brings the page on. Returns which of the objects are pending, by their
+        numbers in the page; None when the page is not at this step any more."""
         steps = log.steps
         tracked = [each for each in steps[step] if isinstance(each, Enqueued)]
         cursors = [write_cursor(log.run, each) for each in steps[step] if isinstance(each, Cursor)]
         for _ in range(TRIES):
-            marks, counts = await self._marks(log.run, tracked)
+            marks, counts, pending = await self._marks(log.run, tracked)
             if step == len(steps) - 1:
                 counts = {
                     name: counts.get(name, 0) + log.counts.get(name, 0) for name in {*counts, *log.counts}
                 }
+            numbers = {step * STEP + number for number in pending}
+            more = [_noting(forward, numbers)] if forward else []
             actions = [*more, count_head(log.run, counts), *cursors, *marks]
             failed = await self._dynamo.transact(actions)
             if not failed:
-                return True
+                return numbers
             if failed[: len(more)] != ["None"] * len(more):
-                return False
+                return None
             if failed[len(more)] != "None":
                 raise StateError(f"there is no run {log.run} in the tables")
         raise StateError(f"records of run {log.run} change faster than they can be enqueued")
 
-    async def _marks(self, run: int, tracked: Sequence[Enqueued]) -> tuple[list[Action], dict[str, int]]:
-        """What makes these records PENDING in this run, and what is counted then. One that is PENDING in another run
-        stays with it: its mark says that this run writes no outcome of it."""
+    async def _marks(
+        self, run: int, tracked: Sequence[Enqueued]
+    ) -> tuple[list[Action], dict[str, int], list[int]]:
+        """What makes these records PENDING in this run, what is counted then, and which of them are PENDING already.
+        One that is PENDING in another run stays with it: its mark says that this run writes no outcome of it."""
         floor = (await self._runs.floor()).run
         mark, pending = f"r{run}", Status.PENDING.value
         wanted = [{"ObjectKey": key_text(each.key)} for each in tracked]
@@ -189,12 +207,14 @@ class Outbox:
         known = {item["ObjectKey"]: item for item in found}
         actions = []
         counts = {"enqueued": 0, "enqueued_bytes": 0, "pending": 0}
-        for each in tracked:
+        already = []
+        for number, each in enumerate(tracked):
             key = {"ObjectKey": key_text(each.key)}
             item = known.get(key["ObjectKey"], {})
             values: Item = {"run": run, "pending": pending, "floor": floor}
             if item.get("Status") == pending and item["Run"] > floor:
                 counts["pending"] += 1
+                already.append(number)
                 if item["Run"] != run:
                     values |= {"other": item["Run"], "theirs": str(item["Run"])}
                     condition = "#Status = :pending AND #Run = :other"
@@ -220,7 +240,7 @@ class Outbox:
             actions.append(Action("objects", key, None, update, False, condition, values))
             counts["enqueued"] += 1
             counts["enqueued_bytes"] += each.size
-        return actions, counts
+        return actions, counts, already
 
     async def _remember(self, record: Record) -> None:
         """A record of what is the same, except over one that is PENDING: its transfer will write a newer one."""
@@ -271,6 +291,16 @@ def _log_of(run: int, page: Page) -> _Log:
         page.settled,
         page.same,
     )
+
+
+def _noting(forward: Action, pending: set[int]) -> Action:
+    """The same, and it notes which objects of the page are pending."""
+    if not pending:
+        return forward
+    if forward.item is not None:
+        return replace(forward, item={**forward.item, "pending": pending})
+    update = f"{forward.update} ADD #pending :pending"
+    return replace(forward, update=update, values={**forward.values, "pending": pending})
 
 
 def _typed(each: Any) -> Any:

@@ -51,6 +51,8 @@ SPOOL_PIECE = 1000
 class AwsRecords:
     """`ports.Records` over DynamoDB. `writer` names this process; no other that lives has its name."""
 
+    overlapping = False
+
     def __init__(self, dynamo: Dynamo, queue: AwsQueue, writer: str) -> None:
         self._dynamo = dynamo
         self._runs = Runs(dynamo)

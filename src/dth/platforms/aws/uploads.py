@@ -42,6 +42,7 @@ class AwsUploads:
             upload.part_size,
             begun=upload.begun or time.time(),
             attempts=upload.attempts,
+            sequencer=upload.sequencer,
         )
         item = _head(intent)
         return await self._dynamo.put("state", item, "attribute_not_exists(#pk) OR #token = :token", item)
@@ -199,12 +200,16 @@ def _key(key: str) -> Item:
 def _head(upload: Upload) -> Item:
     values = asdict(upload) | {"state": upload.state.value, **key_extra(upload.key)}
     del values["key"]
+    if upload.sequencer is not None:
+        values["sequencer"] = f"={upload.sequencer}"  # which is never empty: an empty value would be left out
     return {**_key(upload.key), **values, "token": f"{random.getrandbits(64):x}"}
 
 
 def _upload(item: Item) -> Upload:
     names = Upload.__dataclass_fields__.keys() - {"key", "state"}
     values = {name: item[name] for name in names if name in item}
+    if "sequencer" in values:
+        values["sequencer"] = values["sequencer"][1:]
     return Upload(key=key_of(item, "sk"), state=UploadState(item["state"]), **values)
 
 

@@ -41,9 +41,14 @@ def act_live(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER TABLE gauge ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+def know_what_uploads_cover(connection: Connection) -> None:
+    """Uploads know the last event before them."""
+    connection.exec_driver_sql("ALTER TABLE upload ADD COLUMN sequencer TEXT")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
-STEPS: list[Step] = [measure_more, know_images, know_who_verified, act_live]
+STEPS: list[Step] = [measure_more, know_images, know_who_verified, act_live, know_what_uploads_cover]
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

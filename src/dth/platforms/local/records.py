@@ -29,6 +29,7 @@ from dth.platforms.ports import (
     RunState,
     Status,
     Verified,
+    wanted,
 )
 
 SCAN_PAGE = 1000
@@ -47,6 +48,8 @@ READ = """
 
 class LocalRecords:
     """`ports.Records` over SQLite."""
+
+    overlapping = True
 
     def __init__(self, database: TaskDatabase) -> None:
         self._database = database
@@ -220,16 +223,18 @@ def _cursors(connection: Connection, run: int) -> list[Cursor]:
 
 def _commit(connection: Connection, run: int, page: Page) -> None:
     counts = asdict(page.counts)
+    messages = page.messages
     if page.enqueued:
-        fresh, fresh_bytes = _enqueue_records(connection, run, page)
+        fresh, fresh_bytes, pending = _enqueue_records(connection, run, page)
         counts["enqueued"] += fresh
         counts["enqueued_bytes"] += fresh_bytes
         counts["pending"] += len(page.enqueued) - fresh
+        messages = wanted(messages, page.enqueued, pending)
     if page.settled:
         _settle(connection, page.settled)
     if page.same:
         _remember(connection, page.same)
-    enqueue(connection, page.messages)
+    enqueue(connection, messages)
     insert_rows(
         connection,
         "INSERT OR REPLACE INTO cursor (run, id, scope, after, upto, position, finished) VALUES",
@@ -246,20 +251,28 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
     _add(connection, run, counts)
 
 
-def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int]:
-    """Make the records PENDING in this run that are not PENDING yet. Returns how many, and their bytes."""
+def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int, set[str]]:
+    """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes, and the keys of the
+    others: whoever enqueued those has sent a message for them."""
     first = {item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)}
     insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
     fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
+    pending: set[str] = set()
+    if fresh < len(first):
+        pending = {from_blob(key) for (key,) in connection.exec_driver_sql(FIND_PENDING)}
     connection.exec_driver_sql(ENQUEUE, (run, time.time()))
     connection.exec_driver_sql("DELETE FROM enqueued")
-    return fresh, fresh_bytes
+    return fresh, fresh_bytes, pending
 
 
 COUNT_ENQUEUED = """
     SELECT count(*), coalesce(sum(enqueued.size), 0)
     FROM enqueued LEFT JOIN record ON record.key = enqueued.key
     WHERE record.status IS NOT 'PENDING'
+"""
+
+FIND_PENDING = """
+    SELECT enqueued.key FROM enqueued JOIN record ON record.key = enqueued.key WHERE record.status = 'PENDING'
 """
 
 # What the last transfer proved says nothing of the object that is enqueued now.
@@ -342,15 +355,24 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
             to_line(o.reason),
             to_line(o.detail),
             o.verified.value,
+            o.sequencer,
         )
         for o in reversed(outcomes)  # of two for one object the first counts, as if they came one by one
     }
     insert_rows(connection, "INSERT INTO outcome VALUES", sorted(rows.values()))
+    if any(outcome.sequencer is not None for outcome in outcomes):
+        connection.exec_driver_sql(FORGET_OVERTAKEN)
     connection.exec_driver_sql(COUNT_OUTCOMES)
     settled = connection.exec_driver_sql(SETTLE, (time.time(),)).rowcount
     connection.exec_driver_sql("DELETE FROM outcome")
     return settled
 
+
+# Their objects changed after their transfers had begun.
+FORGET_OVERTAKEN = """
+    DELETE FROM outcome WHERE sequencer IS NOT NULL
+    AND sequencer <> coalesce((SELECT event.sequencer FROM event WHERE event.key = outcome.key), '')
+"""
 
 COUNT_OUTCOMES = """
     UPDATE run SET

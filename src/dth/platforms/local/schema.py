@@ -193,6 +193,7 @@ upload = Table(
     _count("parts"),
     _count("parts_done"),
     Column("modified", Float, nullable=False, server_default="0"),
+    Column("sequencer", Text),
 )
 
 part = Table(
@@ -267,5 +268,6 @@ outcome = Table(
     Column("reason", Text),
     Column("detail", Text),
     Column("verified", Text),
+    Column("sequencer", Text),
     prefixes=["TEMPORARY"],
 )

@@ -133,7 +133,7 @@ class Supervisor:
                 await self._close_settled(snapshot)
                 self._adjust(snapshot.depth)
                 await self._look_at_clock()
-                await self._call_controller()
+                await self._call_controller(snapshot)
                 self._kill_silent(snapshot.gauges)
                 await self._keep(snapshot)
                 await asyncio.sleep(tick)
@@ -264,12 +264,17 @@ class Supervisor:
             self._clock_due = time.monotonic() + CLOCK_CHECK
             await self.platform.set_back()
 
-    async def _call_controller(self) -> None:
-        """Most tasks have no work for it: it is started when there are giant uploads or dead messages."""
+    async def _call_controller(self, snapshot: Snapshot) -> None:
+        """Most tasks have no work for it: it is started when there are giant uploads or dead messages, or when a run
+        waits though nothing is left in the queue."""
         if "controller" in self._children or time.monotonic() < self._controller_due:
             return
         self._controller_due = time.monotonic() + CONTROLLER_CHECK
-        if await self.platform.uploads.live() or await self.platform.queue.receive_dead(1):
+        depth = snapshot.depth
+        stuck = not depth.visible + depth.in_flight + depth.delayed and not all(
+            run.counts.balanced for run in snapshot.open_runs
+        )
+        if stuck or await self.platform.uploads.live() or await self.platform.queue.receive_dead(1):
             self._add("controller")
 
     def _kill_silent(self, gauges: list[Gauge]) -> None:

@@ -84,7 +84,16 @@ class LocalUploads:
 
 def _intend(connection: Connection, new: Upload) -> bool:
     begun = new.begun or time.time()
-    intent = Upload(new.key, new.run, new.etag, new.size, new.part_size, begun=begun, attempts=new.attempts)
+    intent = Upload(
+        new.key,
+        new.run,
+        new.etag,
+        new.size,
+        new.part_size,
+        begun=begun,
+        attempts=new.attempts,
+        sequencer=new.sequencer,
+    )
     values = asdict(intent) | {"state": intent.state.value}
     insert_or_replace = sqlite.insert(schema.upload).values(values)
     written = connection.execute(
