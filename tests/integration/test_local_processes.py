@@ -1,5 +1,6 @@
 """Several processes on one state directory, one of them killed."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -61,9 +62,9 @@ async def take():
     granted, first = 0.0, time.time()
     with open_platform(state, owner) as platform:
         while time.time() < first + 2:
-            got, wait = await platform.limits.lease("bytes", 100, 1000)
-            granted += got
-            await asyncio.sleep(min(wait, 0.05))
+            lease = await platform.limits.lease("bytes", 100)
+            granted += lease.granted
+            await asyncio.sleep(min(lease.wait, 0.05))
     print(json.dumps([granted, first, time.time()]))
 asyncio.run(take())
 """
@@ -133,6 +134,8 @@ def test_racing_processes_have_one_winner_even_on_a_new_file(tmp_path: Path) -> 
 
 
 def test_processes_share_one_rate(tmp_path: Path) -> None:
+    with open_platform(tmp_path, "supervisor") as platform:
+        asyncio.run(platform.limits.set_rates({"bytes": 1000}))
     taken = [json.loads(output) for output in answers(launch(LIMITED, tmp_path, ["a", "b"]))]
     granted = sum(took for took, _, _ in taken)
     seconds = max(last for _, _, last in taken) - min(first for _, first, _ in taken)

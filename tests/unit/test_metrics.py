@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dth.platforms.local import metrics as metrics_module
 from dth.platforms.local.database import HubDatabase, TaskDatabase
 from dth.platforms.local.gauges import LocalGauges
 from dth.platforms.local.hub_schema import sample
+from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.metrics import EVERYTHING, STEPS, LocalMetrics
 from dth.platforms.ports import Gauge
 from dth.s3.pace import Gate
@@ -215,6 +217,7 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
     with TaskDatabase.open(tmp_path / "task.db") as database:
         await LocalGauges(database).report(Gauge("w", "worker", NOW, 7))
         await database.write(Connection.exec_driver_sql, "ALTER TABLE bucket DROP COLUMN rate")
+        await database.write(Connection.exec_driver_sql, "ALTER TABLE upload DROP COLUMN sequencer")
         for column in ("started", "errors", "source_latency", "dest_latency", "counted", "under_way"):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
         await database.write(Connection.exec_driver_sql, "DROP TABLE image")
@@ -233,8 +236,12 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
         gauges = LocalGauges(database)
         assert await gauges.all() == [Gauge("w", "worker", NOW, 7)]
         newer = Gauge("w", "worker", NOW, 8, started=1.5, errors=2, source_latency=0.5, dest_latency=2.5)
+        newer = replace(newer, counted=3, under_way=4)
         await gauges.report(newer)
         assert await gauges.all() == [newer]
+        limits = LocalLimits(database)
+        await limits.set_rates({"bytes": 4})
+        assert (await limits.lease("bytes", 9)).granted == 1
 
 
 def test_a_gate_tells_the_latency_since_it_was_asked_last() -> None:

@@ -9,8 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from types import TracebackType
 
 from dth.errors import StateError
@@ -39,19 +38,19 @@ class Lanes:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._leave()  # admitted in the same moment: pass it on
+                self.leave()  # admitted in the same moment: pass it on
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        self.leave()
 
     def resize(self, limit: float) -> None:
         self.limit = limit
         self._admit()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         self.in_flight -= 1
         self._admit()
 
@@ -124,7 +123,7 @@ class Cap:
 
     BUFFER = 128 * 1024  # bytes that a connection may receive before they are asked for
     LARGE = 64  # large bodies at once, at most
-    SMALL = 64 * 1024  # bytes of a body that need not be stopped once it is under way
+    SMALL = 256 * 1024  # bytes of a body that need not be stopped once it is under way
 
     def __init__(self, limits: Limits, name: str, rate: float = 0.0) -> None:
         self.name = name
@@ -134,7 +133,7 @@ class Cap:
         self.large = Lanes()
         self.waiting = 0  # those who are in `take`
         self._limits = limits
-        self._bodies: set[_Body] = set()
+        self.bodies: set[Body] = set()  # large ones that are under way
         self._wanted = 0.0  # by all who are in `take`
         self._held = 0.0  # granted, for those who wait
         self._lapses = 0.0  # monotonic time at which that is lost, if they went away
@@ -157,7 +156,7 @@ class Cap:
         if buffer != self.buffer:
             self.buffer, self.resized = buffer, time.monotonic()
         self.large.resize(min(max(1, at_once), self.LARGE) if rate else math.inf)
-        for body in self._bodies:
+        for body in self.bodies:
             body.adopt()
 
     async def take(self, amount: float) -> float:
@@ -186,22 +185,9 @@ class Cap:
             self._wanted -= amount
             self.waiting -= 1
 
-    @asynccontextmanager
-    async def paced(self, size: float, *, received: bool) -> AsyncIterator[Valve | None]:
-        """Enter when a request with a body of `size` bytes may be sent: a small one once all of it is granted, a large
-        one with the valve that lets its bytes pass as they are granted."""
-        if self.rate and size <= self.slice and await self.take(size) >= size:
-            yield None
-            return
-        async with self.large:
-            body = _Body(self, size, received=received)
-            self._bodies.add(body)
-            try:
-                await body.begin()
-                yield body.valve
-            finally:
-                self._bodies.discard(body)
-                body.end()
+    def paced(self, size: float, *, received: bool) -> "Body":
+        """To be entered (`async with`) round a request with a body of `size` bytes."""
+        return Body(self, size, received=received)
 
     async def _lease(self, wanted: float) -> tuple[float, float]:
         try:
@@ -249,37 +235,69 @@ class Supply:
             valve.grant(await self.next())
 
 
-class _Body:
-    """One large body under way. Without a limit its valve stands open and nobody feeds it."""
+class Body:
+    """One body under way. Entered when its request may be sent: a small one once all of it is granted, a large one with
+    the valve that lets its bytes pass as they are granted. Without a limit the valve stands open, and nobody feeds it
+    until one comes."""
 
     def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
-        self.valve = Valve()
         self._cap = cap
-        self._rate = cap.rate
-        self._supply = Supply(cap, size, received=received)
+        self._size = size
+        self._received = received
+        self._rate = 0.0  # by which its valve goes
+        self._valve: Valve | None = None
         self._feeder: asyncio.Task[None] | None = None
+        self._in_lane = False
 
-    async def begin(self) -> None:
-        self.valve.grant(await self._supply.next())
-        if self.valve.left != math.inf:
-            self._feed()
+    async def __aenter__(self) -> Valve | None:
+        cap = self._cap
+        if cap.rate:
+            if self._size <= cap.slice and await cap.take(self._size) >= self._size:
+                return None
+            await cap.large.__aenter__()
+            self._in_lane = True
+        valve = self._valve = Valve()
+        cap.bodies.add(self)
+        self._rate = cap.rate
+        if not self._rate:
+            valve.left = math.inf
+            return valve
+        try:
+            supply = Supply(cap, self._size, received=self._received)
+            valve.grant(await supply.next())
+            if valve.left != math.inf:
+                self._feed(supply)
+        except BaseException:
+            self._end()
+            raise
+        return valve
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
 
     def adopt(self) -> None:
         """Another rate holds: what was granted at a higher one is void."""
+        assert self._valve
         before, self._rate = self._rate, self._cap.rate
         if not before or 0 < self._rate < before:
-            self.valve.shut(self._cap.buffer)
-            self._feed()
+            self._valve.shut(self._cap.buffer)
+            if self._feeder is None and not before:
+                self._feed(Supply(self._cap, self._size, received=False))
         else:
-            self.valve.widen(self._cap.buffer)
+            self._valve.widen(self._cap.buffer)
 
-    def end(self) -> None:
+    def _feed(self, supply: Supply) -> None:
+        assert self._valve
+        self._feeder = asyncio.create_task(supply.feed(self._valve))
+
+    def _end(self) -> None:
         if self._feeder:
             self._feeder.cancel()
-
-    def _feed(self) -> None:
-        if self._feeder is None:
-            self._feeder = asyncio.create_task(self._supply.feed(self.valve))
+        if self._valve:
+            self._cap.bodies.discard(self)
+            self._valve.close()
+        if self._in_lane:
+            self._cap.large.leave()
 
 
 async def follow(limits: Limits, caps: Sequence[Cap]) -> None:

@@ -4,8 +4,7 @@ Objects up to the multipart threshold go here whole; larger ones part by part (`
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -79,13 +78,25 @@ class Tally:
         self.held = 0  # bytes of bodies that were received, and are being sent
         self.recorded = 0  # bytes of parts that were written down as done; only grows
 
-    @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
-        self.held += size
-        try:
-            yield
-        finally:
-            self.held -= size
+    def holding(self, size: int) -> "Holding":
+        """To be entered (`with`) while a body that was received is being sent."""
+        return Holding(self, size)
+
+
+class Holding:
+    """A class for what a generator would do: it is made for every object."""
+
+    __slots__ = ("_size", "_tally")
+
+    def __init__(self, tally: Tally, size: int) -> None:
+        self._tally = tally
+        self._size = size
+
+    def __enter__(self) -> None:
+        self._tally.held += self._size
+
+    def __exit__(self, *_: object) -> None:
+        self._tally.held -= self._size
 
 
 @dataclass

@@ -154,6 +154,10 @@ class Valve:
         if self.resume:
             self.resume()
 
+    def close(self) -> None:
+        """The body has passed. What was attached here holds it: it would stay in memory with the valve."""
+        self.resume = self.meter = self.widen_to = None
+
     def open(self) -> bool:
         if self.left <= 0:
             self.dry.set()
@@ -164,6 +168,8 @@ class Valve:
 
 
 Body = bytes | Sequence[bytes] | Pipe
+Write = Callable[[bytes], int | None]
+Read = Callable[[int], bytes | int]
 
 
 class Pieces:
@@ -253,13 +259,13 @@ class Transport:
         curl.setopt(pycurl.URL, url)
         _set_headers(curl, headers)
         curl.setopt(pycurl.HEADERFUNCTION, lines.append)
-        size = _attach_body(curl, kind, method, body)
-        write: Callable[[bytes], int | None] = chunks.append
+        size, read = _attach_body(curl, kind, method, body)
+        write: Write = chunks.append
         if sink is not None:
             write = partial(_pour, sink, lines, chunks)
         curl.setopt(pycurl.WRITEFUNCTION, write)
         if valve:
-            self._attach(curl, valve, write, body, size)
+            self._attach(curl, valve, write, read)
         if kind != "HEAD":  # its Content-Length is no body
             curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT)
         if stall_timeout:
@@ -407,32 +413,21 @@ class Transport:
         if future and not future.done():
             future.set_result(code)
 
-    def _attach(
-        self,
-        curl: pycurl.Curl,
-        valve: Valve,
-        write: Callable[[bytes], int | None],
-        body: Body,
-        size: int,
-    ) -> None:
+    def _attach(self, curl: pycurl.Curl, valve: Valve, write: Write, read: Read | None) -> None:
         """Let the valve decide when the body's bytes pass: from the first one on, or from when it is shut."""
 
         def meter() -> None:
             valve.meter = None
-            if size:
-                curl.setopt(pycurl.READFUNCTION, _metered_read(valve, reader.read))
+            if read:
+                curl.setopt(pycurl.READFUNCTION, _metered_read(valve, read))
             else:
                 curl.setopt(pycurl.WRITEFUNCTION, _metered(valve, write))
 
         def widen(buffer: int) -> None:
             fd = curl.getinfo(pycurl.ACTIVESOCKET)
-            if fd >= 0 and not size:
+            if fd >= 0 and not read:
                 _limit_receiving(buffer or WIDE_BUFFER, fd, 0)
 
-        reader = _reader(body) if size else _NOTHING
-        if size:
-            curl.setopt(pycurl.READFUNCTION, reader.read)
-            curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
         valve.resume = lambda: self._unpause(curl)
         valve.meter, valve.widen_to = meter, widen
         if valve.left != math.inf:
@@ -513,25 +508,21 @@ def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
         curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
 
 
-def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> int:
-    """Hand the body to libcurl; returns its length in bytes."""
+def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> tuple[int, Read | None]:
+    """Hand the body to libcurl; returns its length in bytes, and what reads it unless libcurl has all of it."""
     if kind == "post":
         curl.setopt(pycurl.CUSTOMREQUEST, method)
         curl.setopt(pycurl.POSTFIELDS, body)
-        return len(body)
+        return len(body), None
     if kind != "upload":
-        return 0
+        return 0, None
     curl.setopt(pycurl.CUSTOMREQUEST, method)
-    reader = _reader(body)
+    reader = body if isinstance(body, Pipe) else Pieces(body)  # type: ignore[arg-type]
     size = len(body) if isinstance(body, Pipe) else sum(map(len, body))  # type: ignore[arg-type]
     curl.setopt(pycurl.READFUNCTION, reader.read)
     curl.setopt(pycurl.SEEKFUNCTION, reader.seek)
     curl.setopt(pycurl.INFILESIZE_LARGE, size)
-    return size
-
-
-def _reader(body: Body) -> "Pipe | Pieces":
-    return body if isinstance(body, Pipe) else Pieces(body)  # type: ignore[arg-type]
+    return size, reader.read
 
 
 def _let_go(curl: pycurl.Curl, kind: str) -> None:
@@ -544,7 +535,7 @@ def _let_go(curl: pycurl.Curl, kind: str) -> None:
         curl.setopt(pycurl.SEEKFUNCTION, _NOTHING.seek)
 
 
-def _metered(valve: Valve, write: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
+def _metered(valve: Valve, write: Write) -> Write:
     """A write callback that takes no more than the valve lets through."""
 
     def metered(chunk: bytes) -> int | None:
@@ -558,7 +549,7 @@ def _metered(valve: Valve, write: Callable[[bytes], int | None]) -> Callable[[by
     return metered
 
 
-def _metered_read(valve: Valve, read: Callable[[int], bytes | int]) -> Callable[[int], bytes | int]:
+def _metered_read(valve: Valve, read: Read) -> Read:
     """A read callback that gives no more than the valve lets through."""
 
     def metered(size: int) -> bytes | int:
