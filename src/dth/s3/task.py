@@ -1,20 +1,24 @@
 """Opening a task: from its parameters to the route from source to destination that the engine uses."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from dth.errors import UsageError
 from dth.platforms.ports import Limits
+from dth.s3.bucket_names import access_point, bucket_label
 from dth.s3.client import S3Client
 from dth.s3.compare import Place, overlaps
-from dth.s3.credentials import CredentialSource, SecretStore, resolve_credentials
-from dth.s3.endpoints import Endpoint, resolve_endpoint
+from dth.s3.credentials import CredentialSource, SecretStore, read_customer_key, resolve_credentials
+from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
-from dth.s3.transport import ConnectOptions, Transport
+from dth.s3.sides import START, side_settings
+from dth.s3.transport import Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 
@@ -25,19 +29,21 @@ async def open_route(
     """Both sides of a task, ready for requests. Nothing is asked of them, but the region of an AWS bucket that came
     without one. Raises UsageError for what cannot be."""
     parameters = _without_aws_defaults(parameters)
-    source = await _open_side(_source_endpoint(parameters), "source", parameters, transport, secrets, limits)
-    dest = await _open_side(_dest_endpoint(parameters), "dest", parameters, transport, secrets, limits)
+    source = await _open_side("source", parameters, transport, secrets, limits)
+    dest = await _open_side("destination", parameters, transport, secrets, limits)
     if parameters.dest_acl and not dest.capabilities.acl:
         dest.capabilities.notes.append(
             f"{dest.endpoint.profile.name} takes no ACLs; objects are written without"
         )
-    one_store = source.endpoint.url == dest.endpoint.url
+    one_store = bool(set(source.endpoint.urls) & set(dest.endpoint.urls))
     keys = key_map(parameters)
     if one_store:
         _refuse_overlap(parameters, source, dest)
     server_side = (
         parameters.server_side_copy
         and one_store
+        # A copy names its source by the ARN and not by the host; relaying needs no such difference.
+        and not access_point(parameters.src_bucket)
         and await source.credentials.keys() == await dest.credentials.keys()
     )
     return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
@@ -45,20 +51,24 @@ async def open_route(
 
 def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
     """Source and destination, without asking anybody."""
-    return _source_endpoint(parameters), _dest_endpoint(parameters)
+    return endpoint_of(parameters, "source"), endpoint_of(parameters, "destination")
 
 
 def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
     """That of "source" or "destination"."""
-    return _source_endpoint(parameters) if side == "source" else _dest_endpoint(parameters)
+    return side_settings(parameters, side).endpoint
+
+
+def bucket_of(parameters: S3Parameters, side: str) -> str:
+    """What requests to "source" or "destination" name as the bucket."""
+    return bucket_label(parameters.src_bucket if side == "source" else parameters.dest_bucket)
 
 
 async def open_side(
     parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore
 ) -> S3Client:
     """One side alone, "source" or "destination"."""
-    name = "source" if side == "source" else "dest"
-    return await _open_side(endpoint_of(parameters, side), name, parameters, transport, secrets, None)
+    return await _open_side(side, parameters, transport, secrets, None)
 
 
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
@@ -91,59 +101,27 @@ def describe_source(parameters: S3Parameters) -> str:
 
 def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
     """Storage class and ACL have their defaults for AWS destinations only."""
-    if _dest_endpoint(parameters).is_aws:
+    if endpoint_of(parameters, "destination").is_aws:
         return parameters
     unset = {"dest_storage_class", "dest_acl"} - parameters.model_fields_set
     return parameters.model_copy(update=dict.fromkeys(unset))
 
 
-def _source_endpoint(parameters: S3Parameters) -> Endpoint:
-    return resolve_endpoint(
-        url=parameters.src_endpoint,
-        region=parameters.src_region,
-        kind=parameters.src_type or "",
-        addressing=parameters.src_addressing_style,
-        connect=ConnectOptions(parameters.src_ca_bundle, parameters.src_proxy),
-        requester_pays=parameters.is_payer_request,
-    )
-
-
-def _dest_endpoint(parameters: S3Parameters) -> Endpoint:
-    return resolve_endpoint(
-        url=parameters.dest_endpoint,
-        region=parameters.dest_region,
-        kind=parameters.dest_type or "",
-        addressing=parameters.dest_addressing_style,
-        checksum=parameters.checksum_mode,
-        connect=ConnectOptions(parameters.dest_ca_bundle, parameters.dest_proxy),
-    )
-
-
 def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
-    """How the task authenticates at its "source" or "dest"."""
-    prefix = "src" if side == "source" else "dest"
-    return CredentialSource(
-        anonymous=side == "source" and parameters.src_anonymous,
-        secret=getattr(parameters, f"{prefix}_credentials"),
-        profile=getattr(parameters, f"{prefix}_profile"),
-        role_arn=getattr(parameters, f"{prefix}_role_arn"),
-        external_id=getattr(parameters, f"{prefix}_external_id"),
-        region=getattr(parameters, f"{prefix}_region"),
-    )
+    """How the task authenticates at its "source" or "destination"."""
+    return side_settings(parameters, side).credentials
 
 
 async def _open_side(
-    endpoint: Endpoint,
-    side: str,
-    parameters: S3Parameters,
-    transport: Transport,
-    secrets: SecretStore,
-    limits: Limits | None,
+    side: str, parameters: S3Parameters, transport: Transport, secrets: SecretStore, limits: Limits | None
 ) -> S3Client:
-    is_source = side == "source"
-    bucket = parameters.src_bucket if is_source else parameters.dest_bucket
-    given_url = parameters.src_endpoint if is_source else parameters.dest_endpoint
-    source = credential_source(parameters, side)
+    settings = side_settings(parameters, side)
+    start, cap = START[side], "source" if side == "source" else "dest"
+    name, file = (getattr(parameters, f"{start}_sse_customer_key{end}") for end in ("", "_file"))
+    endpoint = settings.endpoint
+    if name or file:
+        key = await asyncio.to_thread(read_customer_key, name, file, secrets)
+        endpoint = replace(endpoint, customer_key=key)
     requests, rate = parameters.max_requests_per_second, parameters.max_bytes_per_second
     gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
 
@@ -151,34 +129,30 @@ async def _open_side(
         return S3Client(
             transport,
             endpoint,
-            bucket,
-            resolve_credentials(source, secrets),
+            bucket_of(parameters, side),
+            resolve_credentials(settings.credentials, secrets),
             gate=gate,
-            request_cap=Cap(limits, f"{side}.requests", requests) if limits and requests else None,
-            byte_cap=Cap(limits, f"{side}.bytes", rate) if limits and rate else None,
+            request_cap=Cap(limits, f"{cap}.requests", requests) if limits and requests else None,
+            byte_cap=Cap(limits, f"{cap}.bytes", rate) if limits and rate else None,
         )
 
     opened = client(endpoint)
-    if endpoint.is_aws and not source.region and not given_url:
+    asked = (
+        getattr(parameters, f"{start}_region")
+        or settings.url.value
+        or access_point(getattr(parameters, f"{start}_bucket"))
+    )
+    if endpoint.is_aws and not asked:
         found = await opened.find_region()
         if found and found != endpoint.region:
-            opened = client(
-                resolve_endpoint(
-                    region=found,
-                    kind=endpoint.profile.name,
-                    addressing=endpoint.addressing,
-                    checksum=endpoint.checksum,
-                    connect=endpoint.connect,
-                    requester_pays=endpoint.requester_pays,
-                )
-            )
+            opened = client(in_region(endpoint, found))
     return opened
 
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client) -> None:
     keys = key_map(parameters)
-    here = Place(source.endpoint.url, source.bucket, parameters.src_prefix)
-    there = Place(dest.endpoint.url, dest.bucket, keys.to_dest(parameters.src_prefix))
+    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
+    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
     if overlaps(here, there):
         raise UsageError(
             f"source and destination overlap: s3://{here.bucket}/{here.prefix} and s3://{there.bucket}/{there.prefix} "
