@@ -49,6 +49,16 @@ def cli() -> None:
     """Move objects between S3-compatible stores and images between registries, safely and fast."""
 
 
+def _message(error: click.ClickException) -> str:
+    from dth.cli.hints import hint
+
+    if instead := hint(error):
+        return f"{error.message.rstrip('.')}; {instead}"
+    if isinstance(error, click.UsageError) and error.ctx:
+        return f"{error.format_message()} (try: {error.ctx.command_path} --help)"
+    return error.format_message()
+
+
 def main() -> None:
     try:
         code = cli.main(prog_name="dth", standalone_mode=False)
@@ -59,12 +69,7 @@ def main() -> None:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
     except click.ClickException as error:
-        hint = (
-            f" (try: {error.ctx.command_path} --help)"
-            if isinstance(error, click.UsageError) and error.ctx
-            else ""
-        )
-        click.echo(f"dth: {error.format_message()}{hint}", err=True)
+        click.echo(f"dth: {_message(error)}", err=True)
         sys.exit(2)
     except HubError as error:
         click.echo(f"dth: {error}", err=True)

@@ -12,12 +12,13 @@ from typing import Any
 
 import click
 
+from dth.cli import start
 from dth.cli.display import amount, failure_lines, result, shown, table
 from dth.cli.options import build_parameters, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import output_options, run_on_hub, run_work, watch
+from dth.cli.running import output_options, run_on_hub, run_work, verbose_option, watch
 from dth.config import secrets_directory
-from dth.errors import EndpointRefused, HubError, UsageError
+from dth.errors import HubError, UsageError
 from dth.platforms.local import process, s3_roles
 from dth.platforms.local.foreground import Foreground, default_state, discard, open_foreground
 from dth.platforms.local.nursery import Nursery
@@ -31,10 +32,11 @@ from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import object_filter, open_route, open_source
+from dth.s3.task import object_filter
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
+NO_ACLS = "takes no ACLs"  # in the note of a run that had to write without
 IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix", "destEndpoint")
 
 
@@ -51,6 +53,7 @@ def s3() -> None:
 @click.argument("dst")
 @task_options()
 @output_options
+@verbose_option
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -66,6 +69,7 @@ def sync(
     dst: str,
     as_json: bool,
     report: Path | None,
+    verbose: bool,
     state: Path | None,
     dry_run: bool,
     quiet: bool,
@@ -91,6 +95,7 @@ def sync(
         )
     if report:
         check_report(report)
+    parameters = start.settled(parameters, verbose=verbose)
     if dry_run:
         return run_work(_dry_run(parameters, as_json))
     s3_roles.load(parameters)
@@ -140,6 +145,10 @@ async def _conclude(
     counts = replace(run.counts, failed=run.counts.failed + len(late))
     seconds = time.monotonic() - foreground.started
     error = run.error or (f"stopped: {snapshot.paused}" if snapshot.paused else "")
+    if parameters.dest_acl and not error and (refusal := next((n for n in run.notes if NO_ACLS in n), "")):
+        error = (
+            f"the ACL that was asked for was not set: {refusal}"  # who asks for it must not find out later
+        )
     failures = [*late, *await _failures(foreground, run.id)][:SHOWN_FAILURES]
     if report:
         try:
@@ -271,7 +280,8 @@ async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
 @click.argument("dst")
 @task_options()
 @output_options
-def diff(src: str, dst: str, as_json: bool, report: Path | None, **given: Any) -> int:
+@verbose_option
+def diff(src: str, dst: str, as_json: bool, report: Path | None, verbose: bool, **given: Any) -> int:
     """Compare SRC with DST and write nothing.
 
     Prints + for objects missing in DST, * for different ones, - for those only in DST, ! for those that could not be
@@ -280,6 +290,7 @@ def diff(src: str, dst: str, as_json: bool, report: Path | None, **given: Any) -
     parameters = _pair(src, dst, given)
     if report:
         check_report(report)
+    parameters = start.settled(parameters, verbose=verbose)
     try:
         return run_work(_diff(parameters, report, as_json))
     except HubError as error:
@@ -352,19 +363,21 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 @s3.command(name="ls")
 @click.argument("url")
 @task_options(("source",))
+@verbose_option
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(url: str, recursive: bool, as_json: bool, **given: Any) -> int:
+def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any) -> int:
     """List the objects of s3://bucket/prefix."""
     bucket, prefix = parse_url(url, "URL", folder=False)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
+    parameters = start.settled(parameters, ("source",), verbose=verbose)
     return run_work(_ls(parameters, recursive, as_json))
 
 
 async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
     objects = size = 0
     async with _transport() as transport:
-        source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
+        source = await start.open_source(parameters, transport, FileSecrets(secrets_directory()))
         name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
         listing = PrefixListing(source, parameters.src_prefix, name=name, delimiter=delimiter)
         async for page in pages(listing):
@@ -398,12 +411,8 @@ def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 async def _check(parameters: S3Parameters) -> None:
     """Open both sides once, so that what cannot be is said before any process starts."""
     build(object_filter(parameters))
-    async with _route(parameters) as route:
-        try:
-            await route.source.credentials.keys()
-            await route.dest.credentials.keys()
-        except EndpointRefused as error:
-            raise UsageError(str(error)) from None
+    async with _route(parameters):
+        pass
 
 
 @contextlib.asynccontextmanager
@@ -418,7 +427,7 @@ async def _transport() -> AsyncIterator[Transport]:
 @contextlib.asynccontextmanager
 async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
     async with _transport() as transport:
-        yield await open_route(parameters, transport, FileSecrets(secrets_directory()))
+        yield await start.open_route(parameters, transport, FileSecrets(secrets_directory()))
 
 
 @contextlib.asynccontextmanager

@@ -35,6 +35,7 @@ from dth.errors import (
 from dth.s3.checksums import checksum, header_name
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Addressing, ChecksumMode, Endpoint
+from dth.s3.listing import is_web_page
 from dth.s3.pace import Cap, Gate, Supply
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Signer, quote_key, quote_query
 from dth.s3.transport import Body, Pipe, Response, Transport, Valve
@@ -300,6 +301,8 @@ class S3Client:
 
     def _error(self, method: str, key: str, response: Response) -> TransferError:
         code, message = parse_error(response.body)
+        if not code and is_web_page(response.body):
+            message = "the answer is a web page"
         if response.status == 403:
             self._note_clock(response)
         where = f"{method} {self._host}/{self.bucket}" + (f" key {key!r}" if key else "")
@@ -753,7 +756,13 @@ def classify(response: Response, code: str, message: str, where: str) -> Transfe
         said=said,
         request_id=response.headers.get("x-amz-request-id", ""),
         retry_after=_seconds(response.headers.get("retry-after", "")),
+        location=_location(response) if 300 <= status < 400 else "",
     )
+
+
+def _location(response: Response) -> str:
+    """Where a redirection leads, as the header or the error document says it."""
+    return response.headers.get("location", "") or _find_text(response.body, "Endpoint")
 
 
 def _class_of(status: int, code: str, message: str) -> type[TransferError]:

@@ -19,6 +19,7 @@ from dth.errors import EndpointRefused, ListingFailed, TransferError, Transient
 from dth.s3.retry import retry
 
 PAGE_SIZE = 1000  # keys; the most that a store returns
+NO_LISTING = "NoListing"  # the code of an answer that is something else
 ATTEMPTS = 8  # of one page, before the listing fails
 ONGOING = "ongoing"  # Entry.restore while a restore is under way
 
@@ -151,8 +152,9 @@ class PrefixListing:
         except EndpointRefused:
             raise
         except TransferError as error:
-            where = f"{self.name}, prefix {self._stored(prefix)!r}, after {after!r}"
-            raise ListingFailed(f"Cannot list {where}: {error}") from error
+            where = f", prefix {self._stored(prefix)!r}" if prefix else ""
+            where += f", after {after!r}" if after else ""
+            raise ListingFailed(f"Cannot list {self.name}{where}: {error}") from error
 
     async def _page(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
         query = {"prefix": self._stored(prefix), "max-keys": str(limit), "encoding-type": "url"}
@@ -227,9 +229,20 @@ _OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding=["'](?!utf-8["'])""", re.I
 _END = b"</Contents>"
 
 
+def is_web_page(body: bytes) -> bool:
+    """Whether a server answered as it does to people: a proxy, a portal, a balancer, no store."""
+    return body[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
 def parse_page(body: bytes) -> ListPage:
     """A ListBucketResult (either version of the API) read; raises `Transient` for anything else, because an
     answer that is no listing must never pass for an empty one."""
+    if not body or is_web_page(body):
+        what = "is a web page" if body else "is empty"
+        raise Transient(
+            f"the answer to a listing {what}: this is no S3 store, or something stands before it",
+            code=NO_LISTING,
+        )
     start = body.find(b"<Contents>")
     if start >= 0 and (page := _parse_plain(body, start)) is not None:
         return page
@@ -308,12 +321,13 @@ class _Document:
         except expat.ExpatError as error:
             raise Transient(
                 f"the answer to a listing is no XML ({error}): this is no S3 store, or a key has a character that XML "
-                "cannot hold"
+                "cannot hold",
+                code=NO_LISTING,
             ) from error
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
-            raise Transient(f"the answer to a listing is no ListBucketResult but {name!r}")
+            raise Transient(f"the answer to a listing is no ListBucketResult but {name!r}", code=NO_LISTING)
         if name == "Contents":
             self.items.append({})
         self._path.append(name)

@@ -39,8 +39,10 @@ class SideSettings:
             f"endpoint {', '.join(endpoint.urls)} ({url}), type {endpoint.profile.name}",
             f"region {endpoint.region} ({region})",
             f"addressing {endpoint.addressing.value} ({style})",
-            f"CA {ca_bundle.value} ({ca_bundle.origin})" if ca_bundle.value else "CA of the system",
         ]
+        if endpoint.url.startswith("https:"):
+            own = f"{ca_bundle.value} ({ca_bundle.origin})"
+            lines.append(f"CA {own if ca_bundle.value else 'of the system'}")
         if endpoint.connect.proxy:
             lines.append(f"proxy {_without_password(endpoint.connect.proxy)}")
         return [*lines, f"credentials: {described(self.credentials)}"]

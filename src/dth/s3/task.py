@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from dth.errors import UsageError
+from dth.errors import TransferError, UsageError
 from dth.platforms.ports import Limits
 from dth.s3.bucket_names import access_point, bucket_label
 from dth.s3.client import S3Client
@@ -143,7 +143,11 @@ async def _open_side(
         or access_point(getattr(parameters, f"{start}_bucket"))
     )
     if endpoint.is_aws and not asked:
-        found = await opened.find_region()
+        try:
+            found = await opened.find_region()
+        except TransferError as error:
+            error.side = side
+            raise
         if found and found != endpoint.region:
             opened = client(in_region(endpoint, found))
     return opened
