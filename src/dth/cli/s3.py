@@ -27,12 +27,10 @@ from dth.platforms.ports import Counts, Record, Status
 from dth.s3.comparison import Comparison, Decided
 from dth.s3.credentials import FileSecrets
 from dth.s3.estimate import estimate
-from dth.s3.filters import build
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import object_filter
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -410,7 +408,6 @@ def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 
 async def _check(parameters: S3Parameters) -> None:
     """Open both sides once, so that what cannot be is said before any process starts."""
-    build(object_filter(parameters))
     async with _route(parameters):
         pass
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import click
 
-from dth.errors import EndpointRefused, TransferError, UsageError
+from dth.errors import TransferError, UsageError
 from dth.s3 import task
 from dth.s3.checks import Trouble, reach
 from dth.s3.client import S3Client
 from dth.s3.compare import Policy
 from dth.s3.credentials import CredentialSource, SecretStore
+from dth.s3.filters import build
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.sides import OPTION, START, SideSettings, side_settings
+from dth.s3.task import object_filter
 from dth.s3.transport import Transport
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}
@@ -26,6 +28,7 @@ SIDES = tuple(ARGUMENT)
 def settled(parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False) -> S3Parameters:
     """The parameters with the endpoints that the AWS configuration says, so that another configuration makes another
     command, with another state. Raises UsageError for what cannot be."""
+    build(object_filter(parameters))
     found = {side: side_settings(parameters, side) for side in sides}
     for side, settings in found.items():
         _check_ca(side, settings)
@@ -65,8 +68,8 @@ async def open_route(parameters: S3Parameters, transport: Transport, secrets: Se
         ("source", route.source, parameters.src_prefix, listed),
         ("destination", route.dest, route.keys.to_dest(parameters.src_prefix), compared),
     )
-    for side, client, _, _ in ends:
-        await _keys(side, client)
+    for side, client, _, _ in ends:  # before anybody is asked
+        await _keys(side, client, parameters)
     # Both at once, but of two troubles always the same one is told.
     asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
@@ -81,17 +84,17 @@ async def open_source(parameters: S3Parameters, transport: Transport, secrets: S
         client = await task.open_source(parameters, transport, secrets)
     except TransferError as error:
         raise UsageError(_told(error, "source", parameters)) from None
-    await _keys("source", client)
+    await _keys("source", client, parameters)
     if trouble := await _asked(reach(client, parameters.src_prefix, must_list=True)):
         raise UsageError(_told(trouble, "source", parameters, client))
     return client
 
 
-async def _keys(side: str, client: S3Client) -> None:
+async def _keys(side: str, client: S3Client, parameters: S3Parameters) -> None:
     try:
         await client.credentials.keys()
-    except EndpointRefused as error:
-        raise UsageError(f"{side}: {error}") from None
+    except TransferError as error:
+        raise UsageError(_told(error, side, parameters, client)) from None
 
 
 async def _asked(request: Awaitable[None]) -> TransferError | None:
@@ -104,6 +107,8 @@ async def _asked(request: Awaitable[None]) -> TransferError | None:
 
 def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3Client | None = None) -> str:
     """One line: the side, what is wrong and where, and what to do about it with this command."""
+    if error.code == "NoCredentials":
+        return f"{side}: {error}"
     settings = side_settings(parameters, side)
     endpoint = client.endpoint if client else settings.endpoint
     option = OPTION[side]

@@ -58,24 +58,21 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
     def option(name: str, flag: str) -> Setting:
         return Setting(given(name), f"{OPTION[side]}-{flag}") if given(name) else UNSET
 
-    # A side with a secret has nothing to do with a profile that it does not name.
-    config = read_config(given("profile"), profiles=bool(given("profile") or not given("credentials")))
-    url = option("endpoint", "endpoint-url")
-    if not url.value:
-        url = _configured_url(config, given("type"), names_profile=bool(given("profile")))
-    asked_style = option("addressing_style", "addressing-style")
-    style = config.addressing_style if asked_style.value == Addressing.AUTO else asked_style
-    ca_bundle = option("ca_bundle", "ca-bundle")
-    ca_bundle = ca_bundle if ca_bundle.value else config.ca_bundle
-    region = option("region", "region")
-    bucket = given("bucket")
+    region, ca_bundle = option("region", "region"), option("ca_bundle", "ca-bundle")
+    url, asked_style = option("endpoint", "endpoint-url"), option("addressing_style", "addressing-style")
     try:
+        # A side with a secret has nothing to do with a profile that it does not name.
+        config = read_config(given("profile"), profiles=bool(given("profile") or not given("credentials")))
+        if not url.value:
+            url = _configured_url(config, given("type"), names_profile=bool(given("profile")))
+        style = config.addressing_style if asked_style.value == Addressing.AUTO else asked_style
+        ca_bundle = ca_bundle if ca_bundle.value else config.ca_bundle
         endpoint = resolve_endpoint(
             url=url.value,
             region=region.value,
             fallback_region=config.region.value,
             kind=given("type"),
-            bucket=bucket,
+            bucket=given("bucket"),
             addressing=Addressing(style.value or Addressing.AUTO),
             checksum=None if is_source else parameters.checksum_mode,
             connect=ConnectOptions(ca_bundle.value, given("proxy")),

@@ -18,6 +18,7 @@ from dth.s3.pace import Budget, Cap, Gate
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.sides import START, side_settings
+from dth.s3.signing import Keys
 from dth.s3.transport import Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
@@ -44,7 +45,7 @@ async def open_route(
         and one_store
         # A copy names its source by the ARN and not by the host; relaying needs no such difference.
         and not access_point(parameters.src_bucket)
-        and await source.credentials.keys() == await dest.credentials.keys()
+        and await _keys(source, "source") == await _keys(dest, "destination")
     )
     return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
 
@@ -120,7 +121,10 @@ async def _open_side(
     name, file = (getattr(parameters, f"{start}_sse_customer_key{end}") for end in ("", "_file"))
     endpoint = settings.endpoint
     if name or file:
-        key = await asyncio.to_thread(read_customer_key, name, file, secrets)
+        try:
+            key = await asyncio.to_thread(read_customer_key, name, file, secrets)
+        except UsageError as error:
+            raise UsageError(f"{side}: {error}") from None
         endpoint = replace(endpoint, customer_key=key)
     requests, rate = parameters.max_requests_per_second, parameters.max_bytes_per_second
     gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
@@ -151,6 +155,14 @@ async def _open_side(
         if found and found != endpoint.region:
             opened = client(in_region(endpoint, found))
     return opened
+
+
+async def _keys(client: S3Client, side: str) -> Keys | None:
+    try:
+        return await client.credentials.keys()
+    except TransferError as error:
+        error.side = side
+        raise
 
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client) -> None:
