@@ -209,6 +209,10 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --no-such-option", "No such option"),
         ("sync s3://a s3://b --compare colour", "--compare"),
         ("sync s3://a s3://b --storage-class no/class", "--storage-class"),
+        (
+            "sync s3://a s3://b --storage-class GLACER --dst-type Amazon_S3",
+            "'GLACER' is no storage class of AWS",
+        ),
         ("sync s3://a s3://b --part-size 1M", "--part-size"),
         ("sync s3://a s3://b --part-size many", "--part-size: 'many' is not a size"),
         ("sync s3://a s3://b --workers 0", "--workers"),

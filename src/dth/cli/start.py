@@ -29,6 +29,8 @@ def settled(parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: 
     """The parameters with the endpoints that the AWS configuration says, so that another configuration makes another
     command, with another state. Raises UsageError for what cannot be."""
     build(object_filter(parameters))
+    if "destination" in sides:
+        task.check_storage_class(parameters)
     found = {side: side_settings(parameters, side) for side in sides}
     for side, settings in found.items():
         _check_ca(side, settings)

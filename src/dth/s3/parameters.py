@@ -50,6 +50,10 @@ class StorageClass(StrEnum):
     DEEP_ARCHIVE = "DEEP_ARCHIVE"
 
 
+# Classes of AWS that are not offered: outdated, or of special buckets. AWS says itself where they do not fit.
+OTHER_AWS_CLASSES = frozenset({"REDUCED_REDUNDANCY", "EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS"})
+
+
 class Acl(StrEnum):
     PRIVATE = "private"
     PUBLIC_READ = "public-read"

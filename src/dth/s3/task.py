@@ -15,7 +15,7 @@ from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate
-from dth.s3.parameters import S3Parameters
+from dth.s3.parameters import OTHER_AWS_CLASSES, S3Parameters, StorageClass
 from dth.s3.relay import Route
 from dth.s3.sides import START, side_settings
 from dth.s3.signing import Keys
@@ -74,6 +74,16 @@ async def open_side(
 
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
     return await open_side(parameters, "source", transport, secrets)
+
+
+def check_storage_class(parameters: S3Parameters) -> None:
+    """Other stores have classes of their own; at AWS a name that it does not have is a slip. Raises UsageError."""
+    asked = parameters.dest_storage_class
+    known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
+    if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
+        raise UsageError(
+            f"destStorageClass: {asked!r} is no storage class of AWS; one of {', '.join(StorageClass)}"
+        )
 
 
 def key_map(parameters: S3Parameters) -> KeyMap:
