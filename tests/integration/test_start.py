@@ -456,7 +456,7 @@ async def customer_key(tmp_path: Path, **parameters: str) -> bytes:
 @pytest.mark.parametrize("content", [KEY, ENCODED, ENCODED + b"\n"])
 async def test_a_customer_key_comes_from_a_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
-    assert await customer_key(tmp_path, src_sse_customer_key_file=str(tmp_path / "key")) == KEY
+    assert await customer_key(tmp_path, src_sse_customer_key=f"file:{tmp_path / 'key'}") == KEY
     assert await customer_key(tmp_path) == b""
 
 
@@ -480,3 +480,18 @@ def test_a_customer_key_that_is_none_is_told(dth: Dth, source: Side) -> None:
     line = refused(dth.here("s3", "ls", source.url, *url, "--src-sse-c-key-file", dth.home / "short"))
     assert "holds no customer key: 32 bytes, or their base64" in line
     assert "hunter2" not in line
+    options = ("--src-sse-c-key-file", dth.home / "short", "--src-sse-c-secret", "name")
+    assert "not both" in refused(dth.here("s3", "ls", source.url, *url, *options))
+    options = ("--dst-sse-c-key-file", "short", "--hub", "http://127.0.0.1:9")
+    line = refused(dth.here("s3", "sync", source.url, "s3://b", *options))
+    assert "--hub takes customer keys from its secrets" in line
+
+
+def test_a_customer_key_is_in_no_state(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("a"))
+    (dth.home / "key").write_bytes(ENCODED)
+    state = dth.home / "state"
+    options = ("--src-sse-c-key-file", "key", "--state", state, "--quiet")
+    assert dth.run("s3", "sync", *between(source, dest), *options).code == 0
+    for file in state.rglob("*"):
+        assert not file.is_file() or not any(text in file.read_bytes() for text in (KEY, ENCODED))

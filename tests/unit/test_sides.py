@@ -218,6 +218,7 @@ def test_what_is_shown_says_what_came_from_where(env: Callable[..., None]) -> No
         "CA /x.pem (--src-ca-bundle)",
         "credentials: AWS_ACCESS_KEY_ID of the environment",
     ]
+    assert source().lines()[1] == "region of the bucket, asked for at eu-west-1"
     lines = source(type="Google_GCS", credentials="name", role_arn="arn:r").lines()
     assert lines[0] == "endpoint https://storage.googleapis.com (of Google_GCS), type Google_GCS"
     assert lines[1] == "region auto (of the endpoint)"

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -13,11 +14,13 @@ from dth.errors import UsageError
 from dth.parameters import MIB, TaskParameters, choices, extra, is_open
 from dth.parameters import options as options_of
 from dth.s3.bucket_names import split_url
+from dth.s3.credentials import KEY_FILE
 from dth.s3.parameters import S3Parameters
 
 F = Callable[..., Any]
 Model = TypeVar("Model", bound=TaskParameters)
 
+KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line leaves them unset unless given
 
 
@@ -83,12 +86,35 @@ def _help(field: Any, *, has_default: bool) -> str:
     return f"{field.description}{shown}"
 
 
+def key_file_options(*sides: str) -> Callable[[F], F]:
+    """Decorate a command with the files of customer keys; tasks of a hub name secrets instead."""
+
+    def decorate(command: F) -> F:
+        for side in reversed(sides):
+            command = click.option(
+                f"--{side}-sse-c-key-file",
+                KEY_FILES[side],
+                metavar="FILE",
+                help="File with a customer key (SSE-C): 32 bytes, or their base64.",
+            )(command)
+        return command
+
+    return decorate
+
+
 def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
     """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
     values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
+    files = {side: given.pop(name, None) for side, name in KEY_FILES.items()}
     values |= {
         name: _joined(name, value) for name, value in given.items() if value is not None and value != ()
     }
+    for side, file in files.items():
+        name = KEY_FILES[side].removesuffix("_file")
+        if file and values.get(name):
+            raise UsageError(f"give --{side}-sse-c-secret or --{side}-sse-c-key-file, not both")
+        if file:
+            values[name] = f"{KEY_FILE}{Path(file).absolute()}"
     return validated(S3Parameters, values | fixed)
 
 

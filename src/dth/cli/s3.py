@@ -14,7 +14,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import amount, failure_lines, result, shown, table
-from dth.cli.options import build_parameters, parse_url, task_options
+from dth.cli.options import build_parameters, key_file_options, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import output_options, run_on_hub, run_work, verbose_option, watch
 from dth.config import secrets_directory
@@ -25,7 +25,7 @@ from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
 from dth.s3.comparison import Comparison, Decided
-from dth.s3.credentials import FileSecrets
+from dth.s3.credentials import KEY_FILE, FileSecrets
 from dth.s3.estimate import estimate
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
@@ -50,6 +50,7 @@ def s3() -> None:
 @click.argument("src")
 @click.argument("dst")
 @task_options()
+@key_file_options("src", "dst")
 @output_options
 @verbose_option
 @click.option(
@@ -84,6 +85,10 @@ def sync(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
         )
     if hub_url:
+        if KEY_FILE in (parameters.src_sse_customer_key[:5], parameters.dest_sse_customer_key[:5]):
+            raise UsageError(
+                "--hub takes customer keys from its secrets: give --src-sse-c-secret, --dst-sse-c-secret"
+            )
         if dry_run or report or state:
             raise UsageError(
                 "--hub keeps state and records itself: leave out --dry-run, --report and --state"
@@ -277,6 +282,7 @@ async def _dry_run(parameters: S3Parameters, as_json: bool) -> int:
 @click.argument("src")
 @click.argument("dst")
 @task_options()
+@key_file_options("src", "dst")
 @output_options
 @verbose_option
 def diff(src: str, dst: str, as_json: bool, report: Path | None, verbose: bool, **given: Any) -> int:
@@ -361,6 +367,7 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 @s3.command(name="ls")
 @click.argument("url")
 @task_options(("source",))
+@key_file_options("src")
 @verbose_option
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

@@ -20,6 +20,7 @@ from dth.s3.signing import Keys
 SECRET_CHECK = 1.0  # seconds between looks at a secret
 SECRET_TRIES = 3  # looks that must fail in a row before keys that were good are given up
 CUSTOMER_KEY = 32  # bytes
+KEY_FILE = "file:"  # before the path of a file, instead of a secret's name
 REFRESH_PAUSE = 5.0  # seconds between tries to refresh keys that are still good
 
 
@@ -52,12 +53,15 @@ class SecretStore(Protocol):
 
 
 class FileSecrets:
-    """Secrets as files in one directory, `NAME.json`, readable by their owner only."""
+    """Secrets as files in one directory, `NAME.json`, readable by their owner only. For commands, which read what their
+    user may read: `file:PATH` is a customer key in a file of its own."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, name: str) -> str:
+        if name.startswith(KEY_FILE):
+            return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
             raise UsageError(f"{name!r} is no name for a secret: letters, digits and any of _+=,.@- make one")
         path = self._directory / f"{name}.json"
@@ -97,13 +101,10 @@ def described(source: CredentialSource) -> str:
     return f"{found}, role {source.role_arn}" if source.role_arn else found
 
 
-def read_customer_key(name: str, file: str, secrets: SecretStore) -> bytes:
-    """The key for SSE-C in this file, or in the secret of this name."""
-    if file:
-        return _key_of_file(file)
+def read_customer_key(name: str, secrets: SecretStore) -> bytes:
+    """The key for SSE-C in the secret of this name."""
     try:
-        found = json.loads(secrets.read(name))["sse_customer_key"]
-        key = base64.b64decode(found, validate=True)
+        key = base64.b64decode(json.loads(secrets.read(name))["sse_customer_key"], validate=True)
     except (ValueError, KeyError, TypeError):
         key = b""
     if len(key) != CUSTOMER_KEY:
@@ -114,20 +115,19 @@ def read_customer_key(name: str, file: str, secrets: SecretStore) -> bytes:
     return key
 
 
-def _key_of_file(file: str) -> bytes:
+def _customer_key_of(file: str) -> str:
+    """The secret's text for a file that has the key alone: as it is, or in base64."""
     try:
-        text = Path(file).read_bytes()
+        content = Path(file).read_bytes()
     except OSError as error:
         raise UsageError(f"the customer key {file} cannot be read: {error.strerror}") from None
-    if len(text) == CUSTOMER_KEY:
-        return text
     try:
-        key = base64.b64decode(text.strip(), validate=True)
+        key = content if len(content) == CUSTOMER_KEY else base64.b64decode(content.strip(), validate=True)
     except ValueError:
         key = b""
     if len(key) != CUSTOMER_KEY:
         raise UsageError(f"{file} holds no customer key: {CUSTOMER_KEY} bytes, or their base64")
-    return key
+    return json.dumps({"sse_customer_key": base64.b64encode(key).decode()})
 
 
 def _environment_keys() -> Keys | None:

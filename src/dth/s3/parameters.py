@@ -150,13 +150,6 @@ class S3Parameters(TaskParameters):
         "Name of the secret with the key that the source's objects are encrypted with (SSE-C).",
         cli="--src-sse-c-secret",
     )
-    src_sse_customer_key_file: str = parameter(
-        "",
-        "source",
-        "Source customer key file",
-        "File with that key instead: 32 bytes, or their base64.",
-        cli="--src-sse-c-key-file",
-    )
     src_anonymous: bool = parameter(
         False, "source", "Anonymous source", "Send no signature to the source.", cli="--src-anonymous"
     )
@@ -236,13 +229,6 @@ class S3Parameters(TaskParameters):
         "Destination customer key",
         "Name of the secret with the key to encrypt the copies with (SSE-C).",
         cli="--dst-sse-c-secret",
-    )
-    dest_sse_customer_key_file: str = parameter(
-        "",
-        "destination",
-        "Destination customer key file",
-        "File with that key instead: 32 bytes, or their base64.",
-        cli="--dst-sse-c-key-file",
     )
     dest_role_arn: str = parameter(
         "", "destination", "Destination role", "Role to assume for the destination.", cli="--dst-role-arn"
@@ -555,11 +541,7 @@ class S3Parameters(TaskParameters):
             raise ValueError("the source is anonymous, yet it has credentials")
         if self.dest_put_object_sse_kms_key_id and self.dest_put_object_sse_type is not Encryption.AWS_KMS:
             raise ValueError("a KMS key needs encryption AWS_KMS")
-        for side in ("src", "dest"):
-            if getattr(self, f"{side}_sse_customer_key") and getattr(self, f"{side}_sse_customer_key_file"):
-                raise ValueError("give a customer key as a secret or as a file, not both")
-        customer_key = self.dest_sse_customer_key or self.dest_sse_customer_key_file
-        if customer_key and self.dest_put_object_sse_type is not Encryption.NONE:
+        if self.dest_sse_customer_key and self.dest_put_object_sse_type is not Encryption.NONE:
             raise ValueError("a customer key is an encryption of its own: leave the other one out")
         if self.delete_mode is DeleteMode.MIRROR and (
             self.src_manifest or self.src_inventory or self.src_skip_compare

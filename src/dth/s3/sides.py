@@ -30,14 +30,10 @@ class SideSettings:
         endpoint = self.endpoint
         url = self.url.origin or (f"of {endpoint.profile.name}" if endpoint.url else "")
         style = self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
-        if endpoint.region != self.region.value:
-            region = "of the endpoint" if endpoint.profile.name != "S3_Compatible" else "by default"
-        else:
-            region = self.region.origin
         ca_bundle = self.ca_bundle
         lines = [
             f"endpoint {', '.join(endpoint.urls)} ({url}), type {endpoint.profile.name}",
-            f"region {endpoint.region} ({region})",
+            f"region {self._region()}",
             f"addressing {endpoint.addressing.value} ({style})",
         ]
         if endpoint.url.startswith("https:"):
@@ -46,6 +42,15 @@ class SideSettings:
         if endpoint.connect.proxy:
             lines.append(f"proxy {_without_password(endpoint.connect.proxy)}")
         return [*lines, f"credentials: {described(self.credentials)}"]
+
+    def _region(self) -> str:
+        endpoint, said = self.endpoint, self.region
+        if endpoint.is_aws and not self.url.value and not said.origin.startswith("--"):
+            return f"of the bucket, asked for at {endpoint.region}"
+        if endpoint.region == said.value:
+            return f"{said.value} ({said.origin})"
+        own = endpoint.is_aws or endpoint.profile.region or endpoint.profile.endpoint
+        return f"{endpoint.region} ({'of the endpoint' if own else 'by default'})"
 
 
 def side_settings(parameters: S3Parameters, side: str) -> SideSettings:

@@ -128,11 +128,10 @@ async def _open_side(
 ) -> S3Client:
     settings = side_settings(parameters, side)
     start, cap = START[side], "source" if side == "source" else "dest"
-    name, file = (getattr(parameters, f"{start}_sse_customer_key{end}") for end in ("", "_file"))
     endpoint = settings.endpoint
-    if name or file:
+    if name := getattr(parameters, f"{start}_sse_customer_key"):
         try:
-            key = await asyncio.to_thread(read_customer_key, name, file, secrets)
+            key = await asyncio.to_thread(read_customer_key, name, secrets)
         except UsageError as error:
             raise UsageError(f"{side}: {error}") from None
         endpoint = replace(endpoint, customer_key=key)

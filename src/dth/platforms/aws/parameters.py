@@ -18,8 +18,6 @@ NOT_IN_TEMPLATES = (  # what needs a hub that looks at the clock and the bill, o
     "destProfile",
     "srcCaBundle",
     "destCaBundle",
-    "srcSseCustomerKeyFile",
-    "destSseCustomerKeyFile",
 )
 
 
