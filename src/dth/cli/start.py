@@ -142,9 +142,9 @@ def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3C
 def _credentials(option: str, source: CredentialSource) -> str:
     """What the user changes to be somebody else."""
     if source.anonymous:
-        return f"{option}-secret or {option}-profile (and leave out {option}-anonymous)"
+        return f"the access without a signature ({option}-anonymous)"
     if source.secret:
         return f"the secret {source.secret!r} ({option}-secret)"
     if source.profile:
         return f"the profile {source.profile!r} ({option}-profile)"
-    return f"the credentials of the environment, or give {option}-profile or {option}-secret"
+    return f"the credentials of the environment ({option}-profile or {option}-secret name others)"

@@ -211,9 +211,10 @@ async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
         passing = error.disposition is Disposition.RETRY and error.code not in FINAL
         if passing and (error.status or not error.code):
             return
-        if not passing or time.monotonic() > end:
+        left = end - time.monotonic()
+        if not passing or left <= 0:
             raise error
-        await asyncio.sleep(backoff(attempt))
+        await asyncio.sleep(min(backoff(attempt), left))
 
 
 class Side:
