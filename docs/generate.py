@@ -29,14 +29,18 @@ GROUPS = {
     "schedule": "Schedule",
     "compatibility": "Accepted for existing tasks, or on AWS only",
 }
-STORE_COLUMNS = (
+STORE_PLACES = ("Kind", "Host names end in", "Endpoint for a region", "Region", "Bucket in the")
+STORE_TRAITS = (
     "Kind",
-    "Host names end in",
-    "Endpoint for a region",
-    "Bucket in the",
     "Checksum",
+    "ETags",
+    "Parts",
+    "Listing",
     "Tags",
+    "GET counts tags",
     "ACLs",
+    "Metadata",
+    "Gzip",
     "Tried",
 )
 ARGUMENTS = {
@@ -175,10 +179,12 @@ def _parameter(name: str, field: Any) -> tuple[str, ...]:
 def _value(field: Any) -> str:
     choices = parameters.choices(field)
     if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
+        own = ", or another name" if parameters.is_open(field) else ""
+        also = [*choices, *parameters.extra(field)["also"]]
+        return ", ".join(f"`{choice}`" for choice in also) + own
     if field.annotation is bool:
         return "`true`, `false`"
-    if field.annotation == tuple[str, ...]:
+    if field.annotation == tuple[str, ...] or parameters.extra(field)["several"]:
         return "text, several times"
     if parameters.parse_moment in parameters.readers(field):
         return "date or age"
@@ -242,9 +248,25 @@ def stores_page() -> str:
         "What is known of each kind of store. The kind follows from the host name of the endpoint URL, or is given",
         "with `--src-type` and `--dst-type`. A store that is not in the list is `S3_Compatible`.\n",
         proof if tried else untried,
-        _table(STORE_COLUMNS, map(_store, PROFILES.values())),
-        "Checksum: what covers the body of every upload, in a signed header. Another one can be chosen with",
-        "`--checksum-mode`.\n",
+        "## Where they are\n",
+        _table(STORE_PLACES, map(_place, PROFILES.values())),
+        "Region: the one that requests are signed for if none is given. Where it is in the host name, it is read from",
+        "there; the AWS configuration and `us-east-1` come last.\n",
+        "Several endpoint URLs of one store can be given: the option several times, or URLs with commas between. They",
+        "are of one kind and all http or all https.\n",
+        "A bucket's name with capitals or underscores stands in the path, wherever others of that store stand; with",
+        "`--src-addressing-style virtual` it is refused. An access point of AWS is given by its ARN, as in",
+        "`s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point/prefix`, or by its alias.\n",
+        "## What they are like\n",
+        _table(STORE_TRAITS, map(_traits, PROFILES.values())),
+        "- Checksum: what covers the body of every upload, in a signed header. Another one can be chosen with",
+        "  `--checksum-mode`.",
+        "- ETags: what the ETag of an object is that was written in one piece. Where it is unknown, the first objects",
+        "  show it.",
+        "- Parts: the most in one upload. Listing: the version of the listing API that is asked first.",
+        "- GET counts tags: whether reading an object tells that it has tags.",
+        "- Metadata: `RFC 2047` where user metadata beyond ASCII is sent encoded, `bytes` where it is sent as it is.",
+        "- Gzip: `accepted` where a store would unpack objects in gzip for those who do not say that they accept it.\n",
         "A profile is where a transfer starts. If the first objects are refused because of a checksum, an ACL or tags,",
         "the transfer goes on with less, and its result has a note that says so.\n",
         "## Good to know\n",
@@ -253,7 +275,7 @@ def stores_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _store(profile: Profile) -> tuple[str, ...]:
+def _place(profile: Profile) -> tuple[str, ...]:
     endpoint = profile.endpoint or (
         "https://s3.{region}.amazonaws.com" if profile.name == "Amazon_S3" else ""
     )
@@ -261,10 +283,23 @@ def _store(profile: Profile) -> tuple[str, ...]:
         f"`{profile.name}`",
         ", ".join(f"`{host}`" for host in profile.hosts),
         f"`{endpoint}`" if endpoint else "give a URL",
+        f"`{profile.region}`" if profile.region else "in the host name" if "{region}" in endpoint else "",
         "host name" if profile.addressing == "virtual" else "path",
+    )
+
+
+def _traits(profile: Profile) -> tuple[str, ...]:
+    return (
+        f"`{profile.name}`",
         profile.checksum.value,
+        profile.etags.value,
+        f"{profile.most_parts:,}",
+        f"V{profile.listing_version}",
         _yes(profile.tags),
+        "unknown" if profile.counts_tags is None else _yes(profile.counts_tags),
         _yes(profile.acl),
+        "RFC 2047" if profile.ascii_metadata else "bytes",
+        "accepted" if profile.accept_gzip else "",
         _yes(profile.tried),
     )
 

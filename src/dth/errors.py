@@ -74,7 +74,8 @@ class TransferError(HubError):
 
     `code` is the store's error code (or one of ours where no answer came), `status` the HTTP status (0 without an
     answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say), `host`
-    who answered ("" where only one can have), `side` the side of the task that it is ("source", "destination", or "").
+    who answered ("" where only one can have), `location` where a redirection leads, `side` the side of the task that it
+    concerns ("source", "destination", or "" where the caller knows).
     """
 
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -89,8 +90,11 @@ class TransferError(HubError):
         request_id: str = "",
         retry_after: float = 0.0,
         host: str = "",
+        location: str = "",
     ) -> None:
         super().__init__(message)
+        self.location = location
+        self.side = ""
         self.host = host
         self.side = ""
         self.code = code
@@ -109,7 +113,7 @@ class Throttled(Transient):
 
 
 class ConnectionFailed(Transient):
-    """No answer at all: name not found, connection refused, TLS failure, time-out while connecting."""
+    """No answer at all: name not found, connection refused, time-out while connecting."""
 
 
 class Corrupted(Transient):
@@ -161,3 +165,8 @@ class EndpointRefused(TransferError):
     """The whole endpoint is unusable with this configuration: credentials, clock, bucket, KMS key."""
 
     disposition = Disposition.ENDPOINT
+
+
+class Unreachable(EndpointRefused):
+    """No answer, and none to come as things are set: a server without TLS, a certificate that is not trusted, a file of
+    authorities that cannot be read."""

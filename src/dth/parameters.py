@@ -5,7 +5,7 @@ Names in tasks are camelCase (the alias).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -37,17 +37,28 @@ def parameter(
     cli: str = "",
     alias: str | None = None,
     required: bool = False,
+    several: bool = False,
+    also: Mapping[str, str] | None = None,
     **limits: Any,
 ) -> Any:
     """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
     only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
-    may be another bucket. `cli`: its option on the command line; "" = none. `required`: no task can be without it."""
+    may be another bucket. `cli`: its option on the command line; "" = none. `required`: no task can be without it.
+    `several`: the option can be given several times, and its values are joined with commas. `also`: other names of
+    allowed values."""
     return Field(
         default,
         title=label,
         description=help,
         alias=alias,
-        json_schema_extra={"group": group, "what": what, "cli": cli, "required": required},
+        json_schema_extra={
+            "group": group,
+            "what": what,
+            "cli": cli,
+            "required": required,
+            "several": several,
+            "also": dict(also or {}),
+        },
         **limits,
     )
 
@@ -106,6 +117,11 @@ def choices(field: Any) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, StrEnum):
             return [member.value for member in kind]
     return []
+
+
+def is_open(field: Any) -> bool:
+    """Whether a parameter with choices takes other values as well."""
+    return str in get_args(field.annotation)
 
 
 def readers(field: Any) -> set[object]:

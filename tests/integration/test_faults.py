@@ -27,6 +27,7 @@ from tests.engine import (
     Dth,
     Engine,
     Side,
+    between,
     blob,
     bodies,
     wait_for,
@@ -106,7 +107,7 @@ def test_a_body_from_the_source_that_breaks_off(
     action: Action,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("dth.s3.task.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
+    monkeypatch.setattr("dth.s3.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
     if kind == "streamed":
         monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
     source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
@@ -400,7 +401,7 @@ def test_a_listing_that_fails_fails_the_run_and_is_no_empty_one(
     assert dest.listed() == ["a", "b", "c"]
 
 
-def test_a_wrong_secret_is_told_and_after_mending_the_same_command_finishes(
+def test_a_wrong_secret_is_told_before_anything_is_started(
     dth: Dth, s3_auth: MiniStack, source: Side
 ) -> None:
     dest = Side(s3_auth, s3_auth.bucket())
@@ -408,11 +409,26 @@ def test_a_wrong_secret_is_told_and_after_mending_the_same_command_finishes(
     statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
     access_key, secret_key = s3_auth.user({"Version": "2012-10-17", "Statement": [statement]})
     options = ("--dst-secret", dth.secret("there", access_key, "wrong"), "--skip-compare")
-    found = dth.sync(source, dest, *options, code=1)
-    assert "SignatureDoesNotMatch" in found["error"]
-    assert (found["enqueued"], found["failed"], found["failures"]) == (20, 0, [])
+    done = dth.run("s3", "sync", *between(source, dest), *options, "--json")
+    assert (done.code, done.out) == (2, "")
+    assert "SignatureDoesNotMatch" in done.err
     dth.secret("there", access_key, secret_key)
     again = dth.sync(source, dest, *options)
+    assert (again["resumed"], again["transferred"], again["failed"]) == (False, 20, 0)
+    assert dest.contents() == source.contents()
+
+
+def test_keys_that_expire_under_way_pause_the_run_and_the_same_command_finishes(
+    dth: Dth, source: Side, dest: Side, proxy_b: Proxy
+) -> None:
+    source.put(bodies(f"{n:02}" for n in range(20)))
+    there, options = Side(proxy_b, dest.bucket), ("--skip-compare",)
+    expired = proxy_b.rule(Reply(400, "ExpiredToken"), method="PUT")
+    found = dth.sync(source, there, *options, code=1)
+    assert "ExpiredToken" in found["error"]
+    assert (found["enqueued"], found["failed"], found["failures"]) == (20, 0, [])
+    proxy_b.remove(expired)
+    again = dth.sync(source, there, *options)
     assert (again["resumed"], again["transferred"], again["failed"]) == (True, 20, 0)
     assert dest.contents() == source.contents()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
 from dth.s3.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
 from tests.clients import connect, connect_options
 from tests.servers.certificates import make_certificates
@@ -491,7 +491,7 @@ async def test_tls_with_an_authority_of_its_own(
         (str(tmp_path / "none.pem"), "none.pem"),
     ):
         stranger = connect(transport, s3_tls, bucket, connect=connect_options(s3_tls, ca_bundle=ca))
-        with pytest.raises(ConnectionFailed) as error:
+        with pytest.raises(Unreachable) as error:
             await stranger.head("k")
         line = str(error.value)
         assert line.startswith(f"127.0.0.1:{s3_tls.port}: ")

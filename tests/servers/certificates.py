@@ -25,9 +25,10 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path, *others: str) -> Certificates:
-    """Write a new CA and a server certificate for localhost, 127.0.0.1 and the other names into the folder."""
-    now = datetime.datetime.now(datetime.UTC)
+def make_certificates(folder: Path, *others: str, expired: bool = False) -> Certificates:
+    """Write a new CA and a server certificate for localhost, 127.0.0.1 and the other names into the folder. With
+    `expired` nothing of it is good any more."""
+    now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=60 if expired else 0)
 
     def builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (

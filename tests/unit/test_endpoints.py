@@ -4,14 +4,17 @@ import botocore.session
 import pytest
 
 from dth.errors import UsageError
+from dth.s3.bucket_names import bucket_label, split_url
 from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import (
     PROFILES,
     Addressing,
     ChecksumMode,
+    EtagKind,
     Profile,
     aws_url,
+    in_region,
     resolve_endpoint,
 )
 from dth.s3.parameters import StoreType
@@ -198,3 +201,187 @@ def test_the_bucket_is_in_the_host_or_in_the_path(
     client = S3Client(None, endpoint, bucket, FixedCredentials(None))  # type: ignore[arg-type]
     address = client._signing.addresses.first
     assert (address.origin, address.root) == (origin, root)
+
+
+# ---------------------------------------------------------------------------------------- several endpoints
+
+
+@pytest.mark.parametrize("between", [",", " ", ", ", "\n"])
+def test_several_urls_lead_to_one_store(between: str) -> None:
+    one = resolve_endpoint(url=f"http://B:9000{between}http://a:80")
+    other = resolve_endpoint(url=f"http://a{between}http://b:9000")
+    assert one.urls == ("http://b:9000", "http://a")
+    assert one.url == "http://b:9000"
+    assert one.store == other.store
+    assert resolve_endpoint(url="http://a http://a").urls == ("http://a",)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://a,https://b", "are not all of one scheme"),
+        ("https://s3.fr-par.scw.cloud,https://s3.eu-central-1.wasabisys.com", "are of different stores"),
+        ("http://a,b", "endpoint URL 'b' is not"),
+        ("http://a,http://b/path", "has a path"),
+        (",", "is not http"),
+    ],
+)
+def test_urls_that_do_not_go_together_are_refused(url: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        resolve_endpoint(url=url)
+
+
+# ------------------------------------------------------------------------------------------ names of buckets
+
+ARN = "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "kind", "addressing"),
+    [
+        ("plain-name", "Amazon_S3", Addressing.VIRTUAL),
+        ("my-point-x7-s3alias", "Amazon_S3", Addressing.VIRTUAL),
+        ("Old_Bucket", "Amazon_S3", Addressing.PATH),
+        ("under_score", "Aliyun_OSS", Addressing.PATH),
+        ("-dash", "Amazon_S3", Addressing.PATH),
+        ("tenant:bucket", "Ceph", Addressing.PATH),
+    ],
+)
+def test_a_name_that_is_no_label_stands_in_the_path(bucket: str, kind: str, addressing: Addressing) -> None:
+    url = "" if kind == "Amazon_S3" else "http://store:1"
+    assert resolve_endpoint(bucket=bucket, kind=kind, url=url, region="r-1").addressing is addressing
+
+
+def test_a_name_that_is_no_label_cannot_be_in_the_host() -> None:
+    with pytest.raises(
+        UsageError, match=r"'Old_Bucket' cannot stand in a host name .* use addressing style path"
+    ):
+        resolve_endpoint(bucket="Old_Bucket", url="http://localhost:1", addressing=Addressing.VIRTUAL)
+
+
+@pytest.mark.parametrize(
+    ("arn", "url", "asked"),
+    [
+        (ARN, "", "https://my-point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com"),
+        (ARN.replace("/", ":"), "", "https://my-point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com"),
+        (
+            "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/p",
+            "",
+            "https://p-123456789012.s3-accesspoint.cn-north-1.amazonaws.com.cn",
+        ),
+        (ARN, "http://localhost:9000", "http://my-point-123456789012.localhost:9000"),
+        (
+            ARN,
+            "https://accesspoint.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+            "https://my-point-123456789012.accesspoint.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+        ),
+    ],
+)
+def test_an_access_point_is_asked_under_its_own_host(arn: str, url: str, asked: str) -> None:
+    endpoint = resolve_endpoint(bucket=arn, url=url, region="us-east-2")
+    client = S3Client(None, endpoint, bucket_label(arn), FixedCredentials(None))  # type: ignore[arg-type]
+    address = client._signing.addresses.first
+    assert (address.origin, address.root) == (asked, "")
+    assert endpoint.region == arn.split(":")[3]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "says"),
+    [
+        ("b--usw2-az1--x-s3", "is a directory bucket"),
+        ("b--usw2-az1--xa-s3", "access point of a directory bucket"),
+        ("point-x--ol-s3", "Object Lambda"),
+        ("point-x--op-s3", "Outposts"),
+        ("arn:aws:s3::123456789012:accesspoint/m.mrap", "multi-region"),
+        ("arn:aws:s3-object-lambda:eu-west-1:123456789012:accesspoint/p", "Object Lambda"),
+        ("arn:aws:s3-outposts:eu-west-1:123456789012:outpost/o/accesspoint/p", "Outposts"),
+        ("arn:aws:s3express:us-west-2:123456789012:bucket/b", "directory bucket"),
+        ("arn:aws:s3:::bucket", "is the ARN of a bucket: write its name, 'bucket'"),
+        ("arn:aws:s3:eu-west-1:12345:accesspoint/p", "account of 12 digits"),
+        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/", "no ARN of an access point"),
+        ("arn:aws:iam::123456789012:role/x", "no ARN of an access point"),
+        ("arn:", "no ARN of an access point"),
+    ],
+)
+def test_what_is_no_plain_bucket_at_aws_is_refused_with_the_reason(bucket: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        resolve_endpoint(bucket=bucket)
+
+
+def test_elsewhere_any_name_is_a_name() -> None:
+    assert resolve_endpoint(bucket="b--usw2-az1--x-s3", url="http://localhost:1").url == "http://localhost:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "bucket", "key"),
+    [
+        ("bucket", "bucket", ""),
+        ("bucket/a/b", "bucket", "a/b"),
+        (ARN, ARN, ""),
+        (f"{ARN}/a/b/", ARN, "a/b/"),
+        (f"{ARN.replace('/', ':')}/a", ARN.replace("/", ":"), "a"),
+        ("arn:aws:s3:::b/a", "arn:aws:s3:::b", "a"),
+    ],
+)
+def test_an_arn_in_a_url_ends_before_the_prefix(text: str, bucket: str, key: str) -> None:
+    assert split_url(text) == (bucket, key)
+
+
+# -------------------------------------------------------------------------------------------------- regions
+
+
+@pytest.mark.parametrize(
+    ("url", "region", "elsewhere"),
+    [
+        ("", "us-east-1", "https://s3.ap-south-1.amazonaws.com"),
+        ("https://s3.amazonaws.com", "us-east-1", "https://s3.ap-south-1.amazonaws.com"),
+        (
+            "https://s3.dualstack.eu-west-1.amazonaws.com",
+            "eu-west-1",
+            "https://s3.dualstack.ap-south-1.amazonaws.com",
+        ),
+        (
+            "https://bucket.vpce-1a.s3.eu-west-1.vpce.amazonaws.com",
+            "eu-west-1",
+            "https://bucket.vpce-1a.s3.eu-west-1.vpce.amazonaws.com",
+        ),
+        ("https://s3.fr-par.scw.cloud", "fr-par", "https://s3.ap-south-1.scw.cloud"),
+        ("https://nyc3.digitaloceanspaces.com", "nyc3", "https://ap-south-1.digitaloceanspaces.com"),
+        (
+            "https://s3.private.us-south.cloud-object-storage.appdomain.cloud",
+            "us-south",
+            "https://s3.private.ap-south-1.cloud-object-storage.appdomain.cloud",
+        ),
+        ("https://oss-cn-hangzhou-internal.aliyuncs.com", "cn-hangzhou", None),
+        ("https://s3.wasabisys.com", "us-east-1", "https://s3.wasabisys.com"),
+        ("http://127.0.0.1:9000", "us-east-1", "http://127.0.0.1:9000"),
+        ("https://garage.example.org", "us-east-1", "https://garage.example.org"),
+    ],
+)
+def test_a_store_is_followed_into_the_region_that_it_names(
+    url: str, region: str, elsewhere: str | None
+) -> None:
+    endpoint = resolve_endpoint(url=url)
+    assert endpoint.region == region
+    moved = in_region(endpoint, "ap-south-1")
+    assert moved.region == "ap-south-1"
+    if elsewhere:
+        assert moved.url == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("kind", "traits"),
+    [
+        ("Scaleway", {"most_parts": 1000}),
+        ("Huawei_OBS", {"listing_version": 1}),
+        ("Google_GCS", {"accept_gzip": True, "region": "auto"}),
+        ("Cloudflare_R2", {"region": "auto", "ascii_metadata": True, "acl": False}),
+        ("OVH", {"counts_tags": False}),
+        ("Amazon_S3", {"ascii_metadata": True, "counts_tags": True, "etags": EtagKind.MD5}),
+        ("MinIO", {"ascii_metadata": True}),
+        ("S3_Compatible", {"etags": EtagKind.UNKNOWN, "counts_tags": None, "most_parts": 10_000}),
+        ("Garage", {"region": "garage"}),
+    ],
+)
+def test_what_is_special_about_a_store(kind: str, traits: dict[str, object]) -> None:
+    assert {name: getattr(PROFILES[kind], name) for name in traits} == traits

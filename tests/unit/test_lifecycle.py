@@ -119,7 +119,7 @@ async def test_with_an_id_the_same_call_again_is_the_same_task(ports: Any) -> No
         ({"nonsense": "1"}, "nonsense: there is no such parameter"),
         ({"workerNumber": "eleven"}, "workerNumber"),
         ({"workerNumber": "11"}, "at most 10"),
-        ({"destStorageClass": "ICE"}, "destStorageClass"),
+        ({"destStorageClass": "no class"}, "destStorageClass"),
         ({"destEndpoint": "http://127.0.0.1:1", "destBucket": "here"}, "overlap"),
         ({"description" * 2000: "x"}, "no such parameter"),
         ({"srcPrefix": "x" * 20_000}, "16384 characters"),

@@ -183,7 +183,7 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
             {"max_bytes_per_second": "1000"},
             "--max-bytes-per-second: .* it must be at least 1024",
         ),
-        ({"dest_storage_class": "COLD"}, "--storage-class: Input should be 'STANDARD', "),
+        ({"dest_storage_class": "COLD\r\nx: y"}, "--storage-class: .* is no name of a storage class"),
         ({"dest_acl": "mine"}, "--acl: Input should be 'private', "),
         ({"modified_since": "soon"}, "--modified-since: 'soon' is neither a date"),
         ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),
@@ -202,6 +202,30 @@ def test_what_cannot_be_is_one_line_that_names_the_option(values: dict[str, Any]
         validated(S3Parameters, values)
     assert re.match(line, str(error.value))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("standard_ia", "STANDARD_IA"),
+        ("GLACIER", "GLACIER"),
+        ("ssd-pool", "ssd-pool"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_storage_class_is_one_of_aws_or_of_the_store_itself(given: str | None, kept: str | None) -> None:
+    assert S3Parameters.model_validate({"destStorageClass": given}).dest_storage_class == kept
+
+
+@pytest.mark.parametrize("text", ["AWS_KMS", "aws:kms", "AWS:KMS"])
+def test_kms_has_two_names(text: str) -> None:
+    assert S3Parameters.model_validate({"destPutObjectSSEType": text}).dest_put_object_sse_type == "AWS_KMS"
+
+
+def test_a_customer_key_comes_alone() -> None:
+    with pytest.raises(UsageError, match="a customer key is an encryption of its own"):
+        validated(S3Parameters, {"dest_sse_customer_key": "k", "dest_put_object_sse_type": "AES256"})
 
 
 def test_parameters_do_not_change() -> None:

@@ -302,7 +302,7 @@ async def test_a_page_that_fails_for_good_fails_the_sweep(tmp_path: Path) -> Non
     listing = PrefixListing(bucket, name="s3://b", attempts=1)
     sweep = Sweep(listing, None, Rules(), tmp_path)
     bucket.failures = [Transient("503")] * 20
-    with pytest.raises(ListingFailed, match=r"Cannot list s3://b, prefix '', after ''"):
+    with pytest.raises(ListingFailed, match=r"Cannot list s3://b"):
         await run(sweep, Result())
     assert not sweep.complete
 

@@ -55,6 +55,16 @@ def cli() -> None:
     """Move objects between S3-compatible stores and images between registries, safely and fast."""
 
 
+def _message(error: click.ClickException) -> str:
+    from dth.cli.hints import hint
+
+    if instead := hint(error):
+        return f"{error.message.rstrip('.')}; {instead}"
+    if isinstance(error, click.UsageError) and error.ctx:
+        return f"{error.format_message()} (try: {error.ctx.command_path} --help)"
+    return error.format_message()
+
+
 def main() -> None:
     try:
         sys.exit(_run())
@@ -73,12 +83,7 @@ def _run() -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        hint = (
-            f" (try: {error.ctx.command_path} --help)"
-            if isinstance(error, click.UsageError) and error.ctx
-            else ""
-        )
-        click.echo(f"dth: {error.format_message()}{hint}", err=True)
+        click.echo(f"dth: {_message(error)}", err=True)
         return 2
     except HubError as error:
         click.echo(f"dth: {error}", err=True)

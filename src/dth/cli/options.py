@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -10,13 +11,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dth.errors import UsageError
-from dth.parameters import MIB, TaskParameters, choices, extra
+from dth.parameters import MIB, TaskParameters, choices, extra, is_open
 from dth.parameters import options as options_of
+from dth.s3.bucket_names import split_url
+from dth.s3.credentials import KEY_FILE
 from dth.s3.parameters import S3Parameters
 
 F = Callable[..., Any]
 Model = TypeVar("Model", bound=TaskParameters)
 
+KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line leaves them unset unless given
 
 
@@ -34,7 +38,7 @@ def task_options(
                 extra(field)["cli"],
                 name,
                 default=None,
-                multiple=field.annotation == tuple[str, ...],
+                multiple=field.annotation == tuple[str, ...] or extra(field)["several"],
                 help=_help(field, has_default=name not in TASKS_ONLY),
                 **_kind(field),
             )(command)
@@ -47,7 +51,22 @@ def _kind(field: Any) -> dict[str, Any]:
     if field.annotation is bool:
         return {} if "/" in extra(field)["cli"] else {"is_flag": True}
     allowed = choices(field)
-    return {"type": click.Choice(allowed, case_sensitive=False)} if allowed else {"metavar": _metavar(field)}
+    if not allowed:
+        return {"metavar": _metavar(field)}
+    if is_open(field):
+        return {"metavar": "NAME"}
+    return {"type": _Choice(allowed, extra(field)["also"])}
+
+
+class _Choice(click.Choice[str]):
+    """One of several words in any case; `also`: other words for some of them."""
+
+    def __init__(self, allowed: Sequence[str], also: Mapping[str, str]) -> None:
+        super().__init__(allowed, case_sensitive=False)
+        self._also = also
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(self._also.get(str(value).lower(), value), param, ctx)
 
 
 def _metavar(field: Any) -> str:
@@ -67,11 +86,41 @@ def _help(field: Any, *, has_default: bool) -> str:
     return f"{field.description}{shown}"
 
 
+def key_file_options(*sides: str) -> Callable[[F], F]:
+    """Decorate a command with the files of customer keys; tasks of a hub name secrets instead."""
+
+    def decorate(command: F) -> F:
+        for side in reversed(sides):
+            command = click.option(
+                f"--{side}-sse-c-key-file",
+                KEY_FILES[side],
+                metavar="FILE",
+                help="File with a customer key (SSE-C): 32 bytes, or their base64.",
+            )(command)
+        return command
+
+    return decorate
+
+
 def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
     """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
     values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
-    values |= {name: value for name, value in given.items() if value is not None and value != ()}
+    files = {side: given.pop(name, None) for side, name in KEY_FILES.items()}
+    values |= {
+        name: _joined(name, value) for name, value in given.items() if value is not None and value != ()
+    }
+    for side, file in files.items():
+        name = KEY_FILES[side].removesuffix("_file")
+        if file and values.get(name):
+            raise UsageError(f"give --{side}-sse-c-secret or --{side}-sse-c-key-file, not both")
+        if file:
+            values[name] = f"{KEY_FILE}{Path(file).absolute()}"
     return validated(S3Parameters, values | fixed)
+
+
+def _joined(name: str, value: Any) -> Any:
+    """Values of an option that was given several times, as the parameter takes them."""
+    return ",".join(value) if extra(S3Parameters.model_fields[name])["several"] else value
 
 
 def default_workers() -> int:
@@ -109,12 +158,8 @@ def _option(model: type[BaseModel], name: str) -> str:
 def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     """Bucket and prefix of `s3://bucket/prefix`. A prefix names a folder: it ends with a slash."""
     if not text.startswith("s3://"):
-        if re.match(r"[a-z0-9]+://", text):
-            raise UsageError(f"{which} {text!r}: only s3://bucket/prefix is understood")
-        raise UsageError(
-            f"{which} {text!r} is a local path; only s3://bucket/prefix is supported, on both sides"
-        )
-    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        raise UsageError(f"{which} {text!r} {_no_url(text, which)}")
+    bucket, prefix = split_url(text.removeprefix("s3://"))
     if not bucket:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
     if "*" in text:
@@ -134,3 +179,22 @@ def _without_wildcards(bucket: str, prefix: str) -> str:
         return f"{folder} stands for everything below it"
     # A pattern without / is for every depth, as a wildcard is in most tools.
     return f"write {folder} --include '{'/' * ('/' in pattern)}{pattern}'"
+
+
+def _no_url(text: str, which: str) -> str:
+    """What is wrong with a text that does not begin with s3://, as the end of a sentence about it."""
+    if text[:5].lower() == "s3://":
+        return "has the scheme in capitals; write s3:// in small letters"
+    if re.match(r"[A-Za-z0-9+.-]+://", text):
+        return "is no S3 URL: only s3://bucket/prefix is understood"
+    if text.startswith("arn:"):
+        return f"is an ARN; write s3://{text}"
+    side = "dst" if which == "DST" else "src"
+    if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
+        return (
+            f"is no S3 URL (a remote of rclone?): write s3://{remote[2] or 'bucket/prefix'} "
+            f"with --{side}-endpoint-url and --{side}-profile"
+        )
+    if re.search(r"[/\\~]|^\.", text):
+        return "is a local path; only s3://bucket/prefix is supported, on both sides"
+    return f"is no S3 URL; for the bucket of that name write s3://{text}"

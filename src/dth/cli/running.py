@@ -30,6 +30,15 @@ def output_options(command: Any) -> Any:
     )(command)
 
 
+def verbose_option(command: Any) -> Any:
+    return click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Show on standard error how each side is reached, and what says so.",
+    )(command)
+
+
 def run_work(work: Coroutine[Any, Any, int]) -> int:
     """Run on an event loop where SIGINT and SIGTERM end the work in order. A second one does not wait for that; one
     that comes when the work has ended changes nothing."""

@@ -13,15 +13,16 @@ from typing import Any
 
 import click
 
+from dth.cli import start
 from dth.cli.display import amount, failure_lines, result, shown, table
 from dth.cli.limits import limits
 from dth.cli.manifest import STDIN, keep_stdin
-from dth.cli.options import build_parameters, parse_url, task_options
+from dth.cli.options import build_parameters, key_file_options, parse_url, task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
+from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
 from dth.cli.state import default_state, state_commands
 from dth.config import secrets_directory
-from dth.errors import EndpointRefused, HubError, UsageError
+from dth.errors import HubError, UsageError
 from dth.platforms.local import process, s3_roles
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
@@ -29,15 +30,15 @@ from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, Record, Status
 from dth.s3.compare import Policy
 from dth.s3.comparison import NOT_FOUND, Comparison, Decided
-from dth.s3.credentials import FileSecrets
+from dth.s3.credentials import KEY_FILE, FileSecrets
 from dth.s3.estimate import estimate
-from dth.s3.filters import build, contradiction, escaped
+from dth.s3.filters import contradiction, escaped
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
 from dth.s3.lookup import NOTHING_BELOW, is_only_an_object
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
-from dth.s3.task import object_filter, open_route, open_source, shared_rates
+from dth.s3.task import object_filter, open_source, shared_rates
 from dth.s3.transport import Transport
 
 SHOWN_FAILURES = 100
@@ -59,7 +60,9 @@ s3.add_command(limits)
 @click.argument("src")
 @click.argument("dst")
 @task_options()
+@key_file_options("src", "dst")
 @output_options
+@verbose_option
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -75,6 +78,7 @@ def sync(
     dst: str,
     as_json: bool,
     report: Path | None,
+    verbose: bool,
     state: Path | None,
     dry_run: bool,
     quiet: bool,
@@ -92,6 +96,10 @@ def sync(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
         )
     if hub_url:
+        if KEY_FILE in (parameters.src_sse_customer_key[:5], parameters.dest_sse_customer_key[:5]):
+            raise UsageError(
+                "--hub takes customer keys from its secrets: give --src-sse-c-secret, --dst-sse-c-secret"
+            )
         if dry_run or report or state:
             raise UsageError(
                 "--hub keeps state and records itself: leave out --dry-run, --report and --state"
@@ -106,6 +114,7 @@ def sync(
     if report:
         check_report(report)
     with keep_stdin(parameters) as parameters:
+        parameters = start.settled(parameters, verbose=verbose)
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
         s3_roles.load(parameters)
@@ -348,8 +357,18 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     help="With --compare content: read this part of the objects, always the same ones. The others count as the same if "
     "their sizes are.",
 )
+@key_file_options("src", "dst")
 @output_options
-def diff(src: str, dst: str, sample: float | None, as_json: bool, report: Path | None, **given: Any) -> int:
+@verbose_option
+def diff(
+    src: str,
+    dst: str,
+    sample: float | None,
+    as_json: bool,
+    report: Path | None,
+    verbose: bool,
+    **given: Any,
+) -> int:
     """Compare SRC with DST and write nothing.
 
     Prints + for objects missing in DST, * for different ones, - for those only in DST, ? for those that could not be
@@ -360,6 +379,7 @@ def diff(src: str, dst: str, sample: float | None, as_json: bool, report: Path |
         raise UsageError("--sample needs --compare content: nothing else reads objects")
     if report:
         check_report(report)
+    parameters = start.settled(parameters, verbose=verbose)
     try:
         with keep_stdin(parameters) as parameters:
             share = 100.0 if sample is None else sample
@@ -479,21 +499,30 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 @s3.command(name="ls")
 @click.argument("url")
 @task_options(("source",))
+@key_file_options("src")
+@verbose_option
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(url: str, recursive: bool, as_json: bool, **given: Any) -> int:
+def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any) -> int:
     """List the objects of s3://bucket/prefix."""
     bucket, prefix = parse_url(url, "URL", folder=False)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
+    parameters = start.settled(parameters, ("source",), verbose=verbose)
     return run_work(_ls(parameters, recursive, as_json))
 
 
 async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
     objects = size = 0
     async with _transport() as transport:
-        source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
+        source = await start.open_source(parameters, transport, FileSecrets(secrets_directory()))
         name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
-        listing = PrefixListing(source, parameters.src_prefix, name=name, delimiter=delimiter)
+        listing = PrefixListing(
+            source,
+            parameters.src_prefix,
+            name=name,
+            delimiter=delimiter,
+            first_version=source.first_version,
+        )
         async for page in pages(listing):
             for folder in page.prefixes:
                 click.echo(json.dumps({"prefix": folder}) if as_json else f"{'PRE':>34}  {shown(folder)}")
@@ -553,13 +582,8 @@ async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parame
 
 async def _check(parameters: S3Parameters) -> None:
     """Open both sides once, so that what cannot be is said before any process starts."""
-    build(object_filter(parameters))
-    async with _route(parameters) as route:
-        try:
-            await route.source.credentials.keys()
-            await route.dest.credentials.keys()
-        except EndpointRefused as error:
-            raise UsageError(str(error)) from None
+    async with _route(parameters):
+        pass
 
 
 @contextlib.asynccontextmanager
@@ -574,7 +598,7 @@ async def _transport() -> AsyncIterator[Transport]:
 @contextlib.asynccontextmanager
 async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
     async with _transport() as transport:
-        yield await open_route(parameters, transport, FileSecrets(secrets_directory()))
+        yield await start.open_route(parameters, transport, FileSecrets(secrets_directory()))
 
 
 @contextlib.asynccontextmanager

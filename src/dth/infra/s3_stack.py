@@ -186,7 +186,15 @@ class S3Stack(TaskStack):
         objects, copies = self._s3("${srcBucket}/*"), self._s3("${destBucket}/*")
         inventory = Fn.select(2, Fn.split("/", Fn.join("", [Fn.ref("srcInventory"), "///"])))
         see = ["s3:ListBucket", "s3:GetBucketLocation"]
+        keys = {
+            f"{side.title()}CustomerKeyRights": (
+                [allow(["secretsmanager:GetSecretValue"], self._secret(f"{side}SseCustomerKey"))],
+                self.is_given(self.task[f"{side}SseCustomerKey"]),
+            )
+            for side in ("src", "dest")
+        }
         granted: dict[str, tuple[list[Statement], str]] = {
+            **keys,
             "ReadRights": ([allow(see, source), allow(READ, objects)], reads),
             "RestoreRights": ([allow(["s3:RestoreObject"], objects)], restores),
             "WriteRights": (
@@ -211,6 +219,10 @@ class S3Stack(TaskStack):
         if side == "src":
             empty.append(self.equals("srcAnonymous", "false"))
         return self.condition(f"OwnRole{what}", Fn.condition_and(*empty))
+
+    def _secret(self, parameter: str) -> str:
+        """The secret that a parameter names."""
+        return self.arn("secretsmanager", f"secret:${{{parameter}}}-??????")
 
     def _s3(self, resource: str, **values: str) -> str:
         return self.sub(f"arn:${{AWS::Partition}}:s3:::{resource}", **values)

@@ -26,7 +26,7 @@ from constructs import Construct
 from pydantic import BaseModel
 
 from dth.infra import PYTHON
-from dth.parameters import choices, extra
+from dth.parameters import choices, extra, is_open
 from dth.platforms.aws.tables import Table, create_table
 
 Statement = dict[str, Any]  # as in a policy document
@@ -38,6 +38,8 @@ PATTERNS = {  # of what policies are made from: nothing that widens them gets in
     "RoleArn": r"|arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+",
     "Credentials": f"|{NAME}",
     "Credential": f"|{NAME}",
+    "CustomerKey": f"|{NAME}",
+    "StorageClass": r"|[\w.:+-]{1,128}",
     "AccountId": "|[0-9]{12}",
     "Region": "|[a-z0-9-]+",
 }
@@ -144,7 +146,7 @@ class Template(cdk.Stack):
         description = str(field.description)
         if field.annotation == tuple[str, ...]:
             description += " A JSON list of texts."
-        allowed = ["true", "false"] if field.annotation is bool else choices(field)
+        allowed = ["true", "false"] if field.annotation is bool else [] if is_open(field) else choices(field)
         if allowed and field.default is None:
             allowed = ["", *allowed]
         pattern = next((each for end, each in PATTERNS.items() if name.endswith(end)), "")

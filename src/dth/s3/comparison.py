@@ -188,6 +188,7 @@ class Comparison:
             name=name,
             restore_status=source.endpoint.is_aws or parameters.restore_archived,
             ordered=not source.bucket.endswith(DIRECTORY_BUCKET),
+            first_version=source.first_version,
         )
         self._stores = [objects, dest]
         if parameters.src_prefixs_list_file:
@@ -216,6 +217,7 @@ class Comparison:
             name=f"destination s3://{dest.bucket}",
             rename=self._route.keys,
             ordered=not dest.bucket.endswith(DIRECTORY_BUCKET),
+            first_version=dest.first_version,
         )
 
     async def _inventory(self, place: str) -> Spool:

@@ -5,6 +5,7 @@ Finding and refreshing them is botocore's; nothing here keeps a secret longer th
 """
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from dth.s3.signing import Keys
 
 SECRET_CHECK = 1.0  # seconds between looks at a secret
 SECRET_TRIES = 3  # looks that must fail in a row before keys that were good are given up
+CUSTOMER_KEY = 32  # bytes
+KEY_FILE = "file:"  # before the path of a file, instead of a secret's name
 REFRESH_PAUSE = 5.0  # seconds between tries to refresh keys that are still good
 
 
@@ -50,12 +53,15 @@ class SecretStore(Protocol):
 
 
 class FileSecrets:
-    """Secrets as files in one directory, `NAME.json`, readable by their owner only."""
+    """Secrets as files in one directory, `NAME.json`, readable by their owner only. For commands, which read what their
+    user may read: `file:PATH` is a customer key in a file of its own."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, name: str) -> str:
+        if name.startswith(KEY_FILE):
+            return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
             raise UsageError(f"{name!r} is no name for a secret: letters, digits and any of _+=,.@- make one")
         path = self._directory / f"{name}.json"
@@ -77,6 +83,51 @@ def resolve_credentials(source: CredentialSource, secrets: SecretStore) -> Crede
         return SecretCredentials(source, secrets)
     named = None if source.profile or source.role_arn else _environment_keys()
     return FixedCredentials(named) if named else ResolvedCredentials(source)
+
+
+def described(source: CredentialSource) -> str:
+    """Where the keys come from, in words for people; never the keys."""
+    if source.anonymous:
+        return "none (anonymous)"
+    if source.secret:
+        found = f"secret {source.secret}"
+    elif source.profile:
+        found = f"profile {source.profile}"
+    elif not source.role_arn and _environment_keys():
+        found = "AWS_ACCESS_KEY_ID of the environment"
+    else:
+        profile = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
+        found = f"profile {profile} (of the environment)" if profile else "what the environment gives"
+    return f"{found}, role {source.role_arn}" if source.role_arn else found
+
+
+def read_customer_key(name: str, secrets: SecretStore) -> bytes:
+    """The key for SSE-C in the secret of this name."""
+    try:
+        key = base64.b64decode(json.loads(secrets.read(name))["sse_customer_key"], validate=True)
+    except (ValueError, KeyError, TypeError):
+        key = b""
+    if len(key) != CUSTOMER_KEY:
+        raise UsageError(
+            f'secret {name!r} is not JSON of the form {{"sse_customer_key": "…"}} with the base64 of '
+            f"{CUSTOMER_KEY} bytes"
+        )
+    return key
+
+
+def _customer_key_of(file: str) -> str:
+    """The secret's text for a file that has the key alone: as it is, or in base64."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"the customer key {file} cannot be read: {error.strerror}") from None
+    try:
+        key = content if len(content) == CUSTOMER_KEY else base64.b64decode(content.strip(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != CUSTOMER_KEY:
+        raise UsageError(f"{file} holds no customer key: {CUSTOMER_KEY} bytes, or their base64")
+    return json.dumps({"sse_customer_key": base64.b64encode(key).decode()})
 
 
 def _environment_keys() -> Keys | None:
@@ -252,4 +303,9 @@ def _find(source: CredentialSource, base: Keys | None) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    if isinstance(error, EOFError):
+        return (
+            "the profile asks for an MFA code, and there is no terminal to type it on; "
+            "use keys of a session (aws sts get-session-token) or a profile without MFA"
+        )
+    return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ from dth.s3.task import resolve_endpoints
 PRICES_OF = "2026-11, Amazon S3 Standard, us-east-1, list prices in USD"
 GET_PRICE = 0.0004 / 1000  # GET, HEAD
 PUT_PRICE = 0.005 / 1000  # PUT, COPY, POST, LIST
-CLASS_PUT_PRICES = {  # of a PUT straight into another storage class
+CLASS_PUT_PRICES: dict[str, float] = {  # of a PUT straight into another storage class
     StorageClass.STANDARD_IA: 0.01 / 1000,
     StorageClass.ONEZONE_IA: 0.01 / 1000,
     StorageClass.GLACIER_IR: 0.02 / 1000,
@@ -71,7 +71,7 @@ def cost_of(
     parts: float = 0,
     parted: float = 0,
     heads: float = 0,
-    storage_class: StorageClass | None = None,
+    storage_class: str | None = None,
     way: Way = Way.SAME_REGION,
 ) -> Cost:
     """Of moving `objects` objects of `size` bytes in all, `parted` of which go in `parts` parts, after `lists` pages of

@@ -23,6 +23,7 @@ from dth.s3.etags import bare_etag
 from dth.s3.retry import retry
 
 PAGE_SIZE = 1000  # keys; the most that a store returns
+NO_LISTING = "NoListing"  # the code of an answer that is something else
 ATTEMPTS = 8  # of one page, before the listing fails
 MAX_KEY_BYTES = 1024  # of UTF-8; the limit of S3 and of every store that follows it
 EMPTY_PAGES = 2000  # in a row, before a listing counts as one that never ends
@@ -194,8 +195,9 @@ class PrefixListing:
         except EndpointRefused:
             raise
         except TransferError as error:
-            where = f"{self.name}, prefix {self._stored(prefix)!r}, after {after!r}"
-            raise ListingFailed(f"Cannot list {where}: {error}") from error
+            where = f", prefix {self._stored(prefix)!r}" if prefix else ""
+            where += f", after {after!r}" if after else ""
+            raise ListingFailed(f"Cannot list {self.name}{where}: {error}") from error
 
     async def _page(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
         # A token says which version of the API it belongs to: a store may turn out to know only the first one while
@@ -436,6 +438,11 @@ _INVALID_TOKEN = expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN]
 _INVALID_REFERENCE = expat.errors.codes[expat.errors.XML_ERROR_BAD_CHAR_REF]
 
 
+def is_web_page(body: bytes) -> bool:
+    """Whether a server answered as it does to people: a proxy, a portal, a balancer, no store."""
+    return body[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
 def parse_page(body: bytes) -> ListPage:
     """A ListBucketResult (either version of the API) read, with keys encoded as AWS does; raises `Transient` for
     anything else, because an answer that is no listing must never pass for an empty one."""
@@ -447,6 +454,12 @@ def parse_page(body: bytes) -> ListPage:
 
 def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
     """As `parse_page`, of a store that encodes keys in this way. The page may be `cut_short`."""
+    if not body or is_web_page(body):
+        what = "is a web page" if body else "is empty"
+        raise Transient(
+            f"the answer to a listing {what}: this is no S3 store, or something stands before it",
+            code=NO_LISTING,
+        )
     if len(body) > _USUAL_BYTES:
         body = _LONG_TEXT.sub(_cut, body)
     start = body.find(b"<Contents>")
@@ -541,7 +554,7 @@ class _Document:
         try:
             parser.Parse(body, True)
         except expat.ExpatError as error:
-            raise Transient(self._unreadable(body, error)) from error
+            raise Transient(self._unreadable(body, error), code=NO_LISTING) from error
 
     def _unreadable(self, body: bytes, error: expat.ExpatError) -> str:
         """Why the answer is no XML, as far as can be told."""
@@ -561,7 +574,7 @@ class _Document:
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
-            raise Transient(f"the answer to a listing is no ListBucketResult but {name!r}")
+            raise Transient(f"the answer to a listing is no ListBucketResult but {name!r}", code=NO_LISTING)
         if name == "Contents":
             self.items.append({})
         if len(self._path) > _DEEPEST or len(self.items) > _MOST_ITEMS:

@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from dth.errors import HubError, SourceGone
 from dth.s3.client import S3Client
 from dth.s3.listing import PrefixListing
-from dth.s3.retry import retry
 
 # How a note begins that says that no key has the source prefix.
 NOTHING_BELOW = "nothing below "
@@ -14,11 +13,11 @@ LIKENESS = 0.6  # of two names, from 0 to 1, so that one is taken for the other 
 
 async def is_only_an_object(client: S3Client, key: str) -> bool:
     """Whether there is an object with this key, and nothing below it as a folder."""
-    below = await PrefixListing(client, f"{key}/").page(limit=1)
+    below = await PrefixListing(client, f"{key}/", first_version=client.first_version).page(limit=1)
     if below.entries:
         return False
     try:
-        await retry(lambda: client.head(key))
+        await client.head(key)
     except SourceGone:
         return False
     return True
@@ -57,7 +56,9 @@ async def _names(client: S3Client, parent: str, name: str) -> list[str]:
     """Names at one level: the first ones, and those that begin with the same character, if there are very many."""
     found: list[str] = []
     for beginning in ("", name[:1]):
-        page = await PrefixListing(client, parent + beginning, delimiter="/").page()
+        page = await PrefixListing(
+            client, parent + beginning, delimiter="/", first_version=client.first_version
+        ).page()
         found += [*page.prefixes, *(entry.key for entry in page.entries)]
         if not page.token:
             break

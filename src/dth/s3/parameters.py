@@ -5,11 +5,13 @@ Names in tasks are camelCase (the alias); `cli` is the option of `dth s3 sync`. 
 the command line and other destinations leave storage class and ACL unset unless they are given.
 """
 
+import re
 from enum import StrEnum
+from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from dth.parameters import GIB, MIB, Moment, Size, TaskParameters, parameter, required
+from dth.parameters import GIB, MIB, Moment, Size, TaskParameters, extra, parameter, required
 from dth.s3.compare import Policy
 from dth.s3.endpoints import Addressing, ChecksumMode
 
@@ -22,8 +24,19 @@ class StoreType(StrEnum):
     HUAWEI_OBS = "Huawei_OBS"
     BAIDU_BOS = "Baidu_BOS"
     GOOGLE_GCS = "Google_GCS"
+    BACKBLAZE_B2 = "Backblaze_B2"
+    CLOUDFLARE_R2 = "Cloudflare_R2"
+    WASABI = "Wasabi"
+    OVH = "OVH"
+    SCALEWAY = "Scaleway"
+    DIGITALOCEAN = "DigitalOcean"
+    IBM_COS = "IBM_COS"
     MINIO = "MinIO"
     CEPH = "Ceph"
+    GARAGE = "Garage"
+    SEAWEEDFS = "SeaweedFS"
+    STORAGEGRID = "StorageGRID"
+    HITACHI_HCP = "Hitachi_HCP"
     S3_COMPATIBLE = "S3_Compatible"
 
 
@@ -35,6 +48,10 @@ class StorageClass(StrEnum):
     GLACIER_IR = "GLACIER_IR"
     GLACIER = "GLACIER"
     DEEP_ARCHIVE = "DEEP_ARCHIVE"
+
+
+# Classes of AWS that are not offered: outdated, or of special buckets. AWS says itself where they do not fit.
+OTHER_AWS_CLASSES = frozenset({"REDUCED_REDUNDANCY", "EXPRESS_ONEZONE", "OUTPOSTS", "SNOW", "FSX_OPENZFS"})
 
 
 class Acl(StrEnum):
@@ -127,9 +144,10 @@ class S3Parameters(TaskParameters):
         "",
         "source",
         "Source endpoint",
-        "URL of the store; AWS by region when empty.",
+        "URL of the store, or several URLs of one store with commas between; AWS by region when empty.",
         what=True,
         cli="--src-endpoint-url",
+        several=True,
     )
     src_credentials: str = parameter(
         "",
@@ -141,6 +159,14 @@ class S3Parameters(TaskParameters):
     )
     src_profile: str = parameter(
         "", "source", "Source profile", "Profile of the AWS configuration.", what=True, cli="--src-profile"
+    )
+    src_sse_customer_key: str = parameter(
+        "",
+        "source",
+        "Source customer key",
+        "Name of the secret with the key that the source's objects are encrypted with (SSE-C).",
+        cli="--src-sse-c-secret",
+        what=True,
     )
     src_anonymous: bool = parameter(
         False,
@@ -223,9 +249,10 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination endpoint",
-        "URL of the store; AWS by region when empty.",
+        "URL of the store, or several URLs of one store with commas between; AWS by region when empty.",
         what=True,
         cli="--dst-endpoint-url",
+        several=True,
     )
     dest_credentials: str = parameter(
         "",
@@ -242,6 +269,14 @@ class S3Parameters(TaskParameters):
         "Profile of the AWS configuration.",
         what=True,
         cli="--dst-profile",
+    )
+    dest_sse_customer_key: str = parameter(
+        "",
+        "destination",
+        "Destination customer key",
+        "Name of the secret with the key to encrypt the copies with (SSE-C).",
+        cli="--dst-sse-c-secret",
+        what=True,
     )
     dest_role_arn: str = parameter(
         "",
@@ -290,11 +325,11 @@ class S3Parameters(TaskParameters):
         "The destination bucket belongs to the account of the hub: no credentials are needed. On AWS only.",
         what=False,
     )
-    dest_storage_class: StorageClass | None = parameter(
+    dest_storage_class: StorageClass | str | None = parameter(
         StorageClass.INTELLIGENT_TIERING,
         "destination",
         "Storage class",
-        "Class of the copies.",
+        "Class of the copies: one of AWS, or one that the store has itself.",
         what=True,
         cli="--storage-class",
     )
@@ -313,6 +348,7 @@ class S3Parameters(TaskParameters):
         "Server-side encryption to ask for.",
         what=True,
         cli="--sse",
+        also={"aws:kms": Encryption.AWS_KMS},
         alias="destPutObjectSSEType",
     )
     dest_put_object_sse_kms_key_id: str = parameter(
@@ -619,6 +655,24 @@ class S3Parameters(TaskParameters):
         False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only.", what=False
     )
 
+    @field_validator("dest_storage_class", mode="before")
+    @classmethod
+    def _storage_class(cls, value: Any) -> Any:
+        """A class of AWS in any case, or the name that another store gives to one of its own."""
+        if not isinstance(value, str) or not value:
+            return value or None
+        if not re.fullmatch(r"[\w.:+-]{1,128}", value, re.ASCII):
+            raise ValueError(
+                f"{value!r} is no name of a storage class: letters, digits and any of _.:+- make one"
+            )
+        return value.upper() if value.upper() in {each.value for each in StorageClass} else value
+
+    @field_validator("dest_put_object_sse_type", mode="before")
+    @classmethod
+    def _encryption(cls, value: Any) -> Any:
+        also: dict[str, str] = extra(cls.model_fields["dest_put_object_sse_type"])["also"]
+        return also.get(value.lower(), value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> "S3Parameters":
         sources = [self.src_prefixs_list_file, self.src_manifest, self.src_inventory]
@@ -628,6 +682,8 @@ class S3Parameters(TaskParameters):
             raise ValueError("the source is anonymous, yet it has credentials")
         if self.dest_put_object_sse_kms_key_id and self.dest_put_object_sse_type is not Encryption.AWS_KMS:
             raise ValueError("a KMS key needs encryption AWS_KMS")
+        if self.dest_sse_customer_key and self.dest_put_object_sse_type is not Encryption.NONE:
+            raise ValueError("a customer key is an encryption of its own: leave the other one out")
         if self.delete_mode is DeleteMode.MIRROR and (
             self.src_manifest or self.src_inventory or self.src_skip_compare
         ):

@@ -23,7 +23,14 @@ from dth.s3.filters import build
 from dth.s3.messages import EventMessage, encode
 from dth.s3.notifications import event_id, parse
 from dth.s3.parameters import DeleteMode, EventMode, S3Parameters, missing
-from dth.s3.task import endpoint_of, key_map, object_filter, resolve_endpoints, shared_rates
+from dth.s3.task import (
+    check_storage_class,
+    endpoint_of,
+    key_map,
+    object_filter,
+    resolve_endpoints,
+    shared_rates,
+)
 
 __all__ = [
     "LIVE",
@@ -55,6 +62,7 @@ def check(parameters: S3Parameters) -> None:
     """What the model alone cannot tell. Raises UsageError."""
     for side in SIDES:
         check_side(parameters, side)
+    check_storage_class(parameters)
     build(object_filter(parameters))
     here, there = places(parameters)
     if overlaps(here, there):

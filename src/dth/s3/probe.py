@@ -13,7 +13,7 @@ from dth.s3.compare import Policy
 from dth.s3.credentials import SecretStore
 from dth.s3.listing import ListPage
 from dth.s3.parameters import S3Parameters
-from dth.s3.task import endpoint_of, key_map, open_side
+from dth.s3.task import bucket_of, endpoint_of, key_map, open_side
 from dth.s3.transport import Transport
 
 
@@ -42,7 +42,7 @@ class Found:
 async def probe(parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
     """Try "source" or "destination". Raises nothing of what it finds."""
     endpoint = endpoint_of(parameters, side)
-    bucket = parameters.src_bucket if side == "source" else parameters.dest_bucket
+    bucket = bucket_of(parameters, side)
     found = Found(endpoint.url, bucket, endpoint.region)
     started = time.monotonic()
     try:

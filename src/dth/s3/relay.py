@@ -164,7 +164,7 @@ class Route:
         parameters = self.parameters
         headers: dict[str, str] = {}
         if parameters.dest_storage_class:
-            headers["x-amz-storage-class"] = parameters.dest_storage_class.value
+            headers["x-amz-storage-class"] = str(parameters.dest_storage_class)
         if parameters.dest_acl:
             headers["x-amz-acl"] = parameters.dest_acl.value
         if parameters.dest_put_object_sse_type is Encryption.AES256:

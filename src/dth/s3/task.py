@@ -3,22 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from dth.errors import UsageError
+from dth.errors import TransferError, UsageError
 from dth.platforms.ports import Limits
+from dth.s3.bucket_names import access_point, bucket_label
 from dth.s3.client import S3Client
 from dth.s3.compare import Place, overlaps
-from dth.s3.credentials import CredentialSource, SecretStore, resolve_credentials
-from dth.s3.endpoints import Endpoint, EtagKind, resolve_endpoint
+from dth.s3.credentials import CredentialSource, SecretStore, read_customer_key, resolve_credentials
+from dth.s3.endpoints import Endpoint, EtagKind, in_region
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate, follow
-from dth.s3.parameters import S3Parameters, SourceEtags
+from dth.s3.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
 from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
-from dth.s3.transport import ConnectOptions, Transport
+from dth.s3.sides import START, side_settings
+from dth.s3.signing import Keys
+from dth.s3.transport import Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 
@@ -58,34 +62,41 @@ async def open_route(
     parameters = _without_aws_defaults(parameters)
     rates = await limits.rates() if limits else {}
     opened = (parameters, transport, secrets, limits, rates, attempts)
-    source = await _open_side(_source_endpoint(parameters), "source", *opened)
-    dest = await _open_side(_dest_endpoint(parameters), "dest", *opened)
+    source = await _open_side("source", *opened)
+    dest = await _open_side("destination", *opened)
     if parameters.dest_acl and not dest.capabilities.acl:
         if "dest_acl" in parameters.model_fields_set:
             raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave the ACL out")
         dest.capabilities.note(f"{dest.endpoint.profile.name} takes no ACLs; objects are written without")
     if parameters.src_etags is not SourceEtags.AUTO:
         source.capabilities.etags = EtagKind(parameters.src_etags.lower())
-    one_store = source.endpoint.url == dest.endpoint.url
+    one_store = bool(set(source.endpoint.urls) & set(dest.endpoint.urls))
     keys = key_map(parameters)
     if one_store:
         _refuse_overlap(parameters, source, dest)
     server_side = (
         parameters.server_side_copy
         and one_store
-        and await source.credentials.keys() == await dest.credentials.keys()
+        # A copy names its source by the ARN and not by the host; relaying needs no such difference.
+        and not access_point(parameters.src_bucket)
+        and await _keys(source, "source") == await _keys(dest, "destination")
     )
     return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
 
 
 def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
     """Source and destination, without asking anybody."""
-    return _source_endpoint(parameters), _dest_endpoint(parameters)
+    return endpoint_of(parameters, "source"), endpoint_of(parameters, "destination")
 
 
 def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
     """That of "source" or "destination"."""
-    return _source_endpoint(parameters) if side == "source" else _dest_endpoint(parameters)
+    return side_settings(parameters, side).endpoint
+
+
+def bucket_of(parameters: S3Parameters, side: str) -> str:
+    """What requests to "source" or "destination" name as the bucket."""
+    return bucket_label(parameters.src_bucket if side == "source" else parameters.dest_bucket)
 
 
 async def open_side(
@@ -97,14 +108,21 @@ async def open_side(
     attempts: int = ATTEMPTS,
 ) -> S3Client:
     """One side alone, "source" or "destination"."""
-    name = "source" if side == "source" else "dest"
-    return await _open_side(
-        endpoint_of(parameters, side), name, parameters, transport, secrets, None, {}, attempts
-    )
+    return await _open_side(side, parameters, transport, secrets, None, {}, attempts)
 
 
 async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
     return await open_side(parameters, "source", transport, secrets)
+
+
+def check_storage_class(parameters: S3Parameters) -> None:
+    """Other stores have classes of their own; at AWS a name that it does not have is a slip. Raises UsageError."""
+    asked = parameters.dest_storage_class
+    known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
+    if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
+        raise UsageError(
+            f"destStorageClass: {asked!r} is no storage class of AWS; one of {', '.join(StorageClass)}"
+        )
 
 
 def key_map(parameters: S3Parameters) -> KeyMap:
@@ -133,49 +151,18 @@ def describe_source(parameters: S3Parameters) -> str:
 
 def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
     """Storage class and ACL have their defaults for AWS destinations only."""
-    if _dest_endpoint(parameters).is_aws:
+    if endpoint_of(parameters, "destination").is_aws:
         return parameters
     unset = {"dest_storage_class", "dest_acl"} - parameters.model_fields_set
     return parameters.model_copy(update=dict.fromkeys(unset))
 
 
-def _source_endpoint(parameters: S3Parameters) -> Endpoint:
-    return resolve_endpoint(
-        url=parameters.src_endpoint,
-        region=parameters.src_region,
-        kind=parameters.src_type or "",
-        addressing=parameters.src_addressing_style,
-        connect=ConnectOptions(parameters.src_ca_bundle, parameters.src_proxy),
-        requester_pays=parameters.is_payer_request,
-    )
-
-
-def _dest_endpoint(parameters: S3Parameters) -> Endpoint:
-    return resolve_endpoint(
-        url=parameters.dest_endpoint,
-        region=parameters.dest_region,
-        kind=parameters.dest_type or "",
-        addressing=parameters.dest_addressing_style,
-        checksum=parameters.checksum_mode,
-        connect=ConnectOptions(parameters.dest_ca_bundle, parameters.dest_proxy),
-    )
-
-
 def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
-    """How the task authenticates at its "source" or "dest"."""
-    prefix = "src" if side == "source" else "dest"
-    return CredentialSource(
-        anonymous=side == "source" and parameters.src_anonymous,
-        secret=getattr(parameters, f"{prefix}_credentials"),
-        profile=getattr(parameters, f"{prefix}_profile"),
-        role_arn=getattr(parameters, f"{prefix}_role_arn"),
-        external_id=getattr(parameters, f"{prefix}_external_id"),
-        region=getattr(parameters, f"{prefix}_region"),
-    )
+    """How the task authenticates at its "source" or "destination"."""
+    return side_settings(parameters, side).credentials
 
 
 async def _open_side(
-    endpoint: Endpoint,
     side: str,
     parameters: S3Parameters,
     transport: Transport,
@@ -184,12 +171,17 @@ async def _open_side(
     rates: Mapping[str, float],
     attempts: int,
 ) -> S3Client:
-    is_source = side == "source"
-    bucket = parameters.src_bucket if is_source else parameters.dest_bucket
-    given_url = parameters.src_endpoint if is_source else parameters.dest_endpoint
-    source = credential_source(parameters, side)
+    settings = side_settings(parameters, side)
+    start, cap = START[side], "source" if side == "source" else "dest"
+    endpoint = settings.endpoint
+    if name := getattr(parameters, f"{start}_sse_customer_key"):
+        try:
+            key = await asyncio.to_thread(read_customer_key, name, secrets)
+        except UsageError as error:
+            raise UsageError(f"{side}: {error}") from None
+        endpoint = replace(endpoint, customer_key=key)
     requests, sent = (
-        [Cap(limits, name, rates.get(name, 0.0)) for name in (f"{side}.requests", f"{side}.bytes")]
+        [Cap(limits, name, rates.get(name, 0.0)) for name in (f"{cap}.requests", f"{cap}.bytes")]
         if limits
         else (None, None)
     )
@@ -199,9 +191,9 @@ async def _open_side(
         return S3Client(
             transport,
             endpoint,
-            bucket,
-            resolve_credentials(source, secrets),
-            side="source" if is_source else "destination",
+            bucket_of(parameters, side),
+            resolve_credentials(settings.credentials, secrets),
+            side=side,
             gate=gate,
             request_cap=requests,
             byte_cap=sent,
@@ -209,26 +201,34 @@ async def _open_side(
         )
 
     opened = client(endpoint)
-    if endpoint.is_aws and not source.region and not given_url:
-        found = await opened.find_region()
+    asked = (
+        getattr(parameters, f"{start}_region")
+        or settings.url.value
+        or access_point(getattr(parameters, f"{start}_bucket"))
+    )
+    if endpoint.is_aws and not asked:
+        try:
+            found = await opened.find_region()
+        except TransferError as error:
+            error.side = side
+            raise
         if found and found != endpoint.region:
-            opened = client(
-                resolve_endpoint(
-                    region=found,
-                    kind=endpoint.profile.name,
-                    addressing=endpoint.addressing,
-                    checksum=endpoint.checksum,
-                    connect=endpoint.connect,
-                    requester_pays=endpoint.requester_pays,
-                )
-            )
+            opened = client(in_region(endpoint, found))
     return opened
+
+
+async def _keys(client: S3Client, side: str) -> Keys | None:
+    try:
+        return await client.credentials.keys()
+    except TransferError as error:
+        error.side = side
+        raise
 
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client) -> None:
     keys = key_map(parameters)
-    here = Place(source.endpoint.url, source.bucket, parameters.src_prefix)
-    there = Place(dest.endpoint.url, dest.bucket, keys.to_dest(parameters.src_prefix))
+    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
+    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
     if overlaps(here, there):
         raise UsageError(
             f"source and destination overlap: s3://{here.bucket}/{here.prefix} and s3://{there.bucket}/{there.prefix} "

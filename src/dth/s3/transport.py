@@ -18,7 +18,7 @@ from typing import Any
 
 import pycurl
 
-from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
 
 BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
@@ -594,15 +594,19 @@ def _parse_headers(lines: list[bytes]) -> dict[str, str]:
     return headers
 
 
-NO_ANSWER = {
-    pycurl.E_COULDNT_RESOLVE_HOST,
-    pycurl.E_COULDNT_RESOLVE_PROXY,
-    pycurl.E_COULDNT_CONNECT,
-    pycurl.E_SSL_CONNECT_ERROR,
-    pycurl.E_SSL_CACERT,
-    pycurl.E_SSL_CACERT_BADFILE,
-    pycurl.E_SSL_CERTPROBLEM,
+NO_ANSWER = {  # that may come later
+    pycurl.E_COULDNT_RESOLVE_HOST: "UnknownHost",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "UnknownProxy",
+    pycurl.E_COULDNT_CONNECT: "ConnectionFailed",
+    pycurl.E_SSL_CONNECT_ERROR: "ConnectionFailed",
+    pycurl.E_SSL_CERTPROBLEM: "ConnectionFailed",
 }
+NEVER_AN_ANSWER = {  # what no time mends
+    pycurl.E_PEER_FAILED_VERIFICATION: "UntrustedCertificate",
+    pycurl.E_SSL_CACERT_BADFILE: "BadCaFile",
+}
+# How OpenSSL says that what came first was no TLS.
+NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
 
 
 def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
@@ -614,6 +618,10 @@ def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> Transfe
     text = f"{host}: {message}"
     if error == pycurl.E_FILESIZE_EXCEEDED and sized:
         return ObjectChanged(f"{host}: the answer is larger than the object was", code="SizeChanged")
+    if error in NEVER_AN_ANSWER:
+        return Unreachable(text, code=NEVER_AN_ANSWER[error])
+    if error == pycurl.E_SSL_CONNECT_ERROR and any(words in message for words in NO_TLS):
+        return Unreachable(text, code="NoTls")
     if error in NO_ANSWER or (error == pycurl.E_OPERATION_TIMEDOUT and not connected):
-        return ConnectionFailed(text, code="ConnectionFailed")
+        return ConnectionFailed(text, code=NO_ANSWER.get(error, "ConnectionFailed"))
     return Transient(text, code="TimeOut" if error == pycurl.E_OPERATION_TIMEDOUT else "ConnectionBroken")

@@ -9,8 +9,30 @@ type Side = 'src' | 'dest';
 const AWS_HOST =
   /(^|\.)(amazonaws\.(com|com\.cn|eu)|api\.aws|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$/;
 /** These have an address for each region. */
-const REGIONAL = new Set(['Aliyun_OSS', 'Qiniu_Kodo', 'Tencent_COS', 'Huawei_OBS', 'Baidu_BOS']);
-const SELF_HOSTED = new Set(['MinIO', 'Ceph', 'S3_Compatible']);
+const REGIONAL = new Set([
+  'Aliyun_OSS',
+  'Qiniu_Kodo',
+  'Tencent_COS',
+  'Huawei_OBS',
+  'Baidu_BOS',
+  'Backblaze_B2',
+  'Wasabi',
+  'OVH',
+  'Scaleway',
+  'DigitalOcean',
+  'IBM_COS',
+]);
+/** Only their URL says where they are. */
+const SELF_HOSTED = new Set([
+  'Cloudflare_R2',
+  'MinIO',
+  'Ceph',
+  'Garage',
+  'SeaweedFS',
+  'StorageGRID',
+  'Hitachi_HCP',
+  'S3_Compatible',
+]);
 
 export function isAws(form: Reading, side: Side): boolean {
   const type = form.value(`${side}Type`);
@@ -19,9 +41,13 @@ export function isAws(form: Reading, side: Side): boolean {
   return host === '' || AWS_HOST.test(host);
 }
 
+/** Several URLs of one store have commas or space between them. */
+const urlsOf = (text: string) => text.split(/[,\s]+/).filter(Boolean);
+
 function hostOf(endpoint: string): string {
   try {
-    return endpoint && new URL(endpoint.includes('://') ? endpoint : `https://${endpoint}`).hostname;
+    const [first = ''] = urlsOf(endpoint);
+    return first && new URL(first.includes('://') ? first : `https://${first}`).hostname;
   } catch {
     return 'unknown';
   }
@@ -81,10 +107,10 @@ export function check(form: Reading): Record<string, Problem> {
   const refuse = (names: string[], isGood: (text: string) => boolean, key: Problem) => {
     for (const name of names) if (form.given(name) && !isGood(form.value(name))) found[name] = key;
   };
-  refuse(['srcBucket', 'destBucket', 'srcPrefixListBucket'], (text) => /^[^\s/]+$/.test(text), {
-    key: 's3.problems.bucket',
+  refuse(['srcBucket', 'destBucket', 'srcPrefixListBucket'], isBucket, { key: 's3.problems.bucket' });
+  refuse(['srcEndpoint', 'destEndpoint'], (text) => urlsOf(text).every(isEndpoint), {
+    key: 's3.problems.endpoint',
   });
-  refuse(['srcEndpoint', 'destEndpoint'], isEndpoint, { key: 's3.problems.endpoint' });
   refuse(['srcInventory'], (text) => /^s3:\/\/[^/]+\/.+/.test(text), { key: 's3.problems.inventory' });
   refuse(['modifiedSince', 'modifiedBefore'], (text) => MOMENT.test(text), { key: 's3.problems.moment' });
   refuse(['maxRequestsPerSecond'], (text) => Number(text) > 0, { key: 'create.problems.positive' });
@@ -98,6 +124,9 @@ export function check(form: Reading): Record<string, Problem> {
 }
 
 const capacity = (form: Reading, which: 'min' | 'max') => Number(form.value(`${which}Capacity`));
+
+/** A name, or the ARN of an access point. */
+const isBucket = (text: string) => /^([^\s/]+|arn:\S+:accesspoint\/[^\s/]+)$/.test(text);
 
 /** Scheme, host and port, without a path and without credentials. */
 function isEndpoint(text: string): boolean {

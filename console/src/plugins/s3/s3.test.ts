@@ -119,6 +119,10 @@ test('what is needed follows from what was chosen', () => {
 
 test.each([
   [{ maxSize: '1x' }, ['maxSize']],
+  [{ srcEndpoint: 'https://a:9000, https://b:9000' }, []],
+  [{ srcEndpoint: 'https://a:9000, ftp://b' }, ['srcEndpoint']],
+  [{ srcBucket: 'arn:aws:s3:eu-west-1:123456789012:accesspoint/point' }, []],
+  [{ srcBucket: 'a/b' }, ['srcBucket']],
   [{ maxSize: '1.5G' }, []],
   [{ minSize: '2M', maxSize: '1M' }, ['maxSize']],
   [{ partSize: '1M' }, ['partSize']],

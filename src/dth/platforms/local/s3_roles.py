@@ -24,7 +24,7 @@ CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
 def load(parameters: S3Parameters) -> None:
     """Load what all processes of the task will need, before the nursery forks them: once instead of in each."""
     secrets = FileSecrets(secrets_directory())
-    for side in ("source", "dest"):
+    for side in ("source", "destination"):
         if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
             import botocore.credentials
             import botocore.session  # noqa: F401

@@ -92,7 +92,13 @@ def classify(response: Response, code: str, message: str, where: str) -> Transfe
         said=said,
         request_id=response.headers.get("x-amz-request-id", ""),
         retry_after=_seconds(response.headers.get("retry-after", "")),
+        location=_location(response) if 300 <= status < 400 else "",
     )
+
+
+def _location(response: Response) -> str:
+    """Where a redirection leads, as the header or the error document says it."""
+    return response.headers.get("location", "") or find_text(response.body, "Endpoint")
 
 
 def _class_of(status: int, code: str, message: str) -> type[TransferError]:

@@ -58,6 +58,11 @@ class Requests:
         self._customer = _customer_headers(endpoint.customer_key)
 
     @property
+    def first_version(self) -> bool:
+        """Whether the store is known to list by the first version of the API alone."""
+        return self.endpoint.profile.listing_version == 1
+
+    @property
     def clock_offset(self) -> float:
         """The store's clock minus ours, in seconds."""
         return self._wire.clock_offset

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dth.errors import ConnectionFailed, EndpointRefused, TransferError
 from dth.s3.endpoints import Addressing, Endpoint
+from dth.s3.listing import is_web_page
 from dth.s3.pace import Cap
 from dth.s3.signing import quote_key
 from dth.s3.store.answers import classify, find_text, parse_error
@@ -134,6 +135,8 @@ class Wire:
 
     def _error(self, request: Request, host: str, response: Response) -> TransferError:
         code, message = parse_error(response.body)
+        if not code and is_web_page(response.body):
+            message = "the answer is a web page"
         if response.status == 403:
             self.note_clock(response.headers)
         where = f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")

@@ -1,0 +1,150 @@
+"""How a command of objects begins: both sides are settled, opened and asked once, so that what cannot work is told with
+its side and its cure before anything starts."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+
+import click
+
+from dth.errors import TransferError, UsageError
+from dth.s3 import task
+from dth.s3.checks import Trouble, reach
+from dth.s3.client import S3Client
+from dth.s3.compare import Policy
+from dth.s3.credentials import CredentialSource, SecretStore
+from dth.s3.filters import build
+from dth.s3.parameters import S3Parameters
+from dth.s3.relay import Route
+from dth.s3.sides import OPTION, START, SideSettings, side_settings
+from dth.s3.task import object_filter
+from dth.s3.transport import Transport
+
+ARGUMENT = {"source": "SRC", "destination": "DST"}
+SIDES = tuple(ARGUMENT)
+
+
+def settled(parameters: S3Parameters, sides: Sequence[str] = SIDES, *, verbose: bool = False) -> S3Parameters:
+    """The parameters with the endpoints that the AWS configuration says, so that another configuration makes another
+    command, with another state. Raises UsageError for what cannot be."""
+    build(object_filter(parameters))
+    if "destination" in sides:
+        task.check_storage_class(parameters)
+    found = {side: side_settings(parameters, side) for side in sides}
+    for side, settings in found.items():
+        _check_ca(side, settings)
+        if verbose:
+            for line in settings.lines():
+                click.echo(f"{side}: {line}", err=True)
+    return parameters.model_copy(
+        update={
+            f"{START[side]}_endpoint": ",".join(settings.endpoint.urls)
+            for side, settings in found.items()
+            if settings.url.value
+        }
+    )
+
+
+def _check_ca(side: str, settings: SideSettings) -> None:
+    path, origin = settings.ca_bundle.value, settings.ca_bundle.origin
+    if not path or settings.endpoint.url.startswith("http:"):
+        return
+    if not Path(path).is_file():
+        raise UsageError(f"{side}: there is no file of authorities {path} ({origin})")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{side}: the file of authorities {path} ({origin}) cannot be read")
+
+
+async def open_route(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> Route:
+    """Both sides, ready and seen to answer. Raises UsageError for what the user has to mend."""
+    try:
+        route = await task.open_route(parameters, transport, secrets)
+    except TransferError as error:
+        raise UsageError(_told(error, error.side, parameters)) from None
+    if parameters.dest_acl and not route.dest.endpoint.profile.acl:
+        raise UsageError(f"destination: {route.dest.endpoint.profile.name} takes no ACLs: leave out --acl")
+    listed = not (parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file)
+    compared = not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+    ends = (
+        ("source", route.source, parameters.src_prefix, listed),
+        ("destination", route.dest, route.keys.to_dest(parameters.src_prefix), compared),
+    )
+    for side, client, _, _ in ends:  # before anybody is asked
+        await _keys(side, client, parameters)
+    # Both at once, but of two troubles always the same one is told.
+    asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
+    for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
+        if trouble:
+            raise UsageError(_told(trouble, side, parameters, client))
+    return route
+
+
+async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+    """The source alone, ready and seen to answer."""
+    try:
+        client = await task.open_source(parameters, transport, secrets)
+    except TransferError as error:
+        raise UsageError(_told(error, "source", parameters)) from None
+    await _keys("source", client, parameters)
+    if trouble := await _asked(reach(client, parameters.src_prefix, must_list=True)):
+        raise UsageError(_told(trouble, "source", parameters, client))
+    return client
+
+
+async def _keys(side: str, client: S3Client, parameters: S3Parameters) -> None:
+    try:
+        await client.credentials.keys()
+    except TransferError as error:
+        raise UsageError(_told(error, side, parameters, client)) from None
+
+
+async def _asked(request: Awaitable[None]) -> TransferError | None:
+    try:
+        await request
+    except TransferError as error:
+        return error
+    return None
+
+
+def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3Client | None = None) -> str:
+    """One line: the side, what is wrong and where, and what to do about it with this command."""
+    if error.code == "NoCredentials":
+        return f"{side}: {error}"
+    settings = side_settings(parameters, side)
+    endpoint = client.endpoint if client else settings.endpoint
+    option = OPTION[side]
+    names = {
+        "Bucket": ARGUMENT[side],
+        "Endpoint": f"{option}-endpoint-url",
+        "Credentials": _credentials(option, settings.credentials),
+        "Region": f"{option}-region",
+        "CaBundle": f"{option}-ca-bundle",
+        "Proxy": f"{option}-proxy",
+        "AddressingStyle": f"{option}-addressing-style",
+    }
+    trouble = Trouble.of(
+        error,
+        side,
+        endpoint,
+        task.bucket_of(parameters, side),
+        client.clock_offset if client else 0.0,
+        names,
+        endpoint.url,
+    )
+    if trouble.meaning == trouble.error:
+        return f"{side} {endpoint.url}: {trouble.error}; {trouble.todo}"
+    code = f"{error.status} {error.code}".removeprefix("0 ")
+    where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
+    return f"{side}: {trouble.meaning} ({where}{code}); {trouble.todo}"
+
+
+def _credentials(option: str, source: CredentialSource) -> str:
+    """What the user changes to be somebody else."""
+    if source.anonymous:
+        return f"the access without a signature ({option}-anonymous)"
+    if source.secret:
+        return f"the secret {source.secret!r} ({option}-secret)"
+    if source.profile:
+        return f"the profile {source.profile!r} ({option}-profile)"
+    return f"the credentials of the environment ({option}-profile or {option}-secret name others)"
