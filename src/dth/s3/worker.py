@@ -267,7 +267,14 @@ class Worker:
             or upload.upload_id != message.upload_id
             or upload.state is not UploadState.UPLOADING
         ):
-            return  # its upload was thrown away, or is being completed
+            # Its upload was thrown away, or is being completed. Who threw it away may have died before it said what
+            # follows.
+            if work.delivery.receives > 1 and upload and upload.upload_id == message.upload_id:
+                work.again += [
+                    Again(each, 0.0)
+                    for each in await ownership.left_behind(self._platform.records, upload, message)
+                ]
+            return
         try:
             part = await self._multipart.copy_part(upload, message.number)
             self._succeeded()
