@@ -330,7 +330,11 @@ class Machine(RuleBasedStateMachine):
     @initialize(events=st.booleans())
     def begin(self, events: bool) -> None:
         self.follows = events
-        values = {"src_bucket": "bucket", "dest_bucket": "dest", "src_event": "Create" if events else "No"}
+        values = {
+            "src_bucket": "bucket",
+            "dest_bucket": "dest",
+            "src_event": "CreateAndDelete" if events else "No",
+        }
         sizes = {"multipart_threshold": PART, "part_size": PART, "giant_object_threshold": 2 * PART}
         self.parameters = S3Parameters.model_validate(values).model_copy(update=sizes)
         self.exits.enter_context(mock.patch("dth.s3.multipart.part_size_for", lambda size, wanted: wanted))
@@ -351,15 +355,24 @@ class Machine(RuleBasedStateMachine):
         if key in SMALL:
             body = body[:PART]
         self.source.objects[key] = (body, "")
+        self.happened("ObjectCreated:Put", {"key": key, "size": len(body), "eTag": etag_of(body)})
+
+    @precondition(lambda self: self.follows)
+    @rule(key=st.sampled_from(KEYS))
+    def remove(self, key: str) -> None:
+        """An object is deleted."""
+        if self.source.objects.pop(key, None):
+            self.happened("ObjectRemoved:Delete", {"key": key})
+
+    def happened(self, name: str, thing: dict[str, Any]) -> None:
+        number = next(self.sequencers)
+        record = {
+            "eventName": name,
+            "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.clock.now)),
+            "s3": {"bucket": {"name": "bucket"}, "object": {**thing, "sequencer": f"{number:06X}"}},
+        }
         if self.follows:
-            thing = {"key": key, "size": len(body), "eTag": etag_of(body)}
-            thing["sequencer"] = f"{next(self.sequencers):06X}"
-            record = {
-                "eventName": "ObjectCreated:Put",
-                "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.clock.now)),
-                "s3": {"bucket": {"name": "bucket"}, "object": thing},
-            }
-            self.events.append(EventMessage(f"event-{version}", [record]))
+            self.events.append(EventMessage(f"event-{number}", [record]))
 
     @precondition(lambda self: self.events)
     @rule(which=st.integers(0, 99))
@@ -397,15 +410,15 @@ class Machine(RuleBasedStateMachine):
         """What `Finder` does with a page of the comparison."""
         run, keys = self.pages.pop(0)
         there = {key: found[0] for key, found in self.dest.objects.items()}
-        differ = [key for key in keys if key in self.source.objects]
-        differ = [key for key in differ if self.source.objects[key][0] != there.get(key)]
+        listed = [key for key in keys if key in self.source.objects]
+        differ = [key for key in listed if self.source.objects[key][0] != there.get(key)]
         items = [
             Item(key, len(body), etag_of(body)) for key in differ for body in [self.source.objects[key][0]]
         ]
         # Giants are far below the size at which objects go alone.
         packed = list(pack(run, [item for item in items if item.key in SMALL]))
         packed += [message for item in items if item.key in GIANTS for message in pack(run, [item])]
-        page = Page(Counts(listed=len(keys), same=len(keys) - len(items)))
+        page = Page(Counts(listed=len(listed), same=len(listed) - len(items)))
         page.enqueued = [
             Enqueued(item.key, item.size, item.etag, message.id)
             for message in packed
@@ -425,6 +438,23 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 3))
     def receive(self, name: str, limit: int) -> None:
         self.step(name, self.processes[name].receive(limit))
+
+    @rule(name=st.sampled_from(WORKERS))
+    def read(self, name: str) -> None:
+        """Take what there is, and let every request that waits go to its store: the first ones read."""
+        self.receive(name, 10)
+        for _ in range(len(self.processes[name].gate.waiting)):
+            self.go(name, 0)
+
+    @precondition(lambda self: self.follows)
+    @rule(key=st.sampled_from(KEYS), name=st.sampled_from(WORKERS), removed=st.booleans())
+    def change(self, key: str, name: str, removed: bool) -> None:
+        """An object changes, and the event is there at once."""
+        (self.remove if removed else self.put)(key)
+        if self.events:
+            self.tell(len(self.events) - 1)
+        self.receive(name, 10)
+        self.commit(name)
 
     @rule(name=st.sampled_from(WORKERS), which=st.integers(0, 9))
     def go(self, name: str, which: int) -> None:
@@ -500,20 +530,25 @@ class Machine(RuleBasedStateMachine):
     def finish(self) -> None:
         """Everything comes to its end, and then it is as it must be."""
         self.drain()
-        for turn in range(8):
+        for _ in range(8):
             self.redrive()
-            if not self.follows or turn:
+            if not self.follows:  # else the events alone must bring everything
                 self.begin_run()
             self.drain()
             if not self.do(self.failed()) and self.in_step():
                 break
         for run in self.runs():
-            assert run.counts.balanced, run
+            assert run.counts.balanced, (run, self.do(self.left()))
         assert self.do(self.others.uploads.live()) == []
         assert self.dest.uploads == {}
         assert self.in_step()
         for (key, body), count in self.dest.puts.items():
             assert count <= 1 + self.allowed[key], (key, body, count, self.allowed)
+
+    async def left(self) -> object:
+        """What is still under way."""
+        pending = await self.others.records.page(status=Status.PENDING)
+        return pending, await self.others.queue.depth(), await self.others.uploads.live()
 
     async def failed(self) -> bool:
         return bool(await self.others.records.page(status=Status.FAILED))

@@ -23,7 +23,7 @@ from dth.platforms.ports import (
     Upload,
     UploadState,
 )
-from dth.s3 import events
+from dth.s3 import events, ownership
 from dth.s3.etags import bare_etag
 from dth.s3.failures import MAX_ATTEMPTS, Decision, Failures, Next, delay
 from dth.s3.messages import (
@@ -211,7 +211,11 @@ class Handlers:
             or upload.upload_id != message.upload_id
             or upload.state is not UploadState.UPLOADING
         ):
-            # Its upload was thrown away, or is being completed.
+            # Its upload was thrown away, or is being completed. Who threw it away may have died before it said what
+            # follows.
+            if work.delivery.receives > 1 and upload and upload.upload_id == message.upload_id:
+                left = await ownership.left_behind(self._platform.records, upload, message)
+                work.again += [Again(each, 0.0) for each in left]
             return
         before = self._failures.before()
         try:

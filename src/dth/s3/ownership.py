@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dth.errors import TransferError
-from dth.platforms.ports import Outcome, Outgoing, Record, Records, Status
-from dth.s3.messages import Item, ObjectsMessage, encode, message_id
+from dth.platforms.ports import Outcome, Outgoing, Record, Records, Status, Upload, UploadState
+from dth.s3.messages import Item, ObjectsMessage, PartMessage, encode, message_id
 from dth.s3.parameters import EventMode, S3Parameters
 from dth.s3.relay import Route
 
@@ -59,6 +59,14 @@ async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
         return True
     except TransferError:
         return False
+
+
+async def left_behind(records: Records, upload: Upload, part: PartMessage) -> list[Outgoing]:
+    """A message for the object of an upload that was thrown away, if its run waits for it still."""
+    if upload.state is not UploadState.ABORTED or await records.settled(upload.run, [upload.key]):
+        return []
+    item = Item(upload.key, -1, "", upload.attempts)
+    return [encode(ObjectsMessage(f"{part.id.partition('.')[0]}.o", upload.run, [item]))]
 
 
 def again(run: int, key: str) -> Outgoing:
