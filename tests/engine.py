@@ -30,7 +30,7 @@ from dth.platforms.ports import Counts, Delivery, Outgoing, Record, Run, RunKind
 from dth.s3.controller import Controller
 from dth.s3.finder import Finder
 from dth.s3.parameters import S3Parameters
-from dth.s3.task import open_route
+from dth.s3.task import open_route, shared_rates
 from dth.s3.transport import Transport
 from dth.s3.worker import Stalled, Worker
 from tests.servers.process import REPOSITORY
@@ -225,6 +225,7 @@ class Engine:
             records = self.platform.records
             await records.resume()
             run, resumed = await records.begin_run(RunKind.SYNC)
+            await self.platform.limits.set_rates(shared_rates(parameters))
             await self.platform.queue.send(messages)
             names = ["finder", *(["controller"] if controller else [])]
             names += [f"worker-{n}" for n in range(1, workers + 1)]
