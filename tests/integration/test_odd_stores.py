@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import os
@@ -9,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.errors import Corrupted
 from dth.platforms.ports import RunState, Status, Verified
+from dth.s3.checksums import checksum
+from dth.s3.client import S3Client
+from dth.s3.credentials import FixedCredentials
+from dth.s3.endpoints import resolve_endpoint
+from dth.s3.proof import check_source
 from tests.engine import MIB, PARTED, TWO_PARTS, Dth, Engine, Ran, Side, blob, bodies, hurry
 from tests.servers.odd import OddStore, sum_of
+from tests.servers.process import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -406,6 +414,54 @@ def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
     assert any("region garage" in note for note in found["notes"])
 
 
+@pytest.mark.parametrize("sides", ["src", "dest", "both"])
+def test_customer_keys_are_used_on_their_side(pair: Pair, sides: str) -> None:
+    keys = {"src": os.urandom(32), "dest": os.urandom(32)}
+    objects = {**SMALL, "parted": os.urandom(TWO_PARTS)}
+    pair.put(objects)
+    if sides != "dest":
+        for key in objects:
+            pair.original(key).customer = _md5(keys["src"])
+            pair.original(key).etag = os.urandom(16).hex()
+    used = {side: key for side, key in keys.items() if sides in (side, "both")}
+    named = {f"{side}_sse_customer_key": f"key-{side}" for side in used}
+    engine = Engine(pair._state / "state", *pair.sides, **named, **PARTED)
+    engine.keyring.secrets |= {
+        f"key-{side}": {"sse_customer_key": base64.b64encode(key).decode()} for side, key in used.items()
+    }
+    settled(engine.run(), len(objects))
+    assert pair.there() == objects
+    assert {pair.at(key).customer for key in objects} == {_md5(keys["dest"]) if sides != "src" else ""}
+    again = Engine(pair._state / "another", *pair.sides, **named, **PARTED)
+    again.keyring = engine.keyring
+    assert again.run().counts.same == len(objects)
+
+
+def _md5(key: bytes) -> str:
+    return base64.b64encode(hashlib.md5(key).digest()).decode()
+
+
+def test_requests_go_to_all_endpoints_and_around_dead_ones(pair: Pair, tmp_path: Path) -> None:
+    objects = bodies(f"{n:03}" for n in range(200))
+    pair.put(objects)
+    twin = OddStore()
+    try:
+        twin.buckets = pair.dest.buckets
+        with listening_socket() as closed:
+            dead = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        dth = Dth(tmp_path / "home")
+        dth.home.mkdir()
+        more = [each for url in (dead, twin.url) for each in ("--dst-endpoint-url", url)]
+        found = dth.sync(*pair.sides, *more)
+        assert (found["transferred"], found["failed"]) == (200, 0)
+        assert pair.there() == objects
+        written = [sum(r.method == "PUT" for r in store.requests) for store in (pair.dest, twin)]
+        assert sum(written) == 200
+        assert min(written) > 40
+    finally:
+        twin.close()
+
+
 def test_a_store_with_few_parts_gets_larger_ones(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.put({"large": blob(15 * MIB)})
     pair.quirks("", "parts-limit")
@@ -444,3 +500,20 @@ def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:
     assert (ran.records["locked"].status, ran.records["locked"].reason) == (Status.FAILED, "AccessDenied")
     refusals = [r for r in pair.dest.requests if r.method == "DELETE"]
     assert len(refusals) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-amz-checksum-sha256", "x-amz-checksum-sha1", "x-amz-checksum-crc32c", "x-goog-hash", "content-md5"],
+)
+def test_whatever_the_source_states_is_held_against_the_bytes(name: str) -> None:
+    body = b"some body"
+    algorithm = {"x-goog-hash": "md5", "content-md5": "md5"}.get(name, name.removeprefix("x-amz-checksum-"))
+    right, wrong = checksum(algorithm, [body]), checksum(algorithm, [b"another"])
+    form = "md5={}" if name == "x-goog-hash" else "{}"
+    endpoint = resolve_endpoint(url="http://127.0.0.1:1")
+    source = S3Client(None, endpoint, "b", FixedCredentials(None))  # type: ignore[arg-type]
+    stated = {"etag": '"x-2"', name: form.format(right)}
+    assert check_source(source, "k", stated, [body], thorough=False).agreed
+    with pytest.raises(Corrupted, match=f"the source states {algorithm} "):
+        check_source(source, "k", {**stated, name: form.format(wrong)}, [body], thorough=False)

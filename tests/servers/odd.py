@@ -160,6 +160,8 @@ class Stored:
     storage_class: str = "STANDARD"
     modified: float = field(default_factory=time.time)
     version: str = "null"
+    customer: str = ""
+    """MD5 of the customer's key that it is encrypted with (SSE-C), as the header has it."""
 
 
 @dataclass
@@ -570,6 +572,7 @@ class OddStore(S3Server):
 
     def _read(self, request: Request) -> Reply:
         stored = self._found(request)
+        _check_customer(request, stored)
         self._check_conditions(request, stored)
         headers = self._headers_of(stored)
         if request.header("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in request.headers:
@@ -625,7 +628,7 @@ class OddStore(S3Server):
             headers.append(("x-amz-tagging-count", str(count)))
         if self.has("missing-meta"):
             headers.append(("x-amz-missing-meta", "1"))
-        return headers + self._encryption()
+        return headers + self._encryption(stored)
 
     def _object_reply(self, reply: Reply) -> Reply:
         reply.content_type = ""
@@ -689,6 +692,7 @@ class OddStore(S3Server):
         if not 1 <= number <= last:
             text = f"Part number must be an integer between 1 and {last}, inclusive"
             raise _Refused(400, "InvalidArgument", text, "<ArgumentName>partNumber</ArgumentName>")
+        _check_customer(request, upload.template)
         if "x-amz-copy-source" in request.headers:
             body = self._copied(request).body
             span = _span(request.header("x-amz-copy-source-range"), len(body))
@@ -723,6 +727,8 @@ class OddStore(S3Server):
         body = damaged(request.body) if flipped or self.has("lies") else request.body
         said = body if flipped else request.body
         stored = replace(self._described(request), body=body, etag=self._etag(said))
+        if stored.customer:
+            stored.etag = os.urandom(16).hex()
         if not self.has("no-checksums"):
             stored.checksums = {name: sum_of(name, said) for name in request.checksums}
         return stored
@@ -735,13 +741,20 @@ class OddStore(S3Server):
             if name in KEPT_HEADERS or name.startswith("x-amz-meta-")
         }
         storage_class = request.header("x-amz-storage-class") or "STANDARD"
-        return Stored(b"", "", kept, request.header("x-amz-tagging"), storage_class=storage_class)
+        return Stored(
+            b"",
+            "",
+            kept,
+            request.header("x-amz-tagging"),
+            storage_class=storage_class,
+            customer=_customer_of(request),
+        )
 
     def _written_reply(self, stored: Stored) -> Reply:
         etag: list[tuple[str, str | bytes]] = [("ETag", self._quoted(stored))]
         if self.has("put-no-etag"):
             etag = []
-        return Reply(headers=etag + self._stated(stored) + self._encryption(), content_type="")
+        return Reply(headers=etag + self._stated(stored) + self._encryption(stored), content_type="")
 
     def _keep(self, request: Request, stored: Stored) -> None:
         bucket = self.buckets[request.bucket]
@@ -757,6 +770,7 @@ class OddStore(S3Server):
         if found.bucket not in self.buckets:
             raise _Refused(404, "NoSuchBucket", "The specified bucket does not exist")
         stored = self._found(found)
+        _check_customer(request, stored, "x-amz-copy-source-")
         wanted = request.header("x-amz-copy-source-if-match").strip('"')
         if wanted and wanted != stored.etag:
             raise _precondition("x-amz-copy-source-If-Match")
@@ -767,6 +781,7 @@ class OddStore(S3Server):
         described = self._described(request)
         stored = replace(source, modified=time.time(), etag=self._etag(source.body), version="null")
         stored.storage_class = described.storage_class
+        stored.customer = described.customer
         if request.header("x-amz-metadata-directive") == "REPLACE":
             stored.headers = described.headers
         if request.header("x-amz-tagging-directive") == "REPLACE":
@@ -884,8 +899,29 @@ class OddStore(S3Server):
         sums = [(f"x-amz-checksum-{name}", value) for name, value in stored.checksums.items()]
         return [*sums, ("x-amz-checksum-type", stored.checksum_type)]
 
-    def _encryption(self) -> list[tuple[str, str | bytes]]:
+    def _encryption(self, stored: Stored | None = None) -> list[tuple[str, str | bytes]]:
+        if stored and stored.customer:
+            return [(f"{_CUSTOMER}algorithm", "AES256"), (f"{_CUSTOMER}key-md5", stored.customer)]
         return [("x-amz-server-side-encryption", "aws:kms")] if self.has("kms") else []
+
+
+_CUSTOMER = "x-amz-server-side-encryption-customer-"
+
+
+def _customer_of(request: Request, prefix: str = "x-amz-") -> str:
+    """The MD5 of the customer's key that a request brings; "" without one."""
+    name = _CUSTOMER.replace("x-amz-", prefix, 1)
+    key, md5 = request.header(f"{name}key"), request.header(f"{name}key-md5")
+    digest = hashlib.md5(base64.b64decode(key), usedforsecurity=False).digest()
+    if key and (request.header(f"{name}algorithm") != "AES256" or base64.b64encode(digest).decode() != md5):
+        raise _Refused(400, "InvalidArgument", "The customer key is not what its digest says.")
+    return md5
+
+
+def _check_customer(request: Request, stored: Stored, prefix: str = "x-amz-") -> None:
+    if _customer_of(request, prefix) != stored.customer:
+        text = "The object is encrypted with another customer key, or with none."
+        raise _Refused(400, "InvalidRequest", text)
 
 
 # -------------------------------------------------------------------------------------------------- documents

@@ -22,11 +22,12 @@ CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
 HASHES: dict[str, Callable[..., Any]] = {
     ChecksumMode.SHA256: hashlib.sha256,
     ChecksumMode.MD5: hashlib.md5,
-    # Never sent; some sources state it.
+    # Never sent; some sources state them.
     "sha1": hashlib.sha1,
+    "sha512": hashlib.sha512,
 }
 # What a source may state, the cheapest first.
-ALGORITHMS = (*CRCS, "sha1", ChecksumMode.SHA256)
+ALGORITHMS = (*CRCS, "sha1", ChecksumMode.SHA256, "sha512", ChecksumMode.MD5)
 
 
 def header_name(mode: ChecksumMode) -> str:

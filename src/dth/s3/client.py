@@ -3,6 +3,8 @@
 A method is one request with its retries. Keys go on the wire byte for byte. What happens below is in `dth.s3.store`.
 """
 
+from dataclasses import replace
+
 from dth.s3.store.buckets import Bucket
 from dth.s3.store.uploads import MultipartUploads
 
@@ -17,7 +19,8 @@ class S3Client(MultipartUploads, Bucket):
         request_cap, byte_cap = self._caps
         return S3Client(
             self._transport,
-            self.endpoint,
+            # Connections are kept by the identity of their options.
+            replace(self.endpoint, connect=self._wire.options()),
             bucket,
             self.credentials,
             side=self.side,

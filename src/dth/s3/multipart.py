@@ -138,7 +138,7 @@ class Multipart:
         upload.upload_id = await route.dest.create_upload(
             route.keys.to_dest(item.key), properties.headers, insist=route.insisted
         )
-        self._lacking(item.key, properties)
+        self._lacking(item.key, route.lacking(properties))
         parts = [Part(number) for number in range(1, upload.parts + 1)]
         messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
         if not await self._uploads.start(item.key, upload.upload_id, parts, messages):

@@ -15,6 +15,7 @@ from dth.s3.checksums import ALGORITHMS, Checksum, checksum
 from dth.s3.client import S3Client
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_encrypted, is_md5
+from dth.s3.store.capabilities import CONTENT_MD5
 from dth.s3.store.covers import md5_of
 from dth.s3.store.objects import Written
 
@@ -33,13 +34,19 @@ class Stated:
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
     """Checksums of the whole object that an answer states, in base64. Checksums of checksums are left out."""
-    if headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE":
-        return {}
     found = {}
+    composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
     for mode in ALGORITHMS:
         value = headers.get(f"x-amz-checksum-{mode}", "")
-        if value and "-" not in value:
+        if value and "-" not in value and not composite:
             found[mode] = value
+    # Google states them in one header, Aliyun the MD5 in that of the standard.
+    for each in headers.get("x-goog-hash", "").split(","):
+        name, _, value = each.strip().partition("=")
+        if name in ALGORITHMS and value:
+            found.setdefault(name, value)
+    if md5 := headers.get(CONTENT_MD5, ""):
+        found.setdefault(ChecksumMode.MD5, md5)
     return found
 
 

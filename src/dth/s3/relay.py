@@ -46,6 +46,7 @@ CARRIED = frozenset(
 )
 # Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
 TAG_LOOKS = 100
+TAGS_REFUSED = ("TagsRefused", "the destination takes no tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ class Route:
             if count == "0":
                 return "", "", ""
             known.note(f"{self.dest.endpoint.profile.name} takes no tags; objects are written without")
-            return "", "TagsRefused", "the destination takes no tags"
+            return "", *TAGS_REFUSED
         try:
             tags = await self.source.tags(key)
         except NotSupported:
@@ -264,9 +265,18 @@ class Route:
         except Damaged as damage:
             await remove_damaged(self.dest, key, damage)
             raise
-        return Copied(
-            item.etag, written.etag, written.proof, item.size, verified, properties.reason, properties.detail
-        )
+        lacks = self.lacking(properties)
+        return Copied(item.etag, written.etag, written.proof, item.size, verified, lacks.reason, lacks.detail)
+
+    def lacking(self, properties: Properties) -> Properties:
+        """The properties, with what the destination turned out not to take."""
+        if (
+            "x-amz-tagging" in properties.headers
+            and not self.dest.capabilities.tags
+            and not properties.reason
+        ):
+            return Properties(properties.headers, *TAGS_REFUSED)
+        return properties
 
     async def _put(
         self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated

@@ -1,7 +1,9 @@
 """What a store answers: documents read, errors as classes that say what follows."""
 
 import calendar
+import email.utils
 import re
+import time
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
@@ -127,7 +129,11 @@ def _class_of(status: int, code: str, message: str) -> type[TransferError]:
 
 
 def _seconds(text: str) -> float:
-    return min(float(text), LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0
+    """Seconds of a Retry-After header, which is a number of them or a date."""
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_PAUSE)
+    date = email.utils.parsedate_tz(text)
+    return min(max(0.0, email.utils.mktime_tz(date) - time.time()), LONGEST_PAUSE) if date else 0.0
 
 
 def parse_time(text: str) -> float:

@@ -125,6 +125,14 @@ class Objects(Requests):
         known = self.capabilities
         try:
             return await self._matching(request, etag)
+        except ObjectRefused as error:
+            if error.status != 400 or not self._customer:
+                raise
+            # Not every object needs to be encrypted with the customer's key.
+            try:
+                return await self._matching(request.without_headers(self._customer), etag)
+            except TransferError:
+                raise error from None
         except ObjectChanged as error:
             if error.code not in MISFITS:
                 raise

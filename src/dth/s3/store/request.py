@@ -1,6 +1,6 @@
 """One request, as it passes from layer to layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -59,6 +59,11 @@ class Request:
     def with_header(self, name: str, value: str) -> "Request":
         """The same request with one header more."""
         return replace(self, headers={**(self.headers or {}), name: value})
+
+    def without_headers(self, names: Collection[str]) -> "Request":
+        """The same request without these headers."""
+        headers = {name: value for name, value in (self.headers or {}).items() if name not in names}
+        return replace(self, headers=headers)
 
     def with_valve(self, valve: Valve) -> "Request":
         """The same request, its body paced."""

@@ -18,6 +18,8 @@ from dth.s3.transport import ConnectOptions, Response, Transport
 SLOW_ANSWER = 900.0
 # Seconds for which an address that did not answer is left out, at first and at most.
 FIRST_REST, LONGEST_REST = 2.0, 60.0
+# Answers of a gateway that cannot serve now.
+OUT_OF_SERVICE = frozenset({502, 503, 504})
 # Answers that may name the region in which the bucket is.
 REGION_STATUS = frozenset({301, 307, 400, 403})
 
@@ -91,7 +93,9 @@ class Wire:
         self, transport: Transport, connect: ConnectOptions, bucket: str, byte_cap: Cap | None
     ) -> None:
         self._byte_cap = byte_cap
-        self._connect = connect.with_buffer(byte_cap.buffer if byte_cap else 0)
+        self._connect = (
+            connect.with_buffer(byte_cap.buffer, byte_cap.resized) if byte_cap else connect.with_buffer(0)
+        )
         # The store's clock minus ours, in seconds.
         self.clock_offset = 0.0
         self._transport = transport
@@ -104,7 +108,7 @@ class Wire:
                 f"{address.origin}{path}?{query}" if query else address.origin + path,
                 request.headers or {},
                 request.body,
-                options=self._options(),
+                options=self.options(),
                 sink=request.sink,
                 limit=request.limit,
                 stall_timeout=SLOW_ANSWER if request.slow else 0.0,
@@ -113,14 +117,18 @@ class Wire:
         except ConnectionFailed:
             address.failed()
             raise
-        address.answered()
+        if response.status in OUT_OF_SERVICE:
+            # Another address may be better off.
+            address.failed()
+        else:
+            address.answered()
         if response.status >= 300:
             raise self._error(request, address.host, response)
         if request.check:
             request.check(response)
         return response
 
-    def _options(self) -> ConnectOptions:
+    def options(self) -> ConnectOptions:
         """How the endpoint is reached. Where the rate of the cap has changed, connections have other buffers."""
         cap, before = self._byte_cap, self._connect
         if cap and cap.resized != before.since:
