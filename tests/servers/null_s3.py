@@ -1,8 +1,8 @@
 """A null S3 on nginx: costs a tenth of what a real store costs, so that the client is what is measured.
 
 Objects are files in memory: GET sends them (ranges too), PUT and UploadPart write them. Creating and
-completing multipart uploads and listing are canned; there are no signatures, no checksums, and one ETag for
-all writes.
+completing multipart uploads and listing are canned; there are no signatures, checksums are answered without being
+checked, and there is one ETag for all writes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .certificates import Certificates, make_certificates
 from .process import Process, answers, listening_socket
 from .s3 import S3Server
 
-_ETAG = '"d41d8cd98f00b204e9800998ecf8427e"'
+# No MD5: clients that compare one would find every copy damaged.
+_ETAG = '"written"'
 
 
 def _xml(name: str, content: str) -> str:
@@ -67,6 +68,8 @@ http {
     listen 127.0.0.1:@port @ssl backlog=4096; @security
     root @folder/data; default_type application/octet-stream;
     add_header ETag $write_etag always;
+    # As AWS does: the checksum of a body is answered. Without one there is no such header.
+    add_header x-amz-checksum-crc64nvme $http_x_amz_checksum_crc64nvme;
     merge_slashes off;
 
     location ~ ^/(?<bucket>[^/]+)/?$ {

@@ -48,12 +48,8 @@ class Decision:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What had passed and what had been refused at both endpoints when an attempt began."""
-
-    passed: dict[str, int]
-    refused: dict[str, int]
+# How many requests had passed and had been refused at the source, and at the destination, when an attempt began.
+Before = tuple[int, int, int, int]
 
 
 class Failures:
@@ -61,13 +57,12 @@ class Failures:
 
     def __init__(self, route: Route) -> None:
         self._sides = {"source": route.source, "destination": route.dest}
+        self._gates = route.source.gate, route.dest.gate
 
     def before(self) -> Before:
         """Take down how both endpoints do, at the beginning of an attempt."""
-        return Before(
-            {side: client.gate.passed for side, client in self._sides.items()},
-            {side: client.gate.throttled for side, client in self._sides.items()},
-        )
+        source, dest = self._gates
+        return source.passed, source.throttled, dest.passed, dest.throttled
 
     async def decide(
         self, error: HubError, attempts: int, before: Before, failing_since: float = 0.0
@@ -110,8 +105,9 @@ class Failures:
         client = self._sides.get(error.side)
         if client is None:
             return False
-        passed = client.gate.passed - before.passed[error.side]
-        refused = client.gate.throttled - before.refused[error.side] - ATTEMPTS
+        passed_before, refused_before = before[:2] if error.side == "source" else before[2:]
+        passed = client.gate.passed - passed_before
+        refused = client.gate.throttled - refused_before - ATTEMPTS
         if passed >= PROBES:
             return refused * PASSING <= passed
         # Little else was asked of it meanwhile: ask for something else.

@@ -19,6 +19,8 @@ from dth.s3.store.capabilities import CONTENT_MD5
 from dth.s3.store.covers import md5_of
 from dth.s3.store.objects import Written
 
+# Headers that state a checksum, and its algorithm.
+STATED = [(f"x-amz-checksum-{mode}", mode) for mode in ALGORITHMS]
 # Bytes of one range of an object that is read back.
 STEP = 8 * 1024 * 1024
 
@@ -34,19 +36,16 @@ class Stated:
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
     """Checksums of the whole object that an answer states, in base64. Checksums of checksums are left out."""
-    found = {}
-    composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
-    for mode in ALGORITHMS:
-        value = headers.get(f"x-amz-checksum-{mode}", "")
-        if value and "-" not in value and not composite:
-            found[mode] = value
-    # Google states them in one header, Aliyun the MD5 in that of the standard.
-    for each in headers.get("x-goog-hash", "").split(","):
-        name, _, value = each.strip().partition("=")
-        if name in ALGORITHMS and value:
-            found.setdefault(name, value)
+    found: dict[str, str] = {mode: headers[name] for name, mode in STATED if name in headers}
+    if found:
+        composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
+        found = {mode: value for mode, value in found.items() if "-" not in value and not composite}
+    if hashes := headers.get("x-goog-hash", ""):
+        # Google states several in one header.
+        pairs = [each.strip().partition("=") for each in hashes.split(",")]
+        found |= {name: value for name, _, value in pairs if name in ALGORITHMS}
     if md5 := headers.get(CONTENT_MD5, ""):
-        found.setdefault(ChecksumMode.MD5, md5)
+        found[ChecksumMode.MD5] = md5
     return found
 
 

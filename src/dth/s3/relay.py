@@ -5,7 +5,7 @@ Objects up to the multipart threshold go here whole; larger ones part by part (`
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dth.errors import Damaged, NotSupported, ObjectRefused
@@ -309,14 +309,14 @@ async def relay_whole(route: Route, item: Item) -> Copied:
     await route.budget.acquire(item.size)
     try:
         response = await route.source.get(item.key, size=item.size, etag=item.etag)
-        etag = bare_etag(response.headers.get("etag", "")) or item.etag
+        if not item.etag:
+            item = replace(item, etag=bare_etag(response.headers.get("etag", "")))
         # Where something lies at the destination, damage has to be found before it is written over.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
         stated = check_source(route.source, item.key, response.headers, response.chunks, thorough=thorough)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
-        known = Item(item.key, item.size, etag, item.attempts, item.fresh)
         with route.tally.holding(item.size):
-            return await route.write(known, response.chunks, properties, stated)
+            return await route.write(item, response.chunks, properties, stated)
     finally:
         route.budget.release(item.size)
 

@@ -27,17 +27,23 @@ PATIENCE = 60.0
 async def retry(call: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
     """Call until it succeeds, an error that is not passing, or `attempts` calls; raises the last error."""
     began = time.monotonic()
-    for attempt in range(1, attempts + 1):
+    attempt = 1
+    while True:
         try:
             return await call()
         except TransferError as error:
-            if error.disposition is not Disposition.RETRY or attempt == attempts:
-                raise
-            pause = backoff(attempt, error.retry_after)
-            if time.monotonic() - began + pause > PATIENCE:
-                raise
-            await asyncio.sleep(pause)
-    raise AssertionError("unreachable: attempts is at least 1")
+            await pause_after(error, attempt, attempts, began)
+        attempt += 1
+
+
+async def pause_after(error: TransferError, attempt: int, attempts: int, began: float) -> None:
+    """Wait before the next try; raise the error where there is none. `began`: monotonic time of the first one."""
+    if error.disposition is not Disposition.RETRY or attempt >= attempts:
+        raise error
+    pause = backoff(attempt, error.retry_after)
+    if time.monotonic() - began + pause > PATIENCE:
+        raise error
+    await asyncio.sleep(pause)
 
 
 def backoff(attempt: int, retry_after: float = 0.0) -> float:

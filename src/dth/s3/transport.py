@@ -581,17 +581,30 @@ def _status(lines: list[bytes]) -> int:
 
 def _parse_headers(lines: list[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in b"".join(lines).decode("latin-1").split("\r\n"):
+    count = 0
+    text = b"".join(lines).decode("latin-1").split("\r\n")
+    for line in text:
         name, colon, value = line.partition(":")
         if name[:5] == "HTTP/":
-            headers = {}  # an interim answer (100 Continue, a proxy's 200) came before this one
+            # An interim answer (100 Continue, a proxy's 200) came before this one.
+            headers, count = {}, 0
         elif colon:
             # 0xA0 and 0x85 are bytes of a value, not space.
-            name, value = name.lower(), value.strip(" \t")
-            before = headers.get(name)
-            # A header that comes twice is a list (RFC 9110, 5.2).
-            headers[name] = value if before is None or before == value else f"{before},{value}"
-    return headers
+            headers[name.lower()] = value.strip(" \t")
+            count += 1
+    return headers if len(headers) == count else _with_lists(text)
+
+
+def _with_lists(lines: list[str]) -> dict[str, str]:
+    """The headers of an answer in which one comes twice: it is a list then (RFC 9110, 5.2)."""
+    values: dict[str, list[str]] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if name[:5] == "HTTP/":
+            values = {}
+        elif colon:
+            values.setdefault(name.lower(), []).append(value.strip(" \t"))
+    return {name: ",".join(dict.fromkeys(each)) for name, each in values.items()}
 
 
 NO_ANSWER = {  # that may come later

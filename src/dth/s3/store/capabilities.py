@@ -62,12 +62,16 @@ class Feature(Enum):
         self.words = re.compile(words)
         self.lost = lost
 
+    # That of Enum is computed from the name, each time.
+    __hash__ = object.__hash__
+
     def is_in(self, headers: Mapping[str, str]) -> bool:
         if self is Feature.RAW_METADATA:
             return any(not value.isascii() for value in headers.values())
         return not self.headers.isdisjoint(headers)
 
 
+FEATURES = {name: feature for feature in Feature for name in feature.headers}
 NO_SUMS = "refuses checksums ({}); bodies go without"
 NAMED = re.compile("|".join(each.words.pattern for each in Feature))
 
@@ -90,6 +94,8 @@ class Capabilities:
     # What it has taken: it does not refuse that for good.
     proven: set[Feature] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    # Names of all headers that it has taken.
+    _passed: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, profile: Profile, checksum: ChecksumMode) -> "Capabilities":
@@ -143,7 +149,11 @@ class Capabilities:
 
     def learn(self, host: str, headers: Mapping[str, str], lessons: Mapping[Feature, str]) -> None:
         """A request has passed: what it carried is proven, and what it did without is learned."""
-        self.proven |= {each for each in Feature if each not in self.proven and each.is_in(headers)}
+        if not lessons and headers.keys() <= self._passed:
+            # Nearly always. This is done for each request.
+            return
+        self._passed |= headers.keys()
+        self.proven |= {FEATURES[name] for name in headers if name in FEATURES}
         for feature, code in lessons.items():
             if feature in self.refused:
                 continue

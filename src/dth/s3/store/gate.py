@@ -23,18 +23,19 @@ class Gated:
         return sum(cap.waiting for cap in (self._request_cap, self._byte_cap) if cap)
 
     async def send(self, request: Request) -> Response:
+        size = request.size
+        amount = size or request.limit
+        send = self._paced if self._is_paced(amount) else self._counted
         if isinstance(request.body, Pipe):
             # The other end of the pipe holds a place already.
-            return await self._paced(request)
+            return await send(request)
         async with self._gate:
-            return await self._paced(request)
+            return await send(request)
 
     async def _paced(self, request: Request) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
         size = request.size
         amount = size or request.limit
-        if not self._is_paced(amount):
-            return await self._counted(request)
         if self._request_cap:
             await self._request_cap.take(1)
         if self._byte_cap is None or not amount:

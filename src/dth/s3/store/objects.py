@@ -36,6 +36,8 @@ BUCKET_CHECK = 5.0
 OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
 # Bytes of the longest list of tags.
 TAGS_LIMIT = 64 * 1024
+# Ways of sending a body.
+GZIP, PLAIN = "gzip", "identity"
 MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
 
 
@@ -71,7 +73,7 @@ class Objects(Requests):
     ) -> Response:
         """The object, or bytes `span` (first, last) of it. With `etag` the answer is that very object or
         ObjectChanged is raised, also on stores that ignore If-Match."""
-        headers = dict(self._customer)
+        headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
         options = {"if-match": f'"{etag}"'} if etag else {}
         expected = size
         if span:
@@ -101,16 +103,15 @@ class Objects(Requests):
             if "content-length" not in response.headers:
                 raise ObjectChanged(f"{self.where('HEAD', key)}: no size in the answer", code="SizeUnknown")
 
-        request = Request(
-            "HEAD", key, headers=self._customer, options=options, attempts=attempts, check=check
-        )
+        headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
+        request = Request("HEAD", key, headers=headers, options=options, attempts=attempts, check=check)
         try:
             return await self._read(request, etag)
         except ObjectRefused as error:
             if error.status in (400, 403):
                 # An answer to HEAD has no body: ask in a way that tells the reason.
-                headers = {**self._customer, "range": "bytes=0-0"}
-                await self.send(Request("GET", key, headers=headers, limit=1))
+                first = {**self._customer, "range": "bytes=0-0"}
+                await self.send(Request("GET", key, headers=first, limit=1))
             raise
         except SourceGone:
             await self._check_bucket()
@@ -137,29 +138,32 @@ class Objects(Requests):
             if error.code not in MISFITS:
                 raise
             misfit = error
-        known.accept_gzip = not known.accept_gzip
+        asked = (request.headers or {}).get(ACCEPT_ENCODING) == GZIP
         try:
-            response = await self._matching(request, etag)
+            response = await self._matching(
+                request.with_header(ACCEPT_ENCODING, PLAIN if asked else GZIP), etag
+            )
         except TransferError:
-            known.accept_gzip = not known.accept_gzip
             raise misfit from None
-        way = "gzip" if known.accept_gzip else "identity"
+        known.accept_gzip = not asked
         known.note(
-            f"{self.endpoint.host} changes bodies on the way; objects are read with Accept-Encoding: {way}"
+            f"{self.endpoint.host} changes bodies on the way; objects are read with Accept-Encoding: {self._encoding}"
         )
         return response
+
+    @property
+    def _encoding(self) -> str:
+        return GZIP if self.capabilities.accept_gzip else PLAIN
 
     async def _matching(self, request: Request, etag: str) -> Response:
         """Send. A store that answers 412 to the very ETag that it lists is asked without If-Match from then on."""
         known = self.capabilities
-        encoding = "gzip" if known.accept_gzip else "identity"
-        request = request.with_header(ACCEPT_ENCODING, encoding)
         try:
             return await self.send(request)
         except ObjectChanged as error:
             if error.status != 412 or Feature.IF_MATCH in known.refused:
                 raise
-            plain = Request("HEAD", request.key, headers={**self._customer, ACCEPT_ENCODING: encoding})
+            plain = Request("HEAD", request.key, headers={ACCEPT_ENCODING: self._encoding, **self._customer})
             try:
                 now = await self.send(plain)
             except TransferError:

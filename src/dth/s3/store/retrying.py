@@ -1,6 +1,9 @@
 """The layer that tries again what is passing."""
 
-from dth.s3.retry import retry
+import time
+
+from dth.errors import TransferError
+from dth.s3.retry import pause_after
 from dth.s3.store.request import Request, Sender
 from dth.s3.transport import Pipe, Response
 
@@ -14,7 +17,13 @@ class Retrying:
 
     async def send(self, request: Request) -> Response:
         attempts = request.attempts or self._attempts
-        if attempts == 1 or request.sink is not None or isinstance(request.body, Pipe):
+        if request.sink is not None or isinstance(request.body, Pipe):
             # What has passed through a pipe is gone: who holds both ends begins anew.
-            return await self._below.send(request)
-        return await retry(lambda: self._below.send(request), attempts=attempts)
+            attempts = 1
+        attempt, began = 1, time.monotonic()
+        while True:
+            try:
+                return await self._below.send(request)
+            except TransferError as error:
+                await pause_after(error, attempt, attempts, began)
+            attempt += 1

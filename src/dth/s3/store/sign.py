@@ -8,7 +8,7 @@ from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
 from dth.s3.store.request import Request
-from dth.s3.store.wire import Addresses, Wire, WrongRegion
+from dth.s3.store.wire import Address, Addresses, Wire, WrongRegion
 from dth.s3.transport import Response
 
 # Proxies and stores change it on the way (GCS does), so a signature over it would not hold.
@@ -42,17 +42,18 @@ class Signing:
     async def send(self, request: Request) -> Response:
         region = self._endpoint.region
         try:
-            response = await self._send(request)
+            response = await self._wire.send(request, *await self._signed(request))
         except WrongRegion as error:
             # Another request may have been told before this one.
             told = region != self._endpoint.region == error.region
             if not told and not self._follow(error.region):
                 raise
-            response = await self._send(request)
+            response = await self._wire.send(request, *await self._signed(request))
         self.accepted = time.monotonic()
         return response
 
-    async def _send(self, request: Request) -> Response:
+    async def _signed(self, request: Request) -> tuple[dict[str, str], Address, str, str]:
+        """All headers of a request, the address it goes to, and path and query there."""
         address = self.addresses.pick()
         path = address.path(request.key)
         query = quote_query(request.query) if request.query else ""
@@ -70,7 +71,7 @@ class Signing:
         del headers["host"]
         if encoding:
             headers[ACCEPT_ENCODING] = encoding
-        return await self._wire.send(request.with_headers(headers), address, path, query)
+        return headers, address, path, query
 
     def _follow(self, region: str) -> bool:
         """Whether to ask again, in the region that the store named."""

@@ -101,12 +101,15 @@ class Wire:
         self._transport = transport
         self._bucket = bucket
 
-    async def send(self, request: Request, address: Address, path: str, query: str) -> Response:
+    async def send(
+        self, request: Request, headers: Mapping[str, str], address: Address, path: str, query: str
+    ) -> Response:
+        """Send a request with these headers, which are all that it has."""
         try:
             response = await self._transport.send(
                 request.method,
                 f"{address.origin}{path}?{query}" if query else address.origin + path,
-                request.headers or {},
+                headers,
                 request.body,
                 options=self.options(),
                 sink=request.sink,
