@@ -20,6 +20,7 @@ from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.ports import Counts
 from tests.engine import Done, Dth, Side, between, bodies, hurry
 from tests.servers.listing_server import ListingServer
+from tests.servers.odd import OddStore
 from tests.servers.proxy import Proxy, Reply
 
 if TYPE_CHECKING:
@@ -95,8 +96,31 @@ def test_a_sync_with_a_failure_and_its_reports(dth: Dth, proxy_b: Proxy, source:
     assert (row["bytes"], row["attempts"], row["reason"]) == (str(len(source.get("new\nline"))), "1", "")
     assert row["etag"] == row["dest_etag"] == source.etags()["new\nline"]
     assert row["proof"].startswith("crc64nvme:")
+    assert {row["key"]: row["verified"] for row in rows} == dict.fromkeys(keys, "etag") | {"bad": ""}
+    assert found["verified"] == {"store": 0, "etag": 4, "source": 0, "content": 0, "none": 0}
+    assert found["incomplete"] == 0
+    assert "  1 verified by MD5\n" in done.out
     table = parquet.read_table(reports["parquet"]).to_pylist()
-    assert [(row["key"], row["status"]) for row in table] == [("bad", "DONE")]
+    assert [(row["key"], row["status"], row["verified"]) for row in table] == [("bad", "DONE", "etag")]
+
+
+def test_what_nobody_confirmed_and_what_copies_lack_is_told(dth: Dth) -> None:
+    with OddStore("missing-meta", "no-checksums") as one, OddStore("kms", "no-checksums") as other:
+        source, dest = Side(one, one.bucket()), Side(other, other.bucket())
+        source.put(bodies("ab"))
+        sides, report = between(source, dest), dth.home / "report.csv"
+        done = dth.run("s3", "sync", *sides, "--report", report)
+        found = dth.sync(source, dest, "--compare", "always")
+        read = dth.run("s3", "sync", *sides, "--compare", "always", "--verify-after")
+    assert done.code == 0, done
+    assert "  2 not verified\n" in done.out
+    assert "  2 lack tags or metadata that could not be copied; --report names them\n" in done.out
+    with report.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["verified"], row["reason"]) for row in rows] == [("", "MetadataUnread")] * 2
+    assert found["verified"] == {"store": 0, "etag": 0, "source": 0, "content": 0, "none": 2}
+    assert found["incomplete"] == 2
+    assert "  2 verified by reading back\n" in read.out
 
 
 def test_exit_codes_of_diff(dth: Dth, source: Side, dest: Side) -> None:

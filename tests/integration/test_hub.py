@@ -36,11 +36,12 @@ def test_a_one_time_task_is_done_by_its_ledger(hub: Hub, source: Side, dest: Sid
     balanced(run["counts"])
     records = hub.call(
         """query ($id: ID!) { listRecords(id: $id, limit: 2, prefix: "folder/") {
-            items { key status proof } nextToken } }""",
+            items { key status proof verified } nextToken } }""",
         id=task,
     )
     assert [record["key"] for record in records["items"]] == ["folder/0", "folder/1"]
     assert records["items"][0]["proof"].startswith("crc64nvme:")
+    assert records["items"][0]["verified"] == "etag"
     assert records["nextToken"] == "folder/1"
 
 

@@ -47,7 +47,7 @@ def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, des
     assert f"{task}  DONE        3/3" in listed.out
     shown = here.run("task", "show", task)
     assert re.search(r"objects +3 of 3, 0 failed", shown.out), shown.out
-    assert "run 1 (sync, DONE" in shown.out
+    assert re.search(r"run 1 \(sync, DONE.*: listed 3 .* cancelled 0\n  3 verified by MD5\n", shown.out)
     assert json.loads(here.run("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
     source.put(bodies("d"))
     assert here.run("task", "run", task).out.strip() == f"{task} STARTING"
@@ -151,6 +151,7 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     done = dth.run(*arguments)
     assert done.code == 0, done
     assert "2 listed, 0 same, 2 transferred" in done.out
+    assert "\n  2 verified by MD5\n" in done.out
     assert dest.listed() == ["copy/a", "copy/b"]
     assert dth.run(*arguments, "--report", "x.csv").code == 2
 

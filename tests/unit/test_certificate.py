@@ -23,7 +23,7 @@ from dth.errors import Conflict, HubError, UsageError
 from dth.hub import certificate
 from dth.hub.certificate import RecordDigest, issue, new_key, public_key, read, verify
 from dth.hub.model import ScheduleType, Task, TaskType
-from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status
+from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status, Verified
 
 KEY = new_key()
 TASK = Task(
@@ -37,11 +37,12 @@ TASK = Task(
 )
 COUNTS = Counts(
     listed=9, filtered=1, same=2, archived=1, pending=1, enqueued=4, done=2, failed=1, cancelled=1, done_bytes=30,
+    verified_store=1, incomplete=1,
     delete_enqueued=2, deleted=1, delete_kept=1,
 )  # fmt: skip
 RUN = Run(3, RunKind.SYNC, RunState.DONE, 1_700_000_000.0, 1_700_000_060.5, notes=["a note"], counts=COUNTS)
 RECORDS = [
-    Record('a,"\r\n', Status.DONE, 3, "e1", 10, "d1", "crc64nvme:AAAA", 1),
+    Record('a,"\r\n', Status.DONE, 3, "e1", 10, "d1", "crc64nvme:AAAA", 1, verified=Verified.STORE),
     Record("b\udcff", Status.DONE, 3, "e2", 20, "d2", "crc64nvme:BBBB", 2),
     Record("c", Status.FAILED, 3, "e3", 30, attempts=5, reason="AccessDenied"),
     Record("d", Status.CANCELLED, 3, "e4", 40, attempts=1),
@@ -79,6 +80,8 @@ def test_what_it_says() -> None:
     assert records["by_status"] == {"PENDING": 0, "DONE": 3, "FAILED": 1, "CANCELLED": 1}
     assert (records["count"], records["confirmed_without_transfer"], records["superseded"]) == (5, 1, 0)
     assert "length in bytes" in records["algorithm"]
+    assert DOCUMENT["format"] == "dth-certificate-2"
+    assert DOCUMENT["verified"] == {"store": 1, "etag": 0, "source": 0, "content": 0, "none": 1}
     assert issued(records=RECORDS[1:])["records"]["superseded"] == 1
     assert new_key() != new_key()
 
@@ -186,6 +189,9 @@ def test_what_somebody_signed_may_lack_anything() -> None:
         {**DOCUMENT, "counts": {**DOCUMENT["counts"], "done_bytes": 10**400}},
         {**DOCUMENT, "counts": {**DOCUMENT["counts"], "done": "many"}},
         {**DOCUMENT, "run": []},
+        {name: value for name, value in DOCUMENT.items() if name != "verified"},
+        {**DOCUMENT, "verified": {**DOCUMENT["verified"], "none": -1}},
+        {**DOCUMENT, "task": []},
     ):
         assert "lacks" in verify(signed(document))
 
@@ -193,7 +199,7 @@ def test_what_somebody_signed_may_lack_anything() -> None:
 # --------------------------------------------------------------------------------------------------- digest
 
 FIELD = st.text(max_size=3)
-ROW = st.tuples(FIELD, st.integers(0, 200), FIELD, FIELD, FIELD, FIELD)
+ROW = st.tuples(FIELD, st.integers(0, 200), FIELD, FIELD, FIELD, FIELD, FIELD)
 
 
 @given(st.lists(ROW, max_size=4), st.lists(ROW, max_size=4))
@@ -251,6 +257,7 @@ def report(tmp_path: Path) -> Path:
                 r.etag,
                 r.dest_etag,
                 r.proof,
+                r.verified.value,
                 r.attempts,
                 r.reason,
                 r.detail,
@@ -296,7 +303,14 @@ def test_nothing_in_a_certificate_moves_the_cursor(file: Path) -> None:
     evil = "\x1b[2J\r\u202e"
     file.write_text(
         json.dumps(
-            signed({**DOCUMENT, "issued": evil, "source": evil, "task": {"id": evil, "description": evil}})
+            signed(
+                {
+                    **DOCUMENT,
+                    "issued": evil,
+                    "source": evil,
+                    "task": {"id": evil, "type": evil, "description": evil},
+                }
+            )
         )
     )
     done = run(file)
@@ -317,7 +331,8 @@ def test_a_report_is_held_against_it(file: Path, report: Path) -> None:
         (b"\nd,CANCELLED", b"\nd,DONE", "but not the same"),
         (b"\nb\xff,DONE,20", b"\nb\xff,DONE,21", "but not the same"),
         (b"\nb\xff,DONE,20", b"\nb\xfe,DONE,20", "but not the same"),
-        (b"d,CANCELLED,40,e4,,,1,,\r\n", b"", "4 objects, the certificate 5"),
+        (b"crc64nvme:AAAA,store", b"crc64nvme:AAAA,content", "but not the same"),
+        (b"d,CANCELLED,40,e4,,,,1,,\r\n", b"", "4 objects, the certificate 5"),
     ],
 )
 def test_another_report_is_not_the_same(file: Path, report: Path, old: bytes, new: bytes, said: str) -> None:
@@ -345,3 +360,46 @@ def test_what_is_no_report(file: Path, report: Path, text: bytes) -> None:
     assert len(str(done.exception).splitlines()) == 1
     report.unlink()
     assert "No such file" in str(run(file, "--report", report).exception)
+
+
+def test_the_command_says_how_copies_were_verified(file: Path) -> None:
+    said = run(file).stdout
+    assert "2 objects: 1 verified by the store's checksum, 1 not verified\n" in said
+    assert "1 lack tags or metadata that could not be copied\n" in said
+    counts = replace(COUNTS, verified_store=1, verified_etag=1, incomplete=0)
+    file.write_text(json.dumps(issued(replace(RUN, counts=counts))))
+    said = run(file).stdout
+    assert "2 objects: 1 verified by the store's checksum, 1 by MD5, 0 not verified\n" in said
+    assert "lack" not in said
+
+
+def test_of_images_nothing_is_said_of_verification(file: Path) -> None:
+    images = asyncio.run(issue(replace(TASK, type=TaskType.ECR), RUN, each(RECORDS), KEY))
+    assert "verified" not in images
+    file.write_text(json.dumps(images))
+    done = run(file)
+    assert done.return_value == 0
+    assert "verif" not in done.stdout
+
+
+# A certificate, and the report of its run, as the version before wrote them.
+FIRST = Path(__file__).with_name("certificate-1.json")
+FIRST_REPORT = Path(__file__).with_name("certificate-1.csv")
+
+
+def test_a_certificate_of_the_first_format_still_holds_and_claims_no_more_than_it_did(tmp_path: Path) -> None:
+    document = read(FIRST.read_bytes())
+    assert document["format"] == "dth-certificate-1"
+    assert verify(document) == ""
+    assert "changed" in verify({**document, "format": certificate.FORMAT})
+    done = run(FIRST, "--report", FIRST_REPORT)
+    assert done.return_value == 0
+    assert "the same as in the report" in done.stdout
+    assert "this certificate does not say how" in done.stdout
+    changed = tmp_path / "report.csv"
+    changed.write_bytes(FIRST_REPORT.read_bytes().replace(b"crc64nvme:AAAA", b"crc64nvme:AAAB"))
+    assert "but not the same" in run(FIRST, "--report", changed).stderr
+
+
+def test_a_report_without_the_column_is_none_of_this_format(file: Path) -> None:
+    assert "there is no column 'verified'" in str(run(file, "--report", FIRST_REPORT).exception)

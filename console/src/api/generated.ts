@@ -287,7 +287,7 @@ export type TaskErrorQueryVariables = Exact<{
 
 export type TaskErrorQuery = { getErrorMessage: { errCode: TaskErrorCode | null } | null };
 
-export type LedgerFragment = { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number };
+export type LedgerFragment = { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number, verified_store: number, verified_etag: number, verified_source: number, verified_content: number, incomplete: number };
 
 export type TaskRunsQueryVariables = Exact<{
   id: string | number;
@@ -295,7 +295,7 @@ export type TaskRunsQueryVariables = Exact<{
 }>;
 
 
-export type TaskRunsQuery = { listRuns: Array<{ id: number, kind: string, state: string, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, counts: { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number } }> };
+export type TaskRunsQuery = { listRuns: Array<{ id: number, kind: string, state: string, startedAt: string | null, endedAt: string | null, error: string, notes: Array<string>, counts: { listed: number, filtered: number, same: number, archived: number, pending: number, enqueued: number, unproven: number, enqueued_bytes: number, done: number, failed: number, cancelled: number, done_bytes: number, dest_listed: number, extra: number, restores: number, delete_enqueued: number, deleted: number, delete_kept: number, delete_failed: number, verified_store: number, verified_etag: number, verified_source: number, verified_content: number, incomplete: number } }> };
 
 export type TaskFailuresQueryVariables = Exact<{
   id: string | number;
@@ -315,7 +315,7 @@ export type TaskRecordsQueryVariables = Exact<{
 }>;
 
 
-export type TaskRecordsQuery = { listRecords: { nextToken: string | null, items: Array<{ key: string, status: RecordStatus, run: number, etag: string, size: number, destEtag: string, proof: string, attempts: number, reason: string, detail: string, updatedAt: string | null }> } };
+export type TaskRecordsQuery = { listRecords: { nextToken: string | null, items: Array<{ key: string, status: RecordStatus, run: number, etag: string, size: number, destEtag: string, proof: string, verified: string, attempts: number, reason: string, detail: string, updatedAt: string | null }> } };
 
 export type RedriveDeadLettersMutationVariables = Exact<{
   id: string | number;
@@ -568,6 +568,11 @@ export const LedgerFragmentDoc = new TypedDocumentString(`
   deleted
   delete_kept
   delete_failed
+  verified_store
+  verified_etag
+  verified_source
+  verified_content
+  incomplete
 }
     `, {"fragmentName":"Ledger"}) as unknown as TypedDocumentString<LedgerFragment, unknown>;
 export const GraphFragmentDoc = new TypedDocumentString(`
@@ -936,6 +941,11 @@ export const TaskRunsDocument = new TypedDocumentString(`
   deleted
   delete_kept
   delete_failed
+  verified_store
+  verified_etag
+  verified_source
+  verified_content
+  incomplete
 }`) as unknown as TypedDocumentString<TaskRunsQuery, TaskRunsQueryVariables>;
 export const TaskFailuresDocument = new TypedDocumentString(`
     query TaskFailures($id: ID!) {
@@ -968,6 +978,7 @@ export const TaskRecordsDocument = new TypedDocumentString(`
       size
       destEtag
       proof
+      verified
       attempts
       reason
       detail

@@ -1,16 +1,16 @@
 """`dth verify-certificate`: whether a certificate of completion holds, without a network or a hub."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from dth.cli.display import amount, shown, table
-from dth.cli.report import COLUMNS
+from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
 from dth.errors import UsageError
-from dth.hub.certificate import RecordDigest, fingerprint, read, verify
+from dth.hub.certificate import RecordDigest, digested, fingerprint, read, verify
+from dth.hub.model import TaskType
 
 MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
 PUBLIC_KEY_HELP = "The hub's public key, as you know it from elsewhere (base64)."
@@ -65,6 +65,7 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
             "copied",
             f"{counts['done']} objects ({amount(counts['done_bytes'])}), {counts['same']} were the same",
         ),
+        *_verified(document),
         ("not copied", f"{counts['failed']} failed, {counts['cancelled']} cancelled"),
         ("from", document["source"]),
         ("to", document["destination"]),
@@ -79,14 +80,26 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
     return [(name, shown(value)) for name, value in rows]
 
 
+def _verified(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """How the copies of objects were verified."""
+    if document["task"]["type"] != TaskType.S3EC2:
+        return []
+    if "verified" not in digested(document["format"]):
+        return [("verified", "this certificate does not say how: it is of an older format")]
+    counts = document["counts"]
+    rows = [("verified", f"{counts['done']:,} objects: {verified_words(document['verified'], always=True)}")]
+    if counts["incomplete"]:
+        rows.append(("incomplete", f"{counts['incomplete']:,} {INCOMPLETE}"))
+    return rows
+
+
 def _compare(document: dict[str, Any], report: Path) -> str:
     """Why the report is not about the same objects; "" when it is."""
-    digest = RecordDigest()
+    digest, names = RecordDigest(), digested(document["format"])
     try:
         with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            for row in _rows(file):
-                size = int(row["bytes"])
-                digest.add(row["key"], size, row["etag"], row["dest_etag"], row["proof"], row["status"])
+            for row in _rows(file, ("key", "bytes", *names)):
+                digest.add(row["key"], int(row["bytes"]), *(row[name] for name in names))
     except OSError as error:
         raise UsageError(f"{report}: {error.strerror}") from None
     except (ValueError, csv.Error, UsageError) as error:
@@ -99,9 +112,9 @@ def _compare(document: dict[str, Any], report: Path) -> str:
     return ""
 
 
-def _rows(file: TextIO) -> Iterator[dict[str, str]]:
+def _rows(file: TextIO, names: Sequence[str]) -> Iterator[dict[str, str]]:
     reader = csv.DictReader(file, strict=True)
-    if missing := [name for name in COLUMNS[:6] if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in names if name not in (reader.fieldnames or ())]:
         raise UsageError(f"there is no column {missing[0]!r}")
     for row in reader:
         if None in row.values():

@@ -2,19 +2,27 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from dth.hub.progress import Standing, State
-from dth.platforms.ports import Counts, Record
+from dth.platforms.ports import Counts, Record, Verified
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_INTERVAL = 5.0  # seconds between lines where there is no terminal
 ROOM_FOR_BAR = 90  # columns; in fewer the numbers alone are shown
+# How each kind of verification is named after a number.
+VERIFIED_BY = {
+    Verified.STORE.value: "by the store's checksum",
+    Verified.ETAG.value: "by MD5",
+    Verified.SOURCE.value: "by the source's checksum",
+    Verified.CONTENT.value: "by reading back",
+}
+INCOMPLETE = "lack tags or metadata that could not be copied"
 
 
 def amount(count: float) -> str:
@@ -116,6 +124,18 @@ def table(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"  {name:<{width}}  {value}")
+
+
+def verified_words(counts: Mapping[str, int], *, always: bool = False) -> str:
+    """How copies were verified (`Counts.by_verification`), in words; "" where there are none. `always`: say how many
+    were not, even if that is none."""
+    words = [f"{counts[kind]:,} {how}" for kind, how in VERIFIED_BY.items() if counts[kind]]
+    if words:
+        number, _, how = words[0].partition(" ")
+        words[0] = f"{number} verified {how}"
+    if counts["none"] > 0 or always:
+        words.append(f"{counts['none']:,} not verified")
+    return ", ".join(words)
 
 
 def result(counts: Counts, seconds: float, extra: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,18 @@ from pathlib import Path
 
 from dth.errors import HubError, UsageError
 
-COLUMNS = ("key", "status", "bytes", "etag", "dest_etag", "proof", "attempts", "reason", "detail")
+COLUMNS = (
+    "key",
+    "status",
+    "bytes",
+    "etag",
+    "dest_etag",
+    "proof",
+    "verified",
+    "attempts",
+    "reason",
+    "detail",
+)
 IMAGE_COLUMNS = (
     "image",
     "status",

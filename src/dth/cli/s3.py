@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from dth.cli import start
-from dth.cli.display import amount, failure_lines, result, shown, table
+from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
 from dth.cli.limits import limits
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import build_parameters, key_file_options, parse_url, task_options
@@ -205,6 +205,8 @@ async def _conclude(
             "failures": listed,
             "resumed": foreground.resumed,
             "not_found": not_found,
+            "verified": counts.by_verification,
+            "incomplete": counts.incomplete,
         }
         click.echo(json.dumps(result(counts, seconds, more)))
         return 0 if good else 1
@@ -213,6 +215,8 @@ async def _conclude(
         f"{counts.failed} failed in {seconds:.1f} s"
         f" ({counts.done / seconds:.0f} objects/s, {amount(counts.done_bytes / seconds)}/s)"
     )
+    if verified := verified_words(counts.by_verification):
+        click.echo(f"  {verified}")
     for name, value in _remarkable(replace(counts, cancelled=counts.cancelled - not_found)):
         click.echo(f"  {value} {name}")
     for note in run.notes:
@@ -247,6 +251,7 @@ async def _not_found(foreground: Foreground, parameters: S3Parameters) -> int:
 
 def _remarkable(counts: Counts) -> list[tuple[str, int]]:
     rows = [
+        (f"{INCOMPLETE}; --report names them", counts.incomplete),
         ("filtered", counts.filtered),
         ("same by time only, because their ETags cannot be compared", counts.unproven),
         ("archived; --restore asks for readable copies", counts.archived - counts.restores),
@@ -281,7 +286,18 @@ async def _failures(foreground: Foreground, run: int) -> list[Record]:
 
 async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
     async for r in foreground.platform.records.scan(run=run):
-        yield (r.key, r.status.value, r.size, r.etag, r.dest_etag, r.proof, r.attempts, r.reason, r.detail)
+        yield (
+            r.key,
+            r.status.value,
+            r.size,
+            r.etag,
+            r.dest_etag,
+            r.proof,
+            r.verified.value,
+            r.attempts,
+            r.reason,
+            r.detail,
+        )
 
 
 s3.add_command(state_commands(process.S3, "dth s3 sync"))
@@ -406,7 +422,7 @@ async def _diff(parameters: S3Parameters, src: str, report: Path | None, as_json
                     found[kind] += 1
                     if not as_json:
                         click.echo(f"{sign} {shown(key)}" + (f"  ({why})" if why else ""))
-                    yield (key, kind, size, etag, "", "", 0, why, "")
+                    yield (key, kind, size, etag, "", "", "", 0, why, "")
             notes.extend(comparison.notes)
 
     notes: list[str] = []

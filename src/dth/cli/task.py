@@ -11,15 +11,19 @@ from typing import Any
 import click
 import yaml
 
-from dth.cli.display import amount, clock, shown, table
+from dth.cli.display import INCOMPLETE, amount, clock, shown, table, verified_words
 from dth.cli.hub import hub_options
 from dth.errors import UsageError
 from dth.hub.client import HubClient
+from dth.platforms.ports import Counts
 
 FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
     createdBy parameters { ParameterKey ParameterValue }
     progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting
         state note }"""
+# Of the counts of a run: those that are shown as they are, and those that are told in words.
+COUNTED = "listed same enqueued done failed cancelled"
+VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
 THINGS = {"S3EC2": "objects", "ECR": "images"}  # what a task moves, by its type
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
@@ -107,7 +111,7 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         f"""query ($id: ID!) {{
             getTask(id: $id) {{ {FIELDS} spent }}
             listRuns(id: $id, count: 5) {{ id kind state startedAt endedAt error notes
-                counts {{ listed same enqueued done failed cancelled }} }}
+                counts {{ {COUNTED} {VERIFIED} }} }}
             failureGroups(id: $id) {{ reason count detail keys advice }}
         }}""",
         {"id": id},
@@ -144,8 +148,10 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
     click.echo("parameters")
     table([(pair["ParameterKey"], shown(pair["ParameterValue"])) for pair in shown_task["parameters"]])
     for run in found["listRuns"]:
-        counts = " ".join(f"{name} {int(count)}" for name, count in run["counts"].items())
+        counts = " ".join(f"{name} {int(run['counts'][name])}" for name in COUNTED.split())
         click.echo(f"run {run['id']} ({run['kind']}, {run['state']}, {run['startedAt']}): {counts}")
+        for line in _verified(shown_task["type"], run["counts"]):
+            click.echo(f"  {line}")
         for note in [*run["notes"], *([run["error"]] if run["error"] else [])]:
             click.echo(f"  {shown(note)}")
     for group in found["failureGroups"]:
@@ -189,17 +195,31 @@ def get(client: HubClient, id: str) -> dict[str, Any]:
 
 
 def last_run(client: HubClient, id: str) -> str:
-    """What the last run did, in one line."""
-    query = """query ($id: ID!) { listRuns(id: $id, count: 1) {
-        counts { listed same done done_bytes failed } } }"""
-    runs = client.call(query, {"id": id})["listRuns"]
-    if not runs:
+    """What the last run did."""
+    found = client.call(
+        f"""query ($id: ID!) {{ getTask(id: $id) {{ type }} listRuns(id: $id, count: 1) {{
+        counts {{ listed same done done_bytes failed {VERIFIED} }} }} }}""",
+        {"id": id},
+    )
+    if not found["listRuns"]:
         return "no run"
-    counts = runs[0]["counts"]
-    return (
+    counts = found["listRuns"][0]["counts"]
+    line = (
         f"{counts['listed']:.0f} listed, {counts['same']:.0f} same, {counts['done']:.0f} transferred "
         f"({amount(counts['done_bytes'])}), {counts['failed']:.0f} failed"
     )
+    return "\n  ".join([line, *_verified(found["getTask"]["type"], counts)])
+
+
+def _verified(kind: str, counts: dict[str, float]) -> list[str]:
+    """How the copies of a run were verified, and what they lack. Images are copied by digest, and count none of it."""
+    if kind != "S3EC2":
+        return []
+    known = Counts(**{name: int(counts[name]) for name in ("done", *VERIFIED.split())})
+    lines = [verified_words(known.by_verification)]
+    if known.incomplete:
+        lines.append(f"{known.incomplete} {INCOMPLETE}; their records say which")
+    return [line for line in lines if line]
 
 
 def conclude(found: dict[str, Any]) -> int:

@@ -3,6 +3,9 @@
 A certificate is JSON. Its signature is Ed25519 over all its other members as canonical JSON: members sorted by name,
 no spaces, UTF-8, no escapes but those that JSON demands. The objects are in it as one digest (`DIGEST` says how it is
 made), so that it is small, and any list of the objects can be held against it.
+
+Of objects, `verified` says how many copies were confirmed in which way (`platforms.ports.Verified`), and how many by
+nobody. Certificates of the first format do not say so, and their digest leaves it out. They can still be checked.
 """
 
 import base64
@@ -20,13 +23,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dth.errors import Conflict, UsageError
-from dth.hub.model import Task
+from dth.hub.model import Task, TaskType
 from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status
 
-FORMAT = "dth-certificate-1"
+FORMAT = "dth-certificate-2"
+FIRST_FORMAT = "dth-certificate-1"
 DIGEST = (
-    "SHA-256 over every record in the order of its key's bytes: the fields key, size (decimal), etag, dest_etag, proof"
-    " and status of each, as UTF-8, every field written as its length in bytes (decimal), ':', the bytes, ','"
+    "SHA-256 over every record in the order of its key's bytes: the fields key, size (decimal), etag, dest_etag, proof,"
+    " status and verified of each, as UTF-8, every field written as its length in bytes (decimal), ':', the bytes, ','"
 )
 
 
@@ -53,12 +57,9 @@ class RecordDigest:
         self._hash = hashlib.sha256()
         self._last = b""
 
-    def add(self, key: str, size: int, etag: str, dest_etag: str, proof: str, status: str) -> None:
-        """Raises UsageError for a key out of its order."""
-        fields = [
-            field.encode("utf-8", "surrogateescape")
-            for field in (key, str(size), etag, dest_etag, proof, status)
-        ]
+    def add(self, key: str, size: int, *more: str) -> None:
+        """`more`: the other fields, as `digested` names them. Raises UsageError for a key out of its order."""
+        fields = [field.encode("utf-8", "surrogateescape") for field in (key, str(size), *more)]
         if self.count and fields[0] <= self._last:
             raise UsageError(f"record {self.count + 1}: its key is not above the one before")
         self._last = fields[0]
@@ -67,6 +68,12 @@ class RecordDigest:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+def digested(form: str) -> tuple[str, ...]:
+    """The fields that stand in the digest of a format after key and size."""
+    first = ("etag", "dest_etag", "proof", "status")
+    return first if form == FIRST_FORMAT else (*first, "verified")
 
 
 async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes) -> dict[str, Any]:
@@ -82,7 +89,15 @@ async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes
     async for record in records:
         if record.status is Status.PENDING:
             raise Conflict(f"run {run.id} has an object that is not settled; try again when it is")
-        digest.add(record.key, record.size, record.etag, record.dest_etag, record.proof, record.status.value)
+        digest.add(
+            record.key,
+            record.size,
+            record.etag,
+            record.dest_etag,
+            record.proof,
+            record.status.value,
+            record.verified.value,
+        )
         by_status[record.status.value] += 1
         confirmed += record.status is Status.DONE and record.attempts == 0
     superseded = run.counts.enqueued - (digest.count - confirmed)
@@ -105,6 +120,7 @@ async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes
             "notes": [_text(note) for note in run.notes],
         },
         "counts": asdict(run.counts),
+        **({"verified": run.counts.by_verification} if task.type is TaskType.S3EC2 else {}),
         "records": {
             "count": digest.count,
             "by_status": {status.value: by_status[status.value] for status in Status},
@@ -127,8 +143,8 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
             _decoded(public_key, 32)
         except ValueError:
             raise UsageError("the public key is not 32 bytes in base64") from None
-    if document.get("format") != FORMAT:
-        raise UsageError(f"this is no certificate of the format {FORMAT}")
+    if document.get("format") not in (FORMAT, FIRST_FORMAT):
+        raise UsageError(f"this is no certificate of the format {FORMAT} or {FIRST_FORMAT}")
     content = {name: value for name, value in document.items() if name != "signature"}
     try:
         key = _decoded(document.get("public_key"), 32)
@@ -141,7 +157,7 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
         return "it was changed after it was signed"
     if public_key is not None and public_key != document["public_key"]:
         return f"it was signed with another key, {document['public_key']}"
-    return "" if _fits(document, SHAPE) else "it lacks what a certificate says"
+    return "" if _fits(document, _shape(document)) else "it lacks what a certificate says"
 
 
 def read(text: bytes) -> dict[str, Any]:
@@ -157,15 +173,25 @@ def read(text: bytes) -> dict[str, Any]:
 
 
 # What a reader relies on. Anybody can sign anything, with a key of their own.
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "issued": str,
     "source": str,
     "destination": str,
-    "task": {"id": str, "description": str},
+    "task": {"id": str, "type": str, "description": str},
     "run": {"id": int, "started": str, "ended": str},
     "counts": dict.fromkeys(("done", "done_bytes", "same", "failed", "cancelled"), int),
     "records": {"count": int, "superseded": int, "digest": str},
 }
+
+
+def _shape(document: dict[str, Any]) -> dict[str, Any]:
+    if document["format"] == FIRST_FORMAT:
+        return SHAPE
+    shape = {**SHAPE, "counts": {**SHAPE["counts"], "incomplete": int}}
+    task = document.get("task")
+    if isinstance(task, dict) and task.get("type") == TaskType.S3EC2:
+        shape["verified"] = dict.fromkeys(Counts().by_verification, int)
+    return shape
 
 
 def _fits(value: object, shape: object) -> bool:

@@ -467,6 +467,7 @@ def _record(record: Record) -> dict[str, Any]:
         "size": record.size,
         "destEtag": record.dest_etag,
         "proof": record.proof,
+        "verified": record.verified.value,
         "attempts": record.attempts,
         "reason": record.reason,
         "detail": record.detail,

@@ -203,6 +203,17 @@ class Counts:
         return self.done - confirmed
 
     @property
+    def by_verification(self) -> dict[str, int]:
+        """How many of the `done` were confirmed in which way, by the words of `Verified`; "none": by nobody."""
+        return {
+            Verified.STORE.value: self.verified_store,
+            Verified.ETAG.value: self.verified_etag,
+            Verified.SOURCE.value: self.verified_source,
+            Verified.CONTENT.value: self.verified_content,
+            "none": self.unverified,
+        }
+
+    @property
     def balanced(self) -> bool:
         """Whether all that was enqueued has come to its end."""
         return (

@@ -1,4 +1,5 @@
-"""The controller: the safety net below the workers, looked in on once a minute.
+"""The controller: the safety net below the workers. On one machine it looks every ten seconds while there is something
+for it to do, on AWS once a minute.
 
 It completes giant uploads whose last worker died, throws away those that nobody will finish, sends lost parts again,
 settles the messages that crashed their consumers too often, and sends again what a run waits for though nothing is left

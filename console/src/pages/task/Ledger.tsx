@@ -3,7 +3,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
 import { useTranslation } from 'react-i18next';
 import { useFormat } from '../../format';
-import { balance, open, type Run } from './ledger';
+import { balance, type Counts, open, type Run } from './ledger';
 import { type Task, things } from './tab';
 
 const SHOWN = {
@@ -66,6 +66,7 @@ export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
           { done: bytes(counts.done_bytes), enqueued: bytes(counts.enqueued_bytes) },
         )}`}
       />
+      {task.type !== 'ECR' && counts.done > 0 && <Verification counts={counts} />}
       {counts.delete_enqueued > 0 && (
         <Sum
           title={t('detail.ledger.deletes')}
@@ -140,10 +141,32 @@ function Number({ term: [label, count] }: { term: Term }) {
 }
 
 /** What the run found besides. */
+const KINDS = ['verified_store', 'verified_etag', 'verified_source', 'verified_content'] as const;
+
+/** Who confirmed the copies, and how many nobody did. */
+function Verification({ counts }: { counts: Counts }) {
+  const { t } = useTranslation();
+  const { number, locale } = useFormat();
+  const found = KINDS.filter((kind) => counts[kind] > 0);
+  const unverified = KINDS.reduce((rest, kind) => rest - counts[kind], counts.done);
+  const kinds = found.map((kind) => t(`detail.ledger.${kind}`, { shown: number(counts[kind]) }));
+  if (unverified > 0) kinds.push(t('detail.ledger.unverified', { shown: number(unverified) }));
+  return (
+    <Box color="text-body-secondary">
+      {t('detail.ledger.verification', {
+        done: number(counts.done),
+        kinds: new Intl.ListFormat(locale).format(kinds),
+      })}
+    </Box>
+  );
+}
+
 function Remarks({ run: { counts } }: { run: Run }) {
   const { t } = useTranslation();
   const { number } = useFormat();
-  const remarks = (['unproven', 'extra', 'restores'] as const).filter((name) => counts[name] > 0);
+  const remarks = (['unproven', 'incomplete', 'extra', 'restores'] as const).filter(
+    (name) => counts[name] > 0,
+  );
   if (!remarks.length) return null;
   return (
     <SpaceBetween size="xxs">

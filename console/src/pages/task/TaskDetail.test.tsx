@@ -118,6 +118,30 @@ test('objects: pages by token, filters in the address, the chosen tried again', 
   expect(router.state.location.search).not.toContain('after');
 });
 
+test('objects: who verified each copy', async () => {
+  const verified = { a: 'store', b: 'etag', c: 'source', d: 'content', e: '', f: 'oracle' };
+  const items = Object.entries(verified).map(([key, by]) => record({ key, status: 'DONE', verified: by }));
+  open('objects', {
+    TaskRecords: () => ({ listRecords: { items: [...items, record({ key: 'g' })], nextToken: null } }),
+  });
+  const table = within(await screen.findByRole('table', { name: 'Objects' }));
+  await table.findByText('Store checksum');
+  const column = table.getAllByRole('columnheader').findIndex((header) => header.textContent === 'Verified');
+  const cells = table
+    .getAllByRole('row')
+    .slice(1)
+    .map((row) => row.children[column]?.textContent);
+  expect(cells).toEqual([
+    'Store checksum',
+    'MD5 ETag',
+    'Source checksum',
+    'Read back',
+    'Not verified',
+    'oracle',
+    '-',
+  ]);
+});
+
 test('everything that was given up is redriven', async () => {
   const redriven = vi.fn(() => ({ redriveDeadLetters: { id: ID, progress: 'STARTING' } }));
   open('objects', {

@@ -5,8 +5,8 @@ import { Ledger } from './Ledger';
 import { balance, type Run } from './ledger';
 import { run } from './testSamples';
 
-const show = (of: Run) =>
-  renderPage({ path: '/', element: <Ledger run={of} task={{ type: 'S3EC2' }} /> }, '/', {});
+const show = (of: Run, type: 'S3EC2' | 'ECR' = 'S3EC2') =>
+  renderPage({ path: '/', element: <Ledger run={of} task={{ type }} /> }, '/', {});
 
 test('a run that is done says its sums in words', () => {
   show(
@@ -41,6 +41,31 @@ test('while it transfers, what is under way is counted', () => {
   show(moving);
   expect(screen.getByText(/0 were cancelled; 3 are under way\./)).toBeVisible();
   expect(balance(moving)).toBe('moving');
+});
+
+test('who verified the copies', () => {
+  show(
+    run({
+      counts: { enqueued: 1010, done: 1010, verified_store: 1001, verified_etag: 5, verified_content: 1 },
+    }),
+  );
+  expect(
+    screen.getByText(
+      "Verification of 1,010 copies: 1,001 by the store's checksum, 5 by MD5 ETag, 1 by reading them back, and 3 not verified.",
+    ),
+  ).toBeVisible();
+  expect(screen.queryByText(/lack tags/)).toBeNull();
+});
+
+test('copies that all are verified, and some that lack tags', () => {
+  show(run({ counts: { enqueued: 2, done: 2, verified_source: 2, incomplete: 1 } }));
+  expect(screen.getByText("Verification of 2 copies: 2 by the source's checksum.")).toBeVisible();
+  expect(screen.getByText(/^1 copies lack tags or metadata/)).toBeVisible();
+});
+
+test('of images nothing is said of verification', () => {
+  show(run({ counts: { enqueued: 2, done: 2 } }), 'ECR');
+  expect(screen.queryByText(/verif/i)).toBeNull();
 });
 
 test('deletes and remarks', () => {

@@ -4,6 +4,7 @@ import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { RecordStatus, TaskRecordsQuery } from '../../api/generated';
 import { useFormat } from '../../format';
+import { useTextOr } from './textOr';
 import { VisibleKey } from './VisibleKey';
 
 export type ObjectRecord = TaskRecordsQuery['listRecords']['items'][number];
@@ -12,6 +13,7 @@ export const COLUMNS = [
   'key',
   'status',
   'size',
+  'verified',
   'reason',
   'detail',
   'attempts',
@@ -22,7 +24,16 @@ export const COLUMNS = [
   'updated',
 ] as const;
 type Column = (typeof COLUMNS)[number];
-export const USUAL: readonly Column[] = ['key', 'status', 'size', 'reason', 'detail', 'attempts', 'updated'];
+export const USUAL: readonly Column[] = [
+  'key',
+  'status',
+  'size',
+  'verified',
+  'reason',
+  'detail',
+  'attempts',
+  'updated',
+];
 
 export const KIND: Record<RecordStatus, StatusIndicatorProps.Type> = {
   PENDING: 'pending',
@@ -33,6 +44,7 @@ export const KIND: Record<RecordStatus, StatusIndicatorProps.Type> = {
 const WIDTH: Partial<Record<Column, number>> = {
   key: 260,
   status: 130,
+  verified: 140,
   detail: 260,
   reason: 150,
   etag: 200,
@@ -45,6 +57,7 @@ const whole = (text: string) => <span className="dth-break">{text || '-'}</span>
 
 export function useRecordColumns(): TableProps.ColumnDefinition<ObjectRecord>[] {
   const { t } = useTranslation();
+  const textOr = useTextOr();
   const { number, bytes, when } = useFormat();
   const cells: Record<Column, (record: ObjectRecord) => ReactNode> = {
     key: (record) => <VisibleKey name={record.key} />,
@@ -54,6 +67,8 @@ export function useRecordColumns(): TableProps.ColumnDefinition<ObjectRecord>[] 
       </StatusIndicator>
     ),
     size: (record) => bytes(record.size),
+    verified: ({ status, verified }) =>
+      status === 'DONE' ? textOr(`detail.objects.kinds.${verified || 'none'}`, verified) : '-',
     reason: (record) => whole(record.reason),
     detail: (record) => whole(record.detail),
     attempts: (record) => number(record.attempts),

@@ -27,6 +27,11 @@ const NONE: Counts = {
   deleted: 0,
   delete_kept: 0,
   delete_failed: 0,
+  verified_store: 0,
+  verified_etag: 0,
+  verified_source: 0,
+  verified_content: 0,
+  incomplete: 0,
 };
 
 export const run = ({
@@ -101,6 +106,7 @@ export const record = (given: Partial<ObjectRecord> = {}): ObjectRecord => ({
   size: 3,
   destEtag: '',
   proof: '',
+  verified: '',
   attempts: 5,
   reason: 'AccessDenied',
   detail: 'no',
