@@ -187,7 +187,7 @@ async def test_services_that_cannot_be_reached_are_one_line(
         with pytest.raises(StateError, match=r"sqs cannot be asked: .*127\.0\.0\.1:9"):
             await platform.queue.depth()
         with pytest.raises(StateError, match="dynamodb cannot be asked"):
-            await platform.limits.lease("bytes", 1, 1)
+            await platform.limits.lease("bytes", 1)
     async with open_platform(replace(names, queue_url=names.queue_url + "-gone"), "w1") as platform:
         with pytest.raises(StateError, match=r"sqs:GetQueueAttributes was refused: .*NonExistentQueue"):
             await platform.queue.depth()

@@ -15,6 +15,7 @@ from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Lease, Outgoing
 from dth.s3.pace import Cap
 from dth.s3.transport import Transport
 from dth.s3.worker import Worker
+from dth.s3.handlers import Handlers
 from tests.clients import connect, connect_options
 from tests.engine import Crash, Engine, Side, bodies
 from tests.servers.proxy import Delay, Proxy, Stall
@@ -30,15 +31,16 @@ MIB = 1024 * 1024
 
 def at_first(monkeypatch: pytest.MonkeyPatch, key: str, befall: Callable[[Worker], Awaitable[Any]]) -> None:
     """Let this happen to the worker that is about to transfer `key` for the first time."""
-    transfer = Worker._transfer
+    carry = Handlers.carry
     left = [befall]
 
-    async def transfer_or_not(worker: Worker, work: Any, run: int, item: Any) -> Any:
-        if item.key == key and left:
-            await left.pop()(worker)
-        return await transfer(worker, work, run, item)
+    async def carry_or_not(handlers: Handlers, work: Any, message: Any, index: int) -> None:
+        if message.items[index].key == key and left:
+            # The callback of a worker's handlers is its own.
+            await left.pop()(cast("Any", handlers._pause).__self__)
+        await carry(handlers, work, message, index)
 
-    monkeypatch.setattr(Worker, "_transfer", transfer_or_not)
+    monkeypatch.setattr(Handlers, "carry", carry_or_not)
 
 
 # --- workers that end ----------------------------------------------------------------------------------------
