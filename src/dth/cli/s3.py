@@ -253,6 +253,8 @@ def _remarkable(counts: Counts) -> list[tuple[str, int]]:
         ("restore requests accepted; run again when they are done", counts.restores),
         ("gone at the source before they were copied", counts.cancelled),
         ("still in flight from an earlier run", counts.pending),
+        ("copied, but not verified by anybody", counts.unverified),
+        ("copied without some of their tags or metadata; --report FILE.csv says which", counts.incomplete),
         ("deleted", counts.deleted),
         ("not deleted: they exist at the source again", counts.delete_kept),
         ("could not be deleted", counts.delete_failed),

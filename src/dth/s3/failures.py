@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dth.errors import ConnectionFailed, Disposition, EndpointRefused, HubError, Throttled, TransferError
+from dth.s3.client import S3Client
 from dth.s3.multipart import Busy, UploadLost
 from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
@@ -61,6 +62,13 @@ class Failures:
 
     def __init__(self, route: Route) -> None:
         self._sides = {"source": route.source, "destination": route.dest}
+        self._keys = route.keys
+        # Of an object that was copied.
+        self._passed = ""
+
+    def passed(self, key: str) -> None:
+        """An object was copied: its key tells whether an endpoint refuses others alone."""
+        self._passed = key
 
     def before(self) -> Before:
         """Take down how both endpoints do, at the beginning of an attempt."""
@@ -88,7 +96,9 @@ class Failures:
         return self._counted(error, attempts + 1, failing_since)
 
     def _counted(self, error: TransferError, attempts: int, failing_since: float) -> Decision:
-        if error.disposition is Disposition.GONE and not isinstance(error, UploadLost):
+        # A copy that is gone from the destination says nothing of the source.
+        gone = error.disposition is Disposition.GONE and error.side != "destination"
+        if gone and not isinstance(error, UploadLost):
             return Decision(Next.GONE, attempts)
         too_long = failing_since and time.time() - failing_since > LONGEST_FAILING
         if error.disposition is Disposition.REFUSED or attempts >= MAX_ATTEMPTS or too_long:
@@ -112,12 +122,18 @@ class Failures:
             return False
         passed = client.gate.passed - before.passed[error.side]
         refused = client.gate.throttled - before.refused[error.side] - ATTEMPTS
-        if passed >= PROBES:
-            return refused * PASSING <= passed
-        # Little else was asked of it meanwhile: ask for something else.
+        if passed >= PROBES and refused * PASSING <= passed:
+            return True
+        # Little else passed meanwhile, or much was refused, as a whole prefix may be: ask for what has passed before.
+        return await self._lets_pass(client, error.side)
+
+    async def _lets_pass(self, client: S3Client, side: str) -> bool:
+        """Whether the endpoint answers, time and again, when it is asked for an object that was copied."""
+        key = self._passed if side == "source" or not self._passed else self._keys.to_dest(self._passed)
+        method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
         for _ in range(PROBES):
             try:
-                await client.request("HEAD", attempts=1)
+                await client.request(method, key, headers=headers, limit=1, attempts=1)
             except (Throttled, ConnectionFailed):
                 return False
             except TransferError:
