@@ -149,6 +149,16 @@ def test_damage_in_one_part_of_a_source_object_is_noticed(pair: Pair, stated: st
     assert pair.there() == {"parted": body}
 
 
+def test_parts_need_no_head_of_the_source(pair: Pair) -> None:
+    body = os.urandom(TWO_PARTS)
+    pair.put({"parted": body})
+    pair.quirks("heads-denied flip-on-range")
+    settled(pair.run(**PARTED), 0, 1)
+    pair.quirks("heads-denied")
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {"parted": body}
+
+
 def test_a_copy_that_is_gone_says_nothing_of_its_source(pair: Pair) -> None:
     pair.put(SMALL)
     pair.quirks("", "put-loses")

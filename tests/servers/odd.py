@@ -80,6 +80,7 @@ QUIRKS = {
     "delete-denied": "Answers 403 to every DELETE.",
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
+    "heads-denied": "Answers 403 to a HEAD of an object.",
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
     "flip-on-range": "Damages the body of each answer with a range of an object.",
     "ghost": 'Lists keys with "ghost" in them, and answers 404 when they are read.',
@@ -577,6 +578,8 @@ class OddStore(S3Server):
 
     def _read(self, request: Request) -> Reply:
         stored = self._found(request)
+        if request.method == "HEAD" and self.has("heads-denied"):
+            raise _Refused(403, "")
         self._check_conditions(request, stored)
         headers = self._headers_of(stored, request.method)
         if request.header("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in request.headers:

@@ -111,7 +111,7 @@ class Multipart:
         """What the bytes from the source can be held against while they pass, all of them and in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
-        return await in_order(self._route.source, upload.key, upload.etag, upload.parts)
+        return await in_order(self._route.source, upload.key, upload.size, upload.etag, upload.parts)
 
     async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
         part = await self.copy_part(upload, number, whole)

@@ -132,10 +132,14 @@ class InOrder:
             )
 
 
-async def in_order(source: S3Client, key: str, etag: str, parts: int) -> InOrder | None:
+async def in_order(source: S3Client, key: str, size: int, etag: str, parts: int) -> InOrder | None:
     """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME, which
     the checksums of the parts make by themselves."""
-    headers = (await source.head(key, etag=etag, checksums=True)).headers
+    try:
+        headers = (await source.head(key, etag=etag, checksums=True)).headers
+    except (ObjectRefused, SourceGone):
+        # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
+        headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
     stated = stated_checksums(headers)
     if ChecksumMode.CRC64NVME in stated:
         return None
