@@ -39,6 +39,7 @@ from dth.s3.relay import Route, relay_whole
 from dth.s3.signing import quote_key
 from dth.s3.store.answers import classify, parse_error, parse_time
 from dth.s3.store.capabilities import Feature
+from dth.s3.store.objects import Written
 from dth.s3.transport import Pipe, Response, Transport
 from tests.clients import Fixed, connect
 from tests.servers.proxy import Corrupt, Proxy, Reply, RequestHeaders, ResponseHeaders
@@ -718,15 +719,27 @@ async def test_a_refusal_that_names_nothing_is_tried_with_less(
 ) -> None:
     for header in ("x-amz-checksum-crc64nvme", "content-md5", "x-amz-tagging"):
         refuses(proxy_b, header, Reply(501, "NotImplemented", "A header you provided is not implemented"))
-    await asyncio.gather(*(dest.put(f"k{n}", [b"x"], {"x-amz-tagging": "a=1"}) for n in range(10)))
+    for wave in range(3):
+        keys = [f"{wave}{n}" for n in range(10)]
+        await asyncio.gather(*(dest.put(key, [b"x"], {"x-amz-tagging": "a=1"}) for key in keys))
     known = dest.capabilities
     assert (known.checksum, known.tags) == (ChecksumMode.NONE, False)
     host = dest.endpoint.host
     assert known.notes == [
-        f"{host} refuses checksums (NotImplemented); bodies go without",
         f"{host} takes no tags (NotImplemented); objects are written without",
+        f"{host} refuses Content-MD5 (NotImplemented)",
+        f"{host} refuses checksums (NotImplemented); bodies go without",
     ]
-    assert len(s3_b.keys(bucket_b)) == 10
+    assert len(s3_b.keys(bucket_b)) == 30
+
+
+async def test_only_what_a_refusal_that_names_nothing_is_about_is_left_out(
+    dest: S3Client, proxy_b: Proxy
+) -> None:
+    refuses(proxy_b, "x-amz-tagging", Reply(400))
+    await asyncio.gather(*(dest.put(f"k{n}", [b"x"], {"x-amz-tagging": "a=1"}) for n in range(10)))
+    assert dest.capabilities.refused == {Feature.TAGS}
+    assert dest.capabilities.checksum is ChecksumMode.CRC64NVME
 
 
 async def test_a_header_that_the_store_names_apart_is_the_one(dest: S3Client, proxy_b: Proxy) -> None:
@@ -870,7 +883,7 @@ async def test_a_copy_within_the_store_keeps_its_conditions(
     source: S3Client, s3_a: MiniStack, bucket_a: str, proxy_a: Proxy
 ) -> None:
     etag = s3_a.put(bucket_a, "odd \n+%/../key", b"0123456789").strip('"')
-    assert await source.copy(source, "odd \n+%/../key", "copy", etag, {}) == etag
+    assert await source.copy(source, "odd \n+%/../key", "copy", etag, {}) == Written(etag)
     upload = await source.create_upload("parts", {})
     part = await source.copy_part(source, "odd \n+%/../key", "parts", upload, 1, etag, (2, 6))
     await source.complete_upload("parts", upload, [(1, part, "")])

@@ -142,6 +142,83 @@ def test_what_is_known_to_be_wrong_overwrites_nothing(pair: Pair, source: str, d
     assert pair.there() == {"k": b"an older body"}
 
 
+@pytest.mark.parametrize("stated", ["md5", "sha256", "crc32", "crc64nvme"])
+def test_damage_in_one_part_of_a_source_object_is_noticed(pair: Pair, stated: str) -> None:
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    if stated != "md5":
+        pair.original("parted").checksums = {stated: sum_of(stated, body)}
+    pair.quirks("flip-on-range" + (" no-checksums" if stated == "md5" else ""))
+    settled(pair.run(**PARTED), 0, 1)
+    assert pair.there() == {}
+    # The first range read is that of the first byte, for the properties.
+    pair.quirks("flip-on-range", flip_on_range=2)
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {"parted": body}
+
+
+def test_parts_need_no_head_of_the_source(pair: Pair) -> None:
+    body = os.urandom(TWO_PARTS)
+    pair.put({"parted": body})
+    pair.quirks("heads-denied flip-on-range")
+    settled(pair.run(**PARTED), 0, 1)
+    pair.quirks("heads-denied")
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {"parted": body}
+
+
+def test_a_copy_that_is_gone_says_nothing_of_its_source(pair: Pair) -> None:
+    pair.put(SMALL)
+    pair.quirks("", "put-loses")
+    ran = pair.run(verify_after=True)
+    settled(ran, 0, len(SMALL))
+    assert {record.reason for record in ran.records.values()} == {"NoSuchKey"}
+
+
+def test_etags_that_are_no_md5s_among_those_that_are_do_no_harm(pair: Pair) -> None:
+    pair.put(SMALL)
+    pair.quirks("", "etag-random", etag_random=4)
+    ran = pair.run()
+    settled(ran, len(SMALL))
+    assert pair.there() == SMALL
+
+
+def test_every_checksum_that_a_store_answers_counts(pair: Pair) -> None:
+    pair.put(SMALL)
+    pair.quirks("", "etag-opaque answers-crc32 flip-on-write")
+    settled(pair.run(), 0, len(SMALL))
+    assert pair.there() == {}
+
+
+def test_the_listed_etag_counts_where_an_answer_has_none(pair: Pair) -> None:
+    pair.put(SMALL)
+    pair.quirks("no-checksums no-etag-on-read flip-on-read")
+    settled(pair.run(), 0, len(SMALL))
+    assert pair.there() == {}
+
+
+def test_a_damaged_copy_inside_a_store_never_counts(pair: Pair) -> None:
+    pair.quirks("no-checksums flip-on-copy")
+    pair.put(SMALL)
+    there = pair.source.bucket()
+    sides = Side(pair.source, pair.sides[0].bucket), Side(pair.source, there)
+    settled(Engine(pair._state / "copies", *sides).run(), 0, len(SMALL))
+    assert pair.source.objects(there) == {}
+    pair.quirks("lies")
+    settled(Engine(pair._state / "read", *sides, verify_after=True).run(), len(SMALL))
+
+
+@pytest.mark.parametrize("quirk", ["flip-on-write", "flip-on-join"])
+def test_the_version_before_a_damaged_copy_is_the_newest_again(pair: Pair, quirk: str) -> None:
+    pair.put({"parted" if quirk == "flip-on-join" else "k": os.urandom(TWO_PARTS)})
+    [key] = pair.source.keys(pair.sides[0].bucket)
+    pair.dest.buckets[pair.sides[1].bucket].versioned = True
+    pair.lay(key, b"an older body")
+    pair.quirks("", f"no-checksums no-content-md5 {quirk}")
+    settled(pair.run(**(PARTED if quirk == "flip-on-join" else {})), 0, 1)
+    assert pair.there() == {key: b"an older body"}
+
+
 @pytest.mark.parametrize("times", [1, 100])
 @pytest.mark.parametrize(
     "dest", ["flip-part", "no-checksums flip-part", "no-checksums no-content-md5 flip-part"]
@@ -171,6 +248,20 @@ def test_a_store_that_lies_is_found_out_by_reading_back(pair: Pair) -> None:
     ran = pair.run(verify_after=True, **PARTED)
     settled(ran, len(SMALL) + 1)
     assert ran.counts.verified_content == len(SMALL) + 1
+
+
+@pytest.mark.parametrize("mode", ["crc32c", "md5", "none"])
+def test_parts_are_read_back_whatever_covered_them(pair: Pair, mode: str) -> None:
+    body = os.urandom(TWO_PARTS)
+    pair.put({"parted": body})
+    pair.quirks("", "lies")
+    options = {**PARTED, "verify_after": True, "checksum_mode": mode}
+    settled(pair.run(**options), 0, 1)
+    assert pair.there() == {}
+    pair.quirks()
+    ran = pair.run(**options)
+    settled(ran, 1)
+    assert ran.records["parted"].verified is Verified.CONTENT
 
 
 # -------------------------------------------------------------------------------------- who verified what
@@ -274,6 +365,19 @@ def test_all_is_copied_where_a_store_refuses_something(pair: Pair, source: str, 
     assert pair.there() == objects
 
 
+def test_what_a_bare_refusal_is_not_about_goes_on_being_sent(pair: Pair) -> None:
+    pair.put(SMALL, **{"x-amz-tagging": "project=apollo"})
+    pair.quirks("", "refuses-tags-400")
+    ran = pair.run()
+    settled(ran, len(SMALL))
+    # The first one alone was tried without all that a refusal may be about.
+    assert ran.counts.verified_store >= len(SMALL) - 1
+    assert "takes no tags" in ran.notes
+    assert "checksums" not in ran.notes
+    assert ran.counts.incomplete == len(SMALL)
+    assert {record.reason for record in ran.records.values()} == {"TagsRefused"}
+
+
 def test_parts_above_what_memory_holds_carry_a_checksum_where_one_is_wanted(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +435,16 @@ def test_objects_are_copied_as_they_are_stored(pair: Pair, checksums: str) -> No
     assert pair.at("page").headers["content-encoding"] == b"gzip"
 
 
+@pytest.mark.parametrize("policy", ["checksum", "content"])
+def test_stores_that_unpack_are_compared_too(pair: Pair, policy: str) -> None:
+    packed = {f"{n}": gzip.compress(b"hello %d" % n * 200, mtime=0) for n in range(70)}
+    pair.put(packed, **{"content-encoding": "gzip"})
+    settled(pair.run(), len(packed))
+    pair.quirks("gunzips", "gunzips")
+    again = pair.run(state="another", compare_policy=policy)
+    assert (again.counts.same, again.counts.enqueued) == (len(packed), 0)
+
+
 def test_bodies_are_not_packed_on_the_way(pair: Pair) -> None:
     pair.put({"text": b"plain text " * 1000})
     pair.quirks("gzips")
@@ -354,6 +468,16 @@ def test_one_object_that_alone_is_refused_fails_with_its_reason(pair: Pair, quir
     assert record.reason in ("SlowDown", "HTTP429", "InternalError", "ServiceUnavailable")
 
 
+@pytest.mark.parametrize("side", ["source", "dest"])
+def test_a_prefix_that_alone_is_refused_fails(pair: Pair, side: str) -> None:
+    good, bad = (bodies(f"{name}/{n}" for n in range(100)) for name in ("good", "bad"))
+    pair.put(good | bad)
+    pair.quirks(**{side: "always-503"})
+    ran = pair.run()
+    settled(ran, len(good), len(bad))
+    assert pair.there() == good
+
+
 def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
     pair.put({**SMALL, "ghost1": b"boo", "ghost2": b"boo2"})
     pair.quirks("ghost")
@@ -375,14 +499,34 @@ def test_tags_are_copied_where_none_are_counted(pair: Pair) -> None:
     assert pair.at("tagged").tags == "project=apollo&owner=me"
 
 
-def test_tags_that_may_not_be_read_are_counted_as_lacking(pair: Pair) -> None:
-    pair.put({"tagged": b"x"}, **{"x-amz-tagging": "project=apollo"})
+@pytest.mark.parametrize("kind", ["", "MinIO"])
+def test_tags_that_may_not_be_read_are_counted_as_lacking(pair: Pair, kind: str) -> None:
+    tagged = bodies(f"{n:03}" for n in range(150))
+    pair.put(tagged, **{"x-amz-tagging": "project=apollo"})
     pair.quirks("tags-denied")
-    ran = pair.run()
-    settled(ran, 1)
-    assert ran.counts.incomplete == 1
-    assert ran.records["tagged"].reason == "TagsUnread"
+    ran = pair.run(**({"src_type": kind} if kind else {}))
+    settled(ran, len(tagged))
+    assert ran.counts.incomplete == len(tagged)
+    assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
     assert "tags of the source cannot be read" in ran.notes
+
+
+def test_the_command_counts_what_copies_lack(pair: Pair, tmp_path: Path) -> None:
+    pair.put(bodies("ab"))
+    pair.quirks("missing-meta no-checksums", "no-checksums etag-opaque")
+    dth = Dth(tmp_path / "home")
+    dth.home.mkdir()
+    found = dth.sync(*pair.sides)
+    assert (found["transferred"], found["incomplete"]) == (2, 2)
+    assert found["verified"] == {"store": 0, "etag": 0, "source": 0, "content": 0, "nobody": 2}
+
+
+def test_a_note_says_that_not_every_object_was_asked_for_its_tags(pair: Pair) -> None:
+    pair.put(bodies(f"{n:03}" for n in range(150)))
+    pair.quirks("tags-uncounted")
+    ran = pair.run()
+    settled(ran, 150)
+    assert "the first 100 objects have none; the others are not asked for theirs" in ran.notes
 
 
 def test_metadata_that_cannot_be_stated_is_counted_as_lacking(pair: Pair) -> None:

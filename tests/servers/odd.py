@@ -49,6 +49,7 @@ QUIRKS = {
     # Checksums
     "no-checksums": "Ignores x-amz-checksum-*: checks, echoes and states nothing (as Ceph 16).",
     "no-content-md5": "Ignores Content-MD5.",
+    "answers-crc32": "Checks no x-amz-checksum-*, and answers the CRC32 of what it stored.",
     "refuses-checksum-headers": "Answers 400 to writes with an x-amz-checksum-* header (as Backblaze).",
     "refuses-checksum-mode": "Answers 400 to reads with x-amz-checksum-mode.",
     "object-lock": "Answers 400 to bodies without Content-MD5 or x-amz-checksum-*, as for locked objects.",
@@ -69,6 +70,8 @@ QUIRKS = {
     "put-loses-body": "Answers a PUT rightly, and stores an empty object.",
     "flip-on-write": "Stores a damaged body, and answers the ETag and checksum of what it stored.",
     "flip-part": "Damages the second part of each multipart upload, and answers the ETag of what it stored.",
+    "flip-on-copy": "Damages what it copies by itself, and answers the ETag of what it stored.",
+    "flip-on-join": "Damages what it joins of parts, and answers another ETag than the parts make.",
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
     "parts-limit": "Takes part numbers up to 10 only.",
     "acl-refused": "Answers 400 to x-amz-acl.",
@@ -77,6 +80,8 @@ QUIRKS = {
     "delete-denied": "Answers 403 to every DELETE.",
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
+    "heads-denied": "Answers 403 to a HEAD of an object.",
+    "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
     "flip-on-range": "Damages the body of each answer with a range of an object.",
     "ghost": 'Lists keys with "ghost" in them, and answers 404 when they are read.',
     "gunzips": "Unpacks objects with Content-Encoding gzip for clients that do not accept gzip (as GCS).",
@@ -85,6 +90,7 @@ QUIRKS = {
     "doubled-headers": "Sends each header of an object twice.",
     # Tags
     "tags-uncounted": "Does not tell the number of tags.",
+    "refuses-tags-400": "Answers 400 without a body to writes with tags.",
     "tags-denied": "Answers 403 to requests for tags, and does not tell their number.",
     "tags-501": "Answers 501 to requests for tags, and to writes with tags.",
     # Keys with "bad" in them
@@ -416,6 +422,8 @@ class OddStore(S3Server):
             raise _Refused(400, "AccessControlListNotSupported", "The bucket does not allow ACLs")
         if request.header("x-amz-storage-class") not in ("", "STANDARD") and self.has("class-refused"):
             raise _Refused(400, "InvalidStorageClass", "The storage class you specified is not valid")
+        if "x-amz-tagging" in request.headers and self.has("refuses-tags-400"):
+            raise _Refused(400, "")
         if "x-amz-tagging" in request.headers and self.has("tags-501"):
             text = "A header you provided implies functionality that is not implemented"
             raise _Refused(501, "NotImplemented", text, "<Header>x-amz-tagging</Header>")
@@ -573,8 +581,10 @@ class OddStore(S3Server):
     def _read(self, request: Request) -> Reply:
         stored = self._found(request)
         _check_customer(request, stored)
+        if request.method == "HEAD" and self.has("heads-denied"):
+            raise _Refused(403, "")
         self._check_conditions(request, stored)
-        headers = self._headers_of(stored)
+        headers = self._headers_of(stored, request.method)
         if request.header("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in request.headers:
             headers += self._stated(stored)
         accepts_gzip = "gzip" in request.header("accept-encoding")
@@ -608,7 +618,7 @@ class OddStore(S3Server):
                 raise _Refused(304, "")
             raise _precondition("If-None-Match")
 
-    def _headers_of(self, stored: Stored) -> list[tuple[str, str | bytes]]:
+    def _headers_of(self, stored: Stored, method: str) -> list[tuple[str, str | bytes]]:
         headers: list[tuple[str, str | bytes]] = [
             ("ETag", self._quoted(stored)),
             ("Last-Modified", formatdate(stored.modified, usegmt=True)),
@@ -621,6 +631,8 @@ class OddStore(S3Server):
             headers.append(("x-amz-storage-class", stored.storage_class))
         if stored.version != "null":
             headers.append(("x-amz-version-id", stored.version))
+        if method == "GET" and self.has("no-etag-on-read"):
+            del headers[0]
         if stored.tags and not (
             self.has("tags-uncounted") or self.has("tags-denied") or self.has("tags-501")
         ):
@@ -716,7 +728,7 @@ class OddStore(S3Server):
                 raise _Refused(
                     400, "BadDigest", "The Content-MD5 you specified did not match what we received."
                 )
-        if sums and not self.has("no-checksums"):
+        if sums and not self.has("no-checksums") and not self.has("answers-crc32"):
             for name, value in sums.items():
                 if sum_of(name, request.body) != value:
                     text = f"The {name.upper()} you specified did not match the calculated checksum."
@@ -729,7 +741,9 @@ class OddStore(S3Server):
         stored = replace(self._described(request), body=body, etag=self._etag(said))
         if stored.customer:
             stored.etag = os.urandom(16).hex()
-        if not self.has("no-checksums"):
+        if self.has("answers-crc32"):
+            stored.checksums = {"crc32": sum_of("crc32", said)}
+        elif not self.has("no-checksums"):
             stored.checksums = {name: sum_of(name, said) for name in request.checksums}
         return stored
 
@@ -782,6 +796,9 @@ class OddStore(S3Server):
         stored = replace(source, modified=time.time(), etag=self._etag(source.body), version="null")
         stored.storage_class = described.storage_class
         stored.customer = described.customer
+        if self.has("flip-on-copy"):
+            stored.body = damaged(source.body)
+            stored.etag = self._etag(stored.body)
         if request.header("x-amz-metadata-directive") == "REPLACE":
             stored.headers = described.headers
         if request.header("x-amz-tagging-directive") == "REPLACE":
@@ -860,7 +877,10 @@ class OddStore(S3Server):
     def _joined(self, upload: Upload, parts: list[Stored]) -> Stored:
         digests = b"".join(_digest(part.etag) for part in parts)
         etag = f"{self._etag(digests)}-{len(parts)}"
+        if flipped := self.has("flip-on-join"):
+            etag = damaged(etag.encode()).hex()[:32] + f"-{len(parts)}"
         stored = replace(upload.template, body=b"".join(part.body for part in parts), etag=etag)
+        stored.body = damaged(stored.body) if flipped else stored.body
         stored.modified = time.time()
         common = set.intersection(*(set(part.checksums) for part in parts))
         if "crc64nvme" in common:

@@ -46,7 +46,7 @@ def written(
     answer = {**answer, "etag": f'"{etag}"'}
     if tags:
         answer["x-amz-tagging-count"] = "2"
-    md5 = source_md5(source, answer)
+    md5 = source_md5(source, answer, etag)
     return asyncio.run(route.properties("key", answer, whole=whole, stated_md5=md5)).headers
 
 

@@ -6,18 +6,21 @@ They are read in ranges and go nowhere, so memory stays flat and no disk is need
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from dth.errors import Damaged
 from dth.s3.listing import Entry
 from dth.s3.proof import STEP, read_range
-from dth.s3.relay import Route
+
+if TYPE_CHECKING:
+    from dth.s3.relay import Route
 
 T = TypeVar("T")
 
 LANES = 4  # ranges of one object that are compared at once
 
 
-async def same_contents(route: Route, source: Entry, dest: Entry) -> bool:
+async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
     """Whether two objects of equal size have the same bytes. Reading ends at the first range that differs.
     The memory comes out of the route's budget."""
     size, there = source.size, route.keys.to_dest(source.key)
@@ -41,6 +44,17 @@ async def same_contents(route: Route, source: Entry, dest: Entry) -> bool:
         if not all(await _together(map(same, firsts))):
             return False
     return True
+
+
+async def check_contents(route: "Route", source: Entry, dest_etag: str, version: str = "") -> None:
+    """Read an object of both sides after it was copied. Raises Damaged where the copy has other bytes."""
+    if not await same_contents(route, source, Entry(source.key, source.size, dest_etag)):
+        raise Damaged(
+            f"key {source.key!r}: the copy that was read back is not what the source has",
+            code="ContentMismatch",
+            etag=dest_etag,
+            version=version,
+        )
 
 
 def equal(one: Sequence[bytes], other: Sequence[bytes]) -> bool:

@@ -1,10 +1,12 @@
 """What follows from a failure, for objects, parts and deletions alike: the one place that counts attempts."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum
 
 from dth.errors import ConnectionFailed, Disposition, EndpointRefused, HubError, Throttled, TransferError
+from dth.s3.client import S3Client
 from dth.s3.multipart import Busy, UploadLost
 from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
@@ -20,6 +22,9 @@ RELEASE_DELAY = 1.0
 PASSING = 10
 # Requests that must pass before it counts as the trouble of one object that others are refused.
 PROBES = 5
+# Requests for something else that must pass, one after the other, and seconds for which that tells.
+ASKED = 20
+PASSING_FOR = 2.0
 # Seconds, the longest pause that is left to the store.
 LONGEST_DELAY = 60.0
 
@@ -58,6 +63,16 @@ class Failures:
     def __init__(self, route: Route) -> None:
         self._sides = {"source": route.source, "destination": route.dest}
         self._gates = route.source.gate, route.dest.gate
+        self._keys = route.keys
+        # Of an object that was copied.
+        self._passed = ""
+        self._asking = asyncio.Lock()
+        # When each side was found to let others pass.
+        self._passing: dict[str, float] = {}
+
+    def passed(self, key: str) -> None:
+        """An object was copied: its key tells whether an endpoint refuses others alone."""
+        self._passed = key
 
     def before(self) -> Before:
         """Take down how both endpoints do, at the beginning of an attempt."""
@@ -83,7 +98,9 @@ class Failures:
         return self._counted(error, attempts + 1, failing_since)
 
     def _counted(self, error: TransferError, attempts: int, failing_since: float) -> Decision:
-        if error.disposition is Disposition.GONE and not isinstance(error, UploadLost):
+        # A copy that is gone from the destination says nothing of the source.
+        gone = error.disposition is Disposition.GONE and error.side != "destination"
+        if gone and not isinstance(error, UploadLost):
             return Decision(Next.GONE, attempts)
         too_long = failing_since and time.time() - failing_since > LONGEST_FAILING
         if error.disposition is Disposition.REFUSED or attempts >= MAX_ATTEMPTS or too_long:
@@ -108,12 +125,28 @@ class Failures:
         passed_before, refused_before = before[:2] if error.side == "source" else before[2:]
         passed = client.gate.passed - passed_before
         refused = client.gate.throttled - refused_before - ATTEMPTS
-        if passed >= PROBES:
-            return refused * PASSING <= passed
-        # Little else was asked of it meanwhile: ask for something else.
-        for _ in range(PROBES):
+        if passed >= PROBES and refused * PASSING <= passed:
+            return True
+        # Little else passed meanwhile, or much was refused, as a whole prefix may be: ask for what has passed before.
+        return await self._lets_pass(client, error.side)
+
+    async def _lets_pass(self, client: S3Client, side: str) -> bool:
+        """Whether the endpoint answers, time and again, when it is asked for an object that was copied. One that
+        refuses a half of what it is asked passes for one that refuses none once in a million times."""
+        async with self._asking:
+            if time.monotonic() - self._passing.get(side, -PASSING_FOR) < PASSING_FOR:
+                return True
+            if not await self._passes(client, side):
+                return False
+            self._passing[side] = time.monotonic()
+            return True
+
+    async def _passes(self, client: S3Client, side: str) -> bool:
+        key = self._passed if side == "source" or not self._passed else self._keys.to_dest(self._passed)
+        method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
+        for _ in range(ASKED):
             try:
-                await client.request("HEAD", attempts=1)
+                await client.request(method, key, headers=headers, limit=1, attempts=1)
             except (Throttled, ConnectionFailed):
                 return False
             except TransferError:

@@ -127,6 +127,7 @@ class Handlers:
             return
         self.waiting.pop(item.key, None)
         if copied:
+            self._failures.passed(item.key)
             work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
 
     async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:

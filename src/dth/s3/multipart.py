@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
 from dth.errors import (
+    Corrupted,
     Damaged,
     Disposition,
     HubError,
@@ -27,10 +28,12 @@ from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
+from dth.s3.contents import check_contents
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
+from dth.s3.listing import Entry
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.proof import read_back, remove_damaged, stated_checksums
+from dth.s3.proof import InOrder, in_order, read_back, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.objects import Written
@@ -88,16 +91,30 @@ class Multipart:
         upload = await self.begin(run, item)
         done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
         missing = [n for n in range(1, upload.parts + 1) if n not in done]
+        whole = await self._held_against(upload) if not done else None
         async with _Group() as group:
             for number in missing:
-                group.start(self._transfer_part(upload, number))
+                group.start(self._transfer_part(upload, number, whole))
+        if whole:
+            try:
+                whole.check()
+            except Corrupted:
+                # Nothing tells which part is damaged: all of them go again.
+                await self.abort(upload)
+                raise
         copied = await self.complete(upload)
         if copied is None:
             raise Busy(f"key {item.key!r} is being completed by another worker")
         return upload, copied
 
-    async def _transfer_part(self, upload: Upload, number: int) -> None:
-        part = await self.copy_part(upload, number)
+    async def _held_against(self, upload: Upload) -> InOrder | None:
+        """What the bytes from the source can be held against while they pass, all of them and in memory."""
+        if self._route.server_side or upload.part_size > STREAM_ABOVE:
+            return None
+        return await in_order(self._route.source, upload.key, upload.size, upload.etag, upload.parts)
+
+    async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
+        part = await self.copy_part(upload, number, whole)
         if await self.record(upload, part) is None:
             raise Busy(f"the upload of key {upload.key!r} was taken over")
 
@@ -147,10 +164,10 @@ class Multipart:
         upload.state = UploadState.UPLOADING
         return upload
 
-    async def copy_part(self, upload: Upload, number: int) -> Part:
+    async def copy_part(self, upload: Upload, number: int, whole: InOrder | None = None) -> Part:
         """Carry one part. The caller records it. Raises UploadLost once, to the caller who has to begin anew."""
         try:
-            return await self._copy_part(upload, number)
+            return await self._copy_part(upload, number, whole)
         except NoSuchUpload:
             raise await self._lost(upload) from None
         except ObjectRefused as error:
@@ -178,7 +195,7 @@ class Multipart:
             self._route.tally.recorded += last - first + 1
         return after
 
-    async def _copy_part(self, upload: Upload, number: int) -> Part:
+    async def _copy_part(self, upload: Upload, number: int, whole: InOrder | None) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
         if self._route.server_side:
@@ -192,7 +209,7 @@ class Multipart:
         try:
             if length > STREAM_ABOVE:
                 return await self._streamed(upload, number, span)
-            return await self._relay_part(upload, number, span)
+            return await self._relay_part(upload, number, span, whole)
         finally:
             self._route.budget.release(held)
 
@@ -211,12 +228,16 @@ class Multipart:
         )
         return await retry(lambda: self._stream_part(upload, number, span))
 
-    async def _relay_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+    async def _relay_part(
+        self, upload: Upload, number: int, span: tuple[int, int], whole: InOrder | None
+    ) -> Part:
         route = self._route
         response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
         key = route.keys.to_dest(upload.key)
         with route.tally.holding(span[1] - span[0] + 1):
             written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+        if whole:
+            await whole.add(number, response.chunks)
         return await self._confirmed(upload, number, written)
 
     async def _confirmed(self, upload: Upload, number: int, written: Written) -> Part:
@@ -244,11 +265,8 @@ class Multipart:
         return part
 
     async def _etags_are_md5(self, upload: Upload) -> bool:
-        dest = self._route.dest
-        found = await dest.etags_are_md5(self._route.keys.to_dest(upload.key), self._route.asked_for)
-        if dest.capabilities.etags is EtagKind.UNKNOWN and found is not None:
-            dest.capabilities.etags = EtagKind.MD5 if found else EtagKind.OPAQUE
-        return found is not False
+        key = self._route.keys.to_dest(upload.key)
+        return await self._route.dest.gives_md5s(key, self._route.asked_for) is not False
 
     async def _stream_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         """A part too large for memory: the GET feeds the PUT through a pipe, its checksum is computed in passing and
@@ -375,7 +393,11 @@ class Multipart:
                 code="ChecksumMismatch",
                 etag=etag,
             )
-        if self._route.parameters.verify_after and proof:
+        if self._route.parameters.verify_after and not proof:
+            # Nothing says what the bytes were that were sent.
+            await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
+            return Verified.CONTENT
+        if self._route.parameters.verify_after:
             stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
             if mode + stored != proof:
                 raise Damaged(

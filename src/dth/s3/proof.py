@@ -5,6 +5,7 @@ what the destination answers (a checksum, its ETag) is held against the bytes th
 the copy is damaged, whatever else speaks for it.
 """
 
+import asyncio
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,16 @@ def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_source(
-    source: S3Client, key: str, headers: Mapping[str, str], chunks: Sequence[bytes], *, thorough: bool
+    source: S3Client,
+    key: str,
+    headers: Mapping[str, str],
+    etag: str,
+    chunks: Sequence[bytes],
+    *,
+    thorough: bool,
 ) -> Stated:
-    """Hold the bytes of a whole object against what the source states of it. Raises Corrupted.
+    """Hold the bytes of a whole object against what the source states of it: `headers` of the answer, and the ETag.
+    Raises Corrupted.
 
     An MD5 costs more than all other work on a large body. The destination tells whether the bytes have the MD5 that is
     the source's ETag; so it is computed here only where that would be too late (`thorough`), and until it is known that
@@ -68,7 +76,7 @@ def check_source(
             )
         agreed = True
     known = source.capabilities
-    md5 = source_md5(source, headers)
+    md5 = source_md5(source, headers, etag)
     if not md5 or not (thorough or known.etags is EtagKind.UNKNOWN):
         return Stated(md5, agreed)
     found = md5_of(chunks)
@@ -78,18 +86,73 @@ def check_source(
     if agreed:
         known.etags = EtagKind.OPAQUE
         return Stated("", agreed)
-    raise Corrupted(
+    raise _not_the_md5(key, md5, found)
+
+
+def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
+    """The MD5 that an object has by its ETag; "" where the ETag is something else."""
+    encrypted = bool(source.endpoint.customer_key) or is_encrypted(headers)
+    opaque = source.capabilities.etags is EtagKind.OPAQUE or encrypted
+    return etag.lower() if is_md5(etag) and not opaque else ""
+
+
+def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
+    return Corrupted(
         f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If the ETags of "
         "this store are no MD5s, say so: --src-etags OPAQUE",
         code="EtagMismatch",
     )
 
 
-def source_md5(source: S3Client, headers: Mapping[str, str]) -> str:
-    """The MD5 that an object has by its ETag; "" where the ETag is something else."""
-    etag = bare_etag(headers.get("etag", ""))
-    opaque = source.capabilities.etags is EtagKind.OPAQUE or is_encrypted(headers)
-    return etag.lower() if is_md5(etag) and not opaque else ""
+class InOrder:
+    """A digest that the source states of a whole object, computed from parts that come in any order.
+
+    Each part waits for the one before it, so none is kept for longer than its own memory is.
+    """
+
+    def __init__(self, key: str, mode: str, stated: str, parts: int) -> None:
+        self._key = key
+        self._stated = stated
+        self._sum = Checksum(mode)
+        self._turns = [asyncio.Event() for _ in range(parts + 1)]
+        self._turns[0].set()
+
+    async def add(self, number: int, chunks: Sequence[bytes]) -> None:
+        """Add part `number` (from 1)."""
+        await self._turns[number - 1].wait()
+        # The event loop has other things to do meanwhile.
+        await asyncio.to_thread(self._sum.update, *chunks)
+        self._turns[number].set()
+
+    def check(self) -> None:
+        """Raises Corrupted where the parts make something else."""
+        if self._sum.mode is ChecksumMode.MD5:
+            found = self._sum.hex()
+            if found != self._stated:
+                raise _not_the_md5(self._key, self._stated, found)
+        elif (found := self._sum.base64()) != self._stated:
+            raise Corrupted(
+                f"key {self._key!r}: the source states {self._sum.mode} {self._stated}, the bytes that came have "
+                f"{found}",
+                code="ChecksumMismatch",
+            )
+
+
+async def in_order(source: S3Client, key: str, size: int, etag: str, parts: int) -> InOrder | None:
+    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME, which
+    the checksums of the parts make by themselves."""
+    try:
+        headers = (await source.head(key, etag=etag, checksums=True)).headers
+    except (ObjectRefused, SourceGone):
+        # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
+        headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
+    stated = stated_checksums(headers)
+    if ChecksumMode.CRC64NVME in stated:
+        return None
+    for mode, value in stated.items():
+        return InOrder(key, mode, value, parts)
+    md5 = source_md5(source, headers, etag)
+    return InOrder(key, ChecksumMode.MD5, md5, parts) if md5 else None
 
 
 async def confirm(
@@ -97,13 +160,14 @@ async def confirm(
 ) -> Verified:
     """Who confirms what was written. Raises Damaged where the store's ETag contradicts it.
 
-    An ETag that looks like an MD5 and is not the body's means damage, or that this store's ETags are no MD5s. Which of
-    both is found out once: by an empty part, and by reading the copy back.
+    An ETag that looks like an MD5 and is not the body's means damage, or that it is no MD5. Which of both, reading the
+    copy back tells; and an empty part, whether the ETags of this store are any.
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
     by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
-    if written.encrypted or known.etags is EtagKind.OPAQUE or not md5:
+    encrypted = written.encrypted or bool(dest.endpoint.customer_key)
+    if encrypted or known.etags is EtagKind.OPAQUE or not md5:
         return by_store
     if not is_md5(written.etag):
         known.etags = EtagKind.OPAQUE
@@ -111,13 +175,13 @@ async def confirm(
     if written.etag.lower() == md5:
         known.etags = EtagKind.MD5
         return Verified.STORE if written.confirmed else Verified.ETAG
-    if known.etags is not EtagKind.MD5 and not await dest.etags_are_md5(key, headers):
-        stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
-        if b64decode(stored).hex() == md5:
-            known.etags = EtagKind.OPAQUE
-            return Verified.CONTENT
-    else:
-        known.etags = EtagKind.MD5
+    md5s = known.etags is EtagKind.MD5 or await dest.etags_are_md5(key, headers)
+    stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
+    if b64decode(stored).hex() == md5:
+        # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
+        known.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
+        return Verified.CONTENT
+    known.etags = EtagKind.MD5 if md5s else known.etags
     raise Damaged(
         f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have the MD5 {md5}",
         code="EtagMismatch",
@@ -149,9 +213,11 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
         if damage.version and damage.version != "null":
             await dest.delete(key, damage.version)
             return
-        now = await dest.head(key)
-        if bare_etag(now.headers.get("etag", "")) == damage.etag:
-            await dest.delete(key)
+        now = (await dest.head(key)).headers
+        if bare_etag(now.get("etag", "")) == damage.etag:
+            # Without its version a bucket that keeps versions would hide the one before it as well.
+            version = now.get("x-amz-version-id", "")
+            await dest.delete(key, "" if version == "null" else version)
     except SourceGone:
         return
     except ObjectRefused as error:

@@ -13,9 +13,10 @@ from dth.platforms.ports import Verified
 from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.compare import SOURCE_ETAG
+from dth.s3.contents import check_contents
 from dth.s3.endpoints import ChecksumMode, EtagKind
-from dth.s3.etags import bare_etag
-from dth.s3.listing import KeyMap
+from dth.s3.etags import bare_etag, is_md5
+from dth.s3.listing import Entry, KeyMap
 from dth.s3.messages import Item
 from dth.s3.pace import Budget
 from dth.s3.parameters import Encryption, S3Parameters
@@ -44,9 +45,9 @@ CARRIED = frozenset(
         "x-amz-website-redirect-location",
     }
 )
+TAGS_REFUSED = "the destination takes no tags"
 # Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
 TAG_LOOKS = 100
-TAGS_REFUSED = ("TagsRefused", "the destination takes no tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class Route:
     _learned: bool = False
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tag_looks: int = TAG_LOOKS
+    _looked: bool = False
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def properties(
         self, key: str, answer: Mapping[str, str], *, whole: bool, stated_md5: str = ""
@@ -192,26 +195,41 @@ class Route:
         some stores never do: the first objects without a count are asked for their tags all the same.
         """
         count = answer.get("x-amz-tagging-count", "0")
-        if not self.parameters.copy_tags or (count == "0" and not self._looks_for_tags()):
+        here = self.source.capabilities
+        if not self.parameters.copy_tags:
             return "", "", ""
+        if count == "0" and here.counts_tags:
+            # One look tells whether they may be read at all. All others wait for it.
+            async with self._looking:
+                if not self._looked:
+                    self._looked = True
+                    return await self._ask_for_tags(key, count)
+            if here.counts_tags:
+                return "", "", ""
+        if count == "0" and here.counts_tags is None and not self._goes_on_looking():
+            return "", "", ""
+        return await self._ask_for_tags(key, count)
+
+    async def _ask_for_tags(self, key: str, count: str) -> tuple[str, str, str]:
         known, here = self.dest.capabilities, self.source.capabilities
         if not known.tags:
             if count == "0":
                 return "", "", ""
             known.note(f"{self.dest.endpoint.profile.name} takes no tags; objects are written without")
-            return "", *TAGS_REFUSED
+            return "", "TagsRefused", TAGS_REFUSED
         try:
             tags = await self.source.tags(key)
         except NotSupported:
             if count != "0":
                 raise
-            here.counts_tags = True
-            self._tag_looks = 0
+            here.counts_tags = self._looked = True
             return "", "", ""
         except ObjectRefused as error:
             if count != "0":
                 raise
             here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
+            # Nor are they counted for who may not read them: each object is asked, and counted as lacking.
+            here.counts_tags = False
             return "", "TagsUnread", f"its tags, if it has any, cannot be read: {error}"
         if count != "0":
             here.counts_tags = True
@@ -220,14 +238,14 @@ class Route:
             here.note(f"{self.source.endpoint.host} does not count tags; each object is asked for its tags")
         return tags, "", ""
 
-    def _looks_for_tags(self) -> bool:
-        """Whether to ask for the tags of an object of which none were counted."""
-        here = self.source.capabilities
-        if here.counts_tags is False:
-            return True
-        # Where the store counts tags, one look tells whether they may be read at all.
-        self._tag_looks = min(self._tag_looks, 1) if here.counts_tags else self._tag_looks
+    def _goes_on_looking(self) -> bool:
+        """Whether to ask for the tags of an object, where nobody knows whether they would have been counted."""
         self._tag_looks -= 1
+        if self._tag_looks == -1:
+            self.source.capabilities.note(
+                f"{self.source.endpoint.host} counts no tags, and the first {TAG_LOOKS} objects have none; "
+                "the others are not asked for theirs"
+            )
         return self._tag_looks >= 0
 
     def copied_headers(self, answer: Mapping[str, str], md5: str) -> dict[str, str]:
@@ -269,14 +287,10 @@ class Route:
         return Copied(item.etag, written.etag, written.proof, item.size, verified, lacks.reason, lacks.detail)
 
     def lacking(self, properties: Properties) -> Properties:
-        """The properties, with what the destination turned out not to take."""
-        if (
-            "x-amz-tagging" in properties.headers
-            and not self.dest.capabilities.tags
-            and not properties.reason
-        ):
-            return Properties(properties.headers, *TAGS_REFUSED)
-        return properties
+        """The same, after the write: a store may have shown only then that it takes no tags."""
+        if properties.reason or "x-amz-tagging" not in properties.headers or self.dest.capabilities.tags:
+            return properties
+        return replace(properties, reason="TagsRefused", detail=TAGS_REFUSED)
 
     async def _put(
         self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated
@@ -313,7 +327,9 @@ async def relay_whole(route: Route, item: Item) -> Copied:
             item = replace(item, etag=bare_etag(response.headers.get("etag", "")))
         # Where something lies at the destination, damage has to be found before it is written over.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
-        stated = check_source(route.source, item.key, response.headers, response.chunks, thorough=thorough)
+        stated = check_source(
+            route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
+        )
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
         with route.tally.holding(item.size):
             return await route.write(item, response.chunks, properties, stated)
@@ -326,32 +342,58 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
     answer = await source.head(item.key, etag=item.etag, checksums=True)
     etag = bare_etag(answer.headers.get("etag", "")) or item.etag
-    md5 = source_md5(source, answer.headers)
+    md5 = source_md5(source, answer.headers, etag)
     headers = route.copied_headers(answer.headers, md5)
     try:
-        dest_etag = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
-        differs = dest_etag.lower() != etag.lower()
+        written = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
+        differs = written.etag.lower() != etag.lower()
         if differs and SOURCE_ETAG not in headers and add_mark(headers, etag):
-            dest_etag = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
+            written = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
     except ObjectRefused as error:
         if copying_refused(route, error):
             return None
         raise
-    verified = Verified.ETAG if dest_etag.lower() == md5 else Verified.NOT
-    stated = stated_checksums(answer.headers)
-    if stated and verified is Verified.NOT:
-        there = stated_checksums((await dest.head(key, checksums=True)).headers)
-        for name in stated.keys() & there.keys():
-            if there[name] != stated[name]:
-                damage = Damaged(
-                    f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
-                    code="ChecksumMismatch",
-                    etag=dest_etag,
-                )
-                await remove_damaged(dest, key, damage)
-                raise damage
-            verified = Verified.SOURCE
-    return Copied(etag, dest_etag, "", item.size, verified)
+    try:
+        verified = await _judge_copy(route, item, headers, written, md5, stated_checksums(answer.headers))
+    except Damaged as damage:
+        await remove_damaged(dest, key, damage)
+        raise
+    return Copied(etag, written.etag, "", item.size, verified)
+
+
+async def _judge_copy(
+    route: Route, item: Item, headers: dict[str, str], written: Written, md5: str, stated: Mapping[str, str]
+) -> Verified:
+    """Who confirms a copy inside the store. `md5`, `stated`: what the source object has by its ETag, and its checksums.
+    Raises Damaged for what contradicts it."""
+    dest, key = route.dest, route.keys.to_dest(item.key)
+    differs = written.etag.lower() != md5
+    contradicts = md5 and differs and is_md5(written.etag) and not written.encrypted
+    if contradicts and await dest.gives_md5s(key, headers):
+        raise Damaged(
+            f"key {key!r}: the copy's ETag is {written.etag}, the source's is {md5}",
+            code="EtagMismatch",
+            etag=written.etag,
+            version=written.version,
+        )
+    if route.parameters.verify_after:
+        source = Entry(item.key, item.size, item.etag)
+        await check_contents(route, source, written.etag, written.version)
+        return Verified.CONTENT
+    if not differs:
+        return Verified.ETAG
+    verified = Verified.NOT
+    there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
+    for name in stated.keys() & there.keys():
+        if there[name] != stated[name]:
+            raise Damaged(
+                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
+                code="ChecksumMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+        verified = Verified.SOURCE
+    return verified
 
 
 def copying_refused(route: Route, error: ObjectRefused) -> bool:

@@ -1,8 +1,8 @@
 """What a store takes, learned from what was sent and what was answered.
 
 A refusal is held against the headers that its own request carried. If one of them is no longer being sent, because
-another request has learned meanwhile, the request is simply sent again; if not, it is tried with less, and what it
-passed without is learned. Each lesson leaves a note for the user.
+another request has learned meanwhile, the request is simply sent again; if not, it is tried with less, and what made
+it pass is learned. Each lesson leaves a note for the user.
 """
 
 import re
@@ -72,6 +72,8 @@ class Feature(Enum):
 
 
 FEATURES = {name: feature for feature in Feature for name in feature.headers}
+# What covers a body.
+BODY_SUMS = (Feature.SUM, Feature.MD5)
 NO_SUMS = "refuses checksums ({}); bodies go without"
 NAMED = re.compile("|".join(each.words.pattern for each in Feature))
 
@@ -147,24 +149,22 @@ class Capabilities:
             return next(iter(candidates), None)
         return None
 
-    def learn(self, host: str, headers: Mapping[str, str], lessons: Mapping[Feature, str]) -> None:
-        """A request has passed: what it carried is proven, and what it did without is learned."""
-        if not lessons and headers.keys() <= self._passed:
+    def prove(self, headers: Mapping[str, str]) -> None:
+        """A request has passed: what it carried is taken."""
+        if headers.keys() <= self._passed:
             # Nearly always. This is done for each request.
             return
         self._passed |= headers.keys()
         self.proven |= {FEATURES[name] for name in headers if name in FEATURES}
-        for feature, code in lessons.items():
-            if feature in self.refused:
-                continue
-            self.refused.add(feature)
-            lost = feature.lost
-            if feature is Feature.SUM and Feature.MD5 in lessons:
-                continue
-            if feature is Feature.MD5 and Feature.SUM in self.refused:
-                lost = NO_SUMS
-            if lost:
-                self.note(f"{host} {lost.format(code)}")
+
+    def refuse(self, host: str, feature: Feature, code: str) -> None:
+        """A request has passed only when this was left out."""
+        if feature in self.refused:
+            return
+        self.refused.add(feature)
+        lost = NO_SUMS if self.checksum is ChecksumMode.NONE and feature in BODY_SUMS else feature.lost
+        if lost:
+            self.note(f"{host} {lost.format(code)}")
 
 
 # What a request is, with some features left out.
@@ -188,7 +188,11 @@ class Adapting:
         )
 
     async def adapted(self, dress: Dress) -> Response:
-        """Send `dress(without)`, with more and more left out as the store refuses it."""
+        """Send `dress(without)`, with more and more left out as the store refuses it.
+
+        Many a refusal does not say what it is about, and features are left out one after the other. So only the last
+        one is surely refused: it made the request pass. Of those before it the next request will tell.
+        """
         known = self._known
         lessons: dict[Feature, str] = {}
         sent = dress(known.refused)
@@ -196,17 +200,20 @@ class Adapting:
             try:
                 response = await self._below.send(sent)
             except (ObjectRefused, EndpointRefused) as error:
-                now = dress(known.refused | lessons.keys())
-                if now.headers == sent.headers:
-                    feature = known.suspect(error, sent.headers or {})
-                    if feature is None or feature in lessons:
-                        raise
-                    lessons[feature] = error.code
-                    now = dress(known.refused | lessons.keys())
-                # Or else another request has learned meanwhile: send what is sent now.
-                sent = now
+                if dress(known.refused | lessons.keys()).headers != sent.headers:
+                    # Another request has learned meanwhile, which may be what this one was refused for.
+                    lessons.clear()
+                    sent = dress(known.refused)
+                    continue
+                feature = known.suspect(error, sent.headers or {})
+                if feature is None or feature in lessons:
+                    raise
+                lessons[feature] = error.code
+                sent = dress(known.refused | lessons.keys())
                 continue
-            known.learn(self._host, sent.headers or {}, lessons)
+            known.prove(sent.headers or {})
+            if lessons:
+                known.refuse(self._host, *list(lessons.items())[-1])
             return response
 
 

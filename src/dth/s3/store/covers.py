@@ -43,6 +43,11 @@ class Cover:
             self.proof = self.proof or f"{ChecksumMode.MD5}:{value}"
         return found
 
+    def sum_of(self, algorithm: str) -> str:
+        """The body's checksum by any algorithm, in base64."""
+        sent, _, value = self.proof.partition(":")
+        return value if sent == algorithm else checksum(algorithm, self._chunks)
+
     def content_md5(self) -> str:
         if not self.md5:
             value = checksum(ChecksumMode.MD5, self._chunks)

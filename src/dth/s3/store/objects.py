@@ -24,7 +24,7 @@ from dth.s3.listing import parse_page
 from dth.s3.signing import quote_key, quote_query
 from dth.s3.store.answers import TRANSIENT_CODES, classify, find_text, parse_error, parse_xml
 from dth.s3.store.base import Requests
-from dth.s3.store.capabilities import CHECKSUM_MODE, Dress, Feature, dressed
+from dth.s3.store.capabilities import CHECKSUM_MODE, SUMS, Dress, Feature, dressed
 from dth.s3.store.covers import Cover
 from dth.s3.store.request import Request
 from dth.s3.store.sign import ACCEPT_ENCODING
@@ -304,15 +304,18 @@ class Objects(Requests):
         """What an answer to a write says. Raises Damaged where it contradicts what was sent."""
         headers = response.headers
         etag, version = bare_etag(headers.get("etag", "")), headers.get("x-amz-version-id", "")
-        algorithm, _, value = cover.proof.partition(":")
+        algorithm = cover.proof.partition(":")[0]
         answered = headers.get(f"x-amz-checksum-{algorithm}", "")
-        if answered and answered != value:
-            raise Damaged(
-                f"{self.where(method, key)}: the store holds {algorithm} {answered}, sent was {value}",
-                code="ChecksumMismatch",
-                etag=etag,
-                version=version,
-            )
+        for name in SUMS & headers.keys():
+            mode = name.removeprefix("x-amz-checksum-")
+            sent = cover.sum_of(mode)
+            if headers[name] != sent:
+                raise Damaged(
+                    f"{self.where(method, key)}: the store holds {mode} {headers[name]}, sent was {sent}",
+                    code="ChecksumMismatch",
+                    etag=etag,
+                    version=version,
+                )
         self._learn_echo(algorithm, answered)
         return Written(etag, cover.proof, bool(answered), cover.md5, is_encrypted(headers), version)
 
@@ -335,8 +338,8 @@ class Objects(Requests):
         headers: Mapping[str, str],
         *,
         insist: AbstractSet[str] = frozenset(),
-    ) -> str:
-        """Copy within the store, without the bytes passing here. Returns the new ETag."""
+    ) -> Written:
+        """Copy within the store, without the bytes passing here."""
         must, options = split(headers, insist)
         request = Request(
             "PUT",
@@ -346,7 +349,12 @@ class Objects(Requests):
             slow=True,
             check=lambda response: self.check_late("PUT", key, response),
         )
-        return bare_etag(find_text((await self.send(request)).body, "ETag"))
+        response = await self.send(request)
+        return Written(
+            bare_etag(find_text(response.body, "ETag")),
+            encrypted=is_encrypted(response.headers),
+            version=response.headers.get("x-amz-version-id", ""),
+        )
 
     def check_late(self, method: str, key: str, response: Response) -> None:
         """An operation that answers 200 first may fail later, in the body."""

@@ -180,3 +180,10 @@ class MultipartUploads(Objects):
             with suppress(TransferError):
                 await self.abort_upload(key, upload_id)
         return part.etag.lower() == EMPTY_MD5
+
+    async def gives_md5s(self, key: str, headers: Mapping[str, str]) -> bool | None:
+        """As `etags_are_md5`, and remember what was found out."""
+        found = await self.etags_are_md5(key, headers)
+        if found is not None:
+            self.capabilities.etags = EtagKind.MD5 if found else EtagKind.OPAQUE
+        return found
