@@ -256,7 +256,8 @@ class Multipart:
         route = self._route
         stated = await self._checksum_of(upload, span) if route.dest.capabilities.wants_sums else ""
         mode, md5 = Checksum(route.dest.capabilities.checksum), Checksum(ChecksumMode.MD5)
-        answers = route.dest.capabilities.echoes is not False
+        # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
+        answers = route.dest.capabilities.answers_unasked
 
         def passing(chunk: bytes) -> None:
             mode.update(chunk)

@@ -84,6 +84,8 @@ class Capabilities:
     most_parts: int = 10_000
     # Whether the store answers the checksums of what it stores; None: nothing was written yet.
     echoes: bool | None = None
+    # Whether it answers the checksums of parts that came without one, too.
+    answers_unasked: bool = False
     # The store takes no part whose checksum is not stated before its body.
     wants_sums: bool = False
     refused: set[Feature] = field(default_factory=set)
