@@ -15,9 +15,9 @@ import pytest
 from dth.platforms.aws.platform import open_platform
 from dth.platforms.ports import RunKind, Status
 from dth.s3 import plugin
+from dth.s3.handlers import Handlers
 from dth.s3.finder import Finder
 from dth.s3.parameters import EventMode
-from dth.s3.worker import Worker
 from tests.aws.cloud import Calls, drop_task, make_task
 from tests.engine import GIANT, MIB, TWO_PARTS, Crash, Engine, Side, blob, bodies, check_ledger, hurry
 from tests.servers.proxy import Delay, Proxy, Reply
@@ -139,14 +139,14 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
     monkeypatch.setattr("dth.s3.worker.LEASE", 1.0)
     drop_task(cloud, engine.names)
     engine.names = make_task(cloud, max_receives=3)
-    transfer = Worker._transfer
+    transfer = Handlers._transfer
 
-    async def poisoned(self: Worker, work: Any, run: int, item: Any) -> Any:
+    async def poisoned(self: Handlers, work: Any, run: int, item: Any) -> Any:
         if item.key == "poison":
             raise Crash
         return await transfer(self, work, run, item)
 
-    monkeypatch.setattr(Worker, "_transfer", poisoned)
+    monkeypatch.setattr(Handlers, "_transfer", poisoned)
     ran = engine.run(workers=1)
     assert (ran.counts.done, ran.counts.failed) == (20, 1)
     assert ran.records["poison"].reason == "WorkerCrashed"
@@ -154,7 +154,7 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
     assert len(ran.crashes) >= 5
 
     # It is tried again when somebody asks for it.
-    monkeypatch.setattr(Worker, "_transfer", transfer)
+    monkeypatch.setattr(Handlers, "_transfer", transfer)
     assert asyncio.run(redrive(engine)) == 1
     assert asyncio.run(redrive(engine)) == 0
     ran = engine.run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.platforms.ports import Status
-from tests.engine import MIB, PARTED_OPTIONS, Dth, Engine, Side, between, blob, hurry
+from tests.engine import MIB, Engine, Side, blob, hurry
 from tests.servers.proxy import Corrupt, Proxy
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ class Way:
 
 @pytest.fixture(params=["from-ceph", "to-ceph"])
 def way(
-    request: pytest.FixtureRequest, ceph: Ceph, s3_a: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    ceph: Ceph,
+    s3_a: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Way]:
     hurry(monkeypatch)
     servers = (ceph, s3_a) if request.param == "from-ceph" else (s3_a, ceph)

@@ -260,7 +260,11 @@ class Enqueued:
 
 @dataclass(slots=True)
 class Page:
-    """What the finder commits in one step: cursors, counts, records and messages, all or nothing."""
+    """What the finder commits in one step: cursors, counts, records and messages, all or nothing.
+
+    `listed_since`: when the listings behind it began; 0 if there are none. An object that was copied after that, as it
+    is listed, counts as pending: the listing of the destination may be older than its copy.
+    """
 
     counts: Counts = field(default_factory=Counts)  # increments
     cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
@@ -269,6 +273,7 @@ class Page:
     settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that end at once
     extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
     same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
+    listed_since: float = 0.0
 
 
 def wanted(
