@@ -15,8 +15,8 @@ import pytest
 from dth.platforms.aws.platform import open_platform
 from dth.platforms.ports import RunKind, Status
 from dth.s3 import plugin
-from dth.s3.handlers import Handlers
 from dth.s3.finder import Finder
+from dth.s3.handlers import Handlers
 from dth.s3.parameters import EventMode
 from tests.aws.cloud import Calls, drop_task, make_task
 from tests.engine import GIANT, MIB, TWO_PARTS, Crash, Engine, Side, blob, bodies, check_ledger, hurry

@@ -491,6 +491,7 @@ class Upload:
     parts_done: int = 0
     modified: float = 0.0  # of the last part done
     sequencer: str | None = None  # of the last event known when it was begun, for its outcome
+    source_part: int = 0  # bytes of the source's parts, whose MD5s are to be computed; 0: none are
 
     @property
     def done_bytes(self) -> int:
@@ -505,6 +506,7 @@ class Part:
     checksum: str = ""  # `algorithm:base64` of what was sent; "" where the store takes none
     attempts: int = 0
     verified: Verified = Verified.NOT
+    digests: str = ""  # MD5s of the source's parts in it, in hexadecimal, one after the other
 
 
 class Uploads(Protocol):

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
 from dth.errors import (
+    Corrupted,
     Damaged,
     Disposition,
     HubError,
@@ -25,6 +26,7 @@ from dth.errors import (
 )
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
+from dth.s3 import source_parts
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.endpoints import ChecksumMode, EtagKind
@@ -79,6 +81,8 @@ class Multipart:
         self._owner = owner
         # What could not be had of objects whose uploads were begun here.
         self._lacks: dict[str, Properties] = {}
+        # By their ids: uploads of objects whose source states the MD5 of the whole.
+        self._in_order: dict[str, source_parts.InOrder] = {}
 
     # ----------------------------------------------------------------------------------------- one worker
 
@@ -88,10 +92,15 @@ class Multipart:
         upload = await self.begin(run, item)
         done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
         missing = [n for n in range(1, upload.parts + 1) if n not in done]
-        async with _Group() as group:
-            for number in missing:
-                group.start(self._transfer_part(upload, number))
-        copied = await self.complete(upload)
+        if upload.source_part == upload.size and not done and upload.part_size <= STREAM_ABOVE:
+            self._in_order[upload.upload_id] = source_parts.InOrder()
+        try:
+            async with _Group() as group:
+                for number in missing:
+                    group.start(self._transfer_part(upload, number))
+            copied = await self.complete(upload)
+        finally:
+            self._in_order.pop(upload.upload_id, None)
         if copied is None:
             raise Busy(f"key {item.key!r} is being completed by another worker")
         return upload, copied
@@ -116,9 +125,12 @@ class Multipart:
                 # Its run may wait for it. If not, the controller throws it away.
                 raise Busy(f"key {item.key!r} has an upload of run {live.run}")
             same = (live.etag, live.size, live.part_size, live.sequencer)
-            if live.upload_id and same == (item.etag, item.size, part_size, item.sequencer):
+            aligned = source_parts.aligned(part_size, live.source_part, item.size)
+            if live.upload_id and same == (item.etag, item.size, aligned, item.sequencer):
                 return live
             await self.abort(live)
+        source_part = await source_parts.look(route, item.key, item.etag, item.size)
+        part_size = source_parts.aligned(part_size, source_part, item.size)
         upload = Upload(
             key=item.key,
             run=run,
@@ -129,6 +141,7 @@ class Multipart:
             attempts=item.attempts + 1,
             parts=part_count(item.size, part_size),
             sequencer=item.sequencer,
+            source_part=source_part,
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
@@ -217,12 +230,18 @@ class Multipart:
         key = route.keys.to_dest(upload.key)
         with route.tally.holding(span[1] - span[0] + 1):
             written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
-        return await self._confirmed(upload, number, written)
+        if whole := self._in_order.get(upload.upload_id):
+            await whole.add(number, response.chunks)
+        sums = source_parts.Sums(upload)
+        sums.update(*response.chunks)
+        return await self._confirmed(upload, number, written, sums)
 
-    async def _confirmed(self, upload: Upload, number: int, written: Written) -> Part:
+    async def _confirmed(
+        self, upload: Upload, number: int, written: Written, sums: source_parts.Sums
+    ) -> Part:
         """The part as it is recorded, with who confirms it. Raises Damaged where its ETag is not the MD5 of what was
         sent; sending it again replaces it."""
-        part = Part(number, written.etag, written.proof)
+        part = Part(number, written.etag, written.proof, digests=sums.hex())
         known = self._route.dest.capabilities
         if (
             written.md5
@@ -258,9 +277,11 @@ class Multipart:
         mode, md5 = Checksum(route.dest.capabilities.checksum), Checksum(ChecksumMode.MD5)
         # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
         answers = route.dest.capabilities.answers_unasked
+        sums = source_parts.Sums(upload)
 
         def passing(chunk: bytes) -> None:
             mode.update(chunk)
+            sums.update(chunk)
             if not answers:
                 md5.update(chunk)
 
@@ -287,7 +308,7 @@ class Multipart:
         confirmed = written.confirmed and written.proof == proof
         known = "" if answers else md5.hex()
         return await self._confirmed(
-            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted)
+            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted), sums
         )
 
     async def _checksum_of(self, upload: Upload, span: tuple[int, int]) -> str:
@@ -321,7 +342,13 @@ class Multipart:
         dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
         proof = self._whole_proof(upload, parts)
         try:
+            whole = self._in_order.get(upload.upload_id)
+            agreed = await source_parts.check(self._route, upload, parts, whole.hex() if whole else "")
             etag, answered = await self._join(upload, key, parts, proof)
+        except Corrupted as error:
+            # The parts are not what the source has: nothing is joined, and the object begins anew.
+            await self.abort(upload)
+            raise UploadLost(str(error), code=error.code) from None
         except TransferError as error:
             if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT) and not isinstance(
                 error, UploadLost
@@ -329,7 +356,7 @@ class Multipart:
                 await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
             raise
         try:
-            verified = await self._judge(upload, key, parts, etag, answered, proof)
+            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed)
         except Damaged as damage:
             # What was joined is not what was sent. Its upload is used up: the object begins anew.
             await remove_damaged(dest, key, damage)
@@ -352,7 +379,15 @@ class Multipart:
             return found, ""
 
     async def _judge(
-        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+        self,
+        upload: Upload,
+        key: str,
+        parts: list[Part],
+        etag: str,
+        answered: str,
+        proof: str,
+        *,
+        agreed: bool,
     ) -> Verified:
         """Who confirms the joined object. Raises Damaged for what contradicts it."""
         mode = f"{ChecksumMode.CRC64NVME}:"
@@ -390,7 +425,7 @@ class Multipart:
             return Verified.STORE
         if Verified.NOT not in by_parts:
             return Verified.ETAG
-        return Verified.SOURCE if stated else Verified.NOT
+        return Verified.SOURCE if stated or agreed else Verified.NOT
 
     async def _source_states(self, upload: Upload) -> str:
         """The CRC64NVME of the whole object that the source states; "" where it states none."""

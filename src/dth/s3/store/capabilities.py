@@ -86,6 +86,8 @@ class Capabilities:
     echoes: bool | None = None
     # Whether it answers the checksums of parts that came without one, too.
     answers_unasked: bool = False
+    # Part sizes that were guessed of its objects: how often they were right, less how often they were wrong.
+    part_sizes: dict[int, int] = field(default_factory=dict)
     # The store takes no part whose checksum is not stated before its body.
     wants_sums: bool = False
     refused: set[Feature] = field(default_factory=set)

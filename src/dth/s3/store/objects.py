@@ -90,8 +90,11 @@ class Objects(Requests):
             etag,
         )
 
-    async def head(self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0) -> Response:
-        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised."""
+    async def head(
+        self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0, part: int = 0
+    ) -> Response:
+        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised. `part`: of
+        this part of it, where the store knows its parts."""
         options = {"if-match": f'"{etag}"'} if etag else {}
         if checksums:
             options[CHECKSUM_MODE] = "ENABLED"
@@ -102,7 +105,13 @@ class Objects(Requests):
                 raise ObjectChanged(f"{self.where('HEAD', key)}: no size in the answer", code="SizeUnknown")
 
         request = Request(
-            "HEAD", key, headers=self._customer, options=options, attempts=attempts, check=check
+            "HEAD",
+            key,
+            {"partNumber": str(part)} if part else None,
+            headers=self._customer,
+            options=options,
+            attempts=attempts,
+            check=check,
         )
         try:
             return await self._read(request, etag)
