@@ -67,13 +67,14 @@ def fits(part: int, size: int, count: int) -> bool:
 
 
 def guess(size: int, count: int, known: Mapping[int, int]) -> int:
-    """The likeliest part size: powers of two, then whole MiB, then whole MB; 0 for none. `known` says of sizes how
-    often they were right, less how often they were wrong."""
+    """The likeliest part size: one that was right before, then powers of two, then whole MiB, then whole MB; 0 for
+    none. `known` says of sizes how often they were right, less how often they were wrong."""
     least = max(math.ceil(size / count), SMALLEST)
     most = min((size - 1) // (count - 1), LARGEST)
     candidates = [1 << power for power in range(SMALLEST.bit_length(), LARGEST.bit_length())]
     for unit in (MIB, MEGABYTE):
         candidates += range(math.ceil(least / unit) * unit, most + 1, unit)
+    candidates.sort(key=lambda each: -known.get(each, 0))
     return next((each for each in candidates if least <= each <= most and known.get(each, 0) >= 0), 0)
 
 
