@@ -32,7 +32,7 @@ from dth.s3.compare import SOURCE_ETAG
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.proof import read_back, remove_damaged, stated_checksums
+from dth.s3.proof import read_sums, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.objects import Written
@@ -412,13 +412,19 @@ class Multipart:
                 etag=etag,
             )
         if self._route.parameters.verify_after and proof:
-            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
-            if mode + stored != proof:
-                raise Damaged(
-                    f"key {upload.key!r}: the copy that was read back has {mode}{stored}, sent was {proof}",
-                    code="ContentMismatch",
-                    etag=etag,
-                )
+            modes = (
+                ChecksumMode.CRC64NVME,
+                *([ChecksumMode.MD5] if upload.source_part == upload.size else []),
+            )
+            stored, *md5 = await read_sums(self._route.dest, key, upload.size, etag, *modes)
+            trouble = ""
+            if mode + stored.base64() != proof:
+                has = f"{mode}{stored.base64()}"
+                trouble = f"key {upload.key!r}: the copy that was read back has {has}, sent was {proof}"
+            elif md5:
+                trouble = source_parts.contradiction(upload, md5[0].hex())
+            if trouble:
+                raise Damaged(trouble, code="ContentMismatch", etag=etag)
             return Verified.CONTENT
         by_parts = {part.verified for part in parts}
         if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):

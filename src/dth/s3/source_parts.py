@@ -152,17 +152,22 @@ async def check(route: Route, upload: Upload, parts: Sequence[Part], whole: str)
     digests = whole or ("".join(every) if all(every) else "")
     if not digests:
         return False
-    found = joined_etag(digests) if JOINED.fullmatch(upload.etag) else digests
-    if found == upload.etag.lower():
+    trouble = contradiction(upload, digests)
+    if not trouble:
         if not whole:
             _learn(route, upload.source_part, 1)
         return True
     if not whole and not await _is_contradicted(route, upload, digests):
         return False
-    raise Corrupted(
-        f"key {upload.key!r}: the source's ETag is {upload.etag}, the bytes that came make {found}",
-        code="EtagMismatch",
-    )
+    raise Corrupted(trouble, code="EtagMismatch")
+
+
+def contradiction(upload: Upload, digests: str) -> str:
+    """How the ETag of the source contradicts these MD5s of its parts, or that of the whole; "" if it does not."""
+    found = joined_etag(digests) if JOINED.fullmatch(upload.etag) else digests
+    if found == upload.etag.lower():
+        return ""
+    return f"key {upload.key!r}: the source's ETag is {upload.etag}, the bytes that came make {found}"
 
 
 def _learn(route: Route, part: int, right: int) -> None:
