@@ -39,7 +39,7 @@ async def look(route: Route, key: str, etag: str, size: int) -> int:
     if route.server_side or covered or source.capabilities.etags is EtagKind.OPAQUE:
         return 0
     match = JOINED.fullmatch(etag)
-    if not match and not (is_md5(etag) and source.capabilities.etags is EtagKind.MD5):
+    if not match and not is_md5(etag):
         return 0
     headers = (await source.head(key, etag=etag, checksums=True)).headers
     if is_encrypted(headers) or ChecksumMode.CRC64NVME in stated_checksums(headers):
@@ -153,11 +153,16 @@ async def check(route: Route, upload: Upload, parts: Sequence[Part], whole: str)
     if not digests:
         return False
     trouble = contradiction(upload, digests)
+    known = route.source.capabilities
     if not trouble:
-        if not whole:
+        if whole:
+            known.etags = EtagKind.MD5
+        else:
             _learn(route, upload.source_part, 1)
         return True
-    if not whole and not await _is_contradicted(route, upload, digests):
+    # It may be no MD5 at all.
+    contradicted = known.etags is EtagKind.MD5 if whole else await _is_contradicted(route, upload, digests)
+    if not contradicted:
         return False
     raise Corrupted(trouble, code="EtagMismatch")
 
