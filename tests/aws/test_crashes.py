@@ -157,15 +157,9 @@ class World:
 
 def outcome(key: str, run: int) -> Outcome:
     status = {"3": Status.FAILED, "5": Status.CANCELLED}.get(key[-1], Status.DONE)
-    return Outcome(
-        key,
-        run,
-        status,
-        10 if status is Status.DONE else 0,
-        "e",
-        "d",
-        reason="" if status is Status.DONE else "x",
-    )
+    if status is Status.DONE:
+        return Outcome(key, run, status, 10, "e", "d")
+    return Outcome(key, run, status, 0, "e", "d", reason="x")
 
 
 def steps() -> st.SearchStrategy[list[tuple[str, Any]]]:

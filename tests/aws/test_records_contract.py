@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,6 +133,28 @@ async def test_commit_writes_everything(platform: Platform) -> None:
     assert (found["bad"].status, found["bad"].reason) == (Status.FAILED, "KeyRefused")
     assert set(found) == {"a", "c", "bad"}
     assert [d.body for d in await platform.queue.receive(10, 60, 0)] == ["body"]
+
+
+async def test_what_was_copied_since_it_was_listed_is_not_copied_again(records: Records) -> None:
+    first, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(first.id, Page(enqueued=enqueued("before", "same", "changed", "failed")))
+    await records.settle([done("before", first.id)])
+    began = (await records.get(["before"]))["before"].updated + 0.001
+    await asyncio.sleep(0.01)
+    await records.settle([done("same", first.id), done("changed", first.id)])
+    await records.settle([Outcome("failed", first.id, Status.FAILED)])
+    await records.set_run(first.id, RunState.TRANSFERRING)
+
+    second, _ = await records.begin_run(RunKind.SYNC, beside=True)
+    again = [*enqueued("before", "same", "failed", "new"), *enqueued("changed", etag="e2")]
+    await records.commit(second.id, Page(Counts(listed=5), enqueued=again, listed_since=began))
+    counts = (await records.get_run(second.id)).counts
+    assert (counts.enqueued, counts.enqueued_bytes, counts.pending) == (4, 40, 1)
+    found = await records.get(["before", "same", "changed", "failed", "new"])
+    assert (found.pop("same").status, {record.status for record in found.values()}) == (
+        Status.DONE,
+        {Status.PENDING},
+    )
 
 
 async def test_commit_writes_all_or_nothing(records: Records) -> None:

@@ -21,7 +21,7 @@ def uploads(platform: Platform) -> Uploads:
 
 
 def giant(key: str = "k\udcff", etag: str = "e") -> Upload:
-    return Upload(key, run=1, etag=etag, size=100, part_size=50)
+    return Upload(key, run=1, etag=etag, size=100, part_size=50, source_part=25)
 
 
 async def begun(uploads: Uploads, key: str = "k\udcff") -> None:
@@ -65,6 +65,7 @@ async def test_start_writes_parts_and_messages_together(uploads: Uploads, platfo
         2,
         0,
     )
+    assert found.source_part == 25
     assert await uploads.parts("k\udcff") == [Part(1), Part(2)]
     assert (await platform.queue.depth()).visible == 2
 
@@ -79,11 +80,11 @@ async def test_start_without_the_intent_writes_nothing(uploads: Uploads, platfor
 async def test_a_part_counts_once_and_keeps_the_last_etag(uploads: Uploads) -> None:
     await begun(uploads)
     first = await uploads.part_done("k\udcff", "u1", Part(1, "e1", "c1", 2))
-    again = await uploads.part_done("k\udcff", "u1", Part(1, "e2", "c1", 3))
+    again = await uploads.part_done("k\udcff", "u1", Part(1, "e2", "c1", 3, digests="d1d2"))
     assert first is not None
     assert again is not None
     assert (first.parts_done, again.parts_done) == (1, 1)
-    assert await uploads.parts("k\udcff") == [Part(1, "e2", "c1", 3), Part(2)]
+    assert await uploads.parts("k\udcff") == [Part(1, "e2", "c1", 3, digests="d1d2"), Part(2)]
     second = await uploads.part_done("k\udcff", "u1", Part(2, "e"))
     assert second is not None
     assert second.parts_done == second.parts == 2

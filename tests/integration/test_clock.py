@@ -15,6 +15,7 @@ import pytest
 
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.limits import CAPACITY, LocalLimits
+from dth.platforms.ports import Lease
 from tests.engine import GIANT_OPTIONS, MIB, Dth, Side, between, blob, bodies, wait_for
 from tests.servers.proxy import Delay, Proxy
 
@@ -114,13 +115,13 @@ async def test_a_bucket_of_tokens_that_was_filled_in_the_future(tmp_path: Path) 
     with TaskDatabase.open(tmp_path / "task.db") as database:
         limits = LocalLimits(database)
         await limits.set_rates({"cap": 100.0})
-        assert await limits.lease("cap", 25.0) == (25.0, 0.0)
+        assert await limits.lease("cap", 25.0) == Lease(25.0, 0.0, 100.0)
         assert put_ahead(tmp_path / "task.db", "UPDATE bucket SET filled = :ahead, tokens = 0") == 1
-        granted, wait = await limits.lease("cap", 1.0)
-        assert granted == 0
-        assert wait <= CAPACITY
+        lease = await limits.lease("cap", 1.0)
+        assert lease.granted == 0
+        assert lease.wait <= CAPACITY
         await database.write(lambda c: c.exec_driver_sql("UPDATE bucket SET filled = filled - 10"))
-        assert await limits.lease("cap", 1.0) == (1.0, 0.0)
+        assert await limits.lease("cap", 1.0) == Lease(1.0, 0.0, 100.0)
 
 
 def test_a_schedule_comes_back_to_its_time(hub: Hub, source: Side, dest: Side) -> None:

@@ -14,12 +14,12 @@ import pytest
 from dth.platforms.local import records as local_records
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.queue import LocalQueue
-from dth.platforms.ports import Outgoing, RunKind, Status
+from dth.platforms.ports import Outgoing, RunKind, RunState, Status
 from dth.s3.finder import Finder
 from dth.s3.plugin import redrive
 from tests.engine import FOUR_PARTS, GIANT, Engine, Side, blob, bodies, wait_for
 from tests.hub import Hub, balanced
-from tests.servers.proxy import Delay, Hook, Proxy, Reply
+from tests.servers.proxy import Delay, Hook, Proxy, Reply, Stall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +109,28 @@ def test_a_kill_while_two_runs_overlap_leaves_nothing_undone(
     assert first["done"] + second["done"] == 41
     assert dest.contents() == source.contents()
     assert dest.uploads() == []
+
+
+def test_an_object_that_is_copied_while_another_run_lists_goes_once(
+    engine: Engine, source: Side, dest: Side, proxy_b: Proxy
+) -> None:
+    """What the second run sees of the destination is older than the copies that the first one makes."""
+    source.put(bodies(f"{n:02}" for n in range(20)))
+    proxy_b.rule(Delay(0.5), method="PUT")
+    proxy_b.rule(Stall(3.0), method="GET", query="list-type", nth=2)
+
+    async def meanwhile(engine: Engine) -> None:
+        while (await engine.platform.records.list_runs())[0].state is RunState.LISTING:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await another_run(engine)
+        await to_the_end(engine)
+
+    engine.run(during=meanwhile)
+    assert puts(proxy_b) == dict.fromkeys(source.listed(), 1)
+    with open_platform(engine.state, "test") as platform:
+        second, first = (run.counts for run in asyncio.run(platform.records.list_runs()))
+    assert (first.done, second.pending, second.enqueued) == (20, 20, 0)
+    assert dest.contents() == source.contents()
 
 
 def test_a_message_that_comes_late_is_still_its_runs_own(

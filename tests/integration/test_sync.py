@@ -23,7 +23,7 @@ from tests.engine import (
     blob,
     bodies,
 )
-from tests.servers.proxy import Proxy, Reply, Rewrite, SlowDown
+from tests.servers.proxy import Delay, Proxy, Reply, Rewrite, SlowDown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -486,3 +486,14 @@ def test_a_storm_at_the_source_listing_is_waited_out(engine: Engine, source: Sid
     source.put(bodies("ab"))
     at_source(engine).rule(SlowDown(), query="list-type", nth=range(1, 6))
     assert engine.run().counts.done == 2
+
+
+def test_only_the_first_object_goes_alone(engine: Engine, proxy_b: Proxy, source: Side) -> None:
+    """It shows what the destination's ETags are. Those that have waited for it go together."""
+    source.put(bodies(f"{n:02}" for n in range(40)))
+    proxy_b.rule(Delay(0.3), method="PUT")
+    assert engine.run().counts.done == 40
+    first, *others = sorted(proxy_b.seen("PUT"), key=lambda request: request.started)
+    assert first.ended
+    assert all(first.ended <= other.started for other in others)
+    assert proxy_b.most_in_flight > 20

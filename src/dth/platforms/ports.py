@@ -271,7 +271,11 @@ class Enqueued:
 
 @dataclass(slots=True)
 class Page:
-    """What the finder commits in one step: cursors, counts, records and messages, all or nothing."""
+    """What the finder commits in one step: cursors, counts, records and messages, all or nothing.
+
+    `listed_since`: when the listings behind it began; 0 if there are none. An object that was copied after that, as it
+    is listed, counts as pending: the listing of the destination may be older than its copy.
+    """
 
     counts: Counts = field(default_factory=Counts)  # increments
     cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
@@ -280,6 +284,7 @@ class Page:
     settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that end at once
     extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
     same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
+    listed_since: float = 0.0
 
 
 def wanted(
@@ -497,6 +502,7 @@ class Upload:
     parts_done: int = 0
     modified: float = 0.0  # of the last part done
     sequencer: str | None = None  # of the last event known when it was begun, for its outcome
+    source_part: int = 0  # bytes of the source's parts, whose MD5s are to be computed; 0: none are
 
     @property
     def done_bytes(self) -> int:
@@ -511,6 +517,7 @@ class Part:
     checksum: str = ""  # `algorithm:base64` of what was sent; "" where the store takes none
     attempts: int = 0
     verified: Verified = Verified.NOT
+    digests: str = ""  # MD5s of the source's parts in it, in hexadecimal, one after the other
 
 
 class Uploads(Protocol):

@@ -6,6 +6,7 @@ where it was, and nothing is listed, counted or enqueued twice.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
-from dth.s3.compare import Verdict
+from dth.s3.compare import Policy, Verdict
 from dth.s3.comparison import NOT_FOUND, Comparison, Decided
 from dth.s3.messages import DeleteMessage, Item, encode, pack
 from dth.s3.parameters import DeleteMode, EventMode
@@ -53,6 +54,7 @@ class Finder:
         self._workdir = workdir
         # An event may ask for the record of any object at any time.
         self._once = route.parameters.src_event is EventMode.NO
+        self._always = route.parameters.src_skip_compare or route.parameters.compare_policy is Policy.ALWAYS
 
     async def run(self, run: Run) -> None:
         """List, compare, enqueue; then the deletes of mirror mode. Ends with the run TRANSFERRING or DELETING; a
@@ -77,22 +79,23 @@ class Finder:
         cursors = await records.cursors(run.id)
         listing = [cursor for cursor in cursors if cursor.id != DELETES_CURSOR]
         if run.state is RunState.LISTING:
+            began = 0.0 if self._always else time.time()
             comparison = Comparison(
                 self._route, self._workdir, records=records, cursors=listing, whole_source=whole_source
             )
             async for decided in comparison:
-                await self._commit(run, decided)
+                await self._commit(run, decided, began)
             for note in comparison.notes:
                 await records.add_note(run.id, note)
         await self._enqueue_deletes(run)
 
-    async def _commit(self, run: Run, decided: Decided) -> None:
+    async def _commit(self, run: Run, decided: Decided, listed_since: float) -> None:
         items = [
             Item(pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING)
             for pick in decided.transfer
         ]
         messages = list(pack(run.id, items))
-        page = Page(counts=decided.counts, cursors=decided.cursors)
+        page = Page(counts=decided.counts, cursors=decided.cursors, listed_since=listed_since)
         page.messages = [encode(message) for message in messages]
         page.enqueued = [
             Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=self._once)

@@ -26,6 +26,7 @@ from dth.errors import (
 )
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
+from dth.s3 import source_parts
 from dth.s3.checksums import Checksum, join_crc64
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.contents import check_contents
@@ -33,7 +34,7 @@ from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
 from dth.s3.listing import Entry
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.proof import InOrder, in_order, read_back, remove_damaged, stated_checksums
+from dth.s3.proof import InOrder, in_order, read_sums, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.objects import Written
@@ -82,6 +83,8 @@ class Multipart:
         self._owner = owner
         # What could not be had of objects whose uploads were begun here.
         self._lacks: dict[str, Properties] = {}
+        # By their ids: uploads whose parts have all been read here, and what their bytes are held against.
+        self._whole: dict[str, InOrder | None] = {}
 
     # ----------------------------------------------------------------------------------------- one worker
 
@@ -91,7 +94,9 @@ class Multipart:
         upload = await self.begin(run, item)
         done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
         missing = [n for n in range(1, upload.parts + 1) if n not in done]
-        whole = await self._held_against(upload) if not done else None
+        if not done and upload.upload_id not in self._whole:
+            self._whole[upload.upload_id] = await self._held_against(upload)
+        whole = self._whole.get(upload.upload_id)
         async with _Group() as group:
             for number in missing:
                 group.start(self._transfer_part(upload, number, whole))
@@ -100,9 +105,11 @@ class Multipart:
                 whole.check()
             except Corrupted:
                 # Nothing tells which part is damaged: all of them go again.
+                del self._whole[upload.upload_id]
                 await self.abort(upload)
                 raise
-        copied = await self.complete(upload)
+        copied = await self.complete(upload, agreed=whole is not None)
+        self._whole.pop(upload.upload_id, None)
         if copied is None:
             raise Busy(f"key {item.key!r} is being completed by another worker")
         return upload, copied
@@ -111,7 +118,7 @@ class Multipart:
         """What the bytes from the source can be held against while they pass, all of them and in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
-        return await in_order(self._route.source, upload.key, upload.size, upload.etag, upload.parts)
+        return await in_order(self._route.source, upload.key, upload.size, upload.etag)
 
     async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
         part = await self.copy_part(upload, number, whole)
@@ -133,9 +140,12 @@ class Multipart:
                 # Its run may wait for it. If not, the controller throws it away.
                 raise Busy(f"key {item.key!r} has an upload of run {live.run}")
             same = (live.etag, live.size, live.part_size, live.sequencer)
-            if live.upload_id and same == (item.etag, item.size, part_size, item.sequencer):
+            aligned = source_parts.aligned(part_size, live.source_part, item.size)
+            if live.upload_id and same == (item.etag, item.size, aligned, item.sequencer):
                 return live
             await self.abort(live)
+        source_part = await source_parts.look(route, item.key, item.etag, item.size)
+        part_size = source_parts.aligned(part_size, source_part, item.size)
         upload = Upload(
             key=item.key,
             run=run,
@@ -146,6 +156,7 @@ class Multipart:
             attempts=item.attempts + 1,
             parts=part_count(item.size, part_size),
             sequencer=item.sequencer,
+            source_part=source_part,
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
@@ -236,14 +247,19 @@ class Multipart:
         key = route.keys.to_dest(upload.key)
         with route.tally.holding(span[1] - span[0] + 1):
             written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+        sums = source_parts.Sums(upload)
+        sums.update(*response.chunks)
+        part = await self._confirmed(upload, number, written, sums)
         if whole:
             await whole.add(number, response.chunks)
-        return await self._confirmed(upload, number, written)
+        return part
 
-    async def _confirmed(self, upload: Upload, number: int, written: Written) -> Part:
+    async def _confirmed(
+        self, upload: Upload, number: int, written: Written, sums: source_parts.Sums
+    ) -> Part:
         """The part as it is recorded, with who confirms it. Raises Damaged where its ETag is not the MD5 of what was
         sent; sending it again replaces it."""
-        part = Part(number, written.etag, written.proof)
+        part = Part(number, written.etag, written.proof, digests=sums.hex())
         known = self._route.dest.capabilities
         if (
             written.md5
@@ -274,10 +290,13 @@ class Multipart:
         route = self._route
         stated = await self._checksum_of(upload, span) if route.dest.capabilities.wants_sums else ""
         mode, md5 = Checksum(route.dest.capabilities.checksum), Checksum(ChecksumMode.MD5)
-        answers = route.dest.capabilities.echoes is not False
+        # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
+        answers = route.dest.capabilities.answers_unasked
+        sums = source_parts.Sums(upload)
 
         def passing(chunk: bytes) -> None:
             mode.update(chunk)
+            sums.update(chunk)
             if not answers:
                 md5.update(chunk)
 
@@ -304,7 +323,7 @@ class Multipart:
         confirmed = written.confirmed and written.proof == proof
         known = "" if answers else md5.hex()
         return await self._confirmed(
-            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted)
+            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted), sums
         )
 
     async def _checksum_of(self, upload: Upload, span: tuple[int, int]) -> str:
@@ -326,8 +345,9 @@ class Multipart:
         )
         return Part(number, etag)
 
-    async def complete(self, upload: Upload) -> Copied | None:
-        """Join the parts, if this process gets to be the one that does; None if another is at it.
+    async def complete(self, upload: Upload, *, agreed: bool = False) -> Copied | None:
+        """Join the parts, if this process gets to be the one that does; None if another is at it. `agreed`: their bytes
+        are known to be those of the source.
 
         The caller settles the outcome, then calls `finish`: a crash between the two finds the upload gone and the
         object in place, which is success.
@@ -338,7 +358,12 @@ class Multipart:
         dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
         proof = self._whole_proof(upload, parts)
         try:
+            agreed = agreed or await source_parts.check(self._route, upload, parts)
             etag, answered = await self._join(upload, key, parts, proof)
+        except Corrupted as error:
+            # The parts are not what the source has: nothing is joined, and the object begins anew.
+            await self.abort(upload)
+            raise UploadLost(str(error), code=error.code) from None
         except TransferError as error:
             if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT) and not isinstance(
                 error, UploadLost
@@ -346,7 +371,7 @@ class Multipart:
                 await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
             raise
         try:
-            verified = await self._judge(upload, key, parts, etag, answered, proof)
+            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed)
         except Damaged as damage:
             # What was joined is not what was sent. Its upload is used up: the object begins anew.
             await remove_damaged(dest, key, damage)
@@ -369,7 +394,15 @@ class Multipart:
             return found, ""
 
     async def _judge(
-        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+        self,
+        upload: Upload,
+        key: str,
+        parts: list[Part],
+        etag: str,
+        answered: str,
+        proof: str,
+        *,
+        agreed: bool,
     ) -> Verified:
         """Who confirms the joined object. Raises Damaged for what contradicts it."""
         mode = f"{ChecksumMode.CRC64NVME}:"
@@ -398,20 +431,25 @@ class Multipart:
             await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
         if self._route.parameters.verify_after:
-            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
-            if mode + stored != proof:
-                raise Damaged(
-                    f"key {upload.key!r}: the copy that was read back has {mode}{stored}, sent was {proof}",
-                    code="ContentMismatch",
-                    etag=etag,
-                )
+            md5s = [ChecksumMode.MD5] if upload.source_part == upload.size else []
+            stored, *md5 = await read_sums(
+                self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME, *md5s
+            )
+            trouble = ""
+            if mode + stored.base64() != proof:
+                has = f"{mode}{stored.base64()}"
+                trouble = f"key {upload.key!r}: the copy that was read back has {has}, sent was {proof}"
+            elif md5 and self._route.source.capabilities.etags is EtagKind.MD5:
+                trouble = source_parts.contradiction(upload, md5[0].hex())
+            if trouble:
+                raise Damaged(trouble, code="ContentMismatch", etag=etag)
             return Verified.CONTENT
         by_parts = {part.verified for part in parts}
         if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):
             return Verified.STORE
         if Verified.NOT not in by_parts:
             return Verified.ETAG
-        return Verified.SOURCE if stated else Verified.NOT
+        return Verified.SOURCE if stated or agreed else Verified.NOT
 
     async def _source_states(self, upload: Upload) -> str:
         """The CRC64NVME of the whole object that the source states; "" where it states none."""

@@ -110,19 +110,27 @@ class InOrder:
     Each part waits for the one before it, so none is kept for longer than its own memory is.
     """
 
-    def __init__(self, key: str, mode: str, stated: str, parts: int) -> None:
+    def __init__(self, key: str, mode: str, stated: str) -> None:
         self._key = key
         self._stated = stated
         self._sum = Checksum(mode)
-        self._turns = [asyncio.Event() for _ in range(parts + 1)]
-        self._turns[0].set()
+        self._added = 0
+        self._turn = asyncio.Condition()
 
     async def add(self, number: int, chunks: Sequence[bytes]) -> None:
-        """Add part `number` (from 1)."""
-        await self._turns[number - 1].wait()
-        # The event loop has other things to do meanwhile.
-        await asyncio.to_thread(self._sum.update, *chunks)
-        self._turns[number].set()
+        """Add part `number` (from 1). One that was added before adds nothing."""
+        async with self._turn:
+            await self._turn.wait_for(lambda: self._added >= number - 1)
+            if self._added < number:
+                # The event loop has other things to do meanwhile.
+                adding = asyncio.ensure_future(asyncio.to_thread(self._sum.update, *chunks))
+                try:
+                    await asyncio.shield(adding)
+                finally:
+                    # Whoever is cancelled leaves nothing half done.
+                    await adding
+                    self._added = number
+                    self._turn.notify_all()
 
     def check(self) -> None:
         """Raises Corrupted where the parts make something else."""
@@ -138,7 +146,7 @@ class InOrder:
             )
 
 
-async def in_order(source: S3Client, key: str, size: int, etag: str, parts: int) -> InOrder | None:
+async def in_order(source: S3Client, key: str, size: int, etag: str) -> InOrder | None:
     """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME, which
     the checksums of the parts make by themselves."""
     try:
@@ -150,9 +158,9 @@ async def in_order(source: S3Client, key: str, size: int, etag: str, parts: int)
     if ChecksumMode.CRC64NVME in stated:
         return None
     for mode, value in stated.items():
-        return InOrder(key, mode, value, parts)
+        return InOrder(key, mode, value)
     md5 = source_md5(source, headers, etag)
-    return InOrder(key, ChecksumMode.MD5, md5, parts) if md5 else None
+    return InOrder(key, ChecksumMode.MD5, md5) if md5 else None
 
 
 async def confirm(
@@ -191,13 +199,21 @@ async def confirm(
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
-    """The checksum in base64 of the bytes that are stored, of the object with this ETag.
+    """The checksum in base64 of the bytes that are stored, of the object with this ETag."""
+    [stored] = await read_sums(client, key, size, etag, mode)
+    return stored.base64()
+
+
+async def read_sums(client: S3Client, key: str, size: int, etag: str, *modes: ChecksumMode) -> list[Checksum]:
+    """Several checksums of it, from one reading.
     Takes `STEP` bytes of memory. Raises ObjectChanged where it is another object by now."""
-    running = Checksum(mode)
+    running = [Checksum(mode) for mode in modes]
     # An empty object is read as well: it might not be there.
     for first in range(0, max(size, 1), STEP):
-        running.update(*await read_range(client, key, size, etag, first))
-    return running.base64()
+        chunks = await read_range(client, key, size, etag, first)
+        for each in running:
+            each.update(*chunks)
+    return running
 
 
 async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:

@@ -262,12 +262,14 @@ class Route:
     async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         """Write a whole object and find out who confirms it. The first one goes alone: it shows what the store's ETags
         are, and what it refuses."""
-        if self._learned:
-            return await self._write(item, chunks, properties, stated)
-        async with self._learning:
-            copied = await self._write(item, chunks, properties, stated)
-            self._learned = True
-            return copied
+        if not self._learned:
+            async with self._learning:
+                # Those who have waited here meanwhile go together.
+                if not self._learned:
+                    copied = await self._write(item, chunks, properties, stated)
+                    self._learned = True
+                    return copied
+        return await self._write(item, chunks, properties, stated)
 
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers

@@ -38,6 +38,7 @@ from dth.platforms.ports import (
     wanted,
 )
 
+SEEN = ["ObjectKey", "Status", "Run", "ETag", "Size", "Updated"]  # of the records of what is enqueued
 STEP = 80  # records and cursors in one transaction, which may have 100 parts
 INLINE = 1500  # bytes of a page that travel with it; what is written in a transaction costs twice as much
 PIECE = 300_000  # bytes of a page in one item
@@ -57,6 +58,7 @@ class _Log:
     messages: list[Outgoing]
     settled: list[Outcome]
     same: list[Record]
+    listed_since: float
 
     @property
     def steps(self) -> list[list[Enqueued | Cursor]]:
@@ -66,11 +68,13 @@ class _Log:
     def packed(self) -> bytes:
         # Cursors are in the first transaction unless there are more than fit.
         lists = (self.cursors, self.tracked, self.messages, self.settled, self.same)
-        return pack([self.run, self.counts, *([astuple(each) for each in some] for some in lists)])
+        plain = ([astuple(each) for each in some] for some in lists)
+        return pack([self.run, self.counts, *plain, self.listed_since])
 
     @staticmethod
     def unpacked(data: bytes) -> "_Log":
-        run, counts, cursors, tracked, messages, settled, same = unpack(data)
+        # A page that was left by an older version has no time at its end.
+        run, counts, cursors, tracked, messages, settled, same, *since = unpack(data)
         return _Log(
             run,
             counts,
@@ -79,6 +83,7 @@ class _Log:
             [Outgoing(*each) for each in messages],
             [_typed(Outcome(*each)) for each in settled],
             [_typed(Record(*each)) for each in same],
+            since[0] if since else 0.0,
         )
 
 
@@ -178,7 +183,7 @@ class Outbox:
         tracked = [each for each in steps[step] if isinstance(each, Enqueued)]
         cursors = [write_cursor(log.run, each) for each in steps[step] if isinstance(each, Cursor)]
         for _ in range(TRIES):
-            marks, counts, pending = await self._marks(log.run, tracked)
+            marks, counts, pending = await self._marks(log, tracked)
             if step == len(steps) - 1:
                 counts = {
                     name: counts.get(name, 0) + log.counts.get(name, 0) for name in {*counts, *log.counts}
@@ -196,14 +201,15 @@ class Outbox:
         raise StateError(f"records of run {log.run} change faster than they can be enqueued")
 
     async def _marks(
-        self, run: int, tracked: Sequence[Enqueued]
+        self, log: _Log, tracked: Sequence[Enqueued]
     ) -> tuple[list[Action], dict[str, int], list[int]]:
         """What makes these records PENDING in this run, what is counted then, and which of them are PENDING already.
         One that is PENDING in another run stays with it: its mark says that this run writes no outcome of it."""
+        run = log.run
         floor = (await self._runs.floor()).run
         mark, pending = f"r{run}", Status.PENDING.value
         wanted = [{"ObjectKey": key_text(each.key)} for each in tracked]
-        found = await self._dynamo.get_many("objects", wanted, ["ObjectKey", "Status", "Run", mark])
+        found = await self._dynamo.get_many("objects", wanted, [*SEEN, mark])
         known = {item["ObjectKey"]: item for item in found}
         actions = []
         counts = {"enqueued": 0, "enqueued_bytes": 0, "pending": 0}
@@ -211,6 +217,10 @@ class Outbox:
         for number, each in enumerate(tracked):
             key = {"ObjectKey": key_text(each.key)}
             item = known.get(key["ObjectKey"], {})
+            if log.listed_since and _was_copied(item, each, log.listed_since):
+                counts["pending"] += 1
+                already.append(number)
+                continue
             values: Item = {"run": run, "pending": pending, "floor": floor}
             if item.get("Status") == pending and item["Run"] > floor:
                 counts["pending"] += 1
@@ -290,7 +300,18 @@ def _log_of(run: int, page: Page) -> _Log:
         page.messages,
         page.settled,
         page.same,
+        page.listed_since,
     )
+
+
+def _was_copied(item: Item, each: Enqueued, since: float) -> bool:
+    """Whether the record says that the object was copied as it is listed, and after its listing began."""
+    same = (item.get("Status"), item.get("ETag"), item.get("Size")) == (
+        Status.DONE.value,
+        each.etag,
+        each.size,
+    )
+    return same and since <= item.get("Updated", 0.0) <= time.time()
 
 
 def _noting(forward: Action, pending: set[int]) -> Action:

@@ -43,6 +43,7 @@ class AwsUploads:
             begun=upload.begun or time.time(),
             attempts=upload.attempts,
             sequencer=upload.sequencer,
+            source_part=upload.source_part,
         )
         item = _head(intent)
         return await self._dynamo.put("state", item, "attribute_not_exists(#pk) OR #token = :token", item)
@@ -88,13 +89,15 @@ class AwsUploads:
         written = Action(
             "parts",
             {"UploadId": upload_id, "PartNumber": part.number},
-            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified = :verified",
+            update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified = :verified, "
+            "#Digests = :digests",
             condition="attribute_not_exists(#ETag)",
             values={
                 "etag": part.etag,
                 "checksum": part.checksum,
                 "attempts": part.attempts,
                 "verified": part.verified.value,
+                "digests": part.digests,
             },
         )
         head = Action("state", _key(key), condition=UPLOADING, values=_states(upload_id))
@@ -171,6 +174,7 @@ class AwsUploads:
                 item.get("Checksum", ""),
                 item.get("Attempts", 0),
                 Verified(item.get("Verified", "")),
+                item.get("Digests", ""),
             )
             async for item in found
         ]
@@ -221,4 +225,5 @@ def _part_item(upload_id: str, part: Part) -> Item:
         "Checksum": part.checksum,
         "Attempts": part.attempts,
         "Verified": part.verified.value,
+        "Digests": part.digests,
     }

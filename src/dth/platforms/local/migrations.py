@@ -46,9 +46,22 @@ def know_what_uploads_cover(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE upload ADD COLUMN sequencer TEXT")
 
 
+def know_the_parts_of_sources(connection: Connection) -> None:
+    """Uploads know the size of the source's parts, and parts their MD5s."""
+    connection.exec_driver_sql("ALTER TABLE upload ADD COLUMN source_part INTEGER NOT NULL DEFAULT 0")
+    connection.exec_driver_sql("ALTER TABLE part ADD COLUMN digests TEXT NOT NULL DEFAULT ''")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
-STEPS: list[Step] = [measure_more, know_images, know_who_verified, act_live, know_what_uploads_cover]
+STEPS: list[Step] = [
+    measure_more,
+    know_images,
+    know_who_verified,
+    act_live,
+    know_what_uploads_cover,
+    know_the_parts_of_sources,
+]
 HUB_STEPS: list[Step] = []  # of the hub's
 
 

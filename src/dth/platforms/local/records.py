@@ -253,17 +253,30 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
 
 def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int, set[str]]:
     """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes, and the keys of the
-    others: whoever enqueued those has sent a message for them."""
+    others: whoever enqueued those has sent a message for them, or has copied them since they were listed."""
     first = {item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)}
     insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
-    fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
     pending: set[str] = set()
-    if fresh < len(first):
-        pending = {from_blob(key) for (key,) in connection.exec_driver_sql(FIND_PENDING)}
+    if page.listed_since:
+        copied = connection.exec_driver_sql(FORGET_COPIED, (page.listed_since, time.time()))
+        pending = {from_blob(key) for (key,) in copied}
+    fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
+    if fresh + len(pending) < len(first):
+        pending |= {from_blob(key) for (key,) in connection.exec_driver_sql(FIND_PENDING)}
     connection.exec_driver_sql(ENQUEUE, (run, time.time()))
     connection.exec_driver_sql("DELETE FROM enqueued")
     return fresh, fresh_bytes, pending
 
+
+# Those that were copied after their listing began.
+FORGET_COPIED = """
+    DELETE FROM enqueued WHERE etag <> '' AND EXISTS (
+        SELECT 1 FROM record
+        WHERE record.key = enqueued.key AND record.status = 'DONE' AND record.etag = enqueued.etag
+            AND record.size = enqueued.size AND record.updated BETWEEN ? AND ?
+    )
+    RETURNING key
+"""
 
 COUNT_ENQUEUED = """
     SELECT count(*), coalesce(sum(enqueued.size), 0)

@@ -194,6 +194,7 @@ upload = Table(
     _count("parts_done"),
     Column("modified", Float, nullable=False, server_default="0"),
     Column("sequencer", Text),
+    _count("source_part"),
 )
 
 part = Table(
@@ -205,6 +206,7 @@ part = Table(
     _text("checksum"),
     _count("attempts"),
     _text("verified"),
+    _text("digests"),
     sqlite_with_rowid=False,
 )
 

@@ -93,6 +93,7 @@ def _intend(connection: Connection, new: Upload) -> bool:
         begun=begun,
         attempts=new.attempts,
         sequencer=new.sequencer,
+        source_part=new.source_part,
     )
     values = asdict(intent) | {"state": intent.state.value}
     insert_or_replace = sqlite.insert(schema.upload).values(values)
@@ -139,11 +140,11 @@ def _uploads(connection: Connection, which: ColumnElement[bool]) -> list[Upload]
 def _parts(connection: Connection, key: str) -> list[Part]:
     part = schema.part.c
     rows = connection.execute(
-        select(part.number, part.etag, part.checksum, part.attempts, part.verified)
+        select(part.number, part.etag, part.checksum, part.attempts, part.verified, part.digests)
         .where(part.key == key)
         .order_by(part.number)
     )
-    return [Part(*row[:-1], verified=Verified(row.verified)) for row in rows]
+    return [Part(**row._asdict() | {"verified": Verified(row.verified)}) for row in rows]
 
 
 def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> Upload | None:

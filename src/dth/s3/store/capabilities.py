@@ -90,6 +90,10 @@ class Capabilities:
     most_parts: int = 10_000
     # Whether the store answers the checksums of what it stores; None: nothing was written yet.
     echoes: bool | None = None
+    # Whether it answers the checksums of parts that came without one, too.
+    answers_unasked: bool = False
+    # Part sizes that were guessed of its objects: how often they were right, less how often they were wrong.
+    part_sizes: dict[int, int] = field(default_factory=dict)
     # The store takes no part whose checksum is not stated before its body.
     wants_sums: bool = False
     refused: set[Feature] = field(default_factory=set)

@@ -92,8 +92,11 @@ class Objects(Requests):
             etag,
         )
 
-    async def head(self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0) -> Response:
-        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised."""
+    async def head(
+        self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0, part: int = 0
+    ) -> Response:
+        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised. `part`: of
+        this part of it, where the store knows its parts."""
         options = {"if-match": f'"{etag}"'} if etag else {}
         if checksums:
             options[CHECKSUM_MODE] = "ENABLED"
@@ -103,8 +106,11 @@ class Objects(Requests):
             if "content-length" not in response.headers:
                 raise ObjectChanged(f"{self.where('HEAD', key)}: no size in the answer", code="SizeUnknown")
 
+        query = {"partNumber": str(part)} if part else None
         headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
-        request = Request("HEAD", key, headers=headers, options=options, attempts=attempts, check=check)
+        request = Request(
+            "HEAD", key, query, headers=headers, options=options, attempts=attempts, check=check
+        )
         try:
             return await self._read(request, etag)
         except ObjectRefused as error:

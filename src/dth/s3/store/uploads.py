@@ -87,6 +87,8 @@ class MultipartUploads(Objects):
             return self.written("PUT", key, response, cover)
         etag = bare_etag(response.headers.get("etag", ""))
         answered = {name: response.headers[name] for name in SUMS & response.headers.keys()}
+        if not stated:
+            self.capabilities.answers_unasked = bool(answered)
         for name, found in answered.items():
             return Written(etag, f"{name.removeprefix('x-amz-checksum-')}:{found}", confirmed=True)
         return Written(etag, stated, encrypted=is_encrypted(response.headers))
