@@ -269,8 +269,15 @@ async def test_a_region_that_is_another_is_told(source: Side, proxy_a: Proxy, si
     assert result.region == "eu-west-1"
 
 
-async def test_a_region_that_the_store_refuses_is_told(source: Side) -> None:
+async def test_a_region_that_the_store_corrects_is_followed(source: Side) -> None:
+    source.put(bodies("a"))
     result = await found("source", source.server, source.bucket, region="eu-west-1")
+    assert (result.ok, result.region) == (True, "us-east-1")
+
+
+async def test_a_region_that_the_store_refuses_is_told(source: Side, proxy_a: Proxy) -> None:
+    proxy_a.rule(Reply(400, "AuthorizationHeaderMalformed", "the region 'eu-west-1' is wrong"))
+    result = await found("source", proxy_a, source.bucket, region="eu-west-1")
     assert result.message == f"The bucket {source.bucket!r} is in another region."
     assert "srcRegion" in result.advice
 

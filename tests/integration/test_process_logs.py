@@ -42,9 +42,10 @@ async def test_a_run_is_told_and_measured(dth: Dth, proxy_b: Proxy, source: Side
 
 
 def test_the_reason_of_a_process_that_fails_is_told_although_it_logs_after_it(
-    dth: Dth, source: Side, dest: Side
+    dth: Dth, source: Side, dest: Side, proxy_a: Proxy
 ) -> None:
-    sides = ["s3://no-such-bucket", *between(source, dest)[1:]]
-    done = dth.run("s3", "sync", *sides, "--quiet")
+    # The command's own first request asks for one key.
+    proxy_a.rule(Reply(403, "AccessDenied", "no"), query="max-keys=1000")
+    done = dth.run("s3", "sync", *between(Side(proxy_a, source.bucket), dest), "--quiet")
     assert done.code == 1
-    assert "NoSuchBucket" in done.err.splitlines()[0]
+    assert "AccessDenied" in done.err.splitlines()[0]

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The listing of a run, not the request that a command begins with.
+LISTS_ALL = "max-keys=1000"
+
+
 @pytest.fixture
 def slow(source: Side, dest: Side, proxy_b: Proxy) -> tuple[Side, Side]:
     source.put(bodies(f"{n:03}" for n in range(100)))
@@ -132,6 +136,13 @@ def test_a_first_try_that_listed_nothing_leaves_no_state(
     else:
         command[3] = "http://127.0.0.1:9"
     done = dth.run("s3", "sync", *command)
+    assert done.code == 2
+    assert states(dth) == []
+
+
+def test_a_listing_that_is_refused_leaves_no_state(dth: Dth, source: Side, dest: Side, proxy_a: Proxy) -> None:
+    proxy_a.rule(Reply(403, "AccessDenied", "no"), query=LISTS_ALL)
+    done = dth.run("s3", "sync", *between(Side(proxy_a, source.bucket), dest))
     assert done.code == 1
     assert states(dth) == []
 
@@ -139,7 +150,7 @@ def test_a_first_try_that_listed_nothing_leaves_no_state(
 def test_a_first_try_that_is_interrupted_before_it_listed_anything_leaves_no_state(
     dth: Dth, source: Side, dest: Side, proxy_a: Proxy
 ) -> None:
-    proxy_a.rule(Delay(20))
+    proxy_a.rule(Delay(20), query=LISTS_ALL)
     process = dth.start("s3", "sync", *between(Side(proxy_a, source.bucket), dest))
     wait_for(lambda: states(dth) and (states(dth)[0] / "task.db").exists())
     time.sleep(0.3)
@@ -152,9 +163,9 @@ def test_a_first_try_that_is_interrupted_before_it_listed_anything_leaves_no_sta
     assert states(dth) == []
 
 
-def test_a_state_that_was_asked_for_stays(dth: Dth, source: Side, dest: Side) -> None:
-    command = between(source, dest)
-    command[0] = "s3://no-such-bucket-anywhere"
+def test_a_state_that_was_asked_for_stays(dth: Dth, source: Side, dest: Side, proxy_a: Proxy) -> None:
+    proxy_a.rule(Reply(403, "AccessDenied", "no"), query=LISTS_ALL)
+    command = between(Side(proxy_a, source.bucket), dest)
     assert dth.run("s3", "sync", *command, "--state", dth.home / "mine").code == 1
     assert (dth.home / "mine" / "task.db").exists()
 
