@@ -76,6 +76,8 @@ class Kills:
         self._dest = Side(self._dest_store, self._dest_store.bucket("destination"))
         self._hub = Hub(folder)
         self._killed_at: list[float] = []
+        # The run of each task that began, or is to begin, after its last objects came.
+        self._awaited: dict[str, int] = {}
         near = Side(self._near_dest, self._dest.bucket)
         self._tasks = [
             self._hub.create(
@@ -108,15 +110,24 @@ class Kills:
             found |= {f"task-{n}/{name}/{kind}": blob(LARGE[kind], n) for kind in large}
             self._source.put(found)
         for task in self._tasks:
-            self._insist(lambda task=task: self._hub.do("startRun", task))
+            self._insist(lambda task=task: self._start_run(task))
 
-    def kill(self, kind: str, seconds: float = 5.0) -> bool:
-        """Kill a process of this kind; False if there was none for so long."""
+    def _start_run(self, task: str) -> None:
+        newest = max((run["id"] for run in self._hub.runs(task)), default=0)
+        self._hub.do("startRun", task)
+        self._awaited[task] = newest + 1
+
+    def kill(self, kind: str, *, after: float = 0.0, seconds: float = 5.0) -> bool:
+        """Kill a process of this kind, so long after one is seen; False if there was none for so long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._processes(kind)
             if not found:
                 time.sleep(0.01)
+                continue
+            if after:
+                time.sleep(after)
+                after = 0.0
                 continue
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._dice.choice(found), signal.SIGKILL)
@@ -167,7 +178,7 @@ class Kills:
             time.sleep(0.2)
         for task in waiting:
             unended = [run for run in self._hub.runs(task) if run["state"] not in ("DONE", "FAILED")]
-            report.wedged.append(f"{task}: {unended}")
+            report.wedged.append(f"{task}: {unended or 'its last run has not begun'}")
         for task in self._tasks:
             for run in self._hub.runs(task):
                 report.runs += 1
@@ -188,7 +199,9 @@ class Kills:
         return report
 
     def _over(self, task: str) -> bool:
-        return all(run["state"] in ("DONE", "FAILED") for run in self._hub.runs(task))
+        runs = self._hub.runs(task)
+        begun = max((run["id"] for run in runs), default=0) >= self._awaited[task]
+        return begun and all(run["state"] in ("DONE", "FAILED") for run in runs)
 
     def _count_writes(self) -> None:
         """Count writes of what was written before. Parts count by upload and number, objects by their keys."""

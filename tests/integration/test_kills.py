@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,12 +21,11 @@ LANES = 32  # objects that the worker has in flight at most
 
 
 def test_a_hub_whose_processes_are_killed_leaves_nothing_undone_and_doubles_nothing(tmp_path: Path) -> None:
-    kills = Kills(tmp_path, tasks=2)
+    kills = Kills(tmp_path, tasks=2, delay=0.5)
     try:
         for n, kind in enumerate(("worker", "hub", "worker")):
             kills.add(f"{n}", 10, ("parted", "giant") if n == 0 else ())
-            time.sleep(0.5)
-            kills.kill(kind)
+            kills.kill(kind, after=0.4)
         kills.add("last", 5)
         report = kills.judge(60.0)
     finally:
