@@ -69,7 +69,8 @@ def kept_states(kind: str) -> Iterator[Kept]:
     """The states of this kind of task, by name. What cannot be read is nobody's, and listed with all kinds."""
     folder = state_directory()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not path.is_dir():
+        # Those with a dot are not of one state.
+        if not path.is_dir() or path.name.startswith("."):
             continue
         try:
             task = json.loads((path / TASK_FILE).read_text("utf-8"))

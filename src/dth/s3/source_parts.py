@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from dth.errors import Corrupted, ObjectRefused
+from dth.errors import Corrupted, ObjectRefused, SourceGone
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload
 from dth.s3.endpoints import ChecksumMode, EtagKind
@@ -41,7 +41,11 @@ async def look(route: Route, key: str, etag: str, size: int) -> int:
     match = JOINED.fullmatch(etag)
     if not match and not is_md5(etag):
         return 0
-    headers = (await source.head(key, etag=etag, checksums=True)).headers
+    try:
+        headers = (await source.head(key, etag=etag, checksums=True)).headers
+    except (ObjectRefused, SourceGone):
+        # Some may not ask for it, and some stores do not answer it.
+        headers = {}
     if is_encrypted(headers) or ChecksumMode.CRC64NVME in stated_checksums(headers):
         return 0
     count = int(match[2]) if match else 1
@@ -49,7 +53,7 @@ async def look(route: Route, key: str, etag: str, size: int) -> int:
         return size
     try:
         stated = stated_size((await source.head(key, etag=etag, part=1)).headers, count)
-    except ObjectRefused:
+    except (ObjectRefused, SourceGone):
         stated = 0
     if stated:
         return stated if fits(stated, size, count) else 0
@@ -173,7 +177,7 @@ async def _stated_sizes(route: Route, upload: Upload) -> list[int]:
         heads = [route.source.head(upload.key, etag=upload.etag, part=number) for number in numbers]
         try:
             sizes += [stated_size(answer.headers, count) for answer in await asyncio.gather(*heads)]
-        except ObjectRefused:
+        except (ObjectRefused, SourceGone):
             return []
         if not all(sizes):
             return []

@@ -121,7 +121,7 @@ def _announced(state: Path) -> Iterator[None]:
 
 
 def _running_directory() -> Path:
-    return state_directory() / "running"
+    return state_directory() / ".running"
 
 
 def _claim_state(state: Path, task: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
