@@ -144,7 +144,9 @@ def test_a_first_try_that_listed_nothing_leaves_no_state(
     assert states(dth) == []
 
 
-def test_a_listing_that_is_refused_leaves_no_state(dth: Dth, source: Side, dest: Side, proxy_a: Proxy) -> None:
+def test_a_listing_that_is_refused_leaves_no_state(
+    dth: Dth, source: Side, dest: Side, proxy_a: Proxy
+) -> None:
     proxy_a.rule(Reply(403, "AccessDenied", "no"), query=LISTS_ALL)
     done = dth.run("s3", "sync", *between(Side(proxy_a, source.bucket), dest))
     assert done.code == 1
