@@ -185,7 +185,8 @@ def test_a_pattern_that_matches_nothing_is_told(
 def test_patterns_that_match_are_not_told(dth: Dth, filled: Side, dest: Side) -> None:
     options = ("--include", "*.jpg", "--include", "photos/", "--exclude", "2025/")
     found = dth.sync(filled, dest, *options)
-    assert (found["transferred"], found["notes"]) == (1, [])
+    assert found["transferred"] == 1
+    assert not any("pattern" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize("exclude", ["*", "**", "/**", "{*,x}"])

@@ -329,8 +329,11 @@ class Objects(Requests):
         known = self.capabilities
         if algorithm in ("", ChecksumMode.MD5) or known.echoes is not None:
             return
-        # Where it is not, bodies go with Content-MD5 as well.
         known.echoes = bool(answered)
+        if not answered:
+            known.note(
+                f"{self.endpoint.host} does not answer {algorithm} checksums; bodies go with Content-MD5 as well"
+            )
 
     async def copy(
         self,

@@ -12,7 +12,7 @@ from dth.s3.checksums import header_name
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_encrypted
 from dth.s3.store.answers import find_text, parse_time
-from dth.s3.store.capabilities import SUMS, UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
+from dth.s3.store.capabilities import UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
 from dth.s3.store.covers import Cover
 from dth.s3.store.key_lists import of_key
 from dth.s3.store.objects import Objects, Written, copy_source, split, whole
@@ -86,12 +86,13 @@ class MultipartUploads(Objects):
         if not piped:
             return self.written("PUT", key, response, cover)
         etag = bare_etag(response.headers.get("etag", ""))
-        answered = {name: response.headers[name] for name in SUMS & response.headers.keys()}
+        # Only that of the algorithm that is computed in passing can be compared.
+        mode = self.capabilities.checksum
+        answered = response.headers.get(header_name(mode), "")
         if not stated:
             self.capabilities.answers_unasked = bool(answered)
-        for name, found in answered.items():
-            return Written(etag, f"{name.removeprefix('x-amz-checksum-')}:{found}", confirmed=True)
-        return Written(etag, stated, encrypted=is_encrypted(response.headers))
+        proof = f"{mode}:{answered}" if answered else stated
+        return Written(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
