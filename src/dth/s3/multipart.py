@@ -34,7 +34,7 @@ from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
 from dth.s3.listing import Entry
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.proof import InOrder, in_order, read_sums, remove_damaged, stated_checksums
+from dth.s3.proof import STEP, InOrder, in_order, read_back, read_range, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.objects import Written
@@ -358,7 +358,11 @@ class Multipart:
         dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
         proof = self._whole_proof(upload, parts)
         try:
-            agreed = agreed or await source_parts.check(self._route, upload, parts)
+            agreed = (
+                agreed
+                or await source_parts.check(self._route, upload, parts)
+                or await self._agrees_when_read_again(upload, proof)
+            )
             etag, answered = await self._join(upload, key, parts, proof)
         except Corrupted as error:
             # The parts are not what the source has: nothing is joined, and the object begins anew.
@@ -379,6 +383,30 @@ class Multipart:
             raise UploadLost(str(damage), code=damage.code) from None
         lacks = self._lacks.pop(upload.key, Properties({}))
         return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
+
+    async def _agrees_when_read_again(self, upload: Upload, proof: str) -> bool:
+        """Whether the parts are what the source states of the whole object, where they did not all pass here in their
+        order: the source is read once more. The MD5 tells whether these bytes are right, the CRC64NVME whether the
+        same were sent. Raises Corrupted."""
+        if upload.source_part != upload.size or not proof:
+            return False
+        source = self._route.source
+        whole = await in_order(source, upload.key, upload.size, upload.etag)
+        if whole is None:
+            return False
+        running = Checksum(ChecksumMode.CRC64NVME)
+        for number, first in enumerate(range(0, upload.size, STEP), 1):
+            chunks = await read_range(source, upload.key, upload.size, upload.etag, first)
+            running.update(*chunks)
+            await whole.add(number, chunks)
+        whole.check()
+        found = f"{ChecksumMode.CRC64NVME}:{running.base64()}"
+        if found != proof:
+            raise Corrupted(
+                f"key {upload.key!r}: read again, the source has {found}, sent was {proof}",
+                code="ChecksumMismatch",
+            )
+        return True
 
     async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
         """Complete the upload; the object's ETag, and the CRC64NVME of the whole if the store answers one."""
@@ -431,18 +459,13 @@ class Multipart:
             await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
         if self._route.parameters.verify_after:
-            md5s = [ChecksumMode.MD5] if upload.source_part == upload.size else []
-            stored, *md5 = await read_sums(
-                self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME, *md5s
-            )
-            trouble = ""
-            if mode + stored.base64() != proof:
-                has = f"{mode}{stored.base64()}"
-                trouble = f"key {upload.key!r}: the copy that was read back has {has}, sent was {proof}"
-            elif md5 and self._route.source.capabilities.etags is EtagKind.MD5:
-                trouble = source_parts.contradiction(upload, md5[0].hex())
-            if trouble:
-                raise Damaged(trouble, code="ContentMismatch", etag=etag)
+            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
+            if mode + stored != proof:
+                raise Damaged(
+                    f"key {upload.key!r}: the copy that was read back has {mode}{stored}, sent was {proof}",
+                    code="ContentMismatch",
+                    etag=etag,
+                )
             return Verified.CONTENT
         by_parts = {part.verified for part in parts}
         if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):

@@ -199,21 +199,13 @@ async def confirm(
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
-    """The checksum in base64 of the bytes that are stored, of the object with this ETag."""
-    [stored] = await read_sums(client, key, size, etag, mode)
-    return stored.base64()
-
-
-async def read_sums(client: S3Client, key: str, size: int, etag: str, *modes: ChecksumMode) -> list[Checksum]:
-    """Several checksums of it, from one reading.
+    """The checksum in base64 of the bytes that are stored, of the object with this ETag.
     Takes `STEP` bytes of memory. Raises ObjectChanged where it is another object by now."""
-    running = [Checksum(mode) for mode in modes]
+    running = Checksum(mode)
     # An empty object is read as well: it might not be there.
     for first in range(0, max(size, 1), STEP):
-        chunks = await read_range(client, key, size, etag, first)
-        for each in running:
-            each.update(*chunks)
-    return running
+        running.update(*await read_range(client, key, size, etag, first))
+    return running.base64()
 
 
 async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:

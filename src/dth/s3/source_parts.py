@@ -134,21 +134,16 @@ async def check(route: Route, upload: Upload, parts: Sequence[Part]) -> bool:
     if not all(every):
         return False
     digests = "".join(every)
-    trouble = contradiction(upload, digests)
-    if not trouble:
+    found = joined_etag(digests)
+    if found == upload.etag.lower():
         _learn(route, upload.source_part, 1)
         return True
     if not await _is_contradicted(route, upload, digests):
         return False
-    raise Corrupted(trouble, code="EtagMismatch")
-
-
-def contradiction(upload: Upload, digests: str) -> str:
-    """How the ETag of the source contradicts these MD5s of its parts, or that of the whole; "" if it does not."""
-    found = joined_etag(digests) if JOINED.fullmatch(upload.etag) else digests
-    if found == upload.etag.lower():
-        return ""
-    return f"key {upload.key!r}: the source's ETag is {upload.etag}, the bytes that came make {found}"
+    raise Corrupted(
+        f"key {upload.key!r}: the source's ETag is {upload.etag}, the bytes that came make {found}",
+        code="EtagMismatch",
+    )
 
 
 def _learn(route: Route, part: int, right: int) -> None:
