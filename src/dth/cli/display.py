@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -124,6 +125,18 @@ def table(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"  {name:<{width}}  {value}")
+
+
+def day(at: float) -> str:
+    """A time as lists show it, where the reader is."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
+
+
+def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a list with aligned columns."""
+    widths = [max(map(len, each)) for each in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def verified_words(counts: Mapping[str, int], *, always: bool = False) -> str:

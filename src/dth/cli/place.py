@@ -1,9 +1,9 @@
 """Where the users and tokens are that a command is about: in a hub's database on this machine, or behind its API."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,15 +54,3 @@ def place_options(command: F) -> F:
 def moment(text: str | None) -> float:
     """A time of the API; 0 for never."""
     return datetime.fromisoformat(text).timestamp() if text else 0.0
-
-
-def day(at: float) -> str:
-    """A time as lists show it, where the reader is."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
-
-
-def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a list with aligned columns."""
-    widths = [max(map(len, each)) for each in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from dth.cli.display import amount, shown
-from dth.cli.place import columns, day
+from dth.cli.display import amount, columns, day, shown
 from dth.config import state_directory
 from dth.errors import HubError, UsageError
 from dth.parameters import TaskParameters, extra, parse_moment, readers

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from dth.cli.display import shown
-from dth.cli.place import ROLE, Place, columns, day, moment, place_options
+from dth.cli.display import columns, day, shown
+from dth.cli.place import ROLE, Place, moment, place_options
 from dth.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import Role
