@@ -259,6 +259,16 @@ async def test_a_clock_that_is_off_is_told(source: Side, proxy_a: Proxy, side: s
     assert "NTP" in result.advice
 
 
+async def test_a_store_that_disagrees_with_its_own_clock_is_told(source: Side, proxy_a: Proxy) -> None:
+    proxy_a.rule(Reply(403, "RequestTimeTooSkewed"))
+    result = await found("source", proxy_a, source.bucket)
+    assert result.message.startswith("The store refuses the time of the request, although")
+    assert (
+        result.advice
+        == f"See that all servers behind {proxy_a.url.removeprefix('http://')} have the right time."
+    )
+
+
 @SIDES
 async def test_a_region_that_is_another_is_told(source: Side, proxy_a: Proxy, side: str) -> None:
     proxy_a.rule(ResponseHeaders(set={"x-amz-bucket-region": "eu-west-1"}), method="HEAD")

@@ -126,6 +126,14 @@ class Trouble:
         text = str(error)
         named = names or {name: f"{SIDES[side]}{name}" for name in NAMED}
         words = {**named, "host": host or endpoint.host, "bucket": bucket}
+        if error.code == "RequestTimeTooSkewed" and abs(clock_offset) < 60:
+            meaning = "the store refuses the time of the request, although its answers have the same time"
+            return cls(
+                "clock",
+                meaning,
+                "see that all servers behind {host} have the right time".format(**words),
+                text,
+            )
         if error.code == "RequestTimeTooSkewed":
             apart = f"the clock of this machine and the store's are {abs(clock_offset):.0f} s apart"
             return cls("clock", apart, "set the clock of this machine, best by NTP", text)
