@@ -27,6 +27,7 @@ def render_schema(modes: tuple[str, ...]) -> str:
     """The schema for these modes of authorization, such as "aws_cognito_user_pools": every type may be seen by each.
     Comments, descriptions and what AppSync has built in are left out."""
     text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    text = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
     kept = []
     for line in text.splitlines():
         bare = line.strip()
