@@ -303,7 +303,7 @@ def test_an_acl_that_was_asked_for_and_not_set_is_no_success(
     assert dest.listed() == []
     options = ("--acl", "public-read", "--dst-type", "Cloudflare_R2")
     line = refused(dth.here("s3", "sync", *between(source, dest), *options))
-    assert line == "destination: Cloudflare_R2 takes no ACLs: leave out --acl"
+    assert line == "destination: Cloudflare_R2 takes no ACLs; leave out the ACL"
 
 
 # -------------------------------------------------------------------------------- where the stores are taken from

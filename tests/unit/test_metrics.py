@@ -221,7 +221,12 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
         for column in ("started", "errors", "source_latency", "dest_latency", "counted", "under_way"):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
         await database.write(Connection.exec_driver_sql, "DROP TABLE image")
-        for table, column in (("record", "verified"), ("part", "verified")):
+        for table, column in (
+            ("record", "verified"),
+            ("part", "verified"),
+            ("part", "digests"),
+            ("upload", "source_part"),
+        ):
             await database.write(Connection.exec_driver_sql, f"ALTER TABLE {table} DROP COLUMN {column}")
         for column in (
             "verified_store",

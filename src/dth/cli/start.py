@@ -62,8 +62,6 @@ async def open_route(parameters: S3Parameters, transport: Transport, secrets: Se
         route = await task.open_route(parameters, transport, secrets)
     except TransferError as error:
         raise UsageError(_told(error, error.side, parameters)) from None
-    if parameters.dest_acl and not route.dest.endpoint.profile.acl:
-        raise UsageError(f"destination: {route.dest.endpoint.profile.name} takes no ACLs: leave out --acl")
     listed = not (parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file)
     compared = not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
     ends = (

@@ -198,16 +198,15 @@ class Route:
         here = self.source.capabilities
         if not self.parameters.copy_tags:
             return "", "", ""
-        if count == "0" and here.counts_tags:
+        if count == "0" and here.counts_tags is not False:
             # One look tells whether they may be read at all. All others wait for it.
             async with self._looking:
                 if not self._looked:
                     self._looked = True
                     return await self._ask_for_tags(key, count)
-            if here.counts_tags:
+            counted = self.source.capabilities.counts_tags
+            if counted or (counted is None and not self._goes_on_looking()):
                 return "", "", ""
-        if count == "0" and here.counts_tags is None and not self._goes_on_looking():
-            return "", "", ""
         return await self._ask_for_tags(key, count)
 
     async def _ask_for_tags(self, key: str, count: str) -> tuple[str, str, str]:

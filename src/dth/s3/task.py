@@ -66,7 +66,7 @@ async def open_route(
     dest = await _open_side("destination", *opened)
     if parameters.dest_acl and not dest.capabilities.acl:
         if "dest_acl" in parameters.model_fields_set:
-            raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave the ACL out")
+            raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave out the ACL")
         dest.capabilities.note(f"{dest.endpoint.profile.name} takes no ACLs; objects are written without")
     if parameters.src_etags is not SourceEtags.AUTO:
         source.capabilities.etags = EtagKind(parameters.src_etags.lower())
