@@ -117,7 +117,8 @@ class Route:
     # Whether a write has shown what kind of ETags the destination gives. Until then one object goes alone.
     _learned: bool = False
     _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _tag_looks: int = TAG_LOOKS
+    # The first one goes alone.
+    _tag_looks: int = TAG_LOOKS - 1
     _looked: bool = False
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
