@@ -117,8 +117,10 @@ def test_an_object_that_is_copied_while_another_run_lists_goes_once(
     """What the second run sees of the destination is older than the copies that the first one makes."""
     source.put(bodies(f"{n:02}" for n in range(20)))
     # The first run lasts until the second one has listed.
+    # Nothing is copied before the second one's listing was made, and all but one when it arrives.
+    proxy_b.rule(Delay(2.0), method="PUT")
     proxy_b.rule(Delay(6.0), method="PUT", key="19")
-    proxy_b.rule(Stall(2.0), method="GET", query="list-type", nth=2)
+    proxy_b.rule(Stall(5.0), method="GET", query="list-type", nth=2)
 
     async def meanwhile(engine: Engine) -> None:
         while (await engine.platform.records.list_runs())[0].state is RunState.LISTING:  # noqa: ASYNC110
