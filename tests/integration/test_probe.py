@@ -262,10 +262,10 @@ async def test_a_clock_that_is_off_is_told(source: Side, proxy_a: Proxy, side: s
 async def test_a_store_that_disagrees_with_its_own_clock_is_told(source: Side, proxy_a: Proxy) -> None:
     proxy_a.rule(Reply(403, "RequestTimeTooSkewed"))
     result = await found("source", proxy_a, source.bucket)
-    assert result.message.startswith("The store refuses the time of the request, although")
+    assert result.message.startswith("The store refuses the time of the request, but")
     assert (
         result.advice
-        == f"See that all servers behind {proxy_a.url.removeprefix('http://')} have the right time."
+        == f"See that this machine and all servers behind {proxy_a.url.removeprefix('http://')} have the right time."
     )
 
 

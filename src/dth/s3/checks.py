@@ -127,11 +127,11 @@ class Trouble:
         named = names or {name: f"{SIDES[side]}{name}" for name in NAMED}
         words = {**named, "host": host or endpoint.host, "bucket": bucket}
         if error.code == "RequestTimeTooSkewed" and abs(clock_offset) < 60:
-            meaning = "the store refuses the time of the request, although its answers have the same time"
+            meaning = "the store refuses the time of the request, but no difference to its clock was seen"
             return cls(
                 "clock",
                 meaning,
-                "see that all servers behind {host} have the right time".format(**words),
+                "see that this machine and all servers behind {host} have the right time".format(**words),
                 text,
             )
         if error.code == "RequestTimeTooSkewed":
