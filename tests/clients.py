@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from dth.s3.client import S3Client
 from dth.s3.endpoints import resolve_endpoint
 from dth.s3.signing import Keys
-from dth.s3.transport import ConnectOptions
+from dth.transport import ConnectOptions
 
 if TYPE_CHECKING:
     from dth.s3.credentials import Credentials
     from dth.s3.pace import Cap, Gate
-    from dth.s3.transport import Transport
+    from dth.transport import Transport
     from tests.servers.s3 import S3Server
 
 

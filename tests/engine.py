@@ -31,8 +31,8 @@ from dth.s3.controller import Controller
 from dth.s3.finder import Finder
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_route, shared_rates
-from dth.s3.transport import Transport
 from dth.s3.worker import Stalled, Worker
+from dth.transport import Transport
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dth.hub.plugins import read_parameters as as_model
 from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping

@@ -40,7 +40,7 @@ from dth.s3.signing import quote_key
 from dth.s3.store.answers import classify, parse_error, parse_time
 from dth.s3.store.capabilities import Feature
 from dth.s3.store.objects import Written
-from dth.s3.transport import Pipe, Response, Transport
+from dth.transport import Pipe, Response, Transport
 from tests.clients import Fixed, connect
 from tests.servers.proxy import Corrupt, Proxy, Reply, RequestHeaders, ResponseHeaders
 

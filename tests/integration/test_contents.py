@@ -16,7 +16,7 @@ from dth.s3.checksums import checksum
 from dth.s3.contents import STEP, equal, in_sample
 from dth.s3.endpoints import ChecksumMode
 from dth.s3.proof import read_back
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.clients import connect
 from tests.engine import MIB, Dth, Engine, Side, between, blob, bodies
 from tests.servers.odd import OddStore, damaged, sum_of

@@ -21,7 +21,7 @@ from dth.s3.credentials import (
     resolve_credentials,
 )
 from dth.s3.signing import Keys
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.clients import connect
 from tests.servers.proxy import Action, Proxy, Reply
 

@@ -17,7 +17,7 @@ from dth.platforms.local.records import LocalRecords
 from dth.platforms.ports import Outgoing, RunState, Status
 from dth.s3.handlers import Handlers
 from dth.s3.listing import PrefixListing
-from dth.s3.transport import ConnectOptions
+from dth.transport import ConnectOptions
 from tests.engine import (
     FOUR_PARTS,
     GIANT,

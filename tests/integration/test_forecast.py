@@ -13,7 +13,7 @@ from dth.errors import HubError
 from dth.s3.forecast import Forecast, forecast
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.engine import Keyring, Side, hurry
 from tests.servers.listing_server import Differences, ListingServer
 from tests.servers.proxy import Reply

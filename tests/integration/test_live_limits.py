@@ -12,7 +12,7 @@ import pytest
 from dth.platforms.local.platform import open_platform
 from dth.s3 import pace
 from dth.s3.pace import Cap, follow
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.clients import connect
 from tests.servers.proxy import Proxy
 

@@ -29,7 +29,7 @@ from dth.platforms.local.hub_schema import outbox
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.vault import open_vault
-from dth.s3.transport import ConnectOptions, Transport
+from dth.transport import ConnectOptions, Transport
 from tests.servers.certificates import make_certificates
 
 if TYPE_CHECKING:

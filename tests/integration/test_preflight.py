@@ -12,7 +12,7 @@ from dth.checks import State
 from dth.s3.parameters import S3Parameters
 from dth.s3.preflight import Report, preflight
 from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.engine import Keyring, Side, hurry
 from tests.servers.process import listening_socket
 from tests.servers.proxy import Delay, Drop, Hook, Proxy, Reply, Request, Reset, ResponseHeaders

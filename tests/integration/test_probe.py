@@ -11,7 +11,7 @@ import pytest
 from dth.errors import HubError
 from dth.s3.parameters import S3Parameters
 from dth.s3.probe import Found, probe
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.engine import Keyring, Side, bodies, hurry, wait_for
 from tests.servers.process import listening_socket
 from tests.servers.proxy import Proxy, Reply, ResponseHeaders

@@ -17,7 +17,7 @@ from dth.s3.aws_config import CA_VARIABLES
 from dth.s3.credentials import FileSecrets
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_source
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.engine import Done, Dth, Side, between, bodies
 from tests.servers.certificates import make_certificates
 from tests.servers.process import listening_socket

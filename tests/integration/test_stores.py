@@ -18,7 +18,7 @@ from dth.s3.messages import Item
 from dth.s3.pace import Budget
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route, copy_in_store, relay_whole
-from dth.s3.transport import Transport
+from dth.transport import Transport
 from tests.clients import connect
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
-from dth.s3.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
+from dth.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
 from tests.clients import connect, connect_options
 from tests.servers.certificates import make_certificates
 from tests.servers.proxy import Proxy, Reply, Reset, SlowDown, Stall, Truncate

@@ -14,8 +14,8 @@ from dth.platforms.local.supervisor import Supervisor, one_by_one
 from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Lease, Outgoing, Page, RunKind
 from dth.s3.handlers import Handlers
 from dth.s3.pace import Cap
-from dth.s3.transport import Transport
 from dth.s3.worker import Worker
+from dth.transport import Transport
 from tests.clients import connect, connect_options
 from tests.engine import Crash, Engine, Side, bodies
 from tests.servers.proxy import Delay, Proxy, Stall

@@ -9,7 +9,7 @@ from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import resolve_endpoint
 from dth.s3.store.request import Request
-from dth.s3.transport import Response
+from dth.transport import Response
 
 
 class Pages:

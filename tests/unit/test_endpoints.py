@@ -18,7 +18,7 @@ from dth.s3.endpoints import (
     resolve_endpoint,
 )
 from dth.s3.parameters import StoreType
-from dth.s3.transport import ConnectOptions
+from dth.transport import ConnectOptions
 
 
 def partitions() -> list[tuple[str, str]]:

@@ -37,8 +37,8 @@ from dth.s3.plugin import redrive
 from dth.s3.relay import Route
 from dth.s3.store.capabilities import Capabilities
 from dth.s3.store.objects import Written
-from dth.s3.transport import Response
 from dth.s3.worker import Worker
+from dth.transport import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -18,7 +18,7 @@ from dth.platforms.local.limits import CAPACITY
 from dth.platforms.ports import Lease
 from dth.s3 import pace
 from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate, Supply
-from dth.s3.transport import Valve
+from dth.transport import Valve
 from tests.servers.process import REPOSITORY
 
 

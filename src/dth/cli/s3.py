@@ -39,7 +39,7 @@ from dth.s3.lookup import NOTHING_BELOW, is_only_an_object
 from dth.s3.parameters import DeleteMode, S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import object_filter, open_source, shared_rates
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 SHOWN_FAILURES = 100
 IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix", "destEndpoint")

@@ -19,7 +19,7 @@ from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.sides import OPTION, START, SideSettings, side_settings
 from dth.s3.task import object_filter
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}
 SIDES = tuple(ARGUMENT)

@@ -26,7 +26,7 @@ from dth.s3.client import S3Client
 from dth.s3.endpoints import resolve_endpoint
 from dth.s3.listing import PrefixListing
 from dth.s3.signing import Keys
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 AT_ONCE = 64  # requests to one store
 STOP_LIMIT = 40.0  # seconds that an interrupted command may take to end

@@ -23,7 +23,7 @@ from dth.s3.endpoints import Endpoint
 from dth.s3.listing import NO_LISTING, Entry, ListPage, PrefixListing
 from dth.s3.parameters import S3Parameters
 from dth.s3.retry import backoff, retry
-from dth.s3.transport import NO_TLS
+from dth.transport import NO_TLS
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from dth.errors import UsageError
 from dth.s3.bucket_names import DNS_LABEL, access_point, bucket_label, refuse_special
-from dth.s3.transport import ConnectOptions
+from dth.transport import ConnectOptions
 
 
 class ChecksumMode(StrEnum):

@@ -38,7 +38,7 @@ from dth.s3.proof import STEP, InOrder, in_order, read_back, read_range, remove_
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.objects import Written
-from dth.s3.transport import Pipe
+from dth.transport import Pipe
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from dth.errors import StateError
 from dth.platforms.ports import Limits
-from dth.s3.transport import Valve
+from dth.transport import Valve
 
 CAP_SLICE = 0.1  # seconds of a cap that are leased at once: bursts stay within it
 LOOK = 2.0  # seconds between looks at the rates that hold

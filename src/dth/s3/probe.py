@@ -14,7 +14,7 @@ from dth.s3.credentials import SecretStore
 from dth.s3.listing import ListPage
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import bucket_of, endpoint_of, key_map, open_side
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from dth.s3.proof import (
     stated_checksums,
 )
 from dth.s3.store.objects import Written
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy

@@ -8,7 +8,7 @@ from dth.s3.aws_config import UNSET, AwsConfig, Setting, read_config
 from dth.s3.credentials import CredentialSource, described
 from dth.s3.endpoints import PROFILES, Addressing, Endpoint, resolve_endpoint
 from dth.s3.parameters import S3Parameters
-from dth.s3.transport import ConnectOptions
+from dth.transport import ConnectOptions
 
 START = {"source": "src", "destination": "dest"}  # of the names of a side's parameters
 OPTION = {"source": "--src", "destination": "--dst"}  # and of its options

@@ -12,7 +12,7 @@ from dth.s3.filters import build
 from dth.s3.listing import Entry, is_archived
 from dth.s3.relay import Route
 from dth.s3.task import object_filter
-from dth.s3.transport import Response
+from dth.transport import Response
 
 SAMPLES = 3  # source objects read
 HEAD_OF_LIST = 64 * 1024  # bytes read of a prefix list or manifest

@@ -22,7 +22,7 @@ from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
 from dth.s3.sides import START, side_settings
 from dth.s3.signing import Keys
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 

@@ -30,7 +30,7 @@ from dth.s3.parameters import S3Parameters
 from dth.s3.preflight import preflight as preflight_objects
 from dth.s3.probe import probe as probe_store
 from dth.s3.task import open_route
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 TOKEN_KEPT = 60  # seconds for which AppSync asks no more who has an API token
 

@@ -16,7 +16,7 @@ from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, re
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import credential_source, opened
-from dth.s3.transport import Transport
+from dth.transport import Transport
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
 

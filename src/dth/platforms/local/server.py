@@ -51,7 +51,7 @@ from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
 from dth.platforms.local.vault import Vault, kept, open_vault
-from dth.s3.transport import ConnectOptions, Transport
+from dth.transport import ConnectOptions, Transport
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from dth.errors import (
     TransferError,
     Transient,
 )
-from dth.s3.transport import Response
+from dth.transport import Response
 
 ENDPOINT_CODES = {
     "AccountProblem",

@@ -16,7 +16,7 @@ from dth.s3.store.request import Request
 from dth.s3.store.retrying import Retrying
 from dth.s3.store.sign import Signing
 from dth.s3.store.wire import Wire
-from dth.s3.transport import Body, Pipe, Response, Transport
+from dth.transport import Body, Pipe, Response, Transport
 
 # Seconds for which a signature that was accepted says that the keys are right.
 PROVEN = 5.0

@@ -7,7 +7,7 @@ from dth.s3.store.answers import parse_xml
 from dth.s3.store.base import Requests
 from dth.s3.store.key_lists import of_key
 from dth.s3.store.request import Request
-from dth.s3.transport import Response
+from dth.transport import Response
 
 # The query of each setting, and the document that answers it.
 SETTINGS = {

@@ -15,7 +15,7 @@ from dth.errors import EndpointRefused, ObjectRefused, TransferError
 from dth.s3.checksums import header_name
 from dth.s3.endpoints import ChecksumMode, EtagKind, Profile
 from dth.s3.store.request import Request, Sender
-from dth.s3.transport import Response
+from dth.transport import Response
 
 # Of CreateMultipartUpload: a checksum of the whole will be kept.
 UPLOAD_CHECKSUM = "x-amz-checksum-algorithm"

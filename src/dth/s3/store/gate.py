@@ -5,7 +5,7 @@ import time
 from dth.errors import ConnectionFailed, Disposition, Throttled, TransferError
 from dth.s3.pace import Cap, Gate
 from dth.s3.store.request import Request, Sender
-from dth.s3.transport import Pipe, Response
+from dth.transport import Pipe, Response
 
 
 class Gated:

@@ -28,7 +28,7 @@ from dth.s3.store.capabilities import CHECKSUM_MODE, SUMS, Dress, Feature, dress
 from dth.s3.store.covers import Cover
 from dth.s3.store.request import Request
 from dth.s3.store.sign import ACCEPT_ENCODING
-from dth.s3.transport import Body, Pipe, Response
+from dth.transport import Body, Pipe, Response
 
 # Seconds for which a bucket that was there is taken to be there.
 BUCKET_CHECK = 5.0

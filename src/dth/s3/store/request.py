@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from dth.s3.transport import Body, Pipe, Response, Valve
+from dth.transport import Body, Pipe, Response, Valve
 
 
 @dataclass(frozen=True, slots=True)

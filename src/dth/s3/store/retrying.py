@@ -5,7 +5,7 @@ import time
 from dth.errors import TransferError
 from dth.s3.retry import pause_after
 from dth.s3.store.request import Request, Sender
-from dth.s3.transport import Pipe, Response
+from dth.transport import Pipe, Response
 
 
 class Retrying:

@@ -9,7 +9,7 @@ from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
 from dth.s3.store.request import Request
 from dth.s3.store.wire import Address, Addresses, Wire, WrongRegion
-from dth.s3.transport import Response
+from dth.transport import Response
 
 # Proxies and stores change it on the way (GCS does), so a signature over it would not hold.
 ACCEPT_ENCODING = "accept-encoding"

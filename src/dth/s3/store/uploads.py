@@ -17,7 +17,7 @@ from dth.s3.store.covers import Cover
 from dth.s3.store.key_lists import of_key
 from dth.s3.store.objects import Objects, Written, copy_source, split, whole
 from dth.s3.store.request import Request
-from dth.s3.transport import Pipe, Response
+from dth.transport import Pipe, Response
 
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 

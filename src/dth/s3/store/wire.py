@@ -12,7 +12,7 @@ from dth.s3.pace import Cap
 from dth.s3.signing import quote_key
 from dth.s3.store.answers import classify, find_text, parse_error
 from dth.s3.store.request import Request
-from dth.s3.transport import ConnectOptions, Response, Transport
+from dth.transport import ConnectOptions, Response, Transport
 
 # Seconds a store may take to complete or copy a large object, without a byte in between.
 SLOW_ANSWER = 900.0
