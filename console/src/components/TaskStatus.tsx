@@ -3,6 +3,7 @@ import ProgressBar from '@cloudscape-design/components/progress-bar';
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
 import { useTranslation } from 'react-i18next';
 import type { TaskProgress } from '../api/generated';
+import { HubText } from './HubText';
 
 const KIND: Record<TaskProgress, StatusIndicatorProps.Type> = {
   STARTING: 'pending',
@@ -35,7 +36,7 @@ export function TaskStatus(props: {
   return (
     <Popover
       header={text}
-      content={<span className="dth-break">{reason}</span>}
+      content={<HubText>{reason}</HubText>}
       triggerAriaLabel={`${text}: ${reason}`}
       wrapTriggerText={false}
     >

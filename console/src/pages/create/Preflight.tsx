@@ -5,6 +5,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator';
 import { useTranslation } from 'react-i18next';
 import { Copyable } from '../../components/Copyable';
+import { HubText } from '../../components/HubText';
 
 type State = 'OK' | 'WARNING' | 'FAILED' | 'UNKNOWN';
 
@@ -77,10 +78,10 @@ function CheckRow({ check }: { check: Check }) {
       >
         {check.name}
       </StatusIndicator>{' '}
-      <span className="dth-break">{check.found}</span>
+      <HubText>{check.found}</HubText>
       {check.todo && (
         <Box color="text-body-secondary" padding={{ left: 'l' }}>
-          <span className="dth-break">{check.todo}</span>
+          <HubText>{check.todo}</HubText>
         </Box>
       )}
       {hasStatement && (

@@ -3,6 +3,7 @@ import Button from '@cloudscape-design/components/button';
 import Header from '@cloudscape-design/components/header';
 import Table, { type TableProps } from '@cloudscape-design/components/table';
 import { useTranslation } from 'react-i18next';
+import { HubText } from '../../components/HubText';
 import type { HomeQuery } from '../../api/generated';
 import { TaskStatus } from '../../components/TaskStatus';
 import { type Action, useTaskActions } from '../../components/taskActions';
@@ -104,7 +105,7 @@ function Reason({ task }: { task: Task }) {
   const failed = task.progressInfo?.failed ?? 0;
   return (
     <span className="dth-break">
-      {task.reason}
+      <HubText>{task.reason}</HubText>
       {task.reason && failed > 0 && <br />}
       {failed > 0 && t('home.failed', { count: failed, ...things(task) })}
       {!task.reason && failed === 0 && '-'}

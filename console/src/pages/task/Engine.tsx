@@ -8,6 +8,7 @@ import { TaskEngineDocument, type TaskEngineQuery } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { Copyable } from '../../components/Copyable';
 import { ErrorAlert } from '../../components/ErrorAlert';
+import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 import { ParameterGroups } from './ParameterGroups';
 import { parameter, type TabProps, type Task, things } from './tab';
@@ -119,7 +120,7 @@ function Stack({ task }: { task: Task }) {
               ? [
                   {
                     label: t('detail.engine.stackReason'),
-                    value: <span className="dth-break">{task.stackStatusReason}</span>,
+                    value: <HubText>{task.stackStatusReason}</HubText>,
                   },
                 ]
               : []),

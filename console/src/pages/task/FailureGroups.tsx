@@ -10,6 +10,7 @@ import { TaskFailuresDocument, type TaskFailuresQuery } from '../../api/generate
 import { useData } from '../../api/hooks';
 import { useSession } from '../../app/session';
 import { ErrorAlert } from '../../components/ErrorAlert';
+import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 import { things, useTabPath, type TabProps } from './tab';
 import { TabLink } from './TabLink';
@@ -100,7 +101,7 @@ function FailureGroup({ id, group }: { id: string; group: Group }) {
             { label: t('detail.failures.todo'), value: textOr(`detail.advice.${known}`, group.advice) },
             {
               label: t('detail.failures.what'),
-              value: <span className="dth-break">{group.detail || '-'}</span>,
+              value: <HubText>{group.detail || '-'}</HubText>,
             },
             {
               label: t('detail.failures.samples'),

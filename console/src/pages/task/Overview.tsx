@@ -11,6 +11,7 @@ import { useData } from '../../api/hooks';
 import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
+import { HubText } from '../../components/HubText';
 import { useTaskActions } from '../../components/taskActions';
 import { percentDone } from '../../components/TaskStatus';
 import { useScheduleText } from '../../components/schedule';
@@ -66,7 +67,9 @@ function Reason({ task, reason }: { task: Task; reason: string }) {
       }
     >
       <SpaceBetween size="xs">
-        <strong className="dth-break">{reason}</strong>
+        <HubText>
+          <strong>{reason}</strong>
+        </HubText>
         {advice ? <span>{advice}</span> : null}
         {failed && <TabLink to={path('logs')}>{t('detail.todo.logs')}</TabLink>}
       </SpaceBetween>

@@ -13,6 +13,7 @@ import { InfoLink } from '../../app/help';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useErrorText } from '../../components/errorText';
+import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 import { Ledger } from './Ledger';
 import type { Run } from './ledger';
@@ -122,9 +123,7 @@ function useColumns(id: string): TableProps.ColumnDefinition<Run>[] {
       id: 'notes',
       header: t('detail.run.notes'),
       minWidth: 260,
-      cell: (run) => (
-        <span className="dth-break">{[run.error, ...run.notes].filter(Boolean).join(' ') || '-'}</span>
-      ),
+      cell: (run) => <HubText>{[run.error, ...run.notes].filter(Boolean).join(' ') || '-'}</HubText>,
     },
   ];
 }
@@ -203,9 +202,11 @@ function ChosenRun({ run, task }: { run: Run; task: Task }) {
         {run.notes.length > 0 && (
           <div>
             <Header variant="h3">{t('detail.run.notes')}</Header>
-            <ul className="dth-break">
+            <ul>
               {run.notes.map((note) => (
-                <li key={note}>{note}</li>
+                <li key={note}>
+                  <HubText>{note}</HubText>
+                </li>
               ))}
             </ul>
           </div>

@@ -7,6 +7,7 @@ import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/c
 import Table, { type TableProps } from '@cloudscape-design/components/table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 
 type Action = 'same' | 'copy' | 'along' | 'conflict' | 'missing' | 'refused';
@@ -114,8 +115,8 @@ export function Plan({ result }: { result: string }) {
         <Box variant="div" color="text-body-secondary">
           <ul>
             {plan.notes.map((note) => (
-              <li key={note} className="dth-break">
-                {note}
+              <li key={note}>
+                <HubText>{note}</HubText>
               </li>
             ))}
           </ul>

@@ -2,6 +2,7 @@ import Box from '@cloudscape-design/components/box';
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useTranslation } from 'react-i18next';
+import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 
 /** A number and its band, which is no wider than the number where it was counted. */
@@ -113,8 +114,8 @@ export function Forecast({ result }: { result: string }) {
         <Box variant="div" color="text-body-secondary">
           <ul>
             {found.notes.map((note) => (
-              <li key={note} className="dth-break">
-                {note}
+              <li key={note}>
+                <HubText>{note}</HubText>
               </li>
             ))}
           </ul>
