@@ -493,10 +493,11 @@ def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
 # -------------------------------------------------------------------------------------------- properties
 
 
-def test_tags_are_copied_where_none_are_counted(pair: Pair) -> None:
+@pytest.mark.parametrize("quirk", ["tags-uncounted", "tags-404"])
+def test_tags_are_copied_where_none_are_counted(pair: Pair, quirk: str) -> None:
     pair.put(bodies(f"plain{n}" for n in range(5)))
     pair.put({"tagged": b"x"}, **{"x-amz-tagging": "project=apollo&owner=me"})
-    pair.quirks("tags-uncounted")
+    pair.quirks(quirk)
     settled(pair.run(), 6)
     assert pair.at("tagged").tags == "project=apollo&owner=me"
 

@@ -90,6 +90,7 @@ QUIRKS = {
     "doubled-headers": "Sends each header of an object twice.",
     # Tags
     "tags-uncounted": "Does not tell the number of tags.",
+    "tags-404": "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none.",
     "refuses-tags-400": "Answers 400 without a body to writes with tags.",
     "tags-denied": "Answers 403 to requests for tags, and does not tell their number.",
     "tags-501": "Answers 501 to requests for tags, and to writes with tags.",
@@ -633,9 +634,8 @@ class OddStore(S3Server):
             headers.append(("x-amz-version-id", stored.version))
         if method == "GET" and self.has("no-etag-on-read"):
             del headers[0]
-        if stored.tags and not (
-            self.has("tags-uncounted") or self.has("tags-denied") or self.has("tags-501")
-        ):
+        uncounted = ("tags-uncounted", "tags-404", "tags-denied", "tags-501")
+        if stored.tags and not any(map(self.has, uncounted)):
             count = len(parse_qsl(stored.tags, keep_blank_values=True))
             headers.append(("x-amz-tagging-count", str(count)))
         if self.has("missing-meta"):
@@ -671,6 +671,8 @@ class OddStore(S3Server):
         if request.method == "DELETE":
             stored.tags = ""
             return Reply(204)
+        if not stored.tags and self.has("tags-404"):
+            raise _Refused(404, "NoSuchTagSet", "There is no tag set associated with the object.")
         tags = "".join(
             f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>"
             for name, value in parse_qsl(stored.tags, keep_blank_values=True)

@@ -205,7 +205,14 @@ def route_between(parameters: S3Parameters, source: Bucket, dest: Bucket, gate: 
     there: Any = Client(dest, gate)
     nobody: Any = None
     return Route(
-        here, there, KeyMap(), parameters, pace.Budget(1 << 20), nobody, server_side=False, _learned=True
+        here,
+        there,
+        KeyMap(),
+        parameters,
+        pace.Budget(1 << 20),
+        nobody,
+        server_side=False,
+        _first_write=pace.Scout(returned=True),
     )
 
 

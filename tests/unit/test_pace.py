@@ -49,6 +49,62 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+# ----------------------------------------------------------------------------------------------- scout
+
+
+async def test_the_first_goes_alone_and_the_others_together() -> None:
+    scout, inside, seen = pace.Scout(), 0, []
+    go_on = asyncio.Event()
+
+    async def visit() -> None:
+        nonlocal inside
+        async with scout as alone:
+            inside += 1
+            seen.append((alone, inside))
+            await go_on.wait()
+            inside -= 1
+
+    tasks = [asyncio.create_task(visit()) for _ in range(4)]
+    await turns()
+    assert seen == [(True, 1)]
+    go_on.set()
+    await turns(3)
+    assert scout.returned
+    assert [alone for alone, _ in seen] == [True, False, False, False]
+    await ended(*tasks)
+
+
+@pytest.mark.parametrize("how", ["error", "cancelled"])
+async def test_after_a_scout_that_did_not_return_well_the_next_goes_alone(how: str) -> None:
+    scout = pace.Scout()
+    alone_now: list[str] = []
+
+    async def lost() -> None:
+        async with scout as alone:
+            assert alone
+            await asyncio.sleep(0)
+            if how == "error":
+                raise StateError("lost")
+            await asyncio.Event().wait()
+
+    async def visit(name: str) -> None:
+        async with scout as alone:
+            if alone:
+                alone_now.append(name)
+                await asyncio.sleep(0)
+
+    first = asyncio.create_task(lost())
+    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(visit(name)) for name in "abc"]
+    await turns(1)
+    if how == "cancelled":
+        first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await asyncio.gather(*tasks)
+    assert alone_now == ["a"]
+    assert scout.returned
+
+
 # ------------------------------------------------------------------------------------------------ gate
 
 

@@ -62,6 +62,37 @@ class Lanes:
                 future.set_result(None)
 
 
+class Scout:
+    """The first one to enter goes alone, to show what the others will meet. Once it has come back without an error, all
+    who waited go on together; after an error the next one goes alone.
+
+    `__aenter__` says whether the one that enters is alone. A lock would do, but wakes those who wait one by one: they
+    would go on one by one for good, and each answer would wake the process for itself.
+    """
+
+    def __init__(self, *, returned: bool = False) -> None:
+        self.returned = returned
+        self._is_out = False
+        self._back = asyncio.Event()
+
+    async def __aenter__(self) -> bool:
+        while self._is_out:
+            await self._back.wait()
+        if self.returned:
+            return False
+        self._is_out = True
+        self._back.clear()
+        return True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.returned:
+            self.returned = kind is None
+            self._is_out = False
+            self._back.set()
+
+
 class Gate(Lanes):
     """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`)
     and grows by one for each full round of successes."""

@@ -3,12 +3,11 @@
 Objects up to the multipart threshold go here whole; larger ones part by part (`multipart`).
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from dth.errors import Damaged, NotSupported, ObjectRefused
+from dth.errors import Damaged, ObjectRefused
 from dth.platforms.ports import Verified
 from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
@@ -18,7 +17,7 @@ from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
 from dth.s3.listing import Entry, KeyMap
 from dth.s3.messages import Item
-from dth.s3.pace import Budget
+from dth.s3.pace import Budget, Scout
 from dth.s3.parameters import Encryption, S3Parameters
 from dth.s3.proof import (
     Stated,
@@ -30,6 +29,7 @@ from dth.s3.proof import (
     stated_checksums,
 )
 from dth.s3.store.objects import Written
+from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
 
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
@@ -45,9 +45,6 @@ CARRIED = frozenset(
         "x-amz-website-redirect-location",
     }
 )
-TAGS_REFUSED = "the destination takes no tags"
-# Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
-TAG_LOOKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,31 +111,28 @@ class Route:
     # Both sides are one store and one credential.
     server_side: bool
     tally: Tally = field(default_factory=Tally)
-    # Whether a write has shown what kind of ETags the destination gives. Until then one object goes alone.
-    _learned: bool = False
-    _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
-    # The first one goes alone.
-    _tag_looks: int = TAG_LOOKS - 1
-    _looked: bool = False
-    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # The first write shows what the destination's ETags are, and what it refuses.
+    _first_write: Scout = field(default_factory=Scout)
+
+    @cached_property
+    def tags(self) -> TagReader:
+        return TagReader(self.source, self.dest)
 
     async def properties(
         self, key: str, answer: Mapping[str, str], *, whole: bool, stated_md5: str = ""
     ) -> Properties:
         """What an object has besides its bytes, from the answer to a GET or HEAD. `whole`: the body goes in one PUT, so
         that its ETag at the destination can be the MD5 that it is at the source."""
-        tags, reason, detail = await self._tags_of(key, answer)
-        if "x-amz-missing-meta" in answer and self.parameters.include_metadata:
-            reason = reason or "MetadataUnread"
-            detail = (
-                detail
-                or f"{answer['x-amz-missing-meta']} entries of its metadata cannot be stated by the source"
-            )
+        tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
+        reason, detail = tags.reason, tags.detail
+        if "x-amz-missing-meta" in answer and self.parameters.include_metadata and not reason:
+            reason = "MetadataUnread"
+            detail = f"{answer['x-amz-missing-meta']} entries of its metadata cannot be stated by the source"
         headers = self._carried(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
             add_mark(headers, bare_etag(answer.get("etag", "")))
-        if tags:
-            headers["x-amz-tagging"] = tags
+        if tags.value:
+            headers["x-amz-tagging"] = tags.value
         return Properties(headers | self.asked_for, reason, detail)
 
     def _etags_will_be_equal(self, md5: str) -> bool:
@@ -189,65 +183,6 @@ class Route:
         named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
         return frozenset({"x-amz-acl"} if named else ())
 
-    async def _tags_of(self, key: str, answer: Mapping[str, str]) -> tuple[str, str, str]:
-        """The object's tags, and what is lacking of them (reason, detail).
-
-        Most stores count an object's tags in the answer to a GET. AWS does so only for those who may read them, and
-        some stores never do: the first objects without a count are asked for their tags all the same.
-        """
-        count = answer.get("x-amz-tagging-count", "0")
-        here = self.source.capabilities
-        if not self.parameters.copy_tags:
-            return "", "", ""
-        if count == "0" and here.counts_tags is not False:
-            # One look tells whether they may be read at all. All others wait for it.
-            async with self._looking:
-                if not self._looked:
-                    self._looked = True
-                    return await self._ask_for_tags(key, count)
-            counted = self.source.capabilities.counts_tags
-            if counted or (counted is None and not self._goes_on_looking()):
-                return "", "", ""
-        return await self._ask_for_tags(key, count)
-
-    async def _ask_for_tags(self, key: str, count: str) -> tuple[str, str, str]:
-        known, here = self.dest.capabilities, self.source.capabilities
-        if not known.tags:
-            if count == "0":
-                return "", "", ""
-            known.note(f"{self.dest.endpoint.profile.name} takes no tags; objects are written without")
-            return "", "TagsRefused", TAGS_REFUSED
-        try:
-            tags = await self.source.tags(key)
-        except NotSupported:
-            if count != "0":
-                raise
-            here.counts_tags = self._looked = True
-            return "", "", ""
-        except ObjectRefused as error:
-            if count != "0":
-                raise
-            here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
-            # Nor are they counted for who may not read them: each object is asked, and counted as lacking.
-            here.counts_tags = False
-            return "", "TagsUnread", f"its tags, if it has any, cannot be read: {error}"
-        if count != "0":
-            here.counts_tags = True
-        elif tags and here.counts_tags is not False:
-            here.counts_tags = False
-            here.note(f"{self.source.endpoint.host} does not count tags; each object is asked for its tags")
-        return tags, "", ""
-
-    def _goes_on_looking(self) -> bool:
-        """Whether to ask for the tags of an object, where nobody knows whether they would have been counted."""
-        self._tag_looks -= 1
-        if self._tag_looks == -1:
-            self.source.capabilities.note(
-                f"{self.source.endpoint.host} counts no tags, and the first {TAG_LOOKS} objects have none; "
-                "the others are not asked for theirs"
-            )
-        return self._tag_looks >= 0
-
     def copied_headers(self, answer: Mapping[str, str], md5: str) -> dict[str, str]:
         """Headers of a copy inside the store."""
         headers = self._carried(answer)
@@ -260,16 +195,11 @@ class Route:
         return headers
 
     async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
-        """Write a whole object and find out who confirms it. The first one goes alone: it shows what the store's ETags
-        are, and what it refuses."""
-        if not self._learned:
-            async with self._learning:
-                # Those who have waited here meanwhile go together.
-                if not self._learned:
-                    copied = await self._write(item, chunks, properties, stated)
-                    self._learned = True
-                    return copied
-        return await self._write(item, chunks, properties, stated)
+        """Write a whole object and find out who confirms it. The first one goes alone."""
+        if self._first_write.returned:
+            return await self._write(item, chunks, properties, stated)
+        async with self._first_write:
+            return await self._write(item, chunks, properties, stated)
 
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers
@@ -292,7 +222,7 @@ class Route:
         """The same, after the write: a store may have shown only then that it takes no tags."""
         if properties.reason or "x-amz-tagging" not in properties.headers or self.dest.capabilities.tags:
             return properties
-        return replace(properties, reason="TagsRefused", detail=TAGS_REFUSED)
+        return replace(properties, reason=REFUSED.reason, detail=REFUSED.detail)
 
     async def _put(
         self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated

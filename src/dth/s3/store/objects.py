@@ -36,6 +36,8 @@ BUCKET_CHECK = 5.0
 OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
 # Bytes of the longest list of tags.
 TAGS_LIMIT = 64 * 1024
+# Codes of a 404 that says that an object has no tags.
+NO_TAG_SET = frozenset({"NoSuchTagSet", "NoSuchTagSetError"})
 # Ways of sending a body.
 GZIP, PLAIN = "gzip", "identity"
 MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
@@ -252,6 +254,11 @@ class Objects(Requests):
         except ObjectChanged as error:
             # A store that knows no such query sends the object, which may be large.
             raise unknown from error
+        except SourceGone as error:
+            # So some stores say that there are none.
+            if error.code in NO_TAG_SET:
+                return ""
+            raise
         if b"Tagging" not in response.body:
             raise unknown
         pairs = {
