@@ -205,7 +205,8 @@ class SecretCredentials:
         self._lock = asyncio.Lock()
 
     async def keys(self) -> Keys | None:
-        if self._due():
+        # While one looks, the others go on with what they have.
+        if self._due() and (self._found is None or not self._lock.locked()):
             async with self._lock:
                 if self._due():
                     await asyncio.to_thread(self._look)

@@ -29,9 +29,18 @@ class Lanes:
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
+        if not self.enter_at_once():
+            await self.enter()
+
+    def enter_at_once(self) -> bool:
+        """Enter if nobody has to wait. It stands alone for those who come often: it needs no coroutine."""
         if self.in_flight < self.limit and not self._queue:
             self.in_flight += 1
-            return
+            return True
+        return False
+
+    async def enter(self) -> None:
+        """Wait for a place."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(future)
         try:
@@ -52,7 +61,8 @@ class Lanes:
 
     def leave(self) -> None:
         self.in_flight -= 1
-        self._admit()
+        if self._queue:
+            self._admit()
 
     def _admit(self) -> None:
         while self._queue and self.in_flight < self.limit:

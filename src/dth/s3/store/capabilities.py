@@ -187,9 +187,8 @@ class Adapting:
         options = request.options
         if not options:
             return await self._below.send(request)
-        return await self.adapted(
-            lambda without: request.with_headers(dressed(request.headers or {}, options, without))
-        )
+        headers = request.headers or {}
+        return await self.adapted(lambda without: request.with_headers(dressed(headers, options, without)))
 
     async def adapted(self, dress: Dress) -> Response:
         """Send `dress(without)`, with more and more left out as the store refuses it.
@@ -226,6 +225,8 @@ def dressed(
 ) -> dict[str, str]:
     """Headers with those options that are not left out."""
     found = {**headers, **options}
+    if not without:
+        return found
     for feature in without:
         for name in feature.headers:
             if name in options:

@@ -23,14 +23,17 @@ class Gated:
         return sum(cap.waiting for cap in (self._request_cap, self._byte_cap) if cap)
 
     async def send(self, request: Request) -> Response:
-        size = request.size
-        amount = size or request.limit
-        send = self._paced if self._is_paced(amount) else self._counted
+        send = self._paced if self._is_paced(request) else self._counted
         if isinstance(request.body, Pipe):
             # The other end of the pipe holds a place already.
             return await send(request)
-        async with self._gate:
+        gate = self._gate
+        if not gate.enter_at_once():
+            await gate.enter()
+        try:
             return await send(request)
+        finally:
+            gate.leave()
 
     async def _paced(self, request: Request) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
@@ -43,10 +46,12 @@ class Gated:
         async with self._byte_cap.paced(amount, received=not size) as valve:
             return await self._counted(request.with_valve(valve) if valve else request)
 
-    def _is_paced(self, amount: int) -> bool:
-        """Whether a cap holds for a request with so many bytes of body, or may while they are on their way."""
+    def _is_paced(self, request: Request) -> bool:
+        """Whether a cap holds for a request, or may while its body is on its way."""
         requests, sent = self._request_cap, self._byte_cap
-        return bool((requests and requests.rate) or (sent and (sent.rate or amount > sent.SMALL)))
+        if requests is not None and requests.rate:
+            return True
+        return sent is not None and bool(sent.rate or (request.size or request.limit) > sent.SMALL)
 
     async def _counted(self, request: Request) -> Response:
         """Send, and let the gate learn from the answer."""

@@ -403,6 +403,8 @@ class Objects(Requests):
 
 def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Headers that must arrive, and those that the request can do without."""
+    if OPTIONAL.isdisjoint(headers):
+        return dict(headers), {}
     optional = OPTIONAL - insist
     must = {name: value for name, value in headers.items() if name not in optional}
     return must, {name: value for name, value in headers.items() if name in optional}

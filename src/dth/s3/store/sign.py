@@ -42,17 +42,17 @@ class Signing:
     async def send(self, request: Request) -> Response:
         region = self._endpoint.region
         try:
-            response = await self._wire.send(request, *await self._signed(request))
+            response = await self._wire.send(request, *self._signed(request, await self._credentials.keys()))
         except WrongRegion as error:
             # Another request may have been told before this one.
             told = region != self._endpoint.region == error.region
             if not told and not self._follow(error.region):
                 raise
-            response = await self._wire.send(request, *await self._signed(request))
+            response = await self._wire.send(request, *self._signed(request, await self._credentials.keys()))
         self.accepted = time.monotonic()
         return response
 
-    async def _signed(self, request: Request) -> tuple[dict[str, str], Address, str, str]:
+    def _signed(self, request: Request, keys: Keys | None) -> tuple[dict[str, str], Address, str, str]:
         """All headers of a request, the address it goes to, and path and query there."""
         address = self.addresses.pick()
         path = address.path(request.key)
@@ -61,11 +61,10 @@ class Signing:
         encoding = headers.pop(ACCEPT_ENCODING, "")
         if self._endpoint.requester_pays:
             headers["x-amz-request-payer"] = "requester"
-        keys = await self._credentials.keys()
         if keys is not self._keys:
             self._keys, self.accepted = keys, -inf
         if keys:
-            payload = UNSIGNED if request.size else EMPTY_SHA256
+            payload = UNSIGNED if request.body else EMPTY_SHA256
             self._signer.sign(keys, request.method, path, query, headers, payload)
         # libcurl sends the same one.
         del headers["host"]
