@@ -629,7 +629,7 @@ NO_TLS = ("wrong version number", "packet length too long", "record layer failur
 
 
 def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
-    host = url.split("/", 3)[2]
+    host = url.partition("//")[2].partition("/")[0] or url
     message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     if message[1:2].islower():  # no abbreviation such as TLS

@@ -23,20 +23,13 @@ from tests.servers.proxy import Proxy, Reply, Reset, SlowDown, Stall, Truncate
 from tests.servers.script import ForwardProxy, Last, Script, always
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
 
     from tests.servers.ministack import MiniStack
 
 MIB = 1024 * 1024
 OPTIONS = ConnectOptions(connect_timeout=5.0, stall_timeout=20.0)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    transport = Transport()
-    yield transport
-    transport.close()
 
 
 def open_files() -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from .certificates import Certificates
 
 
 class Last(bytes):
@@ -16,17 +19,25 @@ class Last(bytes):
 
 class Script:
     """A server that does what a test says: `serve` gets the connection's number, what comes on it, and the head of each
-    request, and returns the answer.
+    request, and returns the answer. With `certificates` it speaks TLS.
     """
 
-    def __init__(self, serve: Callable[..., Awaitable[bytes]]) -> None:
+    def __init__(
+        self, serve: Callable[..., Awaitable[bytes]], certificates: Certificates | None = None
+    ) -> None:
         self._serve = serve
+        self._tls: ssl.SSLContext | None = None
+        if certificates:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificates.certificate, certificates.key)
         self.connections = 0
         self.heads: list[str] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        self.url = (
+            f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,11 +58,11 @@ class Script:
         writer.close()
 
 
-def always(answer: bytes) -> Script:
+def always(answer: bytes, certificates: Certificates | None = None) -> Script:
     async def serve(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
         return answer
 
-    return Script(serve)
+    return Script(serve, certificates)
 
 
 class ForwardProxy(Script):
