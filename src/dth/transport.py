@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import pycurl
 
@@ -208,7 +208,7 @@ _NOTHING = Pieces(())
 
 
 class Transport:
-    """All HTTP of one process. Use from one event loop; `close` it there."""
+    """All HTTP of one process. Use from one event loop; `close` it there, or use it as a context."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -228,6 +228,12 @@ class Transport:
         self.bytes_in = 0
         self.bytes_out = 0
         self.requests = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     async def send(
         self,
@@ -623,7 +629,7 @@ NO_TLS = ("wrong version number", "packet length too long", "record layer failur
 
 
 def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
-    host = url.split("/", 3)[2]
+    host = url.partition("//")[2].partition("/")[0] or url
     message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     if message[1:2].islower():  # no abbreviation such as TLS

@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.transport import Transport
 from tests.engine import Dth, Engine, Side, bodies, hurry
 from tests.hub import Hub
 from tests.servers.proxy import Delay
 from tests.servers.registry import RegistryServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.servers.ministack import MiniStack
     from tests.servers.proxy import Proxy
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    """HTTP on the loop of the test."""
+    with Transport() as transport:
+        yield transport
 
 
 @pytest.fixture

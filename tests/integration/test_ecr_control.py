@@ -28,6 +28,7 @@ from tests.servers.registry import PASSWORD, USER, EcrServer, RegistryServer, ar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dth.transport import Transport
     from tests.servers.moto_server import MotoServer
 
 needs_registry = pytest.mark.skipif(
@@ -253,16 +254,15 @@ async def test_a_secret_that_changes(ecr: EcrServer, monkeypatch: pytest.MonkeyP
 
 @needs_registry
 async def test_signing_in_with_tokens_that_are_renewed(
-    registry: RegistryServer, ecr: EcrServer, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, registry: RegistryServer, ecr: EcrServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.push("login/app", "v1", image("a", [layer("base", 1000)]))
     login = EcrLogin(connect(ecr.url))
     assert await login.host() == registry.host
-    client = Registry(Address(registry.host), login)
+    client = Registry(transport, Address(registry.host), login)
     assert await client.tags("login/app") == ["v1"]
     assert await client.tags("login/app") == ["v1"]
     assert ecr.calls == ["GetAuthorizationToken"]
-    client.close()
     found = await login.get()
     assert found is not None
     assert (found.user, found.password) == (USER, PASSWORD)

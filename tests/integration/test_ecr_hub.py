@@ -290,7 +290,7 @@ def test_what_cannot_begin_says_why_in_one_line(
     assert "there is no secret 'nowhere'" in problem(destCredential="nowhere")
     with RegistryServer() as gone:
         host = gone.host
-    assert problem(destRegistry=host).startswith(f"{host} cannot be reached")
+    assert problem(destRegistry=host).startswith(f"{host}: failed to connect")
     hub.stop()
     empty = tmp_path / "empty"
     empty.mkdir()

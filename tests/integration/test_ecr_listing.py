@@ -28,7 +28,9 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
+
+    from dth.transport import Transport
 
 pytestmark = pytest.mark.skipif(
     shutil.which("docker-registry") is None, reason="docker-registry is not installed"
@@ -74,18 +76,15 @@ class Secrets:
 
 
 @pytest.fixture
-async def oci(server: RegistryServer) -> AsyncIterator[OciSource]:
-    registry = Registry(Address(server.host), FixedLogin(UserPassword(USER, PASSWORD)), attempts=2)
-    yield OciSource(registry)
-    registry.close()
+def oci(transport: Transport, server: RegistryServer) -> OciSource:
+    login = FixedLogin(UserPassword(USER, PASSWORD))
+    return OciSource(Registry(transport, Address(server.host), login, attempts=2))
 
 
 @pytest.fixture
-async def bulk(server: RegistryServer, ecr: EcrServer) -> AsyncIterator[EcrSource]:
+def bulk(transport: Transport, server: RegistryServer, ecr: EcrServer) -> EcrSource:
     control = EcrControl(AwsAccess("eu-west-1", ecr.url, "keys"), Secrets())
-    registry = Registry(Address(server.host), EcrLogin(control))
-    yield EcrSource(control, registry)
-    registry.close()
+    return EcrSource(control, Registry(transport, Address(server.host), EcrLogin(control)))
 
 
 @pytest.fixture(params=["oci", "bulk"])
@@ -190,25 +189,24 @@ async def test_a_repository_that_is_not_there(source: OciSource | EcrSource) -> 
         await listed(source, srcImageList="none:ALL_TAGS")
 
 
-async def test_a_source_that_cannot_be_listed_says_why() -> None:
-    source = OciSource(Registry(Address("docker.io")))
+async def test_a_source_that_cannot_be_listed_says_why(transport: Transport) -> None:
+    source = OciSource(Registry(transport, Address("docker.io")))
     with pytest.raises(ListingFailed, match="Docker Hub has no catalogue"):
         await list_images(Selection(), lambda _: source, "docker.io")
 
 
-async def test_a_registry_without_repositories() -> None:
+async def test_a_registry_without_repositories(transport: Transport) -> None:
     with RegistryServer() as empty:
-        registry = Registry(Address(empty.host))
+        registry = Registry(transport, Address(empty.host))
         found = await list_images(Selection(), lambda _: OciSource(registry), empty.host)
         assert found == Listed([], 0, [f"{empty.host} has no repositories"])
-        registry.close()
 
 
-async def test_public_images_of_several_registries() -> None:
+async def test_public_images_of_several_registries(transport: Transport) -> None:
     with RegistryServer() as one, RegistryServer() as two:
         one.push("team/app", "v1", BOTH)
         two.push("team/app", "v2", BOTH)
-        sources = {each.host: OciSource(Registry(Address(each.host))) for each in (one, two)}
+        sources = {each.host: OciSource(Registry(transport, Address(each.host))) for each in (one, two)}
         text = f"{one.host}/team/app:v1,{two.host}/team/app:ALL_TAGS"
         parameters = EcrParameters.model_validate(
             {"sourceType": "Public", "srcList": "SELECTED", "srcImageList": text},
@@ -219,8 +217,6 @@ async def test_public_images_of_several_registries() -> None:
         assert {str(each.reference) for each in found.images} == {
             f"{one.host}/team/app:v1", f"{two.host}/team/app:v2"
         }  # fmt: skip
-        for source in sources.values():
-            source.registry.close()
 
 
 async def test_what_goes_along_with_an_image(source: OciSource | EcrSource) -> None:

@@ -37,7 +37,9 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
+
+    from dth.transport import Transport
 
 pytestmark = pytest.mark.skipif(
     shutil.which("docker-registry") is None, reason="docker-registry is not installed"
@@ -67,15 +69,14 @@ def ecr_there(there: RegistryServer) -> Iterator[EcrServer]:
 class Sides:
     """Opens both sides anew for each plan, as a run does."""
 
-    def __init__(self) -> None:
-        self.registries: list[Registry] = []
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.source: Source
         self.destination: Destination
 
     def registry(self, server: Any) -> Registry:
         login = FixedLogin(UserPassword(USER, PASSWORD))
-        self.registries.append(Registry(Address(server.url.partition("//")[2]), login, attempts=1))
-        return self.registries[-1]
+        return Registry(self.transport, Address(server.url.partition("//")[2]), login, attempts=1)
 
     def control(self, ecr: EcrServer) -> EcrControl:
         return EcrControl(AwsAccess("eu-west-1", ecr.url, "keys"), Secrets())
@@ -85,8 +86,8 @@ class Sides:
     ) -> Plan:
         if isinstance(source, EcrServer):
             control = self.control(source)
-            self.source = EcrSource(control, Registry(Address(source.registry.host), EcrLogin(control)))
-            self.registries.append(self.source.registry)
+            registry = Registry(self.transport, Address(source.registry.host), EcrLogin(control))
+            self.source = EcrSource(control, registry)
         else:
             self.source = OciSource(self.registry(source))
         if isinstance(destination, EcrServer):
@@ -100,11 +101,8 @@ class Sides:
 
 
 @pytest.fixture
-async def sides() -> AsyncIterator[Sides]:
-    sides = Sides()
-    yield sides
-    for registry in sides.registries:
-        registry.close()
+def sides(transport: Transport) -> Sides:
+    return Sides(transport)
 
 
 def actions(plan: Plan) -> dict[str, Action]:
@@ -337,8 +335,8 @@ async def test_wrong_credentials_stop_the_plan(
     sides: Sides, here: RegistryServer, there: RegistryServer
 ) -> None:
     here.push("a", "v1", image("a", [SMALL]))
-    source = OciSource(Registry(Address(here.host), FixedLogin(UserPassword(USER, "wrong"))))
-    sides.registries.append(source.registry)
+    login = FixedLogin(UserPassword(USER, "wrong"))
+    source = OciSource(Registry(sides.transport, Address(here.host), login))
     destination = OciDestination(sides.registry(there))
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
         await make_plan([Image(here.host, "a", "v1")], lambda _: source, destination, Wishes())

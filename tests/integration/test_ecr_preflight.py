@@ -12,6 +12,7 @@ from dth.ecr.preflight import State, preflight
 from dth.ecr.preview import preview
 from dth.ecr.probe import probe
 from dth.errors import EndpointRefused
+from dth.transport import Transport
 from tests.servers.proxy import Reply
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
 
@@ -87,7 +88,8 @@ def task(source: Any, dest: Any, **more: Any) -> EcrParameters:
 
 
 async def check(parameters: EcrParameters) -> dict[str, Any]:
-    report = await preflight(parameters, SECRETS)
+    with Transport() as transport:
+        report = await preflight(parameters, transport, SECRETS)
     for each in report.checks:
         assert "\n" not in each.found + each.todo
         assert each.todo or each.state is not State.FAILED, each
@@ -137,7 +139,7 @@ async def test_all_is_well_and_nothing_is_left(
             "is not JSON of the form",
             "destCredential",
         ),
-        ({"src_registry": "127.0.0.1:9"}, "source", "connection", "cannot be reached", "correct srcRegistry"),
+        ({"src_registry": "127.0.0.1:9"}, "source", "connection", "failed to connect", "correct srcRegistry"),
         (
             {"include_repositories": ("none/*",)},
             "source",
@@ -227,6 +229,22 @@ async def test_repositories_that_will_be_made(here: RegistryServer, ecr: EcrServ
     assert ecr.calls.count("CreateRepository") == 0
 
 
+async def test_trouble_with_tls(here: RegistryServer, there: RegistryServer) -> None:
+    """A registry without it, and one whose certificate is of another authority."""
+
+    def sided(found: dict[str, Any]) -> tuple[str, str, str]:
+        (failed,) = (each for each in found["checks"] if each["state"] == "FAILED")
+        return failed["side"], failed["name"], failed["todo"]
+
+    authorities = "/etc/ssl/certs/ca-certificates.crt"
+    plain = await check(task(here, there, src_ca_bundle=authorities))
+    assert sided(plain) == ("source", "TLS", "set srcPlainHttp if that is meant, or correct srcRegistry")
+    with RegistryServer(tls=True) as server:
+        strange = await check(task(here, server, dest_ca_bundle=authorities))
+        todo = "give the registry's authority in destCaBundle, or correct destRegistry"
+        assert sided(strange) == ("destination", "TLS", todo)
+
+
 async def test_no_skopeo(
     here: RegistryServer, there: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,10 +254,11 @@ async def test_no_skopeo(
 
 
 async def test_what_the_test_of_a_connection_tells(
-    here: RegistryServer, there: RegistryServer, ecr: EcrServer
+    transport: Transport, here: RegistryServer, there: RegistryServer, ecr: EcrServer
 ) -> None:
     async def told(side: str, **changes: Any) -> dict[str, Any]:
-        found = (await probe(task(here, changes.pop("dest", there), **changes), side, SECRETS)).as_dict()
+        parameters = task(here, changes.pop("dest", there), **changes)
+        found = (await probe(parameters, side, transport, SECRETS)).as_dict()
         assert json.loads(json.dumps(found)) == found
         return found
 
@@ -259,11 +278,13 @@ async def test_what_the_test_of_a_connection_tells(
     assert "not authorized to list" in closed["detail"]
 
 
-async def test_a_forecast_is_the_plan_and_writes_nothing(here: RegistryServer, gate: PlainProxy) -> None:
-    plan = await preview(task(here, gate), SECRETS)
+async def test_a_forecast_is_the_plan_and_writes_nothing(
+    transport: Transport, here: RegistryServer, gate: PlainProxy
+) -> None:
+    plan = await preview(task(here, gate), transport, SECRETS)
     assert json.loads(json.dumps(plan)) == plan
     assert (plan["counts"]["copy"], plan["more"], plan["left_out"]) == (2, 0, 0)
     assert 1000 < plan["bytes"] < plan["size"]
     assert {request.method for request in gate.requests} <= {"GET", "HEAD"}
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
-        await preview(task(here, gate, dest_credential="wrong"), SECRETS)
+        await preview(task(here, gate, dest_credential="wrong"), transport, SECRETS)

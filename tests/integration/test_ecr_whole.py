@@ -32,7 +32,7 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from dth.transport import Transport
 
 pytestmark = NEEDED
 
@@ -70,7 +70,7 @@ async def carry_out(
 
 
 async def test_between_registries_every_layer_crosses_once(
-    here: RegistryServer, there: RegistryServer
+    transport: Transport, here: RegistryServer, there: RegistryServer
 ) -> None:
     base, middle = layer("whole-base", 900_000), layer("whole-middle", 300_000)
     own = {name: layer(f"whole-{name}", 20_000) for name in "abcdefgh"}
@@ -83,8 +83,8 @@ async def test_between_registries_every_layer_crosses_once(
     here.push("team/both", "", sbom)
     here.push("team/both", *fallback(both, ("application/spdx+json", sbom)))
     with PlainProxy(here) as front:
-        source = OciSource(Registry(Address(front.url.partition("//")[2]), LOGIN))
-        destination = OciDestination(Registry(Address(there.host), LOGIN))
+        source = OciSource(Registry(transport, Address(front.url.partition("//")[2]), LOGIN))
+        destination = OciDestination(Registry(transport, Address(there.host), LOGIN))
 
         async def planned() -> Plan:
             host = source.registry.host
@@ -107,12 +107,10 @@ async def test_between_registries_every_layer_crosses_once(
             assert there.digest(item.dest.repository, item.dest.pointer) == item.digest
         again = await planned()
         assert again.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 12}
-        for registry in (source.registry, destination.registry):
-            registry.close()
 
 
 async def test_between_ecrs_with_repositories_that_are_made(
-    here: RegistryServer, there: RegistryServer
+    transport: Transport, here: RegistryServer, there: RegistryServer
 ) -> None:
     both = index(image("x", [layer("x", 50_000)]), image("y", [layer("y", 50_000)], architecture="arm64"))
     alone = image("alone", [layer("alone", 1000)])
@@ -128,7 +126,7 @@ async def test_between_ecrs_with_repositories_that_are_made(
             EcrControl(AwsAccess("eu-west-1", each.url, "keys"), Secrets()) for each in (ecr_here, ecr_there)
         ]
         logins = (EcrLogin(controls[0]), EcrLogin(controls[1]))
-        registries = [Registry(Address(await login.host()), login) for login in logins]
+        registries = [Registry(transport, Address(await login.host()), login) for login in logins]
 
         async def planned() -> Plan:
             source = EcrSource(controls[0], registries[0])
@@ -166,5 +164,3 @@ async def test_between_ecrs_with_repositories_that_are_made(
         assert again.counts()[Action.SAME] == 5  # the parts of the index are there, each by its digest
         # An immutable repository takes no pushes, not even of the same: nothing was pushed.
         assert ecr_there.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
-        for registry in registries:
-            registry.close()

@@ -34,6 +34,7 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
+from dth.transport import Transport
 from tests.hub import balanced
 from tests.servers.proxy import Hook, Reply, Stall
 from tests.servers.registry import (
@@ -119,12 +120,8 @@ class Engine:
     @contextlib.asynccontextmanager
     async def opened(self, name: str) -> AsyncIterator[tuple[Route, LocalPlatform]]:
         """As a process has them."""
-        with open_platform(self.state, name) as platform:
-            route = await open_route(self.task, self.secrets)
-            try:
-                yield route, platform
-            finally:
-                route.close()
+        with open_platform(self.state, name) as platform, Transport() as transport:
+            yield await open_route(self.task, transport, self.secrets), platform
 
     async def find(self) -> Run:
         """Begin a run, and plan for it."""

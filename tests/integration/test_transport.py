@@ -11,7 +11,7 @@ import random
 import socket
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,9 +20,10 @@ from dth.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transpo
 from tests.clients import connect, connect_options
 from tests.servers.certificates import make_certificates
 from tests.servers.proxy import Proxy, Reply, Reset, SlowDown, Stall, Truncate
+from tests.servers.script import ForwardProxy, Last, Script, always
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import Coroutine
 
     from tests.servers.ministack import MiniStack
 
@@ -31,63 +32,12 @@ OPTIONS = ConnectOptions(connect_timeout=5.0, stall_timeout=20.0)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
-    transport = Transport()
-    yield transport
-    transport.close()
-
-
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def body_of(size: int) -> bytes:
     return random.Random(size).randbytes(size)
-
-
-class Last(bytes):
-    """An answer after which the connection is closed."""
-
-
-class Script:
-    """A server that does what a test says: `serve` gets the connection's number, what comes on it, and the head of each
-    request, and returns the answer.
-    """
-
-    def __init__(self, serve: Callable[..., Awaitable[bytes]]) -> None:
-        self._serve = serve
-        self.connections = 0
-        self.heads: list[str] = []
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        number = self.connections
-        with contextlib.suppress(OSError, EOFError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                self.heads.append(head)
-                answer = await self._serve(number, reader, head)
-                writer.write(answer)
-                await writer.drain()
-                if isinstance(answer, Last):
-                    break
-        writer.close()
-
-
-def always(answer: bytes) -> Script:
-    async def serve(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
-        return answer
-
-    return Script(serve)
 
 
 async def get(transport: Transport, url: str, **options: Any) -> Response:
@@ -509,45 +459,6 @@ async def test_tls_to_one_that_speaks_none(transport: Transport) -> None:
         )
         with pytest.raises(ConnectionFailed):
             await task
-
-
-class ForwardProxy(Script):
-    """An HTTP proxy: takes absolute URLs, and CONNECT."""
-
-    def __init__(self, refuse: bytes = b"") -> None:
-        super().__init__(self._forward)
-        self._refuse = refuse
-        self.lines: list[str] = []
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        method, target, _ = head.split(b" ", 2)
-        self.lines.append(f"{method.decode()} {target.decode()}")
-        if self._refuse:
-            writer.write(self._refuse)
-            await writer.drain()
-            writer.close()
-            return
-        tunnel = method == b"CONNECT"
-        address = target if tunnel else target.split(b"/")[2]
-        host, _, port = address.decode().partition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        if tunnel:
-            writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
-        else:
-            path = b"/" + target.split(b"/", 3)[3]
-            far_writer.write(head.replace(target, path, 1))
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-
-    async def _forward(self, *_: object) -> bytes:
-        return b""
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
 
 
 async def test_a_proxy_is_used_for_http(transport: Transport, s3_a: MiniStack, bucket_a: str) -> None:

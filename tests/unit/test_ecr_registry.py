@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from dth.ecr.http import Answer
 from dth.ecr.login import UserPassword
 from dth.ecr.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, read_manifest
 from dth.ecr.registry import Address, Challenge, fallback_tag, read_challenge, refusal
@@ -19,6 +18,7 @@ from dth.errors import (
     TransferError,
     Transient,
 )
+from dth.transport import Response
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 
@@ -54,9 +54,9 @@ def test_challenges(header: str, expected: Challenge | None) -> None:
     assert read_challenge(header) == expected
 
 
-def answer(status: int, code: str = "", message: str = "", **headers: str) -> Answer:
+def answer(status: int, code: str = "", message: str = "", **headers: str) -> Response:
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode() if code else b""
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, [body])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def answer(status: int, code: str = "", message: str = "", **headers: str) -> An
         (answer(408), Transient, "HTTP408"),
     ],
 )
-def test_refusals_say_what_follows(given: Answer, kind: type[TransferError], code: str) -> None:
+def test_refusals_say_what_follows(given: Response, kind: type[TransferError], code: str) -> None:
     error = refusal(given, "GET host/x")
     assert type(error) is kind
     assert error.code == code
@@ -83,11 +83,11 @@ def test_refusals_say_what_follows(given: Answer, kind: type[TransferError], cod
 
 
 def test_what_is_said_is_one_line_and_not_too_long() -> None:
-    error = refusal(Answer(502, {}, b"<html>\n" + b"x" * 5000), "GET x")
+    error = refusal(Response(502, {}, [b"<html>\n" + b"x" * 5000]), "GET x")
     assert "\n" not in str(error)
     assert len(str(error)) < 400
     assert str(refusal(answer(404, "A", "b\nc"), "GET x")) == "GET x: HTTP 404 A: b c"
-    assert str(refusal(Answer(403, {}, b'{"details": "d"}'), "GET x")) == "GET x: HTTP 403: d"
+    assert str(refusal(Response(403, {}, [b'{"details": "d"}']), "GET x")) == "GET x: HTTP 403: d"
 
 
 def test_seconds_to_wait() -> None:

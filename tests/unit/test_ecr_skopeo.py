@@ -15,6 +15,7 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
+    Unreachable,
 )
 
 SOURCE = Side(parse("quay.io/denied/app:429"), Address("quay.io"))
@@ -74,12 +75,15 @@ REUSE = (
         ),
         (f"{REUSE}denied: Your authorization token has expired. Reauthenticate", Transient, "ExpiredToken"),
         ("pinging container registry h: Get https://h/v2/: x509: certificate signed by unknown authority",
-         EndpointRefused, "Untrusted"),
-        ("dial tcp: lookup h on 10.0.0.1:53: no such host", ConnectionFailed, "ConnectionFailed"),
+         Unreachable, "UntrustedCertificate"),
+        ("pinging container registry h: Get https://h/v2/: http: server gave HTTP response to HTTPS client",
+         Unreachable, "NoTls"),
+        ("Get https://h/v2/: tls: first record does not look like a TLS handshake", Unreachable, "NoTls"),
+        ("dial tcp: lookup h on 10.0.0.1:53: no such host", ConnectionFailed, "UnknownHost"),
         ("dial tcp 127.0.0.1:1: connect: connection refused", ConnectionFailed, "ConnectionFailed"),
-        ("reading blob sha256:0: read tcp 1:2->3:4: read: connection reset by peer", Transient, "ConnectionLost"),
-        ("writing blob: Patch https://h/v2/a: unexpected EOF", Transient, "ConnectionLost"),
-        ("net/http: TLS handshake timeout", Transient, "TimedOut"),
+        ("reading blob sha256:0: read tcp 1:2->3:4: read: connection reset by peer", Transient, "ConnectionBroken"),
+        ("writing blob: Patch https://h/v2/a: unexpected EOF", Transient, "ConnectionBroken"),
+        ("net/http: TLS handshake timeout", Transient, "TimeOut"),
         ("writing blob: Digest did not match, expected sha256:0, got sha256:1", Transient, "Corrupted"),
         ("Source image rejected: Running image docker://a is rejected by policy.", ObjectRefused, "POLICY"),
         ("something nobody has heard of in quay.io/denied/app", Transient, "Unknown"),

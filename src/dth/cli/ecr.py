@@ -30,6 +30,7 @@ from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.ports import Counts, ImageRecord, Status
 from dth.s3.credentials import FileSecrets
+from dth.transport import Transport
 
 SHOWN = 100  # images
 PAGE = 1000
@@ -325,16 +326,14 @@ def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, a
 
 
 async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
-    route = await open_route(parameters, FileSecrets(secrets_directory()))
-    started = time.monotonic()
-    try:
+    with Transport() as transport:
+        route = await open_route(parameters, transport, FileSecrets(secrets_directory()))
+        started = time.monotonic()
         known = {}
         if (state / "task.db").exists():
             with open_platform(state, "plan") as platform:
                 known = await known_images(platform.images, route.dest.registry.host)
         listed, made = await list_and_plan(route, known)
-    finally:
-        route.close()
     counts = made.counts()
     impossible = counts[Action.CONFLICT] + counts[Action.MISSING] + counts[Action.REFUSED]
     notes = [*listed.notes, *made.notes]

@@ -529,7 +529,7 @@ def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any)
 
 async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
     objects = size = 0
-    async with _transport() as transport:
+    with Transport() as transport:
         source = await start.open_source(parameters, transport, FileSecrets(secrets_directory()))
         name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
         listing = PrefixListing(
@@ -578,7 +578,7 @@ async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parame
         return parameters
     key = p.src_prefix.removesuffix("/")
     try:
-        async with _transport() as transport:
+        with Transport() as transport:
             source = await open_source(parameters, transport, FileSecrets(secrets_directory()))
             if not await is_only_an_object(source, key):
                 return parameters
@@ -603,17 +603,8 @@ async def _check(parameters: S3Parameters) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _transport() -> AsyncIterator[Transport]:
-    transport = Transport()
-    try:
-        yield transport
-    finally:
-        transport.close()
-
-
-@contextlib.asynccontextmanager
 async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
-    async with _transport() as transport:
+    with Transport() as transport:
         yield await start.open_route(parameters, transport, FileSecrets(secrets_directory()))
 
 

@@ -250,14 +250,11 @@ async def _keys(client: S3Client) -> set[str]:
 @contextlib.asynccontextmanager
 async def _clients(urls: Sequence[str]) -> AsyncIterator[list[S3Client]]:
     """Our own S3 client for each store: others lose some of these keys."""
-    transport = Transport()
-    try:
+    with Transport() as transport:
         yield [
             S3Client(transport, resolve_endpoint(url=url), bucket, DemoKeys())
             for url, bucket in zip(urls, BUCKETS, strict=True)
         ]
-    finally:
-        transport.close()
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

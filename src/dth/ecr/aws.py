@@ -18,6 +18,7 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
+    Unreachable,
     UsageError,
 )
 
@@ -225,7 +226,7 @@ def _failure(error: Exception, service: str) -> TransferError:
             f"{service} cannot be asked for that: {said}", code="InvalidParameter", said=said
         )
     if isinstance(error, botocore.exceptions.SSLError):
-        return EndpointRefused(f"{service} is not trusted: {said}", code="Untrusted", said=said)
+        return Unreachable(f"{service} is not trusted: {said}", code="UntrustedCertificate", said=said)
     if isinstance(error, botocore.exceptions.HTTPClientError | botocore.exceptions.ConnectionError):
         return ConnectionFailed(f"{service} cannot be reached: {said}", code="ConnectionFailed", said=said)
     return EndpointRefused(f"{service} cannot be asked: {said}", code=type(error).__name__, said=said)

@@ -23,8 +23,11 @@ from dth.errors import (
     SourceGone,
     Throttled,
     TransferError,
+    Transient,
+    Unreachable,
     UsageError,
 )
+from dth.transport import Transport
 
 TRIED = 20  # named images that are looked up
 START = {"source": "src", "destination": "dest"}  # with which the parameters of a side begin
@@ -55,40 +58,34 @@ class Report:
         }
 
 
-async def preflight(parameters: EcrParameters, secrets: SecretStore) -> Report:
+async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Report:
     """Raises nothing of what it finds: whatever is wrong is in the report."""
-    checks = _Checks(parameters, secrets)
-    try:
-        await checks.run()
-    finally:
-        checks.close()
+    checks = _Checks(parameters, transport, secrets)
+    await checks.run()
     return checks.report
 
 
 class _Checks:
-    def __init__(self, parameters: EcrParameters, secrets: SecretStore) -> None:
+    def __init__(self, parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> None:
         self._parameters = parameters
+        self._transport = transport
         self._secrets = secrets
         self._fronts: list[Front] = []
         self.report = Report()
-
-    def close(self) -> None:
-        for front in self._fronts:
-            self.report.requests += front.requests
-            front.registry.close()
 
     async def run(self) -> None:
         source, dest = await asyncio.gather(self._source(), self._open("destination"))
         if dest:
             await self._dest(dest, source)
         await self._skopeo()
+        self.report.requests = sum(front.requests for front in self._fronts)
 
     # --------------------------------------------------------------------------------------------- sides
 
     async def _open(self, side: str) -> Front | None:
         """Reach a side and sign in."""
         try:
-            front = await open_front(self._parameters, side, self._secrets)
+            front = await open_front(self._parameters, side, self._transport, self._secrets)
             self._fronts.append(front)
             await front.registry.ping()
         except (TransferError, UsageError) as error:
@@ -100,7 +97,7 @@ class _Checks:
 
     async def _source(self) -> list[Image]:
         """Some of the images that the task will find."""
-        origin = Origin(self._parameters)
+        origin = Origin(self._parameters, self._transport)
         if self._parameters.source_type is not SourceType.PUBLIC:
             origin.front = await self._open("source")
             if origin.front is None:
@@ -258,7 +255,12 @@ class _Checks:
         start = START[side]
         statement = None
         match error:
-            case ConnectionFailed():
+            case Unreachable(code="NoTls"):
+                name, todo = "TLS", f"set {start}PlainHttp if that is meant, or correct {start}Registry"
+            case Unreachable():
+                name = "TLS"
+                todo = f"give the registry's authority in {start}CaBundle, or correct {start}Registry"
+            case ConnectionFailed() | Transient(code="ConnectionBroken" | "TimeOut"):
                 name, todo = "connection", f"correct {start}Registry, {start}Region or {start}Endpoint"
             case SourceGone():
                 name, todo = "registry", f"see that {start}Registry is a registry of images"

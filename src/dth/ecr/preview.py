@@ -8,24 +8,22 @@ from dth.ecr.parameters import EcrParameters
 from dth.ecr.plan import Action, Plan
 from dth.ecr.reference import DOCKER_HUB
 from dth.ecr.task import open_route
+from dth.transport import Transport
 
 SHOWN = 500  # items; of thousands nobody reads each
 
 
-async def preview(parameters: EcrParameters, secrets: SecretStore) -> dict[str, Any]:
+async def preview(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> dict[str, Any]:
     """The plan of a task that knows nothing of earlier runs. Nothing is written. Raises TransferError or ListingFailed
     for a side that cannot be asked."""
-    route = await open_route(parameters, secrets)
-    try:
-        listed, plan = await list_and_plan(route, {})
-        notes = [*listed.notes, *plan.notes]
-        if route.origin.meets(DOCKER_HUB) and plan.copies:
-            notes.append(
-                "how many bytes will move is not known: looking into images of Docker Hub counts as pulls"
-            )
-        return {**shown(plan), "left_out": listed.left_out, "notes": notes, "requests": route.requests}
-    finally:
-        route.close()
+    route = await open_route(parameters, transport, secrets)
+    listed, plan = await list_and_plan(route, {})
+    notes = [*listed.notes, *plan.notes]
+    if route.origin.meets(DOCKER_HUB) and plan.copies:
+        notes.append(
+            "how many bytes will move is not known: looking into images of Docker Hub counts as pulls"
+        )
+    return {**shown(plan), "left_out": listed.left_out, "notes": notes, "requests": route.requests}
 
 
 def shown(plan: Plan) -> dict[str, Any]:

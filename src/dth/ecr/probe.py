@@ -10,6 +10,7 @@ from dth.ecr.parameters import EcrParameters, SourceList, SourceType
 from dth.ecr.reference import DOCKER_HUB
 from dth.ecr.task import Front, Origin, open_front
 from dth.errors import HubError, ListingFailed, TransferError
+from dth.transport import Transport
 
 SAMPLE = 20  # repositories that are shown
 
@@ -34,19 +35,16 @@ class Found:
         return asdict(self)
 
 
-async def probe(parameters: EcrParameters, side: str, secrets: SecretStore) -> Found:
+async def probe(parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
     """Try "source" or "destination". Raises nothing of what it finds."""
     found = Found(region=parameters.src_region if side == "source" else parameters.dest_region)
     started = time.monotonic()
     try:
         if side == "source" and parameters.source_type is SourceType.PUBLIC:
-            await _public(Origin(parameters), found)
+            await _names(Origin(parameters, transport), found)
         else:
-            front = await open_front(parameters, side, secrets)
-            try:
-                await _side(parameters, side, front, found)
-            finally:
-                front.registry.close()
+            front = await open_front(parameters, side, transport, secrets)
+            await _side(parameters, side, transport, front, found)
     except HubError as error:
         start = "src" if side == "source" else "dest"
         found.message = "The registry could not be used."
@@ -56,11 +54,13 @@ async def probe(parameters: EcrParameters, side: str, secrets: SecretStore) -> F
     return found
 
 
-async def _side(parameters: EcrParameters, side: str, front: Front, found: Found) -> None:
+async def _side(
+    parameters: EcrParameters, side: str, transport: Transport, front: Front, found: Found
+) -> None:
     found.registry = front.registry.host
     await front.registry.ping()
     if side == "source" and parameters.src_list is SourceList.SELECTED:
-        await _names(Origin(parameters, front), found)
+        await _names(Origin(parameters, transport, front), found)
         return
     found.ok = True
     if (side == "destination" and not front.control) or front.registry.host == DOCKER_HUB:
@@ -76,14 +76,6 @@ async def _side(parameters: EcrParameters, side: str, front: Front, found: Found
         return
     found.sample, found.more = names[:SAMPLE], len(names) > SAMPLE
     found.message = f"{front.registry.host} has {len(names)} repositories."
-
-
-async def _public(origin: Origin, found: Found) -> None:
-    try:
-        await _names(origin, found)
-    finally:
-        for front in origin.fronts:
-            front.registry.close()
 
 
 async def _names(origin: Origin, found: Found) -> None:

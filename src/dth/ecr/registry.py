@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from dth.ecr.http import LIMIT, Answer, Http
+from dth.ecr.http import LIMIT, Http
 from dth.ecr.login import ANONYMOUS, Login, UserPassword
 from dth.ecr.manifest import ACCEPT, OCI_INDEX, Descriptor, Manifest, read_manifest
 from dth.ecr.reference import DOCKER_HUB, check_registry, is_digest
@@ -35,6 +35,7 @@ from dth.errors import (
     TransferError,
     Transient,
 )
+from dth.transport import Response, Transport
 
 ATTEMPTS = 5  # of one request, while its failures are passing
 BASE_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between them, at most
@@ -89,18 +90,13 @@ class Registry:
     """`calls` counts requests by method and kind, such as "HEAD manifests"; `rate_limit` is the last one heard of."""
 
     def __init__(
-        self,
-        address: Address,
-        login: Login = ANONYMOUS,
-        *,
-        http: Http | None = None,
-        attempts: int = ATTEMPTS,
+        self, transport: Transport, address: Address, login: Login = ANONYMOUS, *, attempts: int = ATTEMPTS
     ) -> None:
         check_registry(address.host)
         self.address = address
         self.calls: Counter[str] = Counter()
         self.rate_limit: RateLimit | None = None
-        self._http = http or Http(ca_bundle=address.ca_bundle)
+        self._http = Http(transport, ca_bundle=address.ca_bundle)
         self._attempts = attempts
         self._signing = _SigningIn(address, login, self._http)
         self._wait_until = 0.0  # nobody asks before
@@ -110,9 +106,6 @@ class Registry:
     @property
     def host(self) -> str:
         return self.address.host
-
-    def close(self) -> None:
-        self._http.close()
 
     async def ping(self) -> None:
         """Sign in, and see that a registry answers."""
@@ -142,7 +135,7 @@ class Registry:
         self.calls["HEAD manifests"] += 1
         path = _manifest(repository, reference)
         try:
-            await self._attempt("HEAD", path, _pull(repository), {"Accept": ACCEPT}, None, LIMIT)
+            await self._attempt("HEAD", path, _pull(repository), {"accept": ACCEPT}, b"", LIMIT)
         except TransferError as error:
             return error.retry_after
         return 0.0
@@ -287,13 +280,13 @@ class Registry:
             ) from None
         return list(dict.fromkeys(found))
 
-    def _names(self, answer: Answer, field: str) -> list[str]:
+    def _names(self, answer: Response, field: str) -> list[str]:
         found = _json(answer.body).get(field) or []  # some say null for none
         if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
             raise ListingFailed(f"{self.host} answers a listing with something else")
         return found
 
-    async def _pages(self, path: str, scope: str, kind: str, accept: str = "") -> AsyncIterator[Answer]:
+    async def _pages(self, path: str, scope: str, kind: str, accept: str = "") -> AsyncIterator[Response]:
         seen = set()
         while path:
             seen.add(path)
@@ -303,7 +296,7 @@ class Registry:
             if path in seen:
                 raise ListingFailed(f"{self.host} goes in circles: page {path} again")
 
-    def _next(self, answer: Answer, path: str) -> str:
+    def _next(self, answer: Response, path: str) -> str:
         """Path and query of the next page, "" after the last."""
         link = re.search(r'<([^>]*)>\s*;[^,]*rel="?next"?', answer.headers.get("link", ""))
         if not link:
@@ -324,16 +317,16 @@ class Registry:
         kind: str,
         *,
         accept: str = "",
-        body: bytes | None = None,
+        body: bytes = b"",
         content_type: str = "",
         limit: int = LIMIT,
-    ) -> Answer:
+    ) -> Response:
         """The good answer to a request, tried again while what goes wrong is passing."""
-        headers = {"User-Agent": "data-transfer-hub"}
+        headers = {"user-agent": "data-transfer-hub"}
         if accept:
-            headers["Accept"] = accept
+            headers["accept"] = accept
         if content_type:
-            headers["Content-Type"] = content_type
+            headers["content-type"] = content_type
         for attempt in range(1, self._attempts + 1):
             await self._pause()
             try:
@@ -364,8 +357,8 @@ class Registry:
             await asyncio.sleep(seconds)
 
     async def _attempt(
-        self, method: str, path: str, scope: str, headers: dict[str, str], body: bytes | None, limit: int
-    ) -> Answer:
+        self, method: str, path: str, scope: str, headers: dict[str, str], body: bytes, limit: int
+    ) -> Response:
         url = self.address.url + path
         signed = await self._signing.header(scope)
         answer = await self._follow(method, url, headers, signed, body, limit)
@@ -386,13 +379,13 @@ class Registry:
         return answer
 
     async def _follow(
-        self, method: str, url: str, headers: dict[str, str], signed: str, body: bytes | None, limit: int
-    ) -> Answer:
+        self, method: str, url: str, headers: dict[str, str], signed: str, body: bytes, limit: int
+    ) -> Response:
         """The answer after all redirects. Only the registry itself is told who we are."""
         origin = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
             own = signed and _origin(url) == origin
-            sent = {**headers, "Authorization": signed} if own else headers
+            sent = {**headers, "authorization": signed} if own else headers
             answer = await self._http.request(method, url, sent, body, limit=limit)
             place = answer.headers.get("location", "")
             if answer.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD") or not place:
@@ -433,7 +426,7 @@ class _SigningIn:
         token, until = self._tokens.get(scope, ("", 0.0))
         return token if until > time.monotonic() else await self._renew(scope, token, None)
 
-    async def again(self, scope: str, sent: str, answer: Answer) -> str:
+    async def again(self, scope: str, sent: str, answer: Response) -> str:
         """Something else to send than what was just refused; "" or the same when there is nothing else."""
         if answer.status == 401 and (challenge := read_challenge(answer.headers.get("www-authenticate", ""))):
             self._challenge = replace(challenge, scope="", error="")
@@ -488,13 +481,13 @@ class _SigningIn:
             seconds = TOKEN_SECONDS
         return f"Bearer {token}", float(seconds)
 
-    async def _sign_in(self, url: str) -> Answer:
-        headers = {"User-Agent": "data-transfer-hub"}
+    async def _sign_in(self, url: str) -> Response:
+        headers = {"user-agent": "data-transfer-hub"}
         if signed := _basic(self._used):
-            headers["Authorization"] = signed
+            headers["authorization"] = signed
         return await self._http.request("GET", url, headers)
 
-    def _refused(self, answer: Answer, where: str, scope: str) -> TransferError:
+    def _refused(self, answer: Response, where: str, scope: str) -> TransferError:
         if answer.status == 401 and self._used:
             return EndpointRefused(
                 f"{self._address.host} refuses the credentials of {self._used.user!r}"
@@ -511,7 +504,7 @@ class _SigningIn:
             )
         return refusal(answer, f"GET {where} for a token")
 
-    def refusal(self, answer: Answer, what: str) -> TransferError:
+    def refusal(self, answer: Response, what: str) -> TransferError:
         """What a 401 amounts to, after all that we have was sent."""
         said = _said(answer)[1]
         if self._challenge and self._challenge.scheme == "bearer":
@@ -556,7 +549,7 @@ def read_challenge(header: str) -> Challenge | None:
     return bearer if bearer and bearer.realm else found.get("basic")
 
 
-def refusal(answer: Answer, what: str) -> TransferError:
+def refusal(answer: Response, what: str) -> TransferError:
     """What an answer that is not good amounts to."""
     status = answer.status
     code, said = _said(answer)
@@ -580,7 +573,7 @@ def _colon(said: str) -> str:
     return f": {said}" if said else ""
 
 
-def _said(answer: Answer) -> tuple[str, str]:
+def _said(answer: Response) -> tuple[str, str]:
     """Code and words of an error, as one line."""
     fields = _json(answer.body)
     errors = fields.get("errors")

@@ -32,6 +32,7 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
+    Unreachable,
     UsageError,
 )
 
@@ -360,7 +361,7 @@ def _has_policy() -> bool:
 # ---------------------------------------------------------------------------------------------- failures
 
 _STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
-# (what it says, what that is, code); the first that is found decides.
+# (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
 _FAILURES: list[tuple[str, type[TransferError], str]] = [
     (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, "TOOMANYREQUESTS"),
     (
@@ -369,15 +370,13 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
         "Unavailable",
     ),
     (r"immutable", ObjectRefused, "IMMUTABLE"),
-    (r"x509:|certificate|server gave HTTP response to HTTPS client", EndpointRefused, "Untrusted"),
+    (r"server gave HTTP response to HTTPS client|does not look like a TLS handshake", Unreachable, "NoTls"),
+    (r"x509:|certificate", Unreachable, "UntrustedCertificate"),
     (r"token has expired|expired token", Transient, "ExpiredToken"),
-    (
-        r"no such host|connection refused|no route to|network is unreachable",
-        ConnectionFailed,
-        "ConnectionFailed",
-    ),
-    (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimedOut"),
-    (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionLost"),
+    (r"no such host", ConnectionFailed, "UnknownHost"),
+    (r"connection refused|no route to|network is unreachable", ConnectionFailed, "ConnectionFailed"),
+    (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimeOut"),
+    (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionBroken"),
     (r"digest did not match|does not match|digest invalid|size mismatch", Transient, "Corrupted"),
     # Before the next one: Docker Hub says both of an image that is not there. Whether credentials hold, the plan knows.
     (rf"denied|forbidden|is not authorized|{_STATUS}403", ObjectRefused, "DENIED"),

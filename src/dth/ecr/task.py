@@ -16,6 +16,7 @@ from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from dth.errors import UsageError
+from dth.transport import Transport
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Origin:
     """Where images come from: one registry, or (`front` None) any public ones, each named in its reference."""
 
     parameters: EcrParameters
+    transport: Transport
     front: Front | None = None
     _public: dict[str, Front] = field(default_factory=dict)
 
@@ -69,7 +71,7 @@ class Origin:
         if self.front:
             return self.front
         if host not in self._public:
-            self._public[host] = Front(Registry(Address(host)), ANONYMOUS)
+            self._public[host] = Front(Registry(self.transport, Address(host)), ANONYMOUS)
         return self._public[host]
 
     def sources(self) -> Callable[[str], Source]:
@@ -115,42 +117,31 @@ class Route:
         """Asked so far, of registries and control planes."""
         return sum(front.requests for front in (*self.origin.fronts, self.dest))
 
-    def close(self) -> None:
-        for front in (*self.origin.fronts, self.dest):
-            front.registry.close()
 
-
-async def open_route(parameters: EcrParameters, secrets: SecretStore) -> Route:
+async def open_route(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Route:
     """Asks Amazon ECR for the hosts of its registries, and nobody else for anything. Raises UsageError for what cannot
     be, TransferError where ECR does not let us in."""
     for group in ("source", "destination"):
         for name in missing(parameters, group):
             raise UsageError(f"{name}: it has to be given")
-    origin = await open_origin(parameters, secrets)
-    try:
-        return Route(parameters, origin, await open_front(parameters, "destination", secrets))
-    except BaseException:
-        for front in origin.fronts:
-            front.registry.close()
-        raise
+    origin = Origin(parameters, transport)
+    if parameters.source_type is not SourceType.PUBLIC:
+        origin.front = await open_front(parameters, "source", transport, secrets)
+    return Route(parameters, origin, await open_front(parameters, "destination", transport, secrets))
 
 
-async def open_origin(parameters: EcrParameters, secrets: SecretStore) -> Origin:
-    if parameters.source_type is SourceType.PUBLIC:
-        return Origin(parameters)
-    return Origin(parameters, await open_front(parameters, "source", secrets))
-
-
-async def open_front(parameters: EcrParameters, side: str, secrets: SecretStore) -> Front:
+async def open_front(
+    parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
+) -> Front:
     """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
     given = _side(parameters, side)
     if given.is_ecr:
         control = EcrControl(given.access, secrets, account=given.account)
         login = EcrLogin(control)
         host = given.host or await login.host()
-        return Front(Registry(replace(given.address, host=host), login), login, control)
+        return Front(Registry(transport, replace(given.address, host=host), login), login, control)
     chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)
-    return Front(Registry(replace(given.address, host=given.host), chosen), chosen)
+    return Front(Registry(transport, replace(given.address, host=given.host), chosen), chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,15 @@ ADVICE = {
     "TOOMANYREQUESTS": "The registry allows no more pulls for now. Sign in there, or retry later.",
     "TimeLimit": "Copying took longer than copyTimeout. Raise it, or see why the registries are slow.",
     "UNSUPPORTED": "The destination takes no image of this kind.",
-    "Untrusted": "The registry's certificate is not trusted. Name the file of its authority in srcCaBundle or "
-    "destCaBundle.",
     "REFUSED": "The image has no place at the destination, or none of the platforms. Look at the detail.",
-    "ConnectionFailed": "The registry could not be reached. Retry when it is there.",
     "Unavailable": "The registry had trouble of its own. Retry later.",
+    # Of connections, to stores and registries.
+    "ConnectionFailed": "The server could not be reached. Retry when it is there.",
+    "UnknownHost": "No name server knows the host. Correct its name, or retry when name servers answer again.",
+    "NoTls": "The server speaks no TLS. If that is meant, set srcPlainHttp or destPlainHttp for a registry, or write "
+    "http:// in the endpoint of a store.",
+    "UntrustedCertificate": "The server's certificate is not trusted. Name the file of its authority in srcCaBundle or "
+    "destCaBundle.",
 }
 GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed."
 

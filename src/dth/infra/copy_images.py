@@ -23,6 +23,7 @@ from dth.platforms.aws.client import Aws
 from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.shipper import shipping
+from dth.transport import Transport
 
 IDLE = 20.0  # seconds without an image, after which there is none left
 LOOK = 1.0  # seconds between looks at that
@@ -53,9 +54,9 @@ async def _work(name: str, platform: AwsPlatform) -> None:
     parameters: EcrParameters = as_model(TaskType(kind), values)
     # That many at once are for all containers together.
     share = -(-parameters.max_concurrency // CONTAINERS)
-    route = await open_route(parameters.model_copy(update={"max_concurrency": share}), platform.secrets)
-    try:
-        worker = Worker(name, route, platform)
+    parameters = parameters.model_copy(update={"max_concurrency": share})
+    with Transport() as transport:
+        worker = Worker(name, await open_route(parameters, transport, platform.secrets), platform)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         ender = asyncio.create_task(_end_when_idle(worker))
         log.info("copying", extra={"fields": {"at_once": share}})
@@ -66,8 +67,6 @@ async def _work(name: str, platform: AwsPlatform) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await ender
         log.info("no image is left")
-    finally:
-        route.close()
 
 
 async def _end_when_idle(worker: Worker) -> None:

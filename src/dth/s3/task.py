@@ -30,8 +30,7 @@ LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 @asynccontextmanager
 async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
     """Both sides of a task as `open_route` opens them, as long as they are needed. The rates that hold are followed."""
-    transport = Transport()
-    try:
+    with Transport() as transport:
         route = await open_route(parameters, transport, secrets, limits)
         following = asyncio.create_task(follow(limits, [*route.source.caps, *route.dest.caps]))
         try:
@@ -39,8 +38,6 @@ async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-    finally:
-        transport.close()
 
 
 def shared_rates(parameters: S3Parameters) -> dict[str, float]:

@@ -28,6 +28,7 @@ from dth.platforms.aws.client import Aws
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.ports import Depth, Run, RunKind, RunState, Status
+from dth.transport import Transport
 
 PATIENCE = 10  # looks in a row that nothing came of, after which what is still to be copied is given up
 TOLD = 5  # failed images that a message names
@@ -88,11 +89,9 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
 
 
 async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> None:
-    route = await open_route(parameters, platform.secrets)
-    try:
+    with Transport() as transport:
+        route = await open_route(parameters, transport, platform.secrets)
         await Finder(route, platform, copies_here=False).run(run)
-    finally:
-        route.close()
 
 
 async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:

@@ -152,31 +152,25 @@ async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(event["parameters"])
     kind = TaskType(values.pop("type"))
     secrets = AwsSecrets(hub.aws, "")
-    if kind is TaskType.ECR:
-        return await _of_images(event["kind"], event["side"], values, secrets)
-    transport = Transport()
-    try:
-        return await _of_objects(event["kind"], event["side"], values, secrets, transport)
-    finally:
-        transport.close()
+    work = _of_images if kind is TaskType.ECR else _of_objects
+    with Transport() as transport:
+        return await work(event["kind"], event["side"], values, secrets, transport)
 
 
-async def _of_images(kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets) -> dict[str, Any]:
+async def _of_images(
+    kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets, transport: Transport
+) -> dict[str, Any]:
     parameters = EcrParameters.model_validate(values)
     match kind:
         case "preflight":
-            return (await preflight_images(parameters, secrets)).as_dict()
+            return (await preflight_images(parameters, transport, secrets)).as_dict()
         case "probe":
-            return (await probe_registry(parameters, side, secrets)).as_dict()
-    return await preview(parameters, secrets)
+            return (await probe_registry(parameters, side, transport, secrets)).as_dict()
+    return await preview(parameters, transport, secrets)
 
 
 async def _of_objects(
-    kind: str,
-    side: str,
-    values: Mapping[str, Any],
-    secrets: AwsSecrets,
-    transport: Transport,
+    kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets, transport: Transport
 ) -> dict[str, Any]:
     parameters = S3Parameters.model_validate(values)
     if kind == "probe":

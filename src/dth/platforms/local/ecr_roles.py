@@ -21,6 +21,7 @@ from dth.errors import HubError
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.result import write_result
 from dth.platforms.ports import RunState
+from dth.transport import Transport
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
 LOOK = 0.1  # seconds between looks whether there is something to copy
@@ -33,38 +34,40 @@ async def run(
 ) -> None:
     """Be one process of the task with these parameters; `number` is the run that a finder plans for."""
     parameters = EcrParameters.model_validate(values)
-    match kind:
-        case "preflight":
-            write_result(state, (await preflight(parameters, secrets)).as_dict())
-        case "probe":
-            write_result(state, (await probe(parameters, name, secrets)).as_dict())
-        case "forecast":
-            write_result(state, await preview(parameters, secrets))
-        case "controller":
-            with open_platform(state, name) as platform:
-                await _control(platform)
-        case "finder":
-            with open_platform(state, name) as platform:
-                await _find(parameters, secrets, platform, number)
-        case "worker":
-            with open_platform(state, name) as platform:
-                await _work(name, parameters, secrets, platform)
+    with Transport() as transport:
+        match kind:
+            case "preflight":
+                write_result(state, (await preflight(parameters, transport, secrets)).as_dict())
+            case "probe":
+                write_result(state, (await probe(parameters, name, transport, secrets)).as_dict())
+            case "forecast":
+                write_result(state, await preview(parameters, transport, secrets))
+            case "controller":
+                with open_platform(state, name) as platform:
+                    await _control(platform)
+            case "finder":
+                with open_platform(state, name) as platform:
+                    await _find(parameters, transport, secrets, platform, number)
+            case "worker":
+                with open_platform(state, name) as platform:
+                    await _work(name, parameters, transport, secrets, platform)
 
 
 async def _find(
-    parameters: EcrParameters, secrets: SecretStore, platform: LocalPlatform, number: int
+    parameters: EcrParameters,
+    transport: Transport,
+    secrets: SecretStore,
+    platform: LocalPlatform,
+    number: int,
 ) -> None:
     begun = await platform.records.get_run(number)
     log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
     try:
-        route = await open_route(parameters, secrets)
+        route = await open_route(parameters, transport, secrets)
     except HubError as error:
         await platform.records.set_run(number, RunState.FAILED, str(error))
         raise
-    try:
-        await Finder(route, platform).run(begun)
-    finally:
-        route.close()
+    await Finder(route, platform).run(begun)
     planned = await platform.records.get_run(number)
     counts = {name: count for name, count in asdict(planned.counts).items() if count}
     log.info("run planned", extra={"fields": {"run": number, "requests": route.requests, **counts}})
@@ -72,7 +75,9 @@ async def _find(
         log.info(note, extra={"fields": {"run": number}})
 
 
-async def _work(name: str, parameters: EcrParameters, secrets: SecretStore, platform: LocalPlatform) -> None:
+async def _work(
+    name: str, parameters: EcrParameters, transport: Transport, secrets: SecretStore, platform: LocalPlatform
+) -> None:
     """Nobody is asked for anything, not even for a token, before there is something to copy."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -81,15 +86,11 @@ async def _work(name: str, parameters: EcrParameters, secrets: SecretStore, plat
         await asyncio.sleep(LOOK)
     if stopping.is_set():
         return
-    route = await open_route(parameters, secrets)
-    try:
-        worker = Worker(name, route, platform)
-        loop.add_signal_handler(signal.SIGTERM, worker.stop)
-        if not stopping.is_set():
-            await worker.run()
-        log.info("stopped")
-    finally:
-        route.close()
+    worker = Worker(name, await open_route(parameters, transport, secrets), platform)
+    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    if not stopping.is_set():
+        await worker.run()
+    log.info("stopped")
 
 
 async def _control(platform: LocalPlatform) -> None:

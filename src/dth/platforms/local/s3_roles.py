@@ -91,11 +91,8 @@ async def _probe(side: str, parameters: S3Parameters, state: Path, secrets: Secr
     """Try one side alone: of the other nothing needs to be known yet."""
     from dth.s3.probe import probe
 
-    transport = Transport()
-    try:
+    with Transport() as transport:
         found = await probe(parameters, side, transport, secrets)
-    finally:
-        transport.close()
     write_result(state, found.as_dict())
 
 
