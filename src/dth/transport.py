@@ -445,7 +445,8 @@ class Transport:
 
     def _continue(self, curl: pycurl.Curl) -> None:
         if curl in self._waiting:
-            curl.pause(pycurl.PAUSE_CONT)
+            with contextlib.suppress(pycurl.error):  # the request has ended, and will be reaped
+                curl.pause(pycurl.PAUSE_CONT)
             self._kick()
 
 

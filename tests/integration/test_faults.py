@@ -94,7 +94,18 @@ def test_a_request_cap_holds_over_all_workers(engine: Engine, proxy_b: Proxy, so
 # --- connections that break ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["whole", "parted", "giant", "streamed"])
+def carried(kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The settings by which an object is carried in this way. trailed: streamed, with checksums behind its parts."""
+    if kind in ("streamed", "trailed"):
+        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
+    if kind == "trailed":
+        # The proxies have no TLS.
+        monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", True)
+        return {**PARTED, "dest_type": "MinIO"}
+    return GIANT if kind == "giant" else PARTED
+
+
+@pytest.mark.parametrize("kind", ["whole", "parted", "giant", "streamed", "trailed"])
 @pytest.mark.parametrize(
     "action", [Reset(after=1000), Truncate(after=1000), Stall(3, after=1000)], ids=["reset", "cut", "stall"]
 )
@@ -108,8 +119,6 @@ def test_a_body_from_the_source_that_breaks_off(
     kind: str,
 ) -> None:
     monkeypatch.setattr("dth.s3.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
-    if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
     source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     proxy_a.rule(
         action,
@@ -118,12 +127,12 @@ def test_a_body_from_the_source_that_breaks_off(
         when=lambda request: "bytes=0-0" not in str(request.headers.get("range")),
         nth=1,
     )
-    ran = engine.run(**(GIANT if kind == "giant" else PARTED))
+    ran = engine.run(**carried(kind, monkeypatch))
     assert (ran.counts.done, ran.records["k"].attempts) == (1, 1)
     assert dest.get("k") == source.get("k")
 
 
-@pytest.mark.parametrize("kind", ["whole", "parted", "streamed"])
+@pytest.mark.parametrize("kind", ["whole", "parted", "streamed", "trailed"])
 @pytest.mark.parametrize(
     "action",
     [Drop(), Reset(), Reply(500, "InternalError", early=True), Corrupt(500, upload=True)],
@@ -138,11 +147,9 @@ def test_an_upload_that_breaks_off(
     action: Action,
     kind: str,
 ) -> None:
-    if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
     source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     rule = proxy_b.rule(action, method="PUT", nth=1)
-    ran = engine.run(**PARTED)
+    ran = engine.run(**carried(kind, monkeypatch))
     assert rule.hits == 1
     assert (ran.counts.done, ran.counts.failed) == (1, 0)
     assert dest.get("k") == source.get("k")
@@ -177,7 +184,7 @@ def test_content_that_is_damaged_on_its_way_here_is_noticed(
 
 
 @pytest.mark.parametrize("obeys", [True, False], ids=["if-match", "ignored"])
-@pytest.mark.parametrize("kind", ["whole", "parted", "giant", "streamed"])
+@pytest.mark.parametrize("kind", ["whole", "parted", "giant", "streamed", "trailed"])
 def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now(
     engine: Engine,
     proxy_a: Proxy,
@@ -187,8 +194,6 @@ def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now
     kind: str,
     obeys: bool,
 ) -> None:
-    if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
     size = 1000 if kind == "whole" else FOUR_PARTS
     source.put({"k": blob(size, 1)})
     if not obeys:
@@ -199,7 +204,7 @@ def test_fault_03_an_object_that_changes_while_it_is_copied_arrives_as_it_is_now
         key="k",
         nth=1 if kind == "whole" else 3,
     )
-    ran = engine.run(workers=2, **(GIANT if kind == "giant" else PARTED))
+    ran = engine.run(workers=2, **carried(kind, monkeypatch))
     assert (ran.counts.done, ran.counts.failed, ran.counts.cancelled) == (1, 0, 0)
     assert ran.records["k"].attempts == 2
     assert ran.records["k"].etag == source.etags()["k"]

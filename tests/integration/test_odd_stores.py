@@ -395,6 +395,147 @@ def test_parts_above_what_memory_holds_carry_a_checksum_where_one_is_wanted(
     assert "wants checksums before bodies" in ran.notes
 
 
+# ------------------------------------------------------------------------------ checksums behind streamed bodies
+
+STREAMED = {"multipart_threshold": MIB, "part_size": 2 * MIB}
+
+
+@pytest.fixture
+def streaming(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """A large object at the source, whose parts are streamed to a store that knows trailers."""
+    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    # The store in this process has no TLS.
+    monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", True)
+    pair.put({"large": os.urandom(7 * MIB + 5)}, **{"content-encoding": "gzip", "content-type": "text/plain"})
+    return pair
+
+
+def stream(pair: Pair, **parameters: Any) -> Ran:
+    return pair.run(**{"dest_type": "MinIO", **STREAMED, **parameters})
+
+
+def parts_that_came(pair: Pair, status: int = 200) -> list[Any]:
+    return [each for each in pair.dest.requests if "partNumber" in each.query and each.status == status]
+
+
+def arrived_whole(pair: Pair, ran: Ran) -> None:
+    settled(ran, 1)
+    assert pair.there() == {"large": pair.original("large").body}
+    assert pair.at("large").headers["content-encoding"] == b"gzip"
+
+
+@pytest.mark.parametrize("mode", ["crc64nvme", "crc32c", "crc32", "sha256"])
+@pytest.mark.parametrize("quirk", ["", "object-lock", "kms", "etag-opaque"])
+def test_a_streamed_part_has_its_checksum_behind_it(streaming: Pair, quirk: str, mode: str) -> None:
+    streaming.quirks("", quirk)
+    ran = stream(streaming, checksum_mode=mode)
+    arrived_whole(streaming, ran)
+    assert ran.counts.verified_store == 1
+    parts = parts_that_came(streaming)
+    assert [each.header("x-amz-trailer") for each in parts] == [f"x-amz-checksum-{mode}"] * 4
+    assert all(each.checksums and each.framed for each in parts)
+    # Nothing was read twice.
+    assert sum("range" in each.headers for each in streaming.source.requests if each.method == "GET") == 5
+    assert ran.notes == ""
+
+
+def test_a_giant_object_has_its_checksums_behind_its_parts(streaming: Pair) -> None:
+    streaming.quirks("", "object-lock")
+    arrived_whole(streaming, stream(streaming, giant_object_threshold=2 * MIB))
+    assert all(each.framed for each in parts_that_came(streaming))
+
+
+@pytest.mark.parametrize(
+    ("kind", "encrypted", "mode"),
+    [("S3_Compatible", True, "crc64nvme"), ("MinIO", False, "crc64nvme"), ("MinIO", True, "md5")],
+)
+def test_nothing_is_framed_where_it_may_not_be_understood(
+    streaming: Pair, monkeypatch: pytest.MonkeyPatch, kind: str, encrypted: bool, mode: str
+) -> None:
+    monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", encrypted)
+    arrived_whole(streaming, stream(streaming, dest_type=kind, checksum_mode=mode))
+    assert not any("x-amz-trailer" in each.headers for each in streaming.dest.requests)
+
+
+@pytest.mark.parametrize("lock", ["", " object-lock"])
+@pytest.mark.parametrize(
+    ("quirk", "code"),
+    [
+        ("refuses-trailers-400", "unconfirmed"),
+        ("refuses-trailers-501", "NotImplemented"),
+        ("misreads-trailers", "SignatureDoesNotMatch"),
+        ("stores-framing", "unconfirmed"),
+        ("stores-framing no-checksums", "unconfirmed"),
+        ("stores-framing etag-opaque", "unconfirmed"),
+        ("stores-framing kms no-checksums", "unconfirmed"),
+        ("stores-framing answers-crc32", "unconfirmed"),
+    ],
+)
+def test_a_store_that_knows_no_trailers_gets_none(streaming: Pair, quirk: str, code: str, lock: str) -> None:
+    streaming.quirks("", quirk + lock)
+    ran = stream(streaming)
+    arrived_whole(streaming, ran)
+    assert ran.records["large"].attempts == 1
+    refused = f"takes no checksum behind a body ({'InvalidRequest' if lock and 'framing' in quirk else code})"
+    assert refused in ran.notes
+    assert ("wants checksums before bodies" in ran.notes) == bool(lock)
+    # All four parts were under way before the first one was answered. None was sent so twice.
+    assert sum("x-amz-trailer" in each.headers for each in streaming.dest.requests) <= 4
+
+
+def test_what_is_learned_of_trailers_holds_for_all_parts(streaming: Pair) -> None:
+    """One part at a time: only the first one is framed."""
+    streaming.quirks("", "refuses-trailers-501")
+    arrived_whole(streaming, stream(streaming, memory_budget=2 * MIB))
+    framed = [
+        "x-amz-trailer" in each.headers for each in streaming.dest.requests if "partNumber" in each.query
+    ]
+    assert framed == [True, False, False, False, False]
+
+
+def test_a_frame_that_is_kept_in_secret_is_found_by_the_size(streaming: Pair) -> None:
+    streaming.quirks("", "hides-framing")
+    ran = stream(streaming)
+    arrived_whole(streaming, ran)
+    assert ran.records["large"].attempts == 2
+    assert "takes no checksum behind a body (another size)" in ran.notes
+
+
+def test_a_size_that_cannot_be_asked_for_is_no_failure(streaming: Pair) -> None:
+    streaming.quirks("", "heads-denied")
+    arrived_whole(streaming, stream(streaming))
+
+
+def test_a_refusal_for_another_reason_teaches_nothing_of_trailers(
+    streaming: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB // 4)
+    streaming.quirks("", "parts-limit")
+    ran = stream(streaming, part_size=MIB // 2, multipart_threshold=MIB // 2)
+    arrived_whole(streaming, ran)
+    assert "behind a body" not in ran.notes
+
+
+@pytest.mark.parametrize("quirk", ["flip-part", "flip-part etag-opaque", "flip-part no-checksums"])
+def test_a_streamed_part_that_is_damaged_in_the_store_is_noticed(streaming: Pair, quirk: str) -> None:
+    streaming.quirks("", quirk)
+    settled(stream(streaming), 0, 1)
+    assert streaming.there() == {}
+    streaming.quirks("", quirk, flip_part=1)
+    arrived_whole(streaming, stream(streaming, state="later"))
+
+
+def test_a_streamed_part_that_is_damaged_on_its_way_here_is_noticed(streaming: Pair) -> None:
+    """By what the source states: the checksum behind the part is that of the bytes that came."""
+    original = streaming.original("large")
+    original.checksums = {"crc64nvme": sum_of("crc64nvme", original.body)}
+    streaming.quirks("flip-on-range")
+    settled(stream(streaming), 0, 1)
+    assert streaming.there() == {}
+    streaming.quirks("flip-on-range", flip_on_range=3)
+    arrived_whole(streaming, stream(streaming, state="later"))
+
+
 @pytest.mark.parametrize("quirk", ["put-html", "put-no-etag"])
 def test_a_write_that_is_answered_without_an_etag_has_failed(pair: Pair, quirk: str) -> None:
     pair.put(bodies("abc"))

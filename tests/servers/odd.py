@@ -52,6 +52,11 @@ QUIRKS = {
     "answers-crc32": "Checks no x-amz-checksum-*, and answers the CRC32 of what it stored.",
     "refuses-checksum-headers": "Answers 400 to writes with an x-amz-checksum-* header (as Backblaze).",
     "refuses-checksum-mode": "Answers 400 to reads with x-amz-checksum-mode.",
+    "refuses-trailers-400": "Answers 400 XAmzContentSHA256Mismatch to a checksum behind the body (as Ceph 16).",
+    "refuses-trailers-501": "Answers 501 NotImplemented to a checksum behind the body.",
+    "misreads-trailers": "Answers 403 SignatureDoesNotMatch to a checksum behind the body.",
+    "stores-framing": "Does not know of a checksum behind the body, and stores its framing as data.",
+    "hides-framing": "As stores-framing, but answers the ETag and checksum of what was framed.",
     "object-lock": "Answers 400 to bodies without Content-MD5 or x-amz-checksum-*, as for locked objects.",
     # ETags
     "refuses-if-match-400": "Answers 400 InvalidArgument to If-Match.",
@@ -200,6 +205,8 @@ class Request:
     """Names in lower case."""
     body: bytes = field(repr=False)
     status: int = 0
+    framed: bytes = field(default=b"", repr=False)
+    """The body as it came, where it came with its checksum behind it."""
 
     def __post_init__(self) -> None:
         path, _, query = self.target.partition("?")
@@ -348,6 +355,8 @@ class OddStore(S3Server):
             return self._bucket(request)
         if request.bucket not in self.buckets:
             raise _Refused(404, "NoSuchBucket", "The specified bucket does not exist")
+        if "x-amz-trailer" in request.headers and not self.has("stores-framing"):
+            _unframe(request)
         if "tagging" in query:
             return self._tagging(request)
         if method in ("GET", "HEAD"):
@@ -419,6 +428,8 @@ class OddStore(S3Server):
             raise _Refused(307, "TemporaryRedirect", text, endpoint, Location=location)
 
     def _refuse_write(self, request: Request) -> None:
+        if "x-amz-trailer" in request.headers:
+            self._refuse_trailer()
         if "x-amz-acl" in request.headers and self.has("acl-refused"):
             raise _Refused(400, "AccessControlListNotSupported", "The bucket does not allow ACLs")
         if request.header("x-amz-storage-class") not in ("", "STANDARD") and self.has("class-refused"):
@@ -430,6 +441,16 @@ class OddStore(S3Server):
             raise _Refused(501, "NotImplemented", text, "<Header>x-amz-tagging</Header>")
         metadata = [value for name, value in request.headers.items() if name.startswith("x-amz-meta-")]
         if not all(value.isascii() for value in metadata) and self.has("sig-non-ascii"):
+            text = "The request signature we calculated does not match the signature you provided."
+            raise _Refused(403, "SignatureDoesNotMatch", text)
+
+    def _refuse_trailer(self) -> None:
+        if self.has("refuses-trailers-400"):
+            raise _Refused(400, "XAmzContentSHA256Mismatch")
+        if self.has("refuses-trailers-501"):
+            text = "STREAMING-UNSIGNED-PAYLOAD-TRAILER not implemented"
+            raise _Refused(501, "NotImplemented", text)
+        if self.has("misreads-trailers"):
             text = "The request signature we calculated does not match the signature you provided."
             raise _Refused(403, "SignatureDoesNotMatch", text)
 
@@ -740,6 +761,8 @@ class OddStore(S3Server):
         """What becomes of a body that came: damaged or not, and what the store says of it."""
         body = damaged(request.body) if flipped or self.has("lies") else request.body
         said = body if flipped else request.body
+        if request.framed and self.has("hides-framing"):
+            body = request.framed
         stored = replace(self._described(request), body=body, etag=self._etag(said))
         if stored.customer:
             stored.etag = os.urandom(16).hex()
@@ -944,6 +967,48 @@ def _check_customer(request: Request, stored: Stored, prefix: str = "x-amz-") ->
     if _customer_of(request, prefix) != stored.customer:
         text = "The object is encrypted with another customer key, or with none."
         raise _Refused(400, "InvalidRequest", text)
+
+
+def _unframe(request: Request) -> None:
+    """Make of a body in the aws-chunked encoding what it would be without, its checksum in a header."""
+    headers, framed = request.headers, request.body
+    name, value = _unframed(request)
+    *kept, last = request.header("content-encoding").split(",")
+    if headers.pop("x-amz-content-sha256") != b"STREAMING-UNSIGNED-PAYLOAD-TRAILER" or last != "aws-chunked":
+        raise _Refused(400, "InvalidRequest", "The headers do not say what the body is.")
+    if name != request.header("x-amz-trailer") or name in headers:
+        raise _Refused(400, "MalformedTrailerError", "The trailer is not the one that was announced.")
+    if str(len(request.body)) != request.header("x-amz-decoded-content-length"):
+        raise _Refused(400, "IncompleteBody", "The body has another length than was announced.")
+    headers["content-encoding"] = ",".join(kept).encode()
+    if not kept:
+        del headers["content-encoding"]
+    headers[name] = value.encode()
+    request.framed = framed
+
+
+def _unframed(request: Request) -> tuple[str, str]:
+    """Put the bytes without their frame into the request. Returns name and value of the trailer."""
+    chunks: list[bytes] = []
+    rest = memoryview(request.body)
+    while True:
+        head, _, _ = bytes(rest[:18]).partition(b"\r\n")
+        size = int(head, 16)
+        if chunks and size and len(chunks[-1]) < 8192:
+            raise _Refused(400, "InvalidChunkSizeError", "Only the last chunk may have less than 8192 bytes.")
+        chunk, end = rest[len(head) + 2 :][:size], rest[len(head) + 2 + size :]
+        if not size:
+            break
+        if len(chunk) != size or bytes(end[:2]) != b"\r\n":
+            raise _Refused(400, "IncompleteBody", "The request body terminated unexpectedly.")
+        chunks.append(bytes(chunk))
+        rest = end[2:]
+    request.body = b"".join(chunks)
+    trailer = bytes(end).decode()
+    name, _, value = trailer.partition(":")
+    if not trailer.endswith("\r\n\r\n"):
+        raise _Refused(400, "MalformedTrailerError", "The body does not end as it should.")
+    return name, value.strip()
 
 
 # -------------------------------------------------------------------------------------------------- documents

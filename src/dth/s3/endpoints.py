@@ -58,6 +58,7 @@ class Profile:
     accept_gzip: bool = False  # objects in gzip come as they are stored only to those who accept gzip
     counts_tags: bool | None = None  # whether GET answers x-amz-tagging-count; None: not known
     ascii_metadata: bool = False  # whether metadata beyond ASCII goes as RFC 2047
+    trailers: bool = False  # whether it takes a checksum behind a body (aws-chunked), over TLS
     region: str = ""  # where neither the host name nor anybody says one
     tried: bool = False
     limits: str = ""  # for the docs
@@ -82,6 +83,8 @@ PROFILES: dict[str, Profile] = {
             etags=EtagKind.MD5,
             counts_tags=True,
             ascii_metadata=True,
+            # API reference: "Signature calculations for trailing headers (chunked uploads)".
+            trailers=True,
             limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control. Objects that are "
             "encrypted with KMS have ETags that are no MD5. Access points are addressed by their ARN; directory "
             "buckets, Outposts, Object Lambda and multi-region access points are refused.",
@@ -216,7 +219,9 @@ PROFILES: dict[str, Profile] = {
             etags=EtagKind.MD5,
             limits="HMAC keys of a service credential.",
         ),
-        Profile("MinIO", etags=EtagKind.MD5, counts_tags=True, ascii_metadata=True),
+        # Trailers since 2023: github.com/minio/minio/pull/16484 (streaming-v4-unsigned.go).
+        Profile("MinIO", etags=EtagKind.MD5, counts_tags=True, ascii_metadata=True, trailers=True),
+        # Version 16 refuses trailers (seen); what later ones make of them is not known.
         Profile("Ceph", etags=EtagKind.MD5, counts_tags=True),
         Profile(
             "Garage",
@@ -280,6 +285,11 @@ class Endpoint:
     @property
     def host(self) -> str:
         return urlsplit(self.url).netloc
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether all goes over TLS."""
+        return self.url.startswith("https://")
 
     @property
     def is_aws(self) -> bool:

@@ -21,13 +21,14 @@ from dth.errors import (
     NoSuchUpload,
     ObjectRefused,
     SourceGone,
+    Throttled,
     TransferError,
     Transient,
 )
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload, Uploads, UploadState, Verified
 from dth.s3 import source_parts
-from dth.s3.checksums import Checksum, join_crc64
+from dth.s3.checksums import Checksum, header_name, join_crc64
 from dth.s3.compare import SOURCE_ETAG
 from dth.s3.contents import check_contents
 from dth.s3.endpoints import ChecksumMode, EtagKind
@@ -37,6 +38,7 @@ from dth.s3.messages import Item, PartMessage, encode, part_message
 from dth.s3.proof import STEP, InOrder, in_order, read_back, read_range, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
+from dth.s3.store.chunked import Trailed
 from dth.s3.store.objects import Written
 from dth.transport import Pipe
 
@@ -225,6 +227,48 @@ class Multipart:
             self._route.budget.release(held)
 
     async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        """A part too large for memory. Its checksum goes behind its bytes where the store takes that.
+
+        A store that does not know trailers may refuse them, or keep their framing as data. So a part that nobody
+        confirms is sent again without one. When that passes, it was the trailer.
+        """
+        known = self._route.dest.capabilities
+        if not known.trailing:
+            return await self._without_trailer(upload, number, span)
+        lesson = "unconfirmed"
+        try:
+            part = await retry(lambda: self._with_trailer(upload, number, span))
+            if part:
+                known.trailers = True
+                return part
+        except TransferError as error:
+            if known.trailers or not _may_be_about_trailer(error):
+                raise
+            lesson = error.code
+        part = await self._without_trailer(upload, number, span)
+        self._give_up_trailers(lesson)
+        return part
+
+    def _give_up_trailers(self, lesson: str) -> None:
+        known = self._route.dest.capabilities
+        known.trailers = False
+        known.note(
+            f"{self._route.dest.endpoint.host} takes no checksum behind a body ({lesson}); parts above "
+            f"{STREAM_ABOVE // MIB} MiB go without"
+        )
+
+    async def _with_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part | None:
+        """The part, if what the store answers confirms it."""
+        try:
+            part = await self._stream_part(upload, number, span, trailing=True)
+        except Corrupted:
+            if self._route.dest.capabilities.trailers:
+                raise
+            return None
+        return part if part.verified is not Verified.NOT else None
+
+    async def _without_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        """A store that wants the checksum beforehand gets it: the part is read twice then."""
         known = self._route.dest.capabilities
         stated = known.wants_sums
         try:
@@ -284,23 +328,30 @@ class Multipart:
         key = self._route.keys.to_dest(upload.key)
         return await self._route.dest.gives_md5s(key, self._route.asked_for) is not False
 
-    async def _stream_part(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
-        """A part too large for memory: the GET feeds the PUT through a pipe, its checksum is computed in passing and
-        compared with what the store answers. A store that wants it beforehand gets it: the part is read twice then."""
-        route = self._route
-        stated = await self._checksum_of(upload, span) if route.dest.capabilities.wants_sums else ""
-        mode, md5 = Checksum(route.dest.capabilities.checksum), Checksum(ChecksumMode.MD5)
+    async def _stream_part(
+        self, upload: Upload, number: int, span: tuple[int, int], *, trailing: bool = False
+    ) -> Part:
+        """The GET feeds the PUT through a pipe. The checksum is computed in passing, and compared with what the store
+        answers."""
+        route, known = self._route, self._route.dest.capabilities
+        mode = known.checksum
+        running, md5 = Checksum(mode), Checksum(ChecksumMode.MD5)
+        stated = "" if trailing or not known.wants_sums else await self._checksum_of(upload, span, mode)
         # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
-        answers = route.dest.capabilities.answers_unasked
+        answers = known.answers_streamed
         sums = source_parts.Sums(upload)
 
         def passing(chunk: bytes) -> None:
-            mode.update(chunk)
+            running.update(chunk)
             sums.update(chunk)
             if not answers:
                 md5.update(chunk)
 
-        pipe = Pipe(span[1] - span[0] + 1, PIPE_SIZE, passing)
+        length = span[1] - span[0] + 1
+        if trailing:
+            pipe: Pipe = Trailed(length, PIPE_SIZE, passing, header_name(mode), running.base64)
+        else:
+            pipe = Pipe(length, PIPE_SIZE, passing)
         key = route.keys.to_dest(upload.key)
         async with _Group() as group:
             source = group.start(
@@ -310,32 +361,34 @@ class Multipart:
                 lambda task: pipe.fail() if task.cancelled() or task.exception() else None
             )
             await pipe.started.wait()
-            sink = group.start(route.dest.upload_part(key, upload.upload_id, number, pipe, stated=stated))
+            sink = group.start(
+                route.dest.stream_part(key, upload.upload_id, number, pipe, mode, stated=stated)
+            )
             sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
         written = sink.result()
-        value = mode.base64()
-        proof = f"{mode.mode}:{value}" if value else ""
-        if written.confirmed and written.proof.startswith(f"{mode.mode}:") and written.proof != proof:
+        value = running.base64()
+        proof = f"{mode}:{value}" if value else ""
+        if written.confirmed and written.proof != proof:
             raise Damaged(
                 f"part {number} of key {upload.key!r}: stored {written.proof}, sent {proof}",
                 code="ChecksumMismatch",
             )
-        confirmed = written.confirmed and written.proof == proof
-        known = "" if answers else md5.hex()
+        if not stated:
+            known.answers_streamed = written.confirmed
+        hashed = "" if answers else md5.hex()
         return await self._confirmed(
-            upload, number, Written(written.etag, proof, confirmed, known, written.encrypted), sums
+            upload, number, Written(written.etag, proof, written.confirmed, hashed, written.encrypted), sums
         )
 
-    async def _checksum_of(self, upload: Upload, span: tuple[int, int]) -> str:
-        """The checksum of a part (`algorithm:base64`), from reading it once without keeping it."""
-        running = Checksum(self._route.dest.capabilities.checksum)
+    async def _checksum_of(self, upload: Upload, span: tuple[int, int], mode: ChecksumMode) -> str:
+        """The checksum of a part in base64, from reading it once without keeping it."""
+        running = Checksum(mode)
         first, last = span
         for start in range(first, last + 1, PIPE_SIZE):
             piece = (start, min(start + PIPE_SIZE - 1, last))
             answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
             running.update(*answer.chunks)
-        value = running.base64()
-        return f"{running.mode}:{value}" if value else ""
+        return running.base64()
 
     async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         route = self._route
@@ -433,6 +486,7 @@ class Multipart:
         agreed: bool,
     ) -> Verified:
         """Who confirms the joined object. Raises Damaged for what contradicts it."""
+        await self._check_size(upload, key, etag)
         mode = f"{ChecksumMode.CRC64NVME}:"
         if answered and "-" not in answered and proof and proof != mode + answered:
             raise Damaged(
@@ -473,6 +527,24 @@ class Multipart:
         if Verified.NOT not in by_parts:
             return Verified.ETAG
         return Verified.SOURCE if stated or agreed else Verified.NOT
+
+    async def _check_size(self, upload: Upload, key: str, etag: str) -> None:
+        """A store may confirm what came in a frame, and keep the frame as well. Raises Damaged."""
+        if upload.part_size <= STREAM_ABOVE or not self._route.dest.capabilities.trailing:
+            return
+        try:
+            answer = await self._route.dest.head(key)
+        except TransferError:
+            # The parts were confirmed. Not everybody who may write may look.
+            return
+        found = answer.headers.get("content-length", "")
+        if found and found != str(upload.size):
+            self._give_up_trailers("another size")
+            raise Damaged(
+                f"key {upload.key!r}: the copy has {found} bytes, the source {upload.size}",
+                code="SizeMismatch",
+                etag=etag,
+            )
 
     async def _source_states(self, upload: Upload) -> str:
         """The CRC64NVME of the whole object that the source states; "" where it states none."""
@@ -560,6 +632,14 @@ class Multipart:
         return part_message(
             upload.run, upload.key, upload.upload_id, upload.etag, upload.size, upload.part_size, number
         )
+
+
+def _may_be_about_trailer(error: TransferError) -> bool:
+    """Whether this may be how a store answers a trailer that it does not know. There is no one way: a signature that
+    does not hold, another checksum, a missing length, an error of its own."""
+    dispositions = (Disposition.RETRY, Disposition.REFUSED, Disposition.ENDPOINT)
+    answered = error.status and error.side != "source" and not isinstance(error, Throttled)
+    return bool(answered and error.disposition in dispositions)
 
 
 def _joined_etag(parts: list[Part]) -> str:

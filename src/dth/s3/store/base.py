@@ -46,7 +46,7 @@ class Requests:
         self.side = side
         self.credentials = credentials
         self.gate = gate or Gate()
-        self.capabilities = Capabilities.of(endpoint.profile, endpoint.checksum)
+        self.capabilities = Capabilities.of(endpoint.profile, endpoint.checksum, encrypted=endpoint.encrypted)
         self._transport = transport
         self._caps = (request_cap, byte_cap)
         self._attempts = attempts

@@ -90,8 +90,10 @@ class Capabilities:
     most_parts: int = 10_000
     # Whether the store answers the checksums of what it stores; None: nothing was written yet.
     echoes: bool | None = None
-    # Whether it answers the checksums of parts that came without one, too.
-    answers_unasked: bool = False
+    # Whether it answers the checksums of parts that are streamed, too.
+    answers_streamed: bool = False
+    # Whether it takes the checksum of a streamed part behind its bytes; None: it should, and has not shown it yet.
+    trailers: bool | None = False
     # Part sizes that were guessed of its objects: how often they were right, less how often they were wrong.
     part_sizes: dict[int, int] = field(default_factory=dict)
     # The store takes no part whose checksum is not stated before its body.
@@ -104,8 +106,10 @@ class Capabilities:
     _passed: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, profile: Profile, checksum: ChecksumMode) -> "Capabilities":
+    def of(cls, profile: Profile, checksum: ChecksumMode, *, encrypted: bool) -> "Capabilities":
         known = cls(checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts)
+        if profile.trailers and encrypted:
+            known.trailers = None
         lacking = {
             Feature.TAGS: not profile.tags,
             Feature.ACL: not profile.acl,
@@ -122,6 +126,11 @@ class Capabilities:
         if self.wanted is ChecksumMode.NONE or Feature.MD5 in self.refused:
             return ChecksumMode.NONE
         return ChecksumMode.MD5
+
+    @property
+    def trailing(self) -> bool:
+        """Whether the checksum of a part that is streamed goes behind its bytes."""
+        return self.trailers is not False and self.checksum not in (ChecksumMode.NONE, ChecksumMode.MD5)
 
     @property
     def tags(self) -> bool:

@@ -7,6 +7,7 @@ from math import inf
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
+from dth.s3.store.chunked import CONTENT_SHA256
 from dth.s3.store.request import Request
 from dth.s3.store.wire import Address, Addresses, Wire, WrongRegion
 from dth.transport import Response
@@ -64,7 +65,7 @@ class Signing:
         if keys is not self._keys:
             self._keys, self.accepted = keys, -inf
         if keys:
-            payload = UNSIGNED if request.body else EMPTY_SHA256
+            payload = headers.get(CONTENT_SHA256) or (UNSIGNED if request.body else EMPTY_SHA256)
             self._signer.sign(keys, request.method, path, query, headers, payload)
         # libcurl sends the same one.
         del headers["host"]

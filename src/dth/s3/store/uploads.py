@@ -13,6 +13,7 @@ from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_encrypted
 from dth.s3.store.answers import find_text, parse_time
 from dth.s3.store.capabilities import UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
+from dth.s3.store.chunked import Trailed
 from dth.s3.store.covers import Cover
 from dth.s3.store.key_lists import of_key
 from dth.s3.store.objects import Objects, Written, copy_source, split, whole
@@ -53,26 +54,14 @@ class MultipartUploads(Objects):
 
         return find_text((await self._write(dress)).body, "UploadId")
 
-    async def upload_part(
-        self, key: str, upload_id: str, number: int, body: list[bytes] | Pipe, *, stated: str = ""
-    ) -> Written:
-        """Write one part.
-
-        The checksum of a pipe is known only afterwards: its `proof` is then what the store answered ("" if it answered
-        none), unless `stated` (`algorithm:base64`) says beforehand what it will be.
-        """
+    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
+        """Write one part."""
         query = {"partNumber": str(number), "uploadId": upload_id}
-        cover = Cover(self.capabilities, () if isinstance(body, Pipe) else body)
-        piped = isinstance(body, Pipe)
-        algorithm, _, value = stated.partition(":")
+        cover = Cover(self.capabilities, body)
 
         def dress(without: AbstractSet[Feature]) -> Request:
-            if piped:
-                headers = {header_name(ChecksumMode(algorithm)): value} if algorithm else {}
-            else:
-                headers = cover.headers(without)
-            sent = body if isinstance(body, Pipe) else whole(body)
-            return Request("PUT", key, query, headers | self._customer, body=sent, check=check)
+            headers = cover.headers(without) | self._customer
+            return Request("PUT", key, query, headers, body=whole(body), check=check)
 
         def check(response: Response) -> None:
             self.check_etag_answered("PUT", key, response)
@@ -83,15 +72,36 @@ class MultipartUploads(Objects):
             raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
         except TransferError as error:
             raise await self._explained(error) from None
-        if not piped:
-            return self.written("PUT", key, response, cover)
-        etag = bare_etag(response.headers.get("etag", ""))
-        # Only that of the algorithm that is computed in passing can be compared.
-        mode = self.capabilities.checksum
+        return self.written("PUT", key, response, cover)
+
+    async def stream_part(
+        self, key: str, upload_id: str, number: int, pipe: Pipe, mode: ChecksumMode, *, stated: str = ""
+    ) -> Written:
+        """Write one part from a pipe, once: what has passed is gone, and who holds both ends begins anew.
+
+        `stated` is its checksum in base64, where it is known beforehand. The `proof` is the checksum in `mode` that the
+        store answers ("" if it answers none).
+        """
+        headers = dict(self._customer)
+        if isinstance(pipe, Trailed):
+            headers |= pipe.headers
+        elif stated:
+            headers[header_name(mode)] = stated
+        request = Request(
+            "PUT",
+            key,
+            {"partNumber": str(number), "uploadId": upload_id},
+            headers,
+            body=pipe,
+            check=lambda response: self.check_etag_answered("PUT", key, response),
+        )
+        try:
+            response = await self.send(request)
+        except SourceGone as error:
+            raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
         answered = response.headers.get(header_name(mode), "")
-        if not stated:
-            self.capabilities.answers_unasked = bool(answered)
-        proof = f"{mode}:{answered}" if answered else stated
+        etag = bare_etag(response.headers.get("etag", ""))
+        proof = f"{mode}:{answered}" if answered else ""
         return Written(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
 
     async def complete_upload(
