@@ -643,11 +643,12 @@ def test_tags_are_copied_where_none_are_counted(pair: Pair, quirk: str) -> None:
     assert pair.at("tagged").tags == "project=apollo&owner=me"
 
 
+@pytest.mark.parametrize("quirk", ["tags-denied", "tags-500", "tags-401", "tags-no-key"])
 @pytest.mark.parametrize("kind", ["", "MinIO"])
-def test_tags_that_may_not_be_read_are_counted_as_lacking(pair: Pair, kind: str) -> None:
+def test_tags_that_cannot_be_read_are_counted_as_lacking(pair: Pair, kind: str, quirk: str) -> None:
     tagged = bodies(f"{n:03}" for n in range(150))
     pair.put(tagged, **{"x-amz-tagging": "project=apollo"})
-    pair.quirks("tags-denied")
+    pair.quirks(quirk)
     ran = pair.run(**({"src_type": kind} if kind else {}))
     settled(ran, len(tagged))
     assert ran.counts.incomplete == len(tagged)

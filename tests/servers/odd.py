@@ -95,6 +95,9 @@ QUIRKS = {
     "doubled-headers": "Sends each header of an object twice.",
     # Tags
     "tags-uncounted": "Does not tell the number of tags.",
+    "tags-500": "Does not tell the number of tags, and answers 500 to requests for them.",
+    "tags-401": "Does not tell the number of tags, and answers 401 to requests for them.",
+    "tags-no-key": "Does not tell the number of tags, and answers 404 NoSuchKey to requests for them.",
     "tags-404": "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none.",
     "refuses-tags-400": "Answers 400 without a body to writes with tags.",
     "tags-denied": "Answers 403 to requests for tags, and does not tell their number.",
@@ -655,7 +658,10 @@ class OddStore(S3Server):
             headers.append(("x-amz-version-id", stored.version))
         if method == "GET" and self.has("no-etag-on-read"):
             del headers[0]
-        uncounted = ("tags-uncounted", "tags-404", "tags-denied", "tags-501")
+        uncounted = (
+            "tags-uncounted",
+            *(quirk for quirk in QUIRKS if re.match(r"tags-(\d|denied|no)", quirk)),
+        )
         if stored.tags and not any(map(self.has, uncounted)):
             count = len(parse_qsl(stored.tags, keep_blank_values=True))
             headers.append(("x-amz-tagging-count", str(count)))
@@ -685,6 +691,12 @@ class OddStore(S3Server):
             raise _Refused(403, "AccessDenied", "Access Denied")
         if self.has("tags-501"):
             raise _Refused(501, "NotImplemented", "Tagging is not implemented")
+        if self.has("tags-500"):
+            raise _Refused(500, "InternalError", "We encountered an internal error")
+        if self.has("tags-401"):
+            raise _Refused(401, "Unauthorized", "Not for you")
+        if self.has("tags-no-key"):
+            raise _Refused(404, "NoSuchKey", "The specified key does not exist.")
         if request.method == "PUT":
             pairs = [(each["Key"], each["Value"]) for each in _elements(request.body, "Tag")]
             stored.tags = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)

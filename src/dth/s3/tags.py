@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dth.errors import NotSupported, ObjectRefused
+from dth.errors import NotSupported, Throttled, TransferError
 from dth.s3.client import S3Client
 from dth.s3.pace import Scout
+from dth.s3.store.answers import ENDPOINT_CODES
 
 # Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
 LOOKS = 100
@@ -38,6 +39,8 @@ class TagReader:
         self._scout = Scout()
         # The scout's look is the first of them.
         self._looks = LOOKS - 1
+        # Tries of one look; 0: as many as of every request.
+        self._attempts = 0
 
     async def of(self, key: str, answer: Mapping[str, str]) -> Tags:
         """The tags of the object whose GET or HEAD was answered so."""
@@ -65,19 +68,26 @@ class TagReader:
             known.note(f"{self._dest.endpoint.profile.name} takes no tags; objects are written without")
             return REFUSED
         try:
-            value = await self._source.tags(key)
+            value = await self._source.tags(key, attempts=self._attempts if count == "0" else 0)
         except NotSupported:
             if count != "0":
                 raise
             # What does not exist need not be counted.
             here.counts_tags = True
             return NO_TAGS
-        except ObjectRefused as error:
-            if count != "0":
+        except TransferError as error:
+            if (
+                count != "0"
+                or not error.status
+                or isinstance(error, Throttled)
+                or error.code in ENDPOINT_CODES
+            ):
                 raise
+            # The object itself was read. So this is about its tags, which it may not even have.
             here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
             # Nor are they counted for who may not read them: each object is asked, and counted as lacking.
             here.counts_tags = False
+            self._attempts = 1
             return Tags(reason="TagsUnread", detail=f"its tags, if it has any, cannot be read: {error}")
         if count != "0":
             here.counts_tags = True

@@ -243,14 +243,16 @@ class Objects(Requests):
         response = await self.send(Request("GET", query=query))
         return any(entry.key == key for entry in parse_page(response.body).entries)
 
-    async def tags(self, key: str) -> str:
+    async def tags(self, key: str, *, attempts: int = 0) -> str:
         """The object's tags as the `x-amz-tagging` header takes them. Raises NotSupported where the store answers
         something else."""
         unknown = NotSupported(
             f"{self.where('GET', key)}: no tags in the answer", code="NotImplemented", status=501
         )
         try:
-            response = await self.send(Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT))
+            response = await self.send(
+                Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT, attempts=attempts)
+            )
         except ObjectChanged as error:
             # A store that knows no such query sends the object, which may be large.
             raise unknown from error
