@@ -92,27 +92,40 @@ function useColumns(id: string): TableProps.ColumnDefinition<Run>[] {
   const { number, bytes, duration, when } = useFormat();
   const textOr = useTextOr();
   return [
-    { id: 'id', header: t('detail.run.id'), cell: (run) => run.id, isRowHeader: true },
+    { id: 'id', minWidth: 75, header: t('detail.run.id'), cell: (run) => run.id, isRowHeader: true },
     {
       id: 'kind',
+      minWidth: 100,
       header: t('detail.run.kind'),
       cell: (run) => textOr(`detail.run.kinds.${run.kind}`, run.kind),
     },
     { id: 'state', header: t('detail.run.state'), cell: (run) => <RunState run={run} />, minWidth: 140 },
-    { id: 'started', header: t('detail.run.started'), cell: (run) => when(run.startedAt), minWidth: 150 },
-    { id: 'ended', header: t('detail.run.ended'), cell: (run) => when(run.endedAt), minWidth: 150 },
-    { id: 'duration', header: t('detail.run.duration'), cell: (run) => duration(secondsOf(run)) },
+    { id: 'started', header: t('detail.run.started'), cell: (run) => when(run.startedAt), minWidth: 140 },
+    { id: 'ended', header: t('detail.run.ended'), cell: (run) => when(run.endedAt), minWidth: 140 },
+    {
+      id: 'duration',
+      minWidth: 110,
+      header: t('detail.run.duration'),
+      cell: (run) => duration(secondsOf(run)),
+    },
     {
       id: 'counts',
+      minWidth: 120,
       header: t('detail.run.counts'),
       cell: ({ counts }) => `${number(counts.done)} / ${number(counts.enqueued)}`,
     },
     {
       id: 'failed',
+      minWidth: 80,
       header: t('detail.run.failed'),
       cell: ({ counts }) => number(counts.failed + counts.delete_failed),
     },
-    { id: 'bytes', header: t('detail.run.bytes'), cell: ({ counts }) => bytes(counts.done_bytes) },
+    {
+      id: 'bytes',
+      minWidth: 110,
+      header: t('detail.run.bytes'),
+      cell: ({ counts }) => bytes(counts.done_bytes),
+    },
     {
       id: 'certificate',
       minWidth: 140,
