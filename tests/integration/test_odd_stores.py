@@ -536,13 +536,23 @@ def test_a_streamed_part_that_is_damaged_on_its_way_here_is_noticed(streaming: P
     arrived_whole(streaming, stream(streaming, state="later"))
 
 
-@pytest.mark.parametrize("quirk", ["put-html", "put-no-etag"])
-def test_a_write_that_is_answered_without_an_etag_has_failed(pair: Pair, quirk: str) -> None:
+@pytest.mark.parametrize("quirk", ["put-html", "put-html-etag", "put-error", "put-no-etag"])
+def test_a_write_that_is_answered_by_something_else_has_failed(pair: Pair, quirk: str) -> None:
     pair.put(bodies("abc"))
     pair.quirks("", quirk)
     ran = pair.run()
     settled(ran, 0, 3)
-    assert {record.reason for record in ran.records.values()} == {"BadAnswer"}
+    expected = "InternalError" if quirk == "put-error" else "BadAnswer"
+    assert {record.reason for record in ran.records.values()} == {expected}
+
+
+def test_a_deletion_that_is_answered_by_a_web_page_has_failed(pair: Pair) -> None:
+    pair.put(bodies("abc"))
+    pair.lay("extra", b"x")
+    pair.quirks("", "delete-html")
+    ran = pair.run(delete_mode="Mirror", delete_max_percent=100)
+    assert (ran.counts.deleted, ran.counts.delete_failed) == (0, 1)
+    assert "extra" in pair.there()
 
 
 def test_one_object_whose_signature_does_not_hold_stops_no_other(pair: Pair) -> None:

@@ -70,6 +70,8 @@ QUIRKS = {
     "kms": "Encrypts with aws:kms and says so; ETags are as with etag-random.",
     # Writes that go wrong
     "put-html": "Answers a PUT with 200 and an HTML page, and stores nothing.",
+    "put-html-etag": "As put-html, and the page has an ETag.",
+    "put-error": "Answers a PUT with 200, an ETag and an <Error> document, and stores nothing.",
     "put-no-etag": "Answers a PUT without an ETag.",
     "put-loses": "Answers a PUT rightly, and stores nothing.",
     "put-loses-body": "Answers a PUT rightly, and stores an empty object.",
@@ -83,6 +85,7 @@ QUIRKS = {
     "class-refused": "Answers 400 to every storage class but STANDARD.",
     "sig-non-ascii": "Answers 403 SignatureDoesNotMatch to metadata that is not ASCII.",
     "delete-denied": "Answers 403 to every DELETE.",
+    "delete-html": "Answers a DELETE with 200 and an HTML page, and deletes nothing.",
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
     "heads-denied": "Answers 403 to a HEAD of an object.",
@@ -723,6 +726,11 @@ class OddStore(S3Server):
             raise _Refused(404, "NoSuchKey", "The specified key does not exist.")
         if self.has("put-html"):
             return Reply(body=_HTML, content_type="text/html")
+        if self.has("put-html-etag"):
+            return Reply(body=_HTML, headers=[("ETag", '"5f3a"')], content_type="text/html")
+        if self.has("put-error"):
+            error = "<Error><Code>InternalError</Code><Message>Try again</Message></Error>"
+            return Reply(body=_XML + error.encode(), headers=[("ETag", '"5f3a"')])
         stored = self._written(request, flipped=self.has("flip-on-write"))
         reply = self._written_reply(stored)
         if self.has("put-loses-body"):
@@ -846,6 +854,8 @@ class OddStore(S3Server):
         return reply
 
     def _delete(self, request: Request) -> Reply:
+        if self.has("delete-html"):
+            return Reply(body=_HTML, content_type="text/html")
         bucket, version = self.buckets[request.bucket], request.query.get("versionId", "")
         if not (version and bucket.versioned):
             self._forget(request.bucket, request.key)

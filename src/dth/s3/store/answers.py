@@ -56,6 +56,7 @@ THROTTLE_CODES = {
     "ThrottlingException",
     "TooManyRequests",
 }
+ERROR = re.compile(rb"\s*(<\?xml[^>]*\?>)?\s*<Error[\s>]")
 CORRUPT_CODES = {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 NAMES_OF_STATUS = {
     301: "PermanentRedirect",
@@ -70,6 +71,11 @@ NAMES_OF_STATUS = {
 }
 # The longest pause that a store may ask for, in seconds.
 LONGEST_PAUSE = 3600.0
+
+
+def is_error(body: bytes) -> bool:
+    """Whether a body is an <Error> document, and no document that has an <Error> in it."""
+    return ERROR.match(body) is not None
 
 
 def parse_error(body: bytes) -> tuple[str, str]:

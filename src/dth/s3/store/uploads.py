@@ -125,7 +125,7 @@ class MultipartUploads(Objects):
                 headers={"content-type": "application/xml", **self._customer},
                 body=body,
                 slow=True,
-                check=lambda response: self.check_late("POST", key, response),
+                check=lambda response: self.check_etag_inside("POST", key, response),
             )
         )
         return bare_etag(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
@@ -169,7 +169,7 @@ class MultipartUploads(Objects):
             query=query,
             headers=headers | self._customer,
             slow=True,
-            check=lambda response: self.check_late("PUT", key, response),
+            check=lambda response: self.check_etag_inside("PUT", key, response),
         )
         return bare_etag(find_text((await self.send(request)).body, "ETag"))
 

@@ -3,14 +3,14 @@
 import email.utils
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dth.errors import ConnectionFailed, EndpointRefused, TransferError
+from dth.errors import ConnectionFailed, EndpointRefused, TransferError, Transient
 from dth.s3.endpoints import Addressing, Endpoint
 from dth.s3.listing import is_web_page
 from dth.s3.pace import Cap
 from dth.s3.signing import quote_key
-from dth.s3.store.answers import classify, find_text, parse_error
+from dth.s3.store.answers import TRANSIENT_CODES, classify, find_text, is_error, parse_error
 from dth.s3.store.request import Request
 from dth.transport import ConnectOptions, Response, Transport
 
@@ -127,6 +127,8 @@ class Wire:
             address.answered()
         if response.status >= 300:
             raise self._error(request, address.host, response)
+        if response.chunks and request.method != "GET":
+            self._check_late(request, address.host, response)
         if request.check:
             request.check(response)
         return response
@@ -144,14 +146,28 @@ class Wire:
         if stamp:
             self.clock_offset = email.utils.mktime_tz(stamp) - time.time()
 
+    def _check_late(self, request: Request, host: str, response: Response) -> None:
+        """A store that answers 200 at once may fail later, and says so in the body. A proxy or a sign-in page answers
+        200 to everything."""
+        if is_error(response.body):
+            code, _ = parse_error(response.body)
+            status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
+            raise self._error(request, host, replace(response, status=status))
+        if is_web_page(response.body):
+            where = self._where(request, host)
+            raise Transient(f"{where}: a web page instead of an answer", code="BadAnswer")
+
+    def _where(self, request: Request, host: str) -> str:
+        """How a message about a request begins."""
+        return f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")
+
     def _error(self, request: Request, host: str, response: Response) -> TransferError:
         code, message = parse_error(response.body)
         if not code and is_web_page(response.body):
             message = "the answer is a web page"
         if response.status == 403:
             self.note_clock(response.headers)
-        where = f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")
-        error = classify(response, code, message, where)
+        error = classify(response, code, message, self._where(request, host))
         if isinstance(error, EndpointRefused) and response.status in REGION_STATUS:
             region = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
             if region and code != "SignatureDoesNotMatch":
