@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dth.errors import Corrupted
-from dth.platforms.ports import RunState, Status, Verified
+from dth.platforms.ports import Outgoing, RunState, Status, Verified
 from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
@@ -546,6 +547,32 @@ def test_a_write_that_is_answered_by_something_else_has_failed(pair: Pair, quirk
     assert {record.reason for record in ran.records.values()} == {expected}
 
 
+@pytest.mark.parametrize("quirk", ["read-html", "read-error"])
+@pytest.mark.parametrize("event", [False, True])
+def test_an_object_that_is_answered_by_something_else_is_not_copied(
+    pair: Pair, quirk: str, event: bool
+) -> None:
+    pair.put(bodies("abc"))
+    pair.lay("a", b"the copy before")
+    pair.quirks(quirk)
+    if event:
+        source = pair.sides[0]
+        found = [
+            {
+                "eventName": "s3:ObjectCreated:Put",
+                "s3": {"bucket": {"name": source.bucket}, "object": {"key": key}},
+            }
+            for key in "abc"
+        ]
+        message = Outgoing("event", json.dumps({"Records": found}))
+        engine = Engine(pair._state / "state", *pair.sides, src_event="Create")
+        ran = engine.run(messages=[message])
+        assert {record.status for record in ran.records.values()} == {Status.FAILED}
+    else:
+        settled(pair.run(), 0, 3)
+    assert pair.there() == {"a": b"the copy before"}
+
+
 def test_a_deletion_that_is_answered_by_a_web_page_has_failed(pair: Pair) -> None:
     pair.put(bodies("abc"))
     pair.lay("extra", b"x")
@@ -776,10 +803,6 @@ def test_an_upload_is_looked_for_in_a_listing_that_repeats_itself(pair: Pair) ->
 
 
 def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:
-    import json
-
-    from dth.platforms.ports import Outgoing
-
     pair.put({"new": b"x"})
     pair.lay("locked", b"y")
     pair.quirks("", "delete-denied")

@@ -89,6 +89,8 @@ QUIRKS = {
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
     "heads-denied": "Answers 403 to a HEAD of an object.",
+    "read-html": "Answers a GET or HEAD of an object with 200 and an HTML page.",
+    "read-error": "Answers a GET or HEAD of an object with 200 and an <Error> document.",
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
     "flip-on-range": "Damages the body of each answer with a range of an object.",
     "ghost": 'Lists keys with "ghost" in them, and answers 404 when they are read.',
@@ -608,6 +610,10 @@ class OddStore(S3Server):
 
     def _read(self, request: Request) -> Reply:
         stored = self._found(request)
+        if self.has("read-html"):
+            return Reply(body=_HTML, content_type="text/html")
+        if self.has("read-error"):
+            return Reply(body=_XML + b"<Error><Code>SlowDown</Code></Error>")
         _check_customer(request, stored)
         if request.method == "HEAD" and self.has("heads-denied"):
             raise _Refused(403, "")

@@ -147,8 +147,11 @@ class Handlers:
         return copied
 
     async def _look(self, item: Item) -> Item:
-        """The object as it is now."""
-        answer = await self._route.source.head(item.key)
+        """The object as it is now. Raises TransferError where the answer is none of a store: it would be taken for a
+        new object."""
+        source = self._route.source
+        answer = await source.head(item.key)
+        source.check_etag_answered("HEAD", item.key, answer)
         size, etag = int(answer.headers.get("content-length", "0")), bare_etag(answer.headers.get("etag", ""))
         return replace(item, size=size, etag=etag)
 
