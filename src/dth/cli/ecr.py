@@ -170,6 +170,7 @@ def _start(
         return run_on_hub(hub_url, plugin.TYPE, parameters, command, as_json=as_json, ec2CronExpression="")
     if report:
         check_report(report)
+    process.load(plugin.TYPE)
     with Nursery(process.run) as nursery:
         directory = state or default_state(plugin.TYPE, parameters, given)
         return run_work(

@@ -4,19 +4,20 @@ What a process does is its plugin's (`s3_roles`, `ecr_roles`). It drains on SIGT
 line, why it failed.
 """
 
+import importlib
 import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import uvloop
 
 from dth.config import secrets_directory
 from dth.errors import HubError, full_disk
 from dth.memory import keep_memory
-from dth.platforms.local import ecr_roles, s3_roles
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.s3.credentials import FileSecrets, SecretStore
@@ -50,9 +51,16 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
 
 async def _run(kind: str, state: Path, name: str, number: int, secrets: SecretStore) -> None:
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
-    roles = ROLES_BY_TYPE[values.pop("type", S3)]
-    await roles(kind, state, name, number, values, secrets)
+    roles = load(values.pop("type", S3))
+    await roles.run(kind, state, name, number, values, secrets)
 
 
-S3, ECR = "S3EC2", "ECR"  # types of tasks
-ROLES_BY_TYPE = {S3: s3_roles.run, ECR: ecr_roles.run}
+# Types of tasks.
+S3, ECR = "S3EC2", "ECR"
+# Imported only where such a task runs: the start of a command is to be quick.
+ROLES_BY_TYPE = {S3: "s3_roles", ECR: "ecr_roles"}
+
+
+def load(kind: str) -> ModuleType:
+    """Import the roles of a type of tasks. Before a nursery forks its processes: once instead of in each."""
+    return importlib.import_module(f"dth.platforms.local.{ROLES_BY_TYPE[kind]}")

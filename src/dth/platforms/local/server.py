@@ -152,6 +152,8 @@ class Hub:
 
 def start_nursery(data_dir: Path) -> Nursery:
     """Before any event loop."""
+    for kind in process.ROLES_BY_TYPE:
+        process.load(kind)
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 
