@@ -165,3 +165,13 @@ def glacier(s3_a: MiniStack) -> Iterator[Glacier]:
     """A proxy in front of s3_a in which objects can be archived."""
     with Glacier(s3_a) as server:
         yield server
+
+
+@pytest.fixture
+def confined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process works for the users of a hub, as a hub of one machine does without settings."""
+    from dth.confinement import Confinement, _State
+    from dth.network import Network
+
+    open_network = Network(loopback=True, private=True)
+    monkeypatch.setattr(_State, "confinement", Confinement(network=open_network))

@@ -14,9 +14,24 @@ from typing import Annotated, Any, get_args
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from dth import confinement
+from dth.errors import UsageError
+
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024**4}
 AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Names(StrEnum):
+    """What of its machine a command takes by the value of a parameter. A hub takes none of its own from its users: see
+    `check_confined`."""
+
+    # A file of the machine, or an object.
+    LIST = "list"
+    # A file of authorities.
+    CA_BUNDLE = "CA bundle"
+    # A profile of the AWS configuration.
+    PROFILE = "profile"
 
 
 class TaskParameters(BaseModel):
@@ -39,13 +54,14 @@ def parameter(
     required: bool = False,
     several: bool = False,
     also: Mapping[str, str] | None = None,
+    names: Names | None = None,
     **limits: Any,
 ) -> Any:
     """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
     only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
     may be another bucket. `cli`: its option on the command line; "" = none. `required`: no task can be without it.
     `several`: the option can be given several times, and its values are joined with commas. `also`: other names of
-    allowed values."""
+    allowed values. `names`: what of the machine its value may be."""
     return Field(
         default,
         title=label,
@@ -58,6 +74,7 @@ def parameter(
             "required": required,
             "several": several,
             "also": dict(also or {}),
+            "names": names,
         },
         **limits,
     )
@@ -133,3 +150,41 @@ def readers(field: Any) -> set[object]:
 def is_size(field: Any) -> bool:
     """Whether the parameter takes a size such as 16MiB."""
     return parse_size in readers(field)
+
+
+# ------------------------------------------------------------------------------- of the machine of a hub
+
+
+# How a path of a machine begins. No path that stays in a folder is among them: it reads like the key of an object.
+PATH = re.compile(r"[/~]|\.\.?(/|$)|-$|(?!s3:)[A-Za-z][A-Za-z0-9+.-]*:/")
+OBJECT = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/.+", re.DOTALL)
+
+
+def check_confined(parameters: TaskParameters) -> None:
+    """That the parameters name nothing of this machine but what it allows them to. Raises UsageError that names the
+    parameter. Whatever begins work for a user of a hub asks this first."""
+    if confinement.local_files():
+        return
+    for name, field in type(parameters).model_fields.items():
+        value, names = getattr(parameters, name), extra(field)["names"]
+        if not value or not names:
+            continue
+        try:
+            _CHECKS[names](value)
+        except UsageError as error:
+            raise UsageError(f"{field.alias}: {error}") from None
+
+
+def _check_object(value: str) -> None:
+    if PATH.match(value) or (value.startswith("s3://") and not OBJECT.fullmatch(value)):
+        raise UsageError(
+            f"{value!r} is no name of an object; a hub opens no files of its machine: give a key of the source bucket, "
+            "or s3://bucket/key"
+        )
+
+
+_CHECKS = {
+    Names.LIST: _check_object,
+    Names.CA_BUNDLE: confinement.ca_file,
+    Names.PROFILE: confinement.aws_profile,
+}

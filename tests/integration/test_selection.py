@@ -281,7 +281,7 @@ def test_a_manifest_that_is_nowhere(dth: Dth, filled: Side, dest: Side) -> None:
     done = dth.here("s3", "diff", *between(filled, dest), "--manifest", "keys.txt")
     assert done.code == 2
     assert (
-        f"keys.txt: there is no local file of that name, and no object s3://{filled.bucket}/keys.txt"
+        f"keys.txt: there is no object s3://{filled.bucket}/keys.txt, nor a local file of that name"
         in done.err
     )
 

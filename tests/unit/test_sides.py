@@ -202,9 +202,29 @@ def test_a_missing_profile_is_for_the_credentials_to_tell() -> None:
     assert source(profile="nobody").endpoint.is_aws
 
 
+@pytest.mark.parametrize(
+    ("proxy", "why"),
+    [
+        ("http://me:hidden@proxy:1", "holds credentials"),
+        ("me:hidden@proxy:1", "holds credentials"),
+        ("http://proxy:1/@me:hidden", "holds credentials"),
+        ("http://me:hid/den@proxy:1", "holds credentials"),
+        ("file:///etc/passwd", "is not SCHEME://host:port"),
+        ("socks5h://localhost/run/docker.sock", "has a path"),
+        ("http://", "is not SCHEME://host:port"),
+        ("http://a b", "is not SCHEME://host:port"),
+    ],
+)
+def test_a_proxy_is_an_address_without_a_password(proxy: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as refused:
+        source(endpoint="https://s.example.org", proxy=proxy)
+    assert "hidden" not in str(refused.value)
+    assert "hid/den" not in str(refused.value)
+
+
 def test_what_is_shown_says_what_came_from_where(env: Callable[..., None]) -> None:
     env(AWS_REGION="eu-west-1", AWS_ACCESS_KEY_ID="AKIDENV", AWS_SECRET_ACCESS_KEY="hidden")
-    assert source(profile="minio", proxy="http://me:hidden@proxy:1").lines() == [
+    assert source(profile="minio", proxy="http://proxy:1").lines() == [
         "endpoint http://profile:9000 (profile minio), type S3_Compatible",
         "region eu-west-1 (AWS_REGION)",
         "addressing virtual (profile minio)",

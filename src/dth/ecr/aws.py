@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from dth import confinement
 from dth.ecr.login import SecretStore
 from dth.errors import (
     ConnectionFailed,
@@ -85,10 +86,9 @@ class AwsClient:
 
     def _make(self, secret: str) -> Any:
         import botocore.config
-        import botocore.session
 
         access = self._access
-        session = botocore.session.Session(profile=access.profile or None)
+        session = confinement.aws_session(access.profile)
         role, external_id = access.role_arn, access.external_id
         if secret:
             keys = _parse(access.secret, secret)
@@ -140,7 +140,7 @@ def _assumed(session: Any, access: AwsAccess, role: str, external_id: str) -> An
     found = session.get_credentials()
     if found is None:
         raise EndpointRefused(f"no credentials to assume {role} with", code="NoCredentials")
-    base = type(session)(profile=access.profile or None)
+    base = confinement.aws_session(access.profile)
     base._credentials = found
 
     def create_client(service: str, **options: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dth import confinement
 from dth.ecr.reference import DOCKER_HUB
 from dth.errors import EndpointRefused, UsageError
 
@@ -86,7 +87,8 @@ KEPT_IN = (  # where `skopeo login`, `podman login` and `docker login` keep what
 
 
 class KeptLogin:
-    """What somebody signed in with on this machine; nobody where nobody did. Credential helpers are not asked."""
+    """What somebody signed in with on this machine; nobody where nobody did, and nobody in a hub, whose users are not
+    those of its machine. Credential helpers are not asked."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -95,6 +97,8 @@ class KeptLogin:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> UserPassword | None:
+        if not confinement.local_files():
+            return None
         names = DOCKER_HUB_NAMES if self._host == DOCKER_HUB else (self._host, f"https://{self._host}")
         for place in KEPT_IN:
             path = str(Path(os.path.expandvars(place)).expanduser())

@@ -16,7 +16,7 @@ from dth.ecr.reference import DOCKER_HUB, check_registry, check_repository
 from dth.ecr.renames import Renames
 from dth.ecr.selection import read_image_list
 from dth.errors import UsageError
-from dth.parameters import Moment, TaskParameters, parameter
+from dth.parameters import Moment, Names, TaskParameters, parameter
 
 ACCOUNT = r"^$|^\d{12}$"
 PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?"
@@ -92,7 +92,13 @@ class EcrParameters(TaskParameters):
         cli="--src-secret",
     )
     src_profile: str = parameter(
-        "", "source", "Source profile", "Profile of the AWS configuration.", what=True, cli="--src-profile"
+        "",
+        "source",
+        "Source profile",
+        "Profile of the AWS configuration; in a hub one of those that its settings list.",
+        what=True,
+        cli="--src-profile",
+        names=Names.PROFILE,
     )
     src_role_arn: str = parameter(
         "", "source", "Source role", "Role to assume for the source.", what=True, cli="--src-role-arn"
@@ -122,7 +128,13 @@ class EcrParameters(TaskParameters):
         cli="--src-registry-host",
     )
     src_ca_bundle: str = parameter(
-        "", "source", "Source CA", "PEM file of authorities to trust.", what=False, cli="--src-ca-bundle"
+        "",
+        "source",
+        "Source CA",
+        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
+        what=False,
+        cli="--src-ca-bundle",
+        names=Names.CA_BUNDLE,
     )
     src_plain_http: bool = parameter(
         False,
@@ -191,9 +203,10 @@ class EcrParameters(TaskParameters):
         "",
         "destination",
         "Destination profile",
-        "Profile of the AWS configuration.",
+        "Profile of the AWS configuration; in a hub one of those that its settings list.",
         what=True,
         cli="--dst-profile",
+        names=Names.PROFILE,
     )
     dest_role_arn: str = parameter(
         "",
@@ -231,9 +244,10 @@ class EcrParameters(TaskParameters):
         "",
         "destination",
         "Destination CA",
-        "PEM file of authorities to trust.",
+        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
         what=False,
         cli="--dst-ca-bundle",
+        names=Names.CA_BUNDLE,
     )
     dest_plain_http: bool = parameter(
         False,

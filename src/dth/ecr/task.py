@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from dth import confinement
 from dth.ecr import skopeo
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
@@ -16,6 +17,7 @@ from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from dth.errors import UsageError
+from dth.parameters import check_confined
 from dth.transport import Transport
 
 
@@ -134,6 +136,7 @@ async def open_front(
     parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
 ) -> Front:
     """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
+    check_confined(parameters)
     given = _side(parameters, side)
     if given.is_ecr:
         control = EcrControl(given.access, secrets, account=given.account)
@@ -167,12 +170,13 @@ def _side(parameters: EcrParameters, side: str) -> _Side:
         found: str = getattr(parameters, f"{start}_{name}")
         return found
 
+    ca_bundle = confinement.ca_file(value("ca_bundle"))
     return _Side(
         is_ecr,
         value("registry_host") if is_ecr else value("registry") or DOCKER_HUB,
         value("account_id"),
         value("credential"),
-        Address("", bool(value("plain_http")), value("ca_bundle")),
+        Address("", bool(value("plain_http")), ca_bundle),
         AwsAccess(
             value("region"),
             value("endpoint"),
@@ -180,6 +184,6 @@ def _side(parameters: EcrParameters, side: str) -> _Side:
             value("profile"),
             value("role_arn"),
             value("external_id"),
-            ca_bundle=value("ca_bundle"),
+            ca_bundle=ca_bundle,
         ),
     )

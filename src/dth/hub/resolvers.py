@@ -25,6 +25,7 @@ from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Ta
 from dth.hub.plugins import form, plugin, plugins, read_parameters
 from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, Stack, TaskQuery, TokenInfo, User, Users
 from dth.hub.schedule import describe
+from dth.parameters import check_confined
 from dth.platforms.ports import ImageRecord, Record, Status
 
 MAX_PAGE = 100  # tasks, entries
@@ -611,6 +612,7 @@ async def forecast(call: Call, *, input: dict[str, Any]) -> Answer:
 async def test_connection(call: Call, *, input: dict[str, Any], side: str) -> Answer:
     new = _new_task(input)
     parameters, chosen = read_parameters(new["type"], new["parameters"]), side.lower()
+    check_confined(parameters)
     plugin(new["type"]).check_side(parameters, chosen)
     return _job(await call.ports.jobs.start("probe", _given(new["type"], parameters), chosen))
 
@@ -623,6 +625,7 @@ async def get_job(call: Call, *, id: str) -> Answer:
 async def _begin_job(call: Call, kind: str, input: dict[str, Any]) -> Answer:
     new = _new_task(input)
     parameters = read_parameters(new["type"], new["parameters"])
+    check_confined(parameters)
     plugin(new["type"]).check(parameters)
     return _job(await call.ports.jobs.start(kind, _given(new["type"], parameters)))
 

@@ -2,6 +2,7 @@
 which alone writes a task: read, decide, write if nobody else wrote meanwhile, else decide anew.
 """
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Schedule, Timetable, Window
+from dth.parameters import check_confined
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters of one parameter
@@ -269,6 +271,7 @@ def _fill_in(task: Task) -> None:
             raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
     chosen = plugin(task.type)
     parameters = read_parameters(task.type, task.parameters)
+    check_confined(parameters)
     chosen.check(parameters)
     schedule_of(task)
     Window.parse(parameters.transfer_window)
@@ -283,7 +286,9 @@ async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
     ours = read_parameters(task.type, task.parameters)
     for other in others:
         if other.type is task.type and other.id != task.id:
-            why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
+            why = ""
+            with contextlib.suppress(UsageError):  # one that cannot run writes nothing
+                why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
             if why:
                 raise Conflict(
                     f"destBucket: task {other.id} {why}; stop it first, or give another destPrefix"

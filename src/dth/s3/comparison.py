@@ -32,6 +32,7 @@ from dth.s3.contents import in_sample, same_contents
 from dth.s3.etags import bare_etag
 from dth.s3.filters import Watch, build, only_key
 from dth.s3.listing import ATTEMPTS, Entry, Listing, PrefixListing, is_archived
+from dth.s3.lists import listed_object, local_list, missing
 from dth.s3.lookup import nothing_below
 from dth.s3.ranges import Sweep
 from dth.s3.relay import Route
@@ -221,7 +222,7 @@ class Comparison:
         )
 
     async def _inventory(self, place: str) -> Spool:
-        bucket, key = _split(place, self._route.source.bucket)
+        bucket, key = listed_object(place, self._route.source.bucket)
         chunks, _ = self._read(key, bucket)
         return await read_inventory(
             await read_report(chunks, place),
@@ -233,10 +234,11 @@ class Comparison:
         )
 
     def _read(self, place: str, bucket: str) -> tuple[AsyncIterator[bytes], str]:
-        """A list as a stream of bytes: a local file if there is one of that name, else an object of the source."""
-        if not bucket and not place.startswith("s3://") and Path(place).is_file():
-            return _read_file(Path(place)), place
-        bucket, key = _split(place, bucket or self._route.source.bucket)
+        """A list as a stream of bytes, and what to call it: a local file if there is one of that name, else an object
+        of the source."""
+        if path := local_list(place, bucket):
+            return _read_file(path), place
+        bucket, key = listed_object(place, bucket or self._route.source.bucket)
         return self._read_object(bucket, key), f"s3://{bucket}/{key}"
 
     async def _read_object(self, bucket: str, key: str) -> AsyncIterator[bytes]:
@@ -249,9 +251,7 @@ class Comparison:
                 answer = await client.get(key, size=size, etag=etag, span=span)
                 yield answer.body
         except SourceGone:
-            raise UsageError(
-                f"{key}: there is no local file of that name, and no object s3://{bucket}/{key}"
-            ) from None
+            raise UsageError(f"{key}: {missing(bucket, key)}") from None
 
     # -------------------------------------------------------------------------------------------- evidence
 
@@ -394,12 +394,6 @@ def _listing_time(text: str) -> str:
         return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except ValueError:
         return ""
-
-
-def _split(place: str, bucket: str) -> tuple[str, str]:
-    if place.startswith("s3://"):
-        bucket, _, place = place.removeprefix("s3://").partition("/")
-    return bucket, place
 
 
 async def _read_file(path: Path) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from dth import confinement
 from dth.errors import EndpointRefused, UsageError
 from dth.s3.signing import Keys
 
@@ -262,10 +263,9 @@ def _find(source: CredentialSource, base: Keys | None) -> Any:
     """botocore's credentials object for the source (`base`: keys to assume the role with)."""
     import botocore.credentials
     import botocore.exceptions
-    import botocore.session
 
     try:
-        session = botocore.session.Session(profile=source.profile or None)
+        session = confinement.aws_session(source.profile)
         if base:
             session.set_credentials(base.access, base.secret, base.token or None)
         found = session.get_credentials()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from dth import confinement
 from dth.errors import UsageError
 from dth.s3.bucket_names import DNS_LABEL, access_point, bucket_label, refuse_special
 from dth.transport import ConnectOptions
@@ -254,6 +255,7 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 # By the region's name without its last two parts.
 AWS_SUFFIXES = {
     "cn": "amazonaws.com.cn",
@@ -439,9 +441,32 @@ def _normal_url(url: str) -> str:
         raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
+    confinement.check_host(host)
     host = f"[{host}]" if ":" in host else host
     usual = 443 if parts.scheme == "https" else 80
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, usual) else "")
+
+
+def check_proxy(url: str) -> str:
+    """The URL of a proxy, as libcurl takes it. Raises UsageError."""
+    if "@" in url:
+        raise UsageError(
+            "the proxy URL holds credentials, and whoever sees the task would see them; set the proxy in the "
+            "environment (https_proxy)"
+        )
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in PROXY_SCHEMES or not host or re.search(r"[\s\\%,]", host):
+        raise UsageError(
+            f"proxy URL {url!r} is not SCHEME://host:port with one of {', '.join(PROXY_SCHEMES)}"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise UsageError(f"proxy URL {url!r} has a path; give scheme, host and port only")
+    confinement.check_host(host)
+    return url
 
 
 def aws_url(region: str) -> str:

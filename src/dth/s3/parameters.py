@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from dth.parameters import GIB, MIB, Moment, Size, TaskParameters, extra, parameter, required
+from dth.parameters import GIB, MIB, Moment, Names, Size, TaskParameters, extra, parameter, required
 from dth.s3.compare import Policy
 from dth.s3.endpoints import Addressing, ChecksumMode
 
@@ -109,9 +109,10 @@ class S3Parameters(TaskParameters):
         "",
         "comparison",
         "Prefix list",
-        "A text file with one prefix a line: a file here or a key there.",
+        "A text file with one prefix a line: a key of the source bucket; for commands also a file.",
         what=True,
         cli="--prefix-list",
+        names=Names.LIST,
     )
     src_prefix_list_bucket: str = parameter(
         "",
@@ -125,9 +126,11 @@ class S3Parameters(TaskParameters):
         "",
         "comparison",
         "Manifest",
-        "CSV list of the objects to copy: key, or bucket and key; a file or a source key.",
+        "CSV list of the objects to copy: key, or bucket and key. A key of the source bucket, or s3://bucket/key; for "
+        "commands also a file.",
         what=True,
         cli="--manifest",
+        names=Names.LIST,
     )
     src_inventory: str = parameter(
         "",
@@ -136,6 +139,7 @@ class S3Parameters(TaskParameters):
         "manifest.json of an S3 Inventory (CSV or Parquet): s3://bucket/key.",
         what=True,
         cli="--inventory",
+        names=Names.LIST,
     )
     src_region: str = parameter(
         "", "source", "Source region", "Found out for AWS when empty.", what=True, cli="--src-region"
@@ -158,7 +162,13 @@ class S3Parameters(TaskParameters):
         cli="--src-secret",
     )
     src_profile: str = parameter(
-        "", "source", "Source profile", "Profile of the AWS configuration.", what=True, cli="--src-profile"
+        "",
+        "source",
+        "Source profile",
+        "Profile of the AWS configuration; in a hub one of those that its settings list.",
+        what=True,
+        cli="--src-profile",
+        names=Names.PROFILE,
     )
     src_sse_customer_key: str = parameter(
         "",
@@ -196,7 +206,13 @@ class S3Parameters(TaskParameters):
         cli="--src-addressing-style",
     )
     src_ca_bundle: str = parameter(
-        "", "source", "Source CA", "PEM file of authorities to trust.", what=False, cli="--src-ca-bundle"
+        "",
+        "source",
+        "Source CA",
+        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
+        what=False,
+        cli="--src-ca-bundle",
+        names=Names.CA_BUNDLE,
     )
     src_proxy: str = parameter(
         "", "source", "Source proxy", "URL of a proxy to the source.", what=False, cli="--src-proxy"
@@ -266,9 +282,10 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination profile",
-        "Profile of the AWS configuration.",
+        "Profile of the AWS configuration; in a hub one of those that its settings list.",
         what=True,
         cli="--dst-profile",
+        names=Names.PROFILE,
     )
     dest_sse_customer_key: str = parameter(
         "",
@@ -306,9 +323,10 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination CA",
-        "PEM file of authorities to trust.",
+        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
         what=False,
         cli="--dst-ca-bundle",
+        names=Names.CA_BUNDLE,
     )
     dest_proxy: str = parameter(
         "",

@@ -3,10 +3,11 @@ profile of the AWS configuration that it uses."""
 
 from dataclasses import dataclass
 
+from dth import confinement
 from dth.errors import UsageError
 from dth.s3.aws_config import UNSET, AwsConfig, Setting, read_config
 from dth.s3.credentials import CredentialSource, described
-from dth.s3.endpoints import PROFILES, Addressing, Endpoint, resolve_endpoint
+from dth.s3.endpoints import PROFILES, Addressing, Endpoint, check_proxy, resolve_endpoint
 from dth.s3.parameters import S3Parameters
 from dth.transport import ConnectOptions
 
@@ -40,7 +41,7 @@ class SideSettings:
             own = f"{ca_bundle.value} ({ca_bundle.origin})"
             lines.append(f"CA {own if ca_bundle.value else 'of the system'}")
         if endpoint.connect.proxy:
-            lines.append(f"proxy {_without_password(endpoint.connect.proxy)}")
+            lines.append(f"proxy {endpoint.connect.proxy}")
         return [*lines, f"credentials: {described(self.credentials)}"]
 
     def _region(self) -> str:
@@ -63,15 +64,24 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
     def option(name: str, flag: str) -> Setting:
         return Setting(given(name), f"{OPTION[side]}-{flag}") if given(name) else UNSET
 
+    try:
+        proxy = check_proxy(given("proxy")) if given("proxy") else ""
+    except UsageError as error:
+        raise UsageError(f"{side}: {error}") from None
     region, ca_bundle = option("region", "region"), option("ca_bundle", "ca-bundle")
     url, asked_style = option("endpoint", "endpoint-url"), option("addressing_style", "addressing-style")
     try:
         # A side with a secret has nothing to do with a profile that it does not name.
-        config = read_config(given("profile"), profiles=bool(given("profile") or not given("credentials")))
+        profile = confinement.aws_profile(given("profile"))
+        implied = not given("credentials") and confinement.default_profile()
+        config = read_config(profile, profiles=bool(profile or implied))
         if not url.value:
             url = _configured_url(config, given("type"), names_profile=bool(given("profile")))
         style = config.addressing_style if asked_style.value == Addressing.AUTO else asked_style
-        ca_bundle = ca_bundle if ca_bundle.value else config.ca_bundle
+        if ca_bundle.value:
+            ca_bundle = Setting(confinement.ca_file(ca_bundle.value), ca_bundle.origin)
+        else:
+            ca_bundle = config.ca_bundle
         endpoint = resolve_endpoint(
             url=url.value,
             region=region.value,
@@ -80,7 +90,7 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
             bucket=given("bucket"),
             addressing=Addressing(style.value or Addressing.AUTO),
             checksum=None if is_source else parameters.checksum_mode,
-            connect=ConnectOptions(ca_bundle.value, given("proxy")),
+            connect=ConnectOptions(ca_bundle.value, proxy),
             requester_pays=is_source and parameters.is_payer_request,
         )
     except UsageError as error:
@@ -109,8 +119,3 @@ def _configured_url(config: AwsConfig, kind: str, *, names_profile: bool) -> Set
     if kind in PROFILES and PROFILES[kind].endpoint:
         return config.own_url if names_profile else UNSET
     return config.url
-
-
-def _without_password(url: str) -> str:
-    scheme, colon, rest = url.rpartition("://")
-    return f"{scheme}{colon}{rest.rpartition('@')[2]}"

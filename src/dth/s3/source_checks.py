@@ -10,6 +10,7 @@ from dth.s3 import policies
 from dth.s3.checks import Side
 from dth.s3.filters import build
 from dth.s3.listing import Entry, is_archived
+from dth.s3.lists import listed_object, local_list, missing
 from dth.s3.relay import Route
 from dth.s3.task import object_filter
 from dth.transport import Response
@@ -167,16 +168,15 @@ class SourceChecks(Side):
 
     async def _head_of(self, place: str, bucket: str, limit: int = HEAD_OF_LIST) -> bytes:
         """The beginning of a local file, or of an object at the source; empty, and noted, where it cannot be read."""
-        if not bucket and not place.startswith("s3://") and await asyncio.to_thread(Path(place).is_file):
-            return await self._head_of_file(Path(place), limit)
-        bucket, key = _split(place, bucket or self.client.bucket)
+        if path := await asyncio.to_thread(local_list, place, bucket):
+            return await self._head_of_file(path, limit)
+        bucket, key = listed_object(place, bucket or self.client.bucket)
         client, where = self.client.for_bucket(bucket), f"s3://{bucket}/{key}"
         headers = {"range": f"bytes=0-{limit - 1}"} if limit else {}
         try:
             body = (await self.ask(lambda: client.request("GET", key, headers=headers))).body
         except SourceGone:
-            found = f"there is no object {where!r}, nor a local file of that name"
-            self.note("list", State.FAILED, found, "correct its name")
+            self.note("list", State.FAILED, missing(bucket, key), "correct its name")
             return b""
         except ObjectChanged:  # the range of an empty object
             body = b""
@@ -220,11 +220,5 @@ class SourceChecks(Side):
             self.note("inventory", State.FAILED, found, "correct srcInventory")
             return
         if files:
-            bucket, _ = _split(place, self.client.bucket)
+            bucket, _ = listed_object(place, self.client.bucket)
             await self._head_of(f"s3://{bucket}/{files[0]}", "", limit=1)
-
-
-def _split(place: str, bucket: str) -> tuple[str, str]:
-    if place.startswith("s3://"):
-        bucket, _, place = place.removeprefix("s3://").partition("/")
-    return bucket, place

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from dth.errors import TransferError, UsageError
+from dth.parameters import check_confined
 from dth.platforms.ports import Limits
 from dth.s3.bucket_names import access_point, bucket_label
 from dth.s3.client import S3Client
@@ -168,6 +169,7 @@ async def _open_side(
     rates: Mapping[str, float],
     attempts: int,
 ) -> S3Client:
+    check_confined(parameters)
     settings = side_settings(parameters, side)
     start, cap = START[side], "source" if side == "source" else "dest"
     endpoint = settings.endpoint

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.errors import Conflict, HubError, NotFound, full_disk
+from dth.errors import Conflict, HubError, NotFound, UsageError, full_disk
 from dth.hub import lifecycle, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
@@ -29,6 +29,7 @@ from dth.hub.ports import HubPorts, TaskQuery
 from dth.hub.progress import Meter
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
+from dth.parameters import check_confined
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import KEPT_RUNS, TASK_FILE
 from dth.platforms.local.nursery import Nursery
@@ -238,19 +239,28 @@ class Runner:
 
     async def _prepare(self, task: Task) -> None:
         try:
+            check_confined(read_parameters(task.type, task.parameters))
             write_task_file(self._state, task)  # so that there is a directory
             async with self._keeper.shared(self.id) as platform:
                 await platform.records.resume()
         except HubError as error:
-            await tasks.fail(self.ports, self.id, str(error), ErrorCode.CFN_ERROR)
-            await self.tell(Event.TASK_ERROR, str(error))
+            await self._fail(str(error))
             return
         await tasks.started(self.ports, self.id)
+
+    async def _fail(self, reason: str) -> None:
+        await tasks.fail(self.ports, self.id, reason, ErrorCode.CFN_ERROR)
+        await self.tell(Event.TASK_ERROR, reason)
 
     async def _go_on(self, task: Task) -> None:
         """Work, if there is something to do and the window is open; or wait for that."""
         now = time.time()
         parameters = read_parameters(task.type, task.parameters)
+        try:
+            check_confined(parameters)
+        except UsageError as error:  # of an older hub, or the settings allow less than they did
+            await self._fail(str(error))
+            return
         if tasks.is_unset(task, now):
             await tasks.note(self.ports, self.id, next_run=tasks.next_run(task, now))
             return

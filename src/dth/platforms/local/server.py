@@ -9,6 +9,7 @@ import contextlib
 import hmac
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -29,12 +30,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from dth import interrupts
+from dth.confinement import Confinement, confine
 from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
+from dth.network import Network
 from dth.platforms.local import graphql, process
 from dth.platforms.local.console import Console
 from dth.platforms.local.database import HubDatabase
@@ -57,6 +60,9 @@ log = logging.getLogger(__name__)
 
 ADDRESS_FILE = "address"
 SETTINGS_FILE = "hub.yaml"
+# A hub on one machine stands where its users' stores do, unless its settings say something else.
+OPEN = Network(loopback=True, private=True)
+BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BODY = 2 * 1024 * 1024  # bytes of a request
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PRUNE = 300.0  # seconds between clean-ups
@@ -112,6 +118,7 @@ class Settings:
     issuer: IssuerConfig | None = None
     smtp: SmtpConfig | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    confinement: Confinement = field(default_factory=lambda: Confinement(network=OPEN))
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
@@ -121,17 +128,54 @@ class Settings:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
         kinds: dict[str, Any] = {"issuer": IssuerConfig, "smtp": SmtpConfig, "bounds": Bounds}
-        if not isinstance(given, dict | None) or not set(given or {}) <= set(kinds):
-            raise UsageError(
-                f"{path}: only {', '.join(kinds)} may be set, each with names and values below it"
-            )
-        found = {}
+        if not isinstance(given, dict | None) or not set(given or {}) <= {*kinds, *CONFINING}:
+            known = ", ".join((*kinds, *CONFINING))
+            raise UsageError(f"{path}: only {known} may be set, each with names and values below it")
+        found: dict[str, Any] = {}
+        confining: dict[str, Any] = {"network": OPEN}
         for name, values in (given or {}).items():
             try:
-                found[name] = kinds[name](**(values or {}))
-            except (TypeError, ValueError) as error:
+                if name in CONFINING:
+                    confining[name] = CONFINING[name](values)
+                else:
+                    found[name] = kinds[name](**(values or {}))
+            except (TypeError, ValueError, UsageError) as error:
                 raise UsageError(f"{path}: {name}: {error}") from None
-        return cls(**found)
+        return cls(**found, confinement=Confinement(**confining))
+
+
+def _ca_bundles(given: object) -> dict[str, str]:
+    """Names of files of authorities, and the files. Raises UsageError."""
+    if not isinstance(given, dict) or not all(
+        isinstance(each, str) for pair in given.items() for each in pair
+    ):
+        raise UsageError("names with a file each are needed, such as corporate: /etc/ssl/corporate.pem")
+    for name, file in given.items():
+        if not BUNDLE.fullmatch(name):
+            raise UsageError(f"{name!r} is no name: letters, digits and any of _.- make one")
+        if not Path(file).is_absolute() or not Path(file).is_file():
+            raise UsageError(f"{name}: {file!r} is not the path of a file, from / on")
+    return given
+
+
+def _profiles(given: object) -> frozenset[str]:
+    if not isinstance(given, list) or not all(isinstance(each, str) and each for each in given):
+        raise UsageError("a list of names is needed, such as [backup]")
+    return frozenset(given)
+
+
+def _network(given: object) -> Network:
+    if not isinstance(given, dict) or set(given) != {"allow"}:
+        raise UsageError("it has allow and nothing else, such as allow: [loopback, private]")
+    return Network.read(given["allow"])
+
+
+# What a task may use of this machine, and how each is read from the settings.
+CONFINING: dict[str, Callable[[object], Any]] = {
+    "ca_bundles": _ca_bundles,
+    "aws_profiles": _profiles,
+    "network": _network,
+}
 
 
 @dataclass(slots=True)
@@ -151,7 +195,8 @@ class Hub:
 
 
 def start_nursery(data_dir: Path) -> Nursery:
-    """Before any event loop."""
+    """Before any event loop. This process, and all that come of it, are confined to what the settings allow."""
+    confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
     for kind in process.ROLES_BY_TYPE:
         process.load(kind)
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
