@@ -5,6 +5,7 @@
 """
 
 import errno
+import re
 from enum import Enum
 from typing import ClassVar
 
@@ -102,6 +103,11 @@ class TransferError(HubError):
         self.said = said
         self.request_id = request_id
         self.retry_after = retry_after
+
+
+def error_code(text: str) -> str:
+    """The code that an answer gives, if it is a word; else "". It is told to whoever chose where to ask."""
+    return text if re.fullmatch(r"[A-Za-z0-9._]{1,64}", text) else ""
 
 
 class Transient(TransferError):

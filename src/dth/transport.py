@@ -15,10 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import pycurl
 
+from dth import confinement
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
+from dth.network import Network
 
 BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
@@ -212,6 +216,7 @@ class Transport:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._proxied = bool(getproxies_environment())
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_IDLE_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
@@ -256,6 +261,7 @@ class Transport:
         """
         if valve and isinstance(body, bytes) and body:
             body = [body]  # what is handed over whole cannot be paused
+        self._check_proxied(url, options)
         kind = _kind(method, body)
         pool = self._idle.setdefault((options, kind), [])
         curl = pool.pop() if pool else _new_handle(kind, options)
@@ -305,7 +311,11 @@ class Transport:
             curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(options.stall_timeout)))
         _let_go(curl, kind)
         pool.append(curl)
-        return Response(status, _parse_headers(lines), chunks)
+        return Response(status, parse_headers(lines), chunks)
+
+    def _check_proxied(self, url: str, options: ConnectOptions) -> None:
+        if self._proxied or options.proxy:
+            check_url(url)
 
     def forget(self, options: ConnectOptions) -> None:
         """Nothing will be sent with these options any more."""
@@ -479,6 +489,7 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
         curl.setopt(pycurl.CAINFO, options.ca_bundle)
     if options.proxy:
         curl.setopt(pycurl.PROXY, options.proxy)
+    guard(curl)
     if kind == "HEAD":
         curl.setopt(pycurl.NOBODY, 1)
     elif kind == "post":
@@ -488,6 +499,46 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
     elif kind != "GET":
         curl.setopt(pycurl.CUSTOMREQUEST, kind)
     return curl
+
+
+class Guard:
+    """Opens the sockets of one handle, for each address that libcurl is about to connect to, if that may be."""
+
+    __slots__ = ("_network", "refused")
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        # Why the last connection was not made.
+        self.refused = ""
+
+    def open(self, purpose: int, address: Any) -> socket.socket | int:
+        family, kind, protocol, place = address
+        inet = family in (socket.AF_INET, socket.AF_INET6)
+        host = place[0] if inet else "a socket of this machine"
+        why = self._network.refusal(host) if inet else "is no address of a network"
+        self.refused = f"{host} {why}" if why else ""
+        return int(pycurl.SOCKET_BAD) if why else socket.socket(family, kind, protocol)
+
+
+def guard(curl: pycurl.Curl) -> None:
+    """Let the handle connect only to where this process may."""
+    if network := confinement.network():
+        curl.guard = Guard(network)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, curl.guard.open)
+
+
+def check_url(url: str) -> None:
+    """Raise Unreachable for an address in numbers to which this process may not connect. A proxy must not do it for
+    us; to where names lead for a proxy, it alone knows."""
+    host = urlsplit(url).hostname or ""
+    if (network := confinement.network()) and (why := network.refusal_of_host(host)):
+        raise Unreachable(f"{host} {why}", code=ADDRESS_REFUSED)
+
+
+def refused(curl: pycurl.Curl) -> str:
+    """Why the handle could not connect, if it was not allowed to; else ""."""
+    found: Guard | None = getattr(curl, "guard", None)
+    return found.refused if found else ""
 
 
 def _refuse_older(curl: pycurl.Curl, options: ConnectOptions) -> None:
@@ -586,7 +637,7 @@ def _status(lines: list[bytes]) -> int:
     return status
 
 
-def _parse_headers(lines: list[bytes]) -> dict[str, str]:
+def parse_headers(lines: list[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
     count = 0
     text = b"".join(lines).decode("latin-1").split("\r\n")
@@ -625,6 +676,8 @@ NEVER_AN_ANSWER = {  # what no time mends
     pycurl.E_PEER_FAILED_VERIFICATION: "UntrustedCertificate",
     pycurl.E_SSL_CACERT_BADFILE: "BadCaFile",
 }
+# The code of a connection that may not be made.
+ADDRESS_REFUSED = "AddressRefused"
 # How OpenSSL says that what came first was no TLS.
 NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
 
@@ -633,6 +686,8 @@ def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> Transfe
     host = url.partition("//")[2].partition("/")[0] or url
     message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
+    if not connected and (why := refused(curl)):
+        return Unreachable(f"{host}: {why}", code=ADDRESS_REFUSED)
     if message[1:2].islower():  # no abbreviation such as TLS
         message = message[:1].lower() + message[1:]
     text = f"{host}: {message}"

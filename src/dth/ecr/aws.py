@@ -3,11 +3,17 @@ role, and on top of any of these an assumed role. Finding and refreshing credent
 at again while it is used, so that rotating it just works.
 """
 
+import io
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
+
+import pycurl
 
 from dth import confinement
 from dth.ecr.login import SecretStore
@@ -21,11 +27,14 @@ from dth.errors import (
     Transient,
     Unreachable,
     UsageError,
+    error_code,
 )
+from dth.transport import ADDRESS_REFUSED, check_url, guard, parse_headers, refused
 
 SECRET_CHECK = 1.0  # seconds between looks at a secret
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60  # seconds
 CALLS = 8  # at once, by one client
+LARGEST_ANSWER = 64 * 1024**2  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class AwsClient:
                 "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID) or a secret",
                 code="NoCredentials",
             )
-        return session.create_client(
+        client = session.create_client(
             self._service,
             region_name=access.region or session.get_config_variable("region"),
             endpoint_url=access.endpoint or None,
@@ -116,6 +125,58 @@ class AwsClient:
                 retries={"mode": "standard", "total_max_attempts": 5},
             ),
         )
+        if access.endpoint and confinement.network():
+            # botocore would connect to wherever the name leads at that moment.
+            client.meta.events.register("before-send", partial(_send, ca_bundle=access.ca_bundle))
+        return client
+
+
+def _send(request: Any, *, ca_bundle: str, **_: Any) -> Any:
+    """Send a request of botocore's over libcurl, which connects only to where this process may."""
+    from botocore.awsrequest import AWSResponse
+    from botocore.exceptions import EndpointConnectionError
+
+    check_url(request.url)
+    lines: list[bytes] = []
+    body = _Body()
+    curl = pycurl.Curl()
+    try:
+        guard(curl)
+        curl.setopt(pycurl.URL, request.url)
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT)
+        curl.setopt(pycurl.TIMEOUT, READ_TIMEOUT)
+        curl.setopt(pycurl.MAXFILESIZE, LARGEST_ANSWER)
+        if ca_bundle:
+            curl.setopt(pycurl.CAINFO, ca_bundle)
+        curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+        curl.setopt(pycurl.POSTFIELDS, request.body or b"")
+        headers = {_text(name): _text(value) for name, value in request.headers.items()}
+        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()] + ["Expect:"])
+        curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+        curl.setopt(pycurl.WRITEFUNCTION, body.write)
+        curl.perform()
+        found = parse_headers(lines)
+        return AWSResponse(request.url, curl.getinfo(pycurl.RESPONSE_CODE), found, body)
+    except pycurl.error as error:
+        if why := refused(curl):
+            host = urlsplit(request.url).netloc
+            raise EndpointRefused(f"{host}: {why}", code=ADDRESS_REFUSED) from None
+        raise EndpointConnectionError(endpoint_url=request.url, error=error.args[1]) from None
+    finally:
+        curl.close()
+
+
+class _Body(io.BytesIO):
+    """The body of an answer, as botocore reads it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.getvalue()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _parse(name: str, text: str) -> dict[str, str]:
@@ -187,8 +248,8 @@ _THROTTLING = frozenset(
 def _refusal(error: Any, operation: str) -> TransferError:
     """What an answer of AWS amounts to."""
     answer = error.response
-    code = str(answer.get("Error", {}).get("Code", ""))
-    said = " ".join(str(answer.get("Error", {}).get("Message", "")).split())
+    code = error_code(str(answer.get("Error", {}).get("Code", "")))
+    said = confinement.foreign(" ".join(str(answer.get("Error", {}).get("Message", "")).split()))
     about = answer.get("ResponseMetadata", {})
     status = int(about.get("HTTPStatusCode", 0))
     line = f"{operation} was refused: {code}{f': {said}' if said else ''}"
@@ -211,6 +272,9 @@ def _failure(error: Exception, service: str) -> TransferError:
     import botocore.exceptions
 
     said = " ".join(str(error).split())
+    if isinstance(error, botocore.exceptions.ParserError | botocore.parsers.ResponseParserError):
+        # It shows what it could not read.
+        said = confinement.foreign(said) or "the answer is none of this service"
     if isinstance(
         error,
         botocore.exceptions.NoCredentialsError

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from dth.confinement import foreign
 from dth.ecr.reference import is_digest
 from dth.errors import NotSupported, ObjectRefused
 
@@ -95,7 +96,9 @@ def read_manifest(body: bytes, content_type: str, algorithm: str = "sha256") -> 
                 f"manifest {digest} is of Docker's schema 1, which nobody can push any more; build the image anew",
                 code="SCHEMA1",
             )
-        raise NotSupported(f"manifest {digest} is of an unknown kind: {kind!r}", code="UNKNOWN_MANIFEST")
+        raise NotSupported(
+            f"manifest {digest} is of an unknown kind{foreign(f': {kind!r}')}", code="UNKNOWN_MANIFEST"
+        )
     return Manifest(digest, kind, body)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+from dth.confinement import foreign
 from dth.ecr.http import LIMIT, Http
 from dth.ecr.login import ANONYMOUS, Login, UserPassword
 from dth.ecr.manifest import ACCEPT, OCI_INDEX, Descriptor, Manifest, read_manifest
@@ -34,6 +35,7 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
+    error_code,
 )
 from dth.transport import Response, Transport
 
@@ -171,7 +173,10 @@ class Registry:
         )
         stored = answer.headers.get("docker-content-digest", manifest.digest)
         if stored != manifest.digest:
-            raise Corrupted(f"{self.host} stored {stored}, not {manifest.digest}", code="DIGEST_INVALID")
+            raise Corrupted(
+                f"{self.host} stored {foreign(stored) or 'another one'}, not {manifest.digest}",
+                code="DIGEST_INVALID",
+            )
 
     async def try_push(self, repository: str) -> None:
         """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
@@ -304,7 +309,7 @@ class Registry:
         here, there = urlsplit(self.address.url), urlsplit(urljoin(self.address.url + path, link[1]))
         # Behind a proxy that ends TLS some registries give the wrong scheme or host: pages are never elsewhere.
         if there.path != urlsplit(path).path and there.netloc != here.netloc:
-            raise ListingFailed(f"{self.host} says that the next page is at {there.netloc}")
+            raise ListingFailed(f"{self.host} says that the next page is at {_other(there.netloc)}")
         return f"{there.path}?{there.query}"
 
     # -------------------------------------------------------------------------------------------- requests
@@ -393,7 +398,8 @@ class Registry:
             url = urljoin(url, place)
             if not url.startswith("https://") and not self.address.insecure:
                 raise EndpointRefused(
-                    f"{self.host} redirects to {urlsplit(url).netloc} without TLS", code="InsecureRedirect"
+                    f"{self.host} redirects to {_other(urlsplit(url).netloc)} without TLS",
+                    code="InsecureRedirect",
                 )
         raise ObjectRefused(f"{self.host} redirects without end", code="TooManyRedirects")
 
@@ -457,7 +463,7 @@ class _SigningIn:
         realm = urlsplit(challenge.realm)
         if realm.scheme != "https" and not (realm.scheme == "http" and self._address.insecure):
             raise EndpointRefused(
-                f"{self._address.host} wants us to sign in without TLS, at {realm.netloc}",
+                f"{self._address.host} wants us to sign in without TLS, at {_other(realm.netloc)}",
                 code="InsecureRealm",
             )
         query = [("service", challenge.service)] if challenge.service else []
@@ -475,7 +481,7 @@ class _SigningIn:
         fields = _json(answer.body)
         token = fields.get("token") or fields.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise Transient(f"{realm.netloc} gave no token", code="NoToken")
+            raise Transient(f"{_other(realm.netloc)} gave no token", code="NoToken")
         seconds = fields.get("expires_in")
         if not isinstance(seconds, int | float) or seconds <= 0:
             seconds = TOKEN_SECONDS
@@ -502,7 +508,7 @@ class _SigningIn:
                 code="DENIED",
                 status=answer.status,
             )
-        return refusal(answer, f"GET {where} for a token")
+        return refusal(answer, f"GET {_other(where)} for a token")
 
     def refusal(self, answer: Response, what: str) -> TransferError:
         """What a 401 amounts to, after all that we have was sent."""
@@ -568,6 +574,11 @@ def refusal(answer: Response, what: str) -> TransferError:
     return ObjectRefused(line, **details)
 
 
+def _other(host: str) -> str:
+    """A host that an answer names."""
+    return foreign(host) or "another host"
+
+
 def _colon(said: str) -> str:
     """The end of a line: what was said, if anything was. (The answer to a HEAD says nothing.)"""
     return f": {said}" if said else ""
@@ -582,7 +593,7 @@ def _said(answer: Response) -> tuple[str, str]:
     said = str(first.get("message") or first.get("details") or "")
     if not fields and answer.body:
         said = answer.body[:200].decode("utf-8", "replace")
-    return code if re.fullmatch(r"\w{1,60}", code) else "", " ".join(said.split())[:300]
+    return error_code(code), foreign(" ".join(said.split())[:300])
 
 
 def _json(body: bytes) -> dict[str, Any]:

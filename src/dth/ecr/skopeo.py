@@ -20,7 +20,10 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from dth import confinement
+from dth.confinement import foreign
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.registry import Address
@@ -35,6 +38,7 @@ from dth.errors import (
     Unreachable,
     UsageError,
 )
+from dth.transport import ADDRESS_REFUSED
 
 OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
 GRACE = 5.0  # seconds that skopeo has to end when it is asked to
@@ -107,6 +111,8 @@ async def copy(
     """Copy the image with all of its platforms, its digest preserved where the destination can hold it as it is; where
     it cannot, converted. `progress` hears how many bytes skopeo has read. When the call is cancelled, skopeo and all
     that it started are ended first. Raises TransferError."""
+    for side in (source, dest):
+        await _check_host(side.address)
     begun = time.monotonic()
     read = 0
     for preserve in (True, False):
@@ -124,6 +130,22 @@ async def copy(
         if not preserve or "preserve digests" not in outcome.said:
             raise explain(outcome.said, source, dest, outcome.status)
     raise AssertionError("unreachable: the second time ends it")
+
+
+async def _check_host(address: Address) -> None:
+    """Raise EndpointRefused where this process may not connect to the registry. skopeo connects by itself, so that this
+    is looked at before. The registry's service for tokens was asked by us, and judged, when the copy was planned."""
+    network = confinement.network()
+    place = urlsplit(address.url)
+    if not network or not place.hostname:
+        return
+    found: list[Any] = []
+    # No such name here: skopeo says so, or a proxy knows it.
+    with contextlib.suppress(OSError, UnicodeError):
+        found = await asyncio.get_running_loop().getaddrinfo(place.hostname, place.port or 443)
+    for *_, (host, *_) in found:
+        if why := network.refusal(str(host)):
+            raise EndpointRefused(f"{address.host}: {host} {why}", code=ADDRESS_REFUSED)
 
 
 def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
@@ -406,7 +428,8 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     if kind is SourceGone and of_the_dest:
         kind, code = ObjectRefused, "NAME_UNKNOWN"  # there is no such repository to push to
     host = (dest if of_the_dest else source).address.host
-    return kind(f"{where}: {line}", code=code, said=line, host=host)
+    told = foreign(line) or f"skopeo failed at {host}: {code}"
+    return kind(f"{where}: {told}", code=code, said=line, host=host)
 
 
 def _classify(line: str) -> tuple[type[TransferError], str]:

@@ -10,13 +10,14 @@ import asyncio
 import base64
 import json
 import logging
+import socket
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import IO, Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -27,6 +28,7 @@ from joserfc.jws import JWSRegistry
 
 from dth.errors import Forbidden, HubError, Unauthenticated, UsageError
 from dth.hub.model import ROLES, Identity, Role
+from dth.network import never, real_address
 
 log = logging.getLogger(__name__)
 
@@ -200,14 +202,46 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:
+    """A connection to an issuer. An administrator names it, and it names where its keys are: neither leads to a
+    metadata service."""
+    found = socket.create_connection(address, *more, **options)
+    reached = found.getpeername()[0]
+    if never(real_address(reached)):
+        found.close()
+        raise OSError(f"{address[0]} is at {reached}, where nothing may connect")
+    return found
+
+
+class _Http(HTTPConnection):
+    def __init__(self, *more: Any, **options: Any) -> None:
+        super().__init__(*more, **options)
+        self._create_connection = _connected
+
+
+class _Https(HTTPSConnection, _Http):
+    """The same with TLS."""
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Http, req)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def __init__(self, ca_bundle: str) -> None:
+        self._trusted = ssl.create_default_context(cafile=ca_bundle or None)
+        super().__init__(context=self._trusted)
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Https, req, context=self._trusted)
+
+
 def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = "") -> dict[str, Any]:
     """The JSON object at a URL, or the answer to a form posted to it (an OAuth error, too: it is JSON with `error`).
     Blocks. Raises HubError for anything else."""
     try:
-        handlers: list[Any] = [
-            NoRedirects(),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_bundle or None)),
-        ]
+        handlers: list[Any] = [NoRedirects(), _HttpHandler(), _HttpsHandler(ca_bundle)]
         if urlsplit(url).hostname in LOOPBACK:
             handlers.append(
                 urllib.request.ProxyHandler({})

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from dth import confinement
 from dth.errors import UsageError
 from dth.hub.model import Task
 from dth.hub.ports import Channel
+from dth.network import Network, is_loopback, real_address
 
 
 class Event(StrEnum):
@@ -115,9 +117,6 @@ URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:[/?][!$-\[\]-~]*)?"
 )
 MAX_URL = 2048
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Where clouds tell machines their credentials, as far as it is not link-local anyway.
-METADATA = {ipaddress.ip_address(each) for each in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +172,9 @@ def endpoint_of(url: str) -> Endpoint:
 def refuse_address(endpoint: Endpoint, address: str) -> None:
     """Raises UsageError for an IP address that a webhook may not reach: a hub must not carry its users' messages to the
     services that only its machine can see. ValueError for what is no IP address."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour
-        if found in NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
-        found = inner or found
-    special = found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved
-    allowed = found.is_loopback or (endpoint.encrypted and not special and found not in METADATA)
-    if not allowed:
+    here = is_loopback(real_address(address))
+    rules = confinement.network() or Network(loopback=True, private=True)
+    if rules.refusal(address) or not (here or endpoint.encrypted):
         raise UsageError(f"target: {endpoint.host} is at {address}, where no webhook may go")
 
 

@@ -3,17 +3,14 @@
 import asyncio
 import contextlib
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 from dth.errors import HubError
-from dth.hub.auth import NoRedirects
 from dth.hub.notifications import Message, endpoint_of, refuse_address, slack_text
+from dth.transport import ConnectOptions, Transport
 
-TIMEOUT = 20.0  # seconds for one step of a request
+CONNECT = ConnectOptions(connect_timeout=10.0, stall_timeout=15.0)
 
 # Sends a POST request: URL, headers, body. Returns the HTTP status; follows no redirect; raises HubError.
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
@@ -22,8 +19,8 @@ Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
 async def post_webhook(url: str, message: Message, name: str, post: Post) -> None:
     """`name` is the same for the same message. Raises HubError when it does not arrive."""
     endpoint = endpoint_of(url)
-    # The name may lead elsewhere a moment later, when the request is made: what answers there must then prove with
-    # a certificate that it is who the URL names, which no service of the machine's surroundings can.
+    # The name may lead elsewhere a moment later. Where nothing may go at all is looked at again when the connection is
+    # made; and what answers must prove with a certificate that it is who the URL names.
     with contextlib.suppress(OSError, UnicodeError):  # no such name: the request says so, or a proxy knows it
         found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)
         for *_, (host, *_) in found:
@@ -34,25 +31,19 @@ async def post_webhook(url: str, message: Message, name: str, post: Post) -> Non
         raise HubError(f"{endpoint.host} answered {status}")
 
 
-async def post_with_urllib(url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """A `Post` that needs nothing else."""
-    return await asyncio.to_thread(_post, url, headers, body)
-
-
-def _post(url: str, headers: Mapping[str, str], body: bytes) -> int:
-    opener = urllib.request.build_opener(
-        NoRedirects(), urllib.request.HTTPSHandler(context=ssl.create_default_context())
-    )
-    request = urllib.request.Request(url, body, dict(headers), method="POST")
+async def post_once(url: str, headers: Mapping[str, str], body: bytes) -> int:
+    """A `Post` that keeps no connection."""
+    transport = Transport()
     try:
-        with opener.open(request, timeout=TIMEOUT) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, ValueError) as error:
-        raise HubError(
-            f"{endpoint_of(url).host} cannot be reached: {getattr(error, 'reason', error)}"
-        ) from None
+        return await post_over(transport, url, headers, body)
+    finally:
+        transport.close()
+
+
+async def post_over(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    """A `Post` over connections that are kept."""
+    answer = await transport.send("POST", url, dict(headers), body, options=CONNECT, stall_timeout=15.0)
+    return answer.status
 
 
 def _payload(message: Message, name: str) -> dict[str, object]:

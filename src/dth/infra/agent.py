@@ -24,6 +24,7 @@ import uvloop
 from dth.errors import HubError, StateError
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
+from dth.infra.confined import confine_by_environment
 from dth.infra.metadata import InstanceMetadata
 from dth.memory import keep_memory
 from dth.platforms.aws.client import Aws
@@ -266,6 +267,7 @@ def main(arguments: Sequence[str]) -> int:
     """Be a machine (KIND), or one process of it (KIND NAME). Returns the exit code."""
     kind, *name = arguments
     try:
+        confine_by_environment()
         if name:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody would restart it, or drain it
             keep_memory()

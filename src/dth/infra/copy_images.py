@@ -19,6 +19,7 @@ from dth.errors import HubError
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
 from dth.infra import CONTAINERS
+from dth.infra.confined import confine_by_environment
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
@@ -81,6 +82,7 @@ async def _end_when_idle(worker: Worker) -> None:
 def main() -> int:
     """Returns the exit code."""
     try:
+        confine_by_environment()
         asyncio.run(copy_images())
     except HubError as error:
         print(error, file=sys.stderr)

@@ -25,6 +25,7 @@ from constructs import Construct
 
 from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
+from dth.infra.confined import VARIABLE
 from dth.infra.site import add_site
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
@@ -111,6 +112,7 @@ class HubStack(Template):
             "without.",
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
+        self.allowed_networks(default="")
         self.alarm_email = self.parameter(
             "alarmEmail", "Alarm e-mail", ALARMS, "Who is told when the hub itself fails again and again.",
             default="", pattern=r"|[^@\s]+@[^@\s]+",
@@ -395,6 +397,7 @@ class HubStack(Template):
             "DTH_SUBNETS": self.subnets,
             "DTH_CLUSTER": self.cluster.ref,
             "DTH_TASK_IMAGE": self.image.value_as_string,
+            VARIABLE: Fn.ref("allowedNetworks"),
         }
 
     def _issuer(self) -> str:

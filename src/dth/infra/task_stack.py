@@ -16,6 +16,7 @@ from aws_cdk import (
 )
 from pydantic import BaseModel
 
+from dth.infra.confined import VARIABLE
 from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
@@ -86,6 +87,8 @@ class TaskStack(Template):
             "logGroup", "Log group", DEPLOYMENT, "The hub's log group; an own one when empty.",
             default="", pattern="|[A-Za-z0-9_./#-]{1,512}",
         )  # fmt: skip
+        # Who deploys a task alone has chosen its stores; a hub says what it allows to the tasks of its users.
+        self.allowed_networks(default="private")
         self.of_hub = self.is_given(task_id)
         self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
         # A hub may start and delete what is called after it; alone, CloudFormation finds a name.
@@ -160,6 +163,7 @@ class TaskStack(Template):
             "DTH_DEAD_LETTER_URL": self.dead.attr_queue_url,
             **{f"DTH_{name.upper()}_TABLE": table for name, table in self.tables.items()},
             "DTH_LOG_GROUP": self.logs,
+            VARIABLE: Fn.ref("allowedNetworks"),
         }
 
     # --------------------------------------------------------------------------------------------- rights

@@ -101,6 +101,15 @@ class Template(cdk.Stack):
 
     # ---------------------------------------------------------------------------------------- parameters
 
+    def allowed_networks(self, default: str) -> None:
+        """Where tasks may connect to beyond public addresses, as `dth.infra.confined` reads it."""
+        self.parameter(
+            "allowedNetworks", "Allowed networks", DEPLOYMENT,
+            "Where tasks may connect to besides public addresses, with commas between: private, loopback, or networks "
+            "such as 10.20.0.0/16. Metadata services never.",
+            default=default, pattern="[a-z0-9.:/, ]{0,1000}",
+        )  # fmt: skip
+
     def parameter(
         self,
         name: str,

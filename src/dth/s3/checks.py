@@ -68,6 +68,11 @@ ENDING = {
         ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
         ("region", "the bucket {bucket!r} is in another region", "set {Region} to where the bucket is"),
     ),
+    "AddressRefused": (
+        "connection",
+        "",
+        "name another {Endpoint} or {Proxy}, or ask the administrator of the hub",
+    ),
     "AllAccessDisabled": ("account", "the account or bucket is disabled", "ask its owner"),
     "AccountProblem": ("account", "the account is disabled", "ask its owner"),
     "NotSignedUp": ("account", "the account has no S3", "sign up"),

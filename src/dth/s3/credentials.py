@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dth import confinement
-from dth.errors import EndpointRefused, UsageError
+from dth.errors import EndpointRefused, UsageError, error_code
 from dth.s3.signing import Keys
 
 SECRET_CHECK = 1.0  # seconds between looks at a secret
@@ -309,4 +309,9 @@ def _line(error: Exception) -> str:
             "the profile asks for an MFA code, and there is no terminal to type it on; "
             "use keys of a session (aws sts get-session-token) or a profile without MFA"
         )
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict) and not confinement.local_files():
+        # The service's own words are not for the users of a hub.
+        code = error_code(str(answer.get("Error", {}).get("Code", "")))
+        return f"{getattr(error, 'operation_name', 'the service')} was refused: {code}"
     return " ".join(str(error).split()) or type(error).__name__

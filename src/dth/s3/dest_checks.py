@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from dth import confinement
 from dth.checks import State
 from dth.errors import (
     ConnectionFailed,
@@ -349,7 +350,9 @@ class DestChecks(Side):
             found = f"the bucket demands encryption {demanded.value}"
             self.note("encryption", State.FAILED, found, f"set destPutObjectSSEType to {demanded.value}")
         elif "explicit deny" in refusal.said:
-            found = f"a policy forbids {action or 'writing'} explicitly: {refusal.said}"
+            found = (
+                f"a policy forbids {action or 'writing'} explicitly{confinement.foreign(f': {refusal.said}')}"
+            )
             self.note(
                 "PutObject",
                 State.FAILED,

@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 from xml.parsers import expat
 
+from dth.confinement import foreign
 from dth.errors import Disposition, EndpointRefused, ListingFailed, ObjectRefused, TransferError, Transient
 from dth.s3.etags import bare_etag
 from dth.s3.retry import retry
@@ -506,7 +507,8 @@ def _parse_any(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
         keys = page.decoded([item["Key"] for item in page.items])
         return page.result([_read(key, item) for key, item in zip(keys, page.items, strict=True)])
     except (KeyError, ValueError) as error:
-        raise Transient(f"the answer to a listing has an object without its {error}") from error
+        what = foreign(str(error)) or "size or ETag"
+        raise Transient(f"the answer to a listing has an object without its {what}") from error
 
 
 def _read(key: str, item: dict[str, str]) -> Entry:
@@ -574,7 +576,8 @@ class _Document:
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
-            raise Transient(f"the answer to a listing is no ListBucketResult but {name!r}", code=NO_LISTING)
+            but = foreign(f" but {name!r}")
+            raise Transient(f"the answer to a listing is no ListBucketResult{but}", code=NO_LISTING)
         if name == "Contents":
             self.items.append({})
         if len(self._path) > _DEEPEST or len(self.items) > _MOST_ITEMS:

@@ -22,6 +22,7 @@ from dth.errors import HubError, StateError
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
 from dth.infra import CONTAINERS
+from dth.infra.confined import confine_by_environment
 from dth.infra.lambdas.custom import answer
 from dth.infra.lambdas.report import report
 from dth.platforms.aws.client import Aws
@@ -69,6 +70,7 @@ def resource(event: dict[str, Any], context: Any) -> None:
 
 
 async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
+    confine_by_environment()
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         records = platform.records
         if resume:
@@ -95,6 +97,7 @@ async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> N
 
 
 async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
+    confine_by_environment()
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         told = event.get("run")
         before = _Before(told["id"], event["idle"], event["settled"], counts=told) if told else _Before()
@@ -211,6 +214,7 @@ async def _parameters(platform: AwsPlatform) -> EcrParameters:
 
 async def _resource(event: dict[str, Any], request: str) -> None:
     kind, given = event["RequestType"], event["ResourceProperties"]
+    confine_by_environment()
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         if kind == "Delete":
             await _end(platform.aws, given)

@@ -20,6 +20,7 @@ from dth.hub.auth import API_TOKEN, identity_of
 from dth.hub.model import Identity, Role, TaskType
 from dth.hub.resolvers import code_of
 from dth.hub.resolvers import resolve as answer
+from dth.infra.confined import confine_by_environment
 from dth.platforms.aws.hub.hub import AwsHub, open_hub
 from dth.platforms.aws.hub.jobs import LONGEST
 from dth.platforms.aws.hub.settings import HubSettings
@@ -41,6 +42,7 @@ logging.getLogger("dth").setLevel(logging.INFO)
 @cache
 def _hub() -> AwsHub:
     """One for all calls that a function's process answers."""
+    confine_by_environment()
     return open_hub(HubSettings.from_environment())
 
 

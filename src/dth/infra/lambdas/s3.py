@@ -17,6 +17,7 @@ from typing import Any
 from dth.errors import HubError, StateError
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
+from dth.infra.confined import confine_by_environment
 from dth.infra.lambdas.custom import answer
 from dth.infra.lambdas.report import report
 from dth.platforms.aws.client import Aws
@@ -323,6 +324,7 @@ async def _follow(aws: Aws, bucket: str, subscription: dict[str, Any] | None) ->
 
 @asynccontextmanager
 async def _opened(request: str) -> AsyncIterator[AwsPlatform]:
+    confine_by_environment()
     async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
         yield platform
 

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -37,6 +37,7 @@ from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
+from dth.hub.webhooks import post_over
 from dth.network import Network
 from dth.platforms.local import graphql, process
 from dth.platforms.local.console import Console
@@ -54,7 +55,7 @@ from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
 from dth.platforms.local.vault import Vault, kept, open_vault
-from dth.transport import ConnectOptions, Transport
+from dth.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,6 @@ MAX_BODY = 2 * 1024 * 1024  # bytes of a request
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PRUNE = 300.0  # seconds between clean-ups
 AGAIN = 5.0  # seconds before background work that failed is started anew
-WEBHOOKS = ConnectOptions(connect_timeout=10.0, stall_timeout=15.0)
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 HEADERS = {
     "content-security-policy": CSP,
@@ -278,7 +278,7 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
         users, tokens = LocalUsers(database), LocalTokens(database)
         stored = LocalSecrets(database, vault)
         transport = Transport()
-        notifier = Notifier(database, vault, settings.smtp, partial(_post, transport))
+        notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
         jobs = LocalJobs(database, data_dir / "jobs", nursery)
         await jobs.fail_unfinished()
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
@@ -337,11 +337,6 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
             transport.close()
-
-
-async def _post(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
-    answer = await transport.send("POST", url, dict(headers), body, options=WEBHOOKS, stall_timeout=15.0)
-    return answer.status
 
 
 async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
+from dth import confinement
 from dth.errors import (
     Corrupted,
     EndpointRefused,
@@ -20,6 +21,7 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
+    error_code,
 )
 from dth.transport import Response
 
@@ -69,6 +71,9 @@ NAMES_OF_STATUS = {
     501: "NotImplemented",
     503: "ServiceUnavailable",
 }
+REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Scheme, host and port of where an answer leads to.
+HOST = re.compile(r"(https?://)?[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(?=/|$)")
 # The longest pause that a store may ask for, in seconds.
 LONGEST_PAUSE = 3600.0
 
@@ -91,10 +96,11 @@ def parse_error(body: bytes) -> tuple[str, str]:
 def classify(response: Response, code: str, message: str, where: str) -> TransferError:
     """The error class for an answer, by its code first and its status second."""
     status = response.status
-    code = code or NAMES_OF_STATUS.get(status, f"HTTP{status}")
+    code = error_code(code) or NAMES_OF_STATUS.get(status, f"HTTP{status}")
     said = " ".join(message.split())
+    told = confinement.foreign(said)
     return _class_of(status, code, said)(
-        f"{where}: {status} {code}" + (f": {said}" if said else ""),
+        f"{where}: {status} {code}" + (f": {told}" if told else ""),
         code=code,
         status=status,
         said=said,
@@ -106,7 +112,17 @@ def classify(response: Response, code: str, message: str, where: str) -> Transfe
 
 def _location(response: Response) -> str:
     """Where a redirection leads, as the header or the error document says it."""
-    return response.headers.get("location", "") or find_text(response.body, "Endpoint")
+    found = response.headers.get("location", "") or find_text(response.body, "Endpoint")
+    if confinement.local_files():
+        return found
+    host = HOST.match(found)
+    return host[0] if host else ""
+
+
+def region_of(response: Response) -> str:
+    """The region in which the bucket is, as an answer names it."""
+    found = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
+    return found if REGION.fullmatch(found) else ""
 
 
 def _class_of(status: int, code: str, message: str) -> type[TransferError]:
@@ -156,7 +172,8 @@ def parse_xml(body: bytes) -> ElementTree.Element:
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError as error:
-        raise Transient(f"the answer is not XML: {error}", code="BadAnswer") from None
+        why = confinement.foreign(f": {error}")
+        raise Transient(f"the answer is not XML{why}", code="BadAnswer") from None
     for element in root.iter():
         element.tag = _local(element.tag)
     return root

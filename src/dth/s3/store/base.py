@@ -10,6 +10,7 @@ from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint
 from dth.s3.pace import Cap, Gate
 from dth.s3.retry import ATTEMPTS
+from dth.s3.store.answers import region_of
 from dth.s3.store.capabilities import Adapting, Capabilities
 from dth.s3.store.gate import Gated
 from dth.s3.store.request import Request
@@ -112,7 +113,7 @@ class Requests:
         response = await self._transport.send(
             "HEAD", address.origin + address.root, {}, options=self.endpoint.connect
         )
-        return response.headers.get("x-amz-bucket-region", "")
+        return region_of(response)
 
     async def _explained(self, error: TransferError) -> TransferError:
         """The error, with the side it came from. A signature that does not hold for one object alone, while the keys

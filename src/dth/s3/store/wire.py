@@ -10,7 +10,7 @@ from dth.s3.endpoints import Addressing, Endpoint
 from dth.s3.listing import is_web_page
 from dth.s3.pace import Cap
 from dth.s3.signing import quote_key
-from dth.s3.store.answers import TRANSIENT_CODES, classify, find_text, is_error, parse_error
+from dth.s3.store.answers import TRANSIENT_CODES, classify, is_error, parse_error, region_of
 from dth.s3.store.request import Request
 from dth.transport import ConnectOptions, Response, Transport
 
@@ -169,7 +169,7 @@ class Wire:
             self.note_clock(response.headers)
         error = classify(response, code, message, self._where(request, host))
         if isinstance(error, EndpointRefused) and response.status in REGION_STATUS:
-            region = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
+            region = region_of(response)
             if region and code != "SignatureDoesNotMatch":
                 error = WrongRegion(str(error), code=error.code, status=error.status, said=error.said)
                 error.region = region

@@ -94,6 +94,7 @@ class Place:
             "assetPrefix": settings.asset_prefix,
             "permissionsBoundary": settings.permissions_boundary,
             "kmsKeyArn": settings.kms_key,
+            "allowedNetworks": settings.allowed_networks,
             **self._schedule(task),
         }
         network = (

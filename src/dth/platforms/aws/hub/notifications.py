@@ -27,7 +27,7 @@ from dth.errors import Conflict, HubError, NotFound
 from dth.hub.model import Task
 from dth.hub.notifications import Event, Message, Notice, check_channel, compose, line, notice, trial
 from dth.hub.ports import Channel
-from dth.hub.webhooks import Post, post_webhook, post_with_urllib
+from dth.hub.webhooks import Post, post_once, post_webhook
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class AwsNotifications:
     """`hub.ports.Notifications`. `topic`: ARN of the hub's topic. `deliver` is called each minute."""
 
-    def __init__(self, aws: Aws, dynamo: Dynamo, topic: str, post: Post = post_with_urllib) -> None:
+    def __init__(self, aws: Aws, dynamo: Dynamo, topic: str, post: Post = post_once) -> None:
         self._aws = aws
         self._dynamo = dynamo
         self._topic = topic

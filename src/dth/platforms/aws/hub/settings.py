@@ -13,6 +13,7 @@ OPTIONAL = {
     "subnets",
     "cluster",
     "task_image",
+    "allowed_networks",
     "user_pool",
     "audience",
     "role_claim",
@@ -26,7 +27,8 @@ class HubSettings:
     `table_prefix`: the tables of a task are called so, a hyphen, the task's id, a hyphen and what they hold.
     `log_prefix`: the log group of a task is called so, a slash and the id. `stack_prefix`: the stack of a task, with a
     hyphen between. `asset_url`: the https address of the asset prefix, from which CloudFormation reads templates.
-    `subnets`: with commas between. `secret_tag`: the key of the tag that marks secrets of the hub.
+    `subnets`: with commas between. `allowed_networks`: where tasks may connect to beyond public addresses, with commas
+    between. `secret_tag`: the key of the tag that marks secrets of the hub.
     """
 
     region: str
@@ -52,6 +54,7 @@ class HubSettings:
     subnets: str = ""
     cluster: str = ""
     task_image: str = ""
+    allowed_networks: str = ""
     user_pool: str = ""  # id of the Cognito user pool; "" = an issuer of somebody else's
     audience: str = ""
     role_claim: str = ""

@@ -1,0 +1,126 @@
+"""Where connections may go, in every way to write an address."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from dth.confinement import check_host
+from dth.errors import UsageError
+from dth.network import Network
+
+OPEN = Network(loopback=True, private=True)
+CLOSED = Network()
+
+# Nothing may connect there, whatever the settings say.
+NEVER = (
+    "169.254.169.254", "169.254.170.2", "169.254.0.23", "169.254.1.1", "fe80::1", "fe80::1%eth0", "febf::1",
+    "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
+    "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "::169.254.169.254", "::ffff:0:169.254.169.254",
+    "64:ff9b::169.254.169.254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1", "::ffff:100.100.100.200",
+    "224.0.0.1", "ff02::1", "240.0.0.1", "255.255.255.255",
+)  # fmt: skip
+LOOPBACK = (
+    "127.0.0.1",
+    "127.255.0.7",
+    "::1",
+    "0.0.0.0",
+    "::",
+    "::ffff:127.0.0.1",
+    "::ffff:0.0.0.0",
+    "::127.0.0.1",
+)
+PRIVATE = (
+    "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fc00::1", "fd12:3456::1", "fec0::1",
+    "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1", "0.1.2.3",
+)  # fmt: skip
+PUBLIC = ("8.8.8.8", "52.95.110.1", "2600:1f18::1", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1")
+# Hosts of URLs that are addresses, written in other ways.
+METADATA_SPELT = (
+    "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "025177524776", "169.254.43518",
+    "169.16689662", "[::ffff:169.254.169.254]", "[fd00:ec2::254]", "[fe80::1%25eth0]",
+)  # fmt: skip
+LOOPBACK_SPELT = (
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "017700000001",
+    "127.1",
+    "0",
+    "[::1]",
+    "[::ffff:7f00:1]",
+)
+
+
+@pytest.mark.parametrize("address", NEVER)
+def test_metadata_services_and_link_local_addresses_are_never_reached(address: str) -> None:
+    everything = Network.read(["loopback", "private", "0.0.0.0/0", "::/0"])
+    for network in (OPEN, CLOSED, everything):
+        assert network.refusal(address)
+
+
+@pytest.mark.parametrize("address", LOOPBACK)
+def test_this_machine_is_a_setting(address: str) -> None:
+    assert CLOSED.refusal(address)
+    assert Network(private=True).refusal(address)
+    assert not Network(loopback=True).refusal(address)
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_networks_are_a_setting(address: str) -> None:
+    assert CLOSED.refusal(address)
+    assert Network(loopback=True).refusal(address)
+    assert not Network(private=True).refusal(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_reached(address: str) -> None:
+    assert not CLOSED.refusal(address)
+
+
+def test_single_networks_can_be_allowed() -> None:
+    network = Network.read(["10.20.0.0/16", "fd12::/16"])
+    assert not network.refusal("10.20.3.4")
+    assert not network.refusal("::ffff:10.20.3.4")
+    assert not network.refusal("fd12::1")
+    assert network.refusal("10.21.0.1")
+    assert network.refusal("127.0.0.1")
+
+
+@pytest.mark.parametrize("allow", [None, "loopback", {"loopback": True}, ["everything"], ["10.0.0.1/8"], [1]])
+def test_a_slip_in_the_settings_is_told(allow: object) -> None:
+    with pytest.raises(UsageError, match="allow: "):
+        Network.read(allow)
+
+
+@pytest.mark.parametrize("host", [*METADATA_SPELT, *LOOPBACK_SPELT])
+def test_hosts_in_numbers_are_judged_as_the_address_that_they_are(host: str) -> None:
+    assert CLOSED.refusal_of_host(host)
+    assert bool(OPEN.refusal_of_host(host)) == (host in METADATA_SPELT)
+
+
+@pytest.mark.parametrize("host", [*METADATA_SPELT, *LOOPBACK_SPELT])
+def test_what_the_resolver_makes_of_a_host_in_numbers_is_refused(host: str) -> None:
+    """What is asked when the connection is made."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]").replace("%25", "%"), 80, type=socket.SOCK_STREAM)
+    except OSError:
+        pytest.skip("the resolver here does not know this spelling")
+    assert all(CLOSED.refusal(place[0]) for *_, place in found)
+
+
+def test_names_are_judged_when_they_are_looked_up() -> None:
+    for name in ("localhost", "metadata.google.internal", "s3.amazonaws.com", "10.example.org", ""):
+        assert not CLOSED.refusal_of_host(name)
+    assert CLOSED.refusal("localhost")
+
+
+def test_a_command_connects_wherever_its_user_wants() -> None:
+    check_host("169.254.169.254")
+
+
+def test_a_hub_does_not(confined: None) -> None:
+    check_host("127.0.0.1")
+    with pytest.raises(UsageError, match=r"169\.254\.169\.254 is a link-local address"):
+        check_host("169.254.169.254")
