@@ -428,7 +428,8 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     if kind is SourceGone and of_the_dest:
         kind, code = ObjectRefused, "NAME_UNKNOWN"  # there is no such repository to push to
     host = (dest if of_the_dest else source).address.host
-    told = foreign(line) or f"skopeo failed at {host}: {code}"
+    answered = re.search(r"\b[45]\d\d\b", _without_names(line, source, dest))
+    told = foreign(line) or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{code}"
     return kind(f"{where}: {told}", code=code, said=line, host=host)
 
 

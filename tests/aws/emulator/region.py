@@ -93,7 +93,9 @@ class Region(MiniStack):
         """Create a stack. The template goes by the asset bucket, as it is too large to be sent."""
         key = f"{PREFIX}/templates/{template.name}"
         self.boto("s3").put_object(Bucket=ASSETS, Key=key, Body=template.read_bytes())
-        given = {"assetBucket": ASSETS, "assetPrefix": PREFIX, **parameters}
+        # The region, and every store and registry, is on this machine.
+        allowed = {"allowedNetworks": "loopback,private"}
+        given = {"assetBucket": ASSETS, "assetPrefix": PREFIX, **allowed, **parameters}
         made = self.boto("cloudformation").create_stack(
             StackName=name,
             TemplateURL=f"{self.url}/{ASSETS}/{key}",
