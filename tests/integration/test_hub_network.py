@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 WORDS = "words-of-the-inside"
+OPTIONS = ConnectOptions()
 # What a server answers: status, headers, body.
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -95,11 +96,8 @@ def confined_to(monkeypatch: pytest.MonkeyPatch, network: Network) -> None:
 
 
 async def get(url: str, proxy: str = "") -> int:
-    transport = Transport()
-    try:
+    with Transport() as transport:
         return (await transport.send("GET", url, {}, options=ConnectOptions(proxy=proxy))).status
-    finally:
-        transport.close()
 
 
 async def test_a_name_is_judged_by_where_it_leads_when_the_connection_is_made(
@@ -164,6 +162,21 @@ async def test_a_proxy_of_the_environment_is_asked_for_nothing_that_would_be_ref
         await get("http://169.254.169.254/latest")
     assert refused.value.code == ADDRESS_REFUSED
     assert outside.asked == []
+
+
+async def test_an_address_is_judged_once_for_each_connection(
+    outside: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confined_to(monkeypatch, Network.read(["127.0.0.2/32"]))
+    judged: list[str] = []
+    refusal = Network.refusal
+    monkeypatch.setattr(
+        Network, "refusal", lambda self, address: judged.append(address) or refusal(self, address)
+    )
+    with Transport() as transport:
+        for _ in range(10):
+            await transport.send("GET", outside.url, {}, options=OPTIONS)
+    assert judged == ["127.0.0.2"]
 
 
 async def test_a_command_connects_wherever_its_user_wants(inside: Server) -> None:

@@ -33,8 +33,9 @@ ADVICE = {
     "UnknownHost": "No name server knows the host. Correct its name, or retry when name servers answer again.",
     "NoTls": "The server speaks no TLS. If that is meant, set srcPlainHttp or destPlainHttp for a registry, or write "
     "http:// in the endpoint of a store.",
-    "UntrustedCertificate": "The server's certificate is not trusted. Name the file of its authority in srcCaBundle or "
-    "destCaBundle.",
+    "UntrustedCertificate": "The server's certificate is not trusted. Name its authority, as the hub's settings list "
+    "it, in srcCaBundle or destCaBundle.",
+    "AddressRefused": "The hub may not connect to this address. Name another endpoint, or ask the hub's administrator.",
 }
 GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed."
 

@@ -33,11 +33,8 @@ async def post_webhook(url: str, message: Message, name: str, post: Post) -> Non
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes) -> int:
     """A `Post` that keeps no connection."""
-    transport = Transport()
-    try:
+    with Transport() as transport:
         return await post_over(transport, url, headers, body)
-    finally:
-        transport.close()
 
 
 async def post_over(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
