@@ -241,7 +241,7 @@ def test_failures_are_grouped_raise_the_alarm_and_are_tried_again(
     assert done["progressInfo"]["failed"] == 2
     (group,) = hub.call("query ($id: ID!) { failureGroups(id: $id) { reason count detail keys } }", id=task)
     assert (group["reason"], group["count"]) == ("DENIED", 2)
-    assert group["detail"].endswith(f"{front.host}: 403 DENIED")
+    assert group["detail"].endswith(f"skopeo failed at {front.url.removeprefix('http://')}: 403 DENIED")
     assert "not for you" not in group["detail"]
     with contextlib.closing(sqlite3.connect(f"file:{hub.data}/hub.db?mode=ro", uri=True)) as database:
         events = {row[0] for row in database.execute("SELECT event FROM outbox WHERE task = ?", (task,))}
