@@ -39,7 +39,7 @@ def written(
     source.capabilities.counts_tags, dest.capabilities.etags = True, kind
     route = Route(source, dest, KeyMap(), task, Budget(1), nobody, server_side=False)
 
-    async def tags_of_source(key: str) -> str:
+    async def tags_of_source(key: str, **_: int) -> str:
         return tags
 
     source.tags = tags_of_source  # type: ignore[method-assign]

@@ -121,7 +121,7 @@ class Client:
         self.endpoint = resolve_endpoint(url="http://127.0.0.1:1")
         self.gate = pace.Gate()
 
-    async def tags(self, key: str) -> str:
+    async def tags(self, key: str, *, attempts: int = 0) -> str:
         return ""
 
     async def is_listed(self, key: str) -> bool:

@@ -150,10 +150,11 @@ class Handlers:
         """The object as it is now. Raises TransferError where the answer is none of a store: it would be taken for a
         new object."""
         source = self._route.source
-        answer = await source.head(item.key)
-        source.check_etag_answered("HEAD", item.key, answer)
-        size, etag = int(answer.headers.get("content-length", "0")), bare_etag(answer.headers.get("etag", ""))
-        return replace(item, size=size, etag=etag)
+        headers = (await source.head(item.key)).headers
+        etag = bare_etag(headers.get("etag", ""))
+        if not etag:
+            raise source.bad_answer("HEAD", item.key, "no ETag")
+        return replace(item, size=int(headers["content-length"]), etag=etag)
 
     async def _object_failed(
         self, work: Work, run: int, item: Item, error: HubError, decision: Decision, retry_id: str

@@ -256,8 +256,9 @@ async def relay_whole(route: Route, item: Item) -> Copied:
     try:
         response = await route.source.get(item.key, size=item.size, etag=item.etag)
         if not item.etag:
-            route.source.check_etag_answered("GET", item.key, response)
             item = replace(item, etag=bare_etag(response.headers.get("etag", "")))
+            if not item.etag:
+                raise route.source.bad_answer("GET", item.key, "no ETag")
         # Where something lies at the destination, damage has to be found before it is written over.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
         stated = check_source(
