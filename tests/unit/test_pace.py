@@ -147,8 +147,27 @@ async def test_who_waits_at_a_gate_goes_in_order() -> None:
     assert entered == list(range(20))
 
 
-async def test_a_full_round_of_successes_admits_one_more_up_to_the_maximum() -> None:
+async def test_each_success_admits_one_more_until_the_store_throttles() -> None:
+    gate = Gate(maximum=30, start=10)
+    for _ in range(10):
+        gate.succeeded()
+    assert gate.limit == 20
+    for _ in range(100):
+        gate.succeeded()
+    assert gate.limit == 30
+
+
+async def test_after_a_storm_a_full_round_of_successes_admits_one_more_up_to_the_maximum(
+    clock: Clock,
+) -> None:
     gate = Gate(maximum=12, start=10)
+    gate.slow_down()
+    gate.limit = 10.0
+    for _ in range(50):
+        gate.succeeded()
+    # What succeeds now was admitted before the storm, or says only that fewer are not too many.
+    assert gate.limit == 10
+    clock.now += Gate.REST
     for _ in range(10):
         gate.succeeded()
     assert gate.limit == pytest.approx(11, abs=0.1)

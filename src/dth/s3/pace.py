@@ -104,11 +104,16 @@ class Scout:
 
 
 class Gate(Lanes):
-    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`)
-    and grows by one for each full round of successes."""
+    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`).
+    `REST` seconds later it grows again, by one for each full round of successes. Until the store throttles for the
+    first time, it grows by one for each success: slow start, as in TCP (RFC 5681, section 3.1)."""
 
-    MINIMUM = 4
-    HOLD = 0.25  # seconds between two decreases: one storm counts once
+    MINIMUM = 1
+    # Seconds between two decreases: one storm counts once.
+    HOLD = 0.25
+    # Seconds after a decrease without an increase. Rounds are short on a near store: what grows with each of them is
+    # above the store's rate again at once, and most requests are refused.
+    REST = 1.0
 
     def __init__(self, maximum: int = 256, start: int = 64) -> None:
         super().__init__(float(min(start, maximum)))
@@ -121,7 +126,7 @@ class Gate(Lanes):
         self.silent_since = 0.0
         self._answers = 0
         self._seconds = 0.0  # that they took
-        self._decreased = -self.HOLD
+        self._decreased = -self.REST
 
     def succeeded(self, seconds: float = 0.0) -> None:
         """A request was answered well, `seconds` after it was sent."""
@@ -130,6 +135,12 @@ class Gate(Lanes):
         self.passed += 1
         self.silent_since = 0.0
         if self.limit < self.maximum:
+            self._grow()
+
+    def _grow(self) -> None:
+        if not self.throttled:
+            self.limit = min(self.maximum, self.limit + 1)
+        elif time.monotonic() - self._decreased >= self.REST:
             self.limit = min(self.maximum, self.limit + 1 / self.limit)
 
     def answered(self) -> None:
