@@ -104,9 +104,12 @@ class Scout:
 
 
 class Gate(Lanes):
-    """Admits requests to one endpoint. The number in flight falls by a third when the store throttles (once per `HOLD`).
-    `REST` seconds later it grows again, by one for each full round of successes. Until the store throttles for the
-    first time, it grows by one for each success: slow start, as in TCP (RFC 5681, section 3.1)."""
+    """Admits requests to one endpoint.
+
+    The number in flight falls by a third when the store throttles (once per `HOLD`). `REST` seconds later it grows
+    again, by one for each full round of successes. Until the store throttles for the first time, it grows by one for
+    each success: slow start, as in TCP (RFC 5681, section 3.1).
+    """
 
     MINIMUM = 1
     # Seconds between two decreases: one storm counts once.
