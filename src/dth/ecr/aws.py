@@ -270,9 +270,10 @@ def _refusal(error: Any, operation: str) -> TransferError:
 def _failure(error: Exception, service: str) -> TransferError:
     """What it amounts to that there was no answer."""
     import botocore.exceptions
+    import botocore.parsers
 
     said = " ".join(str(error).split())
-    if isinstance(error, botocore.exceptions.ParserError | botocore.parsers.ResponseParserError):
+    if isinstance(error, botocore.parsers.ResponseParserError):
         # It shows what it could not read.
         said = confinement.foreign(said) or "the answer is none of this service"
     if isinstance(
