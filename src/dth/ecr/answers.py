@@ -1,11 +1,19 @@
 """What an answer of a registry amounts to when it is not good."""
 
 import json
-import re
 from typing import Any
 
+from dth.confinement import foreign
 from dth.ecr.headers import seconds_to_wait
-from dth.errors import NotSupported, ObjectRefused, SourceGone, Throttled, TransferError, Transient
+from dth.errors import (
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+    error_code,
+)
 from dth.transport import Response
 
 
@@ -42,7 +50,12 @@ def said_in(answer: Response) -> tuple[str, str]:
     said = str(first.get("message") or first.get("details") or "")[:2000]
     if not fields and answer.body:
         said = answer.body[:200].decode("utf-8", "replace")
-    return code if re.fullmatch(r"\w{1,60}", code) else "", " ".join(said.split())[:300]
+    return error_code(code), foreign(" ".join(said.split())[:300])
+
+
+def other_host(host: str) -> str:
+    """A host that an answer names, as it may be told."""
+    return foreign(host) or "another host"
 
 
 def json_in(answer: Response) -> dict[str, Any]:
