@@ -14,8 +14,13 @@ from dth.ecr.address import Address
 from dth.ecr.listing import OciSource, Selection, list_images
 from dth.ecr.login import ANONYMOUS, FixedLogin, Login, UserPassword
 from dth.ecr.pace import paces_of
+from dth.ecr.parameters import EcrParameters
 from dth.ecr.registry import Registry
 from dth.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, Transient
+from dth.platforms.local.ecr_roles import _find
+from dth.platforms.local.platform import open_platform
+from dth.platforms.ports import RunKind
+from dth.s3.credentials import FileSecrets
 from tests.servers.odd_registry import IDENTITY, QUIRKS, OddRegistry
 from tests.servers.registry import (
     NEEDED,
@@ -152,6 +157,34 @@ async def test_a_registry_that_is_down_is_not_waited_for_as_long_as_one_that_ask
     odd._bucket.left = 0
     with pytest.raises(Transient, match="HTTP 503"):
         await registry.head("team/app", "v0")
+
+
+async def test_a_run_says_until_when_it_waits(
+    make: Make,
+    transport: Transport,
+    behind: RegistryServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "NOTED", 0.5)
+    _, odd = make("first-429-date")
+    parameters = EcrParameters.model_validate(
+        {
+            "source_type": "Registry",
+            "src_registry": odd.host,
+            "src_list": "SELECTED",
+            "src_image_list": "team/app:v0",
+            "dest_type": "Registry",
+            "dest_registry": behind.host,
+        }
+    )
+    with open_platform(tmp_path, "finder") as platform:
+        run, _ = await platform.records.begin_run(RunKind.SYNC)
+        await _find(parameters, transport, FileSecrets(tmp_path), platform, run.id)
+        planned = await platform.records.get_run(run.id)
+    assert planned.counts.same == 1
+    assert any(note.startswith(f"{odd.host} asked us to wait: ") for note in planned.notes)
+    assert paces_of(transport).patience == pace.LONG_PATIENCE
 
 
 async def test_both_sides_of_one_registry_share_its_pace(make: Make, transport: Transport) -> None:
