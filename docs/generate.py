@@ -15,6 +15,7 @@ from dth import parameters
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
 from dth.ecr.parameters import EcrParameters
+from dth.ecr.registries import KNOWN, OTHER, Known
 from dth.parameters import TaskParameters
 from dth.s3.endpoints import PROFILES, Profile
 from dth.s3.parameters import S3Parameters
@@ -44,6 +45,7 @@ STORE_TRAITS = (
     "Gzip",
     "Tried",
 )
+REGISTRY_TRAITS = ("Kind", "Hosts", "Lists", "Begins with", "Signs in with", "Referrers", "Tried")
 ARGUMENTS = {
     **dict.fromkeys(("src_bucket", "src_prefix"), "SRC"),
     **dict.fromkeys(("dest_bucket", "dest_prefix"), "DST"),
@@ -64,6 +66,7 @@ def pages() -> dict[Path, str]:
         "parameters.md": parameters_page(),
         "image-parameters.md": image_parameters_page(),
         "stores.md": stores_page(),
+        "registries.md": registries_page(),
     }
     return {REFERENCE / name: NOTE + text for name, text in made.items()}
 
@@ -307,6 +310,48 @@ def _traits(profile: Profile) -> tuple[str, ...]:
         "accepted" if profile.accept_gzip else "",
         _yes(profile.tried),
     )
+
+
+# ----------------------------------------------------------------------------------------------- registries
+
+
+def registries_page() -> str:
+    parts = [
+        "# Registries\n",
+        "What is known of each kind of registry. It is where a run starts: what a registry answers goes before it, and",
+        "a registry that is not in the list is treated by its answers alone.\n",
+        "**None of these has been tried against the real service yet.** The rows follow its documentation and public",
+        "reports; the client is tested against registries that behave in these ways on one machine.\n",
+        _table(REGISTRY_TRAITS, map(_registry, (*KNOWN, OTHER))),
+        "- Lists: whether its catalogue of repositories can be had. Where it cannot, name the images.",
+        "- Begins with: requests a second for each process. A registry that answers is asked faster, up to the limit",
+        "  that it documents (*at most*) or without one; a registry that refuses (429, 503) is asked more slowly.",
+        "- Referrers: how it keeps what refers to an image, by the API of OCI 1.1 or under tags.\n",
+        "## Limits, as documented\n",
+        *(f"- **{known.name}**: {known.limits}" for known in KNOWN if known.limits),
+        "\n## Good to know\n",
+        *(f"- **{known.name}**: {known.odd}" for known in KNOWN if known.odd),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _registry(known: Known) -> tuple[str, ...]:
+    most = f", at most {known.most:g}" if known.most else ""
+    return (
+        known.name,
+        ", ".join(f"`{_readable(host)}`" for host in known.hosts),
+        _yes(known.catalogue),
+        f"{known.rate:g}{most}" if known.rate else "as many as it takes",
+        known.sign_in,
+        known.referrers,
+        _yes(known.tried),
+    )
+
+
+def _readable(pattern: str) -> str:
+    """A host as people write it."""
+    wild = pattern.replace(r"\d{12}", "ACCOUNT").replace("[.-]", ".").replace("(-fips)?", "")
+    return wild.replace("[a-z0-9-]+", "*").replace("[a-z0-9.-]+", "*").replace("\\", "")
 
 
 # -------------------------------------------------------------------------------------------------- common

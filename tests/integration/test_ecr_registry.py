@@ -160,7 +160,7 @@ async def test_all_pages_of_tags_and_repositories(client: Callable[..., Registry
 async def test_the_pages_of_a_real_registry(
     server: RegistryServer, client: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.ecr.registry.PAGE", 1)
+    monkeypatch.setattr("dth.ecr.registry.PAGES", ("1", ""))
     for name in "abc":
         server.push(f"paged/{name}", "1", image(name, [BASE]))
     registry = client(server.url)

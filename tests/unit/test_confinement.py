@@ -8,7 +8,7 @@ import pytest
 
 from dth import confinement
 from dth.confinement import Confinement, _State
-from dth.ecr.login import KeptLogin
+from dth.ecr.kept import KeptLogin
 from dth.errors import UsageError
 from dth.infra.confined import confine_by_environment
 from dth.network import Network

@@ -13,6 +13,7 @@ from dth.ecr.reference import (
     check_registry,
     check_repository,
     is_digest,
+    is_registry,
     is_tag,
     parse,
     parse_within,
@@ -37,7 +38,8 @@ registries = st.one_of(
     st.sampled_from(
         ["docker.io", "localhost", "localhost:5000", "[::1]:5000", "[2001:db8::1]", "HOST", "10.0.0.1:80"]
     ),
-    st.from_regex(rf"{DOMAIN_NAME}:[0-9]{{1,5}}", fullmatch=True),
+    st.from_regex(rf"{DOMAIN_NAME}:[0-9]{{1,4}}", fullmatch=True),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
     st.from_regex(rf"{DOMAIN_COMPONENT}\.{DOMAIN_COMPONENT}", fullmatch=True),
 )
 repositories = st.from_regex(rf"{PATH_COMPONENT}(?:/{PATH_COMPONENT}){{0,3}}", fullmatch=True).filter(
@@ -147,7 +149,8 @@ def test_we_take_what_the_grammar_takes(text: str) -> None:
     try:
         found = parse(text)
     except UsageError:
-        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is no registry.
+        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is no registry,
+        # addresses and ports that there cannot be.
         assert match is None or not _usual(text, match)
         return
     assert match is not None
@@ -165,7 +168,7 @@ def _usual(text: str, match: re.Match[str]) -> bool:
     host = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
     path = rest if host else name
     return (
-        (not host or re.fullmatch(DOMAIN, first) is not None)
+        (not host or is_registry(first))
         and (digest is None or is_digest(digest))
         and len(path) <= 255
         and re.fullmatch("[a-f0-9]{64}", path) is None
@@ -194,7 +197,20 @@ def test_what_is_asked_of_a_registry() -> None:
 def test_parts_alone() -> None:
     assert check_registry("host:1") == "host:1"
     assert check_repository("a/b") == "a/b"
-    for bad in ("", "https://host", "host/a", "a_b", "host:"):
+    for good in ("[::1]", "[::ffff:127.0.0.1]:5000", "host:65535"):
+        assert check_registry(good) == good
+    for bad in (
+        "",
+        "https://host",
+        "host/a",
+        "a_b",
+        "host:",
+        "host:65536",
+        "[:::]",
+        "[1.2.3.4]",
+        "::1",
+        "a" * 256,
+    ):
         with pytest.raises(UsageError, match="is not the name of a registry"):
             check_registry(bad)
     with pytest.raises(UsageError, match="'A' names no repository"):

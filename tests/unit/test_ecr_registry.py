@@ -7,9 +7,13 @@ import time
 
 import pytest
 
+from dth.ecr.address import Address
+from dth.ecr.answers import refusal
+from dth.ecr.headers import Challenge, read_challenge
 from dth.ecr.login import UserPassword
 from dth.ecr.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, read_manifest
-from dth.ecr.registry import Address, Challenge, fallback_tag, read_challenge, refusal
+from dth.ecr.registries import KNOWN, known_registry
+from dth.ecr.registry import fallback_tag
 from dth.errors import (
     NotSupported,
     ObjectRefused,
@@ -179,3 +183,27 @@ def test_what_is_no_manifest(content: bytes, kind: str, problem: str) -> None:
 def test_fallback_tags() -> None:
     assert fallback_tag(A) == f"sha256-{'a' * 64}"
     assert fallback_tag("sha512:" + "b" * 128) == f"sha512-{'b' * 64}"
+
+
+def test_addresses_of_this_machine() -> None:
+    for host in ("127.1.2.3", "[0:0:0:0:0:0:0:1]:5000", "[::1]"):
+        assert Address(host).url == f"http://{host}"
+    for host in ("127.999.1.1", "[::2]:5000", "localhost.", "[2001:db8::1]"):
+        assert Address(host).url == f"https://{host}"
+
+
+def test_what_is_known_of_registries() -> None:
+    for host, name in (
+        ("docker.io", "Docker Hub"),
+        ("quay.io", "Quay"),
+        ("ghcr.io", "GHCR"),
+        ("public.ecr.aws", "Amazon ECR Public"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "Amazon ECR"),
+        ("registry.gitlab.com", "GitLab"),
+        ("acme.jfrog.io", "Artifactory"),
+        ("quay.io.example.com", "Other"),
+        ("quay-io", "Other"),
+        ("localhost:5000", "Other"),
+    ):
+        assert known_registry(host).name == name
+    assert len({known.name for known in KNOWN}) == len(KNOWN)

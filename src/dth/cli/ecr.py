@@ -19,6 +19,7 @@ from dth.ecr import plugin, skopeo
 from dth.ecr.ends import one, several
 from dth.ecr.finder import known_images, list_and_plan
 from dth.ecr.listing import Listed
+from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.plan import Action, Plan
 from dth.ecr.task import open_route
@@ -328,6 +329,9 @@ def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, a
 
 async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
     with Transport() as transport:
+        paces = paces_of(transport)
+        paces.patience = LONG_PATIENCE
+        paces.tell = _tell
         route = await open_route(parameters, transport, FileSecrets(secrets_directory()))
         started = time.monotonic()
         known = {}
@@ -344,6 +348,10 @@ async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
     else:
         _show(made, listed, notes, impossible)
     return 1 if impossible else 0
+
+
+async def _tell(note: str) -> None:
+    click.echo(note, err=True)
 
 
 def _show(made: Plan, listed: Listed, notes: list[str], impossible: int) -> None:

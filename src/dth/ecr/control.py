@@ -193,7 +193,7 @@ class EcrLogin:
         self._until = 0.0
         self._lock = asyncio.Lock()
 
-    async def get(self, refused: UserPassword | None = None) -> UserPassword | None:
+    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
         async with self._lock:
             age = time.time() - self._asked
             old = refused is not None and refused == self._found and age > TOKEN_LEAST

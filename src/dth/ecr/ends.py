@@ -22,6 +22,8 @@ from dth.errors import UsageError
 
 Values = dict[str, Any]
 
+LEAST_PORT = 1024  # of a registry that is named by one word and its port
+
 _REGION = r"(?P<region>[a-z]{2,4}(-[a-z]+)+-\d)"
 _ECR_HOST = re.compile(rf"(?P<account>\d{{12}})\.dkr[.-]ecr(-fips)?\.{_REGION}\.[a-z0-9.-]+")
 _OWN_ECR = re.compile(rf"ecr:{_REGION}(/(?P<rest>.*))?")
@@ -109,12 +111,7 @@ def _split(text: str, which: str) -> tuple[str, str]:
             f"{which} {text!r}: write it without {text.partition('://')[0]}://, such as quay.io/team/app"
         )
     first, slash, rest = text.partition("/")
-    named = slash and re.search(r"[.:]", first)
-    if (
-        named
-        or first == "localhost"
-        or (not slash and re.fullmatch(r"[^:@]*\.[^@]*(:\d+)?|\[.*\](:\d+)?", first))
-    ):
+    if _is_host(first, bool(slash), which):
         host, path = check_registry(first), rest.strip("/")
     else:
         host, path = DOCKER_HUB, text
@@ -122,6 +119,17 @@ def _split(text: str, which: str) -> tuple[str, str]:
     if host == DOCKER_HUB and which == "SRC" and path and "*" not in path:
         path = _within(parse(f"{DOCKER_HUB}/{path}"))
     return host, path
+
+
+def _is_host(first: str, followed: bool, which: str) -> bool:
+    """Whether the first part of a name is a registry; otherwise it begins a name of Docker Hub."""
+    if followed:
+        return bool(re.search(r"[.:]", first)) or first == "localhost"
+    if re.fullmatch(r"localhost(:[0-9]+)?|\[.*|[^:@]*\.[^@]*(:[0-9]+)?", first):
+        return True
+    port = re.fullmatch(r"[^:@]+:([0-9]{1,5})", first)
+    # `alpine:3` is an image, and `registry:5000` is a registry. A destination has no tag without a repository.
+    return port is not None and (which == "DST" or int(port[1]) >= LEAST_PORT)
 
 
 def _image(text: str, path: str) -> Reference:

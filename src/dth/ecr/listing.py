@@ -114,8 +114,11 @@ async def list_images(selection: Selection, source_of: Callable[[str], Source], 
     listing = _Listing(selection, source_of)
     if selection.wanted is None:
         await listing.everything(registry)
+        hosts = {registry}
     else:
         await listing.named(selection.wanted)
+        hosts = {each.reference.registry for each in selection.wanted}
+    listing.notes |= {note for host in hosts for note in source_of(host).registry.notes}
     return Listed(sorted(set(listing.images)), listing.left_out, sorted(listing.notes))
 
 

@@ -112,7 +112,7 @@ def _guess(fields: dict[str, Any]) -> str:
 def _read(body: bytes, digest: str) -> dict[str, Any]:
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise ObjectRefused(f"manifest {digest} is not JSON", code="MANIFEST_INVALID")

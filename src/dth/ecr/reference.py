@@ -8,6 +8,7 @@ Within one registry that is known, a name is a path and nothing else: `parse_wit
 that a repository `team.one/app` is one.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -17,11 +18,13 @@ DOCKER_HUB = "docker.io"
 OFFICIAL = "library/"  # where Docker Hub keeps what is named without a path
 LATEST = "latest"
 MAX_REPOSITORY = 255  # characters
+MAX_REGISTRY = 255
+MAX_PORT = 65535
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[(?P<ipv6>[a-fA-F0-9:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGESTS = {"sha256": 64, "sha384": 96, "sha512": 128}  # algorithm: hexadecimal digits
 
@@ -62,7 +65,7 @@ def parse(text: str) -> Reference:
         registry, path = DOCKER_HUB, text
     if registry == "index.docker.io":
         registry = DOCKER_HUB
-    if not re.fullmatch(_REGISTRY, registry):
+    if not is_registry(registry):
         raise UsageError(f"{text!r} names no image: {registry!r} is not the name of a registry")
     return _parse_path(text, registry, path)
 
@@ -74,9 +77,20 @@ def parse_within(registry: str, text: str) -> Reference:
 
 def check_registry(text: str) -> str:
     """The host of a registry, `host` or `host:port`, as it is. Raises UsageError."""
-    if not re.fullmatch(_REGISTRY, text):
+    if not is_registry(text):
         raise UsageError(f"{text!r} is not the name of a registry; write host or host:port")
     return text
+
+
+def is_registry(text: str) -> bool:
+    """Whether this can be the host of a registry, `host` or `host:port`; an IPv6 address stands in brackets."""
+    found = re.fullmatch(_REGISTRY, text) if len(text) <= MAX_REGISTRY else None
+    if not found or int(found["port"] or 0) > MAX_PORT:
+        return False
+    try:
+        return not found["ipv6"] or bool(ipaddress.IPv6Address(found["ipv6"]))
+    except ValueError:
+        return False
 
 
 def check_repository(text: str) -> str:
@@ -84,6 +98,10 @@ def check_repository(text: str) -> str:
     if problem := _repository_problem(text):
         raise UsageError(f"{text!r} names no repository: {problem}")
     return text
+
+
+def is_repository(text: str) -> bool:
+    return not _repository_problem(text)
 
 
 def is_tag(text: str) -> bool:

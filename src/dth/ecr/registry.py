@@ -1,29 +1,33 @@
 """A client of one registry: the OCI distribution API, as far as finding out what is to be copied needs it.
 
-It signs in as the registry wants it (nobody, user and password, or a token for each repository), follows pages and
+It signs in as the registry wants it (`signing`), asks as fast as the registry takes it (`pace`), follows pages and
 redirects, tries again what is passing, and checks every manifest against its digest. What a method raises is a
 TransferError whose class says what follows; what is merely not there is None.
 """
 
 import asyncio
-import base64
 import contextlib
 import hashlib
-import json
+import math
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 from dth.confinement import foreign
+from dth.ecr.address import Address
+from dth.ecr.answers import colon, json_in, other_host, refusal
+from dth.ecr.headers import next_link
 from dth.ecr.http import LIMIT, Http
-from dth.ecr.login import ANONYMOUS, Login, UserPassword
+from dth.ecr.login import ANONYMOUS, Login
 from dth.ecr.manifest import ACCEPT, OCI_INDEX, Descriptor, Manifest, read_manifest
-from dth.ecr.reference import DOCKER_HUB, check_registry, is_digest
+from dth.ecr.pace import OUTAGE, Pace, paces_of
+from dth.ecr.reference import DOCKER_HUB, check_registry, is_digest, is_repository, is_tag
+from dth.ecr.registries import known_registry
+from dth.ecr.signing import CLIENT, Signed, SigningIn
 from dth.errors import (
     Corrupted,
     Disposition,
@@ -34,38 +38,26 @@ from dth.errors import (
     SourceGone,
     Throttled,
     TransferError,
-    Transient,
-    error_code,
 )
 from dth.transport import Response, Transport
 
 ATTEMPTS = 5  # of one request, while its failures are passing
+STRIKES = 10  # refusals of one request, while the registry answers others
 BASE_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between them, at most
-PATIENCE = 60.0  # seconds that a registry may ask us to wait; more is for the caller to decide on
-PAGE = 1000  # tags or repositories
+PAGES = (
+    "1000",
+    "100",
+    "",
+)  # names a page that are asked for; a registry that refuses one is asked for the next
+MOST_NAMES = 1_000_000  # in a listing
+MOST_PAGES = 100_000
+MOST_EMPTY = 1000  # pages in a row that tell nothing
+MOST_REPEATED = 3  # pages in a row that tell what is known
+MOST_REFERRERS = 100_000  # of one image
+MOST_ODD = 1000  # names that are none, which are kept to be told
+SHOWN_ODD = 5
+LONGEST_NAME = 300  # characters; no name has so many
 MAX_REDIRECTS = 5
-TOKEN_SECONDS = 60  # that a token lasts when its service does not say
-TOKEN_MARGIN = 10  # seconds before its end at which a token is renewed
-LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
-DOCKER_HUB_API = "registry-1.docker.io"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a registry is and how it is spoken to."""
-
-    host: str  # as in references
-    plain_http: bool = False  # http; on the loopback interface that is so unless there is a CA bundle
-    ca_bundle: str = ""  # PEM file of authorities to trust; "" = those of libcurl
-
-    @property
-    def insecure(self) -> bool:
-        return self.plain_http or (not self.ca_bundle and LOOPBACK.fullmatch(self.host) is not None)
-
-    @property
-    def url(self) -> str:
-        host = DOCKER_HUB_API if self.host == DOCKER_HUB else self.host
-        return f"{'http' if self.insecure else 'https'}://{host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +70,66 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
-    """How a registry wants us to sign in."""
+class _Request:
+    """One request to the registry itself."""
 
-    scheme: str  # "basic" or "bearer"
-    realm: str = ""
-    service: str = ""
-    scope: str = ""
-    error: str = ""
+    method: str
+    path: str  # and query
+    scope: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    limit: int = LIMIT
+
+    @property
+    def what(self) -> str:
+        return self.path.partition("?")[0]
 
 
 class Registry:
-    """`calls` counts requests by method and kind, such as "HEAD manifests"; `rate_limit` is the last one heard of."""
+    """`calls` counts requests by method and kind, such as "HEAD manifests"; `rate_limit` is the last one heard of.
+    `pushes`: images go to it, so that tokens are for both directions. `odd_names`: what it lists and is no name."""
 
     def __init__(
-        self, transport: Transport, address: Address, login: Login = ANONYMOUS, *, attempts: int = ATTEMPTS
+        self,
+        transport: Transport,
+        address: Address,
+        login: Login = ANONYMOUS,
+        *,
+        pushes: bool = False,
+        attempts: int = ATTEMPTS,
     ) -> None:
         check_registry(address.host)
         self.address = address
+        self.pushes = pushes
         self.calls: Counter[str] = Counter()
         self.rate_limit: RateLimit | None = None
+        self.odd_names: dict[str, None] = {}
+        self.pace: Pace = paces_of(transport).of(address.host)
+        self._paces = paces_of(transport)
+        self._known = known_registry(address.host)
         self._http = Http(transport, ca_bundle=address.ca_bundle)
         self._attempts = attempts
-        self._signing = _SigningIn(address, login, self._http)
-        self._wait_until = 0.0  # nobody asks before
+        self._signing = SigningIn(address, login, self._http)
+        self._headed: set[str] = set()  # repositories in which a HEAD has found something
+        self._no_heads = False  # it has what a HEAD did not find
+        self._page = 0  # which of PAGES it takes
         self._knows_referrers: bool | None = None  # not asked yet
         self._asking_referrers = asyncio.Lock()
 
     @property
     def host(self) -> str:
         return self.address.host
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of what it lists."""
+        if not self.odd_names:
+            return []
+        count = len(self.odd_names)
+        shown = foreign(", ".join(repr(name[:80]) for name in list(self.odd_names)[:SHOWN_ODD]))
+        more = f" and {count - SHOWN_ODD} more" if count > SHOWN_ODD else ""
+        named = f"{shown}{more}" if shown else f"{count} names"
+        return [f"left out, because no image can be called so: {named}"]
 
     async def ping(self) -> None:
         """Sign in, and see that a registry answers."""
@@ -116,20 +138,41 @@ class Registry:
     # ------------------------------------------------------------------------------------------- manifests
 
     async def head(self, repository: str, reference: str) -> str | None:
-        """The digest of a tag (or of itself), None where there is none. On Docker Hub it costs no pull."""
-        try:
-            answer = await self._request(
-                "HEAD", _manifest(repository, reference), _pull(repository), "manifests", accept=ACCEPT
-            )
-        except SourceGone:
-            return None
-        digest = answer.headers.get("docker-content-digest", "")
-        if not is_digest(digest):  # optional by the standard
-            found = await self.manifest(repository, reference)
-            return found.digest if found else None
-        if is_digest(reference) and digest != reference:
-            raise Corrupted(f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID")
-        return digest
+        """The digest of a tag (or of itself), None where there is none. On Docker Hub it costs no pull. What a HEAD
+        does not find is asked for by GET, because not every registry can do the first."""
+        if not self._no_heads:
+            try:
+                answer = await self._request(
+                    "HEAD",
+                    _manifest(repository, reference),
+                    self._pull(repository),
+                    "manifests",
+                    accept=ACCEPT,
+                )
+            except (SourceGone, ObjectRefused) as error:
+                if self._absent(error, repository):
+                    return None
+                if self._known.heads:
+                    raise
+            else:
+                self._headed.add(repository)
+                digest = answer.headers.get("docker-content-digest", "")
+                if is_digest(digest):  # optional by the standard
+                    if is_digest(reference) and digest != reference:
+                        raise Corrupted(
+                            f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
+                        )
+                    return digest
+        found = await self.manifest(repository, reference)
+        self._no_heads = self._no_heads or (found is not None and repository not in self._headed)
+        return found.digest if found else None
+
+    def _absent(self, error: TransferError, repository: str) -> bool:
+        """Whether the refusal of a HEAD says that there is nothing. Where images go to, it may be a repository that is
+        not there yet and that nobody may read."""
+        if isinstance(error, SourceGone):
+            return self.pushes or self._known.heads or repository in self._headed
+        return self.pushes and error.status in (401, 403)
 
     async def asked_to_wait(self, repository: str, reference: str) -> float:
         """The seconds for which the registry asks us to wait, 0 where it does not say, by one HEAD, which is no pull.
@@ -137,7 +180,7 @@ class Registry:
         self.calls["HEAD manifests"] += 1
         path = _manifest(repository, reference)
         try:
-            await self._attempt("HEAD", path, _pull(repository), {"accept": ACCEPT}, b"", LIMIT)
+            await self._attempt(_Request("HEAD", path, self._pull(repository), {"accept": ACCEPT}))
         except TransferError as error:
             return error.retry_after
         return 0.0
@@ -146,7 +189,7 @@ class Registry:
         """The manifest, its bytes checked against its digest; None where there is none."""
         try:
             answer = await self._request(
-                "GET", _manifest(repository, reference), _pull(repository), "manifests", accept=ACCEPT
+                "GET", _manifest(repository, reference), self._pull(repository), "manifests", accept=ACCEPT
             )
         except SourceGone:
             return None
@@ -182,10 +225,14 @@ class Registry:
         """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
         scope = f"repository:{repository}:pull,push"
         answer = await self._request("POST", f"/v2/{repository}/blobs/uploads/", scope, "uploads")
-        where = urlsplit(answer.headers.get("location", ""))
-        if where.path:
-            with contextlib.suppress(TransferError):  # the registry forgets it in time
-                await self._request("DELETE", f"{where.path}?{where.query}", scope, "uploads")
+        await self._give_up(answer, scope)
+
+    async def _give_up(self, begun: Response, scope: str) -> None:
+        """End an upload. Where that fails, the registry forgets it in time."""
+        with contextlib.suppress(TransferError, ValueError):
+            where = urlsplit(begun.headers.get("location", ""))
+            if where.path:
+                await self._request("DELETE", _path(where), scope, "uploads")
 
     async def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """The manifests that name this one as their subject: signatures, attestations, SBOMs of OCI 1.1."""
@@ -206,30 +253,42 @@ class Registry:
     async def _find_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
         try:
             found = [found async for found in self._referrers(repository, digest)]
-        except (SourceGone, NotSupported) as error:
+        except TransferError as error:
             if error.code == "NAME_UNKNOWN":
                 return []
-            self._knows_referrers = False
+            if not _lacks_api(error) or (self._knows_referrers and error.status not in (0, 404, 405, 501)):
+                raise
+            self._knows_referrers = bool(self._knows_referrers)
             return None
         self._knows_referrers = True
         return found
 
     async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
         path = f"/v2/{repository}/referrers/{digest}"
-        async for answer in self._pages(path, _pull(repository), "referrers", accept=OCI_INDEX):
+        count = 0
+        async for answer in self._pages(path, self._pull(repository), "referrers", accept=OCI_INDEX):
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if kind != OCI_INDEX:
                 raise NotSupported("the referrers API is not there", code="UNSUPPORTED")
             for descriptor in read_manifest(answer.body, kind).children:
+                count += 1
+                if count > MOST_REFERRERS:
+                    raise ListingFailed(
+                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
+                    )
                 yield descriptor
 
     # ----------------------------------------------------------------------------------------------- blobs
 
     async def has_blob(self, repository: str, digest: str) -> bool:
         try:
-            await self._request("HEAD", f"/v2/{repository}/blobs/{digest}", _pull(repository), "blobs")
+            await self._request("HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs")
         except SourceGone:
             return False
+        except ObjectRefused as error:
+            if self._absent(error, repository):
+                return False
+            raise
         return True
 
     async def mount(self, repository: str, digest: str, source: str) -> bool:
@@ -239,16 +298,13 @@ class Registry:
         answer = await self._request("POST", path, scope, "mounts")
         if answer.status == 201:
             return True
-        where = urlsplit(answer.headers.get("location", ""))  # it wants the bytes instead
-        if where.path:
-            with contextlib.suppress(TransferError):
-                await self._request("DELETE", f"{where.path}?{where.query}", scope, "uploads")
+        await self._give_up(answer, scope)  # it wants the bytes instead
         return False
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """A small blob, such as an image's config, checked against its digest."""
         answer = await self._request(
-            "GET", f"/v2/{repository}/blobs/{digest}", _pull(repository), "blobs", limit=limit
+            "GET", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs", limit=limit
         )
         if not _is_digest_of(digest, answer.body):
             raise Corrupted(f"{self.host}/{repository}: the blob is not {digest}", code="DIGEST_INVALID")
@@ -258,15 +314,12 @@ class Registry:
 
     async def tags(self, repository: str) -> list[str] | None:
         """All tags, in the registry's order; None where there is no such repository."""
-        found: list[str] = []
+        path = f"/v2/{repository}/tags/list"
         try:
-            async for answer in self._pages(
-                f"/v2/{repository}/tags/list?n={PAGE}", _pull(repository), "tags"
-            ):
-                found += self._names(answer, "tags")
+            found = await self._names(path, self._pull(repository), "tags", "tags")
         except SourceGone:
             return None
-        return list(dict.fromkeys(found))
+        return self._sound(found, is_tag, f"{self.host}/{repository}:")
 
     async def repositories(self) -> list[str]:
         """Every repository of the registry. Raises ListingFailed where it does not say."""
@@ -274,45 +327,92 @@ class Registry:
             raise ListingFailed(
                 "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; name the images"
             )
-        found: list[str] = []
         try:
-            async for answer in self._pages(f"/v2/_catalog?n={PAGE}", "registry:catalog:*", "catalog"):
-                found += self._names(answer, "repositories")
+            found = await self._names("/v2/_catalog", "registry:catalog:*", "catalog", "repositories")
         except (ObjectRefused, SourceGone) as error:
             raise ListingFailed(
                 f"{self.host} cannot be listed: it gives no catalogue of its repositories "
                 f"({error.said or error}); name the images"
             ) from None
-        return list(dict.fromkeys(found))
+        return self._sound(found, is_repository, f"{self.host}/")
 
-    def _names(self, answer: Response, field: str) -> list[str]:
-        found = _json(answer.body).get(field) or []  # some say null for none
-        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-            raise ListingFailed(f"{self.host} answers a listing with something else")
-        return found
+    def _sound(self, names: list[str], is_one: Callable[[str], bool], before: str) -> list[str]:
+        """Those that are names. They go into paths, and images can be pushed to no others."""
+        odd = [name for name in names if not is_one(name)]
+        for name in odd[: MOST_ODD - len(self.odd_names)]:
+            self.odd_names[before + name] = None
+        return [name for name in names if is_one(name)] if odd else names
 
-    async def _pages(self, path: str, scope: str, kind: str, accept: str = "") -> AsyncIterator[Response]:
-        seen = set()
+    async def _names(self, path: str, scope: str, kind: str, field: str) -> list[str]:
+        """What the pages of a listing name, each once, in their order."""
+        found: dict[str, None] = {}
+        empty = repeated = 0
+        async for answer in self._pages(path, scope, kind, sized=True):
+            names = json_in(answer).get(field) or []  # some say null for none
+            if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+                raise ListingFailed(f"{self.host} answers a listing with something else")
+            before = len(found)
+            found.update((each[:LONGEST_NAME], None) for each in names)
+            empty = 0 if names else empty + 1
+            repeated = repeated + 1 if names and len(found) == before else 0
+            if empty >= MOST_EMPTY or repeated >= MOST_REPEATED:
+                raise ListingFailed(f"{self.host} goes in circles: pages of {path} tell nothing new")
+            if len(found) > MOST_NAMES:
+                raise ListingFailed(f"{self.host} lists more than {MOST_NAMES:,} names at {path}")
+        return list(found)
+
+    async def _pages(
+        self, path: str, scope: str, kind: str, *, accept: str = "", sized: bool = False
+    ) -> AsyncIterator[Response]:
+        seen: set[str] = set()
         while path:
+            if sized and not seen:
+                answer, path = await self._first_page(path, scope, kind)
+            else:
+                answer = await self._request("GET", path, scope, kind, accept=accept)
             seen.add(path)
-            answer = await self._request("GET", path, scope, kind, accept=accept)
             yield answer
             path = self._next(answer, path)
             if path in seen:
                 raise ListingFailed(f"{self.host} goes in circles: page {path} again")
+            if len(seen) >= MOST_PAGES:
+                raise ListingFailed(f"{self.host} lists more than {MOST_PAGES:,} pages")
+
+    async def _first_page(self, path: str, scope: str, kind: str) -> tuple[Response, str]:
+        """The first page, as large as the registry lets it be, and the path by which it was asked for."""
+        for number, size in enumerate(PAGES[self._page :], self._page):
+            asked = f"{path}?n={size}" if size else path
+            try:
+                answer = await self._request("GET", asked, scope, kind)
+            except ObjectRefused as error:
+                if not size or error.status not in (400, 413, 416, 422):
+                    raise
+                continue
+            self._page = number
+            return answer, asked
+        raise AssertionError("unreachable: the last size is none")
 
     def _next(self, answer: Response, path: str) -> str:
         """Path and query of the next page, "" after the last."""
-        link = re.search(r'<([^>]*)>\s*;[^,]*rel="?next"?', answer.headers.get("link", ""))
-        if not link:
-            return ""
-        here, there = urlsplit(self.address.url), urlsplit(urljoin(self.address.url + path, link[1]))
+        try:
+            link = next_link(answer.headers.get("link", ""))
+            if not link:
+                return ""
+            here, there = urlsplit(self.address.url), urlsplit(urljoin(self.address.url + path, link))
+        except ValueError as error:
+            raise ListingFailed(
+                f"{self.host} says in no way where the next page is{colon(foreign(str(error)))}"
+            ) from None
         # Behind a proxy that ends TLS some registries give the wrong scheme or host: pages are never elsewhere.
         if there.path != urlsplit(path).path and there.netloc != here.netloc:
-            raise ListingFailed(f"{self.host} says that the next page is at {_other(there.netloc)}")
-        return f"{there.path}?{there.query}"
+            raise ListingFailed(f"{self.host} says that the next page is at {other_host(there.netloc)}")
+        return _path(there)
 
     # -------------------------------------------------------------------------------------------- requests
+
+    def _pull(self, repository: str) -> str:
+        """The scope for reading. Where images go to it is that for pushing: it makes the repository, at some."""
+        return f"repository:{repository}:pull{',push' if self.pushes else ''}"
 
     async def _request(
         self,
@@ -326,212 +426,103 @@ class Registry:
         content_type: str = "",
         limit: int = LIMIT,
     ) -> Response:
-        """The good answer to a request, tried again while what goes wrong is passing."""
-        headers = {"user-agent": "data-transfer-hub"}
+        """The good answer to a request, tried again while what goes wrong is passing, and while the registry asks to
+        wait and there is patience for it."""
+        headers = {"user-agent": CLIENT}
         if accept:
             headers["accept"] = accept
         if content_type:
             headers["content-type"] = content_type
-        for attempt in range(1, self._attempts + 1):
-            await self._pause()
-            try:
+        request = _Request(method, path, scope, headers, body, limit)
+        failures = strikes = 0
+        since, passes = 0.0, 0  # since when it is refused, and what had passed until then
+        while True:
+            waited = time.monotonic() - since if since else 0.0
+            async with self.pace.places:
+                entered = await self.pace.enter(self._paces.patience - waited)
                 self.calls[f"{method} {kind}"] += 1
-                return await self._attempt(method, path, scope, headers, body, limit)
-            except TransferError as error:
-                error.host = self.host
-                if isinstance(error, Throttled):
-                    self._wait_until = max(self._wait_until, time.monotonic() + error.retry_after)
-                passing = error.disposition is Disposition.RETRY and error.retry_after <= PATIENCE
-                if not passing or attempt == self._attempts:
-                    raise
-                await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**attempt)))
-        raise AssertionError("unreachable: there is one attempt at least")
+                try:
+                    answer = await self._attempt(request)
+                except TransferError as failure:
+                    error = failure
+                else:
+                    self.pace.passed()
+                    return answer
+            error.host = self.host
+            if _throttles(error):
+                self.pace.refused(entered, error.retry_after)
+                since = since or entered
+                # Others pass meanwhile: it may be this request alone that is refused.
+                strikes += self.pace.passes > passes
+                passes = self.pace.passes
+                if strikes >= STRIKES or self._would_take(error, since) > self._paces.patience:
+                    raise error
+                continue
+            if error.status:
+                self.pace.passed()
+            failures += 1
+            if error.disposition is not Disposition.RETRY or failures >= self._attempts:
+                raise error
+            await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
 
-    async def _pause(self) -> None:
-        """Wait as the registry asked us to."""
-        seconds = self._wait_until - time.monotonic()
-        if seconds > PATIENCE:
-            raise Throttled(
-                f"{self.host} takes no requests for another {seconds:.0f} s",
-                code="TOOMANYREQUESTS",
-                status=429,
-                retry_after=seconds,
-                host=self.host,
-            )
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+    def _would_take(self, error: TransferError, since: float) -> float:
+        """Seconds of waiting in all if the request is tried again; endless for an outage that has lasted."""
+        seconds = time.monotonic() - since + self.pace.waits
+        told = isinstance(error, Throttled) or error.retry_after
+        return seconds if told or seconds <= OUTAGE else math.inf
 
-    async def _attempt(
-        self, method: str, path: str, scope: str, headers: dict[str, str], body: bytes, limit: int
-    ) -> Response:
-        url = self.address.url + path
-        signed = await self._signing.header(scope)
-        answer = await self._follow(method, url, headers, signed, body, limit)
+    async def _attempt(self, request: _Request) -> Response:
+        signed = await self._signing.sign(request.scope)
+        answer, own = await self._follow(request, signed)
         # At first we are told how to sign in; what we then send may itself be too old.
-        for _ in range(1 if signed else 2):
-            if answer.status not in (401, 403):
+        for _ in range(1 if signed.header else 2):
+            if not own or answer.status not in (401, 403):
                 break
-            renewed = await self._signing.again(scope, signed, answer)
-            if not renewed or renewed == signed:
+            renewed = await self._signing.again(request.scope, signed, answer)
+            if renewed == signed:
                 break
             signed = renewed
-            answer = await self._follow(method, url, headers, signed, body, limit)
-        if answer.status == 401:
-            raise self._signing.refusal(answer, f"{self.host}{path.partition('?')[0]}")
+            answer, own = await self._follow(request, signed)
+        what = f"{self.host}{request.what}"
+        if own and answer.status == 401:
+            raise await self._signing.refusal(answer, signed, what)
         self._read_rate_limit(answer.headers)
         if answer.status >= 300:
-            raise refusal(answer, f"{method} {self.host}{path.partition('?')[0]}")
+            raise refusal(answer, f"{request.method} {what}")
+        self._signing.passed(signed)
         return answer
 
-    async def _follow(
-        self, method: str, url: str, headers: dict[str, str], signed: str, body: bytes, limit: int
-    ) -> Response:
-        """The answer after all redirects. Only the registry itself is told who we are."""
+    async def _follow(self, request: _Request, signed: Signed) -> tuple[Response, bool]:
+        """The answer after all redirects, and whether the registry itself gave it. Only the registry is told who we
+        are, and only it may say how to sign in."""
+        url = self.address.url + request.path
         origin = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
-            own = signed and _origin(url) == origin
-            sent = {**headers, "authorization": signed} if own else headers
-            answer = await self._http.request(method, url, sent, body, limit=limit)
+            own = _origin(url) == origin
+            sent = dict(request.headers)
+            if own and signed.header:
+                sent["authorization"] = signed.header
+            answer = await self._http.request(request.method, url, sent, request.body, limit=request.limit)
             place = answer.headers.get("location", "")
-            if answer.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD") or not place:
-                return answer
-            url = urljoin(url, place)
+            moved = answer.status in (301, 302, 303, 307, 308) and request.method in ("GET", "HEAD")
+            if not moved or not place:
+                return answer, own
+            try:
+                url = urljoin(url, place)
+                where = urlsplit(url).netloc
+            except ValueError:
+                raise ObjectRefused(f"{self.host} redirects to no address", code="BadRedirect") from None
             if not url.startswith("https://") and not self.address.insecure:
                 raise EndpointRefused(
-                    f"{self.host} redirects to {_other(urlsplit(url).netloc)} without TLS",
-                    code="InsecureRedirect",
+                    f"{self.host} redirects to {other_host(where)} without TLS", code="InsecureRedirect"
                 )
         raise ObjectRefused(f"{self.host} redirects without end", code="TooManyRedirects")
 
     def _read_rate_limit(self, headers: Mapping[str, str]) -> None:
-        limit = re.match(r"(\d+)(?:;w=(\d+))?", headers.get("ratelimit-limit", ""))
-        remaining = re.match(r"\d+", headers.get("ratelimit-remaining", ""))
+        limit = re.match(r"([0-9]{1,12})(?:;w=([0-9]{1,12}))?", headers.get("ratelimit-limit", ""))
+        remaining = re.match(r"[0-9]{1,12}", headers.get("ratelimit-remaining", ""))
         if limit and remaining:
             self.rate_limit = RateLimit(int(limit[1]), int(remaining[0]), int(limit[2] or 0))
-
-
-class _SigningIn:
-    """The Authorization header, as the registry asked for it. Tokens are kept until shortly before their end."""
-
-    def __init__(self, address: Address, login: Login, http: Http) -> None:
-        self._address = address
-        self._login = login
-        self._http = http
-        self._challenge: Challenge | None = None
-        self._tokens: dict[str, tuple[str, float]] = {}  # by scope: header, and when to renew it
-        self._lock = asyncio.Lock()
-        self._used: UserPassword | None = None
-
-    async def header(self, scope: str) -> str:
-        """What to send; "" as long as the registry wants nothing, or we have nothing."""
-        if self._challenge is None:
-            return ""
-        if self._challenge.scheme == "basic":
-            self._used = await self._login.get()
-            return _basic(self._used)
-        token, until = self._tokens.get(scope, ("", 0.0))
-        return token if until > time.monotonic() else await self._renew(scope, token, None)
-
-    async def again(self, scope: str, sent: str, answer: Response) -> str:
-        """Something else to send than what was just refused; "" or the same when there is nothing else."""
-        if answer.status == 401 and (challenge := read_challenge(answer.headers.get("www-authenticate", ""))):
-            self._challenge = replace(challenge, scope="", error="")
-            wanted = challenge.scope
-        else:
-            wanted = ""
-        if self._challenge is None or (answer.status == 403 and self._challenge.scheme == "bearer"):
-            return sent
-        if self._challenge.scheme == "basic":
-            self._used = await self._login.get(refused=self._used if sent else None)
-            return _basic(self._used)
-        return await self._renew(scope, sent, wanted or None)
-
-    async def _renew(self, scope: str, refused: str, wanted: str | None) -> str:
-        async with self._lock:
-            token, until = self._tokens.get(scope, ("", 0.0))
-            if token and token != refused and until > time.monotonic():
-                return token  # somebody else has just got it
-            token, seconds = await self._ask(wanted or scope)
-            margin = min(TOKEN_MARGIN, seconds / 2)
-            self._tokens[scope] = (token, time.monotonic() + seconds - margin)
-            return token
-
-    async def _ask(self, scope: str) -> tuple[str, float]:
-        """A new token from the registry's service, and for how many seconds."""
-        challenge = self._challenge
-        assert challenge is not None
-        realm = urlsplit(challenge.realm)
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._address.insecure):
-            raise EndpointRefused(
-                f"{self._address.host} wants us to sign in without TLS, at {_other(realm.netloc)}",
-                code="InsecureRealm",
-            )
-        query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", each) for each in scope.split()]
-        url = f"{challenge.realm}{'&' if realm.query else '?'}{urlencode(query)}"
-        self._used = await self._login.get()
-        answer = await self._sign_in(url)
-        if answer.status in (401, 403) and self._used:
-            newer = await self._login.get(refused=self._used)
-            if newer != self._used:
-                self._used = newer
-                answer = await self._sign_in(url)
-        if answer.status != 200:
-            raise self._refused(answer, realm.netloc, scope)
-        fields = _json(answer.body)
-        token = fields.get("token") or fields.get("access_token")
-        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise Transient(f"{_other(realm.netloc)} gave no token", code="NoToken")
-        seconds = fields.get("expires_in")
-        if not isinstance(seconds, int | float) or seconds <= 0:
-            seconds = TOKEN_SECONDS
-        return f"Bearer {token}", float(seconds)
-
-    async def _sign_in(self, url: str) -> Response:
-        headers = {"user-agent": "data-transfer-hub"}
-        if signed := _basic(self._used):
-            headers["authorization"] = signed
-        return await self._http.request("GET", url, headers)
-
-    def _refused(self, answer: Response, where: str, scope: str) -> TransferError:
-        if answer.status == 401 and self._used:
-            return EndpointRefused(
-                f"{self._address.host} refuses the credentials of {self._used.user!r}"
-                f"{_colon(_said(answer)[1])}",
-                code="UNAUTHORIZED",
-                status=401,
-            )
-        if answer.status in (401, 403):
-            who = f"{self._used.user!r}" if self._used else "whoever has no credentials"
-            return ObjectRefused(
-                f"{self._address.host} gives {who} no right to {scope}{_colon(_said(answer)[1])}",
-                code="DENIED",
-                status=answer.status,
-            )
-        return refusal(answer, f"GET {_other(where)} for a token")
-
-    def refusal(self, answer: Response, what: str) -> TransferError:
-        """What a 401 amounts to, after all that we have was sent."""
-        said = _said(answer)[1]
-        if self._challenge and self._challenge.scheme == "bearer":
-            who = f"{self._used.user!r}" if self._used else "whoever has no credentials"
-            return ObjectRefused(
-                f"{what}: {who} has no right to it{_colon(said)}", code="DENIED", status=401, said=said
-            )
-        if self._used is None:
-            return EndpointRefused(
-                f"{self._address.host} wants credentials{f' ({said})' if said else ''}: name a secret, or sign in on"
-                " this machine with skopeo login",
-                code="UNAUTHORIZED",
-                status=401,
-                said=said,
-            )
-        return EndpointRefused(
-            f"{self._address.host} refuses the credentials of {self._used.user!r}{_colon(said)}",
-            code="UNAUTHORIZED",
-            status=401,
-            said=said,
-        )
 
 
 def fallback_tag(digest: str) -> str:
@@ -540,93 +531,25 @@ def fallback_tag(digest: str) -> str:
     return f"{algorithm[:32]}-{value[:64]}"
 
 
-def read_challenge(header: str) -> Challenge | None:
-    """What a WWW-Authenticate header asks for; a token rather than a password. None for what we do not know."""
-    found: dict[str, Challenge] = {}
-    # Challenges are separated by commas, and so are their parameters: a word before a parameter begins a new one.
-    for scheme, parameters in re.findall(
-        r'(\w+)((?:\s*,?\s*\w+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s,"]+))*)(?:\s*,\s*|\s*$)', header
-    ):
-        pairs = re.findall(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', parameters)
-        values = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in pairs}
-        names = ("realm", "service", "scope", "error")
-        found[scheme.lower()] = Challenge(scheme.lower(), *(values.get(name, "") for name in names))
-    bearer = found.get("bearer")
-    return bearer if bearer and bearer.realm else found.get("basic")
-
-
-def refusal(answer: Response, what: str) -> TransferError:
-    """What an answer that is not good amounts to."""
-    status = answer.status
-    code, said = _said(answer)
-    line = f"{what}: HTTP {status}{f' {code}' if code else ''}{_colon(said)}"
-    details: dict[str, Any] = {"code": code or f"HTTP{status}", "status": status, "said": said}
-    if status == 429 or code == "TOOMANYREQUESTS":
-        return Throttled(line, retry_after=_retry_after(answer.headers), **details)
-    if status >= 500 and status != 501:
-        return Transient(line, retry_after=_retry_after(answer.headers), **details)
-    if status == 404:
-        return SourceGone(line, **details)
-    if status in (405, 501) or code == "UNSUPPORTED":
-        return NotSupported(line, **details)
-    if status == 408:
-        return Transient(line, **details)
-    return ObjectRefused(line, **details)
-
-
-def _other(host: str) -> str:
-    """A host that an answer names."""
-    return foreign(host) or "another host"
-
-
-def _colon(said: str) -> str:
-    """The end of a line: what was said, if anything was. (The answer to a HEAD says nothing.)"""
-    return f": {said}" if said else ""
-
-
-def _said(answer: Response) -> tuple[str, str]:
-    """Code and words of an error, as one line."""
-    fields = _json(answer.body)
-    errors = fields.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
-    code = str(first.get("code") or "")
-    said = str(first.get("message") or first.get("details") or "")
-    if not fields and answer.body:
-        said = answer.body[:200].decode("utf-8", "replace")
-    return error_code(code), foreign(" ".join(said.split())[:300])
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that we are asked to wait; 0 when it does not say."""
-    value = headers.get("retry-after", "")
-    if re.fullmatch(r"\d+", value):
-        return float(value)
-    reset = (
-        headers.get("x-ratelimit-reset") or headers.get("x-retry-after") or ""
-    )  # Docker Hub: epoch seconds
-    return max(0.0, float(reset) - time.time()) if re.fullmatch(r"\d{9,11}", reset) else 0.0
-
-
 def _manifest(repository: str, reference: str) -> str:
     return f"/v2/{repository}/manifests/{quote(reference, safe=':')}"
 
 
-def _pull(repository: str) -> str:
-    return f"repository:{repository}:pull"
+def _path(where: SplitResult) -> str:
+    """Path and query as they are sent, whatever was written."""
+    return quote(f"{where.path}{f'?{where.query}' if where.query else ''}", safe="!$%&'()*+,/:;=?@[]~")
 
 
-def _basic(found: UserPassword | None) -> str:
-    if found is None:
-        return ""
-    return f"Basic {base64.b64encode(f'{found.user}:{found.password}'.encode()).decode()}"
+def _lacks_api(error: TransferError) -> bool:
+    """Whether an answer may be that of a registry, or a gateway, to a path that it does not know."""
+    if isinstance(error, NotSupported):
+        return True
+    return (400 <= error.status < 500 or error.status in (500, 502, 504)) and not _throttles(error)
+
+
+def _throttles(error: TransferError) -> bool:
+    """Whether the registry takes no requests, this one or any."""
+    return isinstance(error, Throttled) or error.status == 503 or error.retry_after > 0
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from dth import confinement
 from dth.confinement import foreign
+from dth.ecr.address import Address
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import DOCKER_HUB, Reference
-from dth.ecr.registry import Address
 from dth.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -348,7 +348,10 @@ def _authfile(side: Side) -> Iterator[_File | None]:
         return
     secret = base64.b64encode(f"{side.login.user}:{side.login.password}".encode()).decode()
     host = "https://index.docker.io/v1/" if side.address.host == DOCKER_HUB else side.address.host
-    with _scratch("auth", json.dumps({"auths": {host: {"auth": secret}}}).encode()) as file:
+    entry = {"auth": secret}
+    if side.login.identity_token:
+        entry["identitytoken"] = side.login.identity_token
+    with _scratch("auth", json.dumps({"auths": {host: entry}}).encode()) as file:
         yield file
 
 

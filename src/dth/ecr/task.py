@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 
 from dth import confinement
 from dth.ecr import skopeo
+from dth.ecr.address import Address
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
+from dth.ecr.kept import KeptLogin
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source
-from dth.ecr.login import ANONYMOUS, KeptLogin, Login, SecretLogin, SecretStore, UserPassword
+from dth.ecr.login import ANONYMOUS, Login, SecretLogin, SecretStore, UserPassword
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.patterns import Patterns
 from dth.ecr.plan import Known, Wishes
 from dth.ecr.reference import DOCKER_HUB, Reference
-from dth.ecr.registry import Address, Registry
+from dth.ecr.registry import Registry
 from dth.ecr.renames import Renames
 from dth.errors import UsageError
 from dth.parameters import check_confined
@@ -42,7 +44,9 @@ class Front:
 
     async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.Side:
         """As skopeo needs it; the login is renewed where it is about to end, or was refused and there is a newer."""
-        return skopeo.Side(reference, self.registry.address, await self.login.get(refused))
+        return skopeo.Side(
+            reference, self.registry.address, await self.login.get(refused, reference.repository)
+        )
 
 
 @dataclass(slots=True)
@@ -138,13 +142,15 @@ async def open_front(
     """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
     check_confined(parameters)
     given = _side(parameters, side)
+    pushes = side == "destination"
     if given.is_ecr:
         control = EcrControl(given.access, secrets, account=given.account)
         login = EcrLogin(control)
         host = given.host or await login.host()
-        return Front(Registry(transport, replace(given.address, host=host), login), login, control)
+        registry = Registry(transport, replace(given.address, host=host), login, pushes=pushes)
+        return Front(registry, login, control)
     chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)
-    return Front(Registry(transport, replace(given.address, host=given.host), chosen), chosen)
+    return Front(Registry(transport, replace(given.address, host=given.host), chosen, pushes=pushes), chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from dth.ecr import skopeo
+from dth.ecr.address import Address
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import parse
-from dth.ecr.registry import Address
 from dth.errors import StateError
 from dth.infra.bundle import Target, make_tree, write_tar
 

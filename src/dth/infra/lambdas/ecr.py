@@ -12,10 +12,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from dth.ecr.controller import settle_dead
 from dth.ecr.finder import Finder
+from dth.ecr.pace import paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.task import open_route
 from dth.errors import HubError, StateError
@@ -32,6 +34,7 @@ from dth.platforms.ports import Depth, Run, RunKind, RunState, Status
 from dth.transport import Transport
 
 PATIENCE = 10  # looks in a row that nothing came of, after which what is still to be copied is given up
+REGISTRY_PATIENCE = 600.0  # seconds that planning waits for a registry; the function has 15 minutes in all
 TOLD = 5  # failed images that a message names
 ENDING = 200.0  # seconds that containers may take to end
 ENDING_LOOK = 3.0  # seconds between looks at that
@@ -92,6 +95,9 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
 
 async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> None:
     with Transport() as transport:
+        paces = paces_of(transport)
+        paces.patience = REGISTRY_PATIENCE
+        paces.tell = partial(platform.records.add_note, run.id)
         route = await open_route(parameters, transport, platform.secrets)
         await Finder(route, platform, copies_here=False).run(run)
 

@@ -5,12 +5,14 @@ import contextlib
 import logging
 import signal
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dth.ecr.controller import settle_dead
 from dth.ecr.finder import Finder
 from dth.ecr.login import SecretStore
+from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.preflight import preflight
 from dth.ecr.preview import preview
@@ -62,6 +64,9 @@ async def _find(
 ) -> None:
     begun = await platform.records.get_run(number)
     log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
+    paces = paces_of(transport)
+    paces.patience = LONG_PATIENCE
+    paces.tell = partial(platform.records.add_note, number)
     try:
         route = await open_route(parameters, transport, secrets)
     except HubError as error:
