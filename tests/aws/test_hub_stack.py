@@ -293,6 +293,14 @@ async def test_users_of_an_issuer(
         for wrong in ({"aud": "others", "azp": None}, {"exp": 1}, {"iss": "https://example.org"}):
             [refused] = (await ask("{ whoAmI { name } }", issuer.token(**wrong)))["errors"]
             assert refused["errorType"] == "UnauthorizedException"
+        nobody = {"aud": "transfers", "azp": None, "realm": {"roles": ["Building Admin"]}}
+        [refused] = (await ask("{ whoAmI { name } }", issuer.token(**nobody)))["errors"]
+        assert refused["errorType"] == "FORBIDDEN"
+        bare = {"aud": ["transfers", "hub"], "azp": "hub", "typ": None, "scope": None}
+        [refused] = (await ask("{ whoAmI { name } }", issuer.token(**bare, realm={"roles": ["admin"]})))[
+            "errors"
+        ]
+        assert refused["errorType"] == "UNAUTHENTICATED"
         own = issuer.token(
             azp="hub", aud="hub", realm={"roles": ["admin"]}
         )  # for the client, not for the API

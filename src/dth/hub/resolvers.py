@@ -25,6 +25,7 @@ from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Ta
 from dth.hub.plugins import form, plugin, plugins, read_parameters
 from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, Stack, TaskQuery, TokenInfo, User, Users
 from dth.hub.schedule import describe
+from dth.hub.tokens import DEFAULT_DAYS
 from dth.parameters import check_confined
 from dth.platforms.ports import ImageRecord, Record, Status
 
@@ -748,10 +749,12 @@ async def list_tokens(call: Call) -> Answer:
 
 @mutation(Role.ADMIN)
 async def create_token(call: Call, *, name: str, role: str, expires_in_days: float | None = None) -> Answer:
-    if expires_in_days is not None and not 0 < expires_in_days <= MAX_TOKEN_DAYS:
+    days = DEFAULT_DAYS if expires_in_days is None else expires_in_days
+    if not 0 < days <= MAX_TOKEN_DAYS:
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_TOKEN_DAYS:g}")
-    expires = time.time() + expires_in_days * 86_400 if expires_in_days else 0.0
-    info, token = await call.ports.tokens.create(name, Role(role), expires, call.caller.name)
+    expires = time.time() + days * 86_400
+    caller = call.caller
+    info, token = await call.ports.tokens.create(name, Role(role), expires, caller.name, caller.user)
     return {"token": token, "info": _token(info)}
 
 

@@ -6,6 +6,7 @@ only together with a cookie of the browser that the form was made for.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -29,7 +30,7 @@ from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
 from dth.platforms.local import sign_in_page
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.grants import OFFLINE, Exchanged, Grant, Kind, LocalGrants
+from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept
 
@@ -41,7 +42,6 @@ COMMAND_CALLBACK = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/callback")  # RFC
 SCOPES = ("openid", "profile", "email", OFFLINE)
 KEY_SETTING = "oidc"
 ALGORITHM = "RS256"
-ACCESS_LIFE = 600  # seconds
 FORM_LIFE = 3600.0  # seconds for which a page may stay open
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 20
@@ -82,13 +82,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one."""
+    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one; or, with
+    `signed_in`, who has a session and is asked whether the command line may act for them."""
 
     asked: Asked
     browser: str  # hash of the cookie
     until: float
     user: str = ""
     epoch: int = 0
+    signed_in: bool = False
 
 
 class Provider:
@@ -136,10 +138,10 @@ class Provider:
         ]
 
     async def _holder(self, claims: Claims) -> Identity:
-        """Who has an access token of ours, as of now: removing a user or a new password ends it at once."""
+        """Who has an access token of ours, as of now: signing out, removing a user or a new password end it at once."""
         epoch = claims.get("dth_epoch")
         identity = await self._users.identity(str(claims["sub"]), epoch if isinstance(epoch, int) else -1)
-        if identity is None:
+        if identity is None or not await self._grants.lives(str(claims.get("dth_grant"))):
             raise Unauthenticated("the session has ended; sign in again")
         return identity
 
@@ -196,8 +198,13 @@ class Provider:
             return self._return(asked, error=problem)
         prompt = query.get("prompt", "").split()
         session = None if "login" in prompt else await self._session(request)
-        if session and time.time() - session[0].signed_in <= float(query.get("max_age") or math.inf):
-            return await self._grant(asked, session[1], session[0].signed_in)
+        if session and time.time() - session.grant.signed_in <= float(query.get("max_age") or math.inf):
+            if client == CONSOLE:
+                return await self._grant(asked, session)
+            # Whoever listens at a port of this machine can ask in the name of the command line (RFC 8252, 8.6).
+            if "none" in prompt:
+                return self._return(asked, error="interaction_required")
+            return self._ask(request, asked, account=session.account, signed_in=True)
         if "none" in prompt:
             return self._return(asked, error="login_required")
         return self._ask(request, asked)
@@ -207,7 +214,7 @@ class Provider:
             return address in self._callbacks
         return client == COMMAND and COMMAND_CALLBACK.fullmatch(address) is not None
 
-    async def _session(self, request: Request) -> tuple[Grant, Account] | None:
+    async def _session(self, request: Request) -> Session | None:
         cookie = request.cookies.get(SESSION_COOKIE)
         return await self._grants.session(cookie) if cookie else None
 
@@ -217,6 +224,8 @@ class Provider:
         form = self._opened(fields.get("state", ""), request.cookies.get(FORM_COOKIE, ""))
         if form is None:
             return self._message(request, "expired", 400)
+        if form.signed_in:
+            return await self._go_on(request, form, fields)
         if form.user:
             return await self._change(request, form, fields)
         name = fields.get("name", "")
@@ -232,6 +241,16 @@ class Provider:
         if checked.account.user.must_change:
             return self._ask(request, form.asked, account=checked.account)
         return await self._signed_in(form.asked, checked.account)
+
+    async def _go_on(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
+        """Who is signed in was asked whether the command line may act for them."""
+        if fields.get("answer") == "other":
+            return self._ask(request, form.asked)
+        session = await self._session(request)
+        asked_of = session and (session.account.user.name, session.account.epoch)
+        if session is None or asked_of != (form.user, form.epoch) or fields.get("answer") != "continue":
+            return self._message(request, "expired", 400)
+        return await self._grant(form.asked, session)
 
     async def _change(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
         """A new password was chosen, by one who has just given the old one."""
@@ -253,15 +272,17 @@ class Provider:
         *,
         name: str = "",
         account: Account | None = None,
+        signed_in: bool = False,
         word: str = "",
         status: int = 200,
         seconds: int = 0,
     ) -> Response:
-        """The page to sign in; for one who has, and must change the password, the page for that."""
+        """The page to sign in; for one who has just given a password that must be changed, the page for that; for one
+        who is signed in, the page that asks whether to go on."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
         form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
         if account:
-            form = Form(asked, form.browser, form.until, account.user.name, account.epoch)
+            form = Form(asked, form.browser, form.until, account.user.name, account.epoch, signed_in)
         response = self._page(request, form, name=name, word=word, status=status, seconds=seconds)
         self._set_cookie(response, FORM_COOKIE, browser)
         return response
@@ -275,36 +296,42 @@ class Provider:
         language = _language(request)
         problem = sign_in_page.WORDS[language][word].format(seconds=seconds) if word else ""
         state = self._sealed(form)
-        if form.user:
+        place = urlsplit(form.asked.redirect_uri)
+        command = place.netloc if form.asked.client == COMMAND else ""
+        if form.signed_in:
+            text = sign_in_page.go_on(language, self._base, state, name=form.user, command=command)
+        elif form.user:
             text = sign_in_page.change(language, self._base, state, name=form.user, problem=problem)
         else:
-            text = sign_in_page.sign_in(language, self._base, state, name=name, problem=problem)
+            text = sign_in_page.sign_in(
+                language, self._base, state, name=name, problem=problem, command=command
+            )
         # Browsers hold the redirect that follows the form to form-action, too.
-        place = urlsplit(form.asked.redirect_uri)
         return _html(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
 
     def _message(self, request: Request, word: str, status: int = 200) -> Response:
         return _html(sign_in_page.message(_language(request), self._base, word), status)
 
     async def _signed_in(self, asked: Asked, account: Account) -> Response:
-        now = time.time()
-        session = await self._grants.open_session(Grant(account.user.name, account.epoch, now))
-        response = await self._grant(asked, account, now)
-        self._set_cookie(response, SESSION_COOKIE, session)
+        grant = Grant(account.user.name, account.epoch, time.time())
+        cookie, family = await self._grants.open_session(grant)
+        response = await self._grant(asked, Session(grant, account, family))
+        self._set_cookie(response, SESSION_COOKIE, cookie)
         return response
 
-    async def _grant(self, asked: Asked, account: Account, signed_in: float) -> Response:
+    async def _grant(self, asked: Asked, session: Session) -> Response:
         code = await self._grants.give_code(
             Grant(
-                account.user.name,
-                account.epoch,
-                signed_in,
+                session.account.user.name,
+                session.account.epoch,
+                session.grant.signed_in,
                 client=asked.client,
                 scope=asked.scope,
                 redirect_uri=asked.redirect_uri,
                 challenge=asked.challenge,
                 nonce=asked.nonce,
-            )
+            ),
+            session.family,
         )
         return self._return(asked, code=code)
 
@@ -366,7 +393,7 @@ class Provider:
             "iss": self._issuer,
             "sub": user.name,
             "iat": now,
-            "exp": now + ACCESS_LIFE,
+            "exp": now + int(ACCESS_LIFE),
             "preferred_username": user.name,
             "dth_role": user.role.value,
         }
@@ -376,6 +403,7 @@ class Provider:
             "scope": grant.scope,
             "jti": secrets.token_hex(16),
             "dth_epoch": account.epoch,
+            "dth_grant": exchanged.chain,
         }
         told = about | {"aud": grant.client, "auth_time": int(grant.signed_in)}
         if grant.nonce:
@@ -386,7 +414,7 @@ class Provider:
             "access_token": self._signed("at+jwt", access),
             "id_token": self._signed("JWT", told),
             "token_type": "Bearer",
-            "expires_in": ACCESS_LIFE,
+            "expires_in": int(ACCESS_LIFE),
             "scope": grant.scope,
         }
         return answer | ({"refresh_token": exchanged.refresh} if exchanged.refresh else {})
@@ -395,7 +423,13 @@ class Provider:
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, claims, self._key)
 
     async def _revoke(self, request: Request) -> Response:
-        await self._grants.end((await _form(request)).get("token", ""))
+        """A refresh token or an access token: either ends both (RFC 7009)."""
+        token = (await _form(request)).get("token", "")
+        if "." in token:
+            with contextlib.suppress(Unauthenticated):  # then there is nothing to end
+                await self._grants.end(str((await self.verifier.claims(token)).get("dth_grant")))
+        else:
+            await self._grants.revoke(token)
         return _json({})
 
     async def _userinfo(self, request: Request) -> Response:
@@ -413,7 +447,7 @@ class Provider:
     async def _logout(self, request: Request) -> Response:
         fields = await _form(request) if request.method == "POST" else dict(request.query_params)
         if cookie := request.cookies.get(SESSION_COOKIE):
-            await self._grants.end(cookie)
+            await self._grants.sign_out(cookie)
         address, state = fields.get("post_logout_redirect_uri", ""), fields.get("state", "")
         if address in self._after_logout:
             response = _redirect(f"{address}?{urlencode({'state': state})}" if state else address)

@@ -1,4 +1,4 @@
-"""API tokens: for programs. Whoever has one may do what its role may."""
+"""API tokens: for programs. Whoever has one may do what its role may, and what its owner may."""
 
 import time
 from typing import Any
@@ -11,6 +11,7 @@ from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
 from dth.platforms.local.hub_schema import token as table
+from dth.platforms.local.hub_schema import user
 
 
 class LocalTokens:
@@ -22,8 +23,10 @@ class LocalTokens:
     async def list(self) -> list[TokenInfo]:
         return await self._database.read(_list)
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
-        info, token = new_token(name, role, expires, created_by)
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
+        info, token = new_token(name, role, expires, created_by, owner)
         await self._database.write(_create, info, hash_of(token))
         return info, token
 
@@ -31,10 +34,10 @@ class LocalTokens:
         await self._database.write(_revoke, to_line(id))
 
     async def identify(self, token: str) -> Identity | None:
-        """Whose token this is; None: nobody's, or it has expired."""
+        """Whose token this is; None: nobody's, or it has ended."""
         now = time.time()
-        info = await self._database.read(_find, hash_of(token))
-        identity = identity_of(info, now)
+        info, of_owner = await self._database.read(_find, hash_of(token))
+        identity = identity_of(info, now, of_owner)
         if info and identity and not is_use_noted(info, now):
             await self._database.write(_note_use, info.id, now)
         return identity
@@ -64,9 +67,13 @@ def _revoke(connection: Connection, id: str) -> None:
         raise unknown(id)
 
 
-def _find(connection: Connection, hash: bytes) -> TokenInfo | None:
+def _find(connection: Connection, hash: bytes) -> tuple[TokenInfo | None, Role | None]:
+    """The token, and the role that its owner has now."""
     row = connection.execute(select(*COLUMNS).where(table.c.hash == hash)).first()
-    return _info(row) if row else None
+    if row is None:
+        return None, None
+    role = connection.scalar(select(user.c.role).where(user.c.name == row.owner))
+    return _info(row), Role(role) if role else None
 
 
 def _note_use(connection: Connection, id: str, now: float) -> None:

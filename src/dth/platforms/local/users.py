@@ -21,7 +21,7 @@ from dth.hub.model import Identity, Role
 from dth.hub.ports import User
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
-from dth.platforms.local.hub_schema import attempt, user
+from dth.platforms.local.hub_schema import attempt, token, user
 
 FIRST_ADMIN = "admin"
 MAX_NAME = 64  # characters
@@ -127,7 +127,7 @@ class LocalUsers:
         await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
-        """Raises NotFound, and Conflict for the last admin."""
+        """With all API tokens of the user. Raises NotFound, and Conflict for the last admin."""
         await self._database.write(_remove, canonical(name))
 
     async def identity(self, name: str, epoch: int) -> Identity | None:
@@ -135,7 +135,7 @@ class LocalUsers:
         account = await self._database.read(read_account, name)
         if account is None or account.epoch != epoch:
             return None
-        return Identity(account.user.name, account.user.name, account.user.role)
+        return Identity(account.user.name, account.user.name, account.user.role, user=account.user.name)
 
     async def check(self, name: str, password: str, address: str = "") -> Check:
         """Try to sign in from an address ("": none is known). Takes the same time whether there is such a user."""
@@ -308,6 +308,7 @@ def _remove(connection: Connection, name: str) -> None:
     if _require(connection, name).user.role is Role.ADMIN:
         _require_other_admin(connection, name)
     connection.execute(delete(user).where(user.c.name == name))
+    connection.execute(delete(token).where(token.c.owner == name))
 
 
 def _require_other_admin(connection: Connection, name: str) -> None:
