@@ -95,7 +95,9 @@ class RemoteTokens:
     async def list(self) -> list[TokenInfo]:
         return [_info(each) for each in self._client.call(f"{{ listTokens {{ {FIELDS} }} }}")["listTokens"]]
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
         """The hub knows by itself who calls."""
         days = (expires - time.time()) / UNITS["d"] if expires else None
         made = self._client.call(

@@ -34,7 +34,9 @@ def up(
     Tasks go on where they were. The first start prints the password of the user admin, once.
     """
     from dth.platforms.local import server
+    from dth.platforms.local.connections import raise_descriptor_limit
 
+    raise_descriptor_limit()
     listen = server.Listen(host, port, tls_cert, tls_key, public_url)
     listen.check()
     folder = data_dir or data_directory()

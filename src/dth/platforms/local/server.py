@@ -5,7 +5,6 @@ the processes of tasks.
 """
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
@@ -34,12 +33,13 @@ from dth.confinement import Confinement, confine
 from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
-from dth.hub.model import Task
+from dth.hub.model import Identity, Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.network import Network
 from dth.platforms.local import graphql, process
+from dth.platforms.local.connections import Capacity, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import lock_state_directory
@@ -214,10 +214,13 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
             hub = await stack.enter_async_context(open_hub(data_dir, listen.url(port), nursery))
-            server = _Server(
+            proxied = bool(listen.public_url) and not listen.tls_certificate
+            server = Server(
                 uvicorn.Config(
                     application(hub),
-                    log_level="warning",
+                    http="h11",
+                    ws="none",
+                    log_level="error",  # what it warns of is for anybody to bring about
                     access_log=False,
                     server_header=False,
                     lifespan="off",
@@ -225,8 +228,9 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
                     ssl_certfile=listen.tls_certificate,
                     ssl_keyfile=listen.tls_key,
                     # A proxy in front tells whom it stands for; which one is believed: FORWARDED_ALLOW_IPS.
-                    proxy_headers=bool(listen.public_url) and not listen.tls_certificate,
-                )
+                    proxy_headers=proxied,
+                ),
+                Connections(Capacity.here(behind_proxy=proxied)),
             )
             serving = asyncio.create_task(server.serve(sockets))
             loop = asyncio.get_running_loop()
@@ -258,14 +262,6 @@ def _listening(listen: Listen) -> Any:
         return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
     except OSError as error:
         raise UsageError(f"{listen.host} port {listen.port} cannot be used: {error.strerror}") from None
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the hub decides in which order things end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
 
 
 @asynccontextmanager
@@ -368,7 +364,7 @@ def application(hub: Hub) -> Starlette:
     schema = graphql.load_schema()
 
     async def ask(request: Request) -> Response:
-        caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+        caller = await _caller(hub, request)
         body = await _body(request)
         try:
             asked = json.loads(body)
@@ -390,7 +386,7 @@ def application(hub: Hub) -> Starlette:
         return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 
     async def metrics(request: Request) -> Response:
-        await hub.authenticator.identify(request.headers.get("authorization", ""))
+        await _caller(hub, request)
         counts = await hub.ports.tasks.count()
         now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
@@ -458,6 +454,19 @@ async def _internal(_: Request, error: Exception) -> Response:
     return JSONResponse(graphql.failure("internal error; the hub's log has it", "INTERNAL"), 500)
 
 
+async def _caller(hub: Hub, request: Request) -> Identity:
+    """Who calls. Their connection stays when room is made for others."""
+    _signed_in(request, False)
+    caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+    _signed_in(request, True)
+    return caller
+
+
+def _signed_in(request: Request, proved: bool) -> None:
+    if peer := request.scope.get("state", {}).get("peer"):
+        peer.signed_in = proved
+
+
 async def _body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
@@ -475,6 +484,7 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     token = bearer or scheme or request.query_params.get("token", "")  # MinIO sends it bare
     if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
         raise Unauthenticated("the token is not that of this task; getWebhook has it")
+    _signed_in(request, True)
     task = await hub.ports.tasks.get(task_id)
     chosen = plugin(task.type)
     if not chosen.follows_events(read_parameters(task.type, task.parameters)):

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -19,6 +18,7 @@ from sqlalchemy.dialects import sqlite
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.ports import User
+from dth.platforms.local.addresses import network_of
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
 from dth.platforms.local.hub_schema import attempt, token, user
@@ -140,7 +140,7 @@ class LocalUsers:
     async def check(self, name: str, password: str, address: str = "") -> Check:
         """Try to sign in from an address ("": none is known). Takes the same time whether there is such a user."""
         name = canonical(name)
-        subjects = [(_address_subject(address), ADDRESS_TRIES)] if address else []
+        subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
         if is_name(name):
             subjects.append((f"user:{name}", USER_TRIES))
         # The failure is written before the password is looked at: a hundred tries at once are still a hundred.
@@ -320,19 +320,6 @@ def _require_other_admin(connection: Connection, name: str) -> None:
 # -------------------------------------------------------------------------------------------------- guessing
 
 Subjects = list[tuple[str, tuple[int, float]]]
-
-
-def _address_subject(address: str) -> str:
-    """Whom an address is of: the whole network that one customer gets, where it is IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return f"address:{address[:64]}"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        network = ipaddress.ip_network((parsed, 64), strict=False)
-        return f"address:{mapped or network}"
-    return f"address:{parsed}"
 
 
 def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
