@@ -104,6 +104,8 @@ async def resolve(
         raise Unauthenticated("sign in first")
     if not caller.role.covers(field.role):
         raise Forbidden(f"{name} needs the role {field.role}; you have {caller.role}")
+    # What may be left out may be null: existing clients send all of their variables.
+    arguments = {key: value for key, value in arguments.items() if value is not None}
     given = {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", key): value for key, value in arguments.items()}
     call = Call(ports, caller)
     if not field.changes:

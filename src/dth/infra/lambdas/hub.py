@@ -57,10 +57,9 @@ def resolve(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 async def _resolve(event: Mapping[str, Any]) -> dict[str, Any]:
     hub = _hub()
-    given = {name: value for name, value in event["arguments"].items() if value is not None}
     try:
         caller = _caller(hub, event.get("identity") or {})
-        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], given)}
+        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], event["arguments"])}
     except HubError as error:
         return {"error": {"message": str(error), "code": code_of(error)}}
     except Exception:

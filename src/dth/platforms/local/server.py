@@ -39,6 +39,7 @@ from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.network import Network
 from dth.platforms.local import graphql, process
+from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.connections import Capacity, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.database import HubDatabase
@@ -65,6 +66,7 @@ SETTINGS_FILE = "hub.yaml"
 OPEN = Network(loopback=True, private=True)
 BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BODY = 2 * 1024 * 1024  # bytes of a request
+ANSWER_BYTES = 4_000_000.0  # of an answer, which count as a second of work
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PRUNE = 300.0  # seconds between clean-ups
 AGAIN = 5.0  # seconds before background work that failed is started anew
@@ -362,15 +364,19 @@ def webhook_token(key: bytes, task: str) -> str:
 def application(hub: Hub) -> Starlette:
     """What the hub serves."""
     schema = graphql.load_schema()
+    budgets = Budgets()
 
     async def ask(request: Request) -> Response:
         caller = await _caller(hub, request)
         body = await _body(request)
-        try:
-            asked = json.loads(body)
-        except ValueError:
-            return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
-        return JSONResponse(await graphql.answer(schema, hub.ports, caller, asked))
+        async with budgets.turn(caller.user or caller.subject) as spent:
+            try:
+                asked = json.loads(body)
+            except (ValueError, RecursionError):
+                return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
+            answer = JSONResponse(await graphql.answer(schema, hub.ports, caller, asked, spent))
+            spent.seconds += len(answer.body) / ANSWER_BYTES
+            return answer
 
     async def events(request: Request) -> Response:
         return await _take_events(hub, request)
@@ -440,7 +446,11 @@ async def _told(_: Request, error: Exception) -> Response:
             status, code = 404, "NOT_FOUND"
         case StateError():
             status, code = 503, "FAILED"
+        case TooMuch():
+            status, code = 429, "LIMIT"
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TooMuch):
+        headers["retry-after"] = str(error.wait)
     return JSONResponse(graphql.failure(str(error), code), status, headers)
 
 
