@@ -186,6 +186,8 @@ def test_a_hub_that_speaks_tls_answers_under_handshakes_that_only_hold(tmp_path:
     context = ssl.create_default_context(cafile=str(made.ca))
     hub = Small(tmp_path, "--tls-cert", str(made.certificate), "--tls-key", str(made.key), tls=context)
     try:
+        health, _ = hub.ask(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"strict-transport-security: max-age=" in health
         held = hold(hub, 250, b"", tls=False)
         hub.answers()
         held += hold(hub, 250, b"\x16\x03\x01", tls=False)

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -30,10 +30,10 @@ from starlette.routing import Mount, Route
 
 from dth import interrupts
 from dth.confinement import Confinement, confine
-from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
+from dth.errors import Conflict, Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
-from dth.hub.model import Identity, Task
+from dth.hub.model import Identity, Progress, Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
@@ -55,7 +55,7 @@ from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
-from dth.platforms.local.vault import Vault, kept, open_vault
+from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
 from dth.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,9 @@ BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BODY = 2 * 1024 * 1024  # bytes of a request
 ANSWER_BYTES = 4_000_000.0  # of an answer, which count as a second of work
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FIRST_PASSWORD = "first password"  # the setting that has it
+HSTS = "max-age=63072000"
+ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
 PRUNE = 300.0  # seconds between clean-ups
 AGAIN = 5.0  # seconds before background work that failed is started anew
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -204,8 +207,15 @@ def start_nursery(data_dir: Path) -> Nursery:
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 
-async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Callable[[Hub], None]) -> None:
-    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers.
+async def serve(
+    data_dir: Path,
+    listen: Listen,
+    nursery: Nursery,
+    announce: Callable[[Hub], None],
+    admin_password: str = "",
+) -> None:
+    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers. `admin_password`: of the first user;
+    "" = one is made up.
 
     Without its nursery it can do nothing, and a process with threads cannot fork another one safely. Then it raises
     StateError, so that the service manager starts it again.
@@ -215,7 +225,9 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
         async with AsyncExitStack() as stack:
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
-            hub = await stack.enter_async_context(open_hub(data_dir, listen.url(port), nursery))
+            hub = await stack.enter_async_context(
+                open_hub(data_dir, listen.url(port), nursery, admin_password)
+            )
             proxied = bool(listen.public_url) and not listen.tls_certificate
             server = Server(
                 uvicorn.Config(
@@ -267,7 +279,9 @@ def _listening(listen: Listen) -> Any:
 
 
 @asynccontextmanager
-async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[Hub]:
+async def open_hub(
+    data_dir: Path, url: str, nursery: Nursery, admin_password: str = ""
+) -> AsyncIterator[Hub]:
     """Put the parts together; leaving ends them in order: tasks drain, messages are sent, databases close."""
     settings = Settings.read(data_dir / SETTINGS_FILE)
     vault = open_vault(data_dir)
@@ -320,7 +334,7 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
             authenticator=Authenticator(verifier, tokens),
             provider=None if settings.issuer else provider,
             webhook_key=webhook_key,
-            first_password=None if settings.issuer else await first_admin(users),
+            first_password=await _first_password(database, vault, users, admin_password, settings),
         )
         background = [
             asyncio.create_task(_for_ever("the keeper of tasks", keeper.run)),
@@ -335,6 +349,26 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
             transport.close()
+
+
+async def _first_password(
+    database: HubDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
+) -> str | None:
+    """What to say of how to sign in first: the password that was made up for admin, until another one was chosen."""
+    if settings.issuer:
+        return None
+    if made := await first_admin(users, given):
+        if given:
+            return None  # whoever gave it knows it
+        await keep(database, vault, FIRST_PASSWORD, made.encode())
+        return made
+    known = await found(database, vault, FIRST_PASSWORD)
+    if known is None:
+        return None
+    if await users.is_first(known.decode()):
+        return known.decode()
+    await forget(database, FIRST_PASSWORD)
+    return None
 
 
 async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -422,14 +456,21 @@ def application(hub: Hub) -> Starlette:
     routes.append(Console(hub.ports.info["issuer"]).route())
     return Starlette(
         routes=routes,
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_guarded)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=partial(_guarded, _headers(hub.url)))],
         exception_handlers={HubError: _told, ClientDisconnect: _gone, Exception: _internal},
     )
 
 
-async def _guarded(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+def _headers(url: str) -> dict[str, str]:
+    """Those of every answer of a hub at this address."""
+    return HEADERS | ({"strict-transport-security": HSTS} if url.startswith("https:") else {})
+
+
+async def _guarded(
+    headers: Mapping[str, str], request: Request, call: Callable[[Request], Awaitable[Response]]
+) -> Response:
     response = await call(request)
-    for name, value in HEADERS.items():
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -446,6 +487,8 @@ async def _told(_: Request, error: Exception) -> Response:
             status, code = 404, "NOT_FOUND"
         case StateError():
             status, code = 503, "FAILED"
+        case Conflict():
+            status, code = 409, "CONFLICT"
         case TooMuch():
             status, code = 429, "LIMIT"
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
@@ -499,6 +542,8 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     chosen = plugin(task.type)
     if not chosen.follows_events(read_parameters(task.type, task.parameters)):
         raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
+    if task.progress in ENDED:
+        raise Conflict(f"the task is {task.progress}; it takes no events until it is resumed")
     taken = chosen.read_notification(await _body(request))
     if taken.confirm:
         log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)

@@ -122,6 +122,13 @@ class LocalUsers:
             raise Conflict("the password was changed meanwhile; sign in again")
         return account
 
+    async def is_first(self, password: str) -> bool:
+        """Whether this is still the password of the first admin, who has not chosen one yet."""
+        stored = await self._database.read(_stored, FIRST_ADMIN)
+        account = await self._database.read(read_account, FIRST_ADMIN)
+        waiting = stored is not None and account is not None and account.user.must_change
+        return waiting and await self._matches(password, stored or "")
+
     async def set_role(self, name: str, role: Role) -> None:
         """Holds at once, in sessions that go on, too. Raises NotFound, and Conflict for the last admin."""
         await self._database.write(_set_role, canonical(name), role)
@@ -176,10 +183,10 @@ class LocalUsers:
         return hmac.compare_digest(made, stored)
 
 
-async def first_admin(users: LocalUsers) -> str | None:
-    """Make the first user of a new hub, an admin. Returns the password, which must be changed at once; None where
-    there are users."""
-    password = secrets.token_urlsafe(15)
+async def first_admin(users: LocalUsers, password: str = "") -> str | None:
+    """Make the first user of a new hub, an admin, with this password or one that is made up. Returns the password,
+    which must be changed at once; None where there are users."""
+    password = password or secrets.token_urlsafe(15)
     return password if await users.add_first(FIRST_ADMIN, password) else None
 
 
