@@ -260,7 +260,13 @@ def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> Non
     user = 'mutation { createUser(name: "ann", password: "An-0ther-Passw0rd", role: operator) { name role } }'
     assert hub.call(user) == {"name": "ann", "role": "operator"}
     audit = hub.call("{ listAudit { items { what who outcome } total } }")
-    assert audit["total"] == 3
+    assert audit["total"] == 4
+    assert [each["what"] for each in audit["items"]][::-1] == [
+        "createToken",
+        "useToken",
+        "createSecret",
+        "createUser",
+    ]
     assert {"what": "createSecret", "who": ADMIN, "outcome": "ok"} in audit["items"]
 
 

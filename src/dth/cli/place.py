@@ -15,6 +15,7 @@ from dth.config import data_directory
 from dth.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import ROLES
+from dth.platforms.local.audited import audited
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import keep_private
 
@@ -46,7 +47,7 @@ class Place:
         if path.parent.exists():
             keep_private(path.parent)
         with HubDatabase.open(path) as database:
-            yield local(database)
+            yield audited(local)(database)
 
 
 def place_options(command: F) -> F:

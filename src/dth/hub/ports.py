@@ -193,9 +193,9 @@ class Audit(Protocol):
         ...
 
     async def find(
-        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
     ) -> tuple[list[AuditEntry], int]:
-        """Newest first."""
+        """Newest first. `what`: only these operations."""
         ...
 
 

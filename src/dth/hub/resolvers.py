@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from dth.errors import BeingSetUp, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub import certificate, monitoring, notifications, tasks
 from dth.hub.advice import advice
+from dth.hub.audit import OF_TASKS
 from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.plugins import form, plugin, plugins, read_parameters
 from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, Stack, TaskQuery, TokenInfo, User, Users
@@ -820,10 +821,14 @@ def _channel(channel: Channel) -> dict[str, Any]:
 async def list_audit(
     call: Call, *, target: str | None = None, who: str | None = None, page: int = 1, count: int = 50
 ) -> Answer:
-    if not target and call.caller.role is not Role.ADMIN:
+    admin = call.caller.role is Role.ADMIN
+    if not target and not admin:
         raise Forbidden("the whole audit log is for admins; name a task in target")
+    if target and not admin:
+        await call.ports.tasks.get(target)
     found, total = await call.ports.audit.find(
         target=target or "",
+        what=() if admin else OF_TASKS,
         who=who or "",
         page=_at_least_one("page", page),
         count=_within("count", count, MAX_PAGE),

@@ -26,11 +26,13 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from dth.errors import Conflict, HubError, Unauthenticated
+from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
 from dth.platforms.local import sign_in_page
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
+from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept
 
@@ -46,6 +48,8 @@ FORM_LIFE = 3600.0  # seconds for which a page may stay open
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 20
 MAX_TEXT = 2048  # characters of what a client sends along
+FAILURES_A_MINUTE = 30  # that the audit log has
+VIA = "oidc"
 SESSION_COOKIE = "dth_session"
 FORM_COOKIE = "dth_form"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256
@@ -100,7 +104,13 @@ class Provider:
     """
 
     def __init__(
-        self, issuer: str, key: RSAKey, users: LocalUsers, grants: LocalGrants, origins: Sequence[str]
+        self,
+        issuer: str,
+        key: RSAKey,
+        users: LocalUsers,
+        grants: LocalGrants,
+        audit: LocalAudit,
+        origins: Sequence[str],
     ) -> None:
         self._issuer = issuer
         self._base = urlsplit(issuer).path
@@ -109,6 +119,8 @@ class Provider:
         self._seal_key = hashlib.sha256(b"forms" + key.as_pem(private=True)).digest()
         self._users = users
         self._grants = grants
+        self._audit = audit
+        self._failures = _Failures(audit)
         self._callbacks = {origin + path for origin in origins for path in CONSOLE_CALLBACKS}
         self._after_logout = {f"{origin}/" for origin in origins}
         self.verifier = Verifier(
@@ -122,7 +134,7 @@ class Provider:
         """The provider with the hub's signing key, which is made at first use."""
         pem = await kept(database, vault, KEY_SETTING, _new_key)
         key = RSAKey.import_key(pem, {"use": "sig", "alg": ALGORITHM})
-        return cls(issuer, key, users, LocalGrants(database), origins)
+        return cls(issuer, key, users, LocalGrants(database), LocalAudit(database), origins)
 
     def routes(self) -> list[Route]:
         return [
@@ -231,8 +243,13 @@ class Provider:
         if form.user:
             return await self._change(request, form, fields)
         name = fields.get("name", "")
-        address = request.client.host if request.client else ""
+        address = _address(request)
         checked = await self._users.check(name, fields.get("password", ""), address)
+        if checked.account is None:
+            known = await self._users.knows(name)
+            await self._failures.note(
+                name if known else "(unknown)", address, "LIMIT" if checked.wait else "wrong"
+            )
         if checked.wait:
             wait = math.ceil(checked.wait)
             response = self._ask(request, form.asked, name=name, word="wait", status=429, seconds=wait)
@@ -242,7 +259,7 @@ class Provider:
             return self._ask(request, form.asked, name=name, word="wrong", status=403)
         if checked.account.user.must_change:
             return self._ask(request, form.asked, account=checked.account)
-        return await self._signed_in(form.asked, checked.account)
+        return await self._signed_in(request, form.asked, checked.account)
 
     async def _go_on(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
         """Who is signed in was asked whether the command line may act for them."""
@@ -252,6 +269,8 @@ class Provider:
         asked_of = session and (session.account.user.name, session.account.epoch)
         if session is None or asked_of != (form.user, form.epoch) or fields.get("answer") != "continue":
             return self._message(request, "expired", 400)
+        detail = {"client": form.asked.client, "address": _address(request)}
+        await note(self._audit, CONTINUE, form.user, VIA, **detail)
         return await self._grant(form.asked, session)
 
     async def _change(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
@@ -265,7 +284,7 @@ class Provider:
             return self._message(request, "expired", 400)
         if isinstance(changed, Weakness):
             return self._ask_again(request, form, WORD_OF[changed])
-        return await self._signed_in(form.asked, changed)
+        return await self._signed_in(request, form.asked, changed)
 
     def _ask(
         self,
@@ -314,7 +333,9 @@ class Provider:
     def _message(self, request: Request, word: str, status: int = 200) -> Response:
         return _html(sign_in_page.message(_language(request), self._base, word), status)
 
-    async def _signed_in(self, asked: Asked, account: Account) -> Response:
+    async def _signed_in(self, request: Request, asked: Asked, account: Account) -> Response:
+        detail = {"client": asked.client, "address": _address(request)}
+        await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
         grant = Grant(account.user.name, account.epoch, time.time())
         cookie, family = await self._grants.open_session(grant)
         response = await self._grant(asked, Session(grant, account, family))
@@ -429,10 +450,17 @@ class Provider:
         token = (await _form(request)).get("token", "")
         if "." in token:
             with contextlib.suppress(Unauthenticated):  # then there is nothing to end
-                await self._grants.end(str((await self.verifier.claims(token)).get("dth_grant")))
+                await self._left(
+                    await self._grants.end(str((await self.verifier.claims(token)).get("dth_grant")))
+                )
         else:
-            await self._grants.revoke(token)
+            await self._left(await self._grants.revoke(token))
         return _json({})
+
+    async def _left(self, user: str) -> None:
+        """A user gave up tokens or a session; "": there were none."""
+        if user:
+            await note(self._audit, SIGN_OUT, user, VIA)
 
     async def _userinfo(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -449,7 +477,7 @@ class Provider:
     async def _logout(self, request: Request) -> Response:
         fields = await _form(request) if request.method == "POST" else dict(request.query_params)
         if cookie := request.cookies.get(SESSION_COOKIE):
-            await self._grants.sign_out(cookie)
+            await self._left(await self._grants.sign_out(cookie))
         address, state = fields.get("post_logout_redirect_uri", ""), fields.get("state", "")
         if address in self._after_logout:
             response = _redirect(f"{address}?{urlencode({'state': state})}" if state else address)
@@ -457,6 +485,32 @@ class Provider:
             response = self._message(request, "out")
         response.delete_cookie(SESSION_COOKIE, path=self._base or "/", httponly=True, samesite="lax")
         return response
+
+
+class _Failures:
+    """Writes down sign-ins that failed. Anybody can bring them about: a few a minute are written, the rest counted."""
+
+    def __init__(self, audit: LocalAudit) -> None:
+        self._audit = audit
+        self._since = float("-inf")
+        self._written = self._more = 0
+
+    async def note(self, name: str, address: str, why: str) -> None:
+        now = time.time()
+        if abs(now - self._since) > 60:
+            self._since, self._written = now, 0
+        if self._written >= FAILURES_A_MINUTE:
+            self._more += 1
+            return
+        self._written += 1
+        detail: dict[str, Any] = {"address": address, "why": why}
+        if self._more:
+            detail["moreBefore"], self._more = self._more, 0
+        await note(self._audit, SIGN_IN, name, VIA, outcome="UNAUTHENTICATED", **detail)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _new_key() -> bytes:

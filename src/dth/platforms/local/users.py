@@ -122,6 +122,9 @@ class LocalUsers:
             raise Conflict("the password was changed meanwhile; sign in again")
         return account
 
+    async def knows(self, name: str) -> bool:
+        return await self._database.read(_stored, canonical(name)) is not None
+
     async def is_first(self, password: str) -> bool:
         """Whether this is still the password of the first admin, who has not chosen one yet."""
         stored = await self._database.read(_stored, FIRST_ADMIN)

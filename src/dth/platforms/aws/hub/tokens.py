@@ -4,10 +4,12 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
 
+from dth.hub.audit import USE_TOKEN, note
 from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
 from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new_token, unknown
 from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.tasks import AwsAudit
 from dth.platforms.aws.hub.users import AwsUsers
 from dth.platforms.aws.items import Item
 
@@ -56,6 +58,9 @@ class AwsTokens:
         info = _info(item) if item else None
         of_owner = await self._role_of_owner(info) if info and info.owner else None
         identity = identity_of(info, now, of_owner)
+        if info and identity and not info.last_used:
+            maker = info.owner or info.created_by
+            await note(AwsAudit(self._dynamo), USE_TOKEN, maker, "token", target=info.id, name=info.name)
         if info and identity and not is_use_noted(info, now):
             await self._dynamo.update(
                 "hub", _key(token), "SET #last_used = :now", "attribute_exists(#pk)", {"now": now}
