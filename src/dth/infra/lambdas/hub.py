@@ -73,7 +73,9 @@ def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
     """Whom AppSync let in: a user by the claims of a token, a program by an API token or by IAM. Whoever an
     account lets call the API by IAM is an admin: its policies can name the fields."""
     if given := told.get("resolverContext"):
-        return Identity(given["subject"], given["name"], Role(given["role"]), via="token", user=given["user"])
+        return Identity(
+            given["subject"], given["name"], Role(given["role"]), via="token", user=given.get("user", "")
+        )
     if claims := told.get("claims"):
         audience = hub.issuer.audience
         if audience and audience not in _texts(claims.get("aud")):

@@ -22,6 +22,7 @@ LOCK_FILE = "lock"
 KEY_FILE = "key"  # of a hub; `vault` refuses one that others may read, as they may have read it
 OUR_FILES = {LOCK_FILE, KEY_FILE, "hub.db", "hub.yaml", "task.db", "task.json", "tasks"}
 OTHERS = 0o077  # the rights of others
+ROOT = 0  # may do anything in any case, and may have run a command here
 LOCK_WAIT = 10.0
 
 
@@ -40,9 +41,10 @@ def keep_private(directory: Path) -> None:
         for path in (Path(place, name) for name in (*folders, *files)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 inside = path.lstat()
-                if inside.st_uid not in (os.geteuid(), found.st_uid):
+                if inside.st_uid not in (ROOT, os.geteuid(), found.st_uid):
                     raise StateError(
-                        f"{path} was put there by another user of this machine; look at it, and remove it"
+                        f"{path} was put there by another user of this machine;"
+                        " look at it, then remove it or make it yours (chown)"
                     )
                 if inside.st_mode & OTHERS and not stat.S_ISLNK(inside.st_mode) and path.name != KEY_FILE:
                     _close(path)
