@@ -198,6 +198,14 @@ class Hub:
         assert taken.status == 200, taken
         return dict(taken.json)
 
+    async def continued(self, browser: Browser) -> dict[str, Any]:
+        """What the command line gets from a browser that is signed in."""
+        verifier, challenge = pkce()
+        query = self.asked(challenge, client_id="dth-cli", redirect_uri="http://127.0.0.1:54321/callback")
+        page = await browser.get("/oidc/authorize", query)
+        answer = await browser.post("/oidc/authorize", {"state": page.state, "answer": "continue"})
+        return dict((await self.exchange(answer.back["code"], verifier, query)).json)
+
     async def exchange(self, code: str, verifier: str, query: Mapping[str, str], **more: str) -> Answer:
         form = {
             "grant_type": "authorization_code",

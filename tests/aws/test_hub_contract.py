@@ -207,6 +207,14 @@ async def test_numbers_are_given_once(hub: Ports) -> None:
     assert sorted(numbers) == list(range(1, 21))
 
 
+async def test_the_audit_log_can_be_asked_for_some_operations(hub: Ports) -> None:
+    for what in ("stopTask", "createUser", "editTask"):
+        await hub.audit.begin(entry(what=what))
+    found, total = await hub.audit.find(target="one", what=("stopTask", "editTask"))
+    assert ([each.what for each in found], total) == (["editTask", "stopTask"], 2)
+    assert (await hub.audit.find(what=("deleteUser",)))[1] == 0
+
+
 # ------------------------------------------------------------------------------------- tokens and secrets
 
 

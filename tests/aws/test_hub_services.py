@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,12 @@ from dth.hub.ports import Channel
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub import notifications as notifications_module
+from dth.platforms.aws.hub.hub import issuer_config
 from dth.platforms.aws.hub.metrics import AwsMetrics
 from dth.platforms.aws.hub.notifications import AwsNotifications
+from dth.platforms.aws.hub.settings import OPTIONAL, HubSettings
 from dth.platforms.aws.hub.tables import HUB_TABLES
+from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
 from dth.platforms.aws.tables import create_table
 
@@ -88,6 +92,29 @@ async def test_one_admin_stays(users: AwsUsers) -> None:
     for change in (users.remove("ann"), users.set_password("ann", "x")):
         with pytest.raises(NotFound, match="no user 'ann'"):
             await change
+
+
+async def test_a_token_ends_with_its_owner_and_follows_the_owners_role(
+    users: AwsUsers, dynamo: Dynamo
+) -> None:
+    tokens = AwsTokens(dynamo, users)
+    for name in ("root", "ann"):
+        await users.add(name, "Passw0rd!-long", Role.ADMIN)
+    await asyncio.sleep(1.1)  # Cognito's times are whole seconds here
+    _, token = await tokens.create("ann's", Role.ADMIN, time.time() + 600, "ann", "ann")
+
+    async def role() -> Role | None:
+        found = await tokens.identify(token)
+        return found and found.role
+
+    assert await role() is Role.ADMIN
+    await users.set_role("ann", Role.OPERATOR)
+    assert await role() is Role.OPERATOR
+    await users.remove("ann")
+    assert await role() is None
+    await asyncio.sleep(1.1)
+    await users.add("ann", "Passw0rd!-long", Role.ADMIN)  # somebody else of that name
+    assert await role() is None
 
 
 # ------------------------------------------------------------------------------------------------- graphs
@@ -224,3 +251,20 @@ async def test_an_address_hears_by_the_topic(
         await notifications.put_channel(Channel("ops", "email", "nobody"))
     await notifications.remove_channel("ops")
     assert await notifications.channels() == []
+
+
+def settings(**more: str) -> HubSettings:
+    names = [each.name.upper() for each in fields(HubSettings) if each.name not in OPTIONAL]
+    return HubSettings.from_environment({f"DTH_{name}": "https://x" for name in names} | more)
+
+
+def test_whose_tokens_the_api_takes() -> None:
+    """Nobody has a role unless a token or the deployment says so; users of the hub's own pool were made by an admin."""
+    config = issuer_config(settings())
+    assert (config.default_role, config.roles) == (None, {})
+    config = issuer_config(settings(DTH_DEFAULT_ROLE="viewer", DTH_ROLES='{"Hub Admins": "admin"}'))
+    assert (config.default_role, config.roles) == (Role.VIEWER, {"Hub Admins": Role.ADMIN})
+    assert issuer_config(settings(DTH_USER_POOL="pool")).default_role is Role.VIEWER
+    for wrong in ("x", '["admin"]', '{"x": "boss"}'):
+        with pytest.raises(UsageError, match="role"):
+            issuer_config(settings(DTH_ROLES=wrong))

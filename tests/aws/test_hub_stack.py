@@ -260,7 +260,13 @@ def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> Non
     user = 'mutation { createUser(name: "ann", password: "An-0ther-Passw0rd", role: operator) { name role } }'
     assert hub.call(user) == {"name": "ann", "role": "operator"}
     audit = hub.call("{ listAudit { items { what who outcome } total } }")
-    assert audit["total"] == 3
+    assert audit["total"] == 4
+    assert [each["what"] for each in audit["items"]][::-1] == [
+        "createToken",
+        "useToken",
+        "createSecret",
+        "createUser",
+    ]
     assert {"what": "createSecret", "who": ADMIN, "outcome": "ok"} in audit["items"]
 
 
@@ -293,6 +299,14 @@ async def test_users_of_an_issuer(
         for wrong in ({"aud": "others", "azp": None}, {"exp": 1}, {"iss": "https://example.org"}):
             [refused] = (await ask("{ whoAmI { name } }", issuer.token(**wrong)))["errors"]
             assert refused["errorType"] == "UnauthorizedException"
+        nobody = {"aud": "transfers", "azp": None, "realm": {"roles": ["Building Admin"]}}
+        [refused] = (await ask("{ whoAmI { name } }", issuer.token(**nobody)))["errors"]
+        assert refused["errorType"] == "FORBIDDEN"
+        bare = {"aud": ["transfers", "hub"], "azp": "hub", "typ": None, "scope": None}
+        [refused] = (await ask("{ whoAmI { name } }", issuer.token(**bare, realm={"roles": ["admin"]})))[
+            "errors"
+        ]
+        assert refused["errorType"] == "UNAUTHENTICATED"
         own = issuer.token(
             azp="hub", aud="hub", realm={"roles": ["admin"]}
         )  # for the client, not for the API

@@ -42,7 +42,9 @@ async def issuer() -> AsyncIterator[Issuer]:
 @pytest.fixture
 async def hub(tmp_path: Path, issuer: Issuer) -> AsyncIterator[Hub]:
     """A hub that trusts the foreign issuer."""
-    async with hub_at(tmp_path, lambda: Verifier(IssuerConfig(issuer.url, "hub"))) as hub:
+    async with hub_at(
+        tmp_path, lambda: Verifier(IssuerConfig(issuer.url, "hub", default_role=Role.VIEWER))
+    ) as hub:
         yield hub
 
 
@@ -150,6 +152,12 @@ BAD: dict[str, Callable[[Issuer], str]] = {
     "ID token with a nonce": lambda i: i.token(aud="hub", typ=None, nonce="x"),
     "ID token without a mark": lambda i: i.token(aud="hub", typ=None, scope=None),
     "ID token without a mark, in a list": lambda i: i.token(aud=["hub"], azp=None, typ=None, scope=None),
+    "ID token for two": lambda i: i.token(aud=["hub", "other"], azp="hub", typ=None, scope=None),
+    "ID token for another, given to us": lambda i: i.token(aud="other", azp="hub", typ=None, scope=None),
+    "ID token with the hash of a code": lambda i: i.token(aud=["hub", "x"], typ=None, c_hash="x"),
+    "a scope that is empty": lambda i: i.token(aud=["hub", "x"], typ=None, scope=""),
+    "logout token": lambda i: i.token(header={"typ": "logout+jwt"}),
+    "security event": lambda i: i.token(header={"typ": "application/secevent+jwt"}),
     "unknown API token": lambda _: "dth_" + "A" * 43,
 }
 
@@ -183,11 +191,14 @@ async def test_tokens_as_issuers_make_them_are_taken(hub: Hub, issuer: Issuer) -
 
 
 async def test_the_audience_is_what_counts_where_one_is_set(tmp_path: Path, issuer: Issuer) -> None:
-    config = IssuerConfig(issuer.url, "hub", audience="https://api")
+    config = IssuerConfig(issuer.url, "hub", audience="https://api", default_role=Role.VIEWER)
     async with hub_at(tmp_path, lambda: Verifier(config)) as hub:
         assert (await hub.who(issuer.token(aud=["x", "https://api"], azp="other"))).status == 200
         assert (await hub.who(issuer.token(aud="hub", azp="hub"))).status == 401
         assert (await hub.who(issuer.token(aud="https://api/", azp="hub"))).status == 401
+        bare = {"typ": None, "scope": None}
+        assert (await hub.who(issuer.token(aud=["x", "https://api"], azp="hub", **bare))).status == 200
+        assert (await hub.who(issuer.token(aud=["hub", "https://api"], azp="hub", **bare))).status == 401
 
 
 async def test_all_algorithms_of_ours_work(hub: Hub, issuer: Issuer) -> None:
@@ -295,7 +306,7 @@ def test_an_issuer_that_could_be_listened_to_is_refused(url: str) -> None:
 def test_an_issuer_for_anybody_is_refused() -> None:
     with pytest.raises(UsageError, match="audience"):
         IssuerConfig("https://example.com", "")
-    with pytest.raises(ValueError, match="boss"):
+    with pytest.raises(UsageError, match="boss"):
         IssuerConfig("https://example.com", "hub", default_role="boss")  # type: ignore[arg-type]
 
 
@@ -305,29 +316,78 @@ def test_an_issuer_for_anybody_is_refused() -> None:
 @pytest.mark.parametrize(
     ("claims", "role_claim", "role"),
     [
-        ({}, "", Role.VIEWER),
+        ({}, "", None),
         ({"cognito:groups": ["dth-admin"]}, "", Role.ADMIN),
         ({"groups": ["other", "Operator", "viewer"]}, "", Role.OPERATOR),
-        ({"roles": "viewer operator"}, "", Role.OPERATOR),
+        ({"roles": "operator"}, "", Role.OPERATOR),
+        ({"roles": "viewer operator"}, "", None),  # one name, which has a space in it
         ({"dth_role": "DTH-ADMIN"}, "", Role.ADMIN),
-        ({"groups": ["administrators", "dth-admins", "xadmin"]}, "", Role.VIEWER),
-        ({"groups": [None, 7, {"admin": 1}]}, "", Role.VIEWER),
-        ({"groups": {"admin": True}}, "", Role.VIEWER),
-        ({"groups": ["admin"]}, "realm_access.roles", Role.VIEWER),
+        ({"groups": ["administrators", "dth-admins", "xadmin"]}, "", None),
+        ({"groups": [None, 7, {"admin": 1}]}, "", None),
+        ({"groups": {"admin": True}}, "", None),
+        ({"groups": ["admin"]}, "realm_access.roles", None),
         ({"realm_access": {"roles": ["admin"]}}, "realm_access.roles", Role.ADMIN),
-        ({"realm_access": ["admin"]}, "realm_access.roles", Role.VIEWER),
+        ({"realm_access": ["admin"]}, "realm_access.roles", None),
         ({"https://example.com/roles": ["operator"]}, "https://example.com/roles", Role.OPERATOR),
+        ({"scope": "openid dth-operator"}, "scope", Role.OPERATOR),
+        ({"scope": "openid dth-admin"}, "", None),
     ],
 )
-def test_roles_of_claims(claims: dict[str, Any], role_claim: str, role: Role) -> None:
+def test_roles_of_claims(claims: dict[str, Any], role_claim: str, role: Role | None) -> None:
     config = IssuerConfig("https://example.com", "hub", role_claim=role_claim)
-    assert identity_of({"sub": "u-1", **claims}, config) == Identity("u-1", "u-1", role)
+    assert role_of(claims, config) == role
 
 
-def test_without_a_default_role_who_has_none_is_refused() -> None:
-    config = IssuerConfig("https://example.com", "hub", default_role=None)
-    with pytest.raises(Forbidden, match="no role"):
-        identity_of({"sub": "u-1"}, config)
+def role_of(claims: dict[str, Any], config: IssuerConfig) -> Role | None:
+    try:
+        return identity_of({"sub": "u-1", **claims}, config).role
+    except Forbidden:
+        return None
+
+
+@pytest.mark.parametrize("role_claim", ["", "groups"])
+@pytest.mark.parametrize(
+    "separator", [" ", ",", ", ", ";", "\t", "\n", "/", "\\", "=", ":", "|", "\u00a0", "-", "."]
+)
+@pytest.mark.parametrize("shape", [lambda name: name, lambda name: [name], lambda name: ["x", name]])
+def test_words_inside_the_name_of_a_group_never_count(
+    role_claim: str, separator: str, shape: Callable[[str], Any]
+) -> None:
+    config = IssuerConfig("https://example.com", "hub", role_claim=role_claim)
+    for word in ("admin", "Admin", "dth-admin", "operator", "viewer"):
+        for name in (
+            f"Building{separator}{word}",
+            f"{word}{separator}Building",
+            f"a{separator}{word}{separator}b",
+        ):
+            assert role_of({"groups": shape(name)}, config) is None, name
+    assert role_of({"groups": ["CN=Print Operator,OU=Helpdesk"]}, config) is None
+
+
+def test_a_map_says_which_groups_have_which_roles() -> None:
+    roles = {"CN=Hub,OU=IT": "admin", "Building Admin": "viewer", "7": "operator"}
+    config = IssuerConfig("https://example.com", "hub", roles=roles)  # type: ignore[arg-type]
+    for groups, role in (
+        (["CN=Hub,OU=IT"], Role.ADMIN),
+        ("Building Admin", Role.VIEWER),
+        (["Building Admin", "7"], Role.OPERATOR),
+        (["admin", "dth-admin", "viewer"], None),  # with a map, names alone give nothing
+        (["cn=hub,ou=it", "Building", "Admin", " 7"], None),
+    ):
+        assert role_of({"groups": groups}, config) is role, groups
+    for wrong in ({"x": "boss"}, {"x": None}, {"x": ["admin"]}, ["admin"], "admin"):
+        with pytest.raises(UsageError, match="role"):
+            IssuerConfig("https://example.com", "hub", roles=wrong)  # type: ignore[arg-type]
+
+
+def test_a_default_role_is_said_in_so_many_words() -> None:
+    for said in (None, "none"):
+        config = IssuerConfig("https://example.com", "hub", default_role=said)  # type: ignore[arg-type]
+        with pytest.raises(Forbidden, match="no role"):
+            identity_of({"sub": "u-1"}, config)
+    config = IssuerConfig("https://example.com", "hub", default_role="operator")  # type: ignore[arg-type]
+    assert role_of({}, config) is Role.OPERATOR
+    config = IssuerConfig("https://example.com", "hub")
     known = identity_of({"sub": "u-1", "groups": "admin", "username": "ann", "email": ["x"]}, config)
     assert known == Identity("u-1", "ann", Role.ADMIN)
 

@@ -202,6 +202,11 @@ def test_events_are_copied_and_deleted_in_order(hub: Hub, source: Side, dest: Si
     hub.do("stopTask", task)
     hub.wait(task, "STOPPED")
     assert dest.listed() == ["b", "c"]
+    # Its queue would grow without end, and the sender would never know.
+    status, said = hub.request(path, body, {"authorization": hook["token"]})
+    assert (status, "it takes no events" in said) == (409, True)
+    hub.do("resumeTask", task)
+    assert hub.request(path, body, {"authorization": hook["token"]})[0] == 200
 
 
 def test_no_process_outlives_the_hub(hub: Hub, slow: tuple[Side, Side]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from dth.hub.model import Role
 from dth.platforms.local import grants as grants_module
 from dth.platforms.local import oidc as oidc_module
+from dth.platforms.local import sign_in_page
 from dth.platforms.local import users as users_module
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.oidc import Provider
@@ -272,6 +273,150 @@ async def test_refresh_tokens_rotate_and_a_stolen_one_ends_the_family(hub: Hub, 
     assert renewed.status == 200
     clock.now += grants_module.REFRESH_LIFE + 1  # from the sign-in on
     assert (await hub.refresh(renewed.json["refresh_token"])).status == 400
+
+
+async def ends(hub: Hub, browser: Browser, tokens: dict[str, Any]) -> None:
+    """Nothing of that sign-in holds any more."""
+    assert (await hub.who(tokens["access_token"])).status == 401
+    assert (
+        await hub.refresh(tokens["refresh_token"], claims_of(tokens["access_token"])["client_id"])
+    ).status == 400
+    silent = await browser.get("/oidc/authorize", hub.asked(pkce()[1], prompt="none"))
+    assert silent.back["error"] == "login_required"
+
+
+async def test_a_second_use_of_a_code_ends_the_whole_sign_in(hub: Hub, clock: Clock) -> None:
+    browser, other = hub.browser(), hub.browser()
+    going_on = await hub.tokens_of("ann", other)
+    verifier, challenge = pkce()
+    query = hub.asked(challenge)
+    code = (await hub.sign_in(browser, "ann", query=query)).back["code"]
+    tokens = (await hub.exchange(code, verifier, query)).json
+    assert (await hub.who(tokens["access_token"])).status == 200
+    clock.now += grants_module.CODE_LIFE + 1  # the code has expired, its access token has not
+    assert (await hub.exchange(code, verifier, query)).status == 400
+    await ends(hub, browser, tokens)
+    assert (await hub.who(going_on["access_token"])).status == 200
+    assert (await hub.refresh(going_on["refresh_token"])).status == 200
+
+
+async def test_a_second_use_of_a_refresh_token_ends_access_tokens_too(hub: Hub) -> None:
+    browser = hub.browser()
+    first = await hub.tokens_of("ann", browser)
+    second = (await hub.refresh(first["refresh_token"])).json
+    assert (await hub.refresh(first["refresh_token"])).status == 400
+    assert (await hub.who(first["access_token"])).status == 401
+    await ends(hub, browser, second)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_signing_out_ends_everything_that_followed_from_the_sign_in(hub: Hub, method: str) -> None:
+    browser, other = hub.browser(), hub.browser()
+    tokens, others = await hub.tokens_of("ann", browser), await hub.tokens_of("ann", other)
+    renewed = (await hub.refresh(tokens["refresh_token"])).json
+    verifier, challenge = pkce()
+    query = hub.asked(challenge, prompt="none", redirect_uri=f"{hub.origin}/auth/silent")
+    code = (await browser.get("/oidc/authorize", query)).back["code"]
+    silent = (await hub.exchange(code, verifier, query)).json
+    pending = (await browser.get("/oidc/authorize", query)).back["code"]
+    command = await hub.continued(browser)
+    stolen = Browser(hub.origin, dict(browser.cookies))
+    await (browser.get("/oidc/logout") if method == "GET" else browser.post("/oidc/logout", {}))
+    for each in (renewed, silent, command):
+        await ends(hub, stolen, each)
+    assert (await hub.exchange(pending, verifier, query)).status == 400
+    assert (await hub.who(tokens["access_token"])).status == 401
+    assert (await hub.who(others["access_token"])).status == 200
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+async def test_what_is_given_back_ends_with_all_that_came_of_the_same_code(hub: Hub, kind: str) -> None:
+    browser = hub.browser()
+    await hub.sign_in(browser, "ann")
+    command, again = await hub.continued(browser), await hub.continued(browser)
+    assert (await hub.browser().post("/oidc/revoke", {"token": command[kind]})).status == 200
+    assert (await hub.who(command["access_token"])).status == 401
+    assert (await hub.refresh(command["refresh_token"], "dth-cli")).status == 400
+    assert (await hub.who(again["access_token"])).status == 200  # the command line of another machine
+    assert "code" in (await browser.get("/oidc/authorize", hub.asked(pkce()[1], prompt="none"))).back
+    for wrong in (f"{command['access_token']}x", "a.b.c", ".", "..", command["id_token"]):
+        assert (await hub.browser().post("/oidc/revoke", {"token": wrong})).status == 200
+
+
+async def test_an_access_token_without_a_refresh_token_holds_its_time(hub: Hub, clock: Clock) -> None:
+    tokens = await hub.tokens_of("ann", scope="openid")
+    clock.now += 590
+    await hub.tokens_of("ann")  # which forgets what has expired
+    assert (await hub.who(tokens["access_token"])).status == 200
+
+
+async def test_the_command_line_is_given_nothing_without_a_question(hub: Hub) -> None:
+    """RFC 8252, section 8.6: whoever listens at a port of this machine can ask in its name."""
+    browser = hub.browser()
+    await hub.sign_in(browser, "ann")
+    verifier, challenge = pkce()
+    query = hub.asked(challenge, client_id="dth-cli", redirect_uri=LOOPBACK)
+    for more in ({}, {"prompt": "consent"}, {"max_age": "3600"}, {"prompt": "select_account"}):
+        page = await browser.get("/oidc/authorize", query | more)
+        assert (page.status, page.location) == (200, "")
+        assert "Continue as ann?" in page.text
+        assert "127.0.0.1:54321" in page.text
+    silent = await browser.get("/oidc/authorize", query | {"prompt": "none"})
+    assert silent.back["error"] == "interaction_required"
+    answer = await browser.post("/oidc/authorize", {"state": page.state, "answer": "continue"})
+    assert answer.location.startswith(f"{LOOPBACK}?")
+    tokens = (await hub.exchange(answer.back["code"], verifier, query)).json
+    assert (await hub.who(tokens["access_token"])).json["name"] == "ann"
+
+
+async def test_a_question_is_answered_by_the_one_who_was_asked(hub: Hub) -> None:
+    await hub.users.add("eve", PASSWORD, Role.VIEWER)
+    browser, attacker = hub.browser(), hub.browser()
+    await hub.sign_in(browser, "ann")
+    await hub.sign_in(attacker, "eve")
+    query = hub.asked(pkce()[1], client_id="dth-cli", redirect_uri=LOOPBACK)
+    page, theirs = await browser.get("/oidc/authorize", query), await attacker.get("/oidc/authorize", query)
+    yes = {"answer": "continue"}
+    for who, state in (
+        (attacker, page.state),
+        (browser, theirs.state),
+        (browser, ""),
+        (hub.browser(), page.state),
+    ):
+        answer = await who.post("/oidc/authorize", yes | {"state": state})
+        assert (answer.status, answer.location) == (400, "")
+    for fields in ({}, {"answer": ""}, {"answer": "no"}, {"new": PASSWORD + "x", "again": PASSWORD + "x"}):
+        answer = await browser.post("/oidc/authorize", {"state": page.state} | fields)
+        assert (answer.status, answer.location) == (400, "")
+    signed_out = Browser(
+        hub.origin, {name: value for name, value in browser.cookies.items() if name != "dth_session"}
+    )
+    assert (await signed_out.post("/oidc/authorize", yes | {"state": page.state})).status == 400
+    other = await browser.post("/oidc/authorize", {"state": page.state, "answer": "other"})
+    assert 'name="password"' in other.text
+    form = {"state": other.state, "name": "eve", "password": PASSWORD}
+    assert (await browser.post("/oidc/authorize", form)).location.startswith(LOOPBACK)
+    answer = await browser.post(
+        "/oidc/authorize", yes | {"state": page.state}
+    )  # of ann, who is no longer here
+    assert answer.status == 400
+
+
+async def test_the_question_is_in_chinese_too_and_shows_names_as_text(hub: Hub) -> None:
+    browser = Browser(hub.origin, language="zh-CN")
+    await hub.sign_in(browser, "ann")
+    page = await browser.get(
+        "/oidc/authorize", hub.asked(pkce()[1], client_id="dth-cli", redirect_uri=LOOPBACK)
+    )
+    assert "以 ann 的身份继续" in page.text
+    assert "127.0.0.1:54321" in page.text
+    text = sign_in_page.go_on("en", "/oidc", "s", name="<b>", command="<i>")
+    assert "<b>" not in text
+    assert "<i>" not in text
+    asked = await hub.browser().get(
+        "/oidc/authorize", hub.asked(pkce()[1], client_id="dth-cli", redirect_uri=LOOPBACK)
+    )
+    assert "The command line (dth) on this computer, at 127.0.0.1:54321" in asked.text
 
 
 async def test_of_many_renewals_at_once_one_succeeds_at_most(hub: Hub) -> None:

@@ -35,7 +35,7 @@ export async function signIn(manager: UserManager): Promise<void> {
   await manager.signinRedirect({ state: { returnTo: here }, redirectMethod: 'replace' });
 }
 
-interface Session extends Pick<UserManager, 'signoutRedirect' | 'removeUser'> {
+interface Session extends Pick<UserManager, 'revokeTokens' | 'signoutRedirect' | 'removeUser'> {
   settings: { authority: string; client_id: string; post_logout_redirect_uri?: string | undefined };
 }
 
@@ -46,6 +46,8 @@ export async function signOut(manager: Session): Promise<void> {
   const extraQueryParams: Record<string, string> = authority.startsWith('https://cognito-idp.')
     ? { client_id, logout_uri: post_logout_redirect_uri ?? '' }
     : {};
+  // What this tab holds ends whatever becomes of the issuer's own session. Not every issuer can do that.
+  await manager.revokeTokens(['refresh_token']).catch(() => undefined);
   try {
     await manager.signoutRedirect({ extraQueryParams });
   } catch {

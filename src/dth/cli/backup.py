@@ -1,5 +1,6 @@
 """`dth backup`."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -18,8 +19,12 @@ def backup(target: Path, data_dir: Path | None, with_key: bool) -> int:
 
     To restore, put the directory where the hub's was (with its key), and start the hub.
     """
+    from dth.hub.audit import BACKUP
+    from dth.platforms.local.audited import note_command
     from dth.platforms.local.backup import back_up
 
-    tasks = back_up(data_dir or data_directory(), target, key=with_key)
+    folder = data_dir or data_directory()
+    tasks = back_up(folder, target, key=with_key)
+    asyncio.run(note_command(folder, BACKUP, str(target)))
     click.echo(f"{target}: the hub and {tasks} tasks" + ("" if with_key else "; keep the key elsewhere, too"))
     return 0

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import click
 
 from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
+from dth.cli.report import text_of_cell
 from dth.errors import UsageError
 from dth.hub.certificate import RecordDigest, digested, fingerprint, read, verify
 from dth.hub.model import TaskType
@@ -99,7 +100,9 @@ def _compare(document: dict[str, Any], report: Path) -> str:
     try:
         with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in _rows(file, ("key", "bytes", *names)):
-                digest.add(row["key"], int(row["bytes"]), *(row[name] for name in names))
+                digest.add(
+                    text_of_cell(row["key"]), int(row["bytes"]), *(text_of_cell(row[name]) for name in names)
+                )
     except OSError as error:
         raise UsageError(f"{report}: {error.strerror}") from None
     except (ValueError, csv.Error, UsageError) as error:

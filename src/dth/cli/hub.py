@@ -93,12 +93,12 @@ def _local_token(folder: Path) -> str:
     import asyncio
 
     from dth.platforms.local.database import HubDatabase
-    from dth.platforms.local.tokens import LocalTokens
+    from dth.platforms.local.tokens import COMMAND, LOCAL, LocalTokens
 
     async def create() -> tuple[str, str]:
         with HubDatabase.open(folder / "hub.db") as database:
             expires = time.time() + LOCAL_TOKEN
-            info, token = await LocalTokens(database).create("command line", Role.ADMIN, expires, "local")
+            info, token = await LocalTokens(database).create(COMMAND, Role.ADMIN, expires, LOCAL)
             return info.id, token
 
     async def revoke(token: str) -> None:

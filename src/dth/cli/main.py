@@ -66,6 +66,7 @@ def _message(error: click.ClickException) -> str:
 
 
 def main() -> None:
+    os.umask(0o077)  # what commands write is for this user: states, databases, logs, reports
     try:
         sys.exit(_run())
     finally:

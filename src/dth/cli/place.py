@@ -15,7 +15,9 @@ from dth.config import data_directory
 from dth.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import ROLES
+from dth.platforms.local.audited import audited
 from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.filesystem import keep_private
 
 T = TypeVar("T")
 
@@ -42,8 +44,10 @@ class Place:
             raise UsageError(
                 f"{path.parent} is no data directory of a hub; name one (--data-dir D, or --hub URL)"
             )
+        if path.parent.exists():
+            keep_private(path.parent)
         with HubDatabase.open(path) as database:
-            yield local(database)
+            yield audited(local)(database)
 
 
 def place_options(command: F) -> F:

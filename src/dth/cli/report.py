@@ -1,6 +1,13 @@
-"""Reports: one row an object, as CSV or Parquet by the file's name."""
+"""Reports: one row an object, as CSV or Parquet by the file's name.
+
+Whoever may write to a source chooses its keys, and a spreadsheet takes a cell that begins with = for a formula. Such a
+text, and one with characters that cannot be seen, is marked by a quote before it, with escapes for what is hidden. Any
+other is as it is; `text_of_cell` gives back what was meant.
+"""
 
 import csv
+import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -34,6 +41,18 @@ IMAGE_COLUMNS = (
 Row = tuple[str | int | float, ...]
 NUMBERS = ("bytes", "attempts", "size", "moved")
 BATCH = 10_000
+MARK = "'"
+# At the beginning of a cell; some spreadsheets take semicolons for separators, and find one within another. In full
+# width, too.
+FORMULA = re.compile(r'(?:^|[;\n])[\s"]*[=+@\-\uff1d\uff0b\uff0d\uff20]')
+HIDDEN = (
+    "Cc",
+    "Cf",
+    "Zl",
+    "Zp",
+    "Co",
+)  # control and format characters, such as those that turn the direction
+ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def check_report(path: Path) -> None:
@@ -64,11 +83,41 @@ async def write_report(path: Path, rows: AsyncIterator[Row], columns: Sequence[s
                 writer = csv.writer(file)
                 writer.writerow(columns)
                 async for row in rows:
-                    writer.writerow(row)
+                    writer.writerow([cell_of(value) if isinstance(value, str) else value for value in row])
         else:
             await _write_parquet(path, rows, columns)
     except OSError as error:
         raise HubError(f"the report {path} cannot be written: {error.strerror}") from None
+
+
+def cell_of(text: str) -> str:
+    """A text as it may stand in a spreadsheet."""
+    hidden = not text.isprintable() and any(map(_is_hidden, text))
+    if not hidden and not text.startswith(MARK) and not FORMULA.search(text):
+        return text
+    return MARK + "".join(_escaped(each) if each in "\\;\n" or _is_hidden(each) else each for each in text)
+
+
+def text_of_cell(cell: str) -> str:
+    """What `cell_of` was given."""
+    if not cell.startswith(MARK):
+        return cell
+    return ESCAPE.sub(lambda escape: chr(int(escape[1][1:], 16)), cell[1:])
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
+
+
+def _is_hidden(character: str) -> bool:
+    return character != "\n" and unicodedata.category(character) in HIDDEN
 
 
 async def _write_parquet(path: Path, rows: AsyncIterator[Row], names: Sequence[str]) -> None:

@@ -109,7 +109,10 @@ def delete(name: str, hub: Connect) -> int:
 )
 def rotate_key(data_dir: Path | None) -> int:
     """Encrypt everything that the hub keeps encrypted with a new key, also while it runs."""
+    from dth.hub.audit import ROTATE_KEY, note
+    from dth.platforms.local.audited import LOCAL, who
     from dth.platforms.local.database import HubDatabase
+    from dth.platforms.local.tasks import LocalAudit
     from dth.platforms.local.vault import DATABASE_FILE, rotate
 
     folder = data_dir or data_directory()
@@ -119,7 +122,9 @@ def rotate_key(data_dir: Path | None) -> int:
 
     async def work() -> int:
         with HubDatabase.open(path) as database:
-            return await rotate(folder, database)
+            rotated = await rotate(folder, database)
+            await note(LocalAudit(database), ROTATE_KEY, who(), LOCAL)
+            return rotated
 
     count = asyncio.run(work())
     click.echo(f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}")

@@ -28,11 +28,16 @@ def token() -> None:
 @token.command()
 @click.option("--name", required=True, help="What it is for.")
 @click.option("--role", default="viewer", show_default=True, type=ROLE)
-@click.option("--expires", metavar="SPAN", help="When it ends: 90d, 12h, 4w. [default: never]")
+@click.option(
+    "--expires", metavar="SPAN", default="90d", show_default=True, help="When it ends: 90d, 12h, 4w."
+)
 @place_options
-def create(name: str, role: str, expires: str | None, place: Place) -> None:
-    """Make a token, and print it on the last line, this once: only its hash is kept."""
-    end = time.time() + span(expires) if expires else 0.0
+def create(name: str, role: str, expires: str, place: Place) -> None:
+    """Make a token, and print it on the last line, this once: only its hash is kept.
+
+    A token that is made by way of a hub (--hub) ends with the user who made it, and may never do more than that user.
+    """
+    end = time.time() + span(expires)
     with _tokens(place, make=True) as tokens:
         info, secret = asyncio.run(tokens.create(name, Role(role), end, "local"))
     click.echo(f"{info.id}: {role}, expires: {day(info.expires)}", err=True)
@@ -90,7 +95,9 @@ class RemoteTokens:
     async def list(self) -> list[TokenInfo]:
         return [_info(each) for each in self._client.call(f"{{ listTokens {{ {FIELDS} }} }}")["listTokens"]]
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
         """The hub knows by itself who calls."""
         days = (expires - time.time()) / UNITS["d"] if expires else None
         made = self._client.call(

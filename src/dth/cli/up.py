@@ -26,17 +26,34 @@ from dth.platforms.local.nursery import Nursery
 )
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file with its key.")
 @click.option("--public-url", default="", help="The address that users have, where a proxy stands in front.")
+@click.option(
+    "--admin-password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="DTH_ADMIN_PASSWORD_FILE",
+    show_envvar=True,
+    help="File with the first password of the user admin, for a new hub.",
+)
 def up(
-    data_dir: Path | None, host: str, port: int, tls_cert: Path | None, tls_key: Path | None, public_url: str
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    public_url: str,
+    admin_password_file: Path | None,
 ) -> int:
     """Run a hub on this machine, until Ctrl-C.
 
-    Tasks go on where they were. The first start prints the password of the user admin, once.
+    Tasks go on where they were. The first start makes up a password for the user admin, unless a file has one. It is
+    printed at each start until admin has signed in and chosen another.
     """
     from dth.platforms.local import server
+    from dth.platforms.local.connections import raise_descriptor_limit
 
+    raise_descriptor_limit()
     listen = server.Listen(host, port, tls_cert, tls_key, public_url)
     listen.check()
+    password = _first_line(admin_password_file) if admin_password_file else ""
     folder = data_dir or data_directory()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,12 +67,22 @@ def up(
     def announce(hub: server.Hub) -> None:
         click.echo(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
         if hub.first_password:
-            click.echo("First start. Sign in as admin; the password is asked to be changed:")
+            click.echo("Nobody has signed in yet. Sign in as admin; the password is asked to be changed:")
             click.echo(f"  {hub.first_password}")
 
     async def serve(nursery: Nursery) -> int:
-        await server.serve(folder, listen, nursery, announce)
+        await server.serve(folder, listen, nursery, announce, password)
         return 0
 
     with server.start_nursery(folder) as nursery:
         return run_work(serve(nursery))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        password = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+    if not password:
+        raise UsageError(f"{path} has no password on its first line")
+    return password

@@ -16,7 +16,7 @@ from dth.hub.client import HubClient, with_token
 
 START_LIMIT = 60.0  # seconds that the hub may take to answer
 STOP_LIMIT = 40.0  # seconds that it may take to end before it is killed
-WELCOME = re.compile(r"runs at (\S+).*?First start.*?\n\s+(\S+)\n", re.DOTALL)
+WELCOME = re.compile(r"runs at (\S+).*?signed in yet.*?\n\s+(\S+)\n", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import IO, Any, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -43,6 +43,12 @@ TOKEN_LIMIT = 16 * 1024  # characters of a bearer
 API_TOKEN = "dth_"  # what an API token begins with
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ROLE_CLAIMS = ("cognito:groups", "groups", "roles", "dth_role")  # looked at when the configuration names none
+WORD_CLAIMS = (
+    "scope",
+    "scp",
+)  # one text is a list of words here, by OAuth's own rules, and a single name elsewhere
+NO_ROLE = "none"  # as settings call it
+TOKEN_KINDS = ("", "jwt", "at+jwt")  # what the header of an access token may say it is
 NAME_CLAIMS = ("preferred_username", "cognito:username", "username", "email", "name", "sub")
 
 Claims = Mapping[str, Any]
@@ -54,7 +60,8 @@ class IssuerConfig:
 
     `audience`: what its access tokens must be for. Without one they must have been given to our `client_id` (`aud`,
     `client_id`, `azp` or `cid`: some issuers, Cognito among them, know no audience). `role_claim`: the claim that
-    holds roles or groups, with dots for one inside another (`realm_access.roles`); "" tries ROLE_CLAIMS.
+    holds roles or groups, with dots for one inside another (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`: the
+    role of each group that has one; without it a group has a role by being called so ("admin", "dth-admin").
     `default_role`: of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA.
     `scope`: what console and command line ask for, together with `audience`, without which some (Auth0) give no token
     for an API.
@@ -64,18 +71,31 @@ class IssuerConfig:
     client_id: str
     audience: str = ""
     role_claim: str = ""
-    default_role: Role | None = Role.VIEWER
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    default_role: Role | None = None
     ca_bundle: str = ""
     scope: str = "openid profile email offline_access"
 
     def __post_init__(self) -> None:
+        """A settings file has roles by their names."""
         require_secure(self.issuer)
-        if self.default_role is not None:
-            object.__setattr__(self, "default_role", Role(self.default_role))  # a settings file has its name
+        default = None if self.default_role in (None, NO_ROLE) else _role("default_role", self.default_role)
+        object.__setattr__(self, "default_role", default)
+        if not isinstance(self.roles, Mapping):
+            raise UsageError("roles: each line has a group and its role (hub-admins: admin)")
+        roles = {str(group): _role(f"roles: {group}", role) for group, role in self.roles.items()}
+        object.__setattr__(self, "roles", roles)
         if not (self.client_id or self.audience):
             raise UsageError(
                 f"issuer {self.issuer}: a client id or an audience is needed, or any token would do"
             )
+
+
+def _role(place: str, name: object) -> Role:
+    try:
+        return Role(str(name))
+    except ValueError:
+        raise UsageError(f"{place}: {name!r} is no role; there are {', '.join(ROLES)}") from None
 
 
 def require_secure(url: str) -> None:
@@ -330,8 +350,8 @@ class Verifier:
             ) from None
         if not self._for_us(claims):
             raise Unauthenticated("the token is for somebody else (audience)")
-        if _is_id_token(decoded.header, claims, self.config.client_id):
-            raise Unauthenticated("this is an ID token; an access token is needed")
+        if not is_access_token(claims, self.config, decoded.header):
+            raise Unauthenticated("this is no access token (perhaps an ID token); send the access token")
         return claims
 
     def _for_us(self, claims: Claims) -> bool:
@@ -355,20 +375,28 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _is_id_token(header: Claims, claims: Claims, client_id: str) -> bool:
-    """An ID token tells a client who signed in; it is no right to call. Not every issuer marks its tokens: one that
-    is for nobody but the client, and has nothing that only access tokens have, is taken for one."""
+def is_access_token(claims: Claims, config: IssuerConfig, header: Claims | None = None) -> bool:
+    """Whether it gives a right to call. An ID token does not: it tells a client who signed in.
+
+    An access token says what it is: by its type (RFC 9068), or by claims that only access tokens have. One that says
+    nothing is taken only if it is for an audience of its own, which an ID token never is: that one is for the client.
+    """
+    kind = str((header or {}).get("typ", "")).lower().removeprefix("application/")
     if (
-        claims.get("token_use") == "id"
+        kind not in TOKEN_KINDS
+        or claims.get("token_use") == "id"
         or claims.get("typ") == "ID"
-        or "at_hash" in claims
-        or "nonce" in claims
+        or any(name in claims for name in ("at_hash", "c_hash", "nonce"))
+    ):
+        return False
+    if (
+        kind == "at+jwt"
+        or claims.get("token_use") == "access"
+        or claims.get("typ") == "Bearer"
+        or any(claims.get(name) for name in WORD_CLAIMS)
     ):
         return True
-    marked = str(header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
-    if marked or claims.get("token_use") == "access" or claims.get("typ") == "Bearer":
-        return False
-    return "scope" not in claims and "scp" not in claims and _texts(claims.get("aud")) == [client_id]
+    return bool(config.audience) and config.client_id not in _texts(claims.get("aud"))
 
 
 def _texts(value: object) -> list[str]:
@@ -380,19 +408,25 @@ def _texts(value: object) -> list[str]:
 
 def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
     """Who the claims are of. Raises Forbidden where they name no role and there is no default."""
-    names = [_claim(claims, config.role_claim)] if config.role_claim else map(claims.get, ROLE_CLAIMS)
-    role = _highest(
-        word for value in names for text in _texts(value) for word in text.replace(",", " ").split()
-    )
-    if role is None:
-        role = config.default_role
+    places = (config.role_claim,) if config.role_claim else ROLE_CLAIMS
+    groups = [group for place in places for group in _groups(claims, place)]
+    role = _highest(groups, config.roles) or config.default_role
     subject = str(claims["sub"])
     if role is None:
-        raise Forbidden(
-            f"{subject} has no role on this hub; let the issuer put one of {', '.join(ROLES)} into it"
+        wanted = (
+            "one of the groups that the hub's settings name" if config.roles else f"one of {', '.join(ROLES)}"
         )
+        raise Forbidden(f"{subject} has no role on this hub; let the issuer put {wanted} into its tokens")
     name = next(value for each in NAME_CLAIMS if (value := claims.get(each)) and isinstance(value, str))
     return Identity(subject, name, role)
+
+
+def _groups(claims: Claims, place: str) -> list[str]:
+    """What a claim names. A text is one name, whatever is in it: groups are called "Building Admin"."""
+    found = _claim(claims, place)
+    if isinstance(found, str) and place in WORD_CLAIMS:
+        return found.split(" ")
+    return _texts(found)
 
 
 def _claim(claims: Claims, path: str) -> object:
@@ -405,9 +439,14 @@ def _claim(claims: Claims, path: str) -> object:
     return found
 
 
-def _highest(words: Any) -> Role | None:
-    named: Collection[str] = {word.lower().removeprefix("dth-") for word in words}
-    return next((role for role in reversed(ROLES) if role.value in named), None)
+def _highest(groups: Collection[str], roles: Mapping[str, Role]) -> Role | None:
+    """The highest role of these groups, each compared as a whole."""
+    if roles:
+        named = {roles[group] for group in groups if group in roles}
+    else:
+        bare = {group.lower().removeprefix("dth-") for group in groups}
+        named = {role for role in ROLES if role.value in bare}
+    return max(named, key=ROLES.index, default=None)
 
 
 # -------------------------------------------------------------------------------------- the whole header

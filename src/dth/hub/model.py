@@ -98,12 +98,14 @@ ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes a call. `via`: "oidc", "token" or "local" (a command on the hub's own machine)."""
+    """Who makes a call. `via`: "oidc", "token" or "local" (a command on the hub's own machine). `user`: the user of the
+    hub's own behind it, of a token its owner; "" where the hub knows none."""
 
     subject: str
     name: str
     role: Role
     via: str = "oidc"
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def _several(name: str, text: str) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
             raise UsageError(f"{name}: {text!r} is not a JSON list of texts")

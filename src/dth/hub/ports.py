@@ -136,7 +136,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """An API token, without what proves it."""
+    """An API token, without what proves it. `owner`: the user whose it is, if the hub knows one."""
 
     id: str
     name: str
@@ -145,6 +145,7 @@ class TokenInfo:
     expires: float  # 0: never
     last_used: float = 0.0
     created_by: str = ""
+    owner: str = ""
 
 
 class Users(Protocol):
@@ -168,7 +169,9 @@ class Users(Protocol):
 class Tokens(Protocol):
     async def list(self) -> list[TokenInfo]: ...
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
         """The token itself is shown this once; only its hash is kept."""
         ...
 
@@ -190,9 +193,9 @@ class Audit(Protocol):
         ...
 
     async def find(
-        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
     ) -> tuple[list[AuditEntry], int]:
-        """Newest first."""
+        """Newest first. `what`: only these operations."""
         ...
 
 

@@ -21,10 +21,12 @@ from pydantic import BaseModel
 from dth.errors import BeingSetUp, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub import certificate, monitoring, notifications, tasks
 from dth.hub.advice import advice
+from dth.hub.audit import OF_TASKS
 from dth.hub.model import AuditEntry, Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.plugins import form, plugin, plugins, read_parameters
 from dth.hub.ports import Channel, HubPorts, Job, SecretInfo, Stack, TaskQuery, TokenInfo, User, Users
 from dth.hub.schedule import describe
+from dth.hub.tokens import DEFAULT_DAYS
 from dth.parameters import check_confined
 from dth.platforms.ports import ImageRecord, Record, Status
 
@@ -103,6 +105,8 @@ async def resolve(
         raise Unauthenticated("sign in first")
     if not caller.role.covers(field.role):
         raise Forbidden(f"{name} needs the role {field.role}; you have {caller.role}")
+    # What may be left out may be null: existing clients send all of their variables.
+    arguments = {key: value for key, value in arguments.items() if value is not None}
     given = {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", key): value for key, value in arguments.items()}
     call = Call(ports, caller)
     if not field.changes:
@@ -748,10 +752,12 @@ async def list_tokens(call: Call) -> Answer:
 
 @mutation(Role.ADMIN)
 async def create_token(call: Call, *, name: str, role: str, expires_in_days: float | None = None) -> Answer:
-    if expires_in_days is not None and not 0 < expires_in_days <= MAX_TOKEN_DAYS:
+    days = DEFAULT_DAYS if expires_in_days is None else expires_in_days
+    if not 0 < days <= MAX_TOKEN_DAYS:
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_TOKEN_DAYS:g}")
-    expires = time.time() + expires_in_days * 86_400 if expires_in_days else 0.0
-    info, token = await call.ports.tokens.create(name, Role(role), expires, call.caller.name)
+    expires = time.time() + days * 86_400
+    caller = call.caller
+    info, token = await call.ports.tokens.create(name, Role(role), expires, caller.name, caller.user)
     return {"token": token, "info": _token(info)}
 
 
@@ -815,10 +821,14 @@ def _channel(channel: Channel) -> dict[str, Any]:
 async def list_audit(
     call: Call, *, target: str | None = None, who: str | None = None, page: int = 1, count: int = 50
 ) -> Answer:
-    if not target and call.caller.role is not Role.ADMIN:
+    admin = call.caller.role is Role.ADMIN
+    if not target and not admin:
         raise Forbidden("the whole audit log is for admins; name a task in target")
+    if target and not admin:
+        await call.ports.tasks.get(target)
     found, total = await call.ports.audit.find(
         target=target or "",
+        what=() if admin else OF_TASKS,
         who=who or "",
         page=_at_least_one("page", page),
         count=_within("count", count, MAX_PAGE),

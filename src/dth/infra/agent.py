@@ -265,6 +265,7 @@ async def _opened(names: AwsNames, stream: str, process: str) -> AsyncIterator[A
 
 def main(arguments: Sequence[str]) -> int:
     """Be a machine (KIND), or one process of it (KIND NAME). Returns the exit code."""
+    os.umask(0o077)
     kind, *name = arguments
     try:
         confine_by_environment()

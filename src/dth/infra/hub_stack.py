@@ -155,6 +155,16 @@ class HubStack(Template):
             "oidcRoleClaim", "Role claim", SIGN_IN,
             "The claim with roles or groups: admin, operator, viewer. The usual ones when empty.", default="",
         )  # fmt: skip
+        self.roles = self.parameter(
+            "oidcRoles", "Roles of groups", SIGN_IN,
+            'The role of each group that has one, as JSON: {"hub-admins": "admin"}. Groups that are called as roles '
+            "are have them when empty.", default="",
+        )  # fmt: skip
+        self.default_role = self.parameter(
+            "oidcDefaultRole", "Default role", SIGN_IN,
+            "The role of users whose tokens name none. none: they are refused.", default="none",
+            allowed=["none", *ROLES],
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------ what remembers
 
@@ -415,6 +425,8 @@ class HubStack(Template):
             "DTH_CLIENT": self.client.value_as_string,
             "DTH_AUDIENCE": self.audience.value_as_string,
             "DTH_ROLE_CLAIM": self.role_claim.value_as_string,
+            "DTH_ROLES": self.roles.value_as_string,
+            "DTH_DEFAULT_ROLE": self.default_role.value_as_string,
         }
 
     def _workflow_arn(self) -> str:
@@ -465,7 +477,7 @@ class HubStack(Template):
                 f"cognito-idp:{each}"
                 for each in (
                     "ListUsers", "ListUsersInGroup", "AdminCreateUser", "AdminDeleteUser", "AdminSetUserPassword",
-                    "AdminAddUserToGroup", "AdminRemoveUserFromGroup",
+                    "AdminAddUserToGroup", "AdminRemoveUserFromGroup", "AdminGetUser", "AdminListGroupsForUser",
                 )
             ],
             self.pool.attr_arn,

@@ -66,7 +66,7 @@ def _run(task: dict[str, Any], definition: dict[str, Any], scope: tuple[str, str
             "PATH": os.environ["PATH"],
             "HOME": home,
             "TMPDIR": home,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
             **{each["name"]: each["value"] for each in container["environment"]},
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": role["AccessKeyId"],

@@ -188,7 +188,7 @@ class Machines:
             "PATH": os.environ["PATH"],
             "HOME": home.name,
             **exports,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
             "TMPDIR": home.name,
             "AWS_ENDPOINT_URL": self.cloud.url,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,

@@ -74,7 +74,7 @@ class Region(MiniStack):
 
     def __init__(self) -> None:
         env = {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
             "MINISTACK_HOST": "127.0.0.1",
             "EMULATOR_SPEED": str(SPEED),
             "SFN_WAIT_SCALE": str(1 / SPEED),

@@ -148,7 +148,9 @@ const SECTIONS = {
   issuer: https://login.example.org/realms/main
   client_id: dth-console
   audience: data-transfer-hub
-  role_claim: groups`,
+  role_claim: groups
+  roles:
+    Transfer Admins: admin`,
   smtp: `smtp:
   host: mail.example.org
   sender: hub@example.org

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from dth.ecr.parameters import EcrParameters
 from dth.ecr.preflight import preflight as preflight_images
 from dth.ecr.preview import preview
 from dth.ecr.probe import probe as probe_registry
-from dth.errors import Forbidden, HubError
-from dth.hub.auth import API_TOKEN, identity_of
+from dth.errors import Forbidden, HubError, Unauthenticated
+from dth.hub.auth import API_TOKEN, identity_of, is_access_token
 from dth.hub.model import Identity, Role, TaskType
 from dth.hub.resolvers import code_of
 from dth.hub.resolvers import resolve as answer
@@ -56,10 +57,9 @@ def resolve(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 async def _resolve(event: Mapping[str, Any]) -> dict[str, Any]:
     hub = _hub()
-    given = {name: value for name, value in event["arguments"].items() if value is not None}
     try:
         caller = _caller(hub, event.get("identity") or {})
-        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], given)}
+        return {"data": await answer(hub.ports, caller, event["info"]["fieldName"], event["arguments"])}
     except HubError as error:
         return {"error": {"message": str(error), "code": code_of(error)}}
     except Exception:
@@ -73,12 +73,17 @@ def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
     """Whom AppSync let in: a user by the claims of a token, a program by an API token or by IAM. Whoever an
     account lets call the API by IAM is an admin: its policies can name the fields."""
     if given := told.get("resolverContext"):
-        return Identity(given["subject"], given["name"], Role(given["role"]), via="token")
+        return Identity(
+            given["subject"], given["name"], Role(given["role"]), via="token", user=given.get("user", "")
+        )
     if claims := told.get("claims"):
         audience = hub.issuer.audience
         if audience and audience not in _texts(claims.get("aud")):
             raise Forbidden("the token is for somebody else (audience)")
-        return identity_of(claims, hub.issuer)
+        if not is_access_token(claims, hub.issuer):
+            raise Unauthenticated("this is no access token (perhaps an ID token); send the access token")
+        identity = identity_of(claims, hub.issuer)
+        return replace(identity, user=identity.name) if hub.ports.users else identity
     if arn := told.get("userArn"):
         return Identity(arn, arn.partition(":")[2].rpartition(":")[2], Role.ADMIN, via="iam")
     return None
@@ -98,7 +103,12 @@ async def _authorize(header: str) -> dict[str, Any]:
     identity = await _hub().tokens.identify(token) if token.startswith(API_TOKEN) else None
     if identity is None:
         return {"isAuthorized": False}
-    told = {"subject": identity.subject, "name": identity.name, "role": identity.role.value}
+    told = {
+        "subject": identity.subject,
+        "name": identity.name,
+        "role": identity.role.value,
+        "user": identity.user,
+    }
     return {"isAuthorized": True, "resolverContext": told, "ttlOverride": TOKEN_KEPT}
 
 

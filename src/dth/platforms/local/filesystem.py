@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,54 @@ NETWORK_FILE_SYSTEM = re.compile(
 )
 
 LOCK_FILE = "lock"
+KEY_FILE = "key"  # of a hub; `vault` refuses one that others may read, as they may have read it
+OUR_FILES = {LOCK_FILE, KEY_FILE, "hub.db", "hub.yaml", "task.db", "task.json", "tasks"}
+OTHERS = 0o077  # the rights of others
+ROOT = 0  # may do anything in any case, and may have run a command here
 LOCK_WAIT = 10.0
+
+
+def keep_private(directory: Path) -> None:
+    """Take from others what they may do with a directory of ours and all that is in it. Raises StateError where that
+    cannot be: it is not ours to change, others use it as well, or somebody else has put something there."""
+    found = directory.stat()
+    if found.st_mode & OTHERS:
+        if found.st_mode & stat.S_ISVTX or not _is_ours(directory):
+            raise StateError(
+                f"{directory} can be read or written by others, and has files that are not of Data Transfer Hub;"
+                " choose a directory of its own, or one that is not there yet"
+            )
+        _close(directory)
+    for place, folders, files in os.walk(directory):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                inside = path.lstat()
+                if inside.st_uid not in (ROOT, os.geteuid(), found.st_uid):
+                    raise StateError(
+                        f"{path} was put there by another user of this machine;"
+                        " look at it, then remove it or make it yours (chown)"
+                    )
+                if inside.st_mode & OTHERS and not stat.S_ISLNK(inside.st_mode) and path.name != KEY_FILE:
+                    _close(path)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether nothing but our own things are in it: others may have a reason to read theirs."""
+    names = {each.name for each in directory.iterdir()}
+    return not names or bool(names & OUR_FILES)
+
+
+def _close(path: Path) -> None:
+    try:
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+        closed = not path.stat().st_mode & OTHERS
+    except PermissionError:
+        closed = False
+    if not closed:
+        raise StateError(
+            f"{path} can be read or written by others, and this user cannot change that; choose another directory, such"
+            " as one below it"
+        )
 
 
 def refuse_network_file_system(directory: Path) -> None:
@@ -89,6 +137,7 @@ def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "
         while True:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             refuse_network_file_system(directory)
+            keep_private(directory)
             file = _locked(directory / LOCK_FILE, deadline)
             if file is not None:
                 return StateLock(file)

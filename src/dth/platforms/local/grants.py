@@ -2,6 +2,9 @@
 
 A code and a refresh token hold once. A second use means that somebody else has a copy: then everything that followed
 from the sign-in ends, whoever of the two comes next.
+
+What follows from one sign-in is a family: the session, the codes that it gave, and the tokens that came of them. A
+chain is what came of one code. Access tokens name their chain, and end with it.
 """
 
 import json
@@ -12,7 +15,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import sha256
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import grant as table
@@ -21,6 +24,7 @@ from dth.platforms.local.users import Account, read_account
 CODE_LIFE = 60.0  # seconds
 REFRESH_LIFE = 30 * 86400.0  # from the sign-in on: renewing does not put it off
 SESSION_LIFE = 12 * 3600.0
+ACCESS_LIFE = 600.0  # of an access token, and so for how long a code that was used is remembered
 OFFLINE = "offline_access"  # the scope that asks for a refresh token
 
 
@@ -50,7 +54,17 @@ class Exchanged:
 
     grant: Grant
     account: Account
+    chain: str
     refresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser's session that holds, and its user as of now."""
+
+    grant: Grant
+    account: Account
+    family: str
 
 
 class LocalGrants:
@@ -59,37 +73,56 @@ class LocalGrants:
     def __init__(self, database: HubDatabase) -> None:
         self._database = database
 
-    async def give_code(self, grant: Grant) -> str:
-        return await self._database.write(_give, Kind.CODE, grant, time.time() + CODE_LIFE)
+    async def open_session(self, grant: Grant) -> tuple[str, str]:
+        """The session's secret, and the family that begins with it."""
+        family = _name()
+        expires = time.time() + SESSION_LIFE
+        return await self._database.write(_give, Kind.SESSION, grant, expires, family, family), family
 
-    async def open_session(self, grant: Grant) -> str:
-        return await self._database.write(_give, Kind.SESSION, grant, time.time() + SESSION_LIFE)
+    async def give_code(self, grant: Grant, family: str) -> str:
+        return await self._database.write(_give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name())
 
-    async def session(self, secret: str) -> tuple[Grant, Account] | None:
-        """A session that holds, and its user as of now."""
+    async def session(self, secret: str) -> Session | None:
         return await self._database.read(_session, secret, time.time())
 
     async def exchange(self, kind: Kind, secret: str, fits: Callable[[Grant], bool]) -> Exchanged | None:
         """Use up a code or refresh token. None where it is not one that holds, or `fits` says no."""
         return await self._database.write(_exchange, kind, secret, fits, time.time())
 
-    async def end(self, secret: str) -> None:
-        """End a session, or a refresh token and all that it follows from. What is unknown has ended already."""
-        await self._database.write(_end, secret)
+    async def lives(self, chain: str) -> bool:
+        """Whether the access tokens of a chain still hold."""
+        return await self._database.read(_lives, chain, time.time())
+
+    async def sign_out(self, session: str) -> str:
+        """End the family of a session. Returns its user; "" where there was no such session."""
+        return await self._database.write(_sign_out, session)
+
+    async def revoke(self, refresh_token: str) -> str:
+        """End the chain of a refresh token. Returns its user; what is unknown has ended already: ""."""
+        return await self._database.write(_revoke, table.c.hash == _hash(refresh_token))
+
+    async def end(self, chain: str) -> str:
+        """End a chain. Returns its user, "" where it has ended already."""
+        return await self._database.write(_revoke, table.c.chain == chain)
+
+
+def _name() -> str:
+    return secrets.token_hex(16)
 
 
 def _hash(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, family: str = "") -> str:
+def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, family: str, chain: str) -> str:
     connection.execute(delete(table).where(table.c.expires < time.time()))
     secret = secrets.token_urlsafe(32)
     connection.execute(
         insert(table).values(
             hash=_hash(secret),
             kind=kind.value,
-            family=family or secrets.token_hex(16),
+            family=family,
+            chain=chain,
             data=json.dumps(asdict(grant)),
             expires=expires,
         )
@@ -97,16 +130,17 @@ def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, fami
     return secret
 
 
-def _session(connection: Connection, secret: str, now: float) -> tuple[Grant, Account] | None:
-    found = select(table.c.data).where(
-        table.c.hash == _hash(secret), table.c.kind == Kind.SESSION.value, table.c.expires > now
-    )
-    data = connection.scalar(found)
-    if data is None:
+def _session(connection: Connection, secret: str, now: float) -> Session | None:
+    row = connection.execute(
+        select(table).where(
+            table.c.hash == _hash(secret), table.c.kind == Kind.SESSION.value, table.c.expires > now
+        )
+    ).first()
+    if row is None:
         return None
-    grant = Grant(**json.loads(data))
+    grant = Grant(**json.loads(row.data))
     account = _holder(connection, grant)
-    return (grant, account) if account else None
+    return Session(grant, account, row.family) if account else None
 
 
 def _exchange(
@@ -120,7 +154,9 @@ def _exchange(
     if row.used:
         connection.execute(delete(table).where(table.c.family == row.family))
         return None
-    connection.execute(update(table).where(table.c.hash == row.hash).values(used=1))
+    # It is remembered for as long as the access token of this moment holds, so that a second use ends that, too.
+    kept = max(row.expires, now + ACCESS_LIFE)
+    connection.execute(update(table).where(table.c.hash == row.hash).values(used=1, expires=kept))
     grant = Grant(**json.loads(row.data))
     account = _holder(connection, grant)
     if account is None or not fits(grant):
@@ -128,8 +164,8 @@ def _exchange(
     refresh = ""
     if OFFLINE in grant.scope.split():
         expires = row.expires if kind is Kind.REFRESH else now + REFRESH_LIFE
-        refresh = _give(connection, Kind.REFRESH, grant, expires, row.family)
-    return Exchanged(grant, account, refresh)
+        refresh = _give(connection, Kind.REFRESH, grant, expires, row.family, row.chain)
+    return Exchanged(grant, account, row.chain, refresh)
 
 
 def _holder(connection: Connection, grant: Grant) -> Account | None:
@@ -139,6 +175,23 @@ def _holder(connection: Connection, grant: Grant) -> Account | None:
     return account if good else None
 
 
-def _end(connection: Connection, secret: str) -> None:
-    family = select(table.c.family).where(table.c.hash == _hash(secret)).scalar_subquery()
-    connection.execute(delete(table).where(table.c.family == family))
+def _lives(connection: Connection, chain: str, now: float) -> bool:
+    row = select(table.c.hash).where(table.c.chain == chain, table.c.expires > now).limit(1)
+    return connection.execute(row).first() is not None
+
+
+def _sign_out(connection: Connection, session: str) -> str:
+    found = select(table).where(table.c.hash == _hash(session), table.c.kind == Kind.SESSION.value)
+    row = connection.execute(found).first()
+    if row is None:
+        return ""
+    connection.execute(delete(table).where(table.c.family == row.family))
+    return Grant(**json.loads(row.data)).user
+
+
+def _revoke(connection: Connection, which: ColumnElement[bool]) -> str:
+    row = connection.execute(select(table).where(which, table.c.kind != Kind.SESSION.value).limit(1)).first()
+    if row is None:
+        return ""
+    connection.execute(delete(table).where(table.c.chain == row.chain, table.c.kind != Kind.SESSION.value))
+    return Grant(**json.loads(row.data)).user

@@ -1,12 +1,18 @@
 """The GraphQL endpoint: `schema.graphql` with the resolvers of `dth.hub`, and the limits of what may be asked."""
 
+import asyncio
 import logging
+import re
+import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from ariadne import MutationType, QueryType, make_executable_schema
+from ariadne import MutationType, QueryType, ScalarType, make_executable_schema
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -16,7 +22,9 @@ from graphql import (
     GraphQLError,
     GraphQLResolveInfo,
     GraphQLSchema,
+    GraphQLString,
     InlineFragmentNode,
+    OperationDefinitionNode,
     SelectionSetNode,
     execute,
     parse,
@@ -27,14 +35,30 @@ from dth.errors import HubError
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts
 from dth.hub.resolvers import FIELDS, code_of, resolve
+from dth.platforms.local.budget import Spent
 
 log = logging.getLogger(__name__)
 
 MAX_QUERY = 50_000  # characters
 MAX_DEPTH = 12
-MAX_FIELDS = 2_000  # of a query, fragments counted as often as they are used
+MAX_INTROSPECTION = 20  # levels below __schema and __type: the usual query has 15
+MAX_LISTS = 3  # of types within types, as in graphql-js: each multiplies the answer
+LISTS = ("fields", "interfaces", "possibleTypes", "inputFields")
+MAX_FIELDS = 2_000  # of a request, used or not; fragments counted as often as they are used
 MAX_ROOTS = 20  # root fields of one request: each may cost a page
+MAX_SAME = 20  # fields of one name beside each other: every two of them are compared
+MAX_DEFINITIONS = 30  # operations and fragments
 MAX_TOKENS = 10_000
+MAX_NESTING = 50  # levels of JSON
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+# A time is text; which one is for the resolver to read. Without this any JSON would do.
+TIME = ScalarType(
+    "AWSDateTime", value_parser=GraphQLString.parse_value, literal_parser=GraphQLString.parse_literal
+)
+
+# Validating takes long for some queries. It must not keep others from their answers, nor passwords from being checked.
+_checks = ThreadPoolExecutor(1, "graphql")
 
 
 def load_schema() -> GraphQLSchema:
@@ -43,7 +67,7 @@ def load_schema() -> GraphQLSchema:
     for name, field in FIELDS.items():
         (mutation if field.changes else query).set_field(name, _answer)
     text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
-    schema = make_executable_schema(text, query, mutation, convert_names_case=False)
+    schema = make_executable_schema(text, query, mutation, TIME, convert_names_case=False)
     roots = [kind for kind in (schema.query_type, schema.mutation_type) if kind]
     unbound = {name for kind in roots for name in kind.fields} ^ set(FIELDS)
     if unbound:
@@ -56,36 +80,86 @@ async def _answer(_: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
     return await resolve(ports, caller, info.field_name, arguments)
 
 
-async def answer(schema: GraphQLSchema, ports: HubPorts, caller: Identity, request: object) -> dict[str, Any]:
-    """Answer one request (`query`, `variables`, `operationName`). Never raises: what failed is in the answer."""
-    if not isinstance(request, dict) or not isinstance(request.get("query"), str):
-        return failure("a request is JSON with a query", "BAD_INPUT")
-    variables = request.get("variables")
-    if variables is not None and not isinstance(variables, dict):
-        return failure("variables are a JSON object", "BAD_INPUT")
-    text = request["query"]
-    if len(text) > MAX_QUERY:
-        return failure(f"the query has {len(text)} characters; {MAX_QUERY} are the most", "LIMIT")
-    try:
-        document = parse(text, max_tokens=MAX_TOKENS)
-        _refuse_excess(document)
-        problems = validate(schema, document, max_errors=5)
-    except GraphQLError as error:
-        problems = [error]
-    if problems:
-        return {"errors": [_told(problem) for problem in problems]}
+async def answer(
+    schema: GraphQLSchema, ports: HubPorts, caller: Identity, request: object, spent: Spent | None = None
+) -> dict[str, Any]:
+    """Answer one request (`query`, `variables`, `operationName`). Never raises: what failed is in the answer. `spent`
+    is told how much work it was to check."""
+    loop = asyncio.get_running_loop()
+    checked = await loop.run_in_executor(_checks, _checked, schema, request, spent or Spent())
+    if isinstance(checked, dict):
+        return checked
     result = execute(
         schema,
-        document,
+        checked.document,
         context_value=(ports, caller),
-        variable_values=variables,
-        operation_name=request.get("operationName"),
+        variable_values=checked.variables,
+        operation_name=checked.operation,
     )
     done: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
     answered: dict[str, Any] = {"data": done.data}
     if done.errors:
         answered["errors"] = [_told(error) for error in done.errors]
     return answered
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    document: DocumentNode
+    variables: dict[str, Any] | None
+    operation: str | None
+
+
+def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | dict[str, Any]:
+    """The request, fit to be answered; or what is wrong with it. Blocks for as long as that takes."""
+    began = time.thread_time()
+    try:
+        return _check(schema, request)
+    except GraphQLError as error:
+        return {"errors": [_told(error)]}
+    except RecursionError:
+        return failure("the query is nested too deeply", "LIMIT")
+    finally:
+        spent.seconds += time.thread_time() - began
+
+
+def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
+    if problem := _problem_of(request):
+        return failure(problem, "BAD_INPUT")
+    if not isinstance(request, dict) or not isinstance(request.get("query"), str):
+        return failure("a request is JSON with a query", "BAD_INPUT")
+    variables, operation, text = request.get("variables"), request.get("operationName"), request["query"]
+    if variables is not None and not isinstance(variables, dict):
+        return failure("variables are a JSON object", "BAD_INPUT")
+    if operation is not None and not isinstance(operation, str):
+        return failure("operationName is a name", "BAD_INPUT")
+    if len(text) > MAX_QUERY:
+        return failure(f"the query has {len(text)} characters; {MAX_QUERY} are the most", "LIMIT")
+    document = parse(text, max_tokens=MAX_TOKENS)
+    _refuse_excess(document)
+    problems = validate(schema, document, max_errors=5)
+    if problems:
+        return {"errors": [_told(problem) for problem in problems]}
+    return Checked(document, variables, operation)
+
+
+def _problem_of(request: object) -> str:
+    """What is wrong with the JSON of a request, whatever it says; "" for nothing."""
+    level = [request]
+    for _ in range(MAX_NESTING):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, str):
+                if not value.isascii() and SURROGATE.search(value):
+                    return "the request has half a character (a lone surrogate) in it"
+            elif isinstance(value, dict):
+                inner += [*value, *value.values()]
+            elif isinstance(value, list):
+                inner += value
+        if not inner:
+            return ""
+        level = inner
+    return f"the request is nested deeper than {MAX_NESTING} levels"
 
 
 def failure(message: str, code: str) -> dict[str, Any]:
@@ -111,44 +185,76 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 
 
 def _refuse_excess(document: DocumentNode) -> None:
-    """Refuse what is too deep or asks for too much, before anything is looked up."""
+    """Refuse what is too deep or asks for too much, before anything is looked up. What is not used counts, too: it is
+    validated."""
+    if len(document.definitions) > MAX_DEFINITIONS:
+        raise _limit(f"the request has more than {MAX_DEFINITIONS} operations and fragments")
     fragments = {
         node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
     }
+    count = _Count(fragments)
     for node in document.definitions:
         selection: SelectionSetNode | None = getattr(node, "selection_set", None)
-        if selection is None or isinstance(node, FragmentDefinitionNode):
+        if selection is None:
             continue
-        if _count(selection, fragments, 1, [0], ()) > MAX_FIELDS:
-            raise _limit(f"the query asks for more than {MAX_FIELDS} fields")
-        if len(selection.selections) > MAX_ROOTS:
+        about = node.type_condition.name.value if isinstance(node, FragmentDefinitionNode) else ""
+        count.walk(selection, 1, MAX_INTROSPECTION if about.startswith("__") else MAX_DEPTH)
+        if isinstance(node, OperationDefinitionNode) and count.roots(selection) > MAX_ROOTS:
             raise _limit(f"the query has more than {MAX_ROOTS} root fields")
 
 
-def _count(
-    selection: SelectionSetNode,
-    fragments: Mapping[str, FragmentDefinitionNode],
-    depth: int,
-    seen: list[int],
-    inside: tuple[str, ...],
-) -> int:
-    """Fields below a selection. `inside`: the fragments that lead here; one that contains itself has no end."""
-    if depth > MAX_DEPTH:
-        raise _limit(f"the query is deeper than {MAX_DEPTH} levels")
-    for node in selection.selections:
-        seen[0] += 1
-        if seen[0] > MAX_FIELDS:
-            return seen[0]
-        if isinstance(node, FragmentSpreadNode):
-            name = node.name.value
-            if name in inside:
-                raise _limit(f"the fragment {name} contains itself")
-            if name in fragments:
-                _count(fragments[name].selection_set, fragments, depth, seen, (*inside, name))
-        elif isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set:
-            below = depth + isinstance(node, FieldNode)
-            _count(node.selection_set, fragments, below, seen, inside)
-    return seen[0]
+@dataclass(slots=True)
+class _Count:
+    """Counts the fields of a document, those of a fragment as often as it is used."""
+
+    fragments: Mapping[str, FragmentDefinitionNode]
+    fields: int = 0
+
+    def walk(
+        self, selection: SelectionSetNode, depth: int, most: int, lists: int = 0, inside: tuple[str, ...] = ()
+    ) -> None:
+        """`lists`: of types, in an introspection. `inside`: the fragments that lead here; one that contains itself has
+        no end."""
+        if depth > most or len(inside) > most:
+            raise _limit(f"the query is deeper than {most} levels")
+        names = Counter(_answered_as(node) for node in selection.selections if isinstance(node, FieldNode))
+        if names and max(names.values()) > MAX_SAME:
+            raise _limit(f"the query has a field more than {MAX_SAME} times at one place")
+        for node in selection.selections:
+            self.fields += 1
+            if self.fields > MAX_FIELDS:
+                raise _limit(f"the query asks for more than {MAX_FIELDS} fields")
+            if isinstance(node, FragmentSpreadNode):
+                name = node.name.value
+                if name in inside:
+                    raise _limit(f"the fragment {name} contains itself")
+                if name in self.fragments:
+                    self.walk(self.fragments[name].selection_set, depth, most, lists, (*inside, name))
+            elif isinstance(node, InlineFragmentNode):
+                self.walk(node.selection_set, depth, most, lists, (*inside, ""))
+            elif isinstance(node, FieldNode) and node.selection_set:
+                name = node.name.value
+                below = MAX_INTROSPECTION if name.startswith("__") else most
+                deeper = lists + (name in LISTS and most == MAX_INTROSPECTION)
+                if deeper >= MAX_LISTS:
+                    raise _limit("the query looks for types within types too often")
+                self.walk(node.selection_set, depth + 1, below, deeper, inside)
+
+    def roots(self, selection: SelectionSetNode) -> int:
+        """Fields at the root of an operation, through its fragments. `walk` knows that none contains itself."""
+        found = 0
+        for node in selection.selections:
+            if isinstance(node, FieldNode):
+                found += 1
+            elif isinstance(node, InlineFragmentNode):
+                found += self.roots(node.selection_set)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value in self.fragments:
+                found += self.roots(self.fragments[node.name.value].selection_set)
+        return found
+
+
+def _answered_as(node: FieldNode) -> str:
+    return node.alias.value if node.alias else node.name.value
 
 
 def _limit(message: str) -> GraphQLError:

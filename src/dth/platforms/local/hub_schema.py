@@ -67,6 +67,8 @@ token = Table(
     Column("expires", Float, nullable=False),
     Column("last_used", Float, nullable=False, server_default="0"),
     Column("created_by", Text, nullable=False),
+    # The user whose token it is: it ends with the user, and never may more. "": nobody's whom the hub knows.
+    Column("owner", Text, nullable=False, server_default=""),
 )
 
 # What the built-in provider gave out: codes, refresh tokens and sessions of a browser, by their hash.
@@ -75,11 +77,13 @@ grant = Table(
     metadata,
     Column("hash", LargeBinary, primary_key=True),
     Column("kind", Text, nullable=False),  # "code", "refresh" or "session"
-    Column("family", Text, nullable=False),  # of a code, and of every refresh token that follows from it
+    Column("family", Text, nullable=False),  # of all that follows from one sign-in
+    Column("chain", Text, nullable=False, server_default=""),  # of a code, and the tokens that follow from it
     Column("data", Text, nullable=False),  # JSON
     Column("expires", Float, nullable=False),
     Column("used", Integer, nullable=False, server_default="0"),  # codes and refresh tokens hold once
     Index("grant_family", "family"),
+    Index("grant_chain", "chain"),
 )
 
 # Failed sign-ins, by user and by address, to slow down guessing.

@@ -52,6 +52,21 @@ def know_the_parts_of_sources(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE part ADD COLUMN digests TEXT NOT NULL DEFAULT ''")
 
 
+def own_tokens(connection: Connection) -> None:
+    """API tokens have an owner, with whom they end; those end now whose maker was removed. Grants are in chains."""
+    connection.exec_driver_sql("ALTER TABLE token ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
+    made_by_a_user = "created_by IN (SELECT name FROM user WHERE user.created <= token.created)"
+    connection.exec_driver_sql(f"UPDATE token SET owner = created_by WHERE {made_by_a_user}")
+    connection.exec_driver_sql(
+        """DELETE FROM token WHERE owner = '' AND EXISTS (
+            SELECT 1 FROM audit WHERE what = 'deleteUser' AND outcome = 'ok'
+            AND lower(trim(audit.target)) = token.created_by AND audit.at >= token.created)"""
+    )
+    connection.exec_driver_sql("""ALTER TABLE "grant" ADD COLUMN chain TEXT NOT NULL DEFAULT ''""")
+    connection.exec_driver_sql("""UPDATE "grant" SET chain = family""")
+    connection.exec_driver_sql("""CREATE INDEX grant_chain ON "grant" (chain)""")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
 STEPS: list[Step] = [
@@ -62,7 +77,7 @@ STEPS: list[Step] = [
     know_what_uploads_cover,
     know_the_parts_of_sources,
 ]
-HUB_STEPS: list[Step] = []  # of the hub's
+HUB_STEPS: list[Step] = [own_tokens]  # of the hub's
 
 
 def migrate(connection: Connection, metadata: MetaData, steps: list[Step]) -> None:

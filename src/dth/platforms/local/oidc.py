@@ -6,6 +6,7 @@ only together with a cookie of the browser that the form was made for.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -25,11 +26,13 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from dth.errors import Conflict, HubError, Unauthenticated
+from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
 from dth.platforms.local import sign_in_page
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.grants import OFFLINE, Exchanged, Grant, Kind, LocalGrants
+from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
+from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept
 
@@ -41,11 +44,12 @@ COMMAND_CALLBACK = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/callback")  # RFC
 SCOPES = ("openid", "profile", "email", OFFLINE)
 KEY_SETTING = "oidc"
 ALGORITHM = "RS256"
-ACCESS_LIFE = 600  # seconds
 FORM_LIFE = 3600.0  # seconds for which a page may stay open
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 20
 MAX_TEXT = 2048  # characters of what a client sends along
+FAILURES_A_MINUTE = 30  # that the audit log has
+VIA = "oidc"
 SESSION_COOKIE = "dth_session"
 FORM_COOKIE = "dth_form"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256
@@ -82,13 +86,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one."""
+    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one; or, with
+    `signed_in`, who has a session and is asked whether the command line may act for them."""
 
     asked: Asked
     browser: str  # hash of the cookie
     until: float
     user: str = ""
     epoch: int = 0
+    signed_in: bool = False
 
 
 class Provider:
@@ -98,7 +104,13 @@ class Provider:
     """
 
     def __init__(
-        self, issuer: str, key: RSAKey, users: LocalUsers, grants: LocalGrants, origins: Sequence[str]
+        self,
+        issuer: str,
+        key: RSAKey,
+        users: LocalUsers,
+        grants: LocalGrants,
+        audit: LocalAudit,
+        origins: Sequence[str],
     ) -> None:
         self._issuer = issuer
         self._base = urlsplit(issuer).path
@@ -107,6 +119,8 @@ class Provider:
         self._seal_key = hashlib.sha256(b"forms" + key.as_pem(private=True)).digest()
         self._users = users
         self._grants = grants
+        self._audit = audit
+        self._failures = _Failures(audit)
         self._callbacks = {origin + path for origin in origins for path in CONSOLE_CALLBACKS}
         self._after_logout = {f"{origin}/" for origin in origins}
         self.verifier = Verifier(
@@ -120,7 +134,7 @@ class Provider:
         """The provider with the hub's signing key, which is made at first use."""
         pem = await kept(database, vault, KEY_SETTING, _new_key)
         key = RSAKey.import_key(pem, {"use": "sig", "alg": ALGORITHM})
-        return cls(issuer, key, users, LocalGrants(database), origins)
+        return cls(issuer, key, users, LocalGrants(database), LocalAudit(database), origins)
 
     def routes(self) -> list[Route]:
         return [
@@ -136,10 +150,12 @@ class Provider:
         ]
 
     async def _holder(self, claims: Claims) -> Identity:
-        """Who has an access token of ours, as of now: removing a user or a new password ends it at once."""
+        """Who has an access token of ours, as of now: signing out, removing a user or a new password end it at once."""
         epoch = claims.get("dth_epoch")
         identity = await self._users.identity(str(claims["sub"]), epoch if isinstance(epoch, int) else -1)
-        if identity is None:
+        # One of an older version names no chain; it holds for its ten minutes.
+        ended = "dth_grant" in claims and not await self._grants.lives(str(claims["dth_grant"]))
+        if identity is None or ended:
             raise Unauthenticated("the session has ended; sign in again")
         return identity
 
@@ -196,8 +212,13 @@ class Provider:
             return self._return(asked, error=problem)
         prompt = query.get("prompt", "").split()
         session = None if "login" in prompt else await self._session(request)
-        if session and time.time() - session[0].signed_in <= float(query.get("max_age") or math.inf):
-            return await self._grant(asked, session[1], session[0].signed_in)
+        if session and time.time() - session.grant.signed_in <= float(query.get("max_age") or math.inf):
+            if client == CONSOLE:
+                return await self._grant(asked, session)
+            # Whoever listens at a port of this machine can ask in the name of the command line (RFC 8252, 8.6).
+            if "none" in prompt:
+                return self._return(asked, error="interaction_required")
+            return self._ask(request, asked, account=session.account, signed_in=True)
         if "none" in prompt:
             return self._return(asked, error="login_required")
         return self._ask(request, asked)
@@ -207,7 +228,7 @@ class Provider:
             return address in self._callbacks
         return client == COMMAND and COMMAND_CALLBACK.fullmatch(address) is not None
 
-    async def _session(self, request: Request) -> tuple[Grant, Account] | None:
+    async def _session(self, request: Request) -> Session | None:
         cookie = request.cookies.get(SESSION_COOKIE)
         return await self._grants.session(cookie) if cookie else None
 
@@ -217,11 +238,18 @@ class Provider:
         form = self._opened(fields.get("state", ""), request.cookies.get(FORM_COOKIE, ""))
         if form is None:
             return self._message(request, "expired", 400)
+        if form.signed_in:
+            return await self._go_on(request, form, fields)
         if form.user:
             return await self._change(request, form, fields)
         name = fields.get("name", "")
-        address = request.client.host if request.client else ""
+        address = _address(request)
         checked = await self._users.check(name, fields.get("password", ""), address)
+        if checked.account is None:
+            known = await self._users.knows(name)
+            await self._failures.note(
+                name if known else "(unknown)", address, "LIMIT" if checked.wait else "wrong"
+            )
         if checked.wait:
             wait = math.ceil(checked.wait)
             response = self._ask(request, form.asked, name=name, word="wait", status=429, seconds=wait)
@@ -231,7 +259,19 @@ class Provider:
             return self._ask(request, form.asked, name=name, word="wrong", status=403)
         if checked.account.user.must_change:
             return self._ask(request, form.asked, account=checked.account)
-        return await self._signed_in(form.asked, checked.account)
+        return await self._signed_in(request, form.asked, checked.account)
+
+    async def _go_on(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
+        """Who is signed in was asked whether the command line may act for them."""
+        if fields.get("answer") == "other":
+            return self._ask(request, form.asked)
+        session = await self._session(request)
+        asked_of = session and (session.account.user.name, session.account.epoch)
+        if session is None or asked_of != (form.user, form.epoch) or fields.get("answer") != "continue":
+            return self._message(request, "expired", 400)
+        detail = {"client": form.asked.client, "address": _address(request)}
+        await note(self._audit, CONTINUE, form.user, VIA, **detail)
+        return await self._grant(form.asked, session)
 
     async def _change(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
         """A new password was chosen, by one who has just given the old one."""
@@ -244,7 +284,7 @@ class Provider:
             return self._message(request, "expired", 400)
         if isinstance(changed, Weakness):
             return self._ask_again(request, form, WORD_OF[changed])
-        return await self._signed_in(form.asked, changed)
+        return await self._signed_in(request, form.asked, changed)
 
     def _ask(
         self,
@@ -253,15 +293,17 @@ class Provider:
         *,
         name: str = "",
         account: Account | None = None,
+        signed_in: bool = False,
         word: str = "",
         status: int = 200,
         seconds: int = 0,
     ) -> Response:
-        """The page to sign in; for one who has, and must change the password, the page for that."""
+        """The page to sign in; for one who has just given a password that must be changed, the page for that; for one
+        who is signed in, the page that asks whether to go on."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
         form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
         if account:
-            form = Form(asked, form.browser, form.until, account.user.name, account.epoch)
+            form = Form(asked, form.browser, form.until, account.user.name, account.epoch, signed_in)
         response = self._page(request, form, name=name, word=word, status=status, seconds=seconds)
         self._set_cookie(response, FORM_COOKIE, browser)
         return response
@@ -275,36 +317,44 @@ class Provider:
         language = _language(request)
         problem = sign_in_page.WORDS[language][word].format(seconds=seconds) if word else ""
         state = self._sealed(form)
-        if form.user:
+        place = urlsplit(form.asked.redirect_uri)
+        command = place.netloc if form.asked.client == COMMAND else ""
+        if form.signed_in:
+            text = sign_in_page.go_on(language, self._base, state, name=form.user, command=command)
+        elif form.user:
             text = sign_in_page.change(language, self._base, state, name=form.user, problem=problem)
         else:
-            text = sign_in_page.sign_in(language, self._base, state, name=name, problem=problem)
+            text = sign_in_page.sign_in(
+                language, self._base, state, name=name, problem=problem, command=command
+            )
         # Browsers hold the redirect that follows the form to form-action, too.
-        place = urlsplit(form.asked.redirect_uri)
         return _html(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
 
     def _message(self, request: Request, word: str, status: int = 200) -> Response:
         return _html(sign_in_page.message(_language(request), self._base, word), status)
 
-    async def _signed_in(self, asked: Asked, account: Account) -> Response:
-        now = time.time()
-        session = await self._grants.open_session(Grant(account.user.name, account.epoch, now))
-        response = await self._grant(asked, account, now)
-        self._set_cookie(response, SESSION_COOKIE, session)
+    async def _signed_in(self, request: Request, asked: Asked, account: Account) -> Response:
+        detail = {"client": asked.client, "address": _address(request)}
+        await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
+        grant = Grant(account.user.name, account.epoch, time.time())
+        cookie, family = await self._grants.open_session(grant)
+        response = await self._grant(asked, Session(grant, account, family))
+        self._set_cookie(response, SESSION_COOKIE, cookie)
         return response
 
-    async def _grant(self, asked: Asked, account: Account, signed_in: float) -> Response:
+    async def _grant(self, asked: Asked, session: Session) -> Response:
         code = await self._grants.give_code(
             Grant(
-                account.user.name,
-                account.epoch,
-                signed_in,
+                session.account.user.name,
+                session.account.epoch,
+                session.grant.signed_in,
                 client=asked.client,
                 scope=asked.scope,
                 redirect_uri=asked.redirect_uri,
                 challenge=asked.challenge,
                 nonce=asked.nonce,
-            )
+            ),
+            session.family,
         )
         return self._return(asked, code=code)
 
@@ -366,7 +416,7 @@ class Provider:
             "iss": self._issuer,
             "sub": user.name,
             "iat": now,
-            "exp": now + ACCESS_LIFE,
+            "exp": now + int(ACCESS_LIFE),
             "preferred_username": user.name,
             "dth_role": user.role.value,
         }
@@ -376,6 +426,7 @@ class Provider:
             "scope": grant.scope,
             "jti": secrets.token_hex(16),
             "dth_epoch": account.epoch,
+            "dth_grant": exchanged.chain,
         }
         told = about | {"aud": grant.client, "auth_time": int(grant.signed_in)}
         if grant.nonce:
@@ -386,7 +437,7 @@ class Provider:
             "access_token": self._signed("at+jwt", access),
             "id_token": self._signed("JWT", told),
             "token_type": "Bearer",
-            "expires_in": ACCESS_LIFE,
+            "expires_in": int(ACCESS_LIFE),
             "scope": grant.scope,
         }
         return answer | ({"refresh_token": exchanged.refresh} if exchanged.refresh else {})
@@ -395,8 +446,21 @@ class Provider:
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, claims, self._key)
 
     async def _revoke(self, request: Request) -> Response:
-        await self._grants.end((await _form(request)).get("token", ""))
+        """A refresh token or an access token: either ends both (RFC 7009)."""
+        token = (await _form(request)).get("token", "")
+        if "." in token:
+            with contextlib.suppress(Unauthenticated):  # then there is nothing to end
+                await self._left(
+                    await self._grants.end(str((await self.verifier.claims(token)).get("dth_grant")))
+                )
+        else:
+            await self._left(await self._grants.revoke(token))
         return _json({})
+
+    async def _left(self, user: str) -> None:
+        """A user gave up tokens or a session; "": there were none."""
+        if user:
+            await note(self._audit, SIGN_OUT, user, VIA)
 
     async def _userinfo(self, request: Request) -> Response:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -413,7 +477,7 @@ class Provider:
     async def _logout(self, request: Request) -> Response:
         fields = await _form(request) if request.method == "POST" else dict(request.query_params)
         if cookie := request.cookies.get(SESSION_COOKIE):
-            await self._grants.end(cookie)
+            await self._left(await self._grants.sign_out(cookie))
         address, state = fields.get("post_logout_redirect_uri", ""), fields.get("state", "")
         if address in self._after_logout:
             response = _redirect(f"{address}?{urlencode({'state': state})}" if state else address)
@@ -421,6 +485,32 @@ class Provider:
             response = self._message(request, "out")
         response.delete_cookie(SESSION_COOKIE, path=self._base or "/", httponly=True, samesite="lax")
         return response
+
+
+class _Failures:
+    """Writes down sign-ins that failed. Anybody can bring them about: a few a minute are written, the rest counted."""
+
+    def __init__(self, audit: LocalAudit) -> None:
+        self._audit = audit
+        self._since = float("-inf")
+        self._written = self._more = 0
+
+    async def note(self, name: str, address: str, why: str) -> None:
+        now = time.time()
+        if abs(now - self._since) > 60:
+            self._since, self._written = now, 0
+        if self._written >= FAILURES_A_MINUTE:
+            self._more += 1
+            return
+        self._written += 1
+        detail: dict[str, Any] = {"address": address, "why": why}
+        if self._more:
+            detail["moreBefore"], self._more = self._more, 0
+        await note(self._audit, SIGN_IN, name, VIA, outcome="UNAUTHENTICATED", **detail)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _new_key() -> bytes:

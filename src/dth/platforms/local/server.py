@@ -5,14 +5,13 @@ the processes of tasks.
 """
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -31,15 +30,17 @@ from starlette.routing import Mount, Route
 
 from dth import interrupts
 from dth.confinement import Confinement, confine
-from dth.errors import Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
+from dth.errors import Conflict, Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
-from dth.hub.model import Task
+from dth.hub.model import Identity, Progress, Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.network import Network
 from dth.platforms.local import graphql, process
+from dth.platforms.local.budget import Budgets, TooMuch
+from dth.platforms.local.connections import Capacity, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import lock_state_directory
@@ -54,7 +55,7 @@ from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
-from dth.platforms.local.vault import Vault, kept, open_vault
+from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
 from dth.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,11 @@ SETTINGS_FILE = "hub.yaml"
 OPEN = Network(loopback=True, private=True)
 BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BODY = 2 * 1024 * 1024  # bytes of a request
+ANSWER_BYTES = 4_000_000.0  # of an answer, which count as a second of work
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FIRST_PASSWORD = "first password"  # the setting that has it
+HSTS = "max-age=63072000"
+ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
 PRUNE = 300.0  # seconds between clean-ups
 AGAIN = 5.0  # seconds before background work that failed is started anew
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -202,8 +207,15 @@ def start_nursery(data_dir: Path) -> Nursery:
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 
-async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Callable[[Hub], None]) -> None:
-    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers.
+async def serve(
+    data_dir: Path,
+    listen: Listen,
+    nursery: Nursery,
+    announce: Callable[[Hub], None],
+    admin_password: str = "",
+) -> None:
+    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers. `admin_password`: of the first user;
+    "" = one is made up.
 
     Without its nursery it can do nothing, and a process with threads cannot fork another one safely. Then it raises
     StateError, so that the service manager starts it again.
@@ -213,11 +225,16 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
         async with AsyncExitStack() as stack:
             sockets = [_listening(listen)]
             port = sockets[0].getsockname()[1]
-            hub = await stack.enter_async_context(open_hub(data_dir, listen.url(port), nursery))
-            server = _Server(
+            hub = await stack.enter_async_context(
+                open_hub(data_dir, listen.url(port), nursery, admin_password)
+            )
+            proxied = bool(listen.public_url) and not listen.tls_certificate
+            server = Server(
                 uvicorn.Config(
                     application(hub),
-                    log_level="warning",
+                    http="h11",
+                    ws="none",
+                    log_level="error",  # what it warns of is for anybody to bring about
                     access_log=False,
                     server_header=False,
                     lifespan="off",
@@ -225,8 +242,9 @@ async def serve(data_dir: Path, listen: Listen, nursery: Nursery, announce: Call
                     ssl_certfile=listen.tls_certificate,
                     ssl_keyfile=listen.tls_key,
                     # A proxy in front tells whom it stands for; which one is believed: FORWARDED_ALLOW_IPS.
-                    proxy_headers=bool(listen.public_url) and not listen.tls_certificate,
-                )
+                    proxy_headers=proxied,
+                ),
+                Connections(Capacity.here(behind_proxy=proxied)),
             )
             serving = asyncio.create_task(server.serve(sockets))
             loop = asyncio.get_running_loop()
@@ -260,16 +278,10 @@ def _listening(listen: Listen) -> Any:
         raise UsageError(f"{listen.host} port {listen.port} cannot be used: {error.strerror}") from None
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the hub decides in which order things end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-
 @asynccontextmanager
-async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[Hub]:
+async def open_hub(
+    data_dir: Path, url: str, nursery: Nursery, admin_password: str = ""
+) -> AsyncIterator[Hub]:
     """Put the parts together; leaving ends them in order: tasks drain, messages are sent, databases close."""
     settings = Settings.read(data_dir / SETTINGS_FILE)
     vault = open_vault(data_dir)
@@ -322,7 +334,7 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
             authenticator=Authenticator(verifier, tokens),
             provider=None if settings.issuer else provider,
             webhook_key=webhook_key,
-            first_password=None if settings.issuer else await first_admin(users),
+            first_password=await _first_password(database, vault, users, admin_password, settings),
         )
         background = [
             asyncio.create_task(_for_ever("the keeper of tasks", keeper.run)),
@@ -337,6 +349,26 @@ async def open_hub(data_dir: Path, url: str, nursery: Nursery) -> AsyncIterator[
                 await asyncio.gather(each, return_exceptions=True)
             await jobs.close()
             transport.close()
+
+
+async def _first_password(
+    database: HubDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
+) -> str | None:
+    """What to say of how to sign in first: the password that was made up for admin, until another one was chosen."""
+    if settings.issuer:
+        return None
+    if made := await first_admin(users, given):
+        if given:
+            return None  # whoever gave it knows it
+        await keep(database, vault, FIRST_PASSWORD, made.encode())
+        return made
+    known = await found(database, vault, FIRST_PASSWORD)
+    if known is None:
+        return None
+    if await users.is_first(known.decode()):
+        return known.decode()
+    await forget(database, FIRST_PASSWORD)
+    return None
 
 
 async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -366,15 +398,19 @@ def webhook_token(key: bytes, task: str) -> str:
 def application(hub: Hub) -> Starlette:
     """What the hub serves."""
     schema = graphql.load_schema()
+    budgets = Budgets()
 
     async def ask(request: Request) -> Response:
-        caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+        caller = await _caller(hub, request)
         body = await _body(request)
-        try:
-            asked = json.loads(body)
-        except ValueError:
-            return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
-        return JSONResponse(await graphql.answer(schema, hub.ports, caller, asked))
+        async with budgets.turn(caller.user or caller.subject) as spent:
+            try:
+                asked = json.loads(body)
+            except (ValueError, RecursionError):
+                return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
+            answer = JSONResponse(await graphql.answer(schema, hub.ports, caller, asked, spent))
+            spent.seconds += len(answer.body) / ANSWER_BYTES
+            return answer
 
     async def events(request: Request) -> Response:
         return await _take_events(hub, request)
@@ -390,7 +426,7 @@ def application(hub: Hub) -> Starlette:
         return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
 
     async def metrics(request: Request) -> Response:
-        await hub.authenticator.identify(request.headers.get("authorization", ""))
+        await _caller(hub, request)
         counts = await hub.ports.tasks.count()
         now = await hub.metrics.latest()
         text = monitoring.prometheus(counts, hub.keeper.totals, now)
@@ -420,14 +456,21 @@ def application(hub: Hub) -> Starlette:
     routes.append(Console(hub.ports.info["issuer"]).route())
     return Starlette(
         routes=routes,
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_guarded)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=partial(_guarded, _headers(hub.url)))],
         exception_handlers={HubError: _told, ClientDisconnect: _gone, Exception: _internal},
     )
 
 
-async def _guarded(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+def _headers(url: str) -> dict[str, str]:
+    """Those of every answer of a hub at this address."""
+    return HEADERS | ({"strict-transport-security": HSTS} if url.startswith("https:") else {})
+
+
+async def _guarded(
+    headers: Mapping[str, str], request: Request, call: Callable[[Request], Awaitable[Response]]
+) -> Response:
     response = await call(request)
-    for name, value in HEADERS.items():
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -444,7 +487,13 @@ async def _told(_: Request, error: Exception) -> Response:
             status, code = 404, "NOT_FOUND"
         case StateError():
             status, code = 503, "FAILED"
+        case Conflict():
+            status, code = 409, "CONFLICT"
+        case TooMuch():
+            status, code = 429, "LIMIT"
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TooMuch):
+        headers["retry-after"] = str(error.wait)
     return JSONResponse(graphql.failure(str(error), code), status, headers)
 
 
@@ -456,6 +505,19 @@ async def _gone(_: Request, __: Exception) -> Response:
 async def _internal(_: Request, error: Exception) -> Response:
     log.error("a request failed", exc_info=error)
     return JSONResponse(graphql.failure("internal error; the hub's log has it", "INTERNAL"), 500)
+
+
+async def _caller(hub: Hub, request: Request) -> Identity:
+    """Who calls. Their connection stays when room is made for others."""
+    _signed_in(request, False)
+    caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+    _signed_in(request, True)
+    return caller
+
+
+def _signed_in(request: Request, proved: bool) -> None:
+    if peer := request.scope.get("state", {}).get("peer"):
+        peer.signed_in = proved
 
 
 async def _body(request: Request) -> bytes:
@@ -475,10 +537,13 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     token = bearer or scheme or request.query_params.get("token", "")  # MinIO sends it bare
     if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
         raise Unauthenticated("the token is not that of this task; getWebhook has it")
+    _signed_in(request, True)
     task = await hub.ports.tasks.get(task_id)
     chosen = plugin(task.type)
     if not chosen.follows_events(read_parameters(task.type, task.parameters)):
         raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
+    if task.progress in ENDED:
+        raise Conflict(f"the task is {task.progress}; it takes no events until it is resumed")
     taken = chosen.read_notification(await _body(request))
     if taken.confirm:
         log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)

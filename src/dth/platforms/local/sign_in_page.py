@@ -26,6 +26,11 @@ WORDS: dict[str, dict[str, str]] = {
         "expired": "This page has expired. Go back to where you came from, and sign in again.",
         "client": "The address that led here is wrong: an unknown application, or one that would be led elsewhere.",
         "out": "You are signed out.",
+        "continue": "Continue as {name}?",
+        "asks": "The command line (dth) on this computer, at {place}, asks to act in your name.",
+        "only_if": "Continue only if you have just run dth login here. Otherwise close this page.",
+        "go_on": "Continue",
+        "other": "Sign in as somebody else",
     },
     "zh-CN": {
         "title": "登录",
@@ -47,6 +52,11 @@ WORDS: dict[str, dict[str, str]] = {
         "expired": "此页面已过期，请返回原来的页面重新登录。",
         "client": "链接有误：应用未知，或其返回地址不被允许。",
         "out": "您已退出登录。",
+        "continue": "以 {name} 的身份继续？",
+        "asks": "本机上的命令行工具 (dth)，地址 {place}，请求以您的身份操作。",
+        "only_if": "仅当您刚刚在本机运行了 dth login 时才继续，否则请关闭此页面。",
+        "go_on": "继续",
+        "other": "以其他用户登录",
     },
 }
 
@@ -69,6 +79,7 @@ input { background: var(--card); color: var(--text); }
 button { margin-top: .75rem; border-color: var(--accent); background: var(--accent); color: var(--on-accent);
   font-weight: bold; cursor: pointer; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+button.other { border-color: var(--line); background: var(--card); color: var(--text); }
 [role=alert] { margin: 0; color: var(--bad); }
 """
 
@@ -86,16 +97,20 @@ def language_of(accepted: str) -> str:
     return found
 
 
-def sign_in(language: str, base: str, state: str, *, name: str = "", problem: str = "") -> str:
-    """`base`: path of the provider; `state`: what the form carries; `problem`: words to show, escaped here."""
+def sign_in(
+    language: str, base: str, state: str, *, name: str = "", problem: str = "", command: str = ""
+) -> str:
+    """`base`: path of the provider; `state`: what the form carries; `problem`: words to show, escaped here. `command`:
+    the address of the command line where that asks."""
     words = WORDS[language]
+    asks = f"<p>{_asks(words, command)}</p>\n" if command else ""
     focus = ("", " autofocus") if name else (" autofocus", "")
     return _page(
         language,
         base,
         words["title"],
         f"""<form method="post" action="{escape(base)}/authorize">
-{_alert(problem)}<input type="hidden" name="state" value="{escape(state)}">
+{asks}{_alert(problem)}<input type="hidden" name="state" value="{escape(state)}">
 <label for="name">{words["name"]}</label>
 <input id="name" name="name" value="{escape(name)}" autocomplete="username" autocapitalize="none" required{focus[0]}>
 <label for="password">{words["password"]}</label>
@@ -124,6 +139,26 @@ def change(language: str, base: str, state: str, *, name: str, problem: str = ""
 <button>{words["save"]}</button>
 </form>""",
     )
+
+
+def go_on(language: str, base: str, state: str, *, name: str, command: str) -> str:
+    """Whether the command line may act for who is signed in already."""
+    words = WORDS[language]
+    return _page(
+        language,
+        base,
+        words["continue"].format(name=escape(name)),
+        f"""<form method="post" action="{escape(base)}/authorize">
+<p>{_asks(words, command)}</p>
+<input type="hidden" name="state" value="{escape(state)}">
+<button name="answer" value="continue">{words["go_on"]}</button>
+<button name="answer" value="other" class="other">{words["other"]}</button>
+</form>""",
+    )
+
+
+def _asks(words: Mapping[str, str], place: str) -> str:
+    return f"{words['asks'].format(place=escape(place))} {words['only_if']}"
 
 
 def message(language: str, base: str, word: str) -> str:

@@ -70,9 +70,9 @@ class LocalAudit:
         await self._database.write(Connection.execute, update(audit).where(audit.c.id == id).values(**values))
 
     async def find(
-        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
     ) -> tuple[list[AuditEntry], int]:
-        return await self._database.read(_find_entries, target, who, page, count)
+        return await self._database.read(_find_entries, target, who, what, page, count)
 
 
 def _add(connection: Connection, added: Task) -> None:
@@ -167,11 +167,13 @@ def _begin(connection: Connection, entry: AuditEntry) -> int:
 
 
 def _find_entries(
-    connection: Connection, target: str, who: str, page: int, count: int
+    connection: Connection, target: str, who: str, what: Sequence[str], page: int, count: int
 ) -> tuple[list[AuditEntry], int]:
-    conditions: Sequence[Any] = [
+    conditions: list[Any] = [
         column == value for column, value in ((audit.c.target, target), (audit.c.who, who)) if value
     ]
+    if what:
+        conditions.append(audit.c.what.in_(what))
     total = connection.execute(select(func.count()).select_from(audit).where(*conditions)).scalar_one()
     rows = connection.execute(
         select(audit).where(*conditions).order_by(audit.c.id.desc()).limit(count).offset((page - 1) * count)

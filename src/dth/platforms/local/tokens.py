@@ -1,16 +1,22 @@
-"""API tokens: for programs. Whoever has one may do what its role may."""
+"""API tokens: for programs. Whoever has one may do what its role may, and what its owner may."""
 
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from dth.hub.audit import USE_TOKEN, entry
 from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
 from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new_token, unknown
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
+from dth.platforms.local.hub_schema import audit, user
 from dth.platforms.local.hub_schema import token as table
+
+COMMAND, LOCAL = "command line", "local"  # the name and the maker of tokens that commands make for themselves
 
 
 class LocalTokens:
@@ -22,8 +28,10 @@ class LocalTokens:
     async def list(self) -> list[TokenInfo]:
         return await self._database.read(_list)
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
-        info, token = new_token(name, role, expires, created_by)
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
+        info, token = new_token(name, role, expires, created_by, owner)
         await self._database.write(_create, info, hash_of(token))
         return info, token
 
@@ -31,12 +39,12 @@ class LocalTokens:
         await self._database.write(_revoke, to_line(id))
 
     async def identify(self, token: str) -> Identity | None:
-        """Whose token this is; None: nobody's, or it has expired."""
+        """Whose token this is; None: nobody's, or it has ended."""
         now = time.time()
-        info = await self._database.read(_find, hash_of(token))
-        identity = identity_of(info, now)
+        info, of_owner = await self._database.read(_find, hash_of(token))
+        identity = identity_of(info, now, of_owner)
         if info and identity and not is_use_noted(info, now):
-            await self._database.write(_note_use, info.id, now)
+            await self._database.write(_note_use, info, now)
         return identity
 
 
@@ -64,10 +72,35 @@ def _revoke(connection: Connection, id: str) -> None:
         raise unknown(id)
 
 
-def _find(connection: Connection, hash: bytes) -> TokenInfo | None:
+def _find(connection: Connection, hash: bytes) -> tuple[TokenInfo | None, Role | None]:
+    """The token, and the role that its owner has now."""
     row = connection.execute(select(*COLUMNS).where(table.c.hash == hash)).first()
-    return _info(row) if row else None
+    if row is None:
+        return None, None
+    role = connection.scalar(select(user.c.role).where(user.c.name == row.owner))
+    return _info(row), Role(role) if role else None
 
 
-def _note_use(connection: Connection, id: str, now: float) -> None:
-    connection.execute(update(table).where(table.c.id == id).values(last_used=now))
+def _note_use(connection: Connection, info: TokenInfo, now: float) -> None:
+    connection.execute(update(table).where(table.c.id == info.id).values(last_used=now))
+    if info.created_by == LOCAL and info.name == COMMAND:
+        return  # it is a command's own: what that changes is in the log
+    this = (audit.c.what == USE_TOKEN) & (audit.c.target == info.id)
+    known = connection.execute(select(audit.c.id, audit.c.at).where(this)).first()
+    used = entry(
+        USE_TOKEN,
+        info.owner or info.created_by,
+        "token",
+        target=info.id,
+        outcome="ok",
+        detail={"name": info.name, "first": _text(known.at if known else now), "last": _text(now)},
+    )
+    values = {name: value for name, value in asdict(used).items() if name not in ("id", "at")}
+    if known:
+        connection.execute(update(audit).where(audit.c.id == known.id).values(values))
+    else:
+        connection.execute(insert(audit).values(values | {"at": now}))
+
+
+def _text(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -19,9 +18,10 @@ from sqlalchemy.dialects import sqlite
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.ports import User
+from dth.platforms.local.addresses import network_of
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
-from dth.platforms.local.hub_schema import attempt, user
+from dth.platforms.local.hub_schema import attempt, token, user
 
 FIRST_ADMIN = "admin"
 MAX_NAME = 64  # characters
@@ -122,12 +122,22 @@ class LocalUsers:
             raise Conflict("the password was changed meanwhile; sign in again")
         return account
 
+    async def knows(self, name: str) -> bool:
+        return await self._database.read(_stored, canonical(name)) is not None
+
+    async def is_first(self, password: str) -> bool:
+        """Whether this is still the password of the first admin, who has not chosen one yet."""
+        stored = await self._database.read(_stored, FIRST_ADMIN)
+        account = await self._database.read(read_account, FIRST_ADMIN)
+        waiting = stored is not None and account is not None and account.user.must_change
+        return waiting and await self._matches(password, stored or "")
+
     async def set_role(self, name: str, role: Role) -> None:
         """Holds at once, in sessions that go on, too. Raises NotFound, and Conflict for the last admin."""
         await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
-        """Raises NotFound, and Conflict for the last admin."""
+        """With all API tokens of the user. Raises NotFound, and Conflict for the last admin."""
         await self._database.write(_remove, canonical(name))
 
     async def identity(self, name: str, epoch: int) -> Identity | None:
@@ -135,12 +145,12 @@ class LocalUsers:
         account = await self._database.read(read_account, name)
         if account is None or account.epoch != epoch:
             return None
-        return Identity(account.user.name, account.user.name, account.user.role)
+        return Identity(account.user.name, account.user.name, account.user.role, user=account.user.name)
 
     async def check(self, name: str, password: str, address: str = "") -> Check:
         """Try to sign in from an address ("": none is known). Takes the same time whether there is such a user."""
         name = canonical(name)
-        subjects = [(_address_subject(address), ADDRESS_TRIES)] if address else []
+        subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
         if is_name(name):
             subjects.append((f"user:{name}", USER_TRIES))
         # The failure is written before the password is looked at: a hundred tries at once are still a hundred.
@@ -176,10 +186,10 @@ class LocalUsers:
         return hmac.compare_digest(made, stored)
 
 
-async def first_admin(users: LocalUsers) -> str | None:
-    """Make the first user of a new hub, an admin. Returns the password, which must be changed at once; None where
-    there are users."""
-    password = secrets.token_urlsafe(15)
+async def first_admin(users: LocalUsers, password: str = "") -> str | None:
+    """Make the first user of a new hub, an admin, with this password or one that is made up. Returns the password,
+    which must be changed at once; None where there are users."""
+    password = password or secrets.token_urlsafe(15)
     return password if await users.add_first(FIRST_ADMIN, password) else None
 
 
@@ -308,6 +318,7 @@ def _remove(connection: Connection, name: str) -> None:
     if _require(connection, name).user.role is Role.ADMIN:
         _require_other_admin(connection, name)
     connection.execute(delete(user).where(user.c.name == name))
+    connection.execute(delete(token).where(token.c.owner == name))
 
 
 def _require_other_admin(connection: Connection, name: str) -> None:
@@ -319,19 +330,6 @@ def _require_other_admin(connection: Connection, name: str) -> None:
 # -------------------------------------------------------------------------------------------------- guessing
 
 Subjects = list[tuple[str, tuple[int, float]]]
-
-
-def _address_subject(address: str) -> str:
-    """Whom an address is of: the whole network that one customer gets, where it is IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return f"address:{address[:64]}"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        network = ipaddress.ip_network((parsed, 64), strict=False)
-        return f"address:{mapped or network}"
-    return f"address:{parsed}"
 
 
 def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from dth.errors import StateError, UsageError
 from dth.platforms.local.database import HubDatabase
@@ -113,6 +113,24 @@ def _keep(connection: Connection, vault: Vault, name: str, make: Callable[[], by
     made = make()
     connection.execute(insert(setting).values(name=name, value=vault.encrypt(made)))
     return made
+
+
+async def keep(database: HubDatabase, vault: Vault, name: str, value: bytes) -> None:
+    """Set the setting `name`, whatever it was."""
+    await database.write(_forget, name)
+    await database.write(_keep, vault, name, lambda: value)
+
+
+async def found(database: HubDatabase, vault: Vault, name: str) -> bytes | None:
+    return await database.read(_kept, vault, name)
+
+
+async def forget(database: HubDatabase, name: str) -> None:
+    await database.write(_forget, name)
+
+
+def _forget(connection: Connection, name: str) -> None:
+    connection.execute(delete(setting).where(setting.c.name == name))
 
 
 # ----------------------------------------------------------------------------------------------- rotation

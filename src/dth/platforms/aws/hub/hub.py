@@ -1,11 +1,12 @@
 """A hub on AWS: all of its ports, and the steward of its tasks."""
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 
 from dth.errors import UsageError
-from dth.hub.auth import IssuerConfig
-from dth.hub.model import Task, TaskType
+from dth.hub.auth import NO_ROLE, IssuerConfig
+from dth.hub.model import Role, Task, TaskType
 from dth.hub.ports import HubPorts
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
@@ -43,7 +44,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
     engine = AwsEngine(aws, dynamo, settings)
     notifications = AwsNotifications(aws, dynamo, settings.topic)
     jobs = AwsJobs(aws, dynamo, settings.job_function)
-    tokens = AwsTokens(dynamo)
+    users = AwsUsers(aws, settings.user_pool) if settings.user_pool else None
+    tokens = AwsTokens(dynamo, users)
 
     async def signing_key() -> bytes:
         return await _signing_key(aws, settings.signing_secret)
@@ -60,7 +62,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         tasks=AwsTasks(dynamo),
         engine=engine,
         secrets=AwsHubSecrets(aws, settings.secret_tag),
-        users=AwsUsers(aws, settings.user_pool) if settings.user_pool else None,
+        users=users,
         tokens=tokens,
         audit=AwsAudit(dynamo),
         notifications=notifications,
@@ -77,8 +79,26 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         notifications=notifications,
         jobs=jobs,
         tokens=tokens,
-        issuer=IssuerConfig(settings.issuer, settings.client, settings.audience, settings.role_claim),
+        issuer=issuer_config(settings),
         aws=aws,
+    )
+
+
+def issuer_config(settings: HubSettings) -> IssuerConfig:
+    """Whose tokens the API takes. Only administrators make the users of the hub's own pool, so that each of them is a
+    viewer at least. Raises UsageError for settings that cannot be."""
+    default = Role.VIEWER.value if settings.user_pool else settings.default_role or NO_ROLE
+    try:
+        roles = json.loads(settings.roles or "{}")
+    except ValueError:
+        raise UsageError('the roles of groups are no JSON; give them as {"hub-admins": "admin"}') from None
+    return IssuerConfig(
+        settings.issuer,
+        settings.client,
+        settings.audience,
+        settings.role_claim,
+        roles=roles,
+        default_role=default,  # type: ignore[arg-type]
     )
 
 

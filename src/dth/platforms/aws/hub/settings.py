@@ -17,6 +17,8 @@ OPTIONAL = {
     "user_pool",
     "audience",
     "role_claim",
+    "roles",
+    "default_role",
 }
 
 
@@ -58,6 +60,8 @@ class HubSettings:
     user_pool: str = ""  # id of the Cognito user pool; "" = an issuer of somebody else's
     audience: str = ""
     role_claim: str = ""
+    roles: str = ""  # JSON: the role of each group that has one; "" = groups are called as roles are
+    default_role: str = ""  # of users whose tokens name none; "" = they are refused
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "HubSettings":

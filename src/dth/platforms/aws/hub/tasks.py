@@ -6,7 +6,7 @@ possible without an index for each.
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
@@ -99,11 +99,16 @@ class AwsAudit:
         await self._dynamo.update("hub", _audit_key(id), update, values=values)
 
     async def find(
-        self, *, target: str = "", who: str = "", page: int = 1, count: int = 50
+        self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
     ) -> tuple[list[AuditEntry], int]:
         """All entries are read where some are chosen: there are as many as people changed things."""
         wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
-        chosen = " AND ".join(f"#{name} = :{name}" for name in wanted)
+        conditions = [f"#{name} = :{name}" for name in wanted]
+        if what:
+            among = {f"what{number}": each for number, each in enumerate(what)}
+            conditions.append(f"#what IN ({', '.join(f':{name}' for name in among)})")
+            wanted |= among
+        chosen = " AND ".join(conditions)
         first, found, total = (page - 1) * count, [], 0
         entries = self._dynamo.query(
             "hub", "#pk = :pk", {"pk": "audit", **wanted}, filter=chosen, newest=True

@@ -4,20 +4,24 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
 
+from dth.hub.audit import USE_TOKEN, note
 from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
 from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new_token, unknown
 from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.tasks import AwsAudit
+from dth.platforms.aws.hub.users import AwsUsers
 from dth.platforms.aws.items import Item
 
 FIELDS = [each.name for each in fields(TokenInfo)]
 
 
 class AwsTokens:
-    """`hub.ports.Tokens`."""
+    """`hub.ports.Tokens`. `users`: who may own tokens; None where the hub does not know its users."""
 
-    def __init__(self, dynamo: Dynamo) -> None:
+    def __init__(self, dynamo: Dynamo, users: AwsUsers | None = None) -> None:
         self._dynamo = dynamo
+        self._users = users
 
     async def list(self) -> list[TokenInfo]:
         """Newest first."""
@@ -29,8 +33,10 @@ class AwsTokens:
             reverse=True,
         )
 
-    async def create(self, name: str, role: Role, expires: float, created_by: str) -> tuple[TokenInfo, str]:
-        info, token = new_token(name, role, expires, created_by)
+    async def create(
+        self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
+    ) -> tuple[TokenInfo, str]:
+        info, token = new_token(name, role, expires, created_by, owner)
         item = {**_key(token), **asdict(info), "role": role.value}
         if expires:
             item["forget"] = item.pop("expires")
@@ -46,16 +52,25 @@ class AwsTokens:
         raise unknown(id)
 
     async def identify(self, token: str) -> Identity | None:
-        """Whose token this is; None: nobody's, or it has expired."""
+        """Whose token this is; None: nobody's, or it has ended."""
         now = time.time()
         item = await self._dynamo.get("hub", _key(token))
         info = _info(item) if item else None
-        identity = identity_of(info, now)
+        of_owner = await self._role_of_owner(info) if info and info.owner else None
+        identity = identity_of(info, now, of_owner)
+        if info and identity and not info.last_used:
+            maker = info.owner or info.created_by
+            await note(AwsAudit(self._dynamo), USE_TOKEN, maker, "token", target=info.id, name=info.name)
         if info and identity and not is_use_noted(info, now):
             await self._dynamo.update(
                 "hub", _key(token), "SET #last_used = :now", "attribute_exists(#pk)", {"now": now}
             )
         return identity
+
+    async def _role_of_owner(self, info: TokenInfo) -> Role | None:
+        """What the owner is now; None: the owner is gone, and one of the same name came later."""
+        owner = await self._users.find(info.owner) if self._users else None
+        return owner.role if owner and owner.created <= info.created else None
 
     def _items(self) -> AsyncIterator[Item]:
         return self._dynamo.query("hub", "#pk = :pk", {"pk": "token"})

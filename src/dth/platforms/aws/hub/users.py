@@ -27,6 +27,19 @@ class AwsUsers:
         users = [_user(each, roles.get(each["Username"], Role.VIEWER)) for each in found]
         return sorted(users, key=lambda user: user.name)
 
+    async def find(self, name: str) -> User | None:
+        """A user who may sign in; None where there is none."""
+        try:
+            told = await self._call("admin_get_user", Username=name)
+            groups = await self._call("admin_list_groups_for_user", Username=name)
+        except Refused as error:
+            if error.code == "UserNotFoundException":
+                return None
+            raise
+        named = {each["GroupName"] for each in groups["Groups"]}
+        role = max((role for role in ROLES if role.value in named), key=ROLES.index, default=Role.VIEWER)
+        return _user(told, role) if told.get("Enabled", True) else None
+
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> None:

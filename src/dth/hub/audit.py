@@ -1,0 +1,43 @@
+"""What goes into the audit log beside the API's own changes, and which entries are about tasks.
+
+`target` of an entry is what it concerns. Names of tasks may be chosen, and be those of users: what a viewer may read is
+told by the operation.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from dth.hub.model import AuditEntry
+from dth.hub.ports import Audit
+
+SIGN_IN, SIGN_OUT, CONTINUE = "signIn", "signOut", "continueSession"
+USE_TOKEN = "useToken"
+BACKUP, ROTATE_KEY = "backup", "rotateKey"
+
+OF_TASKS = (
+    "createTask",
+    "cloneTask",
+    "editTask",
+    "stopTask",
+    "pauseTask",
+    "resumeTask",
+    "startRun",
+    "retryFailed",
+    "redriveDeadLetters",
+    "deleteTask",
+)
+
+
+async def note(
+    audit: Audit, what: str, who: str, via: str, *, target: str = "", outcome: str = "ok", **detail: Any
+) -> None:
+    """Write down something that has happened."""
+    await audit.begin(entry(what, who, via, target=target, outcome=outcome, detail=detail))
+
+
+def entry(
+    what: str, who: str, via: str, *, target: str = "", outcome: str = "", detail: Mapping[str, Any]
+) -> AuditEntry:
+    return AuditEntry(time.time(), who, via, what, target, json.dumps(detail, default=str), outcome)

@@ -1,0 +1,88 @@
+"""What commands do on the hub's own machine, without its API, goes into its audit log as well."""
+
+import contextlib
+import getpass
+import inspect
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from dth.hub.audit import entry, note
+from dth.hub.resolvers import code_of
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.migrations import HUB_STEPS
+from dth.platforms.local.tasks import LocalAudit
+from dth.platforms.local.vault import read_only
+
+T = TypeVar("T")
+
+LOCAL = "local"
+SECRET = ("password", "value", "token")  # arguments that no log may have
+CHANGES = {  # a method, and the operation of the API that does the same
+    "LocalUsers": {
+        "add": "createUser",
+        "set_password": "setUserPassword",
+        "set_role": "setUserRole",
+        "remove": "deleteUser",
+    },
+    "LocalTokens": {"create": "createToken", "revoke": "revokeToken"},
+}
+
+
+def audited(make: Callable[[HubDatabase], T]) -> Callable[[HubDatabase], T]:
+    """The same thing over a database, whose changes are written down."""
+
+    def made(database: HubDatabase) -> T:
+        inner = make(database)
+        return cast("T", _Audited(inner, LocalAudit(database), CHANGES[type(inner).__name__]))
+
+    return made
+
+
+class _Audited:
+    def __init__(self, inner: object, audit: LocalAudit, changes: Mapping[str, str]) -> None:
+        self._inner = inner
+        self._audit = audit
+        self._changes = changes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        what = self._changes.get(name)
+        if what is None:
+            return method
+
+        async def change(*args: Any, **kwargs: Any) -> Any:
+            given = inspect.signature(method).bind(*args, **kwargs).arguments
+            target = str(next(iter(given.values())))
+            detail = {name: value for name, value in given.items() if name not in SECRET}
+            number = await self._audit.begin(entry(what, who(), LOCAL, target=target, detail=detail))
+            try:
+                answer = await method(*args, **kwargs)
+            except BaseException as error:
+                await self._audit.end(number, code_of(error))
+                raise
+            await self._audit.end(number, "ok")
+            return answer
+
+        return change
+
+
+def who() -> str:
+    """The user of this machine who gives a command."""
+    with contextlib.suppress(OSError, KeyError):
+        return getpass.getuser()
+    return f"uid {os.getuid()}"
+
+
+async def note_command(data_dir: Path, what: str, target: str = "") -> None:
+    """Write down what a command did with the data directory of a hub. A database of another version is left alone:
+    writing into it would bring it up to date."""
+    path = data_dir / "hub.db"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as found:
+        (version,) = found.execute("PRAGMA user_version").fetchone()
+        if version != len(HUB_STEPS) + 1:
+            return
+    with HubDatabase.open(path) as database:
+        await note(LocalAudit(database), what, who(), LOCAL, target=target)
