@@ -11,9 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from dth.hub.api import resolve
 from dth.hub.model import Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.ports import HubPorts
-from dth.hub.resolvers import resolve
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.platform import open_platform

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from graphql import build_schema
 
-from dth.hub.resolvers import FIELDS
+from dth.hub.api import FIELDS
 from dth.infra import MAX_HUB_NAME
 from dth.infra.api import render_schema, root_fields
 from tests.infra.checks import Findings, resources

@@ -151,7 +151,7 @@ def test_nobody_in_particular_gets_nothing(hub: Hub, path: str, header: str | No
 
 
 def test_roles_hold_for_every_field(hub: Hub) -> None:
-    from dth.hub.resolvers import FIELDS
+    from dth.hub.api import FIELDS
 
     tokens = {role: token_of(hub, role) for role in Role}
     for name, field in FIELDS.items():

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from dth.errors import NotFound, UsageError
 from dth.hub import tokens as shared_tokens
+from dth.hub.api import resolve
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
-from dth.hub.resolvers import resolve
 from dth.hub.tokens import FORGET_AFTER, USED_STEP
 from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module

@@ -17,10 +17,10 @@ from dth.ecr.preflight import preflight as preflight_images
 from dth.ecr.preview import preview
 from dth.ecr.probe import probe as probe_registry
 from dth.errors import Forbidden, HubError, Unauthenticated
+from dth.hub.api import code_of
+from dth.hub.api import resolve as answer
 from dth.hub.auth import API_TOKEN, identity_of, is_access_token
 from dth.hub.model import Identity, Role, TaskType
-from dth.hub.resolvers import code_of
-from dth.hub.resolvers import resolve as answer
 from dth.infra.confined import confine_by_environment
 from dth.platforms.aws.hub.hub import AwsHub, open_hub
 from dth.platforms.aws.hub.jobs import LONGEST

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from dth.hub.api import code_of
 from dth.hub.audit import entry, note
-from dth.hub.resolvers import code_of
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.migrations import HUB_STEPS
 from dth.platforms.local.tasks import LocalAudit

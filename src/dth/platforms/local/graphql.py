@@ -32,9 +32,9 @@ from graphql import (
 )
 
 from dth.errors import HubError
+from dth.hub.api import FIELDS, code_of, resolve
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts
-from dth.hub.resolvers import FIELDS, code_of, resolve
 from dth.platforms.local.budget import Spent
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,11 @@
+"""The GraphQL API: the root fields of `schema.graphql`, each one plain function, by topic. The GraphQL server and an
+AppSync Lambda both ask `resolve`.
+
+Answers are JSON-safe: dicts, lists, text, numbers.
+"""
+
+from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, tasks, users
+from dth.hub.api.door import FIELDS, code_of, resolve
+
+__all__ = ["FIELDS", "code_of", "resolve"]
+__all__ += ["audit", "channels", "graphs", "hub", "jobs", "logs", "records", "secrets", "tasks", "users"]

@@ -1,0 +1,42 @@
+"""What was measured of a task and of the hub."""
+
+from dth.hub import monitoring
+from dth.hub.api.door import Answer, Call, query
+from dth.hub.model import Progress, Task
+from dth.hub.ports import TaskQuery
+
+AT_A_TIME = 1000  # tasks read in one go
+
+
+@query()
+async def get_metric_history_data(
+    call: Call, *, id: str, graph_name: str, start_time: str | None = None, end_time: str | None = None,
+    period: int | None = None,
+) -> Answer:  # fmt: skip
+    await call.ports.tasks.get(id)
+    return await monitoring.history(call.ports.metrics, id, graph_name, start_time, end_time, period)
+
+
+@query()
+async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> Answer:
+    done = await monitoring.activity(call.ports.metrics, hours, since)
+    summaries = [task.summary for task in await _running(call)]
+    return {
+        "rate": sum(summary.rate for summary in summaries),
+        "active": len(summaries),
+        "waiting": sum(summary.waiting for summary in summaries),
+        "workers": sum(summary.workers for summary in summaries),
+        **done,
+    }
+
+
+async def _running(call: Call) -> list[Task]:
+    running: list[Task] = []
+    page = 1
+    while True:
+        wanted = TaskQuery(progress=(Progress.STARTING, Progress.IN_PROGRESS), page=page, count=AT_A_TIME)
+        found, total = await call.ports.tasks.find(wanted)
+        running += found
+        if len(found) < AT_A_TIME or len(running) >= total:
+            return running
+        page += 1

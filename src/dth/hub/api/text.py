@@ -1,0 +1,42 @@
+"""How the API writes times and keys, and what it takes as a number or a time."""
+
+from datetime import UTC, datetime
+
+from dth.errors import UsageError
+
+
+def iso(moment: float) -> str | None:
+    """A time as AWSDateTime; None for never."""
+    if not moment:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def text_of(key: str) -> str:
+    """A key as JSON can hold it: a byte that is not UTF-8 is shown as U+FFFD."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def milliseconds(moment: float) -> str | None:
+    return str(int(moment * 1000)) if moment else None
+
+
+def seconds(name: str, text: str | None) -> float:
+    if not text:
+        return 0.0
+    try:
+        return float(text) / 1000
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} is no time in epoch milliseconds") from None
+
+
+def at_least_one(name: str, value: int) -> int:
+    if not 1 <= value <= 1_000_000:
+        raise UsageError(f"{name}: {value} is out of range; pages count from 1")
+    return value
+
+
+def within(name: str, value: int, most: int) -> int:
+    if not 1 <= value <= most:
+        raise UsageError(f"{name}: {value} is out of range; it must be from 1 to {most}")
+    return value
