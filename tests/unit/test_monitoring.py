@@ -187,13 +187,11 @@ class MemoryMetrics:
 async def test_each_graph_has_the_shape_that_clients_know_and_each_series_once() -> None:
     for graph in GraphName:
         answer = await history(MemoryMetrics(), "t", graph, "1700000000", "1700003600", 300)
-        assert set(answer) == {"series", "xaxis"}
-        names = [series["name"] for series in answer["series"]]
+        names = list(answer.series)
         assert names == list(GRAPHS[graph].series)
         assert len(set(names)) == len(set(GRAPHS[graph].series.values())) == len(names)
-        categories = answer["xaxis"]["categories"]
-        assert categories[:2] == [1699999800, 1700000100]
-        assert all(len(series["data"]) == len(categories) for series in answer["series"])
+        assert answer.times[:2] == [1699999800, 1700000100]
+        assert all(len(values) == len(answer.times) for values in answer.series.values())
         assert set(GRAPHS[graph].series.values()) <= set(METRICS)
 
 
@@ -208,10 +206,10 @@ async def test_what_the_hub_did_has_a_point_an_hour_or_at_most_48(hours: int | N
     assert start % 600 == 0
     assert 0 <= start - (now - (hours or 24) * 3600) < 601
     assert end == pytest.approx(now, abs=5)
-    assert 1 <= len(done["points"]) <= 48
-    assert done["points"][0] == {"at": start, "bytes": 600.0, "objects": 600.0, "failed": 600.0}
-    assert done["bytes"] == done["objects"] == done["failed"] == 600.0 * len(done["points"])
-    assert (await activity(MemoryMetrics(None), hours, None))["bytes"] == 0.0
+    assert 1 <= len(done.times) <= 48
+    assert done.times[0] == start
+    assert done.bytes == done.objects == done.failed == [600.0] * len(done.times)
+    assert sum((await activity(MemoryMetrics(None), hours, None)).bytes) == 0.0
 
 
 async def test_what_the_hub_did_since_a_moment() -> None:
@@ -219,8 +217,8 @@ async def test_what_the_hub_did_since_a_moment() -> None:
     for age, points in ((0, 1), (1800, 1), (5 * 3600, 6), (25 * 3600, 26), (31 * 86_400, 32)):
         since = datetime.fromtimestamp(now - age, UTC).isoformat()
         done = await activity(metrics, 24, since)
-        assert points - 1 <= len(done["points"]) <= points
-        assert 0 <= now - age - done["points"][0]["at"] < 601
+        assert points - 1 <= len(done.times) <= points
+        assert 0 <= now - age - done.times[0] < 601
     for hours, moment, said in (
         (0, None, "hours: 0"),
         (-1, None, "hours: -1"),
@@ -235,13 +233,13 @@ async def test_what_the_hub_did_since_a_moment() -> None:
 
 async def test_network_is_bytes_a_second_even_in_the_step_that_is_not_over() -> None:
     past = await history(MemoryMetrics(), "t", "Network", "1700000000", "1700003600", 300)
-    assert past["series"][0]["data"][0] == 2.0
-    assert (await history(MemoryMetrics(None), "t", "Network"))["series"][1]["data"][0] is None
+    assert past.series["BytesReceived"][0] == 2.0
+    assert (await history(MemoryMetrics(None), "t", "Network")).series["BytesSent"][0] is None
     now = await history(MemoryMetrics(), "t", "Network", period=3600)
     passed = time.time() % 3600
-    assert now["series"][0]["data"][-1] == pytest.approx(600 / max(10, passed), rel=0.05)
+    assert now.series["BytesReceived"][-1] == pytest.approx(600 / max(10, passed), rel=0.05)
     counted = await history(MemoryMetrics(), "t", "TransferredFailedObjects", "1700000000", "1700003600")
-    assert counted["series"][0]["data"][0] == 600.0
+    assert counted.series["TransferredObjects"][0] == 600.0
 
 
 @pytest.mark.parametrize(
@@ -313,7 +311,7 @@ async def test_what_makes_no_sense_is_refused(
 async def test_the_period_that_is_advised_is_taken() -> None:
     least = 86_400 // (MOST_POINTS - 1) + 1
     answer = await history(MemoryMetrics(), "t", "Network", "1700000000", "1700086400", least)
-    assert len(answer["xaxis"]["categories"]) <= MOST_POINTS
+    assert len(answer.times) <= MOST_POINTS
 
 
 # --------------------------------------------------------------------------------------------- Prometheus

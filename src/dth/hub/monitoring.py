@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from dth.errors import UsageError
 from dth.hub.model import Progress
@@ -210,6 +209,15 @@ MILLISECONDS = 1e11  # as seconds that is far away, as milliseconds it is 1973
 LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """A graph: the moments (in epoch seconds) at which its steps begin, and the values of each line by step, None where
+    nothing was measured."""
+
+    times: list[int]
+    series: dict[str, list[float | None]]
+
+
 async def history(
     metrics: Metrics,
     task: str,
@@ -217,9 +225,8 @@ async def history(
     start: str | None = None,
     end: str | None = None,
     period: int | None = None,
-) -> dict[str, Any]:
-    """A graph, in the shape of getMetricHistoryData: values by step, null where nothing was measured, and the moments
-    (in epoch seconds) at which the steps begin.
+) -> History:
+    """A graph of a task.
 
     `start` and `end`: ISO 8601 (UTC where it does not say), epoch seconds or milliseconds; without them the last
     hour. `period`: seconds a step; without it as many as give up to 300 steps. Raises UsageError.
@@ -239,19 +246,27 @@ async def history(
     if wanted.per_second:
         seconds = [_elapsed(begin, period, now) for begin in times]
         values = {name: _rates(sums, seconds) for name, sums in values.items()}
-    series = [{"name": shown, "data": values[metric]} for shown, metric in wanted.series.items()]
-    return {"series": series, "xaxis": {"categories": times}}
+    return History(times, {shown: values[metric] for shown, metric in wanted.series.items()})
 
 
-ACTIVITY = {"bytes": "bytes_out", "objects": "transferred", "failed": "failed"}  # as shown, and its metric
 ACTIVITY_STEP = 600  # seconds: what is summed over all tasks is not known more finely
 ACTIVITY_POINTS = 48  # at most
 ACTIVITY_HOURS = 31 * 24
 
 
-async def activity(metrics: Metrics, hours: int | None, since: str | None) -> dict[str, Any]:
-    """What all tasks did in the last `hours` (24), or since a moment: in all, and by steps of an hour or more, the
-    last of which is not over yet. It begins at a whole ten minutes. Raises UsageError."""
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What all tasks did, by steps; `times` are the moments (in epoch seconds) at which they begin."""
+
+    times: list[int]
+    bytes: list[float]
+    objects: list[float]
+    failed: list[float]
+
+
+async def activity(metrics: Metrics, hours: int | None, since: str | None) -> Activity:
+    """What all tasks did in the last `hours` (24), or since a moment: by steps of an hour or more, the last of which is
+    not over yet. It begins at a whole ten minutes. Raises UsageError."""
     now = time.time()
     hours = 24 if hours is None else hours
     if since:
@@ -265,13 +280,9 @@ async def activity(metrics: Metrics, hours: int | None, since: str | None) -> di
             raise UsageError(f"hours: {hours} is out of range; it must be from 1 to {ACTIVITY_HOURS}")
         start = math.ceil((now - hours * HOUR) / ACTIVITY_STEP) * ACTIVITY_STEP
     period = next(each for each in PERIODS if each >= HOUR and now - start <= each * ACTIVITY_POINTS)
-    times, found = await metrics.read_all(list(ACTIVITY.values()), start, now, period)
+    times, found = await metrics.read_all(["bytes_out", "transferred", "failed"], start, now, period)
     sums = {series.name: [value or 0.0 for value in series.values] for series in found}
-    points = [
-        {"at": at, **{shown: sums[metric][index] for shown, metric in ACTIVITY.items()}}
-        for index, at in enumerate(times)
-    ]
-    return {**{shown: sum(sums[metric]) for shown, metric in ACTIVITY.items()}, "points": points}
+    return Activity(times, sums["bytes_out"], sums["transferred"], sums["failed"])
 
 
 def _moment(name: str, text: str) -> float:

@@ -1,7 +1,7 @@
 """The GraphQL API: the root fields of `schema.graphql`, each one plain function, by topic. The GraphQL server and an
 AppSync Lambda both ask `resolve`.
 
-Answers are JSON-safe: dicts, lists, text, numbers.
+A root field returns a dataclass of `answers`; `resolve` makes JSON of it.
 """
 
 from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, tasks, users

@@ -1,20 +1,52 @@
 """Who changed what."""
 
-from dataclasses import asdict
+from typing import Self
 
 from dth.errors import Forbidden
-from dth.hub.api.door import Answer, Call, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, query
 from dth.hub.api.text import at_least_one, iso, within
 from dth.hub.audit import OF_TASKS
-from dth.hub.model import Role
+from dth.hub.model import AuditEntry, Role
 
 MAX_PAGE = 100
+
+
+@answers("AuditEntry")
+class AuditEntryAnswer:
+    id: int
+    at: str | None
+    who: str
+    via: str
+    what: str
+    target: str
+    detail: str
+    outcome: str
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        return cls(
+            id=entry.id,
+            at=iso(entry.at),
+            who=entry.who,
+            via=entry.via,
+            what=entry.what,
+            target=entry.target,
+            detail=entry.detail,
+            outcome=entry.outcome,
+        )
+
+
+@answers("ListAuditResponse")
+class AuditPage:
+    items: list[AuditEntryAnswer]
+    total: int
 
 
 @query()
 async def list_audit(
     call: Call, *, target: str | None = None, who: str | None = None, page: int = 1, count: int = 50
-) -> Answer:
+) -> AuditPage:
     admin = call.caller.role is Role.ADMIN
     if not target and not admin:
         raise Forbidden("the whole audit log is for admins; name a task in target")
@@ -27,5 +59,4 @@ async def list_audit(
         page=at_least_one("page", page),
         count=within("count", count, MAX_PAGE),
     )
-    items = [{**asdict(entry), "at": iso(entry.at)} for entry in found]
-    return {"items": items, "total": total}
+    return AuditPage([AuditEntryAnswer.of(entry) for entry in found], total)

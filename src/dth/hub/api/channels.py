@@ -1,23 +1,44 @@
 """Where notifications go."""
 
 import uuid
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from dth.errors import UsageError
 from dth.hub import notifications
-from dth.hub.api.door import Answer, Call, mutation, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, mutation, query
 from dth.hub.model import Role
 from dth.hub.ports import Channel
 
 
+@answers("Channel")
+class ChannelAnswer:
+    id: str
+    kind: str
+    target: str
+    name: str
+    events: list[str]
+    enabled: bool
+
+    @classmethod
+    def of(cls, channel: Channel) -> Self:
+        return cls(
+            id=channel.id,
+            kind=channel.kind,
+            target=channel.target,
+            name=channel.name,
+            events=list(channel.events),
+            enabled=channel.enabled,
+        )
+
+
 @query(Role.ADMIN)
-async def list_channels(call: Call) -> Answer:
-    return [_channel(channel) for channel in await call.ports.notifications.channels()]
+async def list_channels(call: Call) -> list[ChannelAnswer]:
+    return [ChannelAnswer.of(channel) for channel in await call.ports.notifications.channels()]
 
 
 @mutation(Role.ADMIN)
-async def put_channel(call: Call, *, input: dict[str, Any]) -> Answer:
+async def put_channel(call: Call, *, input: dict[str, Any]) -> ChannelAnswer:
     known = {event.value for event in notifications.Event}
     if unknown := sorted(set(input.get("events") or []) - known):
         raise UsageError(f"events: there is no {unknown[0]}; there are {', '.join(sorted(known))}")
@@ -31,19 +52,15 @@ async def put_channel(call: Call, *, input: dict[str, Any]) -> Answer:
         enabled=True if enabled is None else enabled,
     )
     await call.ports.notifications.put_channel(channel)
-    return _channel(channel)
+    return ChannelAnswer.of(channel)
 
 
 @mutation(Role.ADMIN)
-async def delete_channel(call: Call, *, id: str) -> Answer:
+async def delete_channel(call: Call, *, id: str) -> bool:
     await call.ports.notifications.remove_channel(id)
     return True
 
 
 @mutation(Role.ADMIN)
-async def test_channel(call: Call, *, id: str) -> Answer:
+async def test_channel(call: Call, *, id: str) -> str:
     return await call.ports.notifications.test_channel(id)
-
-
-def _channel(channel: Channel) -> dict[str, Any]:
-    return {**asdict(channel), "events": list(channel.events)}

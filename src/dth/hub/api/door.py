@@ -4,21 +4,20 @@ function of a root field.
 
 import functools
 import json
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dth.errors import BeingSetUp, Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
 WITHHELD = ("value", "password", "token")  # arguments that no log may have
 CREATE = ("createTask", "cloneTask")
 
-Answer = Any
-Resolver = Callable[..., Awaitable[Answer]]
+Resolver = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +50,18 @@ def mutation(role: Role) -> Callable[[Resolver], Resolver]:
 
 def _field(role: Role, *, changes: bool) -> Callable[[Resolver], Resolver]:
     def register(function: Resolver) -> Resolver:
-        name = re.sub(r"_(\w)", lambda match: match[1].upper(), function.__name__.strip("_"))
-        FIELDS[name] = Field(function, role, changes)
+        FIELDS[camel(function.__name__)] = Field(function, role, changes)
         return function
 
     return register
 
 
-def empty_at_first(empty: Callable[[], Answer]) -> Callable[[Resolver], Resolver]:
+def empty_at_first(empty: Callable[[], Any]) -> Callable[[Resolver], Resolver]:
     """What is asked of a task whose records are not there yet is answered as one without any."""
 
     def decorate(function: Resolver) -> Resolver:
         @functools.wraps(function)
-        async def answered(call: Call, **given: Any) -> Answer:
+        async def answered(call: Call, **given: Any) -> Any:
             try:
                 return await function(call, **given)
             except BeingSetUp:
@@ -74,10 +72,8 @@ def empty_at_first(empty: Callable[[], Answer]) -> Callable[[Resolver], Resolver
     return decorate
 
 
-async def resolve(
-    ports: HubPorts, caller: Identity | None, name: str, arguments: Mapping[str, Any]
-) -> Answer:
-    """Answer one root field for a caller. Raises HubError; `code_of` has its code."""
+async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments: Mapping[str, Any]) -> Any:
+    """Answer one root field for a caller, JSON-safe. Raises HubError; `code_of` has its code."""
     field = FIELDS[name]
     if caller is None:
         raise Unauthenticated("sign in first")
@@ -85,10 +81,10 @@ async def resolve(
         raise Forbidden(f"{name} needs the role {field.role}; you have {caller.role}")
     # What may be left out may be null: existing clients send all of their variables.
     arguments = {key: value for key, value in arguments.items() if value is not None}
-    given = {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", key): value for key, value in arguments.items()}
+    given = {snake(key): value for key, value in arguments.items()}
     call = Call(ports, caller)
     if not field.changes:
-        return await field.function(call, **given)
+        return as_json(await field.function(call, **given))
     entry = await ports.audit.begin(
         AuditEntry(time.time(), caller.name, caller.via, name, _target(arguments), _detail(arguments))
     )
@@ -97,8 +93,8 @@ async def resolve(
     except BaseException as error:
         await ports.audit.end(entry, code_of(error))
         raise
-    await ports.audit.end(entry, "ok", answer["id"] if name in CREATE else "")
-    return answer
+    await ports.audit.end(entry, "ok", answer.id if name in CREATE else "")
+    return as_json(answer)
 
 
 def code_of(error: BaseException) -> str:

@@ -1,33 +1,79 @@
 """What was measured of a task and of the hub."""
 
 from dth.hub import monitoring
-from dth.hub.api.door import Answer, Call, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, query
 from dth.hub.model import Progress, Task
 from dth.hub.ports import TaskQuery
 
 AT_A_TIME = 1000  # tasks read in one go
 
 
+@answers("DataSerie")
+class DataSerie:
+    name: str
+    data: list[float | None]
+
+
+@answers("GraphXaxis")
+class GraphXaxis:
+    categories: list[int]
+
+
+@answers("GetMetricHistoryDataResponse")
+class MetricHistory:
+    series: list[DataSerie]
+    xaxis: GraphXaxis
+
+
+@answers("ActivityPoint")
+class ActivityPoint:
+    at: int
+    bytes: float
+    objects: float
+    failed: float
+
+
+@answers("HubActivity")
+class HubActivity:
+    rate: float
+    active: int
+    waiting: int
+    workers: int
+    bytes: float
+    objects: float
+    failed: float
+    points: list[ActivityPoint]
+
+
 @query()
 async def get_metric_history_data(
     call: Call, *, id: str, graph_name: str, start_time: str | None = None, end_time: str | None = None,
     period: int | None = None,
-) -> Answer:  # fmt: skip
+) -> MetricHistory:  # fmt: skip
     await call.ports.tasks.get(id)
-    return await monitoring.history(call.ports.metrics, id, graph_name, start_time, end_time, period)
+    found = await monitoring.history(call.ports.metrics, id, graph_name, start_time, end_time, period)
+    series = [DataSerie(name, values) for name, values in found.series.items()]
+    return MetricHistory(series, GraphXaxis(found.times))
 
 
 @query()
-async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> Answer:
+async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> HubActivity:
     done = await monitoring.activity(call.ports.metrics, hours, since)
     summaries = [task.summary for task in await _running(call)]
-    return {
-        "rate": sum(summary.rate for summary in summaries),
-        "active": len(summaries),
-        "waiting": sum(summary.waiting for summary in summaries),
-        "workers": sum(summary.workers for summary in summaries),
-        **done,
-    }
+    return HubActivity(
+        rate=sum(summary.rate for summary in summaries),
+        active=len(summaries),
+        waiting=sum(summary.waiting for summary in summaries),
+        workers=sum(summary.workers for summary in summaries),
+        bytes=sum(done.bytes),
+        objects=sum(done.objects),
+        failed=sum(done.failed),
+        points=[
+            ActivityPoint(*point)
+            for point in zip(done.times, done.bytes, done.objects, done.failed, strict=True)
+        ],
+    )
 
 
 async def _running(call: Call) -> list[Task]:

@@ -5,30 +5,49 @@ from importlib.metadata import version
 
 from dth.errors import UsageError
 from dth.hub import certificate
-from dth.hub.api.door import Answer, Call, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, query
 from dth.hub.model import Role
 from dth.hub.plugins import plugin, plugins, read_parameters
 
 
-@query(Role.OPERATOR)
-async def get_webhook(call: Call, *, id: str) -> Answer:
-    task = await call.ports.tasks.get(id)
-    if not plugin(task.type).follows_events(read_parameters(task.type, task.parameters)):
-        raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
-    return await call.ports.webhook(task)
+@answers("HubInfo")
+class HubInfo:
+    version: str
+    platform: str
+    issuer: str
+    users: int | None
+    tasks: str
+    plugins: list[str]
+    limits: str
+    certificate_key: str
+
+
+@answers("Webhook")
+class Webhook:
+    url: str
+    token: str
 
 
 @query()
-async def hub_info(call: Call) -> Answer:
+async def hub_info(call: Call) -> HubInfo:
     counts = await call.ports.tasks.count()
     info = call.ports.info
-    return {
-        "version": version("data-transfer-hub"),
-        "platform": info.get("platform", ""),
-        "issuer": info.get("issuer", ""),
-        "users": len(await call.ports.users.list()) if call.ports.users else None,
-        "tasks": json.dumps({progress.value: number for progress, number in counts.items()}),
-        "plugins": list(plugins()),
-        "limits": json.dumps(info.get("limits", {})),
-        "certificateKey": certificate.public_key(await call.ports.signing_key()),
-    }
+    return HubInfo(
+        version=version("data-transfer-hub"),
+        platform=info.get("platform", ""),
+        issuer=info.get("issuer", ""),
+        users=len(await call.ports.users.list()) if call.ports.users else None,
+        tasks=json.dumps({progress.value: number for progress, number in counts.items()}),
+        plugins=list(plugins()),
+        limits=json.dumps(info.get("limits", {})),
+        certificate_key=certificate.public_key(await call.ports.signing_key()),
+    )
+
+
+@query(Role.OPERATOR)
+async def get_webhook(call: Call, *, id: str) -> Webhook:
+    task = await call.ports.tasks.get(id)
+    if not plugin(task.type).follows_events(read_parameters(task.type, task.parameters)):
+        raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
+    return Webhook(**await call.ports.webhook(task))

@@ -1,37 +1,77 @@
 """What the processes of a task said."""
 
-from dth.hub.api.door import Answer, Call, query
+from typing import Self
+
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, query
 from dth.hub.api.tasks import LOG_GROUP
-from dth.hub.api.text import at_least_one, milliseconds, seconds, within
+from dth.hub.api.text import MAX_INT, at_least_one, milliseconds, seconds, within
+from dth.hub.ports import LogEvent, LogStream
 
 MAX_STREAMS = 100
 MAX_EVENTS = 10_000
+
+
+@answers("LogStream")
+class LogStreamAnswer:
+    log_stream_name: str
+    creation_time: str | None
+    first_event_timestamp: str | None
+    last_event_timestamp: str | None
+    last_ingestion_time: str | None
+    # Of AWS alone; clients of the existing solution ask for them.
+    upload_sequence_token: None
+    arn: None
+    stored_bytes: int
+
+    @classmethod
+    def of(cls, stream: LogStream) -> Self:
+        return cls(
+            log_stream_name=stream.name,
+            creation_time=milliseconds(stream.created),
+            first_event_timestamp=milliseconds(stream.first),
+            last_event_timestamp=milliseconds(stream.last),
+            last_ingestion_time=milliseconds(stream.last),
+            upload_sequence_token=None,
+            arn=None,
+            stored_bytes=min(stream.bytes, MAX_INT),
+        )
+
+
+@answers("ListLogStreamsResponse")
+class LogStreamPage:
+    log_streams: list[LogStreamAnswer]
+    total: int
+
+
+@answers("LogEvent")
+class LogEventAnswer:
+    timestamp: str | None
+    message: str
+    ingestion_time: str | None
+
+    @classmethod
+    def of(cls, event: LogEvent) -> Self:
+        return cls(milliseconds(event.at), event.message, milliseconds(event.at))
+
+
+@answers("GetLogEventsResponse")
+class LogEventPage:
+    log_events: list[LogEventAnswer]
+    next_forward_token: str
+    next_backward_token: str
 
 
 @query()
 async def list_log_streams(
     call: Call, *, log_group_name: str | None = None, log_stream_name_prefix: str | None = None, page: int = 1,
     count: int = 20,
-) -> Answer:  # fmt: skip
+) -> LogStreamPage:  # fmt: skip
     task = await _task_of_group(call, log_group_name)
     streams = await call.ports.logs.streams(task, log_stream_name_prefix or "")
     first = (at_least_one("page", page) - 1) * within("count", count, MAX_STREAMS)
-    return {
-        "logStreams": [
-            {
-                "logStreamName": stream.name,
-                "creationTime": milliseconds(stream.created),
-                "firstEventTimestamp": milliseconds(stream.first),
-                "lastEventTimestamp": milliseconds(stream.last),
-                "lastIngestionTime": milliseconds(stream.last),
-                "uploadSequenceToken": None,
-                "arn": None,
-                "storedBytes": min(stream.bytes, 2**31 - 1),
-            }
-            for stream in streams[first : first + count]
-        ],
-        "total": len(streams),
-    }
+    shown = [LogStreamAnswer.of(stream) for stream in streams[first : first + count]]
+    return LogStreamPage(shown, len(streams))
 
 
 @query()
@@ -39,7 +79,7 @@ async def get_log_events(
     call: Call, *, limit: int = 100, log_group_name: str | None = None, log_stream_name: str | None = None,
     next_token: str | None = None, search: str | None = None, start_time: str | None = None,
     end_time: str | None = None,
-) -> Answer:  # fmt: skip
+) -> LogEventPage:  # fmt: skip
     task = await _task_of_group(call, log_group_name)
     found = await call.ports.logs.events(
         task,
@@ -50,18 +90,7 @@ async def get_log_events(
         seconds("startTime", start_time),
         seconds("endTime", end_time),
     )
-    return {
-        "logEvents": [
-            {
-                "timestamp": milliseconds(event.at),
-                "message": event.message,
-                "ingestionTime": milliseconds(event.at),
-            }
-            for event in found.events
-        ],
-        "nextForwardToken": found.forward,
-        "nextBackwardToken": found.backward,
-    }
+    return LogEventPage([LogEventAnswer.of(event) for event in found.events], found.forward, found.backward)
 
 
 async def _task_of_group(call: Call, group: str | None) -> str:

@@ -2,45 +2,165 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Self
 
 from dth.hub import certificate
 from dth.hub.advice import advice
-from dth.hub.api.door import Answer, Call, empty_at_first, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, empty_at_first, query
 from dth.hub.api.text import iso, text_of, within
-from dth.platforms.ports import ImageRecord, Record, Status
+from dth.platforms.ports import FailureGroup, ImageRecord, Record, Run, RunKind, RunState, Status, Verified
 
 MAX_RUNS = 100
 MAX_RECORDS = 1000
 
 
+@answers("Run")
+class RunAnswer:
+    id: int
+    kind: RunKind
+    state: RunState
+    started_at: str | None
+    ended_at: str | None
+    error: str
+    notes: list[str]
+    # By the names of `Counts`, which the schema has as they are.
+    counts: dict[str, int]
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        return cls(
+            id=run.id,
+            kind=run.kind,
+            state=run.state,
+            started_at=iso(run.started),
+            ended_at=iso(run.ended),
+            error=run.error,
+            notes=run.notes,
+            counts=asdict(run.counts),
+        )
+
+
+@answers("Record")
+class RecordAnswer:
+    key: str
+    status: Status
+    run: int
+    etag: str
+    size: int
+    dest_etag: str
+    proof: str
+    verified: Verified
+    attempts: int
+    reason: str
+    detail: str
+    updated_at: str | None
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        return cls(
+            key=text_of(record.key),
+            status=record.status,
+            run=record.run,
+            etag=record.etag,
+            size=record.size,
+            dest_etag=record.dest_etag,
+            proof=record.proof,
+            verified=record.verified,
+            attempts=record.attempts,
+            reason=record.reason,
+            detail=record.detail,
+            updated_at=iso(record.updated),
+        )
+
+
+@answers("ListRecordsResponse")
+class RecordPage:
+    items: list[RecordAnswer]
+    next_token: str | None
+
+
+@answers("ImageRecord")
+class ImageRecordAnswer:
+    key: str
+    run: int
+    source: str
+    status: Status
+    source_digest: str
+    dest_digest: str
+    size: int
+    moved: int
+    skipped: int
+    seconds: float
+    attempts: int
+    reason: str
+    detail: str
+    platforms: list[str]
+    about: str
+    ended_at: str | None
+
+    @classmethod
+    def of(cls, image: ImageRecord) -> Self:
+        return cls(
+            key=image.key,
+            run=image.run,
+            source=image.source,
+            status=image.status,
+            source_digest=image.source_digest,
+            dest_digest=image.dest_digest,
+            size=image.size,
+            moved=image.moved,
+            skipped=max(0, image.size - image.moved),
+            seconds=image.seconds,
+            attempts=image.attempts,
+            reason=image.reason,
+            detail=image.detail,
+            platforms=[each for each in image.platforms.split(",") if each],
+            about=image.about,
+            ended_at=iso(image.ended),
+        )
+
+
+@answers("ListImagesResponse")
+class ImagePage:
+    items: list[ImageRecordAnswer]
+    next_token: str | None
+
+
+@answers("FailureGroup")
+class FailureGroupAnswer:
+    reason: str
+    count: int
+    detail: str
+    keys: list[str]
+    advice: str
+
+    @classmethod
+    def of(cls, group: FailureGroup) -> Self:
+        return cls(
+            reason=group.reason,
+            count=group.count,
+            detail=group.detail,
+            keys=[text_of(key) for key in group.keys],
+            advice=advice(group.reason),
+        )
+
+
 @query()
 @empty_at_first(list)
-async def list_runs(call: Call, *, id: str, count: int = 20) -> Answer:
+async def list_runs(call: Call, *, id: str, count: int = 20) -> list[RunAnswer]:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
         runs = await platform.records.list_runs(within("count", count, MAX_RUNS))
-    return [
-        {
-            "id": run.id,
-            "kind": run.kind.value,
-            "state": run.state.value,
-            "startedAt": iso(run.started),
-            "endedAt": iso(run.ended),
-            "error": run.error,
-            "notes": run.notes,
-            "counts": asdict(run.counts),
-        }
-        for run in runs
-    ]
+    return [RunAnswer.of(run) for run in runs]
 
 
 @query()
-@empty_at_first(lambda: {"items": [], "nextToken": None})
+@empty_at_first(lambda: RecordPage([], None))
 async def list_records(
     call: Call, *, id: str, status: str | None = None, prefix: str | None = None, reason: str | None = None,
     run: int | None = None, limit: int = 100, next_token: str | None = None,
-) -> Answer:  # fmt: skip
+) -> RecordPage:  # fmt: skip
     await call.ports.tasks.get(id)
     most = within("limit", limit, MAX_RECORDS)
     async with call.ports.engine.open(id) as platform:
@@ -52,18 +172,18 @@ async def list_records(
             after=next_token or "",
             limit=most,
         )
-    return {
-        "items": [_record(record) for record in records],
-        "nextToken": text_of(records[-1].key) if len(records) == most else None,
-    }
+    return RecordPage(
+        items=[RecordAnswer.of(record) for record in records],
+        next_token=text_of(records[-1].key) if len(records) == most else None,
+    )
 
 
 @query()
-@empty_at_first(lambda: {"items": [], "nextToken": None})
+@empty_at_first(lambda: ImagePage([], None))
 async def list_images(
     call: Call, *, id: str, run: int | None = None, status: str | None = None, prefix: str | None = None,
     reason: str | None = None, limit: int = 100, next_token: str | None = None,
-) -> Answer:  # fmt: skip
+) -> ImagePage:  # fmt: skip
     await call.ports.tasks.get(id)
     most = within("limit", limit, MAX_RECORDS)
     async with call.ports.engine.open(id) as platform:
@@ -75,80 +195,32 @@ async def list_images(
             after=next_token or "",
             limit=most,
         )
-    return {
-        "items": [_image(image) for image in images],
-        "nextToken": images[-1].key if len(images) == most else None,
-    }
+    return ImagePage(
+        items=[ImageRecordAnswer.of(image) for image in images],
+        next_token=images[-1].key if len(images) == most else None,
+    )
 
 
 @query()
 @empty_at_first(list)
-async def image_history(call: Call, *, id: str, key: str) -> Answer:
+async def image_history(call: Call, *, id: str, key: str) -> list[ImageRecordAnswer]:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
-        return [_image(image) for image in await platform.images.history(key)]
+        return [ImageRecordAnswer.of(image) for image in await platform.images.history(key)]
 
 
 @query()
 @empty_at_first(list)
-async def failure_groups(call: Call, *, id: str) -> Answer:
+async def failure_groups(call: Call, *, id: str) -> list[FailureGroupAnswer]:
     await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
-        groups = await platform.records.failure_groups()
-    return [
-        {
-            "reason": group.reason,
-            "count": group.count,
-            "detail": group.detail,
-            "keys": [text_of(key) for key in group.keys],
-            "advice": advice(group.reason),
-        }
-        for group in groups
-    ]
+        return [FailureGroupAnswer.of(group) for group in await platform.records.failure_groups()]
 
 
 @query()
-async def get_certificate(call: Call, *, id: str, run: int) -> Answer:
+async def get_certificate(call: Call, *, id: str, run: int) -> str:
     task = await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
         found = await platform.records.get_run(run)
         records = platform.records.scan(run=run)
         return json.dumps(await certificate.issue(task, found, records, await call.ports.signing_key()))
-
-
-def _record(record: Record) -> dict[str, Any]:
-    return {
-        "key": text_of(record.key),
-        "status": record.status.value,
-        "run": record.run,
-        "etag": record.etag,
-        "size": record.size,
-        "destEtag": record.dest_etag,
-        "proof": record.proof,
-        "verified": record.verified.value,
-        "attempts": record.attempts,
-        "reason": record.reason,
-        "detail": record.detail,
-        "updatedAt": iso(record.updated),
-    }
-
-
-def _image(image: ImageRecord) -> dict[str, Any]:
-    return {
-        "key": image.key,
-        "run": image.run,
-        "source": image.source,
-        "status": image.status.value,
-        "sourceDigest": image.source_digest,
-        "destDigest": image.dest_digest,
-        "size": image.size,
-        "moved": image.moved,
-        "skipped": max(0, image.size - image.moved),
-        "seconds": image.seconds,
-        "attempts": image.attempts,
-        "reason": image.reason,
-        "detail": image.detail,
-        "platforms": [each for each in image.platforms.split(",") if each],
-        "about": image.about,
-        "endedAt": iso(image.ended),
-    }

@@ -1,46 +1,54 @@
 """Named secrets. Values go in, and never out."""
 
-from typing import Any
+from typing import Self
 
 from dth.errors import NotFound
-from dth.hub.api.door import Answer, Call, mutation, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.ports import SecretInfo
 
 
+@answers("Secret")
+class SecretAnswer:
+    name: str
+    description: str
+    updated_at: str | None
+
+    @classmethod
+    def of(cls, secret: SecretInfo) -> Self:
+        return cls(secret.name, secret.description, iso(secret.updated))
+
+
 @query()
-async def list_secrets(call: Call) -> Answer:
-    return [_secret(secret) for secret in await call.ports.secrets.list()]
+async def list_secrets(call: Call) -> list[SecretAnswer]:
+    return [SecretAnswer.of(secret) for secret in await call.ports.secrets.list()]
 
 
 @mutation(Role.OPERATOR)
-async def create_secret(call: Call, *, name: str, value: str, description: str | None = None) -> Answer:
+async def create_secret(call: Call, *, name: str, value: str, description: str | None = None) -> SecretAnswer:
     await call.ports.secrets.create(name, value, description or "")
-    return await _secret_named(call, name)
+    return await _named(call, name)
 
 
 @mutation(Role.OPERATOR)
 async def update_secret(
     call: Call, *, name: str, value: str | None = None, description: str | None = None
-) -> Answer:
+) -> SecretAnswer:
     await call.ports.secrets.update(name, value, description)
-    return await _secret_named(call, name)
+    return await _named(call, name)
 
 
 @mutation(Role.OPERATOR)
-async def delete_secret(call: Call, *, name: str) -> Answer:
-    found = await _secret_named(call, name)
+async def delete_secret(call: Call, *, name: str) -> SecretAnswer:
+    found = await _named(call, name)
     await call.ports.secrets.delete(name)
     return found
 
 
-async def _secret_named(call: Call, name: str) -> Answer:
+async def _named(call: Call, name: str) -> SecretAnswer:
     for secret in await call.ports.secrets.list():
         if secret.name == name:
-            return _secret(secret)
+            return SecretAnswer.of(secret)
     raise NotFound(f"there is no secret {name!r}")
-
-
-def _secret(secret: SecretInfo) -> dict[str, Any]:
-    return {"name": secret.name, "description": secret.description, "updatedAt": iso(secret.updated)}

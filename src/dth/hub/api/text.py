@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from dth.errors import UsageError
 
+MAX_INT = 2**31 - 1  # of GraphQL
+
 
 def iso(moment: float) -> str | None:
     """A time as AWSDateTime; None for never."""

@@ -1,10 +1,11 @@
 """Users of the hub, and API tokens."""
 
 import time
-from typing import Any
+from typing import Self
 
 from dth.errors import UsageError
-from dth.hub.api.door import Answer, Call, mutation, query
+from dth.hub.api.answers import answers
+from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
 from dth.hub.ports import TokenInfo, User, Users
@@ -13,36 +14,95 @@ from dth.hub.tokens import DEFAULT_DAYS
 MAX_TOKEN_DAYS = 3650.0
 
 
+@answers("Identity")
+class IdentityAnswer:
+    name: str
+    role: Role
+    via: str
+
+
+@answers("User")
+class UserAnswer:
+    name: str
+    role: Role
+    email: str
+    created_at: str | None
+    last_login_at: str | None
+    must_change_password: bool
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls(
+            name=user.name,
+            role=user.role,
+            email=user.email,
+            created_at=iso(user.created),
+            last_login_at=iso(user.last_login),
+            must_change_password=user.must_change,
+        )
+
+
+@answers("ApiToken")
+class ApiToken:
+    id: str
+    name: str
+    role: Role
+    created_at: str | None
+    expires_at: str | None
+    last_used_at: str | None
+    created_by: str
+
+    @classmethod
+    def of(cls, token: TokenInfo) -> Self:
+        return cls(
+            id=token.id,
+            name=token.name,
+            role=token.role,
+            created_at=iso(token.created),
+            expires_at=iso(token.expires),
+            last_used_at=iso(token.last_used),
+            created_by=token.created_by,
+        )
+
+
+@answers("NewApiToken")
+class NewApiToken:
+    token: str
+    info: ApiToken
+
+
 @query()
-async def who_am_i(call: Call) -> Answer:
-    return {"name": call.caller.name, "role": call.caller.role.value, "via": call.caller.via}
+async def who_am_i(call: Call) -> IdentityAnswer:
+    return IdentityAnswer(call.caller.name, call.caller.role, call.caller.via)
 
 
 @query(Role.ADMIN)
-async def list_users(call: Call) -> Answer:
-    return [_user(user) for user in await _users(call).list()]
+async def list_users(call: Call) -> list[UserAnswer]:
+    return [UserAnswer.of(user) for user in await _users(call).list()]
 
 
 @mutation(Role.ADMIN)
-async def create_user(call: Call, *, name: str, password: str, role: str, email: str | None = None) -> Answer:
+async def create_user(
+    call: Call, *, name: str, password: str, role: str, email: str | None = None
+) -> UserAnswer:
     await _users(call).add(name, password, Role(role), email or "", must_change=True)
-    return await _user_named(call, name)
+    return await _named(call, name)
 
 
 @mutation(Role.ADMIN)
-async def set_user_password(call: Call, *, name: str, password: str) -> Answer:
+async def set_user_password(call: Call, *, name: str, password: str) -> bool:
     await _users(call).set_password(name, password, must_change=name != call.caller.name)
     return True
 
 
 @mutation(Role.ADMIN)
-async def set_user_role(call: Call, *, name: str, role: str) -> Answer:
+async def set_user_role(call: Call, *, name: str, role: str) -> UserAnswer:
     await _users(call).set_role(name, Role(role))
-    return await _user_named(call, name)
+    return await _named(call, name)
 
 
 @mutation(Role.ADMIN)
-async def delete_user(call: Call, *, name: str) -> Answer:
+async def delete_user(call: Call, *, name: str) -> bool:
     await _users(call).remove(name)
     return True
 
@@ -53,50 +113,29 @@ def _users(call: Call) -> Users:
     return call.ports.users
 
 
-async def _user_named(call: Call, name: str) -> Answer:
-    return next(_user(user) for user in await _users(call).list() if user.name == name)
-
-
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "name": user.name,
-        "role": user.role.value,
-        "email": user.email,
-        "createdAt": iso(user.created),
-        "lastLoginAt": iso(user.last_login),
-        "mustChangePassword": user.must_change,
-    }
+async def _named(call: Call, name: str) -> UserAnswer:
+    return next(UserAnswer.of(user) for user in await _users(call).list() if user.name == name)
 
 
 @query(Role.ADMIN)
-async def list_tokens(call: Call) -> Answer:
-    return [_token(token) for token in await call.ports.tokens.list()]
+async def list_tokens(call: Call) -> list[ApiToken]:
+    return [ApiToken.of(token) for token in await call.ports.tokens.list()]
 
 
 @mutation(Role.ADMIN)
-async def create_token(call: Call, *, name: str, role: str, expires_in_days: float | None = None) -> Answer:
+async def create_token(
+    call: Call, *, name: str, role: str, expires_in_days: float | None = None
+) -> NewApiToken:
     days = DEFAULT_DAYS if expires_in_days is None else expires_in_days
     if not 0 < days <= MAX_TOKEN_DAYS:
         raise UsageError(f"expiresInDays: above 0 and at most {MAX_TOKEN_DAYS:g}")
     expires = time.time() + days * 86_400
     caller = call.caller
     info, token = await call.ports.tokens.create(name, Role(role), expires, caller.name, caller.user)
-    return {"token": token, "info": _token(info)}
+    return NewApiToken(token, ApiToken.of(info))
 
 
 @mutation(Role.ADMIN)
-async def revoke_token(call: Call, *, id: str) -> Answer:
+async def revoke_token(call: Call, *, id: str) -> bool:
     await call.ports.tokens.revoke(id)
     return True
-
-
-def _token(token: TokenInfo) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "name": token.name,
-        "role": token.role.value,
-        "createdAt": iso(token.created),
-        "expiresAt": iso(token.expires),
-        "lastUsedAt": iso(token.last_used),
-        "createdBy": token.created_by,
-    }
