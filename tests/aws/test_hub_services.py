@@ -67,7 +67,8 @@ def users(cloud: MiniStack, aws: Aws) -> AwsUsers:
 
 async def test_users_and_their_roles(users: AwsUsers) -> None:
     await users.add("ann", "Passw0rd!-long", Role.ADMIN, "ann@example.com")
-    await users.add("bob", "Passw0rd!-long", Role.VIEWER, must_change=True)
+    added = await users.add("Bob", "Passw0rd!-long", Role.VIEWER, must_change=True)
+    assert (added.name, added.role, added.must_change) == ("bob", Role.VIEWER, True)
     found = await users.list()
     assert [(user.name, user.role, user.must_change) for user in found] == [
         ("ann", Role.ADMIN, False),
@@ -76,7 +77,7 @@ async def test_users_and_their_roles(users: AwsUsers) -> None:
     assert (found[0].email, time.time() - found[0].created < 60) == ("ann@example.com", True)
     with pytest.raises(Conflict, match="there is a user 'bob' already"):
         await users.add("bob", "Passw0rd!-long", Role.VIEWER)
-    await users.set_role("bob", Role.OPERATOR)
+    assert (await users.set_role("BOB", Role.OPERATOR)).role is Role.OPERATOR
     await users.set_password("bob", "An0ther!-long")
     assert [(user.role, user.must_change) for user in await users.list()][1] == (Role.OPERATOR, False)
 

@@ -14,6 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from dth.hub.model import Role
+from dth.hub.names import canonical
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.oidc import KEY_SETTING
 from dth.platforms.local.users import read_account
@@ -220,6 +221,33 @@ def test_the_whole_audit_log_is_for_admins(hub: Hub) -> None:
     query = "{ listAudit { total } }"
     assert ask(hub, query, token_of(hub, Role.OPERATOR))[1]["errors"][0]["extensions"]["code"] == "FORBIDDEN"
     assert "errors" not in ask(hub, query, token_of(hub, Role.ADMIN))[1]
+
+
+@pytest.mark.parametrize("name", ["Bob", " carol ", "\uff24ave"])
+def test_a_user_is_answered_as_it_is_kept(hub: Hub, name: str) -> None:
+    kept = canonical(name)
+    made = hub.call(
+        """mutation ($n: String!) { createUser(name: $n, password: "a long enough password", role: viewer) {
+            name role } }""",
+        n=name,
+    )
+    assert made == {"name": kept, "role": "viewer"}
+    changed = hub.call(
+        "mutation ($n: String!) { setUserRole(name: $n, role: operator) { name role } }", n=name
+    )
+    assert changed == {"name": kept, "role": "operator"}
+    assert hub.call("mutation ($n: String!) { deleteUser(name: $n) }", n=name)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 1000, "-a", "a\nb"])
+def test_a_name_that_cannot_be_is_refused_in_one_line(hub: Hub, name: str) -> None:
+    query = """mutation ($n: String!) {
+        createUser(name: $n, password: "a long enough password", role: viewer) { name } }"""
+    (error,) = ask(hub, query, hub.token, n=name)[1]["errors"]
+    assert error["extensions"]["code"] == "BAD_INPUT"
+    assert "is no user name" in error["message"]
+    assert "\n" not in error["message"]
+    assert len(error["message"]) < 200
 
 
 def test_health_is_for_everybody(hub: Hub) -> None:

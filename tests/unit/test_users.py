@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Role
+from dth.hub.names import canonical, is_name
+from dth.hub.ports import User
 from dth.platforms.local import users as users_module
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.users import (
@@ -20,9 +22,7 @@ from dth.platforms.local.users import (
     Check,
     LocalUsers,
     Weakness,
-    canonical,
     first_admin,
-    is_name,
 )
 
 PASSWORD = "correct horse battery"
@@ -67,7 +67,8 @@ async def epoch(users: LocalUsers, name: str) -> int:
 
 
 async def test_the_right_password_of_a_user_and_nothing_else(users: LocalUsers, clock: Clock) -> None:
-    await users.add("Ann", PASSWORD, Role.OPERATOR, "ann@example.com")
+    added = await users.add("Ann", PASSWORD, Role.OPERATOR, "ann@example.com")
+    assert (added.name, added.role) == ("ann", Role.OPERATOR)
     for name in ("ann", " ANN ", "ａｎｎ"):  # noqa: RUF001 - the same letters, written wide
         checked = await users.check(name, PASSWORD)
         assert checked.account
@@ -159,7 +160,7 @@ async def test_one_name_is_one_user(users: LocalUsers) -> None:
     added = await asyncio.gather(
         *(users.add("bob", PASSWORD, Role.VIEWER) for _ in range(5)), return_exceptions=True
     )
-    assert sum(result is None for result in added) == 1
+    assert sum(isinstance(result, User) for result in added) == 1
 
 
 async def test_there_is_always_an_admin(users: LocalUsers) -> None:
@@ -170,7 +171,7 @@ async def test_there_is_always_an_admin(users: LocalUsers) -> None:
     with pytest.raises(Conflict, match="last admin"):
         await users.set_role("ann", Role.OPERATOR)
     await users.set_role("ann", Role.ADMIN)
-    await users.set_role("bob", Role.ADMIN)
+    assert (await users.set_role(" BOB ", Role.ADMIN)).name == "bob"
     outcomes = await asyncio.gather(users.remove("ann"), users.remove("bob"), return_exceptions=True)
     assert sorted(type(each).__name__ for each in outcomes) == ["Conflict", "NoneType"]
     assert [each.role for each in await users.list()] == [Role.ADMIN]

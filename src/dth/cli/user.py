@@ -15,6 +15,8 @@ from dth.hub.model import Role
 from dth.hub.ports import User, Users
 from dth.platforms.local.users import LocalUsers
 
+FIELDS = "name role email createdAt lastLoginAt mustChangePassword"
+
 role_option = click.option("--role", default="viewer", show_default=True, type=ROLE)
 
 
@@ -54,8 +56,8 @@ def add(name: str, role: str, email: str, must_change: bool, place: Place) -> No
     A hub that is called (--hub) always asks the new user for another password.
     """
     with _users(place, make=True) as users:
-        asyncio.run(users.add(name, _password(), Role(role), email, must_change=must_change))
-    click.echo(f"{name} is {role}")
+        added = asyncio.run(users.add(name, _password(), Role(role), email, must_change=must_change))
+    click.echo(f"{added.name} is {added.role}")
 
 
 @user.command()
@@ -76,8 +78,8 @@ def passwd(name: str, must_change: bool, place: Place) -> None:
 def role(name: str, role: str, place: Place) -> None:
     """Give a user another role. It holds at once."""
     with _users(place) as users:
-        asyncio.run(users.set_role(name, Role(role)))
-    click.echo(f"{name} is {role}")
+        changed = asyncio.run(users.set_role(name, Role(role)))
+    click.echo(f"{changed.name} is {changed.role}")
 
 
 @user.command()
@@ -111,17 +113,17 @@ class RemoteUsers:
         self._client = client
 
     async def list(self) -> list[User]:
-        fields = "name role email createdAt lastLoginAt mustChangePassword"
-        return [_user(each) for each in self._client.call(f"{{ listUsers {{ {fields} }} }}")["listUsers"]]
+        return [_user(each) for each in self._client.call(f"{{ listUsers {{ {FIELDS} }} }}")["listUsers"]]
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
-    ) -> None:
-        self._client.call(
-            """mutation ($name: String!, $password: String!, $role: Role!, $email: String) {
-                createUser(name: $name, password: $password, role: $role, email: $email) { name } }""",
+    ) -> User:
+        answer = self._client.call(
+            f"""mutation ($name: String!, $password: String!, $role: Role!, $email: String) {{
+                createUser(name: $name, password: $password, role: $role, email: $email) {{ {FIELDS} }} }}""",
             {"name": name, "password": password, "role": role.value, "email": email},
         )
+        return _user(answer["createUser"])
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
         self._client.call(
@@ -129,11 +131,12 @@ class RemoteUsers:
             {"name": name, "password": password},
         )
 
-    async def set_role(self, name: str, role: Role) -> None:
-        self._client.call(
-            "mutation ($name: String!, $role: Role!) { setUserRole(name: $name, role: $role) { name } }",
+    async def set_role(self, name: str, role: Role) -> User:
+        answer = self._client.call(
+            f"mutation ($name: String!, $role: Role!) {{ setUserRole(name: $name, role: $role) {{ {FIELDS} }} }}",
             {"name": name, "role": role.value},
         )
+        return _user(answer["setUserRole"])
 
     async def remove(self, name: str) -> None:
         self._client.call("mutation ($name: String!) { deleteUser(name: $name) }", {"name": name})

@@ -155,14 +155,18 @@ class Users(Protocol):
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
-    ) -> None: ...
+    ) -> User:
+        """Returns the user as it is kept: `hub.names` has the form of names. Raises Conflict, UsageError."""
+        ...
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None: ...
 
-    async def set_role(self, name: str, role: Role) -> None: ...
+    async def set_role(self, name: str, role: Role) -> User:
+        """Raises NotFound, and Conflict for the last admin."""
+        ...
 
     async def remove(self, name: str) -> None:
-        """Raises Conflict for the last admin."""
+        """Raises NotFound, and Conflict for the last admin."""
         ...
 
 

@@ -8,6 +8,7 @@ from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import iso
 from dth.hub.model import Role
+from dth.hub.names import canonical
 from dth.hub.ports import TokenInfo, User, Users
 from dth.hub.tokens import DEFAULT_DAYS
 
@@ -85,20 +86,19 @@ async def list_users(call: Call) -> list[UserAnswer]:
 async def create_user(
     call: Call, *, name: str, password: str, role: str, email: str | None = None
 ) -> UserAnswer:
-    await _users(call).add(name, password, Role(role), email or "", must_change=True)
-    return await _named(call, name)
+    return UserAnswer.of(await _users(call).add(name, password, Role(role), email or "", must_change=True))
 
 
 @mutation(Role.ADMIN)
 async def set_user_password(call: Call, *, name: str, password: str) -> bool:
-    await _users(call).set_password(name, password, must_change=name != call.caller.name)
+    own = canonical(name) == canonical(call.caller.name)
+    await _users(call).set_password(name, password, must_change=not own)
     return True
 
 
 @mutation(Role.ADMIN)
 async def set_user_role(call: Call, *, name: str, role: str) -> UserAnswer:
-    await _users(call).set_role(name, Role(role))
-    return await _named(call, name)
+    return UserAnswer.of(await _users(call).set_role(name, Role(role)))
 
 
 @mutation(Role.ADMIN)
@@ -111,10 +111,6 @@ def _users(call: Call) -> Users:
     if call.ports.users is None:
         raise UsageError("users are kept by the external issuer; change them there")
     return call.ports.users
-
-
-async def _named(call: Call, name: str) -> UserAnswer:
-    return next(UserAnswer.of(user) for user in await _users(call).list() if user.name == name)
 
 
 @query(Role.ADMIN)

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,14 +17,13 @@ from sqlalchemy.dialects import sqlite
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
+from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User
 from dth.platforms.local.addresses import network_of
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.encoding import to_line
 from dth.platforms.local.hub_schema import attempt, token, user
 
 FIRST_ADMIN = "admin"
-MAX_NAME = 64  # characters
 MAX_EMAIL = 254
 MIN_PASSWORD = 12  # characters
 MAX_PASSWORD = 1024
@@ -88,12 +87,13 @@ class LocalUsers:
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
-    ) -> None:
+    ) -> User:
         """Raises Conflict when there is one of that name, UsageError for a name or password that cannot be."""
-        new = User(_new_name(name), role, _new_email(email), time.time(), must_change=must_change)
+        new = User(new_name(name), role, _new_email(email), time.time(), must_change=must_change)
         hashed = await self._hash_new(new.name, password)
         if not await self._database.write(_add, new, hashed):
             raise Conflict(f"there is a user {new.name!r} already")
+        return new
 
     async def add_first(self, name: str, password: str) -> bool:
         """Add an admin who must change the password, if there is no user at all. Returns whether that was so."""
@@ -132,9 +132,9 @@ class LocalUsers:
         waiting = stored is not None and account is not None and account.user.must_change
         return waiting and await self._matches(password, stored or "")
 
-    async def set_role(self, name: str, role: Role) -> None:
+    async def set_role(self, name: str, role: Role) -> User:
         """Holds at once, in sessions that go on, too. Raises NotFound, and Conflict for the last admin."""
-        await self._database.write(_set_role, canonical(name), role)
+        return await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
         """With all API tokens of the user. Raises NotFound, and Conflict for the last admin."""
@@ -193,15 +193,6 @@ async def first_admin(users: LocalUsers, password: str = "") -> str | None:
     return password if await users.add_first(FIRST_ADMIN, password) else None
 
 
-def canonical(name: str) -> str:
-    """A name as it is kept: people write their own in more than one way."""
-    return to_line(unicodedata.normalize("NFKC", name).strip().casefold())
-
-
-def is_name(name: str) -> bool:
-    return len(name) <= MAX_NAME and re.fullmatch(r"\w[\w.@+-]*", name) is not None
-
-
 def weakness_of(name: str, password: str) -> Weakness | None:
     """What is wrong with a new password, its sameness with the old one aside."""
     if len(password) < MIN_PASSWORD:
@@ -209,14 +200,6 @@ def weakness_of(name: str, password: str) -> Weakness | None:
     if len(password) > MAX_PASSWORD:
         return Weakness.LONG
     return Weakness.NAME if canonical(password) == canonical(name) else None
-
-
-def _new_name(name: str) -> str:
-    if not is_name(canonical(name)):
-        raise UsageError(
-            f"{name!r} is no user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
-        )
-    return canonical(name)
 
 
 def _new_email(email: str) -> str:
@@ -308,10 +291,12 @@ def _renew(connection: Connection, name: str, epoch: int, hash: str) -> Account 
     return read_account(connection, name)
 
 
-def _set_role(connection: Connection, name: str, role: Role) -> None:
-    if _require(connection, name).user.role is Role.ADMIN and role is not Role.ADMIN:
+def _set_role(connection: Connection, name: str, role: Role) -> User:
+    known = _require(connection, name).user
+    if known.role is Role.ADMIN and role is not Role.ADMIN:
         _require_other_admin(connection, name)
     connection.execute(update(user).where(user.c.name == name).values(role=role.value))
+    return replace(known, role=role)
 
 
 def _remove(connection: Connection, name: str) -> None:

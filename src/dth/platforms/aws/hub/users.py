@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.model import ROLES, Role
+from dth.hub.names import canonical, new_name
 from dth.hub.ports import User
 from dth.platforms.aws.client import Aws, Refused
 
@@ -42,10 +44,11 @@ class AwsUsers:
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
-    ) -> None:
+    ) -> User:
+        name = new_name(name)
         attributes = [("email", email), ("email_verified", "true")] if email else []
         with _told(name):
-            await self._call(
+            made = await self._call(
                 "admin_create_user",
                 Username=name,
                 TemporaryPassword=password,
@@ -55,14 +58,18 @@ class AwsUsers:
             if not must_change:
                 await self._call("admin_set_user_password", Username=name, Password=password, Permanent=True)
             await self._call("admin_add_user_to_group", Username=name, GroupName=role.value)
+        return replace(_user(made["User"], role), must_change=must_change)
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
+        name = (await self._known(name)).name
         with _told(name):
             await self._call(
                 "admin_set_user_password", Username=name, Password=password, Permanent=not must_change
             )
 
-    async def set_role(self, name: str, role: Role) -> None:
+    async def set_role(self, name: str, role: Role) -> User:
+        user = await self._known(name)
+        name = user.name
         if role is not Role.ADMIN:
             await self._keep_an_admin(name)
         with _told(name):
@@ -70,11 +77,22 @@ class AwsUsers:
             for other in ROLES:
                 if other is not role:
                     await self._call("admin_remove_user_from_group", Username=name, GroupName=other.value)
+        return replace(user, role=role)
 
     async def remove(self, name: str) -> None:
+        name = (await self._known(name)).name
         await self._keep_an_admin(name)
         with _told(name):
             await self._call("admin_delete_user", Username=name)
+
+    async def _known(self, name: str) -> User:
+        """The user of that name, or of its usual form: others than the hub may have made one with capital letters.
+        Raises NotFound."""
+        users = {user.name: user for user in await self.list()}
+        found = users.get(name) or users.get(canonical(name))
+        if found is None:
+            raise NotFound(f"there is no user {name!r}")
+        return found
 
     async def _keep_an_admin(self, name: str) -> None:
         """Raises Conflict when the user is the only one who may administer the hub."""

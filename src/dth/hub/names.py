@@ -1,0 +1,30 @@
+"""User names: every platform keeps one in the same form, and takes the same ones."""
+
+import re
+import unicodedata
+
+from dth.errors import UsageError
+
+MAX_NAME = 64  # characters
+
+
+def canonical(name: str) -> str:
+    """A name as it is kept: people write their own in more than one way. A lone surrogate, which no database takes,
+    becomes an escape."""
+    kept = unicodedata.normalize("NFKC", name).strip().casefold()
+    return kept.encode("utf-8", "backslashreplace").decode()
+
+
+def is_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and re.fullmatch(r"\w[\w.@+-]*", name) is not None
+
+
+def new_name(name: str) -> str:
+    """The name of a new user in the form in which it is kept. Raises UsageError."""
+    kept = canonical(name)
+    if not is_name(kept):
+        shown = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
+        raise UsageError(
+            f"{shown!r} is no user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
+        )
+    return kept
