@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from dth.hub.api import resolve
+from dth.hub.api.text import cursor
 from dth.hub.model import Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.ports import HubPorts
 from dth.platforms.local.database import HubDatabase
@@ -55,7 +56,7 @@ async def _pages(folder: Path, tasks: int, records: int) -> dict[str, float]:
                 ),
                 "tasks, by text": await _cpu(ask("listTasksV2", text="number 77")),
                 "records, page of 100": await _cpu(
-                    ask("listRecords", id="0", nextToken=f"{records // 2:010}")
+                    ask("listRecords", id="0", nextToken=cursor(f"{records // 2:010}"))
                 ),
                 "records, failed ones": await _cpu(ask("listRecords", id="0", status="FAILED")),
                 "failures by reason": await _cpu(ask("failureGroups", id="0")),

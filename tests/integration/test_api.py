@@ -156,6 +156,8 @@ def test_roles_hold_for_every_field(hub: Hub) -> None:
 
     tokens = {role: token_of(hub, role) for role in Role}
     for name, field in FIELDS.items():
+        if name == "listAudit":  # which depends on the target, and is tested below
+            continue
         for role, token in tokens.items():
             query = minimal(name)
             _, answer = ask(hub, query, token)
@@ -277,8 +279,6 @@ def minimal(name: str) -> str:
                 for key, argument in field.args.items()
                 if str(argument.type).endswith("!")
             ]
-            if name == "listAudit":  # without a target it is for admins alone, which is tested below
-                given.append('target: "none"')
             arguments = f"({', '.join(given)})" if given else ""
             inner = str(field.type).strip("[]!")
             leaf = inner in ("AWSJSON", "Boolean", "String")

@@ -42,7 +42,7 @@ def test_a_one_time_task_is_done_by_its_ledger(hub: Hub, source: Side, dest: Sid
     assert [record["key"] for record in records["items"]] == ["folder/0", "folder/1"]
     assert records["items"][0]["proof"].startswith("crc64nvme:")
     assert records["items"][0]["verified"] == "etag"
-    assert records["nextToken"] == "folder/1"
+    assert records["nextToken"]
 
 
 def test_run_now_copies_what_is_new(hub: Hub, source: Side, dest: Side) -> None:

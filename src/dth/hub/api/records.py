@@ -8,7 +8,7 @@ from dth.hub import certificate
 from dth.hub.advice import advice
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, empty_at_first, query
-from dth.hub.api.text import iso, text_of, within
+from dth.hub.api.text import cursor, iso, key_of, text_of, within
 from dth.platforms.ports import FailureGroup, ImageRecord, Record, Run, RunKind, RunState, Status, Verified
 
 MAX_RUNS = 100
@@ -169,12 +169,12 @@ async def list_records(
             status=Status(status) if status else None,
             prefix=prefix or "",
             reason=reason or "",
-            after=next_token or "",
+            after=key_of(next_token),
             limit=most,
         )
     return RecordPage(
         items=[RecordAnswer.of(record) for record in records],
-        next_token=text_of(records[-1].key) if len(records) == most else None,
+        next_token=cursor(records[-1].key) if len(records) == most else None,
     )
 
 
@@ -192,12 +192,12 @@ async def list_images(
             status=Status(status) if status else None,
             prefix=prefix or "",
             reason=reason or "",
-            after=next_token or "",
+            after=key_of(next_token),
             limit=most,
         )
     return ImagePage(
         items=[ImageRecordAnswer.of(image) for image in images],
-        next_token=images[-1].key if len(images) == most else None,
+        next_token=cursor(images[-1].key) if len(images) == most else None,
     )
 
 

@@ -1,5 +1,6 @@
 """How the API writes times and keys, and what it takes as a number or a time."""
 
+import base64
 from datetime import UTC, datetime
 
 from dth.errors import UsageError
@@ -12,6 +13,21 @@ def iso(moment: float) -> str | None:
     if not moment:
         return None
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cursor(key: str) -> str:
+    """A token that stands for a key, byte for byte."""
+    return base64.urlsafe_b64encode(key.encode("utf-8", "surrogateescape")).decode().rstrip("=")
+
+
+def key_of(token: str | None) -> str:
+    """The key that a token stands for; "" for none. Raises UsageError."""
+    text = token or ""
+    try:
+        made = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+    except ValueError:
+        raise UsageError(f"nextToken: {text[:50]!r} is no token; take the nextToken of a page") from None
+    return made.decode("utf-8", "surrogateescape")
 
 
 def text_of(key: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import shutil
 import time
 import uuid
@@ -19,6 +20,8 @@ from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.result import read_result
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
@@ -71,6 +74,12 @@ class LocalJobs:
             started.state, started.error = "FAILED", str(error)
         except OSError as error:
             started.state, started.error = "FAILED", f"{state} cannot be written: {error.strerror}"
+        except Exception as error:
+            log.exception("job %s failed by a defect", started.id)
+            started.state, started.error = (
+                "FAILED",
+                f"internal error: {type(error).__name__}; see the hub's log",
+            )
         finally:
             await asyncio.to_thread(shutil.rmtree, state, ignore_errors=True)
         started.ended = time.time()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.errors import Conflict, HubError, NotFound, UsageError, full_disk
+from dth.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
 from dth.hub import lifecycle, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
@@ -58,10 +58,12 @@ class Bounds:
 
 @dataclass(slots=True)
 class Shared:
-    """A task's platform, open as long as somebody uses it."""
+    """A task's platform, open as long as somebody uses it. Only who has the lock opens or closes it, or takes its
+    directory away: one task's database that is busy holds up no other task."""
 
-    platform: LocalPlatform
+    platform: LocalPlatform | None = None
     users: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Keeper:
@@ -80,7 +82,6 @@ class Keeper:
         self._runners: dict[str, Runner] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._open: dict[str, Shared] = {}
-        self._opening = asyncio.Lock()
         self._woken = asyncio.Event()
 
     # --------------------------------------------------------------------------------------- hub.ports.Engine
@@ -92,14 +93,15 @@ class Keeper:
 
     @asynccontextmanager
     async def open(self, id: str) -> AsyncIterator[Platform]:
-        async with self.shared(id) as platform:
+        async with self.shared(id, make=False) as platform:
             yield platform
 
     async def stack(self, id: str) -> None:
         """Nothing has to be deployed here."""
 
     async def discard(self, id: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.state(id), ignore_errors=True)
+        async with self._alone(id):
+            await asyncio.to_thread(_remove, self.state(id))
         self.totals.forget(id)
 
     # ------------------------------------------------------------------------------------------------ running
@@ -163,26 +165,44 @@ class Keeper:
         return self.folder / id
 
     @asynccontextmanager
-    async def shared(self, id: str) -> AsyncIterator[LocalPlatform]:
-        """A task's platform: the same for all who use it at once, closed by the last one."""
+    async def shared(self, id: str, *, make: bool = True) -> AsyncIterator[LocalPlatform]:
+        """A task's platform: the same for all who use it at once, closed by the last one. Raises BeingSetUp where there
+        is nothing yet, unless it may `make` it."""
         state = self.state(id)
-        async with self._opening:
-            if id not in self._open:
-                self._open[id] = Shared(await asyncio.to_thread(open_platform, state, "hub"))
-            shared = self._open[id]
-            shared.users += 1
+        shared = self._open.setdefault(id, Shared())
+        shared.users += 1
         try:
-            yield shared.platform
+            async with shared.lock:
+                if shared.platform is None:
+                    if not make and not state.exists():
+                        raise BeingSetUp(f"task {id} is being set up; try again in a moment")
+                    shared.platform = await asyncio.to_thread(open_platform, state, "hub")
+                platform = shared.platform
+            yield platform
         finally:
             shared.users -= 1
-            await asyncio.shield(self._close_unused(id))
+            await asyncio.shield(self._close_unused(id, shared))
 
-    async def _close_unused(self, id: str) -> None:
-        async with self._opening:
-            shared = self._open.get(id)
-            if shared and not shared.users:
+    @asynccontextmanager
+    async def _alone(self, id: str) -> AsyncIterator[None]:
+        """While nobody opens the task's platform."""
+        shared = self._open.setdefault(id, Shared())
+        shared.users += 1
+        try:
+            async with shared.lock:
+                yield
+        finally:
+            shared.users -= 1
+            await asyncio.shield(self._close_unused(id, shared))
+
+    async def _close_unused(self, id: str, shared: Shared) -> None:
+        async with shared.lock:
+            if not shared.users and shared.platform:
+                unused, shared.platform = shared.platform, None
+                await asyncio.to_thread(unused.close)
+            # Somebody may have come while it was being closed.
+            if not shared.users and self._open.get(id) is shared:
                 del self._open[id]
-                await asyncio.to_thread(shared.platform.close)
 
     def share_of_workers(self, id: str, wanted: int) -> int:
         """As many of the wanted workers as the machine has room for; one always."""
@@ -522,6 +542,16 @@ class Work:
             text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
             await tasks.pause(self._ports, task.id, text)
             await self._runner.tell(Event.TASK_PAUSED, text, once=f"budget {budget}")
+
+
+def _remove(state: Path) -> None:
+    """Raises HubError for what cannot be removed."""
+    try:
+        shutil.rmtree(state)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise HubError(f"{error.filename or state} cannot be removed: {error.strerror}") from None
 
 
 def write_task_file(state: Path, task: Task) -> str:

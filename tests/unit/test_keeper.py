@@ -1,0 +1,105 @@
+"""The keeper's databases: one of them that is busy holds up no other, and reading makes none."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from dth.errors import BeingSetUp, HubError
+from dth.platforms.local import keeper as keeper_module
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.jobs import LocalJobs
+from dth.platforms.local.keeper import Bounds, Keeper
+from dth.platforms.local.platform import open_platform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dth.platforms.local.platform import LocalPlatform
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    return Keeper(tmp_path, cast("Any", None), Bounds())
+
+
+async def test_reading_a_task_without_a_database_makes_none(keeper: Keeper, tmp_path: Path) -> None:
+    with pytest.raises(BeingSetUp):
+        async with keeper.open("a"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    assert keeper._open == {}
+
+
+async def test_a_database_that_is_busy_holds_up_no_other(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, free = threading.Event(), threading.Event()
+
+    def opening(state: Path, owner: str) -> LocalPlatform:
+        if state.name == "a":
+            busy.set()
+            free.wait(10)
+        return open_platform(state, owner)
+
+    monkeypatch.setattr(keeper_module, "open_platform", opening)
+
+    async def use(id: str) -> None:
+        async with keeper.shared(id) as platform:
+            await platform.queue.depth()
+
+    waiting = asyncio.create_task(use("a"))
+    await asyncio.to_thread(busy.wait, 10)
+    async with asyncio.timeout(5):
+        await use("b")
+    assert not waiting.done()
+    free.set()
+    await waiting
+    assert keeper._open == {}
+
+
+async def test_who_comes_while_it_closes_has_it_open(keeper: Keeper) -> None:
+    async def use(_: int) -> None:
+        async with keeper.shared("a") as platform:
+            await platform.queue.depth()
+
+    for _ in range(20):
+        await asyncio.gather(*(use(number) for number in range(5)))
+    assert keeper._open == {}
+
+
+async def test_what_cannot_be_removed_is_told(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "a" / "task.db"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refused)
+        with pytest.raises(HubError, match=r"task\.db cannot be removed: Permission denied"):
+            await keeper.discard("a")
+    await keeper.discard("a")
+    await keeper.discard("a")
+    assert not (tmp_path / "a").exists()
+
+
+async def test_a_job_that_ends_by_a_defect_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HubDatabase.open(tmp_path / "hub.db") as database:
+        jobs = LocalJobs(database, tmp_path / "jobs", cast("Any", None))
+
+        async def broken(*_: object) -> dict[str, Any]:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(jobs, "_result", broken)
+        started = await jobs.start("preflight", {})
+        await asyncio.gather(*jobs._running)
+        job = await jobs.get(started.id)
+    assert (job.state, job.error) == ("FAILED", "internal error: RuntimeError; see the hub's log")
