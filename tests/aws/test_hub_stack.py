@@ -230,7 +230,7 @@ def test_why_a_stack_could_not_be_made_stays_with_the_task(hub: Hub, fresh_regio
     task = hub.create(**{**given, "srcRoleArn": "arn:aws:iam::123456789012:role/*"})
     failed = hub.wait(task, "ERROR")
     assert "srcRoleArn" in failed["reason"]
-    told = hub.call("query ($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
+    told = hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
     assert told == {"errMessage": failed["reason"], "errCode": "CFN_ERROR"}
     assert stacks(fresh_region) == ["dth"]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -17,17 +20,15 @@ from dth.hub.model import Role
 from dth.hub.names import canonical
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.oidc import KEY_SETTING
+from dth.platforms.local.tasks import LocalTasks
 from dth.platforms.local.users import read_account
 from dth.platforms.local.vault import kept, open_vault
 from tests.engine import Side, bodies, wait_for
 from tests.hub import Hub
+from tests.old_api import ROOTS, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TASK_FIELDS = """id description type templateUrl parameters { ParameterKey ParameterValue } createdAt stoppedAt progress
-    progressInfo { total replicated } stackId stackName stackOutputs { Description OutputKey OutputValue }
-    stackStatus stackStatusReason executionArn scheduleType __typename"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def ask(hub: Hub, query: str, token: str | None = None, **variables: Any) -> tup
 
 
 def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: Side, dest: Side) -> None:
-    """Operations and variables as the console of the existing solution sends them."""
+    """All nine, with every argument as a variable of the type that its clients know, selecting everything."""
     source.put(bodies("ab"))
     given = {
         **{pair["ParameterKey"]: pair["ParameterValue"] for pair in hub.parameters(source, dest)},
@@ -74,8 +75,14 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
         "ec2VpcId": "vpc-1",
         "ec2Subnets": "subnet-1,subnet-2",
     }
-    task = hub.call(
-        f"mutation CreateTask($input: CreateTaskInput!) {{ createTask(input: $input) {{ {TASK_FIELDS} }} }}",
+    roots = {root.name: operation(root) for root in ROOTS}
+    assert len(roots) == 9
+
+    def call(name: str, **variables: Any) -> Any:
+        return hub.call(roots.pop(name), **variables)
+
+    task = call(
+        "createTask",
         input={
             "type": "S3EC2",
             "description": "old client",
@@ -87,55 +94,69 @@ def test_the_operations_of_an_existing_client_run_as_they_are(hub: Hub, source: 
     assert {pair["ParameterKey"]: pair["ParameterValue"] for pair in task["parameters"]} == given
     hub.wait(task["id"], "DONE")
 
-    listed = hub.call(
-        f"""query ListTasksV2($page: Int, $count: Int, $progress: TaskProgress) {{
-            listTasksV2(page: $page, count: $count, progress: $progress) {{ items {{ {TASK_FIELDS} }} total }} }}""",
-        page=1, count=20, progress="DONE",
-    )  # fmt: skip
-    assert (listed["total"], listed["items"][0]["progressInfo"]) == (1, {"total": 2, "replicated": 2})
-    got = hub.call(f"query GetTask($id: ID!) {{ getTask(id: $id) {{ {TASK_FIELDS} }} }}", id=task["id"])
+    listed = call("listTasksV2", page=1, count=20, progress="DONE")
+    counted = {"total": 2, "replicated": 2, "__typename": "CommonProgressInfo"}
+    assert (listed["total"], listed["items"][0]["progressInfo"]) == (1, counted)
+    got = call("getTask", id=task["id"])
     assert got["progress"] == "DONE"
     assert got["stoppedAt"].endswith("Z")
-    secrets = hub.call("query ListSecrets { listSecrets { name description __typename } }")
-    assert secrets == [{"name": "keys", "description": "", "__typename": "Secret"}]
+    assert call("listSecrets") == [{"name": "keys", "description": "", "__typename": "Secret"}]
 
     group = f"/dth/tasks/{task['id']}"
-    streams = hub.call(
-        """query ListLogStreams($page: Int, $count: Int, $logGroupName: String, $logStreamNamePrefix: String) {
-            listLogStreams(page: $page, count: $count, logGroupName: $logGroupName,
-                logStreamNamePrefix: $logStreamNamePrefix) {
-            logStreams { logStreamName creationTime firstEventTimestamp lastEventTimestamp lastIngestionTime
-                uploadSequenceToken arn storedBytes } total } }""",
-        page=1, count=10, logGroupName=group, logStreamNamePrefix="",
-    )  # fmt: skip
-    names = [stream["logStreamName"] for stream in streams["logStreams"]]
-    assert {"finder", "worker-1"} <= set(names)
-    events = hub.call(
-        """query GetLogEvents($limit: Int, $logGroupName: String, $logStreamName: String, $nextToken: String) {
-            getLogEvents(limit: $limit, logGroupName: $logGroupName, logStreamName: $logStreamName,
-                nextToken: $nextToken) {
-            logEvents { timestamp message ingestionTime } nextForwardToken nextBackwardToken } }""",
-        limit=100, logGroupName=group, logStreamName="finder", nextToken=None,
-    )  # fmt: skip
+    streams = call("listLogStreams", page=1, count=10, logGroupName=group, logStreamNamePrefix="")
+    assert {"finder", "worker-1"} <= {stream["logStreamName"] for stream in streams["logStreams"]}
+    events = call("getLogEvents", limit=100, logGroupName=group, logStreamName="finder", nextToken=None)
     assert events["logEvents"]
-    for graph, names in (
-        ("Network", 2),
-        ("TransferredFailedObjects", 2),
-        ("RunningWaitingJobHistory", 2),
-        ("DesiredInServiceInstances", 2),
+    graphs = roots.pop("getMetricHistoryData")
+    for graph in (
+        "Network",
+        "TransferredFailedObjects",
+        "RunningWaitingJobHistory",
+        "DesiredInServiceInstances",
     ):
-        data = hub.call(
-            """query GetMetricHistoryData($id: ID!, $graphName: GraphName!, $startTime: String, $endTime: String,
-                $period: Int) { getMetricHistoryData(id: $id, graphName: $graphName, startTime: $startTime,
-                endTime: $endTime, period: $period) { series { name data } xaxis { categories } } }""",
-            id=task["id"], graphName=graph, startTime=None, endTime=None, period=60,
-        )  # fmt: skip
-        assert len({serie["name"] for serie in data["series"]}) == len(data["series"]) == names  # fault 13
+        data = hub.call(graphs, id=task["id"], graphName=graph, startTime=None, endTime=None, period=60)
+        assert len({serie["name"] for serie in data["series"]}) == len(data["series"]) == 2  # fault 13
         assert all(len(serie["data"]) == len(data["xaxis"]["categories"]) for serie in data["series"])
-    error = hub.call(
-        "query GetErrorMessage($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task["id"]
-    )
-    assert error == {"errMessage": "", "errCode": None}
+    error = call("getErrorMessage", id=task["id"])
+    assert (error["errMessage"], error["errCode"]) == ("", None)
+
+    waiting = hub.create(source, dest, once=False, destPrefix="again", ec2CronExpression="0 0 1 1 ? 2199")
+    stopped = call("stopTask", id=waiting)
+    assert stopped["progress"] == "STOPPING"
+    hub.wait(waiting, "STOPPED")
+    assert not roots
+
+
+def test_a_task_of_billions_of_objects_breaks_no_list(hub: Hub, source: Side, dest: Side) -> None:
+    """Int ends at 2^31; what clients of the existing solution ask for ends there, and fails nothing."""
+    source.put(bodies("a"))
+    huge = hub.create(source, dest)
+    hub.wait(huge, "DONE")
+    many, lost = 2_571_262_247, 3_000_000_000
+
+    async def grow() -> None:
+        with HubDatabase.open(hub.data / "hub.db") as database:
+            tasks = LocalTasks(database)
+            task = await tasks.get(huge)
+            task.summary.total, task.summary.replicated, task.summary.failed = many, many - 1, lost
+            task.summary.waiting = lost
+            await tasks.summarize(task)
+
+    asyncio.run(grow())
+    listed = hub.call("""{ listTasksV2 { total items { id
+        progressInfo { total replicated objects doneObjects failed waiting } } } }""")
+    info = next(each["progressInfo"] for each in listed["items"] if each["id"] == huge)
+    most = 2**31 - 1
+    assert (info["total"], info["replicated"]) == (most, most)
+    assert (info["objects"], info["doneObjects"]) == (many, many - 1)
+    assert (info["failed"], info["waiting"]) == (lost, lost)
+    assert hub.call("{ hubActivity { waiting } }")
+    shown = subprocess.run(
+        [sys.executable, "-m", "dth", "task", "list", "--hub", hub.url],
+        env={**os.environ, "DTH_TOKEN": hub.token}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"{many - 1}/{many} failed {lost}" in shown
+    hub.do("deleteTask", huge)
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/metrics"])

@@ -280,7 +280,7 @@ def test_what_cannot_begin_says_why_in_one_line(
         task = hub.create_images(**{**between(here, there), **parameters})
         wait_for(lambda: hub.task(task)["progress"] == "ERROR")
         assert {run["state"] for run in hub.runs(task)} == {"FAILED"}
-        found = hub.call("query ($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
+        found = hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)
         assert found["errCode"] == "FINDER_ERROR"
         assert "\n" not in found["errMessage"]
         assert "hunter2" not in found["errMessage"] + hub.logs(task)

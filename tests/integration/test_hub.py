@@ -116,7 +116,7 @@ def test_a_wrong_key_is_told_and_once_mended_the_task_goes_on(
     hub.do("resumeTask", task)
     failed = wait_until_over(hub, task)
     assert "SignatureDoesNotMatch" in failed["reason"] or "signature" in failed["reason"].lower()
-    assert hub.call("query ($id: ID!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)[
+    assert hub.call("query ($id: String!) { getErrorMessage(id: $id) { errMessage errCode } }", id=task)[
         "errMessage"
     ]
     hub.secret("theirs", access, secret)

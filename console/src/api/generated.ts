@@ -78,7 +78,7 @@ export type ChannelInput = {
   enabled?: boolean | null | undefined;
 };
 
-export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
+export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -278,10 +278,10 @@ export type TaskDetailQueryVariables = Exact<{
 }>;
 
 
-export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
 
 export type TaskErrorQueryVariables = Exact<{
-  id: string | number;
+  id: string;
 }>;
 
 
@@ -340,7 +340,7 @@ export type TaskParameterFormQueryVariables = Exact<{
 export type TaskParameterFormQuery = { listTaskParameters: Array<{ name: string, label: string, group: string, help: string, kind: string, default: string, size: boolean }> };
 
 export type TaskEngineQueryVariables = Exact<{
-  id: string | number;
+  id: string;
 }>;
 
 
@@ -349,7 +349,7 @@ export type TaskEngineQuery = { desired: { series: Array<{ name: string | null, 
 export type GraphFragment = { series: Array<{ name: string | null, data: Array<number | null> | null } | null> | null, xaxis: { categories: Array<number | null> | null } | null };
 
 export type TaskGraphsQueryVariables = Exact<{
-  id: string | number;
+  id: string;
   startTime?: string | null | undefined;
   endTime?: string | null | undefined;
 }>;
@@ -423,7 +423,7 @@ export type HomeQueryVariables = Exact<{
 }>;
 
 
-export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type WhoAmIQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -442,7 +442,7 @@ export type TasksQueryVariables = Exact<{
 }>;
 
 
-export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { total: number | null, replicated: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type ExportTaskQueryVariables = Exact<{
   id: string | number;
@@ -531,8 +531,8 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   stoppedAt
   spent
   progressInfo {
-    total
-    replicated
+    objects
+    doneObjects
     failed
     run
     listing
@@ -884,8 +884,8 @@ export const TaskDetailDocument = new TypedDocumentString(`
   stoppedAt
   spent
   progressInfo {
-    total
-    replicated
+    objects
+    doneObjects
     failed
     run
     listing
@@ -900,7 +900,7 @@ export const TaskDetailDocument = new TypedDocumentString(`
   }
 }`) as unknown as TypedDocumentString<TaskDetailQuery, TaskDetailQueryVariables>;
 export const TaskErrorDocument = new TypedDocumentString(`
-    query TaskError($id: ID!) {
+    query TaskError($id: String!) {
   getErrorMessage(id: $id) {
     errCode
   }
@@ -1014,7 +1014,7 @@ export const TaskParameterFormDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<TaskParameterFormQuery, TaskParameterFormQueryVariables>;
 export const TaskEngineDocument = new TypedDocumentString(`
-    query TaskEngine($id: ID!) {
+    query TaskEngine($id: String!) {
   desired: getMetricHistoryData(id: $id, graphName: DesiredInServiceInstances) {
     series {
       name
@@ -1033,7 +1033,7 @@ export const TaskEngineDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<TaskEngineQuery, TaskEngineQueryVariables>;
 export const TaskGraphsDocument = new TypedDocumentString(`
-    query TaskGraphs($id: ID!, $startTime: String, $endTime: String) {
+    query TaskGraphs($id: String!, $startTime: String, $endTime: String) {
   Network: getMetricHistoryData(
     id: $id
     graphName: Network
@@ -1264,8 +1264,8 @@ export const HomeDocument = new TypedDocumentString(`
   stoppedAt
   spent
   progressInfo {
-    total
-    replicated
+    objects
+    doneObjects
     failed
     run
     listing
@@ -1323,8 +1323,8 @@ export const TasksDocument = new TypedDocumentString(`
   stoppedAt
   spent
   progressInfo {
-    total
-    replicated
+    objects
+    doneObjects
     failed
     run
     listing

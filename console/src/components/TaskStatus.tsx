@@ -46,8 +46,8 @@ export function TaskStatus(props: {
 }
 
 interface Info {
-  total: number | null;
-  replicated: number | null;
+  objects: number | null;
+  doneObjects: number | null;
   failed: number | null;
   listing: boolean | null;
   totalBytes: number | null;
@@ -56,9 +56,9 @@ interface Info {
 
 /** How much of a run is through, in percent: by bytes, where there are any. Null: nothing to copy yet. */
 export function percentDone(info: Info | null | undefined): number | null {
-  const total = info?.total ?? 0;
+  const total = info?.objects ?? 0;
   if (!info || total <= 0) return null;
-  const objects = ((info.replicated ?? 0) + (info.failed ?? 0)) / total;
+  const objects = ((info.doneObjects ?? 0) + (info.failed ?? 0)) / total;
   const bytes = (info.totalBytes ?? 0) > 0 ? (info.doneBytes ?? 0) / (info.totalBytes ?? 1) : objects;
   if (objects >= 1) return 100;
   return Math.min(99, Math.floor(100 * bytes));

@@ -19,7 +19,7 @@ from dth.platforms.ports import Counts
 
 FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
     createdBy parameters { ParameterKey ParameterValue }
-    progressInfo { run listing total replicated failed totalBytes doneBytes rate eta workers waiting
+    progressInfo { run listing objects doneObjects failed totalBytes doneBytes rate eta workers waiting
         state note }"""
 # Of the counts of a run: those that are shown as they are, and those that are told in words.
 COUNTED = "listed same enqueued done failed cancelled"
@@ -91,9 +91,9 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bo
         return 0
     for each in found["items"]:
         info = each["progressInfo"]
-        failed = f" failed {info['failed']}" if info["failed"] else ""
+        failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
         click.echo(
-            f"{each['id']}  {each['progress']:<11} {info['replicated']}/{info['total']}{failed}  "
+            f"{each['id']}  {each['progress']:<11} {info['doneObjects']:.0f}/{info['objects']:.0f}{failed}  "
             f"{shown(each['source'])} -> {shown(each['destination'])}  {shown(each['description'] or '')}"
         )
     click.echo(f"{len(found['items'])} of {found['total']} tasks", err=True)
@@ -135,7 +135,10 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         if shown_task[name]
     ]
     rows.append(
-        (THINGS[shown_task["type"]], f"{info['replicated']} of {info['total']}, {info['failed']} failed")
+        (
+            THINGS[shown_task["type"]],
+            f"{info['doneObjects']:.0f} of {info['objects']:.0f}, {info['failed']:.0f} failed",
+        )
     )
     rows.append(("bytes", _bytes(info)))
     rows += [
@@ -155,7 +158,7 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         for note in [*run["notes"], *([run["error"]] if run["error"] else [])]:
             click.echo(f"  {shown(note)}")
     for group in found["failureGroups"]:
-        click.echo(f"failed, {group['count']}x {group['reason']}: {shown(group['detail'])}")
+        click.echo(f"failed, {group['count']:.0f}x {group['reason']}: {shown(group['detail'])}")
         click.echo(f"  for example {', '.join(shown(key) for key in group['keys'])}")
         click.echo(f"  {group['advice']}")
     return 0
@@ -229,7 +232,7 @@ def conclude(found: dict[str, Any]) -> int:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
         click.echo(
-            f"dth: {info['failed']} {THINGS[found['type']]} failed; dth task show {found['id']} says why",
+            f"dth: {info['failed']:.0f} {THINGS[found['type']]} failed; dth task show {found['id']} says why",
             err=True,
         )
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
@@ -237,7 +240,10 @@ def conclude(found: dict[str, Any]) -> int:
 
 def _line(found: dict[str, Any]) -> str:
     info = found["progressInfo"]
-    words = [found["progress"].lower(), f"{info['replicated']}/{info['total']} {THINGS[found['type']]}"]
+    words = [
+        found["progress"].lower(),
+        f"{info['doneObjects']:.0f}/{info['objects']:.0f} {THINGS[found['type']]}",
+    ]
     if info["state"] and found["progress"] == "IN_PROGRESS":
         words.insert(1, info["state"].lower())
     if info["totalBytes"]:
@@ -245,7 +251,7 @@ def _line(found: dict[str, Any]) -> str:
     if info["rate"]:
         words.append(f"{amount(info['rate'])}/s")
     if info["failed"]:
-        words.append(f"failed {info['failed']}")
+        words.append(f"failed {info['failed']:.0f}")
     if info["eta"] is not None:
         words.append(f"ETA {clock(info['eta'])}")
     words += [shown(why) for why in (info["note"], found["reason"]) if why]

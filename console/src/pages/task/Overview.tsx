@@ -84,8 +84,8 @@ function Progress({ task }: { task: Task }) {
   const info = task.progressInfo;
   const percent = percentDone(info);
   const amounts = {
-    done: number(info?.replicated ?? 0),
-    total: number(info?.total ?? 0),
+    done: number(info?.doneObjects ?? 0),
+    total: number(info?.objects ?? 0),
     doneBytes: bytes(info?.doneBytes ?? 0),
     totalBytes: bytes(info?.totalBytes ?? 0),
     ...things(task),
@@ -110,7 +110,7 @@ function Progress({ task }: { task: Task }) {
           columns={4}
           items={[
             { label: t('detail.overview.rate'), value: rate(moves ? (info?.rate ?? 0) : null) },
-            { label: t('detail.overview.eta'), value: duration(moves && info?.total ? info.eta : null) },
+            { label: t('detail.overview.eta'), value: duration(moves && info?.objects ? info.eta : null) },
             { label: t('detail.overview.workers'), value: number(info?.workers ?? 0) },
             { label: t('detail.overview.waiting'), value: number(info?.waiting ?? 0) },
             {

@@ -68,8 +68,8 @@ export const task = (given: Partial<Task> = {}): Task => ({
   stoppedAt: null,
   spent: 0.5,
   progressInfo: {
-    total: 10,
-    replicated: 5,
+    objects: 10,
+    doneObjects: 5,
     failed: 1,
     run: 1,
     listing: false,

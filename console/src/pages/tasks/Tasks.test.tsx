@@ -25,8 +25,8 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     stoppedAt: null,
     spent: 0,
     progressInfo: {
-      total: 200,
-      replicated: 100,
+      objects: 200,
+      doneObjects: 100,
       failed: 0,
       run: 1,
       listing: false,

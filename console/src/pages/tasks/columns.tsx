@@ -96,7 +96,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
         <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
       ),
     progress: (task) =>
-      task.progressInfo?.listing && !task.progressInfo.total ? (
+      task.progressInfo?.listing && !task.progressInfo.objects ? (
         <Box color="text-status-inactive">{t('tasks.listing')}</Box>
       ) : (
         <TaskProgressBar
@@ -106,8 +106,8 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
       ),
     objects: (task) =>
       t('tasks.objects', {
-        done: format.number(task.progressInfo?.replicated),
-        total: format.number(task.progressInfo?.total),
+        done: format.number(task.progressInfo?.doneObjects),
+        total: format.number(task.progressInfo?.objects),
       }),
     failed: (task) => format.number(task.progressInfo?.failed),
     rate: (task) => (isLive(task) ? format.rate(task.progressInfo?.rate) : '-'),

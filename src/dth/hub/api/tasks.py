@@ -3,14 +3,14 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from dth.errors import UsageError
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
-from dth.hub.api.text import at_least_one, iso, within
+from dth.hub.api.text import MAX_INT, at_least_one, iso, within
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
 from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
@@ -38,8 +38,11 @@ class StackOutput:
 
 @answers("CommonProgressInfo")
 class ProgressInfo:
+    # Both are Int for existing clients. A number that Int does not hold would fail the whole answer: it ends there.
     total: int
     replicated: int
+    objects: int
+    done_objects: int
     run: int
     listing: bool
     failed: int
@@ -54,7 +57,23 @@ class ProgressInfo:
 
     @classmethod
     def of(cls, summary: Summary) -> Self:
-        return cls(**{**asdict(summary), "eta": summary.eta if summary.eta >= 0 else None})
+        return cls(
+            total=min(summary.total, MAX_INT),
+            replicated=min(summary.replicated, MAX_INT),
+            objects=summary.total,
+            done_objects=summary.replicated,
+            run=summary.run,
+            listing=summary.listing,
+            failed=summary.failed,
+            total_bytes=summary.total_bytes,
+            done_bytes=summary.done_bytes,
+            rate=summary.rate,
+            eta=summary.eta if summary.eta >= 0 else None,
+            workers=summary.workers,
+            waiting=summary.waiting,
+            state=summary.state,
+            note=summary.note,
+        )
 
 
 @answers("Task")
