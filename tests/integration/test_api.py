@@ -172,20 +172,6 @@ def test_nobody_in_particular_gets_nothing(hub: Hub, path: str, header: str | No
     assert "data" not in json.loads(text)
 
 
-def test_roles_hold_for_every_field(hub: Hub) -> None:
-    from dth.hub.api import FIELDS
-
-    tokens = {role: token_of(hub, role) for role in Role}
-    for name, field in FIELDS.items():
-        if name == "listAudit":  # which depends on the target, and is tested below
-            continue
-        for role, token in tokens.items():
-            query = minimal(name)
-            _, answer = ask(hub, query, token)
-            codes = {error["extensions"]["code"] for error in answer.get("errors", [])}
-            assert ("FORBIDDEN" in codes) is not role.covers(field.role), (name, role, answer)
-
-
 def test_what_is_too_much_is_refused(hub: Hub) -> None:
     token = token_of(hub, Role.VIEWER)
     deep = "{ __schema " + "{ types { fields { type " * 6 + "{ name }" + " } } }" * 6 + " }"
@@ -240,12 +226,6 @@ def test_who_made_a_task_stands_in_its_audit_log(hub: Hub, source: Side, dest: S
         assert {"what": what, "outcome": "ok"} in hub.call(ask, t=target)["items"]
 
 
-def test_the_whole_audit_log_is_for_admins(hub: Hub) -> None:
-    query = "{ listAudit { total } }"
-    assert ask(hub, query, token_of(hub, Role.OPERATOR))[1]["errors"][0]["extensions"]["code"] == "FORBIDDEN"
-    assert "errors" not in ask(hub, query, token_of(hub, Role.ADMIN))[1]
-
-
 @pytest.mark.parametrize("name", ["Bob", " carol ", "\uff24ave"])
 def test_a_user_is_answered_as_it_is_kept(hub: Hub, name: str) -> None:
     kept = canonical(name)
@@ -284,42 +264,6 @@ def test_health_is_for_everybody(hub: Hub) -> None:
 def token_of(hub: Hub, role: Role) -> str:
     query = 'mutation ($role: Role!) { createToken(name: "test", role: $role, expiresInDays: 1) { token } }'
     return str(hub.call(query, role=role.value)["token"])
-
-
-def minimal(name: str) -> str:
-    """A call of the root field with arguments that lead nowhere."""
-    from dth.platforms.local.graphql import load_schema
-
-    schema = load_schema()
-    for kind, root in (("query", schema.query_type), ("mutation", schema.mutation_type)):
-        assert root is not None
-        if name in root.fields:
-            field = root.fields[name]
-            given = [
-                f"{key}: {dummy(argument.type)}"
-                for key, argument in field.args.items()
-                if str(argument.type).endswith("!")
-            ]
-            arguments = f"({', '.join(given)})" if given else ""
-            inner = str(field.type).strip("[]!")
-            leaf = inner in ("AWSJSON", "Boolean", "String")
-            return f"{kind} {{ {name}{arguments}{'' if leaf else ' { __typename }'} }}"
-    raise AssertionError(name)
-
-
-def dummy(kind: object) -> str:
-    return {
-        "ID!": '"none"',
-        "String!": '"none"',
-        "Int!": "1",
-        "TaskType!": "S3EC2",
-        "GraphName!": "Network",
-        "Role!": "viewer",
-        "CreateTaskInput!": "{type: S3EC2}",
-        "Side!": "SOURCE",
-        "EditTaskInput!": "{}",
-        "ChannelInput!": '{kind: "none", target: "none"}',
-    }[str(kind)]
 
 
 def test_preflight_and_forecast_are_jobs(hub: Hub, source: Side, dest: Side) -> None:

@@ -15,8 +15,6 @@ from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
 WITHHELD = ("value", "password", "token")  # arguments that no log may have
-CREATE = ("createTask", "cloneTask")
-
 Resolver = Callable[..., Awaitable[Any]]
 
 
@@ -93,7 +91,7 @@ async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments
     except BaseException as error:
         await ports.audit.end(entry, code_of(error))
         raise
-    await ports.audit.end(entry, "ok", answer.id if name in CREATE else "")
+    await ports.audit.end(entry, "ok", _subject(answer))
     return as_json(answer)
 
 
@@ -108,6 +106,11 @@ def code_of(error: BaseException) -> str:
         HubError: "FAILED",
     }
     return next((code for kind, code in codes.items() if isinstance(error, kind)), "INTERNAL")
+
+
+def _subject(answer: Any) -> str:
+    """What a change made or changed, by the id or the name that it has now; "" for what answers neither."""
+    return str(getattr(answer, "id", "") or getattr(answer, "name", ""))
 
 
 def _target(arguments: Mapping[str, Any]) -> str:
