@@ -106,6 +106,35 @@ def test_limits_act_on_bytes_under_way_without_new_workers(hub: Hub, source: Sid
     assert log.read_text().count(BEGINNING) == 1
 
 
+STANDS = """query ($id: ID!) { getTask(id: $id) { progress phase waitsFor nextRunAt
+    lastRun { id result endedAt seconds } } }"""
+
+
+def test_between_two_runs_a_task_waits_and_tells_of_the_last_one(hub: Hub, source: Side, dest: Side) -> None:
+    task = hub.create(source, dest, once=False, scheduleRate="1 day")
+    wait_for(lambda: hub.call(STANDS, id=task)["phase"] == "WAITING")
+    stands = hub.call(STANDS, id=task)
+    assert (stands["progress"], stands["waitsFor"]) == (
+        "IN_PROGRESS",
+        "the next run",
+    )  # as old clients know it
+    assert stands["nextRunAt"]
+    assert (stands["lastRun"]["id"], stands["lastRun"]["result"]) == (1, "EMPTY")
+    assert stands["lastRun"]["endedAt"]
+    assert 0 < stands["lastRun"]["seconds"] < 60
+    (note,) = hub.runs(task)[0]["notes"]
+    assert source.bucket in note
+    assert hub.call("{ hubActivity { active } }")["active"] == 0
+    source.put(bodies("a"))
+    hub.do("startRun", task)
+    wait_for(lambda: hub.call(STANDS, id=task)["lastRun"]["id"] == 2)
+    wait_for(lambda: hub.call(STANDS, id=task)["phase"] == "WAITING")
+    assert hub.call(STANDS, id=task)["lastRun"]["result"] == "DONE"
+    hub.do("stopTask", task)
+    hub.wait(task, "STOPPED")
+    assert hub.call(STANDS, id=task)["phase"] == "STOPPED"
+
+
 def test_a_run_that_was_missed_begins_at_the_next_start_and_is_told(
     hub: Hub, source: Side, dest: Side
 ) -> None:

@@ -4,6 +4,30 @@ type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
 import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
+export type TaskPhase =
+  | 'STARTING'
+  | 'LISTING'
+  | 'COPYING'
+  /** Mirror mode takes away what the source no longer has. */
+  | 'DELETING'
+  /** Nothing moves: Task.waitsFor says why. */
+  | 'WAITING'
+  | 'PAUSED'
+  | 'STOPPING'
+  | 'STOPPED'
+  | 'DONE'
+  | 'ERROR';
+
+export type RunResult =
+  /** What was to be copied was. */
+  | 'DONE'
+  /** Some of it failed. */
+  | 'INCOMPLETE'
+  /** There was nothing at the source. */
+  | 'EMPTY'
+  /** The run itself failed: a listing, or an endpoint. */
+  | 'FAILED';
+
 export type TaskParameterInput = {
   ParameterKey?: string | null | undefined;
   ParameterValue?: string | null | undefined;
@@ -78,7 +102,7 @@ export type ChannelInput = {
   enabled?: boolean | null | undefined;
 };
 
-export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
+export type TaskRowFragment = { id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null };
 
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -278,7 +302,7 @@ export type TaskDetailQueryVariables = Exact<{
 }>;
 
 
-export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
+export type TaskDetailQuery = { getTask: { logGroupName: string | null, stackId: string | null, stackName: string | null, stackStatus: string | null, stackStatusReason: string | null, executionArn: string | null, id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, parameters: Array<{ ParameterKey: string | null, ParameterValue: string | null } | null> | null, stackOutputs: Array<{ Description: string | null, OutputKey: string | null, OutputValue: string | null } | null> | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null };
 
 export type TaskErrorQueryVariables = Exact<{
   id: string;
@@ -423,7 +447,7 @@ export type HomeQueryVariables = Exact<{
 }>;
 
 
-export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type WhoAmIQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -442,7 +466,7 @@ export type TasksQueryVariables = Exact<{
 }>;
 
 
-export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+export type TasksQuery = { listTasksV2: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
 
 export type ExportTaskQueryVariables = Exact<{
   id: string | number;
@@ -519,6 +543,14 @@ export const TaskRowFragmentDoc = new TypedDocumentString(`
   description
   type
   progress
+  phase
+  waitsFor
+  lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
   reason
   source
   destination
@@ -872,6 +904,14 @@ export const TaskDetailDocument = new TypedDocumentString(`
   description
   type
   progress
+  phase
+  waitsFor
+  lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
   reason
   source
   destination
@@ -1252,6 +1292,14 @@ export const HomeDocument = new TypedDocumentString(`
   description
   type
   progress
+  phase
+  waitsFor
+  lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
   reason
   source
   destination
@@ -1311,6 +1359,14 @@ export const TasksDocument = new TypedDocumentString(`
   description
   type
   progress
+  phase
+  waitsFor
+  lastRun {
+    id
+    result
+    endedAt
+    seconds
+  }
   reason
   source
   destination

@@ -34,6 +34,9 @@ function task(id: string, changes: Partial<Task> = {}): Task {
     updatedAt: '2026-11-24T11:00:00Z',
     stoppedAt: null,
     spent: 0,
+    phase: 'COPYING',
+    waitsFor: '',
+    lastRun: null,
     progressInfo: {
       ...info,
       totalBytes: 100,

@@ -17,10 +17,11 @@ from dth.errors import UsageError
 from dth.hub.client import HubClient
 from dth.platforms.ports import Counts
 
-FIELDS = """id description type progress scheduleType schedule source destination reason createdAt stoppedAt nextRunAt
-    createdBy parameters { ParameterKey ParameterValue }
+FIELDS = """id description type progress phase waitsFor scheduleType schedule source destination reason
+    createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
     progressInfo { run listing objects doneObjects failed totalBytes doneBytes rate eta workers waiting
-        state note }"""
+        state note }
+    lastRun { id result endedAt seconds }"""
 # Of the counts of a run: those that are shown as they are, and those that are told in words.
 COUNTED = "listed same enqueued done failed cancelled"
 VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
@@ -93,7 +94,7 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bo
         info = each["progressInfo"]
         failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
         click.echo(
-            f"{each['id']}  {each['progress']:<11} {info['doneObjects']:.0f}/{info['objects']:.0f}{failed}  "
+            f"{each['id']}  {each['phase']:<11} {info['doneObjects']:.0f}/{info['objects']:.0f}{failed}  "
             f"{shown(each['source'])} -> {shown(each['destination'])}  {shown(each['description'] or '')}"
         )
     click.echo(f"{len(found['items'])} of {found['total']} tasks", err=True)
@@ -126,6 +127,7 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
             "id",
             "description",
             "progress",
+            "phase",
             "reason",
             "source",
             "destination",
@@ -141,9 +143,12 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         )
     )
     rows.append(("bytes", _bytes(info)))
+    if last := shown_task["lastRun"]:
+        took = clock(last["seconds"])
+        rows.append(("last run", f"{last['id']}, {last['result'].lower()}, {last['endedAt']}, took {took}"))
     rows += [
-        (name, value)
-        for name, value in (("state", (info["state"] or "").lower()), ("note", shown(info["note"] or "")))
+        (name, shown(value))
+        for name, value in (("waits for", shown_task["waitsFor"]), ("note", info["note"]))
         if value
     ]
     rows.append(("estimated cost", f"${shown_task['spent']:.4f}"))
@@ -241,11 +246,9 @@ def conclude(found: dict[str, Any]) -> int:
 def _line(found: dict[str, Any]) -> str:
     info = found["progressInfo"]
     words = [
-        found["progress"].lower(),
+        found["phase"].lower(),
         f"{info['doneObjects']:.0f}/{info['objects']:.0f} {THINGS[found['type']]}",
     ]
-    if info["state"] and found["progress"] == "IN_PROGRESS":
-        words.insert(1, info["state"].lower())
     if info["totalBytes"]:
         words.append(_bytes(info))
     if info["rate"]:
@@ -254,7 +257,8 @@ def _line(found: dict[str, Any]) -> str:
         words.append(f"failed {info['failed']:.0f}")
     if info["eta"] is not None:
         words.append(f"ETA {clock(info['eta'])}")
-    words += [shown(why) for why in (info["note"], found["reason"]) if why]
+    why = [each for each in (found["waitsFor"] or info["note"], found["reason"]) if each]
+    words += [shown(each) for each in dict.fromkeys(why)]
     return ", ".join(words)
 
 

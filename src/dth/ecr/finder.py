@@ -87,6 +87,8 @@ class Finder:
         refused = await self._make_repositories(plan.repositories)
         for note in (*listed.notes, *plan.notes):
             await records.add_note(run.id, note)
+        if not plan.items and not listed.left_out:
+            await records.add_note(run.id, "nothing found at the source: there is no such image")
         before = {record.key async for record in records.scan(run=run.id)}
         work = [
             item

@@ -53,6 +53,11 @@ class Summary:
     waiting: int = 0
     state: str = ""  # one of `progress.State`; "" before there is a run
     note: str = ""  # what it waits for, for people
+    # The last run that listed and has ended, with what became of it (`progress.Result`).
+    last_run: int = 0
+    last_result: str = ""
+    last_ended: float = 0.0
+    last_seconds: float = 0.0
 
 
 @dataclass(slots=True)

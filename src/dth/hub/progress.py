@@ -6,12 +6,12 @@ fed with readings.
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dth.hub.model import Summary
-from dth.hub.monitoring import Reading
+from dth.hub.monitoring import Reading, with_retries
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 SILENT_AFTER = 30.0  # seconds without a report, after which what a process had under way is as good as lost
@@ -36,6 +36,15 @@ class State(StrEnum):
     DELETING = "DELETING"
     EMPTY = "EMPTY"  # there was nothing at the source
     ENDED = "ENDED"
+
+
+class Result(StrEnum):
+    """What became of a run."""
+
+    DONE = "DONE"  # what was to be copied was
+    INCOMPLETE = "INCOMPLETE"  # some of it failed
+    EMPTY = "EMPTY"  # there was nothing at the source
+    FAILED = "FAILED"  # the run itself failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +260,32 @@ class Meter:
         size = max(0.0, counts.enqueued_bytes - lost - done)
         eta = self._cost.seconds(objects, size)
         return max(eta, size / self.cap) if self.cap and eta >= 0 else eta
+
+
+def with_last_run(summary: Summary, before: Summary, runs: Sequence[Run]) -> Summary:
+    """The summary with the last run that has ended, of the newest `runs`; where none of them has, the one of before."""
+    for run in runs:
+        if run.kind is RunKind.SYNC and (run.state is RunState.FAILED or not run.is_open):
+            seconds = max(0.0, run.ended - run.started) if run.ended else 0.0
+            result = _result(with_retries(run, runs))
+            return replace(
+                summary, last_run=run.id, last_result=result, last_ended=run.ended, last_seconds=seconds
+            )
+    return replace(
+        summary,
+        last_run=before.last_run,
+        last_result=before.last_result,
+        last_ended=before.last_ended,
+        last_seconds=before.last_seconds,
+    )
+
+
+def _result(run: Run) -> Result:
+    if run.state is RunState.FAILED:
+        return Result.FAILED
+    if run.counts.failed or run.counts.delete_failed:
+        return Result.INCOMPLETE
+    return Result.DONE if run.counts.listed else Result.EMPTY
 
 
 def percent(counts: Counts, done_bytes: float) -> int:

@@ -155,6 +155,8 @@ class Comparison:
         lists = parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
         if not self._listed and not lists and await self._is_empty():
             return [await nothing_below(self._route.source, parameters.src_prefix)]
+        if not self._listed and lists:
+            return ["nothing found at the source: the list names no object"]
         if self._absent_count:
             examples = ", ".join(map(repr, self._absent))
             notes.append(

@@ -75,7 +75,9 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
       minWidth: 150,
       header: t('common.status'),
       cell: (task) =>
-        task.progress && <TaskStatus progress={task.progress} failed={task.progressInfo?.failed} />,
+        task.progress && (
+          <TaskStatus progress={task.progress} phase={task.phase} failed={task.progressInfo?.failed} />
+        ),
     },
     { id: 'reason', minWidth: 240, header: t('home.reason'), cell: (task) => <Reason task={task} /> },
     {

@@ -54,7 +54,12 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
       header: t('common.status'),
       cell: (task) =>
         task.progress && (
-          <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+          <TaskStatus
+            progress={task.progress}
+            phase={task.phase}
+            reason={task.reason}
+            failed={task.progressInfo?.failed}
+          />
         ),
     },
     {

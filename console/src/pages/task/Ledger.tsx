@@ -10,6 +10,7 @@ const SHOWN = {
   listing: { type: 'in-progress', text: 'detail.ledger.listingOn' },
   moving: { type: 'in-progress', text: 'detail.ledger.moving' },
   balanced: { type: 'success', text: 'detail.ledger.balanced' },
+  broken: { type: 'error', text: 'detail.ledger.broken' },
   off: { type: 'error', text: 'detail.ledger.off' },
 } as const satisfies Record<string, { type: StatusIndicatorProps.Type; text: string }>;
 

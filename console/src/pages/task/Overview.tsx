@@ -5,6 +5,7 @@ import Header from '@cloudscape-design/components/header';
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import ProgressBar from '@cloudscape-design/components/progress-bar';
 import SpaceBetween from '@cloudscape-design/components/space-between';
+import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import { useTranslation } from 'react-i18next';
 import { TaskErrorDocument, TaskRunsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
@@ -27,7 +28,7 @@ export function Overview({ task, poll }: TabProps) {
   return (
     <SpaceBetween size="l">
       {task.reason ? <Reason task={task} reason={task.reason} /> : null}
-      <Progress task={task} />
+      <Progress task={task} poll={poll} />
       {failed && <FailureGroups task={task} poll={poll} />}
       <LastRun task={task} poll={poll} />
       {!failed && <FailureGroups task={task} poll={poll} />}
@@ -77,11 +78,12 @@ function Reason({ task, reason }: { task: Task; reason: string }) {
   );
 }
 
-function Progress({ task }: { task: Task }) {
+function Progress({ task, poll }: TabProps) {
   const { t } = useTranslation();
   const { number, bytes, rate, duration, money, when } = useFormat();
   const scheduleText = useScheduleText();
   const info = task.progressInfo;
+  const last = task.lastRun;
   const percent = percentDone(info);
   const amounts = {
     done: number(info?.doneObjects ?? 0),
@@ -95,7 +97,7 @@ function Progress({ task }: { task: Task }) {
     <Container header={<Header variant="h2">{t('detail.overview.progress')}</Header>}>
       <SpaceBetween size="l">
         {percent === null ? (
-          <span>{t(nothingYet(task))}</span>
+          <NothingYet task={task} poll={poll} />
         ) : (
           <ProgressBar
             value={percent}
@@ -122,6 +124,16 @@ function Progress({ task }: { task: Task }) {
             },
             { label: t('detail.overview.schedule'), value: scheduleText(task) },
             { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },
+            {
+              label: t('detail.overview.lastRun'),
+              value: last
+                ? t('detail.overview.lastResult', {
+                    result: t(`runResult.${last.result}`),
+                    when: when(last.endedAt),
+                    took: duration(last.seconds),
+                  })
+                : '-',
+            },
           ]}
         />
       </SpaceBetween>
@@ -130,12 +142,19 @@ function Progress({ task }: { task: Task }) {
 }
 
 /** Why there is no progress to show. */
-function nothingYet(task: Task) {
+function NothingYet({ task, poll }: TabProps) {
+  const { t } = useTranslation();
+  const runs = useData(TaskRunsDocument, { id: task.id, count: 1 }, { refetchInterval: poll });
+  const counts = runs.data?.listRuns[0]?.counts;
   const info = task.progressInfo;
-  if (!info?.run) return 'detail.overview.noRun';
-  if (task.progress === 'ERROR') return 'detail.overview.failed';
-  if (info.state === 'EMPTY') return 'detail.overview.empty';
-  return info.listing ? 'detail.overview.listing' : 'detail.overview.nothing';
+  if (!info?.run) return <span>{t('detail.overview.noRun')}</span>;
+  if (task.progress === 'ERROR') return <span>{t('detail.overview.failed')}</span>;
+  if (info.state === 'EMPTY')
+    return <StatusIndicator type="warning">{t('detail.overview.empty')}</StatusIndicator>;
+  if (info.listing) return <span>{t('detail.overview.listing')}</span>;
+  // What was left out by filters, archived or pending is not at the destination.
+  const same = counts && counts.listed > 0 && counts.same === counts.listed;
+  return <span>{t(same ? 'detail.overview.nothing' : 'detail.overview.nothingNew')}</span>;
 }
 
 function LastRun({ task, poll }: TabProps) {

@@ -87,7 +87,12 @@ export function TaskHeader({ task }: { task: Task }) {
         actions={buttons}
         description={
           task.progress && (
-            <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+            <TaskStatus
+              progress={task.progress}
+              phase={task.phase}
+              reason={task.reason}
+              failed={task.progressInfo?.failed}
+            />
           )
         }
       >

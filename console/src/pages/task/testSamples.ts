@@ -67,6 +67,9 @@ export const task = (given: Partial<Task> = {}): Task => ({
   updatedAt: '2026-01-02T03:04:05.000Z',
   stoppedAt: null,
   spent: 0.5,
+  phase: 'COPYING',
+  waitsFor: '',
+  lastRun: null,
   progressInfo: {
     objects: 10,
     doneObjects: 5,

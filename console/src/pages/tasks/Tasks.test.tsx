@@ -24,6 +24,9 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     updatedAt: '2026-01-02T03:04:05.000Z',
     stoppedAt: null,
     spent: 0,
+    phase: 'COPYING',
+    waitsFor: '',
+    lastRun: null,
     progressInfo: {
       objects: 200,
       doneObjects: 100,

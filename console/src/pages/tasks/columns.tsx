@@ -24,6 +24,7 @@ export const COLUMNS = [
   'engine',
   'schedule',
   'nextRun',
+  'lastRun',
   'created',
   'createdBy',
   'updated',
@@ -93,7 +94,12 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
     schedule: scheduleText,
     status: (task) =>
       task.progress && (
-        <TaskStatus progress={task.progress} reason={task.reason} failed={task.progressInfo?.failed} />
+        <TaskStatus
+          progress={task.progress}
+          phase={task.phase}
+          reason={task.reason}
+          failed={task.progressInfo?.failed}
+        />
       ),
     progress: (task) =>
       task.progressInfo?.listing && !task.progressInfo.objects ? (
@@ -115,6 +121,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
     created: (task) => format.when(task.createdAt),
     updated: (task) => format.when(task.updatedAt),
     nextRun: (task) => format.when(task.nextRunAt),
+    lastRun: (task) => (task.lastRun ? t(`runResult.${task.lastRun.result}`) : '-'),
     createdBy: (task) => task.createdBy || '-',
     spent: (task) => format.money(task.spent),
   };

@@ -4,6 +4,7 @@ from dth.hub import monitoring
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, query
 from dth.hub.model import Progress, Task
+from dth.hub.phase import Phase, phase
 from dth.hub.ports import TaskQuery
 
 AT_A_TIME = 1000  # tasks read in one go
@@ -60,10 +61,11 @@ async def get_metric_history_data(
 @query()
 async def hub_activity(call: Call, *, hours: int | None = 24, since: str | None = None) -> HubActivity:
     done = await monitoring.activity(call.ports.metrics, hours, since)
-    summaries = [task.summary for task in await _running(call)]
+    running = await _running(call)
+    summaries = [task.summary for task in running]
     return HubActivity(
         rate=sum(summary.rate for summary in summaries),
-        active=len(summaries),
+        active=sum(phase(task) is not Phase.WAITING for task in running),
         waiting=sum(summary.waiting for summary in summaries),
         workers=sum(summary.workers for summary in summaries),
         bytes=sum(done.bytes),

@@ -12,8 +12,10 @@ from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import MAX_INT, at_least_one, iso, within
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
+from dth.hub.phase import Phase, phase, waits_for
 from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
+from dth.hub.progress import Result
 from dth.hub.schedule import describe
 
 MAX_PAGE = 100
@@ -76,6 +78,22 @@ class ProgressInfo:
         )
 
 
+@answers("LastRun")
+class LastRun:
+    id: int
+    result: Result
+    ended_at: str | None
+    seconds: float
+
+    @classmethod
+    def of(cls, summary: Summary) -> Self | None:
+        if not summary.last_run:
+            return None
+        return cls(
+            summary.last_run, Result(summary.last_result), iso(summary.last_ended), summary.last_seconds
+        )
+
+
 @answers("Task")
 class TaskAnswer:
     id: str
@@ -92,6 +110,9 @@ class TaskAnswer:
     source: str
     destination: str
     reason: str
+    phase: Phase
+    waits_for: str
+    last_run: LastRun | None
     schedule: str
     next_run_at: str | None
     log_group_name: str
@@ -123,6 +144,9 @@ class TaskAnswer:
             source=task.source,
             destination=task.destination,
             reason=task.reason,
+            phase=phase(task),
+            waits_for=waits_for(task),
+            last_run=LastRun.of(task.summary),
             schedule=describe(schedule) if schedule else "once",
             next_run_at=iso(task.next_run),
             log_group_name=f"{LOG_GROUP}{task.id}",

@@ -24,9 +24,10 @@ from dth.hub import lifecycle, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
 from dth.hub.notifications import Event
+from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery
-from dth.hub.progress import Meter
+from dth.hub.progress import Meter, with_last_run
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
 from dth.parameters import check_confined
@@ -286,7 +287,7 @@ class Runner:
             return
         window = Window.parse(parameters.transfer_window)
         if not window.is_open(now):
-            await self._say("outside the transfer window")
+            await self._say(OUTSIDE_WINDOW)
             await self.sleep(min(LOOK * 12, (window.next_change(now) or now + 60) - now))
             return
         async with self._keeper.shared(self.id) as platform:
@@ -309,7 +310,7 @@ class Runner:
         """One of the places for tasks that work; False when the task changed while it waited."""
         places = self._keeper.places
         if places.locked():
-            await self._say("waiting for a place: as many tasks as may work at once do")
+            await self._say(NO_PLACE)
         taking, woken = asyncio.create_task(places.acquire()), asyncio.create_task(self._woken.wait())
         try:
             await asyncio.wait({taking, woken}, return_when=asyncio.FIRST_COMPLETED)
@@ -511,7 +512,8 @@ class Work:
         task = await self._ports.tasks.get(self._runner.id)
         run, workers = monitoring.with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
         self._meter.update(snapshot.reading(), moving=not over)
-        task.summary = self._meter.summary(run, snapshot.depth, workers)
+        summary = self._meter.summary(run, snapshot.depth, workers)
+        task.summary = with_last_run(summary, task.summary, snapshot.runs)
         if over or snapshot.finished:
             task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
         await self._ports.tasks.summarize(task)

@@ -17,9 +17,10 @@ from dth.hub.lifecycle import LIVE
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
 from dth.hub.monitoring import Reading
 from dth.hub.notifications import Event
+from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, Stack, TaskQuery
-from dth.hub.progress import Meter, grown
+from dth.hub.progress import Meter, grown, with_last_run
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo, each_of
@@ -32,7 +33,6 @@ from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 KEPT_RUNS = 50  # newest ones that are looked at
 RECENT = 3600.0  # seconds after its end for which a run is looked at for something to tell
-OUTSIDE = "outside the transfer window"
 COPY_ONLY = '{"plan": false}'  # what an execution for images is told that need not be planned
 ANEW = "the task was set up anew: what was on its way is compared again"
 MOST = 10_000  # tasks that live
@@ -171,7 +171,7 @@ class Steward:
         window = Window.parse(read_parameters(task.type, task.parameters).transfer_window)
         paused = await records.paused()
         if window.is_open(now):
-            if paused == OUTSIDE:
+            if paused == OUTSIDE_WINDOW:
                 await records.resume()
                 await self._say(task, "")
             elif paused:
@@ -180,8 +180,8 @@ class Steward:
                 return False
             return True
         if not paused:
-            await records.pause(OUTSIDE)
-        await self._say(task, OUTSIDE)
+            await records.pause(OUTSIDE_WINDOW)
+        await self._say(task, OUTSIDE_WINDOW)
         return False
 
     async def _begin_what_is_due(self, platform: AwsPlatform, task: Task, stack: StackState) -> None:
@@ -223,7 +223,8 @@ class Steward:
         counted = [each for each in runs if each.is_open or each is listed]
         parts = sum(upload.done_bytes for upload in uploads)
         now = Reading(time.time(), gauges, counted, depth, workers, workers, parts)
-        task.summary = (await self._meter(task, now)).summary(run, depth, workers)
+        summary = (await self._meter(task, now)).summary(run, depth, workers)
+        task.summary = with_last_run(summary, task.summary, runs)
         await self.ports.tasks.summarize(task)
         budget = plugin(task.type).budget(parameters)
         if budget is not None and task.spent >= budget:
@@ -302,7 +303,7 @@ class Steward:
     async def _pause(self, task: Task) -> None:
         try:
             async with self.engine.open(task.id) as platform:
-                if await platform.records.paused() in ("", OUTSIDE):
+                if await platform.records.paused() in ("", OUTSIDE_WINDOW):
                     await platform.records.resume()
                     await platform.records.pause(task.reason)
         except NotFound:

@@ -1,0 +1,57 @@
+"""What a task does at this moment, as people want to know it. `Progress` has fewer words: to existing clients a task
+that waits until tomorrow is IN_PROGRESS.
+"""
+
+from enum import StrEnum
+
+from dth.hub.model import Progress, ScheduleType, Task
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.progress import State
+
+# Why a task does nothing though it has something to do: the reasons that the engine gives it.
+OUTSIDE_WINDOW = "outside the transfer window"
+NO_PLACE = "waiting for a place: as many tasks as may work at once do"
+HELD = (OUTSIDE_WINDOW, NO_PLACE)
+
+
+class Phase(StrEnum):
+    STARTING = "STARTING"
+    LISTING = "LISTING"
+    COPYING = "COPYING"
+    DELETING = "DELETING"
+    WAITING = "WAITING"  # nothing moves; `waits_for` says until when
+    PAUSED = "PAUSED"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    DONE = "DONE"
+    ERROR = "ERROR"
+
+
+def phase(task: Task) -> Phase:
+    if task.progress is not Progress.IN_PROGRESS:
+        return Phase(task.progress)
+    if task.reason in HELD:
+        return Phase.WAITING
+    if _is_between_runs(task):
+        if task.run_requested or not task.summary.run:
+            return Phase.STARTING
+        # A one-time task ends in a moment.
+        return Phase.COPYING if task.schedule_type is ScheduleType.ONE_TIME else Phase.WAITING
+    return Phase(task.summary.state)
+
+
+def waits_for(task: Task) -> str:
+    """What a task that is WAITING waits for, in words; "" for any other."""
+    if phase(task) is not Phase.WAITING:
+        return ""
+    if task.reason in HELD:
+        return task.reason
+    if not _is_between_runs(task):
+        return task.summary.note
+    if plugin(task.type).follows_events(read_parameters(task.type, task.parameters)):
+        return "event notifications of the source"
+    return "the next run" if task.next_run else "somebody who starts a run"
+
+
+def _is_between_runs(task: Task) -> bool:
+    return task.summary.state in ("", State.ENDED, State.EMPTY)

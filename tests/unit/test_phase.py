@@ -1,0 +1,80 @@
+"""What a task does, in people's words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dth.hub.model import Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW, Phase, phase, waits_for
+from dth.hub.progress import Result, State, with_last_run
+from dth.platforms.ports import Counts, Run, RunKind, RunState
+
+SUMMARY = Summary(run=3, state=State.ENDED)
+TASK = Task(
+    "t", TaskType.S3EC2, ScheduleType.FIXED_RATE, {"srcBucket": "a", "destBucket": "b"},
+    progress=Progress.IN_PROGRESS, next_run=5.0, summary=SUMMARY,
+)  # fmt: skip
+EVENTS = {"srcBucket": "a", "destBucket": "b", "srcEvent": "Create"}
+
+
+def moving(state: State, note: str = "") -> Summary:
+    return Summary(run=3, state=state, note=note)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_", "waits"),
+    [
+        ({}, Phase.WAITING, "the next run"),
+        ({"next_run": 0.0}, Phase.WAITING, "somebody who starts a run"),
+        ({"parameters": EVENTS}, Phase.WAITING, "event notifications of the source"),
+        ({"summary": moving(State.EMPTY)}, Phase.WAITING, "the next run"),
+        ({"reason": "run 3 failed: it could not be listed"}, Phase.WAITING, "the next run"),
+        ({"run_requested": True}, Phase.STARTING, ""),
+        ({"summary": Summary()}, Phase.STARTING, ""),
+        ({"summary": moving(State.LISTING)}, Phase.LISTING, ""),
+        ({"summary": moving(State.COPYING)}, Phase.COPYING, ""),
+        ({"summary": moving(State.DELETING)}, Phase.DELETING, ""),
+        ({"summary": moving(State.WAITING, "503 SlowDown")}, Phase.WAITING, "503 SlowDown"),
+        ({"summary": moving(State.COPYING), "reason": OUTSIDE_WINDOW}, Phase.WAITING, OUTSIDE_WINDOW),
+        ({"summary": moving(State.COPYING), "reason": NO_PLACE}, Phase.WAITING, NO_PLACE),
+        ({"schedule_type": ScheduleType.ONE_TIME}, Phase.COPYING, ""),
+        *(({"progress": each}, Phase(each), "") for each in Progress if each is not Progress.IN_PROGRESS),
+    ],
+)
+def test_what_a_task_does(changes: dict[str, Any], is_: Phase, waits: str) -> None:
+    task = replace(TASK, **changes)
+    assert (phase(task), waits_for(task)) == (is_, waits)
+
+
+def run(id: int, state: RunState, kind: RunKind = RunKind.SYNC, **counts: int) -> Run:
+    return Run(id, kind, state, started=100.0 * id, ended=100.0 * id + 7, counts=Counts(**counts))
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ([run(1, RunState.DONE, listed=2, same=1, enqueued=1, done=1)], (1, Result.DONE)),
+        ([run(1, RunState.DONE, listed=2, enqueued=2, done=1, failed=1)], (1, Result.INCOMPLETE)),
+        ([run(1, RunState.DONE, delete_enqueued=1, delete_failed=1)], (1, Result.INCOMPLETE)),
+        ([run(1, RunState.DONE)], (1, Result.EMPTY)),
+        ([run(1, RunState.FAILED, listed=5, enqueued=5)], (1, Result.FAILED)),
+        ([run(2, RunState.TRANSFERRING, listed=1, enqueued=1), run(1, RunState.DONE)], (1, Result.EMPTY)),
+        ([run(2, RunState.DONE, RunKind.EVENTS), run(1, RunState.DONE, listed=1, same=1)], (1, Result.DONE)),
+        (
+            [
+                run(2, RunState.DONE, RunKind.REDRIVE, enqueued=1, done=1),
+                run(1, RunState.DONE, listed=1, enqueued=1, failed=1),
+            ],
+            (1, Result.DONE),
+        ),
+        ([run(2, RunState.LISTING)], (9, Result.FAILED)),
+        ([], (9, Result.FAILED)),
+    ],
+)
+def test_what_became_of_the_last_run(runs: list[Run], told: tuple[int, Result]) -> None:
+    before = Summary(last_run=9, last_result=Result.FAILED, last_ended=1.0, last_seconds=7.0)
+    summary = with_last_run(Summary(run=5), before, runs)
+    assert (summary.run, summary.last_run, summary.last_result, summary.last_seconds) == (5, *told, 7.0)
