@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.errors import HubError
+from dth.prices import Price
 from dth.s3.forecast import Forecast, forecast
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_route
@@ -53,7 +54,9 @@ async def forecast_of(
     transport = Transport()
     try:
         route = await open_route(task, transport, Keyring(source=source, dest=dest))
-        found = await forecast(route, workdir, sample_pages=sample_pages)
+        # What the source charges is known where it is taken for Amazon.
+        prices = {route.dest.endpoint.host: Price()}
+        found = await forecast(route, workdir, sample_pages=sample_pages, prices=prices)
     finally:
         transport.close()
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
@@ -62,7 +65,7 @@ async def forecast_of(
         found.copies,
         found.copy_bytes,
         *found.requests.values(),
-        *found.cost.values(),
+        *(found.cost or {}).values(),
     ):
         assert 0 <= amount.low <= amount.value <= amount.high
     assert list(workdir.iterdir()) == []
@@ -100,6 +103,7 @@ async def test_a_small_source_is_counted(sides: tuple[Side, Side], tmp_path: Pat
     assert found.copies.low == found.copies.high == 62
     kinds = {kind: amount.value for kind, amount in found.requests.items()}
     assert kinds == {"LIST": 2, "GET": 64, "HEAD": 2, "PUT": 64, "POST": 2, "DELETE": 1}
+    assert found.cost
     assert found.cost["transfer"].value == pytest.approx((610 + 3 * MIB) / 1024**3 * 0.09, abs=1e-6)
     assert found.cost["total"].value > 0
     assert found.seconds is not None
@@ -111,6 +115,14 @@ async def test_nothing_to_copy_takes_no_time(sides: tuple[Side, Side], tmp_path:
     assert (found.objects.value, found.copies.value) == (0, 0)
     assert found.seconds is not None
     assert found.seconds.high == 0
+
+
+async def test_a_store_without_prices_costs_nobody_knows_what(
+    sides: tuple[Side, Side], tmp_path: Path
+) -> None:
+    found = await of_sides(sides, tmp_path)
+    assert found.cost is None
+    assert found.prices == f"no prices are known for {sides[0].server.url.removeprefix('http://')}"
 
 
 async def test_caps_make_it_longer(sides: tuple[Side, Side], tmp_path: Path) -> None:

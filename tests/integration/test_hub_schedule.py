@@ -8,6 +8,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from dth.errors import HubError
 from dth.platforms.local.journal import BEGINNING
 from tests.engine import Dth, Side, bodies, wait_for
 from tests.hub import Hub, balanced
@@ -93,7 +96,7 @@ def test_limits_act_on_bytes_under_way_without_new_workers(hub: Hub, source: Sid
     log = hub.data / "tasks" / task / "logs" / "worker-1.log"
     wait_for(lambda: log.exists() and rates(hub, task).get("source.bytes") == 16 * 1024)
     time.sleep(1)
-    edit(hub, task, maxBytesPerSecond="", maxRequestsPerSecond="50", budget="100")
+    edit(hub, task, maxBytesPerSecond="", maxRequestsPerSecond="50")
     # At the first limit this would take twenty minutes.
     hub.wait(task, "DONE")
     assert rates(hub, task) == {
@@ -206,12 +209,35 @@ def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source:
     assert dth.run("verify-certificate", file, "--public-key", key).code == 1
 
 
+def price_stores(hub: Hub, *sides: Side) -> None:
+    """Let an administrator say what they charge."""
+    hosts = [side.server.url.removeprefix("http://") for side in sides]
+    lines = [f"  {host}: {{gb: 0.01, requests: 0.005}}" for host in hosts]
+    hub.stop()
+    (hub.data / "hub.yaml").write_text("\n".join(["prices:", *lines, ""]))
+    hub.start()
+
+
+def test_without_prices_there_is_no_cost(hub: Hub, source: Side, dest: Side) -> None:
+    source.put(bodies("ab"))
+    task = hub.create(source, dest)
+    hub.wait(task, "DONE")
+    assert hub.task(task)["spent"] is None
+    price_stores(hub, source, dest)
+    hub.do("startRun", task)
+    hub.wait(task, "DONE")
+    assert hub.task(task)["spent"] > 0
+
+
 def test_at_its_budget_a_task_pauses_and_with_a_larger_one_goes_on(
     hub: Hub, slow: tuple[Side, Side], proxy_a: Proxy
 ) -> None:
     # The budget is looked at with each sample, every ten seconds: until then there must be something left to do.
     slow[0].direct.put(bodies(f"more-{n:03}" for n in range(200)))
     held = proxy_a.rule(Delay(6.0), key="more-")
+    with pytest.raises(HubError, match=r"budget: no prices are known for 127\.0\.0\.1"):
+        hub.create(*slow, budget="0.0001", maxCapacity="1")
+    price_stores(hub, *slow)
     task = hub.create(*slow, budget="0.0001", maxCapacity="1")
     paused = hub.wait(task, "PAUSED")
     assert "the budget of $0.0001 is reached" in paused["reason"]

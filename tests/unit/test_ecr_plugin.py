@@ -119,11 +119,11 @@ def test_what_can_be() -> None:
 
 def test_what_it_costs() -> None:
     runs = [Counts(done_bytes=plugin.GIB), Counts(done_bytes=2 * plugin.GIB)]
-    assert plugin.spent(task(**REGISTRIES), runs) == 0
-    assert plugin.spent(task(**AMAZON), runs) == pytest.approx(0.06)
-    assert plugin.spent(task(**AMAZON | {"destRegion": "eu-west-1"}), runs) == 0
+    assert plugin.spent(task(**REGISTRIES), runs, {}) is None
+    assert plugin.spent(task(**AMAZON), runs, {}) == pytest.approx(0.06)
+    assert plugin.spent(task(**AMAZON | {"destRegion": "eu-west-1"}), runs, {}) == 0
     out = {"srcRegion": "eu-west-1", "destType": "Registry", "destRegistry": "x.y"}
-    assert plugin.spent(task(**out), runs) == pytest.approx(0.27)
+    assert plugin.spent(task(**out), runs, {}) == pytest.approx(0.27)
 
 
 async def fail(platform: LocalPlatform, *keys: str, reason: str = "DENIED") -> int:

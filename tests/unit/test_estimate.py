@@ -2,38 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from dth.errors import ObjectRefused
 from dth.platforms.ports import Counts
+from dth.prices import Price, read_prices
 from dth.s3 import buckets, policies
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.estimate import Way, cost_of, estimate, spent, way
+from dth.s3.endpoints import Endpoint, resolve_endpoint
+from dth.s3.estimate import Tariff, Way, cost_of, estimate, spent, tariff_of, unpriced, way
 from dth.s3.parameters import S3Parameters, StorageClass
 
 GIB = 1024**3
 
 
+IRELAND = resolve_endpoint(region="eu-west-1")
+VIRGINIA = resolve_endpoint(region="us-east-1")
+BEIJING = resolve_endpoint(region="cn-north-1")
+OWN = resolve_endpoint(url="http://minio.example.org:9000")
+PRICES = {"minio.example.org:9000": Price(gb=0.01, requests=0.002)}
+
+
+def tariff(source: Endpoint, dest: Endpoint, storage_class: str | None = None) -> Tariff:
+    found = tariff_of(source, dest, PRICES, storage_class)
+    assert found
+    return found
+
+
 def test_a_transfer_costs_its_requests_its_class_and_its_way() -> None:
-    cost = cost_of(10 * GIB, 1000, lists=2, storage_class=StorageClass.GLACIER, way=Way.BETWEEN_REGIONS)
+    cost = cost_of(tariff(IRELAND, VIRGINIA, StorageClass.GLACIER), 10 * GIB, 1000, lists=1, dest_lists=1)
     assert cost.requests == pytest.approx(1000 * 0.0004 / 1000 + 1002 * 0.005 / 1000)
     assert cost.storage_class == pytest.approx(1000 * 0.025 / 1000)
     assert cost.transfer == pytest.approx(0.2)
     assert cost.total == pytest.approx(cost.requests + cost.storage_class + cost.transfer)
-    assert cost_of(GIB, 1, way=Way.SAME_REGION).transfer == 0
-    assert cost_of(GIB, 1, way=Way.TO_INTERNET).transfer == pytest.approx(0.09)
-    parted = cost_of(GIB, 1, parted=1, parts=64)
+    assert cost_of(tariff(IRELAND, IRELAND), GIB, 1).transfer == 0
+    assert cost_of(tariff(IRELAND, OWN), GIB, 1).transfer == pytest.approx(0.09)
+    parted = cost_of(tariff(IRELAND, IRELAND), GIB, 1, parted=1, parts=64)
     assert parted.requests == pytest.approx(64 * 0.0004 / 1000 + 66 * 0.005 / 1000)
+
+
+def test_a_store_costs_what_the_administrator_says() -> None:
+    cost = cost_of(tariff(OWN, OWN), 10**9, 1000, lists=1, dest_lists=1, heads=8)
+    assert cost.requests == pytest.approx(2010 * 0.002 / 1000)
+    assert (cost.transfer, cost.storage_class) == (pytest.approx(0.01), 0)
+    assert tariff(OWN, OWN, StorageClass.GLACIER).dearer == 0
+    assert tariff(OWN, OWN).prices == "minio.example.org:9000: as the administrator says"
+    assert "Amazon S3 Standard" in tariff(IRELAND, OWN).prices
+
+
+def test_where_nobody_knows_the_prices_there_is_no_cost() -> None:
+    for source, dest, unknown in (
+        (OWN, OWN, ["minio.example.org:9000"]),
+        (IRELAND, OWN, ["minio.example.org:9000"]),
+        (BEIJING, IRELAND, ["s3.cn-north-1.amazonaws.com.cn"]),
+    ):
+        assert tariff_of(source, dest, {}) is None
+        assert unpriced(source, dest, {}) == unknown
+    shown = estimate(OWN, OWN, Counts(listed=5), 1, 0, 0, 0)
+    assert (shown.requests_usd, shown.between_regions_usd, shown.to_internet_usd) == (None, None, None)
+    assert [name for name, _ in shown.rows()] == ["requests", "prices"]
+    assert shown.prices == "no prices are known for minio.example.org:9000"
+    task = S3Parameters(src_bucket="a", src_endpoint=OWN.url, dest_bucket="b", dest_endpoint=OWN.url)
+    assert spent(task, [Counts(done=1)], {}) is None
+    assert spent(task, [Counts(done=1)], PRICES) == pytest.approx(2 * 0.002 / 1000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "given", [{"gb": -1}, {"requests": "much"}, {"gb": float("nan")}, {"gb": True}, {"gigabyte": 1}, 5, None]
+)
+def test_a_price_that_cannot_be_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"minio\.example"):
+        read_prices(**{"minio.example": given})
 
 
 def test_a_dry_run_and_a_forecast_use_one_table() -> None:
     counts = Counts(listed=5000, dest_listed=100, enqueued=1000)
-    shown = estimate(counts, 7 * GIB, 10, 640, 5)
-    assert shown.requests_usd == pytest.approx(
-        cost_of(7 * GIB, 1000, lists=8, parts=640, parted=10, heads=15).requests, abs=1e-6
+    shown = estimate(IRELAND, VIRGINIA, counts, 7 * GIB, 10, 640, 5)
+    cost = cost_of(
+        tariff(IRELAND, VIRGINIA), 7 * GIB, 1000, lists=6, dest_lists=2, parts=640, parted=10, heads=15
     )
+    assert shown.requests_usd == pytest.approx(cost.requests, abs=1e-6)
     assert (shown.list_requests, shown.get_requests, shown.put_requests) == (8, 1645, 1650)
     assert (shown.between_regions_usd, shown.to_internet_usd) == (0.14, 0.63)
 
@@ -54,9 +104,11 @@ def test_where_bytes_go(source: dict[str, str], dest: dict[str, str], expected: 
 def test_what_runs_have_spent_grows_with_what_they_moved() -> None:
     task = S3Parameters(src_bucket="a", src_region="eu-west-1", dest_bucket="b", dest_region="us-east-1")
     runs = [Counts(listed=1000, done=1000, done_bytes=50 * GIB), Counts(listed=1000, dest_listed=1000)]
-    assert spent(task, []) == 0
-    assert spent(task, runs[:1]) == pytest.approx(1.0, rel=0.05)
-    assert spent(task, runs) == pytest.approx(spent(task, runs[:1]) + 2 * 0.005 / 1000)
+    assert spent(task, [], {}) == 0
+    one = spent(task, runs[:1], {})
+    assert one is not None
+    assert one == pytest.approx(1.0, rel=0.05)
+    assert spent(task, runs, {}) == pytest.approx(one + 2 * 0.005 / 1000)
 
 
 # ------------------------------------------------------------------------------------------------ statements

@@ -312,7 +312,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     parts = not_found = 0
     started = time.monotonic()
     parameters = await _aimed(parameters, src, quiet=as_json)
-    async with _compared(parameters) as (_, comparison):
+    async with _compared(parameters) as (route, comparison):
         async for decided in comparison:
             _add(counts, decided.counts)
             not_found += len(decided.absent)
@@ -336,7 +336,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
         if deletes and (refusal := refuse_deletes(counts, parameters.delete_max_percent)):
             notes.append(refusal)
             deletes = 0
-        cost = estimate(counts, size, biggest, parts, deletes)
+        cost = estimate(route.source.endpoint, route.dest.endpoint, counts, size, biggest, parts, deletes)
     seconds = time.monotonic() - started
     error = _nothing(counts.listed, not_found, notes)
     if as_json:

@@ -151,7 +151,8 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
         for name, value in (("waits for", shown_task["waitsFor"]), ("note", info["note"]))
         if value
     ]
-    rows.append(("estimated cost", f"${shown_task['spent']:.4f}"))
+    spent = shown_task["spent"]
+    rows.append(("estimated cost", "no prices are known" if spent is None else f"${spent:.4f}"))
     table(rows)
     click.echo("parameters")
     table([(pair["ParameterKey"], shown(pair["ParameterValue"])) for pair in shown_task["parameters"]])

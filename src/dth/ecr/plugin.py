@@ -19,6 +19,7 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
+from dth.prices import Prices
 
 __all__ = [
     "LIVE",
@@ -35,7 +36,7 @@ __all__ = [
     "follows_events",
     "read_notification",
 ]
-__all__ += ["rates", "redrive", "route", "spent"]  # what dth.hub.plugins.Plugin asks for
+__all__ += ["rates", "redrive", "route", "spent", "unpriced"]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "ECR"
 THINGS = "images"
@@ -144,10 +145,16 @@ def budget(parameters: EcrParameters) -> float | None:
     return None
 
 
-def spent(parameters: EcrParameters, runs: Sequence[Counts]) -> float:
-    """What runs have cost so far, in USD: the bytes that left a region of AWS, by list prices."""
-    if parameters.source_type is not SourceType.AMAZON_ECR:
-        return 0.0
+def unpriced(parameters: EcrParameters, prices: Prices) -> str:
+    """Whose prices are not known, in words; "" where all are."""
+    return "" if parameters.source_type is SourceType.AMAZON_ECR else "the source's registry"
+
+
+def spent(parameters: EcrParameters, runs: Sequence[Counts], prices: Prices) -> float | None:
+    """What runs have cost so far, in USD: the bytes that left a region of AWS, by list prices. None for a registry
+    elsewhere, whose prices nobody knows."""
+    if unpriced(parameters, prices):
+        return None
     if parameters.dest_type is not DestType.AMAZON_ECR:
         price = INTERNET_GIB
     else:

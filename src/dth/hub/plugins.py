@@ -15,6 +15,7 @@ from dth.hub.model import TaskType
 from dth.hub.scaling import Capacity
 from dth.parameters import is_size
 from dth.platforms.ports import Counts, Outgoing, Platform
+from dth.prices import Prices
 
 
 class Taken(Protocol):
@@ -93,8 +94,12 @@ class Plugin(Protocol):
         """USD after which a task pauses; None: never."""
         ...
 
-    def spent(self, parameters: Any, runs: Sequence[Counts]) -> float:
-        """What runs have cost so far, in USD by list prices: an estimate, for budgets."""
+    def spent(self, parameters: Any, runs: Sequence[Counts], prices: Prices) -> float | None:
+        """What runs have cost so far, in USD: an estimate, for budgets. None where prices are not known."""
+        ...
+
+    def unpriced(self, parameters: Any, prices: Prices) -> str:
+        """Whose prices are not known, in words; "" where all are."""
         ...
 
     async def redrive(

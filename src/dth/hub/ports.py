@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task, TaskType
 from dth.platforms.ports import Platform
+from dth.prices import Prices
 
 # --------------------------------------------------------------------------------------------------- tasks
 
@@ -358,4 +359,5 @@ class HubPorts:
     jobs: Jobs
     signing_key: Callable[[], Awaitable[bytes]]  # what certificates are signed with
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
+    prices: Prices = field(default_factory=dict)  # of stores that are not AWS, as the administrator says
     info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits

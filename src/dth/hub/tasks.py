@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from dth.errors import Conflict, UsageError
-from dth.hub import lifecycle
+from dth.hub import budget, lifecycle
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Schedule, Timetable, Window
 from dth.parameters import check_confined
+from dth.prices import Prices
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters of one parameter
@@ -47,7 +48,8 @@ async def create(
         updated=now,
         run_requested=True,
     )
-    _fill_in(task)
+    _fill_in(task, ports.prices)
+    task.spent = budget.spent(task, [], ports.prices)
     await _refuse_conflict(ports.tasks, task)
     try:
         await ports.tasks.add(task)
@@ -118,7 +120,7 @@ async def edit(
     if parameters:
         task = await ports.tasks.get(id)
         candidate = replace(task, parameters=_merged(task.parameters, parameters))
-        _fill_in(candidate)
+        _fill_in(candidate, ports.prices)
         if (candidate.source, candidate.destination, candidate.writes) != (
             task.source,
             task.destination,
@@ -135,7 +137,7 @@ async def edit(
             task.description = _described(description)
         if parameters:
             task.parameters = _merged(task.parameters, parameters)
-        _fill_in(task)
+        _fill_in(task, ports.prices)
         if task.next_run:
             task.next_run = next_run(task, time.time())
 
@@ -262,7 +264,7 @@ def next_run(task: Task, now: float) -> float:
     return (schedule.next_after(now, task.created) or 0.0) if schedule else 0.0
 
 
-def _fill_in(task: Task) -> None:
+def _fill_in(task: Task, prices: Prices) -> None:
     """Check the parameters, and set what follows from them."""
     if len(task.parameters) > MAX_PARAMETERS:
         raise UsageError(f"parameters: {MAX_PARAMETERS} are the most")
@@ -276,6 +278,7 @@ def _fill_in(task: Task) -> None:
     schedule_of(task)
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
+    budget.check(task, prices)
     route = chosen.route(parameters)
     task.source, task.destination, task.writes = route.source, route.destination, route.writes
 

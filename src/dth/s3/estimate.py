@@ -1,14 +1,14 @@
-"""What a transfer asks of both stores and costs, by one table of list prices.
-
-Every store's requests are counted at Amazon's prices; transfer is what AWS takes for bytes that leave a region. What
-another store charges for bytes that leave it is not in the table.
+"""What a transfer asks of both stores and costs: at AWS by one table of list prices, at other stores by what an
+administrator says they charge. Where nobody knows what a store charges there is no cost.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from dth.platforms.ports import Counts
+from dth.prices import Prices
 from dth.s3.endpoints import Endpoint
 from dth.s3.parameters import S3Parameters, StorageClass
 from dth.s3.task import resolve_endpoints
@@ -25,6 +25,8 @@ CLASS_PUT_PRICES: dict[str, float] = {  # of a PUT straight into another storage
 }
 INTERNET_GIB = 0.09  # out of AWS to the internet, first tier
 REGION_GIB = 0.02  # between AWS regions
+OTHER_CURRENCY = ("cn-",)  # regions of AWS whose prices are not in USD
+TOLD = "as the administrator says"
 PAGE = 1000
 GIB = 1024**3
 
@@ -38,9 +40,6 @@ class Way(StrEnum):
     FROM_ELSEWHERE = "from outside AWS"
 
 
-WAY_PRICES = {Way.BETWEEN_REGIONS: REGION_GIB, Way.TO_INTERNET: INTERNET_GIB}
-
-
 def way(source: Endpoint, dest: Endpoint) -> Way:
     """From store to store, by workers that stand beside one of them."""
     if not source.is_aws:
@@ -51,8 +50,61 @@ def way(source: Endpoint, dest: Endpoint) -> Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What one store charges, in USD: for a GET or HEAD, for any other request, and for a GiB that is read from it."""
+
+    get: float
+    put: float
+    gib: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What both stores of a task charge. `dearer`: what a PUT straight into the storage class costs beyond Standard;
+    `prices`: where all this is from."""
+
+    source: Charge
+    dest: Charge
+    dearer: float
+    prices: str
+
+
+def unpriced(source: Endpoint, dest: Endpoint, prices: Prices) -> list[str]:
+    """The hosts of the stores whose prices nobody knows."""
+    unknown = [each.host for each in (source, dest) if _charge(each, prices) is None]
+    return list(dict.fromkeys(unknown))
+
+
+def tariff_of(
+    source: Endpoint, dest: Endpoint, prices: Prices, storage_class: str | None = None
+) -> Tariff | None:
+    """None where the prices of a store are not known."""
+    here, there = _charge(source, prices), _charge(dest, prices)
+    if here is None or there is None:
+        return None
+    if source.is_aws and dest.is_aws and source.region == dest.region:
+        here = replace(here, gib=0.0)
+    elif source.is_aws and dest.is_aws:
+        here = replace(here, gib=REGION_GIB)
+    dearer = CLASS_PUT_PRICES.get(storage_class or "", PUT_PRICE) - PUT_PRICE if dest.is_aws else 0.0
+    told = dict.fromkeys(PRICES_OF if each.is_aws else f"{each.host}: {TOLD}" for each in (source, dest))
+    return Tariff(here, there, dearer, "; ".join(told))
+
+
+def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
+    """What an administrator says goes before any list."""
+    for host in (urlsplit(url).netloc.lower() for url in endpoint.urls):
+        if host in prices:
+            told = prices[host]
+            return Charge(told.requests / 1000, told.requests / 1000, told.gb * GIB / 1e9)
+    if endpoint.is_aws and not endpoint.region.startswith(OTHER_CURRENCY):
+        return Charge(GET_PRICE, PUT_PRICE, INTERNET_GIB)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """In USD, by `PRICES_OF`. `storage_class`: what writing straight into the class costs beyond Standard."""
+    """In USD. `storage_class`: what writing straight into the class costs beyond Standard."""
 
     requests: float
     storage_class: float
@@ -64,41 +116,45 @@ class Cost:
 
 
 def cost_of(
+    tariff: Tariff,
     size: float,
     objects: float,
     *,
     lists: float = 0,
+    dest_lists: float = 0,
     parts: float = 0,
     parted: float = 0,
     heads: float = 0,
-    storage_class: str | None = None,
-    way: Way = Way.SAME_REGION,
 ) -> Cost:
     """Of moving `objects` objects of `size` bytes in all, `parted` of which go in `parts` parts, after `lists` pages of
-    listings and `heads` looks at single objects."""
-    gets = objects - parted + parts + heads
-    puts = objects - parted
-    dearer = CLASS_PUT_PRICES.get(storage_class, PUT_PRICE) - PUT_PRICE if storage_class else 0.0
+    the source's listing, `dest_lists` of the destination's, and `heads` looks at single objects there."""
+    gets = objects - parted + parts
+    puts = objects - parted + parts + 2 * parted
     return Cost(
-        requests=gets * GET_PRICE + (puts + parts + 2 * parted + lists) * PUT_PRICE,
-        storage_class=(puts + parts + 2 * parted) * dearer,
-        transfer=size / GIB * WAY_PRICES.get(way, 0.0),
+        requests=gets * tariff.source.get
+        + lists * tariff.source.put
+        + heads * tariff.dest.get
+        + (puts + dest_lists) * tariff.dest.put,
+        storage_class=puts * tariff.dearer,
+        transfer=size / GIB * tariff.source.gib,
     )
 
 
-def spent(parameters: S3Parameters, runs: Sequence[Counts]) -> float:
-    """What runs have cost so far, in USD. Their ledgers do not tell which objects went in parts: all bytes count as
-    if they had, which adds next to nothing for small objects."""
-    source, dest = resolve_endpoints(parameters)
+def spent(parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> float | None:
+    """What runs have cost so far, in USD; None where the prices of a store are not known. Their ledgers do not tell
+    which objects went in parts: all bytes count as if they had, which adds next to nothing for small objects."""
+    tariff = tariff_of(*resolve_endpoints(parameters), prices, parameters.dest_storage_class)
+    if tariff is None:
+        return None
     return sum(
         cost_of(
+            tariff,
             counts.done_bytes,
             counts.done + counts.failed,
-            lists=-(-counts.listed // PAGE) + -(-counts.dest_listed // PAGE),
+            lists=-(-counts.listed // PAGE),
+            dest_lists=-(-counts.dest_listed // PAGE),
             parts=counts.done_bytes / parameters.part_size,
             heads=counts.unproven + counts.deleted + counts.delete_kept,
-            storage_class=parameters.dest_storage_class if dest.is_aws else None,
-            way=way(source, dest),
         ).total
         for counts in runs
     )
@@ -106,42 +162,61 @@ def spent(parameters: S3Parameters, runs: Sequence[Counts]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
+    """Costs are None where the prices of a store are not known."""
+
     list_requests: int
     get_requests: int
     put_requests: int
     bytes: int
-    requests_usd: float
-    between_regions_usd: float
-    to_internet_usd: float
+    requests_usd: float | None
+    between_regions_usd: float | None
+    to_internet_usd: float | None
+    prices: str
 
-    def as_dict(self) -> dict[str, float | str]:
-        return {**asdict(self), "prices": PRICES_OF}
+    def as_dict(self) -> dict[str, float | str | None]:
+        return asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
+        asked = f"{self.list_requests} LIST, {self.get_requests} GET/HEAD, {self.put_requests} PUT/POST"
+        costs = (
+            ("requests cost", self.requests_usd, ",.4f"),
+            ("transfer between regions", self.between_regions_usd, ",.2f"),
+            ("transfer to the internet", self.to_internet_usd, ",.2f"),
+        )
         return [
-            (
-                "requests",
-                f"{self.list_requests} LIST, {self.get_requests} GET/HEAD, {self.put_requests} PUT/POST",
-            ),
-            ("requests cost", f"${self.requests_usd:,.4f}"),
-            ("transfer between regions", f"${self.between_regions_usd:,.2f}"),
-            ("transfer to the internet", f"${self.to_internet_usd:,.2f}"),
-            ("prices", PRICES_OF),
+            ("requests", asked),
+            *((name, f"${usd:{form}}") for name, usd, form in costs if usd is not None),
+            ("prices", self.prices),
         ]
 
 
-def estimate(counts: Counts, size: int, multipart: int, parts: int, deletes: int) -> Estimate:
+def estimate(
+    source: Endpoint, dest: Endpoint, counts: Counts, size: int, multipart: int, parts: int, deletes: int
+) -> Estimate:
     """For `counts.enqueued` objects of `size` bytes in all, of which `multipart` go in `parts` parts."""
-    lists = -(-counts.listed // PAGE) + -(-counts.dest_listed // PAGE) + 2
-    cost = cost_of(
-        size, counts.enqueued, lists=lists, parts=parts, parted=multipart, heads=multipart + deletes
+    lists, dest_lists = -(-counts.listed // PAGE) + 1, -(-counts.dest_listed // PAGE) + 1
+    tariff = tariff_of(source, dest, {})
+    cost = tariff and cost_of(
+        tariff,
+        size,
+        counts.enqueued,
+        lists=lists,
+        dest_lists=dest_lists,
+        parts=parts,
+        parted=multipart,
+        heads=multipart + deletes,
     )
     return Estimate(
-        list_requests=lists,
+        list_requests=lists + dest_lists,
         get_requests=counts.enqueued - multipart + parts + multipart + deletes,
         put_requests=counts.enqueued - multipart + parts + 2 * multipart,
         bytes=size,
-        requests_usd=round(cost.requests, 6),
-        between_regions_usd=round(size / GIB * REGION_GIB, 4),
-        to_internet_usd=round(size / GIB * INTERNET_GIB, 4),
+        requests_usd=round(cost.requests, 6) if cost else None,
+        between_regions_usd=round(size / GIB * REGION_GIB, 4) if cost else None,
+        to_internet_usd=round(size / GIB * INTERNET_GIB, 4) if cost else None,
+        prices=tariff.prices if tariff else no_prices(unpriced(source, dest, {})),
     )
+
+
+def no_prices(hosts: Sequence[str]) -> str:
+    return f"no prices are known for {' and '.join(hosts)}"

@@ -19,9 +19,10 @@ from typing import Any, cast
 from dth.errors import TransferError
 from dth.parameters import MIB
 from dth.platforms.ports import Counts, Cursor
+from dth.prices import Prices
 from dth.s3.compare import Pick, Policy, Verdict
 from dth.s3.comparison import Comparison, Decided
-from dth.s3.estimate import PAGE, PRICES_OF, Cost, Way, cost_of, way
+from dth.s3.estimate import PAGE, Cost, Tariff, Way, cost_of, no_prices, tariff_of, unpriced, way
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import Listing
 from dth.s3.multipart import part_count, part_size_for
@@ -74,11 +75,12 @@ class Forecast:
     deletes: Amount
     requests: dict[str, Amount]  # by kind
     seconds: Amount | None  # None: nothing could be read to measure the speed
-    cost: dict[str, Amount]  # USD: requests, storage class, transfer, total
+    # In USD: requests, storage class, transfer, total; None where the prices of a store are not known.
+    cost: dict[str, Amount] | None
     way: Way
     compared: int  # objects that this rests on
     notes: list[str]
-    prices: str = PRICES_OF
+    prices: str  # where they are from
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "way": self.way.value}
@@ -142,7 +144,9 @@ class _Examples:
                 self.some[place] = pick
 
 
-async def forecast(route: Route, workdir: Path, *, sample_pages: int | None = SAMPLE_PAGES) -> Forecast:
+async def forecast(
+    route: Route, workdir: Path, *, sample_pages: int | None = SAMPLE_PAGES, prices: Prices | None = None
+) -> Forecast:
     """Forecast the next run of the task. A source of more than `sample_pages` pages of a thousand objects is sampled;
     None lists it in full whatever it takes. `workdir` takes what is sorted on disk. Raises HubError where the stores
     cannot be listed."""
@@ -169,7 +173,13 @@ async def forecast(route: Route, workdir: Path, *, sample_pages: int | None = SA
         compared = int(whole.listed)
     assert sums is not None
     return _forecast(
-        route, sums, await _measure(route, examples), sampled=whole is None, compared=compared, notes=notes
+        route,
+        sums,
+        await _measure(route, examples),
+        sampled=whole is None,
+        compared=compared,
+        notes=notes,
+        prices=prices or {},
     )
 
 
@@ -337,6 +347,7 @@ def _forecast(
     sampled: bool,
     compared: int,
     notes: list[str],
+    prices: Prices,
 ) -> Forecast:
     deletes = _deletes(route, sums, notes)
     lists = _combined(lambda s: math.ceil(s["listed"] / PAGE) + math.ceil(s["dest_listed"] / PAGE), sums)
@@ -358,12 +369,11 @@ def _forecast(
         notes.append("no object could be read to measure the speed: there is no time in this forecast")
     if route.parameters.transfer_window or route.parameters.bandwidth_timetable:
         notes.append("transfer windows and the bandwidth timetable are not in the time")
-    direction = way(route.source.endpoint, route.dest.endpoint)
-    if direction is Way.FROM_ELSEWHERE:
-        notes.append("what the source's store charges for bytes that leave it is not in the cost")
-    elif direction is not Way.TO_INTERNET:
+    source, dest = route.source.endpoint, route.dest.endpoint
+    direction = way(source, dest)
+    tariff = tariff_of(source, dest, prices, route.parameters.dest_storage_class)
+    if direction in (Way.SAME_REGION, Way.BETWEEN_REGIONS):
         notes.append("workers outside AWS read over the internet: that costs $0.09 a GiB more")
-    costs = [_cost(route, sums, requests, direction, bound) for bound in ("value", "low", "high")]
     return Forecast(
         sampled=sampled,
         objects=sums["listed"],
@@ -376,13 +386,11 @@ def _forecast(
         deletes=deletes,
         requests=requests,
         seconds=seconds,
-        cost={
-            name: Amount(*(round(getattr(cost, name), 6) for cost in costs))
-            for name in ("requests", "storage_class", "transfer", "total")
-        },
+        cost=_costs(tariff, sums, requests) if tariff else None,
         way=direction,
         compared=compared,
         notes=notes,
+        prices=tariff.prices if tariff else no_prices(unpriced(source, dest, prices)),
     )
 
 
@@ -411,21 +419,27 @@ def _deletes(route: Route, sums: Mapping[str, Amount], notes: list[str]) -> Amou
     return extra
 
 
-def _cost(
-    route: Route, sums: Mapping[str, Amount], requests: Mapping[str, Amount], direction: Way, bound: str
-) -> Cost:
+def _costs(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount]) -> dict[str, Amount]:
+    costs = [_cost(tariff, sums, requests, bound) for bound in ("value", "low", "high")]
+    return {
+        name: Amount(*(round(getattr(cost, name), 6) for cost in costs))
+        for name in ("requests", "storage_class", "transfer", "total")
+    }
+
+
+def _cost(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount], bound: str) -> Cost:
     def at(amount: Amount) -> float:
         return float(getattr(amount, bound))
 
     return cost_of(
+        tariff,
         at(sums["size"]),
         at(sums["whole"]) + at(sums["parted"]),
-        lists=at(requests["LIST"]),
+        lists=math.ceil(at(sums["listed"]) / PAGE),
+        dest_lists=math.ceil(at(sums["dest_listed"]) / PAGE),
         parts=at(sums["parts"]),
         parted=at(sums["parted"]),
         heads=at(requests["HEAD"]),
-        storage_class=route.parameters.dest_storage_class,
-        way=direction,
     )
 
 

@@ -642,7 +642,7 @@ class S3Parameters(TaskParameters):
         None,
         "schedule",
         "Budget",
-        "US dollars, estimated by list prices, after which the task pauses.",
+        "US dollars, estimated by the prices that are known, after which the task pauses.",
         what=False,
         gt=0,
     )

@@ -16,7 +16,8 @@ from dth.platforms.ports import (
     RunState,
     Status,
 )
-from dth.s3 import ownership
+from dth.prices import Prices
+from dth.s3 import estimate, ownership
 from dth.s3.compare import Place, overlaps
 from dth.s3.estimate import spent
 from dth.s3.filters import build
@@ -45,6 +46,7 @@ __all__ = [
     "read_notification",
     "route",
     "spent",
+    "unpriced",
 ]
 __all__ += ["bandwidth", "budget", "capacity", "rates", "redrive"]  # what dth.hub.plugins.Plugin asks for
 
@@ -106,6 +108,11 @@ def rates(parameters: S3Parameters, cap: int | None) -> dict[str, float]:
 
 def budget(parameters: S3Parameters) -> float | None:
     return parameters.budget
+
+
+def unpriced(parameters: S3Parameters, prices: Prices) -> str:
+    """Whose prices are not known, in words; "" where all are."""
+    return " and ".join(estimate.unpriced(*resolve_endpoints(parameters), prices))
 
 
 def places(parameters: S3Parameters) -> tuple[Place, Place]:

@@ -120,7 +120,7 @@ function Progress({ task, poll }: TabProps) {
               info: (
                 <InfoLink title={t('detail.overview.spent')} body={<p>{t('detail.overview.spentHelp')}</p>} />
               ),
-              value: money(task.spent ?? 0),
+              value: money(task.spent),
             },
             { label: t('detail.overview.schedule'), value: scheduleText(task) },
             { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },

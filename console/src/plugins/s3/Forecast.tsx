@@ -25,7 +25,8 @@ export interface ForecastResult {
   deletes: Amount;
   requests: Record<string, Amount>;
   seconds: Amount | null;
-  cost: Record<'requests' | 'storage_class' | 'transfer' | 'total', Amount>;
+  /** Null where the prices of a store are not known. */
+  cost: Record<'requests' | 'storage_class' | 'transfer' | 'total', Amount> | null;
   compared: number;
   notes: string[];
   prices: string;
@@ -52,8 +53,9 @@ export function Forecast({ result }: { result: string }) {
     { value: 0, low: 0, high: 0 },
   );
   const kinds = Object.entries(found.requests).filter(([, each]) => each.high > 0);
-  const costs = (['requests', 'storage_class', 'transfer'] as const).filter(
-    (part) => found.cost[part].high > 0,
+  const { cost } = found;
+  const costs = (['requests', 'storage_class', 'transfer'] as const).flatMap((part) =>
+    cost && cost[part].high > 0 ? [`${t(`s3.forecast.of.${part}`)}: ${band(cost[part], money)}`] : [],
   );
 
   return (
@@ -72,7 +74,7 @@ export function Forecast({ result }: { result: string }) {
             label: t('s3.forecast.time'),
             value: found.seconds ? band(found.seconds, duration) : t('s3.forecast.noTime'),
           },
-          { label: t('s3.forecast.cost'), value: band(found.cost.total, money) },
+          { label: t('s3.forecast.cost'), value: cost ? band(cost.total, money) : '-' },
         ]}
       />
       <KeyValuePairs
@@ -99,14 +101,7 @@ export function Forecast({ result }: { result: string }) {
           },
           {
             label: t('s3.forecast.costs'),
-            value: (
-              <Lines
-                lines={[
-                  ...costs.map((part) => `${t(`s3.forecast.of.${part}`)}: ${band(found.cost[part], money)}`),
-                  found.prices,
-                ]}
-              />
-            ),
+            value: <Lines lines={[...costs, found.prices]} />,
           },
         ]}
       />

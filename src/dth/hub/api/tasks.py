@@ -11,6 +11,7 @@ from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import MAX_INT, at_least_one, iso, within
+from dth.hub.budget import UNKNOWN
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
 from dth.hub.phase import Phase, phase, waits_for
 from dth.hub.plugins import form
@@ -116,7 +117,7 @@ class TaskAnswer:
     schedule: str
     next_run_at: str | None
     log_group_name: str
-    spent: float
+    spent: float | None
     # What follows is of CloudFormation; clients of the existing solution ask for it.
     stack_id: str | None
     stack_name: str | None
@@ -150,7 +151,7 @@ class TaskAnswer:
             schedule=describe(schedule) if schedule else "once",
             next_run_at=iso(task.next_run),
             log_group_name=f"{LOG_GROUP}{task.id}",
-            spent=round(task.spent, 6),
+            spent=None if task.spent == UNKNOWN else round(task.spent, 6),
             stack_id=stack.id if stack else None,
             stack_name=stack.name if stack else None,
             stack_status=stack.status if stack else None,

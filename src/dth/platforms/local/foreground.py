@@ -19,6 +19,7 @@ from dth.platforms.local.supervisor import Supervisor, one_by_one
 from dth.platforms.ports import Counts, RunKind
 
 TASK_FILE = "task.json"
+PRICES_FILE = "prices.json"  # of a job
 KEPT_RUNS = 100
 ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 

@@ -16,10 +16,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dth.errors import Conflict, HubError, NotFound
 from dth.hub.ports import Job
 from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.result import read_result
+from dth.prices import Prices
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,14 @@ KEPT = 86_400.0  # seconds that a result is kept
 class LocalJobs:
     """`hub.ports.Jobs`. What is under way when the hub ends has failed: it is quickly asked for again."""
 
-    def __init__(self, database: HubDatabase, folder: Path, nursery: Nursery) -> None:
+    def __init__(
+        self, database: HubDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
+    ) -> None:
+        """`prices`: what a forecast reckons with."""
         self._database = database
         self._folder = folder
         self._nursery = nursery
+        self._prices = {host: asdict(price) for host, price in (prices or {}).items()}
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
@@ -90,6 +95,7 @@ class LocalJobs:
     ) -> dict[str, Any]:
         state.mkdir(mode=0o700, parents=True)
         (state / TASK_FILE).write_text(json.dumps(parameters), "utf-8")
+        (state / PRICES_FILE).write_text(json.dumps(self._prices), "utf-8")
         words = state / "words.log"
         with words.open("ab") as errors:
             child = await self._nursery.spawn([kind, str(state), name], (errors.fileno(), errors.fileno()))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dth.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
-from dth.hub import lifecycle, monitoring, tasks
+from dth.hub import budget, lifecycle, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
 from dth.hub.notifications import Event
@@ -452,7 +452,7 @@ class Work:
         if time.monotonic() >= self._sample_due:
             self._sample_due = time.monotonic() + monitoring.until_sample(now)
             await self._write_samples(snapshot)
-            await self._keep_budget()
+            await self._keep_budget(snapshot)
             if tasks.is_unset(self._task, now):
                 upcoming = tasks.next_run(self._task, now)
                 self._task = await tasks.note(self._ports, self._task.id, next_run=upcoming)
@@ -533,17 +533,15 @@ class Work:
     async def _estimate_cost(self) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         runs = await self._platform.records.list_runs(KEPT_RUNS)
-        task.spent = self._plugin.spent(self._parameters, [run.counts for run in runs])
+        task.spent = budget.spent(task, runs, self._ports.prices)
         await self._ports.tasks.summarize(task)
 
-    async def _keep_budget(self) -> None:
+    async def _keep_budget(self, snapshot: Snapshot) -> None:
         """At its budget a task pauses."""
         task = await self._ports.tasks.get(self._runner.id)
-        budget = self._plugin.budget(self._parameters)
-        if budget is not None and task.spent >= budget:
-            text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
+        if text := budget.reached(task, snapshot.open_runs, snapshot.depth):
             await tasks.pause(self._ports, task.id, text)
-            await self._runner.tell(Event.TASK_PAUSED, text, once=f"budget {budget}")
+            await self._runner.tell(Event.TASK_PAUSED, text, once=text)
 
 
 def _remove(state: Path) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from dth.config import secrets_directory
+from dth.platforms.local.foreground import PRICES_FILE
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.result import write_result
+from dth.prices import read_prices
 from dth.s3 import processes
 from dth.s3.controller import Controller
 from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, resolve_credentials
@@ -83,7 +86,8 @@ async def _preflight(name: str, route: Route, platform: LocalPlatform, state: Pa
 async def _forecast(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
     from dth.s3.forecast import forecast
 
-    found = await forecast(route, state)
+    prices = read_prices(**json.loads((state / PRICES_FILE).read_text("utf-8")))
+    found = await forecast(route, state, prices=prices)
     write_result(state, found.as_dict())
 
 

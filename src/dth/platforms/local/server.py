@@ -56,6 +56,7 @@ from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
 from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
+from dth.prices import Prices, read_prices
 from dth.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ class Settings:
     smtp: SmtpConfig | None = None
     bounds: Bounds = field(default_factory=Bounds)
     confinement: Confinement = field(default_factory=lambda: Confinement(network=OPEN))
+    prices: Prices = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
@@ -132,7 +134,12 @@ class Settings:
             given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-        kinds: dict[str, Any] = {"issuer": IssuerConfig, "smtp": SmtpConfig, "bounds": Bounds}
+        kinds: dict[str, Any] = {
+            "issuer": IssuerConfig,
+            "smtp": SmtpConfig,
+            "bounds": Bounds,
+            "prices": read_prices,
+        }
         if not isinstance(given, dict | None) or not set(given or {}) <= {*kinds, *CONFINING}:
             known = ", ".join((*kinds, *CONFINING))
             raise UsageError(f"{path}: only {known} may be set, each with names and values below it")
@@ -291,7 +298,7 @@ async def open_hub(
         stored = LocalSecrets(database, vault)
         transport = Transport()
         notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
-        jobs = LocalJobs(database, data_dir / "jobs", nursery)
+        jobs = LocalJobs(database, data_dir / "jobs", nursery, settings.prices)
         await jobs.fail_unfinished()
         provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
         verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
@@ -315,6 +322,7 @@ async def open_hub(
             jobs=jobs,
             signing_key=partial(_signing_key, database, vault),
             webhook=webhook,
+            prices=settings.prices,
             info={
                 "platform": "local",
                 "issuer": verifier.config.issuer,

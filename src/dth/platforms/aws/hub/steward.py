@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.errors import HubError, NotFound
-from dth.hub import monitoring, tasks
+from dth.hub import budget, monitoring, tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
 from dth.hub.monitoring import Reading
@@ -217,8 +217,7 @@ class Steward:
         listed = next((each for each in runs if each.kind is RunKind.SYNC), runs[0])
         run = monitoring.with_retries(listed, runs)
         task = await self.ports.tasks.get(task.id)
-        parameters = read_parameters(task.type, task.parameters)
-        task.spent = plugin(task.type).spent(parameters, [each.counts for each in runs])
+        task.spent = budget.spent(task, runs, self.ports.prices)
         workers = await self._workers(stack)
         counted = [each for each in runs if each.is_open or each is listed]
         parts = sum(upload.done_bytes for upload in uploads)
@@ -226,11 +225,9 @@ class Steward:
         summary = (await self._meter(task, now)).summary(run, depth, workers)
         task.summary = with_last_run(summary, task.summary, runs)
         await self.ports.tasks.summarize(task)
-        budget = plugin(task.type).budget(parameters)
-        if budget is not None and task.spent >= budget:
-            text = f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
+        if text := budget.reached(task, runs, depth):
             await tasks.pause(self.ports, task.id, text)
-            await self._tell(task, Event.TASK_PAUSED, text, once=f"budget {budget}")
+            await self._tell(task, Event.TASK_PAUSED, text, once=text)
             return 0.0
         await self._tell_what_ended(task, runs)
         busy = depth.visible + depth.in_flight + depth.delayed > 0 or any(each.is_open for each in runs)
