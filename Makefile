@@ -61,6 +61,14 @@ test: $(READY) system-tools console ## Run all tests
 test-python: $(READY) system-tools console ## Run the tests without a browser (PYTEST_ARGS="-k word" to choose)
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(call junit,python) $(PYTEST_ARGS)
 
+# Examples of each kind for each root field: a short run of the same is among the tests.
+EXAMPLES ?= 200
+
+.PHONY: fuzz
+fuzz: $(READY) ## Ask the API what nobody would ask, for a long time (EXAMPLES=1000 for longer)
+	@DTH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(call junit,fuzz) \
+	    tests/integration/test_fuzz_api.py $(PYTEST_ARGS)
+
 .PHONY: test-console
 test-console: $(MODULES) ## Run the tests of the console's components
 	@VITEST_REPORT=$(if $(REPORTS),$(abspath $(REPORTS))/console.xml) $(NPM) run test --silent
