@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { HomeQuery } from '../api/generated';
 import { type Answers, renderPage } from '../test/render';
 import { Home } from './Home';
-import { hourly, needingAttention, type Task } from './home/activity';
+import { needingAttention, type Task } from './home/activity';
 
 const NOTHING = { bytes: 0, objects: 0, failed: 0 };
 const EMPTY: HomeQuery = {
@@ -162,11 +162,10 @@ test('a task in trouble is listed once, and one that is well is not', () => {
   expect(needingAttention({ halted, recent }).map((each) => each.id)).toEqual(['a', 'b']);
 });
 
-const point = (at: number) => ({ at, bytes: 1, objects: 2, failed: 0 });
-
-test('steps shorter than an hour are put together', () => {
-  expect(hourly([point(5400), point(0), point(1800)])).toEqual([
-    { at: 0, bytes: 2, objects: 4, failed: 0 },
-    { at: 3600, bytes: 1, objects: 2, failed: 0 },
-  ]);
+test('an hour begins when the hub says', async () => {
+  const at = Date.UTC(2026, 0, 2, 7, 50) / 1000;
+  const points = [{ at, bytes: 5, objects: 1, failed: 0 }];
+  const recent = { total: 1, items: [task('a')] };
+  render({ ...EMPTY, recent, hubInfo: { tasks: '{"DONE":1}' }, day: { ...EMPTY.day, points } });
+  expect(await screen.findByText(/The busiest hour began at \d+:50/)).toBeInTheDocument();
 });

@@ -9,7 +9,6 @@ import { lazy, Suspense } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { HomeQuery } from '../../api/generated';
 import { useFormat } from '../../format';
-import { hourly } from './activity';
 
 const BarChart = lazy(() => import('@cloudscape-design/components/bar-chart'));
 const HEIGHT = 180;
@@ -18,7 +17,8 @@ const HEIGHT = 180;
 export function LastDay({ day }: { day: HomeQuery['day'] }) {
   const { t } = useTranslation();
   const { bytes, number, locale } = useFormat();
-  const hours = hourly(day.points);
+  // An hour begins when the hub says, which need not be a whole one.
+  const hours = day.points;
   const clock = new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit' });
   const weekday = new Intl.DateTimeFormat(locale, { weekday: 'short', hour: 'numeric', minute: '2-digit' });
   const busiest = hours.reduce((most, hour) => (hour.bytes > most.bytes ? hour : most), {
