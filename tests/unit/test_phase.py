@@ -9,7 +9,7 @@ import pytest
 
 from dth.hub.model import Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW, Phase, phase, waits_for
-from dth.hub.progress import Result, State, with_last_run
+from dth.hub.progress import Result, State, percent_of, with_last_run
 from dth.platforms.ports import Counts, Run, RunKind, RunState
 
 SUMMARY = Summary(run=3, state=State.ENDED)
@@ -78,3 +78,18 @@ def test_what_became_of_the_last_run(runs: list[Run], told: tuple[int, Result]) 
     before = Summary(last_run=9, last_result=Result.FAILED, last_ended=1.0, last_seconds=7.0)
     summary = with_last_run(Summary(run=5), before, runs)
     assert (summary.run, summary.last_run, summary.last_result, summary.last_seconds) == (5, *told, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("summary", "percent"),
+    [
+        (Summary(), None),
+        (Summary(total=1, replicated=0, total_bytes=1000, done_bytes=500), 50),
+        (Summary(total=1, replicated=0, total_bytes=1000, done_bytes=1000), 99),
+        (Summary(total=1, replicated=1, total_bytes=1000, done_bytes=1000), 100),
+        (Summary(total=4, replicated=1, failed=1), 50),
+        (Summary(total=4, replicated=3, total_bytes=9, done_bytes=6, state=State.ENDED), 100),
+    ],
+)
+def test_how_much_of_a_run_is_through(summary: Summary, percent: int | None) -> None:
+    assert percent_of(summary) == percent

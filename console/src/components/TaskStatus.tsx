@@ -58,28 +58,8 @@ export function TaskStatus(props: {
   );
 }
 
-interface Info {
-  objects: number | null;
-  doneObjects: number | null;
-  failed: number | null;
-  listing: boolean | null;
-  totalBytes: number | null;
-  doneBytes: number | null;
-}
-
-/** How much of a run is through, in percent: by bytes, where there are any. Null: nothing to copy yet. */
-export function percentDone(info: Info | null | undefined): number | null {
-  const total = info?.objects ?? 0;
-  if (!info || total <= 0) return null;
-  const objects = ((info.doneObjects ?? 0) + (info.failed ?? 0)) / total;
-  const bytes = (info.totalBytes ?? 0) > 0 ? (info.doneBytes ?? 0) / (info.totalBytes ?? 1) : objects;
-  if (objects >= 1) return 100;
-  return Math.min(99, Math.floor(100 * bytes));
-}
-
-export function TaskProgressBar({ info, label }: { info: Info | null | undefined; label: string }) {
-  const percent = percentDone(info);
-  if (percent === null) return <>-</>;
+export function TaskProgressBar({ percent, label }: { percent: number | null | undefined; label: string }) {
+  if (percent === null || percent === undefined) return <>-</>;
   return (
     <div className="dth-progress">
       <ProgressBar value={percent} ariaLabel={label} />

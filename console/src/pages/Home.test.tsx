@@ -17,7 +17,7 @@ const EMPTY: HomeQuery = {
 };
 
 function task(id: string, changes: Partial<Task> = {}): Task {
-  const info = { objects: 10, doneObjects: 5, failed: 0, run: 1, listing: false };
+  const info = { objects: 10, doneObjects: 5, percent: 50, failed: 0, run: 1, listing: false };
   return {
     id,
     description: id,

@@ -1,7 +1,6 @@
 """`dth task`: create, watch and manage tasks of a hub; task files."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from dth.platforms.ports import Counts
 
 FIELDS = """id description type progress phase waitsFor scheduleType schedule source destination reason
     createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
-    progressInfo { run listing objects doneObjects failed totalBytes doneBytes rate eta workers waiting
+    progressInfo { run listing objects doneObjects failed totalBytes doneBytes percent rate eta workers waiting
         state note }
     lastRun { id result endedAt seconds }"""
 # Of the counts of a run: those that are shown as they are, and those that are told in words.
@@ -266,7 +265,7 @@ def _line(found: dict[str, Any]) -> str:
 def _bytes(info: dict[str, Any]) -> str:
     """How much of how much. While a run is being listed nobody knows the whole."""
     done, whole = info["doneBytes"], info["totalBytes"]
-    part = f" ({math.floor(100 * done / whole)}%)" if whole and not info["listing"] else ""
+    part = f" ({info['percent']}%)" if info["percent"] is not None and not info["listing"] else ""
     return f"{amount(done)} of {amount(whole)}{part}"
 
 

@@ -288,6 +288,21 @@ def _result(run: Run) -> Result:
     return Result.DONE if run.counts.listed else Result.EMPTY
 
 
+def percent_of(summary: Summary) -> int | None:
+    """How much of a run is through, as lists show it; None where there is nothing to copy (yet)."""
+    if summary.total <= 0:
+        return None
+    if summary.state == State.ENDED:  # also where some of it was cancelled
+        return 100
+    counts = Counts(
+        enqueued=summary.total,
+        done=summary.replicated,
+        failed=summary.failed,
+        enqueued_bytes=summary.total_bytes,
+    )
+    return percent(counts, summary.done_bytes)
+
+
 def percent(counts: Counts, done_bytes: float) -> int:
     """How much of a run is through: by bytes, where there are any. Never a hundred before the last object has ended."""
     ended = counts.done + counts.failed + counts.cancelled

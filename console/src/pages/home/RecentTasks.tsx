@@ -67,7 +67,10 @@ function useColumns(): TableProps.ColumnDefinition<Task>[] {
       minWidth: 130,
       header: t('home.progress'),
       cell: (task) => (
-        <TaskProgressBar info={task.progressInfo} label={t('home.progressOf', { task: taskName(task) })} />
+        <TaskProgressBar
+          percent={task.progressInfo?.percent}
+          label={t('home.progressOf', { task: taskName(task) })}
+        />
       ),
     },
     { id: 'updated', minWidth: 130, header: t('home.updated'), cell: (task) => when(task.updatedAt) },

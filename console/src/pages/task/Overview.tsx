@@ -14,7 +14,6 @@ import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { HubText } from '../../components/HubText';
 import { useTaskActions } from '../../components/taskActions';
-import { percentDone } from '../../components/TaskStatus';
 import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { FailureGroups } from './FailureGroups';
@@ -84,7 +83,7 @@ function Progress({ task, poll }: TabProps) {
   const scheduleText = useScheduleText();
   const info = task.progressInfo;
   const last = task.lastRun;
-  const percent = percentDone(info);
+  const percent = info?.percent ?? null;
   const amounts = {
     done: number(info?.doneObjects ?? 0),
     total: number(info?.objects ?? 0),

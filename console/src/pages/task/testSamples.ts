@@ -73,6 +73,7 @@ export const task = (given: Partial<Task> = {}): Task => ({
   progressInfo: {
     objects: 10,
     doneObjects: 5,
+    percent: 50,
     failed: 1,
     run: 1,
     listing: false,

@@ -30,6 +30,7 @@ function task(n: number, progress: TaskProgress, more: Partial<TaskRowFragment> 
     progressInfo: {
       objects: 200,
       doneObjects: 100,
+      percent: 50,
       failed: 0,
       run: 1,
       listing: false,

@@ -106,7 +106,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
         <Box color="text-status-inactive">{t('tasks.listing')}</Box>
       ) : (
         <TaskProgressBar
-          info={task.progressInfo}
+          percent={task.progressInfo?.percent}
           label={t('tasks.progressLabel', { name: task.description || shortId(task.id) })}
         />
       ),

@@ -16,7 +16,7 @@ from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task
 from dth.hub.phase import Phase, phase, waits_for
 from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
-from dth.hub.progress import Result
+from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
 
 MAX_PAGE = 100
@@ -51,6 +51,7 @@ class ProgressInfo:
     failed: int
     total_bytes: int
     done_bytes: int
+    percent: int | None
     rate: float
     eta: float | None
     workers: int
@@ -70,6 +71,7 @@ class ProgressInfo:
             failed=summary.failed,
             total_bytes=summary.total_bytes,
             done_bytes=summary.done_bytes,
+            percent=percent_of(summary),
             rate=summary.rate,
             eta=summary.eta if summary.eta >= 0 else None,
             workers=summary.workers,
