@@ -1,0 +1,140 @@
+"""A task for images on one event loop: real registries, real skopeo, faults in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dth.ecr import plugin
+from dth.ecr.finder import Finder
+from dth.ecr.parameters import EcrParameters
+from dth.ecr.task import Route, open_route
+from dth.ecr.worker import Worker
+from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.ports import Counts, ImageRecord, Run, RunKind, RunState, Status
+from dth.transport import Transport
+from tests.hub import balanced
+from tests.servers.registry import PASSWORD, USER, EcrServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+SECONDS = 40.0  # that any one run may take
+JSON = {"Content-Type": "application/json"}
+
+
+def said(code: str, message: str = "injected") -> bytes:
+    return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+
+
+class Secrets(dict[str, str]):
+    def read(self, name: str) -> str:
+        return self[name]
+
+
+@dataclass
+class Ran:
+    """What became of a run."""
+
+    run: Run
+    images: dict[str, ImageRecord]
+
+    @property
+    def counts(self) -> Counts:
+        return self.run.counts
+
+    @property
+    def statuses(self) -> dict[str, Status]:
+        return {key: each.status for key, each in self.images.items()}
+
+
+class Engine:
+    """One task. Its state stays between runs, as that of a task does."""
+
+    def __init__(self, state: Path, source: Any, dest: Any, **parameters: Any) -> None:
+        self.state = state
+        self.secrets = Secrets(
+            login=json.dumps({"username": USER, "password": PASSWORD}),
+            keys=json.dumps({"access_key_id": "a", "secret_access_key": "b"}),
+        )
+        self.parameters = {**_side("src", source), **_side("dest", dest), **parameters}
+        self.changes: dict[str, Any] = {}  # of parameters, to what the model does not allow
+
+    @property
+    def task(self) -> EcrParameters:
+        return EcrParameters.model_validate(self.parameters).model_copy(update=self.changes)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, name: str) -> AsyncIterator[tuple[Route, LocalPlatform]]:
+        """As a process has them."""
+        with open_platform(self.state, name) as platform, Transport() as transport:
+            yield await open_route(self.task, transport, self.secrets), platform
+
+    async def find(self) -> Run:
+        """Begin a run, and plan for it."""
+        async with self.opened("finder") as (route, platform):
+            run, _ = await platform.records.begin_run(RunKind.SYNC, beside=True)
+            await Finder(route, platform).run(run)
+            return await platform.records.get_run(run.id)
+
+    async def work(self, until: Callable[[LocalPlatform], Awaitable[bool]] | None = None) -> None:
+        """Let a worker work until all runs are settled, or this holds; then stop it."""
+        async with self.opened("worker-1") as (route, platform):
+            working = Worker("worker-1", route, platform)
+            task = asyncio.create_task(working.run())
+            try:
+                async with asyncio.timeout(SECONDS):
+                    while not task.done() and not await (until or settled)(platform):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+            finally:
+                working.stop()
+                await task
+
+    async def run(self) -> Ran:
+        run = await self.find()
+        await self.work()
+        return await self.ended(run.id)
+
+    async def ended(self, run: int) -> Ran:
+        """What became of it: the ledger balances, every image has a record that says the same, nothing is left."""
+        with open_platform(self.state, "test") as platform:
+            await platform.records.set_run(run, RunState.DONE)
+            found = await platform.records.get_run(run)
+            images = {each.key: each for each in await platform.images.page(run, limit=10_000)}
+            depth = await platform.queue.depth()
+            records = {record.key: record async for record in platform.records.scan(run=run)}
+        balanced({name: getattr(found.counts, name) for name in Counts.__dataclass_fields__})
+        assert depth.visible + depth.in_flight + depth.delayed == 0
+        assert Status.PENDING not in {each.status for each in images.values()}, images
+        for key, record in records.items():
+            assert (images[key].status, images[key].reason) == (record.status, record.reason)
+            assert images[key].dest_digest == record.dest_etag
+            assert images[key].ended or record.status is Status.FAILED
+        return Ran(found, images)
+
+    async def redrive(self, **which: Any) -> int:
+        with open_platform(self.state, "hub") as platform:
+            return await plugin.redrive(platform, self.task, **which)
+
+
+def _side(start: str, server: Any) -> dict[str, Any]:
+    type_ = "source_type" if start == "src" else "dest_type"
+    if isinstance(server, EcrServer):
+        return {
+            type_: "Amazon_ECR",
+            f"{start}_region": server.region,
+            f"{start}_endpoint": server.url,
+            f"{start}_credential": "keys",
+        }
+    host = server.url.partition("//")[2]
+    return {type_: "Registry", f"{start}_registry": host, f"{start}_credential": "login"}
+
+
+async def settled(platform: LocalPlatform) -> bool:
+    """Nothing is under way."""
+    depth = await platform.queue.depth()
+    return depth.visible + depth.in_flight + depth.delayed == 0
