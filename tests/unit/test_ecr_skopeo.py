@@ -86,6 +86,29 @@ REUSE = (
         ("net/http: TLS handshake timeout", Transient, "TimeOut"),
         ("writing blob: Digest did not match, expected sha256:0, got sha256:1", Transient, "Corrupted"),
         ("Source image rejected: Running image docker://a is rejected by policy.", ObjectRefused, "POLICY"),
+        (
+            "reading blob sha256:0: fetching blob: invalid status code from registry 404 (Not Found)",
+            ObjectRefused,
+            "BLOB_UNKNOWN",
+        ),
+        ("reading blob sha256:0: blob unknown to registry: blob unknown to registry", ObjectRefused, "BLOB_UNKNOWN"),
+        (
+            "initializing source: reading config blob sha256:0: fetching blob: invalid status code from registry 404",
+            ObjectRefused,
+            "BLOB_UNKNOWN",
+        ),
+        ("writing blob: uploading layer chunked: blob upload unknown: blob upload unknown", Transient, "UploadLost"),
+        (
+            "copying image 2/2 from manifest list: Unexpectedly received a manifest list instead of a manifest",
+            ObjectRefused,
+            "UNSUPPORTED",
+        ),
+        ('Invalid source name docker://[::1]:5000/a:v1: invalid reference format', ObjectRefused, "BadName"),
+        (
+            f"{READING}parsing manifest: invalid character 'x' looking for beginning of value",
+            ObjectRefused,
+            "MANIFEST_INVALID",
+        ),
         ("something nobody has heard of in quay.io/denied/app", Transient, "Unknown"),
     ],
 )  # fmt: skip

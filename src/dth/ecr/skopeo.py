@@ -27,17 +27,8 @@ from dth.confinement import foreign
 from dth.ecr.address import Address
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import DOCKER_HUB, Reference
-from dth.errors import (
-    ConnectionFailed,
-    EndpointRefused,
-    ObjectRefused,
-    SourceGone,
-    Throttled,
-    TransferError,
-    Transient,
-    Unreachable,
-    UsageError,
-)
+from dth.ecr.said import meaning
+from dth.errors import EndpointRefused, TransferError, Transient, UsageError
 from dth.transport import ADDRESS_REFUSED
 
 OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
@@ -162,8 +153,8 @@ def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
         status = _start(arguments, errors.fd, [authfile.fd] if authfile and authfile.passed else []).wait()
         if status:
             line = _fatal(errors.text())
-            kind, code = _classify(_without_names(line, dest))
-            raise kind(f"{dest.reference}: {line}", code=code, said=line, host=dest.address.host)
+            meant = meaning(_without_names(line, dest))
+            raise meant.kind(f"{dest.reference}: {line}", code=meant.code, said=line, host=dest.address.host)
 
 
 def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
@@ -385,40 +376,6 @@ def _has_policy() -> bool:
 
 # ---------------------------------------------------------------------------------------------- failures
 
-_STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
-# (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
-_FAILURES: list[tuple[str, type[TransferError], str]] = [
-    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, "TOOMANYREQUESTS"),
-    (
-        rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",
-        Transient,
-        "Unavailable",
-    ),
-    (r"immutable", ObjectRefused, "IMMUTABLE"),
-    (r"server gave HTTP response to HTTPS client|does not look like a TLS handshake", Unreachable, "NoTls"),
-    (r"x509:|certificate", Unreachable, "UntrustedCertificate"),
-    (r"token has expired|expired token", Transient, "ExpiredToken"),
-    (r"no such host", ConnectionFailed, "UnknownHost"),
-    (r"connection refused|no route to|network is unreachable", ConnectionFailed, "ConnectionFailed"),
-    (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimeOut"),
-    (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionBroken"),
-    (r"digest did not match|does not match|digest invalid|size mismatch", Transient, "Corrupted"),
-    # Before the next one: Docker Hub says both of an image that is not there. Whether credentials hold, the plan knows.
-    (rf"denied|forbidden|is not authorized|{_STATUS}403", ObjectRefused, "DENIED"),
-    (r"unauthorized|authentication required|invalid username|no basic auth", EndpointRefused, "UNAUTHORIZED"),
-    (r"source image rejected", ObjectRefused, "POLICY"),
-    (rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404", SourceGone, "MANIFEST_UNKNOWN"),
-    (
-        r"unsupported|(manifest|name|tag) invalid|not supported|cannot be converted|cannot modify it",
-        ObjectRefused,
-        "UNSUPPORTED",
-    ),
-]
-_OF_THE_DEST = re.compile(
-    r"writing (manifest|blob|list)|uploading|trying to reuse|at destination|initializing destination|"
-    r"(checking whether a blob .* exists)|Error initializing destination"
-)
-
 
 def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     """What skopeo's words amount to."""
@@ -426,21 +383,12 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     where = f"{source.reference} -> {dest.reference}"
     if status < 0:
         return Transient(f"{where}: skopeo was ended by signal {-status}", code="Killed", said=line)
-    kind, code = _classify(_without_names(line, source, dest))
-    of_the_dest = _OF_THE_DEST.search(line)
-    if kind is SourceGone and of_the_dest:
-        kind, code = ObjectRefused, "NAME_UNKNOWN"  # there is no such repository to push to
-    host = (dest if of_the_dest else source).address.host
-    answered = re.search(r"\b[45]\d\d\b", _without_names(line, source, dest))
-    told = foreign(line) or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{code}"
-    return kind(f"{where}: {told}", code=code, said=line, host=host)
-
-
-def _classify(line: str) -> tuple[type[TransferError], str]:
-    for pattern, kind, code in _FAILURES:
-        if re.search(pattern, line, re.IGNORECASE):
-            return kind, code
-    return Transient, "Unknown"
+    words = _without_names(line, source, dest)
+    meant = meaning(words)
+    host = (dest if meant.of_the_dest else source).address.host
+    answered = re.search(r"\b[45]\d\d\b", words)
+    told = foreign(line) or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{meant.code}"
+    return meant.kind(f"{where}: {told}", code=meant.code, said=line, host=host)
 
 
 def _without_names(line: str, *sides: Side) -> str:
