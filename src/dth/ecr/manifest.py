@@ -61,6 +61,14 @@ class Manifest:
         return tuple(each for each in found if not each.foreign)
 
     @cached_property
+    def blob_count(self) -> int:
+        """How many blobs the manifest has, with those that lie elsewhere."""
+        if self.is_index:
+            return 0
+        layers = self._fields.get("layers") or self._fields.get("blobs") or []
+        return len(layers) + bool(self._fields.get("config"))
+
+    @cached_property
     def config(self) -> Descriptor | None:
         config = self._fields.get("config")
         return _descriptor(config) if config else None
@@ -70,6 +78,11 @@ class Manifest:
         """Digest of the manifest that this one is about; "" for most."""
         subject = self._fields.get("subject")
         return _descriptor(subject).digest if subject else ""
+
+    @cached_property
+    def annotations(self) -> dict[str, Any]:
+        found = self._fields.get("annotations")
+        return found if isinstance(found, dict) else {}
 
     def _several(self, name: str) -> tuple[Descriptor, ...]:
         found = self._fields.get(name) or []
@@ -125,7 +138,7 @@ def _descriptor(fields: Any) -> Descriptor:
         platform = fields.get("platform") or {}
         parts = [platform.get("os", ""), platform.get("architecture", ""), platform.get("variant", "")]
         media_type = str(fields.get("mediaType") or "")
-        if not is_digest(digest) or not isinstance(size, int):
+        if not is_digest(digest) or not isinstance(size, int) or size < 0:
             raise TypeError
     except (KeyError, TypeError, AttributeError):
         raise ObjectRefused(
