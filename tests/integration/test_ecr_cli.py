@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from tests.servers.registry import (
     EcrServer,
     PlainProxy,
     RegistryServer,
+    digest_of,
     image,
     index,
     layer,
@@ -122,6 +124,79 @@ def test_a_failure_is_told_and_the_rest_is_copied(
     assert (planned.code, planned.out.splitlines()[0][:2]) == (1, "! ")
 
 
+def test_diff_and_repair(dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]) -> None:
+    fill(here)
+    command = (here.host, there.host, *secrets)
+    assert dth.run("ecr", "sync", *command).code == 0
+    equal = dth.run("ecr", "diff", *command)
+    assert (equal.code, equal.out.splitlines()[0]) == (
+        0,
+        "4 images: 4 same, 0 missing, 0 different, 0 damaged, 0 unknown",
+    )
+    assert "  1 of them attached to images" in equal.out
+    here.push("team/new", "v1", image("new", [BASE]))
+    here.push("team/a", "v1", image("other", [BASE]))
+    here.push("broken", "v1", index(image("x", [BASE]), image("y", [BASE], architecture="arm64")))
+    value = digest_of(layer("cli-b", 5_000)).partition(":")[2]
+    shutil.rmtree(there.data / "docker/registry/v2/blobs/sha256" / value[:2] / value)
+    found = dth.run("ecr", "diff", *command)
+    assert found.code == 1
+    for line in (
+        f"+ {here.host}/team/new:v1 -> {there.host}/team/new:v1",
+        f"* {here.host}/team/a:v1 -> {there.host}/team/a:v1",
+        f"~ {here.host}/team/b:v1 -> {there.host}/team/b:v1  (the destination has lost sha256:{value})",
+    ):
+        assert line in found.out.splitlines()
+    told = json.loads(dth.run("ecr", "diff", *command, "--json").out)
+    assert (told["same"], told["missing"], told["different"], told["damaged"], told["unknown"]) == (
+        2,
+        2,
+        1,
+        1,
+        0,
+    )
+    assert not told["equal"]
+    assert dth.run("ecr", "sync", *command).code == 0
+    assert dth.run("ecr", "diff", *command).code == 1  # a sync looks at digests alone
+    repaired = json.loads(dth.run("ecr", "sync", *command, "--repair", "--json").out)
+    assert (repaired["copied"], repaired["failed"]) == (1, 0)
+    assert dth.run("ecr", "diff", *command).code == 0
+    # What cannot be told is neither equal nor different.
+    nothing = dth.run("ecr", "diff", f"{here.host}/none", there.host, *secrets)
+    assert (nothing.code, nothing.out[:2]) == (2, "! ")
+    assert dth.run("ecr", "diff", "127.0.0.1:1", there.host, *secrets).code == 2
+
+
+def test_what_is_attached_is_counted(
+    dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]
+) -> None:
+    fill(here)
+    command = (f"{here.host}/both", there.host, *secrets)
+    assert json.loads(dth.run("ecr", "plan", *command, "--json").out)["attached"] == 1
+    assert "  1 of them attached" in dth.run("ecr", "plan", *command).out
+    left = dth.run("ecr", "sync", *command, "--no-attached")
+    assert "  1 left out" in left.out
+    assert "note: what is attached to images (signatures, attestations, SBOMs) is left out" in left.out
+    assert json.loads(dth.run("ecr", "sync", *command, "--json").out)["attached"] == 1
+
+
+def test_what_fails_for_good_is_not_tried_again(
+    dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]
+) -> None:
+    here.push("team/a", "v1", image("a", [BASE]))
+    value = digest_of(BASE).partition(":")[2]
+    shutil.rmtree(here.data / "docker/registry/v2/blobs/sha256" / value[:2] / value)
+    done = dth.run("ecr", "copy", f"{here.host}/team/a:v1", there.host, *secrets, "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["failed"], found["cancelled"], found["failures"][0]["code"]) == (
+        1,
+        1,
+        0,
+        "BLOB_UNKNOWN",
+    )
+    assert found["seconds"] < 15
+
+
 def test_amazon_ecr_by_its_region(dth: Dth, here: RegistryServer, there: RegistryServer) -> None:
     fill(here)
     dth.keep_secret("registry", username=USER, password=PASSWORD)
@@ -172,7 +247,8 @@ def test_whoever_signed_in_with_skopeo_is_known(
     command = ("ecr", "copy", f"{here.host}/team/a:v1", there.host)
     refused = one_line(dth.run(*command), 1)
     assert refused == (
-        f"{here.host} wants credentials: name a secret, or sign in on this machine with skopeo login"
+        f"{here.host} wants credentials (authentication required): name a secret, or sign in on this machine with "
+        "skopeo login"
     )
     kept = dth.home / ".docker/config.json"
     kept.parent.mkdir()

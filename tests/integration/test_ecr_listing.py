@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
-from dth.ecr.listing import EcrSource, Image, Listed, OciSource, Selection, is_attached, list_images
+from dth.ecr.listing import (
+    EcrSource,
+    Image,
+    Listed,
+    OciSource,
+    Selection,
+    is_attached,
+    is_fallback,
+    list_images,
+    subject_of,
+)
 from dth.ecr.login import FixedLogin, UserPassword
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.registry import Address, Registry
@@ -17,6 +29,7 @@ from dth.errors import ListingFailed
 from tests.servers.registry import (
     PASSWORD,
     USER,
+    Built,
     EcrServer,
     RegistryServer,
     artifact,
@@ -166,9 +179,47 @@ async def test_images_that_do_not_tell_when_they_were_made(oci: OciSource, serve
         oci, srcImageList="undated:ALL_TAGS", pushedSince="2024-01-01", includeUntagged="false"
     )
     assert names(found) == ["undated:chart", "undated:new"]
-    assert found.notes == ["1 images of undated do not tell when they were made"]
+    assert found.notes == ["1 images of undated do not tell when they were made; 1 are taken"]
     found = await listed(oci, srcImageList="undated:ALL_TAGS", newestTags="2", includeUntagged="false")
     assert names(found) == ["undated:new", "undated:old"]
+
+
+def chart(version: str, when: str) -> Built:
+    """As Helm and ORAS push, which say in an annotation when."""
+    built = artifact("application/vnd.cncf.helm.config.v1+json", version.encode())
+    annotations = {"org.opencontainers.image.created": when}
+    return replace(built, body=json.dumps({**json.loads(built.body), "annotations": annotations}).encode())
+
+
+@pytest.mark.parametrize("never", ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "1980-01-01T00:00:01Z",
+                                   "0001-01-01T00:00:00Z", "1980-01-01T00:00:00+02:00", "yesterday", ""])  # fmt: skip
+async def test_times_that_say_nothing_are_no_ages(oci: OciSource, server: RegistryServer, never: str) -> None:
+    for tag in ("v1", "v9", "v10"):
+        server.push("packs/app", tag, image(tag, [BASE], created=never))
+    asked = {"srcImageList": "packs/app:ALL_TAGS", "includeUntagged": "false"}
+    found = await listed(oci, **asked, pushedSince="30d")
+    assert names(found) == ["packs/app:v1", "packs/app:v10", "packs/app:v9"]
+    assert found.notes == ["3 images of packs/app do not tell when they were made; 3 are taken"]
+    found = await listed(oci, **asked, newestTags="1")
+    assert names(found) == ["packs/app:v10"]
+    assert found.notes == [
+        "3 images of packs/app do not tell when they were made; 1 are taken by their names"
+    ]
+
+
+async def test_annotations_say_when_an_image_was_made(oci: OciSource, server: RegistryServer) -> None:
+    server.push("charts/c", "1.0.0", chart("1.0.0", "2024-01-01T00:00:00Z"))
+    server.push("charts/c", "1.2.0", chart("1.2.0", "2026-11-30T00:00:00Z"))
+    server.push("charts/c", "9.0.0", chart("9.0.0", "1970-01-01T00:00:00Z"))
+    built = image("reproducible", [BASE], created="1970-01-01T00:00:00Z")
+    both = index(built)
+    said = {
+        **json.loads(both.body),
+        "annotations": {"org.opencontainers.image.created": "2026-11-29T00:00:00Z"},
+    }
+    server.push("charts/c", "index", replace(both, body=json.dumps(said).encode()))
+    found = await listed(oci, srcImageList="charts/c:ALL_TAGS", newestTags="2", includeUntagged="false")
+    assert names(found) == ["charts/c:1.2.0", "charts/c:index"]
 
 
 async def test_images_that_are_named(source: OciSource | EcrSource) -> None:
@@ -185,8 +236,11 @@ async def test_images_that_are_named(source: OciSource | EcrSource) -> None:
 
 
 async def test_a_repository_that_is_not_there(source: OciSource | EcrSource) -> None:
-    with pytest.raises(ListingFailed, match="/none cannot be listed: there is no such repository"):
-        await listed(source, srcImageList="none:ALL_TAGS")
+    found = await listed(source, srcImageList="none:ALL_TAGS,team/app:y2020")
+    (trouble,) = found.troubles
+    assert trouble.source.repository == "none"
+    assert str(trouble.error).endswith("/none cannot be listed: there is no such repository")
+    assert names(found) == ["team/app:y2020"]
 
 
 async def test_a_source_that_cannot_be_listed_says_why(transport: Transport) -> None:
@@ -230,7 +284,11 @@ async def test_what_goes_along_with_an_image(source: OciSource | EcrSource) -> N
 
 def test_tags_that_are_about_an_image() -> None:
     tag = f"sha256-{'a' * 64}"
-    assert all(map(is_attached, (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom")))
+    assert all(map(is_attached, (tag, f"{tag}.sig", f"{tag}.att", f"{tag}.sbom", f"{tag}.my-own_thing.v2")))
+    assert is_fallback(tag)
+    assert not is_fallback(f"{tag}.sig")
+    assert subject_of(f"{tag}.src") == f"sha256:{'a' * 64}"
+    assert subject_of(f"sha512-{'a' * 64}") == ""  # the tag has only half of it
     assert not any(map(is_attached, ("v1", "sha256-abc", f"x{tag}", "")))
 
 

@@ -14,7 +14,7 @@ from dth.ecr.destination import Destination, EcrDestination, OciDestination
 from dth.ecr.listing import EcrSource, Image, OciSource, Selection, Source, list_images
 from dth.ecr.login import FixedLogin, UserPassword
 from dth.ecr.manifest import OCI_INDEX, Manifest, read_manifest
-from dth.ecr.narrow import narrow
+from dth.ecr.narrow import narrow, runs_on
 from dth.ecr.patterns import Patterns
 from dth.ecr.plan import Action, Item, Known, Plan, Wishes, make_plan
 from dth.ecr.registry import Address, Registry
@@ -263,7 +263,8 @@ async def test_a_plan_as_it_is_shown(sides: Sides, here: RegistryServer, there: 
             }
         ],
         "repositories": [],
-        "counts": {"same": 0, "copy": 1, "along": 0, "conflict": 0, "missing": 0, "refused": 0},
+        "counts": {"same": 0, "copy": 1, "along": 0, "conflict": 0, "missing": 0, "refused": 0, "unlisted": 0},
+        "attached": 0,
         "bytes": total,
         "notes": [],
     }  # fmt: skip
@@ -325,10 +326,8 @@ async def test_tags_that_must_not_be_listed(
         host = proxy.url.partition("//")[2]
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
         assert set(actions(plan).values()) == {Action.COPY}
-        (note,) = plan.notes
-        assert note.startswith(
-            f"what refers to images of {host}/a cannot be found: GET {host}/v2/a/tags/list: HTTP 403"
-        )
+        # The names under which something may be attached to it were asked for.
+        assert sum("/sha256-" in each.path for each in proxy.seen("HEAD")) == 4
 
 
 async def test_wrong_credentials_stop_the_plan(
@@ -363,8 +362,9 @@ async def test_a_part_that_is_not_there(sides: Sides, here: RegistryServer, ther
         proxy.rule(Reply(404), key=both.children[1].digest)
         host = proxy.url.partition("//")[2]
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
-        assert plan.items[0].action is Action.MISSING
-        assert plan.items[0].reason == f"{host}/a@{both.children[1].digest} is not there"
+        assert (plan.items[0].action, plan.items[0].code) == (Action.REFUSED, "INCOMPLETE")
+        platform = f"the platform linux/amd64 ({both.children[1].digest})"
+        assert f"{host}/a:v1 is not whole: the source does not have {platform}" in plan.items[0].reason
 
 
 # ------------------------------------------------------------------------------------------ what goes along
@@ -394,7 +394,9 @@ async def test_signatures_and_referrers_go_along(
         assert set(actions(plan)) == expected
         assert set(actions(plan).values()) == {Action.COPY}
         assert plan.items[0].dest.tag == "v1"
-        assert all(each.about == built.digest for each in plan.items[1:] if each.after)
+        assert all(each.about for each in plan.items[1:])
+        listed = item(plan, f"a:{tag}")
+        assert plan.items.index(item(plan, sbom.digest)) in listed.after
         assert item(plan, f"{tag}.sig").after == (0,)
         assert set(actions(await sides.plan(source, there, images, referrers=False))) == {"aa:v1"}
     # What is attached later is found, though the image itself has not changed.
@@ -474,6 +476,34 @@ async def test_tags_that_never_change_are_not_asked_for_again(
 
 def manifest(built: Built) -> Manifest:
     return read_manifest(built.body, built.media_type)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "takes", "leaves"),
+    [
+        ("linux/amd64", ["linux/amd64", "linux/amd64/v1", "linux/amd64/v3", "linux/x86_64"], ["linux/arm64"]),
+        ("linux/x86_64", ["linux/amd64"], ["linux/386", "windows/amd64"]),
+        ("linux/x86-64", ["linux/amd64"], []),
+        ("linux/i386", ["linux/386"], ["linux/amd64"]),
+        ("linux/amd64/v1", ["linux/amd64"], ["linux/amd64/v2"]),
+        (
+            "linux/arm64/v8",
+            ["linux/arm64", "linux/arm64/v8", "linux/aarch64"],
+            ["linux/arm64/v9", "linux/arm"],
+        ),
+        ("linux/aarch64", ["linux/arm64", "linux/arm64/v8"], ["linux/arm/v8"]),
+        ("linux/arm64/8", ["linux/arm64/v8"], []),
+        ("linux/arm", ["linux/arm", "linux/arm/v6", "linux/arm/v7"], ["linux/arm64"]),
+        ("linux/arm/v7", ["linux/arm", "linux/arm/v7", "linux/arm/7", "linux/armhf"], ["linux/arm/v6"]),
+        ("linux/armhf", ["linux/arm/v7", "linux/arm"], ["linux/arm/v5"]),
+        ("linux/armel", ["linux/arm/v6"], ["linux/arm/v7"]),
+        ("Linux/AMD64", ["linux/amd64"], []),
+        ("macos/arm64", ["darwin/arm64"], ["linux/arm64"]),
+    ],
+)
+def test_one_platform_has_several_names(wanted: str, takes: list[str], leaves: list[str]) -> None:
+    assert all(runs_on(each, wanted) for each in takes)
+    assert not any(runs_on(each, wanted) for each in [*leaves, "", "unknown/unknown"])
 
 
 def test_narrowing_an_index() -> None:

@@ -1,4 +1,4 @@
-"""`dth ecr`: copy, sync, plan."""
+"""`dth ecr`: copy, sync, plan, diff."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from dth.ecr.finder import known_images, list_and_plan
 from dth.ecr.listing import Listed
 from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Action, Plan
+from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.task import open_route
 from dth.errors import HubError, UsageError
 from dth.platforms.local import process
@@ -49,7 +49,9 @@ SIGNS = {
     Action.CONFLICT: "!",
     Action.MISSING: "!",
     Action.REFUSED: "!",
+    Action.UNLISTED: "!",
 }
+DIFFERENCES = {"missing": "+", "different": "*", "damaged": "~", "unknown": "!"}
 options = task_options(model=EcrParameters)
 
 
@@ -137,6 +139,28 @@ def plan(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
     Prints + for images that would be copied, ! for those that cannot be. Exit code 1 if there are any of the latter.
     """
     return _planned(src, dst, given, state, as_json=as_json)
+
+
+@ecr.command()
+@click.argument("src")
+@click.argument("dst")
+@options
+@click.option("--state", type=click.Path(path_type=Path), help="That of dth ecr sync, if it was given one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout.")
+def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) -> int:
+    """Compare the images of SRC with those of DST, down to the layers that DST has; write nothing.
+
+    Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a part, ! for those
+    about which nothing can be told. Exit code 0: equal; 1: different; 2: could not tell.
+    """
+    parameters = _parameters(several(src, dst), {**given, "repair": True})
+    try:
+        return run_work(
+            _diff(parameters, state or default_state(plugin.TYPE, parameters, given), as_json=as_json)
+        )
+    except HubError as error:
+        click.echo(f"dth: {error}", err=True)
+        return 2
 
 
 def _parameters(said: dict[str, Any], given: dict[str, Any]) -> EcrParameters:
@@ -228,8 +252,9 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
     images = foreground.platform.images
     failures = await images.page(run.id, status=Status.FAILED, limit=SHOWN)
     gone = await images.page(run.id, status=Status.CANCELLED, limit=SHOWN)
-    skipped = 0
+    skipped = attached = 0
     async for each in _images(foreground, run.id):
+        attached += bool(each.about)
         skipped += max(0, each.size - each.moved) if each.status is Status.DONE else 0
     if report:
         try:
@@ -239,7 +264,9 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
     good = snapshot.finished and not counts.failed and not error
     if as_json:
         click.echo(
-            json.dumps(_result(counts, seconds, skipped, run.notes, error, [*failures, *gone], foreground))
+            json.dumps(
+                _result(counts, seconds, skipped, attached, run.notes, error, [*failures, *gone], foreground)
+            )
         )
         return 0 if good else 1
     if error and not counts.listed:
@@ -249,6 +276,7 @@ async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | N
         f"{counts.listed} listed, {counts.same} same, {counts.done} copied ({amount(counts.done_bytes)} moved, "
         f"{amount(skipped)} there already), {counts.failed} failed in {seconds:.1f} s"
     )
+    _say_attached(attached)
     if counts.filtered:
         click.echo(f"  {counts.filtered} left out")
     for note in run.notes:
@@ -266,6 +294,7 @@ def _result(
     counts: Counts,
     seconds: float,
     skipped: int,
+    attached: int,
     notes: list[str],
     error: str,
     failures: list[ImageRecord],
@@ -280,6 +309,7 @@ def _result(
         "copied": counts.done,
         "failed": counts.failed,
         "cancelled": counts.cancelled,
+        "attached": attached,
         "bytes": counts.done_bytes,
         "bytes_skipped": skipped,
         "seconds": round(seconds, 3),
@@ -311,7 +341,16 @@ async def _rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
     async for each in _images(foreground, run):
         digests = each.source_digest, each.dest_digest
         sizes = each.size, each.moved, each.seconds, each.attempts
-        yield (each.key, each.status.value, each.source, *digests, *sizes, each.reason, each.detail)
+        yield (
+            each.key,
+            each.status.value,
+            each.source,
+            *digests,
+            *sizes,
+            each.about,
+            each.reason,
+            each.detail,
+        )
 
 
 ecr.add_command(state_commands(plugin.TYPE, "dth ecr sync"))
@@ -328,37 +367,44 @@ def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, a
 
 
 async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
+    started = time.monotonic()
+    listed, made, requests = await _made(parameters, state)
+    notes = [*listed.notes, *made.notes]
+    if as_json:
+        more = {"left_out": listed.left_out, "notes": notes, "requests": requests}
+        click.echo(json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)}))
+    else:
+        _show(made, listed, notes)
+    return 1 if made.impossible else 0
+
+
+async def _made(parameters: EcrParameters, state: Path) -> tuple[Listed, Plan, int]:
+    """The plan, with what earlier runs found out; and how many requests it took."""
     with Transport() as transport:
         paces = paces_of(transport)
         paces.patience = LONG_PATIENCE
         paces.tell = _tell
         route = await open_route(parameters, transport, FileSecrets(secrets_directory()))
-        started = time.monotonic()
         known = {}
         if (state / "task.db").exists():
             with open_platform(state, "plan") as platform:
                 known = await known_images(platform.images, route.dest.registry.host)
-        listed, made = await list_and_plan(route, known)
-    counts = made.counts()
-    impossible = counts[Action.CONFLICT] + counts[Action.MISSING] + counts[Action.REFUSED]
-    notes = [*listed.notes, *made.notes]
-    if as_json:
-        more = {"left_out": listed.left_out, "notes": notes, "requests": route.requests}
-        click.echo(json.dumps({**made.as_dict(), **more, "seconds": round(time.monotonic() - started, 3)}))
-    else:
-        _show(made, listed, notes, impossible)
-    return 1 if impossible else 0
+        return *await list_and_plan(route, known), route.requests
 
 
 async def _tell(note: str) -> None:
     click.echo(note, err=True)
 
 
-def _show(made: Plan, listed: Listed, notes: list[str], impossible: int) -> None:
+def _show(made: Plan, listed: Listed, notes: list[str]) -> None:
     for item in made.items:
         if item.action in SIGNS:
             size = f"{amount(item.moves)} of {amount(item.size)}" if made.looked_inside else item.digest[:19]
-            why = size if item.action is Action.COPY else item.reason
+            why = (
+                f"{size}{f'; {item.reason}' if item.reason else ''}"
+                if item.action is Action.COPY
+                else item.reason
+            )
             click.echo(
                 f"{SIGNS[item.action]} {shown(str(item.source))} -> {shown(str(item.dest))}  ({shown(why)})"
             )
@@ -368,9 +414,60 @@ def _show(made: Plan, listed: Listed, notes: list[str], impossible: int) -> None
     bytes_ = amount(made.bytes) if made.looked_inside else "bytes not known"
     click.echo(
         f"{len(made.items)} images, {counts[Action.SAME] + counts[Action.ALONG]} same; "
-        f"would copy {counts[Action.COPY]} ({bytes_}), {impossible} cannot be"
+        f"would copy {counts[Action.COPY]} ({bytes_}), {made.impossible} cannot be"
     )
+    _say_attached(made.attached)
     if listed.left_out:
         click.echo(f"  {listed.left_out} left out")
     for note in notes:
         click.echo(f"  note: {note}")
+
+
+def _say_attached(number: int) -> None:
+    if number:
+        click.echo(f"  {number} of them attached to images (signatures, attestations, SBOMs)")
+
+
+# ------------------------------------------------------------------------------------------------------- diff
+
+
+async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int:
+    started = time.monotonic()
+    listed, made, requests = await _made(parameters, state)
+    found = [(_difference(item), item) for item in made.items]
+    counts = {kind: sum(each == kind for each, _ in found) for kind in ("same", *DIFFERENCES)}
+    different = counts["missing"] + counts["different"] + counts["damaged"]
+    code = 1 if different else 2 if counts["unknown"] or not found else 0
+    notes = [*listed.notes, *made.notes]
+    if as_json:
+        images = [
+            {"source": str(item.source), "destination": str(item.dest), "class": kind, "reason": item.reason}
+            for kind, item in found
+            if kind != "same"
+        ]
+        more = {"attached": made.attached, "left_out": listed.left_out, "notes": notes, "requests": requests}
+        seconds = round(time.monotonic() - started, 3)
+        click.echo(json.dumps({**counts, "equal": code == 0, "images": images, **more, "seconds": seconds}))
+        return code
+    for kind, item in found:
+        if kind != "same":
+            why = f"  ({shown(item.reason)})" if item.reason else ""
+            click.echo(f"{DIFFERENCES[kind]} {shown(str(item.source))} -> {shown(str(item.dest))}{why}")
+    click.echo(f"{len(found)} images: " + ", ".join(f"{number} {kind}" for kind, number in counts.items()))
+    _say_attached(made.attached)
+    if listed.left_out:
+        click.echo(f"  {listed.left_out} left out")
+    for note in notes:
+        click.echo(f"  note: {note}")
+    return code
+
+
+def _difference(item: Item) -> str:
+    """What a comparison says of an image."""
+    if item.action in (Action.SAME, Action.ALONG):
+        return "same"
+    if item.damaged:
+        return "damaged"
+    if item.action is Action.CONFLICT or (item.action is Action.COPY and item.found):
+        return "different"
+    return "missing" if item.action is Action.COPY and not item.code else "unknown"

@@ -36,6 +36,8 @@ OPTIONS = {
     "--checksum": "comparing by checksum is --compare checksum",
     "--size-only": "comparing by size is --compare size",
     "--update": "comparing by size and time is --compare size+time",
+    "--referrers": "what is attached to images goes along unless --no-attached is given",
+    "--no-referrers": "images without what is attached to them are copied with --no-attached",
     "-P": _PROGRESS,
     "--progress": _PROGRESS,
 }

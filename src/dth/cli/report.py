@@ -35,6 +35,7 @@ IMAGE_COLUMNS = (
     "moved",
     "seconds",
     "attempts",
+    "about",
     "reason",
     "detail",
 )

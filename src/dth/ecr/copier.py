@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 
 from dth.ecr import skopeo
 from dth.ecr.crowd import gather
-from dth.ecr.listing import Image
-from dth.ecr.manifest import Manifest
+from dth.ecr.listing import Image, is_fallback
+from dth.ecr.login import ANONYMOUS
+from dth.ecr.manifest import INDEXES, Manifest
 from dth.ecr.messages import Order
 from dth.ecr.plan import Action, make_plan
 from dth.ecr.reference import Reference
-from dth.ecr.referrers import keep_fallback
+from dth.ecr.referrers import keep_fallback, merge
+from dth.ecr.registry import Registry
 from dth.ecr.task import Route
-from dth.errors import ObjectRefused, SourceGone, Throttled, TransferError
+from dth.errors import EndpointRefused, NotSupported, ObjectRefused, SourceGone, Throttled, TransferError
 
 
 class CannotCopy(ObjectRefused):
@@ -36,15 +38,35 @@ class Copier:
     def __init__(self, route: Route) -> None:
         self._route = route
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
+        self._door = asyncio.Lock()
+        self._let_in: set[str] = set()  # registries that are known to let us in
         self._mounts = True  # the destination lets repositories share layers, as far as we know
 
     async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
         ended first. Raises TransferError."""
+        await self._sign_in(order)
         copied = await self._copy(order, progress)
         if order.about and not copied.order.dest.tag:
             await self._enter(copied.order)
         return copied
+
+    async def _sign_in(self, order: Order) -> None:
+        """See once that each registry lets us in, before several copies ask at the same time: registries lock accounts
+        after a few wrong passwords."""
+        for front in (self._route.origin.at(order.source.registry), self._route.dest):
+            host = front.registry.host
+            if front.login is ANONYMOUS or host in self._let_in:
+                continue
+            async with self._door:
+                if host not in self._let_in:
+                    try:
+                        await front.registry.ping()
+                    except EndpointRefused:
+                        raise
+                    except TransferError:
+                        pass  # the copy will tell
+                    self._let_in.add(host)
 
     async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         if not order.digest:
@@ -52,7 +74,9 @@ class Copier:
             if planned.there:
                 return planned
             order = planned.order
-        if found := await self._found(order):
+        if is_fallback(order.dest.tag) and order.about:
+            return await self._merge(order, progress)
+        if not order.repair and (found := await self._found(order)):
             return found
         if not await self._mount(order):
             order = replace(order, moves=None)  # more has to cross than was planned; skopeo tells how much
@@ -80,7 +104,7 @@ class Copier:
             case Action.CONFLICT:
                 raise CannotCopy(item.reason, code="IMMUTABLE")
             case Action.REFUSED:
-                raise CannotCopy(item.reason, code="REFUSED")
+                raise CannotCopy(item.reason, code=item.code or "REFUSED")
         if route.dest.control:
             for name in plan.repositories:
                 await route.dest.control.create(name, route.parameters.template)
@@ -94,6 +118,7 @@ class Copier:
             item.moves if plan.looked_inside else None,
             platforms=route.parameters.platforms,
             narrowed=item.narrowed,
+            repair=item.damaged,
         )
         return Copied(fresh, item.found, there=item.action is Action.SAME)
 
@@ -122,7 +147,7 @@ class Copier:
             if not order.dest.tag or await registry.head(repository, order.dest.tag) == wanted:
                 return Copied(order, wanted, there=True)
             await registry.put_manifest(repository, order.dest.tag, found)
-        except Throttled:
+        except (Throttled, EndpointRefused):
             raise
         except TransferError:
             return None  # copying will tell
@@ -138,7 +163,7 @@ class Copier:
                 return False
             try:
                 self._mounts = await registry.mount(repository, digest, source)
-            except Throttled:
+            except (Throttled, EndpointRefused):
                 raise
             except TransferError:
                 return False
@@ -147,13 +172,13 @@ class Copier:
         return all(await gather(mount(*each) for each in order.mounts))
 
     async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
-        source = self._route.origin.at(order.source.registry).registry
+        source = self._source(order)
         try:
             copied = await self._skopeo(order.exactly, order.dest, progress)
         except ObjectRefused as error:
-            if error.code != "UNSUPPORTED" or order.dest.tag:
+            if error.code != "UNSUPPORTED":
                 raise
-            # Under a digest skopeo cannot put an index of its own, but the registry may take ours.
+            # skopeo copies no index within an index, and under a digest none that it would have to change.
             top = await source.manifest(order.source.repository, order.digest)
             if not top or not top.is_index:
                 raise
@@ -168,14 +193,55 @@ class Copier:
 
     async def _copy_parts(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> Copied:
         """The parts by their digests, then the index that names them."""
-        read = 0
-        for child in index.children:
-            source = Reference(order.source.registry, order.source.repository, "", child.digest)
-            dest = Reference(order.dest.registry, order.dest.repository, "", child.digest)
-            copied = await self._skopeo(source, dest, _after(read, progress))
-            read += copied.read
+        read = await self._bring_all(order, index, progress)
         await self._route.dest.registry.put_manifest(order.dest.repository, order.dest.pointer, index)
         return Copied(order, index.digest, read)
+
+    async def _bring_all(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> int:
+        """Copy the manifests of an index, with all that is under them. Returns the bytes read."""
+        read = 0
+        for child in index.children:
+            told = _after(read, progress)
+            if child.media_type in INDEXES:
+                part = await self._source(order).manifest(order.source.repository, child.digest)
+                if part is None:
+                    raise NotSupported(f"{order.source.name}@{child.digest} is not there", code="INCOMPLETE")
+                read += await self._bring_all(order, part, told)
+                await self._route.dest.registry.put_manifest(order.dest.repository, part.digest, part)
+            else:
+                read += await self._bring(order, child.digest, told)
+        return read
+
+    async def _bring(self, order: Order, digest: str, progress: Callable[[int], None]) -> int:
+        """Copy one manifest by its digest, with all that is under it."""
+        source = Reference(order.source.registry, order.source.repository, "", digest)
+        dest = Reference(order.dest.registry, order.dest.repository, "", digest)
+        return (await self._skopeo(source, dest, progress)).read
+
+    async def _merge(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        """Add the source's list of referrers to that of the destination, which may have some of its own."""
+        registry, place = self._route.dest.registry, (order.dest.repository, order.about)
+        ours = await self._source(order).manifest(order.source.repository, order.digest)
+        if ours is None:
+            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+        read, lost = 0, set()
+        for child in ours.children:
+            if await registry.head(order.dest.repository, child.digest):
+                continue
+            try:
+                read += await self._bring(order, child.digest, _after(read, progress))
+            except SourceGone:
+                lost.add(child.digest)  # the list is older than what it names
+        async with self._entering.setdefault(place, asyncio.Lock()):
+            theirs = await registry.manifest(order.dest.repository, order.dest.tag)
+            merged = merge(theirs, ours, order.about, lost)
+            if theirs and merged.digest == theirs.digest:
+                return Copied(order, merged.digest, read, there=True)
+            await registry.put_manifest(order.dest.repository, order.dest.tag, merged)
+        return Copied(order, merged.digest, read)
+
+    def _source(self, order: Order) -> Registry:
+        return self._route.origin.at(order.source.registry).registry
 
     async def _skopeo(
         self, source: Reference, dest: Reference, progress: Callable[[int], None]
@@ -209,7 +275,7 @@ class Copier:
         """Let a referrer be found at the destination, if the registry does not see to that itself. Where the source
         does not either, its index of referrers goes along as it is."""
         registry = self._route.dest.registry
-        source = self._route.origin.at(order.source.registry).registry
+        source = self._source(order)
         if await source.ask_referrers(order.source.repository, order.about) is None:
             return
         place = (order.dest.repository, order.about)

@@ -27,3 +27,9 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_once: int = AT_ONCE)
         await asyncio.gather(*tasks, return_exceptions=True)
         for coroutine in coroutines:
             coroutine.close()  # those that had not begun
+
+
+async def led(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The same, but the first goes alone: wrong credentials are then refused once, not sixteen times."""
+    coroutines = list(work)
+    return [*await gather(coroutines[:1]), *await gather(coroutines[1:])]

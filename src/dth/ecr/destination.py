@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dth.ecr.control import EcrControl, TagRule
-from dth.ecr.crowd import gather
+from dth.ecr.crowd import led
 from dth.ecr.registry import Registry
+from dth.errors import TransferError
 
 
 class Destination(Protocol):
@@ -16,8 +17,9 @@ class Destination(Protocol):
         itself may say that all are there."""
         ...
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str]:
-        """The digests of those of these tags and digests that are there."""
+    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
+        """The digests of those of these tags and digests that are there; an error for those that cannot be asked
+        for."""
         ...
 
     @property
@@ -41,9 +43,13 @@ class EcrDestination:
         found = await self._control.repositories(names)
         return {name: each.tag_rule for name, each in found.items()}
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str]:
+    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
         known: dict[str, str] = {}
-        for image in await self._control.images(repository) or []:
+        try:
+            images = await self._control.images(repository)
+        except TransferError as error:
+            return dict.fromkeys(references, error)
+        for image in images or []:
             known[image.digest] = image.digest
             known |= dict.fromkeys(image.tags, image.digest)
         return {each: known[each] for each in references if each in known}
@@ -64,6 +70,12 @@ class OciDestination:
     async def repositories(self, names: Sequence[str]) -> dict[str, TagRule]:
         return dict.fromkeys(names, TagRule())
 
-    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str]:
-        found = await gather(self._registry.head(repository, each) for each in references)
+    async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
+        found = await led(self._digest(repository, each) for each in references)
         return {each: digest for each, digest in zip(references, found, strict=True) if digest}
+
+    async def _digest(self, repository: str, reference: str) -> str | TransferError | None:
+        try:
+            return await self._registry.head(repository, reference)
+        except TransferError as error:
+            return error

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dth.ecr import skopeo
 from dth.ecr.listing import Listed, list_images
-from dth.ecr.messages import Order, encode, key_of, order_of, record_key
+from dth.ecr.messages import Order, encode, is_unlisted, key_of, order_of, record_key
 from dth.ecr.plan import Action, Item, Known, Plan, make_plan
 from dth.ecr.task import Route
 from dth.errors import HubError, ListingFailed, TransferError, UsageError
@@ -33,15 +33,35 @@ BATCH = 500  # images that are committed together
 
 log = logging.getLogger(__name__)
 
-REASONS = {Action.CONFLICT: "IMMUTABLE", Action.MISSING: "MANIFEST_UNKNOWN", Action.REFUSED: "REFUSED"}
+REASONS = {
+    Action.CONFLICT: "IMMUTABLE",
+    Action.MISSING: "MANIFEST_UNKNOWN",
+    Action.REFUSED: "REFUSED",
+    Action.UNLISTED: "CANNOT_LIST",
+}
 
 
 async def list_and_plan(route: Route, known: dict[str, Known]) -> tuple[Listed, Plan]:
     """What a run would do; nothing is written. Raises TransferError or ListingFailed for a side that cannot be
     asked."""
-    source_of = route.origin.sources()
-    listed = await list_images(route.origin.selection, source_of, route.origin.host)
-    return listed, await make_plan(listed.images, source_of, route.dest.destination(), route.wishes(known))
+    source_of, selection, wishes = route.origin.sources(), route.origin.selection, route.wishes(known)
+    listed = await list_images(selection, source_of, route.origin.host)
+    plan = await make_plan(
+        listed.images,
+        source_of,
+        route.dest.destination(),
+        wishes,
+        digest_tags=listed.digest_tags if selection.every_tag else (),
+        troubles=listed.troubles,
+    )
+    taken = {item.source for item in plan.items}
+    left = sum(image.reference not in taken for image in listed.digest_tags)
+    listed.left_out += left
+    if not wishes.referrers:
+        listed.notes.append("what is attached to images (signatures, attestations, SBOMs) is left out")
+    elif left:
+        listed.notes.append(f"{left} tags are about images that are not taken, and are left out with them")
+    return listed, plan
 
 
 async def known_images(images: Images, host: str) -> dict[str, Known]:
@@ -178,13 +198,32 @@ class Finder:
         await self._platform.records.commit(run.id, page)
 
     async def _mended(self, run: Run, plan: Plan) -> list[Record]:
-        """What had failed, and is there now: it is no failure any more."""
+        """What had failed, and is there now or can be listed: it is no failure any more."""
         there = {key_of(item.dest): item for item in plan.items if item.action is Action.SAME}
-        return [
-            Record(record.key, Status.DONE, run.id, etag=item.digest, size=record.size, dest_etag=item.found)
-            async for record in self._platform.records.scan(status=Status.FAILED)
-            if (item := there.get(record.key))
-        ]
+        unlisted = {record_key(item) for item in plan.items if item.action is Action.UNLISTED}
+        mended = []
+        async for record in self._platform.records.scan(status=Status.FAILED):
+            if item := there.get(record.key):
+                mended.append(
+                    Record(
+                        record.key,
+                        Status.DONE,
+                        run.id,
+                        etag=item.digest,
+                        size=record.size,
+                        dest_etag=item.found,
+                    )
+                )
+            elif is_unlisted(record.key) and record.key not in unlisted:
+                mended.append(Record(record.key, Status.DONE, run.id))
+        again = [each.key for each in mended if is_unlisted(each.key)]
+        await self._platform.images.write(
+            [
+                replace(before, run=run.id, status=Status.DONE, reason="", detail="", ended=time.time())
+                for before in (await self._platform.images.latest(again)).values()
+            ]
+        )
+        return mended
 
 
 def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Outcome | None:
@@ -195,7 +234,7 @@ def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Ou
         error = refused[item.dest.repository]
         reason, detail = getattr(error, "code", "") or "REPOSITORY_REFUSED", str(error)
     else:
-        reason, detail = REASONS[item.action], item.reason
+        reason, detail = item.code or REASONS[item.action], item.reason
     return Outcome(key, run.id, Status.FAILED, etag=item.digest, reason=reason, detail=detail)
 
 

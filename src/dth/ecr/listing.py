@@ -16,16 +16,20 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from dth.ecr.control import EcrControl, EcrImage
-from dth.ecr.crowd import gather
+from dth.ecr.crowd import gather, led
+from dth.ecr.manifest import Manifest
 from dth.ecr.parameters import EcrParameters, SourceList
 from dth.ecr.patterns import Choice
-from dth.ecr.reference import Reference
+from dth.ecr.reference import Reference, check_repository, is_digest, is_tag
 from dth.ecr.registry import Registry, fallback_tag
 from dth.ecr.selection import Wanted, read_image_list
-from dth.errors import ListingFailed, ObjectRefused, TransferError
+from dth.ecr.trouble import Incomplete, Judge, Trouble
+from dth.errors import EndpointRefused, HubError, ListingFailed, SourceGone, TransferError, UsageError
 
 COSIGN = (".sig", ".att", ".sbom")  # ends of its tags
-_ATTACHED = re.compile(r"sha(256-[a-f0-9]{64}|512-[a-f0-9]{64,128})(\.\w+)?")
+_ATTACHED = re.compile(r"(sha(?:256-[a-f0-9]{64}|512-[a-f0-9]{64,128}))(\.[\w.-]*)?")
+REPRODUCIBLE = datetime(1981, 1, 1, tzinfo=UTC).timestamp()  # builds that do not tell say 1970 or 1980
+CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +62,11 @@ class Selection:
     since: float | None = None  # epoch seconds
     untagged: bool = True
 
+    @property
+    def every_tag(self) -> bool:
+        """Whether no tag of a repository is left out."""
+        return not self.tags and self.newest is None and self.since is None
+
     @staticmethod
     def of(parameters: EcrParameters, registry: str) -> "Selection":
         """`registry`: the host of the source; for public images that of Docker Hub, where names may lead elsewhere."""
@@ -79,6 +88,9 @@ class Listed:
     images: list[Image]  # in order, each once
     left_out: int  # images that the selection did not take
     notes: list[str]  # what the user should know
+    troubles: list[Trouble] = field(default_factory=list)  # what could not be listed
+    # Tags that are about an image, of repositories that were listed whole. They are no images of their own.
+    digest_tags: list[Image] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -89,7 +101,12 @@ class Source(Protocol):
         ...
 
     async def images(self, repository: str) -> list[Image] | None:
-        """All images but those that go along with another; None where there is no such repository."""
+        """All images but those that go along with another; None where there is no such repository. Raises Incomplete
+        when the list breaks off."""
+        ...
+
+    async def digest_tags(self, repository: str) -> list[Image]:
+        """The tags that are made from the digest of an image which they are about."""
         ...
 
     async def dated(self, image: Image) -> Image:
@@ -98,6 +115,11 @@ class Source(Protocol):
 
     async def attached(self, repository: str, digest: str) -> list[Image]:
         """What refers to the image with this digest."""
+        ...
+
+    async def more_attached(self, repository: str, digests: set[str]) -> bool:
+        """Whether there may be something that refers to a manifest besides these, as far as can be told without
+        asking."""
         ...
 
     @property
@@ -110,7 +132,8 @@ class Source(Protocol):
 
 
 async def list_images(selection: Selection, source_of: Callable[[str], Source], registry: str) -> Listed:
-    """The images that the selection takes. `registry`: the one that is listed when nothing is named."""
+    """The images that the selection takes. `registry`: the one that is listed when nothing is named. What cannot be
+    listed is told beside. Raises what is wrong with the whole source."""
     listing = _Listing(selection, source_of)
     if selection.wanted is None:
         await listing.everything(registry)
@@ -119,19 +142,35 @@ async def list_images(selection: Selection, source_of: Callable[[str], Source], 
         await listing.named(selection.wanted)
         hosts = {each.reference.registry for each in selection.wanted}
     listing.notes |= {note for host in hosts for note in source_of(host).registry.notes}
-    return Listed(sorted(set(listing.images)), listing.left_out, sorted(listing.notes))
+    return Listed(
+        sorted(set(listing.images)),
+        listing.left_out,
+        sorted(listing.notes),
+        sorted(listing.troubles, key=lambda trouble: trouble.source),
+        sorted(set(listing.digest_tags)),
+    )
 
 
 class _Listing:
     def __init__(self, selection: Selection, source_of: Callable[[str], Source]) -> None:
         self._selection = selection
         self._source_of = source_of
+        self._judge = Judge()
+        self._several = False  # whether the images are of more than one registry
         self.images: list[Image] = []
         self.left_out = 0
         self.notes: set[str] = set()
+        self.troubles: list[Trouble] = []
+        self.digest_tags: list[Image] = []
 
     async def everything(self, registry: str) -> None:
-        names = await self._source_of(registry).repositories()
+        try:
+            names = await self._source_of(registry).repositories()
+        except Incomplete as error:
+            if not error.found:
+                raise error.cause from None
+            names = error.found
+            self.troubles.append(Trouble(Reference(registry, ""), error.cause))
         taken = [name for name in names if self._selection.repositories.takes(name)]
         if not names:
             self.notes.add(f"{registry} has no repositories")
@@ -139,23 +178,30 @@ class _Listing:
             self.notes.add(
                 f"{len(names) - len(taken)} of {len(names)} repositories are left out by their names"
             )
-        await gather(self._whole(registry, name) for name in taken)
+        await led(self._whole(registry, name) for name in taken)
 
     async def named(self, wanted: Sequence[Wanted]) -> None:
         by_repository: dict[tuple[str, str], list[Wanted]] = {}
         for each in wanted:
             reference = each.reference
             by_repository.setdefault((reference.registry, reference.repository), []).append(each)
-        await gather(self._named(*place, several) for place, several in by_repository.items())
+        self._several = len({registry for registry, _ in by_repository}) > 1
+        await led(self._named(*place, several) for place, several in by_repository.items())
 
     async def _named(self, registry: str, repository: str, wanted: list[Wanted]) -> None:
         named = [each.reference for each in wanted if not each.all_tags]
         if len(named) < len(wanted) and not await self._whole(registry, repository):
-            raise ListingFailed(f"{registry}/{repository} cannot be listed: there is no such repository")
+            gone = ListingFailed(f"{registry}/{repository} cannot be listed: there is no such repository")
+            self.troubles.append(Trouble(Reference(registry, repository), gone))
         source = self._source_of(registry)
-        # Where listing is in bulk, it tells the digests of all that is named, in one request.
-        listed = await source.images(repository) if named and source.in_bulk else None
-        known = {image.tag: image for image in listed or [] if image.tag}
+        known: dict[str, Image] = {}
+        if named and source.in_bulk:
+            # Where listing is in bulk, it tells the digests of all that is named, in one request. Each is asked for
+            # where that is refused.
+            try:
+                known = {image.tag: image for image in await source.images(repository) or [] if image.tag}
+            except (TransferError, ListingFailed) as error:
+                await self._concerns_one(source, error)
         for reference in named:
             found = known.get(reference.tag) if not reference.digest else None
             self.images.append(found or Image(registry, repository, reference.tag, reference.digest))
@@ -163,32 +209,70 @@ class _Listing:
     async def _whole(self, registry: str, repository: str) -> bool:
         """A repository with all that the selection takes of it; False where it is not there."""
         source = self._source_of(registry)
-        found = await source.images(repository)
+        place = Reference(registry, repository)
+        try:
+            check_repository(repository)
+            found = await source.images(repository)
+        except Incomplete as error:
+            await self._concerns_one(source, error.cause)
+            self.troubles.append(Trouble(place, error.cause))
+            found = [Image(registry, repository, tag) for tag in error.found if not is_attached(tag)]
+        except (TransferError, ListingFailed, UsageError) as error:
+            await self._concerns_one(source, error)
+            self.troubles.append(Trouble(place, error))
+            return True
         if found is None:
             return False
-        taken = [image for image in found if self._takes(image)]
+        taken, failed = [image for image in found if self._takes(image)], 0
         if self._selection.untagged and not source.in_bulk:
             self.notes.add(f"{registry} lists tags only: images without a tag are not found")
         if self._selection.newest is not None or self._selection.since is not None:
-            taken = await self._recent(source, taken)
+            taken, failed = await self._recent(source, taken)
         self.images += taken
-        self.left_out += len(found) - len(taken)
+        self.digest_tags += await source.digest_tags(repository)
+        self.left_out += len(found) - len(taken) - failed
         return True
+
+    async def _concerns_one(self, source: Source, error: HubError) -> None:
+        """Raises what is wrong with the registry as a whole, if that is what failed. One of several public registries
+        is not the whole source."""
+        whole = await self._judge.whole(source.registry, error)
+        if whole and not self._several:
+            raise whole
 
     def _takes(self, image: Image) -> bool:
         if image.tag:
             return self._selection.tags.takes(image.tag)
         return self._selection.untagged and self._selection.newest is None
 
-    async def _recent(self, source: Source, images: list[Image]) -> list[Image]:
+    async def _recent(self, source: Source, images: list[Image]) -> tuple[list[Image], int]:
+        """Those that are young enough; and how many have failed to tell."""
         since, newest = self._selection.since, self._selection.newest
-        dated = await gather(source.dated(image) for image in images)
-        if unknown := sum(not image.made for image in dated):
-            self.notes.add(f"{unknown} images of {dated[0].repository} do not tell when they were made")
+        if since is None and newest is not None and newest >= len(images):
+            return images, 0
+        dated = [image for image in await gather(self._dated(source, image) for image in images) if image]
+        failed = len(images) - len(dated)
+        unknown = [image for image in dated if not image.made]
         if since is not None:
             dated = [image for image in dated if not image.made or image.made >= since]
-        dated.sort(key=lambda image: (-image.made, image.tag, image.digest))
-        return dated if newest is None else dated[:newest]
+        dated.sort(key=lambda image: (image.made, _in_order(image.tag), image.digest), reverse=True)
+        taken = dated if newest is None else dated[:newest]
+        if unknown:
+            what = "taken by their names" if newest is not None else "taken"
+            chosen = sum(not image.made for image in taken)
+            self.notes.add(
+                f"{len(unknown)} images of {unknown[0].repository} do not tell when they were made; {chosen} are {what}"
+            )
+        return taken, failed
+
+    async def _dated(self, source: Source, image: Image) -> Image | None:
+        """None for one whose age cannot be asked for: it might be among the newest, so it has failed."""
+        try:
+            return await source.dated(image)
+        except TransferError as error:
+            await self._concerns_one(source, error)
+            self.troubles.append(Trouble(image.reference, error))
+            return None
 
 
 class EcrSource:
@@ -199,6 +283,7 @@ class EcrSource:
     def __init__(self, control: EcrControl, registry: Registry) -> None:
         self._control = control
         self._registry = registry
+        self._plain = OciSource(registry)
         self._listed: dict[str, list[EcrImage] | None] = {}
         self._lock = asyncio.Lock()
 
@@ -221,12 +306,35 @@ class EcrSource:
             if not is_attached(tag)
         ]
 
+    async def digest_tags(self, repository: str) -> list[Image]:
+        return [
+            self._image(repository, tag, each)
+            for each in await self._images(repository) or []
+            for tag in each.tags
+            if is_attached(tag)
+        ]
+
+    async def more_attached(self, repository: str, digests: set[str]) -> bool:
+        try:
+            listed = await self._images(repository) or []
+        except TransferError:
+            return await self._plain.more_attached(repository, digests)
+        tags = [tag for each in listed for tag in each.tags]
+        return _has_others(tags, digests) or any(
+            each.subject and each.subject not in digests for each in listed
+        )
+
     async def dated(self, image: Image) -> Image:
         return image
 
     async def attached(self, repository: str, digest: str) -> list[Image]:
+        try:
+            listed = await self._images(repository) or []
+        except TransferError:
+            # Whoever may pull an image may not always list its repository.
+            return await self._plain.attached(repository, digest)
         found = []
-        for each in await self._images(repository) or []:
+        for each in listed:
             tags = [tag for tag in each.tags if _attached_to(tag, digest)]
             if tags or each.subject == digest:
                 found += [self._image(repository, tag, each) for tag in tags or [""]]
@@ -259,13 +367,20 @@ class OciSource:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._tags: dict[str, asyncio.Task[list[str] | None]] = {}
+        self._by_the_way: dict[str, list[str]] = {}  # tags of repositories that nobody wanted to list
 
     @property
     def registry(self) -> Registry:
         return self._registry
 
     async def repositories(self) -> list[str]:
-        return sorted(await self._registry.repositories())
+        found: list[str] = []
+        try:
+            return sorted(await self._registry.repositories(found))
+        except EndpointRefused:
+            raise
+        except (TransferError, ListingFailed) as error:
+            raise Incomplete(sorted(set(found)), error) from None
 
     async def images(self, repository: str) -> list[Image] | None:
         tags = await self._listed(repository)
@@ -273,21 +388,30 @@ class OciSource:
             return None
         return [Image(self._registry.host, repository, tag) for tag in tags if not is_attached(tag)]
 
+    async def digest_tags(self, repository: str) -> list[Image]:
+        tags = await self._told(repository) or []
+        return [Image(self._registry.host, repository, tag) for tag in tags if is_attached(tag)]
+
     async def dated(self, image: Image) -> Image:
-        """With the time at which it was built, as its config says: two requests, or three for several platforms."""
-        try:
-            found = top = await self._registry.manifest(image.repository, image.tag or image.digest)
-            if found and found.children:
-                found = await self._registry.manifest(image.repository, found.children[0].digest)
-            if not top or not found or not found.config:
-                return image
-            config = await self._registry.blob(image.repository, found.config.digest)
-        except ObjectRefused:
-            return image  # the plan will come upon it, and say so
-        return replace(image, digest=top.digest, made=_created(config))
+        """With the time at which it was built, as its annotations or its config say: up to three requests."""
+        top = await self._registry.manifest(image.repository, image.tag or image.digest)
+        if top is None:
+            raise SourceGone(f"{image.reference} is not there", code="MANIFEST_UNKNOWN")
+        made = _annotated(top)
+        found: Manifest | None = top
+        if not made and top.is_index:
+            # What BuildKit attests has no platform of its own.
+            parts = [each for each in top.children if not each.platform.startswith("unknown")]
+            found = await self._registry.manifest(image.repository, parts[0].digest) if parts else None
+            made = _annotated(found) if found else 0.0
+        if not made and found and found.config:
+            made = _created(await self._registry.blob(image.repository, found.config.digest))
+        return replace(image, digest=top.digest, made=made)
 
     async def attached(self, repository: str, digest: str) -> list[Image]:
-        tags = await self._listed(repository) or []
+        tags = await self._told(repository)
+        if tags is None:
+            tags = await self._about(repository, digest)
         host = self._registry.host
         found = [Image(host, repository, tag) for tag in tags if _attached_to(tag, digest)]
         referrers = await self._registry.ask_referrers(repository, digest)
@@ -298,14 +422,50 @@ class OciSource:
             for each in referrers or []
         ]
 
+    async def more_attached(self, repository: str, digests: set[str]) -> bool:
+        tags = await self._told(repository)
+        return tags is None or self._registry.has_referrers or _has_others(tags, digests)
+
+    async def _about(self, repository: str, digest: str) -> list[str]:
+        """The tags about one image of a repository that is not listed, which may have very many."""
+        stem = digest.replace(":", "-")
+        begin = fallback_tag(digest)[:-1]
+        try:
+            tags, more = await self._registry.tags_after(repository, begin)
+            # Not every registry begins where it is asked to, and in the order of the alphabet.
+            if not more and any(tag <= begin for tag in tags):
+                self._by_the_way[repository] = tags  # it told all of them
+            if not more or (
+                tags == sorted(tags) and tags and begin < tags[0] and not tags[-1].startswith(stem)
+            ):
+                return tags
+        except (TransferError, ListingFailed) as error:
+            if isinstance(error, EndpointRefused):
+                raise
+        names = [fallback_tag(digest), *(stem + end for end in COSIGN)]
+        there = await gather(self._registry.head(repository, name) for name in names)
+        return [name for name, digest in zip(names, there, strict=True) if digest]
+
+    async def _told(self, repository: str) -> list[str] | None:
+        """The tags, as far as they were listed; None where nobody wanted the list."""
+        if repository not in self._tags:
+            return self._by_the_way.get(repository)
+        try:
+            return await self._listed(repository) or []
+        except Incomplete as error:
+            return error.found
+
     async def _listed(self, repository: str) -> list[str] | None:
         if repository not in self._tags:
-            self._tags[repository] = asyncio.ensure_future(self._registry.tags(repository))
+            self._tags[repository] = asyncio.ensure_future(self._list(repository))
+        return await asyncio.shield(self._tags[repository])
+
+    async def _list(self, repository: str) -> list[str] | None:
+        found: list[str] = []
         try:
-            return await asyncio.shield(self._tags[repository])
-        except TransferError:
-            self._tags.pop(repository, None)  # ask again next time
-            raise
+            return await self._registry.tags(repository, found)
+        except (TransferError, ListingFailed) as error:
+            raise Incomplete([tag for tag in dict.fromkeys(found) if is_tag(tag)], error) from None
 
 
 def is_attached(tag: str) -> bool:
@@ -313,15 +473,53 @@ def is_attached(tag: str) -> bool:
     return _ATTACHED.fullmatch(tag) is not None
 
 
+def is_fallback(tag: str) -> bool:
+    """Whether the tag is the one under which the referrers of an image are listed."""
+    found = _ATTACHED.fullmatch(tag)
+    return found is not None and found[2] is None
+
+
+def subject_of(tag: str) -> str:
+    """The digest of the image which the tag is about; "" where the tag does not have all of it."""
+    found = _ATTACHED.fullmatch(tag)
+    digest = found[1].replace("-", ":", 1) if found else ""
+    return digest if is_digest(digest) else ""
+
+
 def _attached_to(tag: str, digest: str) -> bool:
-    stem = digest.replace(":", "-")
-    return tag == fallback_tag(digest) or (tag.startswith(stem) and tag[len(stem) :] in COSIGN)
+    return tag == fallback_tag(digest) or tag.startswith(f"{digest.replace(':', '-')}.")
+
+
+def _has_others(tags: Sequence[str], digests: set[str]) -> bool:
+    """Whether there is a tag about a manifest besides these."""
+    stems = {digest.replace(":", "-") for digest in digests} | set(map(fallback_tag, digests))
+    return any((found := _ATTACHED.fullmatch(tag)) and found[1] not in stems for tag in tags)
+
+
+def _in_order(tag: str) -> list[tuple[int, str]]:
+    """For sorting names as people count: v9 before v10."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"\d+|\D+", tag)]
+
+
+def _annotated(manifest: Manifest) -> float:
+    return _moment(manifest.annotations.get(CREATED))
 
 
 def _created(config: bytes) -> float:
     """When an image was built, as its config says; 0 where it does not, or not truly (reproducible builds)."""
     try:
-        moment = datetime.fromisoformat(json.loads(config)["created"])
-    except (ValueError, KeyError, TypeError):
+        fields = json.loads(config)
+        made = _moment(fields.get("created"))
+        return made or _moment(fields["config"]["Labels"][CREATED])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return 0.0
-    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _moment(text: object) -> float:
+    """Epoch seconds; 0 for none, and for one that says nothing."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    return found if found >= REPRODUCIBLE else 0.0

@@ -8,12 +8,13 @@ import json
 from dataclasses import asdict, dataclass
 
 from dth.ecr.manifest import Manifest
-from dth.ecr.plan import Item, Plan
+from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.reference import Reference
 from dth.errors import HubError
 from dth.platforms.ports import ImageRecord, Outgoing, Status
 
 VERSION = 1
+UNLISTED = " (cannot be listed)"  # after the name of a repository, in its record
 
 
 class BadMessage(HubError):
@@ -35,6 +36,7 @@ class Order:
     platforms: tuple[str, ...] = ()
     narrowed: Manifest | None = None  # the index to write in place of the source's
     mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
+    repair: bool = False  # the destination has the image, but not all of its parts
 
     @property
     def key(self) -> str:
@@ -69,7 +71,14 @@ def record_key(item: Item) -> str:
     """What the image's record is called. One that has no place at the destination is called by its source too, so that
     it does not pass for the image that has."""
     key = key_of(item.dest)
+    if item.action is Action.UNLISTED:
+        return f"{key or item.dest.registry}{UNLISTED}"
     return f"{key} ({item.source})" if item.homeless else key
+
+
+def is_unlisted(key: str) -> bool:
+    """Whether a record is of something that could not be listed."""
+    return key.endswith(UNLISTED)
 
 
 def has_place(key: str) -> bool:
@@ -90,6 +99,7 @@ def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Or
         platforms,
         item.narrowed,
         item.mounts,
+        item.damaged,
     )
 
 

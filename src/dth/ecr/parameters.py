@@ -19,7 +19,7 @@ from dth.errors import UsageError
 from dth.parameters import Moment, Names, TaskParameters, parameter
 
 ACCOUNT = r"^$|^\d{12}$"
-PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?"
+PLATFORM = r"[A-Za-z0-9]+/[A-Za-z0-9_-]+(/[A-Za-z0-9.]+)?"
 
 
 class SourceType(StrEnum):
@@ -368,9 +368,17 @@ class EcrParameters(TaskParameters):
         True,
         "comparison",
         "Signatures and SBOMs",
-        "Copy what refers to an image: signatures, attestations, SBOMs.",
+        "Copy what is attached to an image or to one of its platforms: signatures, attestations, SBOMs.",
         what=True,
-        cli="--referrers/--no-referrers",
+        cli="--attached/--no-attached",
+    )
+    repair: bool = parameter(
+        False,
+        "comparison",
+        "Repair",
+        "Look whether the destination has every layer of what is the same, and copy again what it has lost.",
+        what=True,
+        cli="--repair/--no-repair",
     )
     immutable_tags: tuple[str, ...] = parameter(
         (),

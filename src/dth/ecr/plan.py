@@ -6,22 +6,34 @@ that several images share crosses once. The same answers make the same plan.
 """
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from dth.ecr.control import TagRule
-from dth.ecr.crowd import gather
+from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
-from dth.ecr.listing import Image, Source
-from dth.ecr.manifest import Manifest
+from dth.ecr.listing import Image, Source, is_fallback, subject_of
+from dth.ecr.manifest import INDEXES, OCI_ARTIFACT, Descriptor, Manifest
 from dth.ecr.narrow import narrow
 from dth.ecr.patterns import Patterns
 from dth.ecr.reference import Reference
 from dth.ecr.registry import Registry
 from dth.ecr.renames import Renames
-from dth.errors import HubError, ListingFailed, ObjectRefused, SourceGone, UsageError
+from dth.ecr.trouble import Judge, Trouble, reason_of
+from dth.errors import (
+    Corrupted,
+    HubError,
+    ListingFailed,
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    TransferError,
+    UsageError,
+)
 
 T = TypeVar("T")
 
@@ -31,7 +43,7 @@ DEPTH = 3  # a signature of an SBOM of an image
 
 
 class Absent(HubError):
-    """A part of an image is not in its repository."""
+    """An image is not in its repository."""
 
 
 class Action(StrEnum):
@@ -41,6 +53,9 @@ class Action(StrEnum):
     CONFLICT = "conflict"  # the destination's tag is another image, and cannot be moved
     MISSING = "missing"  # the source has it no longer, or never had it
     REFUSED = "refused"  # it cannot be looked at, or has no place; `reason` says why
+    UNLISTED = (
+        "unlisted"  # a repository or a catalogue that cannot be listed, or what is attached to an image
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,8 @@ class Item:
     about: str = ""  # digest of the image with which it goes along
     narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
     mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
+    code: str = ""  # by which failures are grouped, where `reason` came with one
+    damaged: bool = False  # the destination has lost a part of it
     homeless: bool = False  # it has no place at the destination: what `dest` names is another's, or nothing
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +119,17 @@ class Plan:
         return [item for item in self.items if item.action is Action.COPY]
 
     @property
+    def attached(self) -> int:
+        """How many items go along with an image: signatures, attestations, SBOMs and the like."""
+        return sum(bool(item.about) for item in self.items)
+
+    @property
+    def impossible(self) -> int:
+        """How many items cannot be copied."""
+        passing = (Action.SAME, Action.COPY, Action.ALONG)
+        return sum(item.action not in passing for item in self.items)
+
+    @property
     def bytes(self) -> int:
         return sum(item.moves for item in self.items)
 
@@ -113,6 +141,7 @@ class Plan:
             "items": [item.as_dict() for item in self.items],
             "repositories": list(self.repositories),
             "counts": {action.value: number for action, number in self.counts().items()},
+            "attached": self.attached,
             "bytes": self.bytes if self.looked_inside else None,
             "notes": list(self.notes),
         }
@@ -127,14 +156,22 @@ class Wishes:
     platforms: tuple[str, ...] = ()
     immutable: Patterns = field(default_factory=lambda: Patterns(()))  # tags that are not asked for again
     known: Mapping[str, Known] = field(default_factory=dict)
+    repair: bool = False  # look for what the destination has lost
     look_inside: bool = True  # costs a GET for every manifest to be copied: on Docker Hub, a pull
 
 
 async def make_plan(
-    images: Sequence[Image], source_of: Callable[[str], Source], destination: Destination, wishes: Wishes
+    images: Sequence[Image],
+    source_of: Callable[[str], Source],
+    destination: Destination,
+    wishes: Wishes,
+    *,
+    digest_tags: Sequence[Image] = (),
+    troubles: Sequence[Trouble] = (),
 ) -> Plan:
-    """Raises TransferError when a side as a whole cannot be asked; what concerns one image is in its item."""
-    return await _Planner(source_of, destination, wishes).plan(images)
+    """What concerns one image is in its item. `digest_tags` go along whether the images that they are about are found
+    or not; `troubles` of the listing become items. Raises TransferError when a side as a whole cannot be asked."""
+    return await _Planner(source_of, destination, wishes).plan(images, digest_tags, troubles)
 
 
 class _Planner:
@@ -142,28 +179,50 @@ class _Planner:
         self._source_of = source_of
         self._destination = destination
         self._wishes = wishes
+        self._judge = Judge()
+        self._several = False  # whether the images are of more than one registry
         self._items: dict[Reference, Item] = {}  # by destination
         self._refused: list[Item] = []  # those that have none of their own
+        self._asked: set[tuple[str, str, str]] = set()  # registry, repository, digest: for what refers to it
         self._notes: set[str] = set()
+        self._foreign: set[str] = set()  # images with layers that lie elsewhere than in a registry
         self._rules: dict[str, TagRule] = {}
         self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}  # by repository and digest
         self._manifests: dict[tuple[str, str], Manifest] = {}  # what has been read
+        self._has_blob: dict[tuple[str, str], asyncio.Task[bool]] = {}  # at the destination
 
-    async def plan(self, images: Sequence[Image]) -> Plan:
+    async def plan(
+        self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[Trouble]
+    ) -> Plan:
         try:
-            return await self._plan(images)
+            return await self._plan(images, digest_tags, troubles)
         finally:
-            for task in self._reading.values():
+            tasks = [*self._reading.values(), *self._has_blob.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._reading.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _plan(self, images: Sequence[Image]) -> Plan:
+    async def _plan(
+        self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[Trouble]
+    ) -> Plan:
+        self._several = len({image.registry for image in images}) > 1
+        for trouble in troubles:
+            self._add_trouble(trouble)
         await self._add(sorted(images))
+        if self._wishes.referrers:
+            found = {item.source for item in self._items.values()}
+            loose = [image for image in sorted(digest_tags) if image.reference not in found]
+            await self._add([replace(image, subject=subject_of(image.tag)) for image in loose])
         await self._compare()
         copies = [item for item in self._items.values() if item.action is Action.COPY]
         if self._wishes.look_inside:
             await gather(self._look(item) for item in copies)
             self._fold(copies)
+        if self._foreign:
+            self._notes.add(
+                f"{len(self._foreign)} images have layers that lie elsewhere than in a registry (as Windows has): "
+                "these layers are not copied"
+            )
         copies = [item for item in copies if item.action is Action.COPY]
         ordered = await self._order(copies)
         others = [item for item in (*self._items.values(), *self._refused) if item.action is not Action.COPY]
@@ -174,19 +233,58 @@ class _Planner:
 
     # ---------------------------------------------------------------------------------------------- items
 
+    def _add_trouble(self, trouble: Trouble) -> None:
+        source = trouble.source
+        if source.tag:
+            item = self._item(Image(source.registry, source.repository, source.tag))
+            if item:
+                _fail(item, trouble.error)
+            return
+        dest = replace(source, registry=self._host)
+        code = reason_of(trouble.error)
+        self._refused.append(
+            Item(source, dest, Action.UNLISTED, str(trouble.error), code=code, homeless=True)
+        )
+
     async def _add(self, images: Iterable[Image], depth: int = 0) -> None:
         """Items for the images, and for what goes along with them."""
         fresh = [item for image in images if (item := self._item(image))]
-        await gather(self._resolve(item) for item in fresh)
-        if self._wishes.referrers and depth < DEPTH:
-            about = {
-                (item.source.registry, item.source.repository, item.digest): None
-                for item in fresh
-                if item.digest
-            }
-            found = await gather(self._attached(*place) for place in about)
-            if attached := sorted({image for several in found for image in several}):
-                await self._add(attached, depth + 1)
+        await led(self._resolve(item) for item in fresh)
+        if not self._wishes.referrers or depth >= DEPTH:
+            return
+        there = [item for item in fresh if item.digest and item.action in (Action.COPY, Action.SAME)]
+        found = await led(self._along(item) for item in there)
+        if attached := sorted({image for several in found for image in several}):
+            await self._add(attached, depth + 1)
+
+    async def _along(self, item: Item) -> list[Image]:
+        """What refers to the image, or to one of its manifests."""
+        found = await self._attached(item, item.digest)
+        source = self._source_of(item.source.registry)
+        try:
+            if not self._wishes.look_inside or is_fallback(item.source.tag):
+                return found
+            known = {each.digest for each in self._items.values() if each.source.name == item.source.name}
+            if not await source.more_attached(item.source.repository, known):
+                return found
+            parts = await self._parts(item, item.narrowed or await self._manifest(item, item.digest))
+        except (TransferError, ListingFailed, Absent):
+            return found  # a copy will tell
+        for several in await gather(self._attached(item, part.digest) for part in parts):
+            found += several
+        return found
+
+    async def _parts(self, item: Item, index: Manifest) -> list[Manifest]:
+        """The manifests of an index, and of those in it; without those that cannot be read."""
+        found: list[Manifest] = []
+        for child in index.children:
+            with contextlib.suppress(TransferError, Absent):
+                if child.media_type not in INDEXES:
+                    found.append(Manifest(child.digest, child.media_type, b""))
+                    continue
+                part = await self._manifest(item, child.digest)
+                found += [part, *await self._parts(item, part)]
+        return found
 
     def _item(self, image: Image) -> Item | None:
         """None where there is one already, or where it has no place."""
@@ -211,8 +309,11 @@ class _Planner:
 
     async def _resolve(self, item: Item) -> None:
         """The digest that the source has now."""
+        if item.action is not Action.COPY:
+            return
         known = self._known(item)
-        if known and item.source.tag and self._wishes.immutable.match(item.source.tag):
+        unchanging = item.source.tag and self._wishes.immutable.match(item.source.tag)
+        if known and unchanging and not self._wishes.repair:
             item.action, item.digest = Action.SAME, known.source_digest
             item.wanted = item.found = known.dest_digest
             return
@@ -222,6 +323,8 @@ class _Planner:
                 item.action, item.reason = Action.MISSING, f"{item.source} is not there"
             item.digest = found or ""
         item.wanted = item.digest
+        if is_fallback(item.source.tag) and item.digest in (item.about, subject_of(item.source.tag)):
+            item.action = Action.ALONG  # some registries take such a tag for the digest itself
         if self._wishes.platforms and item.digest and not (known and known.source_digest == item.digest):
             await self._ask(item, self._narrow(item))
 
@@ -248,11 +351,20 @@ class _Planner:
             if item.dest.digest:
                 item.dest = replace(item.dest, digest=narrowed.digest)
 
-    async def _attached(self, registry: str, repository: str, digest: str) -> list[Image]:
+    async def _attached(self, item: Item, digest: str) -> list[Image]:
+        """What refers to a manifest of the image; asked once for each."""
+        source = item.source
+        place = (source.registry, source.repository, digest)
+        if place in self._asked:
+            return []
+        self._asked.add(place)
         try:
-            found = await self._source_of(registry).attached(repository, digest)
-        except (ObjectRefused, ListingFailed) as error:
-            self._notes.add(f"what refers to images of {registry}/{repository} cannot be found: {error}")
+            found = await self._source_of(source.registry).attached(source.repository, digest)
+        except (TransferError, ListingFailed) as error:
+            await self._concerns_one(self._source_of(source.registry).registry, error)
+            # An image whose signature is left behind is not whole, and nobody would know.
+            said = ListingFailed(f"what is attached to {source.name}@{digest} cannot be found: {error}")
+            self._add_trouble(Trouble(Reference(source.registry, source.repository, "", digest), said))
             return []
         return [replace(image, subject=digest) for image in found]
 
@@ -264,7 +376,7 @@ class _Planner:
             if item.action is Action.COPY:
                 by_repository.setdefault(item.dest.repository, []).append(item)
         self._rules = await self._destination.repositories(sorted(by_repository)) if by_repository else {}
-        await gather(
+        await led(
             self._compare_repository(name, items)
             for name, items in by_repository.items()
             if name in self._rules
@@ -275,18 +387,71 @@ class _Planner:
 
     async def _compare_repository(self, name: str, items: list[Item]) -> None:
         there = await self._destination.digests(name, [item.dest.pointer for item in items])
-        for item in items:
-            item.found = there.get(item.dest.pointer, "")
-            known = self._known(item)
-            if known and (known.source_digest, known.dest_digest) == (item.digest, item.found):
-                item.wanted = item.found
-            if item.found and item.found == item.wanted:
-                item.action = Action.SAME
-            elif item.found and item.dest.tag and self._rules[name].fixed(item.dest.tag):
-                item.action = Action.CONFLICT
-                item.reason = (
-                    f"{item.dest} is another image ({item.found}), and the repository's tags cannot be moved"
-                )
+        await gather(self._compare_one(item, there.get(item.dest.pointer, "")) for item in items)
+
+    async def _compare_one(self, item: Item, found: str | TransferError) -> None:
+        if isinstance(found, TransferError):
+            await self._concerns_one(self._destination.registry, found)
+            if found.status in (401, 403):
+                # Registries say so of a repository that is not there yet, too. If it is there, the copy is refused.
+                item.reason, item.code = f"the destination does not let us look: {found}", reason_of(found)
+            else:
+                _fail(item, found)
+            return
+        item.found = found
+        known = self._known(item)
+        if known and (known.source_digest, known.dest_digest) == (item.digest, found):
+            item.wanted = found
+        if not found:
+            return
+        if found == item.wanted or (
+            is_fallback(item.dest.tag) and await self._ask(item, self._has_entries(item))
+        ):
+            item.action = Action.SAME if item.action is Action.COPY else item.action
+            if self._wishes.repair:
+                await self._ask(item, self._check(item))
+        elif item.dest.tag and self._rules[item.dest.repository].fixed(item.dest.tag):
+            item.action = Action.CONFLICT
+            item.reason = f"{item.dest} is another image ({found}), and the repository's tags cannot be moved"
+
+    async def _has_entries(self, item: Item) -> bool:
+        """Whether the list of referrers at the destination has all that the source's has. It may have more."""
+        ours = await self._manifest(item, item.digest)
+        theirs = await self._destination.registry.manifest(item.dest.repository, item.found)
+        if not ours.is_index or not theirs or not theirs.is_index:
+            return False
+        return {each.digest for each in ours.children} <= {each.digest for each in theirs.children}
+
+    async def _check(self, item: Item) -> None:
+        """See whether the destination has every part of the image."""
+        lost = await self._lost(item.dest.repository, item.found)
+        if lost:
+            item.action, item.damaged = Action.COPY, True
+            item.reason = f"the destination has lost {lost[0]}"
+            item.reason += f" and {len(lost) - 1} more of it" if len(lost) > 1 else ""
+
+    async def _lost(self, repository: str, digest: str) -> list[str]:
+        """What is not at the destination of all that is under this digest."""
+        try:
+            found = await self._destination.registry.manifest(repository, digest)
+        except (Corrupted, ObjectRefused):
+            found = None
+        if found is None:
+            return [digest]
+        blobs = list(dict.fromkeys(blob.digest for blob in found.blobs))
+        there = await gather(self._keeps(repository, blob) for blob in blobs)
+        lost = [blob for blob, kept in zip(blobs, there, strict=True) if not kept]
+        for child in found.children:
+            lost += await self._lost(repository, child.digest)
+        return lost
+
+    async def _keeps(self, repository: str, blob: str) -> bool:
+        """Whether the destination has a blob; asked once."""
+        place = (repository, blob)
+        if place not in self._has_blob:
+            asking = self._destination.registry.has_blob(repository, blob)
+            self._has_blob[place] = asyncio.ensure_future(asking)
+        return await asyncio.shield(self._has_blob[place])
 
     # -------------------------------------------------------------------------------------- looking inside
 
@@ -296,8 +461,33 @@ class _Planner:
 
     async def _descend(self, item: Item) -> None:
         top = item.narrowed or await self._manifest(item, item.digest)
-        for child in top.children:
-            await self._manifest(item, child.digest)
+        await self._read(item, top, top)
+
+    async def _read(self, item: Item, top: Manifest, manifest: Manifest) -> None:
+        """Read what is below a manifest of the image, and see that all of it can be copied."""
+        if manifest.media_type == OCI_ARTIFACT:
+            raise NotSupported(
+                f"{item.source.name}@{manifest.digest} is an artifact manifest of a draft of OCI 1.1, which skopeo "
+                "cannot copy; push it anew",
+                code="UNSUPPORTED",
+            )
+        if len(manifest.blobs) < manifest.blob_count:
+            self._foreign.add(str(item.source))
+        lists_referrers = is_fallback(item.source.tag)
+        for child in manifest.children:
+            try:
+                part = await self._manifest(item, child.digest)
+            except Absent:
+                if not lists_referrers:
+                    raise ObjectRefused(_incomplete(item, child), code="INCOMPLETE") from None
+                self._notes.add(
+                    f"{item.source} lists {child.digest}, which the source has lost: it is left out"
+                )
+                continue
+            if part.is_index and not lists_referrers:
+                # skopeo copies no index within an index: its parts are copied, and it is written as it is.
+                item.narrowed = item.narrowed or top
+            await self._read(item, top, part)
 
     async def _manifest(self, item: Item, digest: str) -> Manifest:
         place = (item.source.name, digest)
@@ -313,10 +503,11 @@ class _Planner:
     def _under(self, item: Item) -> list[Manifest]:
         """All that is known of the item's manifests, from the top."""
         top = item.narrowed or self._manifests.get((item.source.name, item.digest))
-        if top is None:
-            return []
-        children = (self._manifests.get((item.source.name, child.digest)) for child in top.children)
-        return [top, *(child for child in children if child)]
+        found = [top] if top else []
+        for manifest in found:  # which grows meanwhile
+            below = (self._manifests.get((item.source.name, child.digest)) for child in manifest.children)
+            found += [each for each in below if each and each not in found]
+        return found
 
     def _fold(self, copies: list[Item]) -> None:
         """Parts of an index that is copied come with it: Amazon ECR lists them as images without a tag."""
@@ -336,33 +527,10 @@ class _Planner:
         blobs = {id(item): self._blobs(item) for item in copies}
         there = await self._there(copies, blobs)
         there |= await self._neighbours(set().union(*blobs.values()) - there.keys())
-        sharers: dict[str, int] = {}
-        for item in copies:
-            for digest in blobs[id(item)]:
-                sharers[digest] = sharers.get(digest, 0) + 1
-
-        def saves(item: Item) -> int:
-            """Bytes that others are spared if this one goes first."""
-            return sum(
-                size * (sharers[digest] - 1)
-                for digest, size in blobs[id(item)].items()
-                if digest not in there and size >= SHARED_LEAST
-            )
-
-        ordered = sorted(copies, key=lambda item: (bool(item.about), -saves(item), item.dest, item.source))
+        ordered = by_savings(copies, blobs, there)
+        before = self._before(ordered)
         first: dict[str, int] = {}  # by digest of a layer: the item that brings it
-        subjects = {
-            (item.dest.repository, item.digest): place
-            for place, item in reversed(list(enumerate(ordered)))
-            if not item.about
-        }
-        twins: dict[tuple[str, str], int] = {}  # by what they are: one image under several tags crosses once
         for place, item in enumerate(ordered):
-            before = set()
-            if (twin := twins.setdefault((item.dest.repository, item.wanted), place)) != place:
-                before.add(twin)
-            if item.about and (subject := subjects.get((item.dest.repository, item.about))) is not None:
-                before.add(subject)
             mounts: dict[str, str] = {}
             for digest, size in blobs[id(item)].items():
                 if digest in there:
@@ -372,12 +540,35 @@ class _Planner:
                 if brings == place:
                     item.moves += size
                 elif size >= SHARED_LEAST:
-                    before.add(brings)
+                    before[place].add(brings)
                     mounts[digest] = ordered[brings].dest.repository
             item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
             item.size = sum(blobs[id(item)].values())
-            item.after = tuple(sorted(before))
+            item.after = tuple(sorted(before[place]))
         return ordered
+
+    def _before(self, ordered: list[Item]) -> list[set[int]]:
+        """For each item the places of those that it comes after, whatever layers they share."""
+        before: list[set[int]] = [set() for _ in ordered]
+        subjects: dict[tuple[str, str], int] = {}  # manifests, and the first item that brings each
+        referrers: dict[tuple[str, str], set[int]] = {}  # by what they are about
+        twins: dict[tuple[str, str], int] = {}  # by what they are: one image under several tags crosses once
+        for place, item in enumerate(ordered):
+            repository = item.dest.repository
+            if (twin := twins.setdefault((repository, item.wanted), place)) != place:
+                before[place].add(twin)
+            if not item.about:
+                for digest in (item.digest, *(manifest.digest for manifest in self._under(item))):
+                    subjects.setdefault((repository, digest), place)
+                continue
+            about = repository, item.about
+            if about in subjects:
+                before[place].add(subjects[about])
+            if is_fallback(item.dest.tag):
+                before[place] |= referrers.get(about, set())
+            else:
+                referrers.setdefault(about, set()).add(place)
+        return before
 
     def _blobs(self, item: Item) -> dict[str, int]:
         """Config and layers, by digest."""
@@ -395,8 +586,11 @@ class _Planner:
 
     async def _has(self, digest: str, repositories: list[str]) -> str:
         for name in repositories:
-            if await self._destination.registry.has_blob(name, digest):
-                return name
+            try:
+                if await self._keeps(name, digest):
+                    return name
+            except TransferError as error:
+                await self._concerns_one(self._destination.registry, error)
         return ""
 
     async def _neighbours(self, wanted: set[str]) -> dict[str, str]:
@@ -417,9 +611,9 @@ class _Planner:
             parts = [
                 await registry.manifest(repository, part.digest) for part in (top.children if top else ())
             ]
-        except (SourceGone, ObjectRefused):
+            return {blob.digest for each in (top, *parts) if each for blob in each.blobs}
+        except TransferError:
             return set()
-        return {blob.digest for each in (top, *parts) if each for blob in each.blobs}
 
     # ------------------------------------------------------------------------------------------- asking
 
@@ -432,9 +626,52 @@ class _Planner:
 
     async def _ask(self, item: Item, asking: Coroutine[Any, Any, T]) -> T | None:
         """The answer; None where there is none for reasons that concern this item alone, which are then in it."""
+        if (whole := self._judge.known(item.source.registry)) and self._several:
+            asking.close()
+            _fail(item, whole)
+            return None
         try:
             return await asking
-        except (SourceGone, ObjectRefused, Absent) as error:
-            item.action = Action.MISSING if isinstance(error, SourceGone | Absent) else Action.REFUSED
-            item.reason = str(error)
+        except (TransferError, ListingFailed, Absent) as error:
+            for registry in (self._registry(item), self._destination.registry):
+                if getattr(error, "host", "") in ("", registry.host):
+                    await self._concerns_one(registry, error)
+            _fail(item, error)
             return None
+
+    async def _concerns_one(self, registry: Registry, error: HubError) -> None:
+        """Raises what is wrong with the registry as a whole, if that is what failed. One of several public registries
+        is not the whole source."""
+        whole = await self._judge.whole(registry, error)
+        if whole and not (self._several and registry is not self._destination.registry):
+            raise whole
+
+
+def by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Mapping[str, str]) -> list[Item]:
+    """In the order in which they begin: first who brings what others need. What is attached goes after all images, and
+    a list of referrers last, because it names only what the destination has by then."""
+    sharers = Counter(digest for item in copies for digest in blobs[id(item)])
+
+    def saves(item: Item) -> int:
+        """Bytes that others are spared if this one goes first."""
+        return sum(
+            size * (sharers[digest] - 1)
+            for digest, size in blobs[id(item)].items()
+            if digest not in there and size >= SHARED_LEAST
+        )
+
+    return sorted(
+        copies,
+        key=lambda item: (bool(item.about), is_fallback(item.dest.tag), -saves(item), item.dest, item.source),
+    )
+
+
+def _fail(item: Item, error: HubError) -> None:
+    item.action = Action.MISSING if isinstance(error, SourceGone | Absent) else Action.REFUSED
+    item.reason, item.code = str(error), "" if isinstance(error, Absent) else reason_of(error)
+
+
+def _incomplete(item: Item, child: Descriptor) -> str:
+    what = f"the platform {child.platform} " if child.platform else ""
+    advice = "; --platform takes those that are there" if child.platform else ""
+    return f"{item.source} is not whole: the source does not have {what}({child.digest}){advice}"

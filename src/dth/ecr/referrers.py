@@ -5,10 +5,12 @@ Schema").
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from dth.ecr.manifest import OCI_INDEX, Manifest
 from dth.ecr.registry import Registry, fallback_tag
+from dth.errors import ObjectRefused
 
 
 async def keep_fallback(registry: Registry, repository: str, about: str, referrer: Manifest) -> bool:
@@ -17,15 +19,41 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
     if await registry.ask_referrers(repository, about) is not None:
         return False
     tag = fallback_tag(about)
-    found = await registry.manifest(repository, tag)
-    entries: list[dict[str, Any]] = json.loads(found.body)["manifests"] if found and found.is_index else []
-    if any(entry.get("digest") == referrer.digest for entry in entries):
+    there = await registry.manifest(repository, tag)
+    found = _with(there, about, [_descriptor(referrer)])
+    if there and found.digest == there.digest:
         return False
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, _descriptor(referrer)]}
-    body = json.dumps(index, separators=(",", ":")).encode()
-    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-    await registry.put_manifest(repository, tag, Manifest(digest, OCI_INDEX, body))
+    await registry.put_manifest(repository, tag, found)
     return True
+
+
+def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
+    """The index with the entries of both, without those of ours that are lost. Those of the destination stay as they
+    are. Raises ObjectRefused where the destination's tag is no such index."""
+    entries = json.loads(ours.body).get("manifests") or [] if ours.is_index else []
+    if theirs is None and ours.is_index and not lost:
+        return ours
+    return _with(theirs, about, [each for each in entries if each["digest"] not in lost])
+
+
+def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> Manifest:
+    """The index with these entries too; itself where it has them."""
+    if there and there.digest == about:
+        there = None  # some registries take such a tag for the digest itself
+    if there and not there.is_index:
+        raise ObjectRefused(
+            f"the tag {fallback_tag(about)} is an image at the destination, where a list of referrers has to be",
+            code="CONFLICT",
+        )
+    fields: dict[str, Any] = json.loads(there.body) if there else {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    before = fields.get("manifests") or []
+    known = {each["digest"] for each in before}
+    fresh = [each for each in entries if each["digest"] not in known]
+    if there and not fresh:
+        return there
+    body = json.dumps({**fields, "manifests": [*before, *fresh]}, separators=(",", ":")).encode()
+    media_type = there.media_type if there else OCI_INDEX
+    return Manifest(f"sha256:{hashlib.sha256(body).hexdigest()}", media_type, body)
 
 
 def _descriptor(referrer: Manifest) -> dict[str, Any]:

@@ -49,6 +49,7 @@ PAGES = (
     "100",
     "",
 )  # names a page that are asked for; a registry that refuses one is asked for the next
+FEW = 100  # tags, where only those about one image are looked for
 MOST_NAMES = 1_000_000  # in a listing
 MOST_PAGES = 100_000
 MOST_EMPTY = 1000  # pages in a row that tell nothing
@@ -242,6 +243,11 @@ class Registry:
             return list(listed.children) if listed else []
         return found
 
+    @property
+    def has_referrers(self) -> bool:
+        """Whether the registry was found to have the API for referrers."""
+        return self._knows_referrers is True
+
     async def ask_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
         """The same by the API for it; None where the registry has none, which is found out once."""
         if self._knows_referrers is None:
@@ -312,23 +318,34 @@ class Registry:
 
     # --------------------------------------------------------------------------------------------- listing
 
-    async def tags(self, repository: str) -> list[str] | None:
-        """All tags, in the registry's order; None where there is no such repository."""
+    async def tags(self, repository: str, told: list[str] | None = None) -> list[str] | None:
+        """All tags, in the registry's order; None where there is no such repository. `told` has the names of the pages
+        before one that failed."""
         path = f"/v2/{repository}/tags/list"
         try:
-            found = await self._names(path, self._pull(repository), "tags", "tags")
+            found = await self._names(path, self._pull(repository), "tags", "tags", told)
         except SourceGone:
+            if told:
+                raise
             return None
         return self._sound(found, is_tag, f"{self.host}/{repository}:")
 
-    async def repositories(self) -> list[str]:
-        """Every repository of the registry. Raises ListingFailed where it does not say."""
+    async def tags_after(self, repository: str, last: str) -> tuple[list[str], bool]:
+        """The next few tags in the order of the alphabet, and whether the list goes on. A registry may tell the first
+        tags instead, or all of them."""
+        path = f"/v2/{repository}/tags/list?{urlencode({'n': FEW, 'last': last})}"
+        answer = await self._request("GET", path, self._pull(repository), "tags")
+        return self._names_in(answer, "tags"), bool(self._next(answer, path))
+
+    async def repositories(self, told: list[str] | None = None) -> list[str]:
+        """Every repository of the registry. Raises ListingFailed where it does not say. `told` has the names of the
+        pages before one that failed."""
         if self.host == DOCKER_HUB:
             raise ListingFailed(
                 "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; name the images"
             )
         try:
-            found = await self._names("/v2/_catalog", "registry:catalog:*", "catalog", "repositories")
+            found = await self._names("/v2/_catalog", "registry:catalog:*", "catalog", "repositories", told)
         except (ObjectRefused, SourceGone) as error:
             raise ListingFailed(
                 f"{self.host} cannot be listed: it gives no catalogue of its repositories "
@@ -343,16 +360,18 @@ class Registry:
             self.odd_names[before + name] = None
         return [name for name in names if is_one(name)] if odd else names
 
-    async def _names(self, path: str, scope: str, kind: str, field: str) -> list[str]:
+    async def _names(
+        self, path: str, scope: str, kind: str, field: str, told: list[str] | None = None
+    ) -> list[str]:
         """What the pages of a listing name, each once, in their order."""
         found: dict[str, None] = {}
         empty = repeated = 0
         async for answer in self._pages(path, scope, kind, sized=True):
-            names = json_in(answer).get(field) or []  # some say null for none
-            if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-                raise ListingFailed(f"{self.host} answers a listing with something else")
+            names = self._names_in(answer, field)
             before = len(found)
             found.update((each[:LONGEST_NAME], None) for each in names)
+            if told is not None:
+                told += names
             empty = 0 if names else empty + 1
             repeated = repeated + 1 if names and len(found) == before else 0
             if empty >= MOST_EMPTY or repeated >= MOST_REPEATED:
@@ -360,6 +379,14 @@ class Registry:
             if len(found) > MOST_NAMES:
                 raise ListingFailed(f"{self.host} lists more than {MOST_NAMES:,} names at {path}")
         return list(found)
+
+    def _names_in(self, answer: Response, field: str) -> list[str]:
+        fields = json_in(answer)
+        names = fields.get(field) or []  # some say null for none
+        nothing = not fields and answer.body.strip() not in (b"{}", b"null")
+        if nothing or not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise ListingFailed(f"{self.host} answers a listing with something else")
+        return names
 
     async def _pages(
         self, path: str, scope: str, kind: str, *, accept: str = "", sized: bool = False

@@ -115,6 +115,7 @@ class Route:
             parameters.platforms,
             Patterns(parameters.immutable_tags),
             known,
+            parameters.repair,
             not self.origin.meets(DOCKER_HUB),
         )
 

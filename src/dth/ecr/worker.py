@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 
 from dth.ecr.copier import Copied, Copier
 from dth.ecr.messages import BadMessage, Order, decode
-from dth.ecr.task import Route
+from dth.ecr.said import CORRUPTED, UNKNOWN
+from dth.ecr.task import Front, Route
+from dth.ecr.trouble import Judge
 from dth.errors import Disposition, HubError, SourceGone, Throttled, TransferError
 from dth.platforms.ports import Delivery, Gauge, ImageRecord, Outcome, Platform, Status
 
@@ -27,9 +29,9 @@ LOOK = 2.0  # seconds between looks at what another process has in hand
 PAUSES = (5.0, 30.0, 120.0)  # seconds before an image is tried again; the last one stays
 THROTTLED = 60.0  # seconds that nothing is copied from a registry which asked to wait without saying how long
 MOST_THROTTLED = 900.0  # seconds, doubled up to here
-PATIENCE = (
-    7 * 3600.0
-)  # seconds of being asked to wait after which an image has failed; Docker Hub's window is 6 h
+# Seconds of being asked to wait after which an image has failed; Docker Hub's window is 6 h.
+PATIENCE = 7 * 3600.0
+MOST_HELD = 200  # messages in hand while a registry lets us wait
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Worker:
         self._route = route
         self._platform = platform
         self._copier = Copier(route)
+        self._judge = Judge()
         self._slots = asyncio.Semaphore(route.parameters.max_concurrency)
         self._held: dict[str, Held] = {}  # by key
         self._fresh: list[Delivery] = []  # received, and not looked at yet
@@ -95,13 +98,20 @@ class Worker:
     # ------------------------------------------------------------------------------------------ receiving
 
     async def _receive(self) -> None:
-        enough = 2 * self._route.parameters.max_concurrency
         while True:
-            if sum(not held.waits for held in self._held.values()) >= enough:
+            if self._has_enough():
                 await asyncio.sleep(0.05)
                 continue
             self._fresh = await self._platform.queue.receive(BATCH, LEASE, WAIT)
             await self._accept()
+
+    def _has_enough(self) -> bool:
+        """Whether to leave the rest in the queue: there it costs nothing, and others may take it."""
+        now = time.monotonic()
+        if len(self._held) >= MOST_HELD and any(until > now for until, _ in self._hosts_wait.values()):
+            return True
+        begun = sum(not held.waits for held in self._held.values())
+        return begun >= 2 * self._route.parameters.max_concurrency
 
     async def _accept(self) -> None:
         """Take up what has been received. What is not for us is given back or dropped last, when all the rest is held:
@@ -189,7 +199,7 @@ class Worker:
     async def _copy(self, held: Held) -> ImageRecord:
         """Try until it is copied, refused, or tried often enough; and how it went."""
         order, begun = held.order, time.time()
-        attempts, asked_to_wait = 0, 0.0
+        attempts, asked_to_wait, said = 0, 0.0, ""
         while True:
             try:
                 async with self._place(held):
@@ -204,15 +214,38 @@ class Worker:
                     return self._failed(order, error, attempts + 1, begun)
             except TransferError as error:
                 attempts += 1
-                if isinstance(error, SourceGone) and order.digest and order.source.tag:
-                    order = _anew(order)  # the tag may be another image by now
+                if isinstance(error, SourceGone) and order.digest:
+                    order = _anew(
+                        order
+                    )  # the tag may be another image by now, or the image be there after all
                     continue
-                if error.disposition is not Disposition.RETRY or attempts > self._route.parameters.retries:
+                futile = error.code in (UNKNOWN, CORRUPTED) and error.said == said
+                if (
+                    error.disposition is not Disposition.RETRY
+                    or futile
+                    or attempts > self._route.parameters.retries
+                ):
+                    await self._see_whether_all(order, error)
                     return self._failed(order, error, attempts, begun)
+                said = error.said
                 pause = PAUSES[min(attempts, len(PAUSES)) - 1]
                 _log("image failed, and is tried again", order, error, attempts=attempts, pause=pause)
                 held.waits = True
                 await asyncio.sleep(pause)
+
+    async def _see_whether_all(self, order: Order, error: TransferError) -> None:
+        """Pause the task, and never return, if nothing can pass any more: one refused sign-in is enough."""
+        front = self._front(order, error.host)
+        if whole := await self._judge.whole(front.registry, error):
+            _log("paused, because nothing can pass", order, whole)
+            await self._platform.records.pause(str(whole))
+            self.stop()
+            await asyncio.Event().wait()  # what is in hand is given back
+
+    def _front(self, order: Order, host: str) -> Front:
+        """The registry that an error is of."""
+        dest = self._route.dest
+        return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
 
     async def _try(self, order: Order) -> Copied:
         self._gauge.in_flight += 1
@@ -284,9 +317,8 @@ class Worker:
             return until - now
         seconds = error.retry_after or min(MOST_THROTTLED, 2 * before) or THROTTLED
         self._hosts_wait[host] = now + seconds, seconds
-        registry, reference = self._route.dest.registry, order.dest
-        if host != registry.host:
-            registry, reference = self._route.origin.at(host).registry, order.source
+        registry = self._front(order, host).registry
+        reference = order.dest if registry is self._route.dest.registry else order.source
         if not error.retry_after:  # skopeo does not tell what the registry said besides
             told = await registry.asked_to_wait(reference.repository, reference.pointer)
             seconds = told or seconds

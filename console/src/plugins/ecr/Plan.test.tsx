@@ -12,7 +12,7 @@ const item = (name: string, given: Partial<PlanResult['items'][number]> = {}) =>
   bytes: 1024,
   ...given,
 });
-const NONE = { same: 0, copy: 0, along: 0, conflict: 0, missing: 0, refused: 0 };
+const NONE = { same: 0, copy: 0, along: 0, conflict: 0, missing: 0, refused: 0, unlisted: 0 };
 const show = (given: Partial<PlanResult>) => {
   const plan = {
     items: [],

@@ -10,7 +10,7 @@ import { useTranslation } from 'react-i18next';
 import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 
-type Action = 'same' | 'copy' | 'along' | 'conflict' | 'missing' | 'refused';
+type Action = 'same' | 'copy' | 'along' | 'conflict' | 'missing' | 'refused' | 'unlisted';
 
 interface Item {
   source: string;
@@ -42,6 +42,7 @@ const KIND: Record<Action, StatusIndicatorProps.Type> = {
   conflict: 'error',
   missing: 'error',
   refused: 'error',
+  unlisted: 'error',
 };
 const PAGE = 10;
 
@@ -52,7 +53,7 @@ export function Plan({ result }: { result: string }) {
   const [page, setPage] = useState(1);
   const plan = JSON.parse(result) as PlanResult;
   const { counts } = plan;
-  const impossible = counts.conflict + counts.missing + counts.refused;
+  const impossible = counts.conflict + counts.missing + counts.refused + counts.unlisted;
   const columns = useColumns(plan.bytes !== null);
   const todo = plan.items.filter((item) => item.action !== 'same');
   const more = counts.copy + counts.along + impossible - todo.length;

@@ -35,6 +35,7 @@ const MORE: Record<string, Partial<Parameter>> = {
   platforms: list,
   includeUntagged: yes,
   includeReferrers: yes,
+  repair: no,
   immutableTags: list,
   maxConcurrency: number('10', 1, 64),
   retries: number('3', 0, 10),

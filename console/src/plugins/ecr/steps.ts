@@ -107,7 +107,7 @@ export const settings: Step = {
         'immutableTags',
       ],
     },
-    { id: 'along', items: ['includeUntagged', 'includeReferrers'] },
+    { id: 'along', items: ['includeUntagged', 'includeReferrers', 'repair'] },
     { id: 'engine', paired: true, items: ['maxConcurrency', 'retries', 'copyTimeout'] },
     {
       id: 'aws',
