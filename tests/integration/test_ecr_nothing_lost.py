@@ -401,6 +401,30 @@ async def test_a_list_of_referrers_never_replaces_an_image(
     assert there.digest("team/app", tag_of(app)) == one("mine").digest
 
 
+async def test_tags_of_digests_whose_image_is_not_there(
+    tmp_path: Path, here: RegistryServer, there: RegistryServer
+) -> None:
+    """They may be about anything, and be no lists of referrers at all."""
+    here.push("team/app", "v1", one("app"))
+    pushed = {
+        f"sha256-{'0' * 64}.sig": one("orphan"),
+        f"sha256-{'1' * 64}": index(one("several"), one("platforms", architecture="arm64")),
+        f"sha256-{'2' * 64}": one("plain"),
+    }
+    for tag, built in pushed.items():
+        here.push("team/app", tag, built)
+    here.tag("team/app", tag_of(one("app")), one("app"))  # as if the registry took the tag for the digest
+    ran = await Engine(tmp_path, here, there).run()
+    assert set(ran.statuses.values()) == {Status.DONE}
+    assert {tag: there.digest("team/app", tag) for tag in pushed} == {
+        tag: b.digest for tag, b in pushed.items()
+    }
+    assert (await Engine(tmp_path / "fresh", here, there).run()).counts.enqueued == 0
+    # Of those that are left out, the result tells how many.
+    ran = await Engine(tmp_path / "few", here, there, include_tags=("v*",)).run()
+    assert (ran.counts.same, ran.counts.filtered) == (2, 3)
+
+
 async def test_a_copy_of_one_image_does_not_list_its_repository(
     tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
 ) -> None:
@@ -457,6 +481,19 @@ async def test_an_image_that_is_gone_after_the_plan_is_cancelled_by_tag_and_by_d
     here.delete("team/b", one("b").digest)
     await engine.work()
     assert set((await engine.ended(run.id)).statuses.values()) == {Status.CANCELLED}
+
+
+async def test_bytes_that_are_wrong_each_time_are_not_read_for_minutes(
+    tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
+) -> None:
+    for name in ("layer", "config"):
+        built = one(name)
+        here.push("team/app", name, built)
+        blob = built.blobs[-1 if name == "layer" else 0]
+        front.rule(Reply(200, body=b"x" * len(blob)), method="GET", key=f"blobs/{digest_of(blob)}")
+    ran = await Engine(tmp_path, front, there, retries=10).run()
+    assert {each.reason for each in ran.images.values()} == {"Corrupted"}
+    assert {each.attempts for each in ran.images.values()} == {2}
 
 
 @pytest.mark.parametrize("what", ["layer", "config", "manifest"])

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from dth.ecr import skopeo
 from dth.ecr.crowd import gather
 from dth.ecr.listing import Image, is_fallback
-from dth.ecr.login import ANONYMOUS
 from dth.ecr.manifest import INDEXES, Manifest
 from dth.ecr.messages import Order
 from dth.ecr.plan import Action, make_plan
@@ -56,17 +55,17 @@ class Copier:
         after a few wrong passwords."""
         for front in (self._route.origin.at(order.source.registry), self._route.dest):
             host = front.registry.host
-            if front.login is ANONYMOUS or host in self._let_in:
+            if host in self._let_in:
                 continue
             async with self._door:
-                if host not in self._let_in:
+                if host not in self._let_in and await front.login.get():
                     try:
                         await front.registry.ping()
                     except EndpointRefused:
                         raise
                     except TransferError:
                         pass  # the copy will tell
-                    self._let_in.add(host)
+                self._let_in.add(host)
 
     async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         if not order.digest:
@@ -75,7 +74,11 @@ class Copier:
                 return planned
             order = planned.order
         if is_fallback(order.dest.tag) and order.about:
-            return await self._merge(order, progress)
+            ours = await self._source(order).manifest(order.source.repository, order.digest)
+            if ours is None:
+                raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+            if ours.is_index:
+                return await self._merge(order, ours, progress)
         if not order.repair and (found := await self._found(order)):
             return found
         if not await self._mount(order):
@@ -218,12 +221,9 @@ class Copier:
         dest = Reference(order.dest.registry, order.dest.repository, "", digest)
         return (await self._skopeo(source, dest, progress)).read
 
-    async def _merge(self, order: Order, progress: Callable[[int], None]) -> Copied:
+    async def _merge(self, order: Order, ours: Manifest, progress: Callable[[int], None]) -> Copied:
         """Add the source's list of referrers to that of the destination, which may have some of its own."""
         registry, place = self._route.dest.registry, (order.dest.repository, order.about)
-        ours = await self._source(order).manifest(order.source.repository, order.digest)
-        if ours is None:
-            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
         read, lost = 0, set()
         for child in ours.children:
             if await registry.head(order.dest.repository, child.digest):

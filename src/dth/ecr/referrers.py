@@ -30,8 +30,8 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
 def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
     """The index with the entries of both, without those of ours that are lost. Those of the destination stay as they
     are. Raises ObjectRefused where the destination's tag is no such index."""
-    entries = json.loads(ours.body).get("manifests") or [] if ours.is_index else []
-    if theirs is None and ours.is_index and not lost:
+    entries = json.loads(ours.body).get("manifests") or []
+    if theirs is None and not lost:
         return ours
     return _with(theirs, about, [each for each in entries if each["digest"] not in lost])
 

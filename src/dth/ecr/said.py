@@ -20,6 +20,7 @@ from dth.errors import (
 
 UNKNOWN = "Unknown"
 CORRUPTED = "Corrupted"
+_VARIES = re.compile(r'"[^"]*"|[\d.]+:\d+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,8 @@ def meaning(line: str) -> Meaning:
                 return Meaning(ObjectRefused, "NAME_UNKNOWN", True)  # there is no such repository to push to
             return Meaning(kind, code, of_the_dest)
     return Meaning(Transient, UNKNOWN, of_the_dest)
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two lines say the same, but for addresses, which change from try to try."""
+    return _VARIES.sub("", one) == _VARIES.sub("", other)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dth.ecr.reference import Reference
 from dth.ecr.registry import Registry
-from dth.errors import ConnectionFailed, EndpointRefused, HubError, ListingFailed, TransferError
+from dth.errors import ConnectionFailed, EndpointRefused, HubError, ListingFailed, TransferError, UsageError
 
 # Amazon ECR says so of one repository or image: another may be allowed.
 _OF_ONE = frozenset({"AccessDenied", "AccessDeniedException", "KmsException", "NotAuthorized"})
@@ -69,4 +69,4 @@ def reason_of(error: HubError) -> str:
     if isinstance(error, Incomplete):
         return reason_of(error.cause)
     code = getattr(error, "code", "")
-    return code or ("CANNOT_LIST" if isinstance(error, ListingFailed) else type(error).__name__)
+    return code or ("CANNOT_LIST" if isinstance(error, ListingFailed | UsageError) else type(error).__name__)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from dth.ecr.copier import Copied, Copier
 from dth.ecr.messages import BadMessage, Order, decode
-from dth.ecr.said import CORRUPTED, UNKNOWN
+from dth.ecr.said import CORRUPTED, UNKNOWN, same_words
 from dth.ecr.task import Front, Route
 from dth.ecr.trouble import Judge
 from dth.errors import Disposition, HubError, SourceGone, Throttled, TransferError
@@ -219,7 +219,7 @@ class Worker:
                         order
                     )  # the tag may be another image by now, or the image be there after all
                     continue
-                futile = error.code in (UNKNOWN, CORRUPTED) and error.said == said
+                futile = error.code in (UNKNOWN, CORRUPTED) and same_words(error.said, said)
                 if (
                     error.disposition is not Disposition.RETRY
                     or futile
