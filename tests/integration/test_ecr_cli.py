@@ -247,8 +247,7 @@ def test_whoever_signed_in_with_skopeo_is_known(
     command = ("ecr", "copy", f"{here.host}/team/a:v1", there.host)
     refused = one_line(dth.run(*command), 1)
     assert refused == (
-        f"{here.host} wants credentials (authentication required): name a secret, or sign in on this machine with "
-        "skopeo login"
+        f"{here.host} wants credentials: name a secret, or sign in on this machine with skopeo login"
     )
     kept = dth.home / ".docker/config.json"
     kept.parent.mkdir()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dth.ecr.crowd import gather
+from dth.ecr.crowd import gather, led
 
 
 async def test_results_come_in_order_and_few_are_at_once() -> None:
@@ -42,3 +42,23 @@ async def test_the_first_failure_ends_the_rest() -> None:
         await gather((work(number) for number in range(10)), at_once=3)
     assert sorted(begun) == sorted(ended)
     assert len(begun) < 10
+
+
+@pytest.mark.filterwarnings("error")
+async def test_the_first_goes_alone() -> None:
+    begun = []
+
+    async def work(number: int, *, fails: bool = False) -> int:
+        begun.append(number)
+        await asyncio.sleep(0)
+        if fails:
+            raise ValueError
+        assert begun[0] == 0
+        return number
+
+    assert await led(work(number) for number in range(5)) == list(range(5))
+    assert await led([]) == []
+    begun.clear()
+    with pytest.raises(ValueError):  # noqa: PT011 - it is our own
+        await led(work(number, fails=True) for number in range(5))
+    assert begun == [0]

@@ -32,4 +32,9 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_once: int = AT_ONCE)
 async def led(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """The same, but the first goes alone: wrong credentials are then refused once, not sixteen times."""
     coroutines = list(work)
-    return [*await gather(coroutines[:1]), *await gather(coroutines[1:])]
+    try:
+        first = [await each for each in coroutines[:1]]
+        return [*first, *await gather(coroutines[1:])]
+    finally:
+        for coroutine in coroutines:
+            coroutine.close()  # those that had not begun

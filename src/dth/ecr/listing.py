@@ -238,7 +238,7 @@ class _Listing:
         is not the whole source."""
         whole = await self._judge.whole(source.registry, error)
         if whole and not self._several:
-            raise whole
+            raise error
 
     def _takes(self, image: Image) -> bool:
         if image.tag:
@@ -284,6 +284,7 @@ class EcrSource:
         self._control = control
         self._registry = registry
         self._plain = OciSource(registry)
+        self._about: dict[str, dict[str, list[Image]]] = {}  # by repository and digest, or stem of the tag
         self._listed: dict[str, list[EcrImage] | None] = {}
         self._lock = asyncio.Lock()
 
@@ -333,12 +334,17 @@ class EcrSource:
         except TransferError:
             # Whoever may pull an image may not always list its repository.
             return await self._plain.attached(repository, digest)
-        found = []
-        for each in listed:
-            tags = [tag for tag in each.tags if _attached_to(tag, digest)]
-            if tags or each.subject == digest:
-                found += [self._image(repository, tag, each) for tag in tags or [""]]
-        return found
+        if repository not in self._about:
+            about: dict[str, list[Image]] = {}
+            for each in listed:
+                tags = [tag for tag in each.tags if is_attached(tag)]
+                for tag in tags:
+                    about.setdefault(stem_of(tag), []).append(self._image(repository, tag, each))
+                if each.subject and not tags:
+                    about.setdefault(each.subject, []).append(self._image(repository, "", each))
+            self._about[repository] = about
+        names = dict.fromkeys((digest, digest.replace(":", "-"), fallback_tag(digest)))
+        return [image for name in names for image in self._about[repository].get(name, [])]
 
     async def _images(self, repository: str) -> list[EcrImage] | None:
         async with self._lock:
@@ -367,6 +373,9 @@ class OciSource:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._tags: dict[str, asyncio.Task[list[str] | None]] = {}
+        self._stems: dict[
+            str, tuple[list[str], dict[str, list[str]]]
+        ] = {}  # tags, and those that are about a digest
         self._by_the_way: dict[str, list[str]] = {}  # tags of repositories that nobody wanted to list
 
     @property
@@ -413,9 +422,15 @@ class OciSource:
         if tags is None:
             tags = await self._about(repository, digest)
         host = self._registry.host
-        found = [Image(host, repository, tag) for tag in tags if _attached_to(tag, digest)]
+        if repository not in self._stems or self._stems[repository][0] is not tags:
+            self._stems[repository] = tags, _by_stem(tags)
+        stems = self._stems[repository][1]
+        about = dict.fromkeys(
+            (*stems.get(digest.replace(":", "-"), ()), *stems.get(fallback_tag(digest), ()))
+        )
+        found = [Image(host, repository, tag) for tag in about]
         referrers = await self._registry.ask_referrers(repository, digest)
-        if referrers is None and fallback_tag(digest) in tags:
+        if referrers is None and fallback_tag(digest) in about:
             referrers = await self._registry.referrers(repository, digest)
         return found + [
             Image(host, repository, "", each.digest, each.size, 0.0, each.media_type, subject=digest)
@@ -470,30 +485,38 @@ class OciSource:
 
 def is_attached(tag: str) -> bool:
     """Whether the tag is one that is made from the digest of an image which it is about."""
-    return _ATTACHED.fullmatch(tag) is not None
+    return bool(stem_of(tag))
 
 
 def is_fallback(tag: str) -> bool:
     """Whether the tag is the one under which the referrers of an image are listed."""
-    found = _ATTACHED.fullmatch(tag)
-    return found is not None and found[2] is None
+    return tag != "" and tag == stem_of(tag)
 
 
 def subject_of(tag: str) -> str:
     """The digest of the image which the tag is about; "" where the tag does not have all of it."""
-    found = _ATTACHED.fullmatch(tag)
-    digest = found[1].replace("-", ":", 1) if found else ""
+    digest = stem_of(tag).replace("-", ":", 1)
     return digest if is_digest(digest) else ""
 
 
-def _attached_to(tag: str, digest: str) -> bool:
-    return tag == fallback_tag(digest) or tag.startswith(f"{digest.replace(':', '-')}.")
+def stem_of(tag: str) -> str:
+    """The part of the tag that is made from a digest; "" for a tag that is not."""
+    found = _ATTACHED.fullmatch(tag)
+    return found[1] if found else ""
+
+
+def _by_stem(tags: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for tag in tags:
+        if stem := stem_of(tag):
+            found.setdefault(stem, []).append(tag)
+    return found
 
 
 def _has_others(tags: Sequence[str], digests: set[str]) -> bool:
     """Whether there is a tag about a manifest besides these."""
     stems = {digest.replace(":", "-") for digest in digests} | set(map(fallback_tag, digests))
-    return any((found := _ATTACHED.fullmatch(tag)) and found[1] not in stems for tag in tags)
+    return any((stem := stem_of(tag)) and stem not in stems for tag in tags)
 
 
 def _in_order(tag: str) -> list[tuple[int, str]]:

@@ -253,26 +253,29 @@ class _Planner:
         if not self._wishes.referrers or depth >= DEPTH:
             return
         there = [item for item in fresh if item.digest and item.action in (Action.COPY, Action.SAME)]
-        found = await led(self._along(item) for item in there)
+        found = await led(self._attached(item, item.digest) for item in there)
+        if depth == 0 and self._wishes.look_inside:
+            found += await gather(self._attached_to_parts(item) for item in await self._with_more(there))
         if attached := sorted({image for several in found for image in several}):
             await self._add(attached, depth + 1)
 
-    async def _along(self, item: Item) -> list[Image]:
-        """What refers to the image, or to one of its manifests."""
-        found = await self._attached(item, item.digest)
-        source = self._source_of(item.source.registry)
-        try:
-            if not self._wishes.look_inside or is_fallback(item.source.tag):
-                return found
-            known = {each.digest for each in self._items.values() if each.source.name == item.source.name}
-            if not await source.more_attached(item.source.repository, known):
-                return found
-            parts = await self._parts(item, item.narrowed or await self._manifest(item, item.digest))
-        except (TransferError, ListingFailed, Absent):
-            return found  # a copy will tell
-        for several in await gather(self._attached(item, part.digest) for part in parts):
-            found += several
-        return found
+    async def _with_more(self, items: Sequence[Item]) -> list[Item]:
+        """Those of the images whose repository may have something that is attached to parts of images."""
+        digests: dict[tuple[str, str], set[str]] = {}
+        for item in items:
+            digests.setdefault((item.source.registry, item.source.repository), set()).add(item.digest)
+        more = {
+            (registry, repository): await self._source_of(registry).more_attached(repository, known)
+            for (registry, repository), known in digests.items()
+        }
+        return [item for item in items if more[item.source.registry, item.source.repository]]
+
+    async def _attached_to_parts(self, item: Item) -> list[Image]:
+        """What refers to one of the manifests of an index."""
+        top = item.narrowed or await self._ask(item, self._manifest(item, item.digest))
+        parts = await self._parts(item, top) if top else []
+        several = await gather(self._attached(item, part.digest) for part in parts)
+        return [image for found in several for image in found]
 
     async def _parts(self, item: Item, index: Manifest) -> list[Manifest]:
         """The manifests of an index, and of those in it; without those that cannot be read."""
@@ -644,7 +647,7 @@ class _Planner:
         is not the whole source."""
         whole = await self._judge.whole(registry, error)
         if whole and not (self._several and registry is not self._destination.registry):
-            raise whole
+            raise error
 
 
 def by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Mapping[str, str]) -> list[Item]:

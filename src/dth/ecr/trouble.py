@@ -15,7 +15,7 @@ from dth.errors import ConnectionFailed, EndpointRefused, HubError, ListingFaile
 _OF_ONE = frozenset({"AccessDenied", "AccessDeniedException", "KmsException", "NotAuthorized"})
 
 
-class Incomplete(HubError):
+class Incomplete(ListingFailed):
     """A list that broke off. `found` is what was told before, `cause` is why no more came."""
 
     def __init__(self, found: list[str], cause: HubError) -> None:
