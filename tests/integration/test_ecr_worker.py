@@ -792,6 +792,36 @@ async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_while_a_registry_lets_us_wait_the_rest_stays_in_the_queue(
+    tmp_path: Path,
+    front: PlainProxy,
+    here: RegistryServer,
+    there: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "MOST_HELD", 5)
+    monkeypatch.setattr(worker, "BATCH", 5)
+    for number in range(40):
+        here.push("team/app", f"v{number}", one(f"app{number}"))
+    engine = Engine(tmp_path, front, there, max_concurrency=2)
+    run = await engine.find()
+    asked = {**JSON, "Retry-After": "0"}
+    front.rule(Reply(429, body=said("TOOMANYREQUESTS"), headers=asked), method="GET|HEAD", key="manifests")
+    most = 0
+
+    async def waits(platform: LocalPlatform) -> bool:
+        nonlocal most
+        await asyncio.sleep(0.3)
+        most = max(most, (await platform.queue.depth()).in_flight)
+        return any("asked us to wait" in note for note in (await platform.records.get_run(run.id)).notes)
+
+    await engine.work(waits)
+    assert 5 <= most <= 10
+    front.clear()
+    await engine.work()
+    assert (await engine.ended(run.id)).counts.done == 40
+
+
 # ---------------------------------------------------------------------------------------- stopping, crashing
 
 

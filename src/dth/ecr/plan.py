@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from dth.confinement import foreign
 from dth.ecr.control import TagRule
 from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
@@ -675,6 +676,6 @@ def _fail(item: Item, error: HubError) -> None:
 
 
 def _incomplete(item: Item, child: Descriptor) -> str:
-    what = f"the platform {child.platform} " if child.platform else ""
+    what = foreign(f"the platform {child.platform} ") if child.platform else ""
     advice = "; --platform takes those that are there" if child.platform else ""
     return f"{item.source} is not whole: the source does not have {what}({child.digest}){advice}"
