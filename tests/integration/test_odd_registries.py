@@ -16,7 +16,7 @@ from dth.ecr.login import ANONYMOUS, FixedLogin, Login, UserPassword
 from dth.ecr.pace import paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.registry import Registry
-from dth.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, Transient
+from dth.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
 from dth.platforms.local.ecr_roles import _find
 from dth.platforms.local.platform import open_platform
 from dth.platforms.ports import RunKind
@@ -146,6 +146,20 @@ async def test_one_name_that_is_always_refused_does_not_hold_the_others(
     assert not task.done()
     task.cancel()
     assert 2 <= odd.refused <= 30
+
+
+@pytest.mark.parametrize("quirk", ["bad-429", "bad-503"])
+async def test_one_thing_that_alone_is_refused_fails_also_when_nothing_else_is_asked_for(
+    make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch, quirk: str
+) -> None:
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(pace, "SLOWEST", 50.0)
+    monkeypatch.setattr(pace, "GUESS", 50.0)
+    paces_of(transport).patience = 3600
+    registry, odd = make(quirk)
+    with pytest.raises(TransferError):
+        await registry.head("team/bad", "v0")
+    assert 2 <= odd.refused <= 15
 
 
 async def test_a_registry_that_is_down_is_not_waited_for_as_long_as_one_that_asks_to(
@@ -372,8 +386,10 @@ async def test_a_listing_has_an_end(
 
 async def test_a_listing_of_brackets(make: Make) -> None:
     registry, _ = make("deep-json")
-    assert await registry.tags("team/app") == []
-    assert await registry.repositories() == []
+    with pytest.raises(ListingFailed, match="answers a listing with something else"):
+        await registry.tags("team/app")
+    with pytest.raises(ListingFailed, match="answers a listing with something else"):
+        await registry.repositories()
 
 
 async def test_names_that_are_none_are_left_out_and_told(make: Make) -> None:

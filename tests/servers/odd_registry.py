@@ -40,6 +40,7 @@ QUIRKS = {
     "first-429-date": "Answers 429 to the first request, with a date two seconds ahead and a clock a day ahead.",
     "first-429-year": 'Answers 429 to the first request, with "Retry-After: 99999999999".',
     "bad-429": 'Answers 429 to all requests for what has "bad" in its name.',
+    "bad-503": 'Answers 503 to all requests for what has "bad" in its name.',
     # Signing in
     "basic": "Wants user and password.",
     "hides-403": "Wants them at /v2/; answers 403 to all else that is unsigned (as Artifactory).",
@@ -249,6 +250,8 @@ class OddRegistry(Server):
     def _throttle(self, path: str) -> _Answer | None:
         if self.has("bad-429") and "bad" in path:
             return _error(429, "TOOMANYREQUESTS", "slow down")
+        if self.has("bad-503") and "bad" in path:
+            return _error(503, "UNAVAILABLE", "busy")
         if self.has("first-429-date", "first-429-year") and self._first:
             self._first = False
             if self.has("first-429-year"):

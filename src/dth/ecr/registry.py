@@ -484,6 +484,10 @@ class Registry:
                 passes = self.pace.passes
                 if strikes >= STRIKES or self._would_take(error, since) > self._paces.patience:
                     raise error
+                if kind != "ping" and not error.retry_after:
+                    # Nobody else may be asking: does the registry answer anything at all?
+                    with contextlib.suppress(TransferError):
+                        await self._knock(since)
                 continue
             if error.status:
                 self.pace.passed()
@@ -491,6 +495,20 @@ class Registry:
             if error.disposition is not Disposition.RETRY or failures >= self._attempts:
                 raise error
             await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
+
+    async def _knock(self, since: float) -> None:
+        """Ask for what every registry answers, when it is its turn. Raises TransferError where that is refused, too."""
+        request = _Request("GET", "/v2/", "", {"user-agent": CLIENT})
+        async with self.pace.places:
+            entered = await self.pace.enter(self._paces.patience - (time.monotonic() - since))
+            self.calls["GET ping"] += 1
+            try:
+                await self._attempt(request)
+            except TransferError as error:
+                if _throttles(error):
+                    self.pace.refused(entered, error.retry_after)
+                raise
+        self.pace.passed()
 
     def _would_take(self, error: TransferError, since: float) -> float:
         """Seconds of waiting in all if the request is tried again; endless for an outage that has lasted."""
