@@ -62,7 +62,10 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         ("network: {allow: all}", "network: allow: a list is needed"),
         ("network: {allow: [169.254.169.254, everything]}", "network: allow: 'everything' is none of"),
         ("network: {deny: []}", "network: it has allow and nothing else"),
-        ("networks: {allow: []}", "only issuer, smtp, bounds, ca_bundles, aws_profiles, network may be set"),
+        (
+            "networks: {allow: []}",
+            "only issuer, smtp, bounds, prices, ca_bundles, aws_profiles, network may be set",
+        ),
     ],
 )
 def test_a_slip_in_the_settings_is_told(settings: Path, text: str, why: str) -> None:

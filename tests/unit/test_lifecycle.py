@@ -18,6 +18,7 @@ from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
+from dth.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Ports:
     def __init__(self, database: HubDatabase) -> None:
         self.tasks = LocalTasks(database)
         self.engine = self.metrics = Told()
+        self.prices: Prices = {}
 
 
 @pytest.fixture
