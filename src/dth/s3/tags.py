@@ -48,9 +48,16 @@ class TagReader:
         if count != "0" or self._are_counted() is False:
             return await self._ask(key, count)
         if not self._scout.returned:
+            trouble = None
             async with self._scout as alone:
                 if alone:
-                    return await self._ask(key, count)
+                    try:
+                        return await self._ask(key, count)
+                    except TransferError as error:
+                        # It is this object's. Were it the scout's, all others would be asked about one by one.
+                        trouble = error
+            if trouble:
+                raise trouble
         # The scout may have found it out.
         counts = self._are_counted()
         if counts or (counts is None and not self._goes_on_looking()):
