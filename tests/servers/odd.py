@@ -77,6 +77,7 @@ QUIRKS = {
     "put-loses-body": "Answers a PUT rightly, and stores an empty object.",
     "flip-on-write": "Stores a damaged body, and answers the ETag and checksum of what it stored.",
     "flip-part": "Damages the second part of each multipart upload, and answers the ETag of what it stored.",
+    "flip-parts": "As flip-part, with all parts.",
     "flip-on-copy": "Damages what it copies by itself, and answers the ETag of what it stored.",
     "flip-on-join": "Damages what it joins of parts, and answers another ETag than the parts make.",
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
@@ -761,7 +762,8 @@ class OddStore(S3Server):
             upload.parts[number] = Stored(body, self._etag(body))
             return _document("CopyPartResult", _copy_result(upload.parts[number]))
         self._verify(request)
-        part = self._written(request, flipped=number == 2 and self.has("flip-part"))
+        flipped = (number == 2 and self.has("flip-part")) or self.has("flip-parts")
+        part = self._written(request, flipped=flipped)
         upload.parts[number] = part
         return self._written_reply(part)
 

@@ -230,22 +230,24 @@ class Multipart:
         """A part too large for memory. Its checksum goes behind its bytes where the store takes that.
 
         A store that does not know trailers may refuse them, or keep their framing as data. So a part that nobody
-        confirms is sent again without one. When that passes, it was the trailer.
+        confirms is sent again without one. When that passes, it was the trailer. A part that the store contradicts may
+        be damaged: it is sent again with its checksum before it, for the store to answer for.
         """
         known = self._route.dest.capabilities
         if not known.trailing:
             return await self._without_trailer(upload, number, span)
-        lesson = "unconfirmed"
+        lesson, contradicted = "unconfirmed", False
         try:
             part = await retry(lambda: self._with_trailer(upload, number, span))
-            if part:
+            contradicted = part is None
+            if part and part.verified is not Verified.NOT:
                 known.trailers = True
                 return part
         except TransferError as error:
             if known.trailers or not _may_be_about_trailer(error):
                 raise
             lesson = error.code
-        part = await self._without_trailer(upload, number, span)
+        part = await self._without_trailer(upload, number, span, stated=contradicted)
         self._give_up_trailers(lesson)
         return part
 
@@ -258,21 +260,22 @@ class Multipart:
         )
 
     async def _with_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part | None:
-        """The part, if what the store answers confirms it."""
+        """The part, or None where the store contradicts it and has not shown yet that it knows trailers."""
         try:
-            part = await self._stream_part(upload, number, span, trailing=True)
+            return await self._stream_part(upload, number, span, trailing=True)
         except Corrupted:
             if self._route.dest.capabilities.trailers:
                 raise
             return None
-        return part if part.verified is not Verified.NOT else None
 
-    async def _without_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
-        """A store that wants the checksum beforehand gets it: the part is read twice then."""
+    async def _without_trailer(
+        self, upload: Upload, number: int, span: tuple[int, int], *, stated: bool = False
+    ) -> Part:
+        """With `stated`, or where the store wants it, the checksum goes before the part, which is read twice then."""
         known = self._route.dest.capabilities
-        stated = known.wants_sums
+        stated = stated or known.wants_sums
         try:
-            return await retry(lambda: self._stream_part(upload, number, span))
+            return await retry(lambda: self._stream_part(upload, number, span, stated=stated))
         except ObjectRefused as error:
             if stated or not re.search("md5|checksum", error.said, re.IGNORECASE):
                 raise
@@ -281,7 +284,7 @@ class Multipart:
             f"{self._route.dest.endpoint.host} wants checksums before bodies; parts above {STREAM_ABOVE // MIB} MiB "
             "are read twice"
         )
-        return await retry(lambda: self._stream_part(upload, number, span))
+        return await retry(lambda: self._stream_part(upload, number, span, stated=True))
 
     async def _relay_part(
         self, upload: Upload, number: int, span: tuple[int, int], whole: InOrder | None
@@ -329,14 +332,20 @@ class Multipart:
         return await self._route.dest.gives_md5s(key, self._route.asked_for) is not False
 
     async def _stream_part(
-        self, upload: Upload, number: int, span: tuple[int, int], *, trailing: bool = False
+        self,
+        upload: Upload,
+        number: int,
+        span: tuple[int, int],
+        *,
+        trailing: bool = False,
+        stated: bool = False,
     ) -> Part:
         """The GET feeds the PUT through a pipe. The checksum is computed in passing, and compared with what the store
-        answers."""
+        answers. It goes behind the body (`trailing`), before it (`stated`) or not at all."""
         route, known = self._route, self._route.dest.capabilities
         mode = known.checksum
         running, md5 = Checksum(mode), Checksum(ChecksumMode.MD5)
-        stated = "" if trailing or not known.wants_sums else await self._checksum_of(upload, span, mode)
+        before = await self._checksum_of(upload, span, mode) if stated else ""
         # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
         answers = known.answers_streamed
         sums = source_parts.Sums(upload)
@@ -362,7 +371,7 @@ class Multipart:
             )
             await pipe.started.wait()
             sink = group.start(
-                route.dest.stream_part(key, upload.upload_id, number, pipe, mode, stated=stated)
+                route.dest.stream_part(key, upload.upload_id, number, pipe, mode, stated=before)
             )
             sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
         written = sink.result()
