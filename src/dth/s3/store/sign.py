@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
+from dth.errors import EndpointRefused
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
@@ -12,6 +13,8 @@ from dth.s3.store.request import Request
 from dth.s3.store.wire import Address, Addresses, Wire, WrongRegion
 from dth.transport import Response
 
+# Seconds for which keys are used without a look whether they have changed. An error leads to a look at once.
+KEPT = 1.0
 # Proxies and stores change it on the way (GCS does), so a signature over it would not hold.
 ACCEPT_ENCODING = "accept-encoding"
 
@@ -32,6 +35,8 @@ class Signing:
     ) -> None:
         self.accepted = -inf
         self._keys: Keys | None = None
+        # Monotonic time of the last look at the credentials.
+        self._looked = -inf
         self.addresses = Addresses(endpoint, bucket)
         self._wire = wire
         self._endpoint = endpoint
@@ -42,29 +47,42 @@ class Signing:
 
     async def send(self, request: Request) -> Response:
         region = self._endpoint.region
+        if time.monotonic() - self._looked >= KEPT:
+            await self._look()
         try:
-            response = await self._wire.send(request, *self._signed(request, await self._credentials.keys()))
+            response = await self._wire.send(request, *self._signed(request))
         except WrongRegion as error:
             # Another request may have been told before this one.
             told = region != self._endpoint.region == error.region
             if not told and not self._follow(error.region):
                 raise
-            response = await self._wire.send(request, *self._signed(request, await self._credentials.keys()))
+            response = await self._wire.send(request, *self._signed(request))
+        except EndpointRefused:
+            self._looked = -inf
+            raise
         self.accepted = time.monotonic()
         return response
 
-    def _signed(self, request: Request, keys: Keys | None) -> tuple[dict[str, str], Address, str, str]:
+    async def _look(self) -> None:
+        keys = await self._credentials.keys()
+        if keys is not self._keys:
+            self._keys, self.accepted = keys, -inf
+        self._looked = time.monotonic()
+
+    def _signed(self, request: Request) -> tuple[dict[str, str], Address, str, str]:
         """All headers of a request, the address it goes to, and path and query there."""
         address = self.addresses.pick()
         path = address.path(request.key)
         query = quote_query(request.query) if request.query else ""
-        headers = {"host": address.host, **(request.headers or {})}
+        headers = {"host": address.host}
+        if request.headers:
+            headers |= request.headers
+        if request.options:
+            headers |= request.options
         encoding = headers.pop(ACCEPT_ENCODING, "")
         if self._endpoint.requester_pays:
             headers["x-amz-request-payer"] = "requester"
-        if keys is not self._keys:
-            self._keys, self.accepted = keys, -inf
-        if keys:
+        if keys := self._keys:
             payload = headers.get(CONTENT_SHA256) or (UNSIGNED if request.body else EMPTY_SHA256)
             self._signer.sign(keys, request.method, path, query, headers, payload)
         # libcurl sends the same one.
