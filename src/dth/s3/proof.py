@@ -21,7 +21,7 @@ from dth.s3.store.covers import md5_of
 from dth.s3.store.objects import Written
 
 # Headers that state a checksum, and its algorithm.
-STATED = [(f"x-amz-checksum-{mode}", mode) for mode in ALGORITHMS]
+STATED = {f"x-amz-checksum-{mode}": mode for mode in ALGORITHMS}
 # Bytes of one range of an object that is read back.
 STEP = 8 * 1024 * 1024
 
@@ -37,8 +37,9 @@ class Stated:
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
     """Checksums of the whole object that an answer states, in base64. Checksums of checksums are left out."""
-    found: dict[str, str] = {mode: headers[name] for name, mode in STATED if name in headers}
-    if found:
+    found: dict[str, str] = {}
+    if not headers.keys().isdisjoint(STATED):
+        found = {mode: headers[name] for name, mode in STATED.items() if name in headers}
         composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
         found = {mode: value for mode, value in found.items() if "-" not in value and not composite}
     if hashes := headers.get("x-goog-hash", ""):
