@@ -6,10 +6,11 @@ it pass is learned. Each lesson leaves a note for the user.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from dth.errors import EndpointRefused, ObjectRefused, TransferError
 from dth.s3.checksums import header_name
@@ -162,13 +163,13 @@ class Capabilities:
             return next(iter(candidates), None)
         return None
 
-    def prove(self, headers: Mapping[str, str]) -> None:
+    def prove(self, request: Request) -> None:
         """A request has passed: what it carried is taken."""
-        if headers.keys() <= self._passed:
-            # Nearly always. This is done for each request.
-            return
-        self._passed |= headers.keys()
-        self.proven |= {FEATURES[name] for name in headers if name in FEATURES}
+        for headers in (request.headers, request.options):
+            # Nearly always they have passed before. This is done for each request.
+            if headers and not headers.keys() <= self._passed:
+                self._passed |= headers.keys()
+                self.proven |= {FEATURES[name] for name in headers if name in FEATURES}
 
     def refuse(self, host: str, feature: Feature, code: str) -> None:
         """A request has passed only when this was left out."""
@@ -192,12 +193,8 @@ class Adapting:
         self._known = known
         self._host = host
 
-    async def send(self, request: Request) -> Response:
-        options = request.options
-        if not options:
-            return await self._below.send(request)
-        headers = request.headers or {}
-        return await self.adapted(lambda without: request.with_headers(dressed(headers, options, without)))
+    def send(self, request: Request) -> Awaitable[Response]:
+        return self.adapted(partial(_without, request)) if request.options else self._below.send(request)
 
     async def adapted(self, dress: Dress) -> Response:
         """Send `dress(without)`, with more and more left out as the store refuses it.
@@ -212,21 +209,27 @@ class Adapting:
             try:
                 response = await self._below.send(sent)
             except (ObjectRefused, EndpointRefused) as error:
-                if dress(known.refused | lessons.keys()).headers != sent.headers:
+                if dress(known.refused | lessons.keys()).carried != sent.carried:
                     # Another request has learned meanwhile, which may be what this one was refused for.
                     lessons.clear()
                     sent = dress(known.refused)
                     continue
-                feature = known.suspect(error, sent.headers or {})
+                feature = known.suspect(error, sent.carried)
                 if feature is None or feature in lessons:
                     raise
                 lessons[feature] = error.code
                 sent = dress(known.refused | lessons.keys())
                 continue
-            known.prove(sent.headers or {})
+            known.prove(sent)
             if lessons:
                 known.refuse(self._host, *list(lessons.items())[-1])
             return response
+
+
+def _without(request: Request, features: AbstractSet[Feature]) -> Request:
+    if not features:
+        return request
+    return request.with_headers(dressed(request.headers or {}, request.options or {}, features))
 
 
 def dressed(

@@ -51,7 +51,7 @@ class Gated:
         requests, sent = self._request_cap, self._byte_cap
         if requests is not None and requests.rate:
             return True
-        return sent is not None and bool(sent.rate or (request.size or request.limit) > sent.SMALL)
+        return sent is not None and (sent.rate > 0 or (request.size or request.limit) > sent.SMALL)
 
     async def _counted(self, request: Request) -> Response:
         """Send, and let the gate learn from the answer."""

@@ -43,7 +43,9 @@ class Address:
     rest: float = 0.0
 
     def path(self, key: str) -> str:
-        return f"{self.root}/{quote_key(key)}" if key or not self.root else self.root
+        if key or not self.root:
+            return f"{self.root}/{quote_key(key)}"
+        return self.root
 
     def failed(self) -> None:
         self.rest = min(max(FIRST_REST, self.rest * 2), LONGEST_REST)
@@ -123,7 +125,7 @@ class Wire:
         if response.status in OUT_OF_SERVICE:
             # Another address may be better off.
             address.failed()
-        else:
+        elif address.rest:
             address.answered()
         if response.status >= 300:
             raise self._error(request, address.host, response)
