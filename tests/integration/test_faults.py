@@ -81,8 +81,8 @@ def test_the_rate_that_a_store_grants_is_used(
     ran = Engine(tmp_path / "state", source, Side(proxy_b, dest.bucket)).run(workers=2)
     assert ran.counts.done == 320
     assert time.monotonic() - started < 320 / 80 * 3
-    # Measured: 940 to 1020 of 320. What it is to keep from is a storm; fewer would be better.
-    assert limit.refused < 4 * limit.granted
+    # What was under way when the first one was refused, and what the search for the rate costs.
+    assert limit.refused < limit.granted / 2, (limit.refused, limit.granted)
 
 
 def test_a_request_cap_holds_over_all_workers(engine: Engine, proxy_b: Proxy, source: Side) -> None:

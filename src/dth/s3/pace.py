@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Protocol
 
 from dth.errors import StateError
-from dth.platforms.ports import Limits
+from dth.platforms.ports import Lease, Limits
 from dth.transport import Valve
 
 CAP_SLICE = 0.1  # seconds of a cap that are leased at once: bursts stay within it
@@ -106,9 +107,9 @@ class Scout:
 class Gate(Lanes):
     """Admits requests to one endpoint.
 
-    The number in flight falls by a third when the store throttles (once per `HOLD`). `REST` seconds later it grows
-    again, by one for each full round of successes. Until the store throttles for the first time, it grows by one for
-    each success: slow start, as in TCP (RFC 5681, section 3.1).
+    The number in flight falls by a third when the store throttles (once per `HOLD`) and the rate that it takes is not
+    known (`rate`). `REST` seconds later it grows again, by one for each full round of successes. Until the store
+    throttles for the first time, it grows by one for each success: slow start, as in TCP (RFC 5681, section 3.1).
     """
 
     MINIMUM = 1
@@ -118,7 +119,7 @@ class Gate(Lanes):
     # above the store's rate again at once, and most requests are refused.
     REST = 1.0
 
-    def __init__(self, maximum: int = 256, start: int = 64) -> None:
+    def __init__(self, maximum: int = 256, start: int = 16) -> None:
         super().__init__(float(min(start, maximum)))
         self.maximum = maximum
         self.throttled = 0
@@ -154,10 +155,12 @@ class Gate(Lanes):
         """A request found nobody who answers."""
         self.silent_since = self.silent_since or time.monotonic()
 
-    def slow_down(self) -> None:
+    def slow_down(self, *, paced: bool = False) -> None:
+        """A request was refused because there are too many. `paced`: they are sent at another rate now, so as many as
+        before may be in flight."""
         self.throttled += 1
         now = time.monotonic()
-        if now - self._decreased >= self.HOLD:
+        if not paced and now - self._decreased >= self.HOLD:
             self._decreased = now
             lowest = min(self.MINIMUM, self.maximum)
             self.limit = max(lowest, min(self.limit, self.in_flight + 1) * 0.7)
@@ -169,8 +172,14 @@ class Gate(Lanes):
         return latency
 
 
+class Lessor(Protocol):
+    """Who grants shares of a rate: the limits of a platform, or what was learned of a store."""
+
+    async def lease(self, name: str, wanted: float) -> Lease: ...
+
+
 class Cap:
-    """A rate in units a second that all processes of a task share, taken in short slices from the platform's limits:
+    """A rate in units a second that several processes share, taken in short slices from who grants them:
     what those who wait here need together, and no more, so that nothing lapses that another process could use. While
     the limits cannot be reached, the last share of this process is kept.
 
@@ -180,7 +189,7 @@ class Cap:
     LARGE = 64  # large bodies at once, at most
     SMALL = 256 * 1024  # bytes of a body that need not be stopped once it is under way
 
-    def __init__(self, limits: Limits, name: str, rate: float = 0.0) -> None:
+    def __init__(self, limits: Lessor, name: str, rate: float = 0.0) -> None:
         self.name = name
         self.rate = 0.0
         self.slice = math.inf

@@ -19,6 +19,7 @@ from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate, follow
 from dth.s3.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
+from dth.s3.rate import store_rates
 from dth.s3.relay import Route
 from dth.s3.retry import ATTEMPTS
 from dth.s3.sides import START, side_settings
@@ -185,6 +186,7 @@ async def _open_side(
         else (None, None)
     )
     gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
+    throttled = store_rates(_throttled_together(endpoint, bucket_of(parameters, side)))
 
     def client(endpoint: Endpoint) -> S3Client:
         return S3Client(
@@ -196,6 +198,7 @@ async def _open_side(
             gate=gate,
             request_cap=requests,
             byte_cap=sent,
+            rates=throttled,
             attempts=attempts,
         )
 
@@ -214,6 +217,11 @@ async def _open_side(
         if found and found != endpoint.region:
             opened = client(in_region(endpoint, found))
     return opened
+
+
+def _throttled_together(endpoint: Endpoint, bucket: str) -> str:
+    """What shares one limit: on AWS a bucket, on any other store all of it."""
+    return f"{endpoint.store}/{bucket}" if endpoint.is_aws else endpoint.store
 
 
 async def _keys(client: S3Client, side: str) -> Keys | None:

@@ -9,6 +9,7 @@ from dth.errors import EndpointRefused, ObjectRefused, TransferError, Transient
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint
 from dth.s3.pace import Cap, Gate
+from dth.s3.rate import StoreRate
 from dth.s3.retry import ATTEMPTS
 from dth.s3.store.answers import region_of
 from dth.s3.store.capabilities import Adapting, Capabilities
@@ -24,7 +25,8 @@ PROVEN = 5.0
 
 
 class Requests:
-    """Requests to one bucket. `gate` and the caps are shared by all clients of the endpoint in this process.
+    """Requests to one bucket. `gate`, the caps and `rates` (of reading, and of writing) are shared by all clients of
+    the endpoint in this process.
 
     `side` is what errors call it: "source", "destination".
     """
@@ -40,6 +42,7 @@ class Requests:
         gate: Gate | None = None,
         request_cap: Cap | None = None,
         byte_cap: Cap | None = None,
+        rates: tuple[StoreRate, StoreRate] | None = None,
         attempts: int = ATTEMPTS,
     ) -> None:
         self.endpoint = endpoint
@@ -54,7 +57,8 @@ class Requests:
         self.caps = [cap for cap in (request_cap, byte_cap) if cap]
         self._wire = Wire(transport, endpoint.connect, bucket, byte_cap)
         self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
-        self._gated = Gated(self._signing, self.gate, request_cap, byte_cap)
+        self.rates = rates or (StoreRate(), StoreRate())
+        self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
         self._customer = _customer_headers(endpoint.customer_key)
 

@@ -1,26 +1,42 @@
-"""The layer that admits: as many requests at once as the endpoint takes, and no more than the caps allow."""
+"""The layer that admits: as many requests at once as the endpoint takes, no more than the caps allow, and no faster
+than the store takes them."""
 
 import time
 
 from dth.errors import ConnectionFailed, Disposition, Throttled, TransferError
 from dth.s3.pace import Cap, Gate
+from dth.s3.rate import StoreRate
 from dth.s3.store.request import Request, Sender
 from dth.transport import Pipe, Response
 
+READS = frozenset({"GET", "HEAD"})
+
 
 class Gated:
-    """The gate and both caps of an endpoint, in front of its requests."""
+    """The gate, the caps and the store's own rates of an endpoint, in front of its requests.
 
-    def __init__(self, below: Sender, gate: Gate, request_cap: Cap | None, byte_cap: Cap | None) -> None:
+    `rates`: what the store takes of requests that read, and of those that write.
+    """
+
+    def __init__(
+        self,
+        below: Sender,
+        gate: Gate,
+        request_cap: Cap | None,
+        byte_cap: Cap | None,
+        rates: tuple[StoreRate, StoreRate],
+    ) -> None:
         self._below = below
         self._gate = gate
         self._request_cap = request_cap
         self._byte_cap = byte_cap
+        self._reads, self._writes = ((rate, Cap(rate, "")) for rate in rates)
 
     @property
     def held_back(self) -> int:
-        """Requests, and bodies under way, that wait for a cap."""
-        return sum(cap.waiting for cap in (self._request_cap, self._byte_cap) if cap)
+        """Requests, and bodies under way, that wait for a cap or for the store's rate."""
+        caps = (self._request_cap, self._byte_cap, self._reads[1], self._writes[1])
+        return sum(cap.waiting for cap in caps if cap)
 
     async def send(self, request: Request) -> Response:
         send = self._paced if self._is_paced(request) else self._counted
@@ -54,20 +70,29 @@ class Gated:
         return sent is not None and (sent.rate > 0 or (request.size or request.limit) > sent.SMALL)
 
     async def _counted(self, request: Request) -> Response:
-        """Send, and let the gate learn from the answer."""
+        """Send at the store's rate, and learn from the answer."""
         gate = self._gate
+        rate, cap = self._reads if request.method in READS else self._writes
+        if rate.rate != cap.rate:
+            cap.adopt(rate.rate)
+        if cap.rate:
+            await cap.take(1)
         sent = time.monotonic()
         try:
             response = await self._below.send(request)
         except TransferError as error:
             gate.errors += error.disposition is not Disposition.GONE
+            if isinstance(error, Throttled):
+                rate.refused(request.key or str(request.query), sent)
             if isinstance(error, Throttled | ConnectionFailed):
-                # A server that refuses connections is one that is overrun.
-                gate.slow_down()
+                # A server that refuses connections is one that is overrun. Where the store's rate is known, that paces.
+                gate.slow_down(paced=rate.rate > 0)
             if error.status:
                 gate.answered()
             elif isinstance(error, ConnectionFailed):
                 gate.silent()
             raise
-        gate.succeeded(time.monotonic() - sent)
+        now = time.monotonic()
+        rate.passed(now)
+        gate.succeeded(now - sent)
         return response
