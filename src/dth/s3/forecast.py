@@ -28,9 +28,8 @@ from dth.s3.listing import Listing
 from dth.s3.multipart import part_count, part_size_for
 from dth.s3.parameters import DeleteMode
 from dth.s3.ranges import PARALLEL, OutOfOrder
-from dth.s3.relay import Route
+from dth.s3.relay import Route, lanes
 from dth.s3.survey import Piece, Surveyed, Unsteerable, survey
-from dth.s3.task import LANE_REQUESTS
 
 SAMPLE_PAGES = 1000  # of a source; with more it is sampled
 SEED = 1  # asked again, a forecast says the same
@@ -451,8 +450,7 @@ def _seconds(
         return None
     parameters = route.parameters
     workers = max(1, min(parameters.max_capacity, os.cpu_count() or 1))
-    lanes = LANE_REQUESTS * parameters.worker_number * workers
-    each_object = max(2 * speed.latency / lanes, OBJECT_CPU / workers)
+    each_object = max(2 * speed.latency / (lanes(parameters) * workers), OBJECT_CPU / workers)
 
     def at(bound: str, factor: float) -> float:
         objects, amount, listed = (float(getattr(each, bound)) for each in (copies, size, lists))

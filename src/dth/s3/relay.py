@@ -32,6 +32,8 @@ from dth.s3.store.objects import Written
 from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
 
+# Requests in flight to each side, at most, for each unit of `workerNumber`.
+LANE_REQUESTS = 32
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy
 CARRIED = frozenset(
@@ -45,6 +47,11 @@ CARRIED = frozenset(
         "x-amz-website-redirect-location",
     }
 )
+
+
+def lanes(parameters: S3Parameters) -> int:
+    """Objects that one worker carries at once: enough for the requests in flight to both sides."""
+    return 2 * LANE_REQUESTS * parameters.worker_number
 
 
 @dataclass(frozen=True, slots=True)

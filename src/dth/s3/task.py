@@ -20,13 +20,11 @@ from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate, follow
 from dth.s3.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
 from dth.s3.rate import store_rates
-from dth.s3.relay import Route
+from dth.s3.relay import LANE_REQUESTS, Route
 from dth.s3.retry import ATTEMPTS
 from dth.s3.sides import START, side_settings
 from dth.s3.signing import Keys
 from dth.transport import Transport
-
-LANE_REQUESTS = 32  # requests in flight at most for each unit of `workerNumber`
 
 
 @asynccontextmanager

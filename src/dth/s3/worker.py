@@ -16,7 +16,7 @@ from dth.s3 import ownership
 from dth.s3.failures import RELEASE_DELAY
 from dth.s3.handlers import Again, Handlers, Work
 from dth.s3.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
-from dth.s3.relay import Route
+from dth.s3.relay import Route, lanes
 from dth.s3.store.wire import SLOW_ANSWER
 
 LEASE = 900.0  # seconds; extended while the work goes on
@@ -43,7 +43,7 @@ class Worker:
         self._route = route
         self._platform = platform
         self._handlers = Handlers(name, route, platform, self._pause)
-        self._lanes = 32 * route.parameters.worker_number
+        self._lanes = lanes(route.parameters)
         self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
         self._held: set[Work] = set()
         self._done: list[Work] = []
@@ -63,9 +63,9 @@ class Worker:
         self._room.set()
 
     async def run(self) -> None:
-        lanes = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
+        carriers = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
-        tasks = [asyncio.create_task(self._serve()), *keepers, *lanes]
+        tasks = [asyncio.create_task(self._serve()), *keepers, *carriers]
         try:
             finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
@@ -267,7 +267,7 @@ class Worker:
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
         gauge.at = time.time()
-        gauge.note = _waits(self._handlers.waiting)
+        gauge.note = _waits(self._handlers.waiting) or _throttled(route)
         source, dest = route.source.gate, route.dest.gate
         gauge.throttled = source.throttled + dest.throttled
         gauge.errors = source.errors + dest.errors
@@ -314,6 +314,15 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
     first = list(waiting.items())[:SHOWN_WAITS]
     named = "; ".join(f"{key!r}: {reason}" for key, (reason, _) in first)
     return f"waiting for {len(waiting)} object{'s' if len(waiting) > 1 else ''}: {named}"
+
+
+def _throttled(route: Route) -> str:
+    """At which rates the stores take requests, where they have refused more; "" where they have not."""
+    return "; ".join(
+        f"the {side} throttles: {client.throttled_to:.0f} requests/s"
+        for side, client in (("source", route.source), ("destination", route.dest))
+        if client.throttled_to
+    )
 
 
 def _copied(work: Work) -> int:

@@ -77,6 +77,11 @@ class Requests:
         """Requests, and bodies under way, that wait for a cap."""
         return self._gated.held_back
 
+    @property
+    def throttled_to(self) -> float:
+        """The lowest rate in requests a second that the store was seen to take; 0 where it takes all."""
+        return min((each.rate for each in self.rates if each.rate), default=0.0)
+
     def note_clock(self, headers: Mapping[str, str]) -> None:
         """Learn the store's time from an answer."""
         self._wire.note_clock(headers)
