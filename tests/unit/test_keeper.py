@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dth.errors import BeingSetUp, HubError
+from dth.errors import BeingSetUp, HubError, StateError
 from dth.platforms.local import keeper as keeper_module
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs
@@ -17,8 +19,6 @@ from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.platform import open_platform
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dth.platforms.local.platform import LocalPlatform
 
 
@@ -103,3 +103,43 @@ async def test_a_job_that_ends_by_a_defect_has_failed(
         await asyncio.gather(*jobs._running)
         job = await jobs.get(started.id)
     assert (job.state, job.error) == ("FAILED", "internal error: RuntimeError; see the hub's log")
+
+
+async def test_requests_have_few_databases_open_at_once(keeper: Keeper, tmp_path: Path) -> None:
+    """Each takes five descriptors and a thread, from its opening to its end."""
+    keeper._requests = asyncio.Semaphore(3)
+    full = asyncio.Event()
+    held: set[int] = set()
+    peak = 0
+
+    async def use(number: int) -> None:
+        nonlocal peak
+        async with keeper.open(f"{number}"):
+            held.add(number)
+            peak = max(peak, len(held))
+            if peak == 3:
+                full.set()
+            await full.wait()
+            held.remove(number)
+
+    for number in range(9):
+        (tmp_path / f"{number}").mkdir()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(use(number) for number in range(9)))
+    assert peak == 3
+    assert keeper._open == {}
+
+
+async def test_too_many_open_files_are_named_as_such(
+    keeper: Keeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())), hard))
+    try:
+        with pytest.raises(StateError, match="too many open files"):
+            async with keeper.open("a"):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "too many open files" in caplog.text

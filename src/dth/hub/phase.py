@@ -12,6 +12,7 @@ from dth.hub.progress import State
 OUTSIDE_WINDOW = "outside the transfer window"
 NO_PLACE = "waiting for a place: as many tasks as may work at once do"
 HELD = (OUTSIDE_WINDOW, NO_PLACE)
+NO_WORKER = "waiting for a worker: as many as may run do, for other tasks"  # a note of the run
 
 
 class Phase(StrEnum):

@@ -98,6 +98,7 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
         lifecycle.after(task.progress, Event.START)
         parameters = read_parameters(task.type, task.parameters)
         async with ports.engine.open(id) as platform:
+            await ports.engine.changed(id)  # a hub that ends in between finds what was begun
             await plugin(task.type).redrive(platform, parameters, keys=keys or (), reason=reason)
 
     def change(task: Task) -> None:

@@ -5,6 +5,9 @@ reads anything, so it never fails half-way because another process wrote in betw
 """
 
 import asyncio
+import errno
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -35,6 +38,12 @@ PRAGMAS = (
     "journal_size_limit = 67108864",
     "secure_delete = OFF",  # some distributions overwrite what is deleted: more pages to write
 )
+
+
+log = logging.getLogger(__name__)
+
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+TOO_MANY_FILES = "there are too many open files; raise the limit of the process (ulimit -n, LimitNOFILE)"
 
 
 class Database:
@@ -122,6 +131,8 @@ class Database:
                 self.scratch.create_all(self._writer, checkfirst=False)
             self._reader = self._connection("BEGIN", "query_only = ON")
         except OSError as error:
+            if error.errno in NO_DESCRIPTORS:
+                raise self._crowded() from error
             raise StateError(f"{self.path} cannot be used: {error.strerror}") from error
         except (DBAPIError, sqlite3.Error) as error:  # the driver's own where a connection is being set up
             raise self._explained(error) from error
@@ -147,6 +158,11 @@ class Database:
 
         return engine.connect()
 
+    def _crowded(self) -> StateError:
+        """SQLite says of a file that cannot be opened for want of descriptors what it says of any other."""
+        log.error("%s: %s", self.path, TOO_MANY_FILES)
+        return StateError(f"{self.path}: {TOO_MANY_FILES}")
+
     def _disconnect(self) -> None:
         for name in ("_reader", "_writer"):
             connection: Connection | None = getattr(self, name, None)
@@ -156,10 +172,20 @@ class Database:
     def _explained(self, error: DBAPIError | sqlite3.Error) -> Exception:
         """What the user can act on becomes a StateError; anything else is our defect and stays as it is."""
         code = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
+        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")) and _no_descriptor_is_left():
+            return self._crowded()
         for prefix, line in EXPLANATIONS.items():
             if code.startswith(prefix):
                 return StateError(f"{self.path}: {line}")
         return error
+
+
+def _no_descriptor_is_left() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in NO_DESCRIPTORS
+    return False
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -34,9 +34,14 @@ task = Table(
     Column("next_run", Float, nullable=False),
     Column("spent", Float, nullable=False),
     Column("summary", Text, nullable=False),  # JSON
+    # What the keeper alone knows (`agenda`). Null: it need not be looked at until it is changed.
+    Column("look_at", Float, server_default="0"),
+    Column("held", Integer, nullable=False, server_default="0"),
     Index("task_created", "created"),
     Index("task_progress", "progress", "created"),
     Index("task_writes", "writes"),
+    Index("task_look", "progress", "look_at"),
+    Index("task_next_run", "progress", "held", "next_run"),
 )
 
 # ---------------------------------------------------------------------------------------- users and tokens

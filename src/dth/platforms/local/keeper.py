@@ -1,8 +1,9 @@
-"""Runs the tasks of the hub on this machine: one runner for each task that lives, which does what the task's status and
-schedule say, and writes down how it stands.
+"""Runs the tasks of the hub on this machine: a runner for each task that there is something to do for. It does what the
+task's status and schedule say, and writes down how it stands.
 
-Nothing that matters is kept in memory: a runner begins by reading the task, its runs and its queue, so that a hub that
-was killed at any moment goes on by starting its runners again.
+A task that waits has none: `agenda` knows from `hub.db` when there will be something to do. Nothing that matters is
+kept in memory: a runner begins by reading the task, its runs and its queue, so that a hub that was killed at any moment
+goes on by starting its runners again.
 """
 
 import asyncio
@@ -10,40 +11,48 @@ import contextlib
 import json
 import logging
 import os
+import random
+import resource
 import shutil
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dth.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
-from dth.hub import budget, lifecycle, monitoring, tasks
+from dth.hub import budget, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Reading, Totals
 from dth.hub.notifications import Event
-from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
+from dth.hub.phase import HELD, NO_PLACE, NO_WORKER, OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
-from dth.hub.ports import HubPorts, TaskQuery
-from dth.hub.progress import Meter, with_last_run
+from dth.hub.ports import HubPorts
+from dth.hub.progress import Meter, State, with_last_run
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
 from dth.parameters import check_confined
+from dth.platforms.local.agenda import Agenda, Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import KEPT_RUNS, TASK_FILE
 from dth.platforms.local.nursery import Nursery
-from dth.platforms.local.platform import LocalPlatform, open_platform
+from dth.platforms.local.places import Place, Places, Workers
+from dth.platforms.local.platform import DATABASE_FILE, LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Snapshot, Supervisor
 from dth.platforms.ports import Depth, Platform, Run, RunKind, RunState
 
 log = logging.getLogger(__name__)
 
-LOOK = 5.0  # seconds between looks at all tasks, whatever is told
+LOOK = 5.0  # seconds between looks at what is due, whatever is told
+LOOKS = 8  # tasks whose databases are looked at at once, to see whether anything is left to do
+ENDINGS = 8  # tasks that are stopped at once
+A_DATABASE = 16  # descriptors of the process for each database that requests may have open
+JUMP = 2.0  # seconds by which a clock is set back that is not merely put right slowly
+CHECKED = 100  # tasks whose schedules are checked at once
 SUMMARY = 1.0  # seconds between summaries of a task that works
 SAMPLE = 10.0  # seconds between samples for the graphs
-LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed
+LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed, at most
 ABORTING = 60.0  # seconds that throwing uploads away may take
 MOMENT = 0.1  # seconds
 RETRY = 30.0  # seconds before a runner that failed by a defect or a full disk tries again
@@ -53,7 +62,7 @@ RETRY = 30.0  # seconds before a runner that failed by a defect or a full disk t
 class Bounds:
     """What all tasks together may use."""
 
-    tasks: int = 20  # that work at once; the others wait
+    tasks: int = 20  # that work at once, a quarter of them for scheduled runs alone; the others wait
     workers: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
 
 
@@ -68,18 +77,24 @@ class Shared:
 
 
 class Keeper:
-    """`hub.ports.Engine` on one machine. `ports` are set once all of them are made."""
+    """`hub.ports.Engine` on one machine. `ports` and `agenda` are set once all of them are made."""
 
     ports: HubPorts
+    agenda: Agenda
 
     def __init__(self, folder: Path, nursery: Nursery, bounds: Bounds) -> None:
         self.folder = folder
         self.nursery = nursery
         self.bounds = bounds
         self.began = time.time()
-        self.places = asyncio.Semaphore(bounds.tasks)
+        self.places = Places(bounds.tasks)
+        self.workers = Workers(bounds.workers)
         self.totals = Totals()  # what the tasks did since the hub was started
-        self.workers: Counter[str] = Counter()  # wanted, by task
+        # From the opening of a database to its end: each takes five descriptors and a thread.
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._requests = asyncio.Semaphore(max(4, min(64, descriptors // A_DATABASE // 4)))
+        self.looks = asyncio.Semaphore(LOOKS)
+        self.endings = asyncio.Semaphore(ENDINGS)
         self._runners: dict[str, Runner] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._open: dict[str, Shared] = {}
@@ -88,13 +103,15 @@ class Keeper:
     # --------------------------------------------------------------------------------------- hub.ports.Engine
 
     async def changed(self, id: str) -> None:
+        """In this order, a runner that is about to rest either sees it, or its rest is undone."""
         if id in self._runners:
             self._runners[id].wake()
+        await self.agenda.mark(id)
         self._woken.set()
 
     @asynccontextmanager
     async def open(self, id: str) -> AsyncIterator[Platform]:
-        async with self.shared(id, make=False) as platform:
+        async with self._requests, self.shared(id, make=False) as platform:
             yield platform
 
     async def stack(self, id: str) -> None:
@@ -108,22 +125,40 @@ class Keeper:
     # ------------------------------------------------------------------------------------------------ running
 
     async def run(self) -> None:
-        """Keep a runner for every task that lives, until cancelled; then end them all in order."""
+        """Start a runner for every task that is due, until cancelled; then end them all in order."""
+        checking, offset = asyncio.create_task(self._check_schedules()), _clock_offset()
         try:
             while True:
                 self._woken.clear()
-                live, _ = await self.ports.tasks.find(TaskQuery(progress=lifecycle.LIVE, count=1_000_000))
-                for task in live:
-                    if task.id not in self._running:
-                        self._start(task.id)
+                before, offset = offset, _clock_offset()
+                if offset < before - JUMP and checking.done():
+                    checking = asyncio.create_task(self._check_schedules())
+                now = time.time()
+                for due in await self.agenda.due(now):
+                    if due not in self._running:
+                        self._start(due)
+                following = await self.agenda.next(now)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK):
+                    async with asyncio.timeout(min(LOOK, following - time.time()) if following else LOOK):
                         await self._woken.wait()
         finally:
-            running = list(self._running.values())
+            running = [checking, *self._running.values()]
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    async def _check_schedules(self) -> None:
+        """No task waits for a moment that its schedule does not name: the clock may have been ahead, and is right
+        again. Slowly, as there may be many."""
+        await self.agenda.set_back()
+        after = ""
+        while page := await self.agenda.scheduled(after, CHECKED):
+            for task in page:
+                with contextlib.suppress(UsageError):  # its runner says what is wrong with it
+                    if tasks.is_unset(task, time.time()):
+                        await self.changed(task.id)
+            after = page[-1].id
+            await asyncio.sleep(MOMENT)
 
     def _start(self, id: str) -> None:
         runner = Runner(self, id)
@@ -157,7 +192,9 @@ class Keeper:
                     reason = f"internal error: {type(error).__name__}: {error}"
             with contextlib.suppress(HubError):
                 await tasks.note(self.ports, runner.id, reason=reason)
-            await runner.sleep(RETRY)
+            await runner.sleep(
+                RETRY * random.uniform(1.0, 1.5)
+            )  # what failed them all is not asked by all at once
 
     def state(self, id: str) -> Path:
         """A task's state directory. Ids are UUIDs; nothing else names a directory."""
@@ -205,12 +242,14 @@ class Keeper:
             if not shared.users and self._open.get(id) is shared:
                 del self._open[id]
 
-    def share_of_workers(self, id: str, wanted: int) -> int:
-        """As many of the wanted workers as the machine has room for; one always."""
-        others = sum(count for task, count in self.workers.items() if task != id)
-        granted = max(1, min(wanted, self.bounds.workers - others))
-        self.workers[id] = granted
-        return granted
+    def in_use(self, id: str) -> bool:
+        """Whether somebody has the task's platform open."""
+        return id in self._open
+
+
+def _clock_offset() -> float:
+    """Of the clock on the wall to one that nobody sets."""
+    return time.time() - time.monotonic()
 
 
 class Runner:
@@ -243,26 +282,36 @@ class Runner:
         return self._keeper.ports
 
     async def run(self) -> None:
-        """Do what the task's status says, until it has none that lives."""
+        """Do what the task's status says, until there is nothing to do for a while."""
         while True:
             task = await self.ports.tasks.get(self.id)
+            rest: Rest | None = None
             match task.progress:
                 case Progress.STARTING:
                     await self._prepare(task)
                 case Progress.IN_PROGRESS:
-                    await self._go_on(task)
-                case Progress.PAUSED:
-                    await self.sleep(3600.0)
+                    rest = await self._go_on(task)
                 case Progress.STOPPING:
                     await self._end(task)
                 case _:
-                    return
+                    rest = Rest()
+            if rest and await self._rests(task, rest):
+                return
+
+    async def _rests(self, task: Task, rest: Rest) -> bool:
+        """Whether the task is left alone now. Not while somebody has its database open: they may bring work."""
+        if self._keeper.in_use(self.id):
+            await self.sleep(MOMENT)
+            return False
+        if self.was_woken():
+            return False
+        return await self._keeper.agenda.rest(task, rest)
 
     async def _prepare(self, task: Task) -> None:
         try:
             check_confined(read_parameters(task.type, task.parameters))
             write_task_file(self._state, task)  # so that there is a directory
-            async with self._keeper.shared(self.id) as platform:
+            async with self._keeper.looks, self._keeper.shared(self.id) as platform:
                 await platform.records.resume()
         except HubError as error:
             await self._fail(str(error))
@@ -273,69 +322,88 @@ class Runner:
         await tasks.fail(self.ports, self.id, reason, ErrorCode.CFN_ERROR)
         await self.tell(Event.TASK_ERROR, reason)
 
-    async def _go_on(self, task: Task) -> None:
-        """Work, if there is something to do and the window is open; or wait for that."""
+    async def _go_on(self, task: Task) -> Rest | None:
+        """Work, if there is something to do and the window is open; or say for how long there is not."""
         now = time.time()
         parameters = read_parameters(task.type, task.parameters)
         try:
             check_confined(parameters)
         except UsageError as error:  # of an older hub, or the settings allow less than they did
             await self._fail(str(error))
-            return
+            return None
         if tasks.is_unset(task, now):
             await tasks.note(self.ports, self.id, next_run=tasks.next_run(task, now))
-            return
+            return None
         window = Window.parse(parameters.transfer_window)
         if not window.is_open(now):
             await self._say(OUTSIDE_WINDOW)
-            await self.sleep(min(LOOK * 12, (window.next_change(now) or now + 60) - now))
-            return
-        async with self._keeper.shared(self.id) as platform:
-            idle = not await self._has_work(task, platform, now)
-            if idle and task.schedule_type is ScheduleType.ONE_TIME:
-                await self._finish(platform)
-                return
-        if idle:
-            await self.sleep(min(60.0, task.next_run - now) if task.next_run else 60.0)
-            return
-        if not await self._take_place():
-            return
+            opens = window.next_change(now) or now + LOOK
+            return Rest(opens + random.uniform(0.0, 1.0), held=True)
+        if not _is_due(task, now):
+            runs = await self._idle_runs()
+            if runs is not None:
+                return await self._is_idle(task, runs)
+        place = await self._take_place(task)
+        if not place:
+            return None
         try:
             await self._say("")
-            await Work(self, self._keeper, self._state).run()
+            last = await Work(self, self._keeper, self._state, place).run()
         finally:
-            self._keeper.places.release()
+            self._keeper.places.give_back(place)
+        if not last.finished:
+            return None
+        return await self._is_idle(await self.ports.tasks.get(self.id), last.runs)
 
-    async def _take_place(self) -> bool:
-        """One of the places for tasks that work; False when the task changed while it waited."""
-        places = self._keeper.places
-        if places.locked():
-            await self._say(NO_PLACE)
-        taking, woken = asyncio.create_task(places.acquire()), asyncio.create_task(self._woken.wait())
+    async def _idle_runs(self) -> list[Run] | None:
+        """The newest runs of a task in whose queue and runs nothing is left to do; None where something is."""
+        if not (self._state / DATABASE_FILE).exists():
+            return []
+        async with self._keeper.looks, self._keeper.shared(self.id) as platform:
+            return None if await _is_under_way(platform) else await platform.records.list_runs(1)
+
+    async def _is_idle(self, task: Task, runs: Sequence[Run]) -> Rest | None:
+        """Nothing is under way. `runs`: the newest ones."""
+        if _is_due(task, time.time()):
+            return None
+        if task.schedule_type is ScheduleType.ONE_TIME:
+            await self._finish(runs)
+            return None
+        if task.reason in HELD:
+            await self._say("")
+        return Rest()
+
+    async def _take_place(self, task: Task) -> Place | None:
+        """One of the places for tasks that work; None when the task changed while it waited."""
+        scheduled = bool(task.next_run and task.next_run <= time.time())
+        place = self._keeper.places.ask(due=scheduled)
+        if place.taken.is_set():
+            return place
+        taking, woken = asyncio.create_task(place.taken.wait()), asyncio.create_task(self._woken.wait())
+        kept = False
         try:
-            await asyncio.wait({taking, woken}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            if taking.done():
-                places.release()
-            raise
+            await self._say(NO_PLACE)
+            patience = late_after(task) - time.time() if scheduled else None
+            done, _ = await asyncio.wait(
+                {taking, woken}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                text = "the run that is due cannot begin: as many tasks as may work at once do; it waits for a place"
+                await self.tell(Event.MISSED_SCHEDULE, text, once=f"{task.next_run:.0f}")
+                await asyncio.wait({taking, woken}, return_when=asyncio.FIRST_COMPLETED)
+            kept = place.taken.is_set()
         finally:
-            woken.cancel()
             taking.cancel()
-        if taking.done() and not taking.cancelled():
-            return True
+            woken.cancel()
+            if not kept:
+                self._keeper.places.give_back(place)
+        if kept:
+            return place
         self._woken.clear()
-        return False
+        return None
 
-    async def _has_work(self, task: Task, platform: LocalPlatform, now: float) -> bool:
-        if task.run_requested or task.redrive_requested or (task.next_run and task.next_run <= now):
-            return True
-        depth = await platform.queue.depth()
-        runs = await platform.records.list_runs()
-        return depth.visible + depth.in_flight + depth.delayed > 0 or any(run.is_open for run in runs)
-
-    async def _finish(self, platform: LocalPlatform) -> None:
+    async def _finish(self, runs: Sequence[Run]) -> None:
         """A one-time task has nothing left to do."""
-        runs = await platform.records.list_runs(1)
         failed = runs[0].counts.failed + runs[0].counts.delete_failed if runs else 0
         if runs and runs[0].state is RunState.FAILED:
             await tasks.fail(self.ports, self.id, runs[0].error, ErrorCode.FINDER_ERROR)
@@ -346,13 +414,14 @@ class Runner:
     async def _end(self, task: Task) -> None:
         """The task stops: nothing of it runs any more; what it began and did not complete is thrown away."""
         if (self._state / TASK_FILE).exists():
-            with await asyncio.to_thread(lock_state_directory, self._state) as lock:
-                async with self._keeper.shared(self.id) as platform:
-                    await platform.release_owner(None)
-                    await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
-                    await platform.queue.purge()
-                    await platform.records.cancel_pending("stopped")
-                    await platform.images.cancel_pending("stopped")
+            async with self._keeper.endings:
+                with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                    async with self._keeper.shared(self.id) as platform:
+                        await platform.release_owner(None)
+                        await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
+                        await platform.queue.purge()
+                        await platform.records.cancel_pending("stopped")
+                        await platform.images.cancel_pending("stopped")
         await tasks.ended(self.ports, self.id)
         task = await self.ports.tasks.get(self.id)
         task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
@@ -373,8 +442,9 @@ class Runner:
 class Work:
     """One stretch of work of a task: from having something to do until there is nothing, or something stops it."""
 
-    def __init__(self, runner: Runner, keeper: Keeper, state: Path) -> None:
+    def __init__(self, runner: Runner, keeper: Keeper, state: Path, place: Place) -> None:
         self._runner = runner
+        self._place = place
         self._keeper = keeper
         self._state = state
         self._ports = keeper.ports
@@ -382,15 +452,22 @@ class Work:
         self._sampled: Reading | None = None
         self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
         self._summary_due = 0.0  # monotonic, as the one before
+        self._waits_for_worker = False
 
-    async def run(self) -> None:
+    async def run(self) -> Snapshot:
+        """Returns how the task stands at the end: `finished` if there was nothing left to do."""
         this = self._runner.id
         task = await self._ports.tasks.get(this)
         steps = Steps()
 
-        def scale(depth: Depth, workers: int) -> int:
+        def scale(depth: Depth, workers: int, leaving: int) -> int:
             capacity = self._plugin.capacity(self._parameters)
-            return self._keeper.share_of_workers(this, steps.wanted(capacity, depth, workers))
+            busy = depth.visible + depth.in_flight > 0
+            # None is started before there is work for it: most runs of most schedules find nothing to copy.
+            wanted = steps.wanted(capacity, depth, workers) if busy or workers else 0
+            granted = self._keeper.workers.share(this, wanted, workers + leaving, busy=busy)
+            self._waits_for_worker = busy and not granted
+            return granted
 
         with await asyncio.to_thread(lock_state_directory, self._state) as lock:
             async with self._keeper.shared(this) as platform:
@@ -408,16 +485,20 @@ class Work:
                         break
                 self._sampled = (await supervisor.look()).reading()  # what comes is counted from here
                 self._meter.update(self._sampled)
+                finished = False
                 try:
                     async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
                         async for snapshot in watching:
                             if not await self._look(snapshot):
                                 break
+                            finished = snapshot.finished
                 finally:
-                    self._keeper.workers.pop(this, None)
+                    self._keeper.workers.leave(this)
                     last = await supervisor.look()
                     await self._write_samples(last)
                     await self._write_summary(last, over=True)
+                last.finished = finished
+                return last
 
     async def _read(self, task: Task) -> None:
         """Write the task's parameters down for its processes, and the rates that hold now."""
@@ -435,7 +516,7 @@ class Work:
     async def _look(self, snapshot: Snapshot) -> bool:
         """Whether to go on."""
         now = time.time()
-        if self._runner.was_woken() or self._due(now) or self._cap_changed(now):
+        if self._runner.was_woken() or _is_due(self._task, now) or self._cap_changed(now):
             task = await self._ports.tasks.get(self._runner.id)
             if task.progress is not Progress.IN_PROGRESS:
                 return False
@@ -462,11 +543,7 @@ class Work:
             return False
         if snapshot.failed:
             await self._run_failed(snapshot.run)
-        return True
-
-    def _due(self, now: float) -> bool:
-        task = self._task
-        return task.run_requested or task.redrive_requested or bool(task.next_run and task.next_run <= now)
+        return snapshot.finished or not self._keeper.places.is_wanted(self._place)
 
     def _cap_changed(self, now: float) -> bool:
         return self._timetable.cap_at(now, self._usual_cap) != self._cap
@@ -482,11 +559,12 @@ class Work:
         if not (task.run_requested or scheduled):
             return
         changes: dict[str, Any] = {}
+        late = ""
         if scheduled:
             changes["next_run"] = tasks.next_run(task, now)
-            if now - task.next_run > LATE and task.next_run < self._keeper.began:
-                text = "the hub did not run when the schedule wanted a run; it begins now"
-                await self._runner.tell(Event.MISSED_SCHEDULE, text, once=f"{task.next_run:.0f}")
+            if now >= late_after(task) and not snapshot.finding and (why := self._why_late(task)):
+                late = f"the schedule wanted this run {round(now - task.next_run)} seconds before it began: {why}"
+                await self._runner.tell(Event.MISSED_SCHEDULE, late, once=f"{task.next_run:.0f}")
         if snapshot.finding:
             if scheduled and not task.run_requested:
                 text = "the listing before is not at its end; this one is left out"
@@ -495,8 +573,16 @@ class Work:
             return  # what a user asked for begins after it
         # What an earlier run has in flight does not stand in its way: it counts as pending.
         run, _ = await records.begin_run(RunKind.SYNC, beside=True)
+        if late:
+            await records.add_note(run.id, late)
         self._supervisor.follow(run.id)
         self._task = await tasks.note(self._ports, task.id, run_requested=False, reason="", **changes)
+
+    def _why_late(self, task: Task) -> str:
+        """Why a run begins late; "" where that is as the task has it, as outside of its window."""
+        if self._place.since - self._place.asked >= SUMMARY:
+            return "it waited for a place"
+        return "the hub did not run" if task.next_run < self._keeper.began else ""
 
     async def _run_failed(self, run: Run) -> None:
         """The listing failed. A one-time task ends so; a scheduled one tries again when its time comes."""
@@ -514,6 +600,8 @@ class Work:
         self._meter.update(snapshot.reading(), moving=not over)
         summary = self._meter.summary(run, snapshot.depth, workers)
         task.summary = with_last_run(summary, task.summary, snapshot.runs)
+        if self._waits_for_worker:
+            task.summary.state, task.summary.note = State.WAITING.value, NO_WORKER
         if over or snapshot.finished:
             task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
         await self._ports.tasks.summarize(task)
@@ -542,6 +630,24 @@ class Work:
         if text := budget.reached(task, snapshot.open_runs, snapshot.depth):
             await tasks.pause(self._ports, task.id, text)
             await self._runner.tell(Event.TASK_PAUSED, text, once=text)
+
+
+def _is_due(task: Task, now: float) -> bool:
+    """Whether a run or a redrive is to begin."""
+    return task.run_requested or task.redrive_requested or bool(task.next_run and task.next_run <= now)
+
+
+async def _is_under_way(platform: LocalPlatform) -> bool:
+    """Whether something of the task is in its queue, or in a run that is open."""
+    depth = await platform.queue.depth()
+    runs = await platform.records.list_runs()
+    return depth.visible + depth.in_flight + depth.delayed > 0 or any(run.is_open for run in runs)
+
+
+def late_after(task: Task) -> float:
+    """When the run that the schedule wants counts as missed: when the next one is due, and after `LATE` seconds."""
+    following = tasks.next_run(task, task.next_run)
+    return min(task.next_run + LATE, following or task.next_run + LATE)
 
 
 def _remove(state: Path) -> None:

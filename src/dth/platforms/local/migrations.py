@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, inspect
 
 from dth.errors import StateError
-from dth.platforms.local import schema
+from dth.platforms.local import hub_schema, schema
 
 Step = Callable[[Connection], None]
 
@@ -67,6 +67,17 @@ def own_tokens(connection: Connection) -> None:
     connection.exec_driver_sql("""CREATE INDEX grant_chain ON "grant" (chain)""")
 
 
+def decide_from_the_hub(connection: Connection) -> None:
+    """What is to be done for a task, and when, stands with the task."""
+    if not inspect(connection).has_table("task"):
+        hub_schema.task.create(connection)
+        return
+    connection.exec_driver_sql("ALTER TABLE task ADD COLUMN look_at FLOAT DEFAULT 0")
+    connection.exec_driver_sql("ALTER TABLE task ADD COLUMN held INTEGER NOT NULL DEFAULT 0")
+    connection.exec_driver_sql("CREATE INDEX task_look ON task (progress, look_at)")
+    connection.exec_driver_sql("CREATE INDEX task_next_run ON task (progress, held, next_run)")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
 STEPS: list[Step] = [
@@ -77,7 +88,7 @@ STEPS: list[Step] = [
     know_what_uploads_cover,
     know_the_parts_of_sources,
 ]
-HUB_STEPS: list[Step] = [own_tokens]  # of the hub's
+HUB_STEPS: list[Step] = [own_tokens, decide_from_the_hub]  # of the hub's
 
 
 def migrate(connection: Connection, metadata: MetaData, steps: list[Step]) -> None:

@@ -13,6 +13,8 @@ from dth.platforms.local.records import LocalRecords
 from dth.platforms.local.uploads import LocalUploads
 from dth.platforms.ports import Platform
 
+DATABASE_FILE = "task.db"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform(Platform):
@@ -57,7 +59,7 @@ def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
 
     Each process opens it for itself: a SQLite connection does not survive a fork.
     """
-    database = TaskDatabase.open(state_dir / "task.db")
+    database = TaskDatabase.open(state_dir / DATABASE_FILE)
     return LocalPlatform(
         queue=LocalQueue(database, owner),
         records=LocalRecords(database),

@@ -39,6 +39,7 @@ from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.network import Network
 from dth.platforms.local import graphql, process
+from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.connections import Capacity, Connections, Server
 from dth.platforms.local.console import Console
@@ -332,7 +333,7 @@ async def open_hub(
                 "limits": asdict(settings.bounds),
             },
         )
-        keeper.ports = ports
+        keeper.ports, keeper.agenda = ports, Agenda(database)
         hub = Hub(
             url=url,
             nursery=nursery,
@@ -555,9 +556,10 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     taken = chosen.read_notification(await _body(request))
     if taken.confirm:
         log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)
-    async with hub.keeper.open(task_id) as platform:
-        await platform.queue.send(taken.messages)
     if taken.messages:
+        async with hub.keeper.open(task_id) as platform:
+            await hub.keeper.changed(task_id)  # so that a hub that is killed in between looks into the queue
+            await platform.queue.send(taken.messages)
         await hub.keeper.changed(task_id)
     return JSONResponse({"taken": len(taken.messages), "confirm": taken.confirm})
 

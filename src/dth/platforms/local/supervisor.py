@@ -30,13 +30,13 @@ BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
 
 log = logging.getLogger(__name__)
 
-# How many workers there should be, from what is in the queue and how many there are.
-Scale = Callable[[Depth, int], int]
+# How many workers there should be, from what is in the queue, how many there are, and how many more are about to end.
+Scale = Callable[[Depth, int, int], int]
 
 
 def one_by_one(most: int) -> Scale:
-    """A worker more as soon as those there are have enough to do: for a run that somebody waits for."""
-    return lambda depth, workers: min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers))
+    """A worker at once, and more as soon as those there are have enough to do: for a run that somebody waits for."""
+    return lambda depth, workers, _: max(1, min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers)))
 
 
 @dataclass(slots=True)
@@ -248,7 +248,8 @@ class Supervisor:
     def _adjust(self, depth: Depth) -> None:
         """Bring the number of workers to what is wanted: new ones are added, the last ones leave."""
         workers = self._workers()
-        self._wanted = max(1, self.scale(depth, len(workers)))
+        leaving = sum(child.is_worker and child.leaving for child in self._children.values())
+        self._wanted = self.scale(depth, len(workers), leaving)
         taken = {child.name for child in self._children.values()}
         free = (name for n in itertools.count(1) if (name := f"worker-{n}") not in taken)
         for _ in range(self._wanted - len(workers)):

@@ -21,6 +21,7 @@ ORDERS = {
     "progress": task.c.progress,
 }
 ENGINES_OWN = ("id", "summary", "spent", "version")  # what `save` leaves alone, or sets itself
+KEEPERS_OWN = ("look_at", "held")  # of `agenda`
 
 
 class LocalTasks:
@@ -84,7 +85,7 @@ def _add(connection: Connection, added: Task) -> None:
 
 def _one(connection: Connection, id: str) -> Task | None:
     row = connection.execute(select(task).where(task.c.id == id)).first()
-    return _task(row) if row else None
+    return task_of(row) if row else None
 
 
 def _find(connection: Connection, query: TaskQuery) -> tuple[list[Task], int]:
@@ -95,7 +96,7 @@ def _find(connection: Connection, query: TaskQuery) -> tuple[list[Task], int]:
     page = select(task).where(task.c.id.in_(
         chosen.order_by(*order).limit(query.count).offset((query.page - 1) * query.count)
     )).order_by(*order)  # fmt: skip
-    return [_task(row) for row in connection.execute(page)], total
+    return [task_of(row) for row in connection.execute(page)], total
 
 
 def _chosen(query: TaskQuery) -> Select[tuple[str]]:
@@ -117,7 +118,7 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
 
 def _save(connection: Connection, saved: Task) -> bool:
     values = {name: value for name, value in _row(saved).items() if name not in ENGINES_OWN}
-    values["version"] = saved.version + 1
+    values |= {"version": saved.version + 1, "look_at": 0.0, "held": 0}
     this = (task.c.id == saved.id) & (task.c.version == saved.version)
     return connection.execute(update(task).where(this).values(values)).rowcount == 1
 
@@ -143,8 +144,9 @@ def _row(task: Task) -> dict[str, Any]:
     }
 
 
-def _task(row: Row[Any]) -> Task:
-    values = dict(row._mapping)
+def task_of(row: Row[Any]) -> Task:
+    """From a row of all columns."""
+    values = {name: value for name, value in row._mapping.items() if name not in KEEPERS_OWN}
     return Task(
         **{
             **values,

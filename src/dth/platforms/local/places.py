@@ -1,0 +1,133 @@
+"""Who may work: places for tasks, and worker processes, shared fairly over all tasks of the hub.
+
+Both know a task by what it asks for, and do nothing but count. Times are of a monotonic clock, in seconds.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Clock = Callable[[], float]
+
+SHORT = 60.0  # for so long a scheduled run may use the reserve
+TURN = 300.0  # for so long a task that works keeps its place, or its only worker, while others wait
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """A place, or the wish for one. `due`: a run that the schedule wants now."""
+
+    due: bool
+    asked: float
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = 0.0  # when it was taken
+    wanted: bool = False  # somebody else is to have it
+
+
+class Places:
+    """The places of tasks that work at once, given in the order in which they are asked for.
+
+    A quarter of them, at least one of two, is a reserve that only scheduled runs get, so that tasks that take days do
+    not stop every schedule. A run that lasts longer than `SHORT` counts among the others from then on. Who has had a
+    place for long gives it up when others wait: after `SHORT` to a scheduled run, after `TURN` to any.
+    """
+
+    def __init__(self, count: int, clock: Clock = time.monotonic) -> None:
+        self.count = count
+        self.reserve = max(1, count // 4) if count > 1 else 0
+        self._clock = clock
+        self._held: list[Place] = []
+        self._line: list[Place] = []
+
+    def ask(self, *, due: bool) -> Place:
+        """Get in line. `Place.taken` is set once it is ours; `give_back` leaves the line as well."""
+        place = Place(due, self._clock())
+        self._line.append(place)
+        self._admit()
+        return place
+
+    def give_back(self, place: Place) -> None:
+        for places in (self._held, self._line):
+            if place in places:
+                places.remove(place)
+        self._admit()
+
+    def is_wanted(self, place: Place) -> bool:
+        """Whether whoever has this place is to give it up, and to get in line again."""
+        self._admit()  # a scheduled run may have left the reserve meanwhile
+        leaving = sum(each.wanted for each in self._held)
+        if not place.wanted and leaving < len(self._line):
+            turn = SHORT if any(each.due for each in self._line) else TURN
+            oldest = min((each for each in self._held if not each.wanted), key=lambda each: each.since)
+            place.wanted = place is oldest and self._clock() - place.since >= turn
+        return place.wanted
+
+    def _admit(self) -> None:
+        while place := self._next():
+            self._line.remove(place)
+            self._held.append(place)
+            place.since = self._clock()
+            place.taken.set()
+
+    def _next(self) -> Place | None:
+        if len(self._held) >= self.count:
+            return None
+        now = self._clock()
+        ordinary = sum(not each.due or now - each.since >= SHORT for each in self._held)
+        open_to_all = ordinary < self.count - self.reserve
+        return next((each for each in self._line if each.due or open_to_all), None)
+
+
+@dataclass(slots=True)
+class _Demand:
+    wanted: int
+    held: int
+    busy: bool
+    served: bool  # it has a worker, or is about to
+    since: float  # when that began
+
+
+class Workers:
+    """The worker processes of all tasks together: never more than `most`, shared evenly between the tasks that want
+    some. Where there are more tasks than workers, they take turns."""
+
+    def __init__(self, most: int, clock: Clock = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._demands: dict[str, _Demand] = {}
+
+    def share(self, task: str, wanted: int, held: int, *, busy: bool) -> int:
+        """How many workers this task may have now, of those that it wants. `held`: its processes, with those that are
+        about to end. `busy`: whether there is anything for a worker to do."""
+        now = self._clock()
+        mine = self._demands.setdefault(task, _Demand(0, 0, False, False, now))
+        mine.wanted, mine.held, mine.busy = wanted, held, busy
+        others = sum(each.held for name, each in self._demands.items() if name != task)
+        granted = max(0, min(self._fair(now)[task], self._most - others))
+        mine.held = max(held, granted)
+        if mine.served != (granted > 0):
+            mine.served, mine.since = granted > 0, now
+        return granted
+
+    def leave(self, task: str) -> None:
+        """Its processes have ended."""
+        self._demands.pop(task, None)
+
+    def _fair(self, now: float) -> dict[str, int]:
+        """What each is to have: one after the other gets one more, as long as there are any."""
+        shares = dict.fromkeys(self._demands, 0)
+        line = sorted(self._demands, key=lambda task: self._rank(self._demands[task], now))
+        left = self._most
+        while left > 0 and (line := [task for task in line if shares[task] < self._demands[task].wanted]):
+            for task in line[:left]:
+                shares[task] += 1
+            left -= len(line)
+        return shares
+
+    def _rank(self, demand: _Demand, now: float) -> tuple[int, float]:
+        if not demand.busy:
+            return 3, demand.since
+        if not demand.served:
+            return 1, demand.since
+        return (2 if now - demand.since >= TURN else 0), demand.since

@@ -1,0 +1,99 @@
+"""What is due is decided from the hub's database, by its indexes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dth.hub.model import Progress, ScheduleType, Task, TaskType
+from dth.platforms.local import agenda as agenda_module
+from dth.platforms.local.agenda import Agenda, Rest
+from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.tasks import LocalTasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = time.time()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[HubDatabase]:
+    with HubDatabase.open(tmp_path / "hub.db") as opened:
+        yield opened
+
+
+async def task(
+    database: HubDatabase, id: str, progress: Progress = Progress.IN_PROGRESS, **more: object
+) -> Task:
+    await LocalTasks(database).add(
+        Task(id, TaskType.S3EC2, ScheduleType.FIXED_RATE, {}, progress=progress, **more)  # type: ignore[arg-type]
+    )
+    return await LocalTasks(database).get(id)
+
+
+async def test_what_waits_is_not_due(database: HubDatabase) -> None:
+    agenda = Agenda(database)
+    waits = await task(database, "waits", next_run=NOW + 60)
+    due = await task(database, "due", next_run=NOW - 1)
+    closed = await task(database, "closed", next_run=NOW - 1)
+    for progress in Progress:
+        await task(database, progress.value, progress)
+    acting = ["STOPPING", "STARTING"]
+    assert await agenda.due(NOW) == [*acting, "due", "closed", "waits", "IN_PROGRESS"]
+    assert await agenda.rest(waits, Rest())
+    assert await agenda.rest(due, Rest())
+    assert await agenda.rest(closed, Rest(NOW + 30, held=True))
+    assert await agenda.due(NOW) == [*acting, "due", "IN_PROGRESS"]
+    assert await agenda.next(NOW) == NOW + 30
+    assert await agenda.due(NOW + 61) == [*acting, "due", "waits", "IN_PROGRESS", "closed"]
+
+
+async def test_what_was_changed_is_looked_at_again(database: HubDatabase) -> None:
+    agenda, tasks = Agenda(database), LocalTasks(database)
+    waits = await task(database, "waits")
+    assert await agenda.rest(waits, Rest())
+    assert await agenda.due(NOW) == []
+    changed = await tasks.get("waits")
+    changed.reason = "something"
+    assert await tasks.save(changed)
+    assert not await agenda.rest(waits, Rest())  # as it was before
+    assert await agenda.due(NOW) == ["waits"]
+    assert await agenda.rest(changed, Rest())
+    await agenda.mark("waits")
+    assert await agenda.due(NOW) == ["waits"]
+
+
+async def test_many_of_one_kind_do_not_keep_the_others_out(
+    database: HubDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda_module, "CROWD", 3)
+    for number in range(9):
+        await task(database, f"asked {number}")
+    await task(database, "due", next_run=NOW - 1)
+    await task(database, "stops", Progress.STOPPING)
+    assert await Agenda(database).due(NOW) == ["stops", "due", "asked 0", "asked 1", "asked 2"]
+
+
+async def test_nobody_is_held_for_longer_than_can_be(database: HubDatabase) -> None:
+    agenda = Agenda(database)
+    for name, ahead in (("right", 3600.0), ("ahead", 1e6)):
+        await agenda.rest(await task(database, name), Rest(time.time() + ahead, held=True))
+    await agenda.set_back()
+    assert await agenda.due(time.time()) == ["ahead"]
+
+
+@pytest.mark.parametrize("query", [*agenda_module.DUE, *agenda_module.NEXT])
+async def test_it_is_found_by_an_index(database: HubDatabase, query: str) -> None:
+    def plan(connection: object) -> list[str]:
+        rows = connection.exec_driver_sql(  # type: ignore[attr-defined]
+            f"EXPLAIN QUERY PLAN {query}", {"now": NOW, "most": 3}
+        )
+        return [row.detail for row in rows]
+
+    steps = await database.read(plan)
+    assert all(step.startswith("SEARCH task USING") for step in steps if "TEMP B-TREE" not in step), steps
+    assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps
