@@ -194,6 +194,7 @@ ROWS: dict[str, Row] = {
     "preflight": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "forecast": Row(OPERATOR, lambda w: {"input": w.input()}, bad=NO_TYPE),
     "testConnection": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad=NO_TYPE),
+    "certify": Row(VIEWER, lambda w: {"id": w.done, "run": 1}, bad={"run": 9}),
     "createSecret": Row(OPERATOR, lambda w: {"name": w.name(), "value": KEYS}, bad={"value": "no JSON"}),
     "updateSecret": Row(
         OPERATOR, lambda w: {"name": w.secret(), "value": KEYS}, NO_NAME, {"value": "no JSON"}
@@ -252,7 +253,7 @@ def test_a_root_field(world: World, name: str) -> None:
 
 def _succeeds(world: World, name: str, row: Row, role: Role) -> None:
     given = row.good(world)
-    if name in ("preflight", "forecast", "testConnection"):
+    if name in ("preflight", "forecast", "testConnection", "certify"):
         _wait_for_jobs(world)
     before, _ = world.audited()
     answer = world.ask(name, given, role)

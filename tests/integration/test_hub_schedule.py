@@ -209,6 +209,29 @@ def test_a_finished_run_has_a_certificate_that_holds(hub: Hub, dth: Dth, source:
     assert dth.run("verify-certificate", file, "--public-key", key).code == 1
 
 
+def test_a_run_from_before_there_were_digests_gets_a_certificate_by_a_job(
+    hub: Hub, dth: Dth, source: Side, dest: Side
+) -> None:
+    source.put(bodies("abc"))
+    task = hub.create(source, dest)
+    hub.wait(task, "DONE")
+    ask = {"id": task, "run": 1}
+    query = "query ($id: ID!, $run: Int!) { getCertificate(id: $id, run: $run) }"
+    kept = json.loads(hub.call(query, **ask))
+    hub.stop()
+    with contextlib.closing(sqlite3.connect(hub.data / "tasks" / task / "task.db")) as database, database:
+        assert database.execute("DELETE FROM digest").rowcount == 1
+    hub.start()
+    with pytest.raises(HubError, match="dth task certificate"):
+        hub.call(query, **ask)
+    made = dth.run("task", "certificate", task, "1", "--data-dir", hub.data)
+    assert made.code == 0, made
+    assert json.loads(made.out)["records"] == kept["records"]
+    assert json.loads(hub.call(query, **ask))["records"] == kept["records"]
+    refused = dth.run("task", "certificate", task, "7", "--data-dir", hub.data)
+    assert (refused.code, refused.err.strip()) == (2, "dth: There is no run 7")
+
+
 def price_stores(hub: Hub, *sides: Side) -> None:
     """Let an administrator say what they charge."""
     hosts = [side.server.url.removeprefix("http://") for side in sides]

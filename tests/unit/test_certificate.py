@@ -21,8 +21,9 @@ from dth.cli.certificate import verify_certificate
 from dth.cli.report import write_report
 from dth.errors import Conflict, HubError, UsageError
 from dth.hub import certificate
-from dth.hub.certificate import RecordDigest, issue, new_key, public_key, read, verify
+from dth.hub.certificate import RecordDigest, as_bytes, issue, new_key, public_key, read, verify
 from dth.hub.model import ScheduleType, Task, TaskType
+from dth.platforms.digest import Digest, number_of
 from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status, Verified
 
 KEY = new_key()
@@ -50,13 +51,24 @@ RECORDS = [
 ]
 
 
-async def each(records: Sequence[Record]) -> AsyncIterator[Record]:
-    for record in records:
-        yield record
+def digest_of_records(records: Sequence[Record]) -> Digest:
+    digest = Digest()
+    for r in records:
+        digest.add(
+            as_bytes(r.key),
+            r.size,
+            r.etag,
+            r.dest_etag,
+            r.proof,
+            r.status.value,
+            r.verified.value,
+            r.attempts,
+        )
+    return digest
 
 
 def issued(run: Run = RUN, records: Sequence[Record] = RECORDS, key: bytes = KEY) -> dict[str, Any]:
-    return asyncio.run(issue(TASK, run, each(records), key))
+    return issue(TASK, run, digest_of_records(records), key)
 
 
 DOCUMENT = issued()
@@ -80,7 +92,7 @@ def test_what_it_says() -> None:
     assert records["by_status"] == {"PENDING": 0, "DONE": 3, "FAILED": 1, "CANCELLED": 1}
     assert (records["count"], records["confirmed_without_transfer"], records["superseded"]) == (5, 1, 0)
     assert "length in bytes" in records["algorithm"]
-    assert DOCUMENT["format"] == "dth-certificate-2"
+    assert DOCUMENT["format"] == "dth-certificate-3"
     assert DOCUMENT["verified"] == {"store": 1, "etag": 0, "source": 0, "content": 0, "none": 1}
     assert issued(records=RECORDS[1:])["records"]["superseded"] == 1
     assert new_key() != new_key()
@@ -102,9 +114,9 @@ def test_a_run_that_is_not_done_or_does_not_balance_gets_none(run: Run) -> None:
         issued(run)
 
 
-def test_an_object_that_is_not_settled_stands_in_its_way() -> None:
-    with pytest.raises(Conflict, match="not settled"):
-        issued(records=[*RECORDS, Record("f", Status.PENDING, 3)])
+def test_a_digest_that_lacks_records_stands_in_its_way() -> None:
+    with pytest.raises(Conflict, match="certify"):
+        issue(TASK, RUN, replace(digest_of_records(RECORDS), complete=False), KEY)
 
 
 def test_a_redrive_lists_nothing() -> None:
@@ -214,6 +226,27 @@ def test_different_records_have_different_digests(one: list[Any], other: list[An
             return
         digests.append(digest.hexdigest())
     assert (digests[0] == digests[1]) == (one == other)
+
+
+@given(st.lists(ROW, max_size=4), st.lists(ROW, max_size=4))
+def test_different_records_have_different_numbers(one: list[Any], other: list[Any]) -> None:
+    totals = []
+    for rows in (one, other):
+        with contextlib.suppress(UnicodeEncodeError):
+            totals.append(sum(number_of(as_bytes(key), size, *more) for key, size, *more in rows))
+    if len(totals) == 2:
+        assert (totals[0] == totals[1]) == (sorted(one) == sorted(other))
+
+
+def test_a_digest_is_the_same_in_any_order_and_forgets_what_is_taken_out() -> None:
+    whole = digest_of_records(RECORDS)
+    other = digest_of_records(RECORDS[::-1])
+    assert other == whole
+    extra = (b"z", 5, "e", "d", "p", "DONE", "", 1)
+    other.add(*extra)
+    assert other.hexdigest() != whole.hexdigest()
+    other.add(*extra, times=-1)
+    assert other == whole
 
 
 def test_records_come_in_the_order_of_their_bytes() -> None:
@@ -374,7 +407,7 @@ def test_the_command_says_how_copies_were_verified(file: Path) -> None:
 
 
 def test_of_images_nothing_is_said_of_verification(file: Path) -> None:
-    images = asyncio.run(issue(replace(TASK, type=TaskType.ECR), RUN, each(RECORDS), KEY))
+    images = issue(replace(TASK, type=TaskType.ECR), RUN, digest_of_records(RECORDS), KEY)
     assert "verified" not in images
     file.write_text(json.dumps(images))
     done = run(file)
@@ -399,6 +432,16 @@ def test_a_certificate_of_the_first_format_still_holds_and_claims_no_more_than_i
     changed = tmp_path / "report.csv"
     changed.write_bytes(FIRST_REPORT.read_bytes().replace(b"crc64nvme:AAAA", b"crc64nvme:AAAB"))
     assert "but not the same" in run(FIRST, "--report", changed).stderr
+
+
+def test_a_certificate_of_the_second_format_still_holds() -> None:
+    file, report = (Path(__file__).with_name(f"certificate-2.{ending}") for ending in ("json", "csv"))
+    document = read(file.read_bytes())
+    assert document["format"] == "dth-certificate-2"
+    assert verify(document) == ""
+    done = run(file, "--report", report)
+    assert done.return_value == 0
+    assert "the same as in the report" in done.stdout
 
 
 def test_a_report_without_the_column_is_none_of_this_format(file: Path) -> None:

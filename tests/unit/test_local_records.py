@@ -2,6 +2,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -227,3 +228,91 @@ async def test_failures_are_found_without_reading_all_records(database: TaskData
     )
     assert any("record_unfinished" in row.detail for row in plan)
     assert not any("ORDER BY" in row.detail for row in plan)
+
+
+FILTERS = [
+    {"run": run, "status": status, "prefix": prefix, "reason": reason}
+    for run in (None, 7)
+    for status in (None, *Status)
+    for prefix in (b"", b"m/")
+    for reason in ("", "AccessDenied")
+]
+
+
+@pytest.mark.parametrize("which", FILTERS)
+async def test_every_page_is_found_by_an_index(database: TaskDatabase, which: dict[str, Any]) -> None:
+    statement, parameters = records_module._scan_statement(**which)
+    plan = await database.read(
+        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", {**parameters, "after": b"a"}).all()
+    )
+    first = plan[0].detail
+    assert first.startswith("SEARCH record"), plan
+    assert "key>" in first, plan
+    assert ("key<" in first) == bool(which["prefix"]), plan
+    assert not any("ORDER BY" in row.detail for row in plan), plan
+    unfinished = which["status"] in (Status.FAILED, Status.CANCELLED)
+    narrowed = {
+        "run=?": which["run"] is not None
+        and (unfinished or not (which["reason"] or which["status"] is Status.PENDING)),
+        "status=?": unfinished and (which["run"] is not None or not which["reason"]),
+        "reason=?": bool(which["reason"]) and not (unfinished and which["run"] is not None),
+        "record_pending": which["status"] is Status.PENDING and not which["reason"],
+    }
+    assert {name for name, expected in narrowed.items() if expected} == {
+        name for name in narrowed if name in first
+    }, plan
+
+
+@pytest.mark.parametrize("which", FILTERS)
+async def test_every_page_has_what_was_asked_for(records: LocalRecords, which: dict[str, Any]) -> None:
+    """The same whether SQL or Python looks."""
+    for number in range(7):
+        run, _ = await records.begin_run(RunKind.SYNC)
+        names = [f"{folder}{run.id}-{n}" for folder in ("a/", "m/", "m", "m/x", "z") for n in range(4)]
+        await records.commit(run.id, Page(enqueued=enqueued(*names)))
+        await records.settle(
+            [
+                Outcome(key, run.id, status, reason=reason)
+                for key in names
+                for status, reason in [
+                    [
+                        (Status.DONE, ""),
+                        (Status.FAILED, "AccessDenied"),
+                        (Status.CANCELLED, "AccessDenied"),
+                        (Status.PENDING, ""),
+                    ][int(key[-1])]
+                ]
+                if status is not Status.PENDING
+            ]
+        )
+        if number < 6:
+            await records.set_run(run.id, RunState.DONE)
+    prefix = which["prefix"].decode()
+    expected = [
+        record.key
+        async for record in records.scan()
+        if (which["run"] in (None, record.run))
+        and which["status"] in (None, record.status)
+        and record.key.startswith(prefix)
+        and which["reason"] in ("", record.reason)
+    ]
+    found: list[str] = []
+    while page := await records.page(
+        **{**which, "prefix": prefix}, after=found[-1] if found else "", limit=3
+    ):
+        found += [record.key for record in page]
+    assert found == expected
+    assert expected or which["status"] in (Status.DONE, Status.PENDING)
+
+
+async def test_what_is_settled_finds_its_records_by_their_keys(database: TaskDatabase) -> None:
+    for statement in (records_module.SETTLE, records_module.COUNT_OUTCOMES, records_module.FIND_TAKEN_OVER):
+        plan = await database.write(
+            lambda c, sql=statement: c.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {sql}", (0.0,) * sql.count("?")
+            ).all()
+        )
+        assert [row.detail for row in plan if "record" in row.detail and "outcome" not in row.detail], plan
+        assert all(
+            "key=?" in row.detail for row in plan if row.detail.startswith(("SEARCH record", "SCAN record"))
+        ), plan

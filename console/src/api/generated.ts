@@ -348,13 +348,13 @@ export type RedriveDeadLettersMutationVariables = Exact<{
 
 export type RedriveDeadLettersMutation = { redriveDeadLetters: { id: string, progress: TaskProgress | null } | null };
 
-export type TaskCertificateQueryVariables = Exact<{
+export type TaskCertificateMutationVariables = Exact<{
   id: string | number;
   run: number;
 }>;
 
 
-export type TaskCertificateQuery = { getCertificate: string };
+export type TaskCertificateMutation = { job: { id: string } };
 
 export type TaskParameterFormQueryVariables = Exact<{
   type: TaskType;
@@ -1038,10 +1038,12 @@ export const RedriveDeadLettersDocument = new TypedDocumentString(`
 }
     `) as unknown as TypedDocumentString<RedriveDeadLettersMutation, RedriveDeadLettersMutationVariables>;
 export const TaskCertificateDocument = new TypedDocumentString(`
-    query TaskCertificate($id: ID!, $run: Int!) {
-  getCertificate(id: $id, run: $run)
+    mutation TaskCertificate($id: ID!, $run: Int!) {
+  job: certify(id: $id, run: $run) {
+    id
+  }
 }
-    `) as unknown as TypedDocumentString<TaskCertificateQuery, TaskCertificateQueryVariables>;
+    `) as unknown as TypedDocumentString<TaskCertificateMutation, TaskCertificateMutationVariables>;
 export const TaskParameterFormDocument = new TypedDocumentString(`
     query TaskParameterForm($type: TaskType!) {
   listTaskParameters(type: $type) {

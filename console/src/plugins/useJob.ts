@@ -5,6 +5,23 @@ import { nameOf, useApi } from '../api/hooks';
 
 const PAUSE = 500; // milliseconds between two looks at a job
 
+/** What a job of the hub finds out, once it has ended. */
+export async function resultOf<V>(
+  api: ReturnType<typeof useApi>,
+  document: TypedDocumentString<{ job: { id: string } }, V>,
+  variables: V,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { job } = await api.request(document, variables, signal);
+  while (true) {
+    const { getJob } = await api.request(JobResultDocument, { id: job.id }, signal);
+    if (getJob.state === 'FAILED') throw new Error(getJob.error);
+    if (getJob.state === 'DONE') return getJob.result;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    signal?.throwIfAborted();
+  }
+}
+
 /**
  * What a job of the hub finds out. It runs when it is asked to, or by itself as soon as it is `automatic`; for other
  * variables than those it was asked about there is no result. Leaving the page ends the waiting.
@@ -21,16 +38,7 @@ export function useJob<V>(
   const due = automatic || asked === wanted;
   const { data, error, isFetching, refetch } = useQuery<string, Error>({
     queryKey: [nameOf(document), wanted],
-    queryFn: async ({ signal }) => {
-      const { job } = await api.request(document, variables, signal);
-      while (true) {
-        const { getJob } = await api.request(JobResultDocument, { id: job.id }, signal);
-        if (getJob.state === 'FAILED') throw new Error(getJob.error);
-        if (getJob.state === 'DONE') return getJob.result;
-        await new Promise((resolve) => setTimeout(resolve, PAUSE));
-        signal.throwIfAborted();
-      }
-    },
+    queryFn: ({ signal }) => resultOf(api, document, variables, signal),
     enabled: due,
     gcTime: 0,
     staleTime: 0,

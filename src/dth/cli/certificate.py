@@ -10,7 +10,7 @@ import click
 from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
 from dth.cli.report import text_of_cell
 from dth.errors import UsageError
-from dth.hub.certificate import RecordDigest, digested, fingerprint, read, verify
+from dth.hub.certificate import digest_of, digested, fingerprint, read, verify
 from dth.hub.model import TaskType
 
 MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
@@ -96,7 +96,7 @@ def _verified(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _compare(document: dict[str, Any], report: Path) -> str:
     """Why the report is not about the same objects; "" when it is."""
-    digest, names = RecordDigest(), digested(document["format"])
+    digest, names = digest_of(document["format"]), digested(document["format"])
     try:
         with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in _rows(file, ("key", "bytes", *names)):

@@ -12,7 +12,7 @@ import yaml
 
 from dth.cli.display import INCOMPLETE, amount, clock, shown, table, verified_words
 from dth.cli.hub import hub_options
-from dth.errors import UsageError
+from dth.errors import HubError, UsageError
 from dth.hub.client import HubClient
 from dth.platforms.ports import Counts
 
@@ -27,6 +27,7 @@ VERIFIED = "verified_store verified_etag verified_source verified_content incomp
 THINGS = {"S3EC2": "objects", "ECR": "images"}  # what a task moves, by its type
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
+FIRST_LOOK = 0.05  # seconds before a job that is soon done is looked at
 PLAIN_TICK = 5.0  # where there is no terminal
 
 Connect = Callable[[], HubClient]
@@ -358,9 +359,18 @@ def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Co
 @hub_options
 def certificate(id: str, run: int, hub: Connect) -> int:
     """Print the signed certificate of a run that is done, for dth verify-certificate."""
-    query = "query ($id: ID!, $run: Int!) { getCertificate(id: $id, run: $run) hubInfo { certificateKey } }"
-    found = hub().call(query, {"id": id, "run": run})
-    click.echo(found["getCertificate"])
+    client = hub()
+    begun = client.call(
+        "mutation ($id: ID!, $run: Int!) { certify(id: $id, run: $run) { id } }", {"id": id, "run": run}
+    )["certify"]
+    asking = "query ($id: ID!) { getJob(id: $id) { state error result } hubInfo { certificateKey } }"
+    pause = FIRST_LOOK
+    while (found := client.call(asking, {"id": begun["id"]}))["getJob"]["state"] == "RUNNING":
+        time.sleep(pause)
+        pause = min(TICK, 2 * pause)
+    if found["getJob"]["state"] == "FAILED":
+        raise HubError(found["getJob"]["error"])
+    click.echo(json.dumps(json.loads(found["getJob"]["result"])["certificate"]))
     click.echo(f"public key: {found['hubInfo']['certificateKey']}", err=True)
     return 0
 

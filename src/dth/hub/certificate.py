@@ -1,11 +1,12 @@
 """Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without the hub.
 
 A certificate is JSON. Its signature is Ed25519 over all its other members as canonical JSON: members sorted by name,
-no spaces, UTF-8, no escapes but those that JSON demands. The objects are in it as one digest (`DIGEST` says how it is
-made), so that it is small, and any list of the objects can be held against it.
+no spaces, UTF-8, no escapes but those that JSON demands. The objects are in it as one digest (`platforms.digest`), so
+that it is small, and any list of the objects can be held against it.
 
 Of objects, `verified` says how many copies were confirmed in which way (`platforms.ports.Verified`), and how many by
-nobody. Certificates of the first format do not say so, and their digest leaves it out. They can still be checked.
+nobody. Certificates of the first format do not say so, and their digest leaves it out. Those of the first two formats
+have a digest in the order of the keys, which cannot grow with the run. They can still be checked.
 """
 
 import base64
@@ -13,25 +14,21 @@ import binascii
 import hashlib
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dth.errors import Conflict, UsageError
 from dth.hub.model import Task, TaskType
-from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status
+from dth.platforms.digest import ALGORITHM, Digest, framed
+from dth.platforms.ports import Counts, Run, RunKind, RunState, Status
 
-FORMAT = "dth-certificate-2"
+FORMAT = "dth-certificate-3"
+SECOND_FORMAT = "dth-certificate-2"
 FIRST_FORMAT = "dth-certificate-1"
-DIGEST = (
-    "SHA-256 over every record in the order of its key's bytes: the fields key, size (decimal), etag, dest_etag, proof,"
-    " status and verified of each, as UTF-8, every field written as its length in bytes (decimal), ':', the bytes, ','"
-)
 
 
 def new_key() -> bytes:
@@ -49,8 +46,43 @@ def fingerprint(public_key: str) -> str:
     return hashlib.sha256(_decoded(public_key, 32)).hexdigest()[:32]
 
 
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+class ReportDigest(Protocol):
+    """The digest over the records of a report."""
+
+    @property
+    def count(self) -> int: ...
+
+    def add(self, key: str, size: int, *more: str) -> None:
+        """`more`: the other fields, as `digested` names them."""
+        ...
+
+    def hexdigest(self) -> str: ...
+
+
+class SumDigest:
+    """That of the present format: in any order."""
+
+    def __init__(self) -> None:
+        self._digest = Digest()
+
+    @property
+    def count(self) -> int:
+        return self._digest.count
+
+    def add(self, key: str, size: int, *more: str) -> None:
+        etag, dest_etag, proof, status, verified = more
+        self._digest.add(as_bytes(key), size, etag, dest_etag, proof, Status(status).value, verified, 1)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
 class RecordDigest:
-    """The digest over records, added in the order of their keys."""
+    """That of the first two formats: records are added in the order of their keys."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,16 +90,21 @@ class RecordDigest:
         self._last = b""
 
     def add(self, key: str, size: int, *more: str) -> None:
-        """`more`: the other fields, as `digested` names them. Raises UsageError for a key out of its order."""
-        fields = [field.encode("utf-8", "surrogateescape") for field in (key, str(size), *more)]
-        if self.count and fields[0] <= self._last:
+        """Raises UsageError for a key out of its order."""
+        first = as_bytes(key)
+        if self.count and first <= self._last:
             raise UsageError(f"record {self.count + 1}: its key is not above the one before")
-        self._last = fields[0]
-        self._hash.update(b"".join(b"%d:%b," % (len(field), field) for field in fields))
+        self._last = first
+        self._hash.update(framed(first, b"%d" % size, *map(as_bytes, more)))
         self.count += 1
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+def digest_of(form: str) -> ReportDigest:
+    """An empty digest of a format."""
+    return SumDigest() if form == FORMAT else RecordDigest()
 
 
 def digested(form: str) -> tuple[str, ...]:
@@ -76,31 +113,23 @@ def digested(form: str) -> tuple[str, ...]:
     return first if form == FIRST_FORMAT else (*first, "verified")
 
 
-async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes) -> dict[str, Any]:
-    """The certificate of a run, from all records that are the run's. Raises Conflict for a run that is not DONE, or
-    whose ledger does not balance."""
+def check(run: Run) -> None:
+    """Raises Conflict for a run that gets no certificate: it is not DONE, or its ledger does not balance."""
     if run.state is not RunState.DONE:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
         raise Conflict(f"the ledger of run {run.id} does not balance; it gets no certificate")
-    digest = RecordDigest()
-    by_status: Counter[str] = Counter()
-    confirmed = 0  # remembered as the same without a transfer
-    async for record in records:
-        if record.status is Status.PENDING:
-            raise Conflict(f"run {run.id} has an object that is not settled; try again when it is")
-        digest.add(
-            record.key,
-            record.size,
-            record.etag,
-            record.dest_etag,
-            record.proof,
-            record.status.value,
-            record.verified.value,
+
+
+def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
+    """The certificate of a run, from the digest over the records that are the run's. Raises Conflict as `check`, and
+    for a digest that does not fit."""
+    check(run)
+    if not digest.complete:
+        raise Conflict(
+            f"run {run.id} began before digests were kept; make its certificate with dth task certificate or certify"
         )
-        by_status[record.status.value] += 1
-        confirmed += record.status is Status.DONE and record.attempts == 0
-    superseded = run.counts.enqueued - (digest.count - confirmed)
+    superseded = run.counts.enqueued - (digest.count - digest.confirmed)
     if superseded < 0:
         raise Conflict(f"run {run.id} has more records than its ledger counts; it gets no certificate")
     public = public_key(key)
@@ -123,10 +152,15 @@ async def issue(task: Task, run: Run, records: AsyncIterator[Record], key: bytes
         **({"verified": run.counts.by_verification} if task.type is TaskType.S3EC2 else {}),
         "records": {
             "count": digest.count,
-            "by_status": {status.value: by_status[status.value] for status in Status},
-            "confirmed_without_transfer": confirmed,
+            "by_status": {
+                Status.PENDING.value: 0,
+                Status.DONE.value: digest.done,
+                Status.FAILED.value: digest.failed,
+                Status.CANCELLED.value: digest.cancelled,
+            },
+            "confirmed_without_transfer": digest.confirmed,
             "superseded": superseded,  # enqueued by this run, and again since
-            "algorithm": DIGEST,
+            "algorithm": ALGORITHM,
             "digest": digest.hexdigest(),
         },
     }
@@ -143,8 +177,8 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
             _decoded(public_key, 32)
         except ValueError:
             raise UsageError("the public key is not 32 bytes in base64") from None
-    if document.get("format") not in (FORMAT, FIRST_FORMAT):
-        raise UsageError(f"this is no certificate of the format {FORMAT} or {FIRST_FORMAT}")
+    if document.get("format") not in (FORMAT, SECOND_FORMAT, FIRST_FORMAT):
+        raise UsageError(f"this is no certificate of the format {FORMAT}, {SECOND_FORMAT} or {FIRST_FORMAT}")
     content = {name: value for name, value in document.items() if name != "signature"}
     try:
         key = _decoded(document.get("public_key"), 32)

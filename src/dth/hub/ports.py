@@ -87,6 +87,11 @@ class Engine(Protocol):
         """As it was when it was last looked at. None: the task has none, on this platform or at the moment."""
         ...
 
+    async def read_digest(self, id: str, run: int) -> None:
+        """Complete the digest of a run that began before digests were kept. It may take minutes; what was read stays
+        read."""
+        ...
+
     async def discard(self, id: str) -> None:
         """Forget all that the task left: records, logs. Doing it again is fine."""
         ...
@@ -319,7 +324,7 @@ class Logs(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """Work that takes longer than a request: a preflight, a forecast, a probe. `result` is JSON-safe."""
+    """Work that takes longer than a request: a preflight, a forecast, a probe, a certificate. `result` is JSON-safe."""
 
     id: str
     kind: str
@@ -333,6 +338,10 @@ class Job:
 class Jobs(Protocol):
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
         """Begin it where the workers run, and with their rights. `side`: of a probe, "source" or "destination"."""
+        ...
+
+    async def begin(self, kind: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
+        """Begin something that the hub does itself; it returns the result."""
         ...
 
     async def get(self, id: str) -> Job:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from dth.platforms.digest import Digest
+
 # --------------------------------------------------------------------------------------------------- queue
 
 
@@ -372,6 +374,15 @@ class Records(Protocol):
 
     async def reconcile(self) -> None:
         """Finish what processes that died had begun to write here. Harmless at any time; the controller does it."""
+        ...
+
+    async def digest(self, run: int) -> Digest:
+        """What a certificate says of the records that are the run's."""
+        ...
+
+    async def read_digest(self, run: int, limit: int) -> bool:
+        """Add up to `limit` records to the digest of a run that began before digests were kept. True: it is complete.
+        Others may write records meanwhile."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:

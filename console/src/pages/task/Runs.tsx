@@ -18,6 +18,7 @@ import { useFormat } from '../../format';
 import { Ledger } from './Ledger';
 import type { Run } from './ledger';
 import { pretty, saveFile } from '../../components/saveFile';
+import { resultOf } from '../../plugins/useJob';
 import { type TabProps, type Task, things, useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
@@ -169,8 +170,9 @@ function Certificate({ task, run }: { task: string; run: number }) {
   async function download() {
     setBusy(true);
     try {
-      const { getCertificate } = await api.request(TaskCertificateDocument, { id: task, run });
-      saveFile(`certificate-${task}-${run}.json`, pretty(getCertificate));
+      const result = await resultOf(api, TaskCertificateDocument, { id: task, run });
+      const { certificate } = JSON.parse(result) as { certificate: unknown };
+      saveFile(`certificate-${task}-${run}.json`, pretty(JSON.stringify(certificate)));
     } catch (error) {
       flash({ type: 'error', content: textOf(error) });
     }

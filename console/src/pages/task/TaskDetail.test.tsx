@@ -273,7 +273,7 @@ test('the token of the webhook shows only when it is asked for', async () => {
 });
 
 test('runs: the certificate of one that is done, the ledger of the chosen one', async () => {
-  const asked = vi.fn(() => ({ getCertificate: '{"format":"dth-certificate-1"}' }));
+  const asked = vi.fn(() => ({ job: { id: 'certificate' } }));
   URL.createObjectURL = vi.fn(() => 'blob:x');
   URL.revokeObjectURL = vi.fn();
   open('runs', {
@@ -284,6 +284,9 @@ test('runs: the certificate of one that is done, the ledger of the chosen one', 
       ],
     }),
     TaskCertificate: asked,
+    JobResult: () => ({
+      getJob: { id: 'certificate', state: 'DONE', error: '', result: '{"certificate":{"format":"x"}}' },
+    }),
   });
   expect(await screen.findAllByText('the bucket is gone')).toHaveLength(2); // in its row, and above its ledger
   await userEvent.click(screen.getByRole('radio', { name: 'Choose run 1' }));

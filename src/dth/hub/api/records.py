@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import asdict
-from typing import Self
+from typing import Any, Self
 
 from dth.hub import certificate
 from dth.hub.advice import advice
 from dth.hub.api.answers import answers
-from dth.hub.api.door import Call, empty_at_first, query
+from dth.hub.api.door import Call, empty_at_first, mutation, query
+from dth.hub.api.jobs import JobAnswer
 from dth.hub.api.text import cursor, iso, key_of, text_of, within
+from dth.hub.model import Role, Task
+from dth.hub.ports import HubPorts
 from dth.platforms.ports import FailureGroup, ImageRecord, Record, Run, RunKind, RunState, Status, Verified
 
 MAX_RUNS = 100
@@ -220,7 +223,25 @@ async def failure_groups(call: Call, *, id: str) -> list[FailureGroupAnswer]:
 @query()
 async def get_certificate(call: Call, *, id: str, run: int) -> str:
     task = await call.ports.tasks.get(id)
+    return json.dumps(await _certificate(call.ports, task, run))
+
+
+@mutation(Role.VIEWER)
+async def certify(call: Call, *, id: str, run: int) -> JobAnswer:
+    task = await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
-        found = await platform.records.get_run(run)
-        records = platform.records.scan(run=run)
-        return json.dumps(await certificate.issue(task, found, records, await call.ports.signing_key()))
+        certificate.check(await platform.records.get_run(run))
+
+    async def work() -> dict[str, Any]:
+        await call.ports.engine.read_digest(id, run)
+        return {"certificate": await _certificate(call.ports, task, run)}
+
+    return JobAnswer.of(await call.ports.jobs.begin("certificate", work))
+
+
+async def _certificate(ports: HubPorts, task: Task, number: int) -> dict[str, Any]:
+    async with ports.engine.open(task.id) as platform:
+        run = await platform.records.get_run(number)
+        certificate.check(run)
+        digest = await platform.records.digest(number)
+    return certificate.issue(task, run, digest, await ports.signing_key())

@@ -28,6 +28,7 @@ from dth.platforms.aws.outbox import Outbox
 from dth.platforms.aws.queue import AwsQueue
 from dth.platforms.aws.runs import Floor, Runs, count_head
 from dth.platforms.aws.tables import ATTENTION
+from dth.platforms.digest import Digest
 from dth.platforms.ports import (
     Cursor,
     FailureGroup,
@@ -191,6 +192,27 @@ class AwsRecords:
                     yield record
             finally:
                 spool.close()
+
+    async def digest(self, run: int) -> Digest:
+        """The whole table is read."""
+        digest = Digest()
+        async for r in self._find(run, None, ""):
+            if r.status is not Status.PENDING:
+                digest.add(
+                    r.key.encode("utf-8", "surrogateescape"),
+                    r.size,
+                    r.etag,
+                    r.dest_etag,
+                    r.proof,
+                    r.status.value,
+                    r.verified.value,
+                    r.attempts,
+                )
+        return digest
+
+    async def read_digest(self, run: int, limit: int) -> bool:
+        """There is nothing to be read before."""
+        return True
 
     async def page(
         self,

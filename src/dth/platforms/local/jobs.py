@@ -1,4 +1,5 @@
-"""Preflights, forecasts and probes: each a process like those of a task, with a directory of its own while it runs."""
+"""Work that takes longer than a request. Preflights, forecasts and probes are each a process like those of a task, with
+a directory of its own while it runs."""
 
 import asyncio
 import json
@@ -6,8 +7,9 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from dth.platforms.local.result import read_result
 from dth.prices import Prices
 
 log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[dict[str, Any]]]
 
 AT_ONCE = 4
 LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
@@ -43,13 +47,22 @@ class LocalJobs:
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
+        job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
+        return await self._begin(
+            job, partial(self._result, kind, side or kind, self._folder / job.id, parameters)
+        )
+
+    async def begin(self, kind: str, work: Work) -> Job:
+        return await self._begin(Job(id=str(uuid.uuid4()), kind=kind, started=time.time()), work)
+
+    async def _begin(self, started: Job, work: Work) -> Job:
         if len(self._running) >= AT_ONCE:
             raise Conflict(
-                f"{AT_ONCE} preflights, forecasts and tests of connections run already; try again in a moment"
+                f"{AT_ONCE} preflights, forecasts, tests of connections and certificates are being made already;"
+                " try again in a moment"
             )
-        started = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         await self._database.write(_begin, started)
-        running = asyncio.create_task(self._run(started, parameters, side or kind))
+        running = asyncio.create_task(self._run(started, work))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         return started
@@ -70,10 +83,10 @@ class LocalJobs:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, started: Job, parameters: Mapping[str, Any], name: str) -> None:
+    async def _run(self, started: Job, work: Work) -> None:
         state = self._folder / started.id
         try:
-            started.result = await self._result(started.kind, name, state, parameters)
+            started.result = await work()
             started.state = "DONE"
         except HubError as error:
             started.state, started.error = "FAILED", str(error)

@@ -114,6 +114,16 @@ class Keeper:
         async with self._requests, self.shared(id, make=False) as platform:
             yield platform
 
+    async def read_digest(self, id: str, run: int) -> None:
+        """By a process of its own: it takes the CPU for a while."""
+        async with self.open(id) as platform:
+            if (await platform.records.digest(run)).complete:
+                return
+            if code := await run_once(self.nursery, self.state(id), "digester", run):
+                raise HubError(
+                    f"the records of run {run} could not be read: their process ended with code {code}"
+                )
+
     async def stack(self, id: str) -> None:
         """Nothing has to be deployed here."""
 
@@ -684,13 +694,22 @@ def write_task_file(state: Path, task: Task) -> str:
 async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
     """Let a process abort every upload that the task began. What a store does not let go of in time stays with the
     task, for when it is started again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ABORTING):
+            await run_once(nursery, state, "aborter", lock=lock)
+
+
+async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock: int = -1) -> int:
+    """Let a process of the task do one thing, and wait for its end. Returns its exit code. `lock`: that of the state,
+    where nobody else may work meanwhile."""
     logs = state / "logs"
     logs.mkdir(exist_ok=True)
-    with (logs / "aborter.log").open("ab") as errors:
-        child = await nursery.spawn(["aborter", str(state), "aborter"], (lock, errors.fileno()))
+    with (logs / f"{role}.log").open("ab") as errors:
+        files = (errors.fileno() if lock < 0 else lock, errors.fileno())
+        child = await nursery.spawn([role, str(state), role, str(run)], files)
     try:
-        async with asyncio.timeout(ABORTING):
-            await child.wait()
+        await child.wait()
     finally:
         child.kill()
         await child.wait()
+    return child.returncode or 0

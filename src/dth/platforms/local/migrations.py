@@ -78,6 +78,13 @@ def decide_from_the_hub(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX task_next_run ON task (progress, held, next_run)")
 
 
+def find_and_certify(connection: Connection) -> None:
+    """Pages of records have an index each, and runs keep a digest of their records."""
+    for index in sorted(schema.record.indexes, key=lambda each: str(each.name)):
+        index.create(connection, checkfirst=True)
+    schema.digest.create(connection)
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
 STEPS: list[Step] = [
@@ -87,6 +94,7 @@ STEPS: list[Step] = [
     act_live,
     know_what_uploads_cover,
     know_the_parts_of_sources,
+    find_and_certify,
 ]
 HUB_STEPS: list[Step] = [own_tokens, decide_from_the_hub]  # of the hub's
 

@@ -4,6 +4,7 @@ What a process does is its plugin's (`s3_roles`, `ecr_roles`). It drains on SIGT
 line, why it failed.
 """
 
+import asyncio
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ from dth.errors import HubError, full_disk
 from dth.memory import keep_memory
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
+from dth.platforms.local.platform import open_platform
 from dth.s3.credentials import FileSecrets, SecretStore
 
 
@@ -50,11 +52,26 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
 
 
 async def _run(kind: str, state: Path, name: str, number: int, secrets: SecretStore) -> None:
+    if kind == DIGESTER:  # the same for every type of tasks
+        await _read_digest(state, name, number)
+        return
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
     roles = load(values.pop("type", S3))
     await roles.run(kind, state, name, number, values, secrets)
 
 
+async def _read_digest(state: Path, name: str, run: int) -> None:
+    """In small transactions, with a pause after each: others write to this database, too."""
+    with open_platform(state, name) as platform:
+        while True:
+            if await platform.records.read_digest(run, DIGESTED_AT_ONCE):
+                return
+            await asyncio.sleep(DIGEST_PAUSE)
+
+
+DIGESTER = "digester"
+DIGESTED_AT_ONCE = 2000  # records
+DIGEST_PAUSE = 0.005  # seconds in which others may write
 # Types of tasks.
 S3, ECR = "S3EC2", "ECR"
 # Imported only where such a task runs: the start of a command is to be quick.

@@ -4,7 +4,7 @@ What happens once an object (`commit`, `settle`, `get`) is SQL over sets; the re
 """
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, t
 from sqlalchemy.dialects import sqlite
 
 from dth.errors import UsageError
+from dth.platforms.digest import LENGTH, Digest
 from dth.platforms.local import schema
 from dth.platforms.local.bulk import insert_rows, select_in
 from dth.platforms.local.database import TaskDatabase
@@ -38,12 +39,21 @@ LISTED = (RunState.TRANSFERRING.value, RunState.DELETING.value)
 STATUS = {status.value: status for status in Status}  # Status(...) takes longer than to read a row
 VERIFIED = {verified.value: verified for verified in Verified}
 
+# The run and the key, and what `Digest.add` takes after it. A record that is PENDING is in no digest.
+DIGESTED = (
+    "record.run, record.key, record.size, record.etag, record.dest_etag, record.proof, record.status,"
+    " record.verified, record.attempts"
+)
+FIND_DIGESTED = f"SELECT {DIGESTED} FROM record WHERE record.status <> 'PENDING' AND record.key IN"
+
 # In the order of `Record`.
 READ = """
     SELECT record.key, status, run, etag, size, dest_etag, proof, attempts, reason, detail, updated,
         coalesce(event.sequencer, ''), verified
-    FROM record LEFT JOIN event ON event.key = record.key
+    FROM record {} LEFT JOIN event ON event.key = record.key
     WHERE record.key"""
+GET = f"{READ.format('')} IN"
+UNFINISHED = (Status.FAILED, Status.CANCELLED)
 
 
 class LocalRecords:
@@ -113,6 +123,12 @@ class LocalRecords:
     async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
         return await self._database.read(_settled, run, keys)
 
+    async def digest(self, run: int) -> Digest:
+        return await self._database.read(_digest, run)
+
+    async def read_digest(self, run: int, limit: int) -> bool:
+        return await self._database.write(_read_digest, run, limit)
+
     async def reconcile(self) -> None:
         """There is nothing to finish: every write is one transaction."""
 
@@ -168,6 +184,7 @@ def _begin_run(connection: Connection, kind: RunKind, beside: bool) -> tuple[Run
         return runs[0], True
     started = insert(schema.run).values(kind=kind.value, state=RunState.LISTING.value, started=time.time())
     number = connection.execute(started.returning(schema.run.c.id)).scalar_one()
+    _write_digest(connection, number, Digest(), None)
     return _runs(connection, schema.run.c.id == number, 1)[0], False
 
 
@@ -218,6 +235,73 @@ def _cursors(connection: Connection, run: int) -> list[Cursor]:
     return [Cursor(*row[:5], finished=bool(row.finished)) for row in rows]
 
 
+# ----------------------------------------------------------------------------------------------- digests
+
+
+def _digest_records(connection: Connection, rows: Iterable[Sequence[Any]], times: int = 1) -> None:
+    """Add records to the digests of their runs, or (-1) take them out, in the transaction that changes them. Runs that
+    are forgotten have none."""
+    digests: dict[int, tuple[Digest, bytes | None] | None] = {}
+    for run, key, *more in rows:
+        if run not in digests:
+            digests[run] = _stored_digest(connection, run)
+        if stored := digests[run]:
+            digest, upto = stored
+            if upto is None or key <= upto:
+                digest.add(key, *more, times=times)
+    for run, stored in digests.items():
+        if stored:
+            _write_digest(connection, run, *stored)
+
+
+def _digest(connection: Connection, run: int) -> Digest:
+    stored = _stored_digest(connection, run)
+    return stored[0] if stored else Digest(complete=False)
+
+
+def _read_digest(connection: Connection, run: int, limit: int) -> bool:
+    if not _runs(connection, schema.run.c.id == run, 1):
+        raise UsageError(f"There is no run {run}")
+    digest, upto = _stored_digest(connection, run) or (Digest(), b"")
+    if upto is None:
+        return True
+    rows = connection.exec_driver_sql(DIGEST_PAGE, (run, upto, limit)).all()
+    for _, key, *more in rows:
+        if more[4] != Status.PENDING:
+            digest.add(key, *more)
+    upto = rows[-1][1] if len(rows) == limit else None
+    _write_digest(connection, run, digest, upto)
+    return upto is None
+
+
+DIGEST_PAGE = f"SELECT {DIGESTED} FROM record WHERE run = ? AND key > ? ORDER BY key LIMIT ?"
+
+
+def _stored_digest(connection: Connection, run: int) -> tuple[Digest, bytes | None] | None:
+    """A run's digest, and up to which key it is; None: all of it."""
+    row = connection.exec_driver_sql(STORED_DIGEST, (run,)).first()
+    if row is None:
+        return None
+    total, *counts, upto = row
+    done, failed, cancelled, confirmed = counts
+    digest = Digest(int.from_bytes(total, "big"), done, failed, cancelled, confirmed, upto is None)
+    return digest, upto
+
+
+STORED_DIGEST = "SELECT total, done, failed, cancelled, confirmed, upto FROM digest WHERE run = ?"
+
+
+def _write_digest(connection: Connection, run: int, digest: Digest, upto: bytes | None) -> None:
+    total = digest.total.to_bytes(LENGTH, "big")
+    counts = (digest.done, digest.failed, digest.cancelled, digest.confirmed)
+    connection.exec_driver_sql(WRITE_DIGEST, (run, total, *counts, upto))
+
+
+WRITE_DIGEST = """
+    INSERT OR REPLACE INTO digest (run, total, done, failed, cancelled, confirmed, upto) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+
 # ------------------------------------------------------------------------------------------- the finder
 
 
@@ -263,6 +347,8 @@ def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int,
     fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
     if fresh + len(pending) < len(first):
         pending |= {from_blob(key) for (key,) in connection.exec_driver_sql(FIND_PENDING)}
+    if fresh:
+        _digest_records(connection, connection.exec_driver_sql(FIND_TAKEN_OVER), times=-1)
     connection.exec_driver_sql(ENQUEUE, (run, time.time()))
     connection.exec_driver_sql("DELETE FROM enqueued")
     return fresh, fresh_bytes, pending
@@ -288,6 +374,11 @@ FIND_PENDING = """
     SELECT enqueued.key FROM enqueued JOIN record ON record.key = enqueued.key WHERE record.status = 'PENDING'
 """
 
+# Records of other runs, or of this one, that are enqueued anew.
+FIND_TAKEN_OVER = f"""
+    SELECT {DIGESTED} FROM enqueued CROSS JOIN record ON record.key = enqueued.key WHERE record.status <> 'PENDING'
+"""
+
 # What the last transfer proved says nothing of the object that is enqueued now.
 ENQUEUE = """
     INSERT INTO record (key, status, run, etag, size, updated)
@@ -302,6 +393,8 @@ ENQUEUE = """
 def _remember(connection: Connection, records: Sequence[Record]) -> None:
     """Write records as they are, except over one that is PENDING: its transfer will write a newer one."""
     now = time.time()
+    keys = list(dict.fromkeys(to_blob(r.key) for r in records))
+    _digest_records(connection, select_in(connection, FIND_DIGESTED, keys), times=-1)
     rows = [
         (
             to_blob(r.key),
@@ -317,6 +410,7 @@ def _remember(connection: Connection, records: Sequence[Record]) -> None:
         for r in records
     ]
     connection.exec_driver_sql(REMEMBER, rows)
+    _digest_records(connection, select_in(connection, FIND_DIGESTED, keys))
 
 
 REMEMBER = """
@@ -376,9 +470,10 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     if any(outcome.sequencer is not None for outcome in outcomes):
         connection.exec_driver_sql(FORGET_OVERTAKEN)
     connection.exec_driver_sql(COUNT_OUTCOMES)
-    settled = connection.exec_driver_sql(SETTLE, (time.time(),)).rowcount
+    settled = connection.exec_driver_sql(SETTLE, (time.time(),)).all()
+    _digest_records(connection, settled)
     connection.exec_driver_sql("DELETE FROM outcome")
-    return settled
+    return len(settled)
 
 
 # Their objects changed after their transfers had begun.
@@ -414,13 +509,14 @@ COUNT_OUTCOMES = """
 """
 
 # A failure may not know an ETag; the record then keeps the one that was enqueued.
-SETTLE = """
+SETTLE = f"""
     UPDATE record SET
         status = outcome.status, etag = iif(outcome.etag = '', record.etag, outcome.etag),
         dest_etag = outcome.dest_etag, proof = outcome.proof, attempts = outcome.attempts,
         reason = outcome.reason, detail = outcome.detail, verified = outcome.verified, updated = ?
     FROM outcome
     WHERE record.key = outcome.key AND record.run = outcome.run AND record.status = 'PENDING'
+    RETURNING {DIGESTED}
 """
 
 
@@ -434,7 +530,7 @@ SETTLED = "SELECT key, status, run FROM record WHERE key IN"
 
 def _cancel_pending(connection: Connection, reason: str) -> None:
     connection.exec_driver_sql(COUNT_CANCELLED)
-    connection.exec_driver_sql(CANCEL, (reason, time.time()))
+    _digest_records(connection, connection.exec_driver_sql(CANCEL, (reason, time.time())))
     connection.exec_driver_sql(COUNT_KEPT)
     connection.execute(delete(schema.extra))
     ended = {"state": RunState.FAILED.value, "error": reason, "ended": time.time()}
@@ -446,7 +542,9 @@ COUNT_CANCELLED = """
     FROM (SELECT run AS id, count(*) AS count FROM record WHERE status = 'PENDING' GROUP BY run) AS pending
     WHERE run.id = pending.id
 """
-CANCEL = "UPDATE record SET status = 'CANCELLED', reason = ?, updated = ? WHERE status = 'PENDING'"
+CANCEL = f"""
+    UPDATE record SET status = 'CANCELLED', reason = ?, updated = ? WHERE status = 'PENDING' RETURNING {DIGESTED}
+"""
 # Only what was enqueued for deletion is in the ledger of deletes.
 COUNT_KEPT = """
     UPDATE run SET delete_kept = delete_enqueued - deleted - delete_failed
@@ -476,7 +574,7 @@ def _record(row: Sequence[Any]) -> Record:
 
 
 def _get(connection: Connection, keys: Sequence[str]) -> dict[str, Record]:
-    found = select_in(connection, f"{READ} IN", [to_blob(key) for key in keys])
+    found = select_in(connection, GET, [to_blob(key) for key in keys])
     return {record.key: record for record in map(_record, found)}
 
 
@@ -505,22 +603,35 @@ FAILURE_EXAMPLES = "SELECT key FROM record WHERE status = 'FAILED' AND reason = 
 def _scan_statement(
     run: int | None, status: Status | None, prefix: bytes, reason: str = "", limit: int = SCAN_PAGE
 ) -> tuple[str, dict[str, Any]]:
-    conditions = [f"{READ} > :after"]
-    parameters: dict[str, Any] = {}
+    """A page of records, by the index that leaves the fewest to look at. `:after` is given with the parameters."""
+    # One lower bound: of two, SQLite begins at the first, and looks at all up to the second.
+    conditions = [
+        f"{READ.format(_index(run, status, reason))} >= max(:after, :prefix) AND record.key <> :after"
+    ]
+    parameters: dict[str, Any] = {"prefix": prefix}
+    if end := prefix.rstrip(b"\xff"):
+        conditions.append("record.key < :end")
+        parameters["end"] = end[:-1] + bytes([end[-1] + 1])
     if run is not None:
         conditions.append("run = :run")
         parameters["run"] = run
+    # What the conditions of the indexes are about is no parameter: SQLite must see that they fit.
     if status is not None:
-        # Not a parameter: SQLite must see that the partial index fits.
         conditions.append(f"status = '{status.value}'")
     if reason:
-        conditions.append("reason = :reason")
+        conditions.append("reason = :reason AND reason <> ''")
         parameters["reason"] = reason
-    if prefix:
-        conditions.append("record.key >= :prefix")
-        parameters["prefix"] = prefix
-        end = prefix.rstrip(b"\xff")
-        if end:
-            conditions.append("record.key < :end")
-            parameters["end"] = end[:-1] + bytes([end[-1] + 1])
     return f"{' AND '.join(conditions)} ORDER BY record.key LIMIT {limit:d}", parameters
+
+
+def _index(run: int | None, status: Status | None, reason: str) -> str:
+    """Which index answers this; that of the keys where none does it better."""
+    if status in UNFINISHED and run is not None:
+        return "INDEXED BY record_run_unfinished"
+    if reason:
+        return "INDEXED BY record_reason"
+    if status in UNFINISHED:
+        return "INDEXED BY record_unfinished"
+    if status is Status.PENDING:
+        return "INDEXED BY record_pending"
+    return "" if run is None else "INDEXED BY record_run"

@@ -81,13 +81,13 @@ record = Table(
     _text("verified"),
     sqlite_with_rowid=False,
 )
-# Only what went wrong: these are few and looked at, the others are many and written.
-Index(
-    "record_unfinished",
-    record.c.status,
-    record.c.key,
-    sqlite_where=text("status = 'FAILED' OR status = 'CANCELLED'"),
-)
+# Each question about records has an index, so that no answer reads all of them. Those with a condition are small.
+_UNFINISHED = text("status = 'FAILED' OR status = 'CANCELLED'")
+Index("record_run", record.c.run, record.c.key)
+Index("record_unfinished", record.c.status, record.c.key, sqlite_where=_UNFINISHED)
+Index("record_run_unfinished", record.c.run, record.c.status, record.c.key, sqlite_where=_UNFINISHED)
+Index("record_pending", record.c.key, sqlite_where=text("status = 'PENDING'"))
+Index("record_reason", record.c.reason, record.c.key, sqlite_where=text("reason <> ''"))
 
 # The last event applied to a key; apart from the records because most keys never see one.
 event = Table(
@@ -109,6 +109,20 @@ run = Table(
     _line("error"),
     *(_count(count.name) for count in fields(Counts)),
     sqlite_autoincrement=True,  # records name their run: the id of a pruned run is never used again
+)
+
+# What is known of the records that are a run's, kept as they come to their ends (`platforms.digest`).
+digest = Table(
+    "digest",
+    metadata,
+    Column("run", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("total", LargeBinary, nullable=False),
+    _count("done"),
+    _count("failed"),
+    _count("cancelled"),
+    _count("confirmed"),
+    # Null: all records are in it. Of a run from before there were digests: those up to this key.
+    Column("upto", Key),
 )
 
 note = Table(

@@ -140,6 +140,9 @@ class AwsEngine:
             input=json.dumps({"task": id}),
         )
 
+    async def read_digest(self, id: str, run: int) -> None:
+        """It is made when it is asked for."""
+
     @asynccontextmanager
     async def open(self, id: str) -> AsyncIterator[AwsPlatform]:
         """Raises BeingSetUp while the task has no tables yet."""
