@@ -137,6 +137,8 @@ def test_what_failed_is_grouped_and_tried_again(hub: Hub, source: Side, dest: Si
     assert done["progressInfo"]["failed"] == 2
     (group,) = hub.call("query ($id: ID!) { failureGroups(id: $id) { reason count keys advice } }", id=task)
     assert (group["reason"], group["count"], group["keys"]) == ("AccessDenied", 2, ["b", "d"])
+    told = [line for line in hub.logs(task).splitlines() if "object failed" in line]
+    assert sorted(json.loads(line)["key"] for line in told) == ["b", "d"]
     assert "preflight" in group["advice"]
     proxy_b.remove(refuse)
     retry = "mutation ($id: ID!, $keys: [String!]) { retryFailed(id: $id, keys: $keys) { progress } }"

@@ -526,3 +526,22 @@ async def test_a_page_is_not_larger_than_a_client_takes(logs: LocalLogs, folder:
         journal.info(letter * 15_000)
     page = await logs.events(TASK, "w", 10_000)
     assert 1_000_000 < sum(map(len, messages(page.events))) < 1_100_000
+
+
+def test_what_is_logged_is_written_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Although the process was forked from one that logs to standard error."""
+    path = tmp_path / "x.log"
+    inherited = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(inherited)
+    try:
+        with logging_to(Journal(path)):
+            for n in range(LINES_A_SECOND * 10):
+                logging.getLogger("dth.s3").warning("object failed", extra={"fields": {"key": f"k{n}"}})
+        assert inherited in logging.getLogger().handlers
+    finally:
+        logging.getLogger().removeHandler(inherited)
+    assert capfd.readouterr().err == ""
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    failed = [line for line in told if line["message"] == "object failed"]
+    assert all(line["key"] for line in failed)
+    assert len(failed) <= LINES_A_SECOND * 3

@@ -98,14 +98,15 @@ class Journal:
 
 @contextlib.contextmanager
 def logging_to(journal: Journal) -> Iterator[None]:
-    """Meanwhile, what the engine and the libraries log goes to the journal."""
-    handler = JournalHandler(journal)
-    logging.getLogger().addHandler(handler)
+    """Meanwhile, what the engine and the libraries log goes to the journal, and nowhere else: handlers that were
+    inherited with a fork would write it a second time, without fields and without end."""
+    root, handler = logging.getLogger(), JournalHandler(journal)
+    before, root.handlers = root.handlers, [handler]
     logging.getLogger("dth").setLevel(logging.INFO)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        root.handlers = before
         handler.flush()
 
 
