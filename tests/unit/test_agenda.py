@@ -44,9 +44,9 @@ async def test_what_waits_is_not_due(database: HubDatabase) -> None:
         await task(database, progress.value, progress)
     acting = ["STOPPING", "STARTING"]
     assert await agenda.due(NOW) == [*acting, "due", "closed", "waits", "IN_PROGRESS"]
-    assert await agenda.rest(waits, Rest())
-    assert await agenda.rest(due, Rest())
-    assert await agenda.rest(closed, Rest(NOW + 30, held=True))
+    assert await agenda.rest(waits.id, Rest(waits.version))
+    assert await agenda.rest(due.id, Rest(due.version))
+    assert await agenda.rest(closed.id, Rest(closed.version, NOW + 30, held=True))
     assert await agenda.due(NOW) == [*acting, "due", "IN_PROGRESS"]
     assert await agenda.next(NOW) == NOW + 30
     assert await agenda.due(NOW + 61) == [*acting, "due", "waits", "IN_PROGRESS", "closed"]
@@ -55,14 +55,14 @@ async def test_what_waits_is_not_due(database: HubDatabase) -> None:
 async def test_what_was_changed_is_looked_at_again(database: HubDatabase) -> None:
     agenda, tasks = Agenda(database), LocalTasks(database)
     waits = await task(database, "waits")
-    assert await agenda.rest(waits, Rest())
+    assert await agenda.rest(waits.id, Rest(waits.version))
     assert await agenda.due(NOW) == []
     changed = await tasks.get("waits")
     changed.reason = "something"
     assert await tasks.save(changed)
-    assert not await agenda.rest(waits, Rest())  # as it was before
+    assert not await agenda.rest(waits.id, Rest(waits.version))  # as it was before
     assert await agenda.due(NOW) == ["waits"]
-    assert await agenda.rest(changed, Rest())
+    assert await agenda.rest(changed.id, Rest(changed.version))
     await agenda.mark("waits")
     assert await agenda.due(NOW) == ["waits"]
 
@@ -81,7 +81,8 @@ async def test_many_of_one_kind_do_not_keep_the_others_out(
 async def test_nobody_is_held_for_longer_than_can_be(database: HubDatabase) -> None:
     agenda = Agenda(database)
     for name, ahead in (("right", 3600.0), ("ahead", 1e6)):
-        await agenda.rest(await task(database, name), Rest(time.time() + ahead, held=True))
+        added = await task(database, name)
+        await agenda.rest(name, Rest(added.version, time.time() + ahead, held=True))
     await agenda.set_back()
     assert await agenda.due(time.time()) == ["ahead"]
 

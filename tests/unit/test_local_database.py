@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from dth.errors import StateError
 from dth.platforms.local import database as database_module
 from dth.platforms.local import migrations
-from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.database import HubDatabase, TaskDatabase
 from dth.platforms.local.platform import open_platform
 from dth.platforms.ports import Outgoing
 
@@ -29,6 +29,18 @@ async def test_a_new_file_has_the_tables_and_the_settings(tmp_path: Path) -> Non
         assert await database.write(pragma, "foreign_keys") == 1
         assert await database.write(pragma, "busy_timeout") >= 30_000
         assert await database.read(table_count) > 0
+
+
+async def test_the_log_beside_a_small_database_stays_small(tmp_path: Path) -> None:
+    log = tmp_path / "hub.db-wal"
+    with HubDatabase.open(tmp_path / "hub.db") as database:
+        for number in range(2000):
+            await database.write(
+                lambda c, n=number: c.exec_driver_sql(
+                    "INSERT OR REPLACE INTO setting (name, value) VALUES (?, randomblob(5000))", (f"{n % 9}",)
+                )
+            )
+        assert log.stat().st_size < 2 * 1024 * 1024
 
 
 async def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ LONGEST = 86_400.0  # seconds for which a task may be held
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Until when there is nothing to do for a task; None: until it is changed. `held`: its schedule does not matter
-    until then, as its window is closed."""
+    """Until when there is nothing to do for a task as it was in this version; None: until it is changed. `held`: its
+    schedule does not matter until then, as its window is closed."""
 
+    version: int
     until: float | None = None
     held: bool = False
 
@@ -44,9 +45,9 @@ class Agenda:
         """Look at this task now."""
         await self._database.write(Connection.exec_driver_sql, MARK, (id,))
 
-    async def rest(self, of: Task, rest: Rest) -> bool:
+    async def rest(self, id: str, rest: Rest) -> bool:
         """Leave a task alone. False: it is not any more as it was when it was looked at; look again."""
-        return await self._database.write(_rest, of, rest)
+        return await self._database.write(_rest, id, rest)
 
     async def scheduled(self, after: str, limit: int) -> list[Task]:
         """Tasks that wait for their schedule, by pages in the order of their ids."""
@@ -89,8 +90,8 @@ MARK = "UPDATE task SET look_at = 0, held = 0 WHERE id = ?"
 SET_BACK = "UPDATE task SET look_at = 0, held = 0 WHERE progress = 'IN_PROGRESS' AND held = 1 AND look_at > ?"
 
 
-def _rest(connection: Connection, of: Task, rest: Rest) -> bool:
-    this = (task.c.id == of.id) & (task.c.version == of.version)
+def _rest(connection: Connection, id: str, rest: Rest) -> bool:
+    this = (task.c.id == id) & (task.c.version == rest.version)
     values = {"look_at": rest.until, "held": int(rest.held)}
     return connection.execute(update(task).where(this).values(values)).rowcount == 1
 

@@ -9,13 +9,15 @@ import errno
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import URL, Connection, MetaData, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from dth.errors import StateError
@@ -34,8 +36,6 @@ PRAGMAS = (
     "foreign_keys = ON",
     "temp_store = MEMORY",
     "cache_size = -16000",
-    "wal_autocheckpoint = 4000",  # 16 MB: a checkpoint syncs the file, and copies a page written often once
-    "journal_size_limit = 67108864",
     "secure_delete = OFF",  # some distributions overwrite what is deleted: more pages to write
 )
 
@@ -53,6 +53,9 @@ class Database:
     """
 
     metadata: ClassVar[MetaData]
+    # Pages of the log before they go to the file, 16 MB: a checkpoint syncs it, and copies a page written often once.
+    log_pages: ClassVar[int] = 4000
+    log_limit: ClassVar[int] = 64 * 1024 * 1024  # bytes of the log that stay on disk
     scratch: ClassVar[MetaData] = MetaData()  # tables in memory that each connection that writes has
 
     def __init__(self, path: Path) -> None:
@@ -138,25 +141,11 @@ class Database:
             raise self._explained(error) from error
 
     def _connection(self, begin: str, *pragmas: str) -> Connection:
-        engine = create_engine(
-            URL.create("sqlite+pysqlite", database=str(self.path)),
-            poolclass=NullPool,
-            connect_args={"cached_statements": 512},  # `bulk` has up to eight lengths of one statement
-        )
-
-        @event.listens_for(engine, "connect")
-        def configure(connection: sqlite3.Connection, _: Any) -> None:
-            # The driver must not begin transactions by itself: it would do so late, and never IMMEDIATE.
-            connection.isolation_level = None
-            _use_wal(connection)
-            for pragma in (*PRAGMAS, *pragmas):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @event.listens_for(engine, "begin")
-        def start(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine.connect()
+        _opening.path = self.path
+        connection = _engine(begin, self.log_pages, self.log_limit).connect()
+        for pragma in pragmas:
+            connection.connection.cursor().execute(f"PRAGMA {pragma}")
+        return connection
 
     def _crowded(self) -> StateError:
         """SQLite says of a file that cannot be opened for want of descriptors what it says of any other."""
@@ -178,6 +167,34 @@ class Database:
             if code.startswith(prefix):
                 return StateError(f"{self.path}: {line}")
         return error
+
+
+_opening = threading.local()  # `path`: of the file that this thread is about to open
+
+
+@cache
+def _engine(begin: str, log_pages: int, log_limit: int) -> Engine:
+    """One for all files of a kind, whose transactions begin with `begin`. It keeps the statements that were compiled,
+    which costs more than to run them. It keeps no connection, so that it may cross a fork."""
+
+    def connect() -> sqlite3.Connection:
+        # `bulk` has up to eight lengths of one statement.
+        connection = sqlite3.connect(_opening.path, cached_statements=512)
+        # The driver must not begin transactions by itself: it would do so late, and never IMMEDIATE.
+        connection.isolation_level = None
+        _use_wal(connection)
+        log = (f"wal_autocheckpoint = {log_pages}", f"journal_size_limit = {log_limit}")
+        for pragma in (*PRAGMAS, *log):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    engine = create_engine("sqlite+pysqlite://", poolclass=NullPool, creator=connect)
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
 
 
 def _no_descriptor_is_left() -> bool:
@@ -214,9 +231,11 @@ class TaskDatabase(Database):
 
 
 class HubDatabase(Database):
-    """The database of the hub."""
+    """The database of the hub: small, open for months, and written a little at a time. So is its log."""
 
     metadata = hub_schema.metadata
+    log_pages = 256
+    log_limit = 1024 * 1024
 
     @staticmethod
     def steps() -> list[migrations.Step]:

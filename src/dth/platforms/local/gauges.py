@@ -1,8 +1,8 @@
 """What each process of a task reports of itself."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 from sqlalchemy.dialects import sqlite
 
 from dth.platforms.local.database import TaskDatabase
@@ -22,7 +22,7 @@ class LocalGauges:
         await self._database.write(_report, gauge)
 
     async def all(self) -> list[Gauge]:
-        return await self._database.read(_all)
+        return await self._database.read(read_gauges)
 
 
 def _report(connection: Connection, report: Gauge) -> None:
@@ -33,6 +33,8 @@ def _report(connection: Connection, report: Gauge) -> None:
     connection.execute(delete(gauge).where(gauge.c.at < report.at - FORGET_AFTER))
 
 
-def _all(connection: Connection) -> list[Gauge]:
-    rows = connection.execute(select(gauge).order_by(gauge.c.process))
-    return [Gauge(**row._asdict()) for row in rows]
+def read_gauges(connection: Connection) -> list[Gauge]:
+    return [Gauge(*row) for row in connection.exec_driver_sql(READ)]
+
+
+READ = f"SELECT {', '.join(field.name for field in fields(Gauge))} FROM gauge ORDER BY process"

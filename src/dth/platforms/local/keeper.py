@@ -304,18 +304,18 @@ class Runner:
                 case Progress.STOPPING:
                     await self._end(task)
                 case _:
-                    rest = Rest()
-            if rest and await self._rests(task, rest):
+                    rest = Rest(task.version)
+            if rest and await self._rests(rest):
                 return
 
-    async def _rests(self, task: Task, rest: Rest) -> bool:
+    async def _rests(self, rest: Rest) -> bool:
         """Whether the task is left alone now. Not while somebody has its database open: they may bring work."""
         if self._keeper.in_use(self.id):
             await self.sleep(MOMENT)
             return False
         if self.was_woken():
             return False
-        return await self._keeper.agenda.rest(task, rest)
+        return await self._keeper.agenda.rest(self.id, rest)
 
     async def _prepare(self, task: Task) -> None:
         try:
@@ -348,7 +348,7 @@ class Runner:
         if not window.is_open(now):
             await self._say(OUTSIDE_WINDOW)
             opens = window.next_change(now) or now + LOOK
-            return Rest(opens + random.uniform(0.0, 1.0), held=True)
+            return Rest(task.version, opens + random.uniform(0.0, 1.0), held=True)
         if not _is_due(task, now):
             runs = await self._idle_runs()
             if runs is not None:
@@ -381,7 +381,8 @@ class Runner:
             return None
         if task.reason in HELD:
             await self._say("")
-        return Rest()
+            return None
+        return Rest(task.version)
 
     async def _take_place(self, task: Task) -> Place | None:
         """One of the places for tasks that work; None when the task changed while it waited."""
@@ -530,14 +531,15 @@ class Work:
             task = await self._ports.tasks.get(self._runner.id)
             if task.progress is not Progress.IN_PROGRESS:
                 return False
-            before = self._written
-            await self._read(task)
-            if self._written != before:
-                self._supervisor.renew()
+            if task.version != self._task.version or self._cap_changed(now):
+                before = self._written
+                await self._read(task)
+                if self._written != before:
+                    self._supervisor.renew()
             await self._begin_what_is_due(task, snapshot, now)
         if not self._window.is_open(now):
             return False
-        if time.monotonic() >= self._summary_due or snapshot.finished:
+        if time.monotonic() >= self._summary_due and not snapshot.finished:
             self._summary_due = time.monotonic() + SUMMARY
             await self._write_summary(snapshot)
         if time.monotonic() >= self._sample_due:
@@ -631,8 +633,10 @@ class Work:
     async def _estimate_cost(self) -> None:
         task = await self._ports.tasks.get(self._runner.id)
         runs = await self._platform.records.list_runs(KEPT_RUNS)
-        task.spent = budget.spent(task, runs, self._ports.prices)
-        await self._ports.tasks.summarize(task)
+        spent = budget.spent(task, runs, self._ports.prices)
+        if spent != task.spent:
+            task.spent = spent
+            await self._ports.tasks.summarize(task)
 
     async def _keep_budget(self, snapshot: Snapshot) -> None:
         """At its budget a task pauses."""

@@ -1,30 +1,49 @@
 """All ports of one task over its `task.db`."""
 
+import asyncio
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from sqlalchemy import Connection
+
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.local.gauges import LocalGauges
+from dth.platforms.local.gauges import LocalGauges, read_gauges
 from dth.platforms.local.images import LocalImages
 from dth.platforms.local.limits import LocalLimits
-from dth.platforms.local.queue import LocalQueue
-from dth.platforms.local.records import LocalRecords
-from dth.platforms.local.uploads import LocalUploads
-from dth.platforms.ports import Platform
+from dth.platforms.local.queue import LocalQueue, read_depth
+from dth.platforms.local.records import LocalRecords, newest_runs, why_paused
+from dth.platforms.local.uploads import LocalUploads, live_uploads
+from dth.platforms.ports import Counts, Cursor, Depth, Gauge, Page, Platform, Run, RunKind, RunState, Upload
 
 DATABASE_FILE = "task.db"
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A task at one moment."""
+
+    gauges: list[Gauge]
+    uploads: list[Upload]  # those that are live
+    runs: list[Run]  # the newest ones
+    depth: Depth
+    paused: str
+
+
+@dataclass(frozen=True, slots=True)
 class LocalPlatform(Platform):
-    """The ports, with what the supervisor needs beyond them (`release_owner`, `set_back`, `prune`)."""
+    """The ports, with what the supervisor needs beyond them (`look`, `release_owner`, `set_back`, `prune`)."""
 
     queue: LocalQueue
     records: LocalRecords
     images: LocalImages
     uploads: LocalUploads
     database: TaskDatabase
+
+    async def look(self, runs: int = 20) -> Look:
+        """All that says how the task stands; so many of its newest runs."""
+        return await self.database.read(_look, runs)
 
     async def release_owner(self, owner: str | None) -> None:
         """Give back at once what `owner`, a process that has died, had taken: messages, and uploads to complete. None:
@@ -54,6 +73,16 @@ class LocalPlatform(Platform):
         self.close()
 
 
+def _look(connection: Connection, runs: int) -> Look:
+    return Look(
+        read_gauges(connection),
+        live_uploads(connection),
+        newest_runs(connection, runs),
+        read_depth(connection),
+        why_paused(connection),
+    )
+
+
 def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
     """Open the task whose state is in `state_dir`, as the process named `owner`.
 
@@ -69,3 +98,33 @@ def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
         gauges=LocalGauges(database),
         database=database,
     )
+
+
+def rehearse() -> None:
+    """Do once what the processes of every task do with its database, before they are forked: the statements that this
+    compiles are there in each of them. Compiling them costs more than a run that finds nothing to copy."""
+    with (
+        tempfile.TemporaryDirectory(prefix="dth-") as folder,
+        open_platform(Path(folder), "rehearsal") as platform,
+    ):
+        asyncio.run(_rehearse(platform))
+
+
+async def _rehearse(platform: LocalPlatform) -> None:
+    records = platform.records
+    run, _ = await records.begin_run(RunKind.SYNC)
+    await records.get_run(run.id)
+    await records.add_note(run.id, "a note")
+    await records.cursors(run.id)
+    await records.commit(
+        run.id, Page(cursors=[Cursor("0", 0, "", "", "", finished=True)], counts=Counts(listed=1))
+    )
+    await records.set_run(run.id, RunState.DONE)
+    await records.resume()
+    await platform.limits.set_rates({"rehearsal": 1.0})
+    await platform.limits.rates()
+    await platform.gauges.report(Gauge("rehearsal", "finder", 0.0))
+    await platform.release_owner(None)
+    await platform.set_back()
+    await platform.prune(1)
+    await platform.look()

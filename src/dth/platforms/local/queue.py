@@ -70,7 +70,7 @@ class LocalQueue:
             await self._database.write(_delete, deliveries)
 
     async def depth(self) -> Depth:
-        return await self._database.read(_depth)
+        return await self._database.read(read_depth)
 
     async def receive_dead(self, limit: int) -> list[Delivery]:
         return await self._database.read(_dead, limit)
@@ -191,7 +191,7 @@ RELEASE_OWNER = """
 """
 
 
-def _depth(connection: Connection) -> Depth:
+def read_depth(connection: Connection) -> Depth:
     return Depth(*connection.exec_driver_sql(DEPTH, {"now": time.time()}).one())
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, true, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from dth.errors import UsageError
@@ -68,13 +68,10 @@ class LocalRecords:
         return await self._database.write(_begin_run, kind, beside)
 
     async def get_run(self, run: int) -> Run:
-        runs = await self._database.read(_runs, schema.run.c.id == run, 1)
-        if not runs:
-            raise UsageError(f"There is no run {run}")
-        return runs[0]
+        return await self._database.read(_one_run, run)
 
     async def list_runs(self, limit: int = 20) -> list[Run]:
-        return await self._database.read(_runs, true(), limit)
+        return await self._database.read(newest_runs, limit)
 
     async def set_run(self, run: int, state: RunState, error: str = "") -> None:
         values = {"state": state.value, "error": error, "ended": time.time() if state in ENDED else 0.0}
@@ -98,7 +95,7 @@ class LocalRecords:
         await self._database.write(Connection.execute, delete(schema.pause))
 
     async def paused(self) -> str:
-        return await self._database.read(Connection.scalar, select(schema.pause.c.reason)) or ""
+        return await self._database.read(why_paused)
 
     async def cursors(self, run: int) -> list[Cursor]:
         return await self._database.read(_cursors, run)
@@ -178,38 +175,57 @@ class LocalRecords:
 
 def _begin_run(connection: Connection, kind: RunKind, beside: bool) -> tuple[Run, bool]:
     finished = (*ENDED, *LISTED) if beside else ENDED
-    unfinished = (schema.run.c.kind == kind.value) & schema.run.c.state.not_in(finished)
-    runs = _runs(connection, unfinished, 1)
-    if runs:
-        return runs[0], True
+    if going := _unfinished_run(connection, kind, finished):
+        return going, True
     started = insert(schema.run).values(kind=kind.value, state=RunState.LISTING.value, started=time.time())
     number = connection.execute(started.returning(schema.run.c.id)).scalar_one()
     _write_digest(connection, number, Digest(), None)
-    return _runs(connection, schema.run.c.id == number, 1)[0], False
+    return _one_run(connection, number), False
 
 
-def _runs(connection: Connection, which: ColumnElement[bool], limit: int) -> list[Run]:
+def why_paused(connection: Connection) -> str:
+    return connection.exec_driver_sql("SELECT reason FROM pause").scalar() or ""
+
+
+def newest_runs(connection: Connection, limit: int) -> list[Run]:
     """Newest first."""
-    rows = connection.execute(
-        select(schema.run).where(which).order_by(schema.run.c.id.desc()).limit(limit)
-    ).all()
-    runs = {row.id: _run(row) for row in rows}
-    notes = select(schema.note.c.run, schema.note.c.note).where(schema.note.c.run.in_(runs))
-    for number, note in connection.execute(notes.order_by(schema.note.c.id)):
-        runs[number].notes.append(note)
+    return _read_runs(connection, f"{READ_RUNS} ORDER BY id DESC LIMIT ?", (limit,))
+
+
+def _unfinished_run(connection: Connection, kind: RunKind, finished: tuple[str, ...]) -> Run | None:
+    """The newest one of a kind that is in none of these states."""
+    states = ", ".join("?" * len(finished))
+    query = f"{READ_RUNS} WHERE kind = ? AND state NOT IN ({states}) ORDER BY id DESC LIMIT 1"
+    return next(iter(_read_runs(connection, query, (kind.value, *finished))), None)
+
+
+def _one_run(connection: Connection, number: int) -> Run:
+    found = _read_runs(connection, f"{READ_RUNS} WHERE id = ?", (number,))
+    if not found:
+        raise UsageError(f"There is no run {number}")
+    return found[0]
+
+
+def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> list[Run]:
+    """It is asked several times a second while a task works."""
+    rows = connection.exec_driver_sql(query, values)
+    runs = {
+        row[0]: Run(
+            row[0], RunKind(row[1]), RunState(row[2]), row[3], row[4], row[5], counts=Counts(*row[6:])
+        )
+        for row in rows
+    }
+    if runs:
+        for number, note in connection.exec_driver_sql(READ_NOTES, (min(runs), max(runs))):
+            if number in runs:
+                runs[number].notes.append(note)
     return list(runs.values())
 
 
-def _run(row: Row[Any]) -> Run:
-    return Run(
-        id=row.id,
-        kind=RunKind(row.kind),
-        state=RunState(row.state),
-        started=row.started,
-        ended=row.ended,
-        error=row.error,
-        counts=Counts(**{count.name: getattr(row, count.name) for count in fields(Counts)}),
-    )
+READ_RUNS = (
+    f"SELECT id, kind, state, started, ended, error, {', '.join(c.name for c in fields(Counts))} FROM run"
+)
+READ_NOTES = "SELECT run, note FROM note WHERE run BETWEEN ? AND ? ORDER BY id"
 
 
 def _add(connection: Connection, run: int, counts: dict[str, int]) -> None:
@@ -260,8 +276,7 @@ def _digest(connection: Connection, run: int) -> Digest:
 
 
 def _read_digest(connection: Connection, run: int, limit: int) -> bool:
-    if not _runs(connection, schema.run.c.id == run, 1):
-        raise UsageError(f"There is no run {run}")
+    _one_run(connection, run)
     digest, upto = _stored_digest(connection, run) or (Digest(), b"")
     if upto is None:
         return True

@@ -52,6 +52,7 @@ from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
+from dth.platforms.local.platform import rehearse
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
@@ -212,6 +213,7 @@ def start_nursery(data_dir: Path) -> Nursery:
     confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
     for kind in process.ROLES_BY_TYPE:
         process.load(kind)
+    rehearse()
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 

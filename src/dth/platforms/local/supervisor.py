@@ -121,6 +121,7 @@ class Supervisor:
         # The lock says that all of them are dead.
         await self.platform.release_owner(None)
         await self.platform.set_back()
+        self._clock_due = time.monotonic() + CLOCK_CHECK
         tick = FIRST_TICK
         try:
             while True:
@@ -155,11 +156,8 @@ class Supervisor:
 
     async def look(self) -> Snapshot:
         """How the task stands now."""
-        records = self.platform.records
-        # In this order: see `Reading`.
-        gauges = await self.platform.gauges.all()
-        uploads = await self.platform.uploads.live()
-        runs = await records.list_runs()
+        found = await self.platform.look()
+        runs = found.runs
         # A listing that had to begin anew goes on as a newer run.
         run = next((run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None)
         run = run or next(iter(runs), Run(0, RunKind.EVENTS, RunState.DONE, 0.0))
@@ -168,14 +166,14 @@ class Supervisor:
             run=run,
             runs=runs,
             open_runs=[each for each in runs if each.is_open],
-            depth=await self.platform.queue.depth(),
-            gauges=gauges,
-            parts=sum(upload.done_bytes for upload in uploads),
+            depth=found.depth,
+            gauges=found.gauges,
+            parts=sum(upload.done_bytes for upload in found.uploads),
             workers=len(self._workers()),
             wanted=self._wanted,
             finding=finder is not None and not finder.done,
             failed=self._failed(run),
-            paused=await records.paused(),
+            paused=found.paused,
         )
 
     async def stop(self) -> None:
