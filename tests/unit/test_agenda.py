@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import pytest
 
 from dth.hub.model import Progress, ScheduleType, Task, TaskType
 from dth.platforms.local import agenda as agenda_module
+from dth.platforms.local import migrations
 from dth.platforms.local.agenda import Agenda, Rest
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
@@ -98,3 +101,21 @@ async def test_it_is_found_by_an_index(database: HubDatabase, query: str) -> Non
     steps = await database.read(plan)
     assert all(step.startswith("SEARCH task USING") for step in steps if "TEMP B-TREE" not in step), steps
     assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps
+
+
+async def test_an_older_hub_looks_at_each_task_once(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    with HubDatabase.open(path) as database:
+        await task(database, "old", next_run=NOW + 60)
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        for index in ("task_look", "task_next_run", "sample_age"):
+            old.execute(f"DROP INDEX {index}")
+        for column in ("look_at", "held"):
+            old.execute(f"ALTER TABLE task DROP COLUMN {column}")
+        old.execute(f"PRAGMA user_version = {len(migrations.HUB_STEPS)}")
+    with HubDatabase.open(path) as database:
+        agenda = Agenda(database)
+        assert await agenda.due(NOW) == ["old"]
+        found = await LocalTasks(database).get("old")
+        assert await agenda.rest("old", Rest(found.version))
+        assert await agenda.due(NOW) == []

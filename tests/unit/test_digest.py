@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import pytest
 from sqlalchemy import Connection
 
 from dth.platforms.digest import Digest
+from dth.platforms.local import migrations
 from dth.platforms.local.encoding import to_blob
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.ports import Enqueued, Outcome, Page, Record, RunKind, RunState, Status, Verified
@@ -137,3 +140,22 @@ async def test_a_run_that_is_forgotten_has_none(platform: LocalPlatform) -> None
     await records.settle([Outcome("k", third.id, Status.DONE)])
     assert await records.digest(third.id) == await read(platform, third.id)
     assert not (await records.digest(first.id)).complete
+
+
+async def test_an_older_task_learns_to_certify(tmp_path: Path) -> None:
+    with open_platform(tmp_path, "test") as platform:
+        run, _ = await platform.records.begin_run(RunKind.SYNC)
+        await platform.records.commit(run.id, Page(enqueued=[Enqueued(key, 1, "e", "m") for key in KEYS]))
+        await platform.records.settle([Outcome(key, run.id, Status.FAILED) for key in KEYS])
+    with contextlib.closing(sqlite3.connect(tmp_path / "task.db")) as old, old:
+        old.execute("DROP TABLE digest")
+        for index in ("record_run", "record_run_unfinished", "record_pending", "record_reason"):
+            old.execute(f"DROP INDEX {index}")
+        old.execute(f"PRAGMA user_version = {len(migrations.STEPS)}")
+    with open_platform(tmp_path, "test") as platform:
+        assert not (await platform.records.digest(run.id)).complete
+        assert [r.key for r in await platform.records.page(run=run.id, status=Status.FAILED)] == sorted(KEYS)
+        while not await platform.records.read_digest(run.id, 5):
+            pass
+        assert await platform.records.digest(run.id) == await read(platform, run.id)
+        assert (await platform.records.digest(run.id)).failed == len(KEYS)

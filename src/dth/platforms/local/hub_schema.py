@@ -177,6 +177,7 @@ sample = Table(
     Column("step", Integer, primary_key=True),  # seconds that it is long
     Column("at", Integer, primary_key=True),  # when it begins
     Column("data", Text, nullable=False),  # JSON
+    Index("sample_age", "step", "at"),
     sqlite_with_rowid=False,
 )
 

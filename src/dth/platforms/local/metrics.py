@@ -83,9 +83,9 @@ class LocalMetrics:
 
     async def prune(self, now: float) -> None:
         """Forget what is older than it is kept. Others get their turn between two pieces."""
-        for task in [EVERYTHING, *await self._database.read(_tasks)]:
-            for step, kept in STEPS.items():
-                await self._delete(task, step, now - kept)
+        for step, kept in STEPS.items():
+            while await self._database.write(_delete_older, step, now - kept) == PIECE:
+                pass
 
     async def _delete(self, task: str, step: int, before: float) -> None:
         while await self._database.write(_delete, task, step, before):
@@ -166,21 +166,29 @@ def _read(connection: Connection, task: str, step: int, after: int, before: int)
 
 
 def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
+    """What it costs depends on the tasks that work, not on all that have ever worked."""
     last: dict[tuple[str, str], float] = {}
-    for task in _tasks(connection):
-        for _, kept in _read(connection, task, FINEST, since, 2**62):
-            for name, (value, count) in kept.items():
-                last[task, name] = value / count if METRICS[name].combine is Combine.MEAN else value
+    for task, data in connection.exec_driver_sql(RECENT_SAMPLES, (FINEST, since)):
+        for name, (value, count) in json.loads(data).items():
+            last[task, name] = value / count if METRICS[name].combine is Combine.MEAN else value
     return last
 
 
-def _tasks(connection: Connection) -> list[str]:
-    """The tasks that have samples: from one to the next, without looking at what lies between."""
-    tasks: list[str] = []
-    last = EVERYTHING
-    while last := connection.scalar(select(func.min(sample.c.task)).where(sample.c.task > last)) or "":
-        tasks.append(last)
-    return tasks
+RECENT_SAMPLES = """
+    SELECT task, data FROM sample INDEXED BY sample_age WHERE step = ? AND at > ? AND task <> '' ORDER BY at
+"""
+
+
+def _delete_older(connection: Connection, step: int, before: float) -> int:
+    """Delete a piece of what is older, whosever it is; how many."""
+    return connection.exec_driver_sql(DELETE_OLDER, (step, before, PIECE)).rowcount
+
+
+DELETE_OLDER = """
+    DELETE FROM sample WHERE (task, step, at) IN (
+        SELECT task, step, at FROM sample INDEXED BY sample_age WHERE step = ? AND at < ? LIMIT ?
+    )
+"""
 
 
 def _delete(connection: Connection, task: str, step: int, before: float) -> bool:

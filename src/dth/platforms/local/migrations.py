@@ -68,9 +68,12 @@ def own_tokens(connection: Connection) -> None:
 
 
 def decide_from_the_hub(connection: Connection) -> None:
-    """What is to be done for a task, and when, stands with the task."""
-    if not inspect(connection).has_table("task"):
-        hub_schema.task.create(connection)
+    """What is to be done for a task, and when, stands with the task. Samples are found by their age."""
+    had_tasks = inspect(connection).has_table("task")
+    for table in (hub_schema.task, hub_schema.sample):
+        table.create(connection, checkfirst=True)
+    connection.exec_driver_sql("CREATE INDEX IF NOT EXISTS sample_age ON sample (step, at)")
+    if not had_tasks:
         return
     connection.exec_driver_sql("ALTER TABLE task ADD COLUMN look_at FLOAT DEFAULT 0")
     connection.exec_driver_sql("ALTER TABLE task ADD COLUMN held INTEGER NOT NULL DEFAULT 0")
@@ -82,7 +85,7 @@ def find_and_certify(connection: Connection) -> None:
     """Pages of records have an index each, and runs keep a digest of their records."""
     for index in sorted(schema.record.indexes, key=lambda each: str(each.name)):
         index.create(connection, checkfirst=True)
-    schema.digest.create(connection)
+    schema.digest.create(connection, checkfirst=True)
 
 
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
