@@ -1,6 +1,6 @@
 """`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each part as a whole).
 
-The words: small scaling large tls listings lists (objects), images images-later unchanged unchanged-ecr (images).
+The words: small scaling large tls listings lists hub (objects), images images-later unchanged unchanged-ecr (images).
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import images, listings, objects
+from bench import images, listings, objects, waiting
 from bench import lists as api
 from bench.measure import Cost, tool
 
@@ -154,6 +154,35 @@ def lists() -> list[Row]:
     ]
 
 
+def hub() -> list[Row]:
+    count = 10_000
+    idle = waiting.waiting(count)
+    due = waiting.at_once()
+    whole, own = waiting.unchanged()
+    what = f"a hub with {count:,} tasks that wait, ulimit -n {waiting.DESCRIPTORS}"
+    return [
+        Row(f"{what}: descriptors, threads", f"{idle.descriptors}, {idle.threads}", "", "", ""),
+        Row("the same, memory", f"{idle.memory / MIB:.0f} MiB", "", "", "250 MB"),
+        Row("the same, CPU of a core", f"{idle.cpu:.2%}", "", "", "1%"),
+        Row("the same, page of 20 tasks over HTTP, CPU, p95", f"{idle.page * 1000:.1f} ms", "", "", "100 ms"),
+        Row(
+            f"{waiting.DUE} runs due at once: begun, and the last one after",
+            f"{due.begun}, {due.last:.1f} s",
+            "",
+            "",
+            "60 s",
+        ),
+        Row("the same, CPU in all", f"{due.cpu:.1f} s", "", "", ""),
+        Row(
+            "a run of 50 unchanged objects, CPU in all, and of the hub's threads",
+            f"{whole:.3f} s, {own:.3f} s",
+            "",
+            "",
+            "0.08 s",
+        ),
+    ]
+
+
 BENCHES: Mapping[str, Callable[[], list[Row]]] = {
     "small": small,
     "scaling": scaling,
@@ -161,6 +190,7 @@ BENCHES: Mapping[str, Callable[[], list[Row]]] = {
     "tls": lambda: large(tls=True),
     "listings": compare,
     "lists": lists,
+    "hub": hub,
 }
 
 

@@ -119,7 +119,7 @@ def waiting(count: int) -> Waiting:
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        _make(data, count, time.time() + 86_400, "http://127.0.0.1:9")
+        _make(data, count, "http://127.0.0.1:9")
         with Hub(data) as hub:
             peak = [0, 0, 0]
             watching = threading.Event()
@@ -141,7 +141,8 @@ def waiting(count: int) -> Waiting:
                 pages.append(hub.own_cpu() - began)
             watching.set()
             watcher.join()
-        return Waiting(*peak, cpu, sorted(pages)[int(PAGES * 0.95)])
+        descriptors, threads, memory = peak
+        return Waiting(descriptors, threads, memory, cpu, sorted(pages)[int(PAGES * 0.95)])
 
 
 def at_once(count: int = DUE) -> AtOnce:
@@ -149,7 +150,7 @@ def at_once(count: int = DUE) -> AtOnce:
     with _store() as url, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        names = _make(data, count, time.time() + 86_400, url)
+        names = _make(data, count, url)
         with Hub(data) as hub:
             hub.keep_keys()
             time.sleep(SETTLED / 3)
@@ -172,7 +173,7 @@ def unchanged(rounds: int = 20) -> tuple[float, float]:
     with _store() as url, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        [task] = _make(data, 1, time.time() + 86_400, url)
+        [task] = _make(data, 1, url)
         with Hub(data) as hub:
             hub.keep_keys()
             _run(hub, data, task, 1)
@@ -213,18 +214,18 @@ def _store() -> Iterator[str]:
         yield store.url
 
 
-def _make(data: Path, count: int, next_run: float, url: str) -> list[str]:
+def _make(data: Path, count: int, url: str) -> list[str]:
     """A hub's database with tasks that have run once and wait."""
     names = [str(uuid.UUID(int=number + 1)) for number in range(count)]
     with HubDatabase.open(data / "hub.db") as database:
-        asyncio.run(_add(LocalTasks(database), names, next_run, url))
+        asyncio.run(_add(LocalTasks(database), names, url))
     with contextlib.closing(sqlite3.connect(data / "hub.db")) as hub, hub:
         hub.execute("UPDATE task SET look_at = NULL")  # as a hub leaves them
     return names
 
 
-async def _add(store: LocalTasks, names: list[str], next_run: float, url: str) -> None:
-    now = time.time()
+async def _add(store: LocalTasks, names: list[str], url: str) -> None:
+    created = time.time() - 60
     for number, name in enumerate(names):
         parameters = {
             "srcBucket": "photos",
@@ -243,11 +244,11 @@ async def _add(store: LocalTasks, names: list[str], next_run: float, url: str) -
                 parameters,
                 description=f"number {number}",
                 progress=Progress.IN_PROGRESS,
-                created=now - 60 - number / 1000,
+                created=created,
                 source="s3://photos/",
                 destination=f"s3://archive/{number}/",
-                next_run=next_run,
-                summary=Summary(run=1, state="ENDED", last_run=1, last_result="DONE", last_ended=now),
+                next_run=created + 86_400,
+                summary=Summary(run=1, state="ENDED", last_run=1, last_result="DONE", last_ended=created),
             )
         )
 
@@ -272,7 +273,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _run(hub: Hub, data: Path, task: str, number: int) -> None:
     """Start a run, the task's so many-th, and wait for its end."""
     hub.client.call("mutation ($id: ID!) { startRun(id: $id) { id } }", {"id": task})
-    path, states = data / "tasks" / task / "task.db", []
+    path = data / "tasks" / task / "task.db"
+    states: list[str] = []
     while len(states) < number or states[-1] != "DONE":
         time.sleep(0.1)
         with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(path)) as database:

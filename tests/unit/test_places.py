@@ -88,6 +88,15 @@ def test_a_due_run_gets_the_place_of_a_long_one(clock: Clock, count: int) -> Non
     assert short.taken.is_set()
 
 
+def test_who_waits_may_become_due(clock: Clock) -> None:
+    places = Places(2, clock)
+    places.ask(due=False)
+    waiting = places.ask(due=False)
+    assert not waiting.taken.is_set()
+    places.hurry(waiting)
+    assert waiting.taken.is_set()
+
+
 def test_long_ones_take_turns(clock: Clock) -> None:
     places = Places(1, clock)
     first, second = places.ask(due=False), places.ask(due=False)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -55,6 +56,7 @@ SAMPLE = 10.0  # seconds between samples for the graphs
 LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed, at most
 ABORTING = 60.0  # seconds that throwing uploads away may take
 MOMENT = 0.1  # seconds
+CANNOT_BEGIN = "the run that is due cannot begin: as many tasks as may work at once do; it waits for a place"
 RETRY = 30.0  # seconds before a runner that failed by a defect or a full disk tries again
 
 
@@ -385,33 +387,40 @@ class Runner:
         return Rest(task.version)
 
     async def _take_place(self, task: Task) -> Place | None:
-        """One of the places for tasks that work; None when the task changed while it waited."""
-        scheduled = bool(task.next_run and task.next_run <= time.time())
-        place = self._keeper.places.ask(due=scheduled)
-        if place.taken.is_set():
-            return place
-        taking, woken = asyncio.create_task(place.taken.wait()), asyncio.create_task(self._woken.wait())
-        kept = False
+        """One of the places for tasks that work; None when the task changed, and may have nothing to do any more."""
+        place = self._keeper.places.ask(due=_is_scheduled(task))
+        told = taken = False
         try:
-            await self._say(NO_PLACE)
-            patience = late_after(task) - time.time() if scheduled else None
-            done, _ = await asyncio.wait(
-                {taking, woken}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                text = "the run that is due cannot begin: as many tasks as may work at once do; it waits for a place"
-                await self.tell(Event.MISSED_SCHEDULE, text, once=f"{task.next_run:.0f}")
-                await asyncio.wait({taking, woken}, return_when=asyncio.FIRST_COMPLETED)
-            kept = place.taken.is_set()
+            if not place.taken.is_set():
+                await self._say(NO_PLACE)
+            while not place.taken.is_set():
+                late = late_after(task) if place.due and not told else math.inf
+                moment = late if place.due else task.next_run or math.inf
+                await self._wait(place, moment)
+                if self.was_woken():  # by events, for example: its place in the line stays
+                    before, task = task, await self.ports.tasks.get(self.id)
+                    if (task.progress, task.parameters) != (before.progress, before.parameters):
+                        break
+                elif place.due and moment <= time.time():
+                    told = True
+                    await self.tell(Event.MISSED_SCHEDULE, CANNOT_BEGIN, once=f"{task.next_run:.0f}")
+                elif _is_scheduled(task):
+                    self._keeper.places.hurry(place)
+            taken = place.taken.is_set()
         finally:
-            taking.cancel()
-            woken.cancel()
-            if not kept:
+            if not taken:
                 self._keeper.places.give_back(place)
-        if kept:
-            return place
-        self._woken.clear()
-        return None
+        return place if taken else None
+
+    async def _wait(self, place: Place, until: float) -> None:
+        """For the place, for a change of the task, or for a moment."""
+        waiting = [asyncio.create_task(event.wait()) for event in (place.taken, self._woken)]
+        try:
+            timeout = until - time.time() if math.isfinite(until) else None
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     async def _finish(self, runs: Sequence[Run]) -> None:
         """A one-time task has nothing left to do."""
@@ -648,7 +657,12 @@ class Work:
 
 def _is_due(task: Task, now: float) -> bool:
     """Whether a run or a redrive is to begin."""
-    return task.run_requested or task.redrive_requested or bool(task.next_run and task.next_run <= now)
+    return task.run_requested or task.redrive_requested or _is_scheduled(task, now)
+
+
+def _is_scheduled(task: Task, now: float | None = None) -> bool:
+    """Whether the schedule wants a run."""
+    return bool(task.next_run and task.next_run <= (time.time() if now is None else now))
 
 
 async def _is_under_way(platform: LocalPlatform) -> bool:
