@@ -45,7 +45,17 @@ def put_ahead(database: Path, statement: str) -> int:
 def test_the_same_command_goes_on_at_once(
     dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy, dest: Side, owner: str
 ) -> None:
-    command = ("s3", "sync", *between(*slow), "--workers", "1", "--max-requests-per-second", "200")
+    command = (
+        "s3",
+        "sync",
+        *between(*slow),
+        "--workers",
+        "1",
+        "--worker-number",
+        "1",
+        "--max-requests-per-second",
+        "200",
+    )
     process = dth.start(*command)
     wait_for(lambda: proxy_b.count("PUT", status=200) > 10)
     process.terminate()
@@ -68,7 +78,7 @@ def test_the_same_command_goes_on_at_once(
 def test_a_clock_that_is_set_back_while_the_command_runs(
     dth: Dth, slow: tuple[Side, Side], proxy_b: Proxy, dest: Side
 ) -> None:
-    process = dth.start("s3", "sync", *between(*slow), "--workers", "1")
+    process = dth.start("s3", "sync", *between(*slow), "--workers", "1", "--worker-number", "1")
     wait_for(lambda: [path for path in dth.states.glob("*/task.db") if waiting(path) > 0])
     [database] = dth.states.glob("*/task.db")
     assert put_ahead(database, "UPDATE message SET visible_at = :ahead WHERE owner IS NULL AND dead = 0") > 0
@@ -92,7 +102,16 @@ def test_a_giant_upload_that_seems_to_come_from_the_future(
     source.put({"giant": blob(12 * MIB)})
     proxy_b.rule(Delay(1.0), method="PUT")
     proxy_b.rule(Delay(30.0), method="POST", query="uploadId")
-    command = ("s3", "sync", *between(source, Side(proxy_b, dest.bucket)), *GIANT_OPTIONS, "--workers", "1")
+    command = (
+        "s3",
+        "sync",
+        *between(source, Side(proxy_b, dest.bucket)),
+        *GIANT_OPTIONS,
+        "--workers",
+        "1",
+        "--worker-number",
+        "1",
+    )
     process = dth.start(*command)
     wait_for(lambda: proxy_b.count("PUT", status=200) == 3)
     [database] = dth.states.glob("*/task.db")
