@@ -357,7 +357,7 @@ def image_page(text: str, load: float) -> str:
 {text}
 
 Made by `python -m bench {words}` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
-{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}, for `dth` too.
+{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}.
 Load of the machine before the run: {load:.1f}. CPU depends on it a little, times do; so do the bytes and
 requests of `skopeo copy`, whose processes do not wait for what another one is bringing. The others do not.
 

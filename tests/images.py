@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dth.ecr import plugin
 from dth.ecr.finder import Finder
+from dth.ecr.pace import paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.task import Route, open_route
 from dth.ecr.worker import Worker
@@ -63,6 +64,7 @@ class Engine:
         )
         self.parameters = {**_side("src", source), **_side("dest", dest), **parameters}
         self.changes: dict[str, Any] = {}  # of parameters, to what the model does not allow
+        self.patience = 0.0  # seconds for which a request waits for its registry; 0: as a process has it
 
     @property
     def task(self) -> EcrParameters:
@@ -72,6 +74,8 @@ class Engine:
     async def opened(self, name: str) -> AsyncIterator[tuple[Route, LocalPlatform]]:
         """As a process has them."""
         with open_platform(self.state, name) as platform, Transport() as transport:
+            if self.patience:
+                paces_of(transport).patience = self.patience
             yield await open_route(self.task, transport, self.secrets), platform
 
     async def find(self) -> Run:

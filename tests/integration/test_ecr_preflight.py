@@ -250,7 +250,7 @@ async def test_no_skopeo(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = await check(task(here, there))
-    assert by_name(found)[("destination", "skopeo")] == "FAILED"
+    assert by_name(found)[("destination", "skopeo")] == "UNKNOWN"
 
 
 async def test_what_the_test_of_a_connection_tells(

@@ -18,7 +18,7 @@ from dth.ecr.control import TagRule
 from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
 from dth.ecr.listing import Image, Source, is_fallback, subject_of
-from dth.ecr.manifest import INDEXES, OCI_ARTIFACT, Descriptor, Manifest
+from dth.ecr.manifest import INDEXES, Descriptor, Manifest
 from dth.ecr.narrow import narrow
 from dth.ecr.patterns import Patterns
 from dth.ecr.reference import Reference
@@ -29,7 +29,6 @@ from dth.errors import (
     Corrupted,
     HubError,
     ListingFailed,
-    NotSupported,
     ObjectRefused,
     SourceGone,
     TransferError,
@@ -85,6 +84,7 @@ class Item:
     after: tuple[int, ...] = ()  # places in the plan of items that have to end first
     about: str = ""  # digest of the image with which it goes along
     narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
+    manifests: tuple[Manifest, ...] = ()  # what was read of it
     mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
     code: str = ""  # by which failures are grouped, where `reason` came with one
     damaged: bool = False  # the destination has lost a part of it
@@ -464,17 +464,10 @@ class _Planner:
         await self._ask(item, self._descend(item))
 
     async def _descend(self, item: Item) -> None:
-        top = item.narrowed or await self._manifest(item, item.digest)
-        await self._read(item, top, top)
+        await self._read(item, item.narrowed or await self._manifest(item, item.digest))
 
-    async def _read(self, item: Item, top: Manifest, manifest: Manifest) -> None:
+    async def _read(self, item: Item, manifest: Manifest) -> None:
         """Read what is below a manifest of the image, and see that all of it can be copied."""
-        if manifest.media_type == OCI_ARTIFACT:
-            raise NotSupported(
-                f"{item.source.name}@{manifest.digest} is an artifact manifest of a draft of OCI 1.1, which skopeo "
-                "cannot copy; push it anew",
-                code="UNSUPPORTED",
-            )
         if len(manifest.blobs) < manifest.blob_count:
             self._foreign.add(str(item.source))
         lists_referrers = is_fallback(item.source.tag)
@@ -488,10 +481,7 @@ class _Planner:
                     f"{item.source} lists {child.digest}, which the source has lost: it is left out"
                 )
                 continue
-            if part.is_index and not lists_referrers:
-                # skopeo copies no index within an index: its parts are copied, and it is written as it is.
-                item.narrowed = item.narrowed or top
-            await self._read(item, top, part)
+            await self._read(item, part)
 
     async def _manifest(self, item: Item, digest: str) -> Manifest:
         place = (item.source.name, digest)
@@ -548,6 +538,7 @@ class _Planner:
                     mounts[digest] = ordered[brings].dest.repository
             item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
             item.size = sum(blobs[id(item)].values())
+            item.manifests = tuple(self._under(item))
             item.after = tuple(sorted(before[place]))
         return ordered
 
@@ -581,12 +572,23 @@ class _Planner:
     async def _there(self, copies: list[Item], blobs: dict[int, dict[str, int]]) -> dict[str, str]:
         """The layers that the destination has in one of the repositories that need them, and in which."""
         places: dict[str, set[str]] = {}
+        known = await self._known_repositories(copies)
         for item in copies:
-            if item.dest.repository in self._rules:
+            if item.dest.repository in known:
                 for digest in blobs[id(item)]:
                     places.setdefault(digest, set()).add(item.dest.repository)
         found = await gather(self._has(digest, sorted(names)) for digest, names in places.items())
         return {digest: has for digest, has in zip(places, found, strict=True) if has}
+
+    async def _known_repositories(self, copies: list[Item]) -> set[str]:
+        """Those of the destination that are there, as far as it says so: one that is not has no layers."""
+        names = {item.dest.repository for item in copies} & self._rules.keys()
+        if self._destination.makes_repositories:
+            return names
+        found = {item.dest.repository for item in self._items.values() if item.found}
+        asked = sorted(names - found)
+        there = await gather(self._destination.registry.has_repository(name) for name in asked)
+        return names & found | {name for name, has in zip(asked, there, strict=True) if has}
 
     async def _has(self, digest: str, repositories: list[str]) -> str:
         for name in repositories:

@@ -20,6 +20,7 @@ from dth.errors import (
 
 UNKNOWN = "Unknown"
 CORRUPTED = "Corrupted"
+UNAVAILABLE = "Unavailable"
 _VARIES = re.compile(r'"[^"]*"|[\d.]+:\d+')
 
 
@@ -40,10 +41,15 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
     (
         rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",
         Transient,
-        "Unavailable",
+        UNAVAILABLE,
     ),
     (r"blob upload (unknown|invalid)", Transient, "UploadLost"),
     (r"immutable", ObjectRefused, "IMMUTABLE"),
+    (
+        r"rejected by policy|signature was required|no signature exists|signature.*rejected",
+        ObjectRefused,
+        "POLICY",
+    ),
     (r"server gave HTTP response to HTTPS client|does not look like a TLS handshake", Unreachable, "NoTls"),
     (r"x509:|certificate", Unreachable, "UntrustedCertificate"),
     (r"token has expired|expired token", Transient, "ExpiredToken"),
