@@ -22,6 +22,7 @@ T = TypeVar("T")
 AT_ONCE = 12  # blobs on their way
 SMALL = 1024**2  # bytes of a blob that is read whole before it is sent
 PIPE_SIZE = 2 * 1024**2  # bytes of a larger one that are in memory
+CANNOT_TELL = (400, 405, 501)  # answers of a registry that cannot do a HEAD
 REMEMBERED = 100_000  # blobs of which it is known where they are
 
 
@@ -63,7 +64,7 @@ class Blobs:
         place = mount or self._brought.get(digest, "")
         looked = not place or place == repository
         if looked:
-            if await self._dest.has_blob(repository, digest):
+            if await self._has(repository, digest):
                 return None
             place = source_repository if source.host == self._dest.host else ""
         if place and place != repository and self._mounts:
@@ -75,11 +76,20 @@ class Blobs:
                 self._mounts = False
             else:
                 # The other repository may have lost it.
-                if not upload or looked or not await self._dest.has_blob(repository, digest):
+                if not upload or looked or not await self._has(repository, digest):
                     return upload
                 await self._dest.give_up(upload)
                 return None
         return await self._dest.begin_upload(repository)
+
+    async def _has(self, repository: str, digest: str) -> bool:
+        """Whether the destination says that it has the blob. One that cannot be asked is sent it."""
+        try:
+            return await self._dest.has_blob(repository, digest)
+        except ObjectRefused as error:
+            if error.status not in CANNOT_TELL:
+                raise
+            return False
 
     async def _carry(
         self,

@@ -18,7 +18,7 @@ from dth.ecr.control import TagRule
 from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
 from dth.ecr.listing import Image, Source, is_fallback, subject_of
-from dth.ecr.manifest import INDEXES, Descriptor, Manifest
+from dth.ecr.manifest import INDEXES, LARGEST, Descriptor, Manifest
 from dth.ecr.narrow import narrow
 from dth.ecr.patterns import Patterns
 from dth.ecr.reference import Reference
@@ -537,7 +537,8 @@ class _Planner:
                     before[place].add(brings)
                     mounts[digest] = ordered[brings].dest.repository
             item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
-            item.size = sum(blobs[id(item)].values())
+            item.size = min(sum(blobs[id(item)].values()), LARGEST)
+            item.moves = min(item.moves, LARGEST)
             item.manifests = tuple(self._under(item))
             item.after = tuple(sorted(before[place]))
         return ordered
