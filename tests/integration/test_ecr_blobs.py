@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -201,3 +202,75 @@ async def test_manifests_are_read_once(tmp_path: Path, there: RegistryServer) ->
         ran = await Engine(tmp_path, front, there).run()
         assert ran.counts.done == 1
         assert front.count("GET", "manifests") == 3
+
+
+async def test_blobs_of_one_registry_that_mounts_nothing(tmp_path: Path, open_there: RegistryServer) -> None:
+    """Each blob is read and written at the same registry, more of them at once than it is asked at once."""
+    for number in range(20):
+        layers = [layer(f"blobs-{number}-{part}", 1_500_000) for part in range(2)]
+        open_there.push(f"team/app{number}", "v1", image(f"blobs-{number}", layers))
+    with OddRegistry(open_there, "mounts-never") as odd:
+        chosen = {"include_repositories": ("team/*",)}
+        ran = await Engine(tmp_path, odd, odd, dest_prefix="copy", **chosen).run()
+    assert (ran.counts.listed, ran.counts.done) == (20, 20)
+
+
+@pytest.mark.parametrize("quirk", ["rate-429", "rate-429-seconds", "rate-503"])
+@pytest.mark.parametrize("side", ["source", "destination"])
+async def test_registries_that_take_so_many_requests(
+    tmp_path: Path, open_there: RegistryServer, quirk: str, side: str
+) -> None:
+    """Planning and copying end, and no image fails."""
+    with RegistryServer() as server:
+        for number in range(12):
+            server.push(
+                "team/app", f"v{number}", image(f"blobs-{number}", [layer(f"blobs-r{number}", 1_200_000)])
+            )
+        behind = server if side == "source" else open_there
+        with OddRegistry(behind, quirk, rate=30, burst=10) as odd:
+            ends = (odd, open_there) if side == "source" else (server, odd)
+            ran = await Engine(tmp_path, *ends).run()
+            assert odd.refused
+    assert set(ran.statuses.values()) == {Status.DONE}
+    assert ran.counts.done == 12
+
+
+class OnIpv6:
+    """A registry at [::1]."""
+
+    def __init__(self, behind: RegistryServer) -> None:
+        self._behind = behind
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "::1", 0)
+        self.url = f"http://[::1]:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self._behind.host.partition(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(_pour(reader, back), _pour(there, writer), return_exceptions=True)
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def test_registries_at_ipv6_addresses(
+    tmp_path: Path, source: RegistryServer, open_there: RegistryServer
+) -> None:
+    """skopeo 1.9 cannot read such a name; it is not needed for it."""
+    async with OnIpv6(source) as here, OnIpv6(open_there) as there:
+        ran = await Engine(tmp_path, here, there).run()
+        assert why(ran) == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        assert (await Engine(tmp_path, here, there).run()).counts.same == 2
+    assert open_there.digest("team/app", "v1") == APP.digest
