@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from dth.ecr import pace, worker
 from dth.platforms.ports import Outgoing, Status
-from tests.images import JSON, Engine, Ran, said
+from tests.images import JSON, Engine, said
 from tests.servers.odd_registry import OddRegistry
 from tests.servers.proxy import Reply
 from tests.servers.registry import (
@@ -29,21 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = NEEDED
+pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
 
 BASE = layer("blobs-base", 300_000)
 BIG = layer("blobs-big", 5_000_000)  # passes through a pipe
 APP = image("blobs-app", [BASE, BIG])
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
-    monkeypatch.setattr(worker, "LOOK", 0.05)
-    monkeypatch.setattr(worker, "WAIT", 0.1)
-    monkeypatch.setattr("dth.ecr.registry.BASE_DELAY", 0.005)
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(pace, "SLOWEST", 50.0)
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +50,6 @@ def open_there() -> Iterator[RegistryServer]:
         yield server
 
 
-def why(ran: Ran) -> dict[str, str]:
-    return {key: each.reason or each.status.value for key, each in ran.images.items()}
-
-
 @pytest.mark.parametrize(
     "quirk",
     [
@@ -77,7 +62,7 @@ async def test_registries_that_take_blobs_in_their_own_way(
 ) -> None:
     with OddRegistry(open_there, quirk) as odd:
         ran = await Engine(tmp_path, source, odd).run()
-        assert why(ran) == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
         elsewhere = [
             signed for (method, path), signed, host in zip(odd.asked, odd.signed, odd.hosts, strict=True)
             if host.startswith("localhost") and method == "PUT" and "/uploads/" in path
@@ -101,7 +86,7 @@ async def test_registries_that_take_none(
     """What the destination has not is no image that is gone at the source."""
     with OddRegistry(open_there, quirk) as odd:
         ran = await Engine(tmp_path, source, odd, retries=0).run()
-    assert why(ran) == {"team/app:v1": reason, "team/other:v1": reason}
+    assert ran.reasons == {"team/app:v1": reason, "team/other:v1": reason}
     assert set(ran.statuses.values()) == {Status.FAILED}
 
 
@@ -271,6 +256,6 @@ async def test_registries_at_ipv6_addresses(
     """skopeo 1.9 cannot read such a name; it is not needed for it."""
     async with OnIpv6(source) as here, OnIpv6(open_there) as there:
         ran = await Engine(tmp_path, here, there).run()
-        assert why(ran) == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
         assert (await Engine(tmp_path, here, there).run()).counts.same == 2
     assert open_there.digest("team/app", "v1") == APP.digest

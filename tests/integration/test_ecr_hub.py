@@ -57,13 +57,6 @@ def own_hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.fixture
-def front(here: RegistryServer) -> Iterator[PlainProxy]:
-    """In front of the source."""
-    with PlainProxy(here) as proxy:
-        yield proxy
-
-
 BASE = layer("hub-shared", 200_000)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import pace, worker
 from dth.platforms.ports import Status
 from tests.images import JSON, Engine, Ran, said
 from tests.servers.proxy import Reply, Reset
@@ -32,21 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = NEEDED
+pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
 
 BASE = layer("odd-images", 50_000)
 GOOD = image("odd-good", [BASE])
 DIGEST = f"sha256:{'1' * 64}"
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
-    monkeypatch.setattr(worker, "LOOK", 0.05)
-    monkeypatch.setattr(worker, "WAIT", 0.1)
-    monkeypatch.setattr("dth.ecr.registry.BASE_DELAY", 0.005)
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(pace, "SLOWEST", 50.0)
 
 
 @pytest.fixture(scope="module")

@@ -59,12 +59,6 @@ def there() -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def gate(there: RegistryServer) -> Iterator[PlainProxy]:
-    with PlainProxy(there) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def ecr(there: RegistryServer) -> Iterator[EcrServer]:
     with EcrServer(there) as server:
         yield server

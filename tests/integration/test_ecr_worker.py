@@ -56,41 +56,16 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = NEEDED
+pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
 
 BASE = layer("worker-base", 300_000)
 ACCEPTED = {"type": "insecureAcceptAnything"}
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that wait for better times."""
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
-    monkeypatch.setattr(worker, "LOOK", 0.05)
-    monkeypatch.setattr(worker, "WAIT", 0.1)
-    monkeypatch.setattr("dth.ecr.registry.BASE_DELAY", 0.005)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 
 @pytest.fixture(scope="module")
 def sources() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
         yield server
-
-
-@pytest.fixture
-def front(here: RegistryServer) -> Iterator[PlainProxy]:
-    """In front of the source."""
-    with PlainProxy(here) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def gate(there: RegistryServer) -> Iterator[PlainProxy]:
-    """In front of the destination."""
-    with PlainProxy(there) as proxy:
-        yield proxy
 
 
 def one(name: str, size: int = 2000) -> Built:
@@ -335,6 +310,24 @@ async def test_a_destination_that_cannot_hold_an_image_as_it_is(
     assert (copied.status, copied.source_digest) == (Status.DONE, odd.digest)
     assert copied.dest_digest == there.digest("team/app", "v1") != odd.digest
     assert (await engine.run()).counts.same == 1
+
+
+async def test_what_cannot_be_converted_says_why_it_would_have_to_be(
+    tmp_path: Path,
+    here: RegistryServer,
+    gate: PlainProxy,
+    there: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without skopeo the destination's refusal is told, and what would help."""
+    here.push("team/app", "v1", one("v1"))
+    gate.rule(
+        Reply(415, body=said("MANIFEST_INVALID", "no OCI here"), headers=JSON), method="PUT", key="manifests"
+    )
+    monkeypatch.setenv("PATH", "/nowhere")
+    failed = (await Engine(tmp_path, here, gate).run()).images["team/app:v1"]
+    assert (failed.status, failed.reason, failed.attempts) == (Status.FAILED, "MANIFEST_INVALID", 1)
+    assert "HTTP 415 MANIFEST_INVALID: no OCI here; skopeo cannot be run" in failed.detail
 
 
 async def test_an_index_of_artifacts_keeps_its_digest(

@@ -18,10 +18,10 @@ from dth.config import secrets_directory
 from dth.ecr import plugin
 from dth.ecr.ends import one, several
 from dth.ecr.finder import known_images, list_and_plan
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.listing import Listed
 from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.task import open_route
 from dth.errors import HubError, UsageError
 from dth.platforms.local import process

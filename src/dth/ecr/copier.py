@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from dth.ecr import skopeo
 from dth.ecr.blobs import Blobs
 from dth.ecr.crowd import gather
+from dth.ecr.items import Action
 from dth.ecr.listing import Image, is_fallback
 from dth.ecr.manifest import Descriptor, Manifest
 from dth.ecr.messages import Order
-from dth.ecr.plan import Action, make_plan
+from dth.ecr.plan import make_plan
 from dth.ecr.reference import Reference
 from dth.ecr.referrers import keep_fallback, merge
 from dth.ecr.registry import Registry
@@ -194,10 +195,15 @@ class Copier:
             await self._still_there(order)
         try:
             await self._bring(order, top, order.dest.pointer, meter)
-        except NotTaken:
+        except NotTaken as refusal:
             if order.narrowed or checked:
                 raise
-            return await self._convert(order, meter)
+            try:
+                return await self._convert(order, meter)
+            except NotSupported as error:
+                if error.code != skopeo.MISSING:
+                    raise
+                raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
         return Copied(order, top.digest)
 
     async def _still_there(self, order: Order) -> None:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from dth.ecr.items import Action, Item, Known, Plan
 from dth.ecr.listing import Listed, list_images
 from dth.ecr.messages import Order, encode, is_unlisted, key_of, order_of, record_key
-from dth.ecr.plan import Action, Item, Known, Plan, make_plan
+from dth.ecr.plan import make_plan
 from dth.ecr.task import Route
 from dth.errors import HubError, ListingFailed, TransferError, UsageError
 from dth.platforms.ports import (

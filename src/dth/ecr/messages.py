@@ -10,8 +10,8 @@ from base64 import b85decode, b85encode
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.manifest import Manifest
-from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.reference import Reference
 from dth.errors import HubError
 from dth.platforms.ports import ImageRecord, Outgoing, Status

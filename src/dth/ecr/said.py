@@ -1,7 +1,8 @@
 """What skopeo says when it fails, and what that amounts to: the one table of its messages.
 
-The messages are those of the containers/image library; the tests have them from a real skopeo (1.9, that of Debian 12)
-and from its sources. What is not in the table may be passing, and is tried again as long as the words change.
+The messages are those of the containers/image library; the tests have them from real ones (1.9, that of Debian 12, and
+the newest that Debian has) and from its sources. What is not in the table may be passing, and is tried again as long as
+the words change.
 """
 
 import re

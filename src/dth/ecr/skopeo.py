@@ -39,6 +39,7 @@ LOOK = 0.5  # seconds between looks at how far it is
 OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
 INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+MISSING = "NoSkopeo"  # code of a copy that needs one where there is none
 PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec nothing may be imported or allocated at length.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -216,7 +217,7 @@ def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subproces
     except OSError as error:
         raise NotSupported(
             f"{arguments[0]} cannot be run, which this image has to be copied with: {error.strerror}; {INSTALL}",
-            code="NoSkopeo",
+            code=MISSING,
         ) from None
 
 
