@@ -20,7 +20,7 @@ from dth.ecr.plan import make_plan
 from dth.ecr.reference import Reference
 from dth.ecr.referrers import keep_fallback, merge
 from dth.ecr.registry import Registry
-from dth.ecr.said import UNAVAILABLE
+from dth.ecr.said import THROTTLED, UNAVAILABLE
 from dth.ecr.task import Route
 from dth.errors import (
     EndpointRefused,
@@ -76,8 +76,11 @@ class Copier:
                 f"{order.source} -> {order.dest}: not copied within {seconds:g} s", code="TimeLimit"
             ) from None
         except Transient as error:
-            if error.status >= 500:
-                error.code = UNAVAILABLE  # whatever each registry calls it
+            # Whatever each registry calls it; the answer to a HEAD has no name for it.
+            if isinstance(error, Throttled):
+                error.code = THROTTLED
+            elif error.status >= 500:
+                error.code = UNAVAILABLE
             raise
         if order.about and not copied.order.dest.tag:
             await self._enter(copied.order)

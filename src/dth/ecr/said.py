@@ -22,6 +22,7 @@ from dth.errors import (
 UNKNOWN = "Unknown"
 CORRUPTED = "Corrupted"
 UNAVAILABLE = "Unavailable"
+THROTTLED = "TOOMANYREQUESTS"
 _VARIES = re.compile(r'"[^"]*"|[\d.]+:\d+')
 
 
@@ -38,7 +39,7 @@ _STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
 _NOT_THERE = rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404"
 # (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
 _FAILURES: list[tuple[str, type[TransferError], str]] = [
-    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, "TOOMANYREQUESTS"),
+    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, THROTTLED),
     (
         rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",
         Transient,
