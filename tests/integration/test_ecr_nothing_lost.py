@@ -322,6 +322,22 @@ async def test_what_refers_to_a_platform_at_a_source_with_the_api(
     assert "what is attached to" in failed.detail
 
 
+async def test_unchanged_images_of_one_platform_are_not_read(
+    tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
+) -> None:
+    """Where the source has the API, what refers to parts of an image is asked for in every run. An image that is no
+    index has none, as a HEAD tells."""
+    here.push("team/app", "plain", one("x"))
+    here.push("team/app", "several", index(one("y"), one("z", architecture="arm64")))
+    front.rule(Reply(200, body=index().body, headers={"Content-Type": OCI_INDEX}), key="referrers/")
+    await Engine(tmp_path, front, there).run()
+    front.forget()
+    ran = await Engine(tmp_path, front, there).run()
+    assert ran.counts.same == 2
+    assert front.count("GET", "manifests") == 1
+    assert front.count("GET", "referrers") == 4
+
+
 async def test_left_out_knowingly(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
     pushed = attach(here, "team/app", index(one("x"), one("y", architecture="arm64")))
     ran = await Engine(tmp_path, here, there, include_referrers=False).run()

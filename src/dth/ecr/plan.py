@@ -169,6 +169,8 @@ class _Planner:
 
     async def _attached_to_parts(self, item: Item) -> list[Image]:
         """What refers to one of the manifests of an index."""
+        if item.digest in self._registry(item).without_parts:
+            return []
         top = item.narrowed or await self._ask(item, self._manifest(item, item.digest))
         parts = await self._parts(item, top) if top else []
         several = await gather(self._attached(item, part.digest) for part in parts)

@@ -23,7 +23,7 @@ from dth.ecr.answers import colon, json_in, other_host, refusal
 from dth.ecr.headers import next_link
 from dth.ecr.http import LIMIT, Http
 from dth.ecr.login import ANONYMOUS, Login
-from dth.ecr.manifest import ACCEPT, OCI_INDEX, Descriptor, Manifest, read_manifest
+from dth.ecr.manifest import ACCEPT, MANIFESTS, OCI_INDEX, Descriptor, Manifest, read_manifest
 from dth.ecr.pace import OUTAGE, Pace, paces_of
 from dth.ecr.reference import DOCKER_HUB, check_registry, is_digest, is_repository, is_tag
 from dth.ecr.registries import known_registry
@@ -133,6 +133,9 @@ class Registry:
         self.calls: Counter[str] = Counter()
         self.rate_limit: RateLimit | None = None
         self.odd_names: dict[str, None] = {}
+        self.without_parts: set[str] = (
+            set()
+        )  # digests of manifests that are no indexes, as far as a HEAD has told
         self.pace: Pace = paces_of(transport).of(address.host)
         self._paces = paces_of(transport)
         self._known = known_registry(address.host)
@@ -191,6 +194,8 @@ class Registry:
                         raise Corrupted(
                             f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
                         )
+                    if answer.headers.get("content-type", "").partition(";")[0].strip() in MANIFESTS:
+                        self.without_parts.add(digest)
                     return digest
         found = await self.manifest(repository, reference)
         self._no_heads = self._no_heads or (found is not None and repository not in self._headed)
