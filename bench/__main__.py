@@ -387,13 +387,13 @@ def image_page(text: str, load: float) -> str:
 {text}
 
 Made by `python -m bench {words}` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
-{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}, for `dth` too.
+{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}.
 Load of the machine before the run: {load:.1f}. CPU depends on it a little, times do; so do the bytes and
 requests of `skopeo copy`, whose processes do not wait for what another one is bringing. The others do not.
 
 The registries are docker-registry, on the same machine, each behind a proxy that counts. Each variant ran
-{images.ROUNDS} times in turns, each time to a registry of its own and with an empty cache of its own: skopeo, which
-copies for `dth` too, keeps in it where it has put layers, and mounts those, and no others, from one repository into
+{images.ROUNDS} times in turns, each time to a registry of its own and with an empty cache of its own: skopeo
+keeps in it where it has put layers, and mounts those, and no others, from one repository into
 another. Of bytes and requests the table has our most and the peers' least; of CPU and time the least of all. CPU is
 that of all processes of a command, starting them included. `skopeo sync` is one process with a list of the
 repositories, which copies one image after the other; `skopeo copy --all` is a process for each image, in the order of

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dth.ecr import plugin
+from dth.ecr import pace, plugin, registry, worker
 from dth.ecr.finder import Finder
+from dth.ecr.pace import paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.task import Route, open_route
 from dth.ecr.worker import Worker
@@ -23,12 +24,25 @@ from tests.servers.registry import PASSWORD, USER, EcrServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import pytest
+
 SECONDS = 40.0  # that any one run may take
 JSON = {"Content-Type": "application/json"}
 
 
 def said(code: str, message: str = "injected") -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses that wait for better times."""
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(pace, "SLOWEST", 50.0)
+    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
+    monkeypatch.setattr(worker, "LOOK", 0.05)
+    monkeypatch.setattr(worker, "WAIT", 0.1)
+    monkeypatch.setattr(registry, "BASE_DELAY", 0.005)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 
 class Secrets(dict[str, str]):
@@ -51,6 +65,11 @@ class Ran:
     def statuses(self) -> dict[str, Status]:
         return {key: each.status for key, each in self.images.items()}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each has failed; its status where it has not."""
+        return {key: each.reason or each.status.value for key, each in self.images.items()}
+
 
 class Engine:
     """One task. Its state stays between runs, as that of a task does."""
@@ -63,6 +82,7 @@ class Engine:
         )
         self.parameters = {**_side("src", source), **_side("dest", dest), **parameters}
         self.changes: dict[str, Any] = {}  # of parameters, to what the model does not allow
+        self.patience = 0.0  # seconds for which a request waits for its registry; 0: as a process has it
 
     @property
     def task(self) -> EcrParameters:
@@ -72,6 +92,8 @@ class Engine:
     async def opened(self, name: str) -> AsyncIterator[tuple[Route, LocalPlatform]]:
         """As a process has them."""
         with open_platform(self.state, name) as platform, Transport() as transport:
+            if self.patience:
+                paces_of(transport).patience = self.patience
             yield await open_route(self.task, transport, self.secrets), platform
 
     async def find(self) -> Run:

@@ -11,6 +11,7 @@ import math
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -76,10 +77,12 @@ class Pipe:
         self._length = length
         self._limit = limit
         self._on_chunk = on_chunk  # sees every chunk in passing (checksums)
-        self._chunks: list[bytes] = []
+        self._chunks: deque[bytes] = deque()
         self._held = 0
+        self.written = 0  # bytes that came from the source
         self.started = asyncio.Event()  # the source answered and the first bytes are here
-        self._failed = False
+        self.failed = False  # one side has given up
+        self._full = self._hungry = False  # a side is paused
         self._resume_source: Callable[[], None] | None = None
         self._resume_sink: Callable[[], None] | None = None
 
@@ -88,32 +91,48 @@ class Pipe:
         return self._length
 
     def write(self, chunk: bytes) -> int | None:
-        if self._failed:
+        if self.failed:
             return -1  # any other count than the chunk's makes libcurl abort the request
         if self._held >= self._limit:
+            self._full = True
             return int(pycurl.WRITEFUNC_PAUSE)
         if self._on_chunk:
             self._on_chunk(chunk)
         self._chunks.append(chunk)
         self._held += len(chunk)
+        self.written += len(chunk)
         self.started.set()
-        if self._resume_sink:
+        # The pieces are small: waking the other side for each costs more than sending it.
+        enough = self._held >= min(UPLOAD_BUFFER, self._limit // 2) or self.written >= self._length
+        if self._hungry and enough and self._resume_sink:
+            self._hungry = False
             self._resume_sink()
         return None
 
     def read(self, size: int) -> bytes | int:
-        if self._failed:
+        if self.failed:
             return int(pycurl.READFUNC_ABORT)
         if not self._chunks:
+            self._hungry = True
             return int(pycurl.READFUNC_PAUSE)
-        chunk = self._chunks.pop(0)
-        if len(chunk) > size:
-            self._chunks.insert(0, chunk[size:])
-            chunk = chunk[:size]
-        self._held -= len(chunk)
-        if self._held <= self._limit // 2 and self._resume_source:
+        data = self._take(size)
+        self._held -= len(data)
+        if self._full and self._held <= self._limit // 2 and self._resume_source:
+            self._full = False
             self._resume_source()
-        return chunk
+        return data
+
+    def _take(self, size: int) -> bytes:
+        """As much as there is, up to so many bytes: each read leads to a system call."""
+        taken: list[bytes] = []
+        while self._chunks and size > 0:
+            chunk = self._chunks.popleft()
+            if len(chunk) > size:
+                self._chunks.appendleft(chunk[size:])
+                chunk = chunk[:size]
+            taken.append(chunk)
+            size -= len(chunk)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def seek(self, offset: int, origin: int) -> int:
         """What has passed is gone: libcurl may not start again."""
@@ -121,7 +140,7 @@ class Pipe:
 
     def fail(self) -> None:
         """One side failed: wake the other so that it ends too."""
-        self._failed = True
+        self.failed = True
         self.started.set()
         for resume in (self._resume_source, self._resume_sink):
             if resume:
@@ -274,7 +293,7 @@ class Transport:
         size, read = _attach_body(curl, kind, method, body)
         write: Write = chunks.append
         if sink is not None:
-            write = partial(_pour, sink, lines, chunks)
+            write = _pouring(sink, lines, chunks)
         curl.setopt(pycurl.WRITEFUNCTION, write)
         if valve:
             self._attach(curl, valve, write, read)
@@ -621,12 +640,17 @@ def _metered_read(valve: Valve, read: Read) -> Read:
     return metered
 
 
-def _pour(sink: Pipe, lines: list[bytes], chunks: list[bytes], chunk: bytes) -> int | None:
+def _pouring(sink: Pipe, lines: list[bytes], chunks: list[bytes]) -> Write:
     """A good answer goes through the pipe; an error's body stays here."""
-    if _status(lines) < 300:
-        return sink.write(chunk)
-    chunks.append(chunk)
-    return None
+    taken: Write | None = None
+
+    def pour(chunk: bytes) -> int | None:
+        nonlocal taken
+        if taken is None:
+            taken = sink.write if _status(lines) < 300 else chunks.append
+        return taken(chunk)
+
+    return pour
 
 
 def _status(lines: list[bytes]) -> int:

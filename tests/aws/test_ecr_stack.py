@@ -1,13 +1,15 @@
 """A task for images on an emulated AWS: the template that users deploy, with the state machine, functions and
-containers that it describes, under the roles that it makes (IAM is enforced). Registries and skopeo are real;
+containers that it describes, under the roles that it makes (IAM is enforced). Registries are real;
 the control plane of Amazon ECR is a stand-in (`EcrServer`), which looks at no rights.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.aws.emulator.command import Command
@@ -20,7 +22,6 @@ from tests.servers.registry import (
     EcrServer,
     PlainProxy,
     RegistryServer,
-    copying,
     image,
     index,
     layer,
@@ -43,6 +44,16 @@ FROM_TOPICS = {
         }
     ],
 }
+
+
+def copiers(server: PlainProxy) -> set[int]:
+    """The processes that are connected to this server."""
+    port = int(server.url.rpartition(":")[2])
+    return {
+        each.pid
+        for each in psutil.net_connections("tcp4")
+        if each.pid not in (None, os.getpid()) and each.raddr and each.raddr.port == port
+    }
 
 
 @pytest.fixture
@@ -202,15 +213,17 @@ def test_deleting_ends_what_runs(
     built = image("app", [layer("app", 5 << 20)])
     here.push("team/app", "v1", built)
     with PlainProxy(here) as slow:
-        slow.rule(Stall(1000), key="blobs/")
+        rule = slow.rule(Stall(1000), key="blobs/")
         stack = deploy(fresh_region, templates, here, there, srcRegistry=slow.url.partition("//")[2])
         ecs = fresh_region.boto("ecs")
         cluster = stack.resources["Cluster"]
         wait_for(lambda: ecs.list_tasks(cluster=cluster)["taskArns"], 60)
-        wait_for(lambda: copying(slow), 60)
+        wait_for(lambda: rule.hits, 60)
+        running = copiers(slow)
+        assert running
 
         stack.delete()
-        wait_for(lambda: not copying(slow), 30)
+        wait_for(lambda: not copiers(slow) & running, 30)
     assert not fresh_region.boto("ecs").list_clusters()["clusterArns"]
 
 

@@ -1,4 +1,4 @@
-"""Tasks for images in a browser: made by the wizard, watched, looked at, mended. Real registries, real skopeo."""
+"""Tasks for images in a browser: made by the wizard, watched, looked at, mended. Real registries."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_task_for_images_from_the_form_to_the_history(
     assert console.accessibility() == []
     history.get_by_role("button", name="Close").last.click()
     engine = tab(page, "Engine")
-    expect(engine.get_by_text("Images are copied by skopeo")).to_be_visible()
+    expect(engine.get_by_text("Images are copied on the hub's own machine")).to_be_visible()
     expect(engine.get_by_text("Bandwidth cap")).to_have_count(0)
     assert console.hub.task(task)["destination"] == f"{there.host}/mirror"
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.transport import Transport
+from tests import images
 from tests.engine import Dth, Engine, Side, bodies, hurry
 from tests.hub import Hub
 from tests.servers.proxy import Delay
-from tests.servers.registry import RegistryServer
+from tests.servers.registry import PlainProxy, RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -81,3 +82,23 @@ def there() -> Iterator[RegistryServer]:
     """Another one: where they go to."""
     with RegistryServer(auth=True) as server:
         yield server
+
+
+@pytest.fixture
+def front(here: RegistryServer) -> Iterator[PlainProxy]:
+    """In front of the registry that images come from."""
+    with PlainProxy(here) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def gate(there: RegistryServer) -> Iterator[PlainProxy]:
+    """In front of the registry that they go to."""
+    with PlainProxy(there) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks for images never wait for long."""
+    images.hurry(monkeypatch)

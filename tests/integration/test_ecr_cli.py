@@ -268,12 +268,22 @@ def test_whoever_signed_in_with_skopeo_is_known(
     assert there.digest("team/a", "v1") == here.digest("team/a", "v1")
 
 
-def test_without_skopeo_one_line_says_how_to_get_it(
-    dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]
-) -> None:
+def test_without_skopeo(dth: Dth, here: RegistryServer, there: RegistryServer, secrets: list[str]) -> None:
+    """It is needed only where images are converted or signatures checked, which one line then says."""
     dth.env["PATH"] = str(dth.home)
-    said = one_line(dth.run("ecr", "sync", here.host, there.host, *secrets), 2)
-    assert said.startswith("skopeo is not here, and images are copied with it: install it (Debian")
+    fill(here)
+    command = ("ecr", "sync", here.host, there.host, *secrets)
+    assert dth.run(*command).code == 0
+    assert there.digest("team/a", "v1") == here.digest("team/a", "v1")
+    policy = dth.home / ".config/containers/policy.json"
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    policy.write_text('{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}]}')
+    done = dth.run("ecr", "sync", here.host, f"{there.host}/again", *secrets)
+    assert done.code == 1
+    said = (
+        "skopeo cannot be run, which this image has to be copied with: No such file or directory; install it"
+    )
+    assert said in done.out
 
 
 @pytest.mark.parametrize(

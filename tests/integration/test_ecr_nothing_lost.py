@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import worker
 from dth.errors import HubError
 from dth.platforms.local.platform import open_platform
 from dth.platforms.ports import Status
-from tests.images import JSON, Engine, Ran, said
+from tests.images import JSON, Engine, said
 from tests.servers.proxy import Reply
 from tests.servers.registry import (
     NEEDED,
@@ -33,10 +32,9 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = NEEDED
+pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
 
 BASE = layer("lost-base", 100_000)
 SPDX = "application/spdx+json"
@@ -58,31 +56,6 @@ def lose(server: RegistryServer, blob: bytes) -> None:
 
 def broken(status: int) -> Reply:
     return Reply(status, body=said("UNKNOWN", "injected"), headers=JSON)
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
-    monkeypatch.setattr(worker, "LOOK", 0.05)
-    monkeypatch.setattr(worker, "WAIT", 0.1)
-    monkeypatch.setattr("dth.ecr.registry.BASE_DELAY", 0.005)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-
-
-@pytest.fixture
-def front(here: RegistryServer) -> Iterator[PlainProxy]:
-    with PlainProxy(here) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def gate(there: RegistryServer) -> Iterator[PlainProxy]:
-    with PlainProxy(there) as proxy:
-        yield proxy
-
-
-def ended(ran: Ran) -> dict[str, str]:
-    return {key: each.reason or each.status.value for key, each in ran.images.items()}
 
 
 # ------------------------------------------------------------------------------------- one bad item fails alone
@@ -138,7 +111,7 @@ async def test_bytes_that_are_not_those_of_their_digest(
         key=f"^team/bad/manifests/{one('bad').digest}",
     )
     ran = await Engine(tmp_path, front, there).run()
-    assert ended(ran) == {"team/bad:v1": "DIGEST_INVALID", "team/fine:v1": "DONE"}
+    assert ran.reasons == {"team/bad:v1": "DIGEST_INVALID", "team/fine:v1": "DONE"}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +193,7 @@ async def test_a_repository_of_amazon_ecr_that_must_not_be_listed(
             "not authorized to perform: ecr:DescribeImages",
         )
         ran = await Engine(tmp_path / "dest", here, ecr).run()
-        assert ended(ran) == {"team/app:v1": "AccessDeniedException"}
+        assert ran.reasons == {"team/app:v1": "AccessDeniedException"}
     with EcrServer(here) as ecr:
         ecr.make("team/app")
         ecr.refuse["DescribeImages"] = (
@@ -228,7 +201,7 @@ async def test_a_repository_of_amazon_ecr_that_must_not_be_listed(
             "not authorized to perform: ecr:DescribeImages",
         )
         ran = await Engine(tmp_path / "source", ecr, there).run()
-        assert ended(ran) == {"team/app (cannot be listed)": "AccessDeniedException"}
+        assert ran.reasons == {"team/app (cannot be listed)": "AccessDeniedException"}
 
 
 async def test_one_of_several_public_registries_that_is_not_there(
@@ -347,6 +320,22 @@ async def test_what_refers_to_a_platform_at_a_source_with_the_api(
     ran = await Engine(tmp_path, front, there).run()
     (failed,) = [each for each in ran.images.values() if each.status is Status.FAILED]
     assert "what is attached to" in failed.detail
+
+
+async def test_unchanged_images_of_one_platform_are_not_read(
+    tmp_path: Path, front: PlainProxy, here: RegistryServer, there: RegistryServer
+) -> None:
+    """Where the source has the API, what refers to parts of an image is asked for in every run. An image that is no
+    index has none, as a HEAD tells."""
+    here.push("team/app", "plain", one("x"))
+    here.push("team/app", "several", index(one("y"), one("z", architecture="arm64")))
+    front.rule(Reply(200, body=index().body, headers={"Content-Type": OCI_INDEX}), key="referrers/")
+    await Engine(tmp_path, front, there).run()
+    front.forget()
+    ran = await Engine(tmp_path, front, there).run()
+    assert ran.counts.same == 2
+    assert front.count("GET", "manifests") == 1
+    assert front.count("GET", "referrers") == 4
 
 
 async def test_left_out_knowingly(tmp_path: Path, here: RegistryServer, there: RegistryServer) -> None:
@@ -506,7 +495,7 @@ async def test_repair(tmp_path: Path, here: RegistryServer, there: RegistryServe
     lose(there, {"layer": part.blobs[-1], "config": part.blobs[0], "manifest": part.body}[what])
     assert (await Engine(tmp_path, here, there).run()).counts.enqueued == 0
     ran = await Engine(tmp_path, here, there, repair=True).run()
-    assert ended(ran) == {"team/app:v1": "DONE"}
+    assert ran.reasons == {"team/app:v1": "DONE"}
     for blob in part.blobs:
         assert there.has_blob("team/app", digest_of(blob))
     assert there.digest("team/app", part.digest) == part.digest
@@ -524,14 +513,14 @@ async def test_an_index_within_an_index(tmp_path: Path, here: RegistryServer, th
     here.push("team/app", "v1", outer)
     here.push("team/app", "", index(one("d"), index(one("e"))))
     ran = await Engine(tmp_path, here, there).run()
-    assert ended(ran) == {"team/app:v1": "DONE"}
+    assert ran.reasons == {"team/app:v1": "DONE"}
     for each in (outer, inner, *inner.children, one("b")):
         assert there.digest("team/app", each.digest) == each.digest
     assert there.digest("team/app", "v1") == outer.digest
     assert (await Engine(tmp_path / "again", here, there).run()).counts.same == 1
     # It can be copied without a plan that has looked inside, too.
     engine = Engine(tmp_path / "platforms", here, there, platforms=("linux/amd64",))
-    assert ended(await engine.run()) == {"team/app:v1": "NESTED"}
+    assert (await engine.run()).reasons == {"team/app:v1": "NESTED"}
 
 
 async def test_an_index_that_is_not_whole_is_refused_in_the_plan(

@@ -11,12 +11,13 @@ import pytest
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
+from dth.ecr.items import Action, Item, Known, Plan
 from dth.ecr.listing import EcrSource, Image, OciSource, Selection, Source, list_images
 from dth.ecr.login import FixedLogin, UserPassword
 from dth.ecr.manifest import OCI_INDEX, Manifest, read_manifest
 from dth.ecr.narrow import narrow, runs_on
 from dth.ecr.patterns import Patterns
-from dth.ecr.plan import Action, Item, Known, Plan, Wishes, make_plan
+from dth.ecr.plan import Wishes, make_plan
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from dth.errors import EndpointRefused

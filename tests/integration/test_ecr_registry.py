@@ -479,6 +479,8 @@ async def test_a_layer_is_mounted_from_another_repository(client: Callable[..., 
         server.push("team/app", "v1", BOTH)
         registry = client(server.url, LOGIN)
         assert not await registry.has_blob("other/app", digest)
-        assert await registry.mount("other/app", digest, "team/app")
+        assert await registry.begin_upload("other/app", (digest, "team/app")) is None
         assert await registry.has_blob("other/app", digest)
-        assert not await registry.mount("other/app", f"sha256:{'0' * 64}", "team/app")
+        upload = await registry.begin_upload("other/app", (f"sha256:{'0' * 64}", "team/app"))
+        assert upload
+        await registry.give_up(upload)

@@ -1,4 +1,4 @@
-"""Copies by the real skopeo between real registries."""
+"""Copies by the real skopeo between real registries: by the machine's, and by the newest that Debian has."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dth.ecr.skopeo import Copied, Side
 from dth.errors import (
     ConnectionFailed,
     EndpointRefused,
+    NotSupported,
     ObjectRefused,
     SourceGone,
     Throttled,
@@ -44,6 +45,7 @@ from tests.servers.registry import (
     layer,
     signature,
 )
+from tests.servers.skopeo import newer_skopeo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,9 +53,22 @@ if TYPE_CHECKING:
 pytestmark = NEEDED
 
 LOGIN = UserPassword(USER, PASSWORD)
+# As skopeo 1.9 says it, and as later ones do.
+NOT_LET_IN = r"unauthorized|authentication required"
 BASE, OTHER = layer("base", 1_500_000), layer("other", 400_000)
 AMD, ARM = image("a", [BASE, OTHER]), image("a", [BASE], architecture="arm64")
 BOTH = index(AMD, ARM)
+
+
+@pytest.fixture(scope="module", params=["here", "newest"], autouse=True)
+def _which_skopeo(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "newest":
+            place = newer_skopeo()
+            if place is None:
+                pytest.skip("no newer skopeo can be had: no apt-get, or Debian cannot be reached")
+            patch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +181,9 @@ async def test_tls_and_tokens(there: RegistryServer) -> None:
 async def test_wrong_credentials(
     here: RegistryServer, there: RegistryServer, login: UserPassword | None
 ) -> None:
-    with pytest.raises(EndpointRefused, match="unauthorized"):
+    with pytest.raises(EndpointRefused, match=NOT_LET_IN):
         await skopeo.copy(side(here, "team/app", "v1", login=login), side(there, "x", "v1"))
-    with pytest.raises(EndpointRefused, match="unauthorized"):
+    with pytest.raises(EndpointRefused, match=NOT_LET_IN):
         await skopeo.copy(side(here, "team/app", "v1"), side(there, "x", "v1", login=login))
 
 
@@ -185,8 +200,22 @@ async def test_credentials_of_the_machine_are_not_used(
         (tmp_path / place).write_text(json.dumps({"auths": {here.host: auth}}))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    with pytest.raises(EndpointRefused, match="unauthorized"):
+    with pytest.raises(EndpointRefused, match=NOT_LET_IN):
         await skopeo.copy(side(here, "team/app", "v1", login=None), side(there, "x", "v1"))
+
+
+async def test_what_the_machines_policy_rejects(
+    here: RegistryServer, there: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / ".config/containers/policy.json"
+    policy.parent.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    signed = {"type": "signedBy", "keyType": "GPGKeys", "keyData": base64.b64encode(b"none").decode()}
+    for requirement in ({"type": "reject"}, signed):
+        policy.write_text(json.dumps({"default": [requirement]}))
+        with pytest.raises(ObjectRefused) as told:
+            await skopeo.copy(side(here, "team/app", "v1"), side(there, "x", "v1"))
+        assert told.value.code == "POLICY"
 
 
 async def test_what_is_not_there(here: RegistryServer, there: RegistryServer) -> None:
@@ -396,7 +425,7 @@ async def test_a_skopeo_that_is_killed(here: RegistryServer, there: RegistryServ
 
 async def test_the_version_of_skopeo(tmp_path: Path) -> None:
     assert await skopeo.version() >= skopeo.OLDEST
-    with pytest.raises(UsageError, match="is not here, and images are copied with it: install it") as told:
+    with pytest.raises(UsageError, match=r"is not here: it converts images .*; install it") as told:
         await skopeo.version(str(tmp_path / "none"))
     assert "\n" not in str(told.value)
     old = program(tmp_path / "old", "#!/bin/sh\necho skopeo version 1.2.2-dev\n")
@@ -407,7 +436,8 @@ async def test_the_version_of_skopeo(tmp_path: Path) -> None:
 
 
 async def test_copying_without_skopeo(here: RegistryServer, there: RegistryServer, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be run: No such file or directory; install it"):
+    says = "cannot be run, which this image has to be copied with: No such file or directory; install it"
+    with pytest.raises(NotSupported, match=says):
         await skopeo.copy(side(here, "a"), side(there, "b"), command=str(tmp_path / "none"))
 
 

@@ -9,10 +9,11 @@ from dth.ecr import skopeo
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source, list_images
 from dth.ecr.login import FixedLogin, Login, UserPassword
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Action, Item, Plan, Wishes, make_plan
+from dth.ecr.plan import Wishes, make_plan
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from tests.servers.registry import (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -94,7 +96,8 @@ def make(transport: Transport, behind: RegistryServer) -> Iterator[Make]:
 
 
 def test_every_quirk_is_tried() -> None:
-    text = Path(__file__).read_text()
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_ecr_blobs.py").read_text()
     assert [name for name in QUIRKS if f'"{name}"' not in text] == []
 
 
@@ -285,6 +288,20 @@ async def test_an_identity_token(make: Make) -> None:
         await registry.head("team/app", "v0")
     registry, _ = make("basic", login=FixedLogin(UserPassword("0000", "", IDENTITY)))
     with pytest.raises(EndpointRefused, match="is an identity token"):
+        await registry.head("team/app", "v0")
+
+
+async def test_a_token_for_the_registry_itself(make: Make) -> None:
+    """It is sent as it is, and the service for tokens is not asked."""
+    scopes = json.dumps(["repository:team/app:pull"])
+    token = base64.urlsafe_b64encode(scopes.encode()).decode()
+    registry, odd = make("tokens", login=FixedLogin(UserPassword("", "", "", token)))
+    assert await registry.head("team/app", "v0") == IMAGE.digest
+    assert odd.tokens_asked == []
+    with pytest.raises(ObjectRefused, match="the token that is kept for it has no right to it"):
+        await registry.head("team/bad", "v0")
+    registry, _ = make("basic", login=FixedLogin(UserPassword("", "", "", token)))
+    with pytest.raises(EndpointRefused, match="what is kept for it is a token"):
         await registry.head("team/app", "v0")
 
 

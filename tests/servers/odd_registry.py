@@ -76,6 +76,18 @@ QUIRKS = {
     "endless-empty": "Every page has no names, and links to a next one.",
     "odd-names": "Lists names that are none among those that are.",
     "deep-json": "Answers listings with a million brackets.",
+    # Blobs and manifests that are sent to it
+    "upload-relative": "Says by a path alone where a blob is sent to.",
+    "upload-scheme": "Says it with https, where it speaks http (as behind a proxy that ends TLS).",
+    "upload-elsewhere": "Wants blobs at another host, which must not be told who we are.",
+    "upload-nowhere": "Does not say where a blob is sent to.",
+    "upload-lost": "Has forgotten the first upload when the blob is sent.",
+    "upload-401": "Answers 401 to the first blob that is sent, and wants another token.",
+    "upload-416": "Answers 416 to blobs.",
+    "mounts-never": "Mounts nothing: it wants the bytes instead.",
+    "mounts-405": "Answers 405 to mounts.",
+    "put-404": "Answers 404 NAME_UNKNOWN to all that is sent.",
+    "put-other-digest": "Stores manifests under another digest than theirs.",
     # The referrers API
     "referrers-400": "Answers 400 (as older Quay).",
     "referrers-401": "Answers 401 without a challenge (as Harbor before 2.8).",
@@ -89,7 +101,7 @@ ODD_NAMES = ("a b", "../../etc/x", "x?y=z", "UPPER", "", "a//b", "café", "\x00"
 ODD_TAGS = ("sha256:0", "1.0+build", "-x", "a b", "", "t" * 200)
 _LIMITED = ("rate-429", "rate-429-seconds", "rate-429-date", "rate-503")
 _TOKENS = (
-    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope", "realm-moves"
+    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope", "realm-moves", "upload-401"
 )  # fmt: skip
 _KEPT = ("accept", "content-type", "range")
 _Answer = tuple[int, "list[tuple[str, str]]", bytes]
@@ -127,6 +139,7 @@ class OddRegistry(Server):
         self.quirks = set(quirks)
         self.asked: list[tuple[str, str]] = []  # method and target
         self.signed: list[str] = []  # the Authorization of each of them
+        self.hosts: list[str] = []  # the Host of each of them
         self.tokens_asked: list[tuple[str, list[str]]] = []  # user or grant, and scopes
         self.refused = 0
         self._behind = behind
@@ -185,6 +198,7 @@ class OddRegistry(Server):
         with self._lock:
             self.asked.append((handler.command, handler.path))
             self.signed.append(handler.headers.get("Authorization", ""))
+            self.hosts.append(handler.headers["Host"])
             answer = self._odd(handler, body)
         if answer is None:
             answer = self._after(handler, *self._pass_on(handler, body))
@@ -229,6 +243,7 @@ class OddRegistry(Server):
             or self._throttle(target.path)
             or self._challenge(handler, target.path)
             or self._head(handler, target.path)
+            or self._sent(handler, target.path)
             or self._list(handler)
             or self._referrers(target.path)
         )
@@ -236,6 +251,17 @@ class OddRegistry(Server):
     def _after(
         self, handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, str]], content: bytes
     ) -> _Answer:
+        if self.has("put-other-digest") and handler.command == "PUT" and "/manifests/" in handler.path:
+            headers = [each for each in headers if each[0].lower() != "docker-content-digest"]
+            headers.append(("Docker-Content-Digest", f"sha256:{'0' * 64}"))
+        if "/blobs/uploads/" in handler.path and handler.command == "POST":
+            if self.has("upload-nowhere"):
+                headers = [each for each in headers if each[0].lower() != "location"]
+            elif self.has("upload-relative", "upload-scheme", "upload-elsewhere"):
+                headers = [
+                    (name, self._moved(value) if name.lower() == "location" else value)
+                    for name, value in headers
+                ]
         if self.has("head-bare") and "/manifests/" in handler.path:
             headers = [each for each in headers if each[0].lower() not in ("docker-content-digest", "etag")]
         if self.has("odd-names") and status == 200:
@@ -277,13 +303,17 @@ class OddRegistry(Server):
 
     def _challenge(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
         said = handler.headers.get("Authorization", "")
+        if self.has("upload-elsewhere") and handler.headers["Host"].startswith("localhost"):
+            return None
         if self.has("long-challenge"):
             return _unauthorized('Bearer realm="' + "x" * 60 * 1024)
         if self.has("odd-challenge"):
             return _unauthorized("a" * 2500 + "!")
         if self.has("one-401") and "secret" in path:
             return _unauthorized('Basic realm="tests"')
-        if self.has("basic", "one-401", "hides-403", "hides-404") and said != basic(USER, PASSWORD):
+        if self.has("basic", "one-401", "hides-403", "hides-404", "upload-elsewhere") and said != basic(
+            USER, PASSWORD
+        ):
             if path != "/v2/" and self.has("hides-403"):
                 return _error(403, "DENIED", "no")
             if path != "/v2/" and self.has("hides-404"):
@@ -339,7 +369,8 @@ class OddRegistry(Server):
             return _error(401, "UNAUTHORIZED", "wrong user or password")
         if self.has("tokens-read-only") and any("push" in each for each in scopes):
             return _error(403, "DENIED", "read only")
-        token = base64.urlsafe_b64encode(json.dumps(scopes).encode()).decode()
+        text = json.dumps(scopes) + " " * len(self.tokens_asked)  # each token is another one
+        token = base64.urlsafe_b64encode(text.encode()).decode()
         return _json({"access_token" if handler.command == "POST" else "token": token, "expires_in": 300})
 
     def _elsewhere(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
@@ -351,6 +382,38 @@ class OddRegistry(Server):
             place = self.url.replace("127.0.0.1", "localhost") + path
             return 307, [("Location", place)], b""
         return None
+
+    # --------------------------------------------------------------------------------------- what is sent to it
+
+    def _sent(self, handler: BaseHTTPRequestHandler, path: str) -> _Answer | None:
+        if handler.command not in ("POST", "PUT", "PATCH"):
+            return None
+        if self.has("put-404"):
+            return _error(404, "NAME_UNKNOWN", "no such repository")
+        if handler.command == "POST" and "mount=" in handler.path:
+            if self.has("mounts-405"):
+                return _error(405, "UNSUPPORTED", "no mounts")
+            if self.has("mounts-never"):
+                handler.path = path
+        if handler.command == "PUT" and "/blobs/uploads/" in path:
+            if self.has("upload-416"):
+                return _error(416, "RANGE_INVALID", "no")
+            if self.has("upload-lost", "upload-401") and self._first:
+                self._first = False
+                if self.has("upload-401"):
+                    return _unauthorized(f'Bearer realm="http://{self.host}/token",service="tests"')
+                return _error(404, "BLOB_UPLOAD_UNKNOWN", "unknown upload")
+        return None
+
+    def _moved(self, place: str) -> str:
+        """Where blobs are sent to, as it is said."""
+        there = urlsplit(place)
+        path = f"{there.path}?{there.query}"
+        if self.has("upload-relative"):
+            return path
+        if self.has("upload-scheme"):
+            return f"https://{self.host}{path}"
+        return f"{self.url.replace('127.0.0.1', 'localhost')}{path}"
 
     # ----------------------------------------------------------------------------------- manifests, listings
 

@@ -217,3 +217,59 @@ def test_the_key_that_is_taken_holds_the_repository(repository: str, spaces: lis
     found = kept._entered({"auths": auths}, HOST, repository)
     fitting = [space for space in spaces if f"{repository}/".startswith(f"{space}/")]
     assert (found.user if found else "") == max(fitting, key=len, default="")
+
+
+# ------------------------------------------------------------------------------------ what registries.conf says
+
+
+def configure(path: Path, *helpers: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"credential-helpers = {json.dumps(list(helpers))}\n")
+
+
+@pytest.mark.parametrize("place", ["named", "own", "own.d"])
+def test_the_machine_names_helpers(
+    home: Path, program: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    containers = home / ".config/containers"
+    path = {
+        "named": home / "elsewhere.conf",
+        "own": containers / "registries.conf",
+        "own.d": containers / "registries.conf.d/50-mine.conf",
+    }[place]
+    configure(path, "containers-auth.json", "tests")
+    if place == "named":
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(path))
+    (program / "answer").write_text('0\n{"Username": "u", "Secret": "of the helper"}')
+    assert kept_for(HOST, "team/app") == UserPassword("u", "of the helper")
+    write(home / ".config/containers/auth.json", {HOST: entry("of the file")})
+    assert kept_for(HOST, "team/app") == UserPassword("of the file", "p")  # it stands first
+    configure(path, "tests", "containers-auth.json")
+    assert kept_for(HOST, "team/app") == UserPassword("u", "of the helper")
+    configure(path, "tests")
+    (program / "answer").write_text("1\ncredentials not found in native keychain")
+    assert kept_for(HOST) is None  # the files are not asked
+
+
+def test_a_helper_that_fails_is_told_if_nobody_else_knows(home: Path, program: Path) -> None:
+    configure(home / ".config/containers/registries.conf", "tests", "containers-auth.json")
+    (program / "answer").write_text("1\nthe keychain is locked")
+    with pytest.raises(EndpointRefused, match="docker-credential-tests has no credentials"):
+        kept_for(HOST)
+    write(home / ".config/containers/auth.json", {HOST: entry("u")})
+    assert kept_for(HOST) == UserPassword("u", "p")
+
+
+@pytest.mark.parametrize("said", ["credential-helpers = 7", "credential-helpers = []", "[[", "\x00", "x = 1"])
+def test_a_configuration_that_names_none(home: Path, said: str) -> None:
+    path = home / ".config/containers/registries.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text(said)
+    write(home / ".config/containers/auth.json", {HOST: entry("u")})
+    assert kept_for(HOST) == UserPassword("u", "p")
+
+
+def test_a_token_for_the_registry_itself(home: Path) -> None:
+    write(home / ".docker/config.json", {HOST: {"registrytoken": "t0ken"}})
+    assert kept_for(HOST) == UserPassword("", "", "", "t0ken")
+    assert "t0ken" not in repr(kept_for(HOST))

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dth.ecr.items import Action, Item
 from dth.ecr.manifest import OCI_INDEX, Manifest
-from dth.ecr.messages import BadMessage, Order, decode, encode, has_place, key_of, record_key
-from dth.ecr.plan import Action, Item
+from dth.ecr.messages import (
+    MANIFESTS_LIMIT,
+    BadMessage,
+    Order,
+    decode,
+    encode,
+    has_place,
+    key_of,
+    record_key,
+)
 from dth.ecr.reference import Reference
 from dth.platforms.ports import Status
 
@@ -36,6 +46,9 @@ orders = st.builds(
     st.lists(texts).map(tuple),
     st.lists(texts).map(tuple),
     st.none() | manifests,
+    st.lists(st.tuples(texts, texts)).map(tuple),
+    st.booleans(),
+    st.lists(manifests).map(tuple),
 )
 APP = Order(7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST)
 
@@ -63,6 +76,34 @@ def test_what_lacks_or_has_something_is_none(data: st.DataObject) -> None:
         fields[name] = 1
     with pytest.raises(BadMessage):
         decode(json.dumps(fields))
+
+
+def test_messages_of_the_version_before_are_read() -> None:
+    """They had no manifests: the copy reads them itself."""
+    fields = json.loads(encode(APP).body)
+    del fields["manifests"]
+    assert decode(json.dumps(fields)) == APP
+
+
+def test_manifests_that_are_too_large_stay_behind() -> None:
+    """A queue takes no message of any size."""
+    random = Random(1)
+    several = tuple(
+        Manifest(DIGEST, OCI_INDEX, json.dumps({"layers": random.randbytes(20_000).hex()}).encode())
+        for _ in range(10)
+    )
+    assert decode(encode(replace(APP, manifests=several[:1])).body).manifests == several[:1]
+    large = encode(replace(APP, manifests=several))
+    assert decode(large.body) == APP
+    assert len(large.body) < MANIFESTS_LIMIT
+    assert len(encode(replace(APP, manifests=several[:3])).body) < 200_000
+
+
+@pytest.mark.parametrize("text", ["x", "~~~", 7, [1], {"a": 1}])
+def test_manifests_that_are_none(text: object) -> None:
+    fields = json.loads(encode(APP).body)
+    with pytest.raises(BadMessage):
+        decode(json.dumps({**fields, "manifests": text}))
 
 
 def test_another_version_is_told() -> None:

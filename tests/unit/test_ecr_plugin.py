@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.ecr import plugin
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.messages import decode
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.preview import shown
 from dth.ecr.reference import Reference
 from dth.errors import UsageError

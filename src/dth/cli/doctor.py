@@ -54,7 +54,7 @@ def _machine() -> Iterator[Check]:
         else (
             "WARNING",
             "skopeo",
-            "not found; container images need it (Debian: apt-get install skopeo)",
+            "not found; it converts images and checks their signatures (Debian: apt-get install skopeo)",
         )
     )
     parquet = importlib.util.find_spec("pyarrow")

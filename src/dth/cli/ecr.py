@@ -15,13 +15,13 @@ from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
 from dth.cli.state import default_state, state_commands
 from dth.config import secrets_directory
-from dth.ecr import plugin, skopeo
+from dth.ecr import plugin
 from dth.ecr.ends import one, several
 from dth.ecr.finder import known_images, list_and_plan
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.listing import Listed
 from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.task import open_route
 from dth.errors import HubError, UsageError
 from dth.platforms.local import process
@@ -52,7 +52,7 @@ SIGNS = {
     Action.UNLISTED: "!",
 }
 DIFFERENCES = {"missing": "+", "different": "*", "damaged": "~", "unknown": "!"}
-options = task_options(model=EcrParameters)
+options = task_options(EcrParameters)
 
 
 @click.group()
@@ -225,7 +225,6 @@ async def _run(
 ) -> int:
     """`asked_for`: the user named the state. `keep`: it is kept after a success, for what later runs can learn from
     it."""
-    await skopeo.version()
     task = _task(parameters)
     identity = {name: task[name] for name in IDENTITY}
     try:

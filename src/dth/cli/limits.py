@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from dth.cli.display import amount, table
-from dth.cli.options import build_parameters
 from dth.cli.running import run_work
+from dth.cli.s3_options import build_parameters
 from dth.errors import UsageError
 from dth.platforms.local.filesystem import is_locked
 from dth.platforms.local.foreground import TASK_FILE, running

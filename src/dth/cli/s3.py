@@ -17,9 +17,10 @@ from dth.cli import start
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
 from dth.cli.limits import limits
 from dth.cli.manifest import STDIN, keep_stdin
-from dth.cli.options import build_parameters, key_file_options, parse_url, task_options
+from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
+from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.config import secrets_directory
 from dth.errors import HubError, UsageError
@@ -59,7 +60,7 @@ s3.add_command(limits)
 @s3.command()
 @click.argument("src")
 @click.argument("dst")
-@task_options()
+@task_options(S3Parameters)
 @key_file_options("src", "dst")
 @output_options
 @verbose_option
@@ -365,7 +366,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
 @s3.command()
 @click.argument("src")
 @click.argument("dst")
-@task_options()
+@task_options(S3Parameters)
 @click.option(
     "--sample",
     type=click.FloatRange(0, 100, min_open=True),
@@ -514,7 +515,7 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 
 @s3.command(name="ls")
 @click.argument("url")
-@task_options(("source",))
+@task_options(S3Parameters, ("source",))
 @key_file_options("src")
 @verbose_option
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")

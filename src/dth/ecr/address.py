@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import cache
 
 from dth.ecr.reference import DOCKER_HUB
 
@@ -24,6 +25,7 @@ class Address:
         return f"{'http' if self.insecure else 'https'}://{host}"
 
 
+@cache
 def _is_loopback(host: str) -> bool:
     bracket = host.startswith("[")
     name = host[1:].partition("]")[0] if bracket else host.partition(":")[0]

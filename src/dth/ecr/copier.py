@@ -1,24 +1,47 @@
-"""Copying one image: with skopeo, and what skopeo cannot do with the registry's own API."""
+"""Copying one image, with all that is under it: blobs first, then manifests, byte for byte.
+
+What the destination does not take as it is skopeo converts. It also copies where the machine's policy wants signatures
+to be checked, which is its work.
+"""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from dth.ecr import skopeo
+from dth.ecr.blobs import Blobs
 from dth.ecr.crowd import gather
+from dth.ecr.items import Action
 from dth.ecr.listing import Image, is_fallback
-from dth.ecr.manifest import INDEXES, Manifest
+from dth.ecr.manifest import Descriptor, Manifest
 from dth.ecr.messages import Order
-from dth.ecr.plan import Action, make_plan
+from dth.ecr.plan import make_plan
 from dth.ecr.reference import Reference
 from dth.ecr.referrers import keep_fallback, merge
 from dth.ecr.registry import Registry
+from dth.ecr.said import THROTTLED, UNAVAILABLE
 from dth.ecr.task import Route
-from dth.errors import EndpointRefused, NotSupported, ObjectRefused, SourceGone, Throttled, TransferError
+from dth.errors import (
+    EndpointRefused,
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+
+PARTS = 4  # of one image that are copied at once
+NOT_TAKEN = (400, 405, 415, 422, 501)  # answers of a registry that does not take a manifest as it is
 
 
 class CannotCopy(ObjectRefused):
     """The image has no place at the destination: its tag is another image there and cannot be moved."""
+
+
+class NotTaken(ObjectRefused):
+    """The destination does not take a manifest as it is."""
 
 
 @dataclass(slots=True)
@@ -27,7 +50,6 @@ class Copied:
 
     order: Order
     dest_digest: str
-    read: int = 0  # bytes that skopeo read
     there: bool = False  # the destination had it: nothing was copied
 
 
@@ -39,13 +61,27 @@ class Copier:
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
         self._door = asyncio.Lock()
         self._let_in: set[str] = set()  # registries that are known to let us in
-        self._mounts = True  # the destination lets repositories share layers, as far as we know
+        self._blobs = Blobs(route.dest.registry)
 
     async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
         """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
         ended first. Raises TransferError."""
         await self._sign_in(order)
-        copied = await self._copy(order, progress)
+        seconds = self._route.parameters.copy_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                copied = await self._copy(order, progress)
+        except TimeoutError:
+            raise Transient(
+                f"{order.source} -> {order.dest}: not copied within {seconds:g} s", code="TimeLimit"
+            ) from None
+        except Transient as error:
+            # Whatever each registry calls it; the answer to a HEAD has no name for it.
+            if isinstance(error, Throttled):
+                error.code = THROTTLED
+            elif error.status >= 500:
+                error.code = UNAVAILABLE
+            raise
         if order.about and not copied.order.dest.tag:
             await self._enter(copied.order)
         return copied
@@ -81,10 +117,6 @@ class Copier:
                 return await self._merge(order, ours, progress)
         if not order.repair and (found := await self._found(order)):
             return found
-        if not await self._mount(order):
-            order = replace(order, moves=None)  # more has to cross than was planned; skopeo tells how much
-        if order.narrowed:
-            return await self._copy_parts(order, order.narrowed, progress)
         return await self._copy_whole(order, progress)
 
     async def plan(self, order: Order) -> Copied:
@@ -156,89 +188,113 @@ class Copier:
             return None  # copying will tell
         return Copied(order, wanted)
 
-    async def _mount(self, order: Order) -> bool:
-        """Let the repository have the layers that others of the destination have. (skopeo finds those only that it has
-        put there itself, on this machine.) False where it cannot have them all so: skopeo copies the rest."""
-        registry, repository = self._route.dest.registry, order.dest.repository
-
-        async def mount(digest: str, source: str) -> bool:
-            if not self._mounts:
-                return False
-            try:
-                self._mounts = await registry.mount(repository, digest, source)
-            except (Throttled, EndpointRefused):
-                raise
-            except TransferError:
-                return False
-            return self._mounts
-
-        return all(await gather(mount(*each) for each in order.mounts))
-
     async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
-        source = self._source(order)
+        checked = skopeo.policy_checks(order.source)
+        meter = _Meter(progress)
+        if order.narrowed is None and checked:
+            return await self._convert(order, meter)
+        top = order.narrowed or await self._manifest(order, order.digest)
+        if not checked and any(each.digest == order.digest for each in order.manifests):
+            await self._still_there(order)
         try:
-            copied = await self._skopeo(order.exactly, order.dest, progress)
+            await self._bring(order, top, order.dest.pointer, meter)
+        except NotTaken as refusal:
+            if order.narrowed or checked:
+                raise
+            try:
+                return await self._convert(order, meter)
+            except NotSupported as error:
+                if error.code != skopeo.MISSING:
+                    raise
+                raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
+        return Copied(order, top.digest)
+
+    async def _still_there(self, order: Order) -> None:
+        """See that the source has not deleted the image since the plan read it."""
+        if not await self._source(order).head(order.source.repository, order.digest):
+            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+
+    async def _manifest(self, order: Order, digest: str) -> Manifest:
+        """A manifest of the image, as the plan or the source has it."""
+        for each in order.manifests:
+            if each.digest == digest:
+                return each
+        found = await self._source(order).manifest(order.source.repository, digest)
+        if found is None and digest == order.digest:
+            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+        if found is None:
+            raise NotSupported(f"{order.source.name}@{digest} is not there", code="INCOMPLETE")
+        return found
+
+    async def _bring(self, order: Order, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
+        """Copy a manifest of the image, with all that is under it."""
+        await gather((self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS)
+        await gather((self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS)
+        await self._put(order.dest, pointer, manifest)
+
+    async def _bring_part(self, order: Order, digest: str, meter: "_Meter") -> None:
+        if not skopeo.policy_checks(order.source):
+            await self._bring(order, await self._manifest(order, digest), digest, meter)
+            return
+        manifest = await self._manifest(order, digest)
+        if manifest.is_index:
+            await self._bring(order, manifest, digest, meter)
+            return
+        source, dest = (
+            Reference(each.registry, each.repository, "", digest) for each in (order.source, order.dest)
+        )
+        await self._skopeo(source, dest, meter.part())
+
+    async def _bring_blob(self, order: Order, blob: Descriptor, meter: "_Meter") -> None:
+        mount = dict(order.mounts).get(blob.digest, "")
+        source, repository = self._source(order), order.dest.repository
+        await self._blobs.bring(blob, source, order.source.repository, repository, mount, meter.add)
+
+    async def _put(self, dest: Reference, pointer: str, manifest: Manifest) -> None:
+        kind: type[ObjectRefused]
+        try:
+            await self._route.dest.registry.put_manifest(dest.repository, pointer, manifest)
         except ObjectRefused as error:
-            if error.code != "UNSUPPORTED":
-                raise
-            # skopeo copies no index within an index, and under a digest none that it would have to change.
-            top = await source.manifest(order.source.repository, order.digest)
-            if not top or not top.is_index:
-                raise
-            return await self._copy_parts(order, top, progress)
-        digest = copied.digest
-        if not copied.preserved:
-            # skopeo has put every part there, and an index of its own. The registry may well take ours.
-            top = await source.manifest(order.source.repository, order.digest)
-            if top and await self._put(order.dest, top):
-                digest = top.digest
-        return Copied(order, digest, copied.read)
-
-    async def _copy_parts(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> Copied:
-        """The parts by their digests, then the index that names them."""
-        read = await self._bring_all(order, index, progress)
-        await self._route.dest.registry.put_manifest(order.dest.repository, order.dest.pointer, index)
-        return Copied(order, index.digest, read)
-
-    async def _bring_all(self, order: Order, index: Manifest, progress: Callable[[int], None]) -> int:
-        """Copy the manifests of an index, with all that is under them. Returns the bytes read."""
-        read = 0
-        for child in index.children:
-            told = _after(read, progress)
-            if child.media_type in INDEXES:
-                part = await self._source(order).manifest(order.source.repository, child.digest)
-                if part is None:
-                    raise NotSupported(f"{order.source.name}@{child.digest} is not there", code="INCOMPLETE")
-                read += await self._bring_all(order, part, told)
-                await self._route.dest.registry.put_manifest(order.dest.repository, part.digest, part)
+            if re.search("immutable", f"{error.code} {error.said}", re.IGNORECASE):
+                kind, code = CannotCopy, "IMMUTABLE"
+            elif error.status in NOT_TAKEN:
+                kind, code = NotTaken, error.code
             else:
-                read += await self._bring(order, child.digest, told)
-        return read
+                raise
+            raise kind(str(error), code=code, status=error.status, said=error.said, host=error.host) from None
 
-    async def _bring(self, order: Order, digest: str, progress: Callable[[int], None]) -> int:
-        """Copy one manifest by its digest, with all that is under it."""
-        source = Reference(order.source.registry, order.source.repository, "", digest)
-        dest = Reference(order.dest.registry, order.dest.repository, "", digest)
-        return (await self._skopeo(source, dest, progress)).read
+    async def _convert(self, order: Order, meter: "_Meter") -> Copied:
+        """Let skopeo copy the image: as it is where that is possible, else as the destination takes it."""
+        try:
+            copied = await self._skopeo(order.exactly, order.dest, meter.part())
+        except ObjectRefused as error:
+            top = await self._manifest(order, order.digest)
+            if error.code != "UNSUPPORTED" or not top.is_index or not skopeo.policy_checks(order.source):
+                raise
+            # skopeo copies no index within an index: its parts are copied, and it is written as it is.
+            await self._bring(order, top, order.dest.pointer, meter)
+            return Copied(order, top.digest)
+        return Copied(order, copied.digest)
 
     async def _merge(self, order: Order, ours: Manifest, progress: Callable[[int], None]) -> Copied:
         """Add the source's list of referrers to that of the destination, which may have some of its own."""
         registry, place = self._route.dest.registry, (order.dest.repository, order.about)
-        read, lost = 0, set()
+        meter, lost = _Meter(progress), set()
         for child in ours.children:
             if await registry.head(order.dest.repository, child.digest):
                 continue
-            try:
-                read += await self._bring(order, child.digest, _after(read, progress))
-            except SourceGone:
+            found = await self._source(order).manifest(order.source.repository, child.digest)
+            if found is None:
                 lost.add(child.digest)  # the list is older than what it names
+            else:
+                await self._bring(order, found, child.digest, meter)
         async with self._entering.setdefault(place, asyncio.Lock()):
             theirs = await registry.manifest(order.dest.repository, order.dest.tag)
             merged = merge(theirs, ours, order.about, lost)
             if theirs and merged.digest == theirs.digest:
-                return Copied(order, merged.digest, read, there=True)
+                return Copied(order, merged.digest, there=True)
             await registry.put_manifest(order.dest.repository, order.dest.tag, merged)
-        return Copied(order, merged.digest, read)
+        return Copied(order, merged.digest)
 
     def _source(self, order: Order) -> Registry:
         return self._route.origin.at(order.source.registry).registry
@@ -251,7 +307,8 @@ class Copier:
         sides = [await front.side(reference) for front, reference in fronts]
         timeout = route.parameters.copy_timeout
         try:
-            return await skopeo.copy(*sides, timeout=timeout, progress=progress)
+            async with fronts[0][0].registry.pace.turn(), route.dest.registry.pace.turn():
+                return await skopeo.copy(*sides, timeout=timeout, progress=progress)
         except TransferError as error:
             if error.code not in ("UNAUTHORIZED", "ExpiredToken"):
                 raise
@@ -263,13 +320,6 @@ class Copier:
             if newer == sides:
                 raise
         return await skopeo.copy(*newer, timeout=timeout, progress=progress)
-
-    async def _put(self, dest: Reference, manifest: Manifest) -> bool:
-        try:
-            await self._route.dest.registry.put_manifest(dest.repository, dest.pointer, manifest)
-        except ObjectRefused:
-            return False  # it stays as skopeo has put it
-        return True
 
     async def _enter(self, order: Order) -> None:
         """Let a referrer be found at the destination, if the registry does not see to that itself. Where the source
@@ -285,6 +335,28 @@ class Copier:
                 await keep_fallback(registry, order.dest.repository, order.about, referrer)
 
 
-def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
-    """The progress of one part, told as that of the whole."""
-    return lambda read: progress(before + read)
+class _Meter:
+    """Counts the bytes that were read for one image, and tells how many there are so far."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self.read = 0
+
+    def add(self, count: int) -> None:
+        self.read += count
+        self._progress(self.read)
+
+    def part(self) -> Callable[[int], None]:
+        """The progress of a part, which tells how much of it was read in all."""
+        before = 0
+
+        def told(read: int) -> None:
+            nonlocal before
+            self.add(read - before)
+            before = read
+
+        return told
+
+
+def _each_once(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    return list({blob.digest: blob for blob in blobs}.values())

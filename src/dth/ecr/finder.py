@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from dth.ecr import skopeo
+from dth.ecr.items import Action, Item, Known, Plan
 from dth.ecr.listing import Listed, list_images
 from dth.ecr.messages import Order, encode, is_unlisted, key_of, order_of, record_key
-from dth.ecr.plan import Action, Item, Known, Plan, make_plan
+from dth.ecr.plan import make_plan
 from dth.ecr.task import Route
 from dth.errors import HubError, ListingFailed, TransferError, UsageError
 from dth.platforms.ports import (
@@ -75,12 +75,11 @@ async def known_images(images: Images, host: str) -> dict[str, Known]:
 
 
 class Finder:
-    """One pass for one run. `copies_here`: what is planned is copied on this machine, which then needs skopeo."""
+    """One pass for one run."""
 
-    def __init__(self, route: Route, platform: Platform, *, copies_here: bool = True) -> None:
+    def __init__(self, route: Route, platform: Platform) -> None:
         self._route = route
         self._platform = platform
-        self._copies_here = copies_here
 
     async def run(self, run: Run) -> None:
         """Ends with the run TRANSFERRING; a side that cannot be asked fails the run."""
@@ -102,8 +101,6 @@ class Finder:
         records = self._platform.records
         known = await known_images(self._platform.images, self._route.dest.registry.host)
         listed, plan = await list_and_plan(self._route, known)
-        if plan.copies and self._copies_here:
-            await skopeo.version()
         refused = await self._make_repositories(plan.repositories)
         for note in (*listed.notes, *plan.notes):
             await records.add_note(run.id, note)

@@ -1,4 +1,4 @@
-"""HTTP for what is small: manifests, lists of tags, tokens. The images themselves are moved by skopeo.
+"""HTTP with registries: what is small (manifests, lists of tags, tokens) in memory, blobs through pipes.
 
 Proxies are those of the environment (`https_proxy`, `no_proxy`), as for skopeo.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from dth.errors import ObjectChanged, ObjectRefused
-from dth.transport import ConnectOptions, Response, Transport
+from dth.transport import Body, ConnectOptions, Pipe, Response, Transport
 
 LIMIT = 8 * 1024**2  # bytes of an answer; a manifest has four MiB at most
 CONNECTIONS = 16  # requests in flight at most
@@ -28,16 +28,32 @@ class Http:
         self._places = asyncio.Semaphore(CONNECTIONS)
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, limit: int = LIMIT
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body = b"",
+        *,
+        limit: int = LIMIT,
+        sink: Pipe | None = None,
+        stall_timeout: float = 0.0,
     ) -> Response:
         """One request, with header names in lower case; redirects are for the caller to follow. Raises TransferError
-        when there is no whole answer, or when it has more than `limit` bytes."""
+        when there is no whole answer, or when it has more than `limit` bytes. `sink` takes the body of a good
+        answer; `stall_timeout`: seconds that may pass without a byte, 0: as always."""
         answer = None
         # The transport ends an answer that is far too large. It lets every answer have as much as an error may have.
         with contextlib.suppress(ObjectChanged):
             async with self._places:
                 answer = await self._transport.send(
-                    method, url, headers, body, options=self._options, limit=limit
+                    method,
+                    url,
+                    headers,
+                    body,
+                    options=self._options,
+                    limit=limit,
+                    sink=sink,
+                    stall_timeout=stall_timeout,
                 )
         if answer is None or sum(map(len, answer.chunks)) > limit:
             host = urlsplit(url).netloc

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from dth.errors import EndpointRefused
 HUB_URL = "https://index.docker.io/v1/"  # under which docker keeps what is for Docker Hub
 HUB_NAMES = (HUB_URL, "index.docker.io", "registry-1.docker.io", DOCKER_HUB)
 IDENTITY = "<token>"  # the user of whom a helper says that the secret is an identity token
+AUTH_FILES = "containers-auth.json"  # as registries.conf calls the files among the helpers
 LARGEST_FILE = 4 * 1024**2  # bytes
 HELPER_TIMEOUT = 30.0  # seconds
 
@@ -51,11 +53,51 @@ def kept_for(host: str, repository: str = "") -> UserPassword | None:
     machine. Raises EndpointRefused where a helper fails."""
     if not confinement.local_files():
         return None
+    failed: EndpointRefused | None = None
+    for helper in _helpers():
+        try:
+            if helper == AUTH_FILES:
+                found = _in_files(host, repository)
+            else:
+                found = _ask(helper, HUB_URL if host == DOCKER_HUB else host, must=True)
+        except EndpointRefused as error:
+            failed = failed or error  # another one may know
+            continue
+        if found:
+            return found
+    if failed:
+        raise failed
+    return None
+
+
+def _in_files(host: str, repository: str) -> UserPassword | None:
     for place in _places():
         config = _read(place)
         if found := _helped(config, host) or _entered(config, host, repository) or _stored(config, host):
             return found
     return None
+
+
+def _helpers() -> list[str]:
+    """Whom the machine asks for credentials, as containers-registries.conf(5) says; the files where it says nothing."""
+    system, user = Path("/etc/containers"), Path.home() / ".config/containers"
+    if named := os.environ.get("CONTAINERS_REGISTRIES_CONF"):
+        files = [Path(named)]
+    else:
+        own = user / "registries.conf"
+        files = [own if own.exists() else system / "registries.conf"]
+        files += [
+            each for folder in (system, user) for each in sorted(folder.glob("registries.conf.d/*.conf"))
+        ]
+    helpers = [AUTH_FILES]
+    for file in files:
+        try:
+            said = tomllib.loads(file.read_text("utf-8")).get("credential-helpers")
+        except (OSError, ValueError):
+            continue
+        if isinstance(said, list) and said:
+            helpers = [str(each) for each in said]
+    return helpers
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +179,11 @@ def _decoded(entry: Any) -> UserPassword | None:
             user, _, password = base64.b64decode(padded).decode().partition(":")
         except ValueError:
             return None
-    identity = _text(entry, "identitytoken")
+    identity, registry = _text(entry, "identitytoken"), _text(entry, "registrytoken")
     password = password.strip("\0")
-    return UserPassword(user, password, identity) if identity or (user and password) else None
+    if not (identity or registry or (user and password)):
+        return None
+    return UserPassword(user, password, identity, registry)
 
 
 def _section(config: Config, name: str) -> Config:

@@ -11,11 +11,13 @@ from dth.errors import EndpointRefused, UsageError
 
 @dataclass(frozen=True, slots=True)
 class UserPassword:
-    """`identity_token`: what a registry gave in place of a password; its token service takes it."""
+    """`identity_token`: what a registry gave in place of a password; its token service takes it. `registry_token`: what
+    the registry itself takes."""
 
     user: str
     password: str = field(repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
 
 class Login(Protocol):

@@ -18,6 +18,8 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT})
+# Bytes: nothing that is stored in a registry has so many.
+LARGEST = 2**42
 ACCEPT = f"{OCI_INDEX}, {DOCKER_LIST}, {OCI_MANIFEST}, {DOCKER_MANIFEST}, {OCI_ARTIFACT}"
 
 
@@ -55,7 +57,7 @@ class Manifest:
         """Config and layers, those that lie in the registry."""
         if self.is_index:
             return ()
-        config = self._fields.get("config")
+        config = self.fields.get("config")
         found = [_descriptor(config)] if config else []
         found += self._several("layers") or self._several("blobs")
         return tuple(each for each in found if not each.foreign)
@@ -65,33 +67,34 @@ class Manifest:
         """How many blobs the manifest has, with those that lie elsewhere."""
         if self.is_index:
             return 0
-        layers = self._fields.get("layers") or self._fields.get("blobs") or []
-        return len(layers) + bool(self._fields.get("config"))
+        layers = self.fields.get("layers") or self.fields.get("blobs") or []
+        return len(layers) + bool(self.fields.get("config"))
 
     @cached_property
     def config(self) -> Descriptor | None:
-        config = self._fields.get("config")
+        config = self.fields.get("config")
         return _descriptor(config) if config else None
 
     @cached_property
     def subject(self) -> str:
         """Digest of the manifest that this one is about; "" for most."""
-        subject = self._fields.get("subject")
+        subject = self.fields.get("subject")
         return _descriptor(subject).digest if subject else ""
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
-        found = self._fields.get("annotations")
+        found = self.fields.get("annotations")
         return found if isinstance(found, dict) else {}
 
     def _several(self, name: str) -> tuple[Descriptor, ...]:
-        found = self._fields.get(name) or []
+        found = self.fields.get(name) or []
         if not isinstance(found, list):
             raise ObjectRefused(f"manifest {self.digest}: {name} is no list", code="MANIFEST_INVALID")
         return tuple(map(_descriptor, found))
 
     @cached_property
-    def _fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
+        """All that it says, as it says it. Raises ObjectRefused for what is no object."""
         return _read(self.body, self.digest)
 
 
@@ -138,7 +141,7 @@ def _descriptor(fields: Any) -> Descriptor:
         platform = fields.get("platform") or {}
         parts = [platform.get("os", ""), platform.get("architecture", ""), platform.get("variant", "")]
         media_type = str(fields.get("mediaType") or "")
-        if not is_digest(digest) or not isinstance(size, int) or size < 0:
+        if not is_digest(digest) or not isinstance(size, int) or not 0 <= size <= LARGEST:
             raise TypeError
     except (KeyError, TypeError, AttributeError):
         raise ObjectRefused(

@@ -5,15 +5,21 @@ without a digest (an image that is tried again) is planned by the worker that ta
 """
 
 import json
-from dataclasses import asdict, dataclass
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
+from dth.ecr.items import Action, Item, Plan
 from dth.ecr.manifest import Manifest
-from dth.ecr.plan import Action, Item, Plan
 from dth.ecr.reference import Reference
 from dth.errors import HubError
 from dth.platforms.ports import ImageRecord, Outgoing, Status
 
 VERSION = 1
+MANIFESTS_LIMIT = (
+    64 * 1024
+)  # bytes of manifests that a message takes along; a queue takes no message of any size
 UNLISTED = " (cannot be listed)"  # after the name of a repository, in its record
 
 
@@ -37,6 +43,8 @@ class Order:
     narrowed: Manifest | None = None  # the index to write in place of the source's
     mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
     repair: bool = False  # the destination has the image, but not all of its parts
+    # What the plan has read of the source's. The copy reads those that are not here.
+    manifests: tuple[Manifest, ...] = ()
 
     @property
     def key(self) -> str:
@@ -100,14 +108,17 @@ def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Or
         item.narrowed,
         item.mounts,
         item.damaged,
+        tuple(each for each in item.manifests if each is not item.narrowed),
     )
 
 
 def encode(order: Order) -> Outgoing:
     """Sending the same order twice is one message."""
-    fields = asdict(order)
+    fields = asdict(replace(order, manifests=()))
     if order.narrowed:
         fields["narrowed"] = [order.narrowed.digest, order.narrowed.media_type, order.narrowed.body.decode()]
+    manifests = _packed(order.manifests)
+    fields["manifests"] = manifests if len(manifests) <= MANIFESTS_LIMIT else ""
     return Outgoing(f"{order.run}-{order.key}", json.dumps({"version": VERSION, **fields}))
 
 
@@ -121,11 +132,24 @@ def decode(body: str) -> Order:
         if narrowed:
             digest, media_type, text = narrowed
             fields["narrowed"] = Manifest(digest, media_type, text.encode())
+        # Earlier versions sent none.
+        fields["manifests"] = _unpacked(fields.get("manifests", ""))
         for name in ("source", "dest"):
             fields[name] = Reference(**fields[name])
         for name in ("after", "platforms"):
             fields[name] = tuple(fields[name])
         fields["mounts"] = tuple((digest, name) for digest, name in fields["mounts"])
         return Order(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None
+
+
+def _packed(manifests: Iterable[Manifest]) -> str:
+    """Manifests as a text: most of what they say is there several times."""
+    fields = [[each.digest, each.media_type, each.body.decode("latin-1")] for each in manifests]
+    return b85encode(zlib.compress(json.dumps(fields).encode(), 1)).decode() if fields else ""
+
+
+def _unpacked(text: str) -> tuple[Manifest, ...]:
+    fields = json.loads(zlib.decompress(b85decode(text))) if text else []
+    return tuple(Manifest(digest, kind, body.encode("latin-1")) for digest, kind, body in fields)

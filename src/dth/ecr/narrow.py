@@ -27,7 +27,7 @@ def narrow(manifest: Manifest, platforms: Sequence[str]) -> Manifest | None:
             f"index {manifest.digest} has other indexes in it, of which no platforms can be chosen",
             code="NESTED",
         )
-    fields = json.loads(manifest.body)
+    fields = manifest.fields
     entries = fields.get("manifests") or []
     kept = {
         child.digest

@@ -3,6 +3,8 @@
 A registry that refuses requests (429, 503) is asked more slowly from then on, and not at all for as long as it says, or
 for a pause that doubles. While it answers, it is asked a little faster every second. Copies by skopeo are too many
 requests to be counted here, but they begin at this pace and wait with the others.
+
+Where processes have a board in common, what one of them is told holds for all, and they take turns.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from dth.ecr.registries import known_registry
@@ -38,6 +41,22 @@ NOTED = 10.0  # seconds of a pause that is told to the user
 log = logging.getLogger(__name__)
 
 
+class Board(Protocol):
+    """What processes tell each other of registries, by host. Times are those of `time.monotonic`."""
+
+    def hold(self, host: str, until: float, rate: float) -> None:
+        """Nobody asks before this time, and nobody faster than `rate` from then on."""
+        ...
+
+    def held(self, host: str) -> tuple[float, float]:
+        """The latest such time, and the rate that was told with it; zeros for none."""
+        ...
+
+    def claim(self, host: str, now: float, spacing: float) -> float:
+        """0 if it is our turn, because nobody has had one for so many seconds; else how many are left."""
+        ...
+
+
 class Pace:
     """That of one registry. `rate`: requests a second to begin with; `most`: those that it documents. 0: not known."""
 
@@ -48,13 +67,16 @@ class Pace:
         most: float = 0.0,
         *,
         tell: Callable[[str], Awaitable[None]] | None = None,
+        board: Board | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.host = host
         self.rate = rate  # requests a second; 0: as they come
         self.passes = 0  # answers so far that were no refusal
+        self.allows = ""  # what the registry says that it allows
         self._most = most
+        self._board = board
         self._tell = tell
         self._clock = clock
         self._sleep = sleep
@@ -72,6 +94,7 @@ class Pace:
     @property
     def waits(self) -> float:
         """Seconds for which nobody asks."""
+        self._hear()
         return max(0.0, self._until - self._clock())
 
     async def enter(self, patience: float = PATIENCE) -> float:
@@ -82,7 +105,7 @@ class Pace:
             while (seconds := self._seconds()) > 0:
                 if self._clock() - begun + seconds > patience:
                     raise self._impatient(seconds)
-                await self._note()
+                await self.note()
                 await self._sleep(seconds)
             self._last = self._clock()
             return self._last
@@ -107,13 +130,17 @@ class Pace:
         """The registry has refused what entered then, and asked to wait so long, or without saying how long."""
         now = self._clock()
         self._until = max(self._until, now + retry_after)
-        if entered < self._slowed:
-            return  # one of several that were under way when we slowed down
+        if entered >= self._slowed:  # or else one of several that were under way when we slowed down
+            self._slow_down(now, pauses=not retry_after)
+        if self._board:
+            self._board.hold(self.host, self._until, self.rate)
+
+    def _slow_down(self, now: float, *, pauses: bool) -> None:
         self._slowed = self._raised = now
         rate = sum(at >= now - WINDOW for at in self._passed) / WINDOW * SLOWER or GUESS
         self.rate = max(SLOWEST, min(rate, self.rate * SLOWER) if self.rate else rate)
         self._faster = max(LEAST_FASTER, self._faster / 2)
-        if not retry_after:
+        if pauses:
             pause = min(LAST_PAUSE, FIRST_PAUSE * 2**self._pauses) * random.uniform(1, 1.25)
             self._until = max(self._until, now + pause)
             self._pauses = min(self._pauses + 1, 16)
@@ -125,13 +152,30 @@ class Pace:
         try:
             yield
         except Throttled as error:
-            self.refused(entered, error.retry_after)
+            if error.host in ("", self.host):
+                self.refused(entered, error.retry_after)
             raise
         self.passed()
 
     def _seconds(self) -> float:
-        turn = self._last + 1 / self.rate if self.rate else 0.0
-        return max(self._until, turn) - self._clock()
+        """Those until it is our turn; it is taken where there are none."""
+        self._hear()
+        now = self._clock()
+        spacing = 1 / self.rate if self.rate else 0.0
+        seconds = max(self._until, self._last + spacing if spacing else 0.0) - now
+        if seconds <= 0 and spacing and self._board:
+            return self._board.claim(self.host, now, spacing)
+        return seconds
+
+    def _hear(self) -> None:
+        """What other processes were told."""
+        if not self._board:
+            return
+        until, rate = self._board.held(self.host)
+        if until > self._until:
+            self._until = until
+            self._slowed = self._raised = self._clock()
+            self.rate = min(self.rate, rate) if self.rate else rate
 
     def _impatient(self, seconds: float) -> Throttled:
         return Throttled(
@@ -142,13 +186,14 @@ class Pace:
             host=self.host,
         )
 
-    async def _note(self) -> None:
+    async def note(self) -> None:
         """Say once of each long pause until when it lasts."""
         if self.waits < NOTED or self._until <= self._noted:
             return
         self._noted = self._until
         at = datetime.fromtimestamp(time.time() + self.waits, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        note = f"{self.host} asked us to wait: it is asked again at {at}"
+        allowed = f" ({self.allows})" if self.allows else ""
+        note = f"{self.host} asked us to wait{allowed}: it is asked again at {at}"
         log.warning(note, extra={"fields": {"seconds": round(self.waits)}})
         if self._tell:
             await self._tell(note)
@@ -156,17 +201,18 @@ class Pace:
 
 class Paces:
     """Those of all registries of a process. `patience`: for how long a request waits, in seconds; `tell` hears of long
-    pauses."""
+    pauses; `board` is what other processes have in common with this one. All three are set before the first request."""
 
     def __init__(self) -> None:
         self.patience = PATIENCE
+        self.board: Board | None = None
         self.tell: Callable[[str], Awaitable[None]] | None = None
         self._by_host: dict[str, Pace] = {}
 
     def of(self, host: str) -> Pace:
         if host not in self._by_host:
             known = known_registry(host)
-            self._by_host[host] = Pace(host, known.rate, known.most, tell=self._told)
+            self._by_host[host] = Pace(host, known.rate, known.most, tell=self._told, board=self.board)
         return self._by_host[host]
 
     async def _told(self, note: str) -> None:

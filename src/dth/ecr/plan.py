@@ -7,29 +7,28 @@ that several images share crosses once. The same answers make the same plan.
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from dth.confinement import foreign
 from dth.ecr.control import TagRule
 from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
+from dth.ecr.holdings import Holdings
+from dth.ecr.items import Action, Item, Known, Plan
 from dth.ecr.listing import Image, Source, is_fallback, subject_of
-from dth.ecr.manifest import INDEXES, OCI_ARTIFACT, Descriptor, Manifest
+from dth.ecr.manifest import INDEXES, Descriptor, Manifest
 from dth.ecr.narrow import narrow
 from dth.ecr.patterns import Patterns
 from dth.ecr.reference import Reference
 from dth.ecr.registry import Registry
 from dth.ecr.renames import Renames
+from dth.ecr.sequence import blobs_of, in_order
 from dth.ecr.trouble import Judge, Trouble, reason_of
 from dth.errors import (
-    Corrupted,
     HubError,
     ListingFailed,
-    NotSupported,
     ObjectRefused,
     SourceGone,
     TransferError,
@@ -38,114 +37,11 @@ from dth.errors import (
 
 T = TypeVar("T")
 
-SHARED_LEAST = 64 * 1024  # bytes of a layer for whose sake another image waits
-NEIGHBOURS = 100  # repositories that are looked into for layers
 DEPTH = 3  # a signature of an SBOM of an image
 
 
 class Absent(HubError):
     """An image is not in its repository."""
-
-
-class Action(StrEnum):
-    SAME = "same"  # the destination has it
-    COPY = "copy"
-    ALONG = "along"  # comes with another image, of which it is a part
-    CONFLICT = "conflict"  # the destination's tag is another image, and cannot be moved
-    MISSING = "missing"  # the source has it no longer, or never had it
-    REFUSED = "refused"  # it cannot be looked at, or has no place; `reason` says why
-    UNLISTED = (
-        "unlisted"  # a repository or a catalogue that cannot be listed, or what is attached to an image
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What an earlier copy of an image ended with: not every registry stores what it is sent under the same digest, and
-    an index may have been narrowed to some platforms."""
-
-    source_digest: str
-    dest_digest: str
-    platforms: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Item:
-    """One image. `digest` is the source's, `wanted` what the destination should have, `found` what it has."""
-
-    source: Reference
-    dest: Reference
-    action: Action = Action.COPY
-    reason: str = ""
-    digest: str = ""
-    wanted: str = ""
-    found: str = ""
-    size: int = 0  # bytes of its config and layers, each once
-    moves: int = 0  # bytes that its copy has to move, after those before it
-    after: tuple[int, ...] = ()  # places in the plan of items that have to end first
-    about: str = ""  # digest of the image with which it goes along
-    narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
-    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
-    code: str = ""  # by which failures are grouped, where `reason` came with one
-    damaged: bool = False  # the destination has lost a part of it
-    homeless: bool = False  # it has no place at the destination: what `dest` names is another's, or nothing
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "source": str(self.source),
-            "destination": str(self.dest),
-            "action": self.action.value,
-            "reason": self.reason,
-            "digest": self.digest,
-            "wanted": self.wanted,
-            "found": self.found,
-            "size": self.size,
-            "bytes": self.moves,
-            "after": list(self.after),
-            "about": self.about,
-        }
-
-
-@dataclass(slots=True)
-class Plan:
-    """First the items that are to be copied, in the order in which they begin; then the others, by name."""
-
-    items: list[Item]
-    repositories: list[str]  # to be made at the destination
-    looked_inside: bool = True  # whether the bytes are known
-    notes: list[str] = field(default_factory=list)  # what the user should know
-
-    @property
-    def copies(self) -> list[Item]:
-        return [item for item in self.items if item.action is Action.COPY]
-
-    @property
-    def attached(self) -> int:
-        """How many items go along with an image: signatures, attestations, SBOMs and the like."""
-        return sum(bool(item.about) for item in self.items)
-
-    @property
-    def impossible(self) -> int:
-        """How many items cannot be copied."""
-        passing = (Action.SAME, Action.COPY, Action.ALONG)
-        return sum(item.action not in passing for item in self.items)
-
-    @property
-    def bytes(self) -> int:
-        return sum(item.moves for item in self.items)
-
-    def counts(self) -> dict[Action, int]:
-        return {action: sum(item.action is action for item in self.items) for action in Action}
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "items": [item.as_dict() for item in self.items],
-            "repositories": list(self.repositories),
-            "counts": {action.value: number for action, number in self.counts().items()},
-            "attached": self.attached,
-            "bytes": self.bytes if self.looked_inside else None,
-            "notes": list(self.notes),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +86,7 @@ class _Planner:
         self._rules: dict[str, TagRule] = {}
         self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}  # by repository and digest
         self._manifests: dict[tuple[str, str], Manifest] = {}  # what has been read
-        self._has_blob: dict[tuple[str, str], asyncio.Task[bool]] = {}  # at the destination
+        self._holdings = Holdings(destination, self._concerns_dest)
 
     async def plan(
         self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[Trouble]
@@ -198,10 +94,10 @@ class _Planner:
         try:
             return await self._plan(images, digest_tags, troubles)
         finally:
-            tasks = [*self._reading.values(), *self._has_blob.values()]
-            for task in tasks:
+            for task in self._reading.values():
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._reading.values(), return_exceptions=True)
+            await self._holdings.close()
 
     async def _plan(
         self, images: Sequence[Image], digest_tags: Sequence[Image], troubles: Sequence[Trouble]
@@ -273,6 +169,8 @@ class _Planner:
 
     async def _attached_to_parts(self, item: Item) -> list[Image]:
         """What refers to one of the manifests of an index."""
+        if item.digest in self._registry(item).without_parts:
+            return []
         top = item.narrowed or await self._ask(item, self._manifest(item, item.digest))
         parts = await self._parts(item, top) if top else []
         several = await gather(self._attached(item, part.digest) for part in parts)
@@ -428,34 +326,11 @@ class _Planner:
 
     async def _check(self, item: Item) -> None:
         """See whether the destination has every part of the image."""
-        lost = await self._lost(item.dest.repository, item.found)
+        lost = await self._holdings.lost(item.dest.repository, item.found)
         if lost:
             item.action, item.damaged = Action.COPY, True
             item.reason = f"the destination has lost {lost[0]}"
             item.reason += f" and {len(lost) - 1} more of it" if len(lost) > 1 else ""
-
-    async def _lost(self, repository: str, digest: str) -> list[str]:
-        """What is not at the destination of all that is under this digest."""
-        try:
-            found = await self._destination.registry.manifest(repository, digest)
-        except (Corrupted, ObjectRefused):
-            found = None
-        if found is None:
-            return [digest]
-        blobs = list(dict.fromkeys(blob.digest for blob in found.blobs))
-        there = await gather(self._keeps(repository, blob) for blob in blobs)
-        lost = [blob for blob, kept in zip(blobs, there, strict=True) if not kept]
-        for child in found.children:
-            lost += await self._lost(repository, child.digest)
-        return lost
-
-    async def _keeps(self, repository: str, blob: str) -> bool:
-        """Whether the destination has a blob; asked once."""
-        place = (repository, blob)
-        if place not in self._has_blob:
-            asking = self._destination.registry.has_blob(repository, blob)
-            self._has_blob[place] = asyncio.ensure_future(asking)
-        return await asyncio.shield(self._has_blob[place])
 
     # -------------------------------------------------------------------------------------- looking inside
 
@@ -464,17 +339,10 @@ class _Planner:
         await self._ask(item, self._descend(item))
 
     async def _descend(self, item: Item) -> None:
-        top = item.narrowed or await self._manifest(item, item.digest)
-        await self._read(item, top, top)
+        await self._read(item, item.narrowed or await self._manifest(item, item.digest))
 
-    async def _read(self, item: Item, top: Manifest, manifest: Manifest) -> None:
+    async def _read(self, item: Item, manifest: Manifest) -> None:
         """Read what is below a manifest of the image, and see that all of it can be copied."""
-        if manifest.media_type == OCI_ARTIFACT:
-            raise NotSupported(
-                f"{item.source.name}@{manifest.digest} is an artifact manifest of a draft of OCI 1.1, which skopeo "
-                "cannot copy; push it anew",
-                code="UNSUPPORTED",
-            )
         if len(manifest.blobs) < manifest.blob_count:
             self._foreign.add(str(item.source))
         lists_referrers = is_fallback(item.source.tag)
@@ -488,10 +356,7 @@ class _Planner:
                     f"{item.source} lists {child.digest}, which the source has lost: it is left out"
                 )
                 continue
-            if part.is_index and not lists_referrers:
-                # skopeo copies no index within an index: its parts are copied, and it is written as it is.
-                item.narrowed = item.narrowed or top
-            await self._read(item, top, part)
+            await self._read(item, part)
 
     async def _manifest(self, item: Item, digest: str) -> Manifest:
         place = (item.source.name, digest)
@@ -527,97 +392,24 @@ class _Planner:
 
     # -------------------------------------------------------------------------------------------- ordering
 
+    # -------------------------------------------------------------------------------------------- ordering
+
     async def _order(self, copies: list[Item]) -> list[Item]:
-        blobs = {id(item): self._blobs(item) for item in copies}
-        there = await self._there(copies, blobs)
-        there |= await self._neighbours(set().union(*blobs.values()) - there.keys())
-        ordered = by_savings(copies, blobs, there)
-        before = self._before(ordered)
-        first: dict[str, int] = {}  # by digest of a layer: the item that brings it
-        for place, item in enumerate(ordered):
-            mounts: dict[str, str] = {}
-            for digest, size in blobs[id(item)].items():
-                if digest in there:
-                    mounts[digest] = there[digest]
-                    continue
-                brings = first.setdefault(digest, place)
-                if brings == place:
-                    item.moves += size
-                elif size >= SHARED_LEAST:
-                    before[place].add(brings)
-                    mounts[digest] = ordered[brings].dest.repository
-            item.mounts = tuple((d, where) for d, where in mounts.items() if where != item.dest.repository)
-            item.size = sum(blobs[id(item)].values())
-            item.after = tuple(sorted(before[place]))
-        return ordered
-
-    def _before(self, ordered: list[Item]) -> list[set[int]]:
-        """For each item the places of those that it comes after, whatever layers they share."""
-        before: list[set[int]] = [set() for _ in ordered]
-        subjects: dict[tuple[str, str], int] = {}  # manifests, and the first item that brings each
-        referrers: dict[tuple[str, str], set[int]] = {}  # by what they are about
-        twins: dict[tuple[str, str], int] = {}  # by what they are: one image under several tags crosses once
-        for place, item in enumerate(ordered):
-            repository = item.dest.repository
-            if (twin := twins.setdefault((repository, item.wanted), place)) != place:
-                before[place].add(twin)
-            if not item.about:
-                for digest in (item.digest, *(manifest.digest for manifest in self._under(item))):
-                    subjects.setdefault((repository, digest), place)
-                continue
-            about = repository, item.about
-            if about in subjects:
-                before[place].add(subjects[about])
-            if is_fallback(item.dest.tag):
-                before[place] |= referrers.get(about, set())
-            else:
-                referrers.setdefault(about, set()).add(place)
-        return before
-
-    def _blobs(self, item: Item) -> dict[str, int]:
-        """Config and layers, by digest."""
-        return {blob.digest: blob.size for manifest in self._under(item) for blob in manifest.blobs}
-
-    async def _there(self, copies: list[Item], blobs: dict[int, dict[str, int]]) -> dict[str, str]:
-        """The layers that the destination has in one of the repositories that need them, and in which."""
+        blobs = {id(item): blobs_of(self._under(item)) for item in copies}
+        names = {item.dest.repository for item in copies} & self._rules.keys()
+        found = {item.dest.repository for item in self._items.values() if item.found}
+        known = await self._holdings.repositories(names, found)
         places: dict[str, set[str]] = {}
         for item in copies:
-            if item.dest.repository in self._rules:
+            if item.dest.repository in known:
                 for digest in blobs[id(item)]:
                     places.setdefault(digest, set()).add(item.dest.repository)
-        found = await gather(self._has(digest, sorted(names)) for digest, names in places.items())
-        return {digest: has for digest, has in zip(places, found, strict=True) if has}
-
-    async def _has(self, digest: str, repositories: list[str]) -> str:
-        for name in repositories:
-            try:
-                if await self._keeps(name, digest):
-                    return name
-            except TransferError as error:
-                await self._concerns_one(self._destination.registry, error)
-        return ""
-
-    async def _neighbours(self, wanted: set[str]) -> dict[str, str]:
-        """Those of the layers that are in other repositories of the destination, as far as one unchanged image of each
-        tells: whichever machine put them there."""
-        if not wanted:
-            return {}
-        one = {item.dest.repository: item for item in self._items.values() if item.action is Action.SAME}
-        looked = dict(sorted(one.items())[:NEIGHBOURS])
-        inside = await gather(self._inside(name, item.found) for name, item in looked.items())
-        return {blob: name for name, has in zip(looked, inside, strict=True) for blob in sorted(has & wanted)}
-
-    async def _inside(self, repository: str, digest: str) -> set[str]:
-        """The layers under a manifest of the destination; those that cannot be read are left out."""
-        registry = self._destination.registry
-        try:
-            top = await registry.manifest(repository, digest)
-            parts = [
-                await registry.manifest(repository, part.digest) for part in (top.children if top else ())
-            ]
-            return {blob.digest for each in (top, *parts) if each for blob in each.blobs}
-        except TransferError:
-            return set()
+        there = await self._holdings.where(places)
+        same = {
+            item.dest.repository: item.found for item in self._items.values() if item.action is Action.SAME
+        }
+        there |= await self._holdings.neighbours(set().union(*blobs.values()) - there.keys(), same)
+        return in_order(copies, self._under, there)
 
     # ------------------------------------------------------------------------------------------- asking
 
@@ -643,31 +435,15 @@ class _Planner:
             _fail(item, error)
             return None
 
+    async def _concerns_dest(self, error: HubError) -> None:
+        await self._concerns_one(self._destination.registry, error)
+
     async def _concerns_one(self, registry: Registry, error: HubError) -> None:
         """Raises what is wrong with the registry as a whole, if that is what failed. One of several public registries
         is not the whole source."""
         whole = await self._judge.whole(registry, error)
         if whole and not (self._several and registry is not self._destination.registry):
             raise error
-
-
-def by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Mapping[str, str]) -> list[Item]:
-    """In the order in which they begin: first who brings what others need. What is attached goes after all images, and
-    a list of referrers last, because it names only what the destination has by then."""
-    sharers = Counter(digest for item in copies for digest in blobs[id(item)])
-
-    def saves(item: Item) -> int:
-        """Bytes that others are spared if this one goes first."""
-        return sum(
-            size * (sharers[digest] - 1)
-            for digest, size in blobs[id(item)].items()
-            if digest not in there and size >= SHARED_LEAST
-        )
-
-    return sorted(
-        copies,
-        key=lambda item: (bool(item.about), is_fallback(item.dest.tag), -saves(item), item.dest, item.source),
-    )
 
 
 def _fail(item: Item, error: HubError) -> None:

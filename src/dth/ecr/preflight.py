@@ -220,7 +220,7 @@ class _Checks:
             version = await skopeo.version()
         except UsageError as error:
             self._tell(
-                "destination", "skopeo", State.FAILED, str(error), "install skopeo on the hub's machine"
+                "destination", "skopeo", State.UNKNOWN, str(error), "install skopeo on the hub's machine"
             )
         else:
             self._tell("destination", "skopeo", State.OK, f"skopeo {'.'.join(map(str, version))} is here")

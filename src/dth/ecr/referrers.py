@@ -30,10 +30,9 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
 def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
     """The index with the entries of both, without those of ours that are lost. Those of the destination stay as they
     are. Raises ObjectRefused where the destination's tag is no such index."""
-    entries = json.loads(ours.body).get("manifests") or []
     if theirs is None and not lost:
         return ours
-    return _with(theirs, about, [each for each in entries if each["digest"] not in lost])
+    return _with(theirs, about, [each for each in _entries(ours) if each["digest"] not in lost])
 
 
 def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> Manifest:
@@ -45,8 +44,8 @@ def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> 
             f"the tag {fallback_tag(about)} is an image at the destination, where a list of referrers has to be",
             code="CONFLICT",
         )
-    fields: dict[str, Any] = json.loads(there.body) if there else {"schemaVersion": 2, "mediaType": OCI_INDEX}
-    before = fields.get("manifests") or []
+    fields = there.fields if there else {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    before = _entries(there) if there else []
     known = {each["digest"] for each in before}
     fresh = [each for each in entries if each["digest"] not in known]
     if there and not fresh:
@@ -56,10 +55,16 @@ def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> 
     return Manifest(f"sha256:{hashlib.sha256(body).hexdigest()}", media_type, body)
 
 
+def _entries(index: Manifest) -> list[dict[str, Any]]:
+    """Raises ObjectRefused where one of them is none."""
+    return (index.fields.get("manifests") or []) if index.children else []
+
+
 def _descriptor(referrer: Manifest) -> dict[str, Any]:
     """As the API would describe it: with its artifact type and annotations."""
-    fields = json.loads(referrer.body)
-    artifact = fields.get("artifactType") or (fields.get("config") or {}).get("mediaType")
+    fields = referrer.fields
+    config = fields.get("config")
+    artifact = fields.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else "")
     return {
         "mediaType": referrer.media_type,
         "digest": referrer.digest,

@@ -23,7 +23,7 @@ from dth.ecr.answers import colon, json_in, other_host, refusal
 from dth.ecr.headers import next_link
 from dth.ecr.http import LIMIT, Http
 from dth.ecr.login import ANONYMOUS, Login
-from dth.ecr.manifest import ACCEPT, OCI_INDEX, Descriptor, Manifest, read_manifest
+from dth.ecr.manifest import ACCEPT, MANIFESTS, OCI_INDEX, Descriptor, Manifest, read_manifest
 from dth.ecr.pace import OUTAGE, Pace, paces_of
 from dth.ecr.reference import DOCKER_HUB, check_registry, is_digest, is_repository, is_tag
 from dth.ecr.registries import known_registry
@@ -38,8 +38,9 @@ from dth.errors import (
     SourceGone,
     Throttled,
     TransferError,
+    Transient,
 )
-from dth.transport import Response, Transport
+from dth.transport import Body, Pipe, Response, Transport
 
 ATTEMPTS = 5  # of one request, while its failures are passing
 STRIKES = 10  # refusals of one request, while the registry answers others
@@ -59,6 +60,8 @@ MOST_ODD = 1000  # names that are none, which are kept to be told
 SHOWN_ODD = 5
 LONGEST_NAME = 300  # characters; no name has so many
 MAX_REDIRECTS = 5
+# Seconds in which a registry has to answer after the last byte of a blob: some copy it to where it stays.
+STORING = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,16 @@ class RateLimit:
     window: int  # seconds; 0 where it did not say
 
 
+class RefusedAlone(Throttled):
+    """A request that is refused again and again while others pass: no time mends that."""
+
+    @classmethod
+    def of(cls, error: TransferError) -> TransferError:
+        if not isinstance(error, Throttled):
+            return error
+        return cls(str(error), code=error.code, status=error.status, said=error.said, host=error.host)
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """One request to the registry itself."""
@@ -78,12 +91,27 @@ class _Request:
     path: str  # and query
     scope: str
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: Body = b""
     limit: int = LIMIT
+    sink: Pipe | None = None  # takes the body of a good answer
+    elsewhere: str = ""  # scheme and host, where it does not go to the registry itself
+
+    @property
+    def streams(self) -> bool:
+        return self.sink is not None or isinstance(self.body, Pipe)
 
     @property
     def what(self) -> str:
         return self.path.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A blob that may be sent now. `elsewhere`: the URL, where that is not at the registry itself."""
+
+    repository: str
+    path: str  # and query
+    elsewhere: str = ""
 
 
 class Registry:
@@ -105,6 +133,9 @@ class Registry:
         self.calls: Counter[str] = Counter()
         self.rate_limit: RateLimit | None = None
         self.odd_names: dict[str, None] = {}
+        self.without_parts: set[str] = (
+            set()
+        )  # digests of manifests that are no indexes, as far as a HEAD has told
         self.pace: Pace = paces_of(transport).of(address.host)
         self._paces = paces_of(transport)
         self._known = known_registry(address.host)
@@ -163,6 +194,8 @@ class Registry:
                         raise Corrupted(
                             f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
                         )
+                    if answer.headers.get("content-type", "").partition(";")[0].strip() in MANIFESTS:
+                        self.without_parts.add(digest)
                     return digest
         found = await self.manifest(repository, reference)
         self._no_heads = self._no_heads or (found is not None and repository not in self._headed)
@@ -174,17 +207,6 @@ class Registry:
         if isinstance(error, SourceGone):
             return self.pushes or self._known.heads or repository in self._headed
         return self.pushes and error.status in (401, 403)
-
-    async def asked_to_wait(self, repository: str, reference: str) -> float:
-        """The seconds for which the registry asks us to wait, 0 where it does not say, by one HEAD, which is no pull.
-        `rate_limit` is what it says now."""
-        self.calls["HEAD manifests"] += 1
-        path = _manifest(repository, reference)
-        try:
-            await self._attempt(_Request("HEAD", path, self._pull(repository), {"accept": ACCEPT}))
-        except TransferError as error:
-            return error.retry_after
-        return 0.0
 
     async def manifest(self, repository: str, reference: str) -> Manifest | None:
         """The manifest, its bytes checked against its digest; None where there is none."""
@@ -207,14 +229,9 @@ class Registry:
 
     async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
         """Store a manifest whose parts are there, byte for byte, under a tag or its digest."""
-        answer = await self._request(
-            "PUT",
-            _manifest(repository, reference),
-            f"repository:{repository}:pull,push",
-            "manifests",
-            body=manifest.body,
-            content_type=manifest.media_type,
-        )
+        headers = {"user-agent": CLIENT, "content-type": manifest.media_type}
+        path, scope = _manifest(repository, reference), self._push(repository)
+        answer = await self._write(_Request("PUT", path, scope, headers, manifest.body), "manifests")
         stored = answer.headers.get("docker-content-digest", manifest.digest)
         if stored != manifest.digest:
             raise Corrupted(
@@ -224,16 +241,8 @@ class Registry:
 
     async def try_push(self, repository: str) -> None:
         """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
-        scope = f"repository:{repository}:pull,push"
-        answer = await self._request("POST", f"/v2/{repository}/blobs/uploads/", scope, "uploads")
-        await self._give_up(answer, scope)
-
-    async def _give_up(self, begun: Response, scope: str) -> None:
-        """End an upload. Where that fails, the registry forgets it in time."""
-        with contextlib.suppress(TransferError, ValueError):
-            where = urlsplit(begun.headers.get("location", ""))
-            if where.path:
-                await self._request("DELETE", _path(where), scope, "uploads")
+        if upload := await self.begin_upload(repository):
+            await self.give_up(upload)
 
     async def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """The manifests that name this one as their subject: signatures, attestations, SBOMs of OCI 1.1."""
@@ -297,15 +306,63 @@ class Registry:
             raise
         return True
 
-    async def mount(self, repository: str, digest: str, source: str) -> bool:
-        """Let the repository have a blob of another one of this registry; False where it does not do that."""
-        scope = f"repository:{repository}:pull,push repository:{source}:pull"
-        path = f"/v2/{repository}/blobs/uploads/?{urlencode({'mount': digest, 'from': source})}"
-        answer = await self._request("POST", path, scope, "mounts")
-        if answer.status == 201:
-            return True
-        await self._give_up(answer, scope)  # it wants the bytes instead
-        return False
+    async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> Upload | None:
+        """Begin to send a blob. `mount`: its digest, and another repository of this registry that has it; None if the
+        registry has taken it from there."""
+        path, scope = f"/v2/{repository}/blobs/uploads/", self._push(repository)
+        if mount:
+            path += f"?{urlencode({'mount': mount[0], 'from': mount[1]})}"
+            scope += f" repository:{mount[1]}:pull"
+        request = _Request("POST", path, scope, {"user-agent": CLIENT})
+        answer = await self._write(request, "mounts" if mount else "uploads")
+        if mount and answer.status == 201:
+            return None
+        return self._upload(repository, path, answer)
+
+    def _upload(self, repository: str, path: str, begun: Response) -> Upload:
+        try:
+            here = urlsplit(self.address.url)
+            there = urlsplit(urljoin(self.address.url + path, begun.headers["location"]))
+            if not there.path or there.scheme not in ("http", "https"):
+                raise ValueError
+        except (KeyError, ValueError):
+            raise ObjectRefused(
+                f"{self.host}/{repository} says in no way where blobs are sent to", code="BadUpload"
+            ) from None
+        # Behind a proxy that ends TLS some registries give the wrong scheme.
+        if there.hostname == here.hostname and (there.port == here.port or there.scheme != here.scheme):
+            return Upload(repository, _path(there))
+        if there.scheme != "https" and not self.address.insecure:
+            raise EndpointRefused(
+                f"{self.host} wants blobs at {other_host(there.netloc)} without TLS", code="InsecureRedirect"
+            )
+        return Upload(repository, _path(there), f"{there.scheme}://{there.netloc}")
+
+    async def finish_upload(self, upload: Upload, digest: str, body: Body) -> None:
+        """Send a blob in one piece. From a pipe it is sent once: what has passed is gone."""
+        path = f"{upload.path}{'&' if '?' in upload.path else '?'}{urlencode({'digest': digest})}"
+        headers = {"user-agent": CLIENT, "content-type": "application/octet-stream"}
+        scope = self._push(upload.repository)
+        request = _Request("PUT", path, scope, headers, body, elsewhere=upload.elsewhere)
+        answer = await self._write(request, "blobs")
+        stored = answer.headers.get("docker-content-digest", digest)
+        if stored != digest:
+            raise Corrupted(
+                f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}", code="DIGEST_INVALID"
+            )
+
+    async def give_up(self, upload: Upload) -> None:
+        """End an upload. Where that fails, the registry forgets it in time."""
+        if not upload.elsewhere:
+            with contextlib.suppress(TransferError):
+                await self._request("DELETE", upload.path, self._push(upload.repository), "uploads")
+
+    async def read_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
+        """Pour a blob into the pipe. Its bytes are not checked; an answer that breaks off is not asked for again."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        headers = {"user-agent": CLIENT}
+        request = _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink)
+        await self._send(request, "blobs")
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """A small blob, such as an image's config, checked against its digest."""
@@ -336,6 +393,17 @@ class Registry:
         path = f"/v2/{repository}/tags/list?{urlencode({'n': FEW, 'last': last})}"
         answer = await self._request("GET", path, self._pull(repository), "tags")
         return self._names_in(answer, "tags"), bool(self._next(answer, path))
+
+    async def has_repository(self, repository: str) -> bool:
+        """Whether there is such a repository, as far as the registry says so."""
+        path = f"/v2/{repository}/tags/list?{urlencode({'n': 1})}"
+        try:
+            await self._request("GET", path, self._pull(repository), "tags")
+        except SourceGone:
+            return False
+        except TransferError:
+            return True  # it may be
+        return True
 
     async def repositories(self, told: list[str] | None = None) -> list[str]:
         """Every repository of the registry. Raises ListingFailed where it does not say. `told` has the names of the
@@ -439,7 +507,11 @@ class Registry:
 
     def _pull(self, repository: str) -> str:
         """The scope for reading. Where images go to it is that for pushing: it makes the repository, at some."""
-        return f"repository:{repository}:pull{',push' if self.pushes else ''}"
+        return self._push(repository) if self.pushes else f"repository:{repository}:pull"
+
+    @staticmethod
+    def _push(repository: str) -> str:
+        return f"repository:{repository}:pull,push"
 
     async def _request(
         self,
@@ -449,25 +521,34 @@ class Registry:
         kind: str,
         *,
         accept: str = "",
-        body: bytes = b"",
-        content_type: str = "",
         limit: int = LIMIT,
     ) -> Response:
-        """The good answer to a request, tried again while what goes wrong is passing, and while the registry asks to
-        wait and there is patience for it."""
         headers = {"user-agent": CLIENT}
         if accept:
             headers["accept"] = accept
-        if content_type:
-            headers["content-type"] = content_type
-        request = _Request(method, path, scope, headers, body, limit)
+        return await self._send(_Request(method, path, scope, headers, limit=limit), kind)
+
+    async def _write(self, request: _Request, kind: str) -> Response:
+        """The same for what changes something. What is not there is then no image that is gone."""
+        try:
+            return await self._send(request, kind)
+        except SourceGone as error:
+            lost = "UPLOAD" in error.code
+            raise (Transient if lost else ObjectRefused)(
+                str(error), code=error.code, status=error.status, said=error.said, host=self.host
+            ) from None
+
+    async def _send(self, request: _Request, kind: str) -> Response:
+        """The good answer to a request, tried again while what goes wrong is passing, and while the registry asks to
+        wait and there is patience for it. What streams is tried again only as long as nothing has passed, and takes
+        none of the places: one such request may wait for another one."""
         failures = strikes = 0
         since, passes = 0.0, 0  # since when it is refused, and what had passed until then
         while True:
             waited = time.monotonic() - since if since else 0.0
-            async with self.pace.places:
+            async with contextlib.nullcontext() if request.streams else self.pace.places:
                 entered = await self.pace.enter(self._paces.patience - waited)
-                self.calls[f"{method} {kind}"] += 1
+                self.calls[f"{request.method} {kind}"] += 1
                 try:
                     answer = await self._attempt(request)
                 except TransferError as failure:
@@ -482,7 +563,9 @@ class Registry:
                 # Others pass meanwhile: it may be this request alone that is refused.
                 strikes += self.pace.passes > passes
                 passes = self.pace.passes
-                if strikes >= STRIKES or self._would_take(error, since) > self._paces.patience:
+                if strikes >= STRIKES:
+                    raise RefusedAlone.of(error)
+                if isinstance(request.body, Pipe) or self._would_take(error, since) > self._paces.patience:
                     raise error
                 if kind != "ping" and not error.retry_after:
                     # Nobody else may be asking: does the registry answer anything at all?
@@ -492,7 +575,8 @@ class Registry:
             if error.status:
                 self.pace.passed()
             failures += 1
-            if error.disposition is not Disposition.RETRY or failures >= self._attempts:
+            begun = isinstance(request.body, Pipe) or (request.sink and not error.status)
+            if error.disposition is not Disposition.RETRY or begun or failures >= self._attempts:
                 raise error
             await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
 
@@ -517,7 +601,7 @@ class Registry:
         return seconds if told or seconds <= OUTAGE else math.inf
 
     async def _attempt(self, request: _Request) -> Response:
-        signed = await self._signing.sign(request.scope)
+        signed = Signed() if request.elsewhere else await self._signing.sign(request.scope)
         answer, own = await self._follow(request, signed)
         # At first we are told how to sign in; what we then send may itself be too old.
         for _ in range(1 if signed.header else 2):
@@ -526,6 +610,8 @@ class Registry:
             renewed = await self._signing.again(request.scope, signed, answer)
             if renewed == signed:
                 break
+            if isinstance(request.body, Pipe):
+                raise Transient(f"{self.host}: the token ended", code="ExpiredToken", status=answer.status)
             signed = renewed
             answer, own = await self._follow(request, signed)
         what = f"{self.host}{request.what}"
@@ -540,14 +626,22 @@ class Registry:
     async def _follow(self, request: _Request, signed: Signed) -> tuple[Response, bool]:
         """The answer after all redirects, and whether the registry itself gave it. Only the registry is told who we
         are, and only it may say how to sign in."""
-        url = self.address.url + request.path
-        origin = _origin(url)
+        url = (request.elsewhere or self.address.url) + request.path
+        origin = _origin(self.address.url)
         for _ in range(MAX_REDIRECTS + 1):
             own = _origin(url) == origin
             sent = dict(request.headers)
             if own and signed.header:
                 sent["authorization"] = signed.header
-            answer = await self._http.request(request.method, url, sent, request.body, limit=request.limit)
+            answer = await self._http.request(
+                request.method,
+                url,
+                sent,
+                request.body,
+                limit=request.limit,
+                sink=request.sink,
+                stall_timeout=STORING if isinstance(request.body, Pipe) else 0.0,
+            )
             place = answer.headers.get("location", "")
             moved = answer.status in (301, 302, 303, 307, 308) and request.method in ("GET", "HEAD")
             if not moved or not place:
@@ -568,6 +662,9 @@ class Registry:
         remaining = re.match(r"[0-9]{1,12}", headers.get("ratelimit-remaining", ""))
         if limit and remaining:
             self.rate_limit = RateLimit(int(limit[1]), int(remaining[0]), int(limit[2] or 0))
+            if self.rate_limit.window:
+                hours = self.rate_limit.window / 3600
+                self.pace.allows = f"{self.rate_limit.limit} pulls in {hours:g} h are allowed"
 
 
 def fallback_tag(digest: str) -> str:

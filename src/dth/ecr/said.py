@@ -1,7 +1,8 @@
 """What skopeo says when it fails, and what that amounts to: the one table of its messages.
 
-The messages are those of the containers/image library; the tests have them from a real skopeo (1.9, that of Debian 12)
-and from its sources. What is not in the table may be passing, and is tried again as long as the words change.
+The messages are those of the containers/image library; the tests have them from real ones (1.9, that of Debian 12, and
+the newest that Debian has) and from its sources. What is not in the table may be passing, and is tried again as long as
+the words change.
 """
 
 import re
@@ -20,6 +21,8 @@ from dth.errors import (
 
 UNKNOWN = "Unknown"
 CORRUPTED = "Corrupted"
+UNAVAILABLE = "Unavailable"
+THROTTLED = "TOOMANYREQUESTS"
 _VARIES = re.compile(r'"[^"]*"|[\d.]+:\d+')
 
 
@@ -36,14 +39,19 @@ _STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
 _NOT_THERE = rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404"
 # (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
 _FAILURES: list[tuple[str, type[TransferError], str]] = [
-    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, "TOOMANYREQUESTS"),
+    (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, THROTTLED),
     (
         rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",
         Transient,
-        "Unavailable",
+        UNAVAILABLE,
     ),
     (r"blob upload (unknown|invalid)", Transient, "UploadLost"),
     (r"immutable", ObjectRefused, "IMMUTABLE"),
+    (
+        r"rejected by policy|signature was required|no signature exists|signature.*rejected",
+        ObjectRefused,
+        "POLICY",
+    ),
     (r"server gave HTTP response to HTTPS client|does not look like a TLS handshake", Unreachable, "NoTls"),
     (r"x509:|certificate", Unreachable, "UntrustedCertificate"),
     (r"token has expired|expired token", Transient, "ExpiredToken"),

@@ -6,6 +6,7 @@ Credentials go to the registry, and to the one host that it names for tokens; to
 
 import asyncio
 import base64
+import math
 import re
 import time
 from dataclasses import dataclass, replace
@@ -90,7 +91,8 @@ class SigningIn:
     async def refusal(self, answer: Response, signed: Signed, what: str) -> TransferError:
         """What a 401 amounts to, after all that we have was sent."""
         said = said_in(answer)[1]
-        if signed.header.startswith("Bearer") or (not signed.header and self._nobody_passed):
+        own = signed.who is not None and signed.who.registry_token
+        if (signed.header.startswith("Bearer") and not own) or (not signed.header and self._nobody_passed):
             return _denied(f"{what}: {_name(signed.who)} has no right to it", said)
         if signed.who is None:
             return EndpointRefused(
@@ -126,9 +128,10 @@ class SigningIn:
     def _basic(self, who: UserPassword | None) -> Signed:
         if who is None:
             return Signed()
-        if who.identity_token and not who.password:
+        if not who.password:
             raise EndpointRefused(
-                f"{self._address.host} wants a password, and what is kept for it is an identity token",
+                f"{self._address.host} wants a password, and what is kept for it is "
+                f"{'an identity' if who.identity_token else 'a'} token",
                 code="UNAUTHORIZED",
                 status=401,
             )
@@ -156,6 +159,8 @@ class SigningIn:
                 code="InsecureRealm",
             )
         who = await self._who(repository)
+        if who and who.registry_token:
+            return _Token(Signed(f"Bearer {who.registry_token}", who), math.inf)
         if who and self._realm not in ("", realm.netloc):
             raise EndpointRefused(
                 f"{self._address.host} wants our credentials at {other_host(realm.netloc)} now, and had them elsewhere",
@@ -241,7 +246,9 @@ def _denied(line: str, said: str, status: int = 401) -> ObjectRefused:
 
 
 def _name(who: UserPassword | None) -> str:
-    return f"{who.user!r}" if who else "whoever has no credentials"
+    if who is None:
+        return "whoever has no credentials"
+    return repr(who.user) if who.user else "the token that is kept for it"
 
 
 def basic(who: UserPassword) -> str:

@@ -1,4 +1,5 @@
-"""Copying one image with skopeo, a process of its own.
+"""Copying one image with skopeo, a process of its own: what a registry takes only converted, and what the machine's
+policy wants checked.
 
 Credentials reach it in two files that exist in memory only (temporary ones that nobody else can read, where the system
 has none in memory), never in its arguments or its environment. What it says when it fails decides what follows.
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +30,7 @@ from dth.ecr.address import Address
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.said import meaning
-from dth.errors import EndpointRefused, TransferError, Transient, UsageError
+from dth.errors import EndpointRefused, NotSupported, TransferError, Transient, UsageError
 from dth.transport import ADDRESS_REFUSED
 
 OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
@@ -37,6 +39,7 @@ LOOK = 0.5  # seconds between looks at how far it is
 OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
 INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+MISSING = "NoSkopeo"  # code of a copy that needs one where there is none
 PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec nothing may be imported or allocated at length.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -78,7 +81,10 @@ async def version(command: str = "skopeo") -> tuple[int, ...]:
             env=_environment(),
         )
     except OSError:
-        raise UsageError(f"{command} is not here, and images are copied with it: {INSTALL}") from None
+        raise UsageError(
+            f"{command} is not here: it converts images that the destination does not take as they are, and checks "
+            f"signatures; {INSTALL}"
+        ) from None
     said = (await process.communicate())[0].decode("utf-8", "replace")
     match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", said)
     if process.returncode or not match:
@@ -146,7 +152,7 @@ def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
         errors = stack.enter_context(_scratch("stderr"))
         arguments = [
             command,
-            *([] if _has_policy() else ["--insecure-policy"]),
+            *([] if _policy() else ["--insecure-policy"]),
             *("copy", "--preserve-digests", *_options("dest", dest, authfile, stack)),
             *(f"oci:{layout}", _name(dest)),
         ]
@@ -183,7 +189,7 @@ async def _run(
         digest, errors = (stack.enter_context(_scratch(name)) for name in ("digest", "stderr"))
         arguments = [
             command,
-            *([] if _has_policy() else ["--insecure-policy"]),
+            *([] if _policy() else ["--insecure-policy"]),
             *("copy", "--multi-arch", "all", "--digestfile", digest.path),
             *(["--preserve-digests"] if preserve else []),
             *_options("src", source, files[0], stack),
@@ -209,7 +215,10 @@ def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subproces
             preexec_fn=_die_with_us,
         )
     except OSError as error:
-        raise UsageError(f"{arguments[0]} cannot be run: {error.strerror}; {INSTALL}") from None
+        raise NotSupported(
+            f"{arguments[0]} cannot be run, which this image has to be copied with: {error.strerror}; {INSTALL}",
+            code=MISSING,
+        ) from None
 
 
 def _die_with_us() -> None:
@@ -334,7 +343,8 @@ def _write(fd: int, content: bytes) -> None:
 @contextlib.contextmanager
 def _authfile(side: Side) -> Iterator[_File | None]:
     """The credentials of one side, as skopeo reads them; None for nobody's."""
-    if side.login is None:
+    # A token for the registry itself could be given in the arguments alone, which all users of the machine see.
+    if side.login is None or not (side.login.password or side.login.identity_token):
         yield None
         return
     secret = base64.b64encode(f"{side.login.user}:{side.login.password}".encode()).decode()
@@ -369,9 +379,40 @@ def _environment() -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
 
 
-def _has_policy() -> bool:
-    """Whether the machine says which images it accepts; without any such file skopeo copies none."""
-    return any(Path(path).exists() for path in (*POLICIES, Path.home() / ".config/containers/policy.json"))
+def _policy() -> Path | None:
+    """The file in which the machine says which images it accepts; without any skopeo copies none."""
+    paths = (Path.home() / ".config/containers/policy.json", *map(Path, POLICIES))
+    return next((path for path in paths if path.exists()), None)
+
+
+def policy_checks(source: Reference) -> bool:
+    """Whether the machine's policy (containers-policy.json(5)) may want signatures of this image, or refuse it."""
+    path = _policy()
+    if not path:
+        return False
+    try:
+        stat = path.stat()
+        return any(
+            _is_under(source, scope) for scope in _checked_scopes(path, stat.st_mtime_ns, stat.st_size)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # skopeo says what is wrong with it
+
+
+@cache
+def _checked_scopes(path: Path, *_version: int) -> tuple[str, ...]:
+    """What the policy does not accept as it comes; "" for everything."""
+    fields = json.loads(path.read_text("utf-8"))
+    scopes = {**(fields.get("transports") or {}).get("docker", {})}
+    scopes.setdefault("", fields["default"])
+    accepted = {"type": "insecureAcceptAnything"}
+    return tuple(scope for scope, wants in scopes.items() if accepted not in wants or len(wants) > 1)
+
+
+def _is_under(source: Reference, scope: str) -> bool:
+    if scope.startswith("*."):
+        return source.registry.endswith(scope[1:])
+    return not scope or f"{source.name}/".startswith((f"{scope}/", f"{scope.rpartition(':')[0]}/"))
 
 
 # ---------------------------------------------------------------------------------------------- failures

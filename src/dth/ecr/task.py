@@ -9,12 +9,13 @@ from dth.ecr.address import Address
 from dth.ecr.aws import AwsAccess
 from dth.ecr.control import EcrControl, EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
+from dth.ecr.items import Known
 from dth.ecr.kept import KeptLogin
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source
 from dth.ecr.login import ANONYMOUS, Login, SecretLogin, SecretStore, UserPassword
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.patterns import Patterns
-from dth.ecr.plan import Known, Wishes
+from dth.ecr.plan import Wishes
 from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.registry import Registry
 from dth.ecr.renames import Renames

@@ -11,10 +11,11 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from dth.ecr.copier import Copied, Copier
 from dth.ecr.messages import BadMessage, Order, decode
+from dth.ecr.pace import paces_of
+from dth.ecr.registry import RefusedAlone
 from dth.ecr.said import CORRUPTED, UNKNOWN, same_words
 from dth.ecr.task import Front, Route
 from dth.ecr.trouble import Judge
@@ -27,10 +28,9 @@ HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause sw
 WAIT = 1.0  # seconds for which an empty queue is asked
 LOOK = 2.0  # seconds between looks at what another process has in hand
 PAUSES = (5.0, 30.0, 120.0)  # seconds before an image is tried again; the last one stays
-THROTTLED = 60.0  # seconds that nothing is copied from a registry which asked to wait without saying how long
-MOST_THROTTLED = 900.0  # seconds, doubled up to here
 # Seconds of being asked to wait after which an image has failed; Docker Hub's window is 6 h.
 PATIENCE = 7 * 3600.0
+LEAST_WAIT = 1.0  # seconds that one refusal counts against it
 MOST_HELD = 200  # messages in hand while a registry lets us wait
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Held:
     order: Order
     waits: bool = True  # for another image
     lost: bool = False
+    moved: int = 0  # bytes that were read for it, in all tries
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -62,7 +63,6 @@ class Worker:
         self._stopping = asyncio.Event()
         self._reading: dict[str, int] = {}  # bytes read for the images in hand
         self._read = 0  # for those before
-        self._hosts_wait: dict[str, tuple[float, float]] = {}  # until when (monotonic), and how long it was
         self._failure: BaseException | None = None
         self._gauge = Gauge(name, "worker", time.time(), started=time.time())
 
@@ -76,6 +76,7 @@ class Worker:
         return bool(self._held or self._fresh)
 
     async def run(self) -> None:
+        paces_of(self._route.origin.transport).tell = self._tell
         loops = [
             asyncio.create_task(each) for each in (self._receive(), self._heartbeat(), self._stopping.wait())
         ]
@@ -107,8 +108,8 @@ class Worker:
 
     def _has_enough(self) -> bool:
         """Whether to leave the rest in the queue: there it costs nothing, and others may take it."""
-        now = time.monotonic()
-        if len(self._held) >= MOST_HELD and any(until > now for until, _ in self._hosts_wait.values()):
+        fronts = (*self._route.origin.fronts, self._route.dest)
+        if len(self._held) >= MOST_HELD and any(front.registry.pace.waits for front in fronts):
             return True
         begun = sum(not held.waits for held in self._held.values())
         return begun >= 2 * self._route.parameters.max_concurrency
@@ -205,14 +206,14 @@ class Worker:
                 async with self._place(held):
                     # Written first: by it one that crashes its worker is told from those that are merely held.
                     await self._platform.images.write([order.record(attempts=attempts + 1)])
-                    copied = await self._try(order)
-                self._forget_waits()
-                return self._copied(copied, attempts + 1, begun)
-            except Throttled as error:
-                asked_to_wait += await self._hold_back(order, error)
-                if asked_to_wait > PATIENCE:
-                    return self._failed(order, error, attempts + 1, begun)
+                    copied = await self._try(held, order)
+                return self._copied(held, copied, attempts + 1, begun)
             except TransferError as error:
+                if isinstance(error, Throttled) and not isinstance(error, RefusedAlone):
+                    asked_to_wait += await self._hold_back(order, error)
+                    if asked_to_wait > PATIENCE:
+                        return self._failed(order, error, attempts + 1, begun)
+                    continue
                 attempts += 1
                 if isinstance(error, SourceGone) and order.digest:
                     order = _anew(
@@ -247,20 +248,22 @@ class Worker:
         dest = self._route.dest
         return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
 
-    async def _try(self, order: Order) -> Copied:
+    async def _try(self, held: Held, order: Order) -> Copied:
         self._gauge.in_flight += 1
         try:
             return await self._copier.copy(order, lambda read: self._reading.__setitem__(order.key, read))
         finally:
             self._gauge.in_flight -= 1
-            self._read += self._reading.pop(order.key, 0)
+            read = self._reading.pop(order.key, 0)
+            self._read += read
+            held.moved += read
 
-    def _copied(self, copied: Copied, attempts: int, begun: float) -> ImageRecord:
+    def _copied(self, held: Held, copied: Copied, attempts: int, begun: float) -> ImageRecord:
         order = copied.order
         image = order.record(Status.DONE)
         image.dest_digest, image.attempts = copied.dest_digest, attempts
-        image.moved = 0 if copied.there else copied.read if order.moves is None else order.moves
-        image.size = max(image.size, image.moved)
+        image.moved = held.moved
+        image.size = image.size or image.moved
         image.ended = time.time()
         image.seconds = round(image.ended - begun, 3)
         fields = {
@@ -299,41 +302,22 @@ class Worker:
 
     def _wait_of(self, order: Order) -> float:
         """Seconds for which nothing is to be asked of its registries."""
-        hosts = (order.source.registry, self._route.dest.registry.host)
-        return max(self._hosts_wait.get(host, (0.0, 0.0))[0] for host in hosts) - time.monotonic()
-
-    def _forget_waits(self) -> None:
-        """A copy went well: whoever asked us to wait begins with a short time again."""
-        now = time.monotonic()
-        self._hosts_wait = {host: wait for host, wait in self._hosts_wait.items() if wait[0] > now}
+        fronts = self._route.origin.at(order.source.registry), self._route.dest
+        return max(front.registry.pace.waits for front in fronts)
 
     async def _hold_back(self, order: Order, error: Throttled) -> float:
-        """Copy nothing from or to a registry that asked us to wait, for as long as it said. Returns the seconds."""
-        host = error.host or order.source.registry
-        until, before = self._hosts_wait.get(host, (0.0, 0.0))
-        now = time.monotonic()
+        """A registry asked us to wait, for longer than one request does. Nothing is copied from or to it meanwhile.
+        Returns the seconds."""
+        pace = self._front(order, error.host).registry.pace
         self._gauge.throttled += 1
-        if until > now:  # another image has just heard it
-            return until - now
-        seconds = error.retry_after or min(MOST_THROTTLED, 2 * before) or THROTTLED
-        self._hosts_wait[host] = now + seconds, seconds
-        registry = self._front(order, host).registry
-        reference = order.dest if registry is self._route.dest.registry else order.source
-        if not error.retry_after:  # skopeo does not tell what the registry said besides
-            told = await registry.asked_to_wait(reference.repository, reference.pointer)
-            seconds = told or seconds
-            self._hosts_wait[host] = now + seconds, seconds
-        limit = registry.rate_limit
-        known = (
-            f" ({limit.limit} pulls in {limit.window / 3600:g} h are allowed)"
-            if limit and limit.window
-            else ""
-        )
-        at = datetime.fromtimestamp(time.time() + seconds, UTC).strftime("%H:%M:%S UTC")
-        note = f"{host} asked us to wait{known}: its images go on at {at}"
-        _log("waiting, as the registry asked", order, error, seconds=round(seconds))
-        await self._platform.records.add_note(order.run, note)
-        return seconds
+        _log("waiting, as the registry asked", order, error, seconds=round(pace.waits))
+        await pace.note()
+        return max(pace.waits, LEAST_WAIT)
+
+    async def _tell(self, note: str) -> None:
+        """Let every run know of it that has images in hand."""
+        for run in sorted({held.order.run for held in self._held.values()}):
+            await self._platform.records.add_note(run, note)
 
     # --------------------------------------------------------------------------------------------- keeping
 

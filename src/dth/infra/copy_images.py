@@ -11,7 +11,6 @@ import sys
 import time
 import uuid
 
-from dth.ecr import skopeo
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.task import open_route
 from dth.ecr.worker import Worker
@@ -50,7 +49,6 @@ async def copy_images() -> None:
 
 
 async def _work(name: str, platform: AwsPlatform) -> None:
-    await skopeo.version()
     kind, values = await read_parameters(platform.dynamo)
     parameters: EcrParameters = as_model(TaskType(kind), values)
     # That many at once are for all containers together.

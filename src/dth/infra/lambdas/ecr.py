@@ -99,7 +99,7 @@ async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> N
         paces.patience = REGISTRY_PATIENCE
         paces.tell = partial(platform.records.add_note, run.id)
         route = await open_route(parameters, transport, platform.secrets)
-        await Finder(route, platform, copies_here=False).run(run)
+        await Finder(route, platform).run(run)
 
 
 async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dth.ecr.probe import probe
 from dth.ecr.task import open_route
 from dth.ecr.worker import Worker
 from dth.errors import HubError
+from dth.platforms.local import process
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.result import write_result
 from dth.platforms.ports import RunState
@@ -37,6 +38,7 @@ async def run(
     """Be one process of the task with these parameters; `number` is the run that a finder plans for."""
     parameters = EcrParameters.model_validate(values)
     with Transport() as transport:
+        paces_of(transport).board = process.BOARD
         match kind:
             case "preflight":
                 write_result(state, (await preflight(parameters, transport, secrets)).as_dict())

@@ -19,10 +19,14 @@ import uvloop
 from dth.config import secrets_directory
 from dth.errors import HubError, full_disk
 from dth.memory import keep_memory
+from dth.platforms.local.board import Board
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
 from dth.s3.credentials import FileSecrets, SecretStore
+
+# Made before anything is forked: it belongs to all processes of a command, or of a hub.
+BOARD = Board()
 
 
 def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:

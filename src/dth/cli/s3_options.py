@@ -1,0 +1,105 @@
+"""What only the commands for objects take: their parameters, customer keys, URLs of buckets."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dth.cli.options import TASKS_ONLY, validated
+from dth.errors import UsageError
+from dth.parameters import extra
+from dth.s3.bucket_names import split_url
+from dth.s3.credentials import KEY_FILE
+from dth.s3.parameters import S3Parameters
+
+F = Callable[..., Any]
+KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
+
+
+def key_file_options(*sides: str) -> Callable[[F], F]:
+    """Decorate a command with the files of customer keys; tasks of a hub name secrets instead."""
+
+    def decorate(command: F) -> F:
+        for side in reversed(sides):
+            command = click.option(
+                f"--{side}-sse-c-key-file",
+                KEY_FILES[side],
+                metavar="FILE",
+                help="File with a customer key (SSE-C): 32 bytes, or their base64.",
+            )(command)
+        return command
+
+    return decorate
+
+
+def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
+    """The parameters of what was given on the command line. Storage class and ACL stay unset unless given."""
+    values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
+    files = {side: given.pop(name, None) for side, name in KEY_FILES.items()}
+    values |= {
+        name: _joined(name, value) for name, value in given.items() if value is not None and value != ()
+    }
+    for side, file in files.items():
+        name = KEY_FILES[side].removesuffix("_file")
+        if file and values.get(name):
+            raise UsageError(f"give --{side}-sse-c-secret or --{side}-sse-c-key-file, not both")
+        if file:
+            values[name] = f"{KEY_FILE}{Path(file).absolute()}"
+    return validated(S3Parameters, values | fixed)
+
+
+def _joined(name: str, value: Any) -> Any:
+    """Values of an option that was given several times, as the parameter takes them."""
+    return ",".join(value) if extra(S3Parameters.model_fields[name])["several"] else value
+
+
+def default_workers() -> int:
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
+    """Bucket and prefix of `s3://bucket/prefix`. A prefix names a folder: it ends with a slash."""
+    if not text.startswith("s3://"):
+        raise UsageError(f"{which} {text!r} {_no_url(text, which)}")
+    bucket, prefix = split_url(text.removeprefix("s3://"))
+    if not bucket:
+        raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
+    if "*" in text:
+        raise UsageError(f"{which} {text!r}: a URL takes no wildcards; {_without_wildcards(bucket, prefix)}")
+    if folder and prefix and not prefix.endswith("/"):
+        prefix += "/"
+    return bucket, prefix
+
+
+def _without_wildcards(bucket: str, prefix: str) -> str:
+    """How to say what a URL with wildcards means."""
+    if "*" in bucket:
+        return "name one bucket"
+    folder, _, pattern = prefix[: prefix.index("*")].rpartition("/")
+    folder, pattern = f"s3://{bucket}/{folder}" + "/" * bool(folder), prefix[len(folder) + bool(folder) :]
+    if not pattern.strip("*/"):
+        return f"{folder} stands for everything below it"
+    # A pattern without / is for every depth, as a wildcard is in most tools.
+    return f"write {folder} --include '{'/' * ('/' in pattern)}{pattern}'"
+
+
+def _no_url(text: str, which: str) -> str:
+    """What is wrong with a text that does not begin with s3://, as the end of a sentence about it."""
+    if text[:5].lower() == "s3://":
+        return "has the scheme in capitals; write s3:// in small letters"
+    if re.match(r"[A-Za-z0-9+.-]+://", text):
+        return "is no S3 URL: only s3://bucket/prefix is understood"
+    if text.startswith("arn:"):
+        return f"is an ARN; write s3://{text}"
+    side = "dst" if which == "DST" else "src"
+    if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
+        return (
+            f"is no S3 URL (a remote of rclone?): write s3://{remote[2] or 'bucket/prefix'} "
+            f"with --{side}-endpoint-url and --{side}-profile"
+        )
+    if re.search(r"[/\\~]|^\.", text):
+        return "is a local path; only s3://bucket/prefix is supported, on both sides"
+    return f"is no S3 URL; for the bucket of that name write s3://{text}"
