@@ -43,6 +43,21 @@ PATTERNS = {  # of what policies are made from: nothing that widens them gets in
     "AccountId": "|[0-9]{12}",
     "Region": "|[a-z0-9-]+",
 }
+TAG = "DataTransferHub"  # the key of what marks secrets of the hub, and everything of its tasks
+# What changes a bucket, or the objects in it.
+CHANGES = (
+    "s3:PutObject*",
+    "s3:DeleteObject*",
+    "s3:PutBucket*",
+    "s3:DeleteBucket*",
+    "s3:Put*Configuration",
+    "s3:Replicate*",
+    "s3:RestoreObject",
+    "s3:AbortMultipartUpload",
+    "s3:BypassGovernanceRetention",
+)
+BUNDLES = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}  # the parameters with their digests
+DIGEST = "|[0-9a-f]{64}"
 GROUPS = {  # of the plugins' models, as people read them
     "source": "Source",
     "destination": "Destination",
@@ -109,6 +124,15 @@ class Template(cdk.Stack):
             "such as 10.20.0.0/16. Metadata services never.",
             default=default, pattern="[a-z0-9.:/, ]{0,1000}",
         )  # fmt: skip
+
+    def bundles(self) -> None:
+        """What machines run, by digest: they refuse anything else, whoever put it into the asset bucket."""
+        for architecture, name in BUNDLES.items():
+            self.parameter(
+                name, f"Code ({architecture})", DEPLOYMENT,
+                f"SHA-256 of bundle-{architecture}.tar.gz, which machines run and nothing else; dth aws publish fills "
+                "it in. Not looked at when empty.", default="", pattern=DIGEST,
+            )  # fmt: skip
 
     def parameter(
         self,
@@ -440,9 +464,27 @@ def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statemen
     return {**statement, "Condition": conditions} if conditions else statement
 
 
+def deny(actions: Sequence[str], resources: Any) -> Statement:
+    """A statement that no other can undo."""
+    return {"Effect": "Deny", "Action": list(actions), "Resource": resources}
+
+
 def policy(statements: Sequence[Any]) -> dict[str, Any]:
     """A policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def not_by_tasks(resources: Any) -> Statement:
+    """A statement of a bucket's policy: no role of a task, nor of its preflights, changes what is there. All of them
+    have the tag `TAG`, and no other role has."""
+    return {
+        "Sid": "NotByTasks",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": list(CHANGES),
+        "Resource": resources,
+        "Condition": {"Null": {f"aws:PrincipalTag/{TAG}": "false"}},
+    }
 
 
 def only_by_tls(resources: Any, action: str) -> Statement:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -126,11 +126,12 @@ class TaskAnswer:
     stack_status: str | None
     stack_status_reason: str | None
     stack_outputs: list[StackOutput]
+    warnings: list[str]
     template_url: str = ""
     execution_arn: None = None
 
     @classmethod
-    def of(cls, task: Task, stack: Stack | None = None) -> Self:
+    def of(cls, task: Task, stack: Stack | None = None, warnings: Sequence[str] = ()) -> Self:
         schedule = tasks.schedule_of(task)
         return cls(
             id=task.id,
@@ -159,6 +160,7 @@ class TaskAnswer:
             stack_status=stack.status if stack else None,
             stack_status_reason=task.reason or None,
             stack_outputs=_outputs(stack) if stack else [],
+            warnings=list(warnings),
         )
 
 
@@ -265,7 +267,7 @@ async def create_task(call: Call, *, input: dict[str, Any]) -> TaskAnswer:
         id=new.id,
         created_by=call.caller.name,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -298,7 +300,7 @@ async def edit_task(call: Call, *, id: str, input: dict[str, Any]) -> TaskAnswer
         description=input.get("description"),
         schedule_type=ScheduleType(kind) if kind else None,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -311,7 +313,7 @@ async def clone_task(call: Call, *, id: str, input: dict[str, Any] | None = None
         description=changes.get("description"),
         created_by=call.caller.name,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -331,6 +333,11 @@ async def retry_failed(
 @mutation(Role.OPERATOR)
 async def redrive_dead_letters(call: Call, *, id: str) -> TaskAnswer:
     return TaskAnswer.of(await tasks.retry_failed(call.ports, id))
+
+
+async def _changed(call: Call, task: Task) -> TaskAnswer:
+    """A task that was made or changed, with what its maker should know."""
+    return TaskAnswer.of(task, warnings=await tasks.warnings(call.ports, task))
 
 
 # --------------------------------------------------------------------------------------------------- input

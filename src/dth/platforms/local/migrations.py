@@ -67,6 +67,11 @@ def own_tokens(connection: Connection) -> None:
     connection.exec_driver_sql("""CREATE INDEX grant_chain ON "grant" (chain)""")
 
 
+def bind_secrets(connection: Connection) -> None:
+    """Secrets have hosts. Those from before may go on to be used with any."""
+    connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
 STEPS: list[Step] = [
@@ -77,7 +82,7 @@ STEPS: list[Step] = [
     know_what_uploads_cover,
     know_the_parts_of_sources,
 ]
-HUB_STEPS: list[Step] = [own_tokens]  # of the hub's
+HUB_STEPS: list[Step] = [own_tokens, bind_secrets]  # of the hub's
 
 
 def migrate(connection: Connection, metadata: MetaData, steps: list[Step]) -> None:

@@ -20,7 +20,8 @@ from dth.errors import HubError, full_disk
 from dth.memory import keep_memory
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
-from dth.s3.credentials import FileSecrets, SecretStore
+from dth.s3.credentials import FileSecrets
+from dth.secrets import SecretStore
 
 
 def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
