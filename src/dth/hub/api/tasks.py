@@ -4,13 +4,14 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any, Self
 
 from dth.errors import UsageError
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
-from dth.hub.api.text import MAX_INT, at_least_one, iso, within
+from dth.hub.api.text import MAX_INT, REPLACED, at_least_one, iso, text_of, within
 from dth.hub.budget import UNKNOWN
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
 from dth.hub.phase import Phase, phase, waits_for
@@ -18,6 +19,7 @@ from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
+from dth.platforms.ports import Status
 
 MAX_PAGE = 100
 MAX_KEYS = 1000
@@ -327,7 +329,26 @@ async def retry_failed(
 ) -> TaskAnswer:
     if keys and len(keys) > MAX_KEYS:
         raise UsageError(f"keys: {MAX_KEYS} are the most at once; retry by reason, or all")
+    if keys:
+        keys = await _as_kept(call, id, keys)
     return TaskAnswer.of(await tasks.retry_failed(call.ports, id, keys=keys, reason=reason or ""))
+
+
+async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
+    """The keys that are shown so. Several failed keys may look like one, where bytes are not UTF-8: it means them all."""
+    odd = {key for key in shown if REPLACED in key}
+    if not odd:
+        return shown
+    await call.ports.tasks.get(id)
+    found: set[str] = set()
+    prefix, after = commonprefix([key.partition(REPLACED)[0] for key in odd]), ""
+    async with call.ports.engine.open(id) as platform:
+        while batch := await platform.records.page(
+            status=Status.FAILED, prefix=prefix, after=after, limit=MAX_KEYS
+        ):
+            found |= {record.key for record in batch if text_of(record.key) in odd}
+            after = batch[-1].key
+    return [*(key for key in shown if key not in odd), *sorted(found)] or shown
 
 
 @mutation(Role.OPERATOR)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from dth.errors import UsageError
 
 MAX_INT = 2**31 - 1  # of GraphQL
+REPLACED = "\ufffd"
 
 
 def iso(moment: float) -> str | None:
@@ -31,7 +32,7 @@ def key_of(token: str | None) -> str:
 
 
 def text_of(key: str) -> str:
-    """A key as JSON can hold it: a byte that is not UTF-8 is shown as U+FFFD."""
+    """A key as JSON can hold it: a byte that is not UTF-8 is shown as `REPLACED`."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
