@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any, Self
 
 from dth.errors import UsageError
@@ -335,19 +334,20 @@ async def retry_failed(
 
 
 async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
-    """The keys that are shown so. Several failed keys may look like one, where bytes are not UTF-8: it means them all."""
+    """The keys that are shown so. Where bytes are not UTF-8, several keys may look like one: it means all of them."""
     odd = {key for key in shown if REPLACED in key}
     if not odd:
         return shown
     await call.ports.tasks.get(id)
     found: set[str] = set()
-    prefix, after = commonprefix([key.partition(REPLACED)[0] for key in odd]), ""
     async with call.ports.engine.open(id) as platform:
-        while batch := await platform.records.page(
-            status=Status.FAILED, prefix=prefix, after=after, limit=MAX_KEYS
-        ):
-            found |= {record.key for record in batch if text_of(record.key) in odd}
-            after = batch[-1].key
+        for prefix in {key.partition(REPLACED)[0] for key in odd}:
+            after = ""
+            while batch := await platform.records.page(
+                status=Status.FAILED, prefix=prefix, after=after, limit=MAX_KEYS
+            ):
+                found |= {record.key for record in batch if text_of(record.key) in odd}
+                after = batch[-1].key
     return [*(key for key in shown if key not in odd), *sorted(found)] or shown
 
 
