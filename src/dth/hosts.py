@@ -110,7 +110,7 @@ def _form(host: str) -> str:
         # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001.
         if not re.search(r"\s", name):
             return socket.inet_ntoa(socket.inet_aton(name))
-    except OSError:
+    except (OSError, ValueError):
         pass
     try:
         address = ipaddress.ip_address(name)
@@ -150,7 +150,7 @@ def _binding(text: str) -> str:
     )
     below = text.startswith(BELOW)
     name = text.removeprefix(BELOW)
-    if not name or len(text) > LONGEST or re.search(r"[/@?#\\%*,\s]", name):
+    if not name or len(text) > LONGEST or re.search(r"[/@?#\\%*,\s\x00-\x1f\x7f]", name):
         raise wrong
     # The usual ports of both schemes go without saying.
     found = re.sub(r":(80|443)$", "", host_of(name))

@@ -331,3 +331,20 @@ def test_two_first_uses_at_once_bind_once(world: World) -> None:
     for name, outcomes in zip(names, asyncio.run(race()), strict=True):
         assert sum(isinstance(each, HubError) for each in outcomes) == 1, outcomes
         assert len(world.hosts(name)) == 1
+
+
+def test_the_password_of_the_mail_server_goes_to_nobody_else(tmp_path: Path) -> None:
+    """Neither does the one who makes the first task with it get it."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    mail = {"host": "mail.example.com", "sender": "hub@example.com", "user": "hub", "password_secret": "mail"}
+    (data / "hub.yaml").write_text(json.dumps({"smtp": mail}))
+    with Hub(tmp_path) as hub:
+        world = World(hub)
+        hub.call(CREATE_SECRET, n="mail", v=json.dumps(LOGIN), h=None)
+        assert world.hosts("mail") == ["mail.example.com:587"]
+        for operation in ALL:
+            with refused(world, "mail"):
+                world.start(operation, world.images("mail", world.attacker.host))
+        assert hub.call(BIND, n="mail", h=[])["hosts"] == ["mail.example.com:587"]
+        world.close()

@@ -430,7 +430,7 @@ def _normal_url(url: str) -> str:
         parts, host, port = urlsplit(""), None, None
     if "@" in parts.netloc:
         raise UsageError("endpoint URL holds credentials; put them in a profile, the environment or a secret")
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%,]", host):
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%,\x00-\x1f\x7f]", host):
         raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
@@ -453,7 +453,7 @@ def check_proxy(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = urlsplit(""), None
-    if parts.scheme not in PROXY_SCHEMES or not host or re.search(r"[\s\\%,]", host):
+    if parts.scheme not in PROXY_SCHEMES or not host or re.search(r"[\s\\%,\x00-\x1f\x7f]", host):
         raise UsageError(
             f"proxy URL {url!r} is not SCHEME://host:port with one of {', '.join(PROXY_SCHEMES)}"
         )

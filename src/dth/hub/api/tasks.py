@@ -1,7 +1,7 @@
 """Tasks: listed, created, changed, ended."""
 
 import json
-import uuid
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +23,7 @@ from dth.platforms.ports import Status
 MAX_PAGE = 100
 MAX_KEYS = 1000
 LOG_GROUP = "/dth/tasks/"
+UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}")
 
 # ------------------------------------------------------------------------------------------------- answers
 
@@ -382,11 +383,9 @@ class NewTask:
             empty = parameters.get("ec2CronExpression") == "" and not parameters.get("scheduleRate")
             kind = ScheduleType.ONE_TIME if empty else ScheduleType.FIXED_RATE
         chosen = input.get("id") or ""
-        if chosen:
-            try:
-                uuid.UUID(chosen)
-            except ValueError:
-                raise UsageError(f"id: {chosen!r} is no UUID") from None
+        # It becomes the name of a folder, and a part of other names.
+        if chosen and not UUID.fullmatch(chosen):
+            raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
         return cls(
             type=TaskType(input["type"]),
             schedule_type=ScheduleType(kind),

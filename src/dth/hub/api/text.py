@@ -1,11 +1,13 @@
 """How the API writes times and keys, and what it takes as a number or a time."""
 
 import base64
+import math
 from datetime import UTC, datetime
 
 from dth.errors import UsageError
 
 MAX_INT = 2**31 - 1  # of GraphQL
+LAST_TIME = 253_402_300_800.0  # seconds: the year 10000 begins
 REPLACED = "\ufffd"
 
 
@@ -44,9 +46,12 @@ def seconds(name: str, text: str | None) -> float:
     if not text:
         return 0.0
     try:
-        return float(text) / 1000
+        found = float(text) / 1000
     except ValueError:
-        raise UsageError(f"{name}: {text!r} is no time in epoch milliseconds") from None
+        found = math.nan
+    if not abs(found) < LAST_TIME:
+        raise UsageError(f"{name}: {text[:50]!r} is no time in epoch milliseconds")
+    return found
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -23,11 +23,15 @@ from dth.secrets import SecretUse, check_use, is_unbound, plan_use
 
 
 class LocalSecrets:
-    """`hub.ports.Secrets`."""
+    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name. Nobody who makes tasks is
+    the first to use them."""
 
-    def __init__(self, database: HubDatabase, vault: Vault) -> None:
+    def __init__(
+        self, database: HubDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._database = database
         self._vault = vault
+        self._known = known or {}
 
     async def list(self) -> list[SecretInfo]:
         return await self._database.read(_list)
@@ -36,7 +40,9 @@ class LocalSecrets:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
-        await self._database.write(_create, self._vault, name, value, description, read_bindings(hosts))
+        await self._database.write(
+            _create, self._vault, name, value, description, self._bindings(name, hosts)
+        )
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
         if value is not None:
@@ -46,10 +52,13 @@ class LocalSecrets:
         await self._database.write(_update, self._vault, name, value, description)
 
     async def bind(self, name: str, hosts: Sequence[str]) -> None:
-        await self._database.write(_bind, name, read_bindings(hosts))
+        await self._database.write(_bind, name, self._bindings(name, hosts))
+
+    def _bindings(self, name: str, hosts: Sequence[str]) -> Sequence[str]:
+        return read_bindings(hosts) or self._known.get(name, ())
 
     async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
-        return await self._database.write(_use, uses) if uses else []
+        return await self._database.write(use_secrets, uses) if uses else []
 
     async def delete(self, name: str) -> None:
         await self._database.write(_delete, name)
@@ -140,7 +149,7 @@ def _bind(connection: Connection, name: str, hosts: Sequence[str]) -> None:
         raise missing(name)
 
 
-def _use(connection: Connection, uses: Sequence[SecretUse]) -> list[str]:
+def use_secrets(connection: Connection, uses: Sequence[SecretUse]) -> list[str]:
     """In one transaction, which no other writer is in the midst of."""
     names = {use.name for use in uses}
     rows = connection.execute(select(secret.c.name, secret.c.hosts).where(secret.c.name.in_(names)))
