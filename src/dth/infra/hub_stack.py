@@ -28,19 +28,10 @@ from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.confined import VARIABLE
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
+from dth.infra.statements import BUNDLES, TAG, Statement, allow, only_by_tls, policy
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
-from dth.infra.template import (
-    BUNDLES,
-    DEPLOYMENT,
-    DIGEST,
-    TAG,
-    Statement,
-    Template,
-    allow,
-    only_by_tls,
-    policy,
-)
+from dth.infra.template import DEPLOYMENT, DIGEST, Template
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
 SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"

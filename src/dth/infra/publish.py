@@ -28,7 +28,7 @@ from dth.infra.bundle import (
     write_tar,
     write_zip,
 )
-from dth.infra.template import BUNDLES, Statement, not_by_tasks, only_by_tls, policy
+from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy
 
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as the assets are named, and as Linux calls them
 FUNCTIONS = "arm64"

@@ -20,8 +20,8 @@ from aws_cdk import (
 from constructs import Construct
 
 from dth.infra.machines import user_data
+from dth.infra.statements import BUNDLES, Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
-from dth.infra.template import BUNDLES, Statement, allow
 from dth.platforms.aws.gauges import NAMESPACE
 from dth.s3.parameters import S3Parameters
 

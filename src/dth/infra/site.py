@@ -9,7 +9,8 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import CfnParameter, Fn, aws_cloudfront, aws_s3
 
-from dth.infra.template import Statement, Template, not_by_tasks, only_by_tls, policy
+from dth.infra.statements import Statement, not_by_tasks, only_by_tls, policy
+from dth.infra.template import Template
 
 # Policies of CloudFront's own, the same in every account.
 CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"  # CachingOptimized

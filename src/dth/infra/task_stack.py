@@ -17,7 +17,8 @@ from aws_cdk import (
 from pydantic import BaseModel
 
 from dth.infra.confined import VARIABLE
-from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.infra.statements import Statement, allow, only_by_tls, policy
+from dth.infra.template import DEPLOYMENT, Template
 from dth.platforms.aws.bindings import PARTITION
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
