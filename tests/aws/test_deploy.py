@@ -111,7 +111,7 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     # A bucket from before gets what it lacks, and keeps what it has.
     own = {
         "Sid": "Own",
-        "Effect": "Allow",
+        "Effect": "Deny",
         "Principal": "*",
         "Action": "s3:GetObject",
         "Resource": f"arn:aws:s3:::{BUCKET}/x",
