@@ -26,7 +26,7 @@ from tests.engine import wait_for
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from tests.engine import Side
 
@@ -187,14 +187,27 @@ class Hub:
         self.keep_secret(name, access_key_id=access_key, secret_access_key=secret_key)
 
     def keep_secret(self, name: str, **fields: str) -> None:
+        """For any host, as tests of one hub use several stores."""
         value = json.dumps(fields)
         known = {each["name"] for each in self.call("{ listSecrets { name } }")}
-        verb = "updateSecret" if name in known else "createSecret"
+        verb, hosts = ("updateSecret", "") if name in known else ("createSecret", ', hosts: ["*"]')
         self.call(
-            f"mutation ($name: String!, $value: String!) {{ {verb}(name: $name, value: $value) {{ name }} }}",
+            f"mutation ($name: String!, $value: String!) {{ {verb}(name: $name, value: $value{hosts}) {{ name }} }}",
             name=name,
             value=value,
         )
+
+    @contextlib.contextmanager
+    def bound(self, *names: str) -> Iterator[None]:
+        """These secrets are bound to where they are used next, and for any host again afterwards."""
+        query = "mutation ($name: String!, $hosts: [String!]!) { bindSecret(name: $name, hosts: $hosts) { name } }"
+        for name in names:
+            self.call(query, name=name, hosts=[])
+        try:
+            yield
+        finally:
+            for name in names:
+                self.call(query, name=name, hosts=["*"])
 
     def task(self, id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call(TASK, id=id)

@@ -81,7 +81,7 @@ class Network:
         try:
             # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001, 0177.0.0.1
             return self.refusal(socket.inet_ntoa(socket.inet_aton(host)))
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):
             pass
         try:
             return self.refusal(str(real_address(host)))

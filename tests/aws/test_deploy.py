@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import re
 import tarfile
 from pathlib import Path
@@ -101,6 +103,30 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
             heads = {files.extractfile(each).read(20) for each in libraries}
         assert len(libraries) > 5
         assert {(head[:4], head[18]) for head in heads} == {(b"\x7fELF", machine)}
+        hub = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{prefix}/templates/hub.json")["Body"].read())
+        parameter = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}[name]
+        assert hub["Parameters"][parameter]["Default"] == hashlib.sha256(packed).hexdigest()
+    assert "NotByTasks" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
+
+    # A bucket from before gets what it lacks, and keeps what it has.
+    own = {
+        "Sid": "Own",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{BUCKET}/x",
+    }
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [own]}))
+    assert dth("diff", "photos", *given(region))[0] == 0
+    kept = [each["Sid"] for each in json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])["Statement"]]
+    assert kept == ["Own", "OnlyByTls", "NotByTasks"]
+
+    # Somebody changed a template.
+    key = f"{prefix}/templates/s3.json"
+    text = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    s3.put_object(Bucket=BUCKET, Key=key, Body=text.replace(b"sha256sum", b"true     "))
+    code, _, err = dth("deploy", "photos", *given(region))
+    assert (code, "is not the template of this version" in err) == (1, True), err
 
 
 def test_parameters_are_looked_at_before_anything_is_made(region: Region) -> None:

@@ -37,6 +37,7 @@ from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.vault import open_vault
+from dth.secrets import SecretUse, WrongHost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,7 +76,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[P
         cloud.boto("dynamodb").create_table(**create_table(f"{prefix}-{name}", table))
     aws = Aws(cloud.region, cloud.url)
     dynamo = Dynamo(aws, {name: f"{prefix}-{name}" for name in HUB_TABLES})
-    yield Ports(AwsTasks(dynamo), AwsAudit(dynamo), AwsTokens(dynamo), AwsHubSecrets(aws, prefix))
+    yield Ports(AwsTasks(dynamo), AwsAudit(dynamo), AwsTokens(dynamo), AwsHubSecrets(aws, dynamo, prefix))
     aws.close()
 
 
@@ -235,6 +236,61 @@ async def test_a_token_says_who_calls_until_it_is_revoked(hub: Ports) -> None:
         await hub.tokens.revoke(info.id)
     with pytest.raises(UsageError, match="expired"):
         await hub.tokens.create("late", Role.VIEWER, 1.0, "ann")
+
+
+async def test_a_secret_is_bound_once(hub: Ports) -> None:
+    name, other = (f"{os.getpid()}-{next(_numbers)}" for _ in range(2))
+    secrets = hub.secrets
+
+    async def hosts() -> dict[str, tuple[str, ...]]:
+        return {info.name: info.hosts for info in await secrets.list()}
+
+    await secrets.create(name, KEYS)
+    await secrets.create(other, KEYS, hosts=["Store.Example.com", "*"])
+    assert await hosts() == {name: (), other: ("store.example.com", "*")}
+    uses = [
+        SecretUse("source", name, ("a.example.com",)),
+        SecretUse("destination", other, ("b.example.com",)),
+    ]
+    nobody = SecretUse("source", "nobody", ("a.example.com",))
+    for _ in range(2):
+        # None is there that is called nobody: reading it says so.
+        assert list(await secrets.use([*uses, nobody])) == [other]
+        assert (await hosts())[name] == ("a.example.com",)
+    with pytest.raises(
+        WrongHost, match=r"may not be used with b\.example\.com: it is bound to a\.example\.com"
+    ):
+        await secrets.use([SecretUse("source", name, ("a.example.com", "b.example.com"))])
+    with pytest.raises(Conflict):
+        await secrets.create(name, KEYS, hosts=["evil.example.com"])
+    assert (await hosts())[name] == ("a.example.com",)
+    await secrets.update(name, KEYS.replace("SK", "SK2"))
+    assert (await hosts())[name] == ("a.example.com",)
+    await secrets.bind(name, [])
+    await secrets.bind(other, ["b.example.com"])
+    with pytest.raises(WrongHost):
+        await secrets.use([SecretUse("source", each, ("c.example.com",)) for each in (name, other)])
+    assert await hosts() == {name: (), other: ("b.example.com",)}
+    with pytest.raises(UsageError, match="is no host"):
+        await secrets.bind(name, ["http://a/b"])
+    with pytest.raises(NotFound):
+        await secrets.bind("nobody-at-all", [])
+    await secrets.delete(name)
+    await secrets.create(name, KEYS)
+    assert (await hosts())[name] == ()
+    await secrets.delete(name)
+    await secrets.delete(other)
+
+
+async def test_of_two_first_uses_at_once_one_binds(hub: Ports) -> None:
+    name = f"{os.getpid()}-{next(_numbers)}"
+    await hub.secrets.create(name, KEYS)
+    uses = [[SecretUse("source", name, (f"h{number}.example.com",))] for number in range(6)]
+    found = await asyncio.gather(*map(hub.secrets.use, uses), return_exceptions=True)
+    assert sum(isinstance(each, WrongHost) for each in found) == 5, found
+    [info] = await hub.secrets.list()
+    assert len(info.hosts) == 1
+    await hub.secrets.delete(name)
 
 
 async def test_a_secret_from_its_making_to_its_end(hub: Ports) -> None:

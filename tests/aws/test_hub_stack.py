@@ -23,7 +23,7 @@ from dth.s3.messages import Item, encode, pack
 from dth.s3.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
-from tests.aws.emulator.region import Region, wait_for
+from tests.aws.emulator.region import ASSETS, Region, wait_for
 from tests.aws.hub import ADMIN, Hub, deploy_hub, deploy_template, stacks
 from tests.aws.task import MIB, SIZES, keys, make_stores, opened, over, put, put_all_kinds, route_of, until
 from tests.identity import issuer_running
@@ -268,6 +268,30 @@ def test_who_may_call_and_what_is_refused(hub: Hub, fresh_region: Region) -> Non
         "createUser",
     ]
     assert {"what": "createSecret", "who": ADMIN, "outcome": "ok"} in audit["items"]
+
+
+def test_no_task_writes_where_the_hub_itself_is(hub: Hub) -> None:
+    query = "mutation ($i: CreateTaskInput!) { %s(input: $i) { id } }"
+    console = hub.stack.resources["Console"]
+    ways = [
+        {"destBucket": ASSETS},
+        {"destBucket": console},
+        {"destBucket": ASSETS, "destEndpoint": "https://s3.us-east-1.amazonaws.com."},
+        # The bucket before the host, and a part of the key in its place.
+        {"destBucket": "dth", "destEndpoint": f"https://{ASSETS}.s3.us-east-1.amazonaws.com"},
+        {
+            "destBucket": "assets",
+            "destEndpoint": f"https://{console.upper()}.s3.dualstack.us-east-1.amazonaws.com:443",
+        },
+    ]
+    for values in ways:
+        pairs = [
+            {"ParameterKey": key, "ParameterValue": value}
+            for key, value in {"srcBucket": "a", **values}.items()
+        ]
+        for operation in ("createTask", "preflight", "forecast"):
+            [error] = hub.ask(query % operation, i={"type": "S3EC2", "parameters": pairs})["errors"]
+            assert "is a bucket of the hub itself" in error["message"], (operation, values)
 
 
 async def test_users_of_an_issuer(

@@ -9,7 +9,14 @@ import pytest
 
 from dth.errors import UsageError
 from dth.platforms.aws import secrets as secrets_module
+from dth.platforms.aws.bindings import binding_key, hosts_text
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.hub.tables import HUB_TABLES
+from dth.platforms.aws.items import to_item
+from dth.platforms.aws.secrets import AwsSecrets
+from dth.platforms.aws.tables import create_table
 from dth.s3.credentials import CredentialSource, resolve_credentials
+from dth.secrets import WrongHost
 
 if TYPE_CHECKING:
     from dth.platforms.aws.platform import AwsNames, AwsPlatform
@@ -53,3 +60,26 @@ async def test_only_names_below_the_prefix(aws: AwsPlatform, names: AwsNames, cl
         aws.secrets.read("binary")
     with pytest.raises(UsageError, match=r"there is no secret '.*/missing' in Secrets Manager"):
         aws.secrets.read("missing")
+
+
+async def test_a_secret_goes_to_the_hosts_that_the_hub_s_table_says(
+    cloud: MiniStack, names: AwsNames
+) -> None:
+    table = f"bindings-{names.task}"
+    cloud.boto("dynamodb").create_table(**create_table(table, HUB_TABLES["hub"]))
+    aws = Aws(cloud.region, cloud.url)
+    prefix = names.secret_prefix
+    secrets = AwsSecrets(aws, prefix, table)
+    for name, hosts in (("bound", ["a.example.com"]), ("new", []), ("old", None)):
+        create(cloud, prefix + name, SecretString=json.dumps(KEYS))
+        if hosts is not None:
+            item = to_item({**binding_key(prefix + name), "Hosts": hosts_text(hosts)})
+            cloud.boto("dynamodb").put_item(TableName=table, Item=item)
+    here, there = secrets.at(["a.example.com"]), secrets.at(["a.example.com", "b.example.com"])
+    assert here.read("bound") == here.read("old") == there.read("old") == json.dumps(KEYS)
+    assert [secrets.is_unbound(name) for name in ("bound", "new", "old")] == [False, False, True]
+    with pytest.raises(WrongHost, match=r"b\.example\.com: it is bound to a\.example\.com"):
+        there.read("bound")
+    with pytest.raises(WrongHost, match="bound to no host yet: resume the task"):
+        here.read("new")
+    aws.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,3 +204,58 @@ def test_the_api_is_below_the_consoles_address(template: dict[str, Any]) -> None
     assert "Api" in json.dumps(origin["DomainName"])
     [bucket] = resources(template, "AWS::S3::Bucket").values()
     assert all(bucket["PublicAccessBlockConfiguration"].values())
+
+
+OWN = {
+    "${Console.Arn}",
+    "${Console.Arn}/*",
+    "arn:${AWS::Partition}:s3:::${assetBucket}",
+    "arn:${AWS::Partition}:s3:::${assetBucket}/*",
+}
+CHANGING = (
+    "s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:DeleteObject", "s3:DeleteObjectVersion",
+    "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:PutBucketNotification", "s3:PutBucketAcl",
+    "s3:PutLifecycleConfiguration", "s3:PutReplicationConfiguration", "s3:AbortMultipartUpload", "s3:RestoreObject",
+)  # fmt: skip
+
+
+def _denies(statements: list[dict[str, Any]], action: str) -> list[dict[str, Any]]:
+    return [
+        each
+        for each in statements
+        if each["Effect"] == "Deny" and any(fnmatchcase(action, pattern) for pattern in each["Action"])
+    ]
+
+
+@pytest.mark.parametrize("action", CHANGING)
+def test_no_task_changes_what_the_hub_runs_and_shows(template: dict[str, Any], action: str) -> None:
+    [boundary] = resources(template, "AWS::IAM::ManagedPolicy").values()
+    rights = resources(template, "AWS::IAM::Policy")["JobRights"]
+    for policy in (boundary, rights):
+        [denied] = _denies(policy["PolicyDocument"]["Statement"], action)
+        assert {each["Fn::Sub"] for each in denied["Resource"]} == OWN
+        assert "Condition" not in denied
+    policy = resources(template, "AWS::S3::BucketPolicy")["ConsolePolicy"]
+    [denied] = _denies(policy["PolicyDocument"]["Statement"][1:], action)
+    assert denied["Principal"] == "*"
+    assert denied["Condition"] == {"Null": {"aws:PrincipalTag/DataTransferHub": "false"}}
+    assert json.dumps(denied["Resource"]).count("Console") == 2
+
+
+def test_no_task_pushes_over_the_image_that_tasks_run(template: dict[str, Any]) -> None:
+    [boundary] = resources(template, "AWS::IAM::ManagedPolicy").values()
+    for action in ("ecr:PutImage", "ecr:CompleteLayerUpload"):
+        [denied] = _denies(boundary["PolicyDocument"]["Statement"], action)
+        assert "taskImage" in json.dumps(denied["Resource"])
+    # Containers pull it.
+    assert not _denies(boundary["PolicyDocument"]["Statement"], "ecr:BatchGetImage")
+
+
+def test_the_hub_s_buckets_know_the_roles_of_tasks_by_their_tag(template: dict[str, Any]) -> None:
+    """CloudFormation gives the roles of a task the tags of its stack."""
+    tagged = {
+        name
+        for name, role in resources(template, "AWS::IAM::Role").items()
+        if "DataTransferHub" in str(role.get("Tags"))
+    }
+    assert tagged == {"JobRole"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,48 @@ def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: d
         assert len(script) < 8000  # EC2 takes 16 KiB
         assert re.findall(r"https?://\S+|\bpip\b|\bcurl\b", script) == []
         assert f"-m dth.infra.agent {name.removesuffix('Template').lower()}" in script
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
+    template: dict[str, Any], tmp_path: Path, changed: bool
+) -> None:
+    [found] = [resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]]
+    script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+    assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
+    bundle = tmp_path / "bundle.tar.gz"
+    with tarfile.open(bundle, "w:gz") as archive:
+        archive.add(__file__, "code.py")
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    if changed:
+        bundle.write_bytes(bundle.read_bytes() + b"\0")
+    aws = tmp_path / "bin/aws"
+    aws.parent.mkdir()
+    # aws s3 cp --only-show-errors SOURCE DESTINATION
+    aws.write_text(f'#!/bin/sh\ncp {bundle} "$5"\n')
+    aws.chmod(0o755)
+    (tmp_path / "dth").mkdir()
+    fetch = script[script.index("BUNDLE=") : script.index("export PYTHONPATH")].replace(
+        "/opt", str(tmp_path / "opt")
+    )
+    (tmp_path / "opt/dth").mkdir(parents=True)
+    for name, value in {
+        "Digest": digest,
+        "assetBucket": "b",
+        "assetPrefix": "p",
+        "Architecture": "arm64",
+    }.items():
+        fetch = fetch.replace(f"${{{name}}}", value)
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", fetch],
+        env={"PATH": f"{aws.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode != 0) is changed, ran.stderr
+    assert (tmp_path / "opt/dth/code.py").exists() is not changed
+    assert ("is not what was published" in ran.stderr) is changed
 
 
 def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) -> None:

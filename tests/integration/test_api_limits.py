@@ -168,6 +168,33 @@ def test_what_may_be_left_out_may_be_null(hub: Hub) -> None:
     assert code(ask(hub, query, input=wanted)) == "BAD_INPUT"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "urn:uuid:123e4567-e89b-12d3-a456-426614174000",
+        "{123e4567-e89b-12d3-a456-426614174000}",
+        "-" * 3000 + "123e4567e89b12d3a456426614174000",
+        "123e4567-e89b-12d3-a456-426614174000\n",
+        "123e4567-e89b-12d3-a456-42661417400\u0660",
+        "../123e4567-e89b-12d3-a456-426614174000",
+    ],
+)
+def test_a_task_is_called_by_a_uuid_as_everybody_writes_it(hub: Hub, given: str) -> None:
+    """It names a folder."""
+    query = "mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }"
+    pairs = [{"ParameterKey": f"{side}Bucket", "ParameterValue": side} for side in ("src", "dest")]
+    answer = ask(hub, query, i={"type": "S3EC2", "id": given, "parameters": pairs})
+    assert code(answer) == "BAD_INPUT"
+    assert "is no UUID" in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e400", "9" * 400, "\u0661e9\x00"])
+def test_a_time_that_is_none_is_bad_input(hub: Hub, given: str) -> None:
+    group = f"/dth/tasks/{a_task(hub)}"
+    query = "query ($g: String, $t: String) { getLogEvents(logGroupName: $g, startTime: $t) { nextForwardToken } }"
+    assert code(ask(hub, query, g=group, t=given)) == "BAD_INPUT"
+
+
 # ------------------------------------------------------------------------------------------- what costs too much
 
 MANY = " ".join(f"a{n}: hubInfo {{ version }}" for n in range(900))
@@ -176,7 +203,22 @@ SECRETS = " ".join(f'a{n}: createSecret(name: "many{n}", value: "x") {{ name }}'
 SAME = "hubInfo { version } " * 100
 ALL = " ".join(f"a{n}: version" for n in range(90))
 COSTLY = f"{{ {f'a: hubInfo {{ {ALL} }} ' * 20} }}"  # the costliest that is let through
+KEYS = " ".join(f"b{n}: key" for n in range(95))
+PAGES = " ".join(f'a{n}: listRecords(id: "x"$) {{ items {{ {KEYS} }} }}' for n in range(19))
+PLAIN = "key size etag reason detail run"
+NAMES = " ".join(f"b{n}: name" for n in range(80))
 TOO_MUCH = {
+    "many names of one thing in long pages": f"{{ {PAGES.replace('$', ', limit: 1000')} }}",
+    "many names of one thing in usual pages": f"{{ {PAGES.replace('$', '')} }}",
+    "pages as long as a variable says": "query ($n: Int = 1000) { " + PAGES.replace("$", ", limit: $n") + " }",
+    "pages as long as a float says": "query ($n: Int) { " + PAGES.replace("$", ", limit: $n") + " }",
+    "pages by fragments": f"{{ ...F }} fragment F on Query {{ {PAGES.replace(KEYS, '...K').replace('$', '')} }} "
+    f"fragment K on Record {{ ... {{ {KEYS} }} }}",
+    "full pages, many times": f"{{ {PAGES.replace(KEYS, PLAIN).replace('$', ', limit: 1000')} }}",
+    "names of all types, many times": f"{{ __schema {{ types {{ fields {{ type {{ fields {{ {NAMES} }} }} }} }} }} }}",
+    "the whole schema, many times": "{ "
+    + " ".join(f"a{n}: __schema {{ types {{ {NAMES} fields {{ args {{ name }} }} }} }}" for n in range(15))
+    + " }",
     "root fields of a fragment": f"{{ ...F }} fragment F on Query {{ {MANY} }}",
     "a fragment used twice": f"{{ ...F ...G }} fragment F on Query {{ {FEW} }} fragment G on Query {{ ...F }}",
     "root fields of an inline fragment": f"{{ ... on Query {{ {FEW} }} ... {{ {FEW.replace('a', 'b')} }} }}",
@@ -199,7 +241,7 @@ TOO_MUCH = {
 
 @pytest.mark.parametrize("what", TOO_MUCH)
 def test_a_query_that_costs_too_much_is_refused(hub: Hub, what: str) -> None:
-    answer = ask(hub, TOO_MUCH[what])
+    answer = ask(hub, TOO_MUCH[what], **({"n": 1000.0} if what.endswith("float says") else {}))
     assert (code(answer), answer.get("data")) == ("LIMIT", None)
     assert len(json.dumps(answer)) < 2000
 

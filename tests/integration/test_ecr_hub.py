@@ -345,7 +345,8 @@ def test_a_connection_is_tested(hub: Hub, here: RegistryServer, there: RegistryS
 
 def test_a_preflight_tells_what_is_missing(hub: Hub, here: RegistryServer, there: RegistryServer) -> None:
     here.push("team/app", "v1", one("v1"))
-    good = hub.job("preflight", between(here, there))
+    with hub.bound("login"):
+        good = hub.job("preflight", between(here, there))
     assert good["result"]["state"] == "OK", good
     assert {(check["side"], check["name"]) for check in good["result"]["checks"]} >= {
         ("source", "pull"),
@@ -378,7 +379,8 @@ def test_a_preflight_names_the_rights_of_the_side_that_lacks_them(
             "destCredential": "keys",
             "destRegistry": "",
         }
-        good = hub.job("preflight", {**between(front, there), **amazon})["result"]
+        with hub.bound("login", "keys"):
+            good = hub.job("preflight", {**between(front, there), **amazon})["result"]
         assert good["state"] == "UNKNOWN", good  # whether the repository may be made is known when it is
         denied = Reply(
             403, body=b'{"errors": [{"code": "DENIED"}]}', headers={"Content-Type": "application/json"}

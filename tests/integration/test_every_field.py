@@ -199,6 +199,9 @@ ROWS: dict[str, Row] = {
     "updateSecret": Row(
         OPERATOR, lambda w: {"name": w.secret(), "value": KEYS}, NO_NAME, {"value": "no JSON"}
     ),
+    "bindSecret": Row(
+        ADMIN, lambda w: {"name": w.secret(), "hosts": ["store.example.com"]}, NO_NAME, {"hosts": ["a/b"]}
+    ),
     "deleteSecret": Row(OPERATOR, lambda w: {"name": w.secret()}, NO_NAME),
     "createToken": Row(
         ADMIN, lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1}, bad={"expiresInDays": 0}
@@ -336,6 +339,7 @@ def _anything(name: str) -> dict[str, Any]:
     some: dict[str, Any] = {
         "ID": NOBODY,
         "String": "none",
+        "[String!]": [],
         "Int": 1,
         "TaskType": "S3EC2",
         "GraphName": "Network",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dth.errors import Forbidden, NotFound, UsageError
+from dth.errors import Conflict, Forbidden, NotFound, UsageError
 from dth.hub.api import resolve
 from dth.hub.model import Identity, Role
 from dth.platforms.local.database import HubDatabase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dth.hub.ports import HubPorts
 
 CALLER = Identity("v", "v", Role.VIEWER)
+OPERATOR = Identity("o", "o", Role.OPERATOR)
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.
 KEYS = ["a", "caf\u00e9", "caf\udce9-1", "caf\udce9-2", "caf\udce9-3", "x\udcff1", "x\udcff2", "z\n"]
 
@@ -65,6 +66,31 @@ async def test_every_key_comes_once_whatever_its_bytes(ports: HubPorts, limit: i
         if token is None:
             break
     assert seen == [key.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["a", "caf\u00e9"], ["a", "caf\u00e9"]),
+        (["caf\ufffd-2", "a"], ["a", "caf\udce9-2"]),
+        (["caf\ufffd-1", "x\ufffd2"], ["caf\udce9-1", "x\udcff2"]),
+        (["x\ufffd1", "x\ufffd9"], ["x\udcff1"]),
+        (["nothing\ufffd"], ["nothing\ufffd"]),
+    ],
+)
+async def test_what_a_list_shows_can_be_tried_again(
+    ports: HubPorts, monkeypatch: pytest.MonkeyPatch, given: list[str], meant: list[str]
+) -> None:
+    asked: list[str] = []
+
+    async def retry_failed(_: HubPorts, id: str, *, keys: list[str], reason: str) -> None:
+        asked.extend(keys)
+        raise Conflict("enough")
+
+    monkeypatch.setattr("dth.hub.tasks.retry_failed", retry_failed)
+    with pytest.raises(Conflict, match="enough"):
+        await resolve(ports, OPERATOR, "retryFailed", {"id": "t", "keys": given})
+    assert asked == meant
 
 
 async def test_a_token_of_something_else_is_refused(ports: HubPorts) -> None:

@@ -68,9 +68,24 @@ def run(*arguments: object, given: str | bytes | None = None) -> Result:
 
 
 def test_the_list_shows_names(hub: Hub) -> None:
-    found = [{"name": "one", "description": "x\x1b[2J", "updatedAt": "2026-01-01T00:00:00Z"}]
+    one = {
+        "name": "one",
+        "description": "x\x1b[2J",
+        "updatedAt": "2026-01-01T00:00:00Z",
+        "hosts": ["a.example"],
+    }
+    found = [one, {**one, "name": "new", "hosts": []}, {**one, "name": "any", "hosts": ["*"]}]
     hub.answer = {"data": {"listSecrets": found}}
-    assert run("list").stdout == "  one  2026-01-01T00:00:00Z  x\\x1b[2J\n"
+    listed = run("list")
+    assert listed.stdout == (
+        "  one  2026-01-01T00:00:00Z  a.example  x\\x1b[2J\n"
+        "  new  2026-01-01T00:00:00Z  bound at its first use  x\\x1b[2J\n"
+        "  any  2026-01-01T00:00:00Z  any host  x\\x1b[2J\n"
+    )
+    assert listed.stderr == (
+        "warning: secret 'any' is bound to no host: whoever may make tasks can send it anywhere; "
+        "bind it: dth secret bind any HOST\n"
+    )
     assert json.loads(run("list", "--json").stdout) == found
     hub.answer = {"data": {"listSecrets": []}}
     assert run("list").stdout == ""
@@ -115,12 +130,24 @@ def test_no_value_and_a_wrong_one_are_told_in_one_line(hub: Hub, tmp_path: Path)
     assert isinstance(run("create", "one", given=VALUE).exception, Conflict)
 
 
+def test_binding_to_hosts(hub: Hub) -> None:
+    hub.answer = {"data": {"createSecret": {"name": "one"}}}
+    run("create", "one", "--host", "a.example", "--host", "*.b.example", given=VALUE)
+    assert hub.calls[-1]["variables"]["hosts"] == ["a.example", "*.b.example"]
+    hub.answer = {"data": {"bindSecret": {"hosts": ["a.example:9000"]}}}
+    assert run("bind", "one", "A.example:9000").stdout == "one: a.example:9000\n"
+    assert hub.calls[-1]["variables"] == {"name": "one", "hosts": ["A.example:9000"]}
+    hub.answer = {"data": {"bindSecret": {"hosts": []}}}
+    assert run("bind", "one").stdout == "one: bound at its first use\n"
+    assert hub.calls[-1]["variables"]["hosts"] == []
+
+
 def test_no_option_takes_a_value() -> None:
-    for name in ("create", "update"):
+    for name, more in (("create", {"--host"}), ("update", set[str]())):
         command = secret.get_command(click.Context(secret), name)
         assert command is not None
         assert {option for each in command.params for option in each.opts} == {
-            "name", "--description", "--from-file", "--hub", "--data-dir",
+            "name", "--description", "--from-file", "--hub", "--data-dir", *more,
         }  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class Ports:
         self.tasks = LocalTasks(database)
         self.engine = self.metrics = Told()
         self.prices: Prices = {}
+        self.own_buckets: frozenset[str] = frozenset()
 
 
 @pytest.fixture

@@ -19,8 +19,10 @@ from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.grants import LocalGrants
+from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers
+from dth.platforms.local.vault import Vault
 
 
 class Clock:
@@ -187,7 +189,7 @@ class NoAudit:
 
 
 async def test_older_tokens_get_the_owners_that_they_had(tmp_path: Path) -> None:
-    """Those of users who were removed meanwhile end."""
+    """Those of users who were removed meanwhile end. Secrets go on to be for any host."""
     path = tmp_path / "hub.db"
     with contextlib.closing(sqlite3.connect(path)) as old:
         old.executescript(OLD)
@@ -195,6 +197,8 @@ async def test_older_tokens_get_the_owners_that_they_had(tmp_path: Path) -> None
         tokens, grants = LocalTokens(database), LocalGrants(database)
         owners = {info.name: info.owner for info in await tokens.list()}
         assert owners == {"ann's": "ann", "machine's": "", "of one elsewhere": ""}
+        [secret] = await LocalSecrets(database, Vault(tmp_path)).list()
+        assert secret.hosts == ("*",)
         session = await grants.session("cookie")
         assert session
         assert session.family == "f"
@@ -220,5 +224,7 @@ INSERT INTO audit VALUES (1, 20, 'ann', 'oidc', 'deleteUser', 'Mallory', '{{}}',
     (3, 20, 'ann', 'oidc', 'deleteUser', 'back', '{{}}', 'ok');
 INSERT INTO "grant" VALUES (x'{sha256(b"cookie").hexdigest()}', 'session', 'f',
     '{{"user": "ann", "epoch": 7, "signed_in": 1}}', 9999999999, 0);
+CREATE TABLE secret (name TEXT PRIMARY KEY, description TEXT NOT NULL, value BLOB NOT NULL, updated FLOAT NOT NULL);
+INSERT INTO secret VALUES ('old', '', x'00', 1);
 PRAGMA user_version = 1;
 """

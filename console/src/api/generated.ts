@@ -7,6 +7,7 @@ import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
 export type TaskPhase =
   | 'STARTING'
   | 'LISTING'
+  /** With `verifyAfter` each copy is read back at once, before the next one begins in its place: no phase of its own. */
   | 'COPYING'
   /** Mirror mode takes away what the source no longer has. */
   | 'DELETING'
@@ -107,7 +108,7 @@ export type TaskRowFragment = { id: string, description: string | null, type: Ta
 export type AdminSecretsQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type AdminSecretsQuery = { listSecrets: Array<{ name: string, description: string | null, updatedAt: string | null } | null> | null };
+export type AdminSecretsQuery = { listSecrets: Array<{ name: string, description: string | null, updatedAt: string | null, hosts: Array<string> } | null> | null };
 
 export type StoreSecretMutationVariables = Exact<{
   name: string;
@@ -126,6 +127,14 @@ export type ChangeSecretMutationVariables = Exact<{
 
 
 export type ChangeSecretMutation = { updateSecret: { name: string } };
+
+export type BindSecretMutationVariables = Exact<{
+  name: string;
+  hosts: Array<string> | string;
+}>;
+
+
+export type BindSecretMutation = { bindSecret: { name: string } };
 
 export type DeleteSecretMutationVariables = Exact<{
   name: string;
@@ -644,6 +653,7 @@ export const AdminSecretsDocument = new TypedDocumentString(`
     name
     description
     updatedAt
+    hosts
   }
 }
     `) as unknown as TypedDocumentString<AdminSecretsQuery, AdminSecretsQueryVariables>;
@@ -661,6 +671,13 @@ export const ChangeSecretDocument = new TypedDocumentString(`
   }
 }
     `) as unknown as TypedDocumentString<ChangeSecretMutation, ChangeSecretMutationVariables>;
+export const BindSecretDocument = new TypedDocumentString(`
+    mutation BindSecret($name: String!, $hosts: [String!]!) {
+  bindSecret(name: $name, hosts: $hosts) {
+    name
+  }
+}
+    `) as unknown as TypedDocumentString<BindSecretMutation, BindSecretMutationVariables>;
 export const DeleteSecretDocument = new TypedDocumentString(`
     mutation DeleteSecret($name: String!) {
   deleteSecret(name: $name) {

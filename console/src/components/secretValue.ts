@@ -68,3 +68,6 @@ export function isObjectOfTexts(text: string): boolean {
     return false;
   }
 }
+
+/** Whether a secret that is bound to these hosts may be used with any. */
+export const isUnbound = (hosts: string[] | undefined) => Boolean(hosts?.includes('*'));

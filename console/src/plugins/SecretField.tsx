@@ -7,6 +7,7 @@ import { AdminSecretsDocument } from '../api/generated';
 import { useData } from '../api/hooks';
 import { useErrorText } from '../components/errorText';
 import { SecretForm } from '../components/SecretForm';
+import { isUnbound } from '../components/secretValue';
 import { useTaskForm } from './context';
 import { ParameterFrame } from './ParameterFrame';
 import { useParameter } from './ParameterField';
@@ -23,11 +24,16 @@ export function SecretField({ name }: { name: string }) {
   const options = (data?.listSecrets ?? []).flatMap((secret) =>
     secret ? [{ value: secret.name, label: secret.name, description: secret.description ?? '' }] : [],
   );
+  const chosen = data?.listSecrets?.find((secret) => secret?.name === text);
   const unknown = data && text && !options.some((each) => each.value === text);
   return (
     <ParameterFrame
       name={name}
-      constraintText={unknown && t('create.secret.unknown', { name: text })}
+      constraintText={
+        unknown
+          ? t('create.secret.unknown', { name: text })
+          : isUnbound(chosen?.hosts) && t('create.secret.unbound', { name: text })
+      }
       secondaryControl={
         <SpaceBetween direction="horizontal" size="xs">
           <Button

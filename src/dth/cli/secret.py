@@ -3,6 +3,7 @@ for secrets, as anybody on the machine can read them."""
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from dth.cli.hub import hub_options
 from dth.config import data_directory
 from dth.errors import UsageError
 from dth.hub.client import HubClient
+from dth.secrets import is_unbound, unbound_warning
 
 MAX_VALUE = 65_536  # bytes, as the hub takes them
 
@@ -40,29 +42,62 @@ def secret() -> None:
 @hub_options
 def list_(as_json: bool, hub: Connect) -> int:
     """List the secrets; never their values."""
-    found = hub().call("query { listSecrets { name description updatedAt } }")["listSecrets"]
+    found = hub().call("query { listSecrets { name description updatedAt hosts } }")["listSecrets"]
     if as_json:
         click.echo(json.dumps(found))
     elif found:
-        table([(each["name"], f"{each['updatedAt']}  {shown(each['description'] or '')}") for each in found])
+        table(
+            [
+                (
+                    each["name"],
+                    f"{each['updatedAt']}  {_bound(each['hosts'])}  {shown(each['description'] or '')}",
+                )
+                for each in found
+            ]
+        )
+    for each in found:
+        if is_unbound(each["hosts"]):
+            click.echo(
+                f"warning: {shown(unbound_warning(each['name']))}; bind it: "
+                f"dth secret bind {shlex.quote(shown(each['name']))} HOST",
+                err=True,
+            )
     return 0
+
+
+def _bound(hosts: list[str]) -> str:
+    if is_unbound(hosts):
+        return "any host"
+    return ", ".join(map(shown, hosts)) or "bound at its first use"
 
 
 @secret.command()
 @click.argument("name")
 @description_option
 @value_option
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Host that it may be used with, as in dth secret bind; can be repeated. "
+    "[default: the hosts that it is first used with]",
+)
 @hub_options
-def create(name: str, description: str | None, file: Path | None, hub: Connect) -> int:
+def create(
+    name: str, description: str | None, file: Path | None, hosts: tuple[str, ...], hub: Connect
+) -> int:
     """Keep a new secret.
 
     Asks for a pair of access keys on a terminal; otherwise the value, JSON, is read from standard input or a file.
     """
     client = hub()
+    given: dict[str, Any] = {"name": name, "value": _value(file), "description": description}
+    given |= {"hosts": hosts} if hosts else {}
     client.call(
-        """mutation ($name: String!, $value: String!, $description: String) {
-            createSecret(name: $name, value: $value, description: $description) { name } }""",
-        {"name": name, "value": _value(file), "description": description},
+        """mutation ($name: String!, $value: String!, $description: String, $hosts: [String!]) {
+            createSecret(name: $name, value: $value, description: $description, hosts: $hosts) { name } }""",
+        given,
     )
     click.echo(f"{shown(name)} is kept, encrypted")
     return 0
@@ -88,6 +123,25 @@ def update(name: str, description: str | None, file: Path | None, hub: Connect) 
         changes,
     )
     click.echo(f"{shown(name)} is changed")
+    return 0
+
+
+@secret.command()
+@click.argument("name")
+@click.argument("hosts", metavar="[HOST]...", nargs=-1)
+@hub_options
+def bind(name: str, hosts: tuple[str, ...], hub: Connect) -> int:
+    """Let a secret be used with these hosts and no others. For administrators.
+
+    HOST is a host (store.example.com, store.example.com:9000), *.example.com for all hosts below a domain, or * for any
+    host. *.amazonaws.com stands for the services of AWS that take credentials, and docker.io for all names of Docker
+    Hub. Without HOST, the secret is bound to the hosts that it is next used with.
+    """
+    answer = hub().call(
+        """mutation ($name: String!, $hosts: [String!]!) { bindSecret(name: $name, hosts: $hosts) { hosts } }""",
+        {"name": name, "hosts": hosts},
+    )
+    click.echo(f"{shown(name)}: {_bound(answer['bindSecret']['hosts'])}")
     return 0
 
 

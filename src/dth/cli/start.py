@@ -13,12 +13,13 @@ from dth.s3 import task
 from dth.s3.checks import Trouble, reach
 from dth.s3.client import S3Client
 from dth.s3.compare import Policy
-from dth.s3.credentials import CredentialSource, SecretStore
+from dth.s3.credentials import CredentialSource
 from dth.s3.filters import build
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.sides import OPTION, START, SideSettings, side_settings
 from dth.s3.task import object_filter
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}

@@ -68,8 +68,16 @@ def create_task(
         "scheduleType": "ONE_TIME" if once else "FIXED_RATE",
         "parameters": _pairs(values),
     }
-    query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }"
-    return str(client.call(query, {"input": wanted})["createTask"]["id"])
+    query = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id warnings } }"
+    made = client.call(query, {"input": wanted})["createTask"]
+    _warn(made)
+    return str(made["id"])
+
+
+def _warn(changed: dict[str, Any]) -> None:
+    """Tell what the hub says of a task that was created or changed."""
+    for each in changed.get("warnings", ()):
+        click.echo(f"warning: {shown(each)}", err=True)
 
 
 @task.command(name="list")
@@ -330,9 +338,10 @@ def edit(id: str, parameters: tuple[str, ...], description: str | None, hub: Con
         raise UsageError("nothing to change: give NAME=VALUE or --description")
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
     done = hub().call(
-        "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id progress } }",
+        "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id progress warnings } }",
         {"id": id, "input": changes},
     )["editTask"]
+    _warn(done)
     click.echo(f"{done['id']} {done['progress']}")
     return 0
 
@@ -346,9 +355,10 @@ def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Co
     """Create a task like another one, with changes."""
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
     made = hub().call(
-        "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id } }",
+        "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id warnings } }",
         {"id": id, "input": changes},
     )["cloneTask"]
+    _warn(made)
     click.echo(made["id"])
     return 0
 
@@ -401,17 +411,20 @@ def apply(path: str, hub: Connect) -> int:
         before = _existing(client, wanted.get("id", ""))
         if before is None:
             made = client.call(
-                "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id } }", {"input": wanted}
+                "mutation ($input: CreateTaskInput!) { createTask(input: $input) { id warnings } }",
+                {"input": wanted},
             )["createTask"]
+            _warn(made)
             click.echo(f"{made['id']} created")
             continue
         gone = {name: "" for name in before if name not in {p["ParameterKey"] for p in wanted["parameters"]}}
         changes: dict[str, Any] = {"parameters": [*_pairs(gone), *wanted["parameters"]]}
         changes |= {name: wanted[name] for name in ("description", "scheduleType") if name in wanted}
-        client.call(
-            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id } }",
+        edited = client.call(
+            "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { warnings } }",
             {"id": wanted["id"], "input": changes},
-        )
+        )["editTask"]
+        _warn(edited)
         click.echo(f"{wanted['id']} updated")
     return 0
 

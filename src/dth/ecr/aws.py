@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pycurl
 
 from dth import confinement
-from dth.ecr.login import SecretStore
 from dth.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -29,6 +28,7 @@ from dth.errors import (
     UsageError,
     error_code,
 )
+from dth.secrets import SecretStore, WrongHost
 from dth.transport import ADDRESS_REFUSED, check_url, guard, parse_headers, refused
 
 SECRET_CHECK = 1.0  # seconds between looks at a secret
@@ -89,7 +89,7 @@ class AwsClient:
         try:
             return self._secrets.read(self._access.secret)
         except UsageError as error:
-            if self._client is not None:
+            if self._client is not None and not isinstance(error, WrongHost):
                 return self._text  # perhaps just being written; what we have is tried
             raise EndpointRefused(str(error), code="NoCredentials") from None
 

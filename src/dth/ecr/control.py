@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dth.ecr.aws import AwsAccess, AwsClient
-from dth.ecr.login import SecretStore, UserPassword
+from dth.ecr.login import UserPassword
 from dth.ecr.reference import check_registry
 from dth.errors import EndpointRefused, ObjectRefused, SourceGone, TransferError, UsageError
+from dth.secrets import SecretStore
 
 PAGE = 1000  # repositories or images in one answer
 MOST_NAMES = 100  # repositories that can be asked for by name in one call

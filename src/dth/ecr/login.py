@@ -3,10 +3,14 @@ signed in with on this machine is in `kept`."""
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from dth.errors import EndpointRefused, UsageError
+from dth.secrets import SecretStore
+
+SECRET_CHECK = 1.0  # seconds between looks at a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,6 @@ class Login(Protocol):
         ...
 
 
-class SecretStore(Protocol):
-    """Where named secrets live."""
-
-    def read(self, name: str) -> str:
-        """The secret's JSON text. Raises UsageError when there is no such secret."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class FixedLogin:
     """The same for ever. None: nobody."""
@@ -50,16 +46,20 @@ ANONYMOUS = FixedLogin()
 
 
 class SecretLogin:
-    """A named secret, `{"username": "…", "password": "…"}`; read again when what it held is refused."""
+    """A named secret, `{"username": "…", "password": "…"}`; looked at again while it is used, as it may have been
+    changed, taken away or bound to other hosts."""
 
     def __init__(self, name: str, secrets: SecretStore) -> None:
         self._name = name
         self._secrets = secrets
         self._found: UserPassword | None = None
+        self._looked = -SECRET_CHECK
 
     async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
-        if self._found is None or self._found == refused:
+        due = time.monotonic() - self._looked >= SECRET_CHECK
+        if self._found is None or self._found == refused or due:
             self._found = await asyncio.to_thread(self._read)
+            self._looked = time.monotonic()
         return self._found
 
     def _read(self) -> UserPassword:

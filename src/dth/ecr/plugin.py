@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dth.ecr.messages import Order, encode, has_place
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.reference import DOCKER_HUB, parse_within
+from dth.ecr.task import secret_uses
 from dth.errors import UsageError
 from dth.platforms.ports import (
     Counts,
@@ -27,6 +28,7 @@ __all__ = [
     "TYPE",
     "Parameters",
     "bandwidth",
+    "buckets_written",
     "budget",
     "capacity",
     "check",
@@ -36,7 +38,14 @@ __all__ = [
     "follows_events",
     "read_notification",
 ]
-__all__ += ["rates", "redrive", "route", "spent", "unpriced"]  # what dth.hub.plugins.Plugin asks for
+__all__ += [
+    "rates",
+    "redrive",
+    "route",
+    "secret_uses",
+    "spent",
+    "unpriced",
+]  # what dth.hub.plugins.Plugin asks for
 
 TYPE = "ECR"
 THINGS = "images"
@@ -93,6 +102,10 @@ def _place(parameters: EcrParameters, side: str) -> str:
         given = (parameters.dest_registry, parameters.dest_account_id, parameters.dest_region)
     registry, account, region = given
     return f"Amazon ECR {account + ' ' if account else ''}{region}" if is_ecr else registry or DOCKER_HUB
+
+
+def buckets_written(parameters: EcrParameters) -> frozenset[str]:
+    return frozenset()
 
 
 def conflict(one: EcrParameters, other: EcrParameters) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from dth.checks import Check, State, worst
 from dth.ecr import policies, skopeo
 from dth.ecr.listing import Image, Source
-from dth.ecr.login import SecretStore
 from dth.ecr.parameters import DestType, EcrParameters, SourceList, SourceType
 from dth.ecr.renames import Renames
-from dth.ecr.task import Front, Origin, open_front
+from dth.ecr.task import Front, Origin, open_front, secret_uses
 from dth.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -27,6 +26,7 @@ from dth.errors import (
     Unreachable,
     UsageError,
 )
+from dth.secrets import SecretStore, warn_of_unbound
 from dth.transport import Transport
 
 TRIED = 20  # named images that are looked up
@@ -78,6 +78,8 @@ class _Checks:
         if dest:
             await self._dest(dest, source)
         await self._skopeo()
+        uses = secret_uses(self._parameters)
+        self.report.checks += await asyncio.to_thread(warn_of_unbound, uses, self._secrets)
         self.report.requests = sum(front.requests for front in self._fronts)
 
     # --------------------------------------------------------------------------------------------- sides

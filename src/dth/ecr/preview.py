@@ -4,10 +4,10 @@ from typing import Any
 
 from dth.ecr.finder import list_and_plan
 from dth.ecr.items import Action, Plan
-from dth.ecr.login import SecretStore
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.reference import DOCKER_HUB
 from dth.ecr.task import open_route
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 SHOWN = 500  # items; of thousands nobody reads each

@@ -5,11 +5,11 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dth.ecr.login import SecretStore
 from dth.ecr.parameters import EcrParameters, SourceList, SourceType
 from dth.ecr.reference import DOCKER_HUB
 from dth.ecr.task import Front, Origin, open_front
 from dth.errors import HubError, ListingFailed, TransferError
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 SAMPLE = 20  # repositories that are shown

@@ -1,6 +1,6 @@
 """Opening a task: from its parameters to the registries on both sides, ready to be asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dth import confinement
@@ -12,7 +12,7 @@ from dth.ecr.destination import Destination, EcrDestination, OciDestination
 from dth.ecr.items import Known
 from dth.ecr.kept import KeptLogin
 from dth.ecr.listing import EcrSource, OciSource, Selection, Source
-from dth.ecr.login import ANONYMOUS, Login, SecretLogin, SecretStore, UserPassword
+from dth.ecr.login import ANONYMOUS, Login, SecretLogin, UserPassword
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.patterns import Patterns
 from dth.ecr.plan import Wishes
@@ -20,7 +20,9 @@ from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.registry import Registry
 from dth.ecr.renames import Renames
 from dth.errors import UsageError
+from dth.hosts import aws_domain, aws_family, host_of
 from dth.parameters import check_confined
+from dth.secrets import SecretStore, SecretUse, for_hosts
 from dth.transport import Transport
 
 
@@ -144,8 +146,10 @@ async def open_front(
     """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
     check_confined(parameters)
     given = _side(parameters, side)
+    secrets = for_hosts(secrets, given.hosts)
     pushes = side == "destination"
     if given.is_ecr:
+        _refuse_other_host(given)
         control = EcrControl(given.access, secrets, account=given.account)
         login = EcrLogin(control)
         host = given.host or await login.host()
@@ -153,6 +157,27 @@ async def open_front(
         return Front(registry, login, control)
     chosen = SecretLogin(given.secret, secrets) if given.secret else KeptLogin(given.host)
     return Front(Registry(transport, replace(given.address, host=given.host), chosen, pushes=pushes), chosen)
+
+
+def secret_uses(
+    parameters: EcrParameters, sides: Sequence[str] = ("source", "destination")
+) -> list[SecretUse]:
+    """Which secrets the task uses, and with which hosts. What a registry names for tokens is a part of it."""
+    found = []
+    for side in sides:
+        if side == "source" and parameters.source_type is SourceType.PUBLIC:
+            continue
+        given = _side(parameters, side)
+        if given.secret:
+            found.append(SecretUse(side, given.secret, given.hosts))
+    return found
+
+
+def _refuse_other_host(given: "_Side") -> None:
+    """Users of a hub may not have what the hub is given by ECR, a password, sent to a host of their own."""
+    from_aws = aws_family(_api_host(given.access))
+    if given.host and from_aws and not confinement.local_files() and not aws_family(host_of(given.host)):
+        raise UsageError(f"{given.host!r} is no registry of Amazon ECR, whose password would be sent there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +188,20 @@ class _Side:
     secret: str
     address: Address
     access: AwsAccess
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that can read what is sent to this side, as secrets are bound to them: of ECR the control plane, and the
+        registry if it is named."""
+        registry = (host_of(self.host),) if self.host else ()
+        return (_api_host(self.access), *registry) if self.is_ecr else registry
+
+
+def _api_host(access: AwsAccess) -> str:
+    """Of the control plane. Without a region it is that of the environment, in the same partition as the registry."""
+    if access.endpoint:
+        return host_of(access.endpoint)
+    return f"api.ecr.{access.region or 'us-east-1'}.{aws_domain(access.region)}"
 
 
 def _side(parameters: EcrParameters, side: str) -> _Side:
@@ -179,19 +218,21 @@ def _side(parameters: EcrParameters, side: str) -> _Side:
         return found
 
     ca_bundle = confinement.ca_file(value("ca_bundle"))
+    host = value("registry_host") if is_ecr else value("registry") or DOCKER_HUB
+    access = AwsAccess(
+        value("region"),
+        value("endpoint"),
+        value("credential"),
+        profile=value("profile"),
+        role_arn=value("role_arn"),
+        external_id=value("external_id"),
+        ca_bundle=ca_bundle,
+    )
     return _Side(
         is_ecr,
-        value("registry_host") if is_ecr else value("registry") or DOCKER_HUB,
+        host,
         value("account_id"),
         value("credential"),
         Address("", bool(value("plain_http")), ca_bundle),
-        AwsAccess(
-            value("region"),
-            value("endpoint"),
-            value("credential"),
-            value("profile"),
-            value("role_arn"),
-            value("external_id"),
-            ca_bundle=ca_bundle,
-        ),
+        access,
     )

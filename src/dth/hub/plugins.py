@@ -16,6 +16,7 @@ from dth.hub.scaling import Capacity
 from dth.parameters import is_size
 from dth.platforms.ports import Counts, Outgoing, Platform
 from dth.prices import Prices
+from dth.secrets import SecretUse
 
 
 class Taken(Protocol):
@@ -61,8 +62,16 @@ class Plugin(Protocol):
         """What "source" or "destination" alone cannot do without. Raises UsageError."""
         ...
 
+    def secret_uses(self, parameters: Any, sides: Sequence[str] = ...) -> list[SecretUse]:
+        """Which secrets these sides use, and with which hosts; both sides by default. Raises UsageError."""
+        ...
+
     def route(self, parameters: Any) -> Route:
         """What is read and what is written."""
+        ...
+
+    def buckets_written(self, parameters: Any) -> frozenset[str]:
+        """Whatever may be the bucket at AWS that is written; empty for what is no bucket."""
         ...
 
     def conflict(self, one: Any, other: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task, TaskType
 from dth.platforms.ports import Platform
 from dth.prices import Prices
+from dth.secrets import SecretUse
 
 # --------------------------------------------------------------------------------------------------- tasks
 
@@ -107,19 +108,31 @@ class SecretInfo:
     name: str
     description: str = ""
     updated: float = 0.0
+    # What it is bound to, as `dth.hosts` has it; empty: it will be bound to where it is first used.
+    hosts: tuple[str, ...] = ()
 
 
 class Secrets(Protocol):
-    """Named secrets, encrypted at rest. Values go in, and out to the engine alone (`s3.credentials.SecretStore`)."""
+    """Named secrets, encrypted at rest. Values go in, and out to the engine alone (`dth.secrets.SecretStore`)."""
 
     async def list(self) -> list[SecretInfo]: ...
 
-    async def create(self, name: str, value: str, description: str = "") -> None:
+    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
         """Raises Conflict when there is one of that name, UsageError for a name that cannot be."""
         ...
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
         """None leaves as it is. Raises NotFound."""
+        ...
+
+    async def bind(self, name: str, hosts: Sequence[str]) -> None:
+        """Let it be used with these hosts and no others. Empty: with those of its next use. Raises NotFound."""
+        ...
+
+    async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
+        """Somebody begins work that uses these secrets. Those that have no hosts yet are bound to those of the work,
+        all or none, and whoever else begins at the same moment finds them bound. Secrets that do not exist are left
+        out: reading them says so. Returns those that may be used with any host. Raises WrongHost."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -368,5 +381,6 @@ class HubPorts:
     jobs: Jobs
     signing_key: Callable[[], Awaitable[bytes]]  # what certificates are signed with
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
+    own_buckets: frozenset[str] = frozenset()  # of what the hub itself runs and shows: no task writes there
     prices: Prices = field(default_factory=dict)  # of stores that are not AWS, as the administrator says
     info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits

@@ -3,7 +3,7 @@
 import json
 import re
 
-from dth.errors import NotFound, UsageError
+from dth.errors import Conflict, NotFound, UsageError
 
 NAME = re.compile(
     r"[\w+=,@-][\w+=,.@-]{0,254}"
@@ -16,6 +16,10 @@ FORM = '{"access_key_id": "…", "secret_access_key": "…"}'
 
 def missing(name: str) -> NotFound:
     return NotFound(f"there is no secret {name!r}")
+
+
+def exists(name: str) -> Conflict:
+    return Conflict(f"there is a secret {name!r} already; update it, or delete it first")
 
 
 def check_name(name: str) -> None:

@@ -5,7 +5,7 @@ which alone writes a task: read, decide, write if nobody else wrote meanwhile, e
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Schedule, Timetable, Window
 from dth.parameters import check_confined
-from dth.prices import Prices
+from dth.secrets import unbound_warning
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters of one parameter
@@ -48,9 +48,10 @@ async def create(
         updated=now,
         run_requested=True,
     )
-    _fill_in(task, ports.prices)
+    _fill_in(task, ports)
     task.spent = budget.spent(task, [], ports.prices)
     await _refuse_conflict(ports.tasks, task)
+    await _use_secrets(ports, task)
     try:
         await ports.tasks.add(task)
     except Conflict:
@@ -78,11 +79,13 @@ async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> T
 
 async def resume(ports: HubPorts, id: str) -> Task:
     """Go on, after a pause or after an error; a stopped task compares anew."""
+    await _use_secrets(ports, await ports.tasks.get(id))
     return await _change(ports, id, lambda task: _begin(task, Event.RESUME))
 
 
 async def start_run(ports: HubPorts, id: str) -> Task:
     """Compare and copy now, whatever the schedule says."""
+    await _use_secrets(ports, await ports.tasks.get(id))
 
     def change(task: Task) -> None:
         _begin(task, Event.START)
@@ -94,6 +97,7 @@ async def start_run(ports: HubPorts, id: str) -> Task:
 async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = "") -> Task:
     """Try again what failed: all, or at once the objects named or those of one reason."""
     task = await ports.tasks.get(id)
+    await _use_secrets(ports, task)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
         parameters = read_parameters(task.type, task.parameters)
@@ -121,13 +125,14 @@ async def edit(
     if parameters:
         task = await ports.tasks.get(id)
         candidate = replace(task, parameters=_merged(task.parameters, parameters))
-        _fill_in(candidate, ports.prices)
+        _fill_in(candidate, ports)
         if (candidate.source, candidate.destination, candidate.writes) != (
             task.source,
             task.destination,
             task.writes,
         ):
             raise UsageError("source and destination cannot be changed; clone the task and change the clone")
+        await _use_secrets(ports, candidate)
 
     def change(task: Task) -> None:
         if task.progress is Progress.STOPPING:
@@ -138,7 +143,7 @@ async def edit(
             task.description = _described(description)
         if parameters:
             task.parameters = _merged(task.parameters, parameters)
-        _fill_in(task, ports.prices)
+        _fill_in(task, ports)
         if task.next_run:
             task.next_run = next_run(task, time.time())
 
@@ -265,7 +270,15 @@ def next_run(task: Task, now: float) -> float:
     return (schedule.next_after(now, task.created) or 0.0) if schedule else 0.0
 
 
-def _fill_in(task: Task, prices: Prices) -> None:
+def check(ports: HubPorts, type: TaskType, parameters: Any) -> None:
+    """That a task with these parameters may be, and work be done for it. Raises UsageError."""
+    check_confined(parameters)
+    plugin(type).check(parameters)
+    if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
+        raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
+
+
+def _fill_in(task: Task, ports: HubPorts) -> None:
     """Check the parameters, and set what follows from them."""
     if len(task.parameters) > MAX_PARAMETERS:
         raise UsageError(f"parameters: {MAX_PARAMETERS} are the most")
@@ -274,14 +287,28 @@ def _fill_in(task: Task, prices: Prices) -> None:
             raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
     chosen = plugin(task.type)
     parameters = read_parameters(task.type, task.parameters)
-    check_confined(parameters)
-    chosen.check(parameters)
+    check(ports, task.type, parameters)
     schedule_of(task)
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
-    budget.check(task, prices)
+    budget.check(task, ports.prices)
     route = chosen.route(parameters)
     task.source, task.destination, task.writes = route.source, route.destination, route.writes
+
+
+async def warnings(ports: HubPorts, task: Task) -> list[str]:
+    """What whoever makes or changes a task should know of it."""
+    return [unbound_warning(name) for name in await _use_secrets(ports, task)]
+
+
+async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
+    """Its secrets are for its hosts, or are bound to these now. Returns those that are for any. Raises WrongHost."""
+    try:
+        uses = plugin(task.type).secret_uses(read_parameters(task.type, task.parameters))
+    except UsageError:
+        # One that cannot run uses nothing, and says why when it tries.
+        return ()
+    return await ports.secrets.use(uses) if uses else ()
 
 
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dth.errors import HubError, NotFound, UsageError
-from dth.infra.publish import Template
+from dth.infra.publish import DIGESTS, Template
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # seconds between looks: often at first
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
@@ -115,7 +115,7 @@ class Stack:
         exists = bool(before) and before["StackStatus"] != "REVIEW_IN_PROGRESS"
         known = {each["ParameterKey"] for each in before.get("Parameters", [])} if exists else set()
         # Where the code is follows the template's own defaults: else an update would go on with the old one.
-        kept = (known & template.parameters.keys()) - {"assetBucket", "assetPrefix"}
+        kept = (known & template.parameters.keys()) - {"assetBucket", "assetPrefix", *DIGESTS}
         _check(template, parameters, kept)
         given: list[dict[str, Any]] = [
             *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),

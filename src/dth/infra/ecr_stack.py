@@ -12,8 +12,9 @@ from constructs import Construct
 from dth.ecr.parameters import DestType, EcrParameters, SourceType
 from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra import CONTAINERS
+from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
-from dth.infra.template import DEPLOYMENT, Statement, allow
+from dth.infra.template import DEPLOYMENT
 
 PLAN = 900  # seconds that listing and planning may take: as long as a function may
 TICK = 60  # seconds that a look may take

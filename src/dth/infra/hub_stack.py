@@ -26,13 +26,14 @@ from constructs import Construct
 from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.confined import VARIABLE
-from dth.infra.site import add_site
+from dth.infra.image import REPOSITORY
+from dth.infra.site import CONSOLE, add_site
+from dth.infra.statements import BUNDLES, TAG, Statement, allow, only_by_tls, policy
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
-from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.infra.template import DEPLOYMENT, DIGEST, Template
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
-TAG = "DataTransferHub"  # the key of what marks secrets of the hub, and everything of its tasks
 SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
 API_TIMEOUT = 29  # seconds: AppSync waits for thirty
 STEP_TIMEOUT = 60  # seconds that one step may take
@@ -112,7 +113,19 @@ class HubStack(Template):
             "without.",
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
+        self.bundles()
+        self.console_digest = self.parameter(
+            "consoleDigest", "Console", DEPLOYMENT,
+            "SHA-256 of console.zip; dth aws publish fills it in. Not looked at when empty.",
+            default="", pattern=DIGEST,
+        )  # fmt: skip
         self.allowed_networks(default="")
+        self.prices = self.parameter(
+            "storePrices", "Prices of stores", DEPLOYMENT,
+            "Of stores that are not AWS, in USD, by host and port, as JSON: "
+            '{"store.example.com:9000": {"gb": 0.01, "requests": 0.0005}} is a price for a GB read and for 1,000 '
+            "requests. Without one there are no costs and no budgets of tasks with such a store.", default="",
+        )  # fmt: skip
         self.alarm_email = self.parameter(
             "alarmEmail", "Alarm e-mail", ALARMS, "Who is told when the hub itself fails again and again.",
             default="", pattern=r"|[^@\s]+@[^@\s]+",
@@ -330,7 +343,7 @@ class HubStack(Template):
             self,
             "TaskBoundary",
             description="What roles of the hub's tasks may do at most",
-            policy_document=policy(bounds(self.sub, TAG)),
+            policy_document=policy(self._bounds()),
         )
         self.task_boundary = self.when(self.is_given(self.boundary), self.boundary.value_as_string, bound.ref)
         self.service_role = self.role(
@@ -340,6 +353,12 @@ class HubStack(Template):
         for name, statements in rights.items():
             self.grant(name, [self.service_role], statements)
 
+    def _bounds(self) -> list[Statement]:
+        """Of the roles of tasks, and of the jobs."""
+        named = Fn.select(0, Fn.split(":", Fn.select(1, Fn.split("/", self.image.value_as_string))))
+        repository = self.when(self.is_given(self.image), named, REPOSITORY)
+        return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository)
+
     # ------------------------------------------------------------------------------------------ functions
 
     def _functions(self) -> None:
@@ -348,6 +367,8 @@ class HubStack(Template):
             "StewardRole", "lambda.amazonaws.com", [], "Brings tasks to where they should be"
         )
         self.job_role = self.role("JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes")
+        # As the roles of tasks have it: by this tag the hub's buckets know them.
+        self.job_role.tags.set_tag(TAG, "job")
         self.functions: list[aws_lambda.CfnFunction] = []
         roles = [self.api_role, self.steward_role, self.job_role]
         self.grant("HubRights", roles, self._hub_rights())
@@ -391,6 +412,8 @@ class HubStack(Template):
             "DTH_STACK_PREFIX": cdk.Aws.STACK_NAME,
             "DTH_ASSET_BUCKET": self.asset_bucket.value_as_string,
             "DTH_ASSET_PREFIX": self.asset_prefix.value_as_string,
+            "DTH_CONSOLE_BUCKET": Fn.ref(CONSOLE),
+            **{f"DTH_BUNDLE_{name.upper()}": Fn.ref(parameter) for name, parameter in BUNDLES.items()},
             "DTH_ASSET_URL": self.sub(
                 "https://${assetBucket}.s3.${AWS::Region}.${AWS::URLSuffix}/${assetPrefix}"
             ),
@@ -406,6 +429,7 @@ class HubStack(Template):
             "DTH_VPC": self.vpc,
             "DTH_SUBNETS": self.subnets,
             "DTH_CLUSTER": self.cluster.ref,
+            "DTH_PRICES": self.prices.value_as_string,
             "DTH_TASK_IMAGE": self.image.value_as_string,
             VARIABLE: Fn.ref("allowedNetworks"),
         }
@@ -520,8 +544,8 @@ class HubStack(Template):
         """As much as workers may have: which stores a task will be about is not known before."""
         return [
             each
-            for each in bounds(self.sub, TAG)
-            if each.get("Sid") in ("Stores", "Registries", "Secrets", "Keys")
+            for each in self._bounds()
+            if each["Sid"] in ("Stores", "Registries", "Secrets", "Keys") or each["Effect"] == "Deny"
         ]
 
     # ------------------------------------------------------------------------------------------- workflow
@@ -795,6 +819,7 @@ class HubStack(Template):
             ("Bucket", self.site.bucket.ref),
             ("AssetBucket", self.asset_bucket.value_as_string),
             ("Archive", self.sub("${assetPrefix}/console.zip")),
+            ("Digest", self.console_digest.value_as_string),
             ("Config", told),
             ("Rights", rights.ref),
         ):

@@ -1,6 +1,7 @@
 """What an EC2 machine does when it starts: takes our code from the asset bucket, and lets systemd keep the agent going.
 
-Nothing of third parties is downloaded: Python is Amazon Linux's own package, and everything else is in the bundle.
+Nothing of third parties is downloaded: Python is Amazon Linux's own package, and everything else is in the bundle,
+whose digest is in the template.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,13 @@ dnf install -q -y python{python}
 useradd --system --no-create-home dth
 install -d -o dth -g dth /var/lib/dth /opt/dth
 BUNDLE=s3://${{assetBucket}}/${{assetPrefix}}/bundle-${{Architecture}}.tar.gz
-aws s3 cp --only-show-errors $BUNDLE - | tar -xz -C /opt/dth
+aws s3 cp --only-show-errors $BUNDLE /opt/bundle.tar.gz
+if [ -n "${{Digest}}" ] && ! echo "${{Digest}}  /opt/bundle.tar.gz" | sha256sum --check --strict --status; then
+  echo "$BUNDLE is not what was published: its SHA-256 is not ${{Digest}}" >&2
+  exit 1
+fi
+tar -xzf /opt/bundle.tar.gz -C /opt/dth
+rm /opt/bundle.tar.gz
 export PYTHONPATH=/opt/dth
 export TMPDIR=/var/lib/dth
 env | grep -E '^(AWS|DTH)_|^PYTHONPATH=|^TMPDIR=' > /etc/dth.env
@@ -47,9 +54,10 @@ systemctl enable --now dth
 """
 
 
-def user_data(kind: str, architecture: str, environment: Mapping[str, str]) -> str:
-    """The script of a "worker" or "finder", encoded as EC2 wants it. Values may be what CloudFormation fills in."""
-    values = {"Architecture": architecture} | {
+def user_data(kind: str, architecture: str, digest: str, environment: Mapping[str, str]) -> str:
+    """The script of a "worker" or "finder", encoded as EC2 wants it: it runs the bundle with this SHA-256 and no other.
+    Values may be what CloudFormation fills in."""
+    values = {"Architecture": architecture, "Digest": digest} | {
         f"Value{number}": value for number, value in enumerate(environment.values())
     }
     exports = [f"export {name}='${{Value{number}}}'" for number, name in enumerate(environment)]

@@ -28,9 +28,15 @@ from dth.infra.bundle import (
     write_tar,
     write_zip,
 )
+from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy
 
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as the assets are named, and as Linux calls them
 FUNCTIONS = "arm64"
+# The parameters of templates with the digest of an asset.
+DIGESTS = {
+    **{name: f"bundle-{architecture}.tar.gz" for architecture, name in BUNDLES.items()},
+    "consoleDigest": "console.zip",
+}
 
 Say = Callable[[str], None]
 
@@ -65,16 +71,22 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         published = f"{version(NAME)}-{_digest(list(templates.values()))}"
         prefix = f"dth/{published}"
         for file in templates.values():
-            file.write_text(with_defaults(file.read_text("utf-8"), bucket, prefix), "utf-8")
+            given = {"assetBucket": bucket, "assetPrefix": prefix}
+            file.write_text(with_defaults(file.read_text("utf-8"), **given), "utf-8")
         keys = {name: f"{prefix}/templates/{name}.json" for name in templates}
         _prepare_bucket(s3, bucket, account, session.region_name, say)
         if all(_is_there(s3, bucket, key) for key in keys.values()):  # they come last
             say(f"s3://{bucket}/{prefix} is there")
+            for name, file in templates.items():
+                _take_digests(s3, bucket, keys[name], file)
         else:
             say("packing the code")
-            for name, file in make_assets(folder).items():
+            assets = make_assets(folder)
+            for name, file in assets.items():
                 _put(s3, bucket, f"{prefix}/{name}", file, say)
+            digests = {parameter: _sha256(assets[name]) for parameter, name in DIGESTS.items()}
             for name, file in templates.items():
+                file.write_text(with_defaults(file.read_text("utf-8"), **digests), "utf-8")
                 _put(s3, bucket, keys[name], file, say)
         return Published(
             published,
@@ -109,12 +121,35 @@ def _make_assets(architecture: str, folder: Path) -> list[Path]:
     return [packed, code]
 
 
-def with_defaults(template: str, bucket: str, prefix: str) -> str:
-    """The template that finds its code without being told where."""
+def with_defaults(template: str, **defaults: str) -> str:
+    """The template that finds its code, and knows it, without being told. Of the defaults it takes those for its own
+    parameters."""
     found = json.loads(template)
-    found["Parameters"]["assetBucket"]["Default"] = bucket
-    found["Parameters"]["assetPrefix"]["Default"] = prefix
+    for name in defaults.keys() & found["Parameters"].keys():
+        found["Parameters"][name]["Default"] = defaults[name]
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
+
+
+def _take_digests(s3: Any, bucket: str, key: str, file: Path) -> None:
+    """Let the template have the digests of the code that was published before. Raises StateError where the template
+    that is there is another one in anything else."""
+    there = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
+    try:
+        declared = json.loads(there)["Parameters"]
+        digests = {name: declared[name]["Default"] for name in DIGESTS.keys() & declared.keys()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        digests = {}
+    file.write_text(with_defaults(file.read_text("utf-8"), **digests), "utf-8")
+    if file.read_text("utf-8") != there:
+        raise StateError(
+            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; find out who, delete what "
+            "is below its prefix and publish again"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parameters(file: Path) -> dict[str, bool]:
@@ -140,11 +175,13 @@ def _digest(templates: list[Path]) -> str:
 
 
 def _prepare_bucket(s3: Any, bucket: str, account: str, region: str, say: Say) -> None:
-    """Private, encrypted, versioned, by TLS alone. A bucket that is there stays as it is, if it is the account's."""
+    """Private, encrypted, versioned, by TLS alone, and changed by no task. Of a bucket that is there, if it is the
+    account's, only the last is seen to."""
     import botocore.exceptions
 
     try:
         s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+        _guard_bucket(s3, bucket, say)
         return
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
@@ -160,17 +197,30 @@ def _prepare_bucket(s3: Any, bucket: str, account: str, region: str, say: Say) -
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
-    partition = s3.meta.partition
-    arn = f"arn:{partition}:s3:::{bucket}"
-    refused = {
-        "Sid": "OnlyByTls",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [arn, f"{arn}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [refused]}))
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy(_refusals(s3, bucket))))
+
+
+def _refusals(s3: Any, bucket: str) -> list[Statement]:
+    arn = f"arn:{s3.meta.partition}:s3:::{bucket}"
+    resources = [arn, f"{arn}/*"]
+    return [only_by_tls(resources, "s3:*"), not_by_tasks(resources)]
+
+
+def _guard_bucket(s3: Any, bucket: str, say: Say) -> None:
+    """A bucket from before, or of somebody's own, has what it lacks of the policy. Its own statements stay."""
+    import botocore.exceptions
+
+    try:
+        document = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucketPolicy":
+            raise StateError(f"the policy of bucket {bucket!r} cannot be read: {error}") from None
+        document = policy([])
+    wanted = _refusals(s3, bucket)
+    others = [each for each in document["Statement"] if each.get("Sid") not in {one["Sid"] for one in wanted}]
+    if document["Statement"] != [*others, *wanted]:
+        say(f"bucket {bucket} is closed to tasks")
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**document, "Statement": [*others, *wanted]}))
 
 
 def _is_there(s3: Any, bucket: str, key: str) -> bool:

@@ -20,8 +20,8 @@ from aws_cdk import (
 from constructs import Construct
 
 from dth.infra.machines import user_data
+from dth.infra.statements import BUNDLES, Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
-from dth.infra.template import Statement, allow
 from dth.platforms.aws.gauges import NAMESPACE
 from dth.s3.parameters import S3Parameters
 
@@ -83,6 +83,8 @@ class S3Stack(TaskStack):
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
+        self.bundles()
+        self.on_arm = self.condition("OnArm", self.equals("architecture", "arm64"))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
         self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
 
@@ -273,6 +275,7 @@ class S3Stack(TaskStack):
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
         environment = {**self.variables(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
+        digest = self.when(self.on_arm, *(Fn.ref(name) for name in BUNDLES.values()))
         launch = aws_ec2.CfnLaunchTemplate(
             self,
             f"{kind}Template",
@@ -293,7 +296,7 @@ class S3Stack(TaskStack):
                         ),
                     )
                 ],
-                user_data=user_data(kind.lower(), self.machine["name"], environment),
+                user_data=user_data(kind.lower(), self.machine["name"], digest, environment),
             ),
         )
         group = aws_autoscaling.CfnAutoScalingGroup(

@@ -9,12 +9,14 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import CfnParameter, Fn, aws_cloudfront, aws_s3
 
-from dth.infra.template import Statement, Template, only_by_tls, policy
+from dth.infra.statements import Statement, not_by_tasks, only_by_tls, policy
+from dth.infra.template import Template
 
 # Policies of CloudFront's own, the same in every account.
 CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"  # CachingOptimized
 NOT_CACHED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled
 ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
+CONSOLE = "Console"  # the bucket with its files
 RUNTIME = "cloudfront-js-2.0"
 # Which page an address means, the console decides.
 PAGES = """function handler(event) {
@@ -129,7 +131,7 @@ def _bucket(stack: Template) -> aws_s3.CfnBucket:
     encrypted = aws_s3.CfnBucket.ServerSideEncryptionByDefaultProperty(sse_algorithm="AES256")
     bucket = aws_s3.CfnBucket(
         stack,
-        "Console",
+        CONSOLE,
         bucket_encryption=aws_s3.CfnBucket.BucketEncryptionProperty(
             server_side_encryption_configuration=[
                 aws_s3.CfnBucket.ServerSideEncryptionRuleProperty(server_side_encryption_by_default=encrypted)
@@ -215,7 +217,13 @@ def _let_in(stack: Template, bucket: aws_s3.CfnBucket, reader: Statement) -> Non
         stack,
         "ConsolePolicy",
         bucket=bucket.ref,
-        policy_document=policy([only_by_tls([bucket.attr_arn, files], "s3:*"), reads]),
+        policy_document=policy(
+            [
+                only_by_tls([bucket.attr_arn, files], "s3:*"),
+                not_by_tasks([bucket.attr_arn, files]),
+                reads,
+            ]
+        ),
     )
 
 

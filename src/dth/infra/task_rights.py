@@ -5,14 +5,20 @@ go beyond, whatever its template gives it.
 from collections.abc import Callable
 
 from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
-from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE
-from dth.infra.template import Statement, allow
+from dth.infra.statements import CHANGES, Statement, allow, deny
+from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
 
 Sub = Callable[..., str]
 KINDS = (
     "s3",
     "ecr",
 )  # in the names of the stacks of tasks: after the hub's own, so that what is the hub's is not theirs
+WRITE_IMAGES = (
+    "ecr:InitiateLayerUpload",
+    "ecr:UploadLayerPart",
+    "ecr:CompleteLayerUpload",
+    "ecr:PutImage",
+)
 STORES = (
     "s3:ListBucket",
     "s3:GetBucketLocation",
@@ -31,8 +37,9 @@ STORES = (
 )
 
 
-def bounds(sub: Sub, tag: str) -> list[Statement]:
-    """Of every role of a task, and of the jobs that try a task out: each has a name."""
+def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statement]:
+    """Of every role of a task, and of the jobs that try a task out: each has a name. `hub_table`: the ARN of the hub's
+    table. `repository`: the name of that with the image of tasks."""
 
     def arn(service: str, resource: str) -> str:
         return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
@@ -59,6 +66,7 @@ def bounds(sub: Sub, tag: str) -> list[Statement]:
                 StringEquals={f"aws:ResourceTag/{tag}": "secret"},
             ),
         ),
+        _named("Bindings", reads_bindings(hub_table)),
         _named("Roles", allow(["sts:AssumeRole"], sub("arn:${AWS::Partition}:iam::*:role/*"))),
         _named(
             "Keys",
@@ -129,6 +137,29 @@ def bounds(sub: Sub, tag: str) -> list[Statement]:
             ),
         ),
         _named("Code", allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/*"))),
+        # What the hub itself runs and shows: no task is about it, whatever its parameters name.
+        _named(
+            "OwnBuckets",
+            deny(
+                CHANGES,
+                [
+                    sub("arn:${AWS::Partition}:s3:::${assetBucket}"),
+                    sub("arn:${AWS::Partition}:s3:::${assetBucket}/*"),
+                    sub("${Console.Arn}"),
+                    sub("${Console.Arn}/*"),
+                ],
+            ),
+        ),
+        _named(
+            "OwnImages",
+            deny(
+                WRITE_IMAGES,
+                sub(
+                    "arn:${AWS::Partition}:ecr:*:${AWS::AccountId}:repository/${Repository}",
+                    Repository=repository,
+                ),
+            ),
+        ),
         # What has no resource of its own: looking at groups, deliveries of logs, and what Lambda needs in a VPC.
         _named(
             "Looking",

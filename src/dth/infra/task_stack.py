@@ -17,7 +17,9 @@ from aws_cdk import (
 from pydantic import BaseModel
 
 from dth.infra.confined import VARIABLE
-from dth.infra.template import DEPLOYMENT, Statement, Template, allow, only_by_tls, policy
+from dth.infra.statements import Statement, allow, only_by_tls, policy
+from dth.infra.template import DEPLOYMENT, Template
+from dth.platforms.aws.bindings import PARTITION
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 
@@ -66,6 +68,14 @@ LAMBDA_RETRY = {  # of a state that invokes a function: what Lambda itself could
 }
 
 
+def reads_bindings(table: Any) -> Statement:
+    """The right to read what secrets are bound to, and nothing else of the hub's table."""
+    return {
+        **allow(["dynamodb:GetItem"], table),
+        "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PARTITION]}},
+    }
+
+
 class TaskStack(Template):
     """The template of one plugin. What it makes is up to the plugin, in the order in which it calls these."""
 
@@ -89,6 +99,11 @@ class TaskStack(Template):
         )  # fmt: skip
         # Who deploys a task alone has chosen its stores; a hub says what it allows to the tasks of its users.
         self.allowed_networks(default="private")
+        self.hub_table = self.parameter(
+            "hubTable", "Table of the hub", DEPLOYMENT,
+            "Says what secrets are bound to. Without a hub, whoever makes the task decides, and it is empty.",
+            default="", pattern=r"|[\w.-]{3,255}",
+        )  # fmt: skip
         self.of_hub = self.is_given(task_id)
         self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
         # A hub may start and delete what is called after it; alone, CloudFormation finds a name.
@@ -164,6 +179,7 @@ class TaskStack(Template):
             **{f"DTH_{name.upper()}_TABLE": table for name, table in self.tables.items()},
             "DTH_LOG_GROUP": self.logs,
             VARIABLE: Fn.ref("allowedNetworks"),
+            "DTH_HUB_TABLE": self.hub_table.value_as_string,
         }
 
     # --------------------------------------------------------------------------------------------- rights
@@ -193,7 +209,11 @@ class TaskStack(Template):
             self.sub("arn:${AWS::Partition}:kms:*:*:key/*"),
             StringLike={"kms:ViaService": services},
         )
-        granted: dict[str, tuple[list[Statement], str]] = {"StoreKeyRights": ([keys], "")}
+        bindings = reads_bindings(self.arn("dynamodb", "table/${hubTable}"))
+        granted: dict[str, tuple[list[Statement], str]] = {
+            "StoreKeyRights": ([keys], ""),
+            "BindingRights": ([bindings], self.is_given(self.hub_table)),
+        }
         for side in ("src", "dest"):
             kept, role = self.task[f"{side}{secret}"], self.task[f"{side}RoleArn"]
             arn = self.arn("secretsmanager", f"secret:${{{kept.node.id}}}-??????")

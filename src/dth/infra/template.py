@@ -26,10 +26,9 @@ from constructs import Construct
 from pydantic import BaseModel
 
 from dth.infra import PYTHON
+from dth.infra.statements import BUNDLES, Statement, allow, only_by_tls, policy
 from dth.parameters import choices, extra, is_open
 from dth.platforms.aws.tables import Table, create_table
-
-Statement = dict[str, Any]  # as in a policy document
 
 RETENTION = 14  # days that log groups keep what is said
 NAME = r"[\w+=,@-][\w+=,.@-]{0,254}"  # of a secret
@@ -43,6 +42,7 @@ PATTERNS = {  # of what policies are made from: nothing that widens them gets in
     "AccountId": "|[0-9]{12}",
     "Region": "|[a-z0-9-]+",
 }
+DIGEST = "|[0-9a-f]{64}"
 GROUPS = {  # of the plugins' models, as people read them
     "source": "Source",
     "destination": "Destination",
@@ -109,6 +109,15 @@ class Template(cdk.Stack):
             "such as 10.20.0.0/16. Metadata services never.",
             default=default, pattern="[a-z0-9.:/, ]{0,1000}",
         )  # fmt: skip
+
+    def bundles(self) -> None:
+        """What machines run, by digest: they refuse anything else, whoever put it into the asset bucket."""
+        for architecture, name in BUNDLES.items():
+            self.parameter(
+                name, f"Code ({architecture})", DEPLOYMENT,
+                f"SHA-256 of bundle-{architecture}.tar.gz, which machines run and nothing else; dth aws publish fills "
+                "it in. Not looked at when empty.", default="", pattern=DIGEST,
+            )  # fmt: skip
 
     def parameter(
         self,
@@ -432,29 +441,6 @@ class Template(cdk.Stack):
 
     def _key_or_none(self) -> Any:
         return self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
-
-
-def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statement:
-    """A statement. Conditions as in a policy: StringEquals={...}."""
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
-    return {**statement, "Condition": conditions} if conditions else statement
-
-
-def policy(statements: Sequence[Any]) -> dict[str, Any]:
-    """A policy document."""
-    return {"Version": "2012-10-17", "Statement": list(statements)}
-
-
-def only_by_tls(resources: Any, action: str) -> Statement:
-    """A statement of a resource's policy: whoever comes without TLS is refused. `action` such as "sqs:*"."""
-    return {
-        "Sid": "OnlyByTls",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": action,
-        "Resource": resources,
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
 
 
 def _text(value: Any) -> str:

@@ -53,7 +53,12 @@ def access_point(bucket: str) -> AccessPoint | None:
     if service == "s3" and not region and not account and resource:
         raise UsageError(f"{bucket!r} is the ARN of a bucket: write its name, {resource.partition('/')[0]!r}")
     found = ACCESS_POINT.fullmatch(resource)
-    if service != "s3" or not found or not re.fullmatch(r"\d{12}", account):
+    if (
+        service != "s3"
+        or not found
+        or not re.fullmatch(r"\d{12}", account)
+        or not DNS_LABEL.fullmatch(region)
+    ):
         raise UsageError(
             f"{bucket!r} is no ARN of an access point: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, "
             "with an account of 12 digits"

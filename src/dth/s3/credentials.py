@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dth import confinement
 from dth.errors import EndpointRefused, UsageError, error_code
 from dth.s3.signing import Keys
+from dth.secrets import SecretStore, WrongHost
 
 SECRET_CHECK = 1.0  # seconds between looks at a secret
 SECRET_TRIES = 3  # looks that must fail in a row before keys that were good are given up
@@ -30,7 +31,9 @@ class CredentialSource:
     """How one side authenticates; everything empty means what the environment gives."""
 
     anonymous: bool = False
-    secret: str = ""  # name of a secret
+    secret: str = (
+        ""  # name of a secret: access_key_id, secret_access_key, and optionally session_token, role_arn ...
+    )
     profile: str = ""
     role_arn: str = ""
     external_id: str = ""
@@ -41,15 +44,6 @@ class CredentialSource:
 class Credentials(Protocol):
     async def keys(self) -> Keys | None:
         """Current keys; None signs nothing (anonymous). Raises EndpointRefused when there are none to be had."""
-        ...
-
-
-class SecretStore(Protocol):
-    """Where named secrets live: `{"access_key_id": ..., "secret_access_key": ...}` and optionally `session_token`,
-    `role_arn`, `external_id`."""
-
-    def read(self, name: str) -> str:
-        """The secret's JSON text. Raises UsageError when there is no such secret."""
         ...
 
 
@@ -227,7 +221,8 @@ class SecretCredentials:
             self._failures = 0
         except UsageError as error:
             self._failures += 1
-            if self._found is None or self._failures >= SECRET_TRIES:  # not just being written
+            # Else it is perhaps just being written.
+            if self._found is None or self._failures >= SECRET_TRIES or isinstance(error, WrongHost):
                 self._found, self._text = None, None
                 raise EndpointRefused(str(error), code="NoCredentials") from None
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from dth import confinement
 from dth.errors import UsageError
+from dth.hosts import ascii_host, aws_domain
 from dth.s3.bucket_names import DNS_LABEL, access_point, bucket_label, refuse_special
 from dth.transport import ConnectOptions
 
@@ -255,16 +256,8 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
+REGION = re.compile(r"[A-Za-z0-9-]{1,63}")  # as it can stand in a host name
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-# By the region's name without its last two parts.
-AWS_SUFFIXES = {
-    "cn": "amazonaws.com.cn",
-    "eusc-de": "amazonaws.eu",
-    "us-iso": "c2s.ic.gov",
-    "us-isob": "sc2s.sgov.gov",
-    "eu-isoe": "cloud.adc-e.uk",
-    "us-isof": "csp.hci.ic.gov",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,10 +348,10 @@ def in_region(endpoint: Endpoint, region: str) -> Endpoint:
 def _url_in_region(endpoint: Endpoint, url: str, region: str) -> str:
     profile = endpoint.profile
     if endpoint.is_aws and url in (aws_url(endpoint.region), "https://s3.amazonaws.com"):
-        return aws_url(region)
+        return aws_url(region) if REGION.fullmatch(region) else url
     old = _region_of_host(profile, url)
-    # An endpoint of a VPC is in one region, whatever the bucket's.
-    if not old or ".vpce." in url:
+    # An endpoint of a VPC is in one region, whatever the bucket's. What a store says leads to no host of others.
+    if not old or ".vpce." in url or not REGION.fullmatch(region):
         return url
     return re.sub(rf"(?<![a-z0-9]){re.escape(old)}(?![a-z0-9-])", region, url, count=1)
 
@@ -437,10 +430,11 @@ def _normal_url(url: str) -> str:
         parts, host, port = urlsplit(""), None, None
     if "@" in parts.netloc:
         raise UsageError("endpoint URL holds credentials; put them in a profile, the environment or a secret")
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%,]", host):
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\%,\x00-\x1f\x7f]", host):
         raise UsageError(f"endpoint URL {url!r} is not http(s)://host[:port]")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"endpoint URL {url!r} has a path; give scheme, host and port only")
+    host = ascii_host(host)
     confinement.check_host(host)
     host = f"[{host}]" if ":" in host else host
     usual = 443 if parts.scheme == "https" else 80
@@ -459,7 +453,7 @@ def check_proxy(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = urlsplit(""), None
-    if parts.scheme not in PROXY_SCHEMES or not host or re.search(r"[\s\\%,]", host):
+    if parts.scheme not in PROXY_SCHEMES or not host or re.search(r"[\s\\%,\x00-\x1f\x7f]", host):
         raise UsageError(
             f"proxy URL {url!r} is not SCHEME://host:port with one of {', '.join(PROXY_SCHEMES)}"
         )
@@ -471,9 +465,7 @@ def check_proxy(url: str) -> str:
 
 def aws_url(region: str) -> str:
     """The S3 endpoint of a region, in its partition."""
-    family = region.rpartition("-")[0].rpartition("-")[0]
-    suffix = AWS_SUFFIXES.get(family, "amazonaws.com")
-    return f"https://s3.{region}.{suffix}"
+    return f"https://s3.{region}.{aws_domain(region)}"
 
 
 def _profile(urls: tuple[str, ...], kind: str) -> Profile:

@@ -1,9 +1,11 @@
 """What the hub knows of this plugin (entry point `dth.plugins`)."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from dth.errors import UsageError
+from dth.hosts import host_of
 from dth.platforms.ports import (
     Counts,
     Enqueued,
@@ -30,6 +32,7 @@ from dth.s3.task import (
     key_map,
     object_filter,
     resolve_endpoints,
+    secret_uses,
     shared_rates,
 )
 
@@ -38,6 +41,7 @@ __all__ = [
     "THINGS",
     "TYPE",
     "Parameters",
+    "buckets_written",
     "check",
     "check_side",
     "conflict",
@@ -48,7 +52,14 @@ __all__ = [
     "spent",
     "unpriced",
 ]
-__all__ += ["bandwidth", "budget", "capacity", "rates", "redrive"]  # what dth.hub.plugins.Plugin asks for
+__all__ += [
+    "bandwidth",
+    "budget",
+    "capacity",
+    "rates",
+    "redrive",
+    "secret_uses",
+]
 
 TYPE = "S3EC2"
 THINGS = "objects"
@@ -128,6 +139,14 @@ def places(parameters: S3Parameters) -> tuple[Place, Place]:
 def shown(place: Place) -> str:
     """A place as people read it."""
     return f"s3://{place.bucket}/{place.prefix}"
+
+
+def buckets_written(parameters: S3Parameters) -> frozenset[str]:
+    """The bucket may stand before the host of an endpoint as well: what the task calls so is a part of the key then."""
+    _, dest = resolve_endpoints(parameters)
+    hosts = [host_of(url) for url in dest.urls]
+    before = {host[: place.start()] for host in hosts if (place := re.search(r"\.s3[.-]", host))}
+    return frozenset({parameters.dest_bucket, parameters.dest_bucket.strip("/").lower(), *before})
 
 
 def conflict(one: S3Parameters, other: S3Parameters) -> str:

@@ -10,6 +10,8 @@ from dth.s3.checks import SIDES
 from dth.s3.dest_checks import DestChecks
 from dth.s3.relay import Route
 from dth.s3.source_checks import SourceChecks
+from dth.s3.task import secret_uses
+from dth.secrets import SecretStore, warn_of_unbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,11 @@ class Report:
         }
 
 
-async def preflight(route: Route) -> Report:
+async def preflight(route: Route, secrets: SecretStore) -> Report:
     """Try everything that the task will need. Raises nothing of what it finds: whatever is wrong is in the report."""
     source, dest = SourceChecks(route), DestChecks(route)
     async with asyncio.TaskGroup() as sides:  # cancelled, it waits until both have cleaned up
         sides.create_task(source.run())
         sides.create_task(dest.run())
-    return Report(source.checks + dest.checks, source.requests + dest.requests)
+    warnings = await asyncio.to_thread(warn_of_unbound, secret_uses(route.parameters), secrets)
+    return Report(source.checks + dest.checks + warnings, source.requests + dest.requests)

@@ -10,10 +10,10 @@ from dth.s3 import policies
 from dth.s3.checks import LISTED, Side, Trouble
 from dth.s3.client import S3Client
 from dth.s3.compare import Policy
-from dth.s3.credentials import SecretStore
 from dth.s3.listing import ListPage
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import bucket_of, endpoint_of, key_map, open_side
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dth import confinement
 from dth.errors import UsageError
+from dth.hosts import hosts_of
 from dth.s3.aws_config import UNSET, AwsConfig, Setting, read_config
 from dth.s3.credentials import CredentialSource, described
 from dth.s3.endpoints import PROFILES, Addressing, Endpoint, check_proxy, resolve_endpoint
@@ -25,6 +26,11 @@ class SideSettings:
     region: Setting
     addressing: Setting
     ca_bundle: Setting
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that can read what is sent to this side, as secrets are bound to them."""
+        return hosts_of(self.endpoint.urls, self.endpoint.connect.proxy)
 
     def lines(self) -> list[str]:
         """What a user wants to know when the wrong place is asked; never a secret."""

@@ -1,7 +1,7 @@
 """Opening a task: from its parameters to the route from source to destination that the engine uses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from dth.platforms.ports import Limits
 from dth.s3.bucket_names import access_point, bucket_label
 from dth.s3.client import S3Client
 from dth.s3.compare import Place, overlaps
-from dth.s3.credentials import CredentialSource, SecretStore, read_customer_key, resolve_credentials
+from dth.s3.credentials import CredentialSource, read_customer_key, resolve_credentials
 from dth.s3.endpoints import Endpoint, EtagKind, in_region
 from dth.s3.filters import Filter
 from dth.s3.listing import KeyMap
@@ -24,6 +24,7 @@ from dth.s3.relay import LANE_REQUESTS, Route
 from dth.s3.retry import ATTEMPTS
 from dth.s3.sides import START, side_settings
 from dth.s3.signing import Keys
+from dth.secrets import SecretStore, SecretUse, for_hosts
 from dth.transport import Transport
 
 
@@ -159,6 +160,19 @@ def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
     return side_settings(parameters, side).credentials
 
 
+def secret_uses(
+    parameters: S3Parameters, sides: Sequence[str] = ("source", "destination")
+) -> list[SecretUse]:
+    """Which secrets the task uses, and with which hosts. Raises UsageError for what cannot be."""
+    found = []
+    for side in sides:
+        settings = side_settings(parameters, side)
+        keys, customer_key = settings.credentials, getattr(parameters, f"{START[side]}_sse_customer_key")
+        names = ["" if keys.anonymous else keys.secret, customer_key]
+        found += [SecretUse(side, name, settings.hosts) for name in names if name]
+    return found
+
+
 async def _open_side(
     side: str,
     parameters: S3Parameters,
@@ -171,7 +185,7 @@ async def _open_side(
     check_confined(parameters)
     settings = side_settings(parameters, side)
     start, cap = START[side], "source" if side == "source" else "dest"
-    endpoint = settings.endpoint
+    endpoint, secrets = settings.endpoint, for_hosts(secrets, settings.hosts)
     if name := getattr(parameters, f"{start}_sse_customer_key"):
         try:
             key = await asyncio.to_thread(read_customer_key, name, secrets)

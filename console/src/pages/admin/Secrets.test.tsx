@@ -7,9 +7,9 @@ import { Secrets } from './Secrets';
 import { isObjectOfTexts, NO_FIELDS, valueOf } from '../../components/secretValue';
 
 const KEY = 'wJalrXUtnFEMI/K7MDENG';
-const stored = { name: 'store', description: 'the old one', updatedAt: '2026-11-24T10:00:00Z' };
+const stored = { name: 'store', description: 'the old one', updatedAt: '2026-11-24T10:00:00Z', hosts: ['*'] };
 
-const render = (role: 'viewer' | 'operator' = 'operator', answers: Answers = {}, secrets = [stored]) =>
+const render = (role: 'viewer' | 'operator' | 'admin' = 'operator', answers: Answers = {}, secrets = [stored]) =>
   renderPage(
     { path: '/secrets', element: <Secrets /> },
     '/secrets',
@@ -17,6 +17,7 @@ const render = (role: 'viewer' | 'operator' = 'operator', answers: Answers = {},
       AdminSecrets: () => ({ listSecrets: secrets }),
       StoreSecret: () => ({ createSecret: { name: 'new' } }),
       ChangeSecret: () => ({ updateSecret: { name: 'store' } }),
+      BindSecret: () => ({ bindSecret: { name: 'store' } }),
       DeleteSecret: () => ({ deleteSecret: { name: 'store' } }),
       ...answers,
     },
@@ -90,6 +91,41 @@ test('a description changes without the value', async () => {
   });
 });
 
+test('the list says where a secret may be used, and warns of one for any host', async () => {
+  render('viewer', {}, [
+    stored,
+    { ...stored, name: 'bound', hosts: ['store.example.com', '*.amazonaws.com'] },
+    { ...stored, name: 'new', hosts: [] },
+  ]);
+  expect(await screen.findByText('Any host: bind it')).toBeVisible();
+  expect(screen.getByText('store.example.com, *.amazonaws.com')).toBeVisible();
+  expect(screen.getByText('Bound at its first use')).toBeVisible();
+});
+
+test('an administrator binds a secret to hosts', async () => {
+  const { calls } = render('admin');
+  await screen.findByText('store');
+  await userEvent.click(screen.getByRole('button', { name: 'Actions for store' }));
+  await userEvent.click(await screen.findByRole('menuitem', { name: 'Bind to hosts' }));
+  const form = within(await screen.findByRole('dialog'));
+  await userEvent.clear(form.getByLabelText('Hosts'));
+  await userEvent.type(form.getByLabelText('Hosts'), 'a.example.com, b.example.com:9000');
+  await userEvent.click(form.getByRole('button', { name: 'Save' }));
+  await screen.findByText('Secret store is changed.');
+  expect(calls).toContainEqual({
+    name: 'BindSecret',
+    variables: { name: 'store', hosts: ['a.example.com', 'b.example.com:9000'] },
+  });
+});
+
+test('an operator binds nothing', async () => {
+  render('operator');
+  await screen.findByText('store');
+  await userEvent.click(screen.getByRole('button', { name: 'Actions for store' }));
+  await screen.findByRole('menuitem', { name: 'Change' });
+  expect(screen.queryByRole('menuitem', { name: 'Bind to hosts' })).toBeNull();
+});
+
 test('deleting asks first', async () => {
   const { calls } = render();
   await screen.findByText('store');
@@ -109,7 +145,7 @@ test('a viewer sees names, and nothing to do', async () => {
 });
 
 test('a search looks at names and descriptions, and stands in the address', async () => {
-  const other = { name: 'other', description: '', updatedAt: null };
+  const other = { name: 'other', description: '', updatedAt: null, hosts: [] };
   const { router } = render('operator', {}, [stored, other as never]);
   await screen.findByText('other');
   await userEvent.type(screen.getByRole('searchbox', { name: 'Find in Secrets' }), 'OLD');
@@ -121,7 +157,7 @@ test('a search looks at names and descriptions, and stands in the address', asyn
 const rows = () => screen.getAllByRole('rowheader').map((cell) => cell.textContent);
 
 test('rows are sorted by a column, numbers in names as numbers', async () => {
-  const secrets = ['b10', 'b9', 'a'].map((name) => ({ name, description: '', updatedAt: '' }));
+  const secrets = ['b10', 'b9', 'a'].map((name) => ({ name, description: '', updatedAt: '', hosts: ['a.example.com'] }));
   render('viewer', {}, secrets);
   await screen.findByText('b10');
   expect(rows()).toEqual(['b10', 'b9', 'a']);

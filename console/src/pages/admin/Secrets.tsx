@@ -1,5 +1,6 @@
 import Button from '@cloudscape-design/components/button';
 import ButtonDropdown from '@cloudscape-design/components/button-dropdown';
+import StatusIndicator from '@cloudscape-design/components/status-indicator';
 import type { TableProps } from '@cloudscape-design/components/table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -17,10 +18,12 @@ import { Empty } from '../../components/Empty';
 import { useFormat } from '../../format';
 import { ConfirmChange } from './ConfirmChange';
 import { ListPage } from './ListPage';
+import { BindForm } from '../../components/BindForm';
+import { isUnbound } from '../../components/secretValue';
 import { SecretForm } from '../../components/SecretForm';
 
 type Secret = NonNullable<NonNullable<AdminSecretsQuery['listSecrets']>[number]>;
-type Open = { dialog: 'create' } | { dialog: 'change' | 'delete'; secret: Secret };
+type Open = { dialog: 'create' } | { dialog: 'change' | 'bind' | 'delete'; secret: Secret };
 
 /** The credentials that tasks name. Operators manage them; nobody is shown a value again. */
 export function Secrets() {
@@ -31,7 +34,7 @@ export function Secrets() {
   const [open, setOpen] = useState<Open | null>(null);
   const close = () => setOpen(null);
   const manages = may('operator');
-  const columns = useColumns(manages, setOpen);
+  const columns = useColumns(manages, may('admin'), setOpen);
   const create = (
     <Button variant="primary" onClick={() => setOpen({ dialog: 'create' })}>
       {t('admin.secrets.create')}
@@ -50,6 +53,7 @@ export function Secrets() {
               <>
                 <p>{t('admin.secrets.help')}</p>
                 <p>{t('admin.secrets.helpRotate')}</p>
+                <p>{t('admin.secrets.helpHosts')}</p>
               </>
             }
           />
@@ -69,7 +73,7 @@ export function Secrets() {
           />
         }
       />
-      {open && open.dialog !== 'delete' && (
+      {(open?.dialog === 'create' || open?.dialog === 'change') && (
         <SecretForm
           {...(open.dialog === 'change' ? { known: open.secret } : {})}
           onDismiss={close}
@@ -81,6 +85,16 @@ export function Secrets() {
                 name,
               }),
             });
+          }}
+        />
+      )}
+      {open?.dialog === 'bind' && (
+        <BindForm
+          secret={open.secret}
+          onDismiss={close}
+          onDone={() => {
+            close();
+            flash({ type: 'success', content: t('admin.secrets.changed', { name: open.secret.name }) });
           }}
         />
       )}
@@ -101,7 +115,18 @@ export function Secrets() {
   );
 }
 
-function useColumns(manages: boolean, onOpen: (open: Open) => void): TableProps.ColumnDefinition<Secret>[] {
+/** Where a secret may be used. */
+function Hosts({ of: hosts }: { of: string[] }) {
+  const { t } = useTranslation();
+  if (isUnbound(hosts)) return <StatusIndicator type="warning">{t('admin.secrets.anyHost')}</StatusIndicator>;
+  return <span className="dth-break">{hosts.join(', ') || t('admin.secrets.firstUse')}</span>;
+}
+
+function useColumns(
+  manages: boolean,
+  binds: boolean,
+  onOpen: (open: Open) => void,
+): TableProps.ColumnDefinition<Secret>[] {
   const { t } = useTranslation();
   const { when } = useFormat();
   return [
@@ -119,6 +144,12 @@ function useColumns(manages: boolean, onOpen: (open: Open) => void): TableProps.
       header: t('common.description'),
       cell: (secret) => <span className="dth-break">{secret.description || '-'}</span>,
       sortingField: 'description',
+    },
+    {
+      id: 'hosts',
+      minWidth: 180,
+      header: t('admin.secrets.hosts'),
+      cell: (secret) => <Hosts of={secret.hosts} />,
     },
     {
       id: 'updated',
@@ -139,9 +170,10 @@ function useColumns(manages: boolean, onOpen: (open: Open) => void): TableProps.
                 ariaLabel={t('admin.actionsFor', { name: secret.name })}
                 items={[
                   { id: 'change', text: t('admin.secrets.change') },
+                  ...(binds ? [{ id: 'bind', text: t('admin.secrets.bind') }] : []),
                   { id: 'delete', text: t('common.delete') },
                 ]}
-                onItemClick={(event) => onOpen({ dialog: event.detail.id as 'change' | 'delete', secret })}
+                onItemClick={(event) => onOpen({ dialog: event.detail.id as 'change' | 'bind' | 'delete', secret })}
               />
             ),
           },

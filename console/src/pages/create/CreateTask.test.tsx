@@ -59,7 +59,7 @@ function show(at: string, results: Record<string, unknown> = {}, more: Record<st
         })),
       },
     }),
-    AdminSecrets: () => ({ listSecrets: [{ name: 'keys', description: '', updatedAt: null }] }),
+    AdminSecrets: () => ({ listSecrets: [{ name: 'keys', description: '', updatedAt: null, hosts: [] }] }),
     Preflight: job('preflight'),
     Forecast: job('forecast'),
     TestConnection: job('test'),

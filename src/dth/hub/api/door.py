@@ -4,6 +4,7 @@ function of a root field.
 
 import functools
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
+# User and password in a URL, which no parameter may have: what is refused is written down, too. A digest of an image is
+# none.
+USERINFO = re.compile(r"""(?:(?<=//)[^\s/@"]+|[^\s/@"]*:[^\s/@"]*)@(?!sha[0-9]+:)""")
 WITHHELD = ("value", "password", "token")  # arguments that no log may have
 Resolver = Callable[..., Awaitable[Any]]
 
@@ -123,4 +127,4 @@ def _detail(arguments: Mapping[str, Any]) -> str:
     given = shown.get("input")
     if isinstance(given, dict) and "target" in given:
         shown["input"] = {**given, "target": "(withheld)"}  # a webhook's URL lets anybody post
-    return json.dumps(shown, default=str)[:8000]
+    return USERINFO.sub("(withheld)@", json.dumps(shown, default=str))[:8000]

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.tasks import NewTask
@@ -54,6 +55,7 @@ async def test_connection(call: Call, *, input: dict[str, Any], side: str) -> Jo
     parameters, chosen = read_parameters(new.type, new.parameters), side.lower()
     check_confined(parameters)
     plugin(new.type).check_side(parameters, chosen)
+    await call.ports.secrets.use(plugin(new.type).secret_uses(parameters, [chosen]))
     return JobAnswer.of(await call.ports.jobs.start("probe", _given(new.type, parameters), chosen))
 
 
@@ -65,8 +67,8 @@ async def get_job(call: Call, *, id: str) -> JobAnswer:
 async def _begin(call: Call, kind: str, input: dict[str, Any]) -> JobAnswer:
     new = NewTask.of(input)
     parameters = read_parameters(new.type, new.parameters)
-    check_confined(parameters)
-    plugin(new.type).check(parameters)
+    tasks.check(call.ports, new.type, parameters)
+    await call.ports.secrets.use(plugin(new.type).secret_uses(parameters))
     return JobAnswer.of(await call.ports.jobs.start(kind, _given(new.type, parameters)))
 
 

@@ -15,10 +15,11 @@ class SecretAnswer:
     name: str
     description: str
     updated_at: str | None
+    hosts: list[str]
 
     @classmethod
     def of(cls, secret: SecretInfo) -> Self:
-        return cls(secret.name, secret.description, iso(secret.updated))
+        return cls(secret.name, secret.description, iso(secret.updated), list(secret.hosts))
 
 
 @query()
@@ -27,8 +28,10 @@ async def list_secrets(call: Call) -> list[SecretAnswer]:
 
 
 @mutation(Role.OPERATOR)
-async def create_secret(call: Call, *, name: str, value: str, description: str | None = None) -> SecretAnswer:
-    await call.ports.secrets.create(name, value, description or "")
+async def create_secret(
+    call: Call, *, name: str, value: str, description: str | None = None, hosts: list[str] | None = None
+) -> SecretAnswer:
+    await call.ports.secrets.create(name, value, description or "", hosts or ())
     return await _named(call, name)
 
 
@@ -37,6 +40,12 @@ async def update_secret(
     call: Call, *, name: str, value: str | None = None, description: str | None = None
 ) -> SecretAnswer:
     await call.ports.secrets.update(name, value, description)
+    return await _named(call, name)
+
+
+@mutation(Role.ADMIN)
+async def bind_secret(call: Call, *, name: str, hosts: list[str]) -> SecretAnswer:
+    await call.ports.secrets.bind(name, hosts)
     return await _named(call, name)
 
 

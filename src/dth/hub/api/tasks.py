@@ -1,8 +1,8 @@
 """Tasks: listed, created, changed, ended."""
 
 import json
-import uuid
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from dth.errors import UsageError
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
-from dth.hub.api.text import MAX_INT, at_least_one, iso, within
+from dth.hub.api.text import MAX_INT, REPLACED, at_least_one, iso, text_of, within
 from dth.hub.budget import UNKNOWN
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
 from dth.hub.phase import Phase, phase, waits_for
@@ -18,10 +18,12 @@ from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
+from dth.platforms.ports import Status
 
 MAX_PAGE = 100
 MAX_KEYS = 1000
 LOG_GROUP = "/dth/tasks/"
+UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32}")
 
 # ------------------------------------------------------------------------------------------------- answers
 
@@ -126,11 +128,12 @@ class TaskAnswer:
     stack_status: str | None
     stack_status_reason: str | None
     stack_outputs: list[StackOutput]
+    warnings: list[str]
     template_url: str = ""
     execution_arn: None = None
 
     @classmethod
-    def of(cls, task: Task, stack: Stack | None = None) -> Self:
+    def of(cls, task: Task, stack: Stack | None = None, warnings: Sequence[str] = ()) -> Self:
         schedule = tasks.schedule_of(task)
         return cls(
             id=task.id,
@@ -159,6 +162,7 @@ class TaskAnswer:
             stack_status=stack.status if stack else None,
             stack_status_reason=task.reason or None,
             stack_outputs=_outputs(stack) if stack else [],
+            warnings=list(warnings),
         )
 
 
@@ -265,7 +269,7 @@ async def create_task(call: Call, *, input: dict[str, Any]) -> TaskAnswer:
         id=new.id,
         created_by=call.caller.name,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -298,7 +302,7 @@ async def edit_task(call: Call, *, id: str, input: dict[str, Any]) -> TaskAnswer
         description=input.get("description"),
         schedule_type=ScheduleType(kind) if kind else None,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -311,7 +315,7 @@ async def clone_task(call: Call, *, id: str, input: dict[str, Any] | None = None
         description=changes.get("description"),
         created_by=call.caller.name,
     )
-    return TaskAnswer.of(task)
+    return await _changed(call, task)
 
 
 @mutation(Role.OPERATOR)
@@ -325,12 +329,37 @@ async def retry_failed(
 ) -> TaskAnswer:
     if keys and len(keys) > MAX_KEYS:
         raise UsageError(f"keys: {MAX_KEYS} are the most at once; retry by reason, or all")
+    if keys:
+        keys = await _as_kept(call, id, keys)
     return TaskAnswer.of(await tasks.retry_failed(call.ports, id, keys=keys, reason=reason or ""))
+
+
+async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
+    """The keys that are shown so. Where bytes are not UTF-8, several keys may look like one: it means all of them."""
+    odd = {key for key in shown if REPLACED in key}
+    if not odd:
+        return shown
+    await call.ports.tasks.get(id)
+    found: set[str] = set()
+    async with call.ports.engine.open(id) as platform:
+        for prefix in {key.partition(REPLACED)[0] for key in odd}:
+            after = ""
+            while batch := await platform.records.page(
+                status=Status.FAILED, prefix=prefix, after=after, limit=MAX_KEYS
+            ):
+                found |= {record.key for record in batch if text_of(record.key) in odd}
+                after = batch[-1].key
+    return [*(key for key in shown if key not in odd), *sorted(found)] or shown
 
 
 @mutation(Role.OPERATOR)
 async def redrive_dead_letters(call: Call, *, id: str) -> TaskAnswer:
     return TaskAnswer.of(await tasks.retry_failed(call.ports, id))
+
+
+async def _changed(call: Call, task: Task) -> TaskAnswer:
+    """A task that was made or changed, with what its maker should know."""
+    return TaskAnswer.of(task, warnings=await tasks.warnings(call.ports, task))
 
 
 # --------------------------------------------------------------------------------------------------- input
@@ -354,11 +383,9 @@ class NewTask:
             empty = parameters.get("ec2CronExpression") == "" and not parameters.get("scheduleRate")
             kind = ScheduleType.ONE_TIME if empty else ScheduleType.FIXED_RATE
         chosen = input.get("id") or ""
-        if chosen:
-            try:
-                uuid.UUID(chosen)
-            except ValueError:
-                raise UsageError(f"id: {chosen!r} is no UUID") from None
+        # It becomes the name of a folder, and a part of other names.
+        if chosen and not UUID.fullmatch(chosen):
+            raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
         return cls(
             type=TaskType(input["type"]),
             schedule_type=ScheduleType(kind),

@@ -1,11 +1,14 @@
 """How the API writes times and keys, and what it takes as a number or a time."""
 
 import base64
+import math
 from datetime import UTC, datetime
 
 from dth.errors import UsageError
 
 MAX_INT = 2**31 - 1  # of GraphQL
+LAST_TIME = 253_402_300_800.0  # seconds: the year 10000 begins
+REPLACED = "\ufffd"
 
 
 def iso(moment: float) -> str | None:
@@ -31,7 +34,7 @@ def key_of(token: str | None) -> str:
 
 
 def text_of(key: str) -> str:
-    """A key as JSON can hold it: a byte that is not UTF-8 is shown as U+FFFD."""
+    """A key as JSON can hold it: a byte that is not UTF-8 is shown as `REPLACED`."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -43,9 +46,12 @@ def seconds(name: str, text: str | None) -> float:
     if not text:
         return 0.0
     try:
-        return float(text) / 1000
+        found = float(text) / 1000
     except ValueError:
-        raise UsageError(f"{name}: {text!r} is no time in epoch milliseconds") from None
+        found = math.nan
+    if not abs(found) < LAST_TIME:
+        raise UsageError(f"{name}: {text[:50]!r} is no time in epoch milliseconds")
+    return found
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -1,5 +1,6 @@
 """Puts the console's files into their bucket, with `/config.json`, which says where its API and its sign-in are."""
 
+import hashlib
 import io
 import json
 import mimetypes
@@ -8,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from dth.errors import StateError
 from dth.infra.lambdas.custom import answer
 from dth.platforms.aws.client import Aws
 
@@ -17,8 +19,8 @@ AT_ONCE = 1000  # objects that one call deletes
 
 
 def resource(event: dict[str, Any], context: Any) -> None:
-    """A custom resource. Properties: `Bucket`, `AssetBucket` and `Archive`, the key of a zip there, and `Config`, the
-    text of config.json. Deleting it empties the bucket."""
+    """A custom resource. Properties: `Bucket`, `AssetBucket` and `Archive`, the key of a zip there, `Digest`, its
+    SHA-256, and `Config`, the text of config.json. Deleting it empties the bucket."""
     answer(event, context, lambda: _bring(event["RequestType"], event["ResourceProperties"]))
 
 
@@ -38,7 +40,12 @@ def _bring(kind: str, given: Mapping[str, str]) -> None:
 def _files(aws: Aws, given: Mapping[str, str]) -> dict[str, bytes]:
     """By their names; the page that leads to the others comes last."""
     told = aws.call_now("s3", "get_object", Bucket=given["AssetBucket"], Key=given["Archive"])
-    with zipfile.ZipFile(io.BytesIO(told["Body"].read())) as archive:
+    packed = told["Body"].read()
+    if given.get("Digest") and hashlib.sha256(packed).hexdigest() != given["Digest"]:
+        raise StateError(
+            f"s3://{given['AssetBucket']}/{given['Archive']} is not the console that was published"
+        )
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         found = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
     page = {name: found.pop(name) for name in ("index.html",) if name in found}
     config = json.dumps(json.loads(given["Config"]), indent=1).encode()

@@ -27,6 +27,7 @@ from dth.platforms.aws.hub.jobs import LONGEST
 from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.steward import watch as look_at_all
 from dth.platforms.aws.secrets import AwsSecrets
+from dth.prices import Prices
 from dth.s3.forecast import forecast
 from dth.s3.parameters import S3Parameters
 from dth.s3.preflight import preflight as preflight_objects
@@ -163,14 +164,19 @@ async def _job(event: Mapping[str, Any]) -> None:
 async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(event["parameters"])
     kind = TaskType(values.pop("type"))
-    secrets = AwsSecrets(hub.aws, "")
+    secrets = AwsSecrets(hub.aws, "", hub.table)
     work = _of_images if kind is TaskType.ECR else _of_objects
     with Transport() as transport:
-        return await work(event["kind"], event["side"], values, secrets, transport)
+        return await work(event["kind"], event["side"], values, secrets, transport, hub.ports.prices)
 
 
 async def _of_images(
-    kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets, transport: Transport
+    kind: str,
+    side: str,
+    values: Mapping[str, Any],
+    secrets: AwsSecrets,
+    transport: Transport,
+    prices: Prices,
 ) -> dict[str, Any]:
     parameters = EcrParameters.model_validate(values)
     match kind:
@@ -182,13 +188,18 @@ async def _of_images(
 
 
 async def _of_objects(
-    kind: str, side: str, values: Mapping[str, Any], secrets: AwsSecrets, transport: Transport
+    kind: str,
+    side: str,
+    values: Mapping[str, Any],
+    secrets: AwsSecrets,
+    transport: Transport,
+    prices: Prices,
 ) -> dict[str, Any]:
     parameters = S3Parameters.model_validate(values)
     if kind == "probe":
         return (await probe_store(parameters, side, transport, secrets)).as_dict()
     route = await open_route(parameters, transport, secrets)
     if kind == "preflight":
-        return (await preflight_objects(route)).as_dict()
+        return (await preflight_objects(route, secrets)).as_dict()
     with tempfile.TemporaryDirectory(prefix="dth-") as scratch:
-        return (await forecast(route, Path(scratch))).as_dict()
+        return (await forecast(route, Path(scratch), prices=prices)).as_dict()

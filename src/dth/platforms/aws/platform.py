@@ -29,8 +29,9 @@ VARIABLES = {  # of AwsNames, as the environment has them
     "images": "DTH_IMAGES_TABLE",
     "state": "DTH_STATE_TABLE",
     "secret_prefix": "DTH_SECRET_PREFIX",
+    "bindings": "DTH_HUB_TABLE",
 }
-OPTIONAL = {"parts", "images", "secret_prefix"}  # a plugin has no more tables than it needs
+OPTIONAL = {"parts", "images", "secret_prefix", "bindings"}  # a plugin has no more tables than it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class AwsNames:
     images: str
     state: str
     secret_prefix: str = ""
+    bindings: str = ""  # the hub's table, which says what secrets are bound to; "" = there is no hub
     endpoint: str = ""  # URL of all services; "" = the region's own
     max_receives: int = 5  # as the queue's redrive policy says
 
@@ -92,7 +94,7 @@ async def open_platform(
             uploads=AwsUploads(dynamo, queue),
             limits=AwsLimits(dynamo),
             gauges=gauges,
-            secrets=AwsSecrets(aws, names.secret_prefix),
+            secrets=AwsSecrets(aws, names.secret_prefix, names.bindings),
             aws=aws,
             dynamo=dynamo,
         )

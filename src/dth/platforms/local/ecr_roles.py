@@ -11,7 +11,6 @@ from typing import Any
 
 from dth.ecr.controller import settle_dead
 from dth.ecr.finder import Finder
-from dth.ecr.login import SecretStore
 from dth.ecr.pace import LONG_PATIENCE, paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.preflight import preflight
@@ -24,6 +23,7 @@ from dth.platforms.local import process
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.result import write_result
 from dth.platforms.ports import RunState
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import math
 import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -19,14 +21,26 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLEnumType,
     GraphQLError,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
     GraphQLString,
     InlineFragmentNode,
+    IntValueNode,
     OperationDefinitionNode,
+    SchemaMetaFieldDef,
     SelectionSetNode,
+    TypeMetaFieldDef,
+    TypeNameMetaFieldDef,
+    VariableNode,
     execute,
+    get_named_type,
     parse,
     validate,
 )
@@ -49,6 +63,12 @@ MAX_ROOTS = 20  # root fields of one request: each may cost a page
 MAX_SAME = 20  # fields of one name beside each other: every two of them are compared
 MAX_DEFINITIONS = 30  # operations and fragments
 MAX_TOKENS = 10_000
+# Values of an answer, by an estimate: each takes its time, in which nobody else is answered.
+MAX_VALUES = 100_000
+META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef, "__typename": TypeNameMetaFieldDef}
+PAGE_SIZES = ("limit", "count")  # arguments that say how long the list of an answer is
+USUAL_PAGE, LONGEST_PAGE = 1000, 10_000  # where it is not said; and what no resolver lets pass
+FEW = 10  # entries of a list within an entry
 MAX_NESTING = 50  # levels of JSON
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -140,6 +160,11 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
     problems = validate(schema, document, max_errors=5)
     if problems:
         return {"errors": [_told(problem) for problem in problems]}
+    values = _Values(schema, document, variables or {}).most()
+    if values > MAX_VALUES:
+        raise _limit(
+            f"the answer may have {values} values; {MAX_VALUES} are the most: ask for fewer fields, or smaller pages"
+        )
     return Checked(document, variables, operation)
 
 
@@ -251,6 +276,102 @@ class _Count:
             elif isinstance(node, FragmentSpreadNode) and node.name.value in self.fragments:
                 found += self.roots(self.fragments[node.name.value].selection_set)
         return found
+
+
+class _Values:
+    """How many values the answer to a valid request may have: of lists, as many as were asked for."""
+
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
+        self._schema = schema
+        self._document = document
+        self._variables = variables
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        self._sizes = _sizes(schema)
+
+    def most(self) -> int:
+        """Of the operation that has the most."""
+        return max(
+            (
+                self._of(node.selection_set, root, 0)
+                for node in self._document.definitions
+                if isinstance(node, OperationDefinitionNode)
+                and (root := self._schema.get_root_type(node.operation))
+            ),
+            default=0,
+        )
+
+    def _of(self, selection: SelectionSetNode, kind: GraphQLObjectType, page: int) -> int:
+        """`page`: how long the first list below is; 0: there was one, or at a root."""
+        found = 0
+        for node in selection.selections:
+            if isinstance(node, FragmentSpreadNode):
+                found += self._of(self._fragments[node.name.value].selection_set, kind, page)
+            elif isinstance(node, InlineFragmentNode):
+                found += self._of(node.selection_set, kind, page)
+            elif isinstance(node, FieldNode):
+                found += self._of_field(node, kind, page)
+        return found
+
+    def _of_field(self, node: FieldNode, kind: GraphQLObjectType, page: int) -> int:
+        field = kind.fields.get(node.name.value) or META[node.name.value]
+        inner = get_named_type(field.type)
+        given = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
+        is_list = isinstance(given, GraphQLList)
+        if kind in (self._schema.query_type, self._schema.mutation_type):
+            page = self._page(node, field)
+        if inner.name.startswith("__") or kind.name.startswith("__"):
+            entries = self._sizes.get(node.name.value, 1) if is_list else 1
+        elif is_list:
+            entries, page = page or FEW, 0
+        else:
+            entries = 1
+        if not node.selection_set or not isinstance(inner, GraphQLObjectType):
+            return entries
+        return entries * (1 + self._of(node.selection_set, inner, page))
+
+    def _page(self, node: FieldNode, field: GraphQLField) -> int:
+        """How long a page a root field is asked for; 0: it has none."""
+        declared = [name for name in PAGE_SIZES if name in field.args]
+        if not declared:
+            return 0
+        given = {each.name.value: each.value for each in node.arguments}.get(declared[0])
+        match given:
+            case None:
+                size = field.args[declared[0]].default_value
+            case IntValueNode():
+                size = int(given.value)
+            case VariableNode():
+                # An operation may say a default.
+                size = self._variables.get(given.name.value, USUAL_PAGE)
+            case _:
+                size = 0
+        # 1000.0 is an Int, too. What is none is refused.
+        return int(size) if isinstance(size, int | float) and 0 < size <= LONGEST_PAGE else 0
+
+
+@lru_cache(maxsize=1)
+def _sizes(schema: GraphQLSchema) -> dict[str, int]:
+    """About how long the lists of an introspection are."""
+    kinds = list(schema.type_map.values())
+    fields = [list(kind.fields.values()) for kind in kinds if isinstance(kind, GraphQLObjectType)]
+    inputs = [len(kind.fields) for kind in kinds if isinstance(kind, GraphQLInputObjectType)]
+    words = [len(kind.values) for kind in kinds if isinstance(kind, GraphQLEnumType)]
+    arguments = [len(each.args) for some in fields for each in some]
+    return {
+        "types": len(kinds),
+        "directives": len(schema.directives),
+        "fields": _average(map(len, fields)),
+        "args": _average(arguments),
+        "inputFields": _average(inputs),
+        "enumValues": _average(words),
+    }
+
+
+def _average(numbers: Iterable[int]) -> int:
+    found = list(numbers)
+    return math.ceil(sum(found) / max(1, len(found)))
 
 
 def _answered_as(node: FieldNode) -> str:

@@ -88,6 +88,11 @@ def find_and_certify(connection: Connection) -> None:
     schema.digest.create(connection, checkfirst=True)
 
 
+def bind_secrets(connection: Connection) -> None:
+    """Secrets have hosts. Those from before may go on to be used with any."""
+    connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
+
+
 # STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
 # Those of a task's database.
 STEPS: list[Step] = [
@@ -99,7 +104,7 @@ STEPS: list[Step] = [
     know_the_parts_of_sources,
     find_and_certify,
 ]
-HUB_STEPS: list[Step] = [own_tokens, decide_from_the_hub]  # of the hub's
+HUB_STEPS: list[Step] = [own_tokens, decide_from_the_hub, bind_secrets]  # of the hub's
 
 
 def migrate(connection: Connection, metadata: MetaData, steps: list[Step]) -> None:

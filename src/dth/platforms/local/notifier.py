@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Row, case, delete, func, select, update
 from sqlalchemy.dialects import sqlite
 
 from dth.errors import HubError, NotFound, UsageError
+from dth.hosts import host_of
 from dth.hub.model import Task
 from dth.hub.notifications import (
     Event,
@@ -42,8 +43,9 @@ from dth.hub.ports import Channel
 from dth.hub.webhooks import Post, post_webhook
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import channel, outbox
-from dth.platforms.local.secrets import value_of
+from dth.platforms.local.secrets import use_secrets, value_of
 from dth.platforms.local.vault import Vault
+from dth.secrets import SecretUse
 
 BATCH = 10.0  # seconds that a notice waits for others
 MOST = 1000  # notices in one message
@@ -71,6 +73,12 @@ class SmtpConfig:
     user: str = ""
     password_secret: str = ""
     security: str = "starttls"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """As secrets are bound to them."""
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return (host_of(f"{name}:{self.port}"),)
 
     def __post_init__(self) -> None:
         texts = (self.host, self.sender, self.user, self.password_secret, self.security)
@@ -202,7 +210,7 @@ class Notifier:
             raise UsageError("no mail server is set up for this hub")
         password = ""
         if self._smtp.user:
-            password = await self._database.read(_password, self._vault, self._smtp.password_secret)
+            password = await self._database.write(_password, self._vault, self._smtp)
         await _send_mail(self._smtp, password, _mail_of(self._smtp.sender, address, message, name))
 
     async def _tidy(self) -> None:
@@ -283,7 +291,10 @@ def _is_here(client: smtplib.SMTP) -> bool:
     return ipaddress.ip_address(client.sock.getpeername()[0].partition("%")[0]).is_loopback
 
 
-def _password(connection: Connection, vault: Vault, name: str) -> str:
+def _password(connection: Connection, vault: Vault, smtp: SmtpConfig) -> str:
+    """From a secret that may be used with the mail server, or is bound to it now."""
+    name = smtp.password_secret
+    use_secrets(connection, [SecretUse("mail server", name, smtp.hosts)])
     found = json.loads(value_of(connection, vault, name)).get("password")
     if not found:
         raise UsageError(f"secret {name!r} has no password for the mail server")

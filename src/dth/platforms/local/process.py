@@ -23,7 +23,8 @@ from dth.platforms.local.board import Board
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
-from dth.s3.credentials import FileSecrets, SecretStore
+from dth.s3.credentials import FileSecrets
+from dth.secrets import SecretStore
 
 # Made before anything is forked: it belongs to all processes of a command, or of a hub.
 BOARD = Board()

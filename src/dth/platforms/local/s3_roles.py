@@ -15,10 +15,11 @@ from dth.platforms.local.result import write_result
 from dth.prices import read_prices
 from dth.s3 import processes
 from dth.s3.controller import Controller
-from dth.s3.credentials import FileSecrets, ResolvedCredentials, SecretStore, resolve_credentials
+from dth.s3.credentials import FileSecrets, ResolvedCredentials, resolve_credentials
 from dth.s3.parameters import S3Parameters
 from dth.s3.relay import Route
 from dth.s3.task import credential_source, opened
+from dth.secrets import SecretStore
 from dth.transport import Transport
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
@@ -43,6 +44,9 @@ async def run(
         return
     with open_platform(state, name) as platform:
         async with opened(parameters, secrets, platform.limits) as route:
+            if kind == "preflight":
+                await _preflight(route, state, secrets)
+                return
             await ROLES[kind](name, route, platform, state, number)
 
 
@@ -76,10 +80,10 @@ async def _abort(name: str, route: Route, platform: LocalPlatform, state: Path, 
     await Controller(route, platform, name).abort_all()
 
 
-async def _preflight(name: str, route: Route, platform: LocalPlatform, state: Path, run: int) -> None:
+async def _preflight(route: Route, state: Path, secrets: SecretStore) -> None:
     from dth.s3.preflight import preflight
 
-    report = await preflight(route)
+    report = await preflight(route, secrets)
     write_result(state, report.as_dict())
 
 
@@ -106,6 +110,5 @@ ROLES: dict[str, Callable[[str, Route, LocalPlatform, Path, int], Awaitable[None
     "controller": _control,
     "sweeper": _sweep,
     "aborter": _abort,
-    "preflight": _preflight,
     "forecast": _forecast,
 }

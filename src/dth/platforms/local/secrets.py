@@ -3,36 +3,46 @@ processes alone, through `StoredSecrets`. No value is in a message, a log or a r
 """
 
 import contextlib
+import json
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dth.errors import Conflict, StateError, UsageError
+from dth.errors import StateError, UsageError
+from dth.hosts import read_bindings
 from dth.hub.ports import SecretInfo
-from dth.hub.secrets import check_description, check_name, check_value, missing
+from dth.hub.secrets import check_description, check_name, check_value, exists, missing
 from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.hub_schema import secret
 from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
+from dth.secrets import SecretUse, check_use, is_unbound, plan_use
 
 
 class LocalSecrets:
-    """`hub.ports.Secrets`."""
+    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name. Nobody who makes tasks is
+    the first to use them."""
 
-    def __init__(self, database: HubDatabase, vault: Vault) -> None:
+    def __init__(
+        self, database: HubDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._database = database
         self._vault = vault
+        self._known = known or {}
 
     async def list(self) -> list[SecretInfo]:
         return await self._database.read(_list)
 
-    async def create(self, name: str, value: str, description: str = "") -> None:
+    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
-        await self._database.write(_create, self._vault, name, value, description)
+        await self._database.write(
+            _create, self._vault, name, value, description, self._bindings(name, hosts)
+        )
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
         if value is not None:
@@ -41,28 +51,53 @@ class LocalSecrets:
             check_description(name, description)
         await self._database.write(_update, self._vault, name, value, description)
 
+    async def bind(self, name: str, hosts: Sequence[str]) -> None:
+        await self._database.write(_bind, name, self._bindings(name, hosts))
+
+    def _bindings(self, name: str, hosts: Sequence[str]) -> Sequence[str]:
+        return read_bindings(hosts) or self._known.get(name, ())
+
+    async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
+        return await self._database.write(use_secrets, uses) if uses else []
+
     async def delete(self, name: str) -> None:
         await self._database.write(_delete, name)
 
 
 class StoredSecrets:
-    """`s3.credentials.SecretStore` for a process of the hub. Every read is of what is stored now, so that a secret or a
-    key that was changed is seen at once."""
+    """`dth.secrets.BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
+    hosts or a key that was changed is seen at once."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:
+        self._data_dir = data_dir
         self._path = data_dir / DATABASE_FILE
         self._vault = Vault(data_dir)
+        self._hosts = hosts
+
+    def at(self, hosts: Sequence[str]) -> "StoredSecrets":
+        return StoredSecrets(self._data_dir, hosts)
 
     def read(self, name: str) -> str:
+        value, bindings = self._row(name)
+        check_use(name, bindings, self._hosts)
+        try:
+            return self._vault.decrypt(value).decode()
+        except StateError as error:
+            raise UsageError(f"secret {name!r} cannot be read: {error}") from None
+
+    def is_unbound(self, name: str) -> bool:
+        return is_unbound(self._row(name)[1])
+
+    def _row(self, name: str) -> tuple[bytes, list[str]]:
         check_name(name)
         try:
             with contextlib.closing(read_only(self._path)) as database:
-                row = database.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
-            if row is None:
-                raise UsageError(f"there is no secret {name!r} in the hub; run: dth secret create {name}")
-            return self._vault.decrypt(row[0]).decode()
+                row = database.execute("SELECT value, hosts FROM secret WHERE name = ?", (name,)).fetchone()
         except (sqlite3.Error, StateError) as error:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
+        if row is None:
+            raise UsageError(f"there is no secret {name!r} in the hub; run: dth secret create {name}")
+        return row[0], json.loads(row[1])
 
 
 def value_of(connection: Connection, vault: Vault, name: str) -> str:
@@ -74,21 +109,26 @@ def value_of(connection: Connection, vault: Vault, name: str) -> str:
 
 
 def _list(connection: Connection) -> list[SecretInfo]:
-    rows = connection.execute(select(secret.c.name, secret.c.description, secret.c.updated))
-    return [SecretInfo(*row) for row in rows.all()]
+    rows = connection.execute(select(secret.c.name, secret.c.description, secret.c.updated, secret.c.hosts))
+    return [
+        SecretInfo(row.name, row.description, row.updated, tuple(json.loads(row.hosts))) for row in rows.all()
+    ]
 
 
-def _create(connection: Connection, vault: Vault, name: str, value: str, description: str) -> None:
+def _create(
+    connection: Connection, vault: Vault, name: str, value: str, description: str, hosts: Sequence[str]
+) -> None:
     row = {
         "name": name,
         "description": description,
         "value": vault.encrypt(value.encode()),
         "updated": time.time(),
+        "hosts": json.dumps(hosts),
     }
     try:
         connection.execute(insert(secret).values(row))
     except IntegrityError:
-        raise Conflict(f"there is a secret {name!r} already; update it, or delete it first") from None
+        raise exists(name) from None
 
 
 def _update(
@@ -101,6 +141,23 @@ def _update(
         changes["description"] = description
     if not connection.execute(update(secret).where(secret.c.name == name).values(changes)).rowcount:
         raise missing(name)
+
+
+def _bind(connection: Connection, name: str, hosts: Sequence[str]) -> None:
+    changes = {"hosts": json.dumps(hosts), "updated": time.time()}
+    if not connection.execute(update(secret).where(secret.c.name == name).values(changes)).rowcount:
+        raise missing(name)
+
+
+def use_secrets(connection: Connection, uses: Sequence[SecretUse]) -> list[str]:
+    """In one transaction, which no other writer is in the midst of."""
+    names = {use.name for use in uses}
+    rows = connection.execute(select(secret.c.name, secret.c.hosts).where(secret.c.name.in_(names)))
+    found = {name: json.loads(hosts) for name, hosts in rows}
+    plan = plan_use(found, uses)
+    for name, hosts in plan.items():
+        connection.execute(update(secret).where(secret.c.name == name).values(hosts=json.dumps(hosts)))
+    return sorted(name for name, hosts in found.items() if is_unbound(hosts))
 
 
 def _delete(connection: Connection, name: str) -> None:

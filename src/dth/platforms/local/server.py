@@ -5,6 +5,7 @@ the processes of tasks.
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
@@ -59,6 +60,7 @@ from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
 from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
 from dth.prices import Prices, read_prices
+from dth.secrets import SecretUse, WrongHost
 from dth.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -298,7 +300,12 @@ async def open_hub(
     with HubDatabase.open(data_dir / "hub.db") as database:
         keeper = Keeper(data_dir / "tasks", nursery, settings.bounds)
         users, tokens = LocalUsers(database), LocalTokens(database)
-        stored = LocalSecrets(database, vault)
+        smtp = settings.smtp
+        stored = LocalSecrets(database, vault, {smtp.password_secret: smtp.hosts} if smtp else None)
+        if smtp:
+            # Where it is bound elsewhere, the first mail says so.
+            with contextlib.suppress(WrongHost):
+                await stored.use([SecretUse("mail server", smtp.password_secret, smtp.hosts)])
         transport = Transport()
         notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
         jobs = LocalJobs(database, data_dir / "jobs", nursery, settings.prices)

@@ -95,6 +95,7 @@ class Place:
             "permissionsBoundary": settings.permissions_boundary,
             "kmsKeyArn": settings.kms_key,
             "allowedNetworks": settings.allowed_networks,
+            "hubTable": settings.hub_table,
             **self._schedule(task),
         }
         network = (
@@ -107,8 +108,12 @@ class Place:
                 "ecsClusterName": settings.cluster,
             }
         )
-        image = {"taskImage": settings.task_image} if self.type is TaskType.ECR else {}
-        return {**network, **{name: value for name, value in given.items() if value}, **ours, **image}
+        code = (
+            {"bundleArm64": settings.bundle_arm64, "bundleX8664": settings.bundle_x86_64}
+            if self.type is TaskType.S3EC2
+            else {"taskImage": settings.task_image}
+        )
+        return {**network, **{name: value for name, value in given.items() if value}, **ours, **code}
 
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs; of a task that runs once it begins none but the first."""

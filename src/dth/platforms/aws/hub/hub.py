@@ -22,6 +22,7 @@ from dth.platforms.aws.hub.steward import Steward
 from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
+from dth.prices import Prices, read_prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class AwsHub:
     tokens: AwsTokens
     issuer: IssuerConfig
     aws: Aws
+    table: str  # the hub's own
 
 
 def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
@@ -61,7 +63,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
     ports = HubPorts(
         tasks=AwsTasks(dynamo),
         engine=engine,
-        secrets=AwsHubSecrets(aws, settings.secret_tag),
+        secrets=AwsHubSecrets(aws, dynamo, settings.secret_tag),
         users=users,
         tokens=tokens,
         audit=AwsAudit(dynamo),
@@ -71,6 +73,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         jobs=jobs,
         signing_key=signing_key,
         webhook=webhook,
+        prices=prices_of(settings),
+        own_buckets=frozenset({settings.asset_bucket, settings.console_bucket} - {""}),
         info={"platform": "aws", "issuer": settings.issuer, "limits": {}},
     )
     return AwsHub(
@@ -81,6 +85,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         tokens=tokens,
         issuer=issuer_config(settings),
         aws=aws,
+        table=settings.hub_table,
     )
 
 
@@ -100,6 +105,19 @@ def issuer_config(settings: HubSettings) -> IssuerConfig:
         roles=roles,
         default_role=default,  # type: ignore[arg-type]
     )
+
+
+def prices_of(settings: HubSettings) -> Prices:
+    """Of stores that are not AWS. Raises UsageError for settings that cannot be."""
+    try:
+        given = json.loads(settings.prices or "{}")
+        if not isinstance(given, dict):
+            raise ValueError("a JSON object is needed")
+        return read_prices(**given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f'the prices of stores are no such JSON as {{"store.example.com": {{"gb": 0.01, "requests": 0}}}}: {error}'
+        ) from None
 
 
 async def _signing_key(aws: Aws, name: str) -> bytes:

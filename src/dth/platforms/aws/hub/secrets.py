@@ -1,20 +1,29 @@
 """Named secrets, in Secrets Manager: those that have the hub's tag. Tasks read them by `platforms.aws.secrets`."""
 
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dth.errors import Conflict
+from dth.hosts import ANY, read_bindings
 from dth.hub.ports import SecretInfo
-from dth.hub.secrets import NAME, check_description, check_name, check_value, missing
+from dth.hub.secrets import NAME, check_description, check_name, check_value, exists, missing
+from dth.platforms.aws.bindings import PARTITION, binding_key, hosts_in, hosts_text
 from dth.platforms.aws.client import Aws, Refused
+from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.secrets import SecretUse, is_unbound, plan_use
 
+TRIES = 5  # to bind secrets that others bind at the same moment
 RECOVERY = 7  # days in which a deleted secret can be brought back in Secrets Manager
 
 
 class AwsHubSecrets:
     """`hub.ports.Secrets`. `tag`: the key of the tag. A secret without it is as if it were not there."""
 
-    def __init__(self, aws: Aws, tag: str) -> None:
+    def __init__(self, aws: Aws, dynamo: Dynamo, tag: str) -> None:
         self._aws = aws
+        self._dynamo = dynamo
         self._tag = tag
 
     async def list(self) -> list[SecretInfo]:
@@ -24,13 +33,22 @@ class AwsHubSecrets:
             answer = await self._call("list_secrets", **arguments)
             found += [_info(each) for each in answer["SecretList"]]
             if "NextToken" not in answer:
-                return sorted(found, key=lambda info: info.name)
+                return list(await self._with_hosts(sorted(found, key=lambda info: info.name)))
             arguments["NextToken"] = answer["NextToken"]
 
-    async def create(self, name: str, value: str, description: str = "") -> None:
+    async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
+        # It is never there without what it is bound to.
+        made = await self._keep_hosts(name, read_bindings(hosts))
+        try:
+            await self._create(name, value, description)
+        except BaseException:
+            await self._dynamo.transact([made])
+            raise
+
+    async def _create(self, name: str, value: str, description: str) -> None:
         tags = [{"Key": self._tag, "Value": "secret"}]
         try:
             await self._call(
@@ -40,7 +58,22 @@ class AwsHubSecrets:
             if error.code not in ("ResourceExistsException", "InvalidRequestException"):
                 raise
             if not await self._bring_back(name, value, description):
-                raise Conflict(f"there is a secret {name!r} already; update it, or delete it first") from None
+                raise exists(name) from None
+
+    async def _keep_hosts(self, name: str, hosts: Sequence[str]) -> Action:
+        """Write what a new secret is bound to. Returns what takes it back, and nothing that others wrote. Raises
+        Conflict where there is a secret."""
+        item = {**binding_key(name), "Hosts": hosts_text(hosts), "Made": uuid.uuid4().hex}
+        if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
+            if await self._is_there(name):
+                raise exists(name)
+            # Left by a secret that was deleted in Secrets Manager.
+            await self._dynamo.delete("hub", binding_key(name))
+            if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
+                raise exists(name)
+        return Action(
+            "hub", binding_key(name), delete=True, condition="#Made = :made", values={"made": item["Made"]}
+        )
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
         if value is not None:
@@ -53,9 +86,55 @@ class AwsHubSecrets:
         if changes:
             await self._call("update_secret", SecretId=name, **changes)
 
+    async def bind(self, name: str, hosts: Sequence[str]) -> None:
+        bindings = read_bindings(hosts)
+        await self._find(name)
+        await self._dynamo.put("hub", {**binding_key(name), "Hosts": hosts_text(bindings)})
+
+    async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
+        names = sorted({use.name for use in uses})
+        for _ in range(TRIES):
+            found = {name: await self._hosts(name) for name in names}
+            plan = plan_use(found, uses)
+            binding = [
+                Action(
+                    "hub",
+                    binding_key(name),
+                    update="SET #Hosts = :hosts",
+                    condition="#Hosts = :none",
+                    values={"hosts": hosts_text(hosts), "none": hosts_text(())},
+                )
+                for name, hosts in plan.items()
+            ]
+            if not binding or not await self._dynamo.transact(binding):
+                unbound = [name for name in names if is_unbound(found[name])]
+                return [name for name in unbound if await self._is_there(name)]
+        raise Conflict("the secrets are being bound by others all the time; try again")
+
     async def delete(self, name: str) -> None:
         await self._find(name)
         await self._call("delete_secret", SecretId=name, RecoveryWindowInDays=RECOVERY)
+        await self._dynamo.delete("hub", binding_key(name))
+
+    async def _hosts(self, name: str) -> tuple[str, ...]:
+        return hosts_in(await self._dynamo.get("hub", binding_key(name)))
+
+    async def _with_hosts(self, secrets: Iterable[SecretInfo]) -> Sequence[SecretInfo]:
+        bound = {
+            item["sk"]: hosts_in(item)
+            async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": PARTITION})
+        }
+        return [replace(each, hosts=bound.get(each.name, (ANY,))) for each in secrets]
+
+    async def _is_there(self, name: str) -> bool:
+        if not NAME.fullmatch(name):
+            return False
+        try:
+            return "DeletedDate" not in await self._call("describe_secret", SecretId=name)
+        except Refused as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            return False
 
     async def _bring_back(self, name: str, value: str, description: str) -> bool:
         """One that was deleted some days ago keeps its name until it is gone for good. False for one that was not."""

@@ -7,6 +7,10 @@ from dataclasses import dataclass, fields
 from dth.errors import UsageError
 
 OPTIONAL = {
+    "console_bucket",
+    "bundle_arm64",
+    "bundle_x86_64",
+    "prices",
     "permissions_boundary",
     "kms_key",
     "vpc",
@@ -50,6 +54,10 @@ class HubSettings:
     secret_tag: str
     issuer: str  # whose tokens the API takes
     client: str  # to whom they are given
+    console_bucket: str = ""
+    bundle_arm64: str = ""  # SHA-256 of what machines run
+    bundle_x86_64: str = ""
+    prices: str = ""  # JSON: those of stores that are not AWS, by their host
     permissions_boundary: str = ""
     kms_key: str = ""
     vpc: str = ""

@@ -12,6 +12,7 @@ In the hub table:
 | `audit` | the entry's number, ten digits | who changed what |
 | `count` | `audit` | the last of these numbers |
 | `token` | the token's SHA-256 | an API token |
+| `secret` | its name | the hosts that it is bound to |
 | `job` | the job's id | a preflight, a forecast, a probe; expires after a day |
 
 It has a time to live in `expires` (seconds since the epoch).
