@@ -65,7 +65,7 @@ class Task:
         parameters = S3Parameters.model_validate({**self.parameters, **changes})
         transport = Transport()
         try:
-            report = await preflight(await open_route(parameters, transport, self.keyring))
+            report = await preflight(await open_route(parameters, transport, self.keyring), self.keyring)
         finally:
             transport.close()
         for check in report.checks:

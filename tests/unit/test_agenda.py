@@ -112,7 +112,9 @@ async def test_an_older_hub_looks_at_each_task_once(tmp_path: Path) -> None:
             old.execute(f"DROP INDEX {index}")
         for column in ("look_at", "held"):
             old.execute(f"ALTER TABLE task DROP COLUMN {column}")
-        old.execute(f"PRAGMA user_version = {len(migrations.HUB_STEPS)}")
+        old.execute("ALTER TABLE secret DROP COLUMN hosts")
+        step = migrations.HUB_STEPS.index(migrations.decide_from_the_hub)
+        old.execute(f"PRAGMA user_version = {step + 1}")
     with HubDatabase.open(path) as database:
         agenda = Agenda(database)
         assert await agenda.due(NOW) == ["old"]
