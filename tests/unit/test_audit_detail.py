@@ -31,3 +31,9 @@ def test_no_password_of_a_url_is_written_down(value: str) -> None:
 @pytest.mark.parametrize("value", ["team/app:v1@sha256:00", "a@example.org", "s3://bucket/a@b", "x:y"])
 def test_what_is_no_password_stays(value: str) -> None:
     assert value in json.loads(_detail({"text": value}))["text"]
+
+
+@pytest.mark.parametrize("piece", ["a", ":", "a:", "//", "@", "a@", ":@", '"'])
+def test_the_work_grows_with_the_text_alone(piece: str) -> None:
+    """A million characters, which a pattern that goes back and forth would look at for hours."""
+    assert len(_detail({"text": piece * 1_000_000})) == 8000

@@ -15,9 +15,9 @@ from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
-# User and password in a URL, which no parameter may have: what is refused is written down, too. A digest of an image is
-# none.
-USERINFO = re.compile(r"""(?:(?<=//)[^\s/@"]+|[^\s/@"]*:[^\s/@"]*)@(?!sha[0-9]+:)""")
+# What stands before an "@", read backwards, and what follows where it is the digest of an image.
+BEFORE = re.compile(r"""[^\s/"]*""")
+DIGEST = re.compile(r"sha[0-9]+:")
 WITHHELD = ("value", "password", "token")  # arguments that no log may have
 Resolver = Callable[..., Awaitable[Any]]
 
@@ -127,4 +127,20 @@ def _detail(arguments: Mapping[str, Any]) -> str:
     given = shown.get("input")
     if isinstance(given, dict) and "target" in given:
         shown["input"] = {**given, "target": "(withheld)"}  # a webhook's URL lets anybody post
-    return USERINFO.sub("(withheld)@", json.dumps(shown, default=str))[:8000]
+    return _without_passwords(json.dumps(shown, default=str))[:8000]
+
+
+def _without_passwords(text: str) -> str:
+    """A text without users and passwords of URLs. No parameter may have them, but what is refused is written down, too.
+
+    Each part is looked at once: a text may be long, and of any make.
+    """
+    *parts, last = text.split("@")
+    shown = []
+    for part, following in zip(parts, [*parts, last][1:], strict=True):
+        match = BEFORE.match(part[::-1])
+        start = len(part) - (match.end() if match else 0)
+        rest, user = part[:start], part[start:]
+        is_user = ":" in user or (user and rest.endswith("//"))
+        shown.append(f"{rest}(withheld)" if is_user and not DIGEST.match(following) else part)
+    return "@".join([*shown, last])
