@@ -1,0 +1,53 @@
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+# What became of a request, where it is no HTTP status.
+BROKEN: int
+STALE: int
+TIMED_OUT: int
+TOO_LARGE: int
+DRY: int
+
+# Connection, the future of its request, what happened, headers or words, body.
+Event: TypeAlias = tuple[Connection, Future[Any] | None, int, Any, list[bytes] | None]
+
+def head(method: str, target: str, first: bytes, headers: dict[str, str], size: int, /) -> bytes | None: ...
+
+class Connection:
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def granted(self) -> int: ...
+    @property
+    def passed(self) -> int: ...
+    def start(
+        self,
+        future: Future[Any],
+        granted: int,
+        head: bytes,
+        body: Sequence[bytes],
+        most: int,
+        bodyless: bool,
+        patience: float,
+        /,
+    ) -> bool: ...
+    def allow(self, granted: int, /) -> None: ...
+    def abort(self) -> None: ...
+    def fileno(self) -> int: ...
+
+class Engine:
+    @property
+    def under_way(self) -> int: ...
+    def adopt(
+        self,
+        fd: int,
+        read: Callable[[memoryview], int] = ...,
+        write: Callable[[memoryview], int] = ...,
+        close: Callable[[], None] = ...,
+        /,
+    ) -> Connection: ...
+    def run(self) -> list[Event]: ...
+    def sweep(self) -> list[Event]: ...
+    def close(self) -> None: ...
+    def fileno(self) -> int: ...

@@ -1,0 +1,489 @@
+"""Requests over connections that are read and written in C, by the extension `_http` (see native/engine.c).
+
+It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy, with
+a body that is in memory. What it does not take, and every connection that it cannot make, is libcurl's. So is
+everything where the extension was not built, or where the environment has DTH_RELAY=python.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import math
+import os
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies_environment
+
+from dth import confinement
+from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+
+if TYPE_CHECKING:
+    from dth._http import Connection, Event
+    from dth.transport import ConnectOptions, Valve
+
+try:
+    from dth import _http
+except ImportError:
+    BUILT = False
+else:
+    BUILT = True
+
+# The root of a URL: scheme, host, port. Anything else, such as a user's name, is left to libcurl.
+ROOT = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+PORTS = {"http": 80, "https": 443}
+# Headers that each request has, and those that say how it is sent. Who sends one of the latter wants something else
+# than what is done here.
+OWN = frozenset({"host", "user-agent", "accept"})
+UNUSUAL = frozenset(
+    {"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+# As in libcurl: seconds for which addresses hold, for which a connection may rest, and which an address has before
+# the next one is tried beside it.
+ADDRESSES_HOLD = 60.0
+LONGEST_REST = 118.0
+HEAD_START = 0.2
+KEEPALIVE = 60
+MOST_IDLE = 1024
+# Bytes of body above which TLS is libcurl's, which has the newer OpenSSL: there it costs less than here (measured: 1.4
+# to 1.5 s of CPU a GiB; with small bodies, libcurl costs 1.5 times as much).
+TLS_MOST = 256 * 1024
+# Seconds between looks at requests on which nothing passes.
+LOOK = 0.5
+
+# Of a socket, after its family.
+Address = tuple[Any, ...]
+# Status, headers, pieces of the body.
+Answer = tuple[int, dict[str, str], list[bytes]]
+# What came of a request: an answer, or a constant of `_http` and why.
+Outcome = tuple[int, Any, Any]
+# Head, body, most bytes of the answer's, whether it has none, patience.
+Request = tuple[bytes, Sequence[bytes], int, bool, float]
+
+
+def available() -> bool:
+    """Whether requests may go this way."""
+    return BUILT and os.environ.get("DTH_RELAY") != "python"
+
+
+class Origin:
+    """One server, as it is reached with some options, and its connections at rest."""
+
+    def __init__(self, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
+        self.options = options
+        self.host = host.strip("[]")
+        self.port = port
+        self.authority = host if port == PORTS[scheme] else f"{host}:{port}"
+        self.sealed = scheme == "https"
+        self.tls: ssl.SSLContext | None = None
+        # Headers that all requests begin with.
+        self.first = b""
+        # Each with the loop's time from which on it rests, the longest first.
+        self.idle: list[tuple[Connection, float]] = []
+        self._forgotten = False
+        self._addresses: list[Address] = []
+        self._hold = 0.0
+        self._lookup: asyncio.Task[list[Address]] | None = None
+        with contextlib.suppress(ValueError):
+            found = ipaddress.ip_address(self.host)
+            family = socket.AF_INET if found.version == 4 else socket.AF_INET6
+            self._addresses, self._hold = [(family, (self.host, port))], math.inf
+
+    async def addresses(self) -> list[Address]:
+        """Families and addresses. Those who ask at once share one look-up."""
+        loop = asyncio.get_running_loop()
+        if self._hold > loop.time():
+            return self._addresses
+        if self._lookup is None or self._lookup.done():
+            self._lookup = loop.create_task(self._look_up(loop))
+            # Who asked may be gone when it fails.
+            self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._lookup)
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[Address]:
+        infos = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        self._addresses = [(family, address) for family, _, _, _, address in infos]
+        self._hold = loop.time() + ADDRESSES_HOLD
+        return self._addresses
+
+    def take(self, now: float) -> "Connection | None":
+        """A connection at rest."""
+        while self.idle:
+            connection, since = self.idle.pop()
+            if not connection.closed and now - since < LONGEST_REST:
+                return connection
+            connection.abort()
+        return None
+
+    def put(self, connection: "Connection", now: float) -> None:
+        if not (connection.closed or self._forgotten) and len(self.idle) < MOST_IDLE:
+            self.idle.append((connection, now))
+        else:
+            connection.abort()
+
+    def tidy(self, now: float) -> None:
+        """Close what has rested too long."""
+        while self.idle and (self.idle[0][0].closed or now - self.idle[0][1] >= LONGEST_REST):
+            self.idle.pop(0)[0].abort()
+
+    def close(self) -> None:
+        """Close all that rests, and let nothing rest any more."""
+        self._forgotten = True
+        if self._lookup:
+            self._lookup.cancel()
+        while self.idle:
+            self.idle.pop()[0].abort()
+
+
+class Native:
+    """All connections of a process that are served in C. `agent` is what requests call their sender."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, agent: str) -> None:
+        self._loop = loop
+        self._agent = agent
+        self._engine = _http.Engine()
+        self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._paced: dict[asyncio.Future[Any], Paced] = {}
+        self._connecting: set[asyncio.Task[Connection | None]] = set()
+        self._look: asyncio.TimerHandle | None = None
+        loop.add_reader(self._engine.fileno(), self._on_ready)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Sequence[bytes],
+        size: int,
+        *,
+        options: "ConnectOptions",
+        limit: int,
+        most: int,
+        patience: float,
+        valve: "Valve | None",
+    ) -> Answer | None:
+        """Send one request and read its answer. None, and nothing is sent, where it is for libcurl.
+
+        `size`: bytes of the body; `limit`: bytes that are expected of the answer's, 0 where it is not known; `most`:
+        bytes that are acceptable; `patience`: seconds that may pass without a byte. Raises TransferError.
+        """
+        slash = url.find("/", 8)
+        root, target = (url[:slash], url[slash:]) if slash > 0 else (url, "/")
+        try:
+            origin = self._origins[options, root]
+        except KeyError:
+            origin = self._origins[options, root] = _origin(root, options)
+        if origin is None:
+            return None
+        if origin.sealed and max(size, limit) > TLS_MOST:
+            return None
+        head = self._head(origin, method, target, headers, size)
+        if head is None:
+            return None
+        request = (head, body, most, method == "HEAD", patience)
+        outcome: Outcome | None = None
+        while outcome is None and (connection := origin.take(self._loop.time())):
+            outcome = await self._exchange(origin, connection, request, valve)
+        if outcome is None or outcome[0] == _http.STALE:
+            # There is none at rest, or it was closed as the request came. A new one says more than another old one.
+            made = await self._connected(origin)
+            outcome = await self._exchange(origin, made, request, valve) if made else None
+        if outcome is None:
+            return None
+        what, more, chunks = outcome
+        if what > 0:
+            return what, more, chunks
+        raise _failure(origin, what, more, sized=limit > 0)
+
+    async def _exchange(
+        self, origin: Origin, connection: "Connection", request: Request, valve: "Valve | None"
+    ) -> Outcome | None:
+        """One request over one connection; None where that was closed already."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        granted = -1 if valve is None or valve.left == math.inf else 0
+        if not connection.start(future, granted, *request):
+            return None
+        self._waiting.add(future)
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK, self._on_look)
+        if valve:
+            self._paced[future] = Paced(valve, connection, receives=not any(request[1]))
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            # It is in the middle of something, or has just ended it.
+            connection.abort()
+            raise
+        finally:
+            self._waiting.discard(future)
+            if valve:
+                self._paced.pop(future).end()
+        origin.put(connection, self._loop.time())
+        return outcome
+
+    def _head(
+        self, origin: Origin, method: str, target: str, headers: Mapping[str, str], size: int
+    ) -> bytes | None:
+        """The line and the headers of a request; None where they are for libcurl."""
+        if not isinstance(headers, dict) or not UNUSUAL.isdisjoint(headers):
+            return None
+        first = origin.first
+        if not first or not OWN.isdisjoint(headers):
+            own = {"host": origin.authority, "user-agent": self._agent, "accept": "*/*"}
+            missing = [f"{name}: {value}\r\n" for name, value in own.items() if name not in headers]
+            first = "".join(missing).encode()
+            if OWN.isdisjoint(headers):
+                origin.first = first
+        return _http.head(method, target, first, headers, size if size or method in ("PUT", "POST") else -1)
+
+    def forget(self, options: "ConnectOptions") -> None:
+        """Nothing will be sent with these options any more."""
+        for key in [key for key in self._origins if key[0] is options]:
+            if origin := self._origins.pop(key):
+                origin.close()
+
+    @property
+    def bytes_under_way(self) -> int:
+        """Bytes of bodies that have passed in requests that have not ended yet, either way."""
+        return self._engine.under_way
+
+    def close(self) -> None:
+        """End everything. Who waits for an answer is cancelled."""
+        self._loop.remove_reader(self._engine.fileno())
+        if self._look:
+            self._look.cancel()
+        for task in self._connecting:
+            task.cancel()
+        for future in self._waiting:
+            future.cancel()
+        for origin in self._origins.values():
+            if origin:
+                origin.close()
+        self._engine.close()
+
+    # ------------------------------------------------------------------------------------------ the loop's calls
+
+    def _on_ready(self) -> None:
+        self._settle(self._engine.run())
+
+    def _on_look(self) -> None:
+        self._look = None
+        self._settle(self._engine.sweep())
+        now = self._loop.time()
+        for origin in self._origins.values():
+            if origin:
+                origin.tidy(now)
+        if self._waiting:
+            self._look = self._loop.call_later(LOOK, self._on_look)
+
+    def _settle(self, events: "list[Event]") -> None:
+        for _, future, what, more, chunks in events:
+            # Without one, a connection at rest was closed.
+            if future is None or future.done():
+                continue
+            if what == _http.DRY:
+                self._paced[future].pass_on()
+            else:
+                future.set_result((what, more, chunks))
+
+    # ------------------------------------------------------------------------------------------------ connecting
+
+    async def _connected(self, origin: Origin) -> "Connection | None":
+        """A new connection; None where libcurl shall try, and say what is wrong."""
+        task = self._loop.create_task(self._connect(origin))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        try:
+            async with asyncio.timeout(origin.options.connect_timeout):
+                return await task
+        except TimeoutError:
+            waited = int(origin.options.connect_timeout * 1000)
+            raise ConnectionFailed(
+                f"{origin.authority}: connection timed out after {waited} milliseconds",
+                code="ConnectionFailed",
+            ) from None
+
+    async def _connect(self, origin: Origin) -> "Connection | None":
+        try:
+            found = await _first(self._loop, await origin.addresses())
+        except (OSError, UnicodeError):
+            return None
+        if found is None:
+            return None
+        try:
+            if origin.sealed:
+                found = await self._secured(origin, found)
+            return self._adopt(found)
+        except (OSError, ValueError):
+            # Among them what is wrong with a certificate, or with the file of authorities.
+            found.close()
+            return None
+        except BaseException:
+            found.close()
+            raise
+
+    async def _secured(self, origin: Origin, plain: socket.socket) -> socket.socket:
+        if origin.tls is None:
+            origin.tls = _context(origin.options.ca_bundle)
+        sealed = origin.tls.wrap_socket(
+            plain,
+            server_hostname=origin.host,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )
+        try:
+            while True:
+                try:
+                    sealed.do_handshake()
+                    return sealed
+                except ssl.SSLWantReadError:
+                    await self._ready(sealed, self._loop.add_reader, self._loop.remove_reader)
+                except ssl.SSLWantWriteError:
+                    await self._ready(sealed, self._loop.add_writer, self._loop.remove_writer)
+        except BaseException:
+            sealed.close()
+            raise
+
+    async def _ready(self, sock: socket.socket, add: Any, remove: Any) -> None:
+        ready = asyncio.Event()
+        add(sock.fileno(), ready.set)
+        try:
+            await ready.wait()
+        finally:
+            remove(sock.fileno())
+
+    def _adopt(self, sock: socket.socket) -> "Connection":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            sock.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE)
+        if isinstance(sock, ssl.SSLSocket):
+            return self._engine.adopt(sock.fileno(), sock.recv_into, sock.send, sock.close)
+        connection = self._engine.adopt(sock.fileno())
+        sock.detach()
+        return connection
+
+
+class Paced:
+    """Ties a valve to the connection whose body it paces."""
+
+    def __init__(self, valve: "Valve", connection: "Connection", *, receives: bool) -> None:
+        self._valve = valve
+        self._connection = connection
+        self._receives = receives
+        self._allowed = 0
+        valve.meter, valve.resume, valve.widen_to = self._shut, self.pass_on, self._widen
+        if valve.left != math.inf:
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Let pass what the valve has now, less what has passed of what it had before."""
+        valve = self._valve
+        if self._allowed >= 0:
+            valve.pass_(self._allowed - self._connection.granted)
+        if not valve.open():
+            self._allowed = 0
+        elif valve.left == math.inf:
+            self._allowed = -1
+        else:
+            self._allowed = max(1, int(valve.left))
+        self._connection.allow(self._allowed)
+
+    def _shut(self) -> None:
+        """What was granted is void."""
+        self._allowed = 0
+        self._connection.allow(0)
+        self.pass_on()
+
+    def _widen(self, buffer: int) -> None:
+        if self._receives and not self._connection.closed:
+            limit_receiving(buffer, self._connection.fileno())
+
+    def end(self) -> None:
+        """The connection serves others from now on."""
+        self._valve.close()
+
+
+# Bytes of a receive buffer that is to be as large as the system lets it be.
+WIDE_BUFFER = 16 * 1024 * 1024
+
+
+def limit_receiving(size: int, fd: int) -> None:
+    """Let a socket take in so many bytes unasked; 0: as many as the system grants."""
+    connection = socket.socket(fileno=fd)
+    # The kernel doubles it.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)
+    connection.detach()
+
+
+def _origin(root: str, options: "ConnectOptions") -> Origin | None:
+    """None for what is libcurl's."""
+    found = ROOT.fullmatch(root)
+    if found is None or options.proxy or options.receive_buffer or getproxies_environment():
+        return None
+    scheme, host, port = found.groups()
+    return Origin(scheme, host, int(port or PORTS[scheme]), options)
+
+
+async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
+    """A connection to the first address that takes one. An address that does not answer at once is given a head start;
+    then the next one is tried beside it (RFC 8305). None where this process may connect to none of them, or one
+    alone might do and may not be asked."""
+    network = confinement.network()
+    waiting = deque(each for each in addresses if not (network and network.refusal(each[1][0])))
+    tries: set[asyncio.Task[socket.socket]] = set()
+    try:
+        while waiting or tries:
+            if waiting:
+                tries.add(loop.create_task(_dial(loop, *waiting.popleft())))
+            done, tries = await asyncio.wait(
+                tries, timeout=HEAD_START if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            made = [task.result() for task in done if not task.exception()]
+            for spare in made[1:]:
+                spare.close()
+            if made:
+                return made[0]
+        return None
+    finally:
+        for task in tries:
+            if not task.cancel() and not task.exception():
+                task.result().close()
+
+
+async def _dial(loop: asyncio.AbstractEventLoop, family: int, address: Address) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _context(ca_bundle: str) -> ssl.SSLContext:
+    """TLS as libcurl does it: 1.2 at least, and a certificate of the host, of an authority that is trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if ca_bundle:
+        context.load_verify_locations(cafile=ca_bundle)
+    else:
+        context.set_default_verify_paths()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:
+    """The error that libcurl's would be."""
+    if what == _http.TOO_LARGE and sized:
+        return ObjectChanged(
+            f"{origin.authority}: the answer is larger than the object was", code="SizeChanged"
+        )
+    code = "TimeOut" if what == _http.TIMED_OUT else "ConnectionBroken"
+    return Transient(f"{origin.authority}: {why}", code=code)
