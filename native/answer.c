@@ -80,11 +80,12 @@ static AnswerEvent keep(Answer *answer, const char *bytes, size_t size)
     return ANSWER_MORE;
 }
 
-/* Read lines up to an empty one, and keep them. ANSWER_END: there it is. */
+/* Read lines up to an empty one, and keep them without it. ANSWER_END: there it is. */
 static AnswerEvent take_lines(Answer *answer, const char *bytes, size_t size, size_t *taken)
 {
     const char *at = bytes, *end = bytes + size;
     bool whole = false;
+    size_t ending = 0;
     while (at < end && !whole) {
         if (!answer->line)
             answer->first = *at;
@@ -94,7 +95,7 @@ static AnswerEvent take_lines(Answer *answer, const char *bytes, size_t size, si
         at = next;
         if (newline) {
             whole = answer->first == '\n' || answer->first == '\r';
-            answer->ending = answer->line;
+            ending = answer->line;
             answer->line = 0;
             if (++answer->lines > MOST_LINES)
                 return bad(answer, "too many response headers");
@@ -102,9 +103,10 @@ static AnswerEvent take_lines(Answer *answer, const char *bytes, size_t size, si
     }
     *taken = (size_t)(at - bytes);
     AnswerEvent event = keep(answer, bytes, *taken);
-    if (event != ANSWER_MORE)
+    if (event != ANSWER_MORE || !whole)
         return event;
-    return whole ? ANSWER_END : ANSWER_MORE;
+    answer->length -= ending;
+    return ANSWER_END;
 }
 
 /* Whether the lines from `from` on can be read: no NUL, and no CR but before an LF. */
@@ -160,7 +162,6 @@ bool answer_header(const Answer *answer, size_t *cursor, const char **name, size
     while (*cursor < answer->length) {
         size_t at = *cursor, end = line_end(answer, at, cursor);
         const char *colon = memchr(text + at, ':', end - at);
-        /* The empty line between headers and trailers. */
         if (!colon)
             continue;
         size_t from = (size_t)(colon - text) + 1;
@@ -306,12 +307,12 @@ static void expect_body(Answer *answer)
     }
 }
 
-/* Whether each line from `from` on is a header, or empty. */
+/* Whether each line from `from` on is a header. */
 static bool have_colons(const Answer *answer, size_t from)
 {
     while (from < answer->length) {
         size_t at = from, end = line_end(answer, at, &from);
-        if (end > at && !memchr(answer->text + at, ':', end - at))
+        if (!memchr(answer->text + at, ':', end - at))
             return false;
     }
     return true;
@@ -322,10 +323,12 @@ static AnswerEvent read_head(Answer *answer)
     size_t cursor, name_length, length;
     const char *name, *value;
     size_t end = line_end(answer, 0, &answer->headers);
-    if (!is_clean(answer->text, 0, answer->length - answer->ending))
+    if (!is_clean(answer->text, 0, answer->length))
         return bad(answer, "a NUL or a lone carriage return in the head");
     if (!read_status(answer, end))
         return bad(answer, "unsupported HTTP version or status in response");
+    if (answer->status == 101)
+        return bad(answer, "another protocol, which nobody asked for");
     /* What continues the status line has no colon that counts, and would be a header without a name. */
     unfold(answer, answer->headers);
     if (!have_colons(answer, answer->headers))
@@ -357,8 +360,8 @@ static AnswerEvent take_head(Answer *answer, const char *bytes, size_t size, siz
     event = read_head(answer);
     if (event != ANSWER_HEAD)
         return event;
-    if (answer->status < 200 && answer->status != 101) {
-        /* The answer itself is still to come. (Nobody asked for 101, behind which nothing comes.) */
+    if (answer->status < 200) {
+        /* The answer itself is still to come. */
         answer->interim += answer->length;
         answer->length = answer->lines = 0;
         answer->close = answer->chunked = answer->coded = false;

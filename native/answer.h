@@ -52,7 +52,6 @@ typedef struct {
     size_t interim;     /* bytes of the heads before this one */
     size_t line;        /* bytes of the line that is being read */
     char first;         /* the first one of them */
-    size_t ending;      /* bytes of the last line that was read; at the end of a head, the empty one */
     unsigned lines;
     unsigned digits;    /* of the size of a chunk */
 } Answer;

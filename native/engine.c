@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -29,6 +30,8 @@
 #define MOST_PIECES 64        /* buffers that are sent at once */
 #define MOST_EVENTS 256       /* ready connections that are asked for at once */
 #define TLS_RECORD (16 * 1024)
+#define LARGE (4 * 1024 * 1024)  /* bytes of a body that is sure to have a huge page in it (2 MiB, aligned) */
+#define PAGE 4096
 
 /* What became of a request, where it is not an HTTP status. */
 enum { BROKEN = -1, STALE = -2, TIMED_OUT = -3, TOO_LARGE = -4, DRY = -5 };
@@ -396,6 +399,14 @@ static bool finish(Connection *self)
     return true;
 }
 
+/* Let a large body be received into huge pages: a sixth of its cost is page by page otherwise. It is a wish. */
+static void want_huge_pages(char *bytes, size_t size)
+{
+    uintptr_t from = ((uintptr_t)bytes + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t to = ((uintptr_t)bytes + size) & ~(uintptr_t)(PAGE - 1);
+    madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 /* The head is there: make room for the body. */
 static bool expect_body(Connection *self)
 {
@@ -405,7 +416,11 @@ static bool expect_body(Connection *self)
     if (answer->size > self->most)
         return fail(self, TOO_LARGE, "maximum file size exceeded");
     self->body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)answer->size);
-    return self->body != NULL;
+    if (!self->body)
+        return false;
+    if (answer->size >= LARGE)
+        want_huge_pages(PyBytes_AsString(self->body), (size_t)answer->size);
+    return true;
 }
 
 /* Bytes of the body have passed: they count. */

@@ -729,7 +729,7 @@ def _pouring(sink: Pipe, lines: list[bytes], chunks: list[bytes]) -> Write:
 def _is_half(lines: list[bytes]) -> bool:
     """Whether the last head has no end. libcurl takes half a head for a whole one."""
     for line in reversed(lines):
-        if line in (b"\r\n", b"\n"):
+        if line[:1] in (b"\r", b"\n"):
             return False
         if line.startswith(b"HTTP/"):
             return True

@@ -8,7 +8,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dth import native
@@ -85,7 +85,7 @@ STATUS = st.sampled_from(
         b"HTTP/1.0 200 OK", b"HTTP/1.1 404 Not Found", b"HTTP/1.1 503", b"HTTP/1.1 204 No", b"HTTP/1.1 304 No",
         b"HTTP/1.1 206 Partial: yes", b"HTTP/1.1\t200 OK", b"HTTP/1.1  200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK",
         b"HTTP/1.2 200 OK", b"HTTP/2 200 OK", b"HTTP/3 200 OK", b"HTTP/1.1 099 OK", b"HTTP/1.1 999 OK", b"ICY 200 OK",
-        b"HTTP/1.1 101 Switching", b"HTTP/1.1 100 Continue", b"HTTP/1.1 200 a\0b", b"HTTP/1.1 200 a\rb",
+        b"HTTP/1.1 100 Continue", b"HTTP/1.1 200 a\0b", b"HTTP/1.1 200 a\rb",
         b" HTTP/1.1 200",
     ]
 )  # fmt: skip
@@ -107,7 +107,7 @@ VALUES = st.one_of(
     ),
     st.binary(max_size=6),
 )  # fmt: skip
-BREAKS = st.sampled_from([b"\r\n"] * 8 + [b"\n", b"\r\r\n", b"\r"])
+BREAKS = st.sampled_from([b"\r\n"] * 8 + [b"\n", b"\r\r\n"])
 BODIES = st.sampled_from(
     [
         b"hello", b"", b"hell", b"hello, world", b"5\r\nhello\r\n0\r\n\r\n", b"5;a=b\r\nhello\r\n0\r\n\r\n",
@@ -142,8 +142,6 @@ def answers(draw: st.DrawFn) -> bytes:
 @given(st.sampled_from(["GET", "GET", "GET", "HEAD"]), answers(), st.lists(st.integers(1, 300), max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_both_read_the_same(both: Both, method: str, answer: bytes, cuts: list[int]) -> None:
-    # Nobody asks for another protocol. libcurl waits for a body of a 101 to HEAD.
-    assume(method == "GET" or b" 101 " not in answer)
     places = [0, *sorted(cuts), len(answer)]
     pieces = [answer[a:b] for a, b in itertools.pairwise(places) if b > a]
     ours, libcurl = both.ask(method, pieces)

@@ -127,6 +127,11 @@ def test_what_an_answer_says() -> None:
     assert outcome_of([ANSWERS[0]], bodyless=True)[2] == b""
 
 
+def test_another_protocol_is_no_answer() -> None:
+    """libcurl takes it for one that ends with the connection."""
+    assert outcome_of([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"])[0] == _http.BROKEN
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_that_breaks_off_is_none(answer: bytes) -> None:
     complete = {outcome_of([answer])[0]}
