@@ -32,9 +32,12 @@
 #define TLS_RECORD (16 * 1024)
 #define LARGE (4 * 1024 * 1024)  /* bytes of a body that is sure to have a huge page in it (2 MiB, aligned) */
 #define PAGE 4096
+#define PIECE_SIZE (256 * 1024) /* bytes of a streamed body that are handed over at once */
 
 /* What became of a request, where it is not an HTTP status. */
-enum { BROKEN = -1, STALE = -2, TIMED_OUT = -3, TOO_LARGE = -4, DRY = -5 };
+enum { BROKEN = -1, STALE = -2, TIMED_OUT = -3, TOO_LARGE = -4 };
+/* What happens on the way. */
+enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
 typedef struct Engine Engine;
 
@@ -59,11 +62,15 @@ typedef struct {
     Py_ssize_t granted;  /* bytes of it that may pass now; below 0: so many came with others unasked */
     bool sends;          /* the body that is paced is that of the request */
     bool dry;            /* it waits for a grant */
+    bool hungry;         /* it waits for more of a body that comes bit by bit */
+    bool streams;        /* the body of a good answer is handed over piece by piece */
+    bool held;           /* but not now */
     double active;       /* when the last byte passed */
     double patience;     /* seconds that may pass without one */
     Answer answer;
-    PyObject *body;      /* bytes object of a body whose size is known */
+    PyObject *body;      /* bytes object of a body whose size is known, or of the piece that is coming */
     Py_ssize_t received;
+    Py_ssize_t filled, piece_size; /* of that piece */
     char *grown;         /* a body whose size is not known */
     size_t grown_room;
 } Connection;
@@ -93,7 +100,7 @@ static double monotonic(void)
 static bool watch(Connection *self, bool sending)
 {
     bool done = self->future && self->answer.phase == AT_END;
-    bool reading = !done && !(self->dry && !self->sends);
+    bool reading = !done && !self->held && !(self->dry && !self->sends);
     uint32_t events = (reading ? EPOLLIN : 0u) | (sending ? EPOLLOUT : 0u);
     if (self->watched == events)
         return true;
@@ -124,7 +131,8 @@ static void end_request(Connection *self)
     free(self->grown);
     self->grown = NULL;
     self->grown_room = 0;
-    self->received = self->sent = self->unsent = 0;
+    self->received = self->sent = self->unsent = self->filled = 0;
+    self->dry = self->hungry = self->held = self->streams = false;
 }
 
 /* The socket is that of the TLS object, which closes it. */
@@ -182,7 +190,6 @@ static bool fail(Connection *self, long what, const char *format, ...)
     PyObject *why = PyUnicode_FromFormatV(format, arguments);
     va_end(arguments);
     bool told = why && report(self, what, why, NULL);
-    self->dry = false;
     end_request(self);
     close_connection(self);
     return told;
@@ -358,11 +365,59 @@ static PyObject *all_headers(const Answer *answer)
     return headers;
 }
 
+/* Whether the body goes to the caller piece by piece. That of an error does not. */
+static bool is_streaming(const Connection *self)
+{
+    return self->streams && self->answer.status && self->answer.status < 300;
+}
+
+/* Hand over the piece of a streamed body as far as it has come. */
+static bool hand_over(Connection *self)
+{
+    if (!self->filled)
+        return true;
+    PyObject *piece = self->body;
+    if (self->filled < self->piece_size)
+        piece = PyBytes_FromStringAndSize(PyBytes_AsString(self->body), self->filled);
+    else
+        self->body = NULL;
+    self->filled = 0;
+    return piece && report(self, PIECE, piece, NULL);
+}
+
+/* Have a piece to receive into, when `coming` bytes of the body are known to come. */
+static bool have_piece(Connection *self, uint64_t coming)
+{
+    if (self->body)
+        return true;
+    self->piece_size = coming && coming < PIECE_SIZE ? (Py_ssize_t)coming : PIECE_SIZE;
+    self->body = PyBytes_FromStringAndSize(NULL, self->piece_size);
+    return self->body != NULL;
+}
+
+/* Put bytes of a streamed body that came with others into pieces. */
+static bool pour(Connection *self, const char *data, size_t size)
+{
+    while (size) {
+        if (!have_piece(self, self->answer.size < 0 ? 0 : self->answer.left + size))
+            return false;
+        size_t room = (size_t)(self->piece_size - self->filled);
+        size_t step = size < room ? size : room;
+        memcpy(PyBytes_AsString(self->body) + self->filled, data, step);
+        self->filled += (Py_ssize_t)step;
+        data += step;
+        size -= step;
+        if (self->filled == self->piece_size && !hand_over(self))
+            return false;
+    }
+    return true;
+}
+
 /* The body in a list, as it is handed to the caller. */
 static PyObject *all_chunks(Connection *self)
 {
     PyObject *chunks = PyList_New(0);
-    if (!chunks || !self->received)
+    if (!chunks || !self->received || is_streaming(self))
         return chunks;
     PyObject *body = self->body ? Py_NewRef(self->body) : PyBytes_FromStringAndSize(self->grown, self->received);
     if (!body || PyList_Append(chunks, body))
@@ -380,6 +435,8 @@ static bool finish(Connection *self)
     if (self->send_error && self->answer.status < 300)
         return fail_broken(self, "send", self->send_error);
     bool keep = !self->unsent && !self->answer.close && !self->send_error;
+    if (is_streaming(self) && !hand_over(self))
+        return false;
     PyObject *headers = all_headers(&self->answer);
     PyObject *chunks = headers ? all_chunks(self) : NULL;
     if (!chunks) {
@@ -389,7 +446,6 @@ static bool finish(Connection *self)
     if (!report(self, self->answer.status, headers, chunks))
         return false;
     self->used = true;
-    self->dry = false;
     end_request(self);
     if (keep && !watch(self, false))
         PyErr_Clear();
@@ -415,6 +471,8 @@ static bool expect_body(Connection *self)
         return true;
     if (answer->size > self->most)
         return fail(self, TOO_LARGE, "maximum file size exceeded");
+    if (is_streaming(self))
+        return true;
     self->body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)answer->size);
     if (!self->body)
         return false;
@@ -434,14 +492,18 @@ static bool keep_data(Connection *self, const char *data, size_t size)
 {
     if (!self->sends)
         count_passed(self, (Py_ssize_t)size);
+    size_t length = (size_t)self->received + size;
+    if (length > (size_t)self->most)
+        return fail(self, TOO_LARGE, "maximum file size exceeded");
+    if (is_streaming(self)) {
+        self->received += (Py_ssize_t)size;
+        return pour(self, data, size);
+    }
     if (self->body) {
         memcpy(PyBytes_AsString(self->body) + self->received, data, size);
         self->received += (Py_ssize_t)size;
         return true;
     }
-    size_t length = (size_t)self->received + size;
-    if (length > (size_t)self->most)
-        return fail(self, TOO_LARGE, "maximum file size exceeded");
     if (length > self->grown_room) {
         size_t room = length < SCRATCH ? SCRATCH : 2 * length;
         char *grown = realloc(self->grown, room);
@@ -502,6 +564,15 @@ static bool run_dry(Connection *self)
         return true;
     self->dry = true;
     return watch(self, false) && report(self, DRY, NULL, NULL);
+}
+
+/* All that was fed is sent: say so, once. */
+static bool beg(Connection *self)
+{
+    if (self->hungry)
+        return true;
+    self->hungry = true;
+    return watch(self, false) && report(self, HUNGRY, NULL, NULL);
 }
 
 static int gather(Connection *self, struct iovec *parts)
@@ -576,6 +647,8 @@ static bool send_more(Connection *self)
         }
     }
     release_pieces(self);
+    if (self->unsent)
+        return beg(self);
     if (self->answer.phase == AT_END)
         return finish(self);
     return watch(self, false);
@@ -597,14 +670,20 @@ static bool at_end(Connection *self, int number)
 static bool receive_more(Connection *self)
 {
     for (;;) {
-        bool direct = self->body && self->answer.phase == IN_SIZED;
+        bool sized = self->answer.phase == IN_SIZED, streaming = is_streaming(self);
+        if (sized && streaming && !have_piece(self, self->answer.left))
+            return false;
+        bool direct = sized && self->body;
         bool paced = self->paced && !self->sends && self->answer.phase != IN_HEAD;
+        Py_ssize_t at = streaming ? self->filled : self->received;
         Py_ssize_t room = direct ? (Py_ssize_t)self->answer.left : SCRATCH;
+        if (direct && streaming && room > self->piece_size - at)
+            room = self->piece_size - at;
         if (paced && room > self->granted)
             room = self->granted;
         if (room <= 0)
             return run_dry(self);
-        char *bytes = direct ? PyBytes_AsString(self->body) + self->received : self->engine->scratch;
+        char *bytes = direct ? PyBytes_AsString(self->body) + at : self->engine->scratch;
         Py_ssize_t count = receive(self, bytes, room);
         if (count == -2)
             return false;
@@ -615,15 +694,19 @@ static bool receive_more(Connection *self)
         self->active = self->engine->now;
         if (direct) {
             self->received += count;
+            self->filled += streaming ? count : 0;
             if (!self->sends)
                 count_passed(self, count);
+            /* The caller may want no more for now: the rest is read by the next `run`. */
+            if (streaming && self->filled == self->piece_size && self->answer.left > (uint64_t)count)
+                return answer_passed(&self->answer, (size_t)count) || hand_over(self);
             if (answer_passed(&self->answer, (size_t)count))
                 return finish(self);
         } else if (!take(self, bytes, (size_t)count)) {
             return false;
         }
         /* Less than was asked for: that was all. TLS may hold more than epoll can see. */
-        if (!self->future || self->answer.phase == AT_END || (count < room && !self->tls_read))
+        if (streaming || !self->future || self->answer.phase == AT_END || (count < room && !self->tls_read))
             return true;
     }
 }
@@ -666,7 +749,7 @@ static bool serve(Connection *self, uint32_t ready)
 
 /* ------------------------------------------------------------------------------------------------ Connection */
 
-/* Take hold of the buffers of a request: the head, and the pieces of the body. */
+/* Take hold of buffers to be sent: the head, if it is still to go, and pieces of the body. */
 static bool hold_pieces(Connection *self, PyObject *head, PyObject *body)
 {
     Py_ssize_t count = PySequence_Size(body);
@@ -678,30 +761,35 @@ static bool hold_pieces(Connection *self, PyObject *head, PyObject *body)
         return false;
     }
     for (Py_ssize_t i = 0; i <= count; i++) {
+        if (!i && !head) {
+            self->piece_count = 1;
+            continue;
+        }
         PyObject *piece = i ? PySequence_GetItem(body, i - 1) : Py_NewRef(head);
         bool held = piece && !PyObject_GetBuffer(piece, &self->pieces[i], PyBUF_SIMPLE);
         Py_XDECREF(piece);
         if (!held)
             return false;
         self->piece_count = i + 1;
-        self->unsent += i ? self->pieces[i].len : 0;
     }
     return true;
 }
 
 PyDoc_STRVAR(start_doc,
-"start(future, granted, head, body, most, bodyless, patience) -> bool\n\n"
+"start(future, granted, streams, head, body, size, most, bodyless, patience) -> bool\n\n"
 "Send a request. `granted`: bytes of body that may pass, -1 for all; `head`: bytes with its line and headers; `body`:\n"
-"a sequence of buffers; `most`: bytes of body that may come; `bodyless`: it is a HEAD; `patience`: seconds that may\n"
-"pass without a byte. False: the connection is closed, and nothing was sent.");
+"a sequence of buffers; `size`: bytes of it with those that will be fed; `most`: bytes of body that may come;\n"
+"`bodyless`: it is a HEAD; `streams`: the body of a good answer is reported piece by piece; `patience`: seconds that\n"
+"may pass without a byte. False: the connection is closed, and nothing was sent.");
 
 static PyObject *connection_start(Connection *self, PyObject *arguments)
 {
     PyObject *future, *head, *body;
-    Py_ssize_t most, granted;
+    Py_ssize_t size, most, granted;
     double patience;
-    int bodyless;
-    if (!PyArg_ParseTuple(arguments, "OnSOnpd", &future, &granted, &head, &body, &most, &bodyless, &patience))
+    int bodyless, streams;
+    if (!PyArg_ParseTuple(arguments, "OnpSOnnpd", &future, &granted, &streams, &head, &body, &size, &most, &bodyless,
+                          &patience))
         return NULL;
     if (self->future) {
         PyErr_SetString(PyExc_RuntimeError, "a request is under way");
@@ -720,8 +808,9 @@ static PyObject *connection_start(Connection *self, PyObject *arguments)
     self->patience = patience;
     self->granted = granted;
     self->paced = granted >= 0;
-    self->sends = self->unsent > 0;
-    self->dry = false;
+    self->unsent = size;
+    self->sends = size > 0;
+    self->streams = streams;
     self->send_error = 0;
     self->active = self->engine->now = monotonic();
     answer_begin(&self->answer, bodyless);
@@ -752,6 +841,40 @@ static PyObject *connection_allow(Connection *self, PyObject *argument)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(feed_doc, "feed(pieces)\n\nSend these buffers next: all that came before are sent (HUNGRY).");
+
+static PyObject *connection_feed(Connection *self, PyObject *pieces)
+{
+    if (!self->future || !self->hungry)
+        Py_RETURN_NONE;
+    if (!hold_pieces(self, NULL, pieces)) {
+        release_pieces(self);
+        return NULL;
+    }
+    self->hungry = false;
+    self->active = monotonic();
+    /* They are sent by `run`, which epoll wakes at once. */
+    if (!watch(self, true))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(hold_doc, "hold(whether)\n\nRead no more of a streamed body for now, or go on.");
+
+static PyObject *connection_hold(Connection *self, PyObject *argument)
+{
+    int held = PyObject_IsTrue(argument);
+    if (held < 0)
+        return NULL;
+    if (!self->future || self->held == held)
+        Py_RETURN_NONE;
+    self->held = held;
+    self->active = monotonic();
+    if (!watch(self, self->watched & EPOLLOUT))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(abort_doc, "abort()\n\nClose. Nothing is reported of the request under way.");
 
 static PyObject *connection_abort(Connection *self, PyObject *unused)
@@ -778,6 +901,12 @@ static PyObject *connection_left(Connection *self, void *unused)
 {
     (void)unused;
     return PyLong_FromSsize_t(self->granted);
+}
+
+static PyObject *connection_hungry(Connection *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->hungry);
 }
 
 static PyObject *connection_closed(Connection *self, void *unused)
@@ -818,6 +947,8 @@ static void connection_dealloc(Connection *self)
 static PyMethodDef connection_methods[] = {
     {"start", (PyCFunction)connection_start, METH_VARARGS, start_doc},
     {"allow", (PyCFunction)connection_allow, METH_O, allow_doc},
+    {"feed", (PyCFunction)connection_feed, METH_O, feed_doc},
+    {"hold", (PyCFunction)connection_hold, METH_O, hold_doc},
     {"abort", (PyCFunction)connection_abort, METH_NOARGS, abort_doc},
     {"fileno", (PyCFunction)connection_fileno, METH_NOARGS, "fileno() -> int\n\nThe socket; -1 once it is closed."},
     {NULL, NULL, 0, NULL},
@@ -826,6 +957,7 @@ static PyMethodDef connection_methods[] = {
 static PyGetSetDef connection_members[] = {
     {"passed", (getter)connection_passed, NULL, "Bytes of bodies that have passed in the request under way.", NULL},
     {"granted", (getter)connection_left, NULL, "Bytes of the body that may still pass; below 0, too many have.", NULL},
+    {"hungry", (getter)connection_hungry, NULL, "Whether it can be fed.", NULL},
     {"closed", (getter)connection_closed, NULL, "Whether it can serve no request any more.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -954,8 +1086,9 @@ static bool serve_one(Engine *self, int fd, uint32_t ready)
 PyDoc_STRVAR(run_doc,
 "run() -> list\n\n"
 "Serve what is ready, and return what has happened: tuples (connection, future, what, more, chunks). `what` is the\n"
-"status of an answer, `more` its headers and `chunks` its body; or one of the constants of this module, and `more`\n"
-"says why. Without a future: a connection at rest was closed.");
+"status of an answer, `more` its headers and `chunks` its body; or a constant of this module that says what became of\n"
+"the request, and `more` says why; or DRY, PIECE (which is `more`) or HUNGRY, and the request goes on. Without a\n"
+"future: a connection at rest was closed.");
 
 static PyObject *engine_run(Engine *self, PyObject *unused)
 {
@@ -970,6 +1103,18 @@ static PyObject *engine_run(Engine *self, PyObject *unused)
     return take_events(self);
 }
 
+/* Look at one request that may have stood still. What little has come of a piece does not wait for more. */
+static bool look_at(Engine *self, Connection *connection)
+{
+    if (is_streaming(connection) && !hand_over(connection))
+        return false;
+    bool waits = connection->dry || connection->hungry || connection->held;
+    if (waits || self->now - connection->active < connection->patience)
+        return true;
+    return fail(connection, TIMED_OUT,
+                "operation too slow. Less than 1 bytes/sec transferred the last %d seconds", (int)connection->patience);
+}
+
 PyDoc_STRVAR(sweep_doc, "sweep() -> list\n\nEnd the requests on which no byte has passed for too long; as `run`.");
 
 static PyObject *engine_sweep(Engine *self, PyObject *unused)
@@ -978,10 +1123,7 @@ static PyObject *engine_sweep(Engine *self, PyObject *unused)
     self->now = monotonic();
     for (int fd = 0; fd < self->open_size; fd++) {
         Connection *each = self->open[fd];
-        if (!each || !each->future || each->dry || self->now - each->active < each->patience)
-            continue;
-        if (!fail(each, TIMED_OUT, "operation too slow. Less than 1 bytes/sec transferred the last %d seconds",
-                  (int)each->patience))
+        if (each && each->future && !look_at(self, each))
             return NULL;
     }
     return take_events(self);
@@ -1232,7 +1374,9 @@ static bool fill(PyObject *module)
         && !PyModule_AddIntConstant(module, "STALE", STALE)
         && !PyModule_AddIntConstant(module, "TIMED_OUT", TIMED_OUT)
         && !PyModule_AddIntConstant(module, "TOO_LARGE", TOO_LARGE)
-        && !PyModule_AddIntConstant(module, "DRY", DRY);
+        && !PyModule_AddIntConstant(module, "DRY", DRY)
+        && !PyModule_AddIntConstant(module, "PIECE", PIECE)
+        && !PyModule_AddIntConstant(module, "HUNGRY", HUNGRY);
 }
 
 static struct PyModuleDef definition = {

@@ -7,7 +7,10 @@ BROKEN: int
 STALE: int
 TIMED_OUT: int
 TOO_LARGE: int
+# What happens on the way.
 DRY: int
+PIECE: int
+HUNGRY: int
 
 # Connection, the future of its request, what happened, headers or words, body.
 Event: TypeAlias = tuple[Connection, Future[Any] | None, int, Any, list[bytes] | None]
@@ -20,19 +23,25 @@ class Connection:
     @property
     def granted(self) -> int: ...
     @property
+    def hungry(self) -> bool: ...
+    @property
     def passed(self) -> int: ...
     def start(
         self,
         future: Future[Any],
         granted: int,
+        streams: bool,
         head: bytes,
         body: Sequence[bytes],
+        size: int,
         most: int,
         bodyless: bool,
         patience: float,
         /,
     ) -> bool: ...
     def allow(self, granted: int, /) -> None: ...
+    def feed(self, pieces: Sequence[bytes], /) -> None: ...
+    def hold(self, whether: bool, /) -> None: ...
     def abort(self) -> None: ...
     def fileno(self) -> int: ...
 

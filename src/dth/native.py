@@ -1,7 +1,7 @@
 """Requests over connections that are read and written in C, by the extension `_http` (see native/engine.c).
 
-It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy, with
-a body that is in memory. What it does not take, and every connection that it cannot make, is libcurl's. So is
+It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy, and
+over TLS with a small body. What it does not take, and every connection that it cannot make, is libcurl's. So is
 everything where the extension was not built, or where the environment has DTH_RELAY=python.
 """
 
@@ -14,16 +14,18 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import getproxies_environment
+
+from pycurl import READFUNC_PAUSE, WRITEFUNC_PAUSE
 
 from dth import confinement
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
 
 if TYPE_CHECKING:
     from dth._http import Connection, Event
-    from dth.transport import ConnectOptions, Valve
+    from dth.transport import ConnectOptions, Pipe, Valve
 
 try:
     from dth import _http
@@ -51,6 +53,8 @@ MOST_IDLE = 1024
 # Bytes of body above which TLS is libcurl's, which has the newer OpenSSL: there it costs less than here (measured: 1.4
 # to 1.5 s of CPU a GiB; with small bodies, libcurl costs 1.5 times as much).
 TLS_MOST = 256 * 1024
+# Bytes of a body from a pipe that are sent at once.
+MOST_FED = 1024 * 1024
 # Seconds between looks at requests on which nothing passes.
 LOOK = 0.5
 
@@ -60,8 +64,9 @@ Address = tuple[Any, ...]
 Answer = tuple[int, dict[str, str], list[bytes]]
 # What came of a request: an answer, or a constant of `_http` and why.
 Outcome = tuple[int, Any, Any]
-# Head, body, most bytes of the answer's, whether it has none, patience.
-Request = tuple[bytes, Sequence[bytes], int, bool, float]
+Promise = asyncio.Future[Outcome]
+# Head, body and its size, most bytes of the answer's, whether it has none, patience.
+Request = tuple[bytes, Sequence[bytes], int, int, bool, float]
 
 
 def available() -> bool:
@@ -72,10 +77,12 @@ def available() -> bool:
 class Origin:
     """One server, as it is reached with some options, and its connections at rest."""
 
-    def __init__(self, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
+    def __init__(self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
         self.options = options
         self.host = host.strip("[]")
         self.port = port
+        # As errors tell it, and as requests do.
+        self.name = name
         self.authority = host if port == PORTS[scheme] else f"{host}:{port}"
         self.sealed = scheme == "https"
         self.tls: ssl.SSLContext | None = None
@@ -147,8 +154,10 @@ class Native:
         self._engine = _http.Engine()
         self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
         self._waiting: set[asyncio.Future[Any]] = set()
-        self._paced: dict[asyncio.Future[Any], Paced] = {}
-        self._connecting: set[asyncio.Task[Connection | None]] = set()
+        self._flows: dict[asyncio.Future[Any], Flow] = {}
+        # Of bodies that were received.
+        self.bytes_in = 0
+        self._connecting: set[asyncio.Task[None]] = set()
         self._look: asyncio.TimerHandle | None = None
         loop.add_reader(self._engine.fileno(), self._on_ready)
 
@@ -157,10 +166,11 @@ class Native:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Sequence[bytes],
+        body: "Sequence[bytes] | Pipe",
         size: int,
         *,
         options: "ConnectOptions",
+        sink: "Pipe | None",
         limit: int,
         most: int,
         patience: float,
@@ -179,19 +189,21 @@ class Native:
             origin = self._origins[options, root] = _origin(root, options)
         if origin is None:
             return None
-        if origin.sealed and max(size, limit) > TLS_MOST:
+        pieces, source = (body, None) if isinstance(body, Sequence) else ((), body)
+        ends = Ends(valve, sink, source)
+        if origin.sealed and (ends.piped or max(size, limit) > TLS_MOST):
             return None
         head = self._head(origin, method, target, headers, size)
         if head is None:
             return None
-        request = (head, body, most, method == "HEAD", patience)
+        request = (head, pieces, size, most, method == "HEAD", patience)
         outcome: Outcome | None = None
         while outcome is None and (connection := origin.take(self._loop.time())):
-            outcome = await self._exchange(origin, connection, request, valve)
+            outcome = await self._exchange(origin, connection, request, ends)
         if outcome is None or outcome[0] == _http.STALE:
             # There is none at rest, or it was closed as the request came. A new one says more than another old one.
             made = await self._connected(origin)
-            outcome = await self._exchange(origin, made, request, valve) if made else None
+            outcome = await self._exchange(origin, made, request, ends) if made else None
         if outcome is None:
             return None
         what, more, chunks = outcome
@@ -200,30 +212,37 @@ class Native:
         raise _failure(origin, what, more, sized=limit > 0)
 
     async def _exchange(
-        self, origin: Origin, connection: "Connection", request: Request, valve: "Valve | None"
+        self, origin: Origin, connection: "Connection", request: Request, ends: "Ends"
     ) -> Outcome | None:
         """One request over one connection; None where that was closed already."""
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        granted = -1 if valve is None or valve.left == math.inf else 0
-        if not connection.start(future, granted, *request):
+        future: Promise = self._loop.create_future()
+        if not connection.start(future, ends.granted, ends.sink is not None, *request):
             return None
         self._waiting.add(future)
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._on_look)
-        if valve:
-            self._paced[future] = Paced(valve, connection, receives=not any(request[1]))
+        flow = Flow(self._loop, ends, connection, future, receives=not request[2]) if ends else None
+        if flow:
+            self._flows[future] = flow
         try:
-            outcome = await future
+            what, more, chunks = await future
         except asyncio.CancelledError:
             # It is in the middle of something, or has just ended it.
             connection.abort()
             raise
         finally:
             self._waiting.discard(future)
-            if valve:
-                self._paced.pop(future).end()
+            if flow:
+                del self._flows[future]
+                flow.close()
         origin.put(connection, self._loop.time())
-        return outcome
+        if what > 0:
+            self.bytes_in += sum(map(len, chunks))
+        if flow:
+            self.bytes_in += flow.poured
+            if what == _http.STALE and flow.begun:
+                what, more = _http.BROKEN, "necessary data rewind was not possible"
+        return what, more, chunks
 
     def _head(
         self, origin: Origin, method: str, target: str, headers: Mapping[str, str], size: int
@@ -285,8 +304,8 @@ class Native:
             # Without one, a connection at rest was closed.
             if future is None or future.done():
                 continue
-            if what == _http.DRY:
-                self._paced[future].pass_on()
+            if flow := self._flows.get(future):
+                flow.happened(what, more, chunks)
             else:
                 future.set_result((what, more, chunks))
 
@@ -294,34 +313,39 @@ class Native:
 
     async def _connected(self, origin: Origin) -> "Connection | None":
         """A new connection; None where libcurl shall try, and say what is wrong."""
-        task = self._loop.create_task(self._connect(origin))
+        # Not the task's result, which is lost if it is cancelled in the moment it ends.
+        made: list[Connection] = []
+        task = self._loop.create_task(self._connect(origin, made))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         try:
             async with asyncio.timeout(origin.options.connect_timeout):
-                return await task
+                await task
+            return made.pop() if made else None
         except TimeoutError:
             waited = int(origin.options.connect_timeout * 1000)
             raise ConnectionFailed(
-                f"{origin.authority}: connection timed out after {waited} milliseconds",
+                f"{origin.name}: connection timed out after {waited} milliseconds",
                 code="ConnectionFailed",
             ) from None
+        finally:
+            for connection in made:
+                connection.abort()
 
-    async def _connect(self, origin: Origin) -> "Connection | None":
+    async def _connect(self, origin: Origin, made: "list[Connection]") -> None:
         try:
             found = await _first(self._loop, await origin.addresses())
         except (OSError, UnicodeError):
-            return None
+            return
         if found is None:
-            return None
+            return
         try:
             if origin.sealed:
                 found = await self._secured(origin, found)
-            return self._adopt(found)
+            made.append(self._adopt(found))
         except (OSError, ValueError):
             # Among them what is wrong with a certificate, or with the file of authorities.
             found.close()
-            return None
         except BaseException:
             found.close()
             raise
@@ -368,21 +392,92 @@ class Native:
         return connection
 
 
-class Paced:
-    """Ties a valve to the connection whose body it paces."""
+class Ends(NamedTuple):
+    """Where the bytes of a request come from and go to, if it is not memory, and what paces them."""
 
-    def __init__(self, valve: "Valve", connection: "Connection", *, receives: bool) -> None:
-        self._valve = valve
+    valve: "Valve | None"
+    sink: "Pipe | None"
+    source: "Pipe | None"
+
+    @property
+    def piped(self) -> bool:
+        return self.sink is not None or self.source is not None
+
+    @property
+    def granted(self) -> int:
+        """Bytes that may pass before the valve was asked; -1: all."""
+        return -1 if self.valve is None or self.valve.left == math.inf else 0
+
+    def __bool__(self) -> bool:
+        return self.valve is not None or self.piped
+
+
+class Flow:
+    """Ties the ends of a request to the connection that serves it, and tells when the request has ended."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ends: Ends,
+        connection: "Connection",
+        future: Promise,
+        *,
+        receives: bool,
+    ) -> None:
+        # Bytes of the answer that the sink took, and whether something came out of the source, where it is gone.
+        self.poured = 0
+        self.begun = False
+        self._loop = loop
+        self._ends = ends
         self._connection = connection
+        self._future = future
         self._receives = receives
         self._allowed = 0
-        valve.meter, valve.resume, valve.widen_to = self._shut, self.pass_on, self._widen
-        if valve.left != math.inf:
-            self.pass_on()
+        # What the sink had no room for, and what came of the request, which is told behind it.
+        self._pieces: deque[bytes] = deque()
+        self._outcome: Outcome | None = None
+        valve, sink, source = ends
+        if valve is not None:
+            valve.meter, valve.resume, valve.widen_to = self._shut, self._grant, self._widen
+            if valve.left != math.inf:
+                self._grant()
+        # The other end of the pipe must not be called from this one: in the next turn of the loop.
+        if sink is not None:
+            sink._resume_source = lambda: self._later(self._pour)
+        if source is not None:
+            source._resume_sink = lambda: self._later(self._feed)
+            self._feed()
 
-    def pass_on(self) -> None:
+    def _later(self, step: Callable[[], None]) -> None:
+        self._loop.call_soon(step)
+
+    def happened(self, what: int, more: Any, chunks: Any) -> None:
+        """Something that the engine reports of the request."""
+        if what == _http.DRY:
+            self._grant()
+        elif what == _http.HUNGRY:
+            self._feed()
+        elif what == _http.PIECE:
+            self._pieces.append(more)
+            self._pour()
+        else:
+            if what <= 0:
+                self._pieces.clear()
+            self._outcome = what, more, chunks
+            self._pour()
+
+    def close(self) -> None:
+        """The connection serves others from now on."""
+        if self._ends.valve is not None:
+            self._ends.valve.close()
+
+    # ---------------------------------------------------------------------------------------------- the valve
+
+    def _grant(self) -> None:
         """Let pass what the valve has now, less what has passed of what it had before."""
-        valve = self._valve
+        valve = self._ends.valve
+        if valve is None or self._future.done():
+            return
         if self._allowed >= 0:
             valve.pass_(self._allowed - self._connection.granted)
         if not valve.open():
@@ -397,15 +492,55 @@ class Paced:
         """What was granted is void."""
         self._allowed = 0
         self._connection.allow(0)
-        self.pass_on()
+        self._grant()
 
     def _widen(self, buffer: int) -> None:
         if self._receives and not self._connection.closed:
             limit_receiving(buffer, self._connection.fileno())
 
-    def end(self) -> None:
-        """The connection serves others from now on."""
-        self._valve.close()
+    # ----------------------------------------------------------------------------------------------- the pipes
+
+    def _pour(self) -> None:
+        """Pour the answer into the sink, as fast as that takes it."""
+        sink = self._ends.sink
+        if self._future.done():
+            return
+        while self._pieces and sink is not None:
+            taken = sink.write(self._pieces[0])
+            if taken == WRITEFUNC_PAUSE:
+                self._connection.hold(True)
+                return
+            if taken is not None:
+                self._fail()
+                return
+            self.poured += len(self._pieces.popleft())
+        if self._outcome:
+            self._future.set_result(self._outcome)
+        else:
+            self._connection.hold(False)
+
+    def _feed(self) -> None:
+        """Hand over what the source has, if all before it was sent."""
+        source = self._ends.source
+        if source is None or self._future.done() or not self._connection.hungry:
+            return
+        pieces: list[bytes] = []
+        room = MOST_FED
+        while room > 0 and (piece := source.read(MOST_FED)) != READFUNC_PAUSE:
+            if not isinstance(piece, bytes):
+                self._fail()
+                return
+            if not piece:
+                break
+            pieces.append(piece)
+            room -= len(piece)
+        if pieces:
+            self.begun = True
+            self._connection.feed(pieces)
+
+    def _fail(self) -> None:
+        self._connection.abort()
+        self._future.set_result((_http.BROKEN, "the other end of the pipe failed", None))
 
 
 # Bytes of a receive buffer that is to be as large as the system lets it be.
@@ -426,7 +561,7 @@ def _origin(root: str, options: "ConnectOptions") -> Origin | None:
     if found is None or options.proxy or options.receive_buffer or getproxies_environment():
         return None
     scheme, host, port = found.groups()
-    return Origin(scheme, host, int(port or PORTS[scheme]), options)
+    return Origin(root.partition("//")[2], scheme, host, int(port or PORTS[scheme]), options)
 
 
 async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
@@ -482,8 +617,6 @@ def _context(ca_bundle: str) -> ssl.SSLContext:
 def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:
     """The error that libcurl's would be."""
     if what == _http.TOO_LARGE and sized:
-        return ObjectChanged(
-            f"{origin.authority}: the answer is larger than the object was", code="SizeChanged"
-        )
+        return ObjectChanged(f"{origin.name}: the answer is larger than the object was", code="SizeChanged")
     code = "TimeOut" if what == _http.TIMED_OUT else "ConnectionBroken"
-    return Transient(f"{origin.authority}: {why}", code=code)
+    return Transient(f"{origin.name}: {why}", code=code)

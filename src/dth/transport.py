@@ -252,7 +252,7 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self._kicked = False
         self._closed = False
-        self.bytes_in = 0
+        self._bytes_in = 0
         self.bytes_out = 0
         self.requests = 0
 
@@ -281,9 +281,9 @@ class Transport:
         2xx answer instead of memory; `valve` paces the body, whichever way it goes. Raises `ConnectionFailed` or
         `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
         """
-        if self._native and sink is None and not isinstance(body, Pipe):
+        if self._native:
             response = await self._send_native(
-                method, url, headers, body, options, limit, stall_timeout, valve
+                method, url, headers, body, options, sink, limit, stall_timeout, valve
             )
             if response:
                 return response
@@ -348,7 +348,7 @@ class Transport:
             curl.close()
             raise failure
         status = curl.getinfo(pycurl.RESPONSE_CODE)
-        self.bytes_in += (
+        self._bytes_in += (
             int(curl.getinfo(pycurl.SIZE_DOWNLOAD_T)) if sink is not None else sum(map(len, chunks))
         )
         if stall_timeout:
@@ -362,24 +362,26 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | Sequence[bytes],
+        body: Body,
         options: ConnectOptions,
+        sink: Pipe | None,
         limit: int,
         stall_timeout: float,
         valve: Valve | None,
     ) -> Response | None:
         """As `send`; None where the request is libcurl's."""
         assert self._native
-        pieces = (body,) if isinstance(body, bytes) else body
-        size = sum(map(len, pieces))
+        whole = (body,) if isinstance(body, bytes) else body
+        size = len(whole) if isinstance(whole, Pipe) else sum(map(len, whole))
         try:
             answer = await self._native.send(
                 method,
                 url,
                 headers,
-                pieces,
+                whole,
                 size,
                 options=options,
+                sink=sink,
                 limit=limit,
                 most=_most(limit),
                 patience=max(1, int(stall_timeout or options.stall_timeout)),
@@ -393,9 +395,7 @@ class Transport:
             return None
         self.requests += 1
         self.bytes_out += size
-        response = Response(*answer)
-        self.bytes_in += sum(map(len, response.chunks))
-        return response
+        return Response(*answer)
 
     def _check_proxied(self, url: str, options: ConnectOptions) -> None:
         if self._proxied or options.proxy:
@@ -408,6 +408,11 @@ class Transport:
         for key in [key for key in self._idle if key[0] is options]:
             for curl in self._idle.pop(key):
                 curl.close()
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of bodies that were received."""
+        return self._bytes_in + (self._native.bytes_in if self._native else 0)
 
     @property
     def bytes_under_way(self) -> int:

@@ -99,7 +99,7 @@ VALUES = st.one_of(
     st.sampled_from(
         [
             b"5", b" 5 ", b"05", b"5,5", b"5, 6", b"-5", b"+5", b"5 5", b"", b"0", b"5x", b"9223372036854775807",
-            b"99999999999999999999", b"3145728", b"3145729", b"close", b"Keep-Alive", b"keep-alive, close", b"chunked",
+            b"3145728", b"3145729", b"close", b"Keep-Alive", b"keep-alive, close", b"chunked",
             b"gzip", b"gzip, chunked", b"chunked, gzip", b"identity", b"chunked,chunked", b"Chunked ", b"a\r\n b",
             b'"e"', b"a\r\n\tb", b"a:b", b"\xa0\xff\x85", b"a\0b", b"a\rb", b"\t a \t", b"a,b", b"x\r\n",
             b"HTTP/1.1 200 OK",

@@ -425,6 +425,27 @@ async def test_cancelled_in_the_moment_it_finishes(
         assert (await get(transport, server.url)).body == b"ok"
 
 
+async def test_cancelled_in_the_moment_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native.available():
+        pytest.skip("the extension is not built: make native")
+    async with always(OK) as server:
+        with Transport() as transport:
+            assert transport._native
+            connect = transport._native._connect
+
+            async def connect_and_cancel(*arguments: Any) -> None:
+                await connect(*arguments)
+                task.cancel()
+
+            before = open_files()
+            monkeypatch.setattr(transport._native, "_connect", connect_and_cancel)
+            task = asyncio.create_task(get(transport, server.url))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(0.1)  # the server closes its end
+            assert open_files() == before
+
+
 async def test_closing_ends_what_is_under_way(relay: str) -> None:
     transport = Transport()
     reached = asyncio.Event()

@@ -49,10 +49,18 @@ class Peer:
         self.events: list[Any] = []
 
     def ask(
-        self, body: Sequence[bytes] = (), *, bodyless: bool = False, most: int = MOST, granted: int = -1
+        self,
+        body: Sequence[bytes] = (),
+        *,
+        size: int | None = None,
+        bodyless: bool = False,
+        most: int = MOST,
+        granted: int = -1,
+        streams: bool = False,
     ) -> Future[Any]:
         future = self.loop.create_future()
-        assert self.connection.start(future, granted, HEAD, body, most, bodyless, 60.0)
+        size = sum(map(len, body)) if size is None else size
+        assert self.connection.start(future, granted, streams, HEAD, body, size, most, bodyless, 60.0)
         return future
 
     def say(self, data: bytes) -> None:
@@ -232,7 +240,7 @@ def test_a_connection_is_used_again(peer: Peer) -> None:
         peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
         assert peer.events.pop()[1:] == (future, 200, {"content-length": "1"}, [b"%d" % number])
     peer.far.close()
-    assert not peer.connection.start(peer.loop.create_future(), -1, HEAD, (), MOST, False, 60.0)
+    assert not peer.connection.start(peer.loop.create_future(), -1, False, HEAD, (), 0, MOST, False, 60.0)
     assert peer.connection.closed
 
 
@@ -362,6 +370,97 @@ def test_a_paced_body_passes_as_it_is_granted(peer: Peer) -> None:
     assert peer.far.recv(10_000) == b"b" * 200
     peer.say(ANSWERS[0])
     assert peer.events[-1][2] == 200
+
+
+# ------------------------------------------------------------------------------------------------ streams
+
+
+def pieces_of(peer: Peer) -> list[bytes]:
+    return [event[3] for event in peer.events if event[2] == _http.PIECE]
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nf4240\r\n"]
+)
+@pytest.mark.parametrize("step", [700, 70_000, 400_000])
+def test_a_streamed_body_comes_in_pieces(peer: Peer, framing: bytes, step: int) -> None:
+    body = random.Random(1).randbytes(1_000_000)
+    answer = b"HTTP/1.1 200 OK\r\n" + framing + body + (b"" if b"Length" in framing else b"\r\n0\r\n\r\n")
+    peer.ask(streams=True)
+    for at in range(0, len(answer), step):
+        peer.say(answer[at : at + step])
+    peer.run()
+    pieces = pieces_of(peer)
+    assert b"".join(pieces) == body
+    assert max(map(len, pieces)) <= 256 * 1024
+    assert len(pieces) <= 5
+    assert peer.events[-1][2:3] + peer.events[-1][4:] == (200, [])
+    assert not peer.connection.closed
+
+
+def test_a_streamed_body_that_is_held_waits(peer: Peer) -> None:
+    peer.ask(streams=True)
+    peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n")
+    peer.connection.hold(True)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(600):
+            peer.far.send(b"x" * 1000)
+    peer.run()
+    assert pieces_of(peer) == []
+    peer.connection.hold(False)
+    peer.run()
+    assert len(pieces_of(peer)) <= 1  # one at a time: the caller may have enough
+
+
+def test_what_little_has_come_does_not_wait_for_more(peer: Peer) -> None:
+    peer.ask(streams=True)
+    peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\nfirst")
+    assert pieces_of(peer) == []
+    peer.events += peer.engine.sweep()
+    assert pieces_of(peer) == [b"first"]
+    peer.say(b"x" * 599_995)
+    peer.run()
+    assert sum(map(len, pieces_of(peer))) == 600_000
+    assert peer.events[-1][2] == 200
+
+
+def test_the_body_of_an_error_is_not_streamed(peer: Peer) -> None:
+    peer.ask(streams=True)
+    peer.say(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno")
+    assert [event[2:] for event in peer.events] == [(404, {"content-length": "2"}, [b"no"])]
+
+
+def test_a_streamed_body_has_its_limit(peer: Peer) -> None:
+    peer.ask(streams=True, most=9)
+    peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhello\r\n")
+    assert peer.events[-1][2] == _http.TOO_LARGE
+
+
+def test_a_body_that_is_fed(peer: Peer) -> None:
+    peer.ask(size=10)
+    assert peer.connection.hungry
+    peer.run()
+    assert [event[2] for event in peer.events] == [_http.HUNGRY]
+    assert peer.far.recv(1000) == HEAD
+    for piece in ([b"hel", b"lo"], [b"world"]):
+        peer.connection.feed(piece)
+        assert not peer.connection.hungry
+        peer.connection.feed([b"lost"])  # not asked for
+        peer.run()
+        assert peer.far.recv(1000) == b"".join(piece)
+    assert not peer.connection.hungry
+    peer.say(ANSWERS[0])
+    assert [event[2] for event in peer.events] == [_http.HUNGRY, _http.HUNGRY, 200]
+    assert not peer.connection.closed
+
+
+def test_an_error_ends_a_body_that_is_fed(peer: Peer) -> None:
+    peer.ask(size=10)
+    peer.connection.feed([b"hello"])
+    peer.say(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+    assert peer.events[-1][2] == 403
+    assert peer.connection.closed
+    peer.connection.feed([b"world"])
 
 
 # ------------------------------------------------------------------------------------------------ what is left
