@@ -13,6 +13,8 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1358,7 +1360,27 @@ static PyObject *make_head(PyObject *module, PyObject *arguments)
 
 /* ------------------------------------------------------------------------------------------------ the module */
 
+PyDoc_STRVAR(keep_memory_doc,
+"keep_memory(size)\n\n"
+"Do not give memory back to the system until so many bytes are free: each page would cost a fault when the next body\n"
+"comes.");
+
+static PyObject *keep_memory(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    Py_ssize_t size = PyLong_AsSsize_t(argument);
+    if (size == -1 && PyErr_Occurred())
+        return NULL;
+#ifdef __GLIBC__
+    mallopt(M_TRIM_THRESHOLD, size < INT_MAX ? (int)size : INT_MAX);
+    /* Beyond it, each allocation is a mapping of its own. There can be no higher one. */
+    mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"keep_memory", keep_memory, METH_O, keep_memory_doc},
     {"head", make_head, METH_VARARGS, head_doc},
     {NULL, NULL, 0, NULL},
 };

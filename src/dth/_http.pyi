@@ -15,6 +15,7 @@ HUNGRY: int
 # Connection, the future of its request, what happened, headers or words, body.
 Event: TypeAlias = tuple[Connection, Future[Any] | None, int, Any, list[bytes] | None]
 
+def keep_memory(size: int, /) -> None: ...
 def head(method: str, target: str, first: bytes, headers: dict[str, str], size: int, /) -> bytes | None: ...
 
 class Connection:
