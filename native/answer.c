@@ -353,7 +353,7 @@ static AnswerEvent take_head(Answer *answer, const char *bytes, size_t size, siz
     AnswerEvent event = take_lines(answer, bytes, size, taken);
     if (event == ANSWER_BAD || event == ANSWER_NO_MEMORY)
         return event;
-    if (!may_be_answer(answer))
+    if (!answer->length || !may_be_answer(answer))
         return bad(answer, "received HTTP/0.9 when not allowed");
     if (event == ANSWER_MORE)
         return ANSWER_MORE;

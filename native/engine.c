@@ -568,15 +568,6 @@ static bool run_dry(Connection *self)
     return watch(self, false) && report(self, DRY, NULL, NULL);
 }
 
-/* All that was fed is sent: say so, once. */
-static bool beg(Connection *self)
-{
-    if (self->hungry)
-        return true;
-    self->hungry = true;
-    return watch(self, false) && report(self, HUNGRY, NULL, NULL);
-}
-
 static int gather(Connection *self, struct iovec *parts)
 {
     int count = 0;
@@ -649,9 +640,8 @@ static bool send_more(Connection *self)
         }
     }
     release_pieces(self);
-    if (self->unsent)
-        return beg(self);
-    if (self->answer.phase == AT_END)
+    self->hungry = self->unsent > 0;
+    if (self->answer.phase == AT_END && !self->hungry)
         return finish(self);
     return watch(self, false);
 }
@@ -743,6 +733,8 @@ static bool serve(Connection *self, uint32_t ready)
     if (!(self->watched & EPOLLIN) && ready & (EPOLLERR | EPOLLHUP))
         return fail_broken(self, "recv", ECONNRESET);
     if (ready & EPOLLOUT && !send_more(self))
+        return false;
+    if (ready & EPOLLOUT && self->hungry && !report(self, HUNGRY, NULL, NULL))
         return false;
     if (self->future && ready & (EPOLLIN | EPOLLHUP | EPOLLERR) && self->answer.phase != AT_END)
         return receive_more(self);
@@ -843,7 +835,10 @@ static PyObject *connection_allow(Connection *self, PyObject *argument)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(feed_doc, "feed(pieces)\n\nSend these buffers next: all that came before are sent (HUNGRY).");
+PyDoc_STRVAR(feed_doc,
+"feed(pieces)\n\n"
+"Send these buffers next, where all that came before are sent (`hungry`). When that takes more than one step, HUNGRY\n"
+"says that it is done.");
 
 static PyObject *connection_feed(Connection *self, PyObject *pieces)
 {
@@ -854,9 +849,8 @@ static PyObject *connection_feed(Connection *self, PyObject *pieces)
         return NULL;
     }
     self->hungry = false;
-    self->active = monotonic();
-    /* They are sent by `run`, which epoll wakes at once. */
-    if (!watch(self, true))
+    self->active = self->engine->now = monotonic();
+    if (!send_more(self))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -1373,8 +1367,8 @@ static PyObject *keep_memory(PyObject *module, PyObject *argument)
         return NULL;
 #ifdef __GLIBC__
     mallopt(M_TRIM_THRESHOLD, size < INT_MAX ? (int)size : INT_MAX);
-    /* Beyond it, each allocation is a mapping of its own. There can be no higher one. */
-    mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+    /* Larger ones are mappings of their own, of huge pages, and leave no gaps behind. */
+    mallopt(M_MMAP_THRESHOLD, 2 * LARGE);
 #endif
     Py_RETURN_NONE;
 }

@@ -529,15 +529,19 @@ class Flow:
 
     def _feed(self) -> None:
         """Hand over what the source has, if all before it was sent."""
+        while self._feed_some():
+            pass
+
+    def _feed_some(self) -> bool:
         source = self._ends.source
         if source is None or self._future.done() or not self._connection.hungry:
-            return
+            return False
         pieces: list[bytes] = []
         room = MOST_FED
         while room > 0 and (piece := source.read(MOST_FED)) != READFUNC_PAUSE:
             if not isinstance(piece, bytes):
                 self._fail()
-                return
+                return False
             if not piece:
                 break
             pieces.append(piece)
@@ -545,6 +549,7 @@ class Flow:
         if pieces:
             self.begun = True
             self._connection.feed(pieces)
+        return bool(pieces)
 
     def _fail(self) -> None:
         self._connection.abort()
