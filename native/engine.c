@@ -219,29 +219,26 @@ static bool fail_broken(Connection *self, const char *doing, int number)
 
 /* As recv and sendmsg: bytes, 0 at the end, -1 with errno. -2: an exception of Python that is about no connection. */
 
-static PyObject *ssl_error(const char *name)
-{
-    PyObject *module = PyImport_ImportModule("ssl");
-    PyObject *error = module ? PyObject_GetAttrString(module, name) : NULL;
-    Py_XDECREF(module);
-    return error;
-}
+/* What TLS raises where it has to wait; known once there is a connection with TLS. */
+static PyObject *want_read, *want_write;
 
-static bool raised(const char *name)
+static bool know_tls(void)
 {
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    PyObject *error = ssl_error(name);
-    bool same = error && PyErr_GivenExceptionMatches(kind, error);
-    Py_XDECREF(error);
-    PyErr_Restore(kind, value, trace);
-    return same;
+    if (want_write)
+        return true;
+    PyObject *module = PyImport_ImportModule("ssl");
+    if (!module)
+        return false;
+    want_read = PyObject_GetAttrString(module, "SSLWantReadError");
+    want_write = want_read ? PyObject_GetAttrString(module, "SSLWantWriteError") : NULL;
+    Py_DECREF(module);
+    return want_write != NULL;
 }
 
 /* Make an errno of what TLS has raised. */
 static Py_ssize_t tls_failed(void)
 {
-    if (raised("SSLWantReadError") || raised("SSLWantWriteError"))
+    if (PyErr_ExceptionMatches(want_read) || PyErr_ExceptionMatches(want_write))
         errno = EAGAIN;
     else if (PyErr_ExceptionMatches(PyExc_OSError))
         errno = ECONNRESET;
@@ -1029,7 +1026,7 @@ static PyObject *engine_adopt(Engine *self, PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "closed");
         return NULL;
     }
-    if (!reach(self, fd))
+    if (!reach(self, fd) || (read && !know_tls()))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(connection_type, Py_tp_alloc);
     Connection *connection = (Connection *)allocate(connection_type, 0);
