@@ -41,6 +41,10 @@ enum { BROKEN = -1, STALE = -2, TIMED_OUT = -3, TOO_LARGE = -4 };
 /* What happens on the way. */
 enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
+/* Which calls there are. To be raised with each change of one, here and in src/dth/native.py: an extension that was
+ * built from other sources is not used. */
+#define INTERFACE 1
+
 typedef struct Engine Engine;
 
 typedef struct {
@@ -1383,6 +1387,7 @@ static bool fill(PyObject *module)
     return connection_type && engine_type
         && !PyModule_AddObjectRef(module, "Connection", (PyObject *)connection_type)
         && !PyModule_AddObject(module, "Engine", engine_type)
+        && !PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)
         && !PyModule_AddIntConstant(module, "BROKEN", BROKEN)
         && !PyModule_AddIntConstant(module, "STALE", STALE)
         && !PyModule_AddIntConstant(module, "TIMED_OUT", TIMED_OUT)

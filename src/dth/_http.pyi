@@ -2,6 +2,7 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+INTERFACE: int
 # What became of a request, where it is no HTTP status.
 BROKEN: int
 STALE: int

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from dth._http import Connection, Event
     from dth.transport import ConnectOptions, Pipe, Valve
 
+# Which calls the extension has; as in native/engine.c.
+INTERFACE = 1
+
 try:
     from dth import _http
 except ImportError:
     BUILT = False
 else:
-    BUILT = True
+    # One that was built from other sources is of no use.
+    BUILT = getattr(_http, "INTERFACE", 0) == INTERFACE
 
 # The root of a URL: scheme, host, port. Anything else, such as a user's name, is left to libcurl.
 ROOT = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
@@ -53,8 +57,10 @@ MOST_IDLE = 1024
 # Bytes of body above which TLS is libcurl's, which has the newer OpenSSL (measured: 1.35 s of CPU a GiB against 1.53
 # here; a small body costs libcurl 1.5 times as much).
 TLS_MOST = 256 * 1024
-# Bytes of a body from a pipe that are sent at once.
+# Bytes of a body from a pipe that are sent at once, and of a piece of them. The engine receives pieces as large, so
+# that none has to be cut or joined.
 MOST_FED = 1024 * 1024
+PIECE = 256 * 1024
 # Seconds between looks at requests on which nothing passes.
 LOOK = 0.5
 
@@ -538,7 +544,7 @@ class Flow:
             return False
         pieces: list[bytes] = []
         room = MOST_FED
-        while room > 0 and (piece := source.read(MOST_FED)) != READFUNC_PAUSE:
+        while room > 0 and (piece := source.read(PIECE)) != READFUNC_PAUSE:
             if not isinstance(piece, bytes):
                 self._fail()
                 return False
