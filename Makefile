@@ -53,13 +53,21 @@ demo: $(READY) console ## Copy objects between two stores on this machine and sh
 
 # The browser tests are a call of their own: Playwright leaves an event loop running.
 .PHONY: test
-test: $(READY) system-tools console ## Run all tests
-	@failed=; for kind in python console e2e; do $(MAKE) test-$$kind || failed="$$failed $$kind"; done; \
+test: $(READY) system-tools console native ## Run all tests
+	@failed=; for kind in python fallback console e2e; do $(MAKE) test-$$kind || failed="$$failed $$kind"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 .PHONY: test-python
-test-python: $(READY) system-tools console ## Run the tests without a browser (PYTEST_ARGS="-k word" to choose)
+test-python: $(READY) system-tools console native ## Run the tests without a browser (PYTEST_ARGS="-k word" to choose)
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(call junit,python) $(PYTEST_ARGS)
+
+# What goes over HTTP in the worker, and the faults there: test-python runs them with the extension.
+HTTP_TESTS := $(addprefix tests/integration/test_,client.py faults.py live_limits.py sync.py trailers.py)
+
+.PHONY: test-fallback
+test-fallback: $(READY) system-tools console ## Run the tests of transfers again, with libcurl instead of the extension
+	@DTH_RELAY=python $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(call junit,fallback) \
+	    $(HTTP_TESTS) $(PYTEST_ARGS)
 
 # Examples of each kind for each root field: a short run of the same is among the tests.
 EXAMPLES ?= 200
@@ -140,7 +148,7 @@ lock: $(BIN)/python ## Choose new versions and write requirements.lock
 
 .PHONY: clean
 clean: ## Remove everything that these commands made
-	@rm -rf $(VENV) console/node_modules src/dth/_console build dist reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) console/node_modules src/dth/_console src/dth/_http.abi3.so build dist reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- what the targets above stand on ---------------------------------------------------------------
@@ -160,6 +168,10 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: native
+native: $(READY) ## Build the extension where its sources changed (without a C compiler, libcurl does its work)
+	@$(BIN)/python native/build.py
 
 .PHONY: console
 console: $(READY) ## Build the console where its sources changed

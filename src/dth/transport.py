@@ -21,13 +21,13 @@ from urllib.request import getproxies_environment
 
 import pycurl
 
-from dth import confinement
+from dth import confinement, native
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
+from dth.native import Native, limit_receiving
 from dth.network import Network
 
 BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
-WIDE_BUFFER = 16 * 1024 * 1024  # bytes of a receive buffer that is to be as large as the system lets it be
 MAX_IDLE_CONNECTIONS = 1024
 ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
 UNSIZED_LIMIT = 16 * 1024 * 1024  # bytes of any other answer: a page of a thousand long keys is 4 MiB
@@ -236,6 +236,9 @@ class Transport:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._proxied = bool(getproxies_environment())
+        self._native: Native | None = None
+        if native.available():
+            self._native = Native(self._loop, pycurl.version)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_IDLE_CONNECTIONS)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
@@ -249,7 +252,7 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self._kicked = False
         self._closed = False
-        self.bytes_in = 0
+        self._bytes_in = 0
         self.bytes_out = 0
         self.requests = 0
 
@@ -278,6 +281,28 @@ class Transport:
         2xx answer instead of memory; `valve` paces the body, whichever way it goes. Raises `ConnectionFailed` or
         `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
         """
+        if self._native:
+            response = await self._send_native(
+                method, url, headers, body, options, sink, limit, stall_timeout, valve
+            )
+            if response:
+                return response
+        return await self._send_by_libcurl(
+            method, url, headers, body, options, sink, limit, stall_timeout, valve
+        )
+
+    async def _send_by_libcurl(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body,
+        options: ConnectOptions,
+        sink: Pipe | None,
+        limit: int,
+        stall_timeout: float,
+        valve: Valve | None,
+    ) -> Response:
         if valve and isinstance(body, bytes) and body:
             body = [body]  # what is handed over whole cannot be paused
         self._check_proxied(url, options)
@@ -298,7 +323,7 @@ class Transport:
         if valve:
             self._attach(curl, valve, write, read)
         if kind != "HEAD":  # its Content-Length is no body
-            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT)
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, _most(limit))
         if stall_timeout:
             curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(stall_timeout)))
         if sink is not None:
@@ -317,13 +342,13 @@ class Transport:
             raise
         self.requests += 1
         self.bytes_out += size
-        half = b"\r\n" not in lines and b"\n" not in lines  # libcurl takes half a head for a whole one
+        half = _is_half(lines)
         if error or half:
             failure = _failure(curl, error, url, sized=limit > 0)
             curl.close()
             raise failure
         status = curl.getinfo(pycurl.RESPONSE_CODE)
-        self.bytes_in += (
+        self._bytes_in += (
             int(curl.getinfo(pycurl.SIZE_DOWNLOAD_T)) if sink is not None else sum(map(len, chunks))
         )
         if stall_timeout:
@@ -332,24 +357,74 @@ class Transport:
         pool.append(curl)
         return Response(status, parse_headers(lines), chunks)
 
+    async def _send_native(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body,
+        options: ConnectOptions,
+        sink: Pipe | None,
+        limit: int,
+        stall_timeout: float,
+        valve: Valve | None,
+    ) -> Response | None:
+        """As `send`; None where the request is libcurl's."""
+        assert self._native
+        whole = (body,) if isinstance(body, bytes) else body
+        size = len(whole) if isinstance(whole, Pipe) else sum(map(len, whole))
+        try:
+            answer = await self._native.send(
+                method,
+                url,
+                headers,
+                whole,
+                size,
+                options=options,
+                sink=sink,
+                limit=limit,
+                most=_most(limit),
+                patience=max(1, int(stall_timeout or options.stall_timeout)),
+                valve=valve,
+            )
+        except TransferError:
+            self.requests += 1
+            self.bytes_out += size
+            raise
+        if answer is None:
+            return None
+        self.requests += 1
+        self.bytes_out += size
+        return Response(*answer)
+
     def _check_proxied(self, url: str, options: ConnectOptions) -> None:
         if self._proxied or options.proxy:
             check_url(url)
 
     def forget(self, options: ConnectOptions) -> None:
         """Nothing will be sent with these options any more."""
+        if self._native:
+            self._native.forget(options)
         for key in [key for key in self._idle if key[0] is options]:
             for curl in self._idle.pop(key):
                 curl.close()
 
     @property
+    def bytes_in(self) -> int:
+        """Bytes of bodies that were received."""
+        return self._bytes_in + (self._native.bytes_in if self._native else 0)
+
+    @property
     def bytes_under_way(self) -> int:
         """Bytes of bodies that have passed in requests that have not ended yet, either way."""
         directions = (pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)
-        return sum(int(curl.getinfo(direction)) for curl in self._waiting for direction in directions)
+        here = self._native.bytes_under_way if self._native else 0
+        return here + sum(int(curl.getinfo(direction)) for curl in self._waiting for direction in directions)
 
     def close(self) -> None:
         self._closed = True
+        if self._native:
+            self._native.close()
         self._loop.remove_reader(self._epoll.fileno())
         if self._timer:
             self._timer.cancel()
@@ -461,7 +536,7 @@ class Transport:
         def widen(buffer: int) -> None:
             fd = curl.getinfo(pycurl.ACTIVESOCKET)
             if fd >= 0 and not read:
-                _limit_receiving(buffer or WIDE_BUFFER, fd, 0)
+                limit_receiving(buffer, fd)
 
         valve.resume = lambda: self._unpause(curl)
         valve.meter, valve.widen_to = meter, widen
@@ -477,6 +552,11 @@ class Transport:
             with contextlib.suppress(pycurl.error):  # the request has ended, and will be reaped
                 curl.pause(pycurl.PAUSE_CONT)
             self._kick()
+
+
+def _most(limit: int) -> int:
+    """Bytes of body that an answer may have."""
+    return max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT
 
 
 def _kind(method: str, body: Body) -> str:
@@ -567,9 +647,7 @@ def _refuse_older(curl: pycurl.Curl, options: ConnectOptions) -> None:
 
 
 def _limit_receiving(size: int, fd: int, purpose: int) -> int:
-    connection = socket.socket(fileno=fd)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size // 4)  # the kernel doubles it
-    connection.detach()
+    limit_receiving(size, fd)
     return int(pycurl.SOCKOPT_OK)
 
 
@@ -653,6 +731,16 @@ def _pouring(sink: Pipe, lines: list[bytes], chunks: list[bytes]) -> Write:
     return pour
 
 
+def _is_half(lines: list[bytes]) -> bool:
+    """Whether the last head has no end. libcurl takes half a head for a whole one."""
+    for line in reversed(lines):
+        if line[:1] in (b"\r", b"\n"):
+            return False
+        if line.startswith(b"HTTP/"):
+            return True
+    return True
+
+
 def _status(lines: list[bytes]) -> int:
     status = 0
     for line in lines:
@@ -664,7 +752,8 @@ def _status(lines: list[bytes]) -> int:
 def parse_headers(lines: list[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
     count = 0
-    text = b"".join(lines).decode("latin-1").split("\r\n")
+    # A line may end without the carriage return.
+    text = b"".join(lines).decode("latin-1").replace("\r\n", "\n").split("\n")
     for line in text:
         name, colon, value = line.partition(":")
         if name[:5] == "HTTP/":
@@ -706,9 +795,14 @@ ADDRESS_REFUSED = "AddressRefused"
 NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
 
 
+def _words(curl: pycurl.Curl) -> str:
+    """What libcurl says is wrong. It may repeat bytes of the answer."""
+    return str(curl.errstr_raw().decode("utf-8", "backslashreplace"))
+
+
 def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> TransferError:
     host = url.partition("//")[2].partition("/")[0] or url
-    message = curl.errstr() or (f"libcurl error {error}" if error else "the answer broke off in its head")
+    message = _words(curl) or (f"libcurl error {error}" if error else "the answer broke off in its head")
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     if not connected and (why := refused(curl)):
         return Unreachable(f"{host}: {why}", code=ADDRESS_REFUSED)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth import native
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
 from dth.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
 from tests.clients import connect, connect_options
@@ -23,13 +24,30 @@ from tests.servers.proxy import Proxy, Reply, Reset, SlowDown, Stall, Truncate
 from tests.servers.script import ForwardProxy, Last, Script, always
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
     from tests.servers.ministack import MiniStack
 
 MIB = 1024 * 1024
 OPTIONS = ConnectOptions(connect_timeout=5.0, stall_timeout=20.0)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture(params=["native", "python"])
+def relay(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who sends the requests: the extension, or libcurl alone."""
+    monkeypatch.setenv("DTH_RELAY", request.param)
+    if request.param == "native" and not native.available():
+        pytest.skip("the extension is not built: make native")
+    return str(request.param)
+
+
+@pytest.fixture
+async def transport(relay: str) -> AsyncIterator[Transport]:
+    """HTTP on the loop of the test, each way."""
+    with Transport() as transport:
+        assert (transport._native is not None) == (relay == "native")
+        yield transport
 
 
 def open_files() -> int:
@@ -354,7 +372,9 @@ async def test_bodies_are_let_go_when_a_request_ends(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])
-async def test_cancelling_leaves_nothing_open(s3_a: MiniStack, bucket_a: str, method: str) -> None:
+async def test_cancelling_leaves_nothing_open(
+    s3_a: MiniStack, bucket_a: str, method: str, relay: str
+) -> None:
     gc.collect()
     before = open_files()
     transport = Transport()
@@ -380,7 +400,7 @@ async def test_cancelling_leaves_nothing_open(s3_a: MiniStack, bucket_a: str, me
     await one()
     assert client.gate.in_flight == 0
     # A worker that lives long must not collect them either.
-    assert open_files() <= before + 3 + 10
+    assert open_files() <= before + (4 if relay == "native" else 3) + 10
     transport.close()
     assert open_files() <= before
 
@@ -389,13 +409,15 @@ async def test_cancelled_in_the_moment_it_finishes(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with always(OK) as server:
-        finish = transport._finish
+        holder, name = (transport._native, "_settle") if transport._native else (transport, "_finish")
+        finish = getattr(holder, name)
 
         def finish_and_cancel(*arguments: Any) -> None:
             finish(*arguments)
-            task.cancel()
+            if task._fut_waiter.done():
+                task.cancel()
 
-        monkeypatch.setattr(transport, "_finish", finish_and_cancel)
+        monkeypatch.setattr(holder, name, finish_and_cancel)
         task = asyncio.create_task(get(transport, server.url))
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -403,7 +425,28 @@ async def test_cancelled_in_the_moment_it_finishes(
         assert (await get(transport, server.url)).body == b"ok"
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_cancelled_in_the_moment_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native.available():
+        pytest.skip("the extension is not built: make native")
+    async with always(OK) as server:
+        with Transport() as transport:
+            assert transport._native
+            connect = transport._native._connect
+
+            async def connect_and_cancel(*arguments: Any) -> None:
+                await connect(*arguments)
+                task.cancel()
+
+            before = open_files()
+            monkeypatch.setattr(transport._native, "_connect", connect_and_cancel)
+            task = asyncio.create_task(get(transport, server.url))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(0.1)  # the server closes its end
+            assert open_files() == before
+
+
+async def test_closing_ends_what_is_under_way(relay: str) -> None:
     transport = Transport()
     reached = asyncio.Event()
 

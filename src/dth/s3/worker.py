@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from dth import native
 from dth.errors import HubError
 from dth.platforms.ports import Delivery, Gauge, Outgoing, Platform
 from dth.s3 import ownership
@@ -63,6 +64,7 @@ class Worker:
         self._room.set()
 
     async def run(self) -> None:
+        native.keep_memory(self._route.budget.size)
         carriers = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
         tasks = [asyncio.create_task(self._serve()), *keepers, *carriers]
