@@ -11,7 +11,7 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 
-from tests.engine import Side, bodies
+from tests.engine import Side, bodies, wait_for
 from tests.servers.proxy import Delay, Proxy, Reply
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def test_create_watch_and_look_at_what_was_done(console: Console, source: Side, 
     page.get_by_role("button", name="Create task").last.click()
 
     task = task_id(page)
+    wait_for(lambda: console.hub.task(task)["progress"] == "DONE")
     expect(page.get_by_text("Done", exact=True).first).to_be_visible()  # by itself, without a reload
     assert sorted(dest.listed()) == sorted(source.listed())
     expect(page.get_by_text("Of 41 objects listed")).to_be_visible()

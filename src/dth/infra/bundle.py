@@ -100,8 +100,9 @@ def make_tree(target: Target, directory: Path) -> None:
 
 
 def package_files() -> Iterator[tuple[Path, str]]:
-    """The files of our package that are packed, with their names in it."""
-    return _files(Path(dth.__file__).parent)
+    """The files of our package that are packed, with their names in it. The extension is of the machine that built it,
+    and stays behind: libcurl does its work."""
+    return ((path, name) for path, name in _files(Path(dth.__file__).parent) if path.suffix != ".so")
 
 
 def console_files() -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,11 @@ import { isObjectOfTexts, NO_FIELDS, valueOf } from '../../components/secretValu
 const KEY = 'wJalrXUtnFEMI/K7MDENG';
 const stored = { name: 'store', description: 'the old one', updatedAt: '2026-11-24T10:00:00Z', hosts: ['*'] };
 
-const render = (role: 'viewer' | 'operator' | 'admin' = 'operator', answers: Answers = {}, secrets = [stored]) =>
+const render = (
+  role: 'viewer' | 'operator' | 'admin' = 'operator',
+  answers: Answers = {},
+  secrets = [stored],
+) =>
   renderPage(
     { path: '/secrets', element: <Secrets /> },
     '/secrets',
@@ -157,7 +161,12 @@ test('a search looks at names and descriptions, and stands in the address', asyn
 const rows = () => screen.getAllByRole('rowheader').map((cell) => cell.textContent);
 
 test('rows are sorted by a column, numbers in names as numbers', async () => {
-  const secrets = ['b10', 'b9', 'a'].map((name) => ({ name, description: '', updatedAt: '', hosts: ['a.example.com'] }));
+  const secrets = ['b10', 'b9', 'a'].map((name) => ({
+    name,
+    description: '',
+    updatedAt: '',
+    hosts: ['a.example.com'],
+  }));
   render('viewer', {}, secrets);
   await screen.findByText('b10');
   expect(rows()).toEqual(['b10', 'b9', 'a']);

@@ -173,7 +173,9 @@ function useColumns(
                   ...(binds ? [{ id: 'bind', text: t('admin.secrets.bind') }] : []),
                   { id: 'delete', text: t('common.delete') },
                 ]}
-                onItemClick={(event) => onOpen({ dialog: event.detail.id as 'change' | 'bind' | 'delete', secret })}
+                onItemClick={(event) =>
+                  onOpen({ dialog: event.detail.id as 'change' | 'bind' | 'delete', secret })
+                }
               />
             ),
           },
