@@ -15,7 +15,7 @@ from dth.hub.api import resolve
 from dth.hub.api.text import cursor
 from dth.hub.model import Identity, Progress, Role, ScheduleType, Task, TaskType
 from dth.hub.ports import HubPorts
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.tasks import LocalTasks

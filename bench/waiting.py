@@ -25,7 +25,7 @@ from bench.measure import dth
 from dth.cli.hub import ADDRESS_FILE
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Progress, Role, ScheduleType, Summary, Task, TaskType
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from tests.servers.null_s3 import NullS3

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dth.cli.hub import ADDRESS_FILE
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers
 from tests.engine import wait_for

@@ -27,7 +27,7 @@ from starlette.routing import Mount, Route
 
 from dth.errors import HubError
 from dth.hub.auth import Authenticator, Verifier
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.oidc import KEY_SETTING, Provider
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers

@@ -32,7 +32,7 @@ from dth.platforms.aws.hub.tables import HUB_TABLES
 from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.tables import create_table
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from dth.hub.model import Progress, Role, ScheduleType, Task, TaskType
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from tests.e2e.console import PASSWORD, Console
 from tests.hub import Hub

@@ -18,7 +18,7 @@ from joserfc.jwk import RSAKey
 
 from dth.hub.model import Role
 from dth.hub.names import canonical
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.oidc import KEY_SETTING
 from dth.platforms.local.tasks import LocalTasks
 from dth.platforms.local.users import read_account

@@ -17,7 +17,7 @@ from dth.hub.model import AuditEntry, Role
 from dth.platforms.local import oidc as oidc_module
 from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.tokens import LocalTokens
 from tests.engine import Dth

@@ -139,7 +139,7 @@ async def test_a_bucket_of_tokens_that_was_filled_in_the_future(tmp_path: Path) 
         lease = await limits.lease("cap", 1.0)
         assert lease.granted == 0
         assert lease.wait <= CAPACITY
-        await database.write(lambda c: c.exec_driver_sql("UPDATE bucket SET filled = filled - 10"))
+        await database.write(lambda c: c.execute("UPDATE bucket SET filled = filled - 10"))
         assert await limits.lease("cap", 1.0) == Lease(1.0, 0.0, 100.0)
 
 

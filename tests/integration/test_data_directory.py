@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from dth.platforms.local import migrations
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local import hub_migrations
+from dth.platforms.local.hub_database import HubDatabase
 from tests.engine import Dth, Side, bodies, wait_for
 from tests.hub import Hub
 
@@ -25,8 +25,8 @@ def test_an_older_one_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.
     def add_colour(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE task ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey'")
 
-    latest = len(migrations.HUB_STEPS) + 1
-    monkeypatch.setattr(migrations, "HUB_STEPS", [*migrations.HUB_STEPS, add_colour])
+    latest = len(hub_migrations.STEPS) + 1
+    monkeypatch.setattr(hub_migrations, "STEPS", [*hub_migrations.STEPS, add_colour])
     HubDatabase.open(tmp_path / "hub.db").close()
     with sqlite3.connect(tmp_path / "hub.db") as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (latest + 1,)

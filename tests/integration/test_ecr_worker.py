@@ -462,9 +462,7 @@ async def test_a_referrer_whose_worker_died_before_it_could_be_found_is_entered_
             await engine.work()
     with open_platform(engine.state, "supervisor") as platform:
         # What was in hand when a process is killed has been received.
-        await platform.database.write(
-            lambda c: c.exec_driver_sql("UPDATE message SET receives = receives + 1")
-        )
+        await platform.database.write(lambda c: c.execute("UPDATE message SET receives = receives + 1"))
     await engine.work()
     await engine.ended(run.id)
     assert there.manifest("team/app", app.digest.replace(":", "-"))

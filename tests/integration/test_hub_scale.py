@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from dth.hub.model import Progress, ScheduleType, Task, TaskType
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from tests.engine import Side, wait_for
 from tests.hub import Hub

@@ -24,7 +24,7 @@ from dth.hub.notifications import Event
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post
 from dth.platforms.local import notifier as notifier_module
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import outbox
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.secrets import LocalSecrets

@@ -24,7 +24,7 @@ from dth.hub.model import Identity, Role
 from dth.hub.ports import HubPorts
 from dth.platforms.local import graphql
 from dth.platforms.local import users as users_module
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers

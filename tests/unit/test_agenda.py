@@ -11,9 +11,9 @@ import pytest
 
 from dth.hub.model import Progress, ScheduleType, Task, TaskType
 from dth.platforms.local import agenda as agenda_module
-from dth.platforms.local import migrations
+from dth.platforms.local import hub_migrations
 from dth.platforms.local.agenda import Agenda, Rest
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ async def test_an_older_hub_looks_at_each_task_once(tmp_path: Path) -> None:
         for column in ("look_at", "held"):
             old.execute(f"ALTER TABLE task DROP COLUMN {column}")
         old.execute("ALTER TABLE secret DROP COLUMN hosts")
-        step = migrations.HUB_STEPS.index(migrations.decide_from_the_hub)
+        step = hub_migrations.STEPS.index(hub_migrations.decide_from_the_hub)
         old.execute(f"PRAGMA user_version = {step + 1}")
     with HubDatabase.open(path) as database:
         agenda = Agenda(database)

@@ -11,7 +11,7 @@ import pytest
 from dth.errors import Conflict, Forbidden, NotFound, UsageError
 from dth.hub.api import resolve
 from dth.hub.model import Identity, Role
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.ports import Enqueued, Outcome, Page, RunKind, Status

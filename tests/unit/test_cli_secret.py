@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from dth.cli.secret import secret
 from dth.errors import Conflict, HubError, StateError, UsageError
 from dth.hub.client import HubClient, with_token
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
 

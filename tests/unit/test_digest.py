@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Connection
 
 from dth.platforms.digest import Digest
 from dth.platforms.local import migrations
@@ -51,7 +50,7 @@ async def read(platform: LocalPlatform, run: int) -> Digest:
 
 async def forget_digests(platform: LocalPlatform) -> None:
     """As if all runs had begun before there were digests."""
-    await platform.database.write(Connection.exec_driver_sql, "DELETE FROM digest")
+    await platform.database.execute("DELETE FROM digest")
 
 
 async def something(platform: LocalPlatform, chance: random.Random) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dth.errors import BeingSetUp, HubError, StateError
 from dth.platforms.local import keeper as keeper_module
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.platform import open_platform

@@ -16,7 +16,7 @@ from dth.hub import lifecycle, tasks
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
 from dth.hub.ports import TaskQuery
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from dth.prices import Prices
 

@@ -1,24 +1,28 @@
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from dth.errors import StateError
 from dth.platforms.local import database as database_module
 from dth.platforms.local import migrations
-from dth.platforms.local.database import HubDatabase, TaskDatabase
+from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import Outgoing
+from dth.platforms.local.records import LocalRecords
+from dth.platforms.ports import Counts, Outgoing, RunKind
 
 
 def pragma(connection: Connection, name: str) -> object:
-    return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def table_count(connection: Connection) -> int:
-    return connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
+    return connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
 
 
 async def test_a_new_file_has_the_tables_and_the_settings(tmp_path: Path) -> None:
@@ -45,18 +49,18 @@ async def test_the_log_beside_a_small_database_stays_small(tmp_path: Path) -> No
 
 async def test_a_write_that_raises_leaves_nothing(tmp_path: Path) -> None:
     def half(connection: Connection) -> None:
-        connection.exec_driver_sql("INSERT INTO pause VALUES (1, 'half')")
+        connection.execute("INSERT INTO pause VALUES (1, 'half')")
         raise RuntimeError
 
     with TaskDatabase.open(tmp_path / "task.db") as database:
         with pytest.raises(RuntimeError):
             await database.write(half)
-        assert await database.read(lambda c: c.exec_driver_sql("SELECT * FROM pause").all()) == []
+        assert await database.read(lambda c: c.execute("SELECT * FROM pause").fetchall()) == []
 
 
 async def test_a_read_cannot_write(tmp_path: Path) -> None:
     with TaskDatabase.open(tmp_path / "task.db") as database, pytest.raises(StateError):
-        await database.read(lambda c: c.exec_driver_sql("DELETE FROM pause"))
+        await database.read(lambda c: c.execute("DELETE FROM pause"))
 
 
 async def test_writes_take_the_lock_at_their_beginning_and_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ async def test_writes_take_the_lock_at_their_beginning_and_the_loop_goes_on_mean
     with TaskDatabase.open(path) as database:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        write = asyncio.create_task(database.write(lambda c: c.in_transaction()))
+        write = asyncio.create_task(database.write(lambda c: c.in_transaction))
         for _ in range(20):
             await asyncio.sleep(0.005)  # the loop is not blocked
         assert not write.done()
@@ -129,7 +133,7 @@ def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def add_colour(connection: Connection) -> None:
-    connection.exec_driver_sql("ALTER TABLE pause ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
+    connection.execute("ALTER TABLE pause ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
 
 
 async def test_an_older_file_is_brought_up_step_by_step(
@@ -142,7 +146,7 @@ async def test_an_older_file_is_brought_up_step_by_step(
     monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, add_colour])
     with TaskDatabase.open(path) as database:
         assert await database.read(pragma, "user_version") == latest + 1
-        rows = await database.read(lambda c: c.exec_driver_sql("SELECT * FROM pause").all())
+        rows = await database.read(lambda c: c.execute("SELECT * FROM pause").fetchall())
         assert rows == [(1, "kept", "red")]
 
 
@@ -169,3 +173,35 @@ def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         TaskDatabase.open(path).close()
     with pytest.raises(StateError, match="newer version"):
         TaskDatabase.open(path)
+
+
+def tables(path: Path) -> dict[str, list[Any]]:
+    """What SQLite knows of each table and index, whatever the words that made it."""
+    found: dict[str, list[Any]] = {}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema").fetchall():
+            columns = connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall()
+            keys = connection.execute("SELECT * FROM pragma_foreign_key_list(?)", (name,)).fetchall()
+            indexed = connection.execute("SELECT * FROM pragma_index_xinfo(?)", (name,)).fetchall()
+            conditions = [
+                word in (sql or "") for word in ("AUTOINCREMENT", "CHECK (id = 1)", "WITHOUT ROWID")
+            ]
+            where = (sql or "").partition(" WHERE ")[2]
+            found[name] = [str(columns).replace("\"'0'\"", "'0'"), keys, indexed, conditions, where]
+        indexes = 'SELECT m.name, i.name, i."unique" FROM sqlite_schema m, pragma_index_list(m.name) i'
+        found["indexes"] = sorted(connection.execute(indexes).fetchall())
+    return found
+
+
+async def test_a_file_of_an_earlier_version_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    """Until version 8 they were made by a library."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    with contextlib.closing(sqlite3.connect(old)) as connection:
+        connection.executescript((Path(__file__).parent / "task-8.sql").read_text())
+    before = tables(old)
+    TaskDatabase.open(new).close()
+    assert before == tables(new)
+    with TaskDatabase.open(old) as database:
+        run, _ = await LocalRecords(database).begin_run(RunKind.SYNC)
+        assert (run.id, run.counts) == (1, Counts())
+    assert tables(old) == before

@@ -30,7 +30,7 @@ def queue(database: TaskDatabase) -> LocalQueue:
 async def test_nothing_stays_behind_a_deleted_message(queue: LocalQueue, database: TaskDatabase) -> None:
     await queue.send([Outgoing("a", "body")])
     await queue.delete(await queue.receive(1, 60, 0))
-    assert await database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM body").scalar_one()) == 0
+    assert await database.read(lambda c: c.execute("SELECT count(*) FROM body").fetchone()) == (0,)
 
 
 async def test_the_same_id_twice_is_one_message(queue: LocalQueue) -> None:
@@ -124,7 +124,7 @@ async def test_an_idle_worker_does_not_take_the_write_lock(
     queue: LocalQueue, database: TaskDatabase, tmp_path: Path
 ) -> None:
     assert await queue.receive(1, 60, wait=0) == []
-    await database.write(lambda c: c.exec_driver_sql("PRAGMA busy_timeout = 10"))
+    await database.write(lambda c: c.execute("PRAGMA busy_timeout = 10"))
     other = sqlite3.connect(tmp_path / "task.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert await queue.receive(1, 60, wait=0.1) == []

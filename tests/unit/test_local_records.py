@@ -2,6 +2,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any
 
 import pytest
@@ -221,13 +222,16 @@ async def test_scan_with_a_prefix_at_the_end_of_its_range(records: LocalRecords,
     assert await keys(records.scan(prefix=prefix)) == inside
 
 
+def details(connection: Connection, statement: str, values: Any) -> list[str]:
+    """How SQLite finds what is asked for, step by step."""
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
 async def test_failures_are_found_without_reading_all_records(database: TaskDatabase) -> None:
     statement, parameters = records_module._scan_statement(None, Status.FAILED, b"")
-    plan = await database.read(
-        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", {**parameters, "after": b""}).all()
-    )
-    assert any("record_unfinished" in row.detail for row in plan)
-    assert not any("ORDER BY" in row.detail for row in plan)
+    plan = await database.read(details, statement, {**parameters, "after": b""})
+    assert any("record_unfinished" in step for step in plan)
+    assert not any("ORDER BY" in step for step in plan)
 
 
 FILTERS = [
@@ -242,14 +246,12 @@ FILTERS = [
 @pytest.mark.parametrize("which", FILTERS)
 async def test_every_page_is_found_by_an_index(database: TaskDatabase, which: dict[str, Any]) -> None:
     statement, parameters = records_module._scan_statement(**which)
-    plan = await database.read(
-        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", {**parameters, "after": b"a"}).all()
-    )
-    first = plan[0].detail
+    plan = await database.read(details, statement, {**parameters, "after": b"a"})
+    first = plan[0]
     assert first.startswith("SEARCH record"), plan
     assert "key>" in first, plan
     assert ("key<" in first) == bool(which["prefix"]), plan
-    assert not any("ORDER BY" in row.detail for row in plan), plan
+    assert not any("ORDER BY" in step for step in plan), plan
     unfinished = which["status"] in (Status.FAILED, Status.CANCELLED)
     narrowed = {
         "run=?": which["run"] is not None
@@ -307,12 +309,8 @@ async def test_every_page_has_what_was_asked_for(records: LocalRecords, which: d
 
 async def test_what_is_settled_finds_its_records_by_their_keys(database: TaskDatabase) -> None:
     for statement in (records_module.SETTLE, records_module.COUNT_OUTCOMES, records_module.FIND_TAKEN_OVER):
-        plan = await database.write(
-            lambda c, sql=statement: c.exec_driver_sql(
-                f"EXPLAIN QUERY PLAN {sql}", (0.0,) * sql.count("?")
-            ).all()
+        plan = await database.write(details, statement, (0.0,) * statement.count("?"))
+        assert [step for step in plan if "record" in step and "outcome" not in step], plan
+        assert all("key=?" in step for step in plan if step.startswith(("SEARCH record", "SCAN record"))), (
+            plan
         )
-        assert [row.detail for row in plan if "record" in row.detail and "outcome" not in row.detail], plan
-        assert all(
-            "key=?" in row.detail for row in plan if row.detail.startswith(("SEARCH record", "SCAN record"))
-        ), plan

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dth.errors import Conflict, NotFound, UsageError
 from dth.hub.secrets import check_value
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
 from dth.s3.credentials import CredentialSource, SecretCredentials

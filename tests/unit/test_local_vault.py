@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert
 
 from dth.errors import StateError, UsageError
 from dth.platforms.local import vault as vault_module
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import setting
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets, value_of
 from dth.platforms.local.vault import Vault, kept, open_vault, rotate

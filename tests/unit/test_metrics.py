@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from dth.hub.ports import Series
 from dth.platforms.local import metrics as metrics_module
-from dth.platforms.local.database import HubDatabase, TaskDatabase
+from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import sample
 from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.metrics import EVERYTHING, STEPS, LocalMetrics
@@ -216,18 +216,18 @@ async def test_a_write_that_fails_leaves_nothing(metrics: LocalMetrics, database
 async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
     with TaskDatabase.open(tmp_path / "task.db") as database:
         await LocalGauges(database).report(Gauge("w", "worker", NOW, 7))
-        await database.write(Connection.exec_driver_sql, "ALTER TABLE bucket DROP COLUMN rate")
-        await database.write(Connection.exec_driver_sql, "ALTER TABLE upload DROP COLUMN sequencer")
+        await database.execute("ALTER TABLE bucket DROP COLUMN rate")
+        await database.execute("ALTER TABLE upload DROP COLUMN sequencer")
         for column in ("started", "errors", "source_latency", "dest_latency", "counted", "under_way"):
-            await database.write(Connection.exec_driver_sql, f"ALTER TABLE gauge DROP COLUMN {column}")
-        await database.write(Connection.exec_driver_sql, "DROP TABLE image")
+            await database.execute(f"ALTER TABLE gauge DROP COLUMN {column}")
+        await database.execute("DROP TABLE image")
         for table, column in (
             ("record", "verified"),
             ("part", "verified"),
             ("part", "digests"),
             ("upload", "source_part"),
         ):
-            await database.write(Connection.exec_driver_sql, f"ALTER TABLE {table} DROP COLUMN {column}")
+            await database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for column in (
             "verified_store",
             "verified_etag",
@@ -235,8 +235,8 @@ async def test_an_older_state_learns_to_measure_more(tmp_path: Path) -> None:
             "verified_content",
             "incomplete",
         ):
-            await database.write(Connection.exec_driver_sql, f"ALTER TABLE run DROP COLUMN {column}")
-        await database.write(Connection.exec_driver_sql, "PRAGMA user_version = 1")
+            await database.execute(f"ALTER TABLE run DROP COLUMN {column}")
+        await database.execute("PRAGMA user_version = 1")
     with TaskDatabase.open(tmp_path / "task.db") as database:
         gauges = LocalGauges(database)
         assert await gauges.all() == [Gauge("w", "worker", NOW, 7)]

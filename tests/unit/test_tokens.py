@@ -17,8 +17,8 @@ from dth.hub.ports import HubPorts
 from dth.hub.tokens import FORGET_AFTER, USED_STEP
 from dth.platforms.local import tokens as tokens_module
 from dth.platforms.local import users as users_module
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.grants import LocalGrants
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers

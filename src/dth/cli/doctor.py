@@ -78,8 +78,8 @@ def _can_be_made(folder: Path) -> Check:
 
 
 def _data(folder: Path) -> Iterator[Check]:
-    from dth.platforms.local.database import HubDatabase
     from dth.platforms.local.filesystem import refuse_network_file_system
+    from dth.platforms.local.hub_database import HubDatabase
     from dth.platforms.local.vault import open_vault
 
     if not folder.exists():

@@ -92,7 +92,7 @@ def _local_token(folder: Path) -> str:
     """A token that ends with this command, or soon."""
     import asyncio
 
-    from dth.platforms.local.database import HubDatabase
+    from dth.platforms.local.hub_database import HubDatabase
     from dth.platforms.local.tokens import COMMAND, LOCAL, LocalTokens
 
     async def create() -> tuple[str, str]:

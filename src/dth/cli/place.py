@@ -16,8 +16,8 @@ from dth.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import ROLES
 from dth.platforms.local.audited import audited
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import keep_private
+from dth.platforms.local.hub_database import HubDatabase
 
 T = TypeVar("T")
 

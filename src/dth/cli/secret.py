@@ -165,7 +165,7 @@ def rotate_key(data_dir: Path | None) -> int:
     """Encrypt everything that the hub keeps encrypted with a new key, also while it runs."""
     from dth.hub.audit import ROTATE_KEY, note
     from dth.platforms.local.audited import LOCAL, who
-    from dth.platforms.local.database import HubDatabase
+    from dth.platforms.local.hub_database import HubDatabase
     from dth.platforms.local.tasks import LocalAudit
     from dth.platforms.local.vault import DATABASE_FILE, rotate
 

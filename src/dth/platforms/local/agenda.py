@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from dth.hub.model import Progress, Task
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import task
 from dth.platforms.local.tasks import task_of
 

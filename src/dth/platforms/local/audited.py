@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 
 from dth.hub.api import code_of
 from dth.hub.audit import entry, note
-from dth.platforms.local.database import HubDatabase
-from dth.platforms.local.migrations import HUB_STEPS
+from dth.platforms.local import hub_migrations
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.vault import read_only
 
@@ -82,7 +82,7 @@ async def note_command(data_dir: Path, what: str, target: str = "") -> None:
     path = data_dir / "hub.db"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as found:
         (version,) = found.execute("PRAGMA user_version").fetchone()
-        if version != len(HUB_STEPS) + 1:
+        if version != len(hub_migrations.STEPS) + 1:
             return
     with HubDatabase.open(path) as database:
         await note(LocalAudit(database), what, who(), LOCAL, target=target)

@@ -7,9 +7,8 @@ thread every row then waits for its turn. A statement with all the rows in its V
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
+from sqlite3 import Connection
 from typing import Any
-
-from sqlalchemy import Connection
 
 LARGEST = 128
 
@@ -20,7 +19,7 @@ def insert_rows(connection: Connection, statement: str, rows: Sequence[tuple[Any
     for start, count in _chunks(len(rows)):
         chunk = rows[start : start + count]
         sql = _with_values(statement, len(chunk[0]), count)
-        written += connection.exec_driver_sql(sql, tuple(chain.from_iterable(chunk))).rowcount
+        written += connection.execute(sql, tuple(chain.from_iterable(chunk))).rowcount
     return written
 
 
@@ -28,7 +27,7 @@ def select_in(connection: Connection, statement: str, values: Sequence[Any]) -> 
     """The rows of `statement`, which ends in IN, over the values."""
     for start, count in _chunks(len(values)):
         sql = statement + _row(count)
-        yield from connection.exec_driver_sql(sql, tuple(values[start : start + count]))
+        yield from connection.execute(sql, tuple(values[start : start + count]))
 
 
 def _chunks(total: int) -> Iterator[tuple[int, int]]:

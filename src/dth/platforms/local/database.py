@@ -1,4 +1,5 @@
-"""A SQLite file, its pragmas, its transactions, and the one thread that talks to it: a task's, or the hub's.
+"""A SQLite file, its pragmas, its transactions, and the one thread that talks to it: a task's, in plain SQL, so that a
+transfer that starts imports little; or the hub's (`hub_database`).
 
 SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it
 reads anything, so it never fails half-way because another process wrote in between.
@@ -9,21 +10,30 @@ import errno
 import logging
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Concatenate, ParamSpec, Self, TypeVar
-
-from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from dth.errors import StateError
-from dth.platforms.local import hub_schema, migrations, schema
+from dth.platforms.local import migrations, schema
 from dth.platforms.local.filesystem import refuse_network_file_system
 
+
+class Connected(Protocol):
+    """A connection, of whichever library."""
+
+    def begin(self) -> AbstractContextManager[Any]:
+        """A transaction: kept at the end of the context, or undone when that raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Connected)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -38,6 +48,7 @@ PRAGMAS = (
     "cache_size = -16000",
     "secure_delete = OFF",  # some distributions overwrite what is deleted: more pages to write
 )
+READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
 log = logging.getLogger(__name__)
@@ -46,29 +57,33 @@ NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 TOO_MANY_FILES = "there are too many open files; raise the limit of the process (ulimit -n, LimitNOFILE)"
 
 
-class Database:
+class Connection(sqlite3.Connection):
+    """That of the driver."""
+
+    beginning = READ
+
+    def begin(self) -> Self:
+        self.execute(self.beginning)
+        return self
+
+
+class Database(ABC, Generic[C]):
     """A database as one process has it open.
 
     All work runs in one thread of its own, so that the event loop never waits for a disk or another process.
     """
 
-    metadata: ClassVar[MetaData]
     # Pages of the log before they go to the file, 16 MB: a checkpoint syncs it, and copies a page written often once.
     log_pages: ClassVar[int] = 4000
     log_limit: ClassVar[int] = 64 * 1024 * 1024  # bytes of the log that stay on disk
-    scratch: ClassVar[MetaData] = MetaData()  # tables in memory that each connection that writes has
+    errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)  # those that the file is the cause of
 
     def __init__(self, path: Path) -> None:
         """Use `open`."""
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.name)
-        self._reader: Connection
-        self._writer: Connection
-
-    @staticmethod
-    def steps() -> list[migrations.Step]:
-        """What brings older files to `metadata`."""
-        raise NotImplementedError
+        self._reader: C
+        self._writer: C
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -92,15 +107,11 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def read(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(connection, ...)` in a transaction that sees one moment and takes no lock."""
         return await self._hop(lambda: self._transact(self._reader, work, *args, **kwargs))
 
-    async def write(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(connection, ...)` as the only writer: all of it happens, or (when it raises) nothing."""
         return await self._hop(lambda: self._transact(self._writer, work, *args, **kwargs))
 
@@ -108,16 +119,12 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
     def _transact(
-        self,
-        connection: Connection,
-        work: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, connection: C, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         try:
             with connection.begin():
                 return work(connection, *args, **kwargs)
-        except DBAPIError as error:
+        except self.errors as error:
             raise self._explained(error) from error
 
     def _connect(self) -> None:
@@ -128,23 +135,40 @@ class Database:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             refuse_network_file_system(self.path.parent)
-            self._writer = self._connection("BEGIN IMMEDIATE")
+            self._writer = self._connection(WRITE)
             with self._writer.begin():
-                migrations.migrate(self._writer, self.metadata, self.steps())
-                self.scratch.create_all(self._writer, checkfirst=False)
-            self._reader = self._connection("BEGIN", "query_only = ON")
+                self._prepare(self._writer)
+            self._reader = self._connection(READ)
         except OSError as error:
             if error.errno in NO_DESCRIPTORS:
                 raise self._crowded() from error
             raise StateError(f"{self.path} cannot be used: {error.strerror}") from error
-        except (DBAPIError, sqlite3.Error) as error:  # the driver's own where a connection is being set up
+        except self.errors as error:
             raise self._explained(error) from error
 
-    def _connection(self, begin: str, *pragmas: str) -> Connection:
-        _opening.path = self.path
-        connection = _engine(begin, self.log_pages, self.log_limit).connect()
-        for pragma in pragmas:
-            connection.connection.cursor().execute(f"PRAGMA {pragma}")
+    @abstractmethod
+    def _connection(self, begin: str) -> C:
+        """Connect; transactions begin with `begin`."""
+
+    @abstractmethod
+    def _prepare(self, connection: C) -> None:
+        """Make the tables or bring them up to date, in a transaction."""
+
+    def _driver(self, begin: str) -> "Connection":
+        """A connection of the driver. The driver must not begin transactions by itself: it would do so late, and never
+        IMMEDIATE."""
+        connection = sqlite3.connect(
+            self.path,
+            isolation_level=None,
+            cached_statements=512,  # `bulk` has up to eight lengths of one statement
+            factory=Connection,
+        )
+        connection.beginning = begin
+        _use_wal(connection)
+        log = (f"wal_autocheckpoint = {self.log_pages}", f"journal_size_limit = {self.log_limit}")
+        only = ("query_only = ON",) if begin == READ else ()
+        for pragma in (*PRAGMAS, *log, *only):
+            connection.execute(f"PRAGMA {pragma}")
         return connection
 
     def _crowded(self) -> StateError:
@@ -154,11 +178,11 @@ class Database:
 
     def _disconnect(self) -> None:
         for name in ("_reader", "_writer"):
-            connection: Connection | None = getattr(self, name, None)
+            connection: C | None = getattr(self, name, None)
             if connection is not None:
                 connection.close()
 
-    def _explained(self, error: DBAPIError | sqlite3.Error) -> Exception:
+    def _explained(self, error: Exception) -> Exception:
         """What the user can act on becomes a StateError; anything else is our defect and stays as it is."""
         code = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")) and _no_descriptor_is_left():
@@ -167,34 +191,6 @@ class Database:
             if code.startswith(prefix):
                 return StateError(f"{self.path}: {line}")
         return error
-
-
-_opening = threading.local()  # `path`: of the file that this thread is about to open
-
-
-@cache
-def _engine(begin: str, log_pages: int, log_limit: int) -> Engine:
-    """One for all files of a kind, whose transactions begin with `begin`. It keeps the statements that were compiled,
-    which costs more than to run them. It keeps no connection, so that it may cross a fork."""
-
-    def connect() -> sqlite3.Connection:
-        # `bulk` has up to eight lengths of one statement.
-        connection = sqlite3.connect(_opening.path, cached_statements=512)
-        # The driver must not begin transactions by itself: it would do so late, and never IMMEDIATE.
-        connection.isolation_level = None
-        _use_wal(connection)
-        log = (f"wal_autocheckpoint = {log_pages}", f"journal_size_limit = {log_limit}")
-        for pragma in (*PRAGMAS, *log):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
-
-    engine = create_engine("sqlite+pysqlite://", poolclass=NullPool, creator=connect)
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
 
 
 def _no_descriptor_is_left() -> bool:
@@ -219,27 +215,23 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-class TaskDatabase(Database):
+class TaskDatabase(Database[Connection]):
     """The database of one task."""
 
-    metadata = schema.metadata
-    scratch = schema.scratch
+    async def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """Run one statement that writes; how many rows it wrote."""
+        return await self.write(_execute, statement, values)
 
-    @staticmethod
-    def steps() -> list[migrations.Step]:
-        return migrations.STEPS
+    def _connection(self, begin: str) -> Connection:
+        return self._driver(begin)
+
+    def _prepare(self, connection: Connection) -> None:
+        migrations.migrate(connection, connection.execute, schema.create, migrations.STEPS)
+        schema.run_all(connection, schema.SCRATCH)
 
 
-class HubDatabase(Database):
-    """The database of the hub: small, open for months, and written a little at a time. So is its log."""
-
-    metadata = hub_schema.metadata
-    log_pages = 256
-    log_limit = 1024 * 1024
-
-    @staticmethod
-    def steps() -> list[migrations.Step]:
-        return migrations.HUB_STEPS
+def _execute(connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> int:
+    return connection.execute(statement, values).rowcount
 
 
 EXPLANATIONS = {

@@ -1,12 +1,10 @@
 """What each process of a task reports of itself."""
 
-from dataclasses import asdict, fields
-
-from sqlalchemy import Connection, delete
-from sqlalchemy.dialects import sqlite
+from dataclasses import fields
+from sqlite3 import Connection
 
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.local.schema import gauge
+from dth.platforms.local.encoding import to_line
 from dth.platforms.ports import Gauge
 
 FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
@@ -26,15 +24,17 @@ class LocalGauges:
 
 
 def _report(connection: Connection, report: Gauge) -> None:
-    values = asdict(report)
-    connection.execute(
-        sqlite.insert(gauge).values(values).on_conflict_do_update(index_elements=["process"], set_=values)
-    )
-    connection.execute(delete(gauge).where(gauge.c.at < report.at - FORGET_AFTER))
+    values = {name: getattr(report, name) for name in NAMES}
+    connection.execute(WRITE, values | {"note": to_line(report.note)})
+    connection.execute("DELETE FROM gauge WHERE at < ?", (report.at - FORGET_AFTER,))
 
 
 def read_gauges(connection: Connection) -> list[Gauge]:
-    return [Gauge(*row) for row in connection.exec_driver_sql(READ)]
+    return [Gauge(*row) for row in connection.execute(READ)]
 
 
-READ = f"SELECT {', '.join(field.name for field in fields(Gauge))} FROM gauge ORDER BY process"
+NAMES = [field.name for field in fields(Gauge)]
+READ = f"SELECT {', '.join(NAMES)} FROM gauge ORDER BY process"
+WRITE = (
+    f"INSERT OR REPLACE INTO gauge ({', '.join(NAMES)}) VALUES ({', '.join(f':{name}' for name in NAMES)})"
+)

@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import grant as table
 from dth.platforms.local.users import Account, read_account
 

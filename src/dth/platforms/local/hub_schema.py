@@ -1,14 +1,28 @@
 """The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`; each task's queue
 and records are in a file of their own.
 
-A change to a table here needs a step in `migrations.py` (`HUB_STEPS`).
+A change to a table here needs a step in `hub_migrations.py`.
 """
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from typing import Any
 
-from dth.platforms.local.encoding import Line
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.types import TypeDecorator
+
+from dth.platforms.local.encoding import to_line
 
 metadata = MetaData()
+
+
+class Line(TypeDecorator[str]):
+    """A column of text for people."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else to_line(value)
+
 
 task = Table(
     "task",

@@ -3,14 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, or_, select, true, update
-from sqlalchemy.dialects import sqlite
-
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.local.schema import image
-from dth.platforms.local.schema import run as run_table
+from dth.platforms.local.encoding import from_blob, to_blob, to_line
 from dth.platforms.ports import ImageRecord, Status
 
 AT_A_TIME = 500  # keys in one statement
@@ -28,18 +25,19 @@ class LocalImages:
             await self._database.write(_write, images)
 
     async def copied(self) -> dict[str, ImageRecord]:
-        return _by_key(await self._database.read(_read, _newest(image.c.status == Status.DONE.value)))
+        return _by_key(await self._database.read(_read, newest("status = 'DONE'")))
 
     async def latest(self, keys: Sequence[str]) -> dict[str, ImageRecord]:
         found: dict[str, ImageRecord] = {}
         for first in range(0, len(keys), AT_A_TIME):
-            among = image.c.key.in_(keys[first : first + AT_A_TIME])
-            found |= _by_key(await self._database.read(_read, _newest(among)))
+            among = [to_blob(key) for key in keys[first : first + AT_A_TIME]]
+            query = newest(f"key IN ({', '.join('?' * len(among))})")
+            found |= _by_key(await self._database.read(_read, query, among))
         return found
 
     async def history(self, key: str, limit: int = 100) -> list[ImageRecord]:
-        which = select(image).where(image.c.key == key).order_by(image.c.run.desc()).limit(limit)
-        return await self._database.read(_read, which)
+        query = f"{READ} WHERE key = ? ORDER BY run DESC LIMIT ?"
+        return await self._database.read(_read, query, (to_blob(key), limit))
 
     async def page(
         self,
@@ -51,68 +49,76 @@ class LocalImages:
         after: str = "",
         limit: int = 100,
     ) -> list[ImageRecord]:
-        which = _newest(true()) if run is None else select(image).where(image.c.run == run)
-        if status:
-            which = which.where(image.c.status == status.value)
-        if reason:
-            which = which.where(image.c.reason == reason)
-        if prefix:
-            which = which.where(image.c.key >= prefix, image.c.key < prefix + "\U0010ffff")
-        if after:
-            which = which.where(image.c.key > after)
-        return await self._database.read(_read, which.order_by(image.c.key).limit(limit))
+        conditions = {
+            "run = ?": run,
+            "status = ?": status and status.value,
+            "reason = ?": reason or None,
+            "key >= ?": to_blob(prefix) if prefix else None,
+            "key < ?": to_blob(prefix + "\U0010ffff") if prefix else None,
+            "key > ?": to_blob(after) if after else None,
+        }
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        query = f"{newest('true') if run is None else READ} WHERE {' AND '.join(given) or 'true'}"
+        return await self._database.read(_read, f"{query} ORDER BY key LIMIT ?", (*given.values(), limit))
 
     async def cancel_pending(self, reason: str) -> None:
-        await self._database.write(_cancel, reason)
+        await self._database.execute(CANCEL, (to_line(reason), time.time()))
 
     async def prune(self) -> None:
         """Forget what runs did that are forgotten themselves, but of each image the newest and what it was copied
         as."""
-        await self._database.write(_prune)
+        await self._database.execute(PRUNE)
 
 
 def _write(connection: Connection, images: Sequence[ImageRecord]) -> None:
-    new = sqlite.insert(image)
-    written = new.on_conflict_do_update(
-        index_elements=["run", "key"],
-        set_={name: new.excluded[name] for name in NAMES if name not in ("run", "key")},
-        where=or_(new.excluded.status != Status.PENDING.value, image.c.status == Status.PENDING.value),
-    )
-    connection.execute(written, [{**asdict(each), "status": each.status.value} for each in images])
+    connection.executemany(WRITE, [_values(each) for each in images])
 
 
-def _newest(which: ColumnElement[bool]) -> Select[Any]:
+def _values(image: ImageRecord) -> dict[str, Any]:
+    lines = {"reason": to_line(image.reason), "detail": to_line(image.detail)}
+    return asdict(image) | {"key": to_blob(image.key), "status": image.status.value} | lines
+
+
+WRITE = f"""
+    INSERT INTO image ({", ".join(NAMES)}) VALUES ({", ".join(f":{name}" for name in NAMES)})
+    ON CONFLICT (run, key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in NAMES)}
+    WHERE excluded.status <> 'PENDING' OR image.status = 'PENDING'
+"""
+READ = f"SELECT {', '.join(NAMES)} FROM image"
+
+
+def newest(which: str) -> str:
     """Of each image that this holds for, its newest record."""
-    last = (
-        select(image.c.key, func.max(image.c.run).label("run")).where(which).group_by(image.c.key).subquery()
-    )
-    return select(image).join(last, (image.c.key == last.c.key) & (image.c.run == last.c.run))
+    return f"""
+        {READ} JOIN (
+            SELECT key AS its_key, max(run) AS its_newest FROM image WHERE {which} GROUP BY key
+        ) ON key = its_key AND run = its_newest
+    """
 
 
-def _read(connection: Connection, statement: Select[Any]) -> list[ImageRecord]:
-    return [_image(row) for row in connection.execute(statement)]
+def _read(connection: Connection, query: str, values: Sequence[Any] = ()) -> list[ImageRecord]:
+    return [_image(row) for row in connection.execute(query, values)]
 
 
-def _image(row: Row[Any]) -> ImageRecord:
-    values = {name: getattr(row, name) for name in NAMES}
-    return ImageRecord(**{**values, "status": Status(values["status"])})
+def _image(row: Sequence[Any]) -> ImageRecord:
+    values = dict(zip(NAMES, row, strict=True))
+    return ImageRecord(**values | {"key": from_blob(values["key"]), "status": Status(values["status"])})
 
 
 def _by_key(images: list[ImageRecord]) -> dict[str, ImageRecord]:
     return {each.key: each for each in images}
 
 
-def _cancel(connection: Connection, reason: str) -> None:
-    values = {"status": Status.CANCELLED.value, "reason": reason, "ended": time.time(), "moved": 0}
-    connection.execute(update(image).where(image.c.status == Status.PENDING.value).values(values))
-
-
-def _prune(connection: Connection) -> None:
-    other = image.alias()
-    newer = (other.c.key == image.c.key) & (other.c.run > image.c.run)
-    done = Status.DONE.value
-    of_use = or_(
-        ~exists().where(newer), (image.c.status == done) & ~exists().where(newer, other.c.status == done)
+CANCEL = """
+    UPDATE image SET status = 'CANCELLED', reason = ?, ended = ?, moved = 0 WHERE status = 'PENDING'
+"""
+PRUNE = """
+    DELETE FROM image WHERE run NOT IN (SELECT id FROM run)
+    AND EXISTS (SELECT 1 FROM image AS other WHERE other.key = image.key AND other.run > image.run)
+    AND NOT (
+        status = 'DONE' AND NOT EXISTS (
+            SELECT 1 FROM image AS other
+            WHERE other.key = image.key AND other.run > image.run AND other.status = 'DONE'
+        )
     )
-    forgotten = image.c.run.not_in(select(run_table.c.id))
-    connection.execute(delete(image).where(forgotten, ~of_use))
+"""

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from dth.errors import Conflict, HubError, NotFound
 from dth.hub.ports import Job
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.result import read_result

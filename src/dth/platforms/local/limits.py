@@ -2,12 +2,9 @@
 
 import time
 from collections.abc import Mapping
-
-from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import sqlite
+from sqlite3 import Connection
 
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.local.schema import bucket
 from dth.platforms.ports import Lease
 
 # A full bucket holds a quarter of a second's worth: then what any ten seconds grant stays within the rate and 2.5 per
@@ -32,30 +29,32 @@ class LocalLimits:
 
 
 def _set_rates(connection: Connection, rates: Mapping[str, float]) -> None:
-    for name, rate in rates.items():
-        # A bucket that is there keeps what is in it, as far as its new size holds it.
-        values = {"name": name, "tokens": rate * CAPACITY, "filled": time.time(), "rate": rate}
-        connection.execute(
-            sqlite.insert(bucket)
-            .values(values)
-            .on_conflict_do_update(index_elements=["name"], set_={"rate": rate})
-        )
+    now = time.time()
+    connection.executemany(SET_RATE, [(name, rate * CAPACITY, now, rate) for name, rate in rates.items()])
+
+
+# A bucket that is there keeps what is in it, as far as its new size holds it.
+SET_RATE = """
+    INSERT INTO bucket (name, tokens, filled, rate) VALUES (?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET rate = excluded.rate
+"""
 
 
 def _rates(connection: Connection) -> dict[str, float]:
-    return {row.name: row.rate for row in connection.execute(select(bucket.c.name, bucket.c.rate))}
+    return dict(connection.execute("SELECT name, rate FROM bucket").fetchall())
 
 
 def _lease(connection: Connection, name: str, wanted: float) -> Lease:
     now = time.time()
-    row = connection.execute(select(bucket).where(bucket.c.name == name)).first()
-    if row is None or not row.rate:
+    row = connection.execute("SELECT tokens, filled, rate FROM bucket WHERE name = ?", (name,)).fetchone()
+    if row is None or not row[2]:
         return Lease(wanted, 0.0, 0.0)
-    rate, capacity = row.rate, row.rate * CAPACITY
+    left, filled, rate = row
+    capacity = rate * CAPACITY
     # A clock that was set back gives nothing for that time; one set forward fills the bucket, once.
-    tokens = min(capacity, row.tokens + max(0.0, now - row.filled) * rate)
+    tokens = min(capacity, left + max(0.0, now - filled) * rate)
     granted = min(wanted, tokens)
     connection.execute(
-        update(bucket).where(bucket.c.name == name).values(tokens=tokens - granted, filled=now)
+        "UPDATE bucket SET tokens = ?, filled = ? WHERE name = ?", (tokens - granted, now, name)
     )
     return Lease(granted, min(wanted - granted, capacity) / rate, rate)

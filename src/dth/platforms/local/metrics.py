@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from dth.hub.monitoring import METRICS, Combine
 from dth.hub.ports import Series
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import sample
 
 HOUR, DAY = 3600, 86_400

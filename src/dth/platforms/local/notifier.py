@@ -41,7 +41,7 @@ from dth.hub.notifications import (
 )
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post, post_webhook
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import use_secrets, value_of
 from dth.platforms.local.vault import Vault

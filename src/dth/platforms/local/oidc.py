@@ -30,8 +30,8 @@ from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
 from dth.platforms.local import sign_in_page
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept

@@ -1,12 +1,9 @@
 """All ports of one task over its `task.db`."""
 
-import asyncio
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Self
-
-from sqlalchemy import Connection
 
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges, read_gauges
@@ -15,7 +12,7 @@ from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.queue import LocalQueue, read_depth
 from dth.platforms.local.records import LocalRecords, newest_runs, why_paused
 from dth.platforms.local.uploads import LocalUploads, live_uploads
-from dth.platforms.ports import Counts, Cursor, Depth, Gauge, Page, Platform, Run, RunKind, RunState, Upload
+from dth.platforms.ports import Depth, Gauge, Platform, Run, Upload
 
 DATABASE_FILE = "task.db"
 
@@ -98,33 +95,3 @@ def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
         gauges=LocalGauges(database),
         database=database,
     )
-
-
-def rehearse() -> None:
-    """Do once what the processes of every task do with its database, before they are forked: the statements that this
-    compiles are there in each of them. Compiling them costs more than a run that finds nothing to copy."""
-    with (
-        tempfile.TemporaryDirectory(prefix="dth-") as folder,
-        open_platform(Path(folder), "rehearsal") as platform,
-    ):
-        asyncio.run(_rehearse(platform))
-
-
-async def _rehearse(platform: LocalPlatform) -> None:
-    records = platform.records
-    run, _ = await records.begin_run(RunKind.SYNC)
-    await records.get_run(run.id)
-    await records.add_note(run.id, "a note")
-    await records.cursors(run.id)
-    await records.commit(
-        run.id, Page(cursors=[Cursor("0", 0, "", "", "", finished=True)], counts=Counts(listed=1))
-    )
-    await records.set_run(run.id, RunState.DONE)
-    await records.resume()
-    await platform.limits.set_rates({"rehearsal": 1.0})
-    await platform.limits.rates()
-    await platform.gauges.report(Gauge("rehearsal", "finder", 0.0))
-    await platform.release_owner(None)
-    await platform.set_back()
-    await platform.prune(1)
-    await platform.look()

@@ -9,8 +9,7 @@ These are times of the wall clock, which may be set back: see `wake`.
 import asyncio
 import time
 from collections.abc import Sequence
-
-from sqlalchemy import Connection
+from sqlite3 import Connection
 
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.ports import Delivery, Depth, Outgoing
@@ -76,19 +75,20 @@ class LocalQueue:
         return await self._database.read(_dead, limit)
 
     async def purge(self) -> None:
-        await self._database.write(Connection.exec_driver_sql, "DELETE FROM message")
+        await self._database.execute("DELETE FROM message")
 
     async def wake(self) -> int:
         """Make visible what waits for longer than any delay, as the clock was ahead when that began; how many. What is
         held is left alone: its holder extends it by the clock of now."""
         if not await self._database.read(_any_far_ahead):
             return 0
-        return await self._database.write(_wake)
+        now = time.time()
+        return await self._database.execute(WAKE, (now, now + LONGEST_DELAY))
 
     async def release_owner(self, owner: str | None) -> int:
         """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many. None:
         whoever it was."""
-        return await self._database.write(_release_owner, owner)
+        return await self._database.execute(RELEASE_OWNER, {"now": time.time(), "owner": owner})
 
 
 def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
@@ -96,8 +96,8 @@ def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float =
     if not messages:
         return
     visible_at = time.time() + min(delay, LONGEST_DELAY)
-    connection.exec_driver_sql(INSERT_MESSAGE, [(m.id, visible_at) for m in messages])
-    connection.exec_driver_sql(INSERT_BODY, [(m.body, m.id) for m in messages])
+    connection.executemany(INSERT_MESSAGE, [(m.id, visible_at) for m in messages])
+    connection.executemany(INSERT_BODY, [(m.body, m.id) for m in messages])
 
 
 INSERT_MESSAGE = "INSERT OR IGNORE INTO message (id, visible_at) VALUES (?, ?)"
@@ -106,7 +106,7 @@ INSERT_BODY = "INSERT OR IGNORE INTO body (seq, body) SELECT seq, ? FROM message
 
 
 def _any_visible(connection: Connection) -> bool:
-    return connection.exec_driver_sql(ANY_VISIBLE, (time.time(),)).first() is not None
+    return connection.execute(ANY_VISIBLE, (time.time(),)).fetchone() is not None
 
 
 ANY_VISIBLE = "SELECT 1 FROM message WHERE dead = 0 AND visible_at <= ? LIMIT 1"
@@ -117,8 +117,8 @@ def _claim(connection: Connection, limit: int, lease: float, owner: str, max_rec
     now = time.time()
     values = {"now": now, "until": now + lease, "owner": owner, "limit": limit, "most": max_receives}
     while True:
-        taken = connection.exec_driver_sql(CLAIM, values).all()
-        alive = sorted(row for row in taken if not row.dead)
+        taken = connection.execute(CLAIM, values).fetchall()
+        alive = sorted(row for row in taken if not row[1])
         if alive or not taken:
             return [Delivery(*row[2:]) for row in alive]
 
@@ -139,7 +139,7 @@ def _extend(connection: Connection, deliveries: Sequence[Delivery], lease: float
     return {
         delivery.id
         for delivery in deliveries
-        if not connection.exec_driver_sql(EXTEND, (until, delivery.id, delivery.receipt)).rowcount
+        if not connection.execute(EXTEND, (until, delivery.id, delivery.receipt)).rowcount
     }
 
 
@@ -148,7 +148,7 @@ EXTEND = "UPDATE message SET visible_at = ? WHERE id = ? AND receipt = ? AND dea
 
 def _release(connection: Connection, deliveries: Sequence[Delivery], delay: float) -> None:
     visible_at = time.time() + min(delay, LONGEST_DELAY)
-    connection.exec_driver_sql(RELEASE, [(visible_at, d.id, d.receipt) for d in deliveries])
+    connection.executemany(RELEASE, [(visible_at, d.id, d.receipt) for d in deliveries])
 
 
 RELEASE = """
@@ -158,31 +158,21 @@ RELEASE = """
 
 
 def _delete(connection: Connection, deliveries: Sequence[Delivery]) -> None:
-    connection.exec_driver_sql(DELETE, [(d.id, d.receipt) for d in deliveries])
+    connection.executemany(DELETE, [(d.id, d.receipt) for d in deliveries])
 
 
 DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # the body goes with it
 
 
 def _any_far_ahead(connection: Connection) -> bool:
-    return connection.exec_driver_sql(ANY_FAR_AHEAD, (time.time() + LONGEST_DELAY,)).first() is not None
+    return connection.execute(ANY_FAR_AHEAD, (time.time() + LONGEST_DELAY,)).fetchone() is not None
 
 
 FAR_AHEAD = "dead = 0 AND visible_at > ? AND owner IS NULL"
 
 ANY_FAR_AHEAD = f"SELECT 1 FROM message WHERE {FAR_AHEAD} LIMIT 1"
 
-
-def _wake(connection: Connection) -> int:
-    now = time.time()
-    return connection.exec_driver_sql(WAKE, (now, now + LONGEST_DELAY)).rowcount
-
-
 WAKE = f"UPDATE message SET visible_at = ? WHERE {FAR_AHEAD}"
-
-
-def _release_owner(connection: Connection, owner: str | None) -> int:
-    return connection.exec_driver_sql(RELEASE_OWNER, {"now": time.time(), "owner": owner}).rowcount
 
 
 RELEASE_OWNER = """
@@ -192,7 +182,7 @@ RELEASE_OWNER = """
 
 
 def read_depth(connection: Connection) -> Depth:
-    return Depth(*connection.exec_driver_sql(DEPTH, {"now": time.time()}).one())
+    return Depth(*connection.execute(DEPTH, {"now": time.time()}).fetchone())
 
 
 DEPTH = """
@@ -204,7 +194,7 @@ DEPTH = """
 
 
 def _dead(connection: Connection, limit: int) -> list[Delivery]:
-    return [Delivery(*row) for row in connection.exec_driver_sql(DEAD, (limit,))]
+    return [Delivery(*row) for row in connection.execute(DEAD, (limit,))]
 
 
 DEAD = """

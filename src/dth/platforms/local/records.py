@@ -1,19 +1,13 @@
-"""The records and run ledgers of one task.
-
-What happens once an object (`commit`, `settle`, `get`) is SQL over sets; the rest is SQLAlchemy Core.
-"""
+"""The records and run ledgers of one task. What happens once an object (`commit`, `settle`, `get`) is SQL over sets."""
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict, fields
+from sqlite3 import Connection
 from typing import Any
-
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects import sqlite
 
 from dth.errors import UsageError
 from dth.platforms.digest import LENGTH, Digest
-from dth.platforms.local import schema
 from dth.platforms.local.bulk import insert_rows, select_in
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
@@ -74,25 +68,17 @@ class LocalRecords:
         return await self._database.read(newest_runs, limit)
 
     async def set_run(self, run: int, state: RunState, error: str = "") -> None:
-        values = {"state": state.value, "error": error, "ended": time.time() if state in ENDED else 0.0}
-        await self._database.write(
-            Connection.execute, update(schema.run).where(schema.run.c.id == run).values(values)
-        )
+        ended = time.time() if state in ENDED else 0.0
+        await self._database.execute(SET_RUN, (state.value, to_line(error), ended, run))
 
     async def add_note(self, run: int, note: str) -> None:
-        await self._database.write(
-            Connection.execute,
-            sqlite.insert(schema.note).values(run=run, note=note).on_conflict_do_nothing(),
-        )
+        await self._database.execute(ADD_NOTE, (run, to_line(note)))
 
     async def pause(self, reason: str) -> None:
-        await self._database.write(
-            Connection.execute,
-            sqlite.insert(schema.pause).values(id=1, reason=reason or "paused").on_conflict_do_nothing(),
-        )
+        await self._database.execute(PAUSE, (to_line(reason or "paused"),))
 
     async def resume(self) -> None:
-        await self._database.write(Connection.execute, delete(schema.pause))
+        await self._database.execute("DELETE FROM pause")
 
     async def paused(self) -> str:
         return await self._database.read(why_paused)
@@ -172,19 +158,26 @@ class LocalRecords:
 
 # ------------------------------------------------------------------------------------------------- runs
 
+SET_RUN = "UPDATE run SET state = ?, error = ?, ended = ? WHERE id = ?"
+ADD_NOTE = "INSERT OR IGNORE INTO note (run, note) VALUES (?, ?)"
+PAUSE = "INSERT OR IGNORE INTO pause (id, reason) VALUES (1, ?)"
+
 
 def _begin_run(connection: Connection, kind: RunKind, beside: bool) -> tuple[Run, bool]:
     finished = (*ENDED, *LISTED) if beside else ENDED
     if going := _unfinished_run(connection, kind, finished):
         return going, True
-    started = insert(schema.run).values(kind=kind.value, state=RunState.LISTING.value, started=time.time())
-    number = connection.execute(started.returning(schema.run.c.id)).scalar_one()
+    (number,) = connection.execute(BEGIN_RUN, (kind.value, RunState.LISTING.value, time.time())).fetchone()
     _write_digest(connection, number, Digest(), None)
     return _one_run(connection, number), False
 
 
+BEGIN_RUN = "INSERT INTO run (kind, state, started) VALUES (?, ?, ?) RETURNING id"
+
+
 def why_paused(connection: Connection) -> str:
-    return connection.exec_driver_sql("SELECT reason FROM pause").scalar() or ""
+    row = connection.execute("SELECT reason FROM pause").fetchone()
+    return row[0] if row else ""
 
 
 def newest_runs(connection: Connection, limit: int) -> list[Run]:
@@ -208,7 +201,7 @@ def _one_run(connection: Connection, number: int) -> Run:
 
 def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> list[Run]:
     """It is asked several times a second while a task works."""
-    rows = connection.exec_driver_sql(query, values)
+    rows = connection.execute(query, values)
     runs = {
         row[0]: Run(
             row[0], RunKind(row[1]), RunState(row[2]), row[3], row[4], row[5], counts=Counts(*row[6:])
@@ -216,7 +209,7 @@ def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> l
         for row in rows
     }
     if runs:
-        for number, note in connection.exec_driver_sql(READ_NOTES, (min(runs), max(runs))):
+        for number, note in connection.execute(READ_NOTES, (min(runs), max(runs))):
             if number in runs:
                 runs[number].notes.append(note)
     return list(runs.values())
@@ -230,25 +223,31 @@ READ_NOTES = "SELECT run, note FROM note WHERE run BETWEEN ? AND ? ORDER BY id"
 
 def _add(connection: Connection, run: int, counts: dict[str, int]) -> None:
     """Add to a run's counters. A pruned run has none."""
-    increments = {name: schema.run.c[name] + number for name, number in counts.items() if number}
-    if increments:
-        connection.execute(update(schema.run).where(schema.run.c.id == run).values(increments))
+    if more := {name: number for name, number in counts.items() if number}:
+        sums = ", ".join(f"{name} = {name} + ?" for name in more)
+        connection.execute(f"UPDATE run SET {sums} WHERE id = ?", (*more.values(), run))
 
 
 def _prune(connection: Connection, keep_runs: int) -> int:
-    ended = schema.run.c.state.in_(ENDED)
-    kept = select(schema.run.c.id).where(ended).order_by(schema.run.c.id.desc()).limit(keep_runs)
-    return connection.execute(delete(schema.run).where(ended, schema.run.c.id.not_in(kept))).rowcount
+    return connection.execute(PRUNE, (*ENDED, *ENDED, keep_runs)).rowcount
+
+
+PRUNE = """
+    DELETE FROM run WHERE state IN (?, ?)
+    AND id NOT IN (SELECT id FROM run WHERE state IN (?, ?) ORDER BY id DESC LIMIT ?)
+"""
 
 
 def _cursors(connection: Connection, run: int) -> list[Cursor]:
-    cursor = schema.cursor.c
-    rows = connection.execute(
-        select(cursor.id, cursor.scope, cursor.after, cursor.upto, cursor.position, cursor.finished)
-        .where(cursor.run == run)
-        .order_by(cursor.scope, cursor.after)
-    )
-    return [Cursor(*row[:5], finished=bool(row.finished)) for row in rows]
+    return [
+        Cursor(name, scope, from_blob(after), from_blob(upto), from_blob(position), bool(finished))
+        for name, scope, after, upto, position, finished in connection.execute(READ_CURSORS, (run,))
+    ]
+
+
+READ_CURSORS = """
+    SELECT id, scope, after, upto, position, finished FROM cursor WHERE run = ? ORDER BY scope, after
+"""
 
 
 # ----------------------------------------------------------------------------------------------- digests
@@ -280,7 +279,7 @@ def _read_digest(connection: Connection, run: int, limit: int) -> bool:
     digest, upto = _stored_digest(connection, run) or (Digest(), b"")
     if upto is None:
         return True
-    rows = connection.exec_driver_sql(DIGEST_PAGE, (run, upto, limit)).all()
+    rows = connection.execute(DIGEST_PAGE, (run, upto, limit)).fetchall()
     for _, key, *more in rows:
         if more[4] != Status.PENDING:
             digest.add(key, *more)
@@ -294,7 +293,7 @@ DIGEST_PAGE = f"SELECT {DIGESTED} FROM record WHERE run = ? AND key > ? ORDER BY
 
 def _stored_digest(connection: Connection, run: int) -> tuple[Digest, bytes | None] | None:
     """A run's digest, and up to which key it is; None: all of it."""
-    row = connection.exec_driver_sql(STORED_DIGEST, (run,)).first()
+    row = connection.execute(STORED_DIGEST, (run,)).fetchone()
     if row is None:
         return None
     total, *counts, upto = row
@@ -309,7 +308,7 @@ STORED_DIGEST = "SELECT total, done, failed, cancelled, confirmed, upto FROM dig
 def _write_digest(connection: Connection, run: int, digest: Digest, upto: bytes | None) -> None:
     total = digest.total.to_bytes(LENGTH, "big")
     counts = (digest.done, digest.failed, digest.cancelled, digest.confirmed)
-    connection.exec_driver_sql(WRITE_DIGEST, (run, total, *counts, upto))
+    connection.execute(WRITE_DIGEST, (run, total, *counts, upto))
 
 
 WRITE_DIGEST = """
@@ -357,15 +356,15 @@ def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int,
     insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
     pending: set[str] = set()
     if page.listed_since:
-        copied = connection.exec_driver_sql(FORGET_COPIED, (page.listed_since, time.time()))
+        copied = connection.execute(FORGET_COPIED, (page.listed_since, time.time()))
         pending = {from_blob(key) for (key,) in copied}
-    fresh, fresh_bytes = connection.exec_driver_sql(COUNT_ENQUEUED).one()
+    fresh, fresh_bytes = connection.execute(COUNT_ENQUEUED).fetchone()
     if fresh + len(pending) < len(first):
-        pending |= {from_blob(key) for (key,) in connection.exec_driver_sql(FIND_PENDING)}
+        pending |= {from_blob(key) for (key,) in connection.execute(FIND_PENDING)}
     if fresh:
-        _digest_records(connection, connection.exec_driver_sql(FIND_TAKEN_OVER), times=-1)
-    connection.exec_driver_sql(ENQUEUE, (run, time.time()))
-    connection.exec_driver_sql("DELETE FROM enqueued")
+        _digest_records(connection, connection.execute(FIND_TAKEN_OVER), times=-1)
+    connection.execute(ENQUEUE, (run, time.time()))
+    connection.execute("DELETE FROM enqueued")
     return fresh, fresh_bytes, pending
 
 
@@ -424,7 +423,7 @@ def _remember(connection: Connection, records: Sequence[Record]) -> None:
         )
         for r in records
     ]
-    connection.exec_driver_sql(REMEMBER, rows)
+    connection.executemany(REMEMBER, rows)
     _digest_records(connection, select_in(connection, FIND_DIGESTED, keys))
 
 
@@ -441,9 +440,10 @@ REMEMBER = """
 
 
 def _extras(connection: Connection, run: int, after: str, limit: int) -> list[str]:
-    extra = schema.extra.c
-    unsettled = select(extra.key).where(extra.run == run, extra.key > after).order_by(extra.key).limit(limit)
-    return list(connection.scalars(unsettled))
+    return [from_blob(key) for (key,) in connection.execute(READ_EXTRAS, (run, to_blob(after), limit))]
+
+
+READ_EXTRAS = "SELECT key FROM extra WHERE run = ? AND key > ? ORDER BY key LIMIT ?"
 
 
 def _settle_extras(
@@ -452,7 +452,7 @@ def _settle_extras(
     def settle(keys: Sequence[str]) -> int:
         if not keys:
             return 0
-        return connection.exec_driver_sql(
+        return connection.executemany(
             "DELETE FROM extra WHERE run = ? AND key = ?", [(run, to_blob(key)) for key in keys]
         ).rowcount
 
@@ -483,11 +483,11 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     }
     insert_rows(connection, "INSERT INTO outcome VALUES", sorted(rows.values()))
     if any(outcome.sequencer is not None for outcome in outcomes):
-        connection.exec_driver_sql(FORGET_OVERTAKEN)
-    connection.exec_driver_sql(COUNT_OUTCOMES)
-    settled = connection.exec_driver_sql(SETTLE, (time.time(),)).all()
+        connection.execute(FORGET_OVERTAKEN)
+    connection.execute(COUNT_OUTCOMES)
+    settled = connection.execute(SETTLE, (time.time(),)).fetchall()
     _digest_records(connection, settled)
-    connection.exec_driver_sql("DELETE FROM outcome")
+    connection.execute("DELETE FROM outcome")
     return len(settled)
 
 
@@ -544,12 +544,11 @@ SETTLED = "SELECT key, status, run FROM record WHERE key IN"
 
 
 def _cancel_pending(connection: Connection, reason: str) -> None:
-    connection.exec_driver_sql(COUNT_CANCELLED)
-    _digest_records(connection, connection.exec_driver_sql(CANCEL, (reason, time.time())))
-    connection.exec_driver_sql(COUNT_KEPT)
-    connection.execute(delete(schema.extra))
-    ended = {"state": RunState.FAILED.value, "error": reason, "ended": time.time()}
-    connection.execute(update(schema.run).where(schema.run.c.state.not_in(ENDED)).values(ended))
+    connection.execute(COUNT_CANCELLED)
+    _digest_records(connection, connection.execute(CANCEL, (reason, time.time())))
+    connection.execute(COUNT_KEPT)
+    connection.execute("DELETE FROM extra")
+    connection.execute(FAIL_OPEN, (RunState.FAILED.value, to_line(reason), time.time(), *ENDED))
 
 
 COUNT_CANCELLED = """
@@ -566,16 +565,18 @@ COUNT_KEPT = """
     WHERE delete_enqueued > deleted + delete_kept + delete_failed
 """
 
+FAIL_OPEN = "UPDATE run SET state = ?, error = ?, ended = ? WHERE state NOT IN (?, ?)"
+
 
 def _apply_event(connection: Connection, key: str, sequencer: str) -> bool:
     """The same event again takes effect again: its first delivery may have died half-way."""
-    new = sqlite.insert(schema.event).values(key=key, sequencer=sequencer)
-    later = new.on_conflict_do_update(
-        index_elements=["key"],
-        set_={"sequencer": new.excluded.sequencer},
-        where=new.excluded.sequencer >= schema.event.c.sequencer,
-    )
-    return connection.execute(later).rowcount == 1
+    return connection.execute(APPLY_EVENT, (to_blob(key), sequencer)).rowcount == 1
+
+
+APPLY_EVENT = """
+    INSERT INTO event (key, sequencer) VALUES (?, ?)
+    ON CONFLICT (key) DO UPDATE SET sequencer = excluded.sequencer WHERE excluded.sequencer >= event.sequencer
+"""
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -594,16 +595,16 @@ def _get(connection: Connection, keys: Sequence[str]) -> dict[str, Record]:
 
 
 def _scan(connection: Connection, statement: str, parameters: dict[str, Any]) -> list[Record]:
-    return [_record(row) for row in connection.exec_driver_sql(statement, parameters)]
+    return [_record(row) for row in connection.execute(statement, parameters)]
 
 
 def _failure_groups(connection: Connection, examples: int) -> list[FailureGroup]:
     groups = [
         FailureGroup(reason, count, detail, [])
-        for reason, count, detail in connection.exec_driver_sql(FAILURE_GROUPS)
+        for reason, count, detail in connection.execute(FAILURE_GROUPS)
     ]
     for group in groups:
-        keys = connection.exec_driver_sql(FAILURE_EXAMPLES, (group.reason, examples))
+        keys = connection.execute(FAILURE_EXAMPLES, (group.reason, examples))
         group.keys = [from_blob(key) for (key,) in keys]
     return groups
 

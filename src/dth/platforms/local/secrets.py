@@ -16,7 +16,7 @@ from dth.errors import StateError, UsageError
 from dth.hosts import read_bindings
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import check_description, check_name, check_value, exists, missing
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import secret
 from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
 from dth.secrets import SecretUse, check_use, is_unbound, plan_use

@@ -44,8 +44,8 @@ from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
 from dth.platforms.local.connections import Capacity, Connections, Server
 from dth.platforms.local.console import Console
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
 from dth.platforms.local.logs import LocalLogs
@@ -53,7 +53,6 @@ from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
-from dth.platforms.local.platform import rehearse
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
@@ -215,7 +214,6 @@ def start_nursery(data_dir: Path) -> Nursery:
     confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
     for kind in process.ROLES_BY_TYPE:
         process.load(kind)
-    rehearse()
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 

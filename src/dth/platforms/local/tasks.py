@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from dth.errors import Conflict, NotFound
 from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.ports import TaskQuery
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, task
 
 ORDERS = {

@@ -11,8 +11,8 @@ from dth.hub.audit import USE_TOKEN, entry
 from dth.hub.model import Identity, Role
 from dth.hub.ports import TokenInfo
 from dth.hub.tokens import FORGET_AFTER, hash_of, identity_of, is_use_noted, new_token, unknown
-from dth.platforms.local.database import HubDatabase
 from dth.platforms.local.encoding import to_line
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, user
 from dth.platforms.local.hub_schema import token as table
 

@@ -2,21 +2,18 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
-from sqlalchemy.dialects import sqlite
-
-from dth.platforms.local import schema
 from dth.platforms.local.database import TaskDatabase
+from dth.platforms.local.encoding import from_blob, to_blob
 from dth.platforms.local.queue import enqueue
 from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
 CLOCK_STEP = 1.0  # seconds ahead that may be those of a clock being adjusted
-LIVE = (UploadState.INTENT.value, UploadState.UPLOADING.value, UploadState.COMPLETING.value)
-
-column = schema.upload.c
+LIVE = "state IN ('INTENT', 'UPLOADING', 'COMPLETING')"
+THIS = "key = ? AND upload_id = ?"
 
 
 class LocalUploads:
@@ -34,8 +31,7 @@ class LocalUploads:
         return await self._database.write(_start, key, upload_id, parts, messages)
 
     async def get(self, key: str) -> Upload | None:
-        found = await self._database.read(_uploads, column.key == key)
-        return found[0] if found else None
+        return await self._database.read(_one, key)
 
     async def parts(self, key: str) -> list[Part]:
         return await self._database.read(_parts, key)
@@ -47,30 +43,18 @@ class LocalUploads:
         return await self._database.write(_claim, key, upload_id, owner, lease)
 
     async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
-        completing = (column.state == UploadState.COMPLETING.value) & (column.owner == owner)
-        await self._database.write(
-            _change,
-            key,
-            upload_id,
-            completing,
-            {"state": UploadState.UPLOADING.value, "owner": "", "lease_until": 0.0},
-        )
+        await self._database.execute(UNCLAIM, (to_blob(key), upload_id, owner))
 
     async def release_owner(self, owner: str | None) -> None:
         """Let others complete at once what `owner`, which has died, was completing. None: whoever it was."""
-        completing = column.state == UploadState.COMPLETING.value
-        its = completing if owner is None else completing & (column.owner == owner)
-        await self._database.write(
-            Connection.execute, update(schema.upload).where(its).values(lease_until=0.0)
-        )
+        await self._database.execute(RELEASE_OWNER, {"owner": owner})
 
     async def set_back(self) -> None:
         """Bring times that lie ahead back to now: they were written when the clock was ahead, and whoever counts the
         seconds since then would wait for it."""
         now = time.time()
         if any(max(upload.begun, upload.modified) > now + CLOCK_STEP for upload in await self.live()):
-            values = {"begun": func.min(column.begun, now), "modified": func.min(column.modified, now)}
-            await self._database.write(Connection.execute, update(schema.upload).values(values))
+            await self._database.execute(SET_BACK, {"now": now})
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
         return await self._database.write(_end, key, upload_id, state)
@@ -82,111 +66,128 @@ class LocalUploads:
         await self._database.write(enqueue, messages)
 
 
+UNCLAIM = f"""
+    UPDATE upload SET state = 'UPLOADING', owner = '', lease_until = 0
+    WHERE {THIS} AND state = 'COMPLETING' AND owner = ?
+"""
+RELEASE_OWNER = """
+    UPDATE upload SET lease_until = 0 WHERE state = 'COMPLETING' AND owner = coalesce(:owner, owner)
+"""
+SET_BACK = "UPDATE upload SET begun = min(begun, :now), modified = min(modified, :now)"
+
+
 def _intend(connection: Connection, new: Upload) -> bool:
-    begun = new.begun or time.time()
     intent = Upload(
         new.key,
         new.run,
         new.etag,
         new.size,
         new.part_size,
-        begun=begun,
+        begun=new.begun or time.time(),
         attempts=new.attempts,
         sequencer=new.sequencer,
         source_part=new.source_part,
     )
-    values = asdict(intent) | {"state": intent.state.value}
-    insert_or_replace = sqlite.insert(schema.upload).values(values)
-    written = connection.execute(
-        insert_or_replace.on_conflict_do_update(
-            index_elements=["key"], set_=values, where=column.state.not_in(LIVE)
-        )
-    )
-    return written.rowcount == 1
+    return connection.execute(INTEND, asdict(intent) | {"key": to_blob(new.key)}).rowcount == 1
 
 
-def _change(
-    connection: Connection, key: str, upload_id: str, condition: ColumnElement[bool], values: dict[str, Any]
-) -> bool:
-    """Change this very upload if the condition holds."""
-    this = (column.key == key, column.upload_id == upload_id, condition)
-    return connection.execute(update(schema.upload).where(*this).values(values)).rowcount == 1
+UPLOAD = [field.name for field in fields(Upload)]
+INTEND = f"""
+    INSERT INTO upload ({", ".join(UPLOAD)}) VALUES ({", ".join(f":{name}" for name in UPLOAD)})
+    ON CONFLICT (key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in UPLOAD)}
+    WHERE NOT upload.{LIVE}
+"""
 
 
 def _start(
     connection: Connection, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
 ) -> bool:
-    intent = column.state == UploadState.INTENT.value
-    values = {
-        "state": UploadState.UPLOADING.value,
-        "upload_id": upload_id,
-        "parts": len(parts),
-        "parts_done": sum(1 for part in parts if part.etag),
-        "modified": time.time(),
-    }
-    if not _change(connection, key, "", intent, values):
+    done = sum(1 for part in parts if part.etag)
+    values = (upload_id, len(parts), done, time.time(), to_blob(key))
+    if not connection.execute(START, values).rowcount:
         return False
-    if parts:
-        connection.execute(insert(schema.part), [{"key": key, **asdict(part)} for part in parts])
+    connection.executemany(WRITE_PART, [_part_values(key, part) for part in parts])
     enqueue(connection, messages)
     return True
 
 
-def _uploads(connection: Connection, which: ColumnElement[bool]) -> list[Upload]:
-    rows = connection.execute(select(schema.upload).where(which).order_by(column.key))
-    return [Upload(**row._asdict() | {"state": UploadState(row.state)}) for row in rows]
+START = """
+    UPDATE upload SET state = 'UPLOADING', upload_id = ?, parts = ?, parts_done = ?, modified = ?
+    WHERE key = ? AND upload_id = '' AND state = 'INTENT'
+"""
+PART = [field.name for field in fields(Part)]
+WRITE_PART = (
+    f"INSERT INTO part (key, {', '.join(PART)}) VALUES (:key, {', '.join(f':{name}' for name in PART)})"
+)
+
+
+def _part_values(key: str, part: Part) -> dict[str, Any]:
+    return asdict(part) | {"key": to_blob(key)}
+
+
+def _one(connection: Connection, key: str) -> Upload | None:
+    return next(iter(_uploads(connection, "key = ?", to_blob(key))), None)
 
 
 def live_uploads(connection: Connection) -> list[Upload]:
-    """As a rule there are none: that is asked several times a second."""
-    if connection.exec_driver_sql(ANY_LIVE, LIVE).first() is None:
-        return []
-    return _uploads(connection, column.state.in_(LIVE))
+    return _uploads(connection, LIVE)
 
 
-ANY_LIVE = "SELECT 1 FROM upload WHERE state IN (?, ?, ?) LIMIT 1"
+def _uploads(connection: Connection, which: str, *values: Any) -> list[Upload]:
+    rows = connection.execute(f"SELECT {', '.join(UPLOAD)} FROM upload WHERE {which} ORDER BY key", values)
+    found = [dict(zip(UPLOAD, row, strict=True)) for row in rows]
+    return [
+        Upload(**each | {"key": from_blob(each["key"]), "state": UploadState(each["state"])})
+        for each in found
+    ]
 
 
 def _parts(connection: Connection, key: str) -> list[Part]:
-    part = schema.part.c
-    rows = connection.execute(
-        select(part.number, part.etag, part.checksum, part.attempts, part.verified, part.digests)
-        .where(part.key == key)
-        .order_by(part.number)
-    )
-    return [Part(**row._asdict() | {"verified": Verified(row.verified)}) for row in rows]
+    rows = connection.execute(READ_PARTS, (to_blob(key),))
+    found = [dict(zip(PART, row, strict=True)) for row in rows]
+    return [Part(**each | {"verified": Verified(each["verified"])}) for each in found]
+
+
+READ_PARTS = f"SELECT {', '.join(PART)} FROM part WHERE key = ? ORDER BY number"
 
 
 def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> Upload | None:
-    uploading = column.state == UploadState.UPLOADING.value
-    this = (column.key == key) & (column.upload_id == upload_id)
-    found = _uploads(connection, this & uploading)
+    this = (to_blob(key), upload_id)
+    found = _uploads(connection, f"{THIS} AND state = 'UPLOADING'", *this)
     if not found:
         return None
-    part = schema.part.c
-    write = update(schema.part).where(part.key == key, part.number == done.number).values(asdict(done))
+    values = _part_values(key, done)
     # A part uploaded twice is counted once, but the store keeps the last bytes and wants the last ETag.
-    first = connection.execute(write.where(part.etag == "")).rowcount
-    if not first:
-        connection.execute(write)
+    if not connection.execute(f"{CHANGE_PART} AND etag = ''", values).rowcount:
+        connection.execute(CHANGE_PART, values)
         return found[0]
-    _change(
-        connection, key, upload_id, uploading, {"parts_done": column.parts_done + 1, "modified": time.time()}
-    )
-    return _uploads(connection, this)[0]
+    connection.execute(COUNT_PART, (time.time(), *this))
+    return _uploads(connection, THIS, *this)[0]
+
+
+CHANGE_PART = f"""
+    UPDATE part SET {", ".join(f"{name} = :{name}" for name in PART)} WHERE key = :key AND number = :number
+"""
+COUNT_PART = f"UPDATE upload SET parts_done = parts_done + 1, modified = ? WHERE {THIS}"
 
 
 def _claim(connection: Connection, key: str, upload_id: str, owner: str, lease: float) -> bool:
     now = time.time()
-    expired = (column.state == UploadState.COMPLETING.value) & (column.lease_until <= now)
-    free = (column.state == UploadState.UPLOADING.value) | expired
-    values = {"state": UploadState.COMPLETING.value, "owner": owner, "lease_until": now + lease}
-    return _change(connection, key, upload_id, free, values)
+    return connection.execute(CLAIM, (owner, now + lease, to_blob(key), upload_id, now)).rowcount == 1
+
+
+CLAIM = f"""
+    UPDATE upload SET state = 'COMPLETING', owner = ?, lease_until = ?
+    WHERE {THIS} AND (state = 'UPLOADING' OR state = 'COMPLETING' AND lease_until <= ?)
+"""
 
 
 def _end(connection: Connection, key: str, upload_id: str, state: UploadState) -> bool:
-    values = {"state": state.value, "modified": time.time()}
-    if not _change(connection, key, upload_id, column.state.in_(LIVE), values):
+    values = (state.value, time.time(), to_blob(key), upload_id)
+    if not connection.execute(END, values).rowcount:
         return False
-    connection.execute(delete(schema.part).where(schema.part.c.key == key))
+    connection.execute("DELETE FROM part WHERE key = ?", (to_blob(key),))
     return True
+
+
+END = f"UPDATE upload SET state = ?, modified = ? WHERE {THIS} AND {LIVE}"

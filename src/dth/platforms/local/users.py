@@ -20,7 +20,7 @@ from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User
 from dth.platforms.local.addresses import network_of
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import attempt, token, user
 
 FIRST_ADMIN = "admin"

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dth.errors import StateError, UsageError
-from dth.platforms.local.database import HubDatabase
+from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, secret, setting
 
 DATABASE_FILE = "hub.db"

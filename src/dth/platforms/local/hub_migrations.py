@@ -1,0 +1,44 @@
+"""Bringing an older database of the hub to the present schema: see `migrations`."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, inspect
+
+from dth.platforms.local import hub_schema
+
+
+def own_tokens(connection: Connection) -> None:
+    """API tokens have an owner, with whom they end; those end now whose maker was removed. Grants are in chains."""
+    connection.exec_driver_sql("ALTER TABLE token ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
+    made_by_a_user = "created_by IN (SELECT name FROM user WHERE user.created <= token.created)"
+    connection.exec_driver_sql(f"UPDATE token SET owner = created_by WHERE {made_by_a_user}")
+    connection.exec_driver_sql(
+        """DELETE FROM token WHERE owner = '' AND EXISTS (
+            SELECT 1 FROM audit WHERE what = 'deleteUser' AND outcome = 'ok'
+            AND lower(trim(audit.target)) = token.created_by AND audit.at >= token.created)"""
+    )
+    connection.exec_driver_sql("""ALTER TABLE "grant" ADD COLUMN chain TEXT NOT NULL DEFAULT ''""")
+    connection.exec_driver_sql("""UPDATE "grant" SET chain = family""")
+    connection.exec_driver_sql("""CREATE INDEX grant_chain ON "grant" (chain)""")
+
+
+def decide_from_the_hub(connection: Connection) -> None:
+    """What is to be done for a task, and when, stands with the task. Samples are found by their age."""
+    had_tasks = inspect(connection).has_table("task")
+    for table in (hub_schema.task, hub_schema.sample):
+        table.create(connection, checkfirst=True)
+    connection.exec_driver_sql("CREATE INDEX IF NOT EXISTS sample_age ON sample (step, at)")
+    if not had_tasks:
+        return
+    connection.exec_driver_sql("ALTER TABLE task ADD COLUMN look_at FLOAT DEFAULT 0")
+    connection.exec_driver_sql("ALTER TABLE task ADD COLUMN held INTEGER NOT NULL DEFAULT 0")
+    connection.exec_driver_sql("CREATE INDEX task_look ON task (progress, look_at)")
+    connection.exec_driver_sql("CREATE INDEX task_next_run ON task (progress, held, next_run)")
+
+
+def bind_secrets(connection: Connection) -> None:
+    """Secrets have hosts. Those from before may go on to be used with any."""
+    connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
+
+
+STEPS: list[Callable[[Connection], None]] = [own_tokens, decide_from_the_hub, bind_secrets]
