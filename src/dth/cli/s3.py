@@ -32,7 +32,6 @@ from dth.platforms.ports import Counts, Record, Status
 from dth.s3.compare import Policy
 from dth.s3.comparison import NOT_FOUND, Comparison, Decided
 from dth.s3.credentials import KEY_FILE, FileSecrets
-from dth.s3.estimate import estimate
 from dth.s3.filters import contradiction, escaped
 from dth.s3.finder import refuse_deletes
 from dth.s3.listing import PrefixListing, pages
@@ -309,6 +308,8 @@ s3.add_command(state_commands(process.S3, "dth s3 sync"))
 
 async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     """What sync would do, with its requests and cost."""
+    from dth.s3.estimate import estimate
+
     counts, size, biggest = Counts(), 0, 0
     parts = not_found = 0
     started = time.monotonic()

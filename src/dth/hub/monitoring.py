@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from dth.errors import UsageError
 from dth.hub.model import Progress
-from dth.hub.ports import Metrics
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind
+
+if TYPE_CHECKING:
+    from dth.hub.ports import Metrics
 
 # ------------------------------------------------------------------------------------------------- metrics
 
@@ -219,7 +222,7 @@ class History:
 
 
 async def history(
-    metrics: Metrics,
+    metrics: "Metrics",
     task: str,
     graph: str,
     start: str | None = None,
@@ -264,7 +267,7 @@ class Activity:
     failed: list[float]
 
 
-async def activity(metrics: Metrics, hours: int | None, since: str | None) -> Activity:
+async def activity(metrics: "Metrics", hours: int | None, since: str | None) -> Activity:
     """What all tasks did in the last `hours` (24), or since a moment: by steps of an hour or more, the last of which is
     not over yet. It begins at a whole ten minutes. Raises UsageError."""
     now = time.time()

@@ -5,6 +5,7 @@ line, why it failed.
 """
 
 import asyncio
+import encodings.idna  # noqa: F401 - whoever connects needs it; it is here before anything is forked
 import importlib
 import json
 import os

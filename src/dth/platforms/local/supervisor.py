@@ -20,7 +20,7 @@ from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.ports import Depth, Gauge, Run, RunKind, RunState
 
-FIRST_TICK, LAST_TICK = 0.05, 0.25  # seconds between looks: often at first, so that a small task ends at once
+FIRST_TICK, LAST_TICK = 0.02, 0.25  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them
 DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
 SILENT = 1200  # looks (five minutes) without a report from a worker, before it is killed
@@ -35,8 +35,9 @@ Scale = Callable[[Depth, int, int], int]
 
 
 def one_by_one(most: int) -> Scale:
-    """A worker at once, and more as soon as those there are have enough to do: for a run that somebody waits for."""
-    return lambda depth, workers, _: max(1, min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers)))
+    """A worker as soon as there is something to do, and more as soon as those there are have enough: for a run that
+    somebody waits for. A run that finds nothing to copy has none."""
+    return lambda depth, workers, _: min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers))
 
 
 @dataclass(slots=True)
