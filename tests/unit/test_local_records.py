@@ -308,7 +308,12 @@ async def test_every_page_has_what_was_asked_for(records: LocalRecords, which: d
 
 
 async def test_what_is_settled_finds_its_records_by_their_keys(database: TaskDatabase) -> None:
-    for statement in (records_module.SETTLE, records_module.COUNT_OUTCOMES, records_module.FIND_TAKEN_OVER):
+    for statement in (
+        records_module.FIND_AWAITED,
+        records_module.SETTLE,
+        records_module.COUNT_OUTCOMES,
+        records_module.FIND_TAKEN_OVER,
+    ):
         plan = await database.write(details, statement, (0.0,) * statement.count("?"))
         assert [step for step in plan if "record" in step and "outcome" not in step], plan
         assert all("key=?" in step for step in plan if step.startswith(("SEARCH record", "SCAN record"))), (

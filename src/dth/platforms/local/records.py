@@ -481,14 +481,35 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
         )
         for o in reversed(outcomes)  # of two for one object the first counts, as if they came one by one
     }
-    insert_rows(connection, "INSERT INTO outcome VALUES", sorted(rows.values()))
+    ordered = sorted(rows.values())
+    insert_rows(connection, "INSERT INTO outcome VALUES", ordered)
     if any(outcome.sequencer is not None for outcome in outcomes):
         connection.execute(FORGET_OVERTAKEN)
+    (found,) = connection.execute(FIND_AWAITED).fetchone()
+    awaited = [each.split(" ") for each in found.split(",")] if found else []
+    _digest_records(connection, [_ended(ordered[int(n) - 1], size, etag) for n, size, etag in awaited])
     connection.execute(COUNT_OUTCOMES)
-    settled = connection.execute(SETTLE, (time.time(),)).fetchall()
-    _digest_records(connection, settled)
+    connection.execute(SETTLE, (time.time(),))
     connection.execute("DELETE FROM outcome")
-    return len(settled)
+    return len(awaited)
+
+
+def _ended(outcome: tuple[Any, ...], size: str, etag: str) -> tuple[Any, ...]:
+    """The record that the outcome makes, as DIGESTED has it."""
+    key, run, status, _, copied, dest_etag, proof, attempts, _, _, verified, _ = outcome
+    kept = copied or bytes.fromhex(etag).decode()
+    return (run, key, int(size), kept, dest_etag, proof, status, verified, attempts)
+
+
+# The outcomes that runs wait for: their numbers, the sizes of their objects, and ETags where they do not know them. All
+# in one row: between two rows the thread lets go of the GIL, and waits for the event loop to let go of it.
+FIND_AWAITED = """
+    SELECT group_concat(
+        outcome.rowid || ' ' || record.size || ' ' || hex(iif(outcome.etag = '', record.etag, ''))
+    )
+    FROM outcome CROSS JOIN record ON record.key = outcome.key AND record.run = outcome.run
+    WHERE record.status = 'PENDING'
+"""
 
 
 # Their objects changed after their transfers had begun.
@@ -524,23 +545,23 @@ COUNT_OUTCOMES = """
 """
 
 # A failure may not know an ETag; the record then keeps the one that was enqueued.
-SETTLE = f"""
+SETTLE = """
     UPDATE record SET
         status = outcome.status, etag = iif(outcome.etag = '', record.etag, outcome.etag),
         dest_etag = outcome.dest_etag, proof = outcome.proof, attempts = outcome.attempts,
         reason = outcome.reason, detail = outcome.detail, verified = outcome.verified, updated = ?
     FROM outcome
     WHERE record.key = outcome.key AND record.run = outcome.run AND record.status = 'PENDING'
-    RETURNING {DIGESTED}
 """
 
 
 def _settled(connection: Connection, run: int, keys: Sequence[str]) -> set[str]:
-    found = select_in(connection, SETTLED, [to_blob(key) for key in keys])
-    return {from_blob(key) for key, status, of_run in found if status != "PENDING" or of_run != run}
+    found = select_in(connection, SETTLED.format(run), [to_blob(key) for key in keys])
+    return {from_blob(key) for (key,) in found}
 
 
-SETTLED = "SELECT key, status, run FROM record WHERE key IN"
+# As a rule there are none.
+SETTLED = "SELECT key FROM record WHERE NOT (status = 'PENDING' AND run = {:d}) AND key IN"
 
 
 def _cancel_pending(connection: Connection, reason: str) -> None:
