@@ -19,16 +19,15 @@ from dth.hub.monitoring import (
     USUAL_POINTS,
     Combine,
     GraphName,
-    Reading,
     Totals,
     activity,
     history,
     prometheus,
     sample,
     until_sample,
-    with_retries,
 )
 from dth.hub.ports import Series
+from dth.hub.reading import Reading, with_retries
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 NOTHING = Depth(0, 0, 0)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.hub.monitoring import Reading
 from dth.hub.progress import FIRST_ANSWER, NOTHING_FOUND, Cost, Meter, Rate, Standing, State
+from dth.hub.reading import Reading
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 NOTHING = Depth(0, 0, 0)

@@ -6,14 +6,15 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dth.errors import UsageError
 from dth.hub.model import Progress
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind
+from dth.hub.reading import Reading
+from dth.platforms.ports import Counts
 
 if TYPE_CHECKING:
     from dth.hub.ports import Metrics
@@ -77,21 +78,6 @@ SILENT_AFTER = 15.0  # seconds without a report, after which a process counts no
 DELTAS = ("bytes_in", "bytes_out", "requests", "throttled", "errors")  # counters of `Gauge`
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A task as it stands at one moment. `runs`: its newest ones, ended or not, so that the last of each is counted.
-    `parts`: bytes of what is done of uploads that are not. Gauges are read first, then uploads, runs last: what was
-    reported is in the ledger by then."""
-
-    at: float
-    gauges: Sequence[Gauge]
-    runs: Sequence[Run]
-    depth: Depth
-    desired: int
-    workers: int
-    parts: int = 0
-
-
 def until_sample(now: float) -> float:
     """Seconds until the next sample is due. That is in the middle of a step: a moment early or late, each step still
     has exactly one."""
@@ -143,30 +129,6 @@ def _settled(before: Reading, now: Reading) -> dict[str, float]:
             0, run.counts.failed + run.counts.delete_failed - old.failed - old.delete_failed
         )
     return settled
-
-
-# ------------------------------------------------------------------------------------------------ retries
-
-
-def with_retries(run: Run, runs: Iterable[Run]) -> Run:
-    """A run as it stands by now: what failed in it and was tried again since (in runs of their own) counts by how that
-    ended."""
-    counts = run.counts
-    again = [each.counts for each in runs if each.kind is RunKind.REDRIVE and each.id > run.id]
-    failed = max(0, counts.failed - sum(each.enqueued - each.failed for each in again))
-    cancelled = counts.cancelled + sum(each.cancelled for each in again)
-    done = counts.done + sum(each.done for each in again)
-    done_bytes = counts.done_bytes + sum(each.done_bytes for each in again)
-    return replace(
-        run,
-        counts=replace(
-            counts,
-            failed=failed,
-            cancelled=cancelled,
-            done=min(done, max(counts.done, counts.enqueued - failed - cancelled)),  # failures of older runs
-            done_bytes=min(done_bytes, max(counts.done_bytes, counts.enqueued_bytes)),
-        ),
-    )
 
 
 # -------------------------------------------------------------------------------------------------- graphs

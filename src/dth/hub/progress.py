@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from dth.hub.model import Summary
-from dth.hub.monitoring import Reading, with_retries
+from dth.hub.reading import Reading, with_retries
 from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
+
+if TYPE_CHECKING:
+    from dth.hub.model import Summary  # commands have none
 
 SILENT_AFTER = 30.0  # seconds without a report, after which what a process had under way is as good as lost
 SETTLING = 10.0  # seconds for which the ledger may be ahead of the reports
@@ -216,8 +219,10 @@ class Meter:
             eta=-1.0 if listing else self._eta(counts, ended, done),
         )
 
-    def summary(self, run: Run, depth: Depth, workers: int) -> Summary:
+    def summary(self, run: Run, depth: Depth, workers: int) -> "Summary":
         """How the run stands, as lists show it. While it is being listed nobody knows how much there is to come."""
+        from dth.hub.model import Summary
+
         standing = self.standing(run)
         return Summary(
             run=run.id,
@@ -262,7 +267,7 @@ class Meter:
         return max(eta, size / self.cap) if self.cap and eta >= 0 else eta
 
 
-def with_last_run(summary: Summary, before: Summary, runs: Sequence[Run]) -> Summary:
+def with_last_run(summary: "Summary", before: "Summary", runs: Sequence[Run]) -> "Summary":
     """The summary with the last run that has ended, of the newest `runs`; where none of them has, the one of before."""
     for run in runs:
         if run.kind is RunKind.SYNC and (run.state is RunState.FAILED or not run.is_open):
@@ -288,7 +293,7 @@ def _result(run: Run) -> Result:
     return Result.DONE if run.counts.listed else Result.EMPTY
 
 
-def percent_of(summary: Summary) -> int | None:
+def percent_of(summary: "Summary") -> int | None:
     """How much of a run is through, as lists show it; None where there is nothing to copy (yet)."""
     if summary.total <= 0:
         return None

@@ -25,12 +25,13 @@ from typing import Any
 from dth.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
-from dth.hub.monitoring import Reading, Totals
+from dth.hub.monitoring import Totals
 from dth.hub.notifications import Event
 from dth.hub.phase import HELD, NO_PLACE, NO_WORKER, OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, State, with_last_run
+from dth.hub.reading import Reading, with_retries
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
 from dth.parameters import check_confined
@@ -617,7 +618,7 @@ class Work:
 
     async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
         task = await self._ports.tasks.get(self._runner.id)
-        run, workers = monitoring.with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
+        run, workers = with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
         self._meter.update(snapshot.reading(), moving=not over)
         summary = self._meter.summary(run, snapshot.depth, workers)
         task.summary = with_last_run(summary, task.summary, snapshot.runs)

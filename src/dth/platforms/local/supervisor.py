@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dth.errors import StateError
-from dth.hub.monitoring import Reading
+from dth.hub.reading import Reading
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery

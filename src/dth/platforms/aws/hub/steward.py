@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.errors import HubError, NotFound
-from dth.hub import budget, monitoring, tasks
+from dth.hub import budget, tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
-from dth.hub.monitoring import Reading
 from dth.hub.notifications import Event
 from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.progress import Meter, grown, with_last_run
+from dth.hub.reading import Reading, with_retries
 from dth.hub.schedule import Timetable, Window
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo, each_of
@@ -215,7 +215,7 @@ class Steward:
             return None
         depth = await platform.queue.depth()
         listed = next((each for each in runs if each.kind is RunKind.SYNC), runs[0])
-        run = monitoring.with_retries(listed, runs)
+        run = with_retries(listed, runs)
         task = await self.ports.tasks.get(task.id)
         task.spent = budget.spent(task, runs, self.ports.prices)
         workers = await self._workers(stack)
