@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -176,6 +178,10 @@ class Child:
 
     def __init__(self) -> None:
         self.returncode: int | None = None
+        self.used: float | None = 0.0
+
+    def cpu(self) -> float | None:
+        return self.used
 
     async def wait(self) -> None:
         await come_true(lambda: self.returncode is not None)
@@ -199,7 +205,7 @@ class Nursery:
 
 
 @asynccontextmanager
-async def supervised(state: Path) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
+async def supervised(state: Path, most: int = 1) -> AsyncIterator[tuple[LocalPlatform, Nursery, Supervisor]]:
     """A task with one object in its queue, and processes that do nothing."""
     with open_platform(state, "supervisor") as platform:
         run, _ = await platform.records.begin_run(RunKind.SYNC)
@@ -212,7 +218,7 @@ async def supervised(state: Path) -> AsyncIterator[tuple[LocalPlatform, Nursery,
             yield (
                 platform,
                 nursery,
-                Supervisor(state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(1)),
+                Supervisor(state, platform, cast("Any", lock), cast("Any", nursery), one_by_one(most)),
             )
 
 
@@ -232,6 +238,29 @@ async def test_a_worker_that_says_nothing_any_more_is_killed_and_begun_anew(tmp_
                     break
         assert [name for name, _ in nursery.children] == ["worker-1", "worker-1"]
         assert nursery.children[0][1].returncode == -9
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("each_look", "workers"), [(0.0, 1), (0.6, 1), (0.8, 2), (None, 2)])
+async def test_a_second_worker_is_started_where_the_first_one_is_busy_computing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_look: float | None, workers: int
+) -> None:
+    """What the first one uses of a core, None where the system does not say so. Waiting for a store, it may use little,
+    and a second one would only wait for the store as well."""
+    now = 1.0
+    clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
+    monkeypatch.setattr(supervisor, "time", clock)
+    monkeypatch.setattr(supervisor, "BACKLOG_A_WORKER", 0)
+    async with supervised(tmp_path, most=2) as (_, nursery, tested):
+        looks = 0
+        async for _ in tested.watch():
+            now += 1.0
+            for _, child in nursery.children:
+                child.used = None if each_look is None else (child.used or 0.0) + each_look
+            looks += 1
+            if looks == 20:
+                break
+        assert {name for name, _ in nursery.children} == {f"worker-{n + 1}" for n in range(workers)}
 
 
 @pytest.mark.usefixtures("quick")

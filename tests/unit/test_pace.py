@@ -176,6 +176,20 @@ async def test_after_a_storm_a_full_round_of_successes_admits_one_more_up_to_the
     assert gate.limit == 12
 
 
+def test_a_gate_grows_far_only_by_answers_that_did_not_wait_in_a_line() -> None:
+    near, far = Gate(maximum=40, start=10), Gate(maximum=40, start=10)
+    near.succeeded(0.001, "GET")
+    far.succeeded(0.050, "GET")
+    for _ in range(100):
+        # A busy store near by, and one that answers late whatever is asked of it.
+        near.succeeded(0.025, "GET")
+        far.succeeded(0.060, "GET")
+    assert (near.limit, far.limit) == (11, 40)
+    # Another kind of request has a quickest answer of its own.
+    near.succeeded(0.025, "PUT")
+    assert near.limit == 12
+
+
 async def test_one_storm_counts_once(clock: Clock) -> None:
     gate = Gate(maximum=200, start=100)
     async with holding(gate, 100):

@@ -110,6 +110,10 @@ class Gate(Lanes):
     The number in flight falls by a third when the store throttles (once per `HOLD`) and the rate that it takes is not
     known (`rate`). `REST` seconds later it grows again, by one for each full round of successes. Until the store
     throttles for the first time, it grows by one for each success: slow start, as in TCP (RFC 5681, section 3.1).
+
+    Beyond a quarter of the maximum, it grows only by answers that were not much slower than the quickest of their kind:
+    others waited in a line, at the store or here, and more requests would only make that line longer (the idea of TCP
+    Vegas; Brakmo and Peterson, 1995). A store that is far away gets them all, as its answers are all equally late.
     """
 
     MINIMUM = 1
@@ -118,10 +122,14 @@ class Gate(Lanes):
     # Seconds after a decrease without an increase. Rounds are short on a near store: what grows with each of them is
     # above the store's rate again at once, and most requests are refused.
     REST = 1.0
+    # Times the quickest answer, that one may take which did not wait in a line.
+    IN_LINE = 3
 
     def __init__(self, maximum: int = 256, start: int = 16) -> None:
         super().__init__(float(min(start, maximum)))
         self.maximum = maximum
+        self._free = maximum / 4  # up to which it grows by any success
+        self._quickest: dict[str, float] = {}  # seconds, by kind of request
         self.throttled = 0
         self.errors = 0  # requests that failed, other than for what is merely not there
         # Requests that were answered well, of all there were.
@@ -132,13 +140,16 @@ class Gate(Lanes):
         self._seconds = 0.0  # that they took
         self._decreased = -self.REST
 
-    def succeeded(self, seconds: float = 0.0) -> None:
-        """A request was answered well, `seconds` after it was sent."""
+    def succeeded(self, seconds: float = 0.0, kind: str = "") -> None:
+        """A request was answered well, `seconds` after it was sent. Compared are those of one kind."""
         self._answers += 1
         self._seconds += seconds
         self.passed += 1
         self.silent_since = 0.0
-        if self.limit < self.maximum:
+        quickest = self._quickest.get(kind, math.inf)
+        if seconds < quickest:
+            self._quickest[kind] = quickest = seconds
+        if self.limit < self.maximum and (self.limit < self._free or seconds <= quickest * self.IN_LINE):
             self._grow()
 
     def _grow(self) -> None:

@@ -33,7 +33,7 @@ from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
 
 # Requests in flight to each side, at most, for each unit of `workerNumber`.
-LANE_REQUESTS = 32
+LANE_REQUESTS = 64
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy
 CARRIED = frozenset(
@@ -50,7 +50,7 @@ CARRIED = frozenset(
 
 
 def lanes(parameters: S3Parameters) -> int:
-    """Objects that one worker carries at once: enough for the requests in flight to both sides."""
+    """Objects that one worker carries at once, at most: enough for the requests in flight to both sides."""
     return 2 * LANE_REQUESTS * parameters.worker_number
 
 
@@ -120,6 +120,11 @@ class Route:
     tally: Tally = field(default_factory=Tally)
     # The first write shows what the destination's ETags are, and what it refuses.
     _first_write: Scout = field(default_factory=Scout)
+
+    @property
+    def width(self) -> float:
+        """Objects that are worth carrying at once now, from what both sides take."""
+        return self.source.gate.limit + self.dest.gate.limit
 
     @cached_property
     def tags(self) -> TagReader:

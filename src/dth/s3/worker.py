@@ -17,6 +17,7 @@ from dth.s3 import ownership
 from dth.s3.failures import RELEASE_DELAY
 from dth.s3.handlers import Again, Handlers, Work
 from dth.s3.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
+from dth.s3.pace import Lanes
 from dth.s3.relay import Route, lanes
 from dth.s3.store.wire import SLOW_ANSWER
 
@@ -44,7 +45,7 @@ class Worker:
         self._route = route
         self._platform = platform
         self._handlers = Handlers(name, route, platform, self._pause)
-        self._lanes = lanes(route.parameters)
+        self._open = Lanes(route.width)  # those that are in use: more with what the stores take
         self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
         self._held: set[Work] = set()
         self._done: list[Work] = []
@@ -65,7 +66,7 @@ class Worker:
 
     async def run(self) -> None:
         native.keep_memory(self._route.budget.size)
-        carriers = [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
+        carriers = [asyncio.create_task(self._lane()) for _ in range(lanes(self._route.parameters))]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
         tasks = [asyncio.create_task(self._serve()), *keepers, *carriers]
         try:
@@ -88,7 +89,7 @@ class Worker:
 
     async def _receive_loop(self) -> None:
         while not self._stopping.is_set():
-            if self._todo.qsize() >= self._lanes:
+            if self._todo.qsize() >= self._open.limit:
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -147,9 +148,11 @@ class Worker:
     # ------------------------------------------------------------------------------------------- carrying
 
     async def _lane(self) -> None:
+        if not self._open.enter_at_once():
+            await self._open.enter()
         while True:
             work, message, index = await self._todo.get()
-            if self._todo.qsize() < self._lanes:
+            if self._todo.qsize() < self._open.limit:
                 self._room.set()
             if work.lost or work.release is not None:
                 self._finish_one(work)
@@ -159,6 +162,8 @@ class Worker:
                 await self._handlers.carry(work, message, index)
             finally:
                 self._progress.in_flight -= 1
+            if self._route.width > self._open.limit:
+                self._open.resize(self._route.width)
             self._finish_one(work)
 
     async def _pause(self, reason: str) -> None:

@@ -481,7 +481,7 @@ class Work:
         task = await self._ports.tasks.get(this)
         steps = Steps()
 
-        def scale(depth: Depth, workers: int, leaving: int) -> int:
+        def scale(depth: Depth, workers: int, leaving: int, _busy: float) -> int:
             capacity = self._plugin.capacity(self._parameters)
             busy = depth.visible + depth.in_flight > 0
             # None is started before there is work for it: most runs of most schedules find nothing to copy.

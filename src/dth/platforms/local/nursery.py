@@ -18,12 +18,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Self
 
 from dth import interrupts
 from dth.errors import StateError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+TICKS = os.sysconf("SC_CLK_TCK")  # of a second, in which Linux counts CPU
 LOST = (
     "the process that starts the others was killed (perhaps there is too little memory); give the same command again "
     "to go on"
@@ -42,6 +44,16 @@ class Child:
 
     async def wait(self) -> None:
         await self._ended.wait()
+
+    def cpu(self) -> float | None:
+        """Seconds of CPU that it has used; None where the system does not say so."""
+        try:
+            # The name, in parentheses, may have spaces in it.
+            values = Path(f"/proc/{self.pid}/stat").read_text("latin-1").rpartition(")")[2].split()
+        except OSError:
+            return None
+        user, system = values[11:13]
+        return (int(user) + int(system)) / TICKS
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)

@@ -27,17 +27,26 @@ SILENT = 1200  # looks (five minutes) without a report from a worker, before it 
 CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
 CLOCK_CHECK = 10.0  # seconds between looks for times that lie too far ahead
 BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
+# Of a core, for each worker: what uses less waits for the stores, which another worker would only wait for as well.
+BUSY = 0.7
+BUSY_CHECK = 0.5  # seconds over which it is measured
 
 log = logging.getLogger(__name__)
 
-# How many workers there should be, from what is in the queue, how many there are, and how many more are about to end.
-Scale = Callable[[Depth, int, int], int]
+# How many workers there should be: from what is in the queue, how many there are and how many more are about to end,
+# and what part of a core each of them uses.
+Scale = Callable[[Depth, int, int, float], int]
 
 
 def one_by_one(most: int) -> Scale:
-    """A worker as soon as there is something to do, and more as soon as those there are have enough: for a run that
-    somebody waits for. A run that finds nothing to copy has none."""
-    return lambda depth, workers, _: min(most, workers + (depth.visible > BACKLOG_A_WORKER * workers))
+    """A worker as soon as there is something to do, and more as soon as those there are have enough and are what holds
+    the work up: for a run that somebody waits for. A run that finds nothing to copy has none."""
+
+    def scale(depth: Depth, workers: int, _leaving: int, busy: float) -> int:
+        more = depth.visible > BACKLOG_A_WORKER * workers and (not workers or busy >= BUSY)
+        return min(most, workers + more)
+
+    return scale
 
 
 @dataclass(slots=True)
@@ -74,10 +83,24 @@ class _Role:
     leaving: bool = False  # told to end, and not to be replaced
     reported: float = 0.0  # when its last report was made, by its clock
     unheard: int = 0  # looks since it came
+    measured: tuple[float, float] = (0.0, 0.0)  # monotonic time, and the CPU that it had used
+    busy: float = 0.0  # the part of a core that it used lately
 
     @property
     def is_worker(self) -> bool:
         return self.name.startswith("worker")
+
+    def measure(self) -> None:
+        """See how busy it is, if it is time to. Where the system does not say so, it counts as busy."""
+        now, (then, before) = time.monotonic(), self.measured
+        if self.process is None or now - then < BUSY_CHECK:
+            return
+        cpu = self.process.cpu()
+        if cpu is None:
+            self.busy = 1.0
+            return
+        self.busy = (cpu - before) / (now - then)
+        self.measured = (now, cpu)
 
 
 @dataclass(slots=True)
@@ -248,7 +271,10 @@ class Supervisor:
         """Bring the number of workers to what is wanted: new ones are added, the last ones leave."""
         workers = self._workers()
         leaving = sum(child.is_worker and child.leaving for child in self._children.values())
-        self._wanted = self.scale(depth, len(workers), leaving)
+        for worker in workers:
+            worker.measure()
+        busy = sum(worker.busy for worker in workers) / len(workers) if workers else 0.0
+        self._wanted = self.scale(depth, len(workers), leaving, busy)
         taken = {child.name for child in self._children.values()}
         free = (name for n in itertools.count(1) if (name := f"worker-{n}") not in taken)
         for _ in range(self._wanted - len(workers)):
@@ -347,6 +373,7 @@ class Supervisor:
             raise StateError(f"{log} cannot be written: {error.strerror}") from None
         with errors:
             child.unheard = 0
+            child.measured, child.busy = (time.monotonic(), 0.0), 0.0
             child.process = await self.nursery.spawn(child.arguments, (self.lock.fileno(), errors.fileno()))
 
     def _log(self, name: str) -> Path:

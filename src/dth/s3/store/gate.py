@@ -94,5 +94,5 @@ class Gated:
             raise
         now = time.monotonic()
         rate.passed(now)
-        gate.succeeded(now - sent)
+        gate.succeeded(now - sent, request.method)
         return response
