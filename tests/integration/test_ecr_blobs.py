@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote
 
 import pytest
 
 from dth.platforms.ports import Outgoing, Status
 from tests.images import JSON, Engine, said
 from tests.servers.odd_registry import OddRegistry
-from tests.servers.proxy import Reply
+from tests.servers.proxy import (
+    Reply,
+    Request,
+    RequestHeaders,
+    Reset,
+    Response,
+    ResponseHeaders,
+    Rewrite,
+    Rule,
+    Truncate,
+)
 from tests.servers.registry import (
     NEEDED,
     Built,
@@ -25,7 +36,7 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
@@ -131,6 +142,96 @@ async def test_bytes_that_are_not_those_of_their_digest_are_never_stored(
         assert not there.has_blob("team/app", digest_of(blob))
         assert not [r for r in gate.requests if r.method == "PUT" and r.status == 201 and "/blobs/" in r.path
                     and digest_of(blob) in r.target]  # fmt: skip
+
+
+# Bytes of BIG after which an answer breaks off.
+BROKEN = 2_000_000
+
+
+def ranges(front: PlainProxy) -> list[str]:
+    """Those that were asked for of BIG, "" for all of it."""
+    found = front.seen("GET", f"blobs/{digest_of(BIG)}")
+    return [each.headers.get("range") or "" for each in found]
+
+
+async def test_a_blob_that_breaks_off_is_gone_on_with(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    with PlainProxy(source) as front, PlainProxy(there) as gate:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth={1, 3})
+        ran = await Engine(tmp_path, front, gate, retries=0).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        # A byte is asked for first, to see whether the registry answers with what is left.
+        first, *more = ranges(front)
+        assert first == ""
+        starts = [int(each.removeprefix("bytes=").partition("-")[0]) for each in more]
+        assert len(more) == 4
+        assert 0 < starts[0] == starts[1] <= starts[2] == starts[3] < len(BIG)
+        uploads = [r for r in gate.seen("PUT", "blobs/uploads/") if digest_of(BIG) in unquote(r.query)]
+        assert [each.status for each in uploads] == [201]
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+async def test_a_blob_whose_connections_are_reset(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    """What was under way is lost with a reset: there may be nothing to go on with."""
+    with PlainProxy(source) as front:
+        front.rule(Reset(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth={1, 3})
+        ran = await Engine(tmp_path, front, there, retries=0).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+def no_ranges(front: PlainProxy) -> Rule:
+    """It ignores them."""
+    return front.rule(RequestHeaders(remove="range"), method="GET")
+
+
+def another_range(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(set={"Content-Range": f"bytes 5-5/{len(BIG)}"}), key=digest_of(BIG))
+
+
+def another_length(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(set={"Content-Range": "bytes 2000000-2000000/9"}), key=digest_of(BIG))
+
+
+def unsaid(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(remove="content-range"), key=digest_of(BIG))
+
+
+def refused(front: PlainProxy) -> Rule:
+    return front.rule(Reply(416, body=said("RANGE_INVALID"), headers=JSON), key=digest_of(BIG), nth=2)
+
+
+@pytest.mark.parametrize("quirk", [no_ranges, another_range, another_length, unsaid, refused])
+async def test_a_blob_of_a_registry_without_ranges_begins_anew(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer, quirk: Callable[[PlainProxy], Rule]
+) -> None:
+    with PlainProxy(source) as front:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth=1)
+        quirk(front)
+        ran = await Engine(tmp_path, front, there, retries=2).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        begun, asked, anew = ranges(front)
+        assert begun == anew == ""
+        assert asked or quirk is no_ranges
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+async def test_the_rest_of_another_blob_is_never_stored(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    def other(request: Request, response: Response, body: bytes) -> bytes:
+        return body[::-1]
+
+    with PlainProxy(source) as front, PlainProxy(there) as gate:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth=1)
+        front.rule(Rewrite(other), method="GET", key=f"blobs/{digest_of(BIG)}", nth=3)
+        ran = await Engine(tmp_path, front, gate, retries=2).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        assert ran.images["team/app:v1"].attempts + ran.images["team/other:v1"].attempts == 3
+    assert there.digest("team/app", "v1") == APP.digest
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 500, 503])

@@ -358,11 +358,45 @@ class Registry:
                 await self._request("DELETE", upload.path, self._push(upload.repository), "uploads")
 
     async def read_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
-        """Pour a blob into the pipe. Its bytes are not checked; an answer that breaks off is not asked for again."""
-        path = f"/v2/{repository}/blobs/{digest}"
+        """Pour a blob into the pipe. One that breaks off is gone on with, where the registry can do that. Its bytes are
+        not checked."""
+        failures = 0
+        while True:
+            begun = sink.written
+            try:
+                await self._pour_blob(repository, digest, size, sink)
+                return
+            except TransferError as error:
+                failures = failures + 1 if sink.written == begun else 1
+                broken = error.disposition is Disposition.RETRY and not error.status
+                if not broken or sink.failed or sink.written >= size or failures >= self._attempts:
+                    raise
+                await self._pause(failures)
+                if sink.written and not await self._gives_rest(repository, digest, sink.written, size):
+                    raise
+
+    async def _pour_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
+        """Pour what the pipe has not had yet."""
         headers = {"user-agent": CLIENT}
-        request = _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink)
-        await self._send(request, "blobs")
+        if sink.written:
+            headers["range"] = f"bytes={sink.written}-"
+        path = f"/v2/{repository}/blobs/{digest}"
+        await self._send(
+            _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink), "blobs"
+        )
+
+    async def _gives_rest(self, repository: str, digest: str, start: int, size: int) -> bool:
+        """Whether the registry answers with a part of a blob. One byte is asked for: what has gone into a pipe could
+        not be taken back. The whole blob would be too large."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        headers = {"user-agent": CLIENT, "range": f"bytes={start}-{start}"}
+        request = _Request("GET", path, self._pull(repository), headers, limit=1)
+        try:
+            answer = await self._send(request, "blobs")
+        except TransferError:
+            return False
+        told = answer.headers.get("content-range", "").strip().lower()
+        return answer.status == 206 and told in (f"bytes {start}-{start}/{size}", f"bytes {start}-{start}/*")
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """A small blob, such as an image's config, checked against its digest."""
@@ -578,7 +612,11 @@ class Registry:
             begun = isinstance(request.body, Pipe) or (request.sink and not error.status)
             if error.disposition is not Disposition.RETRY or begun or failures >= self._attempts:
                 raise error
-            await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
+            await self._pause(failures)
+
+    @staticmethod
+    async def _pause(failures: int) -> None:
+        await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
 
     async def _knock(self, since: float) -> None:
         """Ask for what every registry answers, when it is its turn. Raises TransferError where that is refused, too."""
