@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -324,7 +324,7 @@ async def test_registries_that_take_so_many_requests(
 class OnIpv6:
     """A registry at [::1]."""
 
-    def __init__(self, behind: RegistryServer) -> None:
+    def __init__(self, behind: RegistryServer | PlainProxy) -> None:
         self._behind = behind
         self.url = ""
 
@@ -337,8 +337,8 @@ class OnIpv6:
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._behind.host.partition(":")
-        there, back = await asyncio.open_connection(host, int(port))
+        place = urlsplit(self._behind.url)
+        there, back = await asyncio.open_connection(place.hostname, place.port)
         await asyncio.gather(_pour(reader, back), _pour(there, writer), return_exceptions=True)
 
 
@@ -360,3 +360,48 @@ async def test_registries_at_ipv6_addresses(
         assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
         assert (await Engine(tmp_path, here, there).run()).counts.same == 2
     assert open_there.digest("team/app", "v1") == APP.digest
+
+
+IPV6 = "skopeo takes no registry at an IPv6 address such as [::1]:"
+
+
+async def test_what_is_to_be_converted_at_an_ipv6_address_fails_alone(
+    tmp_path: Path, source: RegistryServer, open_there: RegistryServer
+) -> None:
+    """The plan says in one line that it would."""
+    with PlainProxy(open_there) as gate:
+        gate.rule(Reply(415, body=said("UNSUPPORTED"), headers=JSON), method="PUT", key="team/app/manifests")
+        async with OnIpv6(gate) as there:
+            ran = await Engine(tmp_path, source, there).run()
+    assert ran.reasons == {"team/app:v1": "UNSUPPORTED", "team/other:v1": "DONE"}
+    assert ran.images["team/app:v1"].attempts == 1
+    assert IPV6 in ran.images["team/app:v1"].detail
+    (note,) = (note for note in ran.run.notes if IPV6 in note)
+    assert note.startswith(
+        f"an image fails if {there.url.removeprefix('http://')} does not take it as it is: "
+    )
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+async def test_what_the_policy_wants_checked_at_an_ipv6_address_is_refused_in_the_plan(
+    tmp_path: Path,
+    source: RegistryServer,
+    open_there: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+    side: str,
+) -> None:
+    place = tmp_path / "home/.config/containers/policy.json"
+    place.parent.mkdir(parents=True)
+    accepted = {"type": "insecureAcceptAnything"}
+    async with OnIpv6(source if side == "source" else open_there) as on_ipv6:
+        here, there = (on_ipv6, open_there) if side == "source" else (source, on_ipv6)
+        scope = f"{here.url.removeprefix('http://')}/team/app"
+        docker = {scope: [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}]}
+        place.write_text(json.dumps({"default": [accepted], "transports": {"docker": docker}}))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        ran = await Engine(tmp_path / "task", here, there).run()
+    assert ran.reasons == {"team/app:v1": "NoSkopeo", "team/other:v1": "DONE"}
+    refused = ran.images["team/app:v1"]
+    assert refused.attempts == 0
+    assert "the machine's policy wants" in refused.detail
+    assert IPV6 in refused.detail

@@ -282,3 +282,13 @@ async def test_a_forecast_is_the_plan_and_writes_nothing(
     assert {request.method for request in gate.requests} <= {"GET", "HEAD"}
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
         await preview(task(here, gate, dest_credential="wrong"), transport, SECRETS)
+
+
+async def test_a_registry_at_an_ipv6_address(here: RegistryServer) -> None:
+    """What skopeo would have to convert there would fail."""
+    found = await check(task(here, here, dest_registry="[::1]:1"))
+    (told,) = (each for each in found["checks"] if each["name"] == "conversion")
+    assert told["state"] == "WARNING"
+    assert (
+        "skopeo takes no registry at an IPv6 address such as [::1]:1; name it by a host name" in told["found"]
+    )
