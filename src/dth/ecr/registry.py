@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
@@ -266,9 +266,19 @@ class Registry:
         return await self._find_referrers(repository, digest) if self._knows_referrers else None
 
     async def _find_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        found: list[Descriptor] = []
+        pages = 0
         try:
-            found = [found async for found in self._referrers(repository, digest)]
+            async for page in self._referrers(repository, digest):
+                found += page
+                pages += 1
+                if len(found) > MOST_REFERRERS:
+                    raise ListingFailed(
+                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
+                    )
         except TransferError as error:
+            if pages:  # a list that breaks off is no API that is not there
+                raise
             if error.code == "NAME_UNKNOWN":
                 return []
             if not _lacks_api(error) or (self._knows_referrers and error.status not in (0, 404, 405, 501)):
@@ -278,20 +288,13 @@ class Registry:
         self._knows_referrers = True
         return found
 
-    async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
+    async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Sequence[Descriptor]]:
         path = f"/v2/{repository}/referrers/{digest}"
-        count = 0
         async for answer in self._pages(path, self._pull(repository), "referrers", accept=OCI_INDEX):
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if kind != OCI_INDEX:
                 raise NotSupported("the referrers API is not there", code="UNSUPPORTED")
-            for descriptor in read_manifest(answer.body, kind).children:
-                count += 1
-                if count > MOST_REFERRERS:
-                    raise ListingFailed(
-                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
-                    )
-                yield descriptor
+            yield read_manifest(answer.body, kind).children
 
     # ----------------------------------------------------------------------------------------------- blobs
 
