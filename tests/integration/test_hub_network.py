@@ -315,6 +315,16 @@ def test_a_metadata_service_is_refused_when_a_task_is_made(hub: Hub, outside: Se
     ):
         with pytest.raises(HubError, match="link-local address or one of a metadata service"):
             hub.call(CREATE, input=given("S3EC2", values))
+    registry = "169.254.169.254" if host == "2852039166" else host
+    for values in (
+        images(registry, outside.host),
+        images(outside.host, f"{registry}:5000"),
+        images(
+            outside.host, "", destType="Amazon_ECR", destRegion="eu-west-1", destEndpoint=f"http://{host}"
+        ),
+    ):
+        with pytest.raises(HubError, match="link-local address or one of a metadata service"):
+            hub.call(CREATE, input=given("ECR", {name: value for name, value in values.items() if value}))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1"])
