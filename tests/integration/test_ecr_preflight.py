@@ -13,6 +13,7 @@ from dth.ecr.preview import preview
 from dth.ecr.probe import probe
 from dth.errors import EndpointRefused
 from dth.transport import Transport
+from tests.images import KEYS, Secrets
 from tests.servers.proxy import Reply
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
 
@@ -25,16 +26,11 @@ APP = image("preflight", [layer("preflight", 1000)])
 JSON = {"Content-Type": "application/json"}
 
 
-class Secrets(dict[str, str]):
-    def read(self, name: str) -> str:
-        return self[name]
-
-
 SECRETS = Secrets(
     login=json.dumps({"username": USER, "password": PASSWORD}),
     wrong=json.dumps({"username": USER, "password": "hunter2"}),
     odd="no JSON at all",
-    keys=json.dumps({"access_key_id": "a", "secret_access_key": "b"}),
+    keys=KEYS,
 )
 
 
@@ -55,12 +51,6 @@ def here() -> Iterator[RegistryServer]:
 @pytest.fixture(scope="module")
 def there() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def ecr(there: RegistryServer) -> Iterator[EcrServer]:
-    with EcrServer(there) as server:
         yield server
 
 
