@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dth.ecr import pace, plugin, registry, worker
+from dth.ecr.aws import AwsAccess
+from dth.ecr.control import EcrControl
 from dth.ecr.finder import Finder
 from dth.ecr.pace import paces_of
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.task import Route, open_route
 from dth.ecr.worker import Worker
+from dth.errors import UsageError
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.ports import Counts, ImageRecord, Run, RunKind, RunState, Status
 from dth.transport import Transport
@@ -45,9 +48,22 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 
+# A secret with credentials for AWS.
+KEYS = json.dumps({"access_key_id": "a", "secret_access_key": "b"})
+
+
 class Secrets(dict[str, str]):
+    """Named secrets in memory."""
+
     def read(self, name: str) -> str:
+        if name not in self:
+            raise UsageError(f"there is no secret {name!r}")
         return self[name]
+
+
+def control_of(ecr: EcrServer) -> EcrControl:
+    """The control plane of such a registry."""
+    return EcrControl(AwsAccess(ecr.region, ecr.url, "keys"), Secrets(keys=KEYS))
 
 
 @dataclass
@@ -78,7 +94,7 @@ class Engine:
         self.state = state
         self.secrets = Secrets(
             login=json.dumps({"username": USER, "password": PASSWORD}),
-            keys=json.dumps({"access_key_id": "a", "secret_access_key": "b"}),
+            keys=KEYS,
         )
         self.parameters = {**_side("src", source), **_side("dest", dest), **parameters}
         self.changes: dict[str, Any] = {}  # of parameters, to what the model does not allow

@@ -5,6 +5,7 @@ An address is judged when the connection is made: a name may lead elsewhere then
 
 import ipaddress
 import socket
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -77,7 +78,8 @@ class Network:
     def refusal_of_host(self, host: str) -> str:
         """The same for a host of a URL, as far as it is an address in numbers; "" for a name, which is looked up only
         when the connection is made. A proxy makes it for us: it is asked for nothing that we would not do."""
-        host = host.strip("[]")
+        # As whoever looks it up reads it: other digits and full stops stand for the usual ones (IDNA).
+        host = unicodedata.normalize("NFKC", host.strip("[]")).replace("\u3002", ".").rstrip(".")
         try:
             # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001, 0177.0.0.1
             return self.refusal(socket.inet_ntoa(socket.inet_aton(host)))

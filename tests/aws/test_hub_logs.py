@@ -110,7 +110,7 @@ async def test_a_job_from_its_start_to_its_end(
         return {}
 
     calls.on(invoke)
-    jobs = AwsJobs(region, Dynamo(region, {"hub": name}), "the-function")
+    jobs = AwsJobs(region, Dynamo(region, {"hub": name}), "the-function", "the-certifier")
 
     started = await jobs.start("probe", {"srcBucket": "photos"}, "source")
     assert (await jobs.get(started.id)).state == "RUNNING"
@@ -119,6 +119,14 @@ async def test_a_job_from_its_start_to_its_end(
     assert json.loads(call["Payload"]) == {
         "job": started.id, "kind": "probe", "parameters": {"srcBucket": "photos"}, "side": "source",
     }  # fmt: skip
+
+    async def never() -> dict[str, object]:
+        raise AssertionError("the function that answers has no time for it")
+
+    certificate = await jobs.certify("one", 3, never)
+    assert (await jobs.get(certificate.id)).state == "RUNNING"
+    assert (invoked[1]["FunctionName"], invoked[1]["InvocationType"]) == ("the-certifier", "Event")
+    assert json.loads(invoked[1]["Payload"]) == {"job": certificate.id, "task": "one", "run": 3}
     await jobs.end(started.id, {"objects": ["a"]})
     ended = await jobs.get(started.id)
     assert (ended.state, ended.result, ended.ended >= ended.started) == ("DONE", {"objects": ["a"]}, True)

@@ -95,6 +95,10 @@ def test_a_task_from_the_api_to_its_copies(hub: Hub, fresh_region: Region) -> No
     assert any(each["logStreamName"].startswith("machine/") for each in streams["logStreams"])
     certificate = hub.call("query ($id: ID!) { getCertificate(id: $id, run: 1) }", id=task)
     assert json.loads(certificate)["task"]["id"] == task
+    job = hub.call("mutation ($id: ID!) { certify(id: $id, run: 1) { id state } }", id=task)
+    ended = ended_job(hub, job["id"])
+    assert ended["error"] == ""
+    assert json.loads(ended["result"])["certificate"]["records"] == json.loads(certificate)["records"]
 
     deletes = "mutation ($id: ID!) { deleteTask(id: $id) { id } }"
     wait_for(
@@ -346,12 +350,8 @@ async def test_users_of_an_issuer(
         assert (oidc["authority"], oidc["clientId"], oidc["audience"]) == (issuer.url, "hub", "transfers")
 
 
-def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region) -> None:
-    given = make_stores(fresh_region)
-    fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
-    pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
-    query = "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, side: $side) { id } }"
-    job = hub.call(query, input={"type": "S3EC2", "parameters": pairs}, side="SOURCE")["id"]
+def ended_job(hub: Hub, job: str) -> dict[str, Any]:
+    """A job when it has ended."""
 
     def ended() -> dict[str, Any] | None:
         found: dict[str, Any] = hub.call(
@@ -359,7 +359,16 @@ def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region)
         )
         return found if found["state"] != "RUNNING" else None
 
-    done = wait_for(ended, 60)
+    return wait_for(ended, 60)
+
+
+def test_a_store_is_tried_before_there_is_a_task(hub: Hub, fresh_region: Region) -> None:
+    given = make_stores(fresh_region)
+    fresh_region.boto("s3").put_object(Bucket="source", Key="one", Body=b"1")
+    pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    query = "mutation ($input: CreateTaskInput!, $side: Side!) { testConnection(input: $input, side: $side) { id } }"
+    job = hub.call(query, input={"type": "S3EC2", "parameters": pairs}, side="SOURCE")["id"]
+    done = ended_job(hub, job)
     assert (done["state"], done["error"]) == ("DONE", "")
     assert "one" in done["result"]
 

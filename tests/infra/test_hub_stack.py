@@ -68,7 +68,8 @@ ACCEPTED = {
     ("Distribution", "CFR1", ""): "users may be anywhere",
     ("Distribution", "CFR3", ""): "who asked for what is in the hub's audit log",
     ("Distribution", "CFR4", ""): "with an own domain TLS 1.2 is the least; CloudFront's own has but one policy",
-    **{(name, "L1", ""): PYTHON for name in ("Job", "Step", "Watch", "Resolve", "Authorize", "BringConsole")},
+    **{(name, "L1", ""): PYTHON
+       for name in ("Job", "Certificate", "Step", "Watch", "Resolve", "Authorize", "BringConsole")},
 }  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def test_a_look_each_minute_and_a_workflow(template: dict[str, Any]) -> None:
     assert resources(template, "AWS::Events::Rule")["EachMinute"]["ScheduleExpression"] == "rate(1 minute)"
     functions = resources(template, "AWS::Lambda::Function")
     assert {each["Handler"].rpartition(".")[2] for each in functions.values()} == {
-        "resolve", "authorize", "step", "watch", "job", "resource",
+        "resolve", "authorize", "certify", "step", "watch", "job", "resource",
     }  # fmt: skip
     assert functions["Resolve"]["Timeout"] < 30  # as long as AppSync waits
 

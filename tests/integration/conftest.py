@@ -11,7 +11,7 @@ from tests import images
 from tests.engine import Dth, Engine, Side, bodies, hurry
 from tests.hub import Hub
 from tests.servers.proxy import Delay
-from tests.servers.registry import PlainProxy, RegistryServer
+from tests.servers.registry import EcrServer, PlainProxy, RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -102,3 +102,10 @@ def gate(there: RegistryServer) -> Iterator[PlainProxy]:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks for images never wait for long."""
     images.hurry(monkeypatch)
+
+
+@pytest.fixture
+def ecr(there: RegistryServer) -> Iterator[EcrServer]:
+    """The same, as a registry of Amazon ECR."""
+    with EcrServer(there) as server:
+        yield server

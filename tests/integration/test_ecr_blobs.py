@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from dth.platforms.ports import Outgoing, Status
 from tests.images import JSON, Engine, said
 from tests.servers.odd_registry import OddRegistry
-from tests.servers.proxy import Reply
+from tests.servers.proxy import (
+    Reply,
+    Request,
+    RequestHeaders,
+    Reset,
+    Response,
+    ResponseHeaders,
+    Rewrite,
+    Rule,
+    Truncate,
+)
 from tests.servers.registry import (
     NEEDED,
     Built,
@@ -25,7 +36,7 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = [NEEDED, pytest.mark.usefixtures("hurried")]
@@ -133,6 +144,96 @@ async def test_bytes_that_are_not_those_of_their_digest_are_never_stored(
                     and digest_of(blob) in r.target]  # fmt: skip
 
 
+# Bytes of BIG after which an answer breaks off.
+BROKEN = 2_000_000
+
+
+def ranges(front: PlainProxy) -> list[str]:
+    """Those that were asked for of BIG, "" for all of it."""
+    found = front.seen("GET", f"blobs/{digest_of(BIG)}")
+    return [each.headers.get("range") or "" for each in found]
+
+
+async def test_a_blob_that_breaks_off_is_gone_on_with(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    with PlainProxy(source) as front, PlainProxy(there) as gate:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth={1, 3})
+        ran = await Engine(tmp_path, front, gate, retries=0).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        # A byte is asked for first, to see whether the registry answers with what is left.
+        first, *more = ranges(front)
+        assert first == ""
+        starts = [int(each.removeprefix("bytes=").partition("-")[0]) for each in more]
+        assert len(more) == 4
+        assert 0 < starts[0] == starts[1] <= starts[2] == starts[3] < len(BIG)
+        uploads = [r for r in gate.seen("PUT", "blobs/uploads/") if digest_of(BIG) in unquote(r.query)]
+        assert [each.status for each in uploads] == [201]
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+async def test_a_blob_whose_connections_are_reset(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    """What was under way is lost with a reset: there may be nothing to go on with."""
+    with PlainProxy(source) as front:
+        front.rule(Reset(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth={1, 3})
+        ran = await Engine(tmp_path, front, there, retries=0).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+def no_ranges(front: PlainProxy) -> Rule:
+    """It ignores them."""
+    return front.rule(RequestHeaders(remove="range"), method="GET")
+
+
+def another_range(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(set={"Content-Range": f"bytes 5-5/{len(BIG)}"}), key=digest_of(BIG))
+
+
+def another_length(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(set={"Content-Range": "bytes 2000000-2000000/9"}), key=digest_of(BIG))
+
+
+def unsaid(front: PlainProxy) -> Rule:
+    return front.rule(ResponseHeaders(remove="content-range"), key=digest_of(BIG))
+
+
+def refused(front: PlainProxy) -> Rule:
+    return front.rule(Reply(416, body=said("RANGE_INVALID"), headers=JSON), key=digest_of(BIG), nth=2)
+
+
+@pytest.mark.parametrize("quirk", [no_ranges, another_range, another_length, unsaid, refused])
+async def test_a_blob_of_a_registry_without_ranges_begins_anew(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer, quirk: Callable[[PlainProxy], Rule]
+) -> None:
+    with PlainProxy(source) as front:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth=1)
+        quirk(front)
+        ran = await Engine(tmp_path, front, there, retries=2).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        begun, asked, anew = ranges(front)
+        assert begun == anew == ""
+        assert asked or quirk is no_ranges
+    assert there.digest("team/app", "v1") == APP.digest
+
+
+async def test_the_rest_of_another_blob_is_never_stored(
+    tmp_path: Path, source: RegistryServer, there: RegistryServer
+) -> None:
+    def other(request: Request, response: Response, body: bytes) -> bytes:
+        return body[::-1]
+
+    with PlainProxy(source) as front, PlainProxy(there) as gate:
+        front.rule(Truncate(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth=1)
+        front.rule(Rewrite(other), method="GET", key=f"blobs/{digest_of(BIG)}", nth=3)
+        ran = await Engine(tmp_path, front, gate, retries=2).run()
+        assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
+        assert ran.images["team/app:v1"].attempts + ran.images["team/other:v1"].attempts == 3
+    assert there.digest("team/app", "v1") == APP.digest
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 500, 503])
 async def test_a_blob_that_cannot_be_read_fails_its_image_alone(
     tmp_path: Path, there: RegistryServer, status: int
@@ -223,7 +324,7 @@ async def test_registries_that_take_so_many_requests(
 class OnIpv6:
     """A registry at [::1]."""
 
-    def __init__(self, behind: RegistryServer) -> None:
+    def __init__(self, behind: RegistryServer | PlainProxy) -> None:
         self._behind = behind
         self.url = ""
 
@@ -236,8 +337,8 @@ class OnIpv6:
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._behind.host.partition(":")
-        there, back = await asyncio.open_connection(host, int(port))
+        place = urlsplit(self._behind.url)
+        there, back = await asyncio.open_connection(place.hostname, place.port)
         await asyncio.gather(_pour(reader, back), _pour(there, writer), return_exceptions=True)
 
 
@@ -259,3 +360,48 @@ async def test_registries_at_ipv6_addresses(
         assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
         assert (await Engine(tmp_path, here, there).run()).counts.same == 2
     assert open_there.digest("team/app", "v1") == APP.digest
+
+
+IPV6 = "skopeo takes no registry at an IPv6 address such as [::1]:"
+
+
+async def test_what_is_to_be_converted_at_an_ipv6_address_fails_alone(
+    tmp_path: Path, source: RegistryServer, open_there: RegistryServer
+) -> None:
+    """The plan says in one line that it would."""
+    with PlainProxy(open_there) as gate:
+        gate.rule(Reply(415, body=said("UNSUPPORTED"), headers=JSON), method="PUT", key="team/app/manifests")
+        async with OnIpv6(gate) as there:
+            ran = await Engine(tmp_path, source, there).run()
+    assert ran.reasons == {"team/app:v1": "UNSUPPORTED", "team/other:v1": "DONE"}
+    assert ran.images["team/app:v1"].attempts == 1
+    assert IPV6 in ran.images["team/app:v1"].detail
+    (note,) = (note for note in ran.run.notes if IPV6 in note)
+    assert note.startswith(
+        f"an image fails if {there.url.removeprefix('http://')} does not take it as it is: "
+    )
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+async def test_what_the_policy_wants_checked_at_an_ipv6_address_is_refused_in_the_plan(
+    tmp_path: Path,
+    source: RegistryServer,
+    open_there: RegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
+    side: str,
+) -> None:
+    place = tmp_path / "home/.config/containers/policy.json"
+    place.parent.mkdir(parents=True)
+    accepted = {"type": "insecureAcceptAnything"}
+    async with OnIpv6(source if side == "source" else open_there) as on_ipv6:
+        here, there = (on_ipv6, open_there) if side == "source" else (source, on_ipv6)
+        scope = f"{here.url.removeprefix('http://')}/team/app"
+        docker = {scope: [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/key"}]}
+        place.write_text(json.dumps({"default": [accepted], "transports": {"docker": docker}}))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        ran = await Engine(tmp_path / "task", here, there).run()
+    assert ran.reasons == {"team/app:v1": "NoSkopeo", "team/other:v1": "DONE"}
+    refused = ran.images["team/app:v1"]
+    assert refused.attempts == 0
+    assert "the machine's policy wants" in refused.detail
+    assert IPV6 in refused.detail

@@ -21,8 +21,8 @@ from dth.errors import (
     Throttled,
     TransferError,
     Transient,
-    UsageError,
 )
+from tests.images import Secrets
 from tests.servers.registry import PASSWORD, USER, EcrServer, RegistryServer, artifact, image, index, layer
 
 if TYPE_CHECKING:
@@ -36,28 +36,13 @@ needs_registry = pytest.mark.skipif(
 )
 
 
-class Secrets(dict[str, str]):
-    """Named secrets in memory."""
-
-    def read(self, name: str) -> str:
-        if name not in self:
-            raise UsageError(f"there is no secret {name!r}")
-        return self[name]
-
-
 def keys(**more: str) -> str:
     return json.dumps({"access_key_id": "test", "secret_access_key": "test", **more})
 
 
 @pytest.fixture(scope="module")
-def registry() -> Iterator[RegistryServer]:
+def there() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def ecr(registry: RegistryServer) -> Iterator[EcrServer]:
-    with EcrServer(registry) as server:
         yield server
 
 
@@ -73,14 +58,14 @@ def connect(url: str, account: str = "", **access: Any) -> EcrControl:
 
 
 @needs_registry
-async def test_all_pages_of_repositories_and_images(registry: RegistryServer, ecr: EcrServer) -> None:
+async def test_all_pages_of_repositories_and_images(there: RegistryServer, ecr: EcrServer) -> None:
     base = layer("base", 1000)
     ecr.page = 10
     first = image("0", [base])
-    registry.push("many/images", "t000", first)
+    there.push("many/images", "t000", first)
     built = [image(str(number), [base]) for number in range(15)]
     for number, each in enumerate(built):
-        registry.push("many/images", f"t{number:03}", each)
+        there.push("many/images", f"t{number:03}", each)
     ecr.make("many/images", *(f"repo/{number:03}" for number in range(12)))
     control = connect(ecr.url)
     assert len(await control.repositories()) == 13
@@ -94,12 +79,12 @@ async def test_all_pages_of_repositories_and_images(registry: RegistryServer, ec
 
 
 @needs_registry
-async def test_what_is_known_of_an_image(registry: RegistryServer, ecr: EcrServer) -> None:
+async def test_what_is_known_of_an_image(there: RegistryServer, ecr: EcrServer) -> None:
     both = index(image("a", [layer("base", 1000)]), image("a", [layer("base", 1000)], architecture="arm64"))
     sbom = artifact("application/spdx+json", b"{}", subject=both)
-    registry.push("known/app", "v1", both)
-    registry.push("known/app", "v1.0", both)
-    registry.push("known/app", "", sbom)
+    there.push("known/app", "v1", both)
+    there.push("known/app", "v1.0", both)
+    there.push("known/app", "", sbom)
     ecr.make("known/app")
     ecr.pushed[both.digest] = 1_750_000_000.0
     found = await connect(ecr.url).images("known/app")
@@ -254,12 +239,12 @@ async def test_a_secret_that_changes(ecr: EcrServer, monkeypatch: pytest.MonkeyP
 
 @needs_registry
 async def test_signing_in_with_tokens_that_are_renewed(
-    transport: Transport, registry: RegistryServer, ecr: EcrServer, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, there: RegistryServer, ecr: EcrServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.push("login/app", "v1", image("a", [layer("base", 1000)]))
+    there.push("login/app", "v1", image("a", [layer("base", 1000)]))
     login = EcrLogin(connect(ecr.url))
-    assert await login.host() == registry.host
-    client = Registry(transport, Address(registry.host), login)
+    assert await login.host() == there.host
+    client = Registry(transport, Address(there.host), login)
     assert await client.tags("login/app") == ["v1"]
     assert await client.tags("login/app") == ["v1"]
     assert ecr.calls == ["GetAuthorizationToken"]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.aws import AwsAccess
-from dth.ecr.control import EcrControl, EcrLogin
+from dth.ecr.control import EcrLogin
 from dth.ecr.listing import (
     EcrSource,
     Image,
@@ -26,6 +25,7 @@ from dth.ecr.login import FixedLogin, UserPassword
 from dth.ecr.parameters import EcrParameters
 from dth.ecr.registry import Address, Registry
 from dth.errors import ListingFailed
+from tests.images import control_of
 from tests.servers.registry import (
     PASSWORD,
     USER,
@@ -83,11 +83,6 @@ def ecr(server: RegistryServer) -> Iterator[EcrServer]:
         yield ecr
 
 
-class Secrets:
-    def read(self, name: str) -> str:
-        return '{"access_key_id": "a", "secret_access_key": "b"}'
-
-
 @pytest.fixture
 def oci(transport: Transport, server: RegistryServer) -> OciSource:
     login = FixedLogin(UserPassword(USER, PASSWORD))
@@ -96,7 +91,7 @@ def oci(transport: Transport, server: RegistryServer) -> OciSource:
 
 @pytest.fixture
 def bulk(transport: Transport, server: RegistryServer, ecr: EcrServer) -> EcrSource:
-    control = EcrControl(AwsAccess("eu-west-1", ecr.url, "keys"), Secrets())
+    control = control_of(ecr)
     return EcrSource(control, Registry(transport, Address(server.host), EcrLogin(control)))
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.aws import AwsAccess
-from dth.ecr.control import EcrControl, EcrLogin
+from dth.ecr.control import EcrLogin
 from dth.ecr.destination import Destination, EcrDestination, OciDestination
 from dth.ecr.items import Action, Item, Known, Plan
 from dth.ecr.listing import EcrSource, Image, OciSource, Selection, Source, list_images
@@ -21,6 +20,7 @@ from dth.ecr.plan import Wishes, make_plan
 from dth.ecr.registry import Address, Registry
 from dth.ecr.renames import Renames
 from dth.errors import EndpointRefused
+from tests.images import control_of
 from tests.servers.proxy import Proxy, Reply
 from tests.servers.registry import (
     PASSWORD,
@@ -50,20 +50,9 @@ BASE, MIDDLE, SMALL = layer("base", 300_000), layer("middle", 200_000), layer("s
 OWN = {name: layer(name, 100_000) for name in "abcdef"}
 
 
-class Secrets:
-    def read(self, name: str) -> str:
-        return '{"access_key_id": "a", "secret_access_key": "b"}'
-
-
 @pytest.fixture
 def ecr_here(here: RegistryServer) -> Iterator[EcrServer]:
     with EcrServer(here) as server:
-        yield server
-
-
-@pytest.fixture
-def ecr_there(there: RegistryServer) -> Iterator[EcrServer]:
-    with EcrServer(there) as server:
         yield server
 
 
@@ -79,20 +68,17 @@ class Sides:
         login = FixedLogin(UserPassword(USER, PASSWORD))
         return Registry(self.transport, Address(server.url.partition("//")[2]), login, attempts=1)
 
-    def control(self, ecr: EcrServer) -> EcrControl:
-        return EcrControl(AwsAccess("eu-west-1", ecr.url, "keys"), Secrets())
-
     async def plan(
         self, source: Any, destination: Any, images: list[Image] | None = None, **wishes: Any
     ) -> Plan:
         if isinstance(source, EcrServer):
-            control = self.control(source)
+            control = control_of(source)
             registry = Registry(self.transport, Address(source.registry.host), EcrLogin(control))
             self.source = EcrSource(control, registry)
         else:
             self.source = OciSource(self.registry(source))
         if isinstance(destination, EcrServer):
-            self.destination = EcrDestination(self.control(destination), self.registry(destination.registry))
+            self.destination = EcrDestination(control_of(destination), self.registry(destination.registry))
         else:
             self.destination = OciDestination(self.registry(destination))
         if images is None:
@@ -163,33 +149,33 @@ async def test_what_has_not_changed_costs_two_requests_a_tag(
 
 
 async def test_between_ecrs_it_costs_one_call_a_repository(
-    sides: Sides, ecr_here: EcrServer, ecr_there: EcrServer
+    sides: Sides, ecr_here: EcrServer, ecr: EcrServer
 ) -> None:
-    for ecr in (ecr_here, ecr_there):
+    for each in (ecr_here, ecr):
         for repository in ("aa", "bb"):
-            ecr.make(repository)
+            each.make(repository)
             for name in "ab":
-                ecr.registry.push(repository, name, index(image(name, [SMALL]), image(f"{name}2", [SMALL])))
-    plan = await sides.plan(ecr_here, ecr_there)
+                each.registry.push(repository, name, index(image(name, [SMALL]), image(f"{name}2", [SMALL])))
+    plan = await sides.plan(ecr_here, ecr)
     assert plan.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 12}
     assert ecr_here.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
-    assert ecr_there.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
+    assert ecr.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
     assert not sides.source.registry.calls
     assert not sides.destination.registry.calls
 
 
 async def test_repositories_to_be_made_and_parts_that_come_along(
-    sides: Sides, ecr_here: EcrServer, ecr_there: EcrServer
+    sides: Sides, ecr_here: EcrServer, ecr: EcrServer
 ) -> None:
     both = index(image("a", [BASE]), image("b", [MIDDLE]))
     alone = image("untagged", [OWN["c"]])
     ecr_here.make("team/app", "team/old")
-    ecr_there.make("m/team/old")
+    ecr.make("m/team/old")
     ecr_here.registry.push("team/app", "v1", both)
     ecr_here.registry.push("team/app", "", alone)
     ecr_here.registry.push("team/old", "v1", alone)
-    ecr_there.registry.push("m/team/old", "v1", alone)
-    plan = await sides.plan(ecr_here, ecr_there, renames=Renames(prefix="m"))
+    ecr.registry.push("m/team/old", "v1", alone)
+    plan = await sides.plan(ecr_here, ecr, renames=Renames(prefix="m"))
     assert plan.repositories == ["m/team/app"]
     assert actions(plan) == {
         "m/team/app:v1": Action.COPY,
@@ -203,10 +189,10 @@ async def test_repositories_to_be_made_and_parts_that_come_along(
     assert mounts[alone.digest] == dict.fromkeys(map(digest_of, (alone.blobs[0], OWN["c"])), "m/team/old")
 
 
-async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr_there: EcrServer) -> None:
+async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr: EcrServer) -> None:
     one, two = image("one", [SMALL]), image("two", [SMALL])
-    ecr_there.make("fixed", imageTagMutability="IMMUTABLE")
-    ecr_there.make(
+    ecr.make("fixed", imageTagMutability="IMMUTABLE")
+    ecr.make(
         "mixed",
         imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
         imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": "latest"}],
@@ -216,9 +202,9 @@ async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr
         here.push(repository, "v2", two)
         here.push(repository, "latest", two)
         for tag in ("v1", "v2", "latest"):
-            ecr_there.registry.push(repository, tag, one)
+            ecr.registry.push(repository, tag, one)
     here.push("fixed", "v3", two)
-    plan = await sides.plan(here, ecr_there)
+    plan = await sides.plan(here, ecr)
     assert actions(plan) == {
         "fixed:v1": Action.SAME, "fixed:v2": Action.CONFLICT, "fixed:latest": Action.CONFLICT,
         "fixed:v3": Action.COPY,

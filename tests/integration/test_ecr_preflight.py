@@ -13,6 +13,7 @@ from dth.ecr.preview import preview
 from dth.ecr.probe import probe
 from dth.errors import EndpointRefused
 from dth.transport import Transport
+from tests.images import KEYS, Secrets
 from tests.servers.proxy import Reply
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
 
@@ -25,16 +26,11 @@ APP = image("preflight", [layer("preflight", 1000)])
 JSON = {"Content-Type": "application/json"}
 
 
-class Secrets(dict[str, str]):
-    def read(self, name: str) -> str:
-        return self[name]
-
-
 SECRETS = Secrets(
     login=json.dumps({"username": USER, "password": PASSWORD}),
     wrong=json.dumps({"username": USER, "password": "hunter2"}),
     odd="no JSON at all",
-    keys=json.dumps({"access_key_id": "a", "secret_access_key": "b"}),
+    keys=KEYS,
 )
 
 
@@ -55,12 +51,6 @@ def here() -> Iterator[RegistryServer]:
 @pytest.fixture(scope="module")
 def there() -> Iterator[RegistryServer]:
     with RegistryServer(auth=True) as server:
-        yield server
-
-
-@pytest.fixture
-def ecr(there: RegistryServer) -> Iterator[EcrServer]:
-    with EcrServer(there) as server:
         yield server
 
 
@@ -282,3 +272,13 @@ async def test_a_forecast_is_the_plan_and_writes_nothing(
     assert {request.method for request in gate.requests} <= {"GET", "HEAD"}
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
         await preview(task(here, gate, dest_credential="wrong"), transport, SECRETS)
+
+
+async def test_a_registry_at_an_ipv6_address(here: RegistryServer) -> None:
+    """What skopeo would have to convert there would fail."""
+    found = await check(task(here, here, dest_registry="[::1]:1"))
+    (told,) = (each for each in found["checks"] if each["name"] == "conversion")
+    assert told["state"] == "WARNING"
+    assert (
+        "skopeo takes no registry at an IPv6 address such as [::1]:1; name it by a host name" in told["found"]
+    )

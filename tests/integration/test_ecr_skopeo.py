@@ -218,6 +218,15 @@ async def test_what_the_machines_policy_rejects(
         assert told.value.code == "POLICY"
 
 
+async def test_what_skopeo_cannot_copy_is_known_before() -> None:
+    """One that takes such a name needs no such rule any more."""
+    assert "IPv6" in skopeo.obstacle("a.test", "[::1]:5000")
+    assert skopeo.obstacle("127.0.0.1:5000", "registry") == ""
+    names = ["docker://[::1]:1/a:b", "nothing:x"]
+    process = await asyncio.create_subprocess_exec("skopeo", "copy", *names, stderr=asyncio.subprocess.PIPE)
+    assert b"invalid reference format" in (await process.communicate())[1]
+
+
 async def test_what_is_not_there(here: RegistryServer, there: RegistryServer) -> None:
     for missing in (side(here, "team/app", "none"), side(here, "no/such", "v1")):
         with pytest.raises(SourceGone, match="manifest unknown"):

@@ -1017,12 +1017,6 @@ async def test_messages_of_others_are_dropped(
 # ---------------------------------------------------------------------------------------------------- Amazon ECR
 
 
-@pytest.fixture
-def ecr(there: RegistryServer) -> Iterator[EcrServer]:
-    with EcrServer(there) as server:
-        yield server
-
-
 async def test_repositories_are_made_by_the_template_and_refusals_are_told(
     tmp_path: Path, here: RegistryServer, there: RegistryServer, ecr: EcrServer
 ) -> None:

@@ -6,7 +6,10 @@ the hub's machine can reach.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.confinement import Confinement, _State
-from dth.ecr import skopeo
+from dth.ecr import landlock, skopeo
+from dth.ecr.gateway import open_gateway
 from dth.ecr.reference import Reference
 from dth.ecr.registry import Address
 from dth.errors import EndpointRefused, HubError, Unreachable
@@ -23,6 +27,7 @@ from dth.network import Network
 from dth.transport import ADDRESS_REFUSED, ConnectOptions, Transport
 from tests.engine import wait_for
 from tests.hub import CREATE, Hub
+from tests.servers.registry import NEEDED, RegistryServer, artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +46,7 @@ class Server:
     def __init__(self, host: str, answer: Callable[[str], Answer] | None = None) -> None:
         self.answer = answer or (lambda _: (200, {}, WORDS.encode()))
         self.asked: list[str] = []
+        self.signed: list[str] = []  # for a proxy
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,6 +54,8 @@ class Server:
 
             def _do(self) -> None:
                 server.asked.append(f"{self.command} {self.path}")
+                if signed := self.headers.get("proxy-authorization"):
+                    server.signed.append(signed)
                 self.rfile.read(int(self.headers.get("content-length") or 0))
                 status, headers, body = server.answer(self.path)
                 self.send_response(status)
@@ -307,6 +315,16 @@ def test_a_metadata_service_is_refused_when_a_task_is_made(hub: Hub, outside: Se
     ):
         with pytest.raises(HubError, match="link-local address or one of a metadata service"):
             hub.call(CREATE, input=given("S3EC2", values))
+    registry = "169.254.169.254" if host == "2852039166" else host
+    for values in (
+        images(registry, outside.host),
+        images(outside.host, f"{registry}:5000"),
+        images(
+            outside.host, "", destType="Amazon_ECR", destRegion="eu-west-1", destEndpoint=f"http://{host}"
+        ),
+    ):
+        with pytest.raises(HubError, match="link-local address or one of a metadata service"):
+            hub.call(CREATE, input=given("ECR", {name: value for name, value in values.items() if value}))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1"])
@@ -420,3 +438,149 @@ async def test_skopeo_is_not_started_for_a_registry_that_leads_inside(
             await skopeo.copy(*pair, command="/bin/false")
         assert refused.value.code == ADDRESS_REFUSED
     assert inside.asked == []
+
+
+BLOB = b"a layer"
+
+
+def attacking(where: str) -> Callable[[str], Answer]:
+    """A registry that leads elsewhere: by redirections of blobs, or by its service for tokens."""
+    built = artifact("application/x", BLOB)
+    kind = {"Content-Type": built.media_type, "Docker-Content-Digest": built.digest}
+
+    def answer(path: str) -> Answer:
+        if where.startswith("realm "):
+            realm = f'Bearer realm="{where.removeprefix("realm ")}/token",service="x"'
+            return 401, {"WWW-Authenticate": realm}, b"{}"
+        if "/manifests/" in path:
+            return 200, kind, built.body
+        return (307, {"Location": f"{where}/layer"}, b"") if "/blobs/" in path else (200, {}, b"{}")
+
+    return answer
+
+
+def taking(path: str) -> Answer:
+    """A registry that has nothing, and takes all."""
+    if "/uploads/" in path:
+        return 202, {"Location": "/v2/team/app/blobs/uploads/1"}, b""
+    return (200, {}, b"{}") if path == "/v2/" else (404, {}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}')
+
+
+@NEEDED
+@pytest.mark.parametrize("where", ["http://127.0.0.1:{}", "http://localhost:{}", "http://name.test:{}"])
+@pytest.mark.parametrize("by", ["", "realm "])
+async def test_skopeo_is_led_nowhere_by_a_registry(
+    inside: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: str, where: str
+) -> None:
+    """To addresses of its machine it goes without any proxy: the kernel sees to these."""
+    confined_to(monkeypatch, Network.read(["127.0.0.2/32"]))
+    lead_here(monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    leading = attacking(by + where.format(inside.port))
+    with Server("127.0.0.2", leading) as source, Server("127.0.0.2", taking) as dest:
+        sides = [
+            skopeo.Side(Reference(each.host, "team/app", "v1", ""), Address(each.host, plain_http=True))
+            for each in (source, dest)
+        ]
+        with pytest.raises(EndpointRefused) as refused:
+            await skopeo.copy(*sides)
+    assert refused.value.code == ADDRESS_REFUSED
+    assert inside.asked == []
+    assert WORDS not in str(refused.value)
+
+
+def lead_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All names below `test` lead to this machine."""
+    found = socket.getaddrinfo
+
+    def here(host: str, *rest: Any, **more: Any) -> Any:
+        return found("127.0.0.1" if host.endswith(".test") else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+
+@NEEDED
+@pytest.mark.parametrize("tls", [False, True])
+async def test_skopeo_copies_through_the_gateway(monkeypatch: pytest.MonkeyPatch, tls: bool) -> None:
+    """From a registry by its name, for which it asks a proxy, to another one, and to one at an address."""
+    built = artifact("application/x", BLOB)
+    confined_to(monkeypatch, Network(loopback=True))
+    lead_here(monkeypatch)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", ".test")
+    with RegistryServer(tls=tls) as source, RegistryServer() as dest:
+        source.push("team/app", "v1", built)
+        for host in (dest.host, dest.host.replace("127.0.0.1", "dest.test")):
+            hosts = (source.host.replace("127.0.0.1", "source.test"), host)
+            sides = [
+                skopeo.Side(
+                    Reference(each, "team/app", f"v{len(host)}", built.digest), Address(each, plain_http=True)
+                )
+                for each in hosts
+            ]
+            done = await skopeo.copy(*sides)
+            assert done.digest == built.digest
+            assert dest.digest("team/app", built.digest) == built.digest
+
+
+@pytest.mark.parametrize(
+    ("asked", "passed_on"),
+    [
+        ("CONNECT registry.test:443 HTTP/1.1", "CONNECT registry.test:443"),
+        ("GET http://registry.test/v2/?n=1 HTTP/1.1", "GET http://registry.test/v2/?n=1"),
+        ("GET http://169.254.169.254/ HTTP/1.1", None),
+        ("CONNECT 2852039166:80 HTTP/1.1", None),
+        ("CONNECT [::ffff:169.254.169.254]:80 HTTP/1.1", None),
+    ],
+)
+async def test_the_gateway_asks_the_proxy_of_the_administrator(
+    inside: Server, monkeypatch: pytest.MonkeyPatch, asked: str, passed_on: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://user:pass%40word@{inside.host}")
+    async with open_gateway(Network(loopback=True)) as found:
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
+        writer.write(f"{asked}\r\nHost: x\r\nProxy-Authorization: mine\r\n\r\n".encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert inside.asked == [passed_on] * (passed_on is not None)
+    assert found.refused is (passed_on is None)
+    assert answer.startswith(b"HTTP/1.1 403" if passed_on is None else b"HTTP/1.1 200")
+    if passed_on:
+        assert inside.signed == ["Basic " + base64.b64encode(b"user:pass@word").decode()]
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "GET / HTTP/1.1", "x", "GET ftp://a.test/ HTTP/1.1", "CONNECT a:x HTTP/1.1"]
+)
+async def test_the_gateway_refuses_what_is_for_no_proxy(asked: str) -> None:
+    async with open_gateway(Network(loopback=True)) as found:
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
+        writer.write(f"{asked}\r\n\r\n".encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_each_connection_of_the_gateway_is_for_one_request(outside: Server) -> None:
+    """What a proxy is asked for next may be for another host, which alone may see it."""
+    outside.answer = lambda _: (200, {"Connection": "keep-alive", "Keep-Alive": "timeout=9"}, b"words")
+    async with open_gateway(Network(loopback=True)) as found:
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
+        head = "\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+        writer.write(f"GET {outside.url}/a?b=c HTTP/1.1{head}".encode())
+        # The connection of the other side stays open.
+        answer = await reader.readuntil(b"words")
+        writer.close()
+    assert outside.asked == ["GET /a?b=c"]
+    assert answer.endswith(b"\r\nConnection: close\r\n\r\nwords")
+    assert b"keep-alive" not in answer.lower()
+
+
+async def test_skopeo_is_not_started_where_it_cannot_be_kept_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    confined_to(monkeypatch, Network())
+    monkeypatch.setattr(landlock, "is_here", lambda: False)
+    sides = [
+        skopeo.Side(Reference(each, "team/app", "v1", ""), Address(each)) for each in ("a.test", "b.test")
+    ]
+    with pytest.raises(skopeo.Unusable, match="cannot keep skopeo from them"):
+        await skopeo.copy(*sides, command="/bin/false")

@@ -366,6 +366,7 @@ async def test_a_head_that_has_found_something_is_believed(make: Make) -> None:
         "links-comma",
         "links-several",
         "links-plain",
+        "links-quotes",
     ],
 )
 async def test_all_pages(make: Make, quirk: str) -> None:
@@ -385,6 +386,8 @@ async def test_all_pages(make: Make, quirk: str) -> None:
         ("endless-same", "goes in circles"),
         ("endless-empty", "goes in circles"),
         ("links-odd", "where the next page is"),
+        ("links-bare", "where the next page is: a Link header has a next page, and no address"),
+        ("links-empty", "where the next page is: a Link header has a next page without an address"),
         ("links-long", "where the next page is: a Link header has more than"),
     ],
 )
@@ -443,3 +446,36 @@ async def test_a_referrers_api_that_is_not_there(make: Make, quirk: str) -> None
         found = await registry.referrers("signed/app", IMAGE.digest)
         assert [each.digest for each in found] == [SBOM.digest]
     assert odd.count("GET", "/referrers/") <= 2
+
+
+async def test_a_list_of_referrers_that_breaks_off_is_no_api_that_is_not_there(make: Make) -> None:
+    """What was left behind would be told by nobody."""
+    registry, _ = make("referrers-break", attempts=1)
+    for _ in range(2):
+        with pytest.raises(Transient, match="HTTP 500"):
+            await OciSource(registry).attached("signed/app", IMAGE.digest)
+
+
+@pytest.mark.parametrize("quirk", ["realm-path", "tokens-302"])
+async def test_where_tokens_are(make: Make, quirk: str) -> None:
+    registry, odd = make(quirk, login=LOGIN)
+    assert await registry.head("team/app", "v0") == IMAGE.digest
+    assert odd.tokens_asked[0][0] == USER
+
+
+async def test_where_tokens_are_redirected_to_is_not_told_who_we_are(make: Make) -> None:
+    registry, odd = make("tokens-elsewhere", login=LOGIN)
+    with pytest.raises(TransferError):
+        await registry.head("team/app", "v0")
+    assert {user for user, _ in odd.tokens_asked} == {""}
+    told = [
+        signed for signed, host in zip(odd.signed, odd.hosts, strict=True) if host.startswith("localhost")
+    ]
+    assert told
+    assert not any(told)
+
+
+async def test_a_realm_that_is_no_address(make: Make) -> None:
+    registry, _ = make("realm-odd", login=LOGIN)
+    with pytest.raises(EndpointRefused, match="says in no way where to sign in"):
+        await registry.head("team/app", "v0")

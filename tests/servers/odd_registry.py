@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 from .process import Server
-from .registry import PASSWORD, USER, basic
+from .registry import OCI_INDEX, PASSWORD, USER, basic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,10 @@ QUIRKS = {
     "tokens-identity": "As tokens, given for the identity token IDENTITY by POST (as Azure).",
     "tokens-read-only": "As tokens, and refuses with 403 to give one for pushing.",
     "tokens-401-scope": 'As tokens, and refuses with 401 to give one for what has "secret" in its name.',
+    "realm-path": "As tokens, and tells by a path alone where they are.",
+    "realm-odd": 'As tokens, which are at "http://[".',
+    "tokens-302": "As tokens, and redirects to where they are.",
+    "tokens-elsewhere": "As tokens, and redirects to another host for them, which must not be told who we are.",
     "realm-moves": "As tokens, and names another host for them after the first.",
     "asks-elsewhere": "Redirects blobs to a host that asks for user and password.",
     "long-challenge": "Answers 401 with a challenge of 60 KiB.",
@@ -69,6 +73,9 @@ QUIRKS = {
     "links-comma": "As pages-of-2, with a parameter before `rel` that has a comma and a quotation mark in it.",
     "links-several": "As pages-of-2, with other links before it, and several relations.",
     "links-plain": "As pages-of-2, with `rel=next`.",
+    "links-bare": "As pages-of-2, with no angle brackets.",
+    "links-empty": "As pages-of-2, with nothing between them.",
+    "links-quotes": "As pages-of-2, with `rel='next'`.",
     "links-odd": 'Links to "http://[".',
     "links-long": "Links with 60 KiB.",
     "endless-names": "Every page has new names, and links to a next one.",
@@ -93,6 +100,7 @@ QUIRKS = {
     "referrers-401": "Answers 401 without a challenge (as Harbor before 2.8).",
     "referrers-403": "Answers 403.",
     "referrers-500": "Answers 500.",
+    "referrers-break": "Has a second page of them, and answers 500 to it.",
     "referrers-302": "Redirects to a web page.",
 }
 
@@ -101,7 +109,12 @@ ODD_NAMES = ("a b", "../../etc/x", "x?y=z", "UPPER", "", "a//b", "café", "\x00"
 ODD_TAGS = ("sha256:0", "1.0+build", "-x", "a b", "", "t" * 200)
 _LIMITED = ("rate-429", "rate-429-seconds", "rate-429-date", "rate-503")
 _TOKENS = (
-    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope", "realm-moves", "upload-401"
+    "tokens", "tokens-new", "tokens-identity", "tokens-read-only", "tokens-401-scope", "realm-moves", "upload-401",
+    "realm-path", "realm-odd", "tokens-302", "tokens-elsewhere",
+)  # fmt: skip
+_PAGED = (
+    "pages-of-2", "links-upper", "links-comma", "links-several", "links-plain", "links-quotes", "links-bare",
+    "links-empty",
 )  # fmt: skip
 _KEPT = ("accept", "content-type", "range")
 _Answer = tuple[int, "list[tuple[str, str]]", bytes]
@@ -245,7 +258,7 @@ class OddRegistry(Server):
             or self._head(handler, target.path)
             or self._sent(handler, target.path)
             or self._list(handler)
-            or self._referrers(target.path)
+            or self._referrers(handler.path)
         )
 
     def _after(
@@ -330,7 +343,14 @@ class OddRegistry(Server):
         if self.has("realm-moves") and self.tokens_asked:
             host = host.replace("127.0.0.1", "localhost")
         scope = f',scope="repository:{repository}:pull"' if repository else ""
-        asks = f'Bearer realm="http://{host}/token",service="tests"{scope}'
+        realm = f"http://{host}/token"
+        if self.has("realm-path"):
+            realm = "/token"
+        elif self.has("realm-odd"):
+            realm = "http://["
+        elif self.has("tokens-302", "tokens-elsewhere"):
+            realm = f"http://{host}/moved"
+        asks = f'Bearer realm="{realm}",service="tests"{scope}'
         if not said.startswith("Bearer "):
             return _unauthorized(asks)
         scopes = json.loads(base64.urlsafe_b64decode(said.removeprefix("Bearer ")))
@@ -352,6 +372,9 @@ class OddRegistry(Server):
 
     def _token(self, handler: BaseHTTPRequestHandler, body: bytes) -> _Answer | None:
         target = urlsplit(handler.path)
+        if target.path == "/moved":
+            place = self.url.replace("127.0.0.1", "localhost") if self.has("tokens-elsewhere") else ""
+            return 302, [("Location", f"{place}/token?{target.query}")], b""
         if target.path != "/token":
             return None
         said = handler.headers.get("Authorization", "")
@@ -449,7 +472,7 @@ class OddRegistry(Server):
         ):
             if self.has(name):
                 return _json({field_: names}, ("Link", f'<{following}>; rel="next"'))
-        if self.has("pages-of-2", "links-upper", "links-comma", "links-several", "links-plain"):
+        if self.has(*_PAGED):
             return self._two(target.path, field_, last)
         return None
 
@@ -475,11 +498,22 @@ class OddRegistry(Server):
             )
         elif self.has("links-plain"):
             link = f"{place};rel=next"
+        elif self.has("links-quotes"):
+            link = f"{place}; rel='next'"
+        elif self.has("links-bare"):
+            link = f'{place.strip("<>")}; rel="next"'
+        elif self.has("links-empty"):
+            link = '<>; rel="next"'
         return _json({field_: left[:2]}, ("Link", link))
 
     def _referrers(self, path: str) -> _Answer | None:
         if "/referrers/" not in path:
             return None
+        if self.has("referrers-break") and path.endswith("?n=2"):
+            return _error(500, "UNKNOWN", "it broke")
+        if self.has("referrers-break"):
+            listed = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+            return 200, [("Content-Type", OCI_INDEX), ("Link", '<?n=2>; rel="next"')], listed
         if self.has("referrers-401"):
             return 401, [("Content-Type", "application/json")], b'{"errors":[{"code":"UNAUTHORIZED"}]}'
         if self.has("referrers-302"):

@@ -103,6 +103,9 @@ def test_where_images_come_from_and_go_to(values: dict[str, str], source: str, d
         ({"srcRegion": "eu-west-1"}, "destRegion: it has to be given"),
         ({**REGISTRIES, "destRegistry": ""}, "destRegistry: it has to be given"),
         ({**REGISTRIES, "destRegistry": "quay.io"}, "destPrefix: source and destination are one registry"),
+        ({**AMAZON, "srcEndpoint": "http://["}, r"srcEndpoint: 'http://\[' is not http"),
+        ({**AMAZON, "destEndpoint": "ecr.example.com"}, "destEndpoint: 'ecr.example.com' is not http"),
+        ({**AMAZON, "destEndpoint": "https://u:pw@h"}, "destEndpoint: it holds credentials"),
         ({**AMAZON, "destRegion": "eu-west-1"}, "destPrefix: source and destination are one registry"),
     ],
 )

@@ -48,7 +48,7 @@ def said_in(answer: Response) -> tuple[str, str]:
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
     code = str(first.get("code") or "")
     said = str(first.get("message") or first.get("details") or "")[:2000]
-    if not fields and answer.body:
+    if not fields and answer.body.strip() not in (b"{}", b"null"):
         said = answer.body[:200].decode("utf-8", "replace")
     return error_code(code), foreign(" ".join(said.split())[:300])
 

@@ -203,9 +203,7 @@ class Copier:
                 raise
             try:
                 return await self._convert(order, meter)
-            except NotSupported as error:
-                if error.code != skopeo.MISSING:
-                    raise
+            except skopeo.Unusable as error:
                 raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
         return Copied(order, top.digest)
 

@@ -68,14 +68,18 @@ def _challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def next_link(header: str) -> str:
     """The target whose relation is `next`, as RFC 8288 writes it; "" where there is none. Raises ValueError for a
-    header that is too long to be read."""
+    header that is too long to be read, and for one that speaks of a next page without saying where."""
     if len(header) > LONGEST:
         raise ValueError(f"a Link header has more than {LONGEST} characters")
     at = 0
     while (begin := header.find("<", at)) >= 0 and (end := header.find(">", begin)) >= 0:
         relations, at = _relations(header, end + 1)
+        if "next" in relations and (target := header[begin + 1 : end].strip()):
+            return target
         if "next" in relations:
-            return header[begin + 1 : end]
+            raise ValueError("a Link header has a next page without an address")
+    if not at and "next" in header.lower():
+        raise ValueError("a Link header has a next page, and no address in angle brackets")
     return ""
 
 
@@ -91,11 +95,13 @@ def _relations(header: str, at: int) -> tuple[list[str], int]:
         if not word:
             continue
         at = word.end()
-        value = ""
+        value, begun = "", at
         if equals := _EQUALS.match(header, at):
             value, at = _value(header, equals.end())
         if word[0].lower() == "rel" and relations is None:
-            relations = value.lower().split()
+            # Some write other quotation marks, or forget the last one.
+            value = value or header[begun:at].lstrip(' \t="')
+            relations = value.lower().strip("'").split()
 
 
 def _value(header: str, at: int) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from dth.confinement import foreign
+from dth.ecr import skopeo
 from dth.ecr.control import TagRule
 from dth.ecr.crowd import gather, led
 from dth.ecr.destination import Destination
@@ -112,6 +113,7 @@ class _Planner:
             await self._add([replace(image, subject=subject_of(image.tag)) for image in loose])
         await self._compare()
         copies = [item for item in self._items.values() if item.action is Action.COPY]
+        self._see_what_skopeo_can(copies)
         if self._wishes.look_inside:
             await gather(self._look(item) for item in copies)
             self._fold(copies)
@@ -127,6 +129,18 @@ class _Planner:
         make = {item.dest.repository for item in ordered} - self._rules.keys()
         repositories = sorted(make) if self._destination.makes_repositories else []
         return Plan([*ordered, *others], repositories, self._wishes.look_inside, sorted(self._notes))
+
+    def _see_what_skopeo_can(self, copies: Iterable[Item]) -> None:
+        """Refuse the images that only skopeo may copy, where it cannot; of others nobody knows yet whether they will
+        have to be converted."""
+        for item in copies:
+            why = skopeo.obstacle(item.source.registry, self._host)
+            if skopeo.policy_checks(item.source):
+                if why := why or skopeo.lacking():
+                    item.action, item.code = Action.REFUSED, skopeo.Unusable.CODE
+                    item.reason = f"the machine's policy wants {item.source} to be checked by skopeo: {why}"
+            elif why:
+                self._notes.add(f"an image fails if {self._host} does not take it as it is: {why}")
 
     # ---------------------------------------------------------------------------------------------- items
 

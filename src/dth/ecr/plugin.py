@@ -1,13 +1,17 @@
 """What the hub knows of this plugin (entry point `dth.plugins`)."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from dth import confinement
 from dth.ecr.messages import Order, encode, has_place
 from dth.ecr.parameters import DestType, EcrParameters, SourceType, missing
 from dth.ecr.reference import DOCKER_HUB, parse_within
 from dth.ecr.task import secret_uses
 from dth.errors import UsageError
+from dth.hosts import PORTS
 from dth.platforms.ports import (
     Counts,
     Enqueued,
@@ -73,6 +77,30 @@ def check_side(parameters: EcrParameters, side: str) -> None:
     """What "source" or "destination" alone cannot do without. Raises UsageError."""
     for name in missing(parameters, side):
         raise UsageError(f"{name}: it has to be given")
+    start = "src" if side == "source" else "dest"
+    for name in (f"{start}_registry", f"{start}_registry_host", f"{start}_endpoint"):
+        value: str = getattr(parameters, name)
+        try:
+            if value and name.endswith("endpoint"):
+                confinement.check_host(_host_of_endpoint(value))
+            elif value:
+                confinement.check_host(urlsplit(f"//{value}").hostname or "")
+        except UsageError as error:
+            raise UsageError(f"{type(parameters).model_fields[name].alias}: {error}") from None
+
+
+def _host_of_endpoint(url: str) -> str:
+    """Raises UsageError for what is no URL of a service."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in PORTS or re.search(r"[\s?#]", url):
+        raise UsageError(f"{url!r} is not http(s)://host[:port]")
+    if "@" in parts.netloc:
+        raise UsageError("it holds credentials; put them into a secret or a profile")
+    return host
 
 
 @dataclass(frozen=True, slots=True)

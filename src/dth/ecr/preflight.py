@@ -224,8 +224,11 @@ class _Checks:
             self._tell(
                 "destination", "skopeo", State.UNKNOWN, str(error), "install skopeo on the hub's machine"
             )
-        else:
-            self._tell("destination", "skopeo", State.OK, f"skopeo {'.'.join(map(str, version))} is here")
+            return
+        self._tell("destination", "skopeo", State.OK, f"skopeo {'.'.join(map(str, version))} is here")
+        if why := skopeo.obstacle(*(front.registry.host for front in self._fronts)):
+            found = f"images that the destination does not take as they are will fail: {why}"
+            self._tell("destination", "conversion", State.WARNING, found, "see that it takes the images")
 
     # -------------------------------------------------------------------------------------------- telling
 

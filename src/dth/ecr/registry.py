@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
@@ -266,9 +266,19 @@ class Registry:
         return await self._find_referrers(repository, digest) if self._knows_referrers else None
 
     async def _find_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        found: list[Descriptor] = []
+        pages = 0
         try:
-            found = [found async for found in self._referrers(repository, digest)]
+            async for page in self._referrers(repository, digest):
+                found += page
+                pages += 1
+                if len(found) > MOST_REFERRERS:
+                    raise ListingFailed(
+                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
+                    )
         except TransferError as error:
+            if pages:  # a list that breaks off is no API that is not there
+                raise
             if error.code == "NAME_UNKNOWN":
                 return []
             if not _lacks_api(error) or (self._knows_referrers and error.status not in (0, 404, 405, 501)):
@@ -278,20 +288,13 @@ class Registry:
         self._knows_referrers = True
         return found
 
-    async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Descriptor]:
+    async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Sequence[Descriptor]]:
         path = f"/v2/{repository}/referrers/{digest}"
-        count = 0
         async for answer in self._pages(path, self._pull(repository), "referrers", accept=OCI_INDEX):
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if kind != OCI_INDEX:
                 raise NotSupported("the referrers API is not there", code="UNSUPPORTED")
-            for descriptor in read_manifest(answer.body, kind).children:
-                count += 1
-                if count > MOST_REFERRERS:
-                    raise ListingFailed(
-                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
-                    )
-                yield descriptor
+            yield read_manifest(answer.body, kind).children
 
     # ----------------------------------------------------------------------------------------------- blobs
 
@@ -358,11 +361,45 @@ class Registry:
                 await self._request("DELETE", upload.path, self._push(upload.repository), "uploads")
 
     async def read_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
-        """Pour a blob into the pipe. Its bytes are not checked; an answer that breaks off is not asked for again."""
-        path = f"/v2/{repository}/blobs/{digest}"
+        """Pour a blob into the pipe. One that breaks off is gone on with, where the registry can do that. Its bytes are
+        not checked."""
+        failures = 0
+        while True:
+            begun = sink.written
+            try:
+                await self._pour_blob(repository, digest, size, sink)
+                return
+            except TransferError as error:
+                failures = failures + 1 if sink.written == begun else 1
+                broken = error.disposition is Disposition.RETRY and not error.status
+                if not broken or sink.failed or sink.written >= size or failures >= self._attempts:
+                    raise
+                await self._pause(failures)
+                if sink.written and not await self._gives_rest(repository, digest, sink.written, size):
+                    raise
+
+    async def _pour_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
+        """Pour what the pipe has not had yet."""
         headers = {"user-agent": CLIENT}
-        request = _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink)
-        await self._send(request, "blobs")
+        if sink.written:
+            headers["range"] = f"bytes={sink.written}-"
+        path = f"/v2/{repository}/blobs/{digest}"
+        await self._send(
+            _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink), "blobs"
+        )
+
+    async def _gives_rest(self, repository: str, digest: str, start: int, size: int) -> bool:
+        """Whether the registry answers with a part of a blob. One byte is asked for: what has gone into a pipe could
+        not be taken back. The whole blob would be too large."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        headers = {"user-agent": CLIENT, "range": f"bytes={start}-{start}"}
+        request = _Request("GET", path, self._pull(repository), headers, limit=1)
+        try:
+            answer = await self._send(request, "blobs")
+        except TransferError:
+            return False
+        told = answer.headers.get("content-range", "").strip().lower()
+        return answer.status == 206 and told in (f"bytes {start}-{start}/{size}", f"bytes {start}-{start}/*")
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
         """A small blob, such as an image's config, checked against its digest."""
@@ -578,7 +615,11 @@ class Registry:
             begun = isinstance(request.body, Pipe) or (request.sink and not error.status)
             if error.disposition is not Disposition.RETRY or begun or failures >= self._attempts:
                 raise error
-            await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
+            await self._pause(failures)
+
+    @staticmethod
+    async def _pause(failures: int) -> None:
+        await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
 
     async def _knock(self, since: float) -> None:
         """Ask for what every registry answers, when it is its turn. Raises TransferError where that is refused, too."""

@@ -18,6 +18,7 @@ from dth.errors import (
     Transient,
     Unreachable,
 )
+from dth.transport import ADDRESS_REFUSED
 
 UNKNOWN = "Unknown"
 CORRUPTED = "Corrupted"
@@ -39,6 +40,8 @@ _STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
 _NOT_THERE = rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404"
 # (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
 _FAILURES: list[tuple[str, type[TransferError], str]] = [
+    # By the kernel, where we have asked for it.
+    (r"connect: permission denied", EndpointRefused, ADDRESS_REFUSED),
     (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, THROTTLED),
     (
         rf"no space left|{_STATUS}5\d\d|internal server error|bad gateway|unavailable",

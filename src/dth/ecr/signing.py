@@ -10,7 +10,7 @@ import math
 import re
 import time
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from dth.ecr.address import Address
 from dth.ecr.answers import colon, json_in, other_host, refusal, said_in
@@ -24,6 +24,7 @@ CLIENT = "data-transfer-hub"
 TOKEN_SECONDS = 60.0  # that a token lasts when its service does not say
 LONGEST_TOKEN = 86400.0  # seconds for which we keep one, whatever it says
 TOKEN_MARGIN = 10.0  # seconds before its end at which a token is renewed
+MAX_REDIRECTS = 5
 REFUSED_SECONDS = 60.0  # for which refused credentials are not sent again: registries lock accounts
 
 
@@ -72,7 +73,7 @@ class SigningIn:
             read_challenge(answer.headers.get("www-authenticate", "")) if answer.status == 401 else None
         )
         if challenge:
-            self._challenge = replace(challenge, scope="", error="")
+            self._challenge = replace(self._placed(challenge), scope="", error="")
         if self._challenge is None or (answer.status == 403 and self._challenge.scheme == "bearer"):
             return sent
         if self._challenge.scheme == "basic":
@@ -118,9 +119,24 @@ class SigningIn:
                     if answer.status in (429, 503):
                         raise refusal(answer, f"GET {self._address.host}/v2/")
                     if answer.status == 401:
-                        self._challenge = read_challenge(answer.headers.get("www-authenticate", ""))
+                        challenge = read_challenge(answer.headers.get("www-authenticate", ""))
+                        self._challenge = self._placed(challenge) if challenge else None
                     self._asked = True
         return self._challenge is not None
+
+    def _placed(self, challenge: Challenge) -> Challenge:
+        """With the whole URL of its realm; some write a path alone."""
+        if challenge.scheme != "bearer":
+            return challenge
+        try:
+            realm = urljoin(f"{self._address.url}/v2/", challenge.realm)
+            if not urlsplit(realm).hostname:
+                raise ValueError
+        except ValueError:
+            raise EndpointRefused(
+                f"{self._address.host} says in no way where to sign in", code="BadRealm"
+            ) from None
+        return replace(challenge, realm=realm)
 
     async def _ping(self, headers: dict[str, str]) -> Response:
         return await self._http.request("GET", f"{self._address.url}/v2/", {"user-agent": CLIENT, **headers})
@@ -200,7 +216,26 @@ class SigningIn:
             query.insert(0, ("account", who.user))
             headers["authorization"] = basic(who)
         joint = "&" if "?" in challenge.realm else "?"
-        return await self._http.request("GET", f"{challenge.realm}{joint}{urlencode(query)}", headers)
+        return await self._get(f"{challenge.realm}{joint}{urlencode(query)}", headers)
+
+    async def _get(self, url: str, headers: dict[str, str]) -> Response:
+        """The answer after all redirects. Only the host that was named for tokens is told who we are."""
+        host = urlsplit(url).netloc
+        for _ in range(MAX_REDIRECTS):
+            answer = await self._http.request("GET", url, headers)
+            place = answer.headers.get("location", "")
+            if answer.status not in (301, 302, 303, 307, 308) or not place:
+                break
+            try:
+                url = urljoin(url, place)
+                where = urlsplit(url)
+            except ValueError:
+                break
+            if where.scheme != "https" and not (where.scheme == "http" and self._address.insecure):
+                break
+            if where.netloc != host:
+                headers = {name: value for name, value in headers.items() if name != "authorization"}
+        return answer
 
     # ---------------------------------------------------------------------------------------------- refusals
 

@@ -12,25 +12,30 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dth import confinement
 from dth.confinement import foreign
+from dth.ecr import landlock
 from dth.ecr.address import Address
+from dth.ecr.gateway import Gateway, open_gateway
 from dth.ecr.login import UserPassword
 from dth.ecr.reference import DOCKER_HUB, Reference
 from dth.ecr.said import meaning
 from dth.errors import EndpointRefused, NotSupported, TransferError, Transient, UsageError
+from dth.hosts import PORTS
+from dth.network import Network, is_loopback, real_address
 from dth.transport import ADDRESS_REFUSED
 
 OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
@@ -39,7 +44,7 @@ LOOK = 0.5  # seconds between looks at how far it is
 OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
 INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
-MISSING = "NoSkopeo"  # code of a copy that needs one where there is none
+OF_THIS_MACHINE = ("127.0.0.1", "::1")
 PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec nothing may be imported or allocated at length.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -67,6 +72,37 @@ class Copied:
     preserved: bool  # whether it was made sure that the digest is the source's
     read: int
     seconds: float
+
+
+class Unusable(NotSupported):
+    """An image has to be copied by skopeo, and cannot be: there is none, or none that can do it."""
+
+    CODE = "NoSkopeo"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=self.CODE)
+
+
+def obstacle(*hosts: str) -> str:
+    """Why skopeo cannot copy between these registries, in one line; "" if it can, where it is installed."""
+    for host in hosts:
+        if host.startswith("["):
+            return f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host name"
+    if _is_kept_from_here(confinement.network()) and not landlock.is_here():
+        return (
+            "the hub's settings allow no connections to its own machine, and this system cannot keep skopeo from them "
+            "(Linux 6.7 can)"
+        )
+    return ""
+
+
+def lacking(command: str = "skopeo") -> str:
+    """The same where there is none; "" where there is one."""
+    return "" if shutil.which(command) else f"{command} is not here; {INSTALL}"
+
+
+def _is_kept_from_here(network: Network | None) -> bool:
+    return network is not None and any(network.refusal(address) for address in OF_THIS_MACHINE)
 
 
 async def version(command: str = "skopeo") -> tuple[int, ...]:
@@ -108,6 +144,8 @@ async def copy(
     """Copy the image with all of its platforms, its digest preserved where the destination can hold it as it is; where
     it cannot, converted. `progress` hears how many bytes skopeo has read. When the call is cancelled, skopeo and all
     that it started are ended first. Raises TransferError."""
+    if why := obstacle(source.address.host, dest.address.host):
+        raise Unusable(why)
     for side in (source, dest):
         await _check_host(side.address)
     begun = time.monotonic()
@@ -125,13 +163,16 @@ async def copy(
             seconds = time.monotonic() - begun
             return Copied(outcome.digest, preserve, read, seconds)
         if not preserve or "preserve digests" not in outcome.said:
-            raise explain(outcome.said, source, dest, outcome.status)
+            error = explain(outcome.said, source, dest, outcome.status)
+            if outcome.refused:
+                line = f"{source.reference} -> {dest.reference}: a registry leads to where the hub may not connect"
+                raise EndpointRefused(line, code=ADDRESS_REFUSED, host=error.host)
+            raise error
     raise AssertionError("unreachable: the second time ends it")
 
 
 async def _check_host(address: Address) -> None:
-    """Raise EndpointRefused where this process may not connect to the registry. skopeo connects by itself, so that this
-    is looked at before. The registry's service for tokens was asked by us, and judged, when the copy was planned."""
+    """Raise EndpointRefused where this process may not connect to the registry, before skopeo says it in its words."""
     network = confinement.network()
     place = urlsplit(address.url)
     if not network or not place.hostname:
@@ -174,6 +215,7 @@ class _Outcome:
     said: str  # on stderr
     digest: str
     read: int
+    refused: bool  # it wanted to go where this process may not connect to
 
 
 async def _run(
@@ -184,24 +226,62 @@ async def _run(
     deadline: float,
     progress: Callable[[int], None] | None,
 ) -> _Outcome:
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(_authfile(side)) for side in (source, dest)]
-        digest, errors = (stack.enter_context(_scratch(name)) for name in ("digest", "stderr"))
-        arguments = [
-            command,
-            *([] if _policy() else ["--insecure-policy"]),
-            *("copy", "--multi-arch", "all", "--digestfile", digest.path),
-            *(["--preserve-digests"] if preserve else []),
-            *_options("src", source, files[0], stack),
-            *_options("dest", dest, files[1], stack),
-            *(_name(source), _name(dest)),
-        ]
-        process = _start(arguments, errors.fd, [file.fd for file in (*files, digest) if file and file.passed])
-        read = await _wait(process, deadline, progress)
-        return _Outcome(process.returncode, errors.text(), digest.text().strip(), read)
+    async with _way_out(source, dest) as way:
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(_authfile(side)) for side in (source, dest)]
+            digest, errors = (stack.enter_context(_scratch(name)) for name in ("digest", "stderr"))
+            arguments = [
+                command,
+                *([] if _policy() else ["--insecure-policy"]),
+                *("copy", "--multi-arch", "all", "--digestfile", digest.path),
+                *(["--preserve-digests"] if preserve else []),
+                *_options("src", source, files[0], stack),
+                *_options("dest", dest, files[1], stack),
+                *(_name(source), _name(dest)),
+            ]
+            passed = [file.fd for file in (*files, digest) if file and file.passed]
+            process = _start(arguments, errors.fd, passed, way)
+            read = await _wait(process, deadline, progress)
+            return _Outcome(process.returncode, errors.text(), digest.text().strip(), read, way.proxy.refused)
 
 
-def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subprocess.Popen[bytes]":
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a skopeo gets to its registries: as the environment says; or through a proxy of ours alone. `ports`: a
+    descriptor of Landlock's, where the kernel sees to it."""
+
+    proxy: Gateway = field(default_factory=Gateway)
+    ports: int | None = None
+
+
+@contextlib.asynccontextmanager
+async def _way_out(source: Side, dest: Side) -> AsyncIterator[_Way]:
+    """One that leads to nowhere else than this process may connect to."""
+    network = confinement.network()
+    if network is None:
+        yield _Way()
+        return
+    async with open_gateway(network) as proxy:
+        if not _is_kept_from_here(network):
+            yield _Way(proxy)
+            return
+        # It goes past a proxy to addresses of its own machine; those of its registries were looked at.
+        places = [urlsplit(side.address.url) for side in (source, dest)]
+        allowed = [place.port or PORTS[place.scheme] for place in places if _is_here(place.hostname or "")]
+        with landlock.ports([proxy.port, *allowed]) as ports:
+            yield _Way(proxy, ports)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or is_loopback(real_address(host))
+    except ValueError:
+        return False
+
+
+def _start(
+    arguments: list[str], errors: int, pass_fds: list[int], way: "_Way | None" = None
+) -> "subprocess.Popen[bytes]":
     """In a group of its own, so that it is ended with all that it started."""
     try:
         return subprocess.Popen(
@@ -209,22 +289,24 @@ def _start(arguments: list[str], errors: int, pass_fds: list[int]) -> "subproces
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=_environment(),
+            env=_environment(way.proxy.port if way else 0),
             pass_fds=pass_fds,
             process_group=0,
-            preexec_fn=_die_with_us,
+            preexec_fn=partial(_before_it_begins, way.ports if way else None),
         )
-    except OSError as error:
-        raise NotSupported(
-            f"{arguments[0]} cannot be run, which this image has to be copied with: {error.strerror}; {INSTALL}",
-            code=MISSING,
+    except (OSError, subprocess.SubprocessError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it cannot be kept from this machine"
+        raise Unusable(
+            f"{arguments[0]} cannot be run, which this image has to be copied with: {why}; {INSTALL}"
         ) from None
 
 
-def _die_with_us() -> None:
-    """In skopeo before it begins: the kernel ends it when the process that waits for it is killed. Linux only."""
+def _before_it_begins(ports: int | None) -> None:
+    """In skopeo's process: the kernel ends it when the process that waits for it is killed. Linux only."""
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if ports is not None:
+        landlock.restrict(ports)
 
 
 async def _wait(
@@ -374,9 +456,13 @@ def _name(side: Side) -> str:
     return f"docker://{reference.name}{pointer}"
 
 
-def _environment() -> Mapping[str, str]:
-    """What of ours skopeo needs; nothing that could hold credentials to other things."""
-    return {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
+def _environment(proxy: int = 0) -> Mapping[str, str]:
+    """What of ours skopeo needs; nothing that could hold credentials to other things. `proxy`: the port of ours."""
+    found = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
+    if not proxy:
+        return found
+    kept = {name: value for name, value in found.items() if not name.lower().endswith("_proxy")}
+    return {**kept, **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{proxy}")}
 
 
 def _policy() -> Path | None:

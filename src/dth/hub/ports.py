@@ -348,13 +348,17 @@ class Job:
     result: dict[str, Any] = field(default_factory=dict)
 
 
+# The kind of job that makes one.
+CERTIFICATE = "certificate"
+
+
 class Jobs(Protocol):
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
         """Begin it where the workers run, and with their rights. `side`: of a probe, "source" or "destination"."""
         ...
 
-    async def begin(self, kind: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """Begin something that the hub does itself; it returns the result."""
+    async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
+        """Begin a certificate. `work` makes it and returns the result of the job, where this process may do it."""
         ...
 
     async def get(self, id: str) -> Job:

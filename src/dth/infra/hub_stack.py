@@ -383,7 +383,12 @@ class HubStack(Template):
             "Job", "job", self.job_role, JOB_TIMEOUT, "A preflight, a forecast or a probe", 1024
         )
         self.job.function_name = self.sub("${AWS::StackName}-job")
-        jobs = allow(["lambda:InvokeFunction"], self.job.attr_arn)
+        # It reads records as the API does, and signs.
+        certificates = self._function(
+            "Certificate", "certify", self.api_role, JOB_TIMEOUT, "A certificate of a run", 1024
+        )
+        certificates.function_name = self.sub("${AWS::StackName}-certificate")
+        jobs = allow(["lambda:InvokeFunction"], [self.job.attr_arn, certificates.attr_arn])
         self.grant("StartsJobs", [self.api_role], [jobs])
         self.step = self._function(
             "Step", "step", self.steward_role, STEP_TIMEOUT, "One step of a task's workflow"
@@ -401,7 +406,7 @@ class HubStack(Template):
         return made
 
     def _environment(self) -> dict[str, str]:
-        """As `dth.platforms.aws.hub.settings` reads it. Two names are known before what they name is made, as that in
+        """As `dth.platforms.aws.hub.settings` reads it. Some names are known before what they name is made, as that in
         turn needs the functions."""
         return {
             "DTH_REGION": cdk.Aws.REGION,
@@ -420,6 +425,7 @@ class HubStack(Template):
             "DTH_SERVICE_ROLE": self.service_role.attr_arn,
             "DTH_WORKFLOW": self._workflow_arn(),
             "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
+            "DTH_CERTIFICATE_FUNCTION": self.sub("${AWS::StackName}-certificate"),
             "DTH_TOPIC": self.topic.ref,
             "DTH_SIGNING_SECRET": self.signing.attr_id,
             "DTH_SECRET_TAG": TAG,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Self
 
 from dth.hub import certificate
@@ -228,15 +229,18 @@ async def get_certificate(call: Call, *, id: str, run: int) -> str:
 
 @mutation(Role.VIEWER)
 async def certify(call: Call, *, id: str, run: int) -> JobAnswer:
-    task = await call.ports.tasks.get(id)
+    await call.ports.tasks.get(id)
     async with call.ports.engine.open(id) as platform:
         certificate.check(await platform.records.get_run(run))
+    work = partial(make_certificate, call.ports, id, run)
+    return JobAnswer.of(await call.ports.jobs.certify(id, run, work))
 
-    async def work() -> dict[str, Any]:
-        await call.ports.engine.read_digest(id, run)
-        return {"certificate": await _certificate(call.ports, task, run)}
 
-    return JobAnswer.of(await call.ports.jobs.begin("certificate", work))
+async def make_certificate(ports: HubPorts, id: str, run: int) -> dict[str, Any]:
+    """The result of the job that `certify` begins."""
+    task = await ports.tasks.get(id)
+    await ports.engine.read_digest(id, run)
+    return {"certificate": await _certificate(ports, task, run)}
 
 
 async def _certificate(ports: HubPorts, task: Task, number: int) -> dict[str, Any]:

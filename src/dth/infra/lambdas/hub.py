@@ -1,12 +1,13 @@
 """The functions of the hub: `resolve` answers the API, `authorize` knows API tokens, `step` is one step of the workflow
-of a task, `watch` looks at all of them each minute, and `job` does a preflight, a forecast or a probe.
+of a task, `watch` looks at all of them each minute, `job` does a preflight, a forecast or a probe, and `certify` makes
+a certificate.
 """
 
 import asyncio
 import logging
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from dth.ecr.probe import probe as probe_registry
 from dth.errors import Forbidden, HubError, Unauthenticated
 from dth.hub.api import code_of
 from dth.hub.api import resolve as answer
+from dth.hub.api.records import make_certificate
 from dth.hub.auth import API_TOKEN, identity_of, is_access_token
 from dth.hub.model import Identity, Role, TaskType
 from dth.infra.confined import confine_by_environment
@@ -145,12 +147,23 @@ def job(event: dict[str, Any], context: Any) -> None:
     asyncio.run(_job(event))
 
 
+def certify(event: dict[str, Any], context: Any) -> None:
+    """`job`, `task` and `run` as the hub's jobs start it."""
+    hub = _hub()
+    asyncio.run(_end(hub, event["job"], make_certificate(hub.ports, event["task"], event["run"])))
+
+
 async def _job(event: Mapping[str, Any]) -> None:
     hub = _hub()
+    await _end(hub, event["job"], _result(hub, event))
+
+
+async def _end(hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
+    """Do it, and let the job have what came of it."""
     result: dict[str, Any] | None = None
     try:
         async with asyncio.timeout(LONGEST):
-            result, error = await _result(hub, event), ""
+            result, error = await work, ""
     except TimeoutError:
         error = f"it took longer than {LONGEST / 60:.0f} minutes"
     except HubError as refused:
@@ -158,7 +171,7 @@ async def _job(event: Mapping[str, Any]) -> None:
     except Exception as defect:
         log.exception("a defect of ours")
         error = f"internal error: {type(defect).__name__}"
-    await hub.jobs.end(event["job"], result, error)
+    await hub.jobs.end(job, result, error)
 
 
 async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:

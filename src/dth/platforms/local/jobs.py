@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dth.errors import Conflict, HubError, NotFound
-from dth.hub.ports import Job
+from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
@@ -52,8 +52,8 @@ class LocalJobs:
             job, partial(self._result, kind, side or kind, self._folder / job.id, parameters)
         )
 
-    async def begin(self, kind: str, work: Work) -> Job:
-        return await self._begin(Job(id=str(uuid.uuid4()), kind=kind, started=time.time()), work)
+    async def certify(self, task: str, run: int, work: Work) -> Job:
+        return await self._begin(Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=time.time()), work)
 
     async def _begin(self, started: Job, work: Work) -> Job:
         if len(self._running) >= AT_ONCE:

@@ -45,7 +45,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
     dynamo = Dynamo(aws, {"tasks": settings.tasks_table, "hub": settings.hub_table})
     engine = AwsEngine(aws, dynamo, settings)
     notifications = AwsNotifications(aws, dynamo, settings.topic)
-    jobs = AwsJobs(aws, dynamo, settings.job_function)
+    jobs = AwsJobs(aws, dynamo, settings.job_function, settings.certificate_function)
     users = AwsUsers(aws, settings.user_pool) if settings.user_pool else None
     tokens = AwsTokens(dynamo, users)
 

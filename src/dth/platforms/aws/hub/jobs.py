@@ -1,4 +1,5 @@
-"""Preflights, forecasts and probes: each an invocation of a function that has the rights of workers."""
+"""Preflights, forecasts and probes: each an invocation of a function that has the rights of workers. Certificates are
+made by another one, which may read the records of tasks."""
 
 import json
 import time
@@ -8,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dth.errors import NotFound
-from dth.hub.ports import Job
+from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item, pack, unpack
@@ -19,28 +20,31 @@ LATE = 60.0  # seconds after LONGEST, when a job that said nothing has failed
 
 
 class AwsJobs:
-    """`hub.ports.Jobs`. `function`: the name of the function that does them; it calls `end`."""
+    """`hub.ports.Jobs`. `function`: the name of the function that does them, `certifies`: of the one that makes
+    certificates. They call `end`."""
 
-    def __init__(self, aws: Aws, dynamo: Dynamo, function: str) -> None:
+    def __init__(self, aws: Aws, dynamo: Dynamo, function: str, certifies: str) -> None:
         self._aws = aws
         self._dynamo = dynamo
         self._function = function
+        self._certifies = certifies
 
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
+        event = {"kind": kind, "parameters": dict(parameters), "side": side}
+        return await self._invoke(self._function, kind, event)
+
+    async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
+        """The function ends with its answer, so that another one does the work."""
+        return await self._invoke(self._certifies, CERTIFICATE, {"task": task, "run": run})
+
+    async def _invoke(self, function: str, kind: str, event: Mapping[str, Any]) -> Job:
         started = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
         await self._dynamo.put("hub", _item(started))
-        event = {"job": started.id, "kind": kind, "parameters": dict(parameters), "side": side}
+        payload = json.dumps({"job": started.id, **event})
         await self._aws.call(
-            "lambda", "invoke", FunctionName=self._function, InvocationType="Event", Payload=json.dumps(event)
+            "lambda", "invoke", FunctionName=function, InvocationType="Event", Payload=payload
         )
         return started
-
-    async def begin(self, kind: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """It is done at once: a function ends with its answer."""
-        job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
-        job.result, job.state, job.ended = await work(), "DONE", time.time()
-        await self._dynamo.put("hub", _item(job))
-        return job
 
     async def get(self, id: str) -> Job:
         item = await self._dynamo.get("hub", _key(id[:100] or "-"))

@@ -49,6 +49,7 @@ class HubSettings:
     service_role: str  # with which CloudFormation makes the stacks of tasks
     workflow: str  # ARN of the state machine that brings tasks to where they should be
     job_function: str
+    certificate_function: str
     topic: str  # ARN of the topic of the hub's notifications
     signing_secret: str  # ARN of the secret from which the key follows that certificates are signed with
     secret_tag: str
