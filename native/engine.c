@@ -34,6 +34,7 @@
 #define MOST_EVENTS 256       /* ready connections that are asked for at once */
 #define LARGE (4 * 1024 * 1024)  /* bytes of a body that is sure to have a huge page in it (2 MiB, aligned) */
 #define PAGE 4096
+#define MOST_KEPT (32 * 1024 * 1024) /* bytes of one allocation that can be kept (mallopt(3), M_MMAP_THRESHOLD) */
 #define PIECE_SIZE (256 * 1024) /* bytes of a streamed body that are handed over at once */
 
 /* What became of a request, where it is not an HTTP status. */
@@ -1459,6 +1460,21 @@ PyDoc_STRVAR(keep_memory_doc,
 "Do not give memory back to the system until so many bytes are free: each page would cost a fault when the next body\n"
 "comes.");
 
+#ifdef __GLIBC__
+/* Let what malloc will hand out next come in huge pages: it takes nothing until it is used. */
+static void reserve(Py_ssize_t size)
+{
+    /* One that is larger would be a mapping of its own. */
+    const Py_ssize_t each = MOST_KEPT / 2;
+    void *taken[16];
+    int count = 0;
+    while (count < 16 && count * each < size && (taken[count] = malloc((size_t)each)))
+        want_huge_pages(taken[count++], (size_t)each);
+    while (count)
+        free(taken[--count]);
+}
+#endif
+
 static PyObject *keep_memory(PyObject *module, PyObject *argument)
 {
     (void)module;
@@ -1467,8 +1483,9 @@ static PyObject *keep_memory(PyObject *module, PyObject *argument)
         return NULL;
 #ifdef __GLIBC__
     mallopt(M_TRIM_THRESHOLD, size < INT_MAX ? (int)size : INT_MAX);
-    /* Larger ones are mappings of their own, of huge pages, and leave no gaps behind. */
-    mallopt(M_MMAP_THRESHOLD, 2 * LARGE);
+    /* As large as it may be. Bodies that are larger are mappings of their own. */
+    mallopt(M_MMAP_THRESHOLD, MOST_KEPT);
+    reserve(size);
 #endif
     Py_RETURN_NONE;
 }

@@ -667,17 +667,19 @@ def test_an_error_ends_a_body_that_is_fed(peer: Peer) -> None:
 # ------------------------------------------------------------------------------------------------ what is left
 
 
-def test_nothing_is_left_over() -> None:
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "over TLS"])
+def test_nothing_is_left_over(sealed: bool, authority: Authority) -> None:
     """Objects and descriptors, after requests that ended in every way."""
+    by = authority if sealed else None
 
     def all_ways() -> None:
         for answer in (*ANSWERS, b"", b"garbage", ANSWERS[0][:-1]):
-            outcome_of([answer])
-        peer = Peer()
+            outcome_of([answer], authority=by)
+        peer = Peer(by)
         peer.ask([b"x" * 1_000_000])
         peer.connection.abort()
         peer.close()
-        peer = Peer()
+        peer = Peer(by)
         peer.ask([b"x" * 1_000_000])
         del peer.engine, peer.connection
         peer.far.close()
