@@ -173,6 +173,15 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/python
 native: $(READY) ## Build the extension where its sources changed (without a C compiler, libcurl does its work)
 	@$(BIN)/python native/build.py
 
+# Not in the lock: it is large, and only releases need it.
+ZIGLANG := ziglang==0.17.1
+
+.PHONY: wheels
+wheels: $(READY) console ## Build the wheels for Linux on x86-64 and arm64 into build/wheels
+	@$(PYTHON) -m venv build/compiler
+	@build/compiler/bin/python -m pip install -qq "$(ZIGLANG)"
+	@$(BIN)/python native/wheels.py build/wheels "$(CURDIR)/build/compiler/bin/python" -m ziglang cc
+
 .PHONY: console
 console: $(READY) ## Build the console where its sources changed
 	@$(BIN)/python hatch_build.py build

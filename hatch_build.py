@@ -84,7 +84,9 @@ def build_native() -> bool:
 
 
 def platform() -> str:
-    """This machine, as the name of a wheel states it."""
+    """Where a wheel runs, as its name states it: DTH_WHEEL_PLATFORM, or this machine."""
+    if named := os.environ.get("DTH_WHEEL_PLATFORM"):
+        return named
     return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 

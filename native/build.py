@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 # Of the stable ABI: one file serves Python 3.11 and all that follow.
 OUT = HERE.parent / "src" / "dth" / "_http.abi3.so"
-SOURCES = ("answer.c", "engine.c")
+SOURCES = ("answer.c", "engine.c", "tls.c")
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-shared")
 
 
@@ -49,7 +49,7 @@ def _compile() -> None:
     if not (headers / "Python.h").is_file():
         raise BuildFailed(f"there are no headers of Python in {headers}")
     done = subprocess.run(
-        [*_compiler(), *FLAGS, f"-I{headers}", *SOURCES, "-o", str(OUT)],
+        [*_compiler(), *FLAGS, f"-I{headers}", *SOURCES, "-ldl", "-o", str(OUT)],
         cwd=HERE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

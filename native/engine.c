@@ -27,13 +27,14 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "tls.h"
 
 #define SCRATCH (64 * 1024)   /* bytes that are read at once where it is not known what comes */
 #define MOST_PIECES 64        /* buffers that are sent at once */
 #define MOST_EVENTS 256       /* ready connections that are asked for at once */
-#define TLS_RECORD (16 * 1024)
 #define LARGE (4 * 1024 * 1024)  /* bytes of a body that is sure to have a huge page in it (2 MiB, aligned) */
 #define PAGE 4096
+#define MOST_KEPT (32 * 1024 * 1024) /* bytes of one allocation that can be kept (mallopt(3), M_MMAP_THRESHOLD) */
 #define PIECE_SIZE (256 * 1024) /* bytes of a streamed body that are handed over at once */
 
 /* What became of a request, where it is not an HTTP status. */
@@ -43,7 +44,7 @@ enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
 /* Which calls there are. To be raised with each change of one, here and in src/dth/native.py: an extension that was
  * built from other sources is not used. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 typedef struct Engine Engine;
 
@@ -51,10 +52,10 @@ typedef struct {
     PyObject_HEAD
     Engine *engine;      /* borrowed: an engine holds its open connections, and leaves them before it goes */
     int fd;              /* -1: closed */
-    PyObject *tls_read;  /* of TLS: read(buffer) -> bytes, write(buffer) -> bytes, close(); NULL without */
-    PyObject *tls_write;
-    PyObject *tls_close;
+    Tls *tls;            /* NULL without */
     uint32_t watched;    /* events that epoll waits for */
+    bool sending;        /* it waits until more can be sent */
+    bool buffered;       /* TLS has bytes that epoll does not tell of any more */
     bool used;           /* it has carried an answer */
     /* The request under way; no future: none. */
     PyObject *future;
@@ -105,9 +106,12 @@ static double monotonic(void)
 /* Wait for what the connection needs from now on. What is not going to be read must not wake us again and again. */
 static bool watch(Connection *self, bool sending)
 {
+    self->sending = sending;
     bool done = self->future && self->answer.phase == AT_END;
     bool reading = !done && !self->held && !(self->dry && !self->sends);
-    uint32_t events = (reading ? EPOLLIN : 0u) | (sending ? EPOLLOUT : 0u);
+    /* What has come already wakes nobody: that the socket has room does. */
+    bool nudged = reading && self->buffered;
+    uint32_t events = (reading ? EPOLLIN : 0u) | (sending || nudged ? EPOLLOUT : 0u);
     if (self->watched == events)
         return true;
     struct epoll_event event = {.events = events, .data.fd = self->fd};
@@ -138,22 +142,9 @@ static void end_request(Connection *self)
     self->grown = NULL;
     self->grown_room = 0;
     self->received = self->sent = self->unsent = self->filled = 0;
-    self->dry = self->hungry = self->held = self->streams = false;
-}
-
-/* The socket is that of the TLS object, which closes it. */
-static void close_tls(Connection *self)
-{
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    PyObject *done = PyObject_CallFunctionObjArgs(self->tls_close, NULL);
-    if (!done)
-        PyErr_Clear();
-    Py_XDECREF(done);
-    Py_CLEAR(self->tls_read);
-    Py_CLEAR(self->tls_write);
-    Py_CLEAR(self->tls_close);
-    PyErr_Restore(kind, value, trace);
+    self->dry = self->hungry = self->held = self->streams = self->buffered = false;
+    if (self->tls)
+        tls_rest(self->tls);
 }
 
 static void close_connection(Connection *self)
@@ -162,10 +153,11 @@ static void close_connection(Connection *self)
         return;
     int fd = self->fd;
     self->fd = -1;
-    if (self->tls_close)
-        close_tls(self);
-    else
-        close(fd);
+    if (self->tls)
+        tls_say_goodbye(self->tls);
+    tls_free(self->tls);
+    self->tls = NULL;
+    close(fd);
     answer_clear(&self->answer);
     Engine *engine = self->engine;
     self->engine = NULL;
@@ -221,53 +213,12 @@ static bool fail_broken(Connection *self, const char *doing, int number)
 
 /* ------------------------------------------------------------------------------------------------ bytes in and out */
 
-/* As recv and sendmsg: bytes, 0 at the end, -1 with errno. -2: an exception of Python that is about no connection. */
-
-/* What TLS raises where it has to wait; known once there is a connection with TLS. */
-static PyObject *want_read, *want_write;
-
-static bool know_tls(void)
-{
-    if (want_write)
-        return true;
-    PyObject *module = PyImport_ImportModule("ssl");
-    if (!module)
-        return false;
-    want_read = PyObject_GetAttrString(module, "SSLWantReadError");
-    want_write = want_read ? PyObject_GetAttrString(module, "SSLWantWriteError") : NULL;
-    Py_DECREF(module);
-    return want_write != NULL;
-}
-
-/* Make an errno of what TLS has raised. */
-static Py_ssize_t tls_failed(void)
-{
-    if (PyErr_ExceptionMatches(want_read) || PyErr_ExceptionMatches(want_write))
-        errno = EAGAIN;
-    else if (PyErr_ExceptionMatches(PyExc_OSError))
-        errno = ECONNRESET;
-    else
-        return -2;
-    PyErr_Clear();
-    return -1;
-}
-
-static Py_ssize_t tls_pass(PyObject *method, char *bytes, Py_ssize_t size, int access)
-{
-    PyObject *view = PyMemoryView_FromMemory(bytes, size, access);
-    PyObject *count = view ? PyObject_CallFunctionObjArgs(method, view, NULL) : NULL;
-    Py_XDECREF(view);
-    if (!count)
-        return tls_failed();
-    Py_ssize_t passed = PyLong_AsSsize_t(count);
-    Py_DECREF(count);
-    return passed == -1 && PyErr_Occurred() ? -2 : passed;
-}
+/* As recv and sendmsg: bytes, 0 at the end, -1 with errno. */
 
 static Py_ssize_t receive(Connection *self, char *bytes, Py_ssize_t size)
 {
-    if (self->tls_read)
-        return tls_pass(self->tls_read, bytes, size, PyBUF_WRITE);
+    if (self->tls)
+        return tls_receive(self->tls, bytes, (size_t)size);
     Py_ssize_t count;
     do
         count = recv(self->fd, bytes, (size_t)size, 0);
@@ -275,26 +226,10 @@ static Py_ssize_t receive(Connection *self, char *bytes, Py_ssize_t size)
     return count;
 }
 
-/* Over TLS, pieces that make up one record go as one. */
-static Py_ssize_t tls_send(Connection *self, const struct iovec *parts, int count)
-{
-    char *joined = self->engine->scratch;
-    size_t length = 0;
-    if (count == 1 || parts[0].iov_len >= TLS_RECORD)
-        return tls_pass(self->tls_write, parts[0].iov_base, (Py_ssize_t)parts[0].iov_len, PyBUF_READ);
-    for (int i = 0; i < count && length < TLS_RECORD; i++) {
-        size_t room = TLS_RECORD - length;
-        size_t size = parts[i].iov_len < room ? parts[i].iov_len : room;
-        memcpy(joined + length, parts[i].iov_base, size);
-        length += size;
-    }
-    return tls_pass(self->tls_write, joined, (Py_ssize_t)length, PyBUF_READ);
-}
-
 static Py_ssize_t transmit(Connection *self, struct iovec *parts, int count)
 {
-    if (self->tls_write)
-        return tls_send(self, parts, count);
+    if (self->tls)
+        return tls_send(self->tls, parts, count);
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
     Py_ssize_t sent;
     do
@@ -429,15 +364,21 @@ static PyObject *all_chunks(Connection *self)
     return chunks;
 }
 
+/* Whether something of the request is still to be sent. */
+static bool is_unsent(const Connection *self)
+{
+    return self->unsent || (self->tls && tls_keeps(self->tls));
+}
+
 /* The answer is complete. */
 static bool finish(Connection *self)
 {
     /* What says that all is well must not come before all was said. */
-    if (self->unsent && !self->send_error && self->answer.status < 300)
+    if (is_unsent(self) && !self->send_error && self->answer.status < 300)
         return watch(self, !self->dry);
     if (self->send_error && self->answer.status < 300)
         return fail_broken(self, "send", self->send_error);
-    bool keep = !self->unsent && !self->answer.close && !self->send_error;
+    bool keep = !is_unsent(self) && !self->answer.close && !self->send_error;
     if (is_streaming(self) && !hand_over(self))
         return false;
     PyObject *headers = all_headers(&self->answer);
@@ -615,7 +556,7 @@ static bool stop_sending(Connection *self, int number)
 {
     self->send_error = number;
     /* Over TLS, an error need not be one of the socket, which would wake us. */
-    shutdown(self->fd, self->tls_write ? SHUT_RDWR : SHUT_WR);
+    shutdown(self->fd, self->tls ? SHUT_RDWR : SHUT_WR);
     return watch(self, false);
 }
 
@@ -628,8 +569,6 @@ static bool send_more(Connection *self)
             return run_dry(self);
         if (count) {
             Py_ssize_t sent = transmit(self, parts, count);
-            if (sent == -2)
-                return false;
             if (sent < 0 && errno == EAGAIN)
                 return watch(self, true);
             if (sent < 0)
@@ -641,6 +580,8 @@ static bool send_more(Connection *self)
         }
     }
     release_pieces(self);
+    if (self->tls && !tls_flush(self->tls))
+        return errno == EAGAIN ? watch(self, true) : stop_sending(self, errno);
     self->hungry = self->unsent > 0;
     if (self->answer.phase == AT_END && !self->hungry)
         return finish(self);
@@ -678,10 +619,9 @@ static bool receive_more(Connection *self)
             return run_dry(self);
         char *bytes = direct ? PyBytes_AsString(self->body) + at : self->engine->scratch;
         Py_ssize_t count = receive(self, bytes, room);
-        if (count == -2)
-            return false;
+        self->buffered = self->tls && count == room && tls_pending(self->tls);
         if (count < 0 && errno == EAGAIN)
-            return true;
+            return watch(self, self->sending);
         if (count <= 0)
             return at_end(self, count ? errno : 0);
         self->active = self->engine->now;
@@ -692,33 +632,32 @@ static bool receive_more(Connection *self)
                 count_passed(self, count);
             /* The caller may want no more for now: the rest is read by the next `run`. */
             if (streaming && self->filled == self->piece_size && self->answer.left > (uint64_t)count)
-                return answer_passed(&self->answer, (size_t)count) || hand_over(self);
+                return (answer_passed(&self->answer, (size_t)count) || hand_over(self)) && watch(self, self->sending);
             if (answer_passed(&self->answer, (size_t)count))
                 return finish(self);
         } else if (!take(self, bytes, (size_t)count)) {
             return false;
         }
-        /* Less than was asked for: that was all. TLS may hold more than epoll can see. */
-        if (streaming || !self->future || self->answer.phase == AT_END || (count < room && !self->tls_read))
+        if (!self->future || self->answer.phase == AT_END)
             return true;
+        /* Less than was asked for: that was all. */
+        if (streaming || count < room)
+            return watch(self, self->sending);
     }
 }
 
-/* Whether a connection at rest can serve. A readable one cannot: it was closed, or says what nobody asked for. Over
- * TLS it may have been told something that is no data. */
+/* Whether a connection at rest can serve. One that has something to read cannot: it was closed, or says what nobody
+ * asked for. Over TLS it may have been told something that is no data. */
 static bool is_alive(Connection *self)
 {
     char byte;
     Py_ssize_t count = recv(self->fd, &byte, 1, MSG_PEEK);
-    if (count < 0 && errno == EAGAIN)
+    bool silent = count < 0 && errno == EAGAIN;
+    if (!self->tls || (!silent && count <= 0))
+        return silent;
+    if (silent && !tls_pending(self->tls))
         return true;
-    if (count > 0 && self->tls_read) {
-        count = receive(self, &byte, 1);
-        if (count == -2)
-            PyErr_Clear();
-        return count == -1 && errno == EAGAIN;
-    }
-    return false;
+    return tls_receive(self->tls, &byte, 1) < 0 && errno == EAGAIN;
 }
 
 static bool serve(Connection *self, uint32_t ready)
@@ -733,11 +672,14 @@ static bool serve(Connection *self, uint32_t ready)
     /* Nothing is read that would tell of it. */
     if (!(self->watched & EPOLLIN) && ready & (EPOLLERR | EPOLLHUP))
         return fail_broken(self, "recv", ECONNRESET);
-    if (ready & EPOLLOUT && !send_more(self))
-        return false;
-    if (ready & EPOLLOUT && self->hungry && !report(self, HUNGRY, NULL, NULL))
-        return false;
-    if (self->future && ready & (EPOLLIN | EPOLLHUP | EPOLLERR) && self->answer.phase != AT_END)
+    if (ready & EPOLLOUT && self->sending) {
+        /* The other side has taken something. */
+        self->active = self->engine->now;
+        if (!send_more(self) || (self->hungry && !report(self, HUNGRY, NULL, NULL)))
+            return false;
+    }
+    bool come = ready & (EPOLLIN | EPOLLHUP | EPOLLERR) || self->buffered;
+    if (come && self->future && self->watched & EPOLLIN && self->answer.phase != AT_END)
         return receive_more(self);
     return true;
 }
@@ -915,9 +857,6 @@ static PyObject *connection_closed(Connection *self, void *unused)
 static int connection_traverse(Connection *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->tls_read);
-    Py_VISIT(self->tls_write);
-    Py_VISIT(self->tls_close);
     Py_VISIT(self->future);
     for (Py_ssize_t i = 0; i < self->piece_count; i++)
         Py_VISIT(self->pieces[i].obj);
@@ -976,6 +915,167 @@ static PyType_Spec connection_spec = {
     .slots = connection_slots,
 };
 
+/* ------------------------------------------------------------------------------------------------ TLS */
+
+typedef struct {
+    PyObject_HEAD
+    TlsContext *context;
+} Trust;
+
+/* A connection on its way to being sealed. */
+typedef struct {
+    PyObject_HEAD
+    Tls *tls; /* NULL: it is a connection's now */
+} Session;
+
+static PyTypeObject *session_type;
+static bool tls_found;
+
+static PyObject *trust_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    (void)keywords;
+    const char *file, *folder;
+    if (!PyArg_ParseTuple(arguments, "zz", &file, &folder))
+        return NULL;
+    if (!tls_found) {
+        PyErr_SetString(PyExc_RuntimeError, "there is no OpenSSL");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Trust *self = (Trust *)allocate(type, 0);
+    if (self && !(self->context = tls_context(file, folder))) {
+        PyErr_SetString(PyExc_ValueError, "no authorities can be read there");
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void trust_dealloc(Trust *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    if (self->context)
+        tls_context_free(self->context);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(session_doc,
+"session(fd, host, is_address) -> Session\n\n"
+"TLS for the server of this name, or address, over a connected socket.");
+
+static PyObject *trust_session(Trust *self, PyObject *arguments)
+{
+    int fd, is_address;
+    const char *host;
+    if (!PyArg_ParseTuple(arguments, "isp", &fd, &host, &is_address))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(session_type, Py_tp_alloc);
+    Session *session = (Session *)allocate(session_type, 0);
+    if (session && !(session->tls = tls_open(self->context, fd, host, is_address))) {
+        PyErr_SetString(PyExc_ValueError, "no name of a server");
+        Py_CLEAR(session);
+    }
+    return (PyObject *)session;
+}
+
+static PyMethodDef trust_methods[] = {
+    {"session", (PyCFunction)trust_session, METH_VARARGS, session_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot trust_slots[] = {
+    {Py_tp_doc, "Trust(file, folder)\n\nThe authorities that are trusted, in a file and a folder as OpenSSL has them."},
+    {Py_tp_new, trust_new},
+    {Py_tp_methods, trust_methods},
+    {Py_tp_dealloc, trust_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec trust_spec = {
+    .name = "dth._http.Trust",
+    .basicsize = sizeof(Trust),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = trust_slots,
+};
+
+PyDoc_STRVAR(handshake_doc,
+"handshake() -> int\n\n"
+"Go on with the handshake as far as the socket lets it: 0 when it is done, or the event of epoll that it waits for.\n"
+"Raises ConnectionError.");
+
+static PyObject *session_handshake(Session *self, PyObject *unused)
+{
+    (void)unused;
+    switch (self->tls ? tls_handshake(self->tls) : TLS_FAILED) {
+    case TLS_DONE:
+        return PyLong_FromLong(0);
+    case TLS_WANTS_READ:
+        return PyLong_FromLong(EPOLLIN);
+    case TLS_WANTS_WRITE:
+        return PyLong_FromLong(EPOLLOUT);
+    case TLS_FAILED:
+        break;
+    }
+    PyErr_SetString(PyExc_ConnectionError, "no TLS");
+    return NULL;
+}
+
+static void session_dealloc(Session *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    tls_free(self->tls);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef session_methods[] = {
+    {"handshake", (PyCFunction)session_handshake, METH_NOARGS, handshake_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot session_slots[] = {
+    {Py_tp_doc, "TLS over a socket, until a connection takes it. Made by Trust.session."},
+    {Py_tp_methods, session_methods},
+    {Py_tp_dealloc, session_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec session_spec = {
+    .name = "dth._http.Session",
+    .basicsize = sizeof(Session),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = session_slots,
+};
+
+PyDoc_STRVAR(tls_version_doc,
+"tls_version(path) -> int\n\nThe version of the OpenSSL that is loaded from there; 0 where that is none, or is not OpenSSL 3.");
+
+static PyObject *find_tls_version(PyObject *module, PyObject *path)
+{
+    (void)module;
+    PyObject *bytes = NULL;
+    if (!PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    unsigned long version = tls_version(PyBytes_AsString(bytes));
+    Py_DECREF(bytes);
+    return PyLong_FromUnsignedLong(version);
+}
+
+PyDoc_STRVAR(tls_use_doc, "tls_use(path) -> bool\n\nUse the OpenSSL in this library. To be called once. False: it lacks something.");
+
+static PyObject *use_tls(PyObject *module, PyObject *path)
+{
+    (void)module;
+    PyObject *bytes = NULL;
+    if (!PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    tls_found = tls_found || tls_use(PyBytes_AsString(bytes));
+    Py_DECREF(bytes);
+    return PyBool_FromLong(tls_found);
+}
+
 /* ------------------------------------------------------------------------------------------------ Engine */
 
 static PyObject *engine_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -1016,21 +1116,20 @@ static bool reach(Engine *self, int fd)
 }
 
 PyDoc_STRVAR(adopt_doc,
-"adopt(fd, read=None, write=None, close=None) -> Connection\n\n"
-"A connection over this non-blocking socket, which is closed with it. With TLS over it, `read`, `write` and `close`\n"
-"are used instead of the socket.");
+"adopt(fd, session=None) -> Connection\n\n"
+"A connection over this non-blocking socket, which is closed with it; with `session`, over the TLS on it.");
 
 static PyObject *engine_adopt(Engine *self, PyObject *arguments)
 {
     int fd;
-    PyObject *read = NULL, *write = NULL, *close = NULL;
-    if (!PyArg_ParseTuple(arguments, "i|OOO", &fd, &read, &write, &close))
+    Session *session = NULL;
+    if (!PyArg_ParseTuple(arguments, "i|O!", &fd, session_type, &session))
         return NULL;
-    if (self->epoll < 0 || fd < 0) {
+    if (self->epoll < 0 || fd < 0 || (session && !session->tls)) {
         PyErr_SetString(PyExc_ValueError, "closed");
         return NULL;
     }
-    if (!reach(self, fd) || (read && !know_tls()))
+    if (!reach(self, fd))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(connection_type, Py_tp_alloc);
     Connection *connection = (Connection *)allocate(connection_type, 0);
@@ -1046,9 +1145,10 @@ static PyObject *engine_adopt(Engine *self, PyObject *arguments)
     connection->fd = fd;
     connection->engine = self;
     connection->watched = EPOLLIN;
-    connection->tls_read = Py_XNewRef(read);
-    connection->tls_write = Py_XNewRef(write);
-    connection->tls_close = Py_XNewRef(close);
+    if (session) {
+        connection->tls = session->tls;
+        session->tls = NULL;
+    }
     self->open[fd] = (Connection *)Py_NewRef((PyObject *)connection);
     return (PyObject *)connection;
 }
@@ -1360,6 +1460,21 @@ PyDoc_STRVAR(keep_memory_doc,
 "Do not give memory back to the system until so many bytes are free: each page would cost a fault when the next body\n"
 "comes.");
 
+#ifdef __GLIBC__
+/* Let what malloc will hand out next come in huge pages: it takes nothing until it is used. */
+static void reserve(Py_ssize_t size)
+{
+    /* One that is larger would be a mapping of its own. */
+    const Py_ssize_t each = MOST_KEPT / 2;
+    void *taken[16];
+    int count = 0;
+    while (count < 16 && count * each < size && (taken[count] = malloc((size_t)each)))
+        want_huge_pages(taken[count++], (size_t)each);
+    while (count)
+        free(taken[--count]);
+}
+#endif
+
 static PyObject *keep_memory(PyObject *module, PyObject *argument)
 {
     (void)module;
@@ -1368,8 +1483,9 @@ static PyObject *keep_memory(PyObject *module, PyObject *argument)
         return NULL;
 #ifdef __GLIBC__
     mallopt(M_TRIM_THRESHOLD, size < INT_MAX ? (int)size : INT_MAX);
-    /* Larger ones are mappings of their own, of huge pages, and leave no gaps behind. */
-    mallopt(M_MMAP_THRESHOLD, 2 * LARGE);
+    /* As large as it may be. Bodies that are larger are mappings of their own. */
+    mallopt(M_MMAP_THRESHOLD, MOST_KEPT);
+    reserve(size);
 #endif
     Py_RETURN_NONE;
 }
@@ -1377,6 +1493,8 @@ static PyObject *keep_memory(PyObject *module, PyObject *argument)
 static PyMethodDef functions[] = {
     {"keep_memory", keep_memory, METH_O, keep_memory_doc},
     {"head", make_head, METH_VARARGS, head_doc},
+    {"tls_version", find_tls_version, METH_O, tls_version_doc},
+    {"tls_use", use_tls, METH_O, tls_use_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1384,7 +1502,11 @@ static bool fill(PyObject *module)
 {
     connection_type = (PyTypeObject *)PyType_FromSpec(&connection_spec);
     PyObject *engine_type = PyType_FromSpec(&engine_spec);
-    return connection_type && engine_type
+    PyObject *trust_type = PyType_FromSpec(&trust_spec);
+    session_type = (PyTypeObject *)PyType_FromSpec(&session_spec);
+    return connection_type && engine_type && trust_type && session_type
+        && !PyModule_AddObject(module, "Trust", trust_type)
+        && !PyModule_AddObjectRef(module, "Session", (PyObject *)session_type)
         && !PyModule_AddObjectRef(module, "Connection", (PyObject *)connection_type)
         && !PyModule_AddObject(module, "Engine", engine_type)
         && !PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)

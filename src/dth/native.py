@@ -1,8 +1,8 @@
 """Requests over connections that are read and written in C, by the extension `_http` (see native/engine.c).
 
-It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy, and
-over TLS with a small body. What it does not take, and every connection that it cannot make, is libcurl's. So is
-everything where the extension was not built, or where the environment has DTH_RELAY=python.
+It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy. What
+it does not take, and every connection that it cannot make, is libcurl's. So is everything where the extension was not
+built, or where the environment has DTH_RELAY=python.
 """
 
 import asyncio
@@ -11,10 +11,13 @@ import ipaddress
 import math
 import os
 import re
+import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import getproxies_environment
 
@@ -24,11 +27,11 @@ from dth import confinement
 from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
 
 if TYPE_CHECKING:
-    from dth._http import Connection, Event
+    from dth._http import Connection, Event, Session, Trust
     from dth.transport import ConnectOptions, Pipe, Valve
 
 # Which calls the extension has; as in native/engine.c.
-INTERFACE = 1
+INTERFACE = 2
 
 try:
     from dth import _http
@@ -54,9 +57,6 @@ LONGEST_REST = 118.0
 HEAD_START = 0.2
 KEEPALIVE = 60
 MOST_IDLE = 1024
-# Bytes of body above which TLS is libcurl's, which has the newer OpenSSL (measured: 1.35 s of CPU a GiB against 1.53
-# here; a small body costs libcurl 1.5 times as much).
-TLS_MOST = 256 * 1024
 # Bytes of a body from a pipe that are sent at once, and of a piece of them. The engine receives pieces as large, so
 # that none has to be cut or joined.
 MOST_FED = 1024 * 1024
@@ -105,10 +105,12 @@ class Origin:
         self._addresses: list[Address] = []
         self._hold = 0.0
         self._lookup: asyncio.Task[list[Address]] | None = None
+        self.is_address = False
         with contextlib.suppress(ValueError):
             found = ipaddress.ip_address(self.host)
             family = socket.AF_INET if found.version == 4 else socket.AF_INET6
             self._addresses, self._hold = [(family, (self.host, port))], math.inf
+            self.is_address = True
 
     async def addresses(self) -> list[Address]:
         """Families and addresses. Those who ask at once share one look-up."""
@@ -165,7 +167,7 @@ class Native:
         self._engine = _http.Engine()
         self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
         # By their files of authorities, which take long to read.
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._trusts: dict[str, Trust] = {}
         self._waiting: set[asyncio.Future[Any]] = set()
         self._flows: dict[asyncio.Future[Any], Flow] = {}
         # Of bodies that were received.
@@ -204,8 +206,6 @@ class Native:
             return None
         pieces, source = (body, None) if isinstance(body, Sequence) else ((), body)
         ends = Ends(valve, sink, source)
-        if origin.sealed and (ends.piped or max(size, limit) > TLS_MOST):
-            return None
         head = self._head(origin, method, target, headers, size)
         if head is None:
             return None
@@ -353,9 +353,8 @@ class Native:
         if found is None:
             return
         try:
-            if origin.sealed:
-                found = await self._secured(origin, found)
-            made.append(self._adopt(found))
+            session = await self._sealed(origin, found) if origin.sealed else None
+            made.append(self._adopt(found, session))
         except (OSError, ValueError):
             # Among them what is wrong with a certificate, or with the file of authorities.
             found.close()
@@ -363,28 +362,17 @@ class Native:
             found.close()
             raise
 
-    async def _secured(self, origin: Origin, plain: socket.socket) -> socket.socket:
-        context = self._contexts.get(origin.options.ca_bundle)
-        if context is None:
-            context = self._contexts[origin.options.ca_bundle] = _context(origin.options.ca_bundle)
-        sealed = context.wrap_socket(
-            plain,
-            server_hostname=origin.host,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
-        try:
-            while True:
-                try:
-                    sealed.do_handshake()
-                    return sealed
-                except ssl.SSLWantReadError:
-                    await self._ready(sealed, self._loop.add_reader, self._loop.remove_reader)
-                except ssl.SSLWantWriteError:
-                    await self._ready(sealed, self._loop.add_writer, self._loop.remove_writer)
-        except BaseException:
-            sealed.close()
-            raise
+    async def _sealed(self, origin: Origin, sock: socket.socket) -> "Session":
+        trust = self._trusts.get(origin.options.ca_bundle)
+        if trust is None:
+            trust = self._trusts[origin.options.ca_bundle] = _trust(origin.options.ca_bundle)
+        session = trust.session(sock.fileno(), origin.host, origin.is_address)
+        while waits_for := session.handshake():
+            if waits_for == select.EPOLLIN:
+                await self._ready(sock, self._loop.add_reader, self._loop.remove_reader)
+            else:
+                await self._ready(sock, self._loop.add_writer, self._loop.remove_writer)
+        return session
 
     async def _ready(self, sock: socket.socket, add: Any, remove: Any) -> None:
         ready = asyncio.Event()
@@ -394,14 +382,13 @@ class Native:
         finally:
             remove(sock.fileno())
 
-    def _adopt(self, sock: socket.socket) -> "Connection":
+    def _adopt(self, sock: socket.socket, session: "Session | None") -> "Connection":
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
             sock.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE)
-        if isinstance(sock, ssl.SSLSocket):
-            return self._engine.adopt(sock.fileno(), sock.recv_into, sock.send, sock.close)
-        connection = self._engine.adopt(sock.fileno())
+        fd = sock.fileno()
+        connection = self._engine.adopt(fd, session) if session else self._engine.adopt(fd)
         sock.detach()
         return connection
 
@@ -580,6 +567,8 @@ def _origin(root: str, options: "ConnectOptions") -> Origin | None:
     if found is None or options.proxy or options.receive_buffer or getproxies_environment():
         return None
     scheme, host, port = found.groups()
+    if scheme == "https" and not tls_available():
+        return None
     return Origin(root.partition("//")[2], scheme, host, int(port or PORTS[scheme]), options)
 
 
@@ -620,17 +609,22 @@ async def _dial(loop: asyncio.AbstractEventLoop, family: int, address: Address) 
     return sock
 
 
-def _context(ca_bundle: str) -> ssl.SSLContext:
+@cache
+def tls_available() -> bool:
+    """Whether the extension can do TLS: with the newest OpenSSL 3 that is in this process, which is libcurl's."""
+    mapped = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
+    paths = {line.split(maxsplit=5)[5] for line in mapped if "/libssl" in line}
+    versions = {path: _http.tls_version(path) for path in paths}
+    newest = max(versions, key=versions.__getitem__, default="")
+    return bool(newest and versions[newest]) and _http.tls_use(newest)
+
+
+def _trust(ca_bundle: str) -> "Trust":
     """TLS as libcurl does it: 1.2 at least, and a certificate of the host, of an authority that is trusted."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if ca_bundle:
-        context.load_verify_locations(cafile=ca_bundle)
-    else:
-        context.set_default_verify_paths()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+        return _http.Trust(ca_bundle, None)
+    usual = ssl.get_default_verify_paths()
+    return _http.Trust(usual.cafile, usual.capath)
 
 
 def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:

@@ -85,16 +85,27 @@ async def test_what_is_not_plain_is_left_to_libcurl(used: Used) -> None:
         assert used.by_libcurl == 6
 
 
-async def test_large_bodies_over_tls_are_left_to_libcurl(used: Used, tmp_path: Path) -> None:
+async def test_bodies_over_tls_are_served_here(used: Used, tmp_path: Path) -> None:
     made = make_certificates(tmp_path)
     options = ConnectOptions(str(made.ca))
     async with always(OK, made) as server:
-        assert (await get(used, server.url, options=options)).body == b"ok"
-        await used.send("PUT", server.url, {}, b"x" * native.TLS_MOST, options=options)
-        assert used.by_libcurl == 0
-        await get(used, server.url, options=options, limit=native.TLS_MOST + 1)
-        await get(used, server.url, options=options, limit=2, sink=Pipe(2))
-        assert used.by_libcurl == 2
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            assert (await get(used, url, options=options)).body == b"ok"
+            await used.send("PUT", url, {}, b"x" * 50_000, options=options)
+            pipe = Pipe(2)
+            await get(used, url, options=options, limit=2, sink=pipe)
+            assert pipe.read(2) == b"ok"
+    assert used.by_libcurl == 0
+
+
+async def test_tls_is_libcurls_where_there_is_no_openssl(
+    used: Used, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "tls_available", lambda: False)
+    made = make_certificates(tmp_path)
+    async with always(OK, made) as server:
+        assert (await get(used, server.url, options=ConnectOptions(str(made.ca)))).body == b"ok"
+    assert used.by_libcurl == 1
 
 
 async def test_a_proxy_of_the_environment_is_libcurls(used: Used, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -497,3 +497,17 @@ def test_only_the_first_object_goes_alone(engine: Engine, proxy_b: Proxy, source
     assert first.ended
     assert all(first.ended <= other.started for other in others)
     assert proxy_b.most_in_flight > 20
+
+
+def test_only_the_first_part_goes_alone(engine: Engine, proxy_b: Proxy, source: Side) -> None:
+    """It shows which checksums the destination answers: the others need no MD5."""
+    source.put({"large": b"x" * (6 * MIB)})
+    proxy_b.rule(Delay(0.2), method="PUT")
+    assert engine.run(**PARTED).counts.done == 1
+    first, *others = sorted(proxy_b.seen("PUT"), key=lambda request: request.started)
+    assert first.ended
+    assert len(others) == 5
+    assert all(first.ended <= other.started for other in others)
+    assert "content-md5" in first.headers
+    assert not any("content-md5" in other.headers for other in others)
+    assert proxy_b.most_in_flight == 5

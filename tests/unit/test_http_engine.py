@@ -9,6 +9,7 @@ import importlib
 import os
 import random
 import socket
+import ssl
 import sys
 from asyncio import new_event_loop
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from dth import native
+from tests.servers.certificates import make_certificates
 
 # In CI a missing extension is a failure.
 if os.environ.get("CI") != "true":
@@ -40,16 +44,82 @@ ANSWERS = (
 )  # fmt: skip
 
 
-class Peer:
-    """Both ends of a connection of an engine."""
+class SealedSocket:
+    """The far end of TLS. It says as a plain socket does that it would have to wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: socket.socket, context: ssl.SSLContext) -> None:
+        self.sock = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+
+    def shake(self) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.sock.do_handshake()
+
+    def send(self, data: bytes) -> int:
+        try:
+            return self.sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+
+    def recv(self, size: int) -> bytes:
+        """So many bytes, if they are here: TLS gives a record at a time."""
+        found = b""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while len(found) < size and (piece := self.sock.recv(size - len(found))):
+                found += piece
+            return found
+        if not found:
+            raise BlockingIOError
+        return found
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            # An OSError, or a ValueError after `shutdown`.
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()
+        self.sock.close()
+
+
+class Authority:
+    """Both ends of TLS: whom ours trusts, and what the far one shows."""
+
+    def __init__(self, folder: Path) -> None:
+        made = make_certificates(folder)
+        assert native.tls_available()
+        self.trust = _http.Trust(str(made.ca), None)
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(made.certificate, made.key)
+
+    def seal(self, ours: socket.socket, far: SealedSocket) -> Any:
+        session = self.trust.session(ours.fileno(), "localhost", False)
+        while session.handshake():
+            far.shake()
+        far.shake()
+        return session
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+class Peer:
+    """Both ends of a connection of an engine: a plain one, or one over TLS."""
+
+    def __init__(self, authority: Authority | None = None) -> None:
         self.loop = new_event_loop()
         self.engine = _http.Engine()
-        ours, self.far = socket.socketpair()
+        ours, far = socket.socketpair()
         ours.setblocking(False)
-        self.far.setblocking(False)
-        self.connection = self.engine.adopt(ours.fileno())
+        far.setblocking(False)
+        self.far: Any = far
+        if authority:
+            self.far = SealedSocket(far, authority.server)
+            self.connection = self.engine.adopt(ours.fileno(), authority.seal(ours, self.far))
+        else:
+            self.connection = self.engine.adopt(ours.fileno())
         ours.detach()
         self.events: list[Any] = []
 
@@ -71,7 +141,8 @@ class Peer:
     def say(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # our end is closed: it was told enough
             while data:
-                data = data[self.far.send(data) :]
+                with contextlib.suppress(BlockingIOError):
+                    data = data[self.far.send(data) :]
                 self.run()
         self.run()
 
@@ -92,16 +163,18 @@ class Peer:
         self.loop.close()
 
 
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
+@pytest.fixture(params=["plain", "over TLS"])
+def peer(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Peer]:
+    peer = Peer(authority if request.param == "over TLS" else None)
     yield peer
     peer.close()
 
 
-def outcome_of(pieces: Sequence[bytes], *, bodyless: bool = False) -> tuple[Any, ...]:
+def outcome_of(
+    pieces: Sequence[bytes], *, bodyless: bool = False, authority: Authority | None = None
+) -> tuple[Any, ...]:
     """What becomes of a request that is answered so, and the connection closed then."""
-    peer = Peer()
+    peer = Peer(authority)
     try:
         future = peer.ask(bodyless=bodyless)
         for piece in pieces:
@@ -378,6 +451,115 @@ def test_a_paced_body_passes_as_it_is_granted(peer: Peer) -> None:
     assert peer.events[-1][2] == 200
 
 
+# ------------------------------------------------------------------------------------------------ TLS
+
+
+@given(st.binary(min_size=1, max_size=100_000), st.lists(st.integers(1, 70_000), max_size=8), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_tls_changes_nothing(authority: Authority, body: bytes, cuts: list[int], chunked: bool) -> None:
+    framing = f"{len(body):x}\r\n".encode() if chunked else b""
+    header = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    end = b"\r\n0\r\n\r\n" if chunked else b""
+    rest = b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n" + framing + body + end
+    pieces = []
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    plain = outcome_of([*pieces, rest])
+    assert plain[2] == body
+    assert outcome_of([*pieces, rest], authority=authority) == plain
+
+
+@given(st.binary(min_size=1, max_size=2000), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_what_is_no_tls_ends_the_request(authority: Authority, garbage: bytes, records: int) -> None:
+    """Bytes that somebody puts between records."""
+    peer = Peer(authority)
+    try:
+        peer.ask()
+        peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 10_000 * records)
+        raw = socket.socket(fileno=os.dup(peer.far.fileno()))
+        raw.sendall(garbage + bytes(17_000))
+        raw.close()
+        for _ in range(3):
+            peer.run()
+        assert [event[2] for event in peer.events] == [_http.BROKEN]
+        assert peer.connection.closed
+    finally:
+        peer.close()
+
+
+def test_tls_that_ends_without_a_goodbye_is_broken(authority: Authority) -> None:
+    """Anybody on the way can end a connection: a body of unknown length may not have been all."""
+    peer = Peer(authority)
+    peer.ask()
+    peer.say(b"HTTP/1.1 200 OK\r\n\r\nuntil it is closed")
+    peer.far.sock.shutdown(socket.SHUT_WR)
+    peer.run()
+    assert [event[2] for event in peer.events] == [_http.BROKEN]
+    peer.close()
+
+
+def test_what_comes_over_tls_after_an_answer_belongs_to_none(authority: Authority) -> None:
+    peer = Peer(authority)
+    for more in (b"H", ANSWERS[0]):
+        peer.ask()
+        peer.say(ANSWERS[0] + more)
+        assert peer.events.pop()[2] == 200
+        assert peer.connection.closed
+        peer.close()
+        peer = Peer(authority)
+    # What waits in TLS and not in the socket is seen before the next request.
+    body = b"x" * 20_000
+    peer.ask(most=20_000)
+    peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n")
+    peer.say(body + ANSWERS[0])
+    assert peer.events.pop()[4] == [body]
+    future = peer.loop.create_future()
+    assert not peer.connection.start(future, -1, False, HEAD, (), 0, MOST, False, 60.0)
+    peer.close()
+
+
+def is_trusted(authority: Authority, server: ssl.SSLContext, host: str, *, is_address: bool = False) -> bool:
+    """Whether the handshake with this server ends well."""
+    ours, far = socket.socketpair()
+    with ours, far:
+        ours.setblocking(False)
+        far.setblocking(False)
+        sealed = SealedSocket(far, server)
+        session = authority.trust.session(ours.fileno(), host, is_address)
+        try:
+            while session.handshake():
+                sealed.shake()
+        except ConnectionError:
+            return False
+        return True
+
+
+def test_tls_is_for_one_host(authority: Authority) -> None:
+    assert is_trusted(authority, authority.server, "localhost")
+    assert is_trusted(authority, authority.server, "127.0.0.1", is_address=True)
+    assert not is_trusted(authority, authority.server, "example.com")
+    assert not is_trusted(authority, authority.server, "127.0.0.2", is_address=True)
+    with pytest.raises(ValueError, match="no name"):
+        authority.trust.session(0, "", False)
+
+
+def test_only_what_has_authorities_is_trusted(tmp_path: Path, authority: Authority) -> None:
+    stranger = Authority(tmp_path)
+    assert not is_trusted(authority, stranger.server, "localhost")
+    (tmp_path / "bad.pem").write_text("no certificate")
+    for file in ("bad.pem", "missing.pem"):
+        with pytest.raises(ValueError, match="no authorities"):
+            _http.Trust(str(tmp_path / file), None)
+
+
+def test_one_library_is_used() -> None:
+    assert _http.tls_version("/nowhere/libssl.so.3") == 0
+    assert _http.tls_version(sys.executable) == 0
+    assert native.tls_available()
+
+
 # ------------------------------------------------------------------------------------------------ streams
 
 
@@ -485,17 +667,19 @@ def test_an_error_ends_a_body_that_is_fed(peer: Peer) -> None:
 # ------------------------------------------------------------------------------------------------ what is left
 
 
-def test_nothing_is_left_over() -> None:
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "over TLS"])
+def test_nothing_is_left_over(sealed: bool, authority: Authority) -> None:
     """Objects and descriptors, after requests that ended in every way."""
+    by = authority if sealed else None
 
     def all_ways() -> None:
         for answer in (*ANSWERS, b"", b"garbage", ANSWERS[0][:-1]):
-            outcome_of([answer])
-        peer = Peer()
+            outcome_of([answer], authority=by)
+        peer = Peer(by)
         peer.ask([b"x" * 1_000_000])
         peer.connection.abort()
         peer.close()
-        peer = Peer()
+        peer = Peer(by)
         peer.ask([b"x" * 1_000_000])
         del peer.engine, peer.connection
         peer.far.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,19 @@ def test_a_compiler_that_fails(tmp_path: Path, mode: str, code: int) -> None:
 def test_a_word_that_means_nothing(tmp_path: Path) -> None:
     code, said, _ = build(tmp_path, DTH_NATIVE_BUILD="yes")
     assert (code, said) == (1, "DTH_NATIVE_BUILD=yes: use auto, force or skip\n")
+
+
+def test_a_wheel_is_named_after_the_machine_that_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = runpy.run_path(str(SOURCES.parent / "hatch_build.py"))
+    assert parts["platform"]() == sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    monkeypatch.setenv("DTH_WHEEL_PLATFORM", "manylinux2014_aarch64")
+    assert parts["platform"]() == "manylinux2014_aarch64"
+
+
+def test_an_sdist_has_no_sources_of_the_console() -> None:
+    """It has the console as it was built: with sources beside it, that would be taken for an old one."""
+    settings = tomllib.loads((SOURCES.parent / "pyproject.toml").read_text())
+    included = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    # Without a slash before it, a name is found in every folder.
+    assert all(name.startswith("/") for name in included)
+    assert not any(name.startswith("/console") for name in included)

@@ -293,7 +293,7 @@ class Multipart:
         response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
         key = route.keys.to_dest(upload.key)
         with route.tally.holding(span[1] - span[0] + 1):
-            written = await route.dest.upload_part(key, upload.upload_id, number, response.chunks)
+            written = await route.write_part(key, upload.upload_id, number, response.chunks)
         sums = source_parts.Sums(upload)
         sums.update(*response.chunks)
         part = await self._confirmed(upload, number, written, sums)

@@ -574,7 +574,7 @@ class S3Parameters(TaskParameters):
         20, "engine", "Most workers", "Worker processes at most.", what=False, cli="--workers", ge=1, le=64
     )
     memory_budget: Size = parameter(
-        128 * MIB,
+        96 * MIB,
         "engine",
         "Memory for bodies",
         "Bytes of object bodies in memory at once, for each worker.",

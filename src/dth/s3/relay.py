@@ -213,6 +213,14 @@ class Route:
         async with self._first_write:
             return await self._write(item, chunks, properties, stated)
 
+    async def write_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> Written:
+        """Write one part of an upload. The first one goes alone: as long as it is not known which checksums the store
+        answers, each part goes with its MD5 as well, which costs more than all other work on it."""
+        if self._first_write.returned:
+            return await self.dest.upload_part(key, upload_id, number, chunks)
+        async with self._first_write:
+            return await self.dest.upload_part(key, upload_id, number, chunks)
+
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers
         try:
