@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -18,7 +19,20 @@ from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import resolve_endpoint
 from dth.s3.proof import check_source
-from tests.engine import MIB, PARTED, TWO_PARTS, Dth, Engine, Ran, Side, blob, bodies, hurry
+from tests.engine import (
+    FOUR_PARTS,
+    GIANT,
+    MIB,
+    PARTED,
+    TWO_PARTS,
+    Dth,
+    Engine,
+    Ran,
+    Side,
+    blob,
+    bodies,
+    hurry,
+)
 from tests.servers.odd import OddStore, sum_of
 from tests.servers.process import listening_socket
 
@@ -158,6 +172,57 @@ def test_damage_in_one_part_of_a_source_object_is_noticed(pair: Pair, stated: st
     assert pair.there() == {"parted": body}
 
 
+# Of parts: the checksum that joins to that of the whole, others, and none.
+MODES = ["crc64nvme", "crc32c", "md5", "none"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stated", ["md5", "sha256", "crc64nvme"])
+def test_what_is_stated_of_the_whole_counts_whatever_covers_the_parts(
+    pair: Pair, stated: str, mode: str
+) -> None:
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    pair.lay("parted", b"an older body")
+    if stated != "md5":
+        pair.original("parted").checksums = {stated: sum_of(stated, body)}
+        pair.original("parted").etag = "ab" * 16 + "-3"
+    pair.quirks("flip-on-range" + (" no-checksums" if stated == "md5" else ""))
+    settled(pair.run(checksum_mode=mode, **PARTED), 0, 1)
+    # Nor is anything joined that is known to be wrong.
+    assert pair.there() == {"parted": b"an older body"}
+
+
+@pytest.mark.parametrize("mode", MODES[:-1])
+@pytest.mark.parametrize("stated", ["md5", "crc64nvme"])
+def test_parts_of_a_giant_object_are_held_against_what_is_stated_of_the_whole(
+    pair: Pair, stated: str, mode: str
+) -> None:
+    body = os.urandom(FOUR_PARTS)
+    pair.put({"giant": body})
+    if stated != "md5":
+        pair.original("giant").checksums = {stated: sum_of(stated, body)}
+    quirks = "flip-on-range" + (" no-checksums" if stated == "md5" else "")
+    pair.quirks(quirks)
+    settled(pair.run(checksum_mode=mode, **GIANT), 0, 1)
+    assert pair.there() == {}
+    pair.quirks(quirks, flip_on_range=2)
+    settled(pair.run(checksum_mode=mode, **GIANT), 1)
+    assert pair.there() == {"giant": body}
+
+
+def test_a_source_that_answers_no_head_of_a_part_is_copied(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    pair.original("parted").etag = "ab" * 16 + "-3"
+    pair.quirks("part-heads-416 no-checksums")
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {"parted": body}
+
+
 def test_parts_need_no_head_of_the_source(pair: Pair) -> None:
     body = os.urandom(TWO_PARTS)
     pair.put({"parted": body})
@@ -207,6 +272,39 @@ def test_a_damaged_copy_inside_a_store_never_counts(pair: Pair) -> None:
     assert pair.source.objects(there) == {}
     pair.quirks("lies")
     settled(Engine(pair._state / "read", *sides, verify_after=True).run(), len(SMALL))
+
+
+def test_parts_that_a_store_copies_by_itself_are_held_against_what_the_source_states(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.handlers.COPY_LIMIT", MIB)
+    monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
+    body = os.urandom(3 * MIB)
+    pair.put({"large": body})
+    pair.original("large").checksums = {"crc64nvme": sum_of("crc64nvme", body)}
+    there = pair.source.bucket()
+    sides = pair.sides[0], Side(pair.source, there)
+    pair.quirks("flip-on-copy")
+    settled(Engine(pair._state / "damaged", *sides, **PARTED).run(), 0, 1)
+    assert pair.source.objects(there) == {}
+    pair.quirks()
+    ran = Engine(pair._state / "good", *sides, **PARTED).run()
+    settled(ran, 1)
+    assert ran.records["large"].verified is Verified.SOURCE
+    assert pair.source.get(there, "large") == body
+
+
+@pytest.mark.parametrize("quirk", ["sig-non-ascii", "missing-meta"])
+def test_properties_of_copies_inside_a_store_are_as_those_of_others(pair: Pair, quirk: str) -> None:
+    pair.put({"named": b"body"})
+    pair.original("named").headers["x-amz-meta-name"] = "groß.jpg".encode()
+    pair.quirks(quirk)
+    there = pair.source.bucket()
+    ran = Engine(pair._state / "state", pair.sides[0], Side(pair.source, there)).run()
+    settled(ran, 1)
+    assert ran.records["named"].reason == ("MetadataUnread" if quirk == "missing-meta" else "")
+    if quirk == "sig-non-ascii":
+        assert pair.source.at(there, "named").headers["x-amz-meta-name"].startswith(b"=?utf-8?")
 
 
 @pytest.mark.parametrize("quirk", ["flip-on-write", "flip-on-join"])
@@ -358,6 +456,8 @@ def test_a_source_whose_etags_are_opaque_can_be_said_to_be_so(pair: Pair) -> Non
         ("", "object-lock refuses-checksum-headers"),
         ("doubled-headers", ""),
         ("v1-only", "v1-only"),
+        ("refuses-encoding-400", "refuses-encoding-501"),
+        ("refuses-encoding-501 v1-only", "refuses-encoding-400 no-token"),
     ],
 )
 def test_all_is_copied_where_a_store_refuses_something(pair: Pair, source: str, dest: str) -> None:
@@ -664,6 +764,42 @@ def test_a_prefix_that_alone_is_refused_fails(pair: Pair, side: str) -> None:
     assert pair.there() == good
 
 
+@pytest.mark.parametrize("quirk", ["bad-kms", "bad-401", "bad-302", "bad-signature"])
+@pytest.mark.parametrize("side", ["source", "dest"])
+@pytest.mark.parametrize("size", [10, TWO_PARTS, FOUR_PARTS])
+def test_what_is_refused_for_one_object_alone_pauses_nothing(
+    pair: Pair, quirk: str, side: str, size: int
+) -> None:
+    pair.put({**SMALL, "bad": os.urandom(size)})
+    pair.quirks(**{side: quirk})
+    ran = pair.run(**GIANT)
+    if quirk == "bad-kms" and side == "dest":
+        # It is of reads alone.
+        settled(ran, len(SMALL) + 1)
+    else:
+        settled(ran, len(SMALL), 1)
+
+
+@pytest.mark.parametrize("quirk", ["always-503", "always-429", "always-500", "bad-kms", "bad-401"])
+@pytest.mark.parametrize("side", ["source", "dest"])
+@pytest.mark.parametrize("policy", ["etag", "checksum", "content"])
+def test_one_object_that_cannot_be_compared_ends_no_run(
+    pair: Pair, quirk: str, side: str, policy: str
+) -> None:
+    pair.put({**SMALL, "bad": b"x"})
+    # So that the destination is asked about each object.
+    pair.quirks("", "etag-random")
+    settled(pair.run(), len(SMALL) + 1)
+    pair.quirks(**{side: quirk})
+    ran = pair.run(state="another", compare_policy=policy)
+    asked = side == "dest" or policy != "etag"
+    assert (ran.run.state, ran.counts.same, ran.counts.failed) == (
+        RunState.DONE,
+        len(SMALL) + (not asked),
+        int(asked),
+    ), ran
+
+
 def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
     pair.put({**SMALL, "ghost1": b"boo", "ghost2": b"boo2"})
     pair.quirks("ghost")
@@ -672,6 +808,45 @@ def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
         assert (ran.counts.failed, ran.counts.cancelled) == (2, 0)
         assert ran.records["ghost1"].reason == "Unreadable"
     assert pair.there() == SMALL
+
+
+def test_what_a_manifest_names_and_cannot_be_read_is_a_failure(pair: Pair, tmp_path: Path) -> None:
+    pair.put({"ghost": b"boo", "k": b"x"})
+    manifest = tmp_path / "manifest.txt"
+    manifest.write_text("ghost\nk\nnever\n")
+    pair.quirks("ghost")
+    ran = pair.run(src_manifest=str(manifest))
+    assert {key: record.reason for key, record in ran.records.items()} == {
+        "ghost": "Unreadable",
+        "k": "",
+        "never": "NotFound",
+    }
+    assert (ran.counts.failed, ran.counts.cancelled) == (1, 1)
+
+
+@pytest.mark.parametrize("policy", ["checksum", "content"])
+def test_what_cannot_be_read_to_be_compared_is_not_missing(pair: Pair, policy: str) -> None:
+    pair.put({"ghost": b"boo", "k": b"x"})
+    settled(pair.run(), 2)
+    pair.quirks("ghost")
+    ran = pair.run(state="another", compare_policy=policy)
+    assert (ran.counts.same, ran.records["ghost"].reason) == (1, "Unreadable")
+
+
+def test_a_copy_is_kept_while_the_source_lists_its_object(pair: Pair) -> None:
+    pair.put({"ghost": b"boo"})
+    pair.lay("ghost", b"boo")
+    pair.quirks("ghost")
+    source = pair.sides[0]
+    removed = {
+        "eventName": "s3:ObjectRemoved:Delete",
+        "s3": {"bucket": {"name": source.bucket}, "object": {"key": "ghost", "sequencer": "0A"}},
+    }
+    message = Outgoing("event", json.dumps({"Records": [removed]}))
+    engine = Engine(pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size")
+    ran = engine.run(messages=[message])
+    assert (ran.records["ghost"].status, ran.records["ghost"].reason) == (Status.FAILED, "Unreadable")
+    assert pair.there() == {"ghost": b"boo"}
 
 
 # -------------------------------------------------------------------------------------------- properties
@@ -697,6 +872,27 @@ def test_tags_that_cannot_be_read_are_counted_as_lacking(pair: Pair, kind: str, 
     assert ran.counts.incomplete == len(tagged)
     assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
     assert "tags of the source cannot be read" in ran.notes
+
+
+def test_tags_of_which_some_are_not_told_are_counted_as_lacking(pair: Pair) -> None:
+    pair.put(bodies("ab"), **{"x-amz-tagging": "project=apollo&owner=a%3Db"})
+    pair.quirks("tags-partly")
+    ran = pair.run()
+    settled(ran, 2)
+    assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
+    assert pair.at("a").tags == "project=apollo"
+    pair.quirks()
+    assert pair.run(compare_policy="always").counts.incomplete == 0
+
+
+@pytest.mark.parametrize("quirk", ["missing-meta", "tags-denied"])
+def test_what_giant_objects_lack_is_counted_whoever_completes_them(pair: Pair, quirk: str) -> None:
+    giants = {f"giant{n}": os.urandom(FOUR_PARTS) for n in range(6)}
+    pair.put(giants, **{"x-amz-tagging": "project=apollo"})
+    pair.quirks(quirk)
+    ran = Engine(pair._state / "state", *pair.sides, **GIANT).run(workers=3)
+    settled(ran, len(giants))
+    assert ran.counts.incomplete == len(giants)
 
 
 def test_the_command_counts_what_copies_lack(pair: Pair, tmp_path: Path) -> None:
@@ -744,6 +940,34 @@ def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
     found = dth.sync(*pair.sides)
     assert found["transferred"] == 2
     assert any("region garage" in note for note in found["notes"])
+
+
+def test_the_region_is_followed_with_parts_that_are_streamed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    giants = {f"giant{n}": os.urandom(7 * MIB) for n in range(3)}
+    pair.put(giants)
+    for store in (pair.source, pair.dest):
+        store.region = "garage"
+    pair.quirks("region", "region")
+    sizes = {"multipart_threshold": MIB, "part_size": 2 * MIB, "giant_object_threshold": 3 * MIB}
+    # The first request of one of them is a part.
+    settled(Engine(pair._state / "state", *pair.sides, **sizes).run(workers=3), len(giants))
+    assert pair.there() == giants
+
+
+def test_the_region_is_followed_where_a_head_asks_first(pair: Pair) -> None:
+    pair.put({"k": b"body"})
+    pair.source.region = "garage"
+    pair.quirks("region")
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def size() -> str:
+        async with engine.opened("worker") as (route, _):
+            return (await route.source.head("k")).headers["content-length"]
+
+    assert asyncio.run(size()) == "4"
 
 
 @pytest.mark.parametrize("sides", ["src", "dest", "both"])
@@ -802,10 +1026,16 @@ def test_a_store_with_few_parts_gets_larger_ones(pair: Pair, monkeypatch: pytest
     assert pair.there() == {"large": blob(15 * MIB)}
 
 
-def test_an_upload_is_looked_for_in_a_listing_that_repeats_itself(pair: Pair) -> None:
-    pair.put({"large": os.urandom(TWO_PARTS)})
-    pair.quirks("", "repeats-markers")
-    settled(pair.run(**PARTED), 1)
+@pytest.mark.parametrize("quirk", ["repeats-markers", "endless-markers"])
+def test_an_upload_is_looked_for_in_a_listing_without_end(pair: Pair, quirk: str) -> None:
+    pair.quirks("", quirk)
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def uploads() -> list[object]:
+        async with engine.opened("worker") as (route, _):
+            return [*await route.dest.uploads("large")]
+
+    assert asyncio.run(uploads()) == []
 
 
 def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:

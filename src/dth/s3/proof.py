@@ -147,16 +147,16 @@ class InOrder:
             )
 
 
-async def in_order(source: S3Client, key: str, size: int, etag: str) -> InOrder | None:
-    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME, which
-    the checksums of the parts make by themselves."""
+async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> InOrder | None:
+    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME that the
+    checksums of the parts make by themselves (`joined`)."""
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
     except (ObjectRefused, SourceGone):
         # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
         headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
     stated = stated_checksums(headers)
-    if ChecksumMode.CRC64NVME in stated:
+    if joined and ChecksumMode.CRC64NVME in stated:
         return None
     for mode, value in stated.items():
         return InOrder(key, mode, value)
@@ -197,6 +197,23 @@ async def confirm(
         etag=written.etag,
         version=written.version,
     )
+
+
+async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], written: Written) -> Verified:
+    """Who confirms a copy that the store made by itself: the source, where both objects state the same checksum.
+    Raises Damaged where they state different ones."""
+    there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
+    verified = Verified.NOT
+    for name in stated.keys() & there.keys():
+        if there[name] != stated[name]:
+            raise Damaged(
+                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
+                code="ChecksumMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+        verified = Verified.SOURCE
+    return verified
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:

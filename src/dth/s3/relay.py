@@ -22,6 +22,7 @@ from dth.s3.parameters import Encryption, S3Parameters
 from dth.s3.proof import (
     Stated,
     check_source,
+    compare_stated,
     confirm,
     read_back,
     remove_damaged,
@@ -121,6 +122,11 @@ class Route:
     # The first write shows what the destination's ETags are, and what it refuses.
     _first_write: Scout = field(default_factory=Scout)
 
+    @property
+    def joins_checksums(self) -> bool:
+        """Whether the checksums that parts are sent with make that of the whole object."""
+        return self.dest.capabilities.checksum is ChecksumMode.CRC64NVME
+
     @cached_property
     def tags(self) -> TagReader:
         return TagReader(self.source, self.dest)
@@ -131,16 +137,20 @@ class Route:
         """What an object has besides its bytes, from the answer to a GET or HEAD. `whole`: the body goes in one PUT, so
         that its ETag at the destination can be the MD5 that it is at the source."""
         tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
-        reason, detail = tags.reason, tags.detail
-        if "x-amz-missing-meta" in answer and self.parameters.include_metadata and not reason:
-            reason = "MetadataUnread"
-            detail = f"{answer['x-amz-missing-meta']} entries of its metadata cannot be stated by the source"
         headers = self._carried(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
             add_mark(headers, bare_etag(answer.get("etag", "")))
         if tags.value:
             headers["x-amz-tagging"] = tags.value
-        return Properties(headers | self.asked_for, reason, detail)
+        return self._lacking_metadata(answer, Properties(headers | self.asked_for, tags.reason, tags.detail))
+
+    def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
+        """The same, with a reason where the source says that there is metadata that it cannot state."""
+        missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
+        if properties.reason or not missing:
+            return properties
+        detail = f"{missing} entries of its metadata cannot be stated by the source"
+        return replace(properties, reason="MetadataUnread", detail=detail)
 
     def _etags_will_be_equal(self, md5: str) -> bool:
         kms = self.parameters.dest_put_object_sse_type is Encryption.AWS_KMS or bool(
@@ -190,8 +200,8 @@ class Route:
         named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
         return frozenset({"x-amz-acl"} if named else ())
 
-    def copied_headers(self, answer: Mapping[str, str], md5: str) -> dict[str, str]:
-        """Headers of a copy inside the store."""
+    def copied_properties(self, answer: Mapping[str, str], md5: str) -> Properties:
+        """As `properties`, of a copy inside the store, which copies the tags by itself."""
         headers = self._carried(answer)
         if not self._etags_will_be_equal(md5):
             add_mark(headers, bare_etag(answer.get("etag", "")))
@@ -199,7 +209,7 @@ class Route:
         headers["x-amz-metadata-directive"] = "REPLACE"
         wanted = self.parameters.copy_tags and self.dest.capabilities.tags
         headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
-        return headers
+        return self._lacking_metadata(answer, Properties(headers))
 
     async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         """Write a whole object and find out who confirms it. The first one goes alone."""
@@ -288,7 +298,8 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     answer = await source.head(item.key, etag=item.etag, checksums=True)
     etag = bare_etag(answer.headers.get("etag", "")) or item.etag
     md5 = source_md5(source, answer.headers, etag)
-    headers = route.copied_headers(answer.headers, md5)
+    properties = route.copied_properties(answer.headers, md5)
+    headers = properties.headers
     try:
         written = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
         differs = written.etag.lower() != etag.lower()
@@ -303,7 +314,7 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     except Damaged as damage:
         await remove_damaged(dest, key, damage)
         raise
-    return Copied(etag, written.etag, "", item.size, verified)
+    return Copied(etag, written.etag, "", item.size, verified, properties.reason, properties.detail)
 
 
 async def _judge_copy(
@@ -325,20 +336,7 @@ async def _judge_copy(
         source = Entry(item.key, item.size, item.etag)
         await check_contents(route, source, written.etag, written.version)
         return Verified.CONTENT
-    if not differs:
-        return Verified.ETAG
-    verified = Verified.NOT
-    there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
-    for name in stated.keys() & there.keys():
-        if there[name] != stated[name]:
-            raise Damaged(
-                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
-                code="ChecksumMismatch",
-                etag=written.etag,
-                version=written.version,
-            )
-        verified = Verified.SOURCE
-    return verified
+    return Verified.ETAG if not differs else await compare_stated(dest, key, stated, written)
 
 
 def copying_refused(route: Route, error: ObjectRefused) -> bool:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from dth.errors import Corrupted, ObjectRefused, SourceGone
+from dth.errors import Corrupted, ObjectChanged, ObjectRefused, SourceGone
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload
 from dth.s3.endpoints import ChecksumMode, EtagKind
@@ -26,6 +26,8 @@ JOINED = re.compile(r"([0-9a-fA-F]{32})-(\d+)")
 PARTS_COUNT = "x-amz-mp-parts-count"
 SMALLEST, LARGEST = 5 * MIB, 512 * MIB
 MEGABYTE = 1_000_000
+# Some may not ask for a HEAD, some stores do not answer it, and some find no part in an object.
+UNANSWERED = (ObjectRefused, SourceGone, ObjectChanged)
 # HEADs for the sizes of parts that are sent at once.
 HEADS = 50
 
@@ -43,17 +45,19 @@ async def look(route: Route, key: str, etag: str, size: int) -> int:
         return 0
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
-    except (ObjectRefused, SourceGone):
-        # Some may not ask for it, and some stores do not answer it.
+    except UNANSWERED:
         headers = {}
-    if is_encrypted(headers) or ChecksumMode.CRC64NVME in stated_checksums(headers):
+    if ChecksumMode.CRC64NVME in stated_checksums(headers):
+        # The checksums of our parts make it by themselves, or it is computed as an MD5 of the whole would be.
+        return 0 if route.joins_checksums else size
+    if is_encrypted(headers):
         return 0
     count = int(match[2]) if match else 1
     if count == 1:
         return size
     try:
         stated = stated_size((await source.head(key, etag=etag, part=1)).headers, count)
-    except (ObjectRefused, SourceGone):
+    except UNANSWERED:
         stated = 0
     if stated:
         return stated if fits(stated, size, count) else 0
@@ -172,7 +176,7 @@ async def _stated_sizes(route: Route, upload: Upload) -> list[int]:
         heads = [route.source.head(upload.key, etag=upload.etag, part=number) for number in numbers]
         try:
             sizes += [stated_size(answer.headers, count) for answer in await asyncio.gather(*heads)]
-        except (ObjectRefused, SourceGone):
+        except UNANSWERED:
             return []
         if not all(sizes):
             return []

@@ -16,7 +16,7 @@ from dth.s3.store.capabilities import UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Fea
 from dth.s3.store.chunked import Trailed
 from dth.s3.store.covers import Cover
 from dth.s3.store.key_lists import of_key
-from dth.s3.store.objects import Objects, Written, copy_source, split, whole
+from dth.s3.store.objects import Objects, Written, split, whole
 from dth.s3.store.request import Request
 from dth.transport import Pipe, Response
 
@@ -52,7 +52,7 @@ class MultipartUploads(Objects):
             if not find_text(response.body, "UploadId"):
                 raise self.bad_answer("POST", key, "no upload id")
 
-        return find_text((await self._write(dress)).body, "UploadId")
+        return find_text((await self.write(dress)).body, "UploadId")
 
     async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
         """Write one part."""
@@ -67,11 +67,9 @@ class MultipartUploads(Objects):
             self.check_etag_answered("PUT", key, response)
 
         try:
-            response = await self._adapting.adapted(dress)
+            response = await self.send_dressed(dress)
         except SourceGone as error:
             raise NoSuchUpload(str(error), code=error.code, status=error.status) from None
-        except TransferError as error:
-            raise await self._explained(error) from None
         return self.written("PUT", key, response, cover)
 
     async def stream_part(
@@ -159,7 +157,7 @@ class MultipartUploads(Objects):
         span: tuple[int, int],
     ) -> str:
         """Copy bytes `span` of the source as one part. Returns the part's ETag."""
-        headers = copy_source(source, source_key, etag) | {
+        headers = source.as_copy_source(source_key, etag) | {
             "x-amz-copy-source-range": f"bytes={span[0]}-{span[1]}"
         }
         query = {"partNumber": str(number), "uploadId": upload_id}
