@@ -211,6 +211,33 @@ def test_parts_of_a_giant_object_are_held_against_what_is_stated_of_the_whole(
     assert pair.there() == {"giant": body}
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_source_object_of_parts_that_is_read_whole_is_held_against_its_etag(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    body = os.urandom(3 * MIB)
+    step = len(body) // parts
+    digests = b"".join(hashlib.md5(body[n : n + step]).digest() for n in range(0, len(body), step))
+    pair.put({"k": body, "other": body})
+    pair.original("k").etag = f"{hashlib.md5(digests).hexdigest()}-{parts}"
+    # An ETag of this form that is made in another way says nothing.
+    pair.original("other").etag = "ab" * 16 + f"-{parts}"
+    pair.quirks("no-checksums")
+    settled(pair.run(), 2)
+    # Damage in passing is repaired, and damage for good is found where the source says how large the parts are.
+    pair.quirks("no-checksums flip-on-read", flip_on_read=1)
+    settled(pair.run(compare_policy="always", include_patterns=("k",)), 1)
+    assert pair.there()["k"] == body
+    pair.lay("k", b"an older body")
+    pair.original("k").part_size = step
+    pair.quirks("no-checksums flip-on-read")
+    ran = pair.run(state="another", include_patterns=("k",))
+    settled(ran, 0, 1)
+    assert ran.records["k"].reason == "EtagMismatch"
+    assert pair.there()["k"] == b"an older body"
+
+
 def test_a_source_that_answers_no_head_of_a_part_is_copied(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +343,31 @@ def test_the_version_before_a_damaged_copy_is_the_newest_again(pair: Pair, quirk
     pair.quirks("", f"no-checksums no-content-md5 {quirk}")
     settled(pair.run(**(PARTED if quirk == "flip-on-join" else {})), 0, 1)
     assert pair.there() == {key: b"an older body"}
+
+
+@pytest.mark.parametrize("policy", ["size", "size+time", "etag", "checksum", "content"])
+@pytest.mark.parametrize("etags", ["", "etag-opaque", "etag-random"])
+def test_a_damaged_copy_that_may_not_be_removed_is_never_the_same(
+    pair: Pair, policy: str, etags: str
+) -> None:
+    pair.put(bodies("abc"))
+    quirks = f"delete-denied {etags} " + ("answers-crc32" if etags else "no-checksums no-content-md5")
+    pair.quirks("", f"{quirks} flip-on-write")
+    ran = pair.run()
+    settled(ran, 0, 3)
+    assert pair.there() == dict.fromkeys("abc", b"")
+    assert "empty objects were written over them" in ran.notes
+    pair.quirks("", quirks)
+    settled(pair.run(state="another", compare_policy=policy), 3)
+    assert pair.there() == bodies("abc")
+
+
+def test_a_damaged_version_that_may_not_be_removed_is_hidden(pair: Pair) -> None:
+    pair.put(bodies("abc"))
+    pair.dest.buckets[pair.sides[1].bucket].versioned = True
+    pair.quirks("", "version-delete-denied no-checksums no-content-md5 flip-on-write")
+    settled(pair.run(), 0, 3)
+    assert pair.there() == {}
 
 
 @pytest.mark.parametrize("times", [1, 100])
@@ -529,7 +581,8 @@ def arrived_whole(pair: Pair, ran: Ran) -> None:
 @pytest.mark.parametrize("quirk", ["", "object-lock", "kms", "etag-opaque"])
 def test_a_streamed_part_has_its_checksum_behind_it(streaming: Pair, quirk: str, mode: str) -> None:
     streaming.quirks("", quirk)
-    ran = stream(streaming, checksum_mode=mode)
+    # Its ETag, over plain HTTP, would be a reason to read the source once more.
+    ran = stream(streaming, checksum_mode=mode, src_etags="OPAQUE")
     arrived_whole(streaming, ran)
     assert ran.counts.verified_store == 1
     parts = parts_that_came(streaming)

@@ -87,7 +87,8 @@ QUIRKS = {
     "acl-refused": "Answers 400 to x-amz-acl.",
     "class-refused": "Answers 400 to every storage class but STANDARD.",
     "sig-non-ascii": "Answers 403 SignatureDoesNotMatch to metadata that is not ASCII.",
-    "delete-denied": "Answers 403 to every DELETE.",
+    "delete-denied": "Answers 403 to every DELETE of an object or a version.",
+    "version-delete-denied": "Answers 403 to every DELETE of a version.",
     "delete-html": "Answers a DELETE with 200 and an HTML page, and deletes nothing.",
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
@@ -192,6 +193,8 @@ class Stored:
     storage_class: str = "STANDARD"
     modified: float = field(default_factory=time.time)
     version: str = "null"
+    part_size: int = 0
+    """Of its parts, which a HEAD of one of them then tells."""
     customer: str = ""
     """MD5 of the customer's key that it is encrypted with (SSE-C), as the header has it."""
 
@@ -421,10 +424,15 @@ class OddStore(S3Server):
         if "x-amz-copy-source-if-match" in request.headers and self.has("refuses-copy-if-match"):
             text = "A header you provided implies functionality that is not implemented."
             raise _Refused(501, "NotImplemented", text, "<Header>x-amz-copy-source-if-match</Header>")
-        if request.method == "DELETE" and self.has("delete-denied"):
-            raise _Refused(403, "AccessDenied", "Access Denied")
+        if request.method == "DELETE" and "uploadId" not in request.query:
+            self._refuse_delete(request)
         if not reading:
             self._refuse_write(request)
+
+    def _refuse_delete(self, request: Request) -> None:
+        denied = "versionId" in request.query and self.has("version-delete-denied")
+        if denied or self.has("delete-denied"):
+            raise _Refused(403, "AccessDenied", "Access Denied")
 
     def _refuse_bad(self, request: Request) -> None:
         """Keys with "bad" in them."""
@@ -662,6 +670,8 @@ class OddStore(S3Server):
         packed = stored.headers.get("content-encoding") == b"gzip"
         if packed and not accepts_gzip and self.has("gunzips"):
             return self._gunzipped(stored, headers)
+        if "partNumber" in request.query and stored.part_size:
+            return self._part_headers(request, stored, headers)
         span = _span(request.header("range"), len(stored.body))
         if span is None and accepts_gzip and not packed and self.has("gzips"):
             headers.append(("Content-Encoding", "gzip"))
@@ -677,6 +687,14 @@ class OddStore(S3Server):
             body = damaged(body)
         headers.append(("Content-Range", f"bytes {first}-{last}/{len(stored.body)}"))
         return self._object_reply(Reply(206, body, headers))
+
+    def _part_headers(
+        self, request: Request, stored: Stored, headers: list[tuple[str, str | bytes]]
+    ) -> Reply:
+        first = (int(request.query["partNumber"]) - 1) * stored.part_size
+        count = -(-len(stored.body) // stored.part_size)
+        headers.append(("x-amz-mp-parts-count", str(count)))
+        return self._object_reply(Reply(206, stored.body[first : first + stored.part_size], headers))
 
     def _check_conditions(self, request: Request, stored: Stored) -> None:
         wanted, unwanted = request.header("if-match"), request.header("if-none-match")

@@ -237,17 +237,33 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
     it for the right one where it compares sizes only."""
     try:
         if damage.version and damage.version != "null":
-            await dest.delete(key, damage.version)
+            await _take_away(dest, key, damage.version)
             return
         now = (await dest.head(key)).headers
         if bare_etag(now.get("etag", "")) == damage.etag:
             # Without its version a bucket that keeps versions would hide the one before it as well.
             version = now.get("x-amz-version-id", "")
-            await dest.delete(key, "" if version == "null" else version)
+            await _take_away(dest, key, "" if version == "null" else version)
     except SourceGone:
         return
     except ObjectRefused as error:
-        dest.capabilities.note(f"a damaged copy of key {key!r} could not be removed: {error}")
+        dest.capabilities.note(f"damaged copies could not be removed ({error.code}): look at all that failed")
     except TransferError:
         # The object is tried again, and written over it.
         return
+
+
+async def _take_away(dest: S3Client, key: str, version: str) -> None:
+    """Delete a damaged version or object. Where that is refused, hide it behind a delete marker, or else write an empty
+    object over it, so that no later run takes it for the source's."""
+    code = ""
+    for each in dict.fromkeys((version, "")):
+        try:
+            await dest.delete(key, each)
+            return
+        except ObjectRefused as error:
+            code = error.code
+    await dest.put(key, [], {})
+    dest.capabilities.note(
+        f"damaged copies could not be removed ({code}); empty objects were written over them"
+    )

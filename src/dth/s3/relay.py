@@ -29,6 +29,7 @@ from dth.s3.proof import (
     source_md5,
     stated_checksums,
 )
+from dth.s3.source_parts import agrees_whole
 from dth.s3.store.objects import Written
 from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
@@ -281,6 +282,9 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         stated = check_source(
             route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
         )
+        if not stated.md5 and not stated.agreed:
+            agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
+            stated = replace(stated, agreed=agreed)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
         # Not `holding`: this is the way of every small object.
         route.tally.held += item.size
