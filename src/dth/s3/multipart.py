@@ -330,7 +330,7 @@ class Multipart:
                     f"have the MD5 {written.md5}",
                     code="EtagMismatch",
                 )
-        if written.confirmed:
+        if written.confirmed and known.checks is not False:
             part.verified = Verified.STORE
         return part
 

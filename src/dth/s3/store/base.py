@@ -1,5 +1,6 @@
 """What all requests to one bucket have in common: the layers, put together."""
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -62,6 +63,8 @@ class Requests:
         self.rates = rates or (StoreRate(), StoreRate())
         self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
+        # One at a time asks the store what it does with checksums.
+        self._probing = asyncio.Lock()
         self._customer = _customer_headers(endpoint.customer_key)
 
     @property
@@ -93,14 +96,14 @@ class Requests:
         try:
             return await self._adapting.send(request)
         except TransferError as error:
-            raise await self._explained(error) from None
+            raise await self._explained(error, request.key) from None
 
     async def send_dressed(self, dress: Dress) -> Response:
-        """As `send`, of a request whose headers depend on what the store takes."""
+        """As `send`, of a request about an object whose headers depend on what the store takes."""
         try:
             return await self._adapting.adapted(dress)
         except TransferError as error:
-            raise await self._explained(error) from None
+            raise await self._explained(error, dress(frozenset()).key) from None
 
     async def request(
         self,
@@ -146,12 +149,12 @@ class Requests:
         )
         return region_of(response)
 
-    async def _explained(self, error: TransferError) -> TransferError:
+    async def _explained(self, error: TransferError, key: str) -> TransferError:
         """The error, with the side it came from. What is refused for one object alone, while others pass with the same
         keys, is that object's trouble: a signature that does not hold, and what no store says in words of its own."""
         if isinstance(error, EndpointRefused):
             signature = error.code == "SignatureDoesNotMatch"
-            wordless = error.code.startswith("HTTP")
+            wordless = key != "" and error.code.startswith("HTTP")
             if (signature and await self._keys_are_right()) or (wordless and await self._others_pass()):
                 error = ObjectRefused(
                     f"{error}; other requests with the same keys pass: look at this object's key and metadata",
