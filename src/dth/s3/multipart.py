@@ -5,13 +5,11 @@ CreateMultipartUpload, the parts done, and one owner who completes. An upload is
 and part size are those of its record.
 """
 
-import asyncio
 import hashlib
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Sequence
 
 from dth.errors import (
     Corrupted,
@@ -33,6 +31,7 @@ from dth.s3.compare import SOURCE_ETAG
 from dth.s3.contents import check_contents
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
+from dth.s3.group import Group, together
 from dth.s3.listing import Entry
 from dth.s3.messages import Item, PartMessage, encode, part_message
 from dth.s3.proof import InOrder, compare_stated, in_order, read_back, remove_damaged, stated_checksums
@@ -41,8 +40,6 @@ from dth.s3.retry import retry
 from dth.s3.store.chunked import Trailed
 from dth.s3.store.objects import Written
 from dth.transport import Pipe
-
-T = TypeVar("T")
 
 MAX_PARTS = 10_000
 STREAM_ABOVE = 64 * MIB  # bytes: larger parts pass through a pipe instead of memory
@@ -100,9 +97,7 @@ class Multipart:
         if not done and upload.upload_id not in self._whole:
             self._whole[upload.upload_id] = await self._held_against(upload)
         whole = self._whole.get(upload.upload_id)
-        async with _Group() as group:
-            for number in missing:
-                group.start(self._transfer_part(upload, number, whole))
+        await together(self._transfer_part(upload, number, whole) for number in missing)
         if whole:
             try:
                 whole.check()
@@ -322,7 +317,7 @@ class Multipart:
             and known.etags is not EtagKind.OPAQUE
         ):
             if written.etag.lower() == written.md5:
-                known.etags = EtagKind.MD5
+                known.learn_etags(md5s=True)
                 part.verified = Verified.ETAG
             elif await self._etags_are_md5(upload):
                 raise Damaged(
@@ -369,7 +364,7 @@ class Multipart:
         else:
             pipe = Pipe(length, PIPE_SIZE, passing)
         key = route.keys.to_dest(upload.key)
-        async with _Group() as group:
+        async with Group() as group:
             source = group.start(
                 route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
             )
@@ -693,27 +688,3 @@ def _joined_etag(parts: list[Part]) -> str:
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
-
-
-class _Group:
-    """Tasks that stand and fall together; raises the first failure itself instead of a group of them."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        return task
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None and self._tasks:
-                await asyncio.gather(*self._tasks)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -82,10 +82,10 @@ def check_source(
         return Stated(md5, agreed)
     found = md5_of(chunks)
     if found == md5:
-        known.etags = EtagKind.MD5
+        known.learn_etags(md5s=True)
         return Stated(md5, agreed)
     if agreed:
-        known.etags = EtagKind.OPAQUE
+        known.learn_etags(md5s=False)
         return Stated("", agreed)
     raise _not_the_md5(key, md5, found)
 
@@ -179,18 +179,19 @@ async def confirm(
     if encrypted or known.etags is EtagKind.OPAQUE or not md5:
         return by_store
     if not is_md5(written.etag):
-        known.etags = EtagKind.OPAQUE
+        known.learn_etags(md5s=False)
         return by_store
     if written.etag.lower() == md5:
-        known.etags = EtagKind.MD5
+        known.learn_etags(md5s=True)
         return Verified.STORE if written.confirmed else Verified.ETAG
     md5s = known.etags is EtagKind.MD5 or await dest.etags_are_md5(key, headers)
     stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
     if b64decode(stored).hex() == md5:
         # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
-        known.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
+        known.learn_etags(md5s=bool(md5s))
         return Verified.CONTENT
-    known.etags = EtagKind.MD5 if md5s else known.etags
+    if md5s:
+        known.learn_etags(md5s=True)
     raise Damaged(
         f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have the MD5 {md5}",
         code="EtagMismatch",

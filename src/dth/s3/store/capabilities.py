@@ -147,6 +147,9 @@ class Capabilities:
     def acl(self) -> bool:
         return Feature.ACL not in self.refused
 
+    def learn_etags(self, *, md5s: bool) -> None:
+        self.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)

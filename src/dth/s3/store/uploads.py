@@ -233,5 +233,5 @@ class MultipartUploads(Objects):
         """As `etags_are_md5`, and remember what was found out."""
         found = await self.etags_are_md5(key, headers)
         if found is not None:
-            self.capabilities.etags = EtagKind.MD5 if found else EtagKind.OPAQUE
+            self.capabilities.learn_etags(md5s=found)
         return found
