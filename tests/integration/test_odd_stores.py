@@ -473,6 +473,41 @@ def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: st
     assert pair.writes() == before
 
 
+@pytest.mark.parametrize("kind", ["etag-random", "etag-opaque", "kms"])
+def test_the_first_object_alone_is_written_twice_to_find_out_what_etags_are(pair: Pair, kind: str) -> None:
+    objects = bodies(f"{n:03}" for n in range(100))
+    pair.put(objects)
+    pair.quirks("", kind)
+    settled(pair.run(), len(objects))
+    assert pair.writes() == len(objects) + 1
+    # So it is where the store copies by itself.
+    pair.source.quirks = dict(pair.dest.quirks)
+    there = pair.source.bucket()
+    settled(Engine(pair._state / "copies", pair.sides[0], Side(pair.source, there)).run(), len(objects))
+    # One more is the empty part that tells what the ETags are.
+    assert pair.source.count("PUT") <= len(objects) + 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "etag-random", "etag-hmac", "etag-opaque", "kms", "no-checksums etag-random"]
+)
+def test_copies_need_not_be_readable(pair: Pair, kind: str) -> None:
+    objects = {**SMALL, "parted": os.urandom(TWO_PARTS)}
+    pair.put(objects)
+    pair.quirks("", f"{kind} reads-denied")
+    settled(pair.run(**PARTED), len(objects))
+    assert pair.there() == objects
+
+
+@pytest.mark.parametrize("dest", ["etag-opaque", "kms", "no-checksums kms"])
+@pytest.mark.parametrize("source", ["", "etag-upper"])
+def test_the_md5_of_a_source_counts_where_the_copy_has_none(pair: Pair, source: str, dest: str) -> None:
+    pair.put(SMALL)
+    pair.quirks(f"no-checksums flip-on-read {source}", f"no-content-md5 {dest}")
+    settled(pair.run(src_type="Ceph", dest_type="MinIO"), 0, len(SMALL))
+    assert pair.there() == {}
+
+
 @pytest.mark.parametrize(
     "kind", ["weak-etags", "weak-etags-412", "refuses-if-match-400", "refuses-if-match-501"]
 )

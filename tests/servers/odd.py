@@ -93,6 +93,7 @@ QUIRKS = {
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
     "heads-denied": "Answers 403 to a HEAD of an object.",
+    "reads-denied": "Answers 403 to a GET or HEAD of an object.",
     "read-html": "Answers a GET or HEAD of an object with 200 and an HTML page.",
     "read-error": "Answers a GET or HEAD of an object with 200 and an <Error> document.",
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
@@ -658,7 +659,7 @@ class OddStore(S3Server):
         if self.has("read-error"):
             return Reply(body=_XML + b"<Error><Code>SlowDown</Code></Error>")
         _check_customer(request, stored)
-        if request.method == "HEAD" and self.has("heads-denied"):
+        if (request.method == "HEAD" and self.has("heads-denied")) or self.has("reads-denied"):
             raise _Refused(403, "")
         if "partNumber" in request.query and self.has("part-heads-416"):
             raise _Refused(416, "")

@@ -29,10 +29,11 @@ STEP = 8 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Stated:
     """What the source says of an object. `md5` of its bytes, in hexadecimal ("" where its ETag is none); `agreed`: a
-    checksum that it states is that of the bytes."""
+    checksum that it states is that of the bytes; `compared`: nothing is left that the bytes have to be held against."""
 
     md5: str = ""
     agreed: bool = False
+    compared: bool = True
 
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +80,7 @@ def check_source(
     known = source.capabilities
     md5 = source_md5(source, headers, etag)
     if not md5 or not (thorough or known.etags is EtagKind.UNKNOWN):
-        return Stated(md5, agreed)
+        return Stated(md5, agreed, compared=not md5)
     found = md5_of(chunks)
     if found == md5:
         known.learn_etags(md5s=True)
@@ -165,9 +166,14 @@ async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: 
 
 
 async def confirm(
-    dest: S3Client, key: str, size: int, headers: Mapping[str, str], written: Written, stated: Stated
+    dest: S3Client,
+    key: str,
+    chunks: Sequence[bytes],
+    headers: Mapping[str, str],
+    written: Written,
+    stated: Stated,
 ) -> Verified:
-    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it.
+    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it, or the source the bytes.
 
     An ETag that looks like an MD5 and is not the body's means damage, or that it is no MD5. Which of both, reading the
     copy back tells; and an empty part, whether the ETags of this store are any.
@@ -176,17 +182,33 @@ async def confirm(
     md5 = written.md5 or stated.md5
     by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
-    if encrypted or known.etags is EtagKind.OPAQUE or not md5:
-        return by_store
-    if not is_md5(written.etag):
+    if encrypted or (md5 and not is_md5(written.etag)):
+        # A bucket that encrypts one object by itself encrypts all of them.
         known.learn_etags(md5s=False)
+    if known.etags is EtagKind.OPAQUE or not md5:
+        if not stated.compared and (found := md5_of(chunks)) != stated.md5:
+            # It was left to the ETag of the copy, which does not tell.
+            raise Damaged(
+                f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the MD5 {found}",
+                code="EtagMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
         return by_store
     if written.etag.lower() == md5:
         known.learn_etags(md5s=True)
         return Verified.STORE if written.confirmed else Verified.ETAG
     md5s = known.etags is EtagKind.MD5 or await dest.etags_are_md5(key, headers)
-    stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
-    if b64decode(stored).hex() == md5:
+    try:
+        size = sum(map(len, chunks))
+        stored = b64decode(await read_back(dest, key, size, written.etag, ChecksumMode.MD5)).hex()
+    except ObjectRefused:
+        if md5s is not False:
+            raise
+        # Not everybody who may write may read.
+        known.learn_etags(md5s=False)
+        return await confirm(dest, key, chunks, headers, written, stated)
+    if stored == md5:
         # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
         known.learn_etags(md5s=bool(md5s))
         return Verified.CONTENT

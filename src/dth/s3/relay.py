@@ -122,6 +122,8 @@ class Route:
     tally: Tally = field(default_factory=Tally)
     # The first write shows what the destination's ETags are, and what it refuses.
     _first_write: Scout = field(default_factory=Scout)
+    # So does the first copy that the store makes by itself.
+    first_copy: Scout = field(default_factory=Scout)
 
     @property
     def joins_checksums(self) -> bool:
@@ -221,6 +223,9 @@ class Route:
 
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers
+        if not self._etags_will_be_equal(stated.md5):
+            # The first write may have shown it since.
+            add_mark(headers, item.etag)
         try:
             written, verified = await self._put(key, item, chunks, headers, stated)
             differs = written.etag.lower() != item.etag.lower()
@@ -251,7 +256,7 @@ class Route:
                 # It goes with its MD5 as well now.
                 written = await self.dest.put(key, chunks, headers, insist=self.insisted)
             written = replace(written, confirmed=False)
-        return written, await confirm(self.dest, key, item.size, headers, written, stated)
+        return written, await confirm(self.dest, key, chunks, headers, written, stated)
 
     async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:
         stored = await read_back(self.dest, key, item.size, written.etag, ChecksumMode.CRC64NVME)
@@ -302,7 +307,15 @@ async def relay_whole(route: Route, item: Item) -> Copied:
 
 
 async def copy_in_store(route: Route, item: Item) -> Copied | None:
-    """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then."""
+    """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then. The
+    first one goes alone."""
+    if route.first_copy.returned:
+        return await _copy_in_store(route, item)
+    async with route.first_copy:
+        return await _copy_in_store(route, item)
+
+
+async def _copy_in_store(route: Route, item: Item) -> Copied | None:
     source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
     answer = await source.head(item.key, etag=item.etag, checksums=True)
     etag = bare_etag(answer.headers.get("etag", "")) or item.etag
@@ -333,6 +346,8 @@ async def _judge_copy(
     Raises Damaged for what contradicts it."""
     dest, key = route.dest, route.keys.to_dest(item.key)
     differs = written.etag.lower() != md5
+    if written.encrypted or (md5 and not is_md5(written.etag)):
+        dest.capabilities.learn_etags(md5s=False)
     contradicts = md5 and differs and is_md5(written.etag) and not written.encrypted
     if contradicts and await dest.gives_md5s(key, headers):
         raise Damaged(
