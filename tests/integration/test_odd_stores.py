@@ -18,7 +18,8 @@ from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import resolve_endpoint
-from dth.s3.proof import check_source
+from dth.s3.proof import check_source, compare_stated
+from dth.s3.store.objects import Written
 from tests.engine import (
     FOUR_PARTS,
     GIANT,
@@ -333,6 +334,18 @@ def test_parts_that_a_store_copies_by_itself_are_held_against_what_the_source_st
     settled(ran, 1)
     assert ran.records["large"].verified is Verified.SOURCE
     assert pair.source.get(there, "large") == body
+
+
+def test_a_copy_inside_a_store_need_not_be_readable(pair: Pair) -> None:
+    pair.lay("k", b"body")
+    pair.quirks("", "reads-denied")
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def verified() -> Verified:
+        async with engine.opened("worker") as (route, _):
+            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, Written("etag"))
+
+    assert asyncio.run(verified()) is Verified.NOT
 
 
 @pytest.mark.parametrize("quirk", ["sig-non-ascii", "missing-meta"])
