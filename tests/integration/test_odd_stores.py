@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -17,8 +18,22 @@ from dth.s3.checksums import checksum
 from dth.s3.client import S3Client
 from dth.s3.credentials import FixedCredentials
 from dth.s3.endpoints import resolve_endpoint
-from dth.s3.proof import check_source
-from tests.engine import MIB, PARTED, TWO_PARTS, Dth, Engine, Ran, Side, blob, bodies, hurry
+from dth.s3.proof import check_source, compare_stated
+from dth.s3.store.objects import Written
+from tests.engine import (
+    FOUR_PARTS,
+    GIANT,
+    MIB,
+    PARTED,
+    TWO_PARTS,
+    Dth,
+    Engine,
+    Ran,
+    Side,
+    blob,
+    bodies,
+    hurry,
+)
 from tests.servers.odd import OddStore, sum_of
 from tests.servers.process import listening_socket
 
@@ -158,6 +173,84 @@ def test_damage_in_one_part_of_a_source_object_is_noticed(pair: Pair, stated: st
     assert pair.there() == {"parted": body}
 
 
+# Of parts: the checksum that joins to that of the whole, others, and none.
+MODES = ["crc64nvme", "crc32c", "md5", "none"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stated", ["md5", "sha256", "crc64nvme"])
+def test_what_is_stated_of_the_whole_counts_whatever_covers_the_parts(
+    pair: Pair, stated: str, mode: str
+) -> None:
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    pair.lay("parted", b"an older body")
+    if stated != "md5":
+        pair.original("parted").checksums = {stated: sum_of(stated, body)}
+        pair.original("parted").etag = "ab" * 16 + "-3"
+    pair.quirks("flip-on-range" + (" no-checksums" if stated == "md5" else ""))
+    settled(pair.run(checksum_mode=mode, **PARTED), 0, 1)
+    # Nor is anything joined that is known to be wrong.
+    assert pair.there() == {"parted": b"an older body"}
+
+
+@pytest.mark.parametrize("mode", MODES[:-1])
+@pytest.mark.parametrize("stated", ["md5", "crc64nvme"])
+def test_parts_of_a_giant_object_are_held_against_what_is_stated_of_the_whole(
+    pair: Pair, stated: str, mode: str
+) -> None:
+    body = os.urandom(FOUR_PARTS)
+    pair.put({"giant": body})
+    if stated != "md5":
+        pair.original("giant").checksums = {stated: sum_of(stated, body)}
+    quirks = "flip-on-range" + (" no-checksums" if stated == "md5" else "")
+    pair.quirks(quirks)
+    settled(pair.run(checksum_mode=mode, **GIANT), 0, 1)
+    assert pair.there() == {}
+    pair.quirks(quirks, flip_on_range=2)
+    settled(pair.run(checksum_mode=mode, **GIANT), 1)
+    assert pair.there() == {"giant": body}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_source_object_of_parts_that_is_read_whole_is_held_against_its_etag(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    body = os.urandom(3 * MIB)
+    step = len(body) // parts
+    digests = b"".join(hashlib.md5(body[n : n + step]).digest() for n in range(0, len(body), step))
+    pair.put({"k": body, "other": body})
+    pair.original("k").etag = f"{hashlib.md5(digests).hexdigest()}-{parts}"
+    # An ETag of this form that is made in another way says nothing.
+    pair.original("other").etag = "ab" * 16 + f"-{parts}"
+    pair.quirks("no-checksums")
+    settled(pair.run(), 2)
+    # Damage in passing is repaired, and damage for good is found where the source says how large the parts are.
+    pair.quirks("no-checksums flip-on-read", flip_on_read=1)
+    settled(pair.run(compare_policy="always", include_patterns=("k",)), 1)
+    assert pair.there()["k"] == body
+    pair.lay("k", b"an older body")
+    pair.original("k").part_size = step
+    pair.quirks("no-checksums flip-on-read")
+    ran = pair.run(state="another", include_patterns=("k",))
+    settled(ran, 0, 1)
+    assert ran.records["k"].reason == "EtagMismatch"
+    assert pair.there()["k"] == b"an older body"
+
+
+def test_a_source_that_answers_no_head_of_a_part_is_copied(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    body = os.urandom(3 * MIB)
+    pair.put({"parted": body})
+    pair.original("parted").etag = "ab" * 16 + "-3"
+    pair.quirks("part-heads-416 no-checksums")
+    settled(pair.run(**PARTED), 1)
+    assert pair.there() == {"parted": body}
+
+
 def test_parts_need_no_head_of_the_source(pair: Pair) -> None:
     body = os.urandom(TWO_PARTS)
     pair.put({"parted": body})
@@ -191,6 +284,20 @@ def test_every_checksum_that_a_store_answers_counts(pair: Pair) -> None:
     assert pair.there() == {}
 
 
+@pytest.mark.parametrize("source", ["kms", "etag-opaque"])
+def test_a_checksum_that_a_store_only_repeats_confirms_nothing(pair: Pair, source: str) -> None:
+    pair.quirks(source)
+    pair.put(SMALL)
+    pair.quirks(source, "echoes-unchecked flip-on-write")
+    settled(pair.run(), 0, len(SMALL))
+    assert pair.there() == {}
+    pair.quirks(source, "echoes-unchecked")
+    ran = pair.run()
+    settled(ran, len(SMALL))
+    assert ran.counts.unverified == 0
+    assert "that it does not check" in ran.notes
+
+
 def test_the_listed_etag_counts_where_an_answer_has_none(pair: Pair) -> None:
     pair.put(SMALL)
     pair.quirks("no-checksums no-etag-on-read flip-on-read")
@@ -209,6 +316,51 @@ def test_a_damaged_copy_inside_a_store_never_counts(pair: Pair) -> None:
     settled(Engine(pair._state / "read", *sides, verify_after=True).run(), len(SMALL))
 
 
+def test_parts_that_a_store_copies_by_itself_are_held_against_what_the_source_states(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.handlers.COPY_LIMIT", MIB)
+    monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
+    body = os.urandom(3 * MIB)
+    pair.put({"large": body})
+    pair.original("large").checksums = {"crc64nvme": sum_of("crc64nvme", body)}
+    there = pair.source.bucket()
+    sides = pair.sides[0], Side(pair.source, there)
+    pair.quirks("flip-on-copy")
+    settled(Engine(pair._state / "damaged", *sides, **PARTED).run(), 0, 1)
+    assert pair.source.objects(there) == {}
+    pair.quirks()
+    ran = Engine(pair._state / "good", *sides, **PARTED).run()
+    settled(ran, 1)
+    assert ran.records["large"].verified is Verified.SOURCE
+    assert pair.source.get(there, "large") == body
+
+
+def test_a_copy_inside_a_store_need_not_be_readable(pair: Pair) -> None:
+    pair.lay("k", b"body")
+    pair.quirks("", "reads-denied")
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def verified() -> Verified:
+        async with engine.opened("worker") as (route, _):
+            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, Written("etag"))
+
+    assert asyncio.run(verified()) is Verified.NOT
+
+
+@pytest.mark.parametrize("quirk", ["sig-non-ascii", "missing-meta"])
+def test_properties_of_copies_inside_a_store_are_as_those_of_others(pair: Pair, quirk: str) -> None:
+    pair.put({"named": b"body"})
+    pair.original("named").headers["x-amz-meta-name"] = "groß.jpg".encode()
+    pair.quirks(quirk)
+    there = pair.source.bucket()
+    ran = Engine(pair._state / "state", pair.sides[0], Side(pair.source, there)).run()
+    settled(ran, 1)
+    assert ran.records["named"].reason == ("MetadataUnread" if quirk == "missing-meta" else "")
+    if quirk == "sig-non-ascii":
+        assert pair.source.at(there, "named").headers["x-amz-meta-name"].startswith(b"=?utf-8?")
+
+
 @pytest.mark.parametrize("quirk", ["flip-on-write", "flip-on-join"])
 def test_the_version_before_a_damaged_copy_is_the_newest_again(pair: Pair, quirk: str) -> None:
     pair.put({"parted" if quirk == "flip-on-join" else "k": os.urandom(TWO_PARTS)})
@@ -218,6 +370,31 @@ def test_the_version_before_a_damaged_copy_is_the_newest_again(pair: Pair, quirk
     pair.quirks("", f"no-checksums no-content-md5 {quirk}")
     settled(pair.run(**(PARTED if quirk == "flip-on-join" else {})), 0, 1)
     assert pair.there() == {key: b"an older body"}
+
+
+@pytest.mark.parametrize("policy", ["size", "size+time", "etag", "checksum", "content"])
+@pytest.mark.parametrize("etags", ["", "etag-opaque", "etag-random"])
+def test_a_damaged_copy_that_may_not_be_removed_is_never_the_same(
+    pair: Pair, policy: str, etags: str
+) -> None:
+    pair.put(bodies("abc"))
+    quirks = f"delete-denied {etags} " + ("answers-crc32" if etags else "no-checksums no-content-md5")
+    pair.quirks("", f"{quirks} flip-on-write")
+    ran = pair.run()
+    settled(ran, 0, 3)
+    assert pair.there() == dict.fromkeys("abc", b"")
+    assert "empty objects were written over them" in ran.notes
+    pair.quirks("", quirks)
+    settled(pair.run(state="another", compare_policy=policy), 3)
+    assert pair.there() == bodies("abc")
+
+
+def test_a_damaged_version_that_may_not_be_removed_is_hidden(pair: Pair) -> None:
+    pair.put(bodies("abc"))
+    pair.dest.buckets[pair.sides[1].bucket].versioned = True
+    pair.quirks("", "version-delete-denied no-checksums no-content-md5 flip-on-write")
+    settled(pair.run(), 0, 3)
+    assert pair.there() == {}
 
 
 @pytest.mark.parametrize("times", [1, 100])
@@ -309,6 +486,41 @@ def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: st
     assert pair.writes() == before
 
 
+@pytest.mark.parametrize("kind", ["etag-random", "etag-opaque", "kms"])
+def test_the_first_object_alone_is_written_twice_to_find_out_what_etags_are(pair: Pair, kind: str) -> None:
+    objects = bodies(f"{n:03}" for n in range(100))
+    pair.put(objects)
+    pair.quirks("", kind)
+    settled(pair.run(), len(objects))
+    assert pair.writes() == len(objects) + 1
+    # So it is where the store copies by itself.
+    pair.source.quirks = dict(pair.dest.quirks)
+    there = pair.source.bucket()
+    settled(Engine(pair._state / "copies", pair.sides[0], Side(pair.source, there)).run(), len(objects))
+    # One more is the empty part that tells what the ETags are.
+    assert pair.source.count("PUT") <= len(objects) + 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "etag-random", "etag-hmac", "etag-opaque", "kms", "no-checksums etag-random"]
+)
+def test_copies_need_not_be_readable(pair: Pair, kind: str) -> None:
+    objects = {**SMALL, "parted": os.urandom(TWO_PARTS)}
+    pair.put(objects)
+    pair.quirks("", f"{kind} reads-denied")
+    settled(pair.run(**PARTED), len(objects))
+    assert pair.there() == objects
+
+
+@pytest.mark.parametrize("dest", ["etag-opaque", "kms", "no-checksums kms"])
+@pytest.mark.parametrize("source", ["", "etag-upper"])
+def test_the_md5_of_a_source_counts_where_the_copy_has_none(pair: Pair, source: str, dest: str) -> None:
+    pair.put(SMALL)
+    pair.quirks(f"no-checksums flip-on-read {source}", f"no-content-md5 {dest}")
+    settled(pair.run(src_type="Ceph", dest_type="MinIO"), 0, len(SMALL))
+    assert pair.there() == {}
+
+
 @pytest.mark.parametrize(
     "kind", ["weak-etags", "weak-etags-412", "refuses-if-match-400", "refuses-if-match-501"]
 )
@@ -358,6 +570,8 @@ def test_a_source_whose_etags_are_opaque_can_be_said_to_be_so(pair: Pair) -> Non
         ("", "object-lock refuses-checksum-headers"),
         ("doubled-headers", ""),
         ("v1-only", "v1-only"),
+        ("refuses-encoding-400", "refuses-encoding-501"),
+        ("refuses-encoding-501 v1-only", "refuses-encoding-400 no-token"),
     ],
 )
 def test_all_is_copied_where_a_store_refuses_something(pair: Pair, source: str, dest: str) -> None:
@@ -429,7 +643,8 @@ def arrived_whole(pair: Pair, ran: Ran) -> None:
 @pytest.mark.parametrize("quirk", ["", "object-lock", "kms", "etag-opaque"])
 def test_a_streamed_part_has_its_checksum_behind_it(streaming: Pair, quirk: str, mode: str) -> None:
     streaming.quirks("", quirk)
-    ran = stream(streaming, checksum_mode=mode)
+    # Its ETag, over plain HTTP, would be a reason to read the source once more.
+    ran = stream(streaming, checksum_mode=mode, src_etags="OPAQUE")
     arrived_whole(streaming, ran)
     assert ran.counts.verified_store == 1
     parts = parts_that_came(streaming)
@@ -664,6 +879,42 @@ def test_a_prefix_that_alone_is_refused_fails(pair: Pair, side: str) -> None:
     assert pair.there() == good
 
 
+@pytest.mark.parametrize("quirk", ["bad-kms", "bad-401", "bad-302", "bad-signature"])
+@pytest.mark.parametrize("side", ["source", "dest"])
+@pytest.mark.parametrize("size", [10, TWO_PARTS, FOUR_PARTS])
+def test_what_is_refused_for_one_object_alone_pauses_nothing(
+    pair: Pair, quirk: str, side: str, size: int
+) -> None:
+    pair.put({**SMALL, "bad": os.urandom(size)})
+    pair.quirks(**{side: quirk})
+    ran = pair.run(**GIANT)
+    if quirk == "bad-kms" and side == "dest":
+        # It is of reads alone.
+        settled(ran, len(SMALL) + 1)
+    else:
+        settled(ran, len(SMALL), 1)
+
+
+@pytest.mark.parametrize("quirk", ["always-503", "always-429", "always-500", "bad-kms", "bad-401"])
+@pytest.mark.parametrize("side", ["source", "dest"])
+@pytest.mark.parametrize("policy", ["etag", "checksum", "content"])
+def test_one_object_that_cannot_be_compared_ends_no_run(
+    pair: Pair, quirk: str, side: str, policy: str
+) -> None:
+    pair.put({**SMALL, "bad": b"x"})
+    # So that the destination is asked about each object.
+    pair.quirks("", "etag-random")
+    settled(pair.run(), len(SMALL) + 1)
+    pair.quirks(**{side: quirk})
+    ran = pair.run(state="another", compare_policy=policy)
+    asked = side == "dest" or policy != "etag"
+    assert (ran.run.state, ran.counts.same, ran.counts.failed) == (
+        RunState.DONE,
+        len(SMALL) + (not asked),
+        int(asked),
+    ), ran
+
+
 def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
     pair.put({**SMALL, "ghost1": b"boo", "ghost2": b"boo2"})
     pair.quirks("ghost")
@@ -672,6 +923,45 @@ def test_what_is_listed_and_cannot_be_read_is_a_failure(pair: Pair) -> None:
         assert (ran.counts.failed, ran.counts.cancelled) == (2, 0)
         assert ran.records["ghost1"].reason == "Unreadable"
     assert pair.there() == SMALL
+
+
+def test_what_a_manifest_names_and_cannot_be_read_is_a_failure(pair: Pair, tmp_path: Path) -> None:
+    pair.put({"ghost": b"boo", "k": b"x"})
+    manifest = tmp_path / "manifest.txt"
+    manifest.write_text("ghost\nk\nnever\n")
+    pair.quirks("ghost")
+    ran = pair.run(src_manifest=str(manifest))
+    assert {key: record.reason for key, record in ran.records.items()} == {
+        "ghost": "Unreadable",
+        "k": "",
+        "never": "NotFound",
+    }
+    assert (ran.counts.failed, ran.counts.cancelled) == (1, 1)
+
+
+@pytest.mark.parametrize("policy", ["checksum", "content"])
+def test_what_cannot_be_read_to_be_compared_is_not_missing(pair: Pair, policy: str) -> None:
+    pair.put({"ghost": b"boo", "k": b"x"})
+    settled(pair.run(), 2)
+    pair.quirks("ghost")
+    ran = pair.run(state="another", compare_policy=policy)
+    assert (ran.counts.same, ran.records["ghost"].reason) == (1, "Unreadable")
+
+
+def test_a_copy_is_kept_while_the_source_lists_its_object(pair: Pair) -> None:
+    pair.put({"ghost": b"boo"})
+    pair.lay("ghost", b"boo")
+    pair.quirks("ghost")
+    source = pair.sides[0]
+    removed = {
+        "eventName": "s3:ObjectRemoved:Delete",
+        "s3": {"bucket": {"name": source.bucket}, "object": {"key": "ghost", "sequencer": "0A"}},
+    }
+    message = Outgoing("event", json.dumps({"Records": [removed]}))
+    engine = Engine(pair._state / "state", *pair.sides, src_event="CreateAndDelete", compare_policy="size")
+    ran = engine.run(messages=[message])
+    assert (ran.records["ghost"].status, ran.records["ghost"].reason) == (Status.FAILED, "Unreadable")
+    assert pair.there() == {"ghost": b"boo"}
 
 
 # -------------------------------------------------------------------------------------------- properties
@@ -697,6 +987,27 @@ def test_tags_that_cannot_be_read_are_counted_as_lacking(pair: Pair, kind: str, 
     assert ran.counts.incomplete == len(tagged)
     assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
     assert "tags of the source cannot be read" in ran.notes
+
+
+def test_tags_of_which_some_are_not_told_are_counted_as_lacking(pair: Pair) -> None:
+    pair.put(bodies("ab"), **{"x-amz-tagging": "project=apollo&owner=a%3Db"})
+    pair.quirks("tags-partly")
+    ran = pair.run()
+    settled(ran, 2)
+    assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
+    assert pair.at("a").tags == "project=apollo"
+    pair.quirks()
+    assert pair.run(compare_policy="always").counts.incomplete == 0
+
+
+@pytest.mark.parametrize("quirk", ["missing-meta", "tags-denied"])
+def test_what_giant_objects_lack_is_counted_whoever_completes_them(pair: Pair, quirk: str) -> None:
+    giants = {f"giant{n}": os.urandom(FOUR_PARTS) for n in range(6)}
+    pair.put(giants, **{"x-amz-tagging": "project=apollo"})
+    pair.quirks(quirk)
+    ran = Engine(pair._state / "state", *pair.sides, **GIANT).run(workers=3)
+    settled(ran, len(giants))
+    assert ran.counts.incomplete == len(giants)
 
 
 def test_the_command_counts_what_copies_lack(pair: Pair, tmp_path: Path) -> None:
@@ -744,6 +1055,34 @@ def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
     found = dth.sync(*pair.sides)
     assert found["transferred"] == 2
     assert any("region garage" in note for note in found["notes"])
+
+
+def test_the_region_is_followed_with_parts_that_are_streamed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    giants = {f"giant{n}": os.urandom(7 * MIB) for n in range(3)}
+    pair.put(giants)
+    for store in (pair.source, pair.dest):
+        store.region = "garage"
+    pair.quirks("region", "region")
+    sizes = {"multipart_threshold": MIB, "part_size": 2 * MIB, "giant_object_threshold": 3 * MIB}
+    # The first request of one of them is a part.
+    settled(Engine(pair._state / "state", *pair.sides, **sizes).run(workers=3), len(giants))
+    assert pair.there() == giants
+
+
+def test_the_region_is_followed_where_a_head_asks_first(pair: Pair) -> None:
+    pair.put({"k": b"body"})
+    pair.source.region = "garage"
+    pair.quirks("region")
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def size() -> str:
+        async with engine.opened("worker") as (route, _):
+            return (await route.source.head("k")).headers["content-length"]
+
+    assert asyncio.run(size()) == "4"
 
 
 @pytest.mark.parametrize("sides", ["src", "dest", "both"])
@@ -802,10 +1141,16 @@ def test_a_store_with_few_parts_gets_larger_ones(pair: Pair, monkeypatch: pytest
     assert pair.there() == {"large": blob(15 * MIB)}
 
 
-def test_an_upload_is_looked_for_in_a_listing_that_repeats_itself(pair: Pair) -> None:
-    pair.put({"large": os.urandom(TWO_PARTS)})
-    pair.quirks("", "repeats-markers")
-    settled(pair.run(**PARTED), 1)
+@pytest.mark.parametrize("quirk", ["repeats-markers", "endless-markers"])
+def test_an_upload_is_looked_for_in_a_listing_without_end(pair: Pair, quirk: str) -> None:
+    pair.quirks("", quirk)
+    engine = Engine(pair._state / "state", *pair.sides)
+
+    async def uploads() -> list[object]:
+        async with engine.opened("worker") as (route, _):
+            return [*await route.dest.uploads("large")]
+
+    assert asyncio.run(uploads()) == []
 
 
 def test_a_deletion_event_that_is_refused_ends_as_a_failure(pair: Pair) -> None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import UsageError
+from dth.errors import ConnectionFailed, UsageError
 from dth.s3.aws_config import CA_VARIABLES
+from dth.s3.checks import Trouble
 from dth.s3.credentials import FileSecrets
+from dth.s3.endpoints import resolve_endpoint
 from dth.s3.parameters import S3Parameters
 from dth.s3.task import open_source
 from dth.transport import Transport
@@ -200,6 +202,16 @@ def test_http_and_https_that_do_not_fit_are_told(dth: Dth, s3_a: MiniStack, s3_t
     plain = s3_tls.url.replace("https:", "http:")
     line = refused(dth.here("s3", "ls", "s3://src", "--src-endpoint-url", plain))
     assert f"https:// in --src-endpoint-url ({s3_tls.url})" in line
+
+
+@pytest.mark.parametrize(
+    "said", ["connection timed out after 10000 milliseconds", "connection reset by peer"]
+)
+def test_a_server_that_does_not_understand_tls_may_not_answer(said: str) -> None:
+    endpoint = resolve_endpoint(url="https://127.0.0.1:9000")
+    error = ConnectionFailed(f"127.0.0.1:9000: {said}")
+    todo = Trouble.of(error, "source", endpoint, "bucket").todo
+    assert todo.startswith("write http:// in srcEndpoint (http://127.0.0.1:9000) if it speaks no TLS")
 
 
 def test_a_certificate_that_is_not_trusted_is_told(

@@ -49,6 +49,7 @@ QUIRKS = {
     # Checksums
     "no-checksums": "Ignores x-amz-checksum-*: checks, echoes and states nothing (as Ceph 16).",
     "no-content-md5": "Ignores Content-MD5.",
+    "echoes-unchecked": "Checks no x-amz-checksum-*, and answers and states whatever was sent.",
     "answers-crc32": "Checks no x-amz-checksum-*, and answers the CRC32 of what it stored.",
     "refuses-checksum-headers": "Answers 400 to writes with an x-amz-checksum-* header (as Backblaze).",
     "refuses-checksum-mode": "Answers 400 to reads with x-amz-checksum-mode.",
@@ -61,6 +62,7 @@ QUIRKS = {
     # ETags
     "refuses-if-match-400": "Answers 400 InvalidArgument to If-Match.",
     "refuses-if-match-501": "Answers 501 NotImplemented to If-Match.",
+    "refuses-copy-if-match": "Answers 501 NotImplemented to x-amz-copy-source-if-match.",
     "weak-etags": 'Writes W/"…" in the answers about objects; listings have the plain ETag.',
     "weak-etags-412": "As weak-etags, and a strong If-Match fails with 412.",
     "etag-upper": "ETags are MD5 in capital letters.",
@@ -78,18 +80,20 @@ QUIRKS = {
     "flip-on-write": "Stores a damaged body, and answers the ETag and checksum of what it stored.",
     "flip-part": "Damages the second part of each multipart upload, and answers the ETag of what it stored.",
     "flip-parts": "As flip-part, with all parts.",
-    "flip-on-copy": "Damages what it copies by itself, and answers the ETag of what it stored.",
+    "flip-on-copy": "Damages what it copies by itself, parts as well, and answers the ETag of what it stored.",
     "flip-on-join": "Damages what it joins of parts, and answers another ETag than the parts make.",
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
     "parts-limit": "Takes part numbers up to 10 only.",
     "acl-refused": "Answers 400 to x-amz-acl.",
     "class-refused": "Answers 400 to every storage class but STANDARD.",
     "sig-non-ascii": "Answers 403 SignatureDoesNotMatch to metadata that is not ASCII.",
-    "delete-denied": "Answers 403 to every DELETE.",
+    "delete-denied": "Answers 403 to every DELETE of an object or a version.",
+    "version-delete-denied": "Answers 403 to every DELETE of a version.",
     "delete-html": "Answers a DELETE with 200 and an HTML page, and deletes nothing.",
     # Reads that go wrong
     "flip-on-read": "Damages the body of each answer with a whole object.",
     "heads-denied": "Answers 403 to a HEAD of an object.",
+    "reads-denied": "Answers 403 to a GET or HEAD of an object.",
     "read-html": "Answers a GET or HEAD of an object with 200 and an HTML page.",
     "read-error": "Answers a GET or HEAD of an object with 200 and an <Error> document.",
     "no-etag-on-read": "Does not tell the ETag in the answer to a GET.",
@@ -105,10 +109,16 @@ QUIRKS = {
     "tags-401": "Does not tell the number of tags, and answers 401 to requests for them.",
     "tags-no-key": "Does not tell the number of tags, and answers 404 NoSuchKey to requests for them.",
     "tags-404": "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none.",
+    "tags-partly": "Tells the number of tags, and leaves the last one out when it is asked for them.",
     "refuses-tags-400": "Answers 400 without a body to writes with tags.",
     "tags-denied": "Answers 403 to requests for tags, and does not tell their number.",
     "tags-501": "Answers 501 to requests for tags, and to writes with tags.",
+    "part-heads-416": "Answers 416 to a HEAD of a part.",
     # Keys with "bad" in them
+    "bad-kms": 'Answers 400 KMS.DisabledException to reads of keys with "bad" in them.',
+    "bad-401": 'Answers 401 without a body to all requests for keys with "bad" in them.',
+    "bad-302": 'Answers 302 with another host to all requests for keys with "bad" in them.',
+    "bad-signature": 'Answers 403 SignatureDoesNotMatch to all requests for keys with "bad" in them.',
     "always-429": 'Answers 429 without a body to all requests for keys with "bad" in them.',
     "always-500": 'Answers 500 to all requests for keys with "bad" in them.',
     "always-503": 'Answers 503 SlowDown to all requests for keys with "bad" in them.',
@@ -116,10 +126,13 @@ QUIRKS = {
     # Listings
     "v1-only": "Knows the first version of ListObjects only.",
     "no-token": "Pages of ListObjectsV2 are truncated without a token.",
+    "refuses-encoding-400": "Answers 400 InvalidArgument to listings of objects with encoding-type.",
+    "refuses-encoding-501": "Answers 501 NotImplemented to listings of objects with encoding-type.",
     "enc-plus-raw": 'Leaves "+" as it is in encoded keys, and writes spaces as %20.',
     "enc-raw": "Says that keys are URL-encoded, and does not encode them.",
     "unordered": "Lists keys in no order.",
     "repeats-markers": "ListMultipartUploads is truncated for ever, at the same marker.",
+    "endless-markers": "ListMultipartUploads is truncated for ever, each time at another marker.",
     "html-listing": "Answers a listing with 200 and an HTML page.",
     # The endpoint
     "region": "Takes signatures for the region garage only, and names it in the refusal.",
@@ -181,6 +194,8 @@ class Stored:
     storage_class: str = "STANDARD"
     modified: float = field(default_factory=time.time)
     version: str = "null"
+    part_size: int = 0
+    """Of its parts, which a HEAD of one of them then tells."""
     customer: str = ""
     """MD5 of the customer's key that it is encrypted with (SSE-C), as the header has it."""
 
@@ -191,6 +206,8 @@ class Upload:
 
     key: str
     template: Stored
+    algorithm: str = ""
+    """Of the checksums of its parts, also of those that the store copies by itself."""
     parts: dict[int, Stored] = field(default_factory=dict)
 
 
@@ -390,7 +407,7 @@ class OddStore(S3Server):
         """What is refused whatever the request is about."""
         self._refuse_endpoint(request)
         if "bad" in request.key:
-            self._refuse_bad()
+            self._refuse_bad(request)
         reading = request.method in ("GET", "HEAD")
         for name in request.headers:
             checksum = name.startswith(("x-amz-checksum-", "x-amz-sdk-checksum-"))
@@ -405,13 +422,30 @@ class OddStore(S3Server):
                 raise _Refused(400, "InvalidArgument", text, "<ArgumentName>If-Match</ArgumentName>")
             if self.has("refuses-if-match-501"):
                 raise _Refused(501, "NotImplemented", text, "<Header>If-Match</Header>")
-        if request.method == "DELETE" and self.has("delete-denied"):
-            raise _Refused(403, "AccessDenied", "Access Denied")
+        if "x-amz-copy-source-if-match" in request.headers and self.has("refuses-copy-if-match"):
+            text = "A header you provided implies functionality that is not implemented."
+            raise _Refused(501, "NotImplemented", text, "<Header>x-amz-copy-source-if-match</Header>")
+        if request.method == "DELETE" and "uploadId" not in request.query:
+            self._refuse_delete(request)
         if not reading:
             self._refuse_write(request)
 
-    def _refuse_bad(self) -> None:
+    def _refuse_delete(self, request: Request) -> None:
+        denied = "versionId" in request.query and self.has("version-delete-denied")
+        if denied or self.has("delete-denied"):
+            raise _Refused(403, "AccessDenied", "Access Denied")
+
+    def _refuse_bad(self, request: Request) -> None:
         """Keys with "bad" in them."""
+        if request.method in ("GET", "HEAD") and self.has("bad-kms"):
+            raise _Refused(400, "KMS.DisabledException", "The key is disabled.")
+        if self.has("bad-401"):
+            raise _Refused(401, "")
+        if self.has("bad-302"):
+            raise _Refused(302, "", Location=f"http://{ELSEWHERE}/sign-in")
+        if self.has("bad-signature"):
+            text = "The request signature we calculated does not match the signature you provided."
+            raise _Refused(403, "SignatureDoesNotMatch", text)
         if self.has("always-429"):
             raise _Refused(429, "")
         if self.has("always-500"):
@@ -502,6 +536,11 @@ class OddStore(S3Server):
         for setting, code in UNSET.items():
             if setting in query:
                 raise _Refused(404, code, "There is no such configuration")
+        if "encoding-type" in request.query:
+            if self.has("refuses-encoding-400"):
+                raise _Refused(400, "InvalidArgument", "Invalid Encoding Method specified in Request")
+            if self.has("refuses-encoding-501"):
+                raise _Refused(501, "NotImplemented", "encoding-type is not implemented")
         return self._list(request)
 
     def _list(self, request: Request) -> Reply:
@@ -566,7 +605,11 @@ class OddStore(S3Server):
         text = self._encoder(encoded)
         fields = f"<Bucket>{request.bucket}</Bucket>"
         fields += "<EncodingType>url</EncodingType>" if encoded else ""
-        if self.has("repeats-markers"):
+        if self.has("endless-markers"):
+            number = request.query.get("upload-id-marker", "0")
+            fields += f"<NextKeyMarker>{text(prefix)}</NextKeyMarker><NextUploadIdMarker>{int(number) + 1}"
+            fields += "</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
+        elif self.has("repeats-markers"):
             fields += (
                 f"<NextKeyMarker>{text(prefix)}</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
             )
@@ -616,8 +659,10 @@ class OddStore(S3Server):
         if self.has("read-error"):
             return Reply(body=_XML + b"<Error><Code>SlowDown</Code></Error>")
         _check_customer(request, stored)
-        if request.method == "HEAD" and self.has("heads-denied"):
+        if (request.method == "HEAD" and self.has("heads-denied")) or self.has("reads-denied"):
             raise _Refused(403, "")
+        if "partNumber" in request.query and self.has("part-heads-416"):
+            raise _Refused(416, "")
         self._check_conditions(request, stored)
         headers = self._headers_of(stored, request.method)
         if request.header("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in request.headers:
@@ -626,6 +671,8 @@ class OddStore(S3Server):
         packed = stored.headers.get("content-encoding") == b"gzip"
         if packed and not accepts_gzip and self.has("gunzips"):
             return self._gunzipped(stored, headers)
+        if "partNumber" in request.query and stored.part_size:
+            return self._part_headers(request, stored, headers)
         span = _span(request.header("range"), len(stored.body))
         if span is None and accepts_gzip and not packed and self.has("gzips"):
             headers.append(("Content-Encoding", "gzip"))
@@ -641,6 +688,14 @@ class OddStore(S3Server):
             body = damaged(body)
         headers.append(("Content-Range", f"bytes {first}-{last}/{len(stored.body)}"))
         return self._object_reply(Reply(206, body, headers))
+
+    def _part_headers(
+        self, request: Request, stored: Stored, headers: list[tuple[str, str | bytes]]
+    ) -> Reply:
+        first = (int(request.query["partNumber"]) - 1) * stored.part_size
+        count = -(-len(stored.body) // stored.part_size)
+        headers.append(("x-amz-mp-parts-count", str(count)))
+        return self._object_reply(Reply(206, stored.body[first : first + stored.part_size], headers))
 
     def _check_conditions(self, request: Request, stored: Stored) -> None:
         wanted, unwanted = request.header("if-match"), request.header("if-none-match")
@@ -718,7 +773,9 @@ class OddStore(S3Server):
             raise _Refused(404, "NoSuchTagSet", "There is no tag set associated with the object.")
         tags = "".join(
             f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>"
-            for name, value in parse_qsl(stored.tags, keep_blank_values=True)
+            for name, value in parse_qsl(stored.tags, keep_blank_values=True)[
+                : -1 if self.has("tags-partly") else None
+            ]
         )
         return _document("Tagging", f"<TagSet>{tags}</TagSet>")
 
@@ -759,7 +816,10 @@ class OddStore(S3Server):
             body = self._copied(request).body
             span = _span(request.header("x-amz-copy-source-range"), len(body))
             body = body[span[0] : span[1] + 1] if span else body
-            upload.parts[number] = Stored(body, self._etag(body))
+            body = damaged(body) if self.has("flip-on-copy") else body
+            part = upload.parts[number] = Stored(body, self._etag(body))
+            if upload.algorithm and not self.has("no-checksums"):
+                part.checksums = {upload.algorithm: sum_of(upload.algorithm, body)}
             return _document("CopyPartResult", _copy_result(upload.parts[number]))
         self._verify(request)
         flipped = (number == 2 and self.has("flip-part")) or self.has("flip-parts")
@@ -779,7 +839,8 @@ class OddStore(S3Server):
                 raise _Refused(
                     400, "BadDigest", "The Content-MD5 you specified did not match what we received."
                 )
-        if sums and not self.has("no-checksums") and not self.has("answers-crc32"):
+        unchecked = ("no-checksums", "answers-crc32", "echoes-unchecked")
+        if sums and not any(map(self.has, unchecked)):
             for name, value in sums.items():
                 if sum_of(name, request.body) != value:
                     text = f"The {name.upper()} you specified did not match the calculated checksum."
@@ -796,6 +857,8 @@ class OddStore(S3Server):
             stored.etag = os.urandom(16).hex()
         if self.has("answers-crc32"):
             stored.checksums = {"crc32": sum_of("crc32", said)}
+        elif self.has("echoes-unchecked"):
+            stored.checksums = request.checksums
         elif not self.has("no-checksums"):
             stored.checksums = {name: sum_of(name, said) for name in request.checksums}
         return stored
@@ -891,7 +954,9 @@ class OddStore(S3Server):
 
     def _create_upload(self, request: Request) -> Reply:
         upload_id = f"upload-{next(self._numbers)}"
-        self.buckets[request.bucket].uploads[upload_id] = Upload(request.key, self._described(request))
+        self.buckets[request.bucket].uploads[upload_id] = Upload(
+            request.key, self._described(request), request.header("x-amz-checksum-algorithm").lower()
+        )
         fields = f"<Bucket>{request.bucket}</Bucket><Key>{escape(request.key)}</Key><UploadId>{upload_id}</UploadId>"
         reply = _document("InitiateMultipartUploadResult", fields)
         for name in ("x-amz-checksum-algorithm", "x-amz-checksum-type"):

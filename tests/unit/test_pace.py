@@ -19,15 +19,8 @@ from dth.platforms.ports import Lease
 from dth.s3 import pace
 from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate, Supply
 from dth.transport import Valve
+from tests.clock import Clock
 from tests.servers.process import REPOSITORY
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

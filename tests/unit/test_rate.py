@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 
 from dth.s3 import rate
 from dth.s3.rate import FORGOTTEN, SEVERAL, StoreRate
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -195,6 +195,10 @@ class Trouble:
         if endpoint.url.startswith("http:") and "breaks the connection off" in meaning:
             encrypted = endpoint.url.replace("http:", "https:")
             todo = f"write https:// in {{Endpoint}} ({encrypted}) if it speaks TLS; {todo}"
+        if endpoint.encrypted and ("breaks the connection off" in meaning or "in time" in meaning):
+            # To a server without TLS a handshake looks like a line that has not ended.
+            plain = endpoint.url.replace("https:", "http:")
+            todo = f"write http:// in {{Endpoint}} ({plain}) if it speaks no TLS; {todo}"
         return cls(
             "connection", meaning, todo.format(**words) + f", if need be through {words['Proxy']}", text
         )

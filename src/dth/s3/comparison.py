@@ -12,7 +12,15 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from dth.errors import ConnectionFailed, ObjectChanged, ObjectRefused, SourceGone, Transient, UsageError
+from dth.errors import (
+    ConnectionFailed,
+    ObjectChanged,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    Transient,
+    UsageError,
+)
 from dth.platforms.ports import Counts, Cursor, Record, Records
 from dth.s3.compare import (
     Batch,
@@ -342,7 +350,9 @@ class Comparison:
             here = (
                 await route.source.head(source.key, checksums=True, attempts=ATTEMPTS) if checksums else None
             )
-        except SourceGone:
+        except SourceGone as gone:
+            if gone.side == "source":
+                raise
             return Pick(source, dest, Verdict.MISSING)
         dest_head = evidence(there.headers)
         source_head = evidence(here.headers) if here else None
@@ -362,12 +372,12 @@ class Comparison:
             return by_size
         try:
             same = await same_contents(self._route, source, dest)
-        except SourceGone:
-            return Pick(source, dest, Verdict.MISSING)
-        except (ObjectChanged, Transient) as error:
-            if isinstance(error, ConnectionFailed):
+        except SourceGone as gone:
+            if gone.side == "source":
                 raise
-            # One object that changes, or that nobody can read, says nothing of the others.
+            return Pick(source, dest, Verdict.MISSING)
+        except ObjectChanged as error:
+            # One object that changes says nothing of the others.
             raise ObjectRefused(str(error), code=error.code, status=error.status) from None
         return Pick(source, dest, Verdict.SAME if same else Verdict.CONTENT)
 
@@ -375,7 +385,7 @@ class Comparison:
         self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided
     ) -> list[Pick]:
         """The work on every pick. An object that a store refuses to tell of is refused, alone; one that the source
-        has not is absent."""
+        has not is absent, unless it lists it all the same."""
 
         async def one(pick: Pick) -> Pick | None:
             async with self._heads:
@@ -383,11 +393,26 @@ class Comparison:
                     return await work(pick)
                 except ObjectRefused as error:
                     decided.refused.append(Refusal(pick.source, error.code, str(error)))
-                except SourceGone:
-                    decided.absent.append(pick.source)
+                except Transient as error:
+                    if not await self._is_alone(error):
+                        raise
+                    decided.refused.append(Refusal(pick.source, error.code, str(error)))
+                except SourceGone as gone:
+                    if await self._route.source.is_listed(pick.source.key):
+                        detail = f"it is listed at the source, but cannot be read: {gone}"
+                        decided.refused.append(Refusal(pick.source, "Unreadable", detail))
+                    else:
+                        decided.absent.append(pick.source)
                 return None
 
         return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
+
+    async def _is_alone(self, error: Transient) -> bool:
+        """Whether a passing error that does not pass is the trouble of one object, and not of a whole endpoint."""
+        if isinstance(error, Throttled):
+            client = self._route.source if error.side == "source" else self._route.dest
+            return await client.lets_pass()
+        return not isinstance(error, ConnectionFailed)
 
 
 def _listing_time(text: str) -> str:

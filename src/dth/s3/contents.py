@@ -3,19 +3,17 @@
 They are read in ranges and go nowhere, so memory stays flat and no disk is needed.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dth.errors import Damaged
+from dth.s3.group import together
 from dth.s3.listing import Entry
 from dth.s3.proof import STEP, read_range
 
 if TYPE_CHECKING:
     from dth.s3.relay import Route
-
-T = TypeVar("T")
 
 LANES = 4  # ranges of one object that are compared at once
 
@@ -29,7 +27,7 @@ async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
     async def same(first: int) -> bool:
         await route.budget.acquire(needed)
         try:
-            one, other = await _together(
+            one, other = await together(
                 [
                     read_range(route.source, source.key, size, source.etag, first),
                     read_range(route.dest, there, size, dest.etag, first),
@@ -41,7 +39,7 @@ async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
 
     for begin in range(0, size, LANES * STEP):
         firsts = range(begin, min(begin + LANES * STEP, size), STEP)
-        if not all(await _together(map(same, firsts))):
+        if not all(await together(map(same, firsts))):
             return False
     return True
 
@@ -78,13 +76,3 @@ def in_sample(key: str, percent: float) -> bool:
     """Whether the key belongs to a sample of this size: always the same keys."""
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < percent / 100 * 2**64
-
-
-async def _together(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of all; the first error, after all have ended."""
-    found: list[T] = []
-    for each in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(each, BaseException):
-            raise each
-        found.append(each)
-    return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
-from dth.errors import SourceGone
+from dth.errors import SourceGone, Transient
 from dth.platforms.ports import Counts, Enqueued, Page, Platform, Record, Records, RunKind, Status
 from dth.s3.filters import Filter, build
 from dth.s3.listing import Entry
@@ -176,6 +176,10 @@ async def follow_deletion(route: Route, key: str) -> bool:
     then what was deleted may have been its newest copy, and it must be transferred."""
     if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
         return False
+    if await route.source.is_listed(key):
+        raise Transient(
+            f"key {key!r} is listed at the source, but cannot be read: its copy is kept", code="Unreadable"
+        )
     await route.dest.delete(route.keys.to_dest(key))
     return not await _is_gone(route, key)
 

@@ -22,8 +22,7 @@ RELEASE_DELAY = 1.0
 PASSING = 10
 # Requests that must pass before it counts as the trouble of one object that others are refused.
 PROBES = 5
-# Requests for something else that must pass, one after the other, and seconds for which that tells.
-ASKED = 20
+# Seconds for which it tells that an endpoint let others pass.
 PASSING_FOR = 2.0
 # Seconds, the longest pause that is left to the store.
 LONGEST_DELAY = 60.0
@@ -131,27 +130,15 @@ class Failures:
         return await self._lets_pass(client, error.side)
 
     async def _lets_pass(self, client: S3Client, side: str) -> bool:
-        """Whether the endpoint answers, time and again, when it is asked for an object that was copied. One that
-        refuses a half of what it is asked passes for one that refuses none once in a million times."""
+        """Whether the endpoint lets others pass now, or did a moment ago."""
         async with self._asking:
             if time.monotonic() - self._passing.get(side, -PASSING_FOR) < PASSING_FOR:
                 return True
-            if not await self._passes(client, side):
+            key = self._passed if side == "source" or not self._passed else self._keys.to_dest(self._passed)
+            if not await client.lets_pass(key):
                 return False
             self._passing[side] = time.monotonic()
             return True
-
-    async def _passes(self, client: S3Client, side: str) -> bool:
-        key = self._passed if side == "source" or not self._passed else self._keys.to_dest(self._passed)
-        method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
-        for _ in range(ASKED):
-            try:
-                await client.request(method, key, headers=headers, limit=1, attempts=1)
-            except (Throttled, ConnectionFailed):
-                return False
-            except TransferError:
-                continue
-        return True
 
 
 def delay(attempts: int) -> float:

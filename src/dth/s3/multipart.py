@@ -5,13 +5,11 @@ CreateMultipartUpload, the parts done, and one owner who completes. An upload is
 and part size are those of its record.
 """
 
-import asyncio
 import hashlib
 import math
 import re
 import time
-from collections.abc import Coroutine
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Sequence
 
 from dth.errors import (
     Corrupted,
@@ -33,22 +31,22 @@ from dth.s3.compare import SOURCE_ETAG
 from dth.s3.contents import check_contents
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_md5
+from dth.s3.group import Group, together
 from dth.s3.listing import Entry
 from dth.s3.messages import Item, PartMessage, encode, part_message
-from dth.s3.proof import STEP, InOrder, in_order, read_back, read_range, remove_damaged, stated_checksums
+from dth.s3.proof import InOrder, compare_stated, in_order, read_back, remove_damaged, stated_checksums
 from dth.s3.relay import Copied, Properties, Route, copying_refused
 from dth.s3.retry import retry
 from dth.s3.store.chunked import Trailed
 from dth.s3.store.objects import Written
 from dth.transport import Pipe
 
-T = TypeVar("T")
-
 MAX_PARTS = 10_000
 STREAM_ABOVE = 64 * MIB  # bytes: larger parts pass through a pipe instead of memory
 PIPE_SIZE = 8 * MIB
 COPY_PART = 512 * MIB  # part size of copies inside a store
 COMPLETE_LEASE = 960.0  # seconds one owner may take to complete
+CRC64 = f"{ChecksumMode.CRC64NVME}:"  # before a checksum that those of parts can be joined to
 CLOCK_TOLERANCE = 5.0  # seconds that a store's clock may be behind what it told us
 
 
@@ -99,9 +97,7 @@ class Multipart:
         if not done and upload.upload_id not in self._whole:
             self._whole[upload.upload_id] = await self._held_against(upload)
         whole = self._whole.get(upload.upload_id)
-        async with _Group() as group:
-            for number in missing:
-                group.start(self._transfer_part(upload, number, whole))
+        await together(self._transfer_part(upload, number, whole) for number in missing)
         if whole:
             try:
                 whole.check()
@@ -120,7 +116,13 @@ class Multipart:
         """What the bytes from the source can be held against while they pass, all of them and in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
-        return await in_order(self._route.source, upload.key, upload.size, upload.etag)
+        return await self._in_order(upload)
+
+    async def _in_order(self, upload: Upload) -> InOrder | None:
+        route = self._route
+        return await in_order(
+            route.source, upload.key, upload.size, upload.etag, joined=route.joins_checksums
+        )
 
     async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
         part = await self.copy_part(upload, number, whole)
@@ -168,7 +170,7 @@ class Multipart:
         upload.upload_id = await route.dest.create_upload(
             route.keys.to_dest(item.key), properties.headers, insist=route.insisted
         )
-        self._lacking(item.key, route.lacking(properties))
+        self._lacks[item.key] = route.lacking(properties)
         parts = [Part(number) for number in range(1, upload.parts + 1)]
         messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
         if not await self._uploads.start(item.key, upload.upload_id, parts, messages):
@@ -315,7 +317,7 @@ class Multipart:
             and known.etags is not EtagKind.OPAQUE
         ):
             if written.etag.lower() == written.md5:
-                known.etags = EtagKind.MD5
+                known.learn_etags(md5s=True)
                 part.verified = Verified.ETAG
             elif await self._etags_are_md5(upload):
                 raise Damaged(
@@ -323,7 +325,7 @@ class Multipart:
                     f"have the MD5 {written.md5}",
                     code="EtagMismatch",
                 )
-        if written.confirmed:
+        if written.confirmed and known.checks is not False:
             part.verified = Verified.STORE
         return part
 
@@ -362,7 +364,7 @@ class Multipart:
         else:
             pipe = Pipe(length, PIPE_SIZE, passing)
         key = route.keys.to_dest(upload.key)
-        async with _Group() as group:
+        async with Group() as group:
             source = group.start(
                 route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
             )
@@ -392,12 +394,17 @@ class Multipart:
     async def _checksum_of(self, upload: Upload, span: tuple[int, int], mode: ChecksumMode) -> str:
         """The checksum of a part in base64, from reading it once without keeping it."""
         running = Checksum(mode)
+        async for chunks in self._pieces(upload, span):
+            running.update(*chunks)
+        return running.base64()
+
+    async def _pieces(self, upload: Upload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
+        """The bytes of a part at the source, a few at a time."""
         first, last = span
         for start in range(first, last + 1, PIPE_SIZE):
             piece = (start, min(start + PIPE_SIZE - 1, last))
             answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
-            running.update(*answer.chunks)
-        return running.base64()
+            yield answer.chunks
 
     async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
         route = self._route
@@ -419,11 +426,13 @@ class Multipart:
         parts = sorted(await self._uploads.parts(upload.key), key=lambda part: part.number)
         dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
         proof = self._whole_proof(upload, parts)
+        lacks = await self._lacking(upload)
         try:
             agreed = (
                 agreed
+                or await self._agrees_as_stated(upload, proof)
                 or await source_parts.check(self._route, upload, parts)
-                or await self._agrees_when_read_again(upload, proof)
+                or await self._agrees_when_read_again(upload, parts)
             )
             etag, answered = await self._join(upload, key, parts, proof)
         except Corrupted as error:
@@ -443,31 +452,43 @@ class Multipart:
             await remove_damaged(dest, key, damage)
             await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
             raise UploadLost(str(damage), code=damage.code) from None
-        lacks = self._lacks.pop(upload.key, Properties({}))
         return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
 
-    async def _agrees_when_read_again(self, upload: Upload, proof: str) -> bool:
-        """Whether the parts are what the source states of the whole object, where they did not all pass here in their
-        order: the source is read once more. The MD5 tells whether these bytes are right, the CRC64NVME whether the
-        same were sent. Raises Corrupted."""
-        if upload.source_part != upload.size or not proof:
-            return False
-        source = self._route.source
-        whole = await in_order(source, upload.key, upload.size, upload.etag)
-        if whole is None:
-            return False
-        running = Checksum(ChecksumMode.CRC64NVME)
-        for number, first in enumerate(range(0, upload.size, STEP), 1):
-            chunks = await read_range(source, upload.key, upload.size, upload.etag, first)
-            running.update(*chunks)
-            await whole.add(number, chunks)
-        whole.check()
-        found = f"{ChecksumMode.CRC64NVME}:{running.base64()}"
-        if found != proof:
+    async def _agrees_as_stated(self, upload: Upload, proof: str) -> bool:
+        """Whether the parts make the CRC64NVME that the source states. Raises Corrupted where they make another one."""
+        stated = await self._source_states(upload) if proof else ""
+        if stated and stated != proof.removeprefix(CRC64):
             raise Corrupted(
-                f"key {upload.key!r}: read again, the source has {found}, sent was {proof}",
+                f"key {upload.key!r}: the source states {CRC64}{stated}, the bytes that were sent have {proof}",
                 code="ChecksumMismatch",
             )
+        return stated != ""
+
+    async def _agrees_when_read_again(self, upload: Upload, parts: Sequence[Part]) -> bool:
+        """Whether the parts are what the source states of the whole object, where they did not all pass here in their
+        order: the source is read once more. What it states tells whether these bytes are right, the checksums of the
+        parts whether the same were sent. Raises Corrupted."""
+        if upload.source_part != upload.size or not all(part.checksum for part in parts):
+            return False
+        whole = await self._in_order(upload)
+        if whole is None:
+            return False
+        number = 0
+        for part in parts:
+            mode, _, sent = part.checksum.partition(":")
+            running = Checksum(mode)
+            span = part_span(upload.size, upload.part_size, part.number)
+            async for chunks in self._pieces(upload, span):
+                running.update(*chunks)
+                number += 1
+                await whole.add(number, chunks)
+            if (found := running.base64()) != sent:
+                raise Corrupted(
+                    f"part {part.number} of key {upload.key!r}: read again, the source has {mode}:{found}, "
+                    f"sent was {part.checksum}",
+                    code="ChecksumMismatch",
+                )
+        whole.check()
         return True
 
     async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
@@ -496,8 +517,7 @@ class Multipart:
     ) -> Verified:
         """Who confirms the joined object. Raises Damaged for what contradicts it."""
         await self._check_size(upload, key, etag)
-        mode = f"{ChecksumMode.CRC64NVME}:"
-        if answered and "-" not in answered and proof and proof != mode + answered:
+        if answered and "-" not in answered and proof and proof != CRC64 + answered:
             raise Damaged(
                 f"key {upload.key!r}: the store joined {answered}, the parts make {proof}",
                 code="ChecksumMismatch",
@@ -510,32 +530,35 @@ class Multipart:
                 code="EtagMismatch",
                 etag=etag,
             )
-        stated = await self._source_states(upload) if proof else ""
-        if stated and stated != proof.removeprefix(mode):
-            raise Damaged(
-                f"key {upload.key!r}: the source states {mode}{stated}, the bytes that were sent have {proof}",
-                code="ChecksumMismatch",
-                etag=etag,
-            )
         if self._route.parameters.verify_after and not proof:
             # Nothing says what the bytes were that were sent.
             await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
         if self._route.parameters.verify_after:
             stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
-            if mode + stored != proof:
+            if CRC64 + stored != proof:
                 raise Damaged(
-                    f"key {upload.key!r}: the copy that was read back has {mode}{stored}, sent was {proof}",
+                    f"key {upload.key!r}: the copy that was read back has {CRC64}{stored}, sent was {proof}",
                     code="ContentMismatch",
                     etag=etag,
                 )
             return Verified.CONTENT
+        if self._route.server_side:
+            return await self._judge_copy(upload, key, etag)
         by_parts = {part.verified for part in parts}
         if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):
             return Verified.STORE
         if Verified.NOT not in by_parts:
             return Verified.ETAG
-        return Verified.SOURCE if stated or agreed else Verified.NOT
+        return Verified.SOURCE if agreed else Verified.NOT
+
+    async def _judge_copy(self, upload: Upload, key: str, etag: str) -> Verified:
+        try:
+            answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
+        except TransferError:
+            # It was there while it was copied, which is what counts.
+            return Verified.NOT
+        return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), Written(etag))
 
     async def _check_size(self, upload: Upload, key: str, etag: str) -> None:
         """A store may confirm what came in a frame, and keep the frame as well. Raises Damaged."""
@@ -619,23 +642,31 @@ class Multipart:
         etag = bare_etag(headers.get("etag", ""))
         ours = headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
         stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
-        contradicts = proof and stated and proof != f"{ChecksumMode.CRC64NVME}:{stated}"
+        contradicts = proof and stated and proof != CRC64 + stated
         return etag if same_size and ours and not contradicts else None
 
-    def _lacking(self, key: str, properties: Properties) -> None:
-        if properties.reason:
-            self._lacks[key] = properties
+    async def _lacking(self, upload: Upload) -> Properties:
+        """What could not be had of an object. Where its upload was begun by another process, it is asked once more."""
+        found = self._lacks.pop(upload.key, None)
+        if found is not None:
+            return found
+        route, size = self._route, upload.size
+        try:
+            answer = await route.source.get(upload.key, size=size, etag=upload.etag, span=(0, 0))
+            return route.lacking(await route.properties(upload.key, answer.headers, whole=False))
+        except TransferError:
+            # It was there while it was read, which is what counts.
+            return Properties({})
 
     def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
         """The CRC64NVME of the whole object, where every part has one."""
-        prefix = f"{ChecksumMode.CRC64NVME}:"
-        if not all(part.checksum.startswith(prefix) for part in parts):
+        if not all(part.checksum.startswith(CRC64) for part in parts):
             return ""
         lengths = []
         for part in parts:
             first, last = part_span(upload.size, upload.part_size, part.number)
-            lengths.append((part.checksum.removeprefix(prefix), last - first + 1))
-        return prefix + join_crc64(lengths)
+            lengths.append((part.checksum.removeprefix(CRC64), last - first + 1))
+        return CRC64 + join_crc64(lengths)
 
     def _part_message(self, upload: Upload, number: int) -> PartMessage:
         return part_message(
@@ -657,27 +688,3 @@ def _joined_etag(parts: list[Part]) -> str:
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
-
-
-class _Group:
-    """Tasks that stand and fall together; raises the first failure itself instead of a group of them."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        return task
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None and self._tasks:
-                await asyncio.gather(*self._tasks)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)

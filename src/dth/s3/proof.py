@@ -29,10 +29,11 @@ STEP = 8 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Stated:
     """What the source says of an object. `md5` of its bytes, in hexadecimal ("" where its ETag is none); `agreed`: a
-    checksum that it states is that of the bytes."""
+    checksum that it states is that of the bytes; `compared`: nothing is left that the bytes have to be held against."""
 
     md5: str = ""
     agreed: bool = False
+    compared: bool = True
 
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
@@ -79,13 +80,13 @@ def check_source(
     known = source.capabilities
     md5 = source_md5(source, headers, etag)
     if not md5 or not (thorough or known.etags is EtagKind.UNKNOWN):
-        return Stated(md5, agreed)
+        return Stated(md5, agreed, compared=not md5)
     found = md5_of(chunks)
     if found == md5:
-        known.etags = EtagKind.MD5
+        known.learn_etags(md5s=True)
         return Stated(md5, agreed)
     if agreed:
-        known.etags = EtagKind.OPAQUE
+        known.learn_etags(md5s=False)
         return Stated("", agreed)
     raise _not_the_md5(key, md5, found)
 
@@ -147,16 +148,16 @@ class InOrder:
             )
 
 
-async def in_order(source: S3Client, key: str, size: int, etag: str) -> InOrder | None:
-    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME, which
-    the checksums of the parts make by themselves."""
+async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> InOrder | None:
+    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME that the
+    checksums of the parts make by themselves (`joined`)."""
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
     except (ObjectRefused, SourceGone):
         # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
         headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
     stated = stated_checksums(headers)
-    if ChecksumMode.CRC64NVME in stated:
+    if joined and ChecksumMode.CRC64NVME in stated:
         return None
     for mode, value in stated.items():
         return InOrder(key, mode, value)
@@ -165,9 +166,14 @@ async def in_order(source: S3Client, key: str, size: int, etag: str) -> InOrder 
 
 
 async def confirm(
-    dest: S3Client, key: str, size: int, headers: Mapping[str, str], written: Written, stated: Stated
+    dest: S3Client,
+    key: str,
+    chunks: Sequence[bytes],
+    headers: Mapping[str, str],
+    written: Written,
+    stated: Stated,
 ) -> Verified:
-    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it.
+    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it, or the source the bytes.
 
     An ETag that looks like an MD5 and is not the body's means damage, or that it is no MD5. Which of both, reading the
     copy back tells; and an empty part, whether the ETags of this store are any.
@@ -176,27 +182,65 @@ async def confirm(
     md5 = written.md5 or stated.md5
     by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
-    if encrypted or known.etags is EtagKind.OPAQUE or not md5:
-        return by_store
-    if not is_md5(written.etag):
-        known.etags = EtagKind.OPAQUE
+    if encrypted or (md5 and not is_md5(written.etag)):
+        # A bucket that encrypts one object by itself encrypts all of them.
+        known.learn_etags(md5s=False)
+    if known.etags is EtagKind.OPAQUE or not md5:
+        if not stated.compared and (found := md5_of(chunks)) != stated.md5:
+            # It was left to the ETag of the copy, which does not tell.
+            raise Damaged(
+                f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the MD5 {found}",
+                code="EtagMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
         return by_store
     if written.etag.lower() == md5:
-        known.etags = EtagKind.MD5
+        known.learn_etags(md5s=True)
         return Verified.STORE if written.confirmed else Verified.ETAG
     md5s = known.etags is EtagKind.MD5 or await dest.etags_are_md5(key, headers)
-    stored = await read_back(dest, key, size, written.etag, ChecksumMode.MD5)
-    if b64decode(stored).hex() == md5:
+    try:
+        size = sum(map(len, chunks))
+        stored = b64decode(await read_back(dest, key, size, written.etag, ChecksumMode.MD5)).hex()
+    except ObjectRefused:
+        if md5s is not False:
+            raise
+        # Not everybody who may write may read.
+        known.learn_etags(md5s=False)
+        return await confirm(dest, key, chunks, headers, written, stated)
+    if stored == md5:
         # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
-        known.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
+        known.learn_etags(md5s=bool(md5s))
         return Verified.CONTENT
-    known.etags = EtagKind.MD5 if md5s else known.etags
+    if md5s:
+        known.learn_etags(md5s=True)
     raise Damaged(
         f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have the MD5 {md5}",
         code="EtagMismatch",
         etag=written.etag,
         version=written.version,
     )
+
+
+async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], written: Written) -> Verified:
+    """Who confirms a copy that the store made by itself: the source, where both objects state the same checksum.
+    Raises Damaged where they state different ones."""
+    verified = Verified.NOT
+    try:
+        there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
+    except ObjectRefused:
+        # Not everybody who may write may read.
+        return verified
+    for name in stated.keys() & there.keys():
+        if there[name] != stated[name]:
+            raise Damaged(
+                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
+                code="ChecksumMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+        verified = Verified.SOURCE
+    return verified
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
@@ -220,17 +264,33 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
     it for the right one where it compares sizes only."""
     try:
         if damage.version and damage.version != "null":
-            await dest.delete(key, damage.version)
+            await _take_away(dest, key, damage.version)
             return
         now = (await dest.head(key)).headers
         if bare_etag(now.get("etag", "")) == damage.etag:
             # Without its version a bucket that keeps versions would hide the one before it as well.
             version = now.get("x-amz-version-id", "")
-            await dest.delete(key, "" if version == "null" else version)
+            await _take_away(dest, key, "" if version == "null" else version)
     except SourceGone:
         return
     except ObjectRefused as error:
-        dest.capabilities.note(f"a damaged copy of key {key!r} could not be removed: {error}")
+        dest.capabilities.note(f"damaged copies could not be removed ({error.code}): look at all that failed")
     except TransferError:
         # The object is tried again, and written over it.
         return
+
+
+async def _take_away(dest: S3Client, key: str, version: str) -> None:
+    """Delete a damaged version or object. Where that is refused, hide it behind a delete marker, or else write an empty
+    object over it, so that no later run takes it for the source's."""
+    code = ""
+    for each in dict.fromkeys((version, "")):
+        try:
+            await dest.delete(key, each)
+            return
+        except ObjectRefused as error:
+            code = error.code
+    await dest.put(key, [], {})
+    dest.capabilities.note(
+        f"damaged copies could not be removed ({code}); empty objects were written over them"
+    )

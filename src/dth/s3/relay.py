@@ -22,12 +22,14 @@ from dth.s3.parameters import Encryption, S3Parameters
 from dth.s3.proof import (
     Stated,
     check_source,
+    compare_stated,
     confirm,
     read_back,
     remove_damaged,
     source_md5,
     stated_checksums,
 )
+from dth.s3.source_parts import agrees_whole
 from dth.s3.store.objects import Written
 from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
@@ -120,6 +122,13 @@ class Route:
     tally: Tally = field(default_factory=Tally)
     # The first write shows what the destination's ETags are, and what it refuses.
     _first_write: Scout = field(default_factory=Scout)
+    # So does the first copy that the store makes by itself.
+    first_copy: Scout = field(default_factory=Scout)
+
+    @property
+    def joins_checksums(self) -> bool:
+        """Whether the checksums that parts are sent with make that of the whole object."""
+        return self.dest.capabilities.checksum is ChecksumMode.CRC64NVME
 
     @property
     def width(self) -> float:
@@ -136,16 +145,20 @@ class Route:
         """What an object has besides its bytes, from the answer to a GET or HEAD. `whole`: the body goes in one PUT, so
         that its ETag at the destination can be the MD5 that it is at the source."""
         tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
-        reason, detail = tags.reason, tags.detail
-        if "x-amz-missing-meta" in answer and self.parameters.include_metadata and not reason:
-            reason = "MetadataUnread"
-            detail = f"{answer['x-amz-missing-meta']} entries of its metadata cannot be stated by the source"
         headers = self._carried(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
             add_mark(headers, bare_etag(answer.get("etag", "")))
         if tags.value:
             headers["x-amz-tagging"] = tags.value
-        return Properties(headers | self.asked_for, reason, detail)
+        return self._lacking_metadata(answer, Properties(headers | self.asked_for, tags.reason, tags.detail))
+
+    def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
+        """The same, with a reason where the source says that there is metadata that it cannot state."""
+        missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
+        if properties.reason or not missing:
+            return properties
+        detail = f"{missing} entries of its metadata cannot be stated by the source"
+        return replace(properties, reason="MetadataUnread", detail=detail)
 
     def _etags_will_be_equal(self, md5: str) -> bool:
         kms = self.parameters.dest_put_object_sse_type is Encryption.AWS_KMS or bool(
@@ -195,8 +208,8 @@ class Route:
         named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
         return frozenset({"x-amz-acl"} if named else ())
 
-    def copied_headers(self, answer: Mapping[str, str], md5: str) -> dict[str, str]:
-        """Headers of a copy inside the store."""
+    def copied_properties(self, answer: Mapping[str, str], md5: str) -> Properties:
+        """As `properties`, of a copy inside the store, which copies the tags by itself."""
         headers = self._carried(answer)
         if not self._etags_will_be_equal(md5):
             add_mark(headers, bare_etag(answer.get("etag", "")))
@@ -204,7 +217,7 @@ class Route:
         headers["x-amz-metadata-directive"] = "REPLACE"
         wanted = self.parameters.copy_tags and self.dest.capabilities.tags
         headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
-        return headers
+        return self._lacking_metadata(answer, Properties(headers))
 
     async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         """Write a whole object and find out who confirms it. The first one goes alone."""
@@ -223,6 +236,9 @@ class Route:
 
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers
+        if not self._etags_will_be_equal(stated.md5):
+            # The first write may have shown it since.
+            add_mark(headers, item.etag)
         try:
             written, verified = await self._put(key, item, chunks, headers, stated)
             differs = written.etag.lower() != item.etag.lower()
@@ -248,7 +264,12 @@ class Route:
         self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated
     ) -> tuple[Written, Verified]:
         written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
-        return written, await confirm(self.dest, key, item.size, headers, written, stated)
+        if written.relies_on_sum and not await self.dest.checks_sums(key, headers):
+            if not written.md5:
+                # It goes with its MD5 as well now.
+                written = await self.dest.put(key, chunks, headers, insist=self.insisted)
+            written = replace(written, confirmed=False)
+        return written, await confirm(self.dest, key, chunks, headers, written, stated)
 
     async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:
         stored = await read_back(self.dest, key, item.size, written.etag, ChecksumMode.CRC64NVME)
@@ -284,6 +305,9 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         stated = check_source(
             route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
         )
+        if not stated.md5 and not stated.agreed:
+            agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
+            stated = replace(stated, agreed=agreed)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
         # Not `holding`: this is the way of every small object.
         route.tally.held += item.size
@@ -296,12 +320,21 @@ async def relay_whole(route: Route, item: Item) -> Copied:
 
 
 async def copy_in_store(route: Route, item: Item) -> Copied | None:
-    """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then."""
+    """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then. The
+    first one goes alone."""
+    if route.first_copy.returned:
+        return await _copy_in_store(route, item)
+    async with route.first_copy:
+        return await _copy_in_store(route, item)
+
+
+async def _copy_in_store(route: Route, item: Item) -> Copied | None:
     source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
     answer = await source.head(item.key, etag=item.etag, checksums=True)
     etag = bare_etag(answer.headers.get("etag", "")) or item.etag
     md5 = source_md5(source, answer.headers, etag)
-    headers = route.copied_headers(answer.headers, md5)
+    properties = route.copied_properties(answer.headers, md5)
+    headers = properties.headers
     try:
         written = await dest.copy(source, item.key, key, etag, headers, insist=route.insisted)
         differs = written.etag.lower() != etag.lower()
@@ -316,7 +349,7 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
     except Damaged as damage:
         await remove_damaged(dest, key, damage)
         raise
-    return Copied(etag, written.etag, "", item.size, verified)
+    return Copied(etag, written.etag, "", item.size, verified, properties.reason, properties.detail)
 
 
 async def _judge_copy(
@@ -326,6 +359,8 @@ async def _judge_copy(
     Raises Damaged for what contradicts it."""
     dest, key = route.dest, route.keys.to_dest(item.key)
     differs = written.etag.lower() != md5
+    if written.encrypted or (md5 and not is_md5(written.etag)):
+        dest.capabilities.learn_etags(md5s=False)
     contradicts = md5 and differs and is_md5(written.etag) and not written.encrypted
     if contradicts and await dest.gives_md5s(key, headers):
         raise Damaged(
@@ -338,20 +373,7 @@ async def _judge_copy(
         source = Entry(item.key, item.size, item.etag)
         await check_contents(route, source, written.etag, written.version)
         return Verified.CONTENT
-    if not differs:
-        return Verified.ETAG
-    verified = Verified.NOT
-    there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
-    for name in stated.keys() & there.keys():
-        if there[name] != stated[name]:
-            raise Damaged(
-                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
-                code="ChecksumMismatch",
-                etag=written.etag,
-                version=written.version,
-            )
-        verified = Verified.SOURCE
-    return verified
+    return Verified.ETAG if not differs else await compare_stated(dest, key, stated, written)
 
 
 def copying_refused(route: Route, error: ObjectRefused) -> bool:

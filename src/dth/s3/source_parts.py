@@ -13,51 +13,80 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from dth.errors import Corrupted, ObjectRefused, SourceGone
+from dth.errors import Corrupted, ObjectChanged, ObjectRefused, SourceGone
 from dth.parameters import MIB
 from dth.platforms.ports import Part, Upload
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import is_encrypted, is_md5
 from dth.s3.proof import STEP, read_range, stated_checksums
-from dth.s3.relay import Route
+
+if TYPE_CHECKING:
+    from dth.s3.relay import Route
 
 JOINED = re.compile(r"([0-9a-fA-F]{32})-(\d+)")
 PARTS_COUNT = "x-amz-mp-parts-count"
 SMALLEST, LARGEST = 5 * MIB, 512 * MIB
 MEGABYTE = 1_000_000
+# Some may not ask for a HEAD, some stores do not answer it, and some find no part in an object.
+UNANSWERED = (ObjectRefused, SourceGone, ObjectChanged)
 # HEADs for the sizes of parts that are sent at once.
 HEADS = 50
 
 
-async def look(route: Route, key: str, etag: str, size: int) -> int:
+async def look(route: "Route", key: str, etag: str, size: int) -> int:
     """The size of the parts by which the source's ETag can be computed. `size` for an object that was uploaded whole;
     0 where the ETag says nothing, or need not be asked."""
     source = route.source
-    plain = any(url.startswith("http://") for url in source.endpoint.urls)
-    covered = not plain and not route.parameters.verify_after
-    if route.server_side or covered or source.capabilities.etags is EtagKind.OPAQUE:
-        return 0
     match = JOINED.fullmatch(etag)
-    if not match and not is_md5(etag):
+    if route.server_side or not _counts(route) or not (match or is_md5(etag)):
         return 0
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
-    except (ObjectRefused, SourceGone):
-        # Some may not ask for it, and some stores do not answer it.
+    except UNANSWERED:
         headers = {}
-    if is_encrypted(headers) or ChecksumMode.CRC64NVME in stated_checksums(headers):
+    if ChecksumMode.CRC64NVME in stated_checksums(headers):
+        # The checksums of our parts make it by themselves, or it is computed as an MD5 of the whole would be.
+        return 0 if route.joins_checksums else size
+    if is_encrypted(headers):
         return 0
-    count = int(match[2]) if match else 1
+    return await _part_size(route, key, etag, size, int(match[2])) if match else size
+
+
+def _counts(route: "Route") -> bool:
+    """Whether the source's ETags are asked at all."""
+    plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
+    return (plain or route.parameters.verify_after) and route.source.capabilities.etags is not EtagKind.OPAQUE
+
+
+async def _part_size(route: "Route", key: str, etag: str, size: int, count: int) -> int:
+    """The size of the parts of an object that was uploaded in so many; 0 where it cannot be said."""
     if count == 1:
         return size
     try:
-        stated = stated_size((await source.head(key, etag=etag, part=1)).headers, count)
-    except (ObjectRefused, SourceGone):
+        stated = stated_size((await route.source.head(key, etag=etag, part=1)).headers, count)
+    except UNANSWERED:
         stated = 0
     if stated:
         return stated if fits(stated, size, count) else 0
-    return guess(size, count, source.capabilities.part_sizes)
+    return guess(size, count, route.source.capabilities.part_sizes)
+
+
+async def agrees_whole(
+    route: "Route", key: str, etag: str, headers: Mapping[str, str], chunks: Sequence[bytes]
+) -> bool:
+    """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that was read whole.
+    Raises Corrupted where it contradicts them."""
+    match = JOINED.fullmatch(etag)
+    if not match or not _counts(route) or is_encrypted(headers):
+        return False
+    size = sum(map(len, chunks))
+    part = await _part_size(route, key, etag, size, int(match[2]))
+    upload = Upload(key=key, run=0, etag=etag, size=size, part_size=size, source_part=part)
+    sums = Sums(upload)
+    sums.update(*chunks)
+    return await check(route, upload, [Part(1, digests=sums.hex())])
 
 
 def stated_size(headers: Mapping[str, str], count: int) -> int:
@@ -93,8 +122,9 @@ class Sums:
     """The MD5s of the source's parts in a stretch of bytes that begins with one."""
 
     def __init__(self, upload: Upload) -> None:
-        # Of an object that was uploaded whole there are none.
-        self._part = upload.source_part if upload.source_part < upload.size else 0
+        # Of an object that was uploaded whole there are none. One that was uploaded in one part must be read whole.
+        one = upload.part_size == upload.size and JOINED.fullmatch(upload.etag)
+        self._part = upload.source_part if upload.source_part < upload.size or one else 0
         self._left = self._part
         self._running = hashlib.md5(usedforsecurity=False)
         self._found = ""
@@ -127,7 +157,7 @@ def joined_etag(digests: str) -> str:
     return f"{hashlib.md5(bytes.fromhex(digests), usedforsecurity=False).hexdigest()}-{count}"
 
 
-async def check(route: Route, upload: Upload, parts: Sequence[Part]) -> bool:
+async def check(route: "Route", upload: Upload, parts: Sequence[Part]) -> bool:
     """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts. Raises Corrupted where
     it contradicts them."""
     every = [part.digests for part in parts]
@@ -146,24 +176,24 @@ async def check(route: Route, upload: Upload, parts: Sequence[Part]) -> bool:
     )
 
 
-def _learn(route: Route, part: int, right: int) -> None:
+def _learn(route: "Route", part: int, right: int) -> None:
     sizes = route.source.capabilities.part_sizes
     sizes[part] = sizes.get(part, 0) + right
 
 
-async def _is_contradicted(route: Route, upload: Upload, digests: str) -> bool:
+async def _is_contradicted(route: "Route", upload: Upload, digests: str) -> bool:
     """Whether parts that do not make the ETag are damaged. If the source states that all are of one size, they are.
     Else that size was a guess, which may be wrong: then they are read once more, and are the same again."""
     stated = await _stated_sizes(route, upload)
     if stated:
-        return set(stated[:-1]) == {upload.source_part}
+        return all(each == upload.source_part for each in stated[:-1])
     if await _read_again(route, upload) != digests:
         return True
     _learn(route, upload.source_part, -1)
     return False
 
 
-async def _stated_sizes(route: Route, upload: Upload) -> list[int]:
+async def _stated_sizes(route: "Route", upload: Upload) -> list[int]:
     """The sizes of all parts as the source states them; empty where it does not."""
     count = int(upload.etag.rpartition("-")[2])
     sizes: list[int] = []
@@ -172,14 +202,14 @@ async def _stated_sizes(route: Route, upload: Upload) -> list[int]:
         heads = [route.source.head(upload.key, etag=upload.etag, part=number) for number in numbers]
         try:
             sizes += [stated_size(answer.headers, count) for answer in await asyncio.gather(*heads)]
-        except (ObjectRefused, SourceGone):
+        except UNANSWERED:
             return []
         if not all(sizes):
             return []
     return sizes
 
 
-async def _read_again(route: Route, upload: Upload) -> str:
+async def _read_again(route: "Route", upload: Upload) -> str:
     sums = Sums(upload)
     for first in range(0, upload.size, STEP):
         sums.update(*await read_range(route.source, upload.key, upload.size, upload.etag, first))

@@ -98,6 +98,10 @@ class TagReader:
             return Tags(reason="TagsUnread", detail=f"its tags, if it has any, cannot be read: {error}")
         if count != "0":
             here.counts_tags = True
+            found = value.count("=")
+            if count.isdecimal() and found < int(count):
+                detail = f"the source counts {count} tags, and tells {found}"
+                return Tags(value, "TagsUnread", detail)
         elif value and here.counts_tags is not False:
             here.counts_tags = False
             here.note(f"{self._source.endpoint.host} does not count tags; each object is asked for its tags")

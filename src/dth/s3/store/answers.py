@@ -93,13 +93,15 @@ def parse_error(body: bytes) -> tuple[str, str]:
     return find_text(body, "Code"), f"{message} ({named})" if named and named not in message else message
 
 
-def classify(response: Response, code: str, message: str, where: str) -> TransferError:
-    """The error class for an answer, by its code first and its status second."""
+def classify(
+    response: Response, code: str, message: str, where: str, *, reading: bool = False
+) -> TransferError:
+    """The error class for an answer, by its code first and its status second. `reading`: to a request that reads."""
     status = response.status
     code = error_code(code) or NAMES_OF_STATUS.get(status, f"HTTP{status}")
     said = " ".join(message.split())
     told = confinement.foreign(said)
-    return _class_of(status, code, said)(
+    return _class_of(status, code, said, reading)(
         f"{where}: {status} {code}" + (f": {told}" if told else ""),
         code=code,
         status=status,
@@ -125,11 +127,14 @@ def region_of(response: Response) -> str:
     return found if REGION.fullmatch(found) else ""
 
 
-def _class_of(status: int, code: str, message: str) -> type[TransferError]:
+def _class_of(status: int, code: str, message: str, reading: bool) -> type[TransferError]:
     if code in THROTTLE_CODES or status in (429, 503):
         return Throttled
     if code in CORRUPT_CODES:
         return Corrupted
+    if code.startswith("KMS.") and reading:
+        # Of the key that encrypts this object; others may have other keys.
+        return ObjectRefused
     if code in ENDPOINT_CODES or code.startswith("KMS.") or status in (401, 407) or 300 <= status < 400:
         return EndpointRefused
     if code == "AccessDenied" and "kms:GenerateDataKey" in message:

@@ -1,18 +1,19 @@
 """What all requests to one bucket have in common: the layers, put together."""
 
+import asyncio
 import base64
 import hashlib
 import time
 from collections.abc import Mapping
 
-from dth.errors import EndpointRefused, ObjectRefused, TransferError, Transient
+from dth.errors import ConnectionFailed, EndpointRefused, ObjectRefused, Throttled, TransferError, Transient
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint
 from dth.s3.pace import Cap, Gate
 from dth.s3.rate import StoreRate
 from dth.s3.retry import ATTEMPTS
 from dth.s3.store.answers import region_of
-from dth.s3.store.capabilities import Adapting, Capabilities
+from dth.s3.store.capabilities import Adapting, Capabilities, Dress
 from dth.s3.store.gate import Gated
 from dth.s3.store.request import Request
 from dth.s3.store.retrying import Retrying
@@ -22,6 +23,8 @@ from dth.transport import Body, Pipe, Response, Transport
 
 # Seconds for which a signature that was accepted says that the keys are right.
 PROVEN = 5.0
+# Requests for something else that must pass, one after the other.
+ASKED = 20
 
 
 class Requests:
@@ -60,6 +63,8 @@ class Requests:
         self.rates = rates or (StoreRate(), StoreRate())
         self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
+        # One at a time asks the store what it does with checksums.
+        self._probing = asyncio.Lock()
         self._customer = _customer_headers(endpoint.customer_key)
 
     @property
@@ -91,7 +96,14 @@ class Requests:
         try:
             return await self._adapting.send(request)
         except TransferError as error:
-            raise await self._explained(error) from None
+            raise await self._explained(error, request.key) from None
+
+    async def send_dressed(self, dress: Dress) -> Response:
+        """As `send`, of a request about an object whose headers depend on what the store takes."""
+        try:
+            return await self._adapting.adapted(dress)
+        except TransferError as error:
+            raise await self._explained(error, dress(frozenset()).key) from None
 
     async def request(
         self,
@@ -116,6 +128,19 @@ class Requests:
     def bad_answer(self, method: str, key: str, lacks: str) -> Transient:
         return Transient(f"{self.where(method, key)}: {lacks} in the answer", code="BadAnswer")
 
+    async def lets_pass(self, key: str = "") -> bool:
+        """Whether the store answers, time and again, when it is asked for an object that was there, or for the bucket.
+        One that refuses a half of what it is asked passes for one that refuses none once in a million times."""
+        method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
+        for _ in range(ASKED):
+            try:
+                await self.request(method, key, headers=headers, limit=1, attempts=1)
+            except (Throttled, ConnectionFailed):
+                return False
+            except TransferError:
+                continue
+        return True
+
     async def find_region(self) -> str:
         """The bucket's region as AWS states it to anybody; "" where the store says nothing."""
         address = self._signing.addresses.first
@@ -124,26 +149,27 @@ class Requests:
         )
         return region_of(response)
 
-    async def _explained(self, error: TransferError) -> TransferError:
-        """The error, with the side it came from. A signature that does not hold for one object alone, while the keys
-        are right, is that object's trouble."""
-        if (
-            isinstance(error, EndpointRefused)
-            and error.code == "SignatureDoesNotMatch"
-            and await self._keys_are_right()
-        ):
-            error = ObjectRefused(
-                f"{error}; other requests with the same keys pass: look at this object's key and metadata",
-                code=error.code,
-                status=error.status,
-                said=error.said,
-            )
+    async def _explained(self, error: TransferError, key: str) -> TransferError:
+        """The error, with the side it came from. What is refused for one object alone, while others pass with the same
+        keys, is that object's trouble: a signature that does not hold, and what no store says in words of its own."""
+        if isinstance(error, EndpointRefused):
+            signature = error.code == "SignatureDoesNotMatch"
+            wordless = key != "" and error.code.startswith("HTTP")
+            if (signature and await self._keys_are_right()) or (wordless and await self._others_pass()):
+                error = ObjectRefused(
+                    f"{error}; other requests with the same keys pass: look at this object's key and metadata",
+                    code=error.code,
+                    status=error.status,
+                    said=error.said,
+                )
         error.side = error.side or self.side
         return error
 
     async def _keys_are_right(self) -> bool:
-        if time.monotonic() - self._signing.accepted < PROVEN:
-            return True
+        return time.monotonic() - self._signing.accepted < PROVEN or await self._others_pass()
+
+    async def _others_pass(self) -> bool:
+        """Whether the store answers a listing."""
         try:
             await self._gated.send(Request("GET", query={"list-type": "2", "max-keys": "1"}))
         except ObjectRefused:

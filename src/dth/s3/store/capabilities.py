@@ -15,7 +15,7 @@ from functools import partial
 from dth.errors import EndpointRefused, ObjectRefused, TransferError
 from dth.s3.checksums import header_name
 from dth.s3.endpoints import ChecksumMode, EtagKind, Profile
-from dth.s3.store.request import Request, Sender
+from dth.s3.store.request import ENCODING_TYPE, Request, Sender
 from dth.transport import Response
 
 # Of CreateMultipartUpload: a checksum of the whole will be kept.
@@ -44,6 +44,8 @@ class Feature(Enum):
     SUM = (SUMS, r"checksum|digest|md5", "refuses x-amz-checksum headers ({}); bodies go with Content-MD5")
     MD5 = ({CONTENT_MD5}, r"checksum|digest|md5", "refuses Content-MD5 ({})")
     SUM_MODE = ({CHECKSUM_MODE}, r"checksum", "")
+    # Keys that XML cannot hold are an error of their own.
+    ENCODING = ({ENCODING_TYPE}, r"encoding.?(type|method)", "")
     IF_MATCH = (
         {"if-match"},
         r"if-match|conditional",
@@ -91,6 +93,8 @@ class Capabilities:
     most_parts: int = 10_000
     # Whether the store answers the checksums of what it stores; None: nothing was written yet.
     echoes: bool | None = None
+    # Whether it refuses a body that has another checksum than its header says; None: that was not asked yet.
+    checks: bool | None = None
     # Whether it answers the checksums of parts that are streamed, too.
     answers_streamed: bool = False
     # Whether it takes the checksum of a streamed part behind its bytes; None: it should, and has not shown it yet.
@@ -109,6 +113,8 @@ class Capabilities:
     @classmethod
     def of(cls, profile: Profile, checksum: ChecksumMode, *, encrypted: bool) -> "Capabilities":
         known = cls(checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts)
+        if profile.checks:
+            known.checks = True
         if profile.trailers and encrypted:
             known.trailers = None
         lacking = {
@@ -140,6 +146,9 @@ class Capabilities:
     @property
     def acl(self) -> bool:
         return Feature.ACL not in self.refused
+
+    def learn_etags(self, *, md5s: bool) -> None:
+        self.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
 
     def note(self, text: str) -> None:
         if text not in self.notes:
@@ -194,7 +203,9 @@ class Adapting:
         self._host = host
 
     def send(self, request: Request) -> Awaitable[Response]:
-        return self.adapted(partial(_without, request)) if request.options else self._below.send(request)
+        if request.options or request.encodes:
+            return self.adapted(partial(_without, request))
+        return self._below.send(request)
 
     async def adapted(self, dress: Dress) -> Response:
         """Send `dress(without)`, with more and more left out as the store refuses it.
@@ -229,6 +240,8 @@ class Adapting:
 def _without(request: Request, features: AbstractSet[Feature]) -> Request:
     if not features:
         return request
+    if Feature.ENCODING in features and request.encodes:
+        request = request.without_encoding()
     return request.with_headers(dressed(request.headers or {}, request.options or {}, features))
 
 

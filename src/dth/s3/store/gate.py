@@ -7,9 +7,8 @@ from dth.errors import ConnectionFailed, Disposition, Throttled, TransferError
 from dth.s3.pace import Cap, Gate
 from dth.s3.rate import StoreRate
 from dth.s3.store.request import Request, Sender
+from dth.s3.store.wire import READS
 from dth.transport import Pipe, Response
-
-READS = frozenset({"GET", "HEAD"})
 
 
 class Gated:

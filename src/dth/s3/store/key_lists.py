@@ -12,21 +12,27 @@ KINDS = {
     "uploads": (("Upload",), "upload-id-marker", "NextUploadIdMarker"),
     "versions": (("Version", "DeleteMarker"), "version-id-marker", "NextVersionIdMarker"),
 }
+# In a row, before a listing counts as one that never ends.
+EMPTY_PAGES = 100
 
 
 async def of_key(bucket: Requests, kind: str, key: str) -> AsyncIterator[ElementTree.Element]:
-    """What a listing of `uploads` or `versions` has of exactly this key. Ends where the store repeats itself."""
+    """What a listing of `uploads` or `versions` has of exactly this key. Ends where the store repeats itself, or goes
+    on and on with nothing of the key."""
     tags, marker, next_marker = KINDS[kind]
     # Encoded, because XML cannot hold every key.
     query = {kind: "", "prefix": key, "encoding-type": "url"}
     seen: set[tuple[str, str]] = set()
-    while True:
+    empty = 0
+    while empty < EMPTY_PAGES:
         response = await bucket.send(Request("GET", query=query))
         bucket.note_clock(response.headers)
         root = parse_xml(response.body)
         encoded = root.findtext("EncodingType") == "url"
+        empty += 1
         for item in root:
             if item.tag in tags and decoded(item.findtext("Key") or "", encoded) == key:
+                empty = 0
                 yield item
         next_key = decoded(root.findtext("NextKeyMarker") or "", encoded)
         place = next_key, root.findtext(next_marker) or ""

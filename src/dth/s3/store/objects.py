@@ -56,6 +56,11 @@ class Written:
     encrypted: bool = False
     version: str = ""
 
+    @property
+    def relies_on_sum(self) -> bool:
+        """Whether the checksum that the store answered is all that confirms the body."""
+        return self.confirmed and self.etag.lower() != self.md5
+
 
 class Objects(Requests):
     """Requests about single objects."""
@@ -114,13 +119,15 @@ class Objects(Requests):
             "HEAD", key, query, headers=headers, options=options, attempts=attempts, check=check
         )
         try:
-            return await self._read(request, etag)
-        except ObjectRefused as error:
-            if error.status in (400, 403):
-                # An answer to HEAD has no body: ask in a way that tells the reason.
+            try:
+                return await self._read(request, etag)
+            except ObjectRefused as error:
+                if error.status not in (400, 403):
+                    raise
+                # An answer to HEAD has no body: ask in a way that tells the reason, which may be the region.
                 first = {**self._customer, "range": "bytes=0-0"}
                 await self.send(Request("GET", key, headers=first, limit=1))
-            raise
+                return await self._read(request, etag)
         except SourceGone:
             await self._check_bucket()
             raise
@@ -238,9 +245,12 @@ class Objects(Requests):
         self._bucket_seen = time.monotonic()
 
     async def is_listed(self, key: str) -> bool:
-        """Whether a listing shows exactly this key."""
+        """Whether a listing shows exactly this key. No, where there is no right to list."""
         query = {"list-type": "2", "prefix": key, "max-keys": "100", "encoding-type": "url"}
-        response = await self.send(Request("GET", query=query))
+        try:
+            response = await self.send(Request("GET", query=query))
+        except ObjectRefused:
+            return False
         return any(entry.key == key for entry in parse_page(response.body).entries)
 
     async def tags(self, key: str, *, attempts: int = 0) -> str:
@@ -269,6 +279,17 @@ class Objects(Requests):
         }
         return "&".join(f"{quote_query({name: value})}" for name, value in pairs.items())
 
+    def as_copy_source(self, key: str, etag: str) -> dict[str, str]:
+        """Headers that name this object as what is copied."""
+        headers = {"x-amz-copy-source": f"/{self.bucket}/{quote_key(key)}"}
+        if etag:
+            headers["x-amz-copy-source-if-match"] = f'"{etag}"'
+        if self.endpoint.requester_pays:
+            headers["x-amz-request-payer"] = "requester"
+        for name, value in self._customer.items():
+            headers[name.replace("x-amz-", "x-amz-copy-source-", 1)] = value
+        return headers
+
     # ------------------------------------------------------------------------------------------- writing
 
     async def put(
@@ -296,18 +317,17 @@ class Objects(Requests):
         def check(response: Response) -> None:
             self.check_etag_answered("PUT", key, response)
 
-        response = await self._write(dress)
+        response = await self.write(dress)
         return self.written("PUT", key, response, cover)
 
-    async def _write(self, dress: Dress) -> Response:
+    async def write(self, dress: Dress) -> Response:
         try:
-            return await self._adapting.adapted(dress)
+            return await self.send_dressed(dress)
         except SourceGone as error:
             # A destination that answers 404 to a PUT has lost no source.
             refused = ObjectRefused(str(error), code=error.code, status=error.status)
-            raise await self._explained(refused) from None
-        except TransferError as error:
-            raise await self._explained(error) from None
+            refused.side = error.side
+            raise refused from None
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
         """A store that has written something says what: a proxy or a sign-in page does not."""
@@ -355,15 +375,16 @@ class Objects(Requests):
     ) -> Written:
         """Copy within the store, without the bytes passing here."""
         must, options = split(headers, insist)
-        request = Request(
-            "PUT",
-            key,
-            headers=must | self._customer | copy_source(source, source_key, etag),
-            options=options,
-            slow=True,
-            check=lambda response: self.check_etag_inside("PUT", key, response),
-        )
-        response = await self.send(request)
+        must |= self._customer | source.as_copy_source(source_key, etag)
+
+        def dress(without: AbstractSet[Feature]) -> Request:
+            sent = dressed(must, options, without)
+            return Request("PUT", key, headers=sent, slow=True, check=check)
+
+        def check(response: Response) -> None:
+            self.check_etag_inside("PUT", key, response)
+
+        response = await self.send_dressed(dress)
         return Written(
             bare_etag(find_text(response.body, "ETag")),
             encrypted=is_encrypted(response.headers),
@@ -409,14 +430,3 @@ def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[st
 
 def whole(chunks: list[bytes]) -> Body:
     return chunks[0] if len(chunks) == 1 else chunks or b""
-
-
-def copy_source(source: Objects, key: str, etag: str) -> dict[str, str]:
-    headers = {"x-amz-copy-source": f"/{source.bucket}/{quote_key(key)}"}
-    if etag:
-        headers["x-amz-copy-source-if-match"] = f'"{etag}"'
-    if source.endpoint.requester_pays:
-        headers["x-amz-request-payer"] = "requester"
-    for name, value in source._customer.items():
-        headers[name.replace("x-amz-", "x-amz-copy-source-", 1)] = value
-    return headers

@@ -6,13 +6,16 @@ from typing import Protocol
 
 from dth.transport import Body, Pipe, Response, Valve
 
+# Of the query of a listing.
+ENCODING_TYPE = "encoding-type"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to one bucket. Header names are in lower case.
 
     `options` are headers that go along with `headers`, and that the request can do without: a store that refuses one is
-    asked again without it.
+    asked again without it. So is one that refuses `encoding-type` in the query.
     `check` looks at a good answer and raises TransferError where it is not what was asked for.
     """
 
@@ -42,8 +45,16 @@ class Request:
 
     @property
     def carried(self) -> Mapping[str, str]:
-        """All its headers, before it is signed."""
-        return {**(self.headers or {}), **self.options} if self.options else self.headers or {}
+        """All its headers, before it is signed, and what else of it a store may refuse."""
+        if not self.options and not self.encodes:
+            return self.headers or {}
+        encoding = {ENCODING_TYPE: "url"} if self.encodes else {}
+        return {**(self.headers or {}), **(self.options or {}), **encoding}
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it asks for keys in an encoding."""
+        return self.query is not None and ENCODING_TYPE in self.query
 
     def with_headers(self, headers: Mapping[str, str]) -> "Request":
         """The same request with exactly these headers, and nothing optional."""
@@ -57,6 +68,11 @@ class Request:
         """The same request without these headers."""
         headers = {name: value for name, value in (self.headers or {}).items() if name not in names}
         return replace(self, headers=headers)
+
+    def without_encoding(self) -> "Request":
+        """The same request for keys as they are."""
+        query = {name: value for name, value in (self.query or {}).items() if name != ENCODING_TYPE}
+        return replace(self, query=query)
 
     def with_valve(self, valve: Valve) -> "Request":
         """The same request, its body paced."""

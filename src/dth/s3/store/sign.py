@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from dth.errors import EndpointRefused
+from dth.errors import EndpointRefused, Transient
 from dth.s3.credentials import Credentials
 from dth.s3.endpoints import Endpoint, in_region
 from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
 from dth.s3.store.chunked import CONTENT_SHA256
 from dth.s3.store.request import Request
 from dth.s3.store.wire import Address, Addresses, Wire, WrongRegion
-from dth.transport import Response
+from dth.transport import Pipe, Response
 
 # Seconds for which keys are used without a look whether they have changed. An error leads to a look at once.
 KEPT = 1.0
@@ -56,6 +56,9 @@ class Signing:
             told = region != self._endpoint.region == error.region
             if not told and not self._follow(error.region):
                 raise
+            if isinstance(request.body, Pipe):
+                # What has passed is gone: who holds both ends begins anew, and finds the region known.
+                raise Transient(str(error), code=error.code) from None
             response = await self._wire.send(request, *self._signed(request))
         except EndpointRefused:
             self._looked = -inf

@@ -14,6 +14,7 @@ from dth.s3.store.answers import TRANSIENT_CODES, classify, is_error, parse_erro
 from dth.s3.store.request import Request
 from dth.transport import ConnectOptions, Response, Transport
 
+READS = frozenset({"GET", "HEAD"})
 # Seconds a store may take to complete or copy a large object, without a byte in between.
 SLOW_ANSWER = 900.0
 # Seconds for which an address that did not answer is left out, at first and at most.
@@ -169,7 +170,8 @@ class Wire:
             message = "the answer is a web page"
         if response.status == 403:
             self.note_clock(response.headers)
-        error = classify(response, code, message, self._where(request, host))
+        where = self._where(request, host)
+        error = classify(response, code, message, where, reading=request.method in READS)
         if isinstance(error, EndpointRefused) and response.status in REGION_STATUS:
             region = region_of(response)
             if region and code != "SignatureDoesNotMatch":
