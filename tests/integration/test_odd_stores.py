@@ -284,20 +284,6 @@ def test_every_checksum_that_a_store_answers_counts(pair: Pair) -> None:
     assert pair.there() == {}
 
 
-@pytest.mark.parametrize("source", ["kms", "etag-opaque"])
-def test_a_checksum_that_a_store_only_repeats_confirms_nothing(pair: Pair, source: str) -> None:
-    pair.quirks(source)
-    pair.put(SMALL)
-    pair.quirks(source, "echoes-unchecked flip-on-write")
-    settled(pair.run(), 0, len(SMALL))
-    assert pair.there() == {}
-    pair.quirks(source, "echoes-unchecked")
-    ran = pair.run()
-    settled(ran, len(SMALL))
-    assert ran.counts.unverified == 0
-    assert "that it does not check" in ran.notes
-
-
 def test_the_listed_etag_counts_where_an_answer_has_none(pair: Pair) -> None:
     pair.put(SMALL)
     pair.quirks("no-checksums no-etag-on-read flip-on-read")

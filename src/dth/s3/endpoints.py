@@ -60,7 +60,6 @@ class Profile:
     accept_gzip: bool = False  # objects in gzip come as they are stored only to those who accept gzip
     counts_tags: bool | None = None  # whether GET answers x-amz-tagging-count; None: not known
     ascii_metadata: bool = False  # whether metadata beyond ASCII goes as RFC 2047
-    checks: bool = False  # whether it is known to compare bodies with the checksums that it answers
     trailers: bool = False  # whether it takes a checksum behind a body (aws-chunked), over TLS
     region: str = ""  # where neither the host name nor anybody says one
     tried: bool = False
@@ -86,7 +85,6 @@ PROFILES: dict[str, Profile] = {
             etags=EtagKind.MD5,
             counts_tags=True,
             ascii_metadata=True,
-            checks=True,
             # API reference: "Signature calculations for trailing headers (chunked uploads)".
             trailers=True,
             limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control. Objects that are "
@@ -224,9 +222,7 @@ PROFILES: dict[str, Profile] = {
             limits="HMAC keys of a service credential.",
         ),
         # Trailers since 2023: github.com/minio/minio/pull/16484 (streaming-v4-unsigned.go).
-        Profile(
-            "MinIO", etags=EtagKind.MD5, counts_tags=True, ascii_metadata=True, checks=True, trailers=True
-        ),
+        Profile("MinIO", etags=EtagKind.MD5, counts_tags=True, ascii_metadata=True, trailers=True),
         # Version 16 refuses trailers (seen); what later ones make of them is not known.
         Profile("Ceph", etags=EtagKind.MD5, counts_tags=True),
         Profile(

@@ -264,11 +264,6 @@ class Route:
         self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated
     ) -> tuple[Written, Verified]:
         written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
-        if written.relies_on_sum and not await self.dest.checks_sums(key, headers):
-            if not written.md5:
-                # It goes with its MD5 as well now.
-                written = await self.dest.put(key, chunks, headers, insist=self.insisted)
-            written = replace(written, confirmed=False)
         return written, await confirm(self.dest, key, chunks, headers, written, stated)
 
     async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:

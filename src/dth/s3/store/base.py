@@ -1,6 +1,5 @@
 """What all requests to one bucket have in common: the layers, put together."""
 
-import asyncio
 import base64
 import hashlib
 import time
@@ -63,8 +62,6 @@ class Requests:
         self.rates = rates or (StoreRate(), StoreRate())
         self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
-        # One at a time asks the store what it does with checksums.
-        self._probing = asyncio.Lock()
         self._customer = _customer_headers(endpoint.customer_key)
 
     @property

@@ -93,8 +93,6 @@ class Capabilities:
     most_parts: int = 10_000
     # Whether the store answers the checksums of what it stores; None: nothing was written yet.
     echoes: bool | None = None
-    # Whether it refuses a body that has another checksum than its header says; None: that was not asked yet.
-    checks: bool | None = None
     # Whether it answers the checksums of parts that are streamed, too.
     answers_streamed: bool = False
     # Whether it takes the checksum of a streamed part behind its bytes; None: it should, and has not shown it yet.
@@ -113,8 +111,6 @@ class Capabilities:
     @classmethod
     def of(cls, profile: Profile, checksum: ChecksumMode, *, encrypted: bool) -> "Capabilities":
         known = cls(checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts)
-        if profile.checks:
-            known.checks = True
         if profile.trailers and encrypted:
             known.trailers = None
         lacking = {

@@ -56,11 +56,6 @@ class Written:
     encrypted: bool = False
     version: str = ""
 
-    @property
-    def relies_on_sum(self) -> bool:
-        """Whether the checksum that the store answered is all that confirms the body."""
-        return self.confirmed and self.etag.lower() != self.md5
-
 
 class Objects(Requests):
     """Requests about single objects."""

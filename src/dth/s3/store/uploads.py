@@ -1,6 +1,5 @@
 """Multipart uploads: begun, written part by part, completed or thrown away."""
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -8,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from dth.errors import Corrupted, NoSuchUpload, ObjectRefused, SourceGone, TransferError
-from dth.s3.checksums import checksum, header_name
+from dth.errors import NoSuchUpload, ObjectRefused, SourceGone, TransferError
+from dth.s3.checksums import header_name
 from dth.s3.endpoints import ChecksumMode, EtagKind
 from dth.s3.etags import bare_etag, is_encrypted
 from dth.s3.store.answers import find_text, parse_time
 from dth.s3.store.capabilities import UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE, Feature, dressed
 from dth.s3.store.chunked import Trailed
-from dth.s3.store.covers import PLAIN, Cover
+from dth.s3.store.covers import Cover
 from dth.s3.store.key_lists import of_key
 from dth.s3.store.objects import Objects, Written, split, whole
 from dth.s3.store.request import Request
@@ -192,42 +191,6 @@ class MultipartUploads(Objects):
             with suppress(TransferError):
                 await self.abort_upload(key, upload_id)
         return part.etag.lower() == EMPTY_MD5
-
-    async def checks_sums(self, key: str, headers: Mapping[str, str]) -> bool:
-        """Whether a checksum that the store answers is of what it got: some only repeat the header. An empty part with
-        a wrong one tells, which is thrown away at once. A store that takes no such part is believed."""
-        known = self.capabilities
-        async with self._probing:
-            if known.checks is None:
-                # Whoever is cancelled leaves no upload behind.
-                asking = asyncio.ensure_future(self._refuses_wrong_sum(key, headers))
-                known.checks = await asyncio.shield(asking)
-                if not known.checks:
-                    known.echoes = False
-                    known.note(
-                        f"{self.endpoint.host} answers {known.checksum} checksums that it does not check; bodies go "
-                        "with Content-MD5 as well"
-                    )
-        return known.checks
-
-    async def _refuses_wrong_sum(self, key: str, headers: Mapping[str, str]) -> bool:
-        mode = self.capabilities.checksum
-        if mode in PLAIN:
-            return True
-        try:
-            upload_id = await self.create_upload(key, headers)
-        except ObjectRefused:
-            return True
-        query = {"partNumber": "1", "uploadId": upload_id}
-        wrong = {header_name(mode): checksum(mode, [b"another body"]), **self._customer}
-        try:
-            await self.send(Request("PUT", key, query, wrong, attempts=1))
-        except (Corrupted, ObjectRefused):
-            return True
-        finally:
-            with suppress(TransferError):
-                await self.abort_upload(key, upload_id)
-        return False
 
     async def gives_md5s(self, key: str, headers: Mapping[str, str]) -> bool | None:
         """As `etags_are_md5`, and remember what was found out."""
