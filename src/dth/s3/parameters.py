@@ -552,7 +552,7 @@ class S3Parameters(TaskParameters):
         4,
         "engine",
         "Concurrency",
-        "Requests in flight to each store at most, in units of 64, for each worker.",
+        "Requests in flight to each store at most, for each worker: 32, and 64 more for each unit above 1.",
         what=False,
         cli="--worker-number",
         ge=1,

@@ -34,8 +34,8 @@ from dth.s3.store.objects import Written
 from dth.s3.tags import NO_TAGS, REFUSED, TagReader
 from dth.transport import Transport
 
-# Requests in flight to each side, at most, for each unit of `workerNumber`.
-LANE_REQUESTS = 64
+# Requests in flight to each side at most: of `workerNumber` 1, and more for each unit above.
+REQUESTS, MORE_REQUESTS = 32, 64
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy
 CARRIED = frozenset(
@@ -51,9 +51,14 @@ CARRIED = frozenset(
 )
 
 
+def requests_at_once(parameters: S3Parameters) -> int:
+    """Requests of one worker that are in flight to each side, at most."""
+    return REQUESTS + MORE_REQUESTS * (parameters.worker_number - 1)
+
+
 def lanes(parameters: S3Parameters) -> int:
     """Objects that one worker carries at once, at most: enough for the requests in flight to both sides."""
-    return 2 * LANE_REQUESTS * parameters.worker_number
+    return 2 * requests_at_once(parameters)
 
 
 @dataclass(frozen=True, slots=True)

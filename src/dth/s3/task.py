@@ -20,7 +20,7 @@ from dth.s3.listing import KeyMap
 from dth.s3.pace import Budget, Cap, Gate, follow
 from dth.s3.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
 from dth.s3.rate import store_rates
-from dth.s3.relay import LANE_REQUESTS, Route
+from dth.s3.relay import Route, requests_at_once
 from dth.s3.retry import ATTEMPTS
 from dth.s3.sides import START, side_settings
 from dth.s3.signing import Keys
@@ -197,7 +197,7 @@ async def _open_side(
         if limits
         else (None, None)
     )
-    gate = Gate(maximum=LANE_REQUESTS * parameters.worker_number)
+    gate = Gate(maximum=requests_at_once(parameters))
     throttled = store_rates(_throttled_together(endpoint, bucket_of(parameters, side)))
 
     def client(endpoint: Endpoint) -> S3Client:
