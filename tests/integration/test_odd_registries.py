@@ -165,6 +165,18 @@ async def test_one_thing_that_alone_is_refused_fails_also_when_nothing_else_is_a
     assert 2 <= odd.refused <= 15
 
 
+async def test_one_thing_that_alone_asks_to_wait_fails_also_when_nothing_else_is_asked_for(
+    make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 507 speaks of what was to be stored, and not of a limit, though it says when to come again."""
+    monkeypatch.setattr("dth.ecr.registry.STRIKES", 2)
+    paces_of(transport).patience = 3600
+    registry, _ = make("bad-507")
+    async with asyncio.timeout(30):
+        with pytest.raises(TransferError, match="HTTP 507"):
+            await registry.head("team/bad", "v0")
+
+
 async def test_a_registry_that_is_down_is_not_waited_for_as_long_as_one_that_asks_to(
     make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

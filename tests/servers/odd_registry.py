@@ -40,6 +40,7 @@ QUIRKS = {
     "first-429-date": "Answers 429 to the first request, with a date two seconds ahead and a clock a day ahead.",
     "first-429-year": 'Answers 429 to the first request, with "Retry-After: 99999999999".',
     "bad-429": 'Answers 429 to all requests for what has "bad" in its name.',
+    "bad-507": 'Answers 507 with "Retry-After: 1" to all requests for what has "bad" in its name.',
     "bad-503": 'Answers 503 to all requests for what has "bad" in its name.',
     # Signing in
     "basic": "Wants user and password.",
@@ -287,6 +288,8 @@ class OddRegistry(Server):
     # -------------------------------------------------------------------------------------------- throttling
 
     def _throttle(self, path: str) -> _Answer | None:
+        if self.has("bad-507") and "bad" in path:
+            return _error(507, "UNKNOWN", "no space left", ("Retry-After", "1"))
         if self.has("bad-429") and "bad" in path:
             return _error(429, "TOOMANYREQUESTS", "slow down")
         if self.has("bad-503") and "bad" in path:

@@ -604,7 +604,8 @@ class Registry:
                     raise RefusedAlone.of(error)
                 if isinstance(request.body, Pipe) or self._would_take(error, since) > self._paces.patience:
                     raise error
-                if kind != "ping" and not error.retry_after:
+                limited = isinstance(error, Throttled) or error.status == 503
+                if kind != "ping" and not (limited and error.retry_after):
                     # Nobody else may be asking: does the registry answer anything at all?
                     with contextlib.suppress(TransferError):
                         await self._knock(since)
