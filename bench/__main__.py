@@ -349,18 +349,18 @@ def copies_part(words: list[str]) -> Part:
 
 {machine(words)}, rclone {version("rclone", "version")}, juicefs {version("juicefs", "--version")}.
 
-Each figure is the median of {copies.ROUNDS} runs in turns. `dth` runs with its default settings. The peer in
-each cell is the one that needed least of that measure, of several settings (`bench/copies.py`).
-CPU is that of all processes of a command, starting them included; times depend on what else the machine does, ratios less so. The stores are on the same machine,
-and share its cores: a *null store* makes objects up and drops what it is given (`bench/sink.c`), nginx writes files
-into memory, Ceph is real, with one node in memory. "4 ms a request" is a null store that serves one request after the
-other, each in that time. "50 ms away" is one whose answers leave so much later. Requests are those of both sides for
-each object, of `dth` and of the peer that needed least CPU.
+Each figure is the median of {copies.ROUNDS} runs in turns. `dth` runs with its default settings. The peer in each
+cell is the one that needed least of that measure, of several settings (`bench/copies.py`). CPU is that of all
+processes of a command, starting them included; times depend on what else the machine does, ratios less so. The stores
+are on the same machine, and share its cores: a *null store* makes objects up and drops what it is given
+(`bench/sink.c`), nginx writes files into memory, Ceph is real, with one node in memory. "4 ms a request" is a null
+store that serves one request after the other, each in that time. "50 ms away" is one whose answers leave so much
+later. Requests are those of both sides for each object, of `dth` and of the peer that needed least CPU.
 
-`dth` does more in that time than its peers: every body goes with a checksum that the store confirms where it can, what
-both sides state about an object is compared, and every object leaves a record. "No checks" is rclone without any of it.
-By default `juicefs sync` compares nothing after a copy; it has no row over TLS, because there it takes no store that has the
-bucket in the path. s5cmd takes one address for both sides, and so cannot do this job.
+`dth` does more in that time than its peers: every body goes with a checksum that the store confirms where it can,
+what both sides state about an object is compared, and every object leaves a record. "No checks" is rclone without any
+of it. By default `juicefs sync` compares nothing after a copy; it has no row over TLS, because there it takes no
+store that has the bucket in the path. s5cmd takes one address for both sides, and so cannot do this job.
 """,
     )
 
