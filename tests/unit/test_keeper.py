@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dth.errors import BeingSetUp, HubError, StateError
-from dth.platforms.local import keeper as keeper_module
+from dth.platforms.local import databases
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs
 from dth.platforms.local.keeper import Bounds, Keeper
@@ -33,7 +33,7 @@ async def test_reading_a_task_without_a_database_makes_none(keeper: Keeper, tmp_
         async with keeper.open("a"):
             pass
     assert list(tmp_path.iterdir()) == []
-    assert keeper._open == {}
+    assert keeper.databases._open == {}
 
 
 async def test_a_database_that_is_busy_holds_up_no_other(
@@ -47,10 +47,10 @@ async def test_a_database_that_is_busy_holds_up_no_other(
             free.wait(10)
         return open_platform(state, owner)
 
-    monkeypatch.setattr(keeper_module, "open_platform", opening)
+    monkeypatch.setattr(databases, "open_platform", opening)
 
     async def use(id: str) -> None:
-        async with keeper.shared(id) as platform:
+        async with keeper.databases.shared(id) as platform:
             await platform.queue.depth()
 
     waiting = asyncio.create_task(use("a"))
@@ -60,17 +60,17 @@ async def test_a_database_that_is_busy_holds_up_no_other(
     assert not waiting.done()
     free.set()
     await waiting
-    assert keeper._open == {}
+    assert keeper.databases._open == {}
 
 
 async def test_who_comes_while_it_closes_has_it_open(keeper: Keeper) -> None:
     async def use(_: int) -> None:
-        async with keeper.shared("a") as platform:
+        async with keeper.databases.shared("a") as platform:
             await platform.queue.depth()
 
     for _ in range(20):
         await asyncio.gather(*(use(number) for number in range(5)))
-    assert keeper._open == {}
+    assert keeper.databases._open == {}
 
 
 async def test_what_cannot_be_removed_is_told(
@@ -128,7 +128,7 @@ async def test_requests_have_few_databases_open_at_once(keeper: Keeper, tmp_path
     async with asyncio.timeout(60):
         await asyncio.gather(*(use(number) for number in range(9)))
     assert peak == 3
-    assert keeper._open == {}
+    assert keeper.databases._open == {}
 
 
 async def test_too_many_open_files_are_named_as_such(

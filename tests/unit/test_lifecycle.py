@@ -190,6 +190,19 @@ async def test_source_and_destination_stay(ports: Any) -> None:
             await tasks.edit(ports, task.id, parameters={name: "other"})
 
 
+async def test_an_edit_of_the_schedule_alone_sets_the_next_run_anew(ports: Any) -> None:
+    """A run that is due, or was missed while the task was paused, is not forgotten by an edit of anything else."""
+    rate = {"scheduleRate": "1 hour"}
+    task = await made(ports, **rate)
+    await tasks.edit(ports, task.id, schedule_type=ScheduleType.FIXED_RATE)
+    await tasks.note(ports, task.id, next_run=5.0)
+    for change in ({"workerNumber": "3"}, rate):
+        assert (await tasks.edit(ports, task.id, parameters=change)).next_run == 5.0
+    edited = await tasks.edit(ports, task.id, parameters={"scheduleRate": "2 hours"})
+    assert edited.next_run > task.created
+    assert (await tasks.edit(ports, task.id, schedule_type=ScheduleType.ONE_TIME)).next_run == 0.0
+
+
 async def test_a_clone_is_a_task_of_its_own(ports: Any) -> None:
     task = await made(ports, destPrefix="first")
     with pytest.raises(Conflict, match=task.id):

@@ -1,11 +1,11 @@
-"""What a task has spent, and when that is too much. A cost that is not known is kept as UNKNOWN."""
+"""What a task has spent, and budgets that can be kept. A cost that is not known is kept as UNKNOWN."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from dth.errors import UsageError
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
-from dth.platforms.ports import Depth, Run
+from dth.platforms.ports import Run
 from dth.prices import Prices
 
 UNKNOWN = -1.0
@@ -25,16 +25,3 @@ def check(task: Task, prices: Prices) -> None:
         raise UsageError(
             f"budget: no prices are known for {unknown}; an administrator gives them in hub.yaml, below prices"
         )
-
-
-def reached(task: Task, runs: Sequence[Run], depth: Depth) -> str:
-    """Why the task pauses, as its budget is reached; "" where it goes on. One that has nothing left to do does."""
-    budget = plugin(task.type).budget(read_parameters(task.type, task.parameters))
-    if budget is None or task.spent < budget or not _has_work(runs, depth):
-        return ""
-    return f"the budget of ${budget:g} is reached (estimated ${task.spent:.4f}); raise it and resume"
-
-
-def _has_work(runs: Sequence[Run], depth: Depth) -> bool:
-    waiting = depth.visible + depth.in_flight + depth.delayed > 0
-    return waiting or any(run.is_open and not run.is_settled for run in runs)

@@ -75,8 +75,12 @@ class Rate(Schedule):
     count: int
     unit: str
 
+    @property
+    def seconds(self) -> float:
+        return self.count * UNITS[self.unit]
+
     def next_after(self, moment: float, anchor: float = 0.0) -> float:
-        every = self.count * UNITS[self.unit]
+        every = self.seconds
         after = anchor + ((moment - anchor) // every + 1) * every
         return after if after > moment else after + every  # what rounding took
 

@@ -15,7 +15,18 @@ from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
-from dth.hub.schedule import Schedule, Timetable, Window
+from dth.hub.schedule import Timetable, Window
+from dth.hub.steward import (
+    Action,
+    Fail,
+    Finish,
+    Notify,
+    Pause,
+    Say,
+    SetNextRun,
+    next_run,
+    schedule_of,
+)
 from dth.parameters import check_confined
 from dth.secrets import unbound_warning
 
@@ -137,6 +148,7 @@ async def edit(
     def change(task: Task) -> None:
         if task.progress is Progress.STOPPING:
             raise Conflict("the task is stopping; wait until it has stopped")
+        before = _schedule_text(task)
         if schedule_type is not None:
             task.schedule_type = schedule_type
         if description is not None:
@@ -144,7 +156,7 @@ async def edit(
         if parameters:
             task.parameters = _merged(task.parameters, parameters)
         _fill_in(task, ports)
-        if task.next_run:
+        if task.next_run and _schedule_text(task) != before:
             task.next_run = next_run(task, time.time())
 
     return await _change(ports, id, change)
@@ -189,13 +201,34 @@ async def finished(ports: HubPorts, id: str) -> Task:
 
 
 async def ended(ports: HubPorts, id: str) -> Task:
-    return await _change(ports, id, lambda task: move(task, Event.ENDED), tell=False)
+    await _change(ports, id, lambda task: move(task, Event.ENDED), tell=False)
+    task = await ports.tasks.get(id)
+    task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
+    task.summary.listing, task.summary.eta = False, -1.0
+    await ports.tasks.summarize(task)
+    return task
 
 
 async def fail(ports: HubPorts, id: str, reason: str, code: ErrorCode) -> Task:
     def change(task: Task) -> None:
         move(task, Event.FAIL)
         task.reason, task.error_code = reason, code
+
+    return await _change(ports, id, change, tell=False)
+
+
+async def begun(ports: HubPorts, id: str, next_run: float | None) -> Task:
+    """A run is in the task's own records: what asked for it is forgotten."""
+    changes: dict[str, Any] = {} if next_run is None else {"next_run": next_run}
+    return await note(ports, id, run_requested=False, reason="", **changes)
+
+
+async def say(ports: HubPorts, id: str, reason: str) -> Task:
+    """Tell in the task why it does nothing. What ended it meanwhile stays told."""
+
+    def change(task: Task) -> None:
+        if task.progress is Progress.IN_PROGRESS:
+            task.reason = reason
 
     return await _change(ports, id, change, tell=False)
 
@@ -210,6 +243,25 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
     return await _change(ports, id, change, tell=False)
 
 
+async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
+    """An action of the steward that is about the hub's own data alone. All else is for the platform to do."""
+    match action:
+        case SetNextRun(at):
+            await note(ports, task.id, next_run=at)
+        case Say(reason):
+            await say(ports, task.id, reason)
+        case Pause(reason):
+            await pause(ports, task.id, reason)
+        case Fail(reason, code):
+            await fail(ports, task.id, reason, code)
+        case Finish():
+            await finished(ports, task.id)
+        case Notify(event, text):
+            await ports.notifications.notify(event, task, text, once=f"{task.id} {action.key}")
+        case _:
+            raise AssertionError(f"{action} is for the platform to carry out")
+
+
 # ------------------------------------------------------------------------------------------------- details
 
 
@@ -222,8 +274,9 @@ def move(task: Task, event: Event) -> None:
     now = time.time()
     if task.progress in (Progress.STOPPED, Progress.DONE):
         task.stopped = now
-    if task.progress is not Progress.IN_PROGRESS:
-        task.next_run = 0.0  # it is told anew when the task goes on
+    if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS, Progress.PAUSED):
+        # It is told anew when the task is started again. One that is paused knows still what it missed.
+        task.next_run = 0.0
     if task.progress in (Progress.STARTING, Progress.DONE, Progress.STOPPED):
         task.reason, task.error_code = "", None
     if task.progress is Progress.STARTING:
@@ -253,21 +306,6 @@ async def _change(ports: HubPorts, id: str, change: Callable[[Task], None], *, t
                 await ports.engine.changed(id)
             return task
     raise Conflict(f"task {id} is being changed by others all the time; try again")
-
-
-def schedule_of(task: Task) -> Schedule | None:
-    """When runs begin; None for a one-time task."""
-    if task.schedule_type is ScheduleType.ONE_TIME:
-        return None
-    parameters = read_parameters(task.type, task.parameters)
-    text = parameters.schedule_rate or parameters.ec2_cron_expression
-    return Schedule.parse(text) if text else None
-
-
-def next_run(task: Task, now: float) -> float:
-    """When the schedule begins the next run; 0 for never."""
-    schedule = schedule_of(task)
-    return (schedule.next_after(now, task.created) or 0.0) if schedule else 0.0
 
 
 def check(ports: HubPorts, type: TaskType, parameters: Any) -> None:
@@ -326,6 +364,12 @@ async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
                 )
 
 
+def _schedule_text(task: Task) -> tuple[str, str, str]:
+    """What its schedule follows from."""
+    given = task.parameters
+    return task.schedule_type, given.get("scheduleRate", ""), given.get("ec2CronExpression", "")
+
+
 def _merged(before: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in {**before, **changes}.items() if value != ""}
 
@@ -334,9 +378,3 @@ def _described(text: str) -> str:
     if len(text) > MAX_DESCRIPTION:
         raise UsageError(f"description: {MAX_DESCRIPTION} characters are the most")
     return text
-
-
-def is_unset(task: Task, now: float) -> bool:
-    """Whether the next run is still to be told, or is later than the schedule says: the clock was ahead for a while."""
-    upcoming = next_run(task, now)
-    return bool(upcoming) and (not task.next_run or task.next_run > upcoming)

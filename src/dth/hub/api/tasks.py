@@ -18,6 +18,7 @@ from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
+from dth.hub.steward import schedule_of
 from dth.platforms.ports import Status
 
 MAX_PAGE = 100
@@ -134,7 +135,7 @@ class TaskAnswer:
 
     @classmethod
     def of(cls, task: Task, stack: Stack | None = None, warnings: Sequence[str] = ()) -> Self:
-        schedule = tasks.schedule_of(task)
+        schedule = schedule_of(task)
         return cls(
             id=task.id,
             description=task.description,
@@ -154,7 +155,8 @@ class TaskAnswer:
             waits_for=waits_for(task),
             last_run=LastRun.of(task.summary),
             schedule=describe(schedule) if schedule else "once",
-            next_run_at=iso(task.next_run),
+            # A task that is paused knows still what it may miss.
+            next_run_at=iso(task.next_run) if task.progress is Progress.IN_PROGRESS else None,
             log_group_name=f"{LOG_GROUP}{task.id}",
             spent=None if task.spent == UNKNOWN else round(task.spent, 6),
             stack_id=stack.id if stack else None,

@@ -13,6 +13,7 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.engine import AwsEngine
 from dth.platforms.aws.hub.jobs import AwsJobs
 from dth.platforms.aws.hub.logs import AwsLogs
+from dth.platforms.aws.hub.measures import Measures
 from dth.platforms.aws.hub.metrics import AwsMetrics
 from dth.platforms.aws.hub.notifications import AwsNotifications
 from dth.platforms.aws.hub.secrets import AwsHubSecrets
@@ -79,7 +80,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
     )
     return AwsHub(
         ports=ports,
-        steward=Steward(ports, engine, Stacks(aws, settings.service_role), dynamo, aws),
+        steward=Steward(ports, engine, Stacks(aws, settings.service_role), Measures(ports, dynamo, aws), aws),
         notifications=notifications,
         jobs=jobs,
         tokens=tokens,

@@ -1,0 +1,101 @@
+"""How a task on AWS stands: read from its records, its queue and its machines, and kept for the next look."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dth.hub import budget
+from dth.hub.model import Task
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts
+from dth.hub.progress import Meter, grown, with_last_run
+from dth.hub.reading import Reading, with_retries
+from dth.hub.schedule import Timetable
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.stacks import StackState
+from dth.platforms.aws.platform import AwsPlatform
+from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
+
+KEPT_RUNS = 50  # newest ones that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """For one hub."""
+
+    ports: HubPorts
+    dynamo: Dynamo
+    aws: Aws
+
+    async def take(self, platform: AwsPlatform, task: Task, stack: StackState) -> tuple[Sequence[Run], Depth]:
+        """Write into the task how it stands and what it has cost. Returns its newest runs and what is in its queue."""
+        # In this order: see `Reading`.
+        gauges = await platform.gauges.all()
+        uploads = await platform.uploads.live()
+        runs = await platform.records.list_runs(KEPT_RUNS)
+        depth = await platform.queue.depth()
+        if not runs:
+            return runs, depth
+        listed = next((each for each in runs if each.kind is RunKind.SYNC), runs[0])
+        workers = await self._workers(stack)
+        counted = [each for each in runs if each.is_open or each is listed]
+        parts = sum(upload.done_bytes for upload in uploads)
+        now = Reading(time.time(), gauges, counted, depth, workers, workers, parts)
+        summary = (await self._meter(task, now)).summary(with_retries(listed, runs), depth, workers)
+        task.spent = budget.spent(task, runs, self.ports.prices)
+        task.summary = with_last_run(summary, task.summary, runs)
+        await self.ports.tasks.summarize(task)
+        return runs, depth
+
+    async def _meter(self, task: Task, now: Reading) -> Meter:
+        """Fed with the look before this one, which leaves how things stood then, and with this one. What has come since
+        is counted for all tasks."""
+        key = {"pk": "look", "sk": task.id}
+        item = await self.dynamo.get("hub", key)
+        before = _reading(item["reading"]) if "reading" in item else None
+        await self.dynamo.put("hub", {**key, "at": now.at, "reading": _as_text(now)})
+        meter = Meter()
+        parameters = read_parameters(task.type, task.parameters)
+        timetable, usual = plugin(task.type).bandwidth(parameters)
+        meter.cap = float(Timetable.parse(timetable).cap_at(now.at, usual) or 0)
+        if before:
+            meter.update(before)
+        meter.update(now)
+        nothing = replace(now, runs=[])
+        names = {"bytes_out": "done_bytes", "transferred": "done", "failed": "failed"}
+        counted = {name: grown(before or nothing, now, count) for name, count in names.items()}
+        await self.ports.metrics.write(task.id, now.at, counted)
+        return meter
+
+    async def _workers(self, stack: StackState) -> int:
+        """Machines in service."""
+        group = stack.outputs.get("WorkerGroup", "")
+        if not group:
+            return 0
+        told = await self.aws.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[group]
+        )
+        groups: list[dict[str, Any]] = told["AutoScalingGroups"]
+        return sum(
+            each["LifecycleState"] == "InService" for found in groups for each in found.get("Instances", [])
+        )
+
+
+def _as_text(reading: Reading) -> str:
+    """A reading as the next look takes it up."""
+    runs = [{"id": run.id, "counts": asdict(run.counts)} for run in reading.runs]
+    gauges = [asdict(gauge) for gauge in reading.gauges]
+    return json.dumps({"at": reading.at, "parts": reading.parts, "runs": runs, "gauges": gauges})
+
+
+def _reading(text: str) -> Reading:
+    kept = json.loads(text)
+    runs = [
+        Run(each["id"], RunKind.SYNC, RunState.DONE, 0.0, counts=Counts(**each["counts"]))
+        for each in kept["runs"]
+    ]
+    gauges = [Gauge(**each) for each in kept["gauges"]]
+    return Reading(kept["at"], gauges, runs, Depth(0, 0, 0), 0, 0, kept["parts"])

@@ -1,0 +1,234 @@
+"""The life of one task on this machine: a runner looks how the task stands, and carries out what the steward decides.
+
+Nothing that matters is kept in memory: a hub that was killed at any moment goes on by starting its runners again.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dth.errors import HubError, UsageError
+from dth.hub import tasks
+from dth.hub.model import Progress, Task
+from dth.hub.plugins import read_parameters
+from dth.hub.ports import HubPorts
+from dth.hub.steward import (
+    Action,
+    BeginRun,
+    Continue,
+    Hold,
+    Idle,
+    Notify,
+    OpenRecords,
+    RetryFailed,
+    SetUp,
+    Stop,
+    TakeDown,
+    View,
+    decide,
+    is_due,
+    next_change,
+    terms_of,
+)
+from dth.parameters import check_confined
+from dth.platforms.local.agenda import Rest
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.places import Place
+from dth.platforms.local.platform import DATABASE_FILE
+from dth.platforms.local.supervisor import Snapshot
+from dth.platforms.local.task_state import throw_uploads_away, write_task_file
+from dth.platforms.local.work import Work
+
+if TYPE_CHECKING:
+    from dth.platforms.local.keeper import Keeper
+
+MOMENT = 0.1  # seconds
+AFTER_OPENING = 1.0  # seconds over which tasks begin whose window opens at the same moment
+NEEDS_PLACE = (BeginRun, RetryFailed, Continue)
+
+
+class Runner:
+    """`told`: the keys of what was told of the task."""
+
+    def __init__(self, keeper: "Keeper", id: str) -> None:
+        self.id = id
+        self.told: set[str] = set()
+        self._keeper = keeper
+        self._state = keeper.state(id)
+        self._woken = asyncio.Event()
+
+    @property
+    def ports(self) -> HubPorts:
+        return self._keeper.ports
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def was_woken(self) -> bool:
+        """Whether the task has changed since this was asked last."""
+        woken = self._woken.is_set()
+        self._woken.clear()
+        return woken
+
+    async def sleep(self, seconds: float) -> None:
+        """Until the task changes, or so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def run(self) -> None:
+        """Until there is nothing to do for a while."""
+        last: Snapshot | None = None
+        while True:
+            view, last, rest = await self._look(last), None, None
+            for action in decide(view):
+                match action:
+                    case BeginRun() | RetryFailed() | Continue():
+                        # Whoever works decides anew, and the runner when that is over.
+                        last = await self._work(view)
+                        break
+                    case SetUp():
+                        await self._set_up(view)
+                    case Stop():
+                        await self._stop()
+                    case Hold(_, until):
+                        rest = _held(view.task, until)
+                    case Idle() | TakeDown():
+                        rest = Rest(view.task.version)
+                    case _:
+                        await self.carry_out(view.task, action)
+            if rest and await self._rests(rest):
+                return
+
+    async def carry_out(self, task: Task, action: Action) -> None:
+        await tasks.carry_out(self.ports, task, action)
+        if isinstance(action, Notify):
+            self.told.add(action.key)
+
+    # --------------------------------------------------------------------------------------------- looking
+
+    async def _look(self, last: Snapshot | None) -> View:
+        """`last`: how work has just come to its end. The task's database is opened where `hub.db` does not tell."""
+        view = self._view(await self.ports.tasks.get(self.id))
+        if last:
+            return replace(view, runs=last.runs, depth=last.depth)
+        if OpenRecords() not in decide(view):
+            return view
+        if not (self._state / DATABASE_FILE).exists():
+            return replace(view, runs=())
+        async with self._keeper.looks, self._keeper.databases.shared(self.id) as platform:
+            found = await platform.look()
+        return replace(view, runs=found.runs, depth=found.depth, paused=found.paused)
+
+    def _view(self, task: Task) -> View:
+        """As far as `hub.db` tells."""
+        view = View(task, time.time(), began=self._keeper.began, told=frozenset(self.told))
+        if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS):
+            return view
+        try:
+            check_confined(read_parameters(task.type, task.parameters))
+            return replace(view, terms=terms_of(task))
+        except UsageError as error:  # of an older hub, or the settings allow less than they did
+            return replace(view, refusal=str(error))
+
+    async def _rests(self, rest: Rest) -> bool:
+        """Whether the task is left alone now. Not while somebody has its database open: they may bring work."""
+        if self._keeper.databases.in_use(self.id):
+            await self.sleep(MOMENT)
+            return False
+        if self.was_woken():
+            return False
+        return await self._keeper.agenda.rest(self.id, rest)
+
+    # --------------------------------------------------------------------------------------------- working
+
+    async def _set_up(self, view: View) -> None:
+        try:
+            write_task_file(self._state, view.task)  # so that there is a directory
+            async with self._keeper.looks, self._keeper.databases.shared(self.id) as platform:
+                await platform.records.resume()
+        except HubError as error:
+            for action in decide(replace(view, refusal=str(error))):
+                await self.carry_out(view.task, action)
+            return
+        await tasks.started(self.ports, self.id)
+
+    async def _work(self, view: View) -> Snapshot | None:
+        """Returns how the task stands if there is nothing left to do."""
+        place = await self._take_place(view)
+        if not place:
+            return None
+        try:
+            task = await self.ports.tasks.get(self.id)
+            with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                async with self._keeper.databases.shared(self.id) as platform:
+                    last = await Work(self, self._keeper, task, place, platform, lock).run()
+        finally:
+            self._keeper.places.give_back(place)
+        return last if last.finished else None
+
+    async def _take_place(self, view: View) -> Place | None:
+        """One of the places for tasks that work; None when the task has nothing to do any more."""
+        place = self._keeper.places.ask(due=is_due(view.task, view.now))
+        taken = False
+        try:
+            while not place.taken.is_set() and await self._waits_in_line(view, place):
+                pass
+            taken = place.taken.is_set()
+        finally:
+            if not taken:
+                self._keeper.places.give_back(place)
+        return place if taken else None
+
+    async def _waits_in_line(self, view: View, place: Place) -> bool:
+        """For the place, for a change of the task, or for a moment. Whether the task still wants it: its place in the
+        line stays."""
+        self.was_woken()
+        task = await self.ports.tasks.get(self.id)
+        view = replace(self._view(task), runs=view.runs, depth=view.depth, in_line=True)
+        actions = decide(view)
+        if not any(isinstance(each, NEEDS_PLACE) for each in actions):
+            return False
+        for action in actions:
+            if isinstance(action, NEEDS_PLACE):
+                break
+            await self.carry_out(task, action)
+        if is_due(task, view.now) and not place.due:
+            self._keeper.places.hurry(place)
+        await self._wait(place, next_change(view))
+        return True
+
+    async def _wait(self, place: Place, until: float | None) -> None:
+        waiting = [asyncio.create_task(event.wait()) for event in (place.taken, self._woken)]
+        try:
+            timeout = None if until is None else max(0.0, until - time.time())
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    # ---------------------------------------------------------------------------------------------- ending
+
+    async def _stop(self) -> None:
+        """Nothing of it runs any more; what it began and did not complete is thrown away."""
+        if (self._state / TASK_FILE).exists():
+            async with self._keeper.endings:
+                with await asyncio.to_thread(lock_state_directory, self._state) as lock:
+                    async with self._keeper.databases.shared(self.id) as platform:
+                        await platform.release_owner(None)
+                        await throw_uploads_away(self._keeper.nursery, self._state, lock.fileno())
+                        await platform.queue.purge()
+                        await platform.records.cancel_pending("stopped")
+                        await platform.images.cancel_pending("stopped")
+        await tasks.ended(self.ports, self.id)
+
+
+def _held(task: Task, until: float | None) -> Rest:
+    if until is None:
+        return Rest(task.version)
+    return Rest(task.version, until + random.uniform(0.0, AFTER_OPENING), held=True)

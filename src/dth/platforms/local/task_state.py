@@ -1,0 +1,70 @@
+"""A task's state directory in the hub: what its processes read there, and processes that do one thing in it."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+from pathlib import Path
+
+from dth.errors import HubError
+from dth.hub.model import Task
+from dth.hub.plugins import plugin, read_parameters
+from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.nursery import Nursery
+
+ABORTING = 60.0  # seconds that throwing uploads away may take
+
+
+def remove_state(state: Path) -> None:
+    """Raises HubError for what cannot be removed."""
+    try:
+        shutil.rmtree(state)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise HubError(f"{error.filename or state} cannot be removed: {error.strerror}") from None
+
+
+def write_task_file(state: Path, task: Task) -> str:
+    """Write the parameters for the task's processes, without those that are none of theirs; returns what was
+    written."""
+    parameters = read_parameters(task.type, task.parameters)
+    given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    live = plugin(task.type).LIVE
+    values = {"type": task.type.value} | {name: each for name, each in given.items() if name not in live}
+    text = json.dumps(values, indent=1)
+    path = state / TASK_FILE
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.read_text("utf-8") == text:
+            return text
+        partial = state / f"{TASK_FILE}.new"
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise HubError(f"{path} cannot be written: {error.strerror}") from None
+    return text
+
+
+async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
+    """Let a process abort every upload that the task began. What a store does not let go of in time stays with the
+    task, for when it is started again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ABORTING):
+            await run_once(nursery, state, "aborter", lock=lock)
+
+
+async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock: int = -1) -> int:
+    """Let a process of the task do one thing, and wait for its end. Returns its exit code. `lock`: that of the state,
+    where nobody else may work meanwhile."""
+    logs = state / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / f"{role}.log").open("ab") as errors:
+        files = (errors.fileno() if lock < 0 else lock, errors.fileno())
+        child = await nursery.spawn([role, str(state), role, str(run)], files)
+    try:
+        await child.wait()
+    finally:
+        child.kill()
+        await child.wait()
+    return child.returncode or 0

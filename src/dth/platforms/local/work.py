@@ -1,0 +1,252 @@
+"""One stretch of work of a task: from having something to do until there is nothing, or something stops it."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from dth.hub import budget, monitoring, tasks
+from dth.hub.model import Progress, Task
+from dth.hub.phase import NO_WORKER
+from dth.hub.plugins import Plugin, plugin, read_parameters
+from dth.hub.ports import HubPorts
+from dth.hub.progress import Meter, State, with_last_run
+from dth.hub.reading import Reading, with_retries
+from dth.hub.scaling import Steps
+from dth.hub.schedule import Timetable
+from dth.hub.steward import (
+    BeginRun,
+    Continue,
+    Fail,
+    Finish,
+    Idle,
+    Notify,
+    Pause,
+    RetryFailed,
+    Say,
+    SetNextRun,
+    Terms,
+    View,
+    decide,
+    is_due,
+    terms_of,
+)
+from dth.platforms.local.filesystem import StateLock
+from dth.platforms.local.foreground import KEPT_RUNS
+from dth.platforms.local.places import Place
+from dth.platforms.local.platform import LocalPlatform
+from dth.platforms.local.supervisor import Snapshot, Supervisor
+from dth.platforms.local.task_state import write_task_file
+from dth.platforms.ports import Depth, RunKind, RunState
+
+if TYPE_CHECKING:
+    from dth.platforms.local.keeper import Keeper
+    from dth.platforms.local.runner import Runner
+
+SUMMARY = 1.0  # seconds between summaries of a task that works
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a task's parameters say of its work. They are read anew when somebody changes them."""
+
+    plugin: Plugin
+    parameters: Any
+    terms: Terms
+    timetable: Timetable
+    usual_cap: int | None  # bytes a second, where the timetable says nothing
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        timetable, usual = chosen.bandwidth(parameters)
+        return cls(chosen, parameters, terms_of(task), Timetable.parse(timetable), usual)
+
+    def cap_at(self, now: float) -> int | None:
+        return self.timetable.cap_at(now, self.usual_cap)
+
+
+class Work:
+    """Of `task`, with its `platform` open and its state locked."""
+
+    def __init__(
+        self,
+        runner: "Runner",
+        keeper: "Keeper",
+        task: Task,
+        place: Place,
+        platform: LocalPlatform,
+        lock: StateLock,
+    ) -> None:
+        self._runner = runner
+        self._keeper = keeper
+        self._task = task
+        self._place = place
+        self._platform = platform
+        self._state = keeper.state(task.id)
+        self._supervisor = Supervisor(
+            self._state, platform, lock, keeper.nursery, self._scale, to_the_last_message=True
+        )
+        self._orders = Orders.of(task)
+        self._cap: int | None = None
+        self._written = ""  # what the task's processes read
+        self._steps = Steps()
+        self._waits_for_worker = False
+        self._meter = Meter()
+        self._sampled: Reading | None = None
+        self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
+        self._summary_due = 0.0  # monotonic, as the one before
+
+    @property
+    def _ports(self) -> HubPorts:
+        return self._keeper.ports
+
+    async def run(self) -> Snapshot:
+        """Returns how the task stands at the end: `finished` if there was nothing left to do."""
+        await self._platform.records.resume()
+        await self._platform.prune(KEPT_RUNS)
+        await self._read(self._task)
+        supervisor = self._supervisor
+        for run in await self._platform.records.list_runs():
+            if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
+                supervisor.follow(run.id)  # the listing that was interrupted goes on
+                break
+        self._sampled = (await supervisor.look()).reading()  # what comes is counted from here
+        self._meter.update(self._sampled)
+        finished = False
+        try:
+            async with contextlib.aclosing(supervisor.watch()) as watching:  # type: ignore[type-var]
+                async for snapshot in watching:
+                    if not await self._look(snapshot):
+                        break
+                    finished = snapshot.finished
+        finally:
+            self._keeper.workers.leave(self._task.id)
+            last = await supervisor.look()
+            await self._write_samples(last)
+            await self._write_summary(last, over=True)
+        last.finished = finished
+        return last
+
+    def _scale(self, depth: Depth, workers: int, leaving: int, _busy: float) -> int:
+        """How many workers there should be, of those that all tasks share."""
+        capacity = self._orders.plugin.capacity(self._orders.parameters)
+        busy = depth.visible + depth.in_flight > 0
+        # None is started before there is work for it: most runs of most schedules find nothing to copy.
+        wanted = self._steps.wanted(capacity, depth, workers) if busy or workers else 0
+        granted = self._keeper.workers.share(self._task.id, wanted, workers + leaving, busy=busy)
+        self._waits_for_worker = busy and not granted
+        return granted
+
+    # -------------------------------------------------------------------------------------------- looking
+
+    async def _look(self, snapshot: Snapshot) -> bool:
+        """Whether to go on."""
+        now = time.time()
+        await self._read_changes(now)
+        await self._write_down(snapshot, now)
+        goes_on = True
+        for action in decide(self._view(snapshot, now)):
+            match action:
+                case BeginRun(note, next_run):
+                    await self._begin_run(note, next_run)
+                case RetryFailed():
+                    await self._orders.plugin.redrive(self._platform, self._orders.parameters)
+                    self._task = await tasks.note(self._ports, self._task.id, redrive_requested=False)
+                case SetNextRun() | Say() | Notify() | Pause():
+                    await self._runner.carry_out(self._task, action)
+                    self._task = await self._ports.tasks.get(self._task.id)
+                    goes_on = goes_on and not isinstance(action, Pause)
+                case Continue() | Idle() | Finish() | Fail():
+                    # It is for the supervisor to say when nothing is left to do, and then for the runner.
+                    break
+                case _:
+                    return False
+        return goes_on and (snapshot.finished or not self._keeper.places.is_wanted(self._place))
+
+    def _view(self, snapshot: Snapshot, now: float) -> View:
+        return View(
+            self._task,
+            now,
+            self._orders.terms,
+            snapshot.runs,
+            snapshot.depth,
+            paused=snapshot.paused,
+            listing=snapshot.finding,
+            waited=self._place.since - self._place.asked >= SUMMARY,
+            began=self._keeper.began,
+            told=frozenset(self._runner.told),
+        )
+
+    async def _read_changes(self, now: float) -> None:
+        """What was asked for, or edited, meanwhile; and the cap that the timetable names now."""
+        cap_changed = self._orders.cap_at(now) != self._cap
+        asked = self._task.run_requested or self._task.redrive_requested or is_due(self._task, now)
+        if not (self._runner.was_woken() or asked or cap_changed):
+            return
+        task = await self._ports.tasks.get(self._task.id)
+        before, self._task = self._task, task
+        if task.version == before.version and not cap_changed:
+            return
+        if task.progress is Progress.IN_PROGRESS:
+            written = self._written
+            await self._read(task)
+            if self._written != written:
+                self._supervisor.renew()
+
+    async def _read(self, task: Task) -> None:
+        """Write the task's parameters down for its processes, and the rates that hold now."""
+        self._orders = Orders.of(task)
+        self._cap = self._orders.cap_at(time.time())
+        self._written = write_task_file(self._state, task)
+        self._meter.cap = float(self._cap or 0)
+        await self._platform.limits.set_rates(self._orders.plugin.rates(self._orders.parameters, self._cap))
+
+    async def _begin_run(self, note: str, next_run: float | None) -> None:
+        """What was asked for is forgotten only when it is in the task's own database; after a crash in between, the
+        run that was begun is taken up."""
+        run, _ = await self._platform.records.begin_run(RunKind.SYNC, beside=True)
+        if note:
+            await self._platform.records.add_note(run.id, note)
+        self._supervisor.follow(run.id)
+        self._task = await tasks.begun(self._ports, self._task.id, next_run)
+
+    # ---------------------------------------------------------------------------------------- writing down
+
+    async def _write_down(self, snapshot: Snapshot, now: float) -> None:
+        """How the task stands, for lists and graphs: as often as somebody wants to see it."""
+        if time.monotonic() >= self._summary_due and not snapshot.finished:
+            self._summary_due = time.monotonic() + SUMMARY
+            await self._write_summary(snapshot)
+        if time.monotonic() >= self._sample_due:
+            self._sample_due = time.monotonic() + monitoring.until_sample(now)
+            await self._write_samples(snapshot)
+
+    async def _write_summary(self, snapshot: Snapshot, *, over: bool = False) -> None:
+        task = await self._ports.tasks.get(self._task.id)
+        run, workers = with_retries(snapshot.run, snapshot.runs), 0 if over else snapshot.workers
+        self._meter.update(snapshot.reading(), moving=not over)
+        summary = self._meter.summary(run, snapshot.depth, workers)
+        task.summary = with_last_run(summary, task.summary, snapshot.runs)
+        if self._waits_for_worker:
+            task.summary.state, task.summary.note = State.WAITING.value, NO_WORKER
+        if over or snapshot.finished:
+            task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
+        await self._ports.tasks.summarize(task)
+
+    async def _write_samples(self, snapshot: Snapshot) -> None:
+        reading = snapshot.reading()
+        samples = monitoring.sample(self._sampled, reading)
+        self._sampled = reading
+        self._keeper.totals.add(self._task.id, samples)
+        await self._ports.metrics.write(self._task.id, reading.at, samples)
+        await self._estimate_cost()
+
+    async def _estimate_cost(self) -> None:
+        task = await self._ports.tasks.get(self._task.id)
+        runs = await self._platform.records.list_runs(KEPT_RUNS)
+        spent = budget.spent(task, runs, self._ports.prices)
+        if spent != task.spent:
+            task.spent = spent
+            await self._ports.tasks.summarize(task)
+        self._task.spent = spent
