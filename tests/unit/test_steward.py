@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget, tasks
 from dth.hub.lifecycle import Event as Change
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
@@ -48,7 +50,6 @@ from dth.hub.steward import (
     next_change,
     terms_of,
 )
-from dth.platforms.ports import Counts, Depth, Run, RunKind, RunState
 
 DAY = 86_400.0
 BUCKETS = {"srcBucket": "a", "destBucket": "b"}

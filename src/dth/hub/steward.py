@@ -8,13 +8,14 @@ order, and looks again. Each action leads to a view in which it is not due any m
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.reading import with_retries
 from dth.hub.schedule import HORIZON, Rate, Schedule, Window
-from dth.platforms.ports import Depth, Run, RunKind, RunState
 
 LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed, at most
 RECENT = 3600.0  # seconds after its end for which a run is looked at for something to tell

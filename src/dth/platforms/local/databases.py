@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dth.errors import BeingSetUp, NotFound
+from dth.core.errors import BeingSetUp, NotFound
 from dth.platforms.local.platform import LocalPlatform, open_platform
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.errors import Conflict, HubError, NotFound, UsageError, full_disk
+from dth.core.errors import Conflict, HubError, NotFound, UsageError, full_disk
+from dth.core.ports.platform import Platform
 from dth.hub import tasks
 from dth.hub.monitoring import Totals
 from dth.hub.ports import HubPorts
@@ -27,7 +28,6 @@ from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.places import Places, Workers
 from dth.platforms.local.runner import MOMENT, Runner
 from dth.platforms.local.task_state import remove_state, run_once
-from dth.platforms.ports import Platform
 
 log = logging.getLogger(__name__)
 

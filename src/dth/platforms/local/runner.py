@@ -10,7 +10,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dth.errors import HubError, UsageError
+from dth.core.errors import HubError, UsageError
+from dth.core.parameters import check_confined
 from dth.hub import tasks
 from dth.hub.model import Progress, Task
 from dth.hub.plugins import read_parameters
@@ -33,7 +34,6 @@ from dth.hub.steward import (
     next_change,
     terms_of,
 )
-from dth.parameters import check_confined
 from dth.platforms.local.agenda import Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import TASK_FILE

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
 from dth.platforms.local.foreground import TASK_FILE

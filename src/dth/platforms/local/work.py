@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import RunKind, RunState
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import Progress, Task
 from dth.hub.phase import NO_WORKER
@@ -37,7 +39,6 @@ from dth.platforms.local.places import Place
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.local.supervisor import Snapshot, Supervisor
 from dth.platforms.local.task_state import write_task_file
-from dth.platforms.ports import Depth, RunKind, RunState
 
 if TYPE_CHECKING:
     from dth.platforms.local.keeper import Keeper

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
@@ -17,7 +20,6 @@ from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.stacks import StackState
 from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 KEPT_RUNS = 50  # newest ones that are looked at
 

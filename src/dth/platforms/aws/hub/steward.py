@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dth.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.ports.runs import RunKind
 from dth.hub import tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import Progress, Task, TaskType
@@ -43,7 +44,6 @@ from dth.platforms.aws.hub.measures import KEPT_RUNS, Measures
 from dth.platforms.aws.hub.stacks import Stacks, StackState
 from dth.platforms.aws.parameters import write_parameters
 from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.ports import RunKind
 
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 COPY_ONLY = '{"plan": false}'  # what an execution for images is told that need not be planned
