@@ -54,6 +54,9 @@ def create(
     The names are those of the parameters page; dth task create --type S3EC2 with a wrong one says so.
     """
     client = hub()
+    known = client.call("{ hubInfo { plugins } }")["hubInfo"]["plugins"]
+    if kind not in known:
+        raise UsageError(f"--type {kind}: the hub has no such kind of task; it has {', '.join(known)}")
     made = create_task(client, _given(parameters), kind=kind, once=once, description=description)
     click.echo(made)
     return follow(client, made) if watch_it else 0
