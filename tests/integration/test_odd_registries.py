@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-
 from dth.compose.local.images import _find
+
 from dth.core.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
 from dth.core.ports.runs import RunKind
 from dth.images.listing import OciSource, Selection, list_images

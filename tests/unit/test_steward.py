@@ -17,7 +17,7 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget, tasks
 from dth.hub.lifecycle import Event as Change
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.schedule import Schedule, Window
@@ -70,7 +70,7 @@ TOMORROW = THREE + DAY  # when the daily schedule wants the next run
 def scheduled(**changes: Any) -> Task:
     """A task that waits for its schedule."""
     task = Task(
-        "t", TaskType.S3EC2, ScheduleType.FIXED_RATE, BUCKETS, progress=Progress.IN_PROGRESS,
+        "t", "S3EC2", ScheduleType.FIXED_RATE, BUCKETS, progress=Progress.IN_PROGRESS,
         created=at("2026-05-01T00:00"), next_run=TOMORROW,
     )  # fmt: skip
     return replace(task, **changes)

@@ -8,12 +8,13 @@ order, and looks again. Each action leads to a view in which it is not due any m
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
+from dth.hub.parameters import read_parameters
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
-from dth.hub.plugins import plugin, read_parameters
 from dth.hub.reading import with_retries
 from dth.hub.schedule import HORIZON, Rate, Schedule, Window
 
@@ -50,7 +51,7 @@ def terms_of(task: Task) -> Terms:
     """Raises UsageError for parameters that cannot be."""
     chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
     return Terms(
-        schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.THINGS
+        schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.things
     )
 
 

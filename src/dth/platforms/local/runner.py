@@ -14,7 +14,7 @@ from dth.core.errors import HubError, UsageError
 from dth.core.parameters import check_confined
 from dth.hub import tasks
 from dth.hub.model import Progress, Task
-from dth.hub.plugins import read_parameters
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.steward import (
     Action,

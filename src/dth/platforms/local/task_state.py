@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from dth.core.errors import HubError
+from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.parameters import read_parameters
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.nursery import Nursery
 
@@ -30,8 +31,8 @@ def write_task_file(state: Path, task: Task) -> str:
     written."""
     parameters = read_parameters(task.type, task.parameters)
     given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    live = plugin(task.type).LIVE
-    values = {"type": task.type.value} | {name: each for name, each in given.items() if name not in live}
+    live = plugin(task.type).live
+    values = {"type": task.type} | {name: each for name, each in given.items() if name not in live}
     text = json.dumps(values, indent=1)
     path = state / TASK_FILE
     try:

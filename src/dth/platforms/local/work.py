@@ -5,12 +5,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from dth.core.plugin import Plugin
+from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import RunKind, RunState
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import Progress, Task
+from dth.hub.parameters import read_parameters
 from dth.hub.phase import NO_WORKER
-from dth.hub.plugins import Plugin, plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, State, with_last_run
 from dth.hub.reading import Reading, with_retries

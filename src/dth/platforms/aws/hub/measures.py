@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dth.core.plugins import plugin
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget
 from dth.hub.model import Task
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, grown, with_last_run
 from dth.hub.reading import Reading, with_retries

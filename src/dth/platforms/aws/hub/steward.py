@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.plugins import plugin
 from dth.core.ports.runs import RunKind
 from dth.hub import tasks
 from dth.hub.lifecycle import LIVE
-from dth.hub.model import Progress, Task, TaskType
+from dth.hub.model import Progress, Task
+from dth.hub.parameters import read_parameters
 from dth.hub.phase import OUTSIDE_WINDOW
-from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.schedule import Timetable
 from dth.hub.steward import (
@@ -204,7 +205,7 @@ class Steward:
         lost = [run for run in await records.list_runs(KEPT_RUNS) if not run.counts.balanced]
         if lost:
             await records.cancel_pending(ANEW)
-            if task.type is TaskType.ECR:
+            if task.type == "ECR":
                 await platform.images.cancel_pending(ANEW)
         if lost or task.run_requested:
             await records.begin_run(RunKind.SYNC, beside=True)
@@ -222,7 +223,7 @@ class Steward:
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
-        await write_parameters(platform.dynamo, task.type.value, task.parameters)
+        await write_parameters(platform.dynamo, task.type, task.parameters)
 
     # --------------------------------------------------------------------------------------------- working
 
@@ -246,7 +247,7 @@ class Steward:
     async def _run_containers(self, task: Task, given: str) -> None:
         """Of a task for images a run is an execution; one for objects sees by itself that there is a run."""
         stack = await self.engine.stack(task.id)
-        if task.type is TaskType.ECR and stack:
+        if task.type == "ECR" and stack:
             machine = stack.outputs["StateMachine"]
             await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
 
@@ -276,7 +277,7 @@ class Steward:
         try:
             async with self.engine.open(task.id) as platform:
                 await platform.records.cancel_pending("stopped")
-                if task.type is TaskType.ECR:
+                if task.type == "ECR":
                     await platform.images.cancel_pending("stopped")
         except NotFound:
             pass  # it was stopped before it was set up
