@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from dth.core.ports.platform import Platform
     from dth.platforms.aws.platform import AwsNames, AwsPlatform
-    from dth.platforms.ports import Platform
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
+from dth.core.secrets import SecretUse, WrongHost
 from dth.hub.model import (
     AuditEntry,
     ErrorCode,
@@ -37,7 +38,6 @@ from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.vault import open_vault
-from dth.secrets import SecretUse, WrongHost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.ports.limits import Lease
 from dth.platforms.aws.limits import AwsLimits
 from dth.platforms.aws.platform import AwsPlatform
 from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.platform import LocalPlatform
-from dth.platforms.ports import Lease
 
 if TYPE_CHECKING:
-    from dth.platforms.ports import Limits, Platform
+    from dth.core.ports.limits import Limits
+    from dth.core.ports.platform import Platform
 
 
 class Clock:
