@@ -84,7 +84,10 @@ def load_schema() -> GraphQLSchema:
     assert_valid_schema(schema)
     roots = {False: schema.query_type, True: schema.mutation_type}
     declared = {
-        (name, changes): field for changes, root in roots.items() if root for name, field in root.fields.items()
+        (name, changes): field
+        for changes, root in roots.items()
+        if root
+        for name, field in root.fields.items()
     }
     if unbound := declared.keys() ^ {(name, field.changes) for name, field in FIELDS.items()}:
         names = sorted(name for name, _ in unbound)
