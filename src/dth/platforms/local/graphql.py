@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from graphql import (
@@ -51,6 +50,7 @@ from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts
+from dth.hub.schema import schema_text
 from dth.platforms.local.budget import Spent
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ _checks = ThreadPoolExecutor(1, "graphql")
 
 def load_schema() -> GraphQLSchema:
     """The schema, every root field bound to its resolver. One without, or a resolver without a field, is a defect."""
-    schema = build_schema(files("dth.hub").joinpath("schema.graphql").read_text("utf-8"))
+    schema = build_schema(schema_text())
     assert_valid_schema(schema)
     roots = {False: schema.query_type, True: schema.mutation_type}
     declared = {
