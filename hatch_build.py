@@ -74,9 +74,10 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self._aside.cleanup()
-        # Hatch imported this file.
-        cached = Path(importlib.util.cache_from_source(__file__))
-        cached.unlink(missing_ok=True)
+        # Hatch imported these files.
+        for file in ("hatch_build.py", "hatch_version.py"):
+            cached = Path(importlib.util.cache_from_source(str(ROOT / file)))
+            cached.unlink(missing_ok=True)
         if cached.parent.is_dir() and not any(cached.parent.iterdir()):
             cached.parent.rmdir()
 

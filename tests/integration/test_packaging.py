@@ -1,6 +1,7 @@
 """The source distribution, the wheel built from it, and what building leaves in a checkout. All of it offline."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,27 @@ def test_a_wheel_of_the_source_distribution_has_all_of_it_without_npm(
     assert said.strip().endswith(wheel.name.split("-")[1])
     where = run(python, "-c", "import dth; print(dth.__file__)", cwd=tmp_path)
     assert Path(where.strip()).parent == packages / "dth"
+
+
+@pytest.mark.parametrize(
+    ("commits", "version"), [(0, r"1\.2\.3"), (2, r"1\.2\.3\.post2\+g[0-9a-f]{7,}"), (None, r"0\.1\.0")]
+)
+def test_the_version_is_that_of_the_newest_tag(
+    checkout: Path, tools: dict[str, str], tmp_path: Path, commits: int | None, version: str
+) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com")
+    run(*git, "commit", "--quiet", "--message", "all", cwd=checkout)
+    if commits is not None:
+        run(*git, "tag", "v1.2.3", cwd=checkout)
+    for _ in range(commits or 0):
+        run(*git, "commit", "--quiet", "--allow-empty", "--message", "more", cwd=checkout)
+    sdist = hatch("sdist", tmp_path / "sdist", checkout, **tools, DTH_CONSOLE_BUILD="skip")
+    assert re.fullmatch(rf"data_transfer_hub-{version}\.tar\.gz", sdist.name)
+    with tarfile.open(sdist) as packed:
+        packed.extractall(tmp_path / "unpacked", filter="data")
+    (source,) = (tmp_path / "unpacked").iterdir()
+    said = run(sys.executable, "-c", "import hatch_version; print(hatch_version.version())", cwd=source)
+    assert re.fullmatch(version, said.strip())
 
 
 def test_an_install_leaves_nothing_in_the_checkout(
