@@ -368,6 +368,13 @@ def test_a_run_that_waits_for_a_place_is_told_when_it_counts_as_missed() -> None
     assert again.key == missed(CANNOT_BEGIN).key
 
 
+def test_a_run_that_waits_for_a_place_again_is_told_once() -> None:
+    task = replace(DUE, reason=NO_PLACE)
+    late = "the schedule wanted this run 300 seconds before it began: it waited for a place"
+    actions = decide(view(task, now=THREE + LATE, in_line=True, waited=True))
+    assert actions == [missed(CANNOT_BEGIN), BeginRun(late, TOMORROW)]
+
+
 def test_who_waits_for_a_place_says_so() -> None:
     seen = view(once(), [COPYING], BUSY, in_line=True)
     assert decide(seen) == [Say(NO_PLACE), Continue()]

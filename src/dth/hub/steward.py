@@ -197,9 +197,16 @@ Action = (
 
 
 def decide(view: View) -> list[Action]:
-    """What is to be done now, in this order."""
-    actions = _decide(view)
-    return [each for each in actions if not (isinstance(each, Notify) and each.key in view.told)]
+    """What is to be done now, in this order. What was told, or is told by an earlier action, is left out."""
+    told = set(view.told)
+    actions: list[Action] = []
+    for action in _decide(view):
+        if not isinstance(action, Notify):
+            actions.append(action)
+        elif action.key not in told:
+            told.add(action.key)
+            actions.append(action)
+    return actions
 
 
 def _decide(view: View) -> list[Action]:
