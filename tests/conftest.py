@@ -65,6 +65,13 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def cloud() -> Iterator[MiniStack]:
+    """The services of AWS that a platform stands on. Each test makes queues and tables of its own there."""
+    with MiniStack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def s3_a() -> Iterator[MiniStack]:
     """The store that tests copy from."""
     with MiniStack() as server:

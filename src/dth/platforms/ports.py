@@ -1,7 +1,8 @@
 """What a plugin needs of a platform: the queue, the records, the shared limits.
 
 Two implementations stand behind each `Protocol`: SQL on one machine (`platforms.local`) and the managed services of
-AWS (SQS, DynamoDB). Contracts are written so that both fit: delivery is at least once, every write is idempotent, and
+AWS (SQS, DynamoDB). The suites in `tests/contract` hold both to what is said here: `test_queue` for `Queue`, and so on;
+a new platform has to pass them. Contracts are written so that both fit: delivery is at least once, every write is idempotent, and
 nothing here needs a transaction across two ports. A method that takes a sequence does it in as few calls as the
 platform allows and either does all of it or raises.
 
@@ -628,9 +629,14 @@ class Gauge:
 
 
 class Gauges(Protocol):
-    async def report(self, gauge: Gauge) -> None: ...
+    async def report(self, gauge: Gauge) -> None:
+        """Replace what this process reported before. Others may see it some seconds later. The note becomes one line of
+        text."""
+        ...
 
-    async def all(self) -> list[Gauge]: ...
+    async def all(self) -> list[Gauge]:
+        """What each process reported last, by its name. Who has said nothing for a day is left out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
