@@ -42,7 +42,7 @@ enum { BROKEN = -1, STALE = -2, TIMED_OUT = -3, TOO_LARGE = -4 };
 /* What happens on the way. */
 enum { DRY = -5, PIECE = -6, HUNGRY = -7 };
 
-/* Which calls there are. To be raised with each change of one, here and in src/dth/native.py: an extension that was
+/* Which calls there are. To be raised with each change of one, here and in src/dth/core/native.py: an extension that was
  * built from other sources is not used. */
 #define INTERFACE 2
 
@@ -283,7 +283,7 @@ static PyObject *header_name(const char *name, size_t length)
     return result;
 }
 
-/* All headers of the answer, as `dth.transport.parse_headers` makes them. */
+/* All headers of the answer, as `dth.core.transport.parse_headers` makes them. */
 static PyObject *all_headers(const Answer *answer)
 {
     PyObject *headers = PyDict_New(), *lists = PyDict_New();

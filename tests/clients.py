@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dth.s3.client import S3Client
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.signing import Keys
-from dth.transport import ConnectOptions
+from dth.core.transport import ConnectOptions
+from dth.objects.store.client import S3Client
+from dth.objects.store.endpoints import resolve_endpoint
+from dth.objects.store.signing import Keys
 
 if TYPE_CHECKING:
-    from dth.s3.credentials import Credentials
-    from dth.s3.pace import Cap, Gate
-    from dth.transport import Transport
+    from dth.core.transport import Transport
+    from dth.objects.store.credentials import Credentials
+    from dth.objects.store.pace import Cap, Gate
     from tests.servers.s3 import S3Server
 
 

@@ -177,8 +177,8 @@ def glacier(s3_a: MiniStack) -> Iterator[Glacier]:
 @pytest.fixture
 def confined(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process works for the users of a hub, as a hub of one machine does without settings."""
-    from dth.confinement import Confinement, _State
-    from dth.network import Network
+    from dth.core.confinement import Confinement, _State
+    from dth.core.network import Network
 
     open_network = Network(loopback=True, private=True)
     monkeypatch.setattr(_State, "confinement", Confinement(network=open_network))

@@ -21,18 +21,20 @@ from unittest import mock
 
 import uvloop
 
-from dth import interrupts
 from dth.cli.main import main
-from dth.errors import HubError
+from dth.core import interrupts
+from dth.core.errors import HubError
+from dth.core.ports.queue import Delivery, Outgoing
+from dth.core.ports.records import Record
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
+from dth.core.transport import Transport
+from dth.objects.controller import Controller
+from dth.objects.finder import Finder
+from dth.objects.parameters import S3Parameters
+from dth.objects.task import open_route, shared_rates
+from dth.objects.transfer.worker import Stalled, Worker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.queue import LocalQueue
-from dth.platforms.ports import Counts, Delivery, Outgoing, Record, Run, RunKind, RunState
-from dth.s3.controller import Controller
-from dth.s3.finder import Finder
-from dth.s3.parameters import S3Parameters
-from dth.s3.task import open_route, shared_rates
-from dth.s3.worker import Stalled, Worker
-from dth.transport import Transport
 from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from dth.s3.relay import Route
+    from dth.objects.transfer.relay import Route
     from tests.servers.s3 import S3Server
 
 MIB = 1024 * 1024
@@ -58,12 +60,12 @@ SECONDS = 90.0  # that any one run may take
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that wait for better times."""
-    monkeypatch.setattr("dth.s3.retry.BASE_DELAY", 0.005)
-    monkeypatch.setattr("dth.s3.retry.MAX_DELAY", 0.05)
-    monkeypatch.setattr("dth.s3.failures.RELEASE_DELAY", 0.02)
-    monkeypatch.setattr("dth.s3.failures.LONGEST_DELAY", 0.1)
-    monkeypatch.setattr("dth.s3.controller.STALE", 0.5)
-    monkeypatch.setattr("dth.s3.controller.GRACE", 0.5)
+    monkeypatch.setattr("dth.objects.store.retry.BASE_DELAY", 0.005)
+    monkeypatch.setattr("dth.objects.store.retry.MAX_DELAY", 0.05)
+    monkeypatch.setattr("dth.objects.transfer.failures.RELEASE_DELAY", 0.02)
+    monkeypatch.setattr("dth.objects.transfer.failures.LONGEST_DELAY", 0.1)
+    monkeypatch.setattr("dth.objects.controller.STALE", 0.5)
+    monkeypatch.setattr("dth.objects.controller.GRACE", 0.5)
     receive = LocalQueue.receive
 
     async def receive_soon(queue: LocalQueue, limit: int, lease: float, wait: float) -> list[Delivery]:

@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.hub.auth import Authenticator, Verifier
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.oidc import KEY_SETTING, Provider

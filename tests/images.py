@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dth.ecr import pace, plugin, registry, worker
-from dth.ecr.aws import AwsAccess
-from dth.ecr.control import EcrControl
-from dth.ecr.finder import Finder
-from dth.ecr.pace import paces_of
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.task import Route, open_route
-from dth.ecr.worker import Worker
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.core.transport import Transport
+from dth.images import plugin, worker
+from dth.images.finder import Finder
+from dth.images.parameters import EcrParameters
+from dth.images.registry import client as registry
+from dth.images.registry import pace
+from dth.images.registry.aws import AwsAccess
+from dth.images.registry.control import EcrControl
+from dth.images.registry.pace import paces_of
+from dth.images.task import Route, open_route
+from dth.images.worker import Worker
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import Counts, ImageRecord, Run, RunKind, RunState, Status
-from dth.transport import Transport
 from tests.hub import balanced
 from tests.servers.registry import PASSWORD, USER, EcrServer
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from tests.engine import MIB, Side, blob
 from tests.hub import Hub, balanced
 from tests.servers.odd import OddStore

@@ -4,7 +4,7 @@ import atexit
 import gc
 import os
 
-from dth import interrupts
+from dth.core import interrupts
 
 # Importing takes a moment, and there is nothing to clean up yet.
 interrupts.handle(interrupts.leave)

@@ -9,19 +9,19 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.transport import Transport
 from dth.hub.model import TaskType
 from dth.hub.plugins import read_parameters as as_model
+from dth.objects.task import open_route
 from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
-from dth.s3.task import open_route
-from dth.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-    from dth.platforms.ports import Run
-    from dth.s3.relay import Route
+    from dth.core.ports.runs import Run
+    from dth.objects.transfer.relay import Route
     from tests.aws.emulator.region import Region
 
 MIB = 1024 * 1024

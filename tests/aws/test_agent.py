@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.infra import agent
-from dth.infra.agent import Machine
-from dth.infra.metadata import InstanceMetadata
-from dth.platforms.ports import RunKind, RunState
+from dth.compose.aws import agent
+from dth.compose.aws.agent import Machine
+from dth.compose.aws.metadata import InstanceMetadata
+from dth.core.ports.runs import RunKind, RunState
 from tests.aws.emulator.machines import Metadata
 
 if TYPE_CHECKING:

@@ -13,20 +13,24 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.ports.status import Status
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.queue import AwsQueue
 from dth.platforms.aws.records import AwsRecords
 from dth.platforms.aws.tables import TABLES
-from dth.platforms.ports import Counts, Cursor, Enqueued, Outcome, Outgoing, Page, RunKind, Status
 from tests.aws.cloud import drop_task, make_task
 from tests.engine import check_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from dth.core.ports.queue import Delivery
+    from dth.core.ports.runs import Run
     from dth.platforms.aws.platform import AwsNames
-    from dth.platforms.ports import Delivery, Run
     from tests.servers.ministack import MiniStack
 
 KEYS = [f"key-{n}" for n in range(9)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.infra import deploy
 from dth.infra.publish import Template
 from tests.aws.emulator.command import Command

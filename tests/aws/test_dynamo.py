@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.aws import dynamo as dynamo_module
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Action, Dynamo

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.ecr.messages import Order, encode
-from dth.ecr.reference import Reference
-from dth.infra.lambdas import ecr
-from dth.infra.lambdas.ecr import PATIENCE, _Before, _look
+from dth.compose.aws.functions import images as ecr
+from dth.compose.aws.functions.images import PATIENCE, _Before, _look
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.status import Status
+from dth.images.messages import Order, encode
+from dth.images.registry.reference import Reference
 from dth.platforms.aws.parameters import write_parameters
-from dth.platforms.ports import Enqueued, Outcome, Page, RunKind, RunState, Status
 
 if TYPE_CHECKING:
     from dth.platforms.aws.platform import AwsPlatform

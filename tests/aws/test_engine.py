@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core.ports.runs import RunKind
+from dth.core.ports.status import Status
+from dth.objects import plugin
+from dth.objects.finder import Finder
+from dth.objects.parameters import EventMode
+from dth.objects.transfer.handlers import Handlers
 from dth.platforms.aws.platform import open_platform
-from dth.platforms.ports import RunKind, Status
-from dth.s3 import plugin
-from dth.s3.finder import Finder
-from dth.s3.handlers import Handlers
-from dth.s3.parameters import EventMode
 from tests.aws.cloud import Calls, drop_task, make_task
 from tests.engine import GIANT, MIB, TWO_PARTS, Crash, Engine, Side, blob, bodies, check_ledger, hurry
 from tests.servers.proxy import Delay, Proxy, Reply
@@ -67,10 +68,10 @@ class AwsEngine(Engine):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr("dth.s3.worker.WAIT", 1.0)
-    monkeypatch.setattr("dth.s3.worker.LEASE", 2.0)
-    monkeypatch.setattr("dth.s3.worker.HEARTBEAT", 0.5)
-    monkeypatch.setattr("dth.s3.worker.STILL", 1000)
+    monkeypatch.setattr("dth.objects.transfer.worker.WAIT", 1.0)
+    monkeypatch.setattr("dth.objects.transfer.worker.LEASE", 2.0)
+    monkeypatch.setattr("dth.objects.transfer.worker.HEARTBEAT", 0.5)
+    monkeypatch.setattr("dth.objects.transfer.worker.STILL", 1000)
     monkeypatch.setattr("dth.platforms.aws.ledger.LEFT_AFTER", 1.0)
     monkeypatch.setattr("dth.platforms.aws.outbox.LEFT_AFTER", 1.0)
 
@@ -136,7 +137,7 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
     engine: AwsEngine, source: Side, dest: Side, cloud: MiniStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.put(bodies([f"good/{n}" for n in range(20)] + ["poison"]))
-    monkeypatch.setattr("dth.s3.worker.LEASE", 1.0)
+    monkeypatch.setattr("dth.objects.transfer.worker.LEASE", 1.0)
     drop_task(cloud, engine.names)
     engine.names = make_task(cloud, max_receives=3)
     carry = Handlers.carry
@@ -264,7 +265,7 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
     mode: EventMode,
 ) -> None:
     """A listing waits for the run before, or, where events ask for records, sees what is in flight."""
-    monkeypatch.setattr("dth.s3.finder.TURN", 0.2)
+    monkeypatch.setattr("dth.objects.finder.TURN", 0.2)
     source.put(bodies(f"{n:02}" for n in range(60)) | {"giant": blob(5 * MIB)})
 
     async def meanwhile(engine: Engine) -> None:

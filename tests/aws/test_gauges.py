@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from dth.core.ports.gauges import Gauge
 from dth.platforms.aws.gauges import AwsGauges
-from dth.platforms.ports import Gauge
 
 if TYPE_CHECKING:
     from dth.platforms.aws.dynamo import Dynamo

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import BeingSetUp, Conflict, UsageError
+from dth.core.errors import BeingSetUp, Conflict, UsageError
 from dth.hub.model import ScheduleType, Task, TaskType
 from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused

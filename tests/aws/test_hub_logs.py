@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub import jobs as jobs_module

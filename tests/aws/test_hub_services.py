@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.model import Role, ScheduleType, Task, TaskType
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.platforms.ports import Enqueued, Page, RunState
-from dth.s3.messages import Item, encode, pack
-from dth.s3.multipart import Multipart
+from dth.core.ports.records import Enqueued, Page
+from dth.core.ports.runs import RunState
+from dth.objects.transfer.messages import Item, encode, pack
+from dth.objects.transfer.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import ASSETS, Region, wait_for

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Outcome, Page, Record
+from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.ports.status import Status
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.ledger import KEPT_MARKS, is_mark
 from dth.platforms.aws.platform import open_platform
 from dth.platforms.aws.tables import TABLES
-from dth.platforms.ports import Counts, Cursor, Enqueued, Outcome, Outgoing, Page, Record, RunKind, Status
 from tests.aws.cloud import Calls
 
 if TYPE_CHECKING:

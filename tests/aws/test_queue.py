@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
+from dth.core.ports.queue import Depth, Outgoing
+from dth.objects.transfer.messages import EventMessage, Item, decode, encode, pack
 from dth.platforms.aws import queue as queue_module
 from dth.platforms.aws.platform import open_platform
-from dth.platforms.ports import Depth, Outgoing
-from dth.s3.messages import EventMessage, Item, decode, encode, pack
 
 if TYPE_CHECKING:
     from dth.platforms.aws.platform import AwsNames, AwsPlatform

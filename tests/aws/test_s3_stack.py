@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.ports.runs import RunKind, RunState
+from dth.objects.processes import find
 from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.ports import RunKind, RunState
-from dth.s3.processes import find
 from tests.aws.emulator.machines import Machines
 from tests.aws.emulator.region import Region, Stack, wait_for
 from tests.aws.task import SIZES, keys, logs, over, put, put_all_kinds, route_of, stores, until

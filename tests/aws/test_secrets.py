@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.secrets import WrongHost
+from dth.objects.store.credentials import CredentialSource, resolve_credentials
 from dth.platforms.aws import secrets as secrets_module
 from dth.platforms.aws.bindings import binding_key, hosts_text
 from dth.platforms.aws.client import Aws
@@ -15,8 +17,6 @@ from dth.platforms.aws.hub.tables import HUB_TABLES
 from dth.platforms.aws.items import to_item
 from dth.platforms.aws.secrets import AwsSecrets
 from dth.platforms.aws.tables import create_table
-from dth.s3.credentials import CredentialSource, resolve_credentials
-from dth.secrets import WrongHost
 
 if TYPE_CHECKING:
     from dth.platforms.aws.platform import AwsNames, AwsPlatform

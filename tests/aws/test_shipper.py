@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.aws import shipper
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.shipper import LogShipper, batches, shipping

@@ -1,6 +1,6 @@
 """The contract suites: what holds on every platform, and what a store can do.
 
-The ports of a task (`dth.platforms.ports`) and of the hub (`dth.hub.ports`) say in their docstrings what each method
+The ports of a task (`dth.core.ports`) and of the hub (`dth.hub.ports`) say in their docstrings what each method
 does. The modules `test_*` here hold every platform to that: each test runs once on each platform of `PLATFORMS`
 (`tests/contract/platforms.py`). What only one platform has is tested elsewhere (`tests/unit/test_local_*.py`,
 `tests/aws`).

@@ -11,7 +11,7 @@ from tests.contract.platforms import PLATFORMS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dth.platforms.ports import Platform
+    from dth.core.ports.platform import Platform
     from tests.contract.platforms import OpenHub, OpenTask, PlatformUnderTest
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.hub.model import Role
 from dth.hub.webhooks import post_once
 from dth.platforms.aws import platform as aws_platform
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from dth.core.ports.platform import Platform
     from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Tasks, Users
     from dth.platforms.local.nursery import Nursery
-    from dth.platforms.ports import Platform
     from tests.servers.ministack import MiniStack
 
 _numbers = itertools.count()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Gauge
+from dth.core.ports.gauges import Gauge
 
 if TYPE_CHECKING:
-    from dth.platforms.ports import Gauges, Platform
+    from dth.core.ports.gauges import Gauges
+    from dth.core.ports.platform import Platform
     from tests.contract.platforms import OpenTask
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import Conflict, HubError, NotFound, UsageError
+from dth.core.errors import Conflict, HubError, NotFound, UsageError
+from dth.core.secrets import SecretUse, WrongHost
 from dth.hub.model import (
     AuditEntry,
     ErrorCode,
@@ -28,7 +29,6 @@ from dth.hub.model import (
 )
 from dth.hub.notifications import Event
 from dth.hub.ports import CERTIFICATE, Channel, LogPage, TaskQuery
-from dth.secrets import SecretUse, WrongHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dth.platforms.ports import ImageRecord, Status
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.status import Status
 
 if TYPE_CHECKING:
-    from dth.platforms.ports import Platform
+    from dth.core.ports.platform import Platform
 
 
 def record(key: str, run: int, status: Status = Status.DONE, **more: object) -> ImageRecord:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Lease
+from dth.core.ports.limits import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dth.platforms.ports import Limits, Platform
+    from dth.core.ports.limits import Limits
+    from dth.core.ports.platform import Platform
     from tests.contract.platforms import OpenTask, PlatformUnderTest
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Delivery, Depth, Outgoing
+from dth.core.ports.queue import Delivery, Depth, Outgoing
 
 if TYPE_CHECKING:
-    from dth.platforms.ports import Platform, Queue
+    from dth.core.ports.platform import Platform
+    from dth.core.ports.queue import Queue
     from tests.contract.platforms import OpenTask
 
 

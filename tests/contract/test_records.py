@@ -7,27 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import UsageError
-from dth.platforms.digest import Digest
-from dth.platforms.ports import (
-    Counts,
-    Cursor,
-    Enqueued,
-    FailureGroup,
-    Outcome,
-    Outgoing,
-    Page,
-    Record,
-    RunKind,
-    RunState,
-    Status,
-    Verified,
-)
+from dth.core.digest import Digest
+from dth.core.errors import UsageError
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, FailureGroup, Outcome, Page, Record
+from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
+from dth.core.ports.status import Status, Verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dth.platforms.ports import Platform, Records
+    from dth.core.ports.platform import Platform
+    from dth.core.ports.records import Records
     from tests.contract.platforms import OpenTask
 
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Outgoing, Part, Upload, UploadState
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.uploads import Part, Upload, UploadState
 
 if TYPE_CHECKING:
-    from dth.platforms.ports import Platform, Uploads
+    from dth.core.ports.platform import Platform
+    from dth.core.ports.uploads import Uploads
     from tests.contract.platforms import OpenTask
 
 MESSAGES = [Outgoing("m.1", "1"), Outgoing("m.2", "2")]

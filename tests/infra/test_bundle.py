@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.infra import bundle
 from dth.infra.bundle import Target, make_tree, needed, pinned, write_tar, write_zip
 from tests.conftest import made_once
@@ -32,8 +32,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path) -> None:
     program = """
 import sys
-import dth.infra.agent, dth.infra.copy_images
-import dth.infra.lambdas.console, dth.infra.lambdas.ecr, dth.infra.lambdas.hub, dth.infra.lambdas.s3
+import dth.compose.aws.agent, dth.compose.aws.copy_images
+import dth.compose.aws.functions.console, dth.compose.aws.functions.images, dth.compose.aws.functions.hub, dth.compose.aws.functions.objects
 from dth.hub.plugins import plugins
 assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
 foreign = [name for name, module in sys.modules.items()
@@ -63,7 +63,7 @@ def test_archives_are_the_same_every_time(tree: Path, tmp_path: Path) -> None:
         names = set(packed.namelist())
     with tarfile.open(tmp_path / "one.tar") as packed_tar:
         assert {f"dth/{name}" for name in packed_tar.getnames()} < names
-    assert "dth/infra/lambdas/s3.py" in names
+    assert "dth/compose/aws/functions/objects.py" in names
     assert not [name for name in names if name.startswith(("dth/_console", "bin/")) or "__pycache__" in name]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.parameters import EcrParameters
+from dth.images.parameters import EcrParameters
 from dth.platforms.aws.tables import TABLES
 from tests.infra.checks import Findings, read_state_machines, resources
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from dth.errors import EndpointRefused, StateError
+from dth.core.errors import EndpointRefused, StateError
 from dth.infra import image
 from tests.conftest import made_once
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, RegistryServer
@@ -112,7 +112,7 @@ def test_the_image_runs_as_it_comes_from_the_registry(ecr: EcrServer, session: A
     looked = run("skopeo", "inspect", "--tls-verify=false", f"--creds={USER}:{PASSWORD}", f"docker://{uri}")
     assert json.loads(looked)["Architecture"] == image.ARCHITECTURES[MACHINE]
     program = """
-import os, ssl, dth.infra.copy_images
+import os, ssl, dth.compose.aws.copy_images
 assert len(ssl.create_default_context().get_ca_certs()) > 100
 assert os.access("/tmp", os.W_OK) and not os.access("/opt/dth", os.W_OK)
 print(os.getuid())

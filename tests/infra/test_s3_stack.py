@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from dth.objects.parameters import S3Parameters
 from dth.platforms.aws.tables import TABLES
-from dth.s3.parameters import S3Parameters
 from tests.infra.checks import Findings, resources
 
 NOT_ALONE = [  # they need a hub, or a file on the machine
@@ -134,7 +134,7 @@ def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: d
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
         assert len(script) < 8000  # EC2 takes 16 KiB
         assert re.findall(r"https?://\S+|\bpip\b|\bcurl\b", script) == []
-        assert f"-m dth.infra.agent {name.removesuffix('Template').lower()}" in script
+        assert f"-m dth.compose.aws.agent {name.removesuffix('Template').lower()}" in script
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -225,7 +225,7 @@ def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
     assert template["Resources"]["Schedule"]["Condition"] == "Scheduled"
     functions = resources(template, "AWS::Lambda::Function")
     assert {each["Handler"] for each in functions.values()} == {
-        "dth.infra.lambdas.s3.tick", "dth.infra.lambdas.s3.start", "dth.infra.lambdas.s3.resource",
+        "dth.compose.aws.functions.objects.tick", "dth.compose.aws.functions.objects.start", "dth.compose.aws.functions.objects.resource",
     }  # fmt: skip
     assert max(each["Timeout"] for each in functions.values()) <= 300
 

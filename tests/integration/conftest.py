@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.transport import Transport
+from dth.core.transport import Transport
 from tests import images
 from tests.engine import Dth, Engine, Side, bodies, hurry
 from tests.hub import Hub

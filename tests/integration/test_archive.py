@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Status
+from dth.core.ports.status import Status
 from tests.engine import Dth, Engine, Side, between, bodies
 from tests.servers.glacier import Glacier
 from tests.servers.proxy import Reply

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import Forbidden, NotFound
+from dth.core.errors import Forbidden, NotFound
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import AuditEntry, Role
 from dth.platforms.local import oidc as oidc_module

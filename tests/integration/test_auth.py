@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
-from dth.errors import Forbidden, HubError, Unauthenticated, UsageError
+from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError
 from dth.hub import auth
 from dth.hub.auth import Authenticator, IssuerConfig, KnownKeys, Verifier, identity_of
 from dth.hub.model import Identity, Role

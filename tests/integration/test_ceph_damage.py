@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.ports import Status
+from dth.core.ports.status import Status
 from tests.engine import MIB, Engine, Side, blob, hurry
 from tests.servers.proxy import Corrupt, Proxy, Rewrite
 
@@ -111,7 +111,7 @@ def test_a_bit_that_flips_between_here_and_the_destination(
     way: Way, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+        monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     way.source.put({"k": blob(MIB if kind == "whole" else SIZE)})
     passes(way, flip_on_the_way_out(way, kind, 1), **KINDS[kind])
     way.dest.server.request("DELETE", f"/{way.dest.bucket}/k")
@@ -145,7 +145,7 @@ def test_a_bit_that_flips_in_one_part_from_a_source_that_states_the_etags_of_par
 ) -> None:
     """The size of its parts is guessed. Damage is found out by reading them again."""
     if kind == "streamed":
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+        monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     put_in_parts(way.source, "k", SIZE)
     passes(way, flip_on_the_way_in(way, kind, 1), **KINDS[kind])
     way.dest.server.request("DELETE", f"/{way.dest.bucket}/k")

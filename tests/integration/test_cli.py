@@ -15,9 +15,9 @@ import pytest
 from pyarrow import parquet
 
 from dth.cli.display import ProgressView
+from dth.core.ports.runs import Counts
 from dth.hub.progress import Standing, State
 from dth.platforms.local.filesystem import lock_state_directory
-from dth.platforms.ports import Counts
 from tests.engine import Done, Dth, Side, between, bodies, hurry
 from tests.servers.listing_server import ListingServer
 from tests.servers.odd import OddStore

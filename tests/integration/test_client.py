@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import (
+from dth.core.errors import (
     Corrupted,
     Damaged,
     Disposition,
@@ -26,21 +26,21 @@ from dth.errors import (
     TransferError,
     Transient,
 )
+from dth.core.transport import Pipe, Response, Transport
+from dth.objects.compare.merge import SOURCE_ETAG
+from dth.objects.listing.pages import KeyMap, PrefixListing, pages
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.answers import classify, parse_error, parse_time
+from dth.objects.store.capabilities import Feature
+from dth.objects.store.checksums import checksum
+from dth.objects.store.client import S3Client
+from dth.objects.store.endpoints import Addressing, ChecksumMode
+from dth.objects.store.objects import Written
+from dth.objects.store.pace import Budget, Cap
+from dth.objects.store.signing import quote_key
+from dth.objects.transfer.messages import Item
+from dth.objects.transfer.relay import Route, relay_whole
 from dth.platforms.local.platform import open_platform
-from dth.s3.checksums import checksum
-from dth.s3.client import S3Client
-from dth.s3.compare import SOURCE_ETAG
-from dth.s3.endpoints import Addressing, ChecksumMode
-from dth.s3.listing import KeyMap, PrefixListing, pages
-from dth.s3.messages import Item
-from dth.s3.pace import Budget, Cap
-from dth.s3.parameters import S3Parameters
-from dth.s3.relay import Route, relay_whole
-from dth.s3.signing import quote_key
-from dth.s3.store.answers import classify, parse_error, parse_time
-from dth.s3.store.capabilities import Feature
-from dth.s3.store.objects import Written
-from dth.transport import Pipe, Response, Transport
 from tests.clients import Fixed, connect
 from tests.servers.proxy import Corrupt, Proxy, Reply, RequestHeaders, ResponseHeaders
 
@@ -642,7 +642,7 @@ async def test_fault_08_tags_that_cannot_be_read_fail_the_object(
     reply: Reply,
     kind: type[HubError],
 ) -> None:
-    monkeypatch.setattr("dth.s3.retry.BASE_DELAY", 0.001)
+    monkeypatch.setattr("dth.objects.store.retry.BASE_DELAY", 0.001)
     s3_a.put(bucket_a, "k", b"body")
     proxy_a.rule(ResponseHeaders(set={"x-amz-tagging-count": "1"}), method="GET")
     proxy_a.rule(reply, query="tagging")

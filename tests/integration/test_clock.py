@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.ports.limits import Lease
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.limits import CAPACITY, LocalLimits
-from dth.platforms.ports import Lease
 from tests.engine import GIANT_OPTIONS, MIB, Dth, Side, between, blob, bodies, wait_for
 from tests.servers.proxy import Delay, Proxy
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import ObjectChanged
-from dth.s3.checksums import checksum
-from dth.s3.contents import STEP, equal, in_sample
-from dth.s3.endpoints import ChecksumMode
-from dth.s3.proof import read_back
-from dth.transport import Transport
+from dth.core.errors import ObjectChanged
+from dth.core.transport import Transport
+from dth.objects.compare.contents import STEP, equal, in_sample
+from dth.objects.store.checksums import checksum
+from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.transfer.proof import read_back
 from tests.clients import connect
 from tests.engine import MIB, Dth, Engine, Side, between, blob, bodies
 from tests.servers.odd import OddStore, damaged, sum_of
@@ -237,7 +237,7 @@ def test_a_sample_needs_contents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quirk", ["always-500", "always-503", "always-429"])
 def test_what_cannot_be_read_is_unknown(tmp_path: Path, quirk: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.s3.retry.MAX_DELAY", 0.01)
+    monkeypatch.setattr("dth.objects.store.retry.MAX_DELAY", 0.01)
     with stores(there=(quirk,)) as (source, dest):
         for side in (source, dest):
             side.put({"bad": b"bad", "good": b"good"})

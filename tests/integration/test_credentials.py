@@ -11,17 +11,17 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from dth.errors import EndpointRefused, UsageError
-from dth.s3 import credentials as module
-from dth.s3.credentials import (
+from dth.core.errors import EndpointRefused, UsageError
+from dth.core.transport import Transport
+from dth.objects.store import credentials as module
+from dth.objects.store.credentials import (
     Credentials,
     CredentialSource,
     FileSecrets,
     SecretCredentials,
     resolve_credentials,
 )
-from dth.s3.signing import Keys
-from dth.transport import Transport
+from dth.objects.store.signing import Keys
 from tests.clients import connect
 from tests.servers.proxy import Action, Proxy, Reply
 

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from dth.platforms.ports import Outgoing, Status
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.status import Status
 from tests.images import JSON, Engine, said
 from tests.servers.odd_registry import OddRegistry
 from tests.servers.proxy import (

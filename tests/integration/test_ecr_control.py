@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import control as module
-from dth.ecr.aws import AwsAccess
-from dth.ecr.control import EcrControl, EcrLogin, Mutability, RepositoryTemplate, TagRule
-from dth.ecr.manifest import OCI_MANIFEST
-from dth.ecr.registry import Address, Registry
-from dth.errors import (
+from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
     ObjectRefused,
@@ -22,13 +17,18 @@ from dth.errors import (
     TransferError,
     Transient,
 )
+from dth.images.registry import control as module
+from dth.images.registry.aws import AwsAccess
+from dth.images.registry.client import Address, Registry
+from dth.images.registry.control import EcrControl, EcrLogin, Mutability, RepositoryTemplate, TagRule
+from dth.images.registry.manifest import OCI_MANIFEST
 from tests.images import Secrets
 from tests.servers.registry import PASSWORD, USER, EcrServer, RegistryServer, artifact, image, index, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dth.transport import Transport
+    from dth.core.transport import Transport
     from tests.servers.moto_server import MotoServer
 
 needs_registry = pytest.mark.skipif(
@@ -221,7 +221,7 @@ async def test_secrets_that_are_none(text: str) -> None:
 
 @needs_registry
 async def test_a_secret_that_changes(ecr: EcrServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.ecr.aws.SECRET_CHECK", 0.0)
+    monkeypatch.setattr("dth.images.registry.aws.SECRET_CHECK", 0.0)
     secrets = Secrets(mine=keys())
     control = EcrControl(AwsAccess("eu-west-1", ecr.url, "mine"), secrets)
     assert await control.images("aa") is None

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.ecr.http import CONNECTIONS, LIMIT, Http
-from dth.errors import (
+from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
     ObjectRefused,
@@ -17,13 +16,14 @@ from dth.errors import (
     Transient,
     Unreachable,
 )
+from dth.images.registry.http import CONNECTIONS, LIMIT, Http
 from tests.servers.certificates import make_certificates
 from tests.servers.script import ForwardProxy, Last, Script, always
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dth.transport import Transport
+    from dth.core.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 KIB = 1024
@@ -198,7 +198,7 @@ async def test_nobody_answers(http: Http) -> None:
 async def test_an_answer_that_breaks_off_or_never_comes(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.ecr.http.STALL_TIMEOUT", 1.0)
+    monkeypatch.setattr("dth.images.registry.http.STALL_TIMEOUT", 1.0)
 
     async def silent(number: int, reader: asyncio.StreamReader, head: str) -> bytes:
         await reader.read(1)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.control import EcrLogin
-from dth.ecr.listing import (
+from dth.core.errors import ListingFailed
+from dth.images.listing import (
     EcrSource,
     Image,
     Listed,
@@ -21,10 +21,10 @@ from dth.ecr.listing import (
     list_images,
     subject_of,
 )
-from dth.ecr.login import FixedLogin, UserPassword
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.registry import Address, Registry
-from dth.errors import ListingFailed
+from dth.images.parameters import EcrParameters
+from dth.images.registry.client import Address, Registry
+from dth.images.registry.control import EcrLogin
+from dth.images.registry.login import FixedLogin, UserPassword
 from tests.images import control_of
 from tests.servers.registry import (
     PASSWORD,
@@ -43,7 +43,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dth.transport import Transport
+    from dth.core.transport import Transport
 
 pytestmark = pytest.mark.skipif(
     shutil.which("docker-registry") is None, reason="docker-registry is not installed"

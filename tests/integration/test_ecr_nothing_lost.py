@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import HubError
+from dth.core.errors import HubError
+from dth.core.ports.status import Status
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import Status
 from tests.images import JSON, Engine, said
 from tests.servers.proxy import Reply
 from tests.servers.registry import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.platforms.ports import Status
+from dth.core.ports.status import Status
 from tests.images import JSON, Engine, Ran, said
 from tests.servers.proxy import Reply, Reset
 from tests.servers.registry import (

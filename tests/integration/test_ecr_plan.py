@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.control import EcrLogin
-from dth.ecr.destination import Destination, EcrDestination, OciDestination
-from dth.ecr.items import Action, Item, Known, Plan
-from dth.ecr.listing import EcrSource, Image, OciSource, Selection, Source, list_images
-from dth.ecr.login import FixedLogin, UserPassword
-from dth.ecr.manifest import OCI_INDEX, Manifest, read_manifest
-from dth.ecr.narrow import narrow, runs_on
-from dth.ecr.patterns import Patterns
-from dth.ecr.plan import Wishes, make_plan
-from dth.ecr.registry import Address, Registry
-from dth.ecr.renames import Renames
-from dth.errors import EndpointRefused
+from dth.core.errors import EndpointRefused
+from dth.images.destination import Destination, EcrDestination, OciDestination
+from dth.images.items import Action, Item, Known, Plan
+from dth.images.listing import EcrSource, Image, OciSource, Selection, Source, list_images
+from dth.images.narrow import narrow, runs_on
+from dth.images.patterns import Patterns
+from dth.images.plan import Wishes, make_plan
+from dth.images.registry.client import Address, Registry
+from dth.images.registry.control import EcrLogin
+from dth.images.registry.login import FixedLogin, UserPassword
+from dth.images.registry.manifest import OCI_INDEX, Manifest, read_manifest
+from dth.images.renames import Renames
 from tests.images import control_of
 from tests.servers.proxy import Proxy, Reply
 from tests.servers.registry import (
@@ -40,7 +40,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dth.transport import Transport
+    from dth.core.transport import Transport
 
 pytestmark = pytest.mark.skipif(
     shutil.which("docker-registry") is None, reason="docker-registry is not installed"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.preflight import State, preflight
-from dth.ecr.preview import preview
-from dth.ecr.probe import probe
-from dth.errors import EndpointRefused
-from dth.transport import Transport
+from dth.core.errors import EndpointRefused
+from dth.core.transport import Transport
+from dth.images.parameters import EcrParameters
+from dth.images.preflight import State, preflight
+from dth.images.preview import preview
+from dth.images.probe import probe
 from tests.images import KEYS, Secrets
 from tests.servers.proxy import Reply
 from tests.servers.registry import NEEDED, PASSWORD, USER, EcrServer, PlainProxy, RegistryServer, image, layer
@@ -36,7 +36,7 @@ SECRETS = Secrets(
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.ecr.registry.BASE_DELAY", 0.005)
+    monkeypatch.setattr("dth.images.registry.client.BASE_DELAY", 0.005)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 

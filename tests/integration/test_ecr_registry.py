@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.ecr.login import ANONYMOUS, FixedLogin, Login, SecretLogin, UserPassword
-from dth.ecr.manifest import DOCKER_LIST, OCI_INDEX
-from dth.ecr.registry import Address, RateLimit, Registry, fallback_tag
-from dth.errors import (
+from dth.core.errors import (
     ConnectionFailed,
     Corrupted,
     EndpointRefused,
@@ -25,7 +22,10 @@ from dth.errors import (
     Unreachable,
     UsageError,
 )
-from dth.transport import Response, Transport
+from dth.core.transport import Response, Transport
+from dth.images.registry.client import Address, RateLimit, Registry, fallback_tag
+from dth.images.registry.login import ANONYMOUS, FixedLogin, Login, SecretLogin, UserPassword
+from dth.images.registry.manifest import DOCKER_LIST, OCI_INDEX
 from tests.servers.proxy import Corrupt, Drop, Proxy, Reply, ResponseHeaders, Rewrite, Stall, Truncate
 from tests.servers.registry import (
     PASSWORD,
@@ -160,7 +160,7 @@ async def test_all_pages_of_tags_and_repositories(client: Callable[..., Registry
 async def test_the_pages_of_a_real_registry(
     server: RegistryServer, client: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.ecr.registry.PAGES", ("1", ""))
+    monkeypatch.setattr("dth.images.registry.client.PAGES", ("1", ""))
     for name in "abc":
         server.push(f"paged/{name}", "1", image(name, [BASE]))
     registry = client(server.url)

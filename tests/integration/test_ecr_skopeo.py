@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import skopeo
-from dth.ecr.login import UserPassword
-from dth.ecr.reference import Reference
-from dth.ecr.registry import Address
-from dth.ecr.skopeo import Copied, Side
-from dth.errors import (
+from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
     NotSupported,
@@ -28,6 +23,11 @@ from dth.errors import (
     Transient,
     UsageError,
 )
+from dth.images.registry.client import Address
+from dth.images.registry.login import UserPassword
+from dth.images.registry.reference import Reference
+from dth.images.skopeo import command as skopeo
+from dth.images.skopeo.command import Copied, Side
 from tests.servers.proxy import Reply, Stall
 from tests.servers.registry import (
     NEEDED,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dth.ecr import skopeo
-from dth.ecr.aws import AwsAccess
-from dth.ecr.control import EcrControl, EcrLogin
-from dth.ecr.destination import Destination, EcrDestination, OciDestination
-from dth.ecr.items import Action, Item, Plan
-from dth.ecr.listing import EcrSource, OciSource, Selection, Source, list_images
-from dth.ecr.login import FixedLogin, Login, UserPassword
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.plan import Wishes, make_plan
-from dth.ecr.registry import Address, Registry
-from dth.ecr.renames import Renames
+from dth.images.destination import Destination, EcrDestination, OciDestination
+from dth.images.items import Action, Item, Plan
+from dth.images.listing import EcrSource, OciSource, Selection, Source, list_images
+from dth.images.parameters import EcrParameters
+from dth.images.plan import Wishes, make_plan
+from dth.images.registry.aws import AwsAccess
+from dth.images.registry.client import Address, Registry
+from dth.images.registry.control import EcrControl, EcrLogin
+from dth.images.registry.login import FixedLogin, Login, UserPassword
+from dth.images.renames import Renames
+from dth.images.skopeo import command as skopeo
 from tests.servers.registry import (
     NEEDED,
     PASSWORD,
@@ -33,7 +33,7 @@ from tests.servers.registry import (
 )
 
 if TYPE_CHECKING:
-    from dth.transport import Transport
+    from dth.core.transport import Transport
 
 pytestmark = NEEDED
 

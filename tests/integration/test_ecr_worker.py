@@ -14,24 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import controller, pace, plugin, registry, worker
-from dth.ecr.finder import Finder
-from dth.ecr.messages import Order, decode, encode, key_of
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.reference import Reference
-from dth.ecr.worker import Worker
-from dth.errors import HubError, StateError
+from dth.core.errors import HubError, StateError
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.images import controller, plugin, worker
+from dth.images.finder import Finder
+from dth.images.messages import Order, decode, encode, key_of
+from dth.images.parameters import EcrParameters
+from dth.images.registry import client as registry
+from dth.images.registry import pace
+from dth.images.registry.reference import Reference
+from dth.images.worker import Worker
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import (
-    Counts,
-    Enqueued,
-    ImageRecord,
-    Outcome,
-    Page,
-    RunKind,
-    RunState,
-    Status,
-)
 from tests.images import JSON, SECONDS, Engine, said, settled
 from tests.servers.proxy import Hook, Reply, Stall
 from tests.servers.registry import (
@@ -170,7 +166,7 @@ async def test_a_finder_that_was_killed_counts_everything_once(
     tmp_path: Path, here: RegistryServer, there: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it dies: after each of its writes."""
-    monkeypatch.setattr("dth.ecr.finder.BATCH", 2)
+    monkeypatch.setattr("dth.images.finder.BATCH", 2)
     for number in range(3):
         here.push("team/app", f"v{number}", one(f"v{number}"))
 
@@ -456,7 +452,7 @@ async def test_a_referrer_whose_worker_died_before_it_could_be_found_is_entered_
         raise StateError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dth.ecr.copier.keep_fallback", die)
+        patch.setattr("dth.images.copier.keep_fallback", die)
         run = await engine.find()
         with pytest.raises(StateError):
             await engine.work()
@@ -1075,7 +1071,7 @@ async def test_unchanged_images_cost_one_call_a_repository_and_no_skopeo(
             here.push("team/other", f"v{number}", one(f"v{number}"))
         engine = Engine(tmp_path, source, ecr, dest_tag_mutability="IMMUTABLE", immutable_tags=("v*",))
         assert (await engine.run()).counts.done == 10
-        monkeypatch.setattr("dth.ecr.skopeo.version", None)  # is not even asked
+        monkeypatch.setattr("dth.images.skopeo.command.version", None)  # is not even asked
         source.calls.clear()
         ecr.calls.clear()
         again = (await engine.find()).counts
@@ -1137,7 +1133,7 @@ async def test_tokens_that_end_early_and_secrets_that_change_are_renewed_in_betw
     ecr: EcrServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dth.ecr.control.TOKEN_LEAST", 0.0)
+    monkeypatch.setattr("dth.images.registry.control.TOKEN_LEAST", 0.0)
     here.push("team/app", "v1", one("v1"))
     engine = Engine(tmp_path, here, ecr, retries=0)
     engine.secrets["login"] = json.dumps({"username": USER, "password": PASSWORD})
@@ -1348,8 +1344,8 @@ async def test_fault_14_an_image_that_has_not_changed_starts_nothing(
     async def start(*_: Any, **__: Any) -> None:
         raise AssertionError("skopeo was started")
 
-    monkeypatch.setattr("dth.ecr.skopeo.copy", start)
-    monkeypatch.setattr("dth.ecr.skopeo.version", start)
+    monkeypatch.setattr("dth.images.skopeo.command.copy", start)
+    monkeypatch.setattr("dth.images.skopeo.command.version", start)
     assert (await engine.run()).counts.same == 1
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import RunState
+from dth.core.ports.status import Status
+from dth.core.transport import ConnectOptions
+from dth.objects.listing.pages import PrefixListing
+from dth.objects.transfer.handlers import Handlers
 from dth.platforms.local.queue import LocalQueue
 from dth.platforms.local.records import LocalRecords
-from dth.platforms.ports import Outgoing, RunState, Status
-from dth.s3.handlers import Handlers
-from dth.s3.listing import PrefixListing
-from dth.transport import ConnectOptions
 from tests.engine import (
     FOUR_PARTS,
     GIANT,
@@ -97,10 +99,10 @@ def test_a_request_cap_holds_over_all_workers(engine: Engine, proxy_b: Proxy, so
 def carried(kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The settings by which an object is carried in this way. trailed: streamed, with checksums behind its parts."""
     if kind in ("streamed", "trailed"):
-        monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 1 << 18)
+        monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", 1 << 18)
     if kind == "trailed":
         # The proxies have no TLS.
-        monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", True)
+        monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", True)
         return {**PARTED, "dest_type": "MinIO"}
     return GIANT if kind == "giant" else PARTED
 
@@ -118,7 +120,7 @@ def test_a_body_from_the_source_that_breaks_off(
     action: Action,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("dth.s3.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
+    monkeypatch.setattr("dth.objects.sides.ConnectOptions", partial(ConnectOptions, stall_timeout=1.0))
     source.put({"k": blob(1 << 19 if kind == "whole" else FOUR_PARTS)})
     proxy_a.rule(
         action,
@@ -370,7 +372,7 @@ def test_what_is_wrong_with_an_endpoint_pauses_the_task_and_spends_no_attempt(
 def test_a_store_that_cannot_be_reached_pauses_the_task(
     engine: Engine, proxy_b: Proxy, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.failures.UNREACHABLE", 1.0)
+    monkeypatch.setattr("dth.objects.transfer.failures.UNREACHABLE", 1.0)
     source.put(bodies(f"{n:02}" for n in range(30)))
     closing = threading.Event()
     proxy_b.rule(Hook(lambda request: closing.set()), method="PUT", nth=3)
@@ -475,7 +477,7 @@ def test_a_poisonous_giant_object_is_settled_too(
     async def crash(*_: Any) -> None:
         raise Crash
 
-    monkeypatch.setattr("dth.s3.multipart.Multipart.copy_part", crash)
+    monkeypatch.setattr("dth.objects.transfer.multipart.Multipart.copy_part", crash)
     ran = engine.run(**GIANT)
     assert (ran.counts.done, ran.counts.failed) == (1, 1)
     assert ran.records["giant"].reason == "WorkerCrashed"
@@ -552,8 +554,8 @@ def test_a_finder_that_crashes_goes_on_where_it_was(
 def test_a_lease_is_extended_while_the_work_goes_on(
     engine: Engine, proxy_b: Proxy, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.worker.LEASE", 2.5)
-    monkeypatch.setattr("dth.s3.worker.HEARTBEAT", 0.0)
+    monkeypatch.setattr("dth.objects.transfer.worker.LEASE", 2.5)
+    monkeypatch.setattr("dth.objects.transfer.worker.HEARTBEAT", 0.0)
     source.put({"slow": b"x"})
     proxy_b.rule(Delay(4.0), method="PUT")
     assert engine.run(workers=2).counts.done == 1
@@ -563,7 +565,7 @@ def test_a_lease_is_extended_while_the_work_goes_on(
 def test_work_whose_lease_was_lost_counts_once(
     engine: Engine, proxy_b: Proxy, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.worker.LEASE", 1.5)
+    monkeypatch.setattr("dth.objects.transfer.worker.LEASE", 1.5)
     source.put({"slow": b"x", "parted": blob(TWO_PARTS)})
     proxy_b.rule(Delay(3.0), method="PUT", key="slow", nth=1)
     proxy_b.rule(Delay(3.0), method="PUT", key="parted", nth=1)

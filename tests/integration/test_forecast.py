@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import HubError
-from dth.prices import Price
-from dth.s3.forecast import Forecast, forecast
-from dth.s3.parameters import S3Parameters
-from dth.s3.task import open_route
-from dth.transport import Transport
+from dth.core.errors import HubError
+from dth.core.prices import Price
+from dth.core.transport import Transport
+from dth.objects.forecast.forecast import Forecast, forecast
+from dth.objects.parameters import S3Parameters
+from dth.objects.task import open_route
 from tests.engine import Keyring, Side, hurry
 from tests.servers.listing_server import Differences, ListingServer
 from tests.servers.proxy import Reply

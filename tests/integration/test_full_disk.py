@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.cli.s3 import s3
-from dth.errors import StateError, full_disk
-from dth.platforms.local import filesystem, process
+from dth.compose.local import process
+from dth.core.errors import StateError, full_disk
+from dth.platforms.local import filesystem
 from dth.platforms.local.filesystem import lock_state_directory
 from tests.engine import Dth, Side, between
 from tests.servers.listing_server import ListingServer

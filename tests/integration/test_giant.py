@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core.ports.status import Status
+from dth.objects.store.pace import Budget
+from dth.objects.transfer.multipart import Multipart
 from dth.platforms.local.uploads import LocalUploads
-from dth.platforms.ports import Status
-from dth.s3.multipart import Multipart
-from dth.s3.pace import Budget
 from tests.engine import FOUR_PARTS, GIANT, MIB, PARTED, Crash, Engine, Ran, Side, blob
 from tests.servers.proxy import Delay, Hook, Proxy, Reply, RequestHeaders, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dth.platforms.ports import Part, Upload
-    from dth.s3.relay import Copied
+    from dth.core.ports.uploads import Part, Upload
+    from dth.objects.transfer.relay import Copied
     from tests.servers.proxy import Request
 
 KINDS = pytest.mark.parametrize("settings", [PARTED, GIANT], ids=["parted", "giant"])
@@ -81,8 +81,8 @@ def test_parts_of_a_giant_object_are_spread_over_the_workers(
 def test_large_parts_pass_in_little_memory(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", 3 * MIB)
-    monkeypatch.setattr("dth.s3.multipart.PIPE_SIZE", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", 3 * MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.PIPE_SIZE", MIB)
     peak = watch_budget(monkeypatch)
     source.put({"k": blob(16 * MIB)})
     arrived(engine.run(**{**GIANT, "part_size": 4 * MIB}), engine)
@@ -149,7 +149,7 @@ def test_fault_12_a_worker_that_dies_anywhere_leaves_no_upload_behind(
 def test_the_controller_completes_what_the_last_worker_could_not(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.controller.GRACE", 0.1)
+    monkeypatch.setattr("dth.objects.controller.GRACE", 0.1)
     source.put({"k": blob(FOUR_PARTS)})
     complete = Multipart.complete
 
@@ -166,7 +166,7 @@ def test_an_upload_with_all_its_parts_is_completed_though_its_message_is_dead(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The workers die so fast that their message is given up before the controller looks at the upload."""
-    monkeypatch.setattr("dth.s3.controller.GRACE", 3.0)
+    monkeypatch.setattr("dth.objects.controller.GRACE", 3.0)
     source.put({"k": blob(FOUR_PARTS)})
     complete = Multipart.complete
 
@@ -198,7 +198,7 @@ def test_an_upload_that_was_never_begun_begins_anew(
     engine: Engine, source: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its object's message is lost, too."""
-    monkeypatch.setattr("dth.s3.controller.INTENT_LIMIT", 0.5)
+    monkeypatch.setattr("dth.objects.controller.INTENT_LIMIT", 0.5)
     source.put({"k": blob(FOUR_PARTS)})
     begin = Multipart.begin
     calls = iter(range(1000))
@@ -254,7 +254,7 @@ def test_an_upload_that_is_gone_because_it_was_completed_is_a_success(
 def test_fault_03_only_our_own_orphan_of_this_very_key_is_thrown_away(
     engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.multipart.CLOCK_TOLERANCE", 1.0)
+    monkeypatch.setattr("dth.objects.transfer.multipart.CLOCK_TOLERANCE", 1.0)
     source.put({"k": blob(FOUR_PARTS)})
     boto = dest.server.boto()
     before = boto.create_multipart_upload(Bucket=dest.bucket, Key="k")["UploadId"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from dth.errors import Conflict, HubError, NotFound, UsageError
+from dth.core.errors import Conflict, HubError, NotFound, UsageError
 from tests.engine import Side, bodies, wait_for
 from tests.hub import CREATE, Hub, balanced
 from tests.servers.proxy import Proxy, Reply

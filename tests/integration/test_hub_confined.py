@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from dth.errors import HubError
+from dth.compose.local import process
+from dth.core.errors import HubError
+from dth.core.parameters import extra
 from dth.hub.plugins import plugins
-from dth.parameters import extra
-from dth.platforms.local import process
 from tests.engine import Side, bodies, wait_for
 from tests.hub import CREATE, Hub
 from tests.servers.odd import OddStore
@@ -342,7 +342,7 @@ def test_a_process_of_a_hub_opens_no_file_whatever_stands_in_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confined: None
 ) -> None:
     """As if every check before it were passed."""
-    monkeypatch.setattr("dth.s3.task.check_confined", lambda _: None)
+    monkeypatch.setattr("dth.objects.task.check_confined", lambda _: None)
     listed = tmp_path / "list.txt"
     listed.write_text(f"{CANARY}\n")
     with OddStore() as store:

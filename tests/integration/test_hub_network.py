@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.confinement import Confinement, _State
-from dth.ecr import landlock, skopeo
-from dth.ecr.gateway import open_gateway
-from dth.ecr.reference import Reference
-from dth.ecr.registry import Address
-from dth.errors import EndpointRefused, HubError, Unreachable
+from dth.core.confinement import Confinement, _State
+from dth.core.errors import EndpointRefused, HubError, Unreachable
+from dth.core.network import Network
+from dth.core.transport import ADDRESS_REFUSED, ConnectOptions, Transport
 from dth.hub.auth import fetch_json
-from dth.network import Network
-from dth.transport import ADDRESS_REFUSED, ConnectOptions, Transport
+from dth.images.registry.client import Address
+from dth.images.registry.reference import Reference
+from dth.images.skopeo import command as skopeo
+from dth.images.skopeo import landlock
+from dth.images.skopeo.gateway import open_gateway
 from tests.engine import wait_for
 from tests.hub import CREATE, Hub
 from tests.servers.registry import NEEDED, RegistryServer, artifact
@@ -125,8 +126,8 @@ async def test_a_name_that_leads_to_a_metadata_service_is_refused_where_all_else
     import ipaddress
 
     nets = [ipaddress.ip_network(each) for each in ("127.0.0.0/8", "::1/128")]
-    monkeypatch.setattr("dth.network.METADATA", tuple(nets))
-    monkeypatch.setattr("dth.network.is_loopback", lambda _: False)
+    monkeypatch.setattr("dth.core.network.METADATA", tuple(nets))
+    monkeypatch.setattr("dth.core.network.is_loopback", lambda _: False)
     confined_to(monkeypatch, Network(loopback=True, private=True))
     with pytest.raises(Unreachable, match="metadata service"):
         await get(f"http://localhost:{inside.port}/")

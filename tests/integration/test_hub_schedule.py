@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.platforms.local.journal import BEGINNING
 from tests.engine import Dth, Side, bodies, wait_for
 from tests.hub import Hub, balanced

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.transport import Transport
+from dth.objects.store import pace
+from dth.objects.store.pace import Cap, follow
 from dth.platforms.local.platform import open_platform
-from dth.s3 import pace
-from dth.s3.pace import Cap, follow
-from dth.transport import Transport
 from tests.clients import connect
 from tests.servers.proxy import Proxy
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from dth.objects.store.client import S3Client
     from dth.platforms.local.platform import LocalPlatform
-    from dth.s3.client import S3Client
     from tests.servers.ministack import MiniStack
 
 MIB = 1024 * 1024

@@ -18,7 +18,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Connection, select, update
 
-from dth.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.transport import ConnectOptions, Transport
 from dth.hub.model import ScheduleType, Task, TaskType
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel
@@ -29,7 +30,6 @@ from dth.platforms.local.hub_schema import outbox
 from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.secrets import LocalSecrets
 from dth.platforms.local.vault import open_vault
-from dth.transport import ConnectOptions, Transport
 from tests.servers.certificates import make_certificates
 
 if TYPE_CHECKING:

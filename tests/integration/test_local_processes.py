@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Page
+from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.ports.status import Status
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import Counts, Cursor, Enqueued, Outgoing, Page, RunKind, Status
 
 PREAMBLE = """
 import asyncio, json, sys, time
 from pathlib import Path
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import Outcome, Status, Upload
+from dth.core.ports import Outcome, Status, Upload
 
 state, owner = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)

@@ -19,7 +19,7 @@ from dth.cli import login as login_module
 from dth.cli.login import last_hub, session
 from dth.cli.token import RemoteTokens, span
 from dth.cli.user import RemoteUsers
-from dth.errors import Conflict, HubError, NotFound, StateError, UsageError
+from dth.core.errors import Conflict, HubError, NotFound, StateError, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.ports import HubPorts
 from dth.platforms.local import graphql

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.objects.finder import DELETES_CURSOR
 from dth.platforms.local.queue import LocalQueue
 from dth.platforms.local.records import LocalRecords
-from dth.s3.finder import DELETES_CURSOR
 from tests.engine import Crash, Dth, Engine, Side, between, bodies
 from tests.servers.proxy import Hook, Proxy, Reply, SlowDown
 

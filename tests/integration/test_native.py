@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth import native
-from dth.errors import ConnectionFailed
-from dth.transport import ConnectOptions, Pipe, Response, Transport
+from dth.core import native
+from dth.core.errors import ConnectionFailed
+from dth.core.transport import ConnectOptions, Pipe, Response, Transport
 from tests.servers.certificates import make_certificates
 from tests.servers.script import Last, Script, always
 

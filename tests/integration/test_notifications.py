@@ -3,8 +3,8 @@
 import json
 import time
 
-from dth.s3.events import Event, read_events
-from dth.s3.messages import EventMessage, decode
+from dth.objects.transfer.events import Event, read_events
+from dth.objects.transfer.messages import EventMessage, decode
 from tests.servers.ministack import MiniStack
 
 KEY = "a b+c/%41/\u00e9"

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from dth.ecr import pace
-from dth.ecr.address import Address
-from dth.ecr.listing import OciSource, Selection, list_images
-from dth.ecr.login import ANONYMOUS, FixedLogin, Login, UserPassword
-from dth.ecr.pace import paces_of
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.registry import Registry
-from dth.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
-from dth.platforms.local.ecr_roles import _find
+from dth.compose.local.images import _find
+from dth.core.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
+from dth.core.ports.runs import RunKind
+from dth.images.listing import OciSource, Selection, list_images
+from dth.images.parameters import EcrParameters
+from dth.images.registry import pace
+from dth.images.registry.address import Address
+from dth.images.registry.client import Registry
+from dth.images.registry.login import ANONYMOUS, FixedLogin, Login, UserPassword
+from dth.images.registry.pace import paces_of
+from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import RunKind
-from dth.s3.credentials import FileSecrets
 from tests.servers.odd_registry import IDENTITY, QUIRKS, OddRegistry
 from tests.servers.registry import (
     NEEDED,
@@ -40,7 +40,7 @@ from tests.servers.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dth.transport import Transport
+    from dth.core.transport import Transport
 
 pytestmark = NEEDED
 
@@ -169,7 +169,7 @@ async def test_one_thing_that_alone_asks_to_wait_fails_also_when_nothing_else_is
     make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 507 speaks of what was to be stored, and not of a limit, though it says when to come again."""
-    monkeypatch.setattr("dth.ecr.registry.STRIKES", 2)
+    monkeypatch.setattr("dth.images.registry.client.STRIKES", 2)
     paces_of(transport).patience = 3600
     registry, _ = make("bad-507")
     async with asyncio.timeout(30):
@@ -180,7 +180,7 @@ async def test_one_thing_that_alone_asks_to_wait_fails_also_when_nothing_else_is
 async def test_a_registry_that_is_down_is_not_waited_for_as_long_as_one_that_asks_to(
     make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.ecr.registry.OUTAGE", 0.2)
+    monkeypatch.setattr("dth.images.registry.client.OUTAGE", 0.2)
     paces_of(transport).patience = 3600
     registry, odd = make("rate-503", rate=0.001)
     odd._bucket.left = 0
@@ -406,8 +406,8 @@ async def test_all_pages(make: Make, quirk: str) -> None:
 async def test_a_listing_has_an_end(
     make: Make, quirk: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.ecr.registry.MOST_NAMES", 1000)
-    monkeypatch.setattr("dth.ecr.registry.MOST_EMPTY", 20)
+    monkeypatch.setattr("dth.images.registry.client.MOST_NAMES", 1000)
+    monkeypatch.setattr("dth.images.registry.client.MOST_EMPTY", 20)
     registry, odd = make(quirk)
     with pytest.raises(ListingFailed, match=problem):
         await registry.repositories()

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import Corrupted
-from dth.platforms.ports import Outgoing, RunState, Status, Verified
-from dth.s3.checksums import checksum
-from dth.s3.client import S3Client
-from dth.s3.credentials import FixedCredentials
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.proof import check_source, compare_stated
-from dth.s3.store.objects import Written
+from dth.core.errors import Corrupted
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import RunState
+from dth.core.ports.status import Status, Verified
+from dth.objects.store.checksums import checksum
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import FixedCredentials
+from dth.objects.store.endpoints import resolve_endpoint
+from dth.objects.store.objects import Written
+from dth.objects.transfer.proof import check_source, compare_stated
 from tests.engine import (
     FOUR_PARTS,
     GIANT,
@@ -216,7 +218,7 @@ def test_parts_of_a_giant_object_are_held_against_what_is_stated_of_the_whole(
 def test_a_source_object_of_parts_that_is_read_whole_is_held_against_its_etag(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
-    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    monkeypatch.setattr("dth.objects.transfer.source_parts.SMALLEST", MIB)
     body = os.urandom(3 * MIB)
     step = len(body) // parts
     digests = b"".join(hashlib.md5(body[n : n + step]).digest() for n in range(0, len(body), step))
@@ -242,7 +244,7 @@ def test_a_source_object_of_parts_that_is_read_whole_is_held_against_its_etag(
 def test_a_source_that_answers_no_head_of_a_part_is_copied(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.source_parts.SMALLEST", MIB)
+    monkeypatch.setattr("dth.objects.transfer.source_parts.SMALLEST", MIB)
     body = os.urandom(3 * MIB)
     pair.put({"parted": body})
     pair.original("parted").etag = "ab" * 16 + "-3"
@@ -305,8 +307,8 @@ def test_a_damaged_copy_inside_a_store_never_counts(pair: Pair) -> None:
 def test_parts_that_a_store_copies_by_itself_are_held_against_what_the_source_states(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.handlers.COPY_LIMIT", MIB)
-    monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
+    monkeypatch.setattr("dth.objects.transfer.handlers.COPY_LIMIT", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.COPY_PART", MIB)
     body = os.urandom(3 * MIB)
     pair.put({"large": body})
     pair.original("large").checksums = {"crc64nvme": sum_of("crc64nvme", body)}
@@ -584,7 +586,7 @@ def test_what_a_bare_refusal_is_not_about_goes_on_being_sent(pair: Pair) -> None
 def test_parts_above_what_memory_holds_carry_a_checksum_where_one_is_wanted(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     body = os.urandom(5 * MIB)
     pair.put({"large": body})
     pair.quirks("", "object-lock")
@@ -604,9 +606,9 @@ STREAMED = {"multipart_threshold": MIB, "part_size": 2 * MIB}
 @pytest.fixture
 def streaming(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """A large object at the source, whose parts are streamed to a store that knows trailers."""
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     # The store in this process has no TLS.
-    monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", True)
+    monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", True)
     pair.put({"large": os.urandom(7 * MIB + 5)}, **{"content-encoding": "gzip", "content-type": "text/plain"})
     return pair
 
@@ -654,7 +656,7 @@ def test_a_giant_object_has_its_checksums_behind_its_parts(streaming: Pair) -> N
 def test_nothing_is_framed_where_it_may_not_be_understood(
     streaming: Pair, monkeypatch: pytest.MonkeyPatch, kind: str, encrypted: bool, mode: str
 ) -> None:
-    monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", encrypted)
+    monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", encrypted)
     arrived_whole(streaming, stream(streaming, dest_type=kind, checksum_mode=mode))
     assert not any("x-amz-trailer" in each.headers for each in streaming.dest.requests)
 
@@ -713,7 +715,7 @@ def test_a_size_that_cannot_be_asked_for_is_no_failure(streaming: Pair) -> None:
 def test_a_refusal_for_another_reason_teaches_nothing_of_trailers(
     streaming: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB // 4)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB // 4)
     streaming.quirks("", "parts-limit")
     ran = stream(streaming, part_size=MIB // 2, multipart_threshold=MIB // 2)
     arrived_whole(streaming, ran)
@@ -1046,7 +1048,7 @@ def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
 def test_the_region_is_followed_with_parts_that_are_streamed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
     giants = {f"giant{n}": os.urandom(7 * MIB) for n in range(3)}
     pair.put(giants)
     for store in (pair.source, pair.dest):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.status import Status
+from dth.objects.finder import Finder
+from dth.objects.plugin import redrive
 from dth.platforms.local import records as local_records
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.queue import LocalQueue
-from dth.platforms.ports import Outgoing, RunKind, RunState, Status
-from dth.s3.finder import Finder
-from dth.s3.plugin import redrive
 from tests.engine import FOUR_PARTS, GIANT, Engine, Side, blob, bodies, wait_for
 from tests.hub import Hub, balanced
 from tests.servers.proxy import Delay, Hook, Proxy, Reply, Stall
@@ -24,7 +26,7 @@ from tests.servers.proxy import Delay, Hook, Proxy, Reply, Stall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dth.platforms.ports import Delivery
+    from dth.core.ports.queue import Delivery
 
 MANY = 300
 

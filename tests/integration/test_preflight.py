@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.checks import State
-from dth.s3.parameters import S3Parameters
-from dth.s3.preflight import Report, preflight
-from dth.s3.task import open_route
-from dth.transport import Transport
+from dth.core.checks import State
+from dth.core.transport import Transport
+from dth.objects.checks.preflight import Report, preflight
+from dth.objects.parameters import S3Parameters
+from dth.objects.task import open_route
 from tests.engine import Keyring, Side, hurry
 from tests.servers.process import listening_socket
 from tests.servers.proxy import Delay, Drop, Hook, Proxy, Reply, Request, Reset, ResponseHeaders
@@ -473,7 +473,7 @@ async def test_who_cannot_be_reached_is_told(task: Task, s3_tls: MiniStack) -> N
 async def test_a_store_that_never_answers_ends_the_preflight(
     task: Task, proxy_a: Proxy, proxy_b: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.checks.PATIENCE", 0.3)
+    monkeypatch.setattr("dth.objects.checks.notes.PATIENCE", 0.3)
     proxy_a.rule(Delay(30))
     proxy_b.rule(Delay(30), method="PUT")
     report = await task.check()

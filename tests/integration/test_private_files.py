@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.local import filesystem
 from dth.platforms.local.filesystem import keep_private, lock_state_directory
 from tests.engine import Dth, Side, between, bodies

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import HubError
-from dth.s3.parameters import S3Parameters
-from dth.s3.probe import Found, probe
-from dth.transport import Transport
+from dth.core.errors import HubError
+from dth.core.transport import Transport
+from dth.objects.checks.probe import Found, probe
+from dth.objects.parameters import S3Parameters
 from tests.engine import Keyring, Side, bodies, hurry, wait_for
 from tests.servers.process import listening_socket
 from tests.servers.proxy import Proxy, Reply, ResponseHeaders

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth import native
-from dth.errors import TransferError
-from dth.transport import ConnectOptions, Transport
+from dth.core import native
+from dth.core.errors import TransferError
+from dth.core.transport import ConnectOptions, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

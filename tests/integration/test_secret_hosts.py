@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
 from dth.platforms.local.secrets import LocalSecrets

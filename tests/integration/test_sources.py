@@ -18,7 +18,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from dth.platforms.ports import Status
+from dth.core.ports.status import Status
 from tests.engine import Dth, Engine, Side, between, bodies
 from tests.servers.listing_server import Differences, ListingServer
 from tests.servers.proxy import Proxy, Reply

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import ConnectionFailed, UsageError
-from dth.s3.aws_config import CA_VARIABLES
-from dth.s3.checks import Trouble
-from dth.s3.credentials import FileSecrets
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.parameters import S3Parameters
-from dth.s3.task import open_source
-from dth.transport import Transport
+from dth.core.errors import ConnectionFailed, UsageError
+from dth.core.transport import Transport
+from dth.objects.checks.notes import Trouble
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.aws_config import CA_VARIABLES
+from dth.objects.store.credentials import FileSecrets
+from dth.objects.store.endpoints import resolve_endpoint
+from dth.objects.task import open_source
 from tests.engine import Done, Dth, Side, between, bodies
 from tests.servers.certificates import make_certificates
 from tests.servers.process import listening_socket

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.ports.runs import RunKind
 from dth.platforms.local.platform import open_platform
-from dth.platforms.ports import RunKind
 from tests.engine import Dth, Side, between, bodies, wait_for
 from tests.servers.proxy import Delay, Proxy, Reply
 

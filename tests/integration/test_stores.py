@@ -10,21 +10,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dth.errors import EndpointRefused, NoSuchUpload, ObjectChanged, ObjectRefused, SourceGone, TransferError
-from dth.s3.checksums import checksum
-from dth.s3.endpoints import ChecksumMode
-from dth.s3.listing import KeyMap, PrefixListing, pages
-from dth.s3.messages import Item
-from dth.s3.pace import Budget
-from dth.s3.parameters import S3Parameters
-from dth.s3.relay import Route, copy_in_store, relay_whole
-from dth.transport import Transport
+from dth.core.errors import (
+    EndpointRefused,
+    NoSuchUpload,
+    ObjectChanged,
+    ObjectRefused,
+    SourceGone,
+    TransferError,
+)
+from dth.core.transport import Transport
+from dth.objects.listing.pages import KeyMap, PrefixListing, pages
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.checksums import checksum
+from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.store.pace import Budget
+from dth.objects.transfer.messages import Item
+from dth.objects.transfer.relay import Route, copy_in_store, relay_whole
 from tests.clients import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from dth.s3.client import S3Client
+    from dth.objects.store.client import S3Client
     from tests.servers.ministack import MiniStack
     from tests.servers.s3 import S3Server
 

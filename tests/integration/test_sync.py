@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.errors import UsageError
-from dth.platforms.ports import Status
+from dth.core.errors import UsageError
+from dth.core.ports.status import Status
 from tests.engine import (
     FOUR_PARTS,
     GIANT,
@@ -388,8 +388,8 @@ def inside(engine: Engine, s3_a: MiniStack, source: Side, bucket_a: str) -> Engi
 
 
 def test_one_store_copies_by_itself(inside: Engine, source: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.s3.handlers.COPY_LIMIT", 2 * MIB)
-    monkeypatch.setattr("dth.s3.multipart.COPY_PART", MIB)
+    monkeypatch.setattr("dth.objects.transfer.handlers.COPY_LIMIT", 2 * MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.COPY_PART", MIB)
     keys = [key for key in ODD_KEYS if len(key) < 20]
     source.put(bodies(keys))
     source.put({"middle": blob(TWO_PARTS), "parted": blob(FOUR_PARTS), "giant": blob(5 * MIB)}, **METADATA)

@@ -25,7 +25,7 @@ STREAMED = {"multipart_threshold": PART, "part_size": PART}
 @pytest.fixture(autouse=True)
 def streaming(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr("dth.s3.multipart.STREAM_ABOVE", MIB)
+    monkeypatch.setattr("dth.objects.transfer.multipart.STREAM_ABOVE", MIB)
 
 
 def test_over_tls_each_streamed_part_carries_its_checksum(
@@ -45,7 +45,7 @@ def carried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Side, server: S3Server
 ) -> tuple[str, list[int]]:
     """The notes of a run to a server without TLS that is said to know trailers, and how it answered them."""
-    monkeypatch.setattr("dth.s3.endpoints.Endpoint.encrypted", True)
+    monkeypatch.setattr("dth.objects.store.endpoints.Endpoint.encrypted", True)
     source.put({"k": blob(SIZE)})
     dest = Side(server, server.bucket())
     with Proxy(server) as proxy:

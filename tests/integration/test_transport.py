@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth import native
-from dth.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
-from dth.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
+from dth.core import native
+from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
+from dth.core.transport import UNSIZED_LIMIT, ConnectOptions, Pipe, Response, Transport
 from tests.clients import connect, connect_options
 from tests.servers.certificates import make_certificates
 from tests.servers.proxy import Proxy, Reply, Reset, SlowDown, Stall, Truncate

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.limits import Lease
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Page
+from dth.core.ports.runs import Counts, Cursor, RunKind
+from dth.core.transport import Transport
+from dth.objects.store.pace import Cap
+from dth.objects.transfer.handlers import Handlers
+from dth.objects.transfer.worker import Worker
 from dth.platforms.local import supervisor
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
-from dth.platforms.ports import Counts, Cursor, Enqueued, Gauge, Lease, Outgoing, Page, RunKind
-from dth.s3.handlers import Handlers
-from dth.s3.pace import Cap
-from dth.s3.worker import Worker
-from dth.transport import Transport
 from tests.clients import connect, connect_options
 from tests.engine import Crash, Engine, Side, bodies
 from tests.servers.proxy import Delay, Proxy, Stall
@@ -55,11 +59,11 @@ def test_a_worker_that_crashes_as_outcomes_are_to_be_committed_ends(
     source.put(bodies(f"{n:02}" for n in range(40)))
 
     async def crash(worker: Worker) -> None:
-        monkeypatch.setattr("dth.s3.worker.FLUSH", 0.1)
+        monkeypatch.setattr("dth.objects.transfer.worker.FLUSH", 0.1)
         worker._wake.set()  # the tenth message in hand has just been done
         raise Crash
 
-    monkeypatch.setattr("dth.s3.worker.FLUSH", 60.0)  # until then
+    monkeypatch.setattr("dth.objects.transfer.worker.FLUSH", 60.0)  # until then
     at_first(monkeypatch, "07", crash)
     ran = engine.run()
     assert (ran.crashes, ran.counts.done) == (["worker-1"], 40)
@@ -95,8 +99,8 @@ def test_a_worker_that_crashes_while_it_drains_ends(
 def test_work_that_stands_still_is_given_up_and_done_by_another(
     engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.worker.HEARTBEAT", 0.0)
-    monkeypatch.setattr("dth.s3.worker.STILL", 2)
+    monkeypatch.setattr("dth.objects.transfer.worker.HEARTBEAT", 0.0)
+    monkeypatch.setattr("dth.objects.transfer.worker.STILL", 2)
     source.put(bodies(f"{n:02}" for n in range(40)))
     at_first(monkeypatch, "07", lambda _: asyncio.Event().wait())
     ran = engine.run()

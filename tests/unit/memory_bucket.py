@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
 
-from dth.errors import TransferError
-from dth.s3.listing import Entry
+from dth.core.errors import TransferError
+from dth.objects.listing.pages import Entry
 
 TIME = "2024-05-17T09:12:01"
 

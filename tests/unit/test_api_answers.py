@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 from graphql import GraphQLObjectType
 
+from dth.core.ports.runs import Counts
 from dth.hub.api import FIELDS
 from dth.hub.api.answers import TYPES, camel
 from dth.platforms.local.graphql import load_schema
-from dth.platforms.ports import Counts
 
 SCHEMA = load_schema()
 ROOTS = ("Query", "Mutation")

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dth.errors import Conflict, Forbidden, NotFound, UsageError
+from dth.core.errors import Conflict, Forbidden, NotFound, UsageError
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import RunKind
+from dth.core.ports.status import Status
 from dth.hub.api import resolve
 from dth.hub.model import Identity, Role
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.tasks import LocalAudit
-from dth.platforms.ports import Enqueued, Outcome, Page, RunKind, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,7 +6,7 @@ import pycurl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.transport import Pieces
+from dth.core.transport import Pieces
 
 SIZES = st.lists(st.integers(1, 40), min_size=1)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dth.errors import HubError, ListingFailed, UsageError
-from dth.s3 import sources
-from dth.s3.compare import Rules
-from dth.s3.listing import ListPage, PrefixListing, Trail, parse_page, shortened
-from dth.s3.ranges import Sweep
-from dth.s3.sources import read_inventory, read_manifest, read_prefixes, read_report
+from dth.core.errors import HubError, ListingFailed, UsageError
+from dth.objects.compare.merge import Rules
+from dth.objects.listing import sources
+from dth.objects.listing.pages import ListPage, PrefixListing, Trail, parse_page, shortened
+from dth.objects.listing.ranges import Sweep
+from dth.objects.listing.sources import read_inventory, read_manifest, read_prefixes, read_report
 from tests.servers.process import REPOSITORY
 from tests.unit.memory_bucket import MemoryBucket, document, entry, item
 

@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from dth.cli.certificate import verify_certificate
 from dth.cli.report import write_report
-from dth.errors import Conflict, HubError, UsageError
+from dth.core.digest import Digest, number_of
+from dth.core.errors import Conflict, HubError, UsageError
+from dth.core.ports.records import Record
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
+from dth.core.ports.status import Status, Verified
 from dth.hub import certificate
 from dth.hub.certificate import RecordDigest, as_bytes, issue, new_key, public_key, read, verify
 from dth.hub.model import ScheduleType, Task, TaskType
-from dth.platforms.digest import Digest, number_of
-from dth.platforms.ports import Counts, Record, Run, RunKind, RunState, Status, Verified
 
 KEY = new_key()
 TASK = Task(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.s3.checksums import Checksum, checksum, header_name, join_crc64
-from dth.s3.endpoints import ChecksumMode
+from dth.objects.store.checksums import Checksum, checksum, header_name, join_crc64
+from dth.objects.store.endpoints import ChecksumMode
 
 CHECK = b"123456789"  # the text whose CRCs the catalogues list
 

@@ -9,10 +9,10 @@ from botocore.httpchecksum import AwsChunkedWrapper, CrtCrc64NvmeChecksum
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.s3.checksums import Checksum, checksum
-from dth.s3.endpoints import ChecksumMode
-from dth.s3.store import chunked
-from dth.s3.store.chunked import Trailed
+from dth.objects.store import chunked
+from dth.objects.store.checksums import Checksum, checksum
+from dth.objects.store.chunked import Trailed
+from dth.objects.store.endpoints import ChecksumMode
 
 NAME = "x-amz-checksum-crc64nvme"
 PAUSE = 0x10000001

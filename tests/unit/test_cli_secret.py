@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dth.cli.secret import secret
-from dth.errors import Conflict, HubError, StateError, UsageError
+from dth.core.errors import Conflict, HubError, StateError, UsageError
 from dth.hub.client import HubClient, with_token
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from dth.s3.client import S3Client
-from dth.s3.credentials import FixedCredentials
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.store.request import Request
-from dth.transport import Response
+from dth.core.transport import Response
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import FixedCredentials
+from dth.objects.store.endpoints import resolve_endpoint
+from dth.objects.store.request import Request
 
 
 class Pages:

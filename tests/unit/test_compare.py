@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.platforms.ports import Record, Status
-from dth.s3.compare import (
+from dth.core.ports.records import Record
+from dth.core.ports.status import Status
+from dth.objects.compare.merge import (
     Evidence,
     Place,
     Policy,
@@ -18,7 +19,7 @@ from dth.s3.compare import (
     overlaps,
     unholdable,
 )
-from dth.s3.listing import ONGOING, Entry, KeyMap
+from dth.objects.listing.pages import ONGOING, Entry, KeyMap
 
 MD5 = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"

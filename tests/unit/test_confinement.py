@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth import confinement
-from dth.confinement import Confinement, _State
-from dth.ecr.kept import KeptLogin
-from dth.errors import UsageError
-from dth.infra.confined import confine_by_environment
-from dth.network import Network
-from dth.parameters import check_confined
-from dth.platforms.local.server import Settings
-from dth.s3.credentials import CredentialSource, resolve_credentials
-from dth.s3.lists import listed_object, local_list
-from dth.s3.parameters import S3Parameters
+from dth.compose.local.server import Settings
+from dth.core import confinement
+from dth.core.confinement import Confinement, _State
+from dth.core.errors import UsageError
+from dth.core.network import Network
+from dth.core.parameters import check_confined
+from dth.images.registry.kept import KeptLogin
+from dth.objects.listing.lists import listed_object, local_list
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.credentials import CredentialSource, resolve_credentials
+from dth.platforms.aws.confined import confine_by_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dth.ecr.parameters import EcrParameters
-from dth.parameters import TaskParameters, choices
-from dth.s3.parameters import S3Parameters
+from dth.core.parameters import TaskParameters, choices
+from dth.images.parameters import EcrParameters
+from dth.objects.parameters import S3Parameters
 from tests.servers.process import REPOSITORY
 
 MODELS: dict[str, type[TaskParameters]] = {"s3": S3Parameters, "ecr": EcrParameters}

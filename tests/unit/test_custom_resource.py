@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.errors import UsageError
-from dth.infra.lambdas import custom
+from dth.compose.aws.functions import custom
+from dth.core.errors import UsageError
 from dth.platforms.aws.client import Refused
 
 if TYPE_CHECKING:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.platforms.digest import Digest
+from dth.core.digest import Digest
+from dth.core.ports.records import Enqueued, Outcome, Page, Record
+from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.status import Status, Verified
 from dth.platforms.local import migrations
 from dth.platforms.local.encoding import to_blob
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import Enqueued, Outcome, Page, Record, RunKind, RunState, Status, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 
 from docs import generate
 from dth.cli.main import cli
-from dth.s3.parameters import S3Parameters
+from dth.objects.parameters import S3Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

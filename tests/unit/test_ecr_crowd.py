@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dth.ecr.crowd import gather, led
+from dth.images.crowd import gather, led
 
 
 async def test_results_come_in_order_and_few_are_at_once() -> None:

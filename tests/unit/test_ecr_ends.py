@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from dth.ecr.ends import one, several
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.reference import Reference
-from dth.ecr.renames import Renames
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.images.ends import one, several
+from dth.images.parameters import EcrParameters
+from dth.images.registry.reference import Reference
+from dth.images.renames import Renames
 
 ACCOUNT = "123456789012"
 ECR = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"

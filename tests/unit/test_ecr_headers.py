@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.ecr.headers import LONGEST, LONGEST_WAIT, Challenge, next_link, read_challenge, seconds_to_wait
+from dth.images.registry.headers import (
+    LONGEST,
+    LONGEST_WAIT,
+    Challenge,
+    next_link,
+    read_challenge,
+    seconds_to_wait,
+)
 
 NASTY = (
     "a" * 2000 + "!",

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.ecr import kept
-from dth.ecr.kept import HUB_URL, KeptLogin, kept_for
-from dth.ecr.login import UserPassword
-from dth.errors import EndpointRefused
+from dth.core.errors import EndpointRefused
+from dth.images.registry import kept
+from dth.images.registry.kept import HUB_URL, KeptLogin, kept_for
+from dth.images.registry.login import UserPassword
 
 if TYPE_CHECKING:
     from pathlib import Path

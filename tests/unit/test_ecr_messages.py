@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.ecr.items import Action, Item
-from dth.ecr.manifest import OCI_INDEX, Manifest
-from dth.ecr.messages import (
+from dth.core.ports.status import Status
+from dth.images.items import Action, Item
+from dth.images.messages import (
     MANIFESTS_LIMIT,
     BadMessage,
     Order,
@@ -22,8 +22,8 @@ from dth.ecr.messages import (
     key_of,
     record_key,
 )
-from dth.ecr.reference import Reference
-from dth.platforms.ports import Status
+from dth.images.registry.manifest import OCI_INDEX, Manifest
+from dth.images.registry.reference import Reference
 
 DIGEST = f"sha256:{'a' * 64}"
 texts = st.text(st.characters(exclude_categories=["Cs"]))

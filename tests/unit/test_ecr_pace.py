@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.ecr import pace as module
-from dth.ecr.pace import Pace, paces_of
-from dth.errors import ObjectRefused, Throttled
-from dth.transport import Transport
+from dth.core.errors import ObjectRefused, Throttled
+from dth.core.transport import Transport
+from dth.images.registry import pace as module
+from dth.images.registry.pace import Pace, paces_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dth.ecr.control import Mutability, RepositoryTemplate, TagRule
-from dth.ecr.parameters import EcrParameters, missing
-from dth.ecr.patterns import Choice, Patterns
-from dth.ecr.reference import Reference
-from dth.ecr.renames import Renames
-from dth.ecr.selection import Wanted, read_image_list
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.parameters import options
 from dth.hub import plugins
 from dth.hub.model import TaskType
 from dth.hub.schedule import Schedule
-from dth.parameters import options
+from dth.images.parameters import EcrParameters, missing
+from dth.images.patterns import Choice, Patterns
+from dth.images.registry.control import Mutability, RepositoryTemplate, TagRule
+from dth.images.registry.reference import Reference
+from dth.images.renames import Renames
+from dth.images.selection import Wanted, read_image_list
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [

@@ -7,27 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.ecr import plugin
-from dth.ecr.items import Action, Item, Plan
-from dth.ecr.messages import decode
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.preview import shown
-from dth.ecr.reference import Reference
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.status import Status
 from dth.hub.model import TaskType
 from dth.hub.plugins import plugin as find
 from dth.hub.plugins import read_parameters
+from dth.images import plugin
+from dth.images.items import Action, Item, Plan
+from dth.images.messages import decode
+from dth.images.parameters import EcrParameters
+from dth.images.preview import shown
+from dth.images.registry.reference import Reference
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import (
-    Counts,
-    Enqueued,
-    ImageRecord,
-    Outcome,
-    Page,
-    RunKind,
-    RunState,
-    Status,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

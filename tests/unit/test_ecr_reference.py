@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dth.ecr.reference import (
+from dth.core.errors import UsageError
+from dth.images.registry.reference import (
     Reference,
     check_registry,
     check_repository,
@@ -18,7 +19,6 @@ from dth.ecr.reference import (
     parse,
     parse_within,
 )
-from dth.errors import UsageError
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 

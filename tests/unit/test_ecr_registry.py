@@ -7,22 +7,15 @@ import time
 
 import pytest
 
-from dth.ecr.address import Address
-from dth.ecr.answers import refusal
-from dth.ecr.headers import Challenge, read_challenge
-from dth.ecr.login import UserPassword
-from dth.ecr.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, read_manifest
-from dth.ecr.registries import KNOWN, known_registry
-from dth.ecr.registry import fallback_tag
-from dth.errors import (
-    NotSupported,
-    ObjectRefused,
-    SourceGone,
-    Throttled,
-    TransferError,
-    Transient,
-)
-from dth.transport import Response
+from dth.core.errors import NotSupported, ObjectRefused, SourceGone, Throttled, TransferError, Transient
+from dth.core.transport import Response
+from dth.images.registry.address import Address
+from dth.images.registry.answers import refusal
+from dth.images.registry.client import fallback_tag
+from dth.images.registry.headers import Challenge, read_challenge
+from dth.images.registry.login import UserPassword
+from dth.images.registry.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, read_manifest
+from dth.images.registry.registries import KNOWN, known_registry
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dth.ecr.reference import parse
-from dth.ecr.registry import Address
-from dth.ecr.skopeo import Side, _environment, explain
-from dth.errors import (
+from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
     ObjectRefused,
@@ -17,6 +14,9 @@ from dth.errors import (
     Transient,
     Unreachable,
 )
+from dth.images.registry.client import Address
+from dth.images.registry.reference import parse
+from dth.images.skopeo.command import Side, _environment, explain
 
 SOURCE = Side(parse("quay.io/denied/app:429"), Address("quay.io"))
 DEST = Side(

@@ -3,11 +3,13 @@
 import botocore.session
 import pytest
 
-from dth.errors import UsageError
-from dth.s3.bucket_names import bucket_label, split_url
-from dth.s3.client import S3Client
-from dth.s3.credentials import FixedCredentials
-from dth.s3.endpoints import (
+from dth.core.errors import UsageError
+from dth.core.transport import ConnectOptions
+from dth.objects.parameters import StoreType
+from dth.objects.store.bucket_names import bucket_label, split_url
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import FixedCredentials
+from dth.objects.store.endpoints import (
     PROFILES,
     Addressing,
     ChecksumMode,
@@ -17,8 +19,6 @@ from dth.s3.endpoints import (
     in_region,
     resolve_endpoint,
 )
-from dth.s3.parameters import StoreType
-from dth.transport import ConnectOptions
 
 
 def partitions() -> list[tuple[str, str]]:

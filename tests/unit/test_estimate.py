@@ -7,13 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dth.errors import ObjectRefused
-from dth.platforms.ports import Counts
-from dth.prices import Price, read_prices
-from dth.s3 import buckets, policies
-from dth.s3.endpoints import Endpoint, resolve_endpoint
-from dth.s3.estimate import Tariff, Way, cost_of, estimate, spent, tariff_of, unpriced, way
-from dth.s3.parameters import S3Parameters, StorageClass
+from dth.core.errors import ObjectRefused
+from dth.core.ports.runs import Counts
+from dth.core.prices import Price, read_prices
+from dth.objects.checks import bucket_settings as buckets
+from dth.objects.checks import policies
+from dth.objects.forecast.estimate import Tariff, Way, cost_of, estimate, spent, tariff_of, unpriced, way
+from dth.objects.parameters import S3Parameters, StorageClass
+from dth.objects.store.endpoints import Endpoint, resolve_endpoint
 
 GIB = 1024**3
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.s3.events import Event, read_events
-from dth.s3.messages import EventMessage
+from dth.objects.transfer.events import Event, read_events
+from dth.objects.transfer.messages import EventMessage
 
 ETAG = "0123456789abcdef0123456789abcdef"
 

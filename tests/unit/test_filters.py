@@ -2,9 +2,9 @@
 
 import pytest
 
-from dth.errors import UsageError
-from dth.s3.filters import Filter, aged, build
-from dth.s3.listing import Entry
+from dth.core.errors import UsageError
+from dth.objects.listing.filters import Filter, aged, build
+from dth.objects.listing.pages import Entry
 
 
 def keeps(wanted: Filter, key: str, size: int = 1, modified: str = "", storage_class: str = "") -> bool:

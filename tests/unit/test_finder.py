@@ -2,8 +2,8 @@
 
 import pytest
 
-from dth.platforms.ports import Counts, Run, RunKind, RunState
-from dth.s3.finder import held_up
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
+from dth.objects.finder import held_up
 
 UNDER_WAY = Counts(enqueued=2, done=1)
 SETTLED = Counts(enqueued=2, done=1, failed=1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dth.errors import UsageError
-from dth.hosts import ascii_host, covers, first_bindings, host_of, hosts_of, read_bindings
+from dth.core.errors import UsageError
+from dth.core.hosts import ascii_host, covers, first_bindings, host_of, hosts_of, read_bindings
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dth import native
+from dth.core import native
 from tests.servers.certificates import make_certificates
 
 # In CI a missing extension is a failure.

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dth.cli.iam import region_of, signed
 from dth.cli.login import _port, login
-from dth.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.core.errors import Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub.client import HubClient, with_token
 
 ANSWERS: list[tuple[int, dict[str, Any]]] = []

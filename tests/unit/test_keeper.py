@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dth.errors import BeingSetUp, HubError, StateError
+from dth.core.errors import BeingSetUp, HubError, StateError
 from dth.platforms.local import keeper as keeper_module
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.jobs import LocalJobs

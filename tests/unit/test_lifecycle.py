@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
+from dth.core.prices import Prices
 from dth.hub import lifecycle, tasks
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
-from dth.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

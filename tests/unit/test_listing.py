@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dth.errors import EndpointRefused, ListingFailed, Transient
-from dth.s3 import listing as module
-from dth.s3.listing import (
+from dth.core.errors import EndpointRefused, ListingFailed, Transient
+from dth.objects.listing import pages as module
+from dth.objects.listing.pages import (
     ONGOING,
     Entry,
     KeyMap,

@@ -8,12 +8,12 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from dth.errors import ListingFailed, NotSupported, ObjectRefused, Transient
-from dth.s3 import listing as module
-from dth.s3.compare import Rules
-from dth.s3.etags import bare_etag
-from dth.s3.listing import PrefixListing, pages, parse_page
-from dth.s3.ranges import Sweep
+from dth.core.errors import ListingFailed, NotSupported, ObjectRefused, Transient
+from dth.objects.compare.merge import Rules
+from dth.objects.listing import pages as module
+from dth.objects.listing.pages import PrefixListing, pages, parse_page
+from dth.objects.listing.ranges import Sweep
+from dth.objects.store.etags import bare_etag
 from tests.unit.memory_bucket import Answer, MemoryBucket, document, entry, item
 
 KEYS = [f"k{i:02}" for i in range(30)]

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from dth.ecr.pace import Pace
+from dth.images.registry.pace import Pace
 from dth.platforms.local import board as module
 from dth.platforms.local.board import Board
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import Counts, RunKind
 from dth.platforms.local import database as database_module
 from dth.platforms.local import migrations
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.records import LocalRecords
-from dth.platforms.ports import Counts, Outgoing, RunKind
 
 
 def pragma(connection: Connection, name: str) -> object:

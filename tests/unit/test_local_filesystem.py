@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.local import filesystem
 from dth.platforms.local.filesystem import lock_state_directory, refuse_network_file_system
 

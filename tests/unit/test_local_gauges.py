@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from dth.core.ports.gauges import Gauge, Gauges
 from dth.platforms.local.gauges import FORGET_AFTER, LocalGauges
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import Gauge, Gauges
 
 
 @pytest.fixture

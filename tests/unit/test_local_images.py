@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.runs import RunKind, RunState
+from dth.core.ports.status import Status
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import ImageRecord, RunKind, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dth.core.ports.queue import Delivery, Depth, Outgoing
 from dth.platforms.local import queue as queue_module
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.queue import LocalQueue
-from dth.platforms.ports import Delivery, Depth, Outgoing
 
 
 @pytest.fixture

@@ -9,21 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Outcome, Page, Record
+from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
+from dth.core.ports.status import Status
 from dth.platforms.local import records as records_module
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.records import LocalRecords
-from dth.platforms.ports import (
-    Counts,
-    Cursor,
-    Enqueued,
-    Outcome,
-    Outgoing,
-    Page,
-    Record,
-    RunKind,
-    RunState,
-    Status,
-)
 
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.
 ODD_KEYS = [

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.secrets import check_value
+from dth.objects.store.credentials import CredentialSource, SecretCredentials
+from dth.objects.store.signing import Keys
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
-from dth.s3.credentials import CredentialSource, SecretCredentials
-from dth.s3.signing import Keys
 
 VALUE = '{"access_key_id": "AK", "secret_access_key": "SK"}'
 MARK = "p4ssw0rd"
@@ -54,7 +54,7 @@ async def test_a_secret_from_its_making_to_its_end(tmp_path: Path, secrets: Loca
 async def test_a_running_worker_sees_a_changed_secret(
     tmp_path: Path, secrets: LocalSecrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dth.s3.credentials.SECRET_CHECK", 0.0)
+    monkeypatch.setattr("dth.objects.store.credentials.SECRET_CHECK", 0.0)
     await secrets.create("one", VALUE)
     credentials = SecretCredentials(CredentialSource(secret="one"), StoredSecrets(tmp_path))
     assert await credentials.keys() == Keys("AK", "SK", "")

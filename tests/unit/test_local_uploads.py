@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.uploads import Part, Upload, Uploads
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.uploads import LocalUploads
-from dth.platforms.ports import Outgoing, Part, Upload, Uploads
 
 MESSAGES = [Outgoing("m.1", "1"), Outgoing("m.2", "2")]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
 from dth.platforms.local import vault as vault_module
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import setting

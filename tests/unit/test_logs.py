@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.ports import LogEvent
 from dth.platforms.local import journal as journal_module
 from dth.platforms.local import logs as logs_module
@@ -536,7 +536,7 @@ def test_what_is_logged_is_written_once(tmp_path: Path, capfd: pytest.CaptureFix
     try:
         with logging_to(Journal(path)):
             for n in range(LINES_A_SECOND * 10):
-                logging.getLogger("dth.s3").warning("object failed", extra={"fields": {"key": f"k{n}"}})
+                logging.getLogger("dth.objects").warning("object failed", extra={"fields": {"key": f"k{n}"}})
         assert inherited in logging.getLogger().handlers
     finally:
         logging.getLogger().removeHandler(inherited)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.s3.messages import (
+from dth.objects.transfer.messages import (
     PACK_BELOW,
     PACK_BYTES,
     PACK_ENCODED,

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.s3.client import S3Client
-from dth.s3.compare import SOURCE_ETAG
-from dth.s3.credentials import FixedCredentials
-from dth.s3.endpoints import EtagKind, resolve_endpoint
-from dth.s3.etags import is_md5
-from dth.s3.listing import KeyMap
-from dth.s3.pace import Budget
-from dth.s3.parameters import S3Parameters
-from dth.s3.proof import source_md5
-from dth.s3.relay import METADATA_LIMIT, Route
+from dth.objects.compare.merge import SOURCE_ETAG
+from dth.objects.listing.pages import KeyMap
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import FixedCredentials
+from dth.objects.store.endpoints import EtagKind, resolve_endpoint
+from dth.objects.store.etags import is_md5
+from dth.objects.store.pace import Budget
+from dth.objects.transfer.proof import source_md5
+from dth.objects.transfer.relay import METADATA_LIMIT, Route
 
 MD5 = "0123456789abcdef0123456789abcdef"
 PARTED = f"{MD5}-7"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dth.core.ports.gauges import Gauge
 from dth.hub.ports import Series
+from dth.objects.store.pace import Gate
 from dth.platforms.local import metrics as metrics_module
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges
@@ -16,8 +18,6 @@ from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import sample
 from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.metrics import EVERYTHING, STEPS, LocalMetrics
-from dth.platforms.ports import Gauge
-from dth.s3.pace import Gate
 
 HOUR, DAY = 3600, 86_400
 NOW = 1_700_000_400.0  # a multiple of 600, and the past for the clock of this machine

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import monitoring
 from dth.hub.model import Progress
 from dth.hub.monitoring import (
@@ -28,7 +31,6 @@ from dth.hub.monitoring import (
 )
 from dth.hub.ports import Series
 from dth.hub.reading import Reading, with_retries
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 NOTHING = Depth(0, 0, 0)
 

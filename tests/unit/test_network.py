@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from dth.confinement import check_host
-from dth.errors import UsageError
-from dth.network import Network
+from dth.core.confinement import check_host
+from dth.core.errors import UsageError
+from dth.core.network import Network
 
 OPEN = Network(loopback=True, private=True)
 CLOSED = Network()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.errors import UsageError
-from dth.s3.events import Event, read_events
-from dth.s3.messages import BadMessage, EventMessage, decode, encode
-from dth.s3.notifications import MAX_BODY, MAX_RECORDS, Notification, event_id, parse
+from dth.core.errors import UsageError
+from dth.objects.transfer.events import Event, read_events
+from dth.objects.transfer.messages import BadMessage, EventMessage, decode, encode
+from dth.objects.transfer.notifications import MAX_BODY, MAX_RECORDS, Notification, event_id, parse
 
 ETAG = "0123456789abcdef0123456789abcdef"
 CONFIRM = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # A process of its own: a nursery is forked before there are threads.
 SCRIPT = """
 import asyncio, errno, os, sys, time
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.local import nursery as module
 from dth.platforms.local.nursery import Nursery
 

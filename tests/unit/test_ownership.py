@@ -23,27 +23,30 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dth.errors import NoSuchUpload, ObjectChanged, ObjectRefused, SourceGone, Transient
+from dth.core.errors import NoSuchUpload, ObjectChanged, ObjectRefused, SourceGone, Transient
+from dth.core.ports.records import Enqueued, Page
+from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.core.transport import Response
+from dth.objects.controller import Controller
+from dth.objects.listing.pages import KeyMap
+from dth.objects.parameters import S3Parameters
+from dth.objects.plugin import redrive
+from dth.objects.store import pace
+from dth.objects.store.capabilities import Capabilities
+from dth.objects.store.checksums import Checksum
+from dth.objects.store.endpoints import ChecksumMode, EtagKind, resolve_endpoint
+from dth.objects.store.objects import Written
+from dth.objects.transfer.messages import EventMessage, Item, encode, pack
+from dth.objects.transfer.relay import Route
+from dth.objects.transfer.worker import Worker
 from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.ports import Counts, Enqueued, Page, RunKind, RunState, Status
-from dth.s3 import pace
-from dth.s3.checksums import Checksum
-from dth.s3.controller import Controller
-from dth.s3.endpoints import ChecksumMode, EtagKind, resolve_endpoint
-from dth.s3.listing import KeyMap
-from dth.s3.messages import EventMessage, Item, encode, pack
-from dth.s3.parameters import S3Parameters
-from dth.s3.plugin import redrive
-from dth.s3.relay import Route
-from dth.s3.store.capabilities import Capabilities
-from dth.s3.store.objects import Written
-from dth.s3.worker import Worker
-from dth.transport import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from dth.platforms.ports import Delivery, Run
+    from dth.core.ports.queue import Delivery
+    from dth.core.ports.runs import Run
 
 SMALL = ("a", "b", "c")
 GIANTS = ("x", "y")
@@ -54,9 +57,9 @@ CLOCKS = (
     "dth.platforms.local.queue",
     "dth.platforms.local.records",
     "dth.platforms.local.uploads",
-    "dth.s3.controller",
-    "dth.s3.multipart",
-    "dth.s3.events",
+    "dth.objects.controller",
+    "dth.objects.transfer.multipart",
+    "dth.objects.transfer.events",
 )
 
 
@@ -307,9 +310,9 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock()
         for name in CLOCKS:
             self.exits.enter_context(mock.patch(f"{name}.time", self.clock.module()))
-        self.exits.enter_context(mock.patch("dth.s3.retry.BASE_DELAY", 0.0))
+        self.exits.enter_context(mock.patch("dth.objects.store.retry.BASE_DELAY", 0.0))
         # What is left behind must not be mended before it is noticed.
-        self.exits.enter_context(mock.patch("dth.s3.controller.MENDED", 0))
+        self.exits.enter_context(mock.patch("dth.objects.controller.MENDED", 0))
         self.loop = asyncio.new_event_loop()
         self.exits.callback(self.loop.close)
         self.platforms = {
@@ -341,7 +344,7 @@ class Machine(RuleBasedStateMachine):
         sizes = {"multipart_threshold": PART, "part_size": PART, "giant_object_threshold": 2 * PART}
         self.parameters = S3Parameters.model_validate(values).model_copy(update=sizes)
         self.exits.enter_context(
-            mock.patch("dth.s3.multipart.part_size_for", lambda size, wanted, most: wanted)
+            mock.patch("dth.objects.transfer.multipart.part_size_for", lambda size, wanted, most: wanted)
         )
         self.processes = {name: self.born(name) for name in WORKERS}
         for key in KEYS:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.limits import Lease
+from dth.core.transport import Valve
+from dth.objects.store import pace
+from dth.objects.store.pace import CAP_SLICE, Budget, Cap, Gate, Supply
 from dth.platforms.local.limits import CAPACITY
-from dth.platforms.ports import Lease
-from dth.s3 import pace
-from dth.s3.pace import CAP_SLICE, Budget, Cap, Gate, Supply
-from dth.transport import Valve
 from tests.clock import Clock
 from tests.servers.process import REPOSITORY
 
@@ -494,7 +494,7 @@ PROGRAM = """
 import asyncio, json, sys, time
 from pathlib import Path
 from dth.platforms.local.platform import open_platform
-from dth.s3.pace import Cap
+from dth.objects.store.pace import Cap
 
 async def main(state, name, rates, seconds):
     taken = []

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dth.cli.options import validated
-from dth.errors import UsageError
-from dth.parameters import GIB, KIB, MIB, choices, options, parse_moment, parse_size
-from dth.s3.parameters import S3Parameters
+from dth.core.errors import UsageError
+from dth.core.parameters import GIB, KIB, MIB, choices, options, parse_moment, parse_size
+from dth.objects.parameters import S3Parameters
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
 KEPT: list[tuple[str, Any, list[str]]] = [

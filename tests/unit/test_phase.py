@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub.model import Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW, Phase, phase, waits_for
 from dth.hub.progress import Result, State, percent_of, with_last_run
-from dth.platforms.ports import Counts, Run, RunKind, RunState
 
 SUMMARY = Summary(run=3, state=State.ENDED)
 TASK = Task(

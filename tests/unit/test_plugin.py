@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.runs import Counts
+from dth.core.prices import Price
 from dth.hub.model import TaskType
 from dth.hub.plugins import form
-from dth.platforms.ports import Counts
-from dth.prices import Price
-from dth.s3 import plugin
-from dth.s3.parameters import S3Parameters
+from dth.objects import plugin
+from dth.objects.parameters import S3Parameters
 
 GIB = 1024**3
 

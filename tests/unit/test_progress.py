@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub.progress import FIRST_ANSWER, NOTHING_FOUND, Cost, Meter, Rate, Standing, State
 from dth.hub.reading import Reading
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 NOTHING = Depth(0, 0, 0)
 KIB, MIB, GIB = 1024, 1024**2, 1024**3

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.errors import ListingFailed, Transient
-from dth.platforms.ports import Cursor
-from dth.s3 import ranges
-from dth.s3.compare import Batch, Rules, Verdict
-from dth.s3.listing import Entry, KeyMap, PrefixListing
-from dth.s3.ranges import OutOfOrder, Sweep, boundary
+from dth.core.errors import ListingFailed, Transient
+from dth.core.ports.runs import Cursor
+from dth.objects.compare.merge import Batch, Rules, Verdict
+from dth.objects.listing import ranges
+from dth.objects.listing.pages import Entry, KeyMap, PrefixListing
+from dth.objects.listing.ranges import OutOfOrder, Sweep, boundary
 from tests.unit.memory_bucket import MemoryBucket, entry
 
 LETTERS = "ab/0\x7fé\ud7ff\ue000￿😀 \n+%&<"

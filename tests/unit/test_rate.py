@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.s3 import rate
-from dth.s3.rate import FORGOTTEN, SEVERAL, StoreRate
+from dth.objects.store import rate
+from dth.objects.store.rate import FORGOTTEN, SEVERAL, StoreRate
 from tests.clock import Clock
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dth.core.ports.queue import Depth
 from dth.hub.scaling import COOLDOWN, Steps
-from dth.platforms.ports import Depth
 
 
 @dataclass

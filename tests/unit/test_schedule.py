@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub.schedule import Cron, Rate, Schedule, Timetable, Window, describe
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 
-from dth.errors import UsageError
-from dth.s3.aws_config import CA_VARIABLES
-from dth.s3.endpoints import Addressing
-from dth.s3.parameters import S3Parameters
-from dth.s3.sides import SideSettings, side_settings
+from dth.core.errors import UsageError
+from dth.objects.parameters import S3Parameters
+from dth.objects.sides import SideSettings, side_settings
+from dth.objects.store.aws_config import CA_VARIABLES
+from dth.objects.store.endpoints import Addressing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.s3 import signing
-from dth.s3.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_key, quote_query
+from dth.objects.store import signing
+from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_key, quote_query
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 KEYS = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

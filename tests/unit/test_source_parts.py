@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.errors import Corrupted
-from dth.platforms.ports import Upload
-from dth.s3.endpoints import ChecksumMode
-from dth.s3.proof import InOrder
-from dth.s3.source_parts import Sums, aligned, guess
+from dth.core.errors import Corrupted
+from dth.core.ports.uploads import Upload
+from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.transfer.proof import InOrder
+from dth.objects.transfer.source_parts import Sums, aligned, guess
 from tests.engine import MIB, blob
 
 

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from dth.errors import Corrupted, UsageError
-from dth.s3.compare import Rules
-from dth.s3.listing import Entry, KeyMap, Listing, PrefixListing, pages
-from dth.s3.ranges import Sweep
-from dth.s3.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
-from dth.s3.spool import Spool
+from dth.core.errors import Corrupted, UsageError
+from dth.objects.compare.merge import Rules
+from dth.objects.listing.pages import Entry, KeyMap, Listing, PrefixListing, pages
+from dth.objects.listing.ranges import Sweep
+from dth.objects.listing.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
+from dth.objects.listing.spool import Spool
 from tests.unit.memory_bucket import MemoryBucket, entry
 
 

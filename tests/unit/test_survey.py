@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.s3.listing import Entry, ListPage
-from dth.s3.survey import Unsteerable, survey
+from dth.objects.forecast.survey import Unsteerable, survey
+from dth.objects.listing.pages import Entry, ListPage
 
 DICE = random.Random(7)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dth.errors import Throttled
-from dth.s3.endpoints import ChecksumMode, EtagKind
-from dth.s3.store.capabilities import Capabilities
-from dth.s3.tags import TagReader
+from dth.core.errors import Throttled
+from dth.objects.store.capabilities import Capabilities
+from dth.objects.store.endpoints import ChecksumMode, EtagKind
+from dth.objects.store.tags import TagReader
 
 
 async def test_a_source_that_throttles_the_first_look_is_not_asked_one_by_one() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub import tokens as shared_tokens
 from dth.hub.api import resolve
 from dth.hub.model import AuditEntry, Identity, Role

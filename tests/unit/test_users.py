@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Role
 from dth.hub.names import canonical, is_name
 from dth.hub.ports import User

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.platforms.ports import Delivery
-from dth.s3.worker import STILL, Stalled, Work, Worker
+from dth.core.ports.queue import Delivery
+from dth.objects.transfer.worker import STILL, Stalled, Work, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

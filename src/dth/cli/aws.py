@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount
-from dth.errors import NotFound, StateError, UsageError
+from dth.core.errors import NotFound, StateError, UsageError
 from dth.infra import MAX_HUB_NAME
 
 TEMPLATES = ("s3", "ecr", "hub", "hub-oidc")

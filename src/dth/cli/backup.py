@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from dth.config import data_directory
+from dth.core.config import data_directory
 
 
 @click.command()

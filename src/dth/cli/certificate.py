@@ -9,7 +9,7 @@ import click
 
 from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
 from dth.cli.report import text_of_cell
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub.certificate import digest_of, digested, fingerprint, read, verify
 from dth.hub.model import TaskType
 

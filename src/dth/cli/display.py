@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from dth.core.ports.records import Record
+from dth.core.ports.runs import Counts
+from dth.core.ports.status import Verified
 from dth.hub.progress import Standing, State
-from dth.platforms.ports import Counts, Record, Verified
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from dth.config import data_directory
-from dth.errors import HubError
+from dth.core.config import data_directory
+from dth.core.errors import HubError
 
 LITTLE_SPACE = 1024**3  # bytes free below which there is a warning
 OLDEST_SQLITE = (3, 35)

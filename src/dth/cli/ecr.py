@@ -14,24 +14,26 @@ from dth.cli.options import task_options, validated
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
 from dth.cli.state import default_state, state_commands
-from dth.config import secrets_directory
-from dth.ecr import plugin
-from dth.ecr.ends import one, several
-from dth.ecr.finder import known_images, list_and_plan
-from dth.ecr.items import Action, Item, Plan
-from dth.ecr.listing import Listed
-from dth.ecr.pace import LONG_PATIENCE, paces_of
-from dth.ecr.parameters import EcrParameters
-from dth.ecr.task import open_route
-from dth.errors import HubError, UsageError
-from dth.platforms.local import process
+from dth.compose.local import process
+from dth.core.config import secrets_directory
+from dth.core.errors import HubError, UsageError
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.runs import Counts
+from dth.core.ports.status import Status
+from dth.core.transport import Transport
+from dth.images import plugin
+from dth.images.ends import one, several
+from dth.images.finder import known_images, list_and_plan
+from dth.images.items import Action, Item, Plan
+from dth.images.listing import Listed
+from dth.images.parameters import EcrParameters
+from dth.images.registry.pace import LONG_PATIENCE, paces_of
+from dth.images.task import open_route
+from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Snapshot
-from dth.platforms.ports import Counts, ImageRecord, Status
-from dth.s3.credentials import FileSecrets
-from dth.transport import Transport
 
 SHOWN = 100  # images
 PAGE = 1000

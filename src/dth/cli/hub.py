@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from dth.config import data_directory
-from dth.errors import HubError, UsageError
+from dth.core.config import data_directory
+from dth.core.errors import HubError, UsageError
 from dth.hub.client import HubClient, with_token
 from dth.hub.model import Role
 

@@ -4,7 +4,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from dth.errors import Unauthenticated, UsageError
+from dth.core.errors import Unauthenticated, UsageError
 from dth.hub.client import Authorize
 
 APPSYNC = re.compile(r"[a-z0-9]+\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?")

@@ -8,11 +8,11 @@ import click
 from dth.cli.display import amount, table
 from dth.cli.running import run_work
 from dth.cli.s3_options import build_parameters
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.objects.task import shared_rates
 from dth.platforms.local.filesystem import is_locked
 from dth.platforms.local.foreground import TASK_FILE, running
 from dth.platforms.local.platform import open_platform
-from dth.s3.task import shared_rates
 
 NONE = "none"
 HELP = f"A new limit; {NONE} takes it away."

@@ -29,8 +29,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import click
 
 from dth.cli.iam import region_of
-from dth.config import config_directory
-from dth.errors import HubError, StateError, UsageError
+from dth.core.config import config_directory
+from dth.core.errors import HubError, StateError, UsageError
 from dth.hub.auth import discover, fetch_json, require_secure
 
 CLIENT = "dth-cli"

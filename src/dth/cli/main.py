@@ -9,8 +9,8 @@ import sys
 
 import click
 
-from dth import interrupts
-from dth.errors import HubError, UsageError, full_disk
+from dth.core import interrupts
+from dth.core.errors import HubError, UsageError, full_disk
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dth.config import state_directory
-from dth.errors import UsageError
-from dth.s3.parameters import S3Parameters
+from dth.core.config import state_directory
+from dth.core.errors import UsageError
+from dth.objects.parameters import S3Parameters
 
 STDIN = "-"
 _STEP = 1024 * 1024

@@ -7,9 +7,9 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dth.errors import UsageError
-from dth.parameters import MIB, TaskParameters, choices, extra, is_open
-from dth.parameters import options as options_of
+from dth.core.errors import UsageError
+from dth.core.parameters import MIB, TaskParameters, choices, extra, is_open
+from dth.core.parameters import options as options_of
 
 F = Callable[..., Any]
 Model = TypeVar("Model", bound=TaskParameters)

@@ -11,8 +11,8 @@ import click
 
 from dth.cli.hub import F, connect, naming_a_hub
 from dth.cli.login import last_hub
-from dth.config import data_directory
-from dth.errors import UsageError
+from dth.core.config import data_directory
+from dth.core.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import ROLES
 from dth.platforms.local.audited import audited

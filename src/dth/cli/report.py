@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from dth.errors import HubError, UsageError
+from dth.core.errors import HubError, UsageError
 
 COLUMNS = (
     "key",

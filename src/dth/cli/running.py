@@ -11,10 +11,10 @@ from typing import Any
 import click
 import uvloop
 
-from dth import interrupts
 from dth.cli.display import ProgressView
+from dth.core import interrupts
+from dth.core.parameters import TaskParameters
 from dth.hub.progress import Meter
-from dth.parameters import TaskParameters
 from dth.platforms.local.foreground import Foreground
 from dth.platforms.local.supervisor import Snapshot
 

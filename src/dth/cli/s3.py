@@ -22,24 +22,27 @@ from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
-from dth.config import secrets_directory
-from dth.errors import HubError, UsageError
-from dth.platforms.local import process, s3_roles
+from dth.compose.local import objects as s3_roles
+from dth.compose.local import process
+from dth.core.config import secrets_directory
+from dth.core.errors import HubError, UsageError
+from dth.core.ports.records import Record
+from dth.core.ports.runs import Counts
+from dth.core.ports.status import Status
+from dth.core.transport import Transport
+from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
+from dth.objects.compare.merge import Policy
+from dth.objects.finder import refuse_deletes
+from dth.objects.listing.filters import contradiction, escaped
+from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
+from dth.objects.listing.pages import PrefixListing, pages
+from dth.objects.parameters import DeleteMode, S3Parameters
+from dth.objects.store.credentials import KEY_FILE, FileSecrets
+from dth.objects.task import object_filter, open_source, shared_rates
+from dth.objects.transfer.relay import Route
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
-from dth.platforms.ports import Counts, Record, Status
-from dth.s3.compare import Policy
-from dth.s3.comparison import NOT_FOUND, Comparison, Decided
-from dth.s3.credentials import KEY_FILE, FileSecrets
-from dth.s3.filters import contradiction, escaped
-from dth.s3.finder import refuse_deletes
-from dth.s3.listing import PrefixListing, pages
-from dth.s3.lookup import NOTHING_BELOW, is_only_an_object
-from dth.s3.parameters import DeleteMode, S3Parameters
-from dth.s3.relay import Route
-from dth.s3.task import object_filter, open_source, shared_rates
-from dth.transport import Transport
 
 SHOWN_FAILURES = 100
 IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix", "destEndpoint")
@@ -308,7 +311,7 @@ s3.add_command(state_commands(process.S3, "dth s3 sync"))
 
 async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     """What sync would do, with its requests and cost."""
-    from dth.s3.estimate import estimate
+    from dth.objects.forecast.estimate import estimate
 
     counts, size, biggest = Counts(), 0, 0
     parts = not_found = 0

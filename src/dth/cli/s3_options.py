@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from dth.cli.options import TASKS_ONLY, validated
-from dth.errors import UsageError
-from dth.parameters import extra
-from dth.s3.bucket_names import split_url
-from dth.s3.credentials import KEY_FILE
-from dth.s3.parameters import S3Parameters
+from dth.core.errors import UsageError
+from dth.core.parameters import extra
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.bucket_names import split_url
+from dth.objects.store.credentials import KEY_FILE
 
 F = Callable[..., Any]
 KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}

@@ -13,10 +13,10 @@ import click
 
 from dth.cli.display import shown, table
 from dth.cli.hub import hub_options
-from dth.config import data_directory
-from dth.errors import UsageError
+from dth.core.config import data_directory
+from dth.core.errors import UsageError
+from dth.core.secrets import is_unbound, unbound_warning
 from dth.hub.client import HubClient
-from dth.secrets import is_unbound, unbound_warning
 
 MAX_VALUE = 65_536  # bytes, as the hub takes them
 

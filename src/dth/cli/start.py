@@ -8,19 +8,19 @@ from pathlib import Path
 
 import click
 
-from dth.errors import TransferError, UsageError
-from dth.s3 import task
-from dth.s3.checks import Trouble, reach
-from dth.s3.client import S3Client
-from dth.s3.compare import Policy
-from dth.s3.credentials import CredentialSource
-from dth.s3.filters import build
-from dth.s3.parameters import S3Parameters
-from dth.s3.relay import Route
-from dth.s3.sides import OPTION, START, SideSettings, side_settings
-from dth.s3.task import object_filter
-from dth.secrets import SecretStore
-from dth.transport import Transport
+from dth.core.errors import TransferError, UsageError
+from dth.core.secrets import SecretStore
+from dth.core.transport import Transport
+from dth.objects import task
+from dth.objects.checks.notes import Trouble, reach
+from dth.objects.compare.merge import Policy
+from dth.objects.listing.filters import build
+from dth.objects.parameters import S3Parameters
+from dth.objects.sides import OPTION, START, SideSettings, side_settings
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import CredentialSource
+from dth.objects.task import object_filter
+from dth.objects.transfer.relay import Route
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}
 SIDES = tuple(ARGUMENT)

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, columns, day, shown
-from dth.config import state_directory
-from dth.errors import HubError, UsageError
-from dth.parameters import TaskParameters, extra, parse_moment, readers
+from dth.compose.local.process import S3
+from dth.core.config import state_directory
+from dth.core.errors import HubError, UsageError
+from dth.core.parameters import TaskParameters, extra, parse_moment, readers
 from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory, used_by
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import open_platform
-from dth.platforms.local.process import S3
 
 UNFINISHED = "unfinished"
 

@@ -12,9 +12,9 @@ import yaml
 
 from dth.cli.display import INCOMPLETE, amount, clock, shown, table, verified_words
 from dth.cli.hub import hub_options
-from dth.errors import HubError, UsageError
+from dth.core.errors import HubError, UsageError
+from dth.core.ports.runs import Counts
 from dth.hub.client import HubClient
-from dth.platforms.ports import Counts
 
 FIELDS = """id description type progress phase waitsFor scheduleType schedule source destination reason
     createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
@@ -471,7 +471,7 @@ def as_text(value: Any) -> str:
 
 def _existing(client: HubClient, id: str) -> dict[str, str] | None:
     """The parameters of a task that the hub knows."""
-    from dth.errors import NotFound
+    from dth.core.errors import NotFound
 
     if not id:
         return None

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from dth.cli.running import run_work
-from dth.config import data_directory
-from dth.errors import UsageError
+from dth.core.config import data_directory
+from dth.core.errors import UsageError
 from dth.platforms.local.nursery import Nursery
 
 
@@ -47,7 +47,7 @@ def up(
     Tasks go on where they were. The first start makes up a password for the user admin, unless a file has one. It is
     printed at each start until admin has signed in and chosen another.
     """
-    from dth.platforms.local import server
+    from dth.compose.local import server
     from dth.platforms.local.connections import raise_descriptor_limit
 
     raise_descriptor_limit()

@@ -9,7 +9,7 @@ import click
 
 from dth.cli.display import columns, day, shown
 from dth.cli.place import ROLE, Place, moment, place_options
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import Role
 from dth.hub.ports import User, Users

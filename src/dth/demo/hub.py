@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dth.core.errors import HubError
 from dth.demo.stores import end_with_parent
-from dth.errors import HubError
 from dth.hub.client import HubClient, with_token
 
 START_LIMIT = 60.0  # seconds that the hub may take to answer

@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from dth.core.errors import HubError, TransferError
+from dth.core.transport import Transport
 from dth.demo.hub import DemoHub
 from dth.demo.objects import CHUNK, GIANT, MIB, Sample
 from dth.demo.stores import end_with_parent
-from dth.errors import HubError, TransferError
-from dth.s3.client import S3Client
-from dth.s3.endpoints import resolve_endpoint
-from dth.s3.listing import PrefixListing
-from dth.s3.signing import Keys
-from dth.transport import Transport
+from dth.objects.listing.pages import PrefixListing
+from dth.objects.store.client import S3Client
+from dth.objects.store.endpoints import resolve_endpoint
+from dth.objects.store.signing import Keys
 
 AT_ONCE = 64  # requests to one store
 STOP_LIMIT = 40.0  # seconds that an interrupted command may take to end

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dth.errors import HubError, UsageError
+from dth.core.errors import HubError, UsageError
 
 START_LIMIT = 60.0  # seconds a store may take to answer
 STOP_LIMIT = 5.0  # seconds it may take to end before it is killed

@@ -26,9 +26,9 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
-from dth.errors import Forbidden, HubError, Unauthenticated, UsageError
+from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError
+from dth.core.network import never, real_address
 from dth.hub.model import ROLES, Identity, Role
-from dth.network import never, real_address
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run
+from dth.core.prices import Prices
 from dth.hub.model import Task
 from dth.hub.plugins import plugin, read_parameters
-from dth.platforms.ports import Depth, Run
-from dth.prices import Prices
 
 UNKNOWN = -1.0
 

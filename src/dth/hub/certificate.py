@@ -21,10 +21,11 @@ from typing import Any, NoReturn, Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from dth.errors import Conflict, UsageError
+from dth.core.digest import ALGORITHM, Digest, framed
+from dth.core.errors import Conflict, UsageError
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
+from dth.core.ports.status import Status
 from dth.hub.model import Task, TaskType
-from dth.platforms.digest import ALGORITHM, Digest, framed
-from dth.platforms.ports import Counts, Run, RunKind, RunState, Status
 
 FORMAT = "dth-certificate-3"
 SECOND_FORMAT = "dth-certificate-2"

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dth.errors import Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.core.errors import Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 
 TIMEOUT = 60.0  # seconds
 ERRORS: dict[str, type[HubError]] = {

@@ -12,7 +12,7 @@ the same as once. An event that makes no sense is refused with a line that says 
 
 from enum import StrEnum
 
-from dth.errors import Conflict
+from dth.core.errors import Conflict
 from dth.hub.model import Progress
 
 

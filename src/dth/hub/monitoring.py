@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.runs import Counts
 from dth.hub.model import Progress
 from dth.hub.reading import Reading
-from dth.platforms.ports import Counts
 
 if TYPE_CHECKING:
     from dth.hub.ports import Metrics

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 
 MAX_NAME = 64  # characters
 

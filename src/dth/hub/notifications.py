@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from dth import confinement
-from dth.errors import UsageError
+from dth.core import confinement
+from dth.core.errors import UsageError
+from dth.core.network import Network, is_loopback, real_address
 from dth.hub.model import Task
 from dth.hub.ports import Channel
-from dth.network import Network, is_loopback, real_address
 
 
 class Event(StrEnum):

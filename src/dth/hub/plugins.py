@@ -10,13 +10,15 @@ from typing import Any, Protocol, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.parameters import is_size
+from dth.core.ports.platform import Platform
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.runs import Counts
+from dth.core.prices import Prices
+from dth.core.secrets import SecretUse
 from dth.hub.model import TaskType
 from dth.hub.scaling import Capacity
-from dth.parameters import is_size
-from dth.platforms.ports import Counts, Outgoing, Platform
-from dth.prices import Prices
-from dth.secrets import SecretUse
 
 
 class Taken(Protocol):

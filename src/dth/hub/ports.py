@@ -1,4 +1,4 @@
-"""What the hub needs of a platform, beyond the ports of a task (`dth.platforms.ports`).
+"""What the hub needs of a platform, beyond the ports of a task (`dth.core.ports`).
 
 Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), managed services on AWS.
 `tests/contract/test_hub.py` holds both to what is said here; a new platform has to pass it. Nothing here needs a
@@ -10,10 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dth.core.ports.platform import Platform
+from dth.core.prices import Prices
+from dth.core.secrets import SecretUse
 from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task, TaskType
-from dth.platforms.ports import Platform
-from dth.prices import Prices
-from dth.secrets import SecretUse
 
 # --------------------------------------------------------------------------------------------------- tasks
 
@@ -109,12 +109,12 @@ class SecretInfo:
     name: str
     description: str = ""
     updated: float = 0.0
-    # What it is bound to, as `dth.hosts` has it; empty: it will be bound to where it is first used.
+    # What it is bound to, as `dth.core.hosts` has it; empty: it will be bound to where it is first used.
     hosts: tuple[str, ...] = ()
 
 
 class Secrets(Protocol):
-    """Named secrets, encrypted at rest. Values go in, and out to the engine alone (`dth.secrets.SecretStore`)."""
+    """Named secrets, encrypted at rest. Values go in, and out to the engine alone (`dth.core.secrets.SecretStore`)."""
 
     async def list(self) -> list[SecretInfo]: ...
 

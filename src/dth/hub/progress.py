@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub.reading import Reading, with_retries
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 if TYPE_CHECKING:
     from dth.hub.model import Summary  # commands have none

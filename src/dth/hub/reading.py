@@ -5,7 +5,9 @@ more than that.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dth.platforms.ports import Depth, Gauge, Run, RunKind
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dth.platforms.ports import Depth
+from dth.core.ports.queue import Depth
 
 STEPS = ((10_000, 10), (2_000, 5), (500, 2), (100, 1))  # messages visible and in flight, workers more
 COOLDOWN = 120.0  # seconds between two steps

@@ -32,8 +32,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import NoReturn, Self
 from zoneinfo import ZoneInfo
 
-from dth.errors import UsageError
-from dth.parameters import parse_size
+from dth.core.errors import UsageError
+from dth.core.parameters import parse_size
 
 # --------------------------------------------------------------------------------------------------- schedules
 

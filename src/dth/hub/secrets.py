@@ -3,7 +3,7 @@
 import json
 import re
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 
 NAME = re.compile(
     r"[\w+=,@-][\w+=,.@-]{0,254}"

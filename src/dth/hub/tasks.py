@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dth.errors import Conflict, UsageError
+from dth.core.errors import Conflict, UsageError
+from dth.core.parameters import check_confined
+from dth.core.secrets import unbound_warning
 from dth.hub import budget, lifecycle
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Schedule, Timetable, Window
-from dth.parameters import check_confined
-from dth.secrets import unbound_warning
 
 MAX_PARAMETERS = 200
 MAX_VALUE = 16_384  # characters of one parameter

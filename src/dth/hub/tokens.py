@@ -9,7 +9,7 @@ import secrets
 import time
 from hashlib import sha256
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.auth import API_TOKEN
 from dth.hub.model import ROLES, Identity, Role
 from dth.hub.ports import TokenInfo

@@ -6,9 +6,9 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
-from dth.errors import HubError
+from dth.core.errors import HubError
+from dth.core.transport import ConnectOptions, Transport
 from dth.hub.notifications import Message, endpoint_of, refuse_address, slack_text
-from dth.transport import ConnectOptions, Transport
 
 CONNECT = ConnectOptions(connect_timeout=10.0, stall_timeout=15.0)
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 
 
 def synth(directory: Path) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dth
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.infra import PYTHON
 
 NAME = "data-transfer-hub"

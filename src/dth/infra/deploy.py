@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dth.errors import HubError, NotFound, UsageError
+from dth.core.errors import HubError, NotFound, UsageError
 from dth.infra.publish import DIGESTS, Template
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # seconds between looks: often at first

@@ -9,8 +9,8 @@ import aws_cdk as cdk
 from aws_cdk import Fn, aws_ec2, aws_ecs, aws_events, aws_iam, aws_stepfunctions
 from constructs import Construct
 
-from dth.ecr.parameters import DestType, EcrParameters, SourceType
-from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
+from dth.images.parameters import DestType, EcrParameters, SourceType
+from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra import CONTAINERS
 from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
@@ -220,7 +220,7 @@ class EcrStack(TaskStack):
     def _functions(self) -> None:
         self.plan, self.tick = (
             self.function(
-                name.title(), f"dth.infra.lambdas.ecr.{name}", self.plan_role, self.variables(),
+                name.title(), f"dth.compose.aws.functions.images.{name}", self.plan_role, self.variables(),
                 log_group=self.logs, timeout=timeout, memory=memory, description=description,
             )
             for name, timeout, memory, description in (
@@ -368,7 +368,7 @@ class EcrStack(TaskStack):
         ]
         self.grants.append(self.grant("SetupRights", [self.setup_role], clears_up))
         function = self.function(
-            "Setup", "dth.infra.lambdas.ecr.resource", self.setup_role, self.variables(),
+            "Setup", "dth.compose.aws.functions.images.resource", self.setup_role, self.variables(),
             log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
         )  # fmt: skip
         self.resource = self.setup(

@@ -25,13 +25,13 @@ from constructs import Construct
 
 from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
-from dth.infra.confined import VARIABLE
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
 from dth.infra.statements import BUNDLES, TAG, Statement, allow, only_by_tls, policy
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
 from dth.infra.template import DEPLOYMENT, DIGEST, Template
+from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
 SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
@@ -399,7 +399,7 @@ class HubStack(Template):
         **more: str,
     ) -> aws_lambda.CfnFunction:  # fmt: skip
         made = self.function(
-            name, f"dth.infra.lambdas.hub.{handler}", role, {**self._environment(), **more},
+            name, f"dth.compose.aws.functions.hub.{handler}", role, {**self._environment(), **more},
             log_group=self.logs.ref, timeout=timeout, memory=memory, description=description,
         )  # fmt: skip
         self.functions.append(made)
@@ -800,7 +800,7 @@ class HubStack(Template):
             ],
         )
         function = self.function(
-            "BringConsole", "dth.infra.lambdas.console.resource", role, {},
+            "BringConsole", "dth.compose.aws.functions.console.resource", role, {},
             log_group=self.logs.ref, timeout=120, description="Puts the console's files where they belong",
         )  # fmt: skip
         resource = cdk.CfnCustomResource(

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.ecr import skopeo
-from dth.ecr.address import Address
-from dth.ecr.login import UserPassword
-from dth.ecr.reference import parse
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.images.registry.address import Address
+from dth.images.registry.login import UserPassword
+from dth.images.registry.reference import parse
+from dth.images.skopeo import command as skopeo
 from dth.infra.bundle import Target, make_tree, write_tar
 
 REPOSITORY = "data-transfer-hub"
@@ -55,7 +55,7 @@ CONFIG: dict[str, Any] = {
         "HOME=/tmp",
     ],
     "WorkingDir": "/tmp",
-    "Entrypoint": ["python3", "-m", "dth.infra.copy_images"],
+    "Entrypoint": ["python3", "-m", "dth.compose.aws.copy_images"],
 }
 ETC = {
     "etc/passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\ndth:x:{USER}:{USER}::/tmp:/usr/sbin/nologin\n",

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
 from dth.infra.app import synth
 from dth.infra.bundle import (
     NAME,

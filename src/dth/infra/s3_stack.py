@@ -22,8 +22,8 @@ from constructs import Construct
 from dth.infra.machines import user_data
 from dth.infra.statements import BUNDLES, Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
+from dth.objects.parameters import S3Parameters
 from dth.platforms.aws.gauges import NAMESPACE
-from dth.s3.parameters import S3Parameters
 
 STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and in flight, machines more
 WARM_UP = 120  # seconds
@@ -418,7 +418,7 @@ class S3Stack(TaskStack):
     def _custom_resource(self) -> cdk.CfnCustomResource:
         """Writes the parameters of a task without a hub, subscribes to a bucket's events, and clears up at the end."""
         function = self.function(
-            "Setup", "dth.infra.lambdas.s3.resource", self.setup_role, self.variables(),
+            "Setup", "dth.compose.aws.functions.objects.resource", self.setup_role, self.variables(),
             log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
             vpc_config=self._vpc(),
         )  # fmt: skip
@@ -451,7 +451,7 @@ class S3Stack(TaskStack):
         }
         functions = {
             name: self.function(
-                name.title(), f"dth.infra.lambdas.s3.{name}", self.control_role, environment,
+                name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role, environment,
                 log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
             )
             for name, description in (

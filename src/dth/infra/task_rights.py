@@ -4,7 +4,7 @@ go beyond, whatever its template gives it.
 
 from collections.abc import Callable
 
-from dth.ecr.policies import CREATE, LIST, PULL, PUSH, TOKEN
+from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra.statements import CHANGES, Statement, allow, deny
 from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
 

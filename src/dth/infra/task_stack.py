@@ -16,10 +16,10 @@ from aws_cdk import (
 )
 from pydantic import BaseModel
 
-from dth.infra.confined import VARIABLE
 from dth.infra.statements import Statement, allow, only_by_tls, policy
 from dth.infra.template import DEPLOYMENT, Template
 from dth.platforms.aws.bindings import PARTITION
+from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 

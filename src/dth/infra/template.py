@@ -25,9 +25,9 @@ from aws_cdk import (
 from constructs import Construct
 from pydantic import BaseModel
 
+from dth.core.parameters import choices, extra, is_open
 from dth.infra import PYTHON
 from dth.infra.statements import BUNDLES, Statement, allow, only_by_tls, policy
-from dth.parameters import choices, extra, is_open
 from dth.platforms.aws.tables import Table, create_table
 
 RETENTION = 14  # days that log groups keep what is said
@@ -102,7 +102,7 @@ class Template(cdk.Stack):
     # ---------------------------------------------------------------------------------------- parameters
 
     def allowed_networks(self, default: str) -> None:
-        """Where tasks may connect to beyond public addresses, as `dth.infra.confined` reads it."""
+        """Where tasks may connect to beyond public addresses, as `dth.platforms.aws.confined` reads it."""
         self.parameter(
             "allowedNetworks", "Allowed networks", DEPLOYMENT,
             "Where tasks may connect to besides public addresses, with commas between: private, loopback, or networks "
@@ -297,7 +297,7 @@ class Template(cdk.Stack):
         memory: int = 512,
         **more: Any,
     ) -> aws_lambda.CfnFunction:
-        """A Lambda function: `handler` in our package, such as "dth.infra.lambdas.s3.tick"; `timeout` in seconds,
+        """A Lambda function: `handler` in our package, such as "dth.compose.aws.functions.objects.tick"; `timeout` in seconds,
         `memory` in MiB. What it says goes to `log_group`, a name."""
         return aws_lambda.CfnFunction(
             self,

@@ -182,7 +182,7 @@ class Machines:
             },
         )
         exports, agent = read_script(base64.b64decode(data["UserData"]).decode())
-        assert agent[:2] == ["-m", "dth.infra.agent"]
+        assert agent[:2] == ["-m", "dth.compose.aws.agent"]
         home = tempfile.TemporaryDirectory(prefix="dth-machine-")
         environment = {
             "PATH": os.environ["PATH"],

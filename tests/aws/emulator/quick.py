@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from dth.infra import agent
-from dth.s3 import worker
+from dth.compose.aws import agent
+from dth.objects.transfer import worker
 
 agent.LOOK = 0.5
 agent.READ = 1.0

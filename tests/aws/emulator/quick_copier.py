@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from dth.ecr import worker
-from dth.infra import copy_images
+from dth.compose.aws import copy_images
+from dth.images import worker
 
 copy_images.IDLE = 2.0
 copy_images.LOOK = 0.2

@@ -142,7 +142,7 @@ function Addresses() {
   );
 }
 
-// As dth.platforms.local.server.Settings reads it.
+// As dth.compose.local.server.Settings reads it.
 const SECTIONS = {
   issuer: `issuer:
   issuer: https://login.example.org/realms/main

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from dth.errors import Forbidden
+from dth.core.errors import Forbidden
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, query
 from dth.hub.api.text import at_least_one, iso, within

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any, Self
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub import notifications
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dth.errors import BeingSetUp, Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
+from dth.core.errors import BeingSetUp, Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts

@@ -3,7 +3,7 @@
 import json
 from importlib.metadata import version
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub import certificate
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, query

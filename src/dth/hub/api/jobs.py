@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from dth.core.parameters import check_confined
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
@@ -13,7 +14,6 @@ from dth.hub.api.text import iso
 from dth.hub.model import Role, TaskType
 from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import Job
-from dth.parameters import check_confined
 
 
 @answers("Job")

@@ -5,6 +5,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
 
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.records import FailureGroup, Record
+from dth.core.ports.runs import Run, RunKind, RunState
+from dth.core.ports.status import Status, Verified
 from dth.hub import certificate
 from dth.hub.advice import advice
 from dth.hub.api.answers import answers
@@ -13,7 +17,6 @@ from dth.hub.api.jobs import JobAnswer
 from dth.hub.api.text import cursor, iso, key_of, text_of, within
 from dth.hub.model import Role, Task
 from dth.hub.ports import HubPorts
-from dth.platforms.ports import FailureGroup, ImageRecord, Record, Run, RunKind, RunState, Status, Verified
 
 MAX_RUNS = 100
 MAX_RECORDS = 1000

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from dth.errors import NotFound
+from dth.core.errors import NotFound
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import iso

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.status import Status
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
@@ -18,7 +19,6 @@ from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
-from dth.platforms.ports import Status
 
 MAX_PAGE = 100
 MAX_KEYS = 1000

@@ -4,7 +4,7 @@ import base64
 import math
 from datetime import UTC, datetime
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 
 MAX_INT = 2**31 - 1  # of GraphQL
 LAST_TIME = 253_402_300_800.0  # seconds: the year 10000 begins

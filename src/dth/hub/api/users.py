@@ -3,7 +3,7 @@
 import time
 from typing import Self
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import iso

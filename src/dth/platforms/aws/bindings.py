@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dth.hosts import ANY
+from dth.core.hosts import ANY
 from dth.platforms.aws.items import Item
 
 PARTITION = "secret"  # of these items: all that tasks may read of the hub's table

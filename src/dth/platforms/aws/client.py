@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.aws.client import Aws, Refused, pauses
 from dth.platforms.aws.items import Item, from_item, to_item, to_value
 

@@ -8,10 +8,10 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.gauges import Gauge
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import line
-from dth.platforms.ports import Gauge
 
 NAMESPACE = "DataTransferHub"
 PERIOD = 60.0  # seconds

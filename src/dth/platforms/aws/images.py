@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, fields
 
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.status import Status
 from dth.platforms.aws.dynamo import Dynamo, each_of
 from dth.platforms.aws.items import Item, line
 from dth.platforms.aws.tables import BY_RUN
-from dth.platforms.ports import ImageRecord, Status
 
 # Of each field its attribute; `key` and `run` are the table's own.
 NAMES = {each.name: each.name.title().replace("_", "") for each in fields(ImageRecord)} | {"key": "Image"}

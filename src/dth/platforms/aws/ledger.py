@@ -21,11 +21,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
+from dth.core.ports.records import Outcome
+from dth.core.ports.status import Status
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Dynamo, each_of
 from dth.platforms.aws.items import Item, key_extra, key_text, line, pack, unpack
 from dth.platforms.aws.runs import Runs, head_key
-from dth.platforms.ports import Outcome, Status
 
 BATCH_OUTCOMES = 1000
 BATCH_BYTES = 250_000  # of keys, before they are compressed: an item holds 400 KB

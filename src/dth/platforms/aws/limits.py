@@ -9,10 +9,10 @@ import random
 import time
 from collections.abc import Mapping
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.limits import Lease
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item
-from dth.platforms.ports import Lease
 
 CAPACITY = 0.25  # seconds' worth that a full bucket holds, as in the local platform
 TRIES = 50

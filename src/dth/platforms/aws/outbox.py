@@ -19,24 +19,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Outcome, Page, Record, wanted
+from dth.core.ports.runs import Cursor
+from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Action, Dynamo, each_of
 from dth.platforms.aws.items import Item, key_extra, key_text, pack, unpack
 from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.queue import AwsQueue, check
 from dth.platforms.aws.runs import Runs, count_head, write_cursor
-from dth.platforms.ports import (
-    Cursor,
-    Enqueued,
-    Outcome,
-    Outgoing,
-    Page,
-    Record,
-    Status,
-    Verified,
-    wanted,
-)
 
 SEEN = ["ObjectKey", "Status", "Run", "ETag", "Size", "Updated"]  # of the records of what is enqueued
 STEP = 80  # records and cursors in one transaction, which may have 100 parts

@@ -6,7 +6,7 @@ The hub writes them, or for a task without a hub the stack itself; so a change o
 import json
 from collections.abc import Mapping
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.aws.dynamo import Dynamo
 
 KEY = {"pk": "task", "sk": "parameters"}

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.platform import Platform
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.gauges import AwsGauges, Lines
@@ -17,7 +18,6 @@ from dth.platforms.aws.queue import AwsQueue
 from dth.platforms.aws.records import AwsRecords
 from dth.platforms.aws.secrets import AwsSecrets
 from dth.platforms.aws.uploads import AwsUploads
-from dth.platforms.ports import Platform
 
 VARIABLES = {  # of AwsNames, as the environment has them
     "task": "DTH_TASK",

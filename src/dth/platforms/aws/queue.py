@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
+from dth.core.ports.queue import Delivery, Depth, Outgoing
 from dth.platforms.aws.client import Aws, Refused, pauses, unbroken
 from dth.platforms.aws.dynamo import each_of
-from dth.platforms.ports import Delivery, Depth, Outgoing
 
 T = TypeVar("T")
 

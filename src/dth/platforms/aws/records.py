@@ -20,6 +20,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TypeVar
 
+from dth.core.digest import Digest
+from dth.core.ports.records import FailureGroup, Outcome, Page, Record
+from dth.core.ports.runs import Cursor, Run, RunKind, RunState
+from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text, line
@@ -28,19 +32,6 @@ from dth.platforms.aws.outbox import Outbox
 from dth.platforms.aws.queue import AwsQueue
 from dth.platforms.aws.runs import Floor, Runs, count_head
 from dth.platforms.aws.tables import ATTENTION
-from dth.platforms.digest import Digest
-from dth.platforms.ports import (
-    Cursor,
-    FailureGroup,
-    Outcome,
-    Page,
-    Record,
-    Run,
-    RunKind,
-    RunState,
-    Status,
-    Verified,
-)
 
 T = TypeVar("T")
 

@@ -17,10 +17,10 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
 from dth.platforms.aws.dynamo import Action, Dynamo, each_of
 from dth.platforms.aws.items import Item, line
-from dth.platforms.ports import Counts, Cursor, Run, RunKind, RunState
 
 ENDED = (RunState.DONE, RunState.FAILED)
 LISTED = (RunState.TRANSFERRING, RunState.DELETING)

@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Sequence
 
-from dth.errors import StateError, UsageError
-from dth.hosts import ANY
+from dth.core.errors import StateError, UsageError
+from dth.core.hosts import ANY
+from dth.core.secrets import SecretStore, check_use, is_unbound
 from dth.platforms.aws.bindings import binding_key, hosts_in
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.items import from_item, to_item
-from dth.secrets import SecretStore, check_use, is_unbound
 
 KEPT = 5.0  # seconds
 NAME = re.compile(r"[\w+=,@-][\w+=,.@-]{0,254}")  # as the local platform has it; no slash
 
 
 class AwsSecrets:
-    """`dth.secrets.BoundSecrets`, for use on threads. `prefix` is what the hub may read below, such as `dth/`.
+    """`dth.core.secrets.BoundSecrets`, for use on threads. `prefix` is what the hub may read below, such as `dth/`.
     `bindings`: the hub's table, which says what secrets are bound to; "": there is no hub, and nobody but who made the
     task."""
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.aws.client import Aws, Refused
 
 PERIOD = 2.0  # seconds between two calls

@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.status import Verified
+from dth.core.ports.uploads import Part, Upload, UploadState
 from dth.platforms.aws.client import unbroken
 from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text
 from dth.platforms.aws.queue import AwsQueue
-from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
 KEPT = 14 * 86_400  # seconds for which an upload that ended is remembered: as long as its messages may last
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
 
 DATABASE = ".db"
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 
 SAVED = 20.0  # seconds of work that a caller may use at once
 EARNED = 0.25  # seconds of work that a caller gets back in each second

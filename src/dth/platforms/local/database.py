@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.local import migrations, schema
 from dth.platforms.local.filesystem import refuse_network_file_system
 

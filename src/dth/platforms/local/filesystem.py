@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from dth.errors import FULL, MAKE_ROOM, StateError
+from dth.core.errors import FULL, MAKE_ROOM, StateError
 
 # SQLite's WAL needs shared memory and exact locks; over these it loses data sooner or later.
 NETWORK_FILE_SYSTEM = re.compile(

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dth.config import state_directory
-from dth.errors import FULL, MAKE_ROOM, StateError, UsageError
+from dth.core.config import state_directory
+from dth.core.errors import FULL, MAKE_ROOM, StateError, UsageError
+from dth.core.ports.runs import Counts, RunKind
 from dth.platforms.local.filesystem import is_locked, lock_state_directory, remove_state_directory
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
-from dth.platforms.ports import Counts, RunKind
 
 TASK_FILE = "task.json"
 PRICES_FILE = "prices.json"  # of a job

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from sqlite3 import Connection
 
+from dth.core.ports.gauges import Gauge
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import to_line
-from dth.platforms.ports import Gauge
 
 FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
 

@@ -45,7 +45,7 @@ from graphql import (
     validate,
 )
 
-from dth.errors import HubError
+from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts

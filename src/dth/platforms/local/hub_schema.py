@@ -131,7 +131,7 @@ secret = Table(
     Column("description", Line, nullable=False),
     Column("value", LargeBinary, nullable=False),  # encrypted
     Column("updated", Float, nullable=False),
-    # JSON list: what it is bound to (`dth.hosts`); []: it will be bound to where it is first used.
+    # JSON list: what it is bound to (`dth.core.hosts`); []: it will be bound to where it is first used.
     Column("hosts", Text, nullable=False),
 )
 

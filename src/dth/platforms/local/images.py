@@ -6,9 +6,10 @@ from dataclasses import asdict, fields
 from sqlite3 import Connection
 from typing import Any
 
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.status import Status
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
-from dth.platforms.ports import ImageRecord, Status
 
 AT_A_TIME = 500  # keys in one statement
 NAMES = [field.name for field in fields(ImageRecord)]

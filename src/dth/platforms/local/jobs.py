@@ -15,14 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from dth.errors import Conflict, HubError, NotFound
+from dth.core.errors import Conflict, HubError, NotFound
+from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.result import read_result
-from dth.prices import Prices
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dth.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
+from dth.core.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
+from dth.core.parameters import check_confined
+from dth.core.ports.platform import Platform
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Totals
@@ -34,7 +38,6 @@ from dth.hub.progress import Meter, State, with_last_run
 from dth.hub.reading import Reading, with_retries
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable, Window
-from dth.parameters import check_confined
 from dth.platforms.local.agenda import Agenda, Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import KEPT_RUNS, TASK_FILE
@@ -42,7 +45,6 @@ from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.places import Place, Places, Workers
 from dth.platforms.local.platform import DATABASE_FILE, LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Snapshot, Supervisor
-from dth.platforms.ports import Depth, Platform, Run, RunKind, RunState
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from sqlite3 import Connection
 
+from dth.core.ports.limits import Lease
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.ports import Lease
 
 # A full bucket holds a quarter of a second's worth: then what any ten seconds grant stays within the rate and 2.5 per
 # cent, and what is on its way when it is granted has the rest of the five per cent that a cap may be off.

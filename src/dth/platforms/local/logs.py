@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.ports import LogEvent, LogPage, LogStream
 from dth.platforms.local.filesystem import is_at
 from dth.platforms.local.journal import LINE_SIZE, OWN, numbered, parse_line, rotated

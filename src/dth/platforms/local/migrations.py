@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import Any, TypeVar
 
-from dth.errors import StateError
+from dth.core.errors import StateError
 from dth.platforms.local import schema
 
 C = TypeVar("C")

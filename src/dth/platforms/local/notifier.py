@@ -25,8 +25,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, delete, func, select, update
 from sqlalchemy.dialects import sqlite
 
-from dth.errors import HubError, NotFound, UsageError
-from dth.hosts import host_of
+from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.hosts import host_of
+from dth.core.secrets import SecretUse
 from dth.hub.model import Task
 from dth.hub.notifications import (
     Event,
@@ -45,7 +46,6 @@ from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import use_secrets, value_of
 from dth.platforms.local.vault import Vault
-from dth.secrets import SecretUse
 
 BATCH = 10.0  # seconds that a notice waits for others
 MOST = 1000  # notices in one message

@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from dth import interrupts
-from dth.errors import StateError
+from dth.core import interrupts
+from dth.core.errors import StateError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 TICKS = os.sysconf("SC_CLK_TCK")  # of a second, in which Linux counts CPU

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dth.errors import Conflict, HubError, Unauthenticated
+from dth.core.errors import Conflict, HubError, Unauthenticated
 from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity

@@ -5,6 +5,11 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Self
 
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.platform import Platform
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run
+from dth.core.ports.uploads import Upload
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges, read_gauges
 from dth.platforms.local.images import LocalImages
@@ -12,7 +17,6 @@ from dth.platforms.local.limits import LocalLimits
 from dth.platforms.local.queue import LocalQueue, read_depth
 from dth.platforms.local.records import LocalRecords, newest_runs, why_paused
 from dth.platforms.local.uploads import LocalUploads, live_uploads
-from dth.platforms.ports import Depth, Gauge, Platform, Run, Upload
 
 DATABASE_FILE = "task.db"
 

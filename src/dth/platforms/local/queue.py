@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from sqlite3 import Connection
 
+from dth.core.ports.queue import Delivery, Depth, Outgoing
 from dth.platforms.local.database import TaskDatabase
-from dth.platforms.ports import Delivery, Depth, Outgoing
 
 LONGEST_DELAY = 120.0  # seconds; a longer one that is asked for is cut
 POLL_FIRST = 0.02

@@ -6,26 +6,15 @@ from dataclasses import asdict, fields
 from sqlite3 import Connection
 from typing import Any
 
-from dth.errors import UsageError
-from dth.platforms.digest import LENGTH, Digest
+from dth.core.digest import LENGTH, Digest
+from dth.core.errors import UsageError
+from dth.core.ports.records import FailureGroup, Outcome, Page, Record, wanted
+from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
+from dth.core.ports.status import Status, Verified
 from dth.platforms.local.bulk import insert_rows, select_in
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
 from dth.platforms.local.queue import enqueue
-from dth.platforms.ports import (
-    Counts,
-    Cursor,
-    FailureGroup,
-    Outcome,
-    Page,
-    Record,
-    Run,
-    RunKind,
-    RunState,
-    Status,
-    Verified,
-    wanted,
-)
 
 SCAN_PAGE = 1000
 ENDED = (RunState.DONE.value, RunState.FAILED.value)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from sqlite3 import Connection
 
-from dth.platforms.ports import Counts
+from dth.core.ports.runs import Counts
 
 # Bodies live apart, so that a claim or a heartbeat does not rewrite up to 200 KB.
 QUEUE = (

@@ -12,14 +12,14 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dth.errors import StateError, UsageError
-from dth.hosts import read_bindings
+from dth.core.errors import StateError, UsageError
+from dth.core.hosts import read_bindings
+from dth.core.secrets import SecretUse, check_use, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import check_description, check_name, check_value, exists, missing
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import secret
 from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
-from dth.secrets import SecretUse, check_use, is_unbound, plan_use
 
 
 class LocalSecrets:
@@ -65,7 +65,7 @@ class LocalSecrets:
 
 
 class StoredSecrets:
-    """`dth.secrets.BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
+    """`dth.core.secrets.BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
     hosts or a key that was changed is seen at once."""
 
     def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:

@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dth.errors import StateError
+from dth.core.errors import StateError
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.reading import Reading
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
-from dth.platforms.ports import Depth, Gauge, Run, RunKind, RunState
 
 FIRST_TICK, LAST_TICK = 0.02, 0.25  # seconds between looks: often at first, so that a small task ends at once
 MAX_RESTARTS = 20  # of one process without progress between them

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dth.errors import Conflict, NotFound
+from dth.core.errors import Conflict, NotFound
 from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase

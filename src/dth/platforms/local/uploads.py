@@ -6,10 +6,12 @@ from dataclasses import asdict, fields
 from sqlite3 import Connection
 from typing import Any
 
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.status import Verified
+from dth.core.ports.uploads import Part, Upload, UploadState
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob
 from dth.platforms.local.queue import enqueue
-from dth.platforms.ports import Outgoing, Part, Upload, UploadState, Verified
 
 CLOCK_STEP = 1.0  # seconds ahead that may be those of a clock being adjusted
 LIVE = "state IN ('INTENT', 'UPLOADING', 'COMPLETING')"

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects import sqlite
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import Identity, Role
 from dth.hub.names import canonical, is_name, new_name
 from dth.hub.ports import User

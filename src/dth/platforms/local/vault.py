@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Connection, delete, insert, select, update
 
-from dth.errors import StateError, UsageError
+from dth.core.errors import StateError, UsageError
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import channel, secret, setting
 

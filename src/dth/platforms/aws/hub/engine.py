@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dth.errors import BeingSetUp, Conflict, NotFound
+from dth.core.errors import BeingSetUp, Conflict, NotFound
 from dth.hub.model import Task, TaskType
 from dth.hub.plugins import read_parameters
 from dth.hub.ports import Stack

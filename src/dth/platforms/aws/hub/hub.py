@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
+from dth.core.prices import Prices, read_prices
 from dth.hub.auth import NO_ROLE, IssuerConfig
 from dth.hub.model import Role, Task, TaskType
 from dth.hub.ports import HubPorts
@@ -22,7 +23,6 @@ from dth.platforms.aws.hub.steward import Steward
 from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
-from dth.prices import Prices, read_prices
 
 
 @dataclass(frozen=True, slots=True)

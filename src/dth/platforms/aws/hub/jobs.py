@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dth.errors import NotFound
+from dth.core.errors import NotFound
 from dth.hub.ports import CERTIFICATE, Job
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo

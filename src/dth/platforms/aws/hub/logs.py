@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dth.errors import NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.ports import LogEvent, LogPage, LogStream
 from dth.platforms.aws.client import Aws, Refused
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dth.errors import Conflict, HubError, NotFound
+from dth.core.errors import Conflict, HubError, NotFound
 from dth.hub.model import Task
 from dth.hub.notifications import Event, Message, Notice, check_channel, compose, line, notice, trial
 from dth.hub.ports import Channel

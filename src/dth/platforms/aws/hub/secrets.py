@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dth.errors import Conflict
-from dth.hosts import ANY, read_bindings
+from dth.core.errors import Conflict
+from dth.core.hosts import ANY, read_bindings
+from dth.core.secrets import SecretUse, is_unbound, plan_use
 from dth.hub.ports import SecretInfo
 from dth.hub.secrets import NAME, check_description, check_name, check_value, exists, missing
 from dth.platforms.aws.bindings import PARTITION, binding_key, hosts_in, hosts_text
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Action, Dynamo
-from dth.secrets import SecretUse, is_unbound, plan_use
 
 TRIES = 5  # to bind secrets that others bind at the same moment
 RECOVERY = 7  # days in which a deleted secret can be brought back in Secrets Manager

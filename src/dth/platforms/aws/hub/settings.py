@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from dth.errors import UsageError
+from dth.core.errors import UsageError
 
 OPTIONAL = {
     "console_bucket",

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dth.errors import HubError, NotFound
+from dth.core.errors import HubError, NotFound
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget, tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
@@ -28,7 +31,6 @@ from dth.platforms.aws.hub.engine import AwsEngine, Place
 from dth.platforms.aws.hub.stacks import Stacks, StackState
 from dth.platforms.aws.parameters import write_parameters
 from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.ports import Counts, Depth, Gauge, Run, RunKind, RunState
 
 SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
 KEPT_RUNS = 50  # newest ones that are looked at

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
 from dth.hub.ports import TaskQuery
 from dth.platforms.aws.client import Refused

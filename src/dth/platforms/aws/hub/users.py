@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from dth.errors import Conflict, NotFound, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.model import ROLES, Role
 from dth.hub.names import canonical, new_name
 from dth.hub.ports import User

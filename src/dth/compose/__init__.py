@@ -1,0 +1,1 @@
+"""The only place that joins a platform, the hub and the plugins."""

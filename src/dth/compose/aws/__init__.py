@@ -1,0 +1,1 @@
+"""AWS: what machines, containers and functions run."""

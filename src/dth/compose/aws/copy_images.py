@@ -1,0 +1,92 @@
+"""What the container of an ECR task runs: `python -m dth.compose.aws.copy_images` copies images from the task's queue until
+there is none left. What ends here, and how, is in the records; whatever is left comes back to the queue.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+
+from dth.core.errors import HubError
+from dth.core.transport import Transport
+from dth.hub.model import TaskType
+from dth.hub.plugins import read_parameters as as_model
+from dth.images.parameters import EcrParameters
+from dth.images.task import open_route
+from dth.images.worker import Worker
+from dth.infra import CONTAINERS
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.confined import confine_by_environment
+from dth.platforms.aws.parameters import read_parameters
+from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
+from dth.platforms.aws.shipper import shipping
+
+IDLE = 20.0  # seconds without an image, after which there is none left
+LOOK = 1.0  # seconds between looks at that
+
+log = logging.getLogger(__name__)
+
+
+async def copy_images() -> None:
+    """Until none is left, or SIGTERM. Raises HubError where nothing can be copied at all."""
+    names = AwsNames.from_environment()
+    name = f"copier-{uuid.uuid4().hex[:12]}"
+    aws = Aws(names.region, names.endpoint)
+    try:
+        with shipping(aws, os.environ["DTH_LOG_GROUP"], f"copier/{name}") as shipper:
+            async with open_platform(names, name, shipper) as platform:
+                try:
+                    await _work(name, platform)
+                except HubError as error:
+                    log.error("nothing can be copied: %s", error)
+                    raise
+    finally:
+        aws.close()
+
+
+async def _work(name: str, platform: AwsPlatform) -> None:
+    kind, values = await read_parameters(platform.dynamo)
+    parameters: EcrParameters = as_model(TaskType(kind), values)
+    # That many at once are for all containers together.
+    share = -(-parameters.max_concurrency // CONTAINERS)
+    parameters = parameters.model_copy(update={"max_concurrency": share})
+    with Transport() as transport:
+        worker = Worker(name, await open_route(parameters, transport, platform.secrets), platform)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        ender = asyncio.create_task(_end_when_idle(worker))
+        log.info("copying", extra={"fields": {"at_once": share}})
+        try:
+            await worker.run()
+        finally:
+            ender.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ender
+        log.info("no image is left")
+
+
+async def _end_when_idle(worker: Worker) -> None:
+    since = time.monotonic()
+    while time.monotonic() - since < IDLE:
+        await asyncio.sleep(LOOK)
+        if worker.busy:
+            since = time.monotonic()
+    worker.stop()
+
+
+def main() -> int:
+    """Returns the exit code."""
+    try:
+        confine_by_environment()
+        asyncio.run(copy_images())
+    except HubError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The functions of the deployment, by what they serve."""

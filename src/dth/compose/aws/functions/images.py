@@ -1,0 +1,261 @@
+"""The functions of an ECR task, which its state machine calls.
+
+`plan` begins a run, lists, plans and enqueues what is to be copied. `tick` brings the task to where it should be, and
+says how it stands and what comes next: containers that copy, a while of waiting, the end, or the end with something to
+tell. What one look leaves for the next is in the state machine's own state. `resource` does what CloudFormation cannot.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from dth.compose.aws.functions.custom import answer
+from dth.compose.aws.functions.report import report
+from dth.core.errors import HubError, StateError
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.core.transport import Transport
+from dth.hub.model import TaskType
+from dth.hub.plugins import read_parameters as as_model
+from dth.images.controller import settle_dead
+from dth.images.finder import Finder
+from dth.images.parameters import EcrParameters
+from dth.images.registry.pace import paces_of
+from dth.images.task import open_route
+from dth.infra import CONTAINERS
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.confined import confine_by_environment
+from dth.platforms.aws.parameters import read_parameters, write_parameters
+from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
+
+PATIENCE = 10  # looks in a row that nothing came of, after which what is still to be copied is given up
+REGISTRY_PATIENCE = 600.0  # seconds that planning waits for a registry; the function has 15 minutes in all
+TOLD = 5  # failed images that a message names
+ENDING = 200.0  # seconds that containers may take to end
+ENDING_LOOK = 3.0  # seconds between looks at that
+GIVEN_UP = "its containers ended before it was copied; the log group says why"
+
+log = logging.getLogger(__name__)
+logging.getLogger("dth").setLevel(logging.INFO)
+
+
+class Next(StrEnum):
+    """What the state machine does then."""
+
+    COPY = "COPY"
+    WAIT = "WAIT"
+    DONE = "DONE"
+    TELL = "TELL"
+
+
+def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """With {"resume": true} a paused task goes on: a person says so, never the schedule. With {"plan": false} nothing
+    is listed: what is enqueued is copied, such as images that failed and are tried again."""
+    return asyncio.run(
+        _plan(bool(event.get("resume")), event.get("plan") is not False, context.aws_request_id)
+    )
+
+
+def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """`event`: what the look before this one returned, if there was one."""
+    return asyncio.run(_tick(event, context.aws_request_id))
+
+
+def resource(event: dict[str, Any], context: Any) -> None:
+    """A custom resource. Making it begins the first run, deleting it ends what runs. Properties: `Parameters` of a task
+    without a hub (which writes them itself), `StateMachine`, `Cluster`, and `Family` of its containers."""
+    answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
+
+
+async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
+    confine_by_environment()
+    async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
+        records = platform.records
+        if resume:
+            await records.resume()
+        if await records.paused() or not lists:
+            return await _look(platform, _Before(fresh=True))
+        parameters = await _parameters(platform)
+        run, resumed = await records.begin_run(RunKind.SYNC, beside=True)
+        log.info("run %s", "goes on: it is being planned" if resumed else "begun", extra={"run": run.id})
+        try:
+            await _find(platform, parameters, run)
+        except StateError:
+            raise  # the platform's trouble: the state machine tries again
+        except HubError as error:
+            await records.set_run(run.id, RunState.FAILED, str(error))
+            log.error("the run failed: %s", error)
+        return await _look(platform, _Before(run.id, fresh=True))
+
+
+async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> None:
+    with Transport() as transport:
+        paces = paces_of(transport)
+        paces.patience = REGISTRY_PATIENCE
+        paces.tell = partial(platform.records.add_note, run.id)
+        route = await open_route(parameters, transport, platform.secrets)
+        await Finder(route, platform).run(run)
+
+
+async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
+    confine_by_environment()
+    async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
+        told = event.get("run")
+        before = _Before(told["id"], event["idle"], event["settled"], counts=told) if told else _Before()
+        return await _look(platform, before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """How the task stood at the look before: of which run it is, how often nothing came of a look, how much had come to
+    its end, and the counts of the run. `fresh`: what is enqueued has only just been, and the queue may not know it
+    yet."""
+
+    run: int = 0
+    idle: int = 0
+    settled: int = -1
+    fresh: bool = False
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
+    records = platform.records
+    await settle_dead(platform)
+    await _close_runs(platform)
+    parameters = await _parameters(platform)
+    runs = await records.list_runs()
+    paused = await records.paused()
+    waiting, settled = sum(map(_waiting, runs)), sum(map(_settled, runs))
+    depth = await platform.queue.depth()
+    idle = before.idle + 1 if settled == before.settled else 0
+    if waiting and not paused and idle >= PATIENCE:
+        await platform.images.cancel_pending(GIVEN_UP)
+        await records.cancel_pending(GIVEN_UP)
+        log.error("given up", extra={"images": waiting, "why": GIVEN_UP})
+        runs, waiting = await records.list_runs(), 0
+    run = next((each for each in runs if each.id == before.run), runs[0] if runs else None)
+    if run and before.run == run.id:
+        _report(run, before.counts, depth)
+    tasks: list[int] = []
+    if paused:
+        follows = Next.DONE
+    elif waiting and (before.fresh or depth.visible):
+        follows = Next.COPY
+        tasks = list(range(1, min(CONTAINERS, waiting, parameters.max_concurrency) + 1))
+    elif waiting:
+        follows = Next.WAIT  # somebody has it, or had
+    else:
+        follows = Next.TELL if run and (run.counts.failed or run.error) else Next.DONE
+    return {
+        "next": follows,
+        "tasks": tasks,
+        "text": await _told(platform, run) if follows is Next.TELL and run else "",
+        "idle": idle,
+        "settled": settled,
+        "paused": paused,
+        "waiting": depth.visible + depth.delayed,
+        "inFlight": depth.in_flight,
+        "run": _as_dict(run) if run else None,
+    }
+
+
+def _report(run: Run, before: Mapping[str, Any], depth: Depth) -> None:
+    counts = run.counts
+    report(
+        {
+            "ObjectsTransferred": counts.done - before.get("done", 0),
+            "ObjectsFailed": counts.failed - before.get("failed", 0),
+            "BytesTransferred": counts.done_bytes - before.get("done_bytes", 0),
+            "MessagesWaiting": depth.visible + depth.delayed,
+            "MessagesInFlight": depth.in_flight,
+        }
+    )
+
+
+async def _close_runs(platform: AwsPlatform) -> None:
+    for run in await platform.records.list_runs():
+        if run.is_settled:
+            await platform.records.set_run(run.id, RunState.DONE)
+            log.info("run over", extra={"run": run.id})
+
+
+def _waiting(run: Run) -> int:
+    counts = run.counts
+    return counts.enqueued - counts.done - counts.failed - counts.cancelled
+
+
+def _settled(run: Run) -> int:
+    return run.counts.done + run.counts.failed + run.counts.cancelled
+
+
+def _as_dict(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "state": run.state, "error": run.error, **asdict(run.counts)}
+
+
+async def _told(platform: AwsPlatform, run: Run) -> str:
+    """What a person should know of a run that did not go well."""
+    lines = [f"Data Transfer Hub, task {os.environ['DTH_TASK']}, run {run.id}:"]
+    if run.error:
+        lines.append(run.error)
+    if run.counts.failed:
+        lines.append(f"{run.counts.failed} of {run.counts.enqueued} images failed")
+        failed = await platform.images.page(run.id, status=Status.FAILED, limit=TOLD)
+        lines += [f"{image.key}: {image.detail or image.reason}" for image in failed]
+    return "\n".join(lines)
+
+
+async def _parameters(platform: AwsPlatform) -> EcrParameters:
+    kind, values = await read_parameters(platform.dynamo)
+    model: EcrParameters = as_model(TaskType(kind), values)
+    return model
+
+
+# ----------------------------------------------------------------------------------------- custom resource
+
+
+async def _resource(event: dict[str, Any], request: str) -> None:
+    kind, given = event["RequestType"], event["ResourceProperties"]
+    confine_by_environment()
+    async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
+        if kind == "Delete":
+            await _end(platform.aws, given)
+            return
+        if "Parameters" in given:
+            as_model(TaskType.ECR, given["Parameters"])  # wrong ones end here, in one line
+            await write_parameters(platform.dynamo, TaskType.ECR, given["Parameters"])
+        if kind == "Create":
+            # The name makes asking twice the same as once.
+            name = f"first-{event['RequestId']}"
+            await platform.aws.call(
+                "stepfunctions",
+                "start_execution",
+                stateMachineArn=given["StateMachine"],
+                name=name,
+                input="{}",
+            )
+
+
+async def _end(aws: Aws, given: Mapping[str, str]) -> None:
+    """Stop what runs, and wait until it has: a cluster with containers cannot be deleted."""
+    running = await aws.call(
+        "stepfunctions", "list_executions", stateMachineArn=given["StateMachine"], statusFilter="RUNNING"
+    )
+    for each in running["executions"]:
+        await aws.call("stepfunctions", "stop_execution", executionArn=each["executionArn"], cause="deleted")
+    cluster = given["Cluster"]
+    found = await aws.call("ecs", "list_tasks", cluster=cluster, family=given["Family"])
+    for task in found["taskArns"]:
+        await aws.call("ecs", "stop_task", cluster=cluster, task=task, reason="the task is deleted")
+    ending = found["taskArns"]
+    deadline = time.monotonic() + ENDING
+    while ending and time.monotonic() < deadline:
+        told = await aws.call("ecs", "describe_tasks", cluster=cluster, tasks=ending)
+        ending = [each["taskArn"] for each in told["tasks"] if each["lastStatus"] != "STOPPED"]
+        await asyncio.sleep(ENDING_LOOK if ending else 0)

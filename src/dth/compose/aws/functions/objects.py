@@ -1,0 +1,336 @@
+"""The functions of an S3 task.
+
+`tick`, once a minute, brings the task to where it should be, whatever happened before: runs are begun and closed, giant
+uploads looked after, the finder's machine started and ended, workers kept from a paused task, and work that was lost
+with the queue is compared anew. `start` begins a run by the schedule. `resource` does what CloudFormation cannot.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dth.compose.aws.functions.custom import answer
+from dth.compose.aws.functions.report import report
+from dth.core.errors import HubError, StateError
+from dth.core.ports.queue import Depth
+from dth.core.ports.runs import Run, RunKind, RunState
+from dth.hub.model import TaskType
+from dth.hub.plugins import read_parameters as as_model
+from dth.objects.controller import Controller
+from dth.objects.finder import held_up
+from dth.objects.parameters import EventMode, S3Parameters
+from dth.objects.task import opened, shared_rates
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.confined import confine_by_environment
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.parameters import read_parameters, write_parameters
+from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
+
+LOST_AFTER = 5  # looks at an empty queue, after which what a run still waits for is lost
+MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look leaves for the next
+LOST = "its messages are gone: the queue was purged, or kept them for as long as it keeps any"
+
+log = logging.getLogger(__name__)
+logging.getLogger("dth").setLevel(logging.INFO)
+
+
+def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    return asyncio.run(_tick(context.aws_request_id))
+
+
+def start(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """With {"resume": true} a paused task goes on: a person says so, never the schedule."""
+    return asyncio.run(_start(bool(event.get("resume")), context.aws_request_id))
+
+
+def resource(event: dict[str, Any], context: Any) -> None:
+    """A custom resource. Deleting it never fails: what cannot be taken back is told, and the stack goes."""
+    answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
+
+
+async def _start(resume: bool, request: str) -> dict[str, Any]:
+    async with _opened(request) as platform:
+        if resume:
+            await platform.records.resume()
+        run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
+        log.info("run %s", "goes on: it is being listed" if resumed else "begun", extra={"run": run.id})
+    return await _tick(request)
+
+
+async def _tick(request: str) -> dict[str, Any]:
+    async with _opened(request) as platform:
+        parameters = await _parameters(platform)
+        return await Control(platform, parameters, request).look()
+
+
+@dataclass(slots=True)
+class Control:
+    """One look at one task."""
+
+    platform: AwsPlatform
+    parameters: S3Parameters
+    name: str
+
+    async def look(self) -> dict[str, Any]:
+        """Bring the task to where it should be. Returns how it stands, for whoever reads the execution."""
+        records = self.platform.records
+        memory = await _Memory.read(self.platform.dynamo)
+        if not await records.list_runs(1):
+            await records.begin_run(RunKind.SYNC)
+        dead = await self._dead_letters()
+        paused = await records.paused()
+        if paused:
+            await records.reconcile()
+        else:
+            await self._check(memory)
+            paused = await records.paused()
+        depth = await self.platform.queue.depth()
+        runs = await records.list_runs()
+        for run in runs:
+            if run.is_settled:
+                await records.set_run(run.id, RunState.DONE)
+                log.info("run over", extra={"run": run.id})
+        listing = any(
+            run.kind is RunKind.SYNC and run.state is RunState.LISTING and not self._held_up(run, runs)
+            for run in runs
+        )
+        if not paused and not listing and await self._is_lost(runs, depth, memory):
+            await records.cancel_pending(LOST)
+            await records.begin_run(RunKind.SYNC)
+            listing = True
+            log.warning("what was on its way is lost, and compared anew", extra={"why": LOST})
+        await self._set_finder(listing and not paused)
+        await self._set_workers(bool(paused), depth)
+        settled = memory.count(runs)
+        if await memory.write(self.platform.dynamo):  # else another look came between, and counts it
+            report(
+                {
+                    "ObjectsTransferred": settled.done,
+                    "ObjectsFailed": settled.failed,
+                    "BytesTransferred": settled.bytes,
+                    "MessagesWaiting": depth.visible + depth.delayed,
+                    "MessagesInFlight": depth.in_flight,
+                    "DeadLetters": dead,
+                }
+            )
+        newest = (await records.list_runs(1))[0]
+        return {
+            "paused": paused,
+            "waiting": depth.visible + depth.delayed,
+            "inFlight": depth.in_flight,
+            "run": {"id": newest.id, "state": newest.state, "error": newest.error, **asdict(newest.counts)},
+        }
+
+    def _held_up(self, run: Run, runs: list[Run]) -> bool:
+        """Whether the finder would only wait: then it has no machine yet."""
+        return self.parameters.src_event is EventMode.NO and held_up(run, runs)
+
+    async def _check(self, memory: "_Memory") -> None:
+        """Look after giant uploads and dead letters. A store that cannot be opened fails the runs, not this."""
+        try:
+            platform = self.platform
+            async with opened(self.parameters, platform.secrets, platform.limits) as route:
+                await Controller(route, self.platform, self.name, memory.quiet).check()
+        except StateError:
+            raise
+        except HubError as error:
+            log.warning("the stores cannot be opened: %s", error)
+
+    async def _is_lost(self, runs: list[Run], depth: Depth, memory: "_Memory") -> bool:
+        """Whether runs wait for outcomes that nothing is left to bring: the queue was seen empty several times, no
+        upload is under way, and nothing moved meanwhile."""
+        waiting = [run for run in runs if not run.counts.balanced]
+        idle = depth.visible + depth.in_flight + depth.delayed == 0
+        if not waiting or not idle or await self.platform.uploads.live():
+            memory.idle, memory.settled = 0, -1
+            return False
+        settled = sum(_settled(run) for run in waiting)
+        memory.idle = memory.idle + 1 if settled == memory.settled else 1
+        memory.settled = settled
+        if memory.idle < LOST_AFTER:
+            return False
+        memory.idle = 0
+        return True
+
+    async def _dead_letters(self) -> int:
+        url = AwsNames.from_environment().dead_letter_url
+        answer = await self.platform.aws.call(
+            "sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    # ------------------------------------------------------------------------------------------ machines
+
+    async def _set_finder(self, wanted: bool) -> None:
+        group = await self._group(os.environ["DTH_FINDER_GROUP"])
+        if group["DesiredCapacity"] != int(wanted):
+            await self._scale(group, DesiredCapacity=int(wanted))
+
+    async def _set_workers(self, paused: bool, depth: Depth) -> None:
+        """A paused task has no machines, and nothing scales it. Else there is one at least while there is work; how
+        many more is up to the alarms."""
+        group = await self._group(os.environ["DTH_WORKER_GROUP"])
+        least = self.parameters.min_capacity
+        stopped = {each["ProcessName"] for each in group.get("SuspendedProcesses", [])}
+        scaling = {
+            "AutoScalingGroupName": group["AutoScalingGroupName"],
+            "ScalingProcesses": ["AlarmNotification"],
+        }
+        if paused:
+            if "AlarmNotification" not in stopped:
+                await self.platform.aws.call("autoscaling", "suspend_processes", **scaling)
+            if group["DesiredCapacity"] or group["MinSize"]:
+                await self._scale(group, MinSize=0, DesiredCapacity=0)
+            return
+        if "AlarmNotification" in stopped:
+            await self.platform.aws.call("autoscaling", "resume_processes", **scaling)
+        wanted = max(group["DesiredCapacity"], least)
+        if not wanted and depth.visible + depth.in_flight:
+            wanted = max(1, self.parameters.desired_capacity)
+        if (group["MinSize"], group["DesiredCapacity"]) != (least, wanted):
+            await self._scale(group, MinSize=least, DesiredCapacity=min(wanted, group["MaxSize"]))
+
+    async def _group(self, name: str) -> dict[str, Any]:
+        answer = await self.platform.aws.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name]
+        )
+        group: dict[str, Any] = answer["AutoScalingGroups"][0]
+        return group
+
+    async def _scale(self, group: dict[str, Any], **sizes: int) -> None:
+        name = group["AutoScalingGroupName"]
+        await self.platform.aws.call(
+            "autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, **sizes
+        )
+        log.info("machines", extra={"group": name, **sizes})
+
+
+@dataclass(slots=True)
+class _Settled:
+    """What was settled between two looks."""
+
+    done: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one look leaves for the next."""
+
+    quiet: dict[str, int] = field(default_factory=dict)  # of the controller
+    counts: dict[str, list[int]] = field(default_factory=dict)  # by run: done, failed, bytes
+    idle: int = 0  # looks at which the queue was empty, and nothing moved
+    settled: int = -1
+    version: int = 0
+
+    @classmethod
+    async def read(cls, dynamo: Dynamo) -> "_Memory":
+        item = await dynamo.get("state", MEMORY_KEY)
+        return cls(**json.loads(item["json"]), version=item["version"]) if item else cls()
+
+    async def write(self, dynamo: Dynamo) -> bool:
+        """False when another look has written since this was read."""
+        values = {"quiet": self.quiet, "counts": self.counts, "idle": self.idle, "settled": self.settled}
+        return await dynamo.put(
+            "state",
+            {**MEMORY_KEY, "json": json.dumps(values), "version": self.version + 1},
+            "#version = :version" if self.version else "attribute_not_exists(#pk)",
+            {"version": self.version},
+        )
+
+    def count(self, runs: list[Run]) -> _Settled:
+        """What the runs have settled since the last look."""
+        before, self.counts = (
+            self.counts,
+            {str(run.id): [run.counts.done, run.counts.failed, run.counts.done_bytes] for run in runs},
+        )
+        changes = [
+            [now - was for now, was in zip(counts, before.get(run, [0, 0, 0]), strict=True)]
+            for run, counts in self.counts.items()
+        ]
+        return _Settled(*map(sum, zip(*changes, strict=True))) if changes else _Settled()
+
+
+def _settled(run: Run) -> int:
+    counts = run.counts
+    return (
+        counts.done + counts.failed + counts.cancelled
+        + counts.deleted + counts.delete_kept + counts.delete_failed
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------- custom resource
+
+
+async def _resource(event: dict[str, Any], request: str) -> None:
+    """Properties: `Parameters` of a task without a hub (which writes them itself), and for events `Bucket`, `Prefix`,
+    `Events` ("Create" or "CreateAndDelete") and `QueueArn`."""
+    kind, given = event["RequestType"], event["ResourceProperties"]
+    async with _opened(request) as platform:
+        if kind == "Delete":
+            await _follow(platform.aws, given.get("Bucket", ""), None)
+            parameters = await _parameters(platform)
+            async with opened(parameters, platform.secrets, platform.limits) as route:
+                await Controller(route, platform, request).abort_all()
+            return
+        if "Parameters" in given:
+            # Wrong ones end here, in one line.
+            parameters = as_model(TaskType.S3EC2, given["Parameters"])
+            await platform.limits.set_rates(shared_rates(parameters))
+            await write_parameters(platform.dynamo, TaskType.S3EC2, given["Parameters"])
+        before = event.get("OldResourceProperties", {}).get("Bucket", "")
+        if before and before != given.get("Bucket"):
+            await _follow(platform.aws, before, None)
+        if given.get("Bucket"):
+            await _follow(platform.aws, given["Bucket"], _subscription(given))
+
+
+def _subscription(given: dict[str, str]) -> dict[str, Any]:
+    events = ["s3:ObjectCreated:*"]
+    if given["Events"] == "CreateAndDelete":
+        events.append("s3:ObjectRemoved:*")
+    described: dict[str, Any] = {"QueueArn": given["QueueArn"], "Events": events}
+    if given.get("Prefix"):
+        described["Filter"] = {"Key": {"FilterRules": [{"Name": "prefix", "Value": given["Prefix"]}]}}
+    return described
+
+
+async def _follow(aws: Aws, bucket: str, subscription: dict[str, Any] | None) -> None:
+    """Let the bucket tell the task's queue of its events, or no more. What others have it tell stays as it is."""
+    if not bucket:
+        return
+    ours = f"dth-{os.environ['DTH_TASK']}"
+    found = await aws.call("s3", "get_bucket_notification_configuration", Bucket=bucket)
+    found.pop("ResponseMetadata", None)
+    queues = [each for each in found.get("QueueConfigurations", []) if each.get("Id") != ours]
+    if subscription:
+        queues.append({"Id": ours, **subscription})
+    if queues != found.get("QueueConfigurations", []):
+        await aws.call(
+            "s3",
+            "put_bucket_notification_configuration",
+            Bucket=bucket,
+            NotificationConfiguration={**found, "QueueConfigurations": queues},
+        )
+
+
+# ------------------------------------------------------------------------------------------------- opening
+
+
+@asynccontextmanager
+async def _opened(request: str) -> AsyncIterator[AwsPlatform]:
+    confine_by_environment()
+    async with open_platform(AwsNames.from_environment(), f"lambda-{request}") as platform:
+        yield platform
+
+
+async def _parameters(platform: AwsPlatform) -> S3Parameters:
+    kind, values = await read_parameters(platform.dynamo)
+    model: S3Parameters = as_model(TaskType(kind), values)
+    return model

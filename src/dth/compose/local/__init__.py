@@ -1,0 +1,1 @@
+"""One machine: the hub's server, and the processes of tasks."""

@@ -1,0 +1,578 @@
+"""The hub on one machine: where its parts are put together, and what it serves.
+
+One process with one event loop answers requests and keeps the tasks; the nursery, forked before there is a loop, starts
+the processes of tasks.
+"""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import yaml
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from dth.compose.local import process
+from dth.core import interrupts
+from dth.core.confinement import Confinement, confine
+from dth.core.errors import Conflict, Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
+from dth.core.network import Network
+from dth.core.prices import Prices, read_prices
+from dth.core.secrets import SecretUse, WrongHost
+from dth.core.transport import Transport
+from dth.hub import monitoring
+from dth.hub.auth import Authenticator, IssuerConfig, Verifier
+from dth.hub.model import Identity, Progress, Task
+from dth.hub.plugins import plugin, read_parameters
+from dth.hub.ports import HubPorts
+from dth.hub.webhooks import post_over
+from dth.platforms.local import graphql
+from dth.platforms.local.agenda import Agenda
+from dth.platforms.local.budget import Budgets, TooMuch
+from dth.platforms.local.connections import Capacity, Connections, Server
+from dth.platforms.local.console import Console
+from dth.platforms.local.filesystem import lock_state_directory
+from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.jobs import LocalJobs
+from dth.platforms.local.keeper import Bounds, Keeper
+from dth.platforms.local.logs import LocalLogs
+from dth.platforms.local.metrics import LocalMetrics
+from dth.platforms.local.notifier import Notifier, SmtpConfig
+from dth.platforms.local.nursery import LOST, Nursery
+from dth.platforms.local.oidc import COMMAND, Provider
+from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
+from dth.platforms.local.tasks import LocalAudit, LocalTasks
+from dth.platforms.local.tokens import LocalTokens
+from dth.platforms.local.users import LocalUsers, first_admin
+from dth.platforms.local.vault import Vault, forget, found, keep, kept, open_vault
+
+log = logging.getLogger(__name__)
+
+ADDRESS_FILE = "address"
+SETTINGS_FILE = "hub.yaml"
+# A hub on one machine stands where its users' stores do, unless its settings say something else.
+OPEN = Network(loopback=True, private=True)
+BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MAX_BODY = 2 * 1024 * 1024  # bytes of a request
+ANSWER_BYTES = 4_000_000.0  # of an answer, which count as a second of work
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FIRST_PASSWORD = "first password"  # the setting that has it
+HSTS = "max-age=63072000"
+ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
+PRUNE = 300.0  # seconds between clean-ups
+AGAIN = 5.0  # seconds before background work that failed is started anew
+CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the hub is reached. `public_url`: as its users write it, where that is not what it listens at."""
+
+    host: str = "127.0.0.1"
+    port: int = 8780
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    public_url: str = ""
+
+    def check(self) -> None:
+        """Passwords and tokens do not cross a network in the clear. Raises UsageError."""
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise UsageError("--tls-cert and --tls-key go together")
+        for path in (self.tls_certificate, self.tls_key):
+            if path and not path.is_file():
+                raise UsageError(f"{path} is no file")
+        if self.host in LOOPBACK or self.tls_certificate:
+            return
+        if not self.public_url.startswith("https://"):
+            raise UsageError(
+                f"--host {self.host} is open to the network: give --tls-cert and --tls-key, or the address of the "
+                "proxy in front that speaks TLS (--public-url https://...)"
+            )
+
+    def url(self, port: int) -> str:
+        """The address that users have."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls_certificate else ''}://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `hub.yaml` in the data directory may say."""
+
+    issuer: IssuerConfig | None = None
+    smtp: SmtpConfig | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+    confinement: Confinement = field(default_factory=lambda: Confinement(network=OPEN))
+    prices: Prices = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """The defaults where there is no file. Raises UsageError that names what is wrong."""
+        try:
+            given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        kinds: dict[str, Any] = {
+            "issuer": IssuerConfig,
+            "smtp": SmtpConfig,
+            "bounds": Bounds,
+            "prices": read_prices,
+        }
+        if not isinstance(given, dict | None) or not set(given or {}) <= {*kinds, *CONFINING}:
+            known = ", ".join((*kinds, *CONFINING))
+            raise UsageError(f"{path}: only {known} may be set, each with names and values below it")
+        found: dict[str, Any] = {}
+        confining: dict[str, Any] = {"network": OPEN}
+        for name, values in (given or {}).items():
+            try:
+                if name in CONFINING:
+                    confining[name] = CONFINING[name](values)
+                else:
+                    found[name] = kinds[name](**(values or {}))
+            except (TypeError, ValueError, UsageError) as error:
+                raise UsageError(f"{path}: {name}: {error}") from None
+        return cls(**found, confinement=Confinement(**confining))
+
+
+def _ca_bundles(given: object) -> dict[str, str]:
+    """Names of files of authorities, and the files. Raises UsageError."""
+    if not isinstance(given, dict) or not all(
+        isinstance(each, str) for pair in given.items() for each in pair
+    ):
+        raise UsageError("names with a file each are needed, such as corporate: /etc/ssl/corporate.pem")
+    for name, file in given.items():
+        if not BUNDLE.fullmatch(name):
+            raise UsageError(f"{name!r} is no name: letters, digits and any of _.- make one")
+        if not Path(file).is_absolute() or not Path(file).is_file():
+            raise UsageError(f"{name}: {file!r} is not the path of a file, from / on")
+    return given
+
+
+def _profiles(given: object) -> frozenset[str]:
+    if not isinstance(given, list) or not all(isinstance(each, str) and each for each in given):
+        raise UsageError("a list of names is needed, such as [backup]")
+    return frozenset(given)
+
+
+def _network(given: object) -> Network:
+    if not isinstance(given, dict) or set(given) != {"allow"}:
+        raise UsageError("it has allow and nothing else, such as allow: [loopback, private]")
+    return Network.read(given["allow"])
+
+
+# What a task may use of this machine, and how each is read from the settings.
+CONFINING: dict[str, Callable[[object], Any]] = {
+    "ca_bundles": _ca_bundles,
+    "aws_profiles": _profiles,
+    "network": _network,
+}
+
+
+@dataclass(slots=True)
+class Hub:
+    """Everything that a running hub consists of."""
+
+    url: str
+    nursery: Nursery
+    ports: HubPorts
+    keeper: Keeper
+    metrics: LocalMetrics
+    authenticator: Authenticator
+    provider: Provider | None
+    webhook_key: bytes
+    first_password: str | None = None
+    ready: bool = False
+
+
+def start_nursery(data_dir: Path) -> Nursery:
+    """Before any event loop. This process, and all that come of it, are confined to what the settings allow."""
+    confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
+    for kind in process.ROLES_BY_TYPE:
+        process.load(kind)
+    return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
+
+
+async def serve(
+    data_dir: Path,
+    listen: Listen,
+    nursery: Nursery,
+    announce: Callable[[Hub], None],
+    admin_password: str = "",
+) -> None:
+    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers. `admin_password`: of the first user;
+    "" = one is made up.
+
+    Without its nursery it can do nothing, and a process with threads cannot fork another one safely. Then it raises
+    StateError, so that the service manager starts it again.
+    """
+    listen.check()
+    with lock_state_directory(data_dir, wait=10.0):
+        async with AsyncExitStack() as stack:
+            sockets = [_listening(listen)]
+            port = sockets[0].getsockname()[1]
+            hub = await stack.enter_async_context(
+                open_hub(data_dir, listen.url(port), nursery, admin_password)
+            )
+            proxied = bool(listen.public_url) and not listen.tls_certificate
+            server = Server(
+                uvicorn.Config(
+                    application(hub),
+                    http="h11",
+                    ws="none",
+                    log_level="error",  # what it warns of is for anybody to bring about
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=5,
+                    ssl_certfile=listen.tls_certificate,
+                    ssl_keyfile=listen.tls_key,
+                    # A proxy in front tells whom it stands for; which one is believed: FORWARDED_ALLOW_IPS.
+                    proxy_headers=proxied,
+                ),
+                Connections(Capacity.here(behind_proxy=proxied)),
+            )
+            serving = asyncio.create_task(server.serve(sockets))
+            loop = asyncio.get_running_loop()
+            stopping = asyncio.Event()
+            interrupts.handle(lambda: loop.call_soon_threadsafe(stopping.set))
+            address = data_dir / ADDRESS_FILE
+            partial_address = data_dir / f"{ADDRESS_FILE}.new"
+            partial_address.write_text(f"{hub.url}\n", "utf-8")
+            partial_address.replace(address)  # nobody reads half of it
+            stack.callback(address.unlink, missing_ok=True)
+            hub.ready = True
+            announce(hub)
+            waiting, losing = asyncio.create_task(stopping.wait()), asyncio.create_task(nursery.lost())
+            await asyncio.wait({waiting, losing, serving}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            losing.cancel()
+            hub.ready = False
+            server.should_exit = True
+            await serving
+    if not nursery.lives:
+        raise StateError(LOST)
+
+
+def _listening(listen: Listen) -> Any:
+    import socket
+
+    try:
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        return socket.create_server((listen.host, listen.port), family=family, backlog=1024)
+    except OSError as error:
+        raise UsageError(f"{listen.host} port {listen.port} cannot be used: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def open_hub(
+    data_dir: Path, url: str, nursery: Nursery, admin_password: str = ""
+) -> AsyncIterator[Hub]:
+    """Put the parts together; leaving ends them in order: tasks drain, messages are sent, databases close."""
+    settings = Settings.read(data_dir / SETTINGS_FILE)
+    vault = open_vault(data_dir)
+    with HubDatabase.open(data_dir / "hub.db") as database:
+        keeper = Keeper(data_dir / "tasks", nursery, settings.bounds)
+        users, tokens = LocalUsers(database), LocalTokens(database)
+        smtp = settings.smtp
+        stored = LocalSecrets(database, vault, {smtp.password_secret: smtp.hosts} if smtp else None)
+        if smtp:
+            # Where it is bound elsewhere, the first mail says so.
+            with contextlib.suppress(WrongHost):
+                await stored.use([SecretUse("mail server", smtp.password_secret, smtp.hosts)])
+        transport = Transport()
+        notifier = Notifier(database, vault, settings.smtp, partial(post_over, transport))
+        jobs = LocalJobs(database, data_dir / "jobs", nursery, settings.prices)
+        await jobs.fail_unfinished()
+        provider = await Provider.open(database, vault, users, f"{url}/oidc", [url])
+        verifier = Verifier(settings.issuer) if settings.issuer else provider.verifier
+        webhook_key = await kept(database, vault, "webhook", lambda: secrets.token_bytes(32))
+        metrics = LocalMetrics(database)
+
+        async def webhook(task: Task) -> dict[str, str]:
+            token = webhook_token(webhook_key, task.id)
+            return {"url": f"{url}/events/{task.id}", "token": token}
+
+        ports = HubPorts(
+            tasks=LocalTasks(database),
+            engine=keeper,
+            secrets=stored,
+            users=None if settings.issuer else users,
+            tokens=tokens,
+            audit=LocalAudit(database),
+            notifications=notifier,
+            metrics=metrics,
+            logs=LocalLogs(keeper.state),
+            jobs=jobs,
+            signing_key=partial(_signing_key, database, vault),
+            webhook=webhook,
+            prices=settings.prices,
+            info={
+                "platform": "local",
+                "issuer": verifier.config.issuer,
+                "client": verifier.config.client_id,
+                "scope": verifier.config.scope,
+                "audience": settings.issuer.audience if settings.issuer else "",
+                "limits": asdict(settings.bounds),
+            },
+        )
+        keeper.ports, keeper.agenda = ports, Agenda(database)
+        hub = Hub(
+            url=url,
+            nursery=nursery,
+            ports=ports,
+            keeper=keeper,
+            metrics=metrics,
+            authenticator=Authenticator(verifier, tokens),
+            provider=None if settings.issuer else provider,
+            webhook_key=webhook_key,
+            first_password=await _first_password(database, vault, users, admin_password, settings),
+        )
+        background = [
+            asyncio.create_task(_for_ever("the keeper of tasks", keeper.run)),
+            asyncio.create_task(_for_ever("the notifier", notifier.run)),
+            asyncio.create_task(_for_ever("the pruning of graphs", partial(_prune, metrics))),
+        ]
+        try:
+            yield hub
+        finally:
+            for each in background:
+                each.cancel()
+                await asyncio.gather(each, return_exceptions=True)
+            await jobs.close()
+            transport.close()
+
+
+async def _first_password(
+    database: HubDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
+) -> str | None:
+    """What to say of how to sign in first: the password that was made up for admin, until another one was chosen."""
+    if settings.issuer:
+        return None
+    if made := await first_admin(users, given):
+        if given:
+            return None  # whoever gave it knows it
+        await keep(database, vault, FIRST_PASSWORD, made.encode())
+        return made
+    known = await found(database, vault, FIRST_PASSWORD)
+    if known is None:
+        return None
+    if await users.is_first(known.decode()):
+        return known.decode()
+    await forget(database, FIRST_PASSWORD)
+    return None
+
+
+async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """A defect, or a disk that is full for a while, does not end what must go on."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("%s failed; it is started anew", what)
+        await asyncio.sleep(AGAIN)
+
+
+async def _prune(metrics: LocalMetrics) -> None:
+    while True:
+        await metrics.prune(time.time())
+        await asyncio.sleep(PRUNE)
+
+
+def webhook_token(key: bytes, task: str) -> str:
+    """What proves that a notification is for this task. It follows from the hub's key, so that none is kept."""
+    return hmac.new(key, task.encode(), sha256).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------- routes
+
+
+def application(hub: Hub) -> Starlette:
+    """What the hub serves."""
+    schema = graphql.load_schema()
+    budgets = Budgets()
+
+    async def ask(request: Request) -> Response:
+        caller = await _caller(hub, request)
+        body = await _body(request)
+        async with budgets.turn(caller.user or caller.subject) as spent:
+            try:
+                asked = json.loads(body)
+            except (ValueError, RecursionError):
+                return JSONResponse(graphql.failure("the request is not JSON", "BAD_INPUT"), 400)
+            answer = JSONResponse(await graphql.answer(schema, hub.ports, caller, asked, spent))
+            spent.seconds += len(answer.body) / ANSWER_BYTES
+            return answer
+
+    async def events(request: Request) -> Response:
+        return await _take_events(hub, request)
+
+    async def health(_: Request) -> Response:
+        if not hub.nursery.lives:
+            return PlainTextResponse(f"{LOST}\n", 503)
+        return PlainTextResponse("ok\n")
+
+    async def ready(_: Request) -> Response:
+        await hub.ports.tasks.count()
+        good = hub.ready and hub.nursery.lives
+        return PlainTextResponse("ready\n" if good else "stopping\n", 200 if good else 503)
+
+    async def metrics(request: Request) -> Response:
+        await _caller(hub, request)
+        counts = await hub.ports.tasks.count()
+        now = await hub.metrics.latest()
+        text = monitoring.prometheus(counts, hub.keeper.totals, now)
+        return PlainTextResponse(text, headers={"content-type": monitoring.EXPOSITION})
+
+    async def config(_: Request) -> Response:
+        info = hub.ports.info
+        oidc = {
+            "authority": info["issuer"],
+            "clientId": info["client"],
+            "cliClientId": COMMAND if hub.provider else info["client"],
+            "scope": info["scope"],
+            "audience": info["audience"],
+        }
+        return JSONResponse({"url": hub.url, "graphqlEndpoint": "/graphql", "oidc": oidc})
+
+    routes: list[Any] = [
+        Route("/graphql", ask, methods=["POST"]),
+        Route("/events/{task}", events, methods=["POST"]),
+        Route("/healthz", health),
+        Route("/readyz", ready),
+        Route("/metrics", metrics),
+        Route("/config.json", config),
+    ]
+    if hub.provider:
+        routes.append(Mount("/oidc", routes=hub.provider.routes()))
+    routes.append(Console(hub.ports.info["issuer"]).route())
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=partial(_guarded, _headers(hub.url)))],
+        exception_handlers={HubError: _told, ClientDisconnect: _gone, Exception: _internal},
+    )
+
+
+def _headers(url: str) -> dict[str, str]:
+    """Those of every answer of a hub at this address."""
+    return HEADERS | ({"strict-transport-security": HSTS} if url.startswith("https:") else {})
+
+
+async def _guarded(
+    headers: Mapping[str, str], request: Request, call: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    response = await call(request)
+    for name, value in headers.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    """An error outside of GraphQL: one line and a status."""
+    status, code = 400, "BAD_INPUT"
+    match error:
+        case Unauthenticated():
+            status, code = 401, "UNAUTHENTICATED"
+        case Forbidden():
+            status, code = 403, "FORBIDDEN"
+        case NotFound():
+            status, code = 404, "NOT_FOUND"
+        case StateError():
+            status, code = 503, "FAILED"
+        case Conflict():
+            status, code = 409, "CONFLICT"
+        case TooMuch():
+            status, code = 429, "LIMIT"
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, TooMuch):
+        headers["retry-after"] = str(error.wait)
+    return JSONResponse(graphql.failure(str(error), code), status, headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """Whoever asked has left before the question was over, as a browser does between two pages. Nobody reads this."""
+    return Response(status_code=400)
+
+
+async def _internal(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return JSONResponse(graphql.failure("internal error; the hub's log has it", "INTERNAL"), 500)
+
+
+async def _caller(hub: Hub, request: Request) -> Identity:
+    """Who calls. Their connection stays when room is made for others."""
+    _signed_in(request, False)
+    caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
+    _signed_in(request, True)
+    return caller
+
+
+def _signed_in(request: Request, proved: bool) -> None:
+    if peer := request.scope.get("state", {}).get("peer"):
+        peer.signed_in = proved
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise UsageError(f"the request has more than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+async def _take_events(hub: Hub, request: Request) -> Response:
+    """A store's notifications for one task. What proves them is a bearer token, or `?token=` for senders that set no
+    headers (SNS). They are answered once they are safe in the task's queue."""
+    task_id = request.path_params["task"]
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    token = bearer or scheme or request.query_params.get("token", "")  # MinIO sends it bare
+    if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
+        raise Unauthenticated("the token is not that of this task; getWebhook has it")
+    _signed_in(request, True)
+    task = await hub.ports.tasks.get(task_id)
+    chosen = plugin(task.type)
+    if not chosen.follows_events(read_parameters(task.type, task.parameters)):
+        raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
+    if task.progress in ENDED:
+        raise Conflict(f"the task is {task.progress}; it takes no events until it is resumed")
+    taken = chosen.read_notification(await _body(request))
+    if taken.confirm:
+        log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)
+    if taken.messages:
+        async with hub.keeper.open(task_id) as platform:
+            await hub.keeper.changed(task_id)  # so that a hub that is killed in between looks into the queue
+            await platform.queue.send(taken.messages)
+        await hub.keeper.changed(task_id)
+    return JSONResponse({"taken": len(taken.messages), "confirm": taken.confirm})
+
+
+async def _signing_key(database: HubDatabase, vault: Vault) -> bytes:
+    from dth.hub.certificate import new_key
+
+    return await kept(database, vault, "certificate", new_key)

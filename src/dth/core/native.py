@@ -1,0 +1,635 @@
+"""Requests over connections that are read and written in C, by the extension `_http` (see native/engine.c).
+
+It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy. What
+it does not take, and every connection that it cannot make, is libcurl's. So is everything where the extension was not
+built, or where the environment has DTH_RELAY=python.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import math
+import os
+import re
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.request import getproxies_environment
+
+from pycurl import READFUNC_PAUSE, WRITEFUNC_PAUSE
+
+from dth.core import confinement
+from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+
+if TYPE_CHECKING:
+    from dth._http import Connection, Event, Session, Trust
+    from dth.core.transport import ConnectOptions, Pipe, Valve
+
+# Which calls the extension has; as in native/engine.c.
+INTERFACE = 2
+
+try:
+    from dth import _http
+except ImportError:
+    BUILT = False
+else:
+    # One that was built from other sources is of no use.
+    BUILT = getattr(_http, "INTERFACE", 0) == INTERFACE
+
+# The root of a URL: scheme, host, port. Anything else, such as a user's name, is left to libcurl.
+ROOT = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+PORTS = {"http": 80, "https": 443}
+# Headers that each request has, and those that say how it is sent. Who sends one of the latter wants something else
+# than what is done here.
+OWN = frozenset({"host", "user-agent", "accept"})
+UNUSUAL = frozenset(
+    {"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+# As in libcurl: seconds for which addresses hold, for which a connection may rest, and which an address has before
+# the next one is tried beside it.
+ADDRESSES_HOLD = 60.0
+LONGEST_REST = 118.0
+HEAD_START = 0.2
+KEEPALIVE = 60
+MOST_IDLE = 1024
+# Bytes of a body from a pipe that are sent at once, and of a piece of them. The engine receives pieces as large, so
+# that none has to be cut or joined.
+MOST_FED = 1024 * 1024
+PIECE = 256 * 1024
+# Seconds between looks at requests on which nothing passes.
+LOOK = 0.5
+
+# Of a socket, after its family.
+Address = tuple[Any, ...]
+# Status, headers, pieces of the body.
+Answer = tuple[int, dict[str, str], list[bytes]]
+# What came of a request: an answer, or a constant of `_http` and why.
+Outcome = tuple[int, Any, Any]
+Promise = asyncio.Future[Outcome]
+# Head, body and its size, most bytes of the answer's, whether it has none, patience.
+Request = tuple[bytes, Sequence[bytes], int, int, bool, float]
+
+
+def available() -> bool:
+    """Whether requests may go this way."""
+    return BUILT and os.environ.get("DTH_RELAY") != "python"
+
+
+def keep_memory(size: int) -> None:
+    """From now on this process keeps so many bytes that bodies leave behind, for those that follow."""
+    if available():
+        _http.keep_memory(size)
+
+
+class Origin:
+    """One server, as it is reached with some options, and its connections at rest."""
+
+    def __init__(self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
+        self.options = options
+        self.host = host.strip("[]")
+        self.port = port
+        # As errors tell it, and as requests do.
+        self.name = name
+        self.authority = host if port == PORTS[scheme] else f"{host}:{port}"
+        self.sealed = scheme == "https"
+        # Headers that all requests begin with.
+        self.first = b""
+        # Each with the loop's time from which on it rests, the longest first.
+        self.idle: list[tuple[Connection, float]] = []
+        self._forgotten = False
+        self._addresses: list[Address] = []
+        self._hold = 0.0
+        self._lookup: asyncio.Task[list[Address]] | None = None
+        self.is_address = False
+        with contextlib.suppress(ValueError):
+            found = ipaddress.ip_address(self.host)
+            family = socket.AF_INET if found.version == 4 else socket.AF_INET6
+            self._addresses, self._hold = [(family, (self.host, port))], math.inf
+            self.is_address = True
+
+    async def addresses(self) -> list[Address]:
+        """Families and addresses. Those who ask at once share one look-up."""
+        loop = asyncio.get_running_loop()
+        if self._hold > loop.time():
+            return self._addresses
+        if self._lookup is None or self._lookup.done():
+            self._lookup = loop.create_task(self._look_up(loop))
+            # Who asked may be gone when it fails.
+            self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._lookup)
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[Address]:
+        infos = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        self._addresses = [(family, address) for family, _, _, _, address in infos]
+        self._hold = loop.time() + ADDRESSES_HOLD
+        return self._addresses
+
+    def take(self, now: float) -> "Connection | None":
+        """A connection at rest."""
+        while self.idle:
+            connection, since = self.idle.pop()
+            if not connection.closed and now - since < LONGEST_REST:
+                return connection
+            connection.abort()
+        return None
+
+    def put(self, connection: "Connection", now: float) -> None:
+        if not (connection.closed or self._forgotten) and len(self.idle) < MOST_IDLE:
+            self.idle.append((connection, now))
+        else:
+            connection.abort()
+
+    def tidy(self, now: float) -> None:
+        """Close what has rested too long."""
+        while self.idle and (self.idle[0][0].closed or now - self.idle[0][1] >= LONGEST_REST):
+            self.idle.pop(0)[0].abort()
+
+    def close(self) -> None:
+        """Close all that rests, and let nothing rest any more."""
+        self._forgotten = True
+        if self._lookup:
+            self._lookup.cancel()
+        while self.idle:
+            self.idle.pop()[0].abort()
+
+
+class Native:
+    """All connections of a process that are served in C. `agent` is what requests call their sender."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, agent: str) -> None:
+        self._loop = loop
+        self._agent = agent
+        self._engine = _http.Engine()
+        self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
+        # By their files of authorities, which take long to read.
+        self._trusts: dict[str, Trust] = {}
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._flows: dict[asyncio.Future[Any], Flow] = {}
+        # Of bodies that were received.
+        self.bytes_in = 0
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._look: asyncio.TimerHandle | None = None
+        loop.add_reader(self._engine.fileno(), self._on_ready)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: "Sequence[bytes] | Pipe",
+        size: int,
+        *,
+        options: "ConnectOptions",
+        sink: "Pipe | None",
+        limit: int,
+        most: int,
+        patience: float,
+        valve: "Valve | None",
+    ) -> Answer | None:
+        """Send one request and read its answer. None, and nothing is sent, where it is for libcurl.
+
+        `size`: bytes of the body; `limit`: bytes that are expected of the answer's, 0 where it is not known; `most`:
+        bytes that are acceptable; `patience`: seconds that may pass without a byte. Raises TransferError.
+        """
+        slash = url.find("/", 8)
+        root, target = (url[:slash], url[slash:]) if slash > 0 else (url, "/")
+        try:
+            origin = self._origins[options, root]
+        except KeyError:
+            origin = self._origins[options, root] = _origin(root, options)
+        if origin is None:
+            return None
+        pieces, source = (body, None) if isinstance(body, Sequence) else ((), body)
+        ends = Ends(valve, sink, source)
+        head = self._head(origin, method, target, headers, size)
+        if head is None:
+            return None
+        request = (head, pieces, size, most, method == "HEAD", patience)
+        outcome: Outcome | None = None
+        while outcome is None and (connection := origin.take(self._loop.time())):
+            outcome = await self._exchange(origin, connection, request, ends)
+        if outcome is None or outcome[0] == _http.STALE:
+            # There is none at rest, or it was closed as the request came. A new one says more than another old one.
+            made = await self._connected(origin)
+            outcome = await self._exchange(origin, made, request, ends) if made else None
+        if outcome is None:
+            return None
+        what, more, chunks = outcome
+        if what > 0:
+            return what, more, chunks
+        raise _failure(origin, what, more, sized=limit > 0)
+
+    async def _exchange(
+        self, origin: Origin, connection: "Connection", request: Request, ends: "Ends"
+    ) -> Outcome | None:
+        """One request over one connection; None where that was closed already."""
+        future: Promise = self._loop.create_future()
+        if not connection.start(future, ends.granted, ends.sink is not None, *request):
+            return None
+        self._waiting.add(future)
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK, self._on_look)
+        flow = Flow(self._loop, ends, connection, future, receives=not request[2]) if ends else None
+        if flow:
+            self._flows[future] = flow
+        try:
+            what, more, chunks = await future
+        except asyncio.CancelledError:
+            # It is in the middle of something, or has just ended it.
+            connection.abort()
+            raise
+        finally:
+            self._waiting.discard(future)
+            if flow:
+                del self._flows[future]
+                flow.close()
+        origin.put(connection, self._loop.time())
+        if what > 0:
+            self.bytes_in += sum(map(len, chunks))
+        if flow:
+            self.bytes_in += flow.poured
+            if what == _http.STALE and flow.begun:
+                what, more = _http.BROKEN, "necessary data rewind was not possible"
+        return what, more, chunks
+
+    def _head(
+        self, origin: Origin, method: str, target: str, headers: Mapping[str, str], size: int
+    ) -> bytes | None:
+        """The line and the headers of a request; None where they are for libcurl."""
+        if not isinstance(headers, dict) or not UNUSUAL.isdisjoint(headers):
+            return None
+        first = origin.first
+        if not first or not OWN.isdisjoint(headers):
+            own = {"host": origin.authority, "user-agent": self._agent, "accept": "*/*"}
+            missing = [f"{name}: {value}\r\n" for name, value in own.items() if name not in headers]
+            first = "".join(missing).encode()
+            if OWN.isdisjoint(headers):
+                origin.first = first
+        return _http.head(method, target, first, headers, size if size or method in ("PUT", "POST") else -1)
+
+    def forget(self, options: "ConnectOptions") -> None:
+        """Nothing will be sent with these options any more."""
+        for key in [key for key in self._origins if key[0] is options]:
+            if origin := self._origins.pop(key):
+                origin.close()
+
+    @property
+    def bytes_under_way(self) -> int:
+        """Bytes of bodies that have passed in requests that have not ended yet, either way."""
+        return self._engine.under_way
+
+    def close(self) -> None:
+        """End everything. Who waits for an answer is cancelled."""
+        self._loop.remove_reader(self._engine.fileno())
+        if self._look:
+            self._look.cancel()
+        for task in self._connecting:
+            task.cancel()
+        for future in self._waiting:
+            future.cancel()
+        for origin in self._origins.values():
+            if origin:
+                origin.close()
+        self._engine.close()
+
+    # ------------------------------------------------------------------------------------------ the loop's calls
+
+    def _on_ready(self) -> None:
+        self._settle(self._engine.run())
+
+    def _on_look(self) -> None:
+        self._look = None
+        self._settle(self._engine.sweep())
+        now = self._loop.time()
+        for origin in self._origins.values():
+            if origin:
+                origin.tidy(now)
+        if self._waiting:
+            self._look = self._loop.call_later(LOOK, self._on_look)
+
+    def _settle(self, events: "list[Event]") -> None:
+        for _, future, what, more, chunks in events:
+            # Without one, a connection at rest was closed.
+            if future is None or future.done():
+                continue
+            if flow := self._flows.get(future):
+                flow.happened(what, more, chunks)
+            else:
+                future.set_result((what, more, chunks))
+
+    # ------------------------------------------------------------------------------------------------ connecting
+
+    async def _connected(self, origin: Origin) -> "Connection | None":
+        """A new connection; None where libcurl shall try, and say what is wrong."""
+        # Not the task's result, which is lost if it is cancelled in the moment it ends.
+        made: list[Connection] = []
+        task = self._loop.create_task(self._connect(origin, made))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        try:
+            async with asyncio.timeout(origin.options.connect_timeout):
+                await task
+            return made.pop() if made else None
+        except TimeoutError:
+            waited = int(origin.options.connect_timeout * 1000)
+            raise ConnectionFailed(
+                f"{origin.name}: connection timed out after {waited} milliseconds",
+                code="ConnectionFailed",
+            ) from None
+        finally:
+            for connection in made:
+                connection.abort()
+
+    async def _connect(self, origin: Origin, made: "list[Connection]") -> None:
+        try:
+            found = await _first(self._loop, await origin.addresses())
+        except (OSError, UnicodeError):
+            return
+        if found is None:
+            return
+        try:
+            session = await self._sealed(origin, found) if origin.sealed else None
+            made.append(self._adopt(found, session))
+        except (OSError, ValueError):
+            # Among them what is wrong with a certificate, or with the file of authorities.
+            found.close()
+        except BaseException:
+            found.close()
+            raise
+
+    async def _sealed(self, origin: Origin, sock: socket.socket) -> "Session":
+        trust = self._trusts.get(origin.options.ca_bundle)
+        if trust is None:
+            trust = self._trusts[origin.options.ca_bundle] = _trust(origin.options.ca_bundle)
+        session = trust.session(sock.fileno(), origin.host, origin.is_address)
+        while waits_for := session.handshake():
+            if waits_for == select.EPOLLIN:
+                await self._ready(sock, self._loop.add_reader, self._loop.remove_reader)
+            else:
+                await self._ready(sock, self._loop.add_writer, self._loop.remove_writer)
+        return session
+
+    async def _ready(self, sock: socket.socket, add: Any, remove: Any) -> None:
+        ready = asyncio.Event()
+        add(sock.fileno(), ready.set)
+        try:
+            await ready.wait()
+        finally:
+            remove(sock.fileno())
+
+    def _adopt(self, sock: socket.socket, session: "Session | None") -> "Connection":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            sock.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE)
+        fd = sock.fileno()
+        connection = self._engine.adopt(fd, session) if session else self._engine.adopt(fd)
+        sock.detach()
+        return connection
+
+
+class Ends(NamedTuple):
+    """Where the bytes of a request come from and go to, if it is not memory, and what paces them."""
+
+    valve: "Valve | None"
+    sink: "Pipe | None"
+    source: "Pipe | None"
+
+    @property
+    def piped(self) -> bool:
+        return self.sink is not None or self.source is not None
+
+    @property
+    def granted(self) -> int:
+        """Bytes that may pass before the valve was asked; -1: all."""
+        return -1 if self.valve is None or self.valve.left == math.inf else 0
+
+    def __bool__(self) -> bool:
+        return self.valve is not None or self.piped
+
+
+class Flow:
+    """Ties the ends of a request to the connection that serves it, and tells when the request has ended."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ends: Ends,
+        connection: "Connection",
+        future: Promise,
+        *,
+        receives: bool,
+    ) -> None:
+        # Bytes of the answer that the sink took, and whether something came out of the source, where it is gone.
+        self.poured = 0
+        self.begun = False
+        self._loop = loop
+        self._ends = ends
+        self._connection = connection
+        self._future = future
+        self._receives = receives
+        self._allowed = 0
+        # What the sink had no room for, and what came of the request, which is told behind it.
+        self._pieces: deque[bytes] = deque()
+        self._outcome: Outcome | None = None
+        valve, sink, source = ends
+        if valve is not None:
+            valve.meter, valve.resume, valve.widen_to = self._shut, self._grant, self._widen
+            if valve.left != math.inf:
+                self._grant()
+        # The other end of the pipe must not be called from this one: in the next turn of the loop.
+        if sink is not None:
+            sink._resume_source = lambda: self._later(self._pour)
+        if source is not None:
+            source._resume_sink = lambda: self._later(self._feed)
+            self._feed()
+
+    def _later(self, step: Callable[[], None]) -> None:
+        self._loop.call_soon(step)
+
+    def happened(self, what: int, more: Any, chunks: Any) -> None:
+        """Something that the engine reports of the request."""
+        if what == _http.DRY:
+            self._grant()
+        elif what == _http.HUNGRY:
+            self._feed()
+        elif what == _http.PIECE:
+            self._pieces.append(more)
+            self._pour()
+        else:
+            if what <= 0:
+                self._pieces.clear()
+            self._outcome = what, more, chunks
+            self._pour()
+
+    def close(self) -> None:
+        """The connection serves others from now on."""
+        if self._ends.valve is not None:
+            self._ends.valve.close()
+
+    # ---------------------------------------------------------------------------------------------- the valve
+
+    def _grant(self) -> None:
+        """Let pass what the valve has now, less what has passed of what it had before."""
+        valve = self._ends.valve
+        if valve is None or self._future.done():
+            return
+        if self._allowed >= 0:
+            valve.pass_(self._allowed - self._connection.granted)
+        if not valve.open():
+            self._allowed = 0
+        elif valve.left == math.inf:
+            self._allowed = -1
+        else:
+            self._allowed = max(1, int(valve.left))
+        self._connection.allow(self._allowed)
+
+    def _shut(self) -> None:
+        """What was granted is void."""
+        self._allowed = 0
+        self._connection.allow(0)
+        self._grant()
+
+    def _widen(self, buffer: int) -> None:
+        if self._receives and not self._connection.closed:
+            limit_receiving(buffer, self._connection.fileno())
+
+    # ----------------------------------------------------------------------------------------------- the pipes
+
+    def _pour(self) -> None:
+        """Pour the answer into the sink, as fast as that takes it."""
+        sink = self._ends.sink
+        if self._future.done():
+            return
+        while self._pieces and sink is not None:
+            taken = sink.write(self._pieces[0])
+            if taken == WRITEFUNC_PAUSE:
+                self._connection.hold(True)
+                return
+            if taken is not None:
+                self._fail()
+                return
+            self.poured += len(self._pieces.popleft())
+        if self._outcome:
+            self._future.set_result(self._outcome)
+        else:
+            self._connection.hold(False)
+
+    def _feed(self) -> None:
+        """Hand over what the source has, if all before it was sent."""
+        while self._feed_some():
+            pass
+
+    def _feed_some(self) -> bool:
+        source = self._ends.source
+        if source is None or self._future.done() or not self._connection.hungry:
+            return False
+        pieces: list[bytes] = []
+        room = MOST_FED
+        while room > 0 and (piece := source.read(PIECE)) != READFUNC_PAUSE:
+            if not isinstance(piece, bytes):
+                self._fail()
+                return False
+            if not piece:
+                break
+            pieces.append(piece)
+            room -= len(piece)
+        if pieces:
+            self.begun = True
+            self._connection.feed(pieces)
+        return bool(pieces)
+
+    def _fail(self) -> None:
+        self._connection.abort()
+        self._future.set_result((_http.BROKEN, "the other end of the pipe failed", None))
+
+
+# Bytes of a receive buffer that is to be as large as the system lets it be.
+WIDE_BUFFER = 16 * 1024 * 1024
+
+
+def limit_receiving(size: int, fd: int) -> None:
+    """Let a socket take in so many bytes unasked; 0: as many as the system grants."""
+    connection = socket.socket(fileno=fd)
+    # The kernel doubles it.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)
+    connection.detach()
+
+
+def _origin(root: str, options: "ConnectOptions") -> Origin | None:
+    """None for what is libcurl's."""
+    found = ROOT.fullmatch(root)
+    if found is None or options.proxy or options.receive_buffer or getproxies_environment():
+        return None
+    scheme, host, port = found.groups()
+    if scheme == "https" and not tls_available():
+        return None
+    return Origin(root.partition("//")[2], scheme, host, int(port or PORTS[scheme]), options)
+
+
+async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
+    """A connection to the first address that takes one. An address that does not answer at once is given a head start;
+    then the next one is tried beside it (RFC 8305). None where this process may connect to none of them, or one
+    alone might do and may not be asked."""
+    network = confinement.network()
+    waiting = deque(each for each in addresses if not (network and network.refusal(each[1][0])))
+    tries: set[asyncio.Task[socket.socket]] = set()
+    try:
+        while waiting or tries:
+            if waiting:
+                tries.add(loop.create_task(_dial(loop, *waiting.popleft())))
+            done, tries = await asyncio.wait(
+                tries, timeout=HEAD_START if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            made = [task.result() for task in done if not task.exception()]
+            for spare in made[1:]:
+                spare.close()
+            if made:
+                return made[0]
+        return None
+    finally:
+        for task in tries:
+            if not task.cancel() and not task.exception():
+                task.result().close()
+
+
+async def _dial(loop: asyncio.AbstractEventLoop, family: int, address: Address) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@cache
+def tls_available() -> bool:
+    """Whether the extension can do TLS: with the newest OpenSSL 3 that is in this process, which is libcurl's."""
+    mapped = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
+    paths = {line.split(maxsplit=5)[5] for line in mapped if "/libssl" in line}
+    versions = {path: _http.tls_version(path) for path in paths}
+    newest = max(versions, key=versions.__getitem__, default="")
+    return bool(newest and versions[newest]) and _http.tls_use(newest)
+
+
+def _trust(ca_bundle: str) -> "Trust":
+    """TLS as libcurl does it: 1.2 at least, and a certificate of the host, of an authority that is trusted."""
+    if ca_bundle:
+        return _http.Trust(ca_bundle, None)
+    usual = ssl.get_default_verify_paths()
+    return _http.Trust(usual.cafile, usual.capath)
+
+
+def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:
+    """The error that libcurl's would be."""
+    if what == _http.TOO_LARGE and sized:
+        return ObjectChanged(f"{origin.name}: the answer is larger than the object was", code="SizeChanged")
+    code = "TimeOut" if what == _http.TIMED_OUT else "ConnectionBroken"
+    return Transient(f"{origin.name}: {why}", code=code)

@@ -1,0 +1,128 @@
+"""Which addresses connections may go to: one judgement for stores, registries, proxies, webhooks and issuers.
+
+An address is judged when the connection is made: a name may lead elsewhere then than it did before.
+"""
+
+import ipaddress
+import socket
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from dth.core.errors import UsageError
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LOOPBACK, PRIVATE = "loopback", "private"
+# Where clouds tell machines their credentials and settings, as far as that is not link-local anyway.
+METADATA: tuple[IpNetwork, ...] = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # Alibaba Cloud; Oracle Cloud; Azure.
+            "100.100.100.200/32",
+            "192.0.0.192/32",
+            "168.63.129.16/32",
+            # AWS; Google Cloud.
+            "fd00:ec2::/32",
+            "fd20:ce::254/128",
+        ),
+    )
+)
+# Networks whose addresses hold an IPv4 address, and how many bits stand behind it.
+HOLDING_IPV4 = (
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
+    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),
+    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),
+    (ipaddress.IPv6Network("::/96"), 0),
+    (ipaddress.IPv6Network("2002::/16"), 80),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where connections may go: to public addresses, and to what is allowed beyond. Link-local addresses and those of
+    metadata services are never among them."""
+
+    loopback: bool = False
+    private: bool = False
+    networks: tuple[IpNetwork, ...] = ()
+
+    @classmethod
+    def read(cls, allow: object) -> Self:
+        """`allow`: a list of `loopback`, `private` and networks such as 10.20.0.0/16. Raises UsageError."""
+        if not isinstance(allow, list | tuple) or not all(isinstance(each, str) for each in allow):
+            raise UsageError("allow: a list is needed, such as [loopback, private, 10.20.0.0/16]")
+        words = {each.strip() for each in allow if each.strip()}
+        return cls(LOOPBACK in words, PRIVATE in words, tuple(_networks(words - {LOOPBACK, PRIVATE})))
+
+    def refusal(self, address: str) -> str:
+        """Why a connection may not go to this IP address, as the end of a sentence; "" where it may."""
+        try:
+            found = real_address(address)
+        except ValueError:
+            return "is no IP address"
+        if never(found):
+            return "is a link-local address or one of a metadata service, where nothing may connect"
+        if any(found in each for each in self.networks):
+            return ""
+        if is_loopback(found):
+            return "" if self.loopback else "is the hub's machine itself, which its settings do not allow"
+        if is_private(found) and not self.private:
+            return "is in a private network, which the hub's settings do not allow"
+        return ""
+
+    def refusal_of_host(self, host: str) -> str:
+        """The same for a host of a URL, as far as it is an address in numbers; "" for a name, which is looked up only
+        when the connection is made. A proxy makes it for us: it is asked for nothing that we would not do."""
+        # As whoever looks it up reads it: other digits and full stops stand for the usual ones (IDNA).
+        host = unicodedata.normalize("NFKC", host.strip("[]")).replace("\u3002", ".").rstrip(".")
+        try:
+            # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001, 0177.0.0.1
+            return self.refusal(socket.inet_ntoa(socket.inet_aton(host)))
+        except (OSError, ValueError):
+            pass
+        try:
+            return self.refusal(str(real_address(host)))
+        except ValueError:
+            return ""
+
+
+def _networks(words: Iterable[str]) -> Iterable[IpNetwork]:
+    for word in sorted(words):
+        try:
+            yield ipaddress.ip_network(word)
+        except ValueError:
+            raise UsageError(
+                f"allow: {word!r} is none of {LOOPBACK}, {PRIVATE}, or a network such as 10.20.0.0/16"
+            ) from None
+
+
+def real_address(text: str) -> IpAddress:
+    """The address that is reached: the IPv4 address where an IPv6 one holds it. ValueError for what is none."""
+    found = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(found, ipaddress.IPv4Address) or int(found) <= 1:
+        return found
+    for network, behind in HOLDING_IPV4:
+        if found in network:
+            return ipaddress.IPv4Address((int(found) >> behind) & 0xFFFF_FFFF)
+    return found
+
+
+def never(address: IpAddress) -> bool:
+    """Whether nothing may ever connect there."""
+    special = address.is_link_local or address.is_multicast or address.is_reserved
+    return not is_loopback(address) and (special or any(address in each for each in METADATA))
+
+
+def is_loopback(address: IpAddress) -> bool:
+    """Whether it is this machine. A connection to the unspecified address goes there, too."""
+    return address.is_loopback or address.is_unspecified
+
+
+def is_private(address: IpAddress) -> bool:
+    """Whether it has a meaning in some networks only."""
+    return not address.is_global or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)

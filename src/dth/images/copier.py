@@ -1,0 +1,360 @@
+"""Copying one image, with all that is under it: blobs first, then manifests, byte for byte.
+
+What the destination does not take as it is skopeo converts. It also copies where the machine's policy wants signatures
+to be checked, which is its work.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from dth.core.errors import (
+    EndpointRefused,
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.images.crowd import gather
+from dth.images.items import Action
+from dth.images.listing import Image, is_fallback
+from dth.images.messages import Order
+from dth.images.plan import make_plan
+from dth.images.registry.blobs import Blobs
+from dth.images.registry.client import Registry
+from dth.images.registry.manifest import Descriptor, Manifest
+from dth.images.registry.reference import Reference
+from dth.images.registry.referrers import keep_fallback, merge
+from dth.images.skopeo import command as skopeo
+from dth.images.skopeo.said import THROTTLED, UNAVAILABLE
+from dth.images.task import Route
+
+PARTS = 4  # of one image that are copied at once
+NOT_TAKEN = (400, 405, 415, 422, 501)  # answers of a registry that does not take a manifest as it is
+
+
+class CannotCopy(ObjectRefused):
+    """The image has no place at the destination: its tag is another image there and cannot be moved."""
+
+
+class NotTaken(ObjectRefused):
+    """The destination does not take a manifest as it is."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """What came of it. `order` is as it was carried out."""
+
+    order: Order
+    dest_digest: str
+    there: bool = False  # the destination had it: nothing was copied
+
+
+class Copier:
+    """For one task in one process."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._entering: dict[tuple[str, str], asyncio.Lock] = {}
+        self._door = asyncio.Lock()
+        self._let_in: set[str] = set()  # registries that are known to let us in
+        self._blobs = Blobs(route.dest.registry)
+
+    async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
+        ended first. Raises TransferError."""
+        await self._sign_in(order)
+        seconds = self._route.parameters.copy_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                copied = await self._copy(order, progress)
+        except TimeoutError:
+            raise Transient(
+                f"{order.source} -> {order.dest}: not copied within {seconds:g} s", code="TimeLimit"
+            ) from None
+        except Transient as error:
+            # Whatever each registry calls it; the answer to a HEAD has no name for it.
+            if isinstance(error, Throttled):
+                error.code = THROTTLED
+            elif error.status >= 500:
+                error.code = UNAVAILABLE
+            raise
+        if order.about and not copied.order.dest.tag:
+            await self._enter(copied.order)
+        return copied
+
+    async def _sign_in(self, order: Order) -> None:
+        """See once that each registry lets us in, before several copies ask at the same time: registries lock accounts
+        after a few wrong passwords."""
+        for front in (self._route.origin.at(order.source.registry), self._route.dest):
+            host = front.registry.host
+            if host in self._let_in:
+                continue
+            async with self._door:
+                if host not in self._let_in and await front.login.get():
+                    try:
+                        await front.registry.ping()
+                    except EndpointRefused:
+                        raise
+                    except TransferError:
+                        pass  # the copy will tell
+                self._let_in.add(host)
+
+    async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        if not order.digest:
+            planned = await self.plan(order)
+            if planned.there:
+                return planned
+            order = planned.order
+        if is_fallback(order.dest.tag) and order.about:
+            ours = await self._source(order).manifest(order.source.repository, order.digest)
+            if ours is None:
+                raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+            if ours.is_index:
+                return await self._merge(order, ours, progress)
+        if not order.repair and (found := await self._found(order)):
+            return found
+        return await self._copy_whole(order, progress)
+
+    async def plan(self, order: Order) -> Copied:
+        """What is at the source now under this reference, and whether it is to be copied. Makes the repository where
+        there is none. Raises SourceGone, or CannotCopy."""
+        route = self._route
+        image = Image(
+            order.source.registry,
+            order.source.repository,
+            order.source.tag,
+            order.source.digest or self._pinned(order.source),
+            subject=order.about,
+        )
+        wishes = replace(route.wishes({}), referrers=False)
+        plan = await make_plan([image], route.origin.sources(), route.dest.destination(), wishes)
+        item = next(each for each in plan.items if each.source == order.source)
+        match item.action:
+            case Action.MISSING:
+                raise SourceGone(item.reason, code="MANIFEST_UNKNOWN")
+            case Action.CONFLICT:
+                raise CannotCopy(item.reason, code="IMMUTABLE")
+            case Action.REFUSED:
+                raise CannotCopy(item.reason, code=item.code or "REFUSED")
+        if route.dest.control:
+            for name in plan.repositories:
+                await route.dest.control.create(name, route.parameters.template)
+        fresh = Order(
+            order.run,
+            order.source,
+            item.dest,
+            item.digest,
+            order.about,
+            item.size,
+            item.moves if plan.looked_inside else None,
+            platforms=route.parameters.platforms,
+            narrowed=item.narrowed,
+            repair=item.damaged,
+        )
+        return Copied(fresh, item.found, there=item.action is Action.SAME)
+
+    def _pinned(self, source: Reference) -> str:
+        """The digest with which the user named the tag; "" for a tag that may be any image."""
+        wanted = (each.reference for each in self._route.origin.selection.wanted or ())
+        return next(
+            (each.digest for each in wanted if each.digest and replace(each, digest="") == source), ""
+        )
+
+    def _wanted(self, order: Order) -> str:
+        return order.narrowed.digest if order.narrowed else order.digest
+
+    async def _found(self, order: Order) -> Copied | None:
+        """The image as the destination has it already: under another tag, or because a copy that was cut off was at its
+        end. None where it has not, or not all of it. (A tag that cannot be moved refuses even what it is.)"""
+        registry, repository = self._route.dest.registry, order.dest.repository
+        wanted = self._wanted(order)
+        try:
+            found = await registry.manifest(repository, wanted)
+            for child in found.children if found else ():
+                if not await registry.head(repository, child.digest):
+                    return None
+            if not found:
+                return None
+            if not order.dest.tag or await registry.head(repository, order.dest.tag) == wanted:
+                return Copied(order, wanted, there=True)
+            await registry.put_manifest(repository, order.dest.tag, found)
+        except (Throttled, EndpointRefused):
+            raise
+        except TransferError:
+            return None  # copying will tell
+        return Copied(order, wanted)
+
+    async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
+        checked = skopeo.policy_checks(order.source)
+        meter = _Meter(progress)
+        if order.narrowed is None and checked:
+            return await self._convert(order, meter)
+        top = order.narrowed or await self._manifest(order, order.digest)
+        if not checked and any(each.digest == order.digest for each in order.manifests):
+            await self._still_there(order)
+        try:
+            await self._bring(order, top, order.dest.pointer, meter)
+        except NotTaken as refusal:
+            if order.narrowed or checked:
+                raise
+            try:
+                return await self._convert(order, meter)
+            except skopeo.Unusable as error:
+                raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
+        return Copied(order, top.digest)
+
+    async def _still_there(self, order: Order) -> None:
+        """See that the source has not deleted the image since the plan read it."""
+        if not await self._source(order).head(order.source.repository, order.digest):
+            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+
+    async def _manifest(self, order: Order, digest: str) -> Manifest:
+        """A manifest of the image, as the plan or the source has it."""
+        for each in order.manifests:
+            if each.digest == digest:
+                return each
+        found = await self._source(order).manifest(order.source.repository, digest)
+        if found is None and digest == order.digest:
+            raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
+        if found is None:
+            raise NotSupported(f"{order.source.name}@{digest} is not there", code="INCOMPLETE")
+        return found
+
+    async def _bring(self, order: Order, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
+        """Copy a manifest of the image, with all that is under it."""
+        await gather((self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS)
+        await gather((self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS)
+        await self._put(order.dest, pointer, manifest)
+
+    async def _bring_part(self, order: Order, digest: str, meter: "_Meter") -> None:
+        if not skopeo.policy_checks(order.source):
+            await self._bring(order, await self._manifest(order, digest), digest, meter)
+            return
+        manifest = await self._manifest(order, digest)
+        if manifest.is_index:
+            await self._bring(order, manifest, digest, meter)
+            return
+        source, dest = (
+            Reference(each.registry, each.repository, "", digest) for each in (order.source, order.dest)
+        )
+        await self._skopeo(source, dest, meter.part())
+
+    async def _bring_blob(self, order: Order, blob: Descriptor, meter: "_Meter") -> None:
+        mount = dict(order.mounts).get(blob.digest, "")
+        source, repository = self._source(order), order.dest.repository
+        await self._blobs.bring(blob, source, order.source.repository, repository, mount, meter.add)
+
+    async def _put(self, dest: Reference, pointer: str, manifest: Manifest) -> None:
+        kind: type[ObjectRefused]
+        try:
+            await self._route.dest.registry.put_manifest(dest.repository, pointer, manifest)
+        except ObjectRefused as error:
+            if re.search("immutable", f"{error.code} {error.said}", re.IGNORECASE):
+                kind, code = CannotCopy, "IMMUTABLE"
+            elif error.status in NOT_TAKEN:
+                kind, code = NotTaken, error.code
+            else:
+                raise
+            raise kind(str(error), code=code, status=error.status, said=error.said, host=error.host) from None
+
+    async def _convert(self, order: Order, meter: "_Meter") -> Copied:
+        """Let skopeo copy the image: as it is where that is possible, else as the destination takes it."""
+        try:
+            copied = await self._skopeo(order.exactly, order.dest, meter.part())
+        except ObjectRefused as error:
+            top = await self._manifest(order, order.digest)
+            if error.code != "UNSUPPORTED" or not top.is_index or not skopeo.policy_checks(order.source):
+                raise
+            # skopeo copies no index within an index: its parts are copied, and it is written as it is.
+            await self._bring(order, top, order.dest.pointer, meter)
+            return Copied(order, top.digest)
+        return Copied(order, copied.digest)
+
+    async def _merge(self, order: Order, ours: Manifest, progress: Callable[[int], None]) -> Copied:
+        """Add the source's list of referrers to that of the destination, which may have some of its own."""
+        registry, place = self._route.dest.registry, (order.dest.repository, order.about)
+        meter, lost = _Meter(progress), set()
+        for child in ours.children:
+            if await registry.head(order.dest.repository, child.digest):
+                continue
+            found = await self._source(order).manifest(order.source.repository, child.digest)
+            if found is None:
+                lost.add(child.digest)  # the list is older than what it names
+            else:
+                await self._bring(order, found, child.digest, meter)
+        async with self._entering.setdefault(place, asyncio.Lock()):
+            theirs = await registry.manifest(order.dest.repository, order.dest.tag)
+            merged = merge(theirs, ours, order.about, lost)
+            if theirs and merged.digest == theirs.digest:
+                return Copied(order, merged.digest, there=True)
+            await registry.put_manifest(order.dest.repository, order.dest.tag, merged)
+        return Copied(order, merged.digest)
+
+    def _source(self, order: Order) -> Registry:
+        return self._route.origin.at(order.source.registry).registry
+
+    async def _skopeo(
+        self, source: Reference, dest: Reference, progress: Callable[[int], None]
+    ) -> skopeo.Copied:
+        route = self._route
+        fronts = (route.origin.at(source.registry), source), (route.dest, dest)
+        sides = [await front.side(reference) for front, reference in fronts]
+        timeout = route.parameters.copy_timeout
+        try:
+            async with fronts[0][0].registry.pace.turn(), route.dest.registry.pace.turn():
+                return await skopeo.copy(*sides, timeout=timeout, progress=progress)
+        except TransferError as error:
+            if error.code not in ("UNAUTHORIZED", "ExpiredToken"):
+                raise
+            # A token may end early, and a secret be changed while we use it.
+            newer = [
+                await front.side(reference, side.login)
+                for (front, reference), side in zip(fronts, sides, strict=True)
+            ]
+            if newer == sides:
+                raise
+        return await skopeo.copy(*newer, timeout=timeout, progress=progress)
+
+    async def _enter(self, order: Order) -> None:
+        """Let a referrer be found at the destination, if the registry does not see to that itself. Where the source
+        does not either, its index of referrers goes along as it is."""
+        registry = self._route.dest.registry
+        source = self._source(order)
+        if await source.ask_referrers(order.source.repository, order.about) is None:
+            return
+        place = (order.dest.repository, order.about)
+        async with self._entering.setdefault(place, asyncio.Lock()):
+            referrer = await source.manifest(order.source.repository, order.digest)
+            if referrer:
+                await keep_fallback(registry, order.dest.repository, order.about, referrer)
+
+
+class _Meter:
+    """Counts the bytes that were read for one image, and tells how many there are so far."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self.read = 0
+
+    def add(self, count: int) -> None:
+        self.read += count
+        self._progress(self.read)
+
+    def part(self) -> Callable[[int], None]:
+        """The progress of a part, which tells how much of it was read in all."""
+        before = 0
+
+        def told(read: int) -> None:
+            nonlocal before
+            self.add(read - before)
+            before = read
+
+        return told
+
+
+def _each_once(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    return list({blob.digest: blob for blob in blobs}.values())

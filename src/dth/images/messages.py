@@ -1,0 +1,157 @@
+"""The messages of a task: one image to copy, as the plan has it.
+
+A message has all that a worker needs, so that copying asks the registries nothing that the plan had asked already. One
+without a digest (an image that is tried again) is planned by the worker that takes it.
+"""
+
+import json
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from dth.core.errors import HubError
+from dth.core.ports.images import ImageRecord
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.status import Status
+from dth.images.items import Action, Item, Plan
+from dth.images.registry.manifest import Manifest
+from dth.images.registry.reference import Reference
+
+VERSION = 1
+MANIFESTS_LIMIT = (
+    64 * 1024
+)  # bytes of manifests that a message takes along; a queue takes no message of any size
+UNLISTED = " (cannot be listed)"  # after the name of a repository, in its record
+
+
+class BadMessage(HubError):
+    """A message that nobody here can read: of another version, or not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One image to copy. `key` names its record."""
+
+    run: int
+    source: Reference
+    dest: Reference
+    digest: str = ""  # the source's; "" = whatever is there now
+    about: str = ""  # digest of the image with which it goes along
+    size: int = 0  # bytes of its config and layers
+    moves: int | None = 0  # bytes that have to cross; None: not known
+    after: tuple[str, ...] = ()  # keys of images that have to end first
+    platforms: tuple[str, ...] = ()
+    narrowed: Manifest | None = None  # the index to write in place of the source's
+    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
+    repair: bool = False  # the destination has the image, but not all of its parts
+    # What the plan has read of the source's. The copy reads those that are not here.
+    manifests: tuple[Manifest, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return key_of(self.dest)
+
+    @property
+    def exactly(self) -> Reference:
+        """The source by its digest, so that what is copied is what was planned."""
+        return Reference(self.source.registry, self.source.repository, "", self.digest)
+
+    def record(self, status: Status = Status.PENDING, attempts: int = 0) -> ImageRecord:
+        return ImageRecord(
+            self.key,
+            self.run,
+            str(self.source),
+            status,
+            source_digest=self.digest,
+            size=self.size,
+            moved=self.moves or 0,
+            attempts=attempts,
+            platforms=",".join(self.platforms),
+            about=self.about,
+        )
+
+
+def key_of(dest: Reference) -> str:
+    """What an image is called at the destination, without the registry, which is the same for all."""
+    return str(dest).removeprefix(f"{dest.registry}/")
+
+
+def record_key(item: Item) -> str:
+    """What the image's record is called. One that has no place at the destination is called by its source too, so that
+    it does not pass for the image that has."""
+    key = key_of(item.dest)
+    if item.action is Action.UNLISTED:
+        return f"{key or item.dest.registry}{UNLISTED}"
+    return f"{key} ({item.source})" if item.homeless else key
+
+
+def is_unlisted(key: str) -> bool:
+    """Whether a record is of something that could not be listed."""
+    return key.endswith(UNLISTED)
+
+
+def has_place(key: str) -> bool:
+    """Whether a record is of an image with a place at the destination."""
+    return " " not in key
+
+
+def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:
+    return Order(
+        run,
+        item.source,
+        item.dest,
+        item.digest,
+        item.about,
+        item.size,
+        item.moves if plan.looked_inside else None,
+        tuple(key_of(plan.items[place].dest) for place in item.after),
+        platforms,
+        item.narrowed,
+        item.mounts,
+        item.damaged,
+        tuple(each for each in item.manifests if each is not item.narrowed),
+    )
+
+
+def encode(order: Order) -> Outgoing:
+    """Sending the same order twice is one message."""
+    fields = asdict(replace(order, manifests=()))
+    if order.narrowed:
+        fields["narrowed"] = [order.narrowed.digest, order.narrowed.media_type, order.narrowed.body.decode()]
+    manifests = _packed(order.manifests)
+    fields["manifests"] = manifests if len(manifests) <= MANIFESTS_LIMIT else ""
+    return Outgoing(f"{order.run}-{order.key}", json.dumps({"version": VERSION, **fields}))
+
+
+def decode(body: str) -> Order:
+    """Raises BadMessage."""
+    try:
+        fields = json.loads(body)
+        if fields.pop("version") != VERSION:
+            raise BadMessage("a message of another version of Data Transfer Hub")
+        narrowed = fields["narrowed"]
+        if narrowed:
+            digest, media_type, text = narrowed
+            fields["narrowed"] = Manifest(digest, media_type, text.encode())
+        # Earlier versions sent none.
+        fields["manifests"] = _unpacked(fields.get("manifests", ""))
+        for name in ("source", "dest"):
+            fields[name] = Reference(**fields[name])
+        for name in ("after", "platforms"):
+            fields[name] = tuple(fields[name])
+        fields["mounts"] = tuple((digest, name) for digest, name in fields["mounts"])
+        return Order(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None
+
+
+def _packed(manifests: Iterable[Manifest]) -> str:
+    """Manifests as a text: most of what they say is there several times."""
+    fields = [[each.digest, each.media_type, each.body.decode("latin-1")] for each in manifests]
+    return b85encode(zlib.compress(json.dumps(fields).encode(), 1)).decode() if fields else ""
+
+
+def _unpacked(text: str) -> tuple[Manifest, ...]:
+    fields = json.loads(zlib.decompress(b85decode(text))) if text else []
+    return tuple(Manifest(digest, kind, body.encode("latin-1")) for digest, kind, body in fields)

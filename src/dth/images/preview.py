@@ -1,0 +1,37 @@
+"""What a run would do, for people to look at: the plan of a task, with its bytes."""
+
+from typing import Any
+
+from dth.core.secrets import SecretStore
+from dth.core.transport import Transport
+from dth.images.finder import list_and_plan
+from dth.images.items import Action, Plan
+from dth.images.parameters import EcrParameters
+from dth.images.registry.reference import DOCKER_HUB
+from dth.images.task import open_route
+
+SHOWN = 500  # items; of thousands nobody reads each
+
+
+async def preview(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> dict[str, Any]:
+    """The plan of a task that knows nothing of earlier runs. Nothing is written. Raises TransferError or ListingFailed
+    for a side that cannot be asked."""
+    route = await open_route(parameters, transport, secrets)
+    listed, plan = await list_and_plan(route, {})
+    notes = [*listed.notes, *plan.notes]
+    if route.origin.meets(DOCKER_HUB) and plan.copies:
+        notes.append(
+            "how many bytes will move is not known: looking into images of Docker Hub counts as pulls"
+        )
+    return {**shown(plan), "left_out": listed.left_out, "notes": notes, "requests": route.requests}
+
+
+def shown(plan: Plan) -> dict[str, Any]:
+    """What is to be done; of long plans the beginning."""
+    whole = plan.as_dict()
+    whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
+    # Those that stay as they are say nothing that their number does not.
+    told = [item for item in whole["items"] if item["action"] != Action.SAME]
+    whole["more"] = max(0, len(told) - SHOWN)
+    whole["items"] = told[:SHOWN]
+    return whole

@@ -1,0 +1,1 @@
+"""Registries: names, signing in, requests, manifests and blobs."""

@@ -1,0 +1,37 @@
+"""Where a registry is and how it is spoken to."""
+
+import ipaddress
+from dataclasses import dataclass
+from functools import cache
+
+from dth.images.registry.reference import DOCKER_HUB
+
+DOCKER_HUB_API = "registry-1.docker.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str  # as in references
+    plain_http: bool = False  # http; on the loopback interface that is so unless there is a CA bundle
+    ca_bundle: str = ""  # PEM file of authorities to trust; "" = those of libcurl
+
+    @property
+    def insecure(self) -> bool:
+        return self.plain_http or (not self.ca_bundle and _is_loopback(self.host))
+
+    @property
+    def url(self) -> str:
+        host = DOCKER_HUB_API if self.host == DOCKER_HUB else self.host
+        return f"{'http' if self.insecure else 'https'}://{host}"
+
+
+@cache
+def _is_loopback(host: str) -> bool:
+    bracket = host.startswith("[")
+    name = host[1:].partition("]")[0] if bracket else host.partition(":")[0]
+    if not bracket and name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,67 @@
+"""What an answer of a registry amounts to when it is not good."""
+
+import json
+from typing import Any
+
+from dth.core.confinement import foreign
+from dth.core.errors import (
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+    error_code,
+)
+from dth.core.transport import Response
+from dth.images.registry.headers import seconds_to_wait
+
+
+def refusal(answer: Response, what: str) -> TransferError:
+    """The error for an answer that is not good; `what` was asked for."""
+    status = answer.status
+    code, said = said_in(answer)
+    line = f"{what}: HTTP {status}{f' {code}' if code else ''}{colon(said)}"
+    details: dict[str, Any] = {"code": code or f"HTTP{status}", "status": status, "said": said}
+    if status == 429 or code == "TOOMANYREQUESTS":
+        return Throttled(line, retry_after=seconds_to_wait(answer.headers), **details)
+    if status >= 500 and status != 501:
+        return Transient(line, retry_after=seconds_to_wait(answer.headers), **details)
+    if status == 404:
+        return SourceGone(line, **details)
+    if status in (405, 501) or code == "UNSUPPORTED":
+        return NotSupported(line, **details)
+    if status == 408:
+        return Transient(line, **details)
+    return ObjectRefused(line, **details)
+
+
+def colon(said: str) -> str:
+    """The end of a line: what was said, if anything was. (The answer to a HEAD says nothing.)"""
+    return f": {said}" if said else ""
+
+
+def said_in(answer: Response) -> tuple[str, str]:
+    """Code and words of an error, as one line."""
+    fields = json_in(answer)
+    errors = fields.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
+    code = str(first.get("code") or "")
+    said = str(first.get("message") or first.get("details") or "")[:2000]
+    if not fields and answer.body.strip() not in (b"{}", b"null"):
+        said = answer.body[:200].decode("utf-8", "replace")
+    return error_code(code), foreign(" ".join(said.split())[:300])
+
+
+def other_host(host: str) -> str:
+    """A host that an answer names, as it may be told."""
+    return foreign(host) or "another host"
+
+
+def json_in(answer: Response) -> dict[str, Any]:
+    """The object in an answer; an empty one where there is none."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

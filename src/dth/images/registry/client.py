@@ -1,0 +1,746 @@
+"""A client of one registry: the OCI distribution API, as far as finding out what is to be copied needs it.
+
+It signs in as the registry wants it (`signing`), asks as fast as the registry takes it (`pace`), follows pages and
+redirects, tries again what is passing, and checks every manifest against its digest. What a method raises is a
+TransferError whose class says what follows; what is merely not there is None.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import math
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
+
+from dth.core.confinement import foreign
+from dth.core.errors import (
+    Corrupted,
+    Disposition,
+    EndpointRefused,
+    ListingFailed,
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.core.transport import Body, Pipe, Response, Transport
+from dth.images.registry.address import Address
+from dth.images.registry.answers import colon, json_in, other_host, refusal
+from dth.images.registry.headers import next_link
+from dth.images.registry.http import LIMIT, Http
+from dth.images.registry.login import ANONYMOUS, Login
+from dth.images.registry.manifest import ACCEPT, MANIFESTS, OCI_INDEX, Descriptor, Manifest, read_manifest
+from dth.images.registry.pace import OUTAGE, Pace, paces_of
+from dth.images.registry.reference import DOCKER_HUB, check_registry, is_digest, is_repository, is_tag
+from dth.images.registry.registries import known_registry
+from dth.images.registry.signing import CLIENT, Signed, SigningIn
+
+ATTEMPTS = 5  # of one request, while its failures are passing
+STRIKES = 10  # refusals of one request, while the registry answers others
+BASE_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between them, at most
+PAGES = (
+    "1000",
+    "100",
+    "",
+)  # names a page that are asked for; a registry that refuses one is asked for the next
+FEW = 100  # tags, where only those about one image are looked for
+MOST_NAMES = 1_000_000  # in a listing
+MOST_PAGES = 100_000
+MOST_EMPTY = 1000  # pages in a row that tell nothing
+MOST_REPEATED = 3  # pages in a row that tell what is known
+MOST_REFERRERS = 100_000  # of one image
+MOST_ODD = 1000  # names that are none, which are kept to be told
+SHOWN_ODD = 5
+LONGEST_NAME = 300  # characters; no name has so many
+MAX_REDIRECTS = 5
+# Seconds in which a registry has to answer after the last byte of a blob: some copy it to where it stays.
+STORING = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What a registry said of how much may still be pulled (Docker Hub does)."""
+
+    limit: int  # in the window
+    remaining: int
+    window: int  # seconds; 0 where it did not say
+
+
+class RefusedAlone(Throttled):
+    """A request that is refused again and again while others pass: no time mends that."""
+
+    @classmethod
+    def of(cls, error: TransferError) -> TransferError:
+        if not isinstance(error, Throttled):
+            return error
+        return cls(str(error), code=error.code, status=error.status, said=error.said, host=error.host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request to the registry itself."""
+
+    method: str
+    path: str  # and query
+    scope: str
+    headers: Mapping[str, str]
+    body: Body = b""
+    limit: int = LIMIT
+    sink: Pipe | None = None  # takes the body of a good answer
+    elsewhere: str = ""  # scheme and host, where it does not go to the registry itself
+
+    @property
+    def streams(self) -> bool:
+        return self.sink is not None or isinstance(self.body, Pipe)
+
+    @property
+    def what(self) -> str:
+        return self.path.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A blob that may be sent now. `elsewhere`: the URL, where that is not at the registry itself."""
+
+    repository: str
+    path: str  # and query
+    elsewhere: str = ""
+
+
+class Registry:
+    """`calls` counts requests by method and kind, such as "HEAD manifests"; `rate_limit` is the last one heard of.
+    `pushes`: images go to it, so that tokens are for both directions. `odd_names`: what it lists and is no name."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        address: Address,
+        login: Login = ANONYMOUS,
+        *,
+        pushes: bool = False,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        check_registry(address.host)
+        self.address = address
+        self.pushes = pushes
+        self.calls: Counter[str] = Counter()
+        self.rate_limit: RateLimit | None = None
+        self.odd_names: dict[str, None] = {}
+        self.without_parts: set[str] = (
+            set()
+        )  # digests of manifests that are no indexes, as far as a HEAD has told
+        self.pace: Pace = paces_of(transport).of(address.host)
+        self._paces = paces_of(transport)
+        self._known = known_registry(address.host)
+        self._http = Http(transport, ca_bundle=address.ca_bundle)
+        self._attempts = attempts
+        self._signing = SigningIn(address, login, self._http)
+        self._headed: set[str] = set()  # repositories in which a HEAD has found something
+        self._no_heads = False  # it has what a HEAD did not find
+        self._page = 0  # which of PAGES it takes
+        self._knows_referrers: bool | None = None  # not asked yet
+        self._asking_referrers = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        return self.address.host
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of what it lists."""
+        if not self.odd_names:
+            return []
+        count = len(self.odd_names)
+        shown = foreign(", ".join(repr(name[:80]) for name in list(self.odd_names)[:SHOWN_ODD]))
+        more = f" and {count - SHOWN_ODD} more" if count > SHOWN_ODD else ""
+        named = f"{shown}{more}" if shown else f"{count} names"
+        return [f"left out, because no image can be called so: {named}"]
+
+    async def ping(self) -> None:
+        """Sign in, and see that a registry answers."""
+        await self._request("GET", "/v2/", "", "ping")
+
+    # ------------------------------------------------------------------------------------------- manifests
+
+    async def head(self, repository: str, reference: str) -> str | None:
+        """The digest of a tag (or of itself), None where there is none. On Docker Hub it costs no pull. What a HEAD
+        does not find is asked for by GET, because not every registry can do the first."""
+        if not self._no_heads:
+            try:
+                answer = await self._request(
+                    "HEAD",
+                    _manifest(repository, reference),
+                    self._pull(repository),
+                    "manifests",
+                    accept=ACCEPT,
+                )
+            except (SourceGone, ObjectRefused) as error:
+                if self._absent(error, repository):
+                    return None
+                if self._known.heads:
+                    raise
+            else:
+                self._headed.add(repository)
+                digest = answer.headers.get("docker-content-digest", "")
+                if is_digest(digest):  # optional by the standard
+                    if is_digest(reference) and digest != reference:
+                        raise Corrupted(
+                            f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
+                        )
+                    if answer.headers.get("content-type", "").partition(";")[0].strip() in MANIFESTS:
+                        self.without_parts.add(digest)
+                    return digest
+        found = await self.manifest(repository, reference)
+        self._no_heads = self._no_heads or (found is not None and repository not in self._headed)
+        return found.digest if found else None
+
+    def _absent(self, error: TransferError, repository: str) -> bool:
+        """Whether the refusal of a HEAD says that there is nothing. Where images go to, it may be a repository that is
+        not there yet and that nobody may read."""
+        if isinstance(error, SourceGone):
+            return self.pushes or self._known.heads or repository in self._headed
+        return self.pushes and error.status in (401, 403)
+
+    async def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """The manifest, its bytes checked against its digest; None where there is none."""
+        try:
+            answer = await self._request(
+                "GET", _manifest(repository, reference), self._pull(repository), "manifests", accept=ACCEPT
+            )
+        except SourceGone:
+            return None
+        said = answer.headers.get("docker-content-digest", "")
+        expected = reference if is_digest(reference) else said if is_digest(said) else ""
+        kind = answer.headers.get("content-type", "")
+        found = read_manifest(answer.body, kind, expected.partition(":")[0] or "sha256")
+        if expected and found.digest != expected:
+            raise Corrupted(
+                f"{self.host}/{repository}: the manifest is {found.digest}, not {expected}",
+                code="DIGEST_INVALID",
+            )
+        return found
+
+    async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
+        """Store a manifest whose parts are there, byte for byte, under a tag or its digest."""
+        headers = {"user-agent": CLIENT, "content-type": manifest.media_type}
+        path, scope = _manifest(repository, reference), self._push(repository)
+        answer = await self._write(_Request("PUT", path, scope, headers, manifest.body), "manifests")
+        stored = answer.headers.get("docker-content-digest", manifest.digest)
+        if stored != manifest.digest:
+            raise Corrupted(
+                f"{self.host} stored {foreign(stored) or 'another one'}, not {manifest.digest}",
+                code="DIGEST_INVALID",
+            )
+
+    async def try_push(self, repository: str) -> None:
+        """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
+        if upload := await self.begin_upload(repository):
+            await self.give_up(upload)
+
+    async def referrers(self, repository: str, digest: str) -> list[Descriptor]:
+        """The manifests that name this one as their subject: signatures, attestations, SBOMs of OCI 1.1."""
+        found = await self.ask_referrers(repository, digest)
+        if found is None:
+            listed = await self.manifest(repository, fallback_tag(digest))
+            return list(listed.children) if listed else []
+        return found
+
+    @property
+    def has_referrers(self) -> bool:
+        """Whether the registry was found to have the API for referrers."""
+        return self._knows_referrers is True
+
+    async def ask_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        """The same by the API for it; None where the registry has none, which is found out once."""
+        if self._knows_referrers is None:
+            async with self._asking_referrers:  # many may want to know at once: one finds out
+                if self._knows_referrers is None:
+                    return await self._find_referrers(repository, digest)
+        return await self._find_referrers(repository, digest) if self._knows_referrers else None
+
+    async def _find_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        found: list[Descriptor] = []
+        pages = 0
+        try:
+            async for page in self._referrers(repository, digest):
+                found += page
+                pages += 1
+                if len(found) > MOST_REFERRERS:
+                    raise ListingFailed(
+                        f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
+                    )
+        except TransferError as error:
+            if pages:  # a list that breaks off is no API that is not there
+                raise
+            if error.code == "NAME_UNKNOWN":
+                return []
+            if not _lacks_api(error) or (self._knows_referrers and error.status not in (0, 404, 405, 501)):
+                raise
+            self._knows_referrers = bool(self._knows_referrers)
+            return None
+        self._knows_referrers = True
+        return found
+
+    async def _referrers(self, repository: str, digest: str) -> AsyncIterator[Sequence[Descriptor]]:
+        path = f"/v2/{repository}/referrers/{digest}"
+        async for answer in self._pages(path, self._pull(repository), "referrers", accept=OCI_INDEX):
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip()
+            if kind != OCI_INDEX:
+                raise NotSupported("the referrers API is not there", code="UNSUPPORTED")
+            yield read_manifest(answer.body, kind).children
+
+    # ----------------------------------------------------------------------------------------------- blobs
+
+    async def has_blob(self, repository: str, digest: str) -> bool:
+        try:
+            await self._request("HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs")
+        except SourceGone:
+            return False
+        except ObjectRefused as error:
+            if self._absent(error, repository):
+                return False
+            raise
+        return True
+
+    async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> Upload | None:
+        """Begin to send a blob. `mount`: its digest, and another repository of this registry that has it; None if the
+        registry has taken it from there."""
+        path, scope = f"/v2/{repository}/blobs/uploads/", self._push(repository)
+        if mount:
+            path += f"?{urlencode({'mount': mount[0], 'from': mount[1]})}"
+            scope += f" repository:{mount[1]}:pull"
+        request = _Request("POST", path, scope, {"user-agent": CLIENT})
+        answer = await self._write(request, "mounts" if mount else "uploads")
+        if mount and answer.status == 201:
+            return None
+        return self._upload(repository, path, answer)
+
+    def _upload(self, repository: str, path: str, begun: Response) -> Upload:
+        try:
+            here = urlsplit(self.address.url)
+            there = urlsplit(urljoin(self.address.url + path, begun.headers["location"]))
+            if not there.path or there.scheme not in ("http", "https"):
+                raise ValueError
+        except (KeyError, ValueError):
+            raise ObjectRefused(
+                f"{self.host}/{repository} says in no way where blobs are sent to", code="BadUpload"
+            ) from None
+        # Behind a proxy that ends TLS some registries give the wrong scheme.
+        if there.hostname == here.hostname and (there.port == here.port or there.scheme != here.scheme):
+            return Upload(repository, _path(there))
+        if there.scheme != "https" and not self.address.insecure:
+            raise EndpointRefused(
+                f"{self.host} wants blobs at {other_host(there.netloc)} without TLS", code="InsecureRedirect"
+            )
+        return Upload(repository, _path(there), f"{there.scheme}://{there.netloc}")
+
+    async def finish_upload(self, upload: Upload, digest: str, body: Body) -> None:
+        """Send a blob in one piece. From a pipe it is sent once: what has passed is gone."""
+        path = f"{upload.path}{'&' if '?' in upload.path else '?'}{urlencode({'digest': digest})}"
+        headers = {"user-agent": CLIENT, "content-type": "application/octet-stream"}
+        scope = self._push(upload.repository)
+        request = _Request("PUT", path, scope, headers, body, elsewhere=upload.elsewhere)
+        answer = await self._write(request, "blobs")
+        stored = answer.headers.get("docker-content-digest", digest)
+        if stored != digest:
+            raise Corrupted(
+                f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}", code="DIGEST_INVALID"
+            )
+
+    async def give_up(self, upload: Upload) -> None:
+        """End an upload. Where that fails, the registry forgets it in time."""
+        if not upload.elsewhere:
+            with contextlib.suppress(TransferError):
+                await self._request("DELETE", upload.path, self._push(upload.repository), "uploads")
+
+    async def read_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
+        """Pour a blob into the pipe. One that breaks off is gone on with, where the registry can do that. Its bytes are
+        not checked."""
+        failures = 0
+        while True:
+            begun = sink.written
+            try:
+                await self._pour_blob(repository, digest, size, sink)
+                return
+            except TransferError as error:
+                failures = failures + 1 if sink.written == begun else 1
+                broken = error.disposition is Disposition.RETRY and not error.status
+                if not broken or sink.failed or sink.written >= size or failures >= self._attempts:
+                    raise
+                await self._pause(failures)
+                if sink.written and not await self._gives_rest(repository, digest, sink.written, size):
+                    raise
+
+    async def _pour_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
+        """Pour what the pipe has not had yet."""
+        headers = {"user-agent": CLIENT}
+        if sink.written:
+            headers["range"] = f"bytes={sink.written}-"
+        path = f"/v2/{repository}/blobs/{digest}"
+        await self._send(
+            _Request("GET", path, self._pull(repository), headers, limit=size, sink=sink), "blobs"
+        )
+
+    async def _gives_rest(self, repository: str, digest: str, start: int, size: int) -> bool:
+        """Whether the registry answers with a part of a blob. One byte is asked for: what has gone into a pipe could
+        not be taken back. The whole blob would be too large."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        headers = {"user-agent": CLIENT, "range": f"bytes={start}-{start}"}
+        request = _Request("GET", path, self._pull(repository), headers, limit=1)
+        try:
+            answer = await self._send(request, "blobs")
+        except TransferError:
+            return False
+        told = answer.headers.get("content-range", "").strip().lower()
+        return answer.status == 206 and told in (f"bytes {start}-{start}/{size}", f"bytes {start}-{start}/*")
+
+    async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
+        """A small blob, such as an image's config, checked against its digest."""
+        answer = await self._request(
+            "GET", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs", limit=limit
+        )
+        if not _is_digest_of(digest, answer.body):
+            raise Corrupted(f"{self.host}/{repository}: the blob is not {digest}", code="DIGEST_INVALID")
+        return answer.body
+
+    # --------------------------------------------------------------------------------------------- listing
+
+    async def tags(self, repository: str, told: list[str] | None = None) -> list[str] | None:
+        """All tags, in the registry's order; None where there is no such repository. `told` has the names of the pages
+        before one that failed."""
+        path = f"/v2/{repository}/tags/list"
+        try:
+            found = await self._names(path, self._pull(repository), "tags", "tags", told)
+        except SourceGone:
+            if told:
+                raise
+            return None
+        return self._sound(found, is_tag, f"{self.host}/{repository}:")
+
+    async def tags_after(self, repository: str, last: str) -> tuple[list[str], bool]:
+        """The next few tags in the order of the alphabet, and whether the list goes on. A registry may tell the first
+        tags instead, or all of them."""
+        path = f"/v2/{repository}/tags/list?{urlencode({'n': FEW, 'last': last})}"
+        answer = await self._request("GET", path, self._pull(repository), "tags")
+        return self._names_in(answer, "tags"), bool(self._next(answer, path))
+
+    async def has_repository(self, repository: str) -> bool:
+        """Whether there is such a repository, as far as the registry says so."""
+        path = f"/v2/{repository}/tags/list?{urlencode({'n': 1})}"
+        try:
+            await self._request("GET", path, self._pull(repository), "tags")
+        except SourceGone:
+            return False
+        except TransferError:
+            return True  # it may be
+        return True
+
+    async def repositories(self, told: list[str] | None = None) -> list[str]:
+        """Every repository of the registry. Raises ListingFailed where it does not say. `told` has the names of the
+        pages before one that failed."""
+        if self.host == DOCKER_HUB:
+            raise ListingFailed(
+                "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; name the images"
+            )
+        try:
+            found = await self._names("/v2/_catalog", "registry:catalog:*", "catalog", "repositories", told)
+        except (ObjectRefused, SourceGone) as error:
+            raise ListingFailed(
+                f"{self.host} cannot be listed: it gives no catalogue of its repositories "
+                f"({error.said or error}); name the images"
+            ) from None
+        return self._sound(found, is_repository, f"{self.host}/")
+
+    def _sound(self, names: list[str], is_one: Callable[[str], bool], before: str) -> list[str]:
+        """Those that are names. They go into paths, and images can be pushed to no others."""
+        odd = [name for name in names if not is_one(name)]
+        for name in odd[: MOST_ODD - len(self.odd_names)]:
+            self.odd_names[before + name] = None
+        return [name for name in names if is_one(name)] if odd else names
+
+    async def _names(
+        self, path: str, scope: str, kind: str, field: str, told: list[str] | None = None
+    ) -> list[str]:
+        """What the pages of a listing name, each once, in their order."""
+        found: dict[str, None] = {}
+        empty = repeated = 0
+        async for answer in self._pages(path, scope, kind, sized=True):
+            names = self._names_in(answer, field)
+            before = len(found)
+            found.update((each[:LONGEST_NAME], None) for each in names)
+            if told is not None:
+                told += names
+            empty = 0 if names else empty + 1
+            repeated = repeated + 1 if names and len(found) == before else 0
+            if empty >= MOST_EMPTY or repeated >= MOST_REPEATED:
+                raise ListingFailed(f"{self.host} goes in circles: pages of {path} tell nothing new")
+            if len(found) > MOST_NAMES:
+                raise ListingFailed(f"{self.host} lists more than {MOST_NAMES:,} names at {path}")
+        return list(found)
+
+    def _names_in(self, answer: Response, field: str) -> list[str]:
+        fields = json_in(answer)
+        names = fields.get(field) or []  # some say null for none
+        nothing = not fields and answer.body.strip() not in (b"{}", b"null")
+        if nothing or not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise ListingFailed(f"{self.host} answers a listing with something else")
+        return names
+
+    async def _pages(
+        self, path: str, scope: str, kind: str, *, accept: str = "", sized: bool = False
+    ) -> AsyncIterator[Response]:
+        seen: set[str] = set()
+        while path:
+            if sized and not seen:
+                answer, path = await self._first_page(path, scope, kind)
+            else:
+                answer = await self._request("GET", path, scope, kind, accept=accept)
+            seen.add(path)
+            yield answer
+            path = self._next(answer, path)
+            if path in seen:
+                raise ListingFailed(f"{self.host} goes in circles: page {path} again")
+            if len(seen) >= MOST_PAGES:
+                raise ListingFailed(f"{self.host} lists more than {MOST_PAGES:,} pages")
+
+    async def _first_page(self, path: str, scope: str, kind: str) -> tuple[Response, str]:
+        """The first page, as large as the registry lets it be, and the path by which it was asked for."""
+        for number, size in enumerate(PAGES[self._page :], self._page):
+            asked = f"{path}?n={size}" if size else path
+            try:
+                answer = await self._request("GET", asked, scope, kind)
+            except ObjectRefused as error:
+                if not size or error.status not in (400, 413, 416, 422):
+                    raise
+                continue
+            self._page = number
+            return answer, asked
+        raise AssertionError("unreachable: the last size is none")
+
+    def _next(self, answer: Response, path: str) -> str:
+        """Path and query of the next page, "" after the last."""
+        try:
+            link = next_link(answer.headers.get("link", ""))
+            if not link:
+                return ""
+            here, there = urlsplit(self.address.url), urlsplit(urljoin(self.address.url + path, link))
+        except ValueError as error:
+            raise ListingFailed(
+                f"{self.host} says in no way where the next page is{colon(foreign(str(error)))}"
+            ) from None
+        # Behind a proxy that ends TLS some registries give the wrong scheme or host: pages are never elsewhere.
+        if there.path != urlsplit(path).path and there.netloc != here.netloc:
+            raise ListingFailed(f"{self.host} says that the next page is at {other_host(there.netloc)}")
+        return _path(there)
+
+    # -------------------------------------------------------------------------------------------- requests
+
+    def _pull(self, repository: str) -> str:
+        """The scope for reading. Where images go to it is that for pushing: it makes the repository, at some."""
+        return self._push(repository) if self.pushes else f"repository:{repository}:pull"
+
+    @staticmethod
+    def _push(repository: str) -> str:
+        return f"repository:{repository}:pull,push"
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        scope: str,
+        kind: str,
+        *,
+        accept: str = "",
+        limit: int = LIMIT,
+    ) -> Response:
+        headers = {"user-agent": CLIENT}
+        if accept:
+            headers["accept"] = accept
+        return await self._send(_Request(method, path, scope, headers, limit=limit), kind)
+
+    async def _write(self, request: _Request, kind: str) -> Response:
+        """The same for what changes something. What is not there is then no image that is gone."""
+        try:
+            return await self._send(request, kind)
+        except SourceGone as error:
+            lost = "UPLOAD" in error.code
+            raise (Transient if lost else ObjectRefused)(
+                str(error), code=error.code, status=error.status, said=error.said, host=self.host
+            ) from None
+
+    async def _send(self, request: _Request, kind: str) -> Response:
+        """The good answer to a request, tried again while what goes wrong is passing, and while the registry asks to
+        wait and there is patience for it. What streams is tried again only as long as nothing has passed, and takes
+        none of the places: one such request may wait for another one."""
+        failures = strikes = 0
+        since, passes = 0.0, 0  # since when it is refused, and what had passed until then
+        while True:
+            waited = time.monotonic() - since if since else 0.0
+            async with contextlib.nullcontext() if request.streams else self.pace.places:
+                entered = await self.pace.enter(self._paces.patience - waited)
+                self.calls[f"{request.method} {kind}"] += 1
+                try:
+                    answer = await self._attempt(request)
+                except TransferError as failure:
+                    error = failure
+                else:
+                    self.pace.passed()
+                    return answer
+            error.host = self.host
+            if _throttles(error):
+                self.pace.refused(entered, error.retry_after)
+                since = since or entered
+                # Others pass meanwhile: it may be this request alone that is refused.
+                strikes += self.pace.passes > passes
+                passes = self.pace.passes
+                if strikes >= STRIKES:
+                    raise RefusedAlone.of(error)
+                if isinstance(request.body, Pipe) or self._would_take(error, since) > self._paces.patience:
+                    raise error
+                limited = isinstance(error, Throttled) or error.status == 503
+                if kind != "ping" and not (limited and error.retry_after):
+                    # Nobody else may be asking: does the registry answer anything at all?
+                    with contextlib.suppress(TransferError):
+                        await self._knock(since)
+                continue
+            if error.status:
+                self.pace.passed()
+            failures += 1
+            begun = isinstance(request.body, Pipe) or (request.sink and not error.status)
+            if error.disposition is not Disposition.RETRY or begun or failures >= self._attempts:
+                raise error
+            await self._pause(failures)
+
+    @staticmethod
+    async def _pause(failures: int) -> None:
+        await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
+
+    async def _knock(self, since: float) -> None:
+        """Ask for what every registry answers, when it is its turn. Raises TransferError where that is refused, too."""
+        request = _Request("GET", "/v2/", "", {"user-agent": CLIENT})
+        async with self.pace.places:
+            entered = await self.pace.enter(self._paces.patience - (time.monotonic() - since))
+            self.calls["GET ping"] += 1
+            try:
+                await self._attempt(request)
+            except TransferError as error:
+                if _throttles(error):
+                    self.pace.refused(entered, error.retry_after)
+                raise
+        self.pace.passed()
+
+    def _would_take(self, error: TransferError, since: float) -> float:
+        """Seconds of waiting in all if the request is tried again; endless for an outage that has lasted."""
+        seconds = time.monotonic() - since + self.pace.waits
+        told = isinstance(error, Throttled) or error.retry_after
+        return seconds if told or seconds <= OUTAGE else math.inf
+
+    async def _attempt(self, request: _Request) -> Response:
+        signed = Signed() if request.elsewhere else await self._signing.sign(request.scope)
+        answer, own = await self._follow(request, signed)
+        # At first we are told how to sign in; what we then send may itself be too old.
+        for _ in range(1 if signed.header else 2):
+            if not own or answer.status not in (401, 403):
+                break
+            renewed = await self._signing.again(request.scope, signed, answer)
+            if renewed == signed:
+                break
+            if isinstance(request.body, Pipe):
+                raise Transient(f"{self.host}: the token ended", code="ExpiredToken", status=answer.status)
+            signed = renewed
+            answer, own = await self._follow(request, signed)
+        what = f"{self.host}{request.what}"
+        if own and answer.status == 401:
+            raise await self._signing.refusal(answer, signed, what)
+        self._read_rate_limit(answer.headers)
+        if answer.status >= 300:
+            raise refusal(answer, f"{request.method} {what}")
+        self._signing.passed(signed)
+        return answer
+
+    async def _follow(self, request: _Request, signed: Signed) -> tuple[Response, bool]:
+        """The answer after all redirects, and whether the registry itself gave it. Only the registry is told who we
+        are, and only it may say how to sign in."""
+        url = (request.elsewhere or self.address.url) + request.path
+        origin = _origin(self.address.url)
+        for _ in range(MAX_REDIRECTS + 1):
+            own = _origin(url) == origin
+            sent = dict(request.headers)
+            if own and signed.header:
+                sent["authorization"] = signed.header
+            answer = await self._http.request(
+                request.method,
+                url,
+                sent,
+                request.body,
+                limit=request.limit,
+                sink=request.sink,
+                stall_timeout=STORING if isinstance(request.body, Pipe) else 0.0,
+            )
+            place = answer.headers.get("location", "")
+            moved = answer.status in (301, 302, 303, 307, 308) and request.method in ("GET", "HEAD")
+            if not moved or not place:
+                return answer, own
+            try:
+                url = urljoin(url, place)
+                where = urlsplit(url).netloc
+            except ValueError:
+                raise ObjectRefused(f"{self.host} redirects to no address", code="BadRedirect") from None
+            if not url.startswith("https://") and not self.address.insecure:
+                raise EndpointRefused(
+                    f"{self.host} redirects to {other_host(where)} without TLS", code="InsecureRedirect"
+                )
+        raise ObjectRefused(f"{self.host} redirects without end", code="TooManyRedirects")
+
+    def _read_rate_limit(self, headers: Mapping[str, str]) -> None:
+        limit = re.match(r"([0-9]{1,12})(?:;w=([0-9]{1,12}))?", headers.get("ratelimit-limit", ""))
+        remaining = re.match(r"[0-9]{1,12}", headers.get("ratelimit-remaining", ""))
+        if limit and remaining:
+            self.rate_limit = RateLimit(int(limit[1]), int(remaining[0]), int(limit[2] or 0))
+            if self.rate_limit.window:
+                hours = self.rate_limit.window / 3600
+                self.pace.allows = f"{self.rate_limit.limit} pulls in {hours:g} h are allowed"
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag under which the referrers of a manifest are listed where the registry has no API for them."""
+    algorithm, _, value = digest.partition(":")
+    return f"{algorithm[:32]}-{value[:64]}"
+
+
+def _manifest(repository: str, reference: str) -> str:
+    return f"/v2/{repository}/manifests/{quote(reference, safe=':')}"
+
+
+def _path(where: SplitResult) -> str:
+    """Path and query as they are sent, whatever was written."""
+    return quote(f"{where.path}{f'?{where.query}' if where.query else ''}", safe="!$%&'()*+,/:;=?@[]~")
+
+
+def _lacks_api(error: TransferError) -> bool:
+    """Whether an answer may be that of a registry, or a gateway, to a path that it does not know."""
+    if isinstance(error, NotSupported):
+        return True
+    return (400 <= error.status < 500 or error.status in (500, 502, 504)) and not _throttles(error)
+
+
+def _throttles(error: TransferError) -> bool:
+    """Whether the registry takes no requests, this one or any."""
+    return isinstance(error, Throttled) or error.status == 503 or error.retry_after > 0
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _is_digest_of(digest: str, body: bytes) -> bool:
+    algorithm, _, value = digest.partition(":")
+    return hashlib.new(algorithm, body).hexdigest() == value

@@ -1,0 +1,78 @@
+"""Who we are to a registry: nobody, a user with a password, or (see `control`) a token of Amazon ECR. What somebody
+signed in with on this machine is in `kept`."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dth.core.errors import EndpointRefused, UsageError
+from dth.core.secrets import SecretStore
+
+SECRET_CHECK = 1.0  # seconds between looks at a secret
+
+
+@dataclass(frozen=True, slots=True)
+class UserPassword:
+    """`identity_token`: what a registry gave in place of a password; its token service takes it. `registry_token`: what
+    the registry itself takes."""
+
+    user: str
+    password: str = field(repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+
+
+class Login(Protocol):
+    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+        """Who to sign in as for this repository ("": for the registry as such); None: nobody. `refused` has just been
+        refused: something newer is returned if there is any, or else the same. Raises EndpointRefused when there is
+        nothing to be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLogin:
+    """The same for ever. None: nobody."""
+
+    found: UserPassword | None = None
+
+    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+        return self.found
+
+
+ANONYMOUS = FixedLogin()
+
+
+class SecretLogin:
+    """A named secret, `{"username": "…", "password": "…"}`; looked at again while it is used, as it may have been
+    changed, taken away or bound to other hosts."""
+
+    def __init__(self, name: str, secrets: SecretStore) -> None:
+        self._name = name
+        self._secrets = secrets
+        self._found: UserPassword | None = None
+        self._looked = -SECRET_CHECK
+
+    async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
+        due = time.monotonic() - self._looked >= SECRET_CHECK
+        if self._found is None or self._found == refused or due:
+            self._found = await asyncio.to_thread(self._read)
+            self._looked = time.monotonic()
+        return self._found
+
+    def _read(self) -> UserPassword:
+        try:
+            secret = json.loads(self._secrets.read(self._name))
+            user, password = secret["username"], secret["password"]
+            if not isinstance(user, str) or not isinstance(password, str) or ":" in user:
+                raise TypeError
+        except UsageError as error:
+            raise EndpointRefused(str(error), code="NoCredentials") from None
+        except (ValueError, KeyError, TypeError):
+            raise EndpointRefused(
+                f'secret {self._name!r} is not JSON of the form {{"username": "…", "password": "…"}}',
+                code="NoCredentials",
+            ) from None
+        return UserPassword(user, password)

@@ -1,0 +1,536 @@
+"""Copying one image with skopeo, a process of its own: what a registry takes only converted, and what the machine's
+policy wants checked.
+
+Credentials reach it in two files that exist in memory only (temporary ones that nobody else can read, where the system
+has none in memory), never in its arguments or its environment. What it says when it fails decides what follows.
+"""
+
+import asyncio
+import base64
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dth.core import confinement
+from dth.core.confinement import foreign
+from dth.core.errors import EndpointRefused, NotSupported, TransferError, Transient, UsageError
+from dth.core.hosts import PORTS
+from dth.core.network import Network, is_loopback, real_address
+from dth.core.transport import ADDRESS_REFUSED
+from dth.images.registry.address import Address
+from dth.images.registry.login import UserPassword
+from dth.images.registry.reference import DOCKER_HUB, Reference
+from dth.images.skopeo import landlock
+from dth.images.skopeo.gateway import Gateway, open_gateway
+from dth.images.skopeo.said import meaning
+
+OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
+GRACE = 5.0  # seconds that skopeo has to end when it is asked to
+LOOK = 0.5  # seconds between looks at how far it is
+OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
+INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
+POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
+OF_THIS_MACHINE = ("127.0.0.1", "::1")
+PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec nothing may be imported or allocated at length.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_ENVIRONMENT = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|TZ|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|XDG_\w+|CONTAINERS_\w+|GODEBUG",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of a copy."""
+
+    reference: Reference
+    address: Address
+    login: UserPassword | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`digest` is the destination's. `read`: bytes that skopeo read, near to those that moved; 0 where the system does
+    not tell."""
+
+    digest: str
+    preserved: bool  # whether it was made sure that the digest is the source's
+    read: int
+    seconds: float
+
+
+class Unusable(NotSupported):
+    """An image has to be copied by skopeo, and cannot be: there is none, or none that can do it."""
+
+    CODE = "NoSkopeo"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=self.CODE)
+
+
+def obstacle(*hosts: str) -> str:
+    """Why skopeo cannot copy between these registries, in one line; "" if it can, where it is installed."""
+    for host in hosts:
+        if host.startswith("["):
+            return f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host name"
+    if _is_kept_from_here(confinement.network()) and not landlock.is_here():
+        return (
+            "the hub's settings allow no connections to its own machine, and this system cannot keep skopeo from them "
+            "(Linux 6.7 can)"
+        )
+    return ""
+
+
+def lacking(command: str = "skopeo") -> str:
+    """The same where there is none; "" where there is one."""
+    return "" if shutil.which(command) else f"{command} is not here; {INSTALL}"
+
+
+def _is_kept_from_here(network: Network | None) -> bool:
+    return network is not None and any(network.refusal(address) for address in OF_THIS_MACHINE)
+
+
+async def version(command: str = "skopeo") -> tuple[int, ...]:
+    """That of the skopeo here. Raises UsageError, one line, where there is none or one too old."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            command,
+            "--version",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+    except OSError:
+        raise UsageError(
+            f"{command} is not here: it converts images that the destination does not take as they are, and checks "
+            f"signatures; {INSTALL}"
+        ) from None
+    said = (await process.communicate())[0].decode("utf-8", "replace")
+    match = re.search(r"version (\d+)\.(\d+)(?:\.(\d+))?", said)
+    if process.returncode or not match:
+        raise UsageError(f"{command} does not tell its version: {INSTALL}")
+    found = tuple(int(part) for part in match.groups() if part is not None)
+    if found < OLDEST:
+        raise UsageError(
+            f"{command} is of version {'.'.join(map(str, found))}; {'.'.join(map(str, OLDEST))} or newer is needed"
+        )
+    return found
+
+
+async def copy(
+    source: Side,
+    dest: Side,
+    *,
+    command: str = "skopeo",
+    timeout: float = 3600.0,
+    progress: Callable[[int], None] | None = None,
+) -> Copied:
+    """Copy the image with all of its platforms, its digest preserved where the destination can hold it as it is; where
+    it cannot, converted. `progress` hears how many bytes skopeo has read. When the call is cancelled, skopeo and all
+    that it started are ended first. Raises TransferError."""
+    if why := obstacle(source.address.host, dest.address.host):
+        raise Unusable(why)
+    for side in (source, dest):
+        await _check_host(side.address)
+    begun = time.monotonic()
+    read = 0
+    for preserve in (True, False):
+        try:
+            told = _after(read, progress) if progress else None
+            outcome = await _run(source, dest, preserve, command, begun + timeout, told)
+        except TimeoutError:
+            raise Transient(
+                f"{source.reference} -> {dest.reference}: not copied within {timeout:g} s", code="TimeLimit"
+            ) from None
+        read += outcome.read
+        if outcome.status == 0:
+            seconds = time.monotonic() - begun
+            return Copied(outcome.digest, preserve, read, seconds)
+        if not preserve or "preserve digests" not in outcome.said:
+            error = explain(outcome.said, source, dest, outcome.status)
+            if outcome.refused:
+                line = f"{source.reference} -> {dest.reference}: a registry leads to where the hub may not connect"
+                raise EndpointRefused(line, code=ADDRESS_REFUSED, host=error.host)
+            raise error
+    raise AssertionError("unreachable: the second time ends it")
+
+
+async def _check_host(address: Address) -> None:
+    """Raise EndpointRefused where this process may not connect to the registry, before skopeo says it in its words."""
+    network = confinement.network()
+    place = urlsplit(address.url)
+    if not network or not place.hostname:
+        return
+    found: list[Any] = []
+    # No such name here: skopeo says so, or a proxy knows it.
+    with contextlib.suppress(OSError, UnicodeError):
+        found = await asyncio.get_running_loop().getaddrinfo(place.hostname, place.port or 443)
+    for *_, (host, *_) in found:
+        if why := network.refusal(str(host)):
+            raise EndpointRefused(f"{address.host}: {host} {why}", code=ADDRESS_REFUSED)
+
+
+def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
+    """Copy the image of an OCI layout, a folder, into a registry. Raises TransferError."""
+    with contextlib.ExitStack() as stack:
+        authfile = stack.enter_context(_authfile(dest))
+        errors = stack.enter_context(_scratch("stderr"))
+        arguments = [
+            command,
+            *([] if _policy() else ["--insecure-policy"]),
+            *("copy", "--preserve-digests", *_options("dest", dest, authfile, stack)),
+            *(f"oci:{layout}", _name(dest)),
+        ]
+        status = _start(arguments, errors.fd, [authfile.fd] if authfile and authfile.passed else []).wait()
+        if status:
+            line = _fatal(errors.text())
+            meant = meaning(_without_names(line, dest))
+            raise meant.kind(f"{dest.reference}: {line}", code=meant.code, said=line, host=dest.address.host)
+
+
+def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    """The progress of a second attempt, told as that of both."""
+    return lambda read: progress(before + read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    status: int
+    said: str  # on stderr
+    digest: str
+    read: int
+    refused: bool  # it wanted to go where this process may not connect to
+
+
+async def _run(
+    source: Side,
+    dest: Side,
+    preserve: bool,
+    command: str,
+    deadline: float,
+    progress: Callable[[int], None] | None,
+) -> _Outcome:
+    async with _way_out(source, dest) as way:
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(_authfile(side)) for side in (source, dest)]
+            digest, errors = (stack.enter_context(_scratch(name)) for name in ("digest", "stderr"))
+            arguments = [
+                command,
+                *([] if _policy() else ["--insecure-policy"]),
+                *("copy", "--multi-arch", "all", "--digestfile", digest.path),
+                *(["--preserve-digests"] if preserve else []),
+                *_options("src", source, files[0], stack),
+                *_options("dest", dest, files[1], stack),
+                *(_name(source), _name(dest)),
+            ]
+            passed = [file.fd for file in (*files, digest) if file and file.passed]
+            process = _start(arguments, errors.fd, passed, way)
+            read = await _wait(process, deadline, progress)
+            return _Outcome(process.returncode, errors.text(), digest.text().strip(), read, way.proxy.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a skopeo gets to its registries: as the environment says; or through a proxy of ours alone. `ports`: a
+    descriptor of Landlock's, where the kernel sees to it."""
+
+    proxy: Gateway = field(default_factory=Gateway)
+    ports: int | None = None
+
+
+@contextlib.asynccontextmanager
+async def _way_out(source: Side, dest: Side) -> AsyncIterator[_Way]:
+    """One that leads to nowhere else than this process may connect to."""
+    network = confinement.network()
+    if network is None:
+        yield _Way()
+        return
+    async with open_gateway(network) as proxy:
+        if not _is_kept_from_here(network):
+            yield _Way(proxy)
+            return
+        # It goes past a proxy to addresses of its own machine; those of its registries were looked at.
+        places = [urlsplit(side.address.url) for side in (source, dest)]
+        allowed = [place.port or PORTS[place.scheme] for place in places if _is_here(place.hostname or "")]
+        with landlock.ports([proxy.port, *allowed]) as ports:
+            yield _Way(proxy, ports)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or is_loopback(real_address(host))
+    except ValueError:
+        return False
+
+
+def _start(
+    arguments: list[str], errors: int, pass_fds: list[int], way: "_Way | None" = None
+) -> "subprocess.Popen[bytes]":
+    """In a group of its own, so that it is ended with all that it started."""
+    try:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=_environment(way.proxy.port if way else 0),
+            pass_fds=pass_fds,
+            process_group=0,
+            preexec_fn=partial(_before_it_begins, way.ports if way else None),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it cannot be kept from this machine"
+        raise Unusable(
+            f"{arguments[0]} cannot be run, which this image has to be copied with: {why}; {INSTALL}"
+        ) from None
+
+
+def _before_it_begins(ports: int | None) -> None:
+    """In skopeo's process: the kernel ends it when the process that waits for it is killed. Linux only."""
+    if _libc:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if ports is not None:
+        landlock.restrict(ports)
+
+
+async def _wait(
+    process: "subprocess.Popen[bytes]", deadline: float, progress: Callable[[int], None] | None
+) -> int:
+    """Until the process has ended; how many bytes it has read. It is ended when time is up, which raises TimeoutError,
+    or when we are."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    watch = os.pidfd_open(process.pid)
+    loop.add_reader(watch, ended.set)
+    read = 0
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        await ended.wait()
+                read = max(
+                    read, _bytes_read(process.pid)
+                )  # an ended process tells, as long as it is not waited for
+                if progress:
+                    progress(read)
+    finally:
+        try:
+            await _whatever_comes(_end(process, ended))
+        finally:
+            loop.remove_reader(watch)
+            os.close(watch)
+    return read
+
+
+async def _whatever_comes(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, even if we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+
+
+async def _end(process: "subprocess.Popen[bytes]", ended: asyncio.Event) -> None:
+    """End the whole group: ask first, insist later. Nothing is done to one that has ended by itself but to wait for
+    what it may have left behind."""
+    if not ended.is_set():
+        _signal(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await ended.wait()
+    _signal(process.pid, signal.SIGKILL)  # whoever is left; the number is ours until the next line
+    await ended.wait()
+    process.wait()
+
+
+def _signal(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _bytes_read(pid: int) -> int:
+    try:
+        match = re.search(r"^rchar: (\d+)", Path(f"/proc/{pid}/io").read_text("ascii"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0
+
+
+# ------------------------------------------------------------------------------------- arguments and files
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that skopeo may open by its path."""
+
+    fd: int
+    path: str
+    passed: bool  # whether it inherits the descriptor, which the path then needs
+
+    def text(self) -> str:
+        return os.pread(self.fd, OUTPUT_LIMIT, 0).decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _scratch(name: str, content: bytes = b"") -> Iterator[_File]:
+    """A file in memory; in a folder for temporary ones, for our eyes only, where the system has none in memory."""
+    if hasattr(os, "memfd_create"):
+        try:
+            fd = os.memfd_create(f"dth-{name}")
+        except OSError:
+            fd = -1
+        if fd >= 0:
+            try:
+                _write(fd, content)
+                yield _File(fd, f"/proc/self/fd/{fd}", passed=True)
+            finally:
+                os.close(fd)
+            return
+    fd, path = tempfile.mkstemp(prefix=f"dth-{name}-")  # 0600
+    try:
+        _write(fd, content)
+        yield _File(fd, path, passed=False)
+    finally:
+        os.close(fd)
+        Path(path).unlink(missing_ok=True)
+
+
+def _write(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+@contextlib.contextmanager
+def _authfile(side: Side) -> Iterator[_File | None]:
+    """The credentials of one side, as skopeo reads them; None for nobody's."""
+    # A token for the registry itself could be given in the arguments alone, which all users of the machine see.
+    if side.login is None or not (side.login.password or side.login.identity_token):
+        yield None
+        return
+    secret = base64.b64encode(f"{side.login.user}:{side.login.password}".encode()).decode()
+    host = "https://index.docker.io/v1/" if side.address.host == DOCKER_HUB else side.address.host
+    entry = {"auth": secret}
+    if side.login.identity_token:
+        entry["identitytoken"] = side.login.identity_token
+    with _scratch("auth", json.dumps({"auths": {host: entry}}).encode()) as file:
+        yield file
+
+
+def _options(name: str, side: Side, authfile: _File | None, stack: contextlib.ExitStack) -> list[str]:
+    found = [f"--{name}-authfile", authfile.path] if authfile else [f"--{name}-no-creds"]
+    if side.address.insecure:
+        found.append(f"--{name}-tls-verify=false")
+    if side.address.ca_bundle:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dth-certificates-"))
+        (Path(folder) / "ca.crt").symlink_to(Path(side.address.ca_bundle).resolve())
+        found += [f"--{name}-cert-dir", folder]
+    return found
+
+
+def _name(side: Side) -> str:
+    """The image as skopeo takes it: by tag or by digest, never both."""
+    reference = side.reference
+    pointer = f"@{reference.digest}" if reference.digest else f":{reference.pointer}"
+    return f"docker://{reference.name}{pointer}"
+
+
+def _environment(proxy: int = 0) -> Mapping[str, str]:
+    """What of ours skopeo needs; nothing that could hold credentials to other things. `proxy`: the port of ours."""
+    found = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
+    if not proxy:
+        return found
+    kept = {name: value for name, value in found.items() if not name.lower().endswith("_proxy")}
+    return {**kept, **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://127.0.0.1:{proxy}")}
+
+
+def _policy() -> Path | None:
+    """The file in which the machine says which images it accepts; without any skopeo copies none."""
+    paths = (Path.home() / ".config/containers/policy.json", *map(Path, POLICIES))
+    return next((path for path in paths if path.exists()), None)
+
+
+def policy_checks(source: Reference) -> bool:
+    """Whether the machine's policy (containers-policy.json(5)) may want signatures of this image, or refuse it."""
+    path = _policy()
+    if not path:
+        return False
+    try:
+        stat = path.stat()
+        return any(
+            _is_under(source, scope) for scope in _checked_scopes(path, stat.st_mtime_ns, stat.st_size)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # skopeo says what is wrong with it
+
+
+@cache
+def _checked_scopes(path: Path, *_version: int) -> tuple[str, ...]:
+    """What the policy does not accept as it comes; "" for everything."""
+    fields = json.loads(path.read_text("utf-8"))
+    scopes = {**(fields.get("transports") or {}).get("docker", {})}
+    scopes.setdefault("", fields["default"])
+    accepted = {"type": "insecureAcceptAnything"}
+    return tuple(scope for scope, wants in scopes.items() if accepted not in wants or len(wants) > 1)
+
+
+def _is_under(source: Reference, scope: str) -> bool:
+    if scope.startswith("*."):
+        return source.registry.endswith(scope[1:])
+    return not scope or f"{source.name}/".startswith((f"{scope}/", f"{scope.rpartition(':')[0]}/"))
+
+
+# ---------------------------------------------------------------------------------------------- failures
+
+
+def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
+    """What skopeo's words amount to."""
+    line = _fatal(said)
+    where = f"{source.reference} -> {dest.reference}"
+    if status < 0:
+        return Transient(f"{where}: skopeo was ended by signal {-status}", code="Killed", said=line)
+    words = _without_names(line, source, dest)
+    meant = meaning(words)
+    host = (dest if meant.of_the_dest else source).address.host
+    answered = re.search(r"\b[45]\d\d\b", words)
+    told = foreign(line) or f"skopeo failed at {host}: {answered[0] + ' ' if answered else ''}{meant.code}"
+    return meant.kind(f"{where}: {told}", code=meant.code, said=line, host=host)
+
+
+def _without_names(line: str, *sides: Side) -> str:
+    """Without the names of images, which may hold any word."""
+    for side in sides:
+        reference = side.reference
+        for name in (reference.name, reference.repository):
+            line = re.sub(rf"{re.escape(name)}(:[\w.-]+)?", "", line)
+        if reference.tag:
+            line = re.sub(rf"manifest {re.escape(reference.tag)}(?= |$)", "manifest", line)
+    return line
+
+
+def _fatal(said: str) -> str:
+    """The message of its log that ended it, as one line and without the names of the files in memory."""
+    found = re.findall(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"', said)
+    text = re.sub(r"\\(.)", r"\1", found[-1]) if found else said.strip()[-500:]
+    return " ".join(text.split())[:1000] or "skopeo failed without a word"

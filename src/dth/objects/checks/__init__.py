@@ -1,0 +1,1 @@
+"""What is tried before a task starts, and what to do where it fails."""

@@ -1,0 +1,511 @@
+"""What a task needs at its destination, and what the bucket's settings will do with the copies.
+
+Nothing is left behind. Writing is tried by an upload that is begun and thrown away, which never becomes an object; a
+probe object is written only where it is known beforehand that it can be deleted again, with all its versions.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine, Mapping
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from dth.core import confinement
+from dth.core.checks import State
+from dth.core.errors import (
+    ConnectionFailed,
+    EndpointRefused,
+    NotSupported,
+    ObjectRefused,
+    SourceGone,
+    TransferError,
+    Transient,
+)
+from dth.objects.checks import bucket_settings as buckets
+from dth.objects.checks import policies
+from dth.objects.checks.notes import Side
+from dth.objects.compare.merge import SOURCE_ETAG, Policy, unholdable
+from dth.objects.listing.pages import Entry
+from dth.objects.parameters import Encryption
+from dth.objects.plugin import deletes
+from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.transfer.relay import Route
+
+PROBE = b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, delete it.\n"
+PROBE_TAGS = "dth-preflight=probe"
+HEADER_ACTIONS = {"x-amz-tagging": "s3:PutObjectTagging", "x-amz-acl": "s3:PutObjectAcl"}
+INSTEAD = {
+    "s3:PutObjectTagging": "set copyTags to false: tags are left out then",
+    "s3:PutObjectAcl": "take destAcl away",
+}
+REFUSED_WRITES = {
+    "InvalidStorageClass": "the store does not know this class: change destStorageClass",
+    "AccessControlListNotSupported": "take destAcl away",
+    "InvalidEncryptionAlgorithmError": "change destPutObjectSSEType",
+}
+
+
+class DestChecks(Side):
+    side = "destination"
+
+    def __init__(self, route: Route) -> None:
+        parameters = route.parameters
+        super().__init__(parameters, route.dest, route.keys.to_dest(parameters.src_prefix))
+        self.route = route
+        self._policy = Policy.ALWAYS if parameters.src_skip_compare else parameters.compare_policy
+        self._key = f"{self.prefix}.dth-preflight-{os.urandom(6).hex()}"
+        self._settings: dict[str, Element | None] = {}
+        self._unread: set[str] = set()  # settings that we may not read
+        self._uploads = False  # uploads can be begun, because they can be thrown away again
+
+    async def probe(self) -> None:
+        entries = await self._check_listing()
+        for name in buckets.READING:
+            await self._read_setting(name)
+        self._judge_settings()
+        if trouble := unholdable(self._key):
+            found = f"the key of a probe {trouble}"
+            self.note("PutObject", State.UNKNOWN, found, "give a shorter destPrefix")
+            return
+        versioned = await self._keeps_versions(entries)
+        reason = await self._why_no_object(versioned)
+        proven = await self._check_uploading()
+        if reason:
+            if proven is None:
+                found = "not tried, because nothing that is written could be taken away again"
+                self.note(
+                    "PutObject",
+                    State.UNKNOWN,
+                    found,
+                    "see that it is allowed",
+                    self._on_objects("s3:PutObject"),
+                )
+            self.note("probe object", State.UNKNOWN, f"none was written: {reason}")
+            if entries:
+                await self._check_head(entries[0].key)
+        elif proven is not False:
+            await self._check_object(versioned)
+        self._note_lessons()
+
+    async def _check_listing(self) -> list[Entry]:
+        try:
+            entries = await self.list_keys(self.prefix)
+        except ObjectRefused as error:
+            if error.status != 403:
+                raise
+            statement = policies.on_listing(self.client.endpoint, self.client.bucket, self.prefix)
+            if self._policy is Policy.ALWAYS:
+                found = "not allowed, and not needed while nothing is compared"
+                self.note("ListBucket", State.OK, found)
+            else:
+                self.lacks(
+                    "ListBucket", statement, but="set srcSkipCompare: everything is copied each time then"
+                )
+            return []
+        self.note("ListBucket", State.OK, f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed")
+        return entries
+
+    # Settings
+
+    async def _read_setting(self, name: str) -> None:
+        action, meaning = buckets.READING[name]
+        self._settings[name] = None
+        try:
+            self._settings[name] = await self.ask(lambda: self.client.setting(name))
+        except NotSupported:
+            self.note(name, State.UNKNOWN, f"the store does not tell {meaning}")
+        except ConnectionFailed:
+            raise
+        except (ObjectRefused, Transient) as error:
+            self._unread.add(name)
+            refused = error.status == 403
+            self.note(
+                name,
+                State.UNKNOWN,
+                f"cannot be read ({error.code}): {meaning}",
+                "add the statement to have it looked at; the task does not need it"
+                if refused
+                else "try again later",
+                policies.on_bucket(self.client.endpoint, self.client.bucket, action) if refused else None,
+            )
+
+    def _judge_settings(self) -> None:
+        parameters, settings = self.route.parameters, self._settings
+        told = {name for name in settings if not any(check.name == name for check in self.checks)}
+        if "versioning" in told:
+            self._judge_versioning()
+        if "object-lock" in told:
+            self._judge_lock()
+        if "lifecycle" in told:
+            rules = buckets.lifecycle(settings["lifecycle"], self.prefix)
+            for rule in rules:
+                self.note("lifecycle", State.WARNING, rule, "see that this is meant")
+            if not rules:
+                self.note("lifecycle", State.OK, "no rule deletes or moves what is copied")
+        if "encryption" in told:
+            algorithm, key = buckets.encryption(settings["encryption"])
+            key = f" with the key {key}" if key else ""
+            self.note(
+                "encryption", State.OK, f"by default {algorithm}{key}" if algorithm else "none by default"
+            )
+        if "ownershipControls" in told:
+            if buckets.takes_acls(settings["ownershipControls"]):
+                self.note("ownershipControls", State.OK, "the bucket takes ACLs")
+            elif parameters.dest_acl in buckets.ACLS_ALWAYS_TAKEN:
+                self.note(
+                    "ownershipControls", State.OK, "ACLs are disabled, and the task sets none that matters"
+                )
+            else:
+                found = f"ACLs are disabled in the bucket, and the task sets destAcl {parameters.dest_acl}"
+                todo = "take destAcl away, or set the bucket's Object Ownership to BucketOwnerPreferred"
+                self.note("ownershipControls", State.FAILED, found, todo)
+
+    def _judge_versioning(self) -> None:
+        status = buckets.versioning(self._settings["versioning"])
+        if status == "Enabled":
+            found = "on: what is overwritten or deleted stays as an old version, and is paid for"
+            self.note(
+                "versioning", State.OK, found, "a lifecycle rule for noncurrent versions removes them in time"
+            )
+        elif deletes(self.route.parameters):
+            found = "off: what the task deletes is gone for good"
+            self.note("versioning", State.WARNING, found, "turn versioning on if that must be undone")
+        else:
+            self.note("versioning", State.OK, "off: what is overwritten is gone")
+
+    def _judge_lock(self) -> None:
+        kept = buckets.retention(self._settings["object-lock"])
+        if not kept:
+            self.note("object-lock", State.OK, "no retention by default")
+        elif self.client.capabilities.checksum is ChecksumMode.NONE:
+            found = f"every object is kept {kept}, and such a bucket takes none without a checksum"
+            self.note("object-lock", State.FAILED, found, "set checksumMode to anything but none")
+        else:
+            self.note("object-lock", State.WARNING, f"every copy is kept {kept}: nobody can delete it before")
+
+    # What keeps a probe from being deleted again
+
+    async def _keeps_versions(self, entries: list[Entry]) -> bool:
+        """Whether the bucket keeps versions; where we may not read the setting, an object there tells. If nothing
+        does, it is taken to keep them."""
+        if "versioning" not in self._unread:
+            return buckets.versioning(self._settings["versioning"]) != ""
+        try:
+            for entry in entries[:1]:
+                answer = await self.ask(lambda: self.client.head(entry.key))  # noqa: B023 - awaited here
+                return "x-amz-version-id" in answer.headers
+        except (SourceGone, ObjectRefused, Transient):
+            pass
+        return True
+
+    async def _why_no_object(self, versioned: bool) -> str:
+        """Why a probe object might stay for good, as the end of a sentence; "" where it can be deleted. Notes whether
+        the task may delete, as far as that can be told without an object."""
+        needed = deletes(self.route.parameters)
+        kept = buckets.retention(self._settings["object-lock"])
+        if kept:
+            reason = f"Object Lock would keep it {kept}"
+        elif versioned and "object-lock" in self._unread:
+            reason = "whether Object Lock would keep it cannot be read"
+        elif versioned:
+            # Naming a version that does not exist leaves no delete marker.
+            reason = await self._why_undeletable("s3:DeleteObjectVersion", {"versionId": "null"})
+            reason = reason or await self._why_unlisted()
+        else:
+            reason = await self._why_undeletable("s3:DeleteObject", {})
+            if needed and reason.startswith("not allowed"):
+                self.lacks("DeleteObject", self._on_objects("s3:DeleteObject"), but="delete nothing")
+                return reason
+        if reason and needed:
+            found = "not tried, because the probe would leave a trace"
+            self.note(
+                "DeleteObject",
+                State.UNKNOWN,
+                found,
+                "see that it is allowed",
+                self._on_objects("s3:DeleteObject"),
+            )
+        return reason
+
+    async def _why_undeletable(self, action: str, query: Mapping[str, str]) -> str:
+        """Try to delete what is not there."""
+        try:
+            await self.ask(lambda: self.client.request("DELETE", self._key, query=query))
+        except SourceGone:
+            return ""
+        except ObjectRefused as error:
+            return f"not allowed: {action}" if error.status == 403 else f"it cannot be deleted: {error}"
+        except ConnectionFailed:
+            raise
+        except Transient as error:
+            return f"DELETE does not work now: {error}"
+        return ""
+
+    async def _why_unlisted(self) -> str:
+        """Of a write whose answer is lost, only a listing tells which version it made."""
+        try:
+            await self.ask(lambda: self.client.versions(self._key))
+        except ObjectRefused as error:
+            return "not allowed: s3:ListBucketVersions" if error.status == 403 else str(error)
+        return ""
+
+    # Writing
+
+    def _on_objects(self, *actions: str) -> policies.Statement:
+        return policies.on_objects(self.client.endpoint, self.client.bucket, self.prefix, *actions)
+
+    def _headers(self) -> dict[str, str]:
+        """Those of the task's own requests."""
+        headers = {SOURCE_ETAG: "dth-preflight", **self.route.asked_for}
+        if self.route.parameters.copy_tags and self.client.capabilities.tags:
+            headers["x-amz-tagging"] = PROBE_TAGS
+        return headers
+
+    async def _check_uploading(self) -> bool | None:
+        """Try to write parts of an upload that never becomes an object. None: it could not be tried."""
+        try:
+            await self.ask(lambda: self.client.abort_upload(self._key, "none"))
+        except NotSupported:
+            self.note(
+                "multipart", State.WARNING, "the store knows no multipart uploads", "raise multipartThreshold"
+            )
+            return None
+        except ObjectRefused as error:
+            if error.status == 403:
+                self.lacks("AbortMultipartUpload", self._on_objects("s3:AbortMultipartUpload"))
+                return None
+        self._uploads = True
+        refusal = await self._upload(self._headers(), part=True)
+        if refusal:
+            await self._explain(refusal)
+            return False
+        self.note(
+            "PutObject", State.OK, "an upload was begun, written to and thrown away, with the task's headers"
+        )
+        return True
+
+    async def _upload(self, headers: Mapping[str, str], *, part: bool = False) -> TransferError | None:
+        """Begin an upload and throw it away. Returns what the store refuses it for."""
+        upload_id, begun = "", 0
+
+        async def begin() -> None:
+            nonlocal upload_id, begun
+            begun += 1
+            upload_id = await self.client.create_upload(self._key, headers)
+
+        refused = False
+        try:
+            await self.ask(begin)
+            if part:
+                await self.ask(lambda: self.client.upload_part(self._key, upload_id, 1, [PROBE]))
+        except (ObjectRefused, EndpointRefused) as error:
+            refused = True
+            return error
+        finally:
+            if not (refused and begun == 1):
+                await _finish(self._abort(upload_id))
+        return None
+
+    async def _abort(self, upload_id: str) -> None:
+        """Throw away every upload of the probe's key: a request whose answer was lost has begun one, too, which may be
+        libcurl's doing, on a connection that had just been closed."""
+        try:
+            found = {upload_id} - {""}
+            with contextlib.suppress(ObjectRefused):
+                found |= {
+                    upload.upload_id for upload in await self.ask(lambda: self.client.uploads(self._key))
+                }
+            for each in found:
+                await self.ask(lambda: self.client.abort_upload(self._key, each))  # noqa: B023 - awaited here
+        except TransferError as error:
+            name = f"upload {upload_id}" if upload_id else "an upload that may have begun"
+            where = f"of the key {self._key!r} in s3://{self.client.bucket}"
+            self.note("clean-up", State.FAILED, f"{name} {where} is left: {error}", "abort it")
+
+    async def _explain(self, refusal: TransferError) -> None:
+        """Find out what a refused write lacks, and note it."""
+        action, resource = policies.denied(refusal)
+        parameters = self.route.parameters
+        if action.startswith("kms:") or refusal.code.startswith("KMS."):
+            key = resource or parameters.dest_put_object_sse_kms_key_id
+            key = key or buckets.encryption(self._settings["encryption"])[1]
+            statement = policies.on_key(self.client.endpoint, key, "kms:GenerateDataKey", "kms:Decrypt")
+            if action:
+                self.lacks("KMS", statement)
+            else:
+                self.note(
+                    "KMS",
+                    State.FAILED,
+                    str(refusal),
+                    "see that the key is enabled and in the bucket's region",
+                )
+        elif isinstance(refusal, EndpointRefused):
+            raise refusal
+        elif refusal.status != 403:
+            todo = REFUSED_WRITES.get(refusal.code, "see what the store says, and change the task")
+            self.note("PutObject", State.FAILED, str(refusal), todo)
+        elif action and "explicit deny" not in refusal.said:
+            self._note_missing(action)
+        elif demanded := await self._demanded_encryption() if self._uploads else None:
+            found = f"the bucket demands encryption {demanded.value}"
+            self.note("encryption", State.FAILED, found, f"set destPutObjectSSEType to {demanded.value}")
+        elif "explicit deny" in refusal.said:
+            found = (
+                f"a policy forbids {action or 'writing'} explicitly{confinement.foreign(f': {refusal.said}')}"
+            )
+            self.note(
+                "PutObject",
+                State.FAILED,
+                found,
+                "change the policy of the bucket: a statement would not help",
+            )
+        else:
+            missing = await self._refused_headers() if self._uploads else []
+            for action in missing or ["s3:PutObject"]:
+                self._note_missing(action)
+
+    def _note_missing(self, action: str) -> None:
+        self.lacks(action.removeprefix("s3:"), self._on_objects(action), but=INSTEAD.get(action, ""))
+
+    async def _refused_headers(self) -> list[str]:
+        """The actions without which the task's headers are refused, where a write without those headers passes."""
+        headers = self._headers()
+        carried = [(name, action) for name, action in HEADER_ACTIONS.items() if name in headers]
+        for left_out in ([one] for one in carried):
+            if not await self._upload(_without(headers, left_out)):
+                return [action for _, action in left_out]
+        if len(carried) > 1 and not await self._upload(_without(headers, carried)):
+            return [action for _, action in carried]
+        return []
+
+    async def _demanded_encryption(self) -> Encryption | None:
+        """What a bucket demands that takes the write once it is asked for."""
+        if self.route.parameters.dest_put_object_sse_type is not Encryption.NONE:
+            return None
+        for kind, value in ((Encryption.AES256, "AES256"), (Encryption.AWS_KMS, "aws:kms")):
+            if not await self._upload({**self._headers(), "x-amz-server-side-encryption": value}):
+                return kind
+        return None
+
+    # The probe object
+
+    async def _check_object(self, versioned: bool) -> None:
+        """Write an object as the task would, look at it, delete it."""
+        versions: set[str] = set()
+        answered = False
+        try:
+            written = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
+            answered = True
+            versions.add(written.version)
+            self.note("probe object", State.OK, "an object was written as the task will write them")
+            await self._check_head(self._key)
+            if deletes(self.route.parameters):
+                await self._check_delete(versions)
+        except ConnectionFailed:
+            raise
+        except (ObjectRefused, EndpointRefused) as error:
+            answered = True
+            await self._explain(error)
+        except Transient as error:
+            self.note("probe object", State.UNKNOWN, f"it could not be written: {error}", "try again later")
+        finally:
+            await _finish(self._clean(versions - {""}, versioned, answered))
+
+    async def _check_head(self, key: str) -> None:
+        """Whether objects there can be looked at, as comparing does."""
+        try:
+            await self.ask(lambda: self.client.head(key))
+        except SourceGone:
+            self.note(
+                "GetObject", State.UNKNOWN, "what was written cannot be seen at once", "try again later"
+            )
+        except ObjectRefused as error:
+            if error.status != 403:
+                raise
+            needed = self._policy in (Policy.ETAG, Policy.CHECKSUM, Policy.CONTENT)
+            self.lacks(
+                "GetObject",
+                self._on_objects("s3:GetObject"),
+                state=State.FAILED if needed else State.WARNING,
+                but="compare by size+time" if needed else "",
+            )
+        else:
+            self.note("GetObject", State.OK, "objects there can be looked at")
+
+    async def _check_delete(self, versions: set[str]) -> None:
+        try:
+            answer = await self.ask(lambda: self.client.request("DELETE", self._key))
+        except SourceGone:  # by an attempt whose answer was lost
+            self.note("DeleteObject", State.OK, "objects there can be deleted")
+        except ObjectRefused as error:
+            if error.status != 403:
+                raise
+            self.lacks("DeleteObject", self._on_objects("s3:DeleteObject"), but="delete nothing")
+        else:
+            versions.add(answer.headers.get("x-amz-version-id", ""))
+            self.note("DeleteObject", State.OK, "objects there can be deleted")
+
+    async def _clean(self, versions: set[str], versioned: bool, answered: bool) -> None:
+        """Delete the probe object with all its versions, and look that nothing is left."""
+        problem = ""
+        try:
+            if versioned or versions:
+                await self._delete_versions(versions)
+            else:
+                await self.ask(lambda: self.client.delete(self._key))
+        except TransferError as error:
+            problem = str(error)
+        left = await self._left(versioned or bool(versions), bool(problem))
+        where = f"{self._key!r} in s3://{self.client.bucket}"
+        if left:
+            why = f" ({problem})" if problem else ""
+            self.note("clean-up", State.FAILED, f"the probe object {where} {left}{why}", "delete that object")
+        elif answered:
+            self.note("clean-up", State.OK, "the probe object is gone")
+        else:
+            found = f"the probe object {where} is gone, but a write of it without an answer may still arrive"
+            self.note("clean-up", State.WARNING, found, "look for that object later")
+
+    async def _delete_versions(self, versions: set[str]) -> None:
+        with contextlib.suppress(ObjectRefused):  # those that we know of must do then
+            versions = versions | set(await self.ask(lambda: self.client.versions(self._key)))
+        for version in sorted(versions):
+            query = {"versionId": version}
+            await self.ask(lambda: self.client.request("DELETE", self._key, query=query))  # noqa: B023 - awaited here
+
+    async def _left(self, versioned: bool, doubtful: bool) -> str:
+        """What is left of the probe, as the end of a sentence about it; "" for nothing."""
+        try:
+            if versioned:
+                try:
+                    found = await self.ask(lambda: self.client.versions(self._key))
+                    return f"is left, with the versions {', '.join(found)}" if found else ""
+                except ObjectRefused:
+                    pass
+            await self.ask(lambda: self.client.head(self._key))
+        except SourceGone:
+            return ""
+        except TransferError:
+            return "may be left" if doubtful else ""
+        return "is left"
+
+    def _note_lessons(self) -> None:
+        """What the store was found not to take, and the task will do without."""
+        for note in self.client.capabilities.notes:
+            self.note("store", State.WARNING, note)
+
+
+def _without(headers: Mapping[str, str], left_out: list[tuple[str, str]]) -> dict[str, str]:
+    names = {name for name, _ in left_out}
+    return {name: value for name, value in headers.items() if name not in names}
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, even if we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

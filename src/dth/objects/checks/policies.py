@@ -1,0 +1,92 @@
+"""IAM statements: what to add where a permission is missing, in the right partition and for this prefix alone."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from dth.core.errors import TransferError
+from dth.objects.store.endpoints import Endpoint
+
+Statement = dict[str, Any]  # as in a policy document
+
+# By the beginning of a region's name; the longer ones first.
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "us-iso-": "aws-iso",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
+_DENIED = re.compile(r"not authorized to perform: ([\w-]+:\w+)(?: on resource: \"?(arn:[^\s\"]+))?")
+_SPECIAL = re.compile(r"[*?$]")
+
+
+def partition(endpoint: Endpoint) -> str:
+    """The partition that the endpoint's ARNs begin with. Other stores that know policies write them as `aws` does."""
+    region = endpoint.region if endpoint.is_aws else ""
+    return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
+
+
+def on_bucket(endpoint: Endpoint, bucket: str, *actions: str) -> Statement:
+    """Allow actions on the bucket itself."""
+    return _statement(actions, f"arn:{partition(endpoint)}:s3:::{bucket}")
+
+
+def on_listing(endpoint: Endpoint, bucket: str, prefix: str) -> Statement:
+    """Allow listing what begins with the prefix."""
+    statement = on_bucket(endpoint, bucket, "s3:ListBucket")
+    if prefix:
+        statement["Condition"] = {"StringLike": {"s3:prefix": f"{_literal(prefix)}*"}}
+    return statement
+
+
+def on_objects(endpoint: Endpoint, bucket: str, prefix: str, *actions: str) -> Statement:
+    """Allow actions on the objects whose keys begin with the prefix."""
+    return _statement(actions, f"arn:{partition(endpoint)}:s3:::{bucket}/{_literal(prefix)}*")
+
+
+def on_key(endpoint: Endpoint, key: str, *actions: str) -> Statement:
+    """Allow actions on a KMS key, given as its ARN, id or alias; "" is whichever key it is."""
+    if ":key/" in key:
+        return _statement(actions, key)
+    alias = key[key.find("alias/") :] if "alias/" in key else ""
+    name = "*" if alias or not key else key
+    statement = _statement(actions, f"arn:{partition(endpoint)}:kms:{endpoint.region}:*:key/{name}")
+    if alias:  # policies do not take aliases for resources
+        statement["Condition"] = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
+    return statement
+
+
+def policy(statements: Iterable[Statement]) -> dict[str, Any]:
+    """One policy document, with one statement for each resource and condition; empty where there is nothing to add."""
+    merged: list[Statement] = []
+    for statement in statements:
+        for other in merged:
+            if _scope(other) == _scope(statement):
+                other["Action"] = sorted({*other["Action"], *statement["Action"]})
+                break
+        else:
+            merged.append(dict(statement))
+    return {"Version": "2012-10-17", "Statement": merged} if merged else {}
+
+
+def denied(error: TransferError) -> tuple[str, str]:
+    """The action and the resource that a refusal names, as AWS does; "" for what it does not name."""
+    found = _DENIED.search(error.said)
+    return (found[1], found[2] or "") if found else ("", "")
+
+
+def _statement(actions: Iterable[str], resource: str) -> Statement:
+    return {"Effect": "Allow", "Action": sorted(actions), "Resource": resource}
+
+
+def _scope(statement: Statement) -> tuple[str, Any]:
+    return statement["Resource"], statement.get("Condition")
+
+
+def _literal(text: str) -> str:
+    """The text as a policy matches it to the letter; what is no Unicode as nothing but a wildcard can match it."""
+    escaped = _SPECIAL.sub(lambda found: f"${{{found[0]}}}", text)
+    return "".join("?" if "\ud800" <= char <= "\udfff" else char for char in escaped)

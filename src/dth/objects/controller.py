@@ -1,0 +1,181 @@
+"""The controller: the safety net below the workers. On one machine it looks every ten seconds while there is something
+for it to do, on AWS once a minute.
+
+It completes giant uploads whose last worker died, throws away those that nobody will finish, sends lost parts again,
+settles the messages that crashed their consumers too often, and sends again what a run waits for though nothing is left
+that could bring it.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from dth.core.errors import Disposition, EndpointRefused, HubError, TransferError
+from dth.core.ports.platform import Platform
+from dth.core.ports.records import Outcome
+from dth.core.ports.status import Status
+from dth.core.ports.uploads import Upload, UploadState
+from dth.objects.transfer import ownership
+from dth.objects.transfer.failures import MAX_ATTEMPTS
+from dth.objects.transfer.handlers import done
+from dth.objects.transfer.messages import (
+    BadMessage,
+    DeleteMessage,
+    Item,
+    ObjectsMessage,
+    PartMessage,
+    decode,
+    encode,
+    message_id,
+)
+from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
+from dth.objects.transfer.relay import Route
+
+INTENT_LIMIT = 3600.0  # seconds after which an intent without an upload is given up
+STALE = 60.0  # seconds without a part done before a quiet upload is looked at
+GRACE = 5.0  # seconds that the worker of the last part has for itself
+# Objects that are sent again at one look.
+MENDED = 1000
+# In `quiet`, beside the uploads.
+QUEUE = "queue"
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """One task's controller. Two at once do no harm: completing has one owner.
+
+    `quiet`: uploads without progress, with the parts that were done when the queue was last seen empty; and for the
+    queue itself, how many objects were settled then. Who makes a controller for each check hands on what the one before
+    left there."""
+
+    def __init__(
+        self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
+    ) -> None:
+        self._platform = platform
+        self._route = route
+        self._multipart = Multipart(route, platform.uploads, name)
+        self.quiet: dict[str, int] = {} if quiet is None else quiet
+
+    async def check(self) -> None:
+        """Look at everything once. Passing errors are left for the next time."""
+        await self._platform.records.reconcile()
+        await self._settle_dead()
+        depth = await self._platform.queue.depth()
+        idle = depth.visible + depth.in_flight + depth.delayed == 0
+        live = await self._platform.uploads.live()
+        for upload in live:
+            try:
+                await self._look_at(upload, idle)
+            except EndpointRefused as error:
+                await self._platform.records.pause(str(error))
+                return
+            except UploadLost as error:
+                await self._begin_anew(upload, error)
+            except (TransferError, Busy) as error:
+                if getattr(error, "disposition", Disposition.RETRY) is not Disposition.RETRY:
+                    await self._give_up(upload, error)
+        await self._mend(idle, live)
+
+    async def abort_all(self) -> None:
+        """The task stops: throw away every upload that it began."""
+        for upload in await self._platform.uploads.live():
+            await self._multipart.abort(upload)
+
+    async def _look_at(self, upload: Upload, idle: bool) -> None:
+        if await self._platform.records.settled(upload.run, [upload.key]):
+            if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
+                await self._multipart.abort(upload)  # its object was settled without it
+        elif upload.state is UploadState.INTENT:
+            if idle and time.time() - upload.begun > INTENT_LIMIT and await self._multipart.abort(upload):
+                await self._begin_anew(upload, HubError("its upload was never begun"))
+        elif upload.parts_done == upload.parts:
+            if time.time() - upload.modified < GRACE:
+                return
+            copied = await self._multipart.complete(upload)
+            if copied:
+                outcome = done(upload.key, upload.run, copied, upload.attempts, upload.sequencer)
+                overtaken = await ownership.settle(self._platform.records, self._route, [outcome])
+                await self._platform.queue.send(overtaken)
+                await self._multipart.finish(upload)
+        elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
+            if self.quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too
+                await self._multipart.resend_missing(upload)
+            self.quiet[upload.upload_id] = upload.parts_done
+
+    async def _mend(self, idle: bool, live: Sequence[Upload]) -> None:
+        """Objects that are PENDING with neither a message nor an upload: send them again, if two looks found the queue
+        empty and nothing moved between them."""
+        records = self._platform.records
+        waiting = [run.counts for run in await records.list_runs() if not run.counts.balanced] if idle else []
+        if not waiting:
+            self.quiet.pop(QUEUE, None)
+            return
+        settled = sum(counts.done + counts.failed + counts.cancelled for counts in waiting)
+        before, self.quiet[QUEUE] = self.quiet.get(QUEUE), settled
+        if before != settled:
+            return
+        under_way = {(upload.key, upload.run) for upload in live}
+        lost = [
+            record
+            for record in await records.page(status=Status.PENDING, limit=MENDED)
+            if time.time() - record.updated > STALE and (record.key, record.run) not in under_way
+        ]
+        await self._platform.queue.send([ownership.again(record.run, record.key) for record in lost])
+        for record in lost:
+            fields = {"key": record.key, "run": record.run}
+            log.warning("object was waited for in vain, and is sent again", extra={"fields": fields})
+
+    async def _begin_anew(self, upload: Upload, error: HubError) -> None:
+        """Its upload is no more: send the object again, as often as any object is tried."""
+        if upload.attempts >= MAX_ATTEMPTS:
+            await self._settle_failed(upload.run, upload.key, upload.attempts, error)
+            return
+        item = Item(upload.key, upload.size, upload.etag, upload.attempts)
+        message = ObjectsMessage(f"{message_id(upload.run, item)}.a{upload.attempts}", upload.run, [item])
+        await self._platform.queue.send([encode(message)])
+
+    async def _give_up(self, upload: Upload, error: HubError) -> None:
+        await self._throw_away(upload.key, upload.run)
+        await self._settle_failed(upload.run, upload.key, upload.attempts, error)
+
+    async def _throw_away(self, key: str, run: int) -> None:
+        """What cannot be thrown away now stays live, and is looked at again."""
+        with contextlib.suppress(TransferError):
+            await self._multipart.abort_key(key, run)
+
+    async def _settle_dead(self) -> None:
+        queue, records = self._platform.queue, self._platform.records
+        while dead := await queue.receive_dead(100):
+            for delivery in dead:
+                error = HubError(
+                    f"the message was received {delivery.receives} times and crashed its worker each time"
+                )
+                try:
+                    message = decode(delivery.id, delivery.body)
+                except BadMessage as bad:
+                    message, error = None, bad
+                match message:
+                    case ObjectsMessage():
+                        for item in message.items:
+                            await self._throw_away(item.key, message.run)
+                            await self._settle_failed(message.run, item.key, delivery.receives, error)
+                    case PartMessage() if not await self._is_whole(message):
+                        await self._throw_away(message.key, message.run)
+                        await self._settle_failed(message.run, message.key, delivery.receives, error)
+                    case DeleteMessage():
+                        await records.settle_extras(message.run, [], [], message.keys)
+            await queue.delete(dead)
+
+    async def _is_whole(self, message: PartMessage) -> bool:
+        """Whether the message's upload has all its parts: its workers died completing it, which is done here."""
+        upload = await self._platform.uploads.get(message.key)
+        return (
+            upload is not None and upload.upload_id == message.upload_id and upload.parts_done == upload.parts
+        )
+
+    async def _settle_failed(self, run: int, key: str, attempts: int, error: HubError) -> None:
+        reason = getattr(error, "code", "") or "WorkerCrashed"
+        outcome = Outcome(key, run, Status.FAILED, attempts=attempts, reason=reason, detail=str(error))
+        await self._platform.records.settle([outcome])

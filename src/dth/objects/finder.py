@@ -1,0 +1,184 @@
+"""The finder: compares both sides and enqueues what differs, one committed piece after another.
+
+A piece's cursors, counts, records and messages are committed together, so a finder that was killed goes on exactly
+where it was, and nothing is listed, counted or enqueued twice.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from dth.core.errors import ListingFailed, TransferError, UsageError
+from dth.core.ports.platform import Platform
+from dth.core.ports.records import Enqueued, Outcome, Page, Record
+from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
+from dth.core.ports.status import Status
+from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
+from dth.objects.compare.merge import Policy, Verdict
+from dth.objects.listing.ranges import OutOfOrder
+from dth.objects.parameters import DeleteMode, EventMode
+from dth.objects.transfer.messages import DeleteMessage, Item, encode, pack
+from dth.objects.transfer.relay import Route
+
+DELETES_A_MESSAGE = 100
+DELETES_CURSOR = "deletes"  # its being there says that the deletes of this run were counted
+RESTORES = 16  # restore requests at once
+TURN = 5.0  # seconds between looks whether the runs before have come to their end
+
+
+def held_up(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether a listing has to wait where it cannot see what is in flight (`Records.overlapping`): until the runs
+    before it have settled everything."""
+    return any(
+        each.id < run.id and each.kind is not RunKind.EVENTS and not each.counts.balanced for each in runs
+    )
+
+
+class Finder:
+    """One pass over both sides for one run."""
+
+    def __init__(self, route: Route, platform: Platform, workdir: Path) -> None:
+        self._route = route
+        self._platform = platform
+        self._workdir = workdir
+        # An event may ask for the record of any object at any time.
+        self._once = route.parameters.src_event is EventMode.NO
+        self._always = route.parameters.src_skip_compare or route.parameters.compare_policy is Policy.ALWAYS
+
+    async def run(self, run: Run) -> None:
+        """List, compare, enqueue; then the deletes of mirror mode. Ends with the run TRANSFERRING or DELETING; a
+        listing that cannot be read fails the run."""
+        try:
+            try:
+                await self._list(run)
+            except OutOfOrder as disorder:
+                # What was committed stands; a new run lists the source whole and sorts it.
+                await self._platform.records.set_run(run.id, RunState.FAILED, str(disorder))
+                run, _ = await self._platform.records.begin_run(RunKind.SYNC)
+                await self._list(run, whole_source=True)
+        except (ListingFailed, TransferError, UsageError) as error:
+            await self._platform.records.set_run(run.id, RunState.FAILED, str(error))
+            raise
+
+    async def _list(self, run: Run, *, whole_source: bool = False) -> None:
+        records = self._platform.records
+        if self._once and not records.overlapping:
+            while held_up(run, await records.list_runs()):  # noqa: ASYNC110 - other processes settle
+                await asyncio.sleep(TURN)
+        cursors = await records.cursors(run.id)
+        listing = [cursor for cursor in cursors if cursor.id != DELETES_CURSOR]
+        if run.state is RunState.LISTING:
+            began = 0.0 if self._always else time.time()
+            comparison = Comparison(
+                self._route, self._workdir, records=records, cursors=listing, whole_source=whole_source
+            )
+            async for decided in comparison:
+                await self._commit(run, decided, began)
+            for note in comparison.notes:
+                await records.add_note(run.id, note)
+        await self._enqueue_deletes(run)
+
+    async def _commit(self, run: Run, decided: Decided, listed_since: float) -> None:
+        items = [
+            Item(pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING)
+            for pick in decided.transfer
+        ]
+        messages = list(pack(run.id, items))
+        page = Page(counts=decided.counts, cursors=decided.cursors, listed_since=listed_since)
+        page.messages = [encode(message) for message in messages]
+        page.enqueued = [
+            Enqueued(item.key, max(item.size, 0), item.etag, message.id, once=self._once)
+            for message in messages
+            for item in message.items
+        ]
+        page.enqueued += [
+            Enqueued(refused.source.key, 0, refused.source.etag, "", once=self._once)
+            for refused in decided.refused
+        ]
+        page.enqueued += [Enqueued(entry.key, 0, "", "", once=True) for entry in decided.absent]
+        page.settled = [
+            Outcome(refused.source.key, run.id, Status.FAILED, reason=refused.reason, detail=refused.detail)
+            for refused in decided.refused
+        ]
+        page.settled += [
+            Outcome(
+                entry.key, run.id, Status.CANCELLED, reason=NOT_FOUND, detail="the source has no such object"
+            )
+            for entry in decided.absent
+        ]
+        if self._route.parameters.delete_mode is DeleteMode.MIRROR:
+            page.extras = decided.extra
+        page.same = [
+            Record(here.key, Status.DONE, run.id, here.etag, here.size, there.etag)
+            for here, there in decided.remembered
+        ]
+        if decided.archived and self._route.parameters.restore_archived:
+            decided.counts.restores = await self._restore(
+                run, [entry.key for entry in decided.archived if not entry.restore]
+            )
+        await self._platform.records.commit(run.id, page)
+
+    async def _restore(self, run: Run, keys: list[str]) -> int:
+        """Ask for readable copies; a later run finds them restored. Returns how many requests were accepted."""
+        parameters, source = self._route.parameters, self._route.source
+        gate = asyncio.Semaphore(RESTORES)
+
+        async def one(key: str) -> bool:
+            async with gate:
+                try:
+                    tier = parameters.restore_tier.value
+                    return await source.restore(key, parameters.restore_days, tier)
+                except TransferError as error:
+                    await self._platform.records.add_note(
+                        run.id, f"an archived object was not restored: {error}"
+                    )
+                    return False
+
+        return sum(await asyncio.gather(*map(one, keys)))
+
+    # ------------------------------------------------------------------------------------------------ deletes
+
+    async def _enqueue_deletes(self, run: Run) -> None:
+        """Mirror mode, after the whole source listing succeeded: the guard, then every destination key without a source
+        as a message. They are counted before, so that a finder that is killed here counts none twice or never; what
+        it sends again finds its keys settled."""
+        records = self._platform.records
+        if not any(cursor.id == DELETES_CURSOR for cursor in await records.cursors(run.id)):
+            counts = (await records.get_run(run.id)).counts
+            if self._route.parameters.delete_mode is not DeleteMode.MIRROR or not counts.extra:
+                await records.set_run(run.id, RunState.TRANSFERRING)
+                return
+            refusal = refuse_deletes(counts, self._route.parameters.delete_max_percent)
+            if refusal:
+                await records.add_note(run.id, refusal)
+                await records.set_run(run.id, RunState.TRANSFERRING)
+                return
+            total = sum([len(keys) async for keys in self._extras(run)])
+            marker = Cursor(DELETES_CURSOR, 0, "", "", "", finished=True)
+            await records.commit(run.id, Page(counts=Counts(delete_enqueued=total), cursors=[marker]))
+        async for keys in self._extras(run):
+            digest = hashlib.sha256("\0".join(keys).encode("utf-8", "surrogateescape")).hexdigest()
+            message = encode(DeleteMessage(f"{run.id}-d{digest[:20]}", run.id, keys))
+            await self._platform.queue.send([message])
+        await records.set_run(run.id, RunState.DELETING)
+
+    async def _extras(self, run: Run) -> AsyncIterator[list[str]]:
+        """The extra destination keys that are not settled yet, a message's worth at a time."""
+        after = ""
+        while keys := await self._platform.records.extras(run.id, after, DELETES_A_MESSAGE):
+            yield keys
+            after = keys[-1]
+
+
+def refuse_deletes(counts: Counts, max_percent: float) -> str:
+    """Why mirror mode deletes nothing; "" when it may."""
+    if counts.listed == 0:
+        return "deletes refused: the source is empty, which may be a mistake; nothing was deleted"
+    if counts.extra * 100 > max_percent * counts.dest_listed:
+        return (
+            f"deletes refused: {counts.extra} of {counts.dest_listed} destination objects would go, more than "
+            f"{max_percent:g}%; look at them with --dry-run, then raise --delete-max-percent"
+        )
+    return ""

@@ -1,0 +1,1 @@
+"""What there is: the listings of both sides, in order, whole or in ranges."""

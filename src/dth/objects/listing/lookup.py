@@ -1,0 +1,65 @@
+"""What a source that has nothing to copy was probably meant to be."""
+
+from difflib import get_close_matches
+
+from dth.core.errors import HubError, SourceGone
+from dth.objects.listing.pages import PrefixListing
+from dth.objects.store.client import S3Client
+
+# How a note begins that says that no key has the source prefix.
+NOTHING_BELOW = "nothing below "
+LIKENESS = 0.6  # of two names, from 0 to 1, so that one is taken for the other mistyped
+
+
+async def is_only_an_object(client: S3Client, key: str) -> bool:
+    """Whether there is an object with this key, and nothing below it as a folder."""
+    below = await PrefixListing(client, f"{key}/", first_version=client.first_version).page(limit=1)
+    if below.entries:
+        return False
+    try:
+        await client.head(key)
+    except SourceGone:
+        return False
+    return True
+
+
+async def nothing_below(client: S3Client, prefix: str) -> str:
+    """A note for a prefix that no key has, with the name that may have been meant."""
+    place = f"s3://{client.bucket}/"
+    if not prefix:
+        return f"{NOTHING_BELOW}{place}: the bucket is empty"
+    try:
+        meant = await _meant(client, prefix)
+    except HubError:
+        # It is a help, and may be forbidden.
+        meant = ""
+    if meant and meant == prefix.rstrip("/"):
+        return f"{NOTHING_BELOW}{place}{prefix}: {place}{meant} is an object"
+    return f"{NOTHING_BELOW}{place}{prefix}" + (f"; there is {place}{meant}" if meant else "")
+
+
+async def _meant(client: S3Client, prefix: str) -> str:
+    """The folder or object with the name that is most like that of the prefix, or of the folder it lies in."""
+    parent, _, name = prefix.rstrip("/").rpartition("/")
+    parent += "/" if parent else ""
+    names = await _names(client, parent, name)
+    if name in names:
+        return parent + name
+    if names:
+        by_likeness = {each.rstrip("/").lower(): each for each in names}
+        found = get_close_matches(name.lower(), by_likeness, 1, LIKENESS)
+        return parent + by_likeness[found[0]] if found else ""
+    return await _meant(client, parent) if parent else ""
+
+
+async def _names(client: S3Client, parent: str, name: str) -> list[str]:
+    """Names at one level: the first ones, and those that begin with the same character, if there are very many."""
+    found: list[str] = []
+    for beginning in ("", name[:1]):
+        page = await PrefixListing(
+            client, parent + beginning, delimiter="/", first_version=client.first_version
+        ).page()
+        found += [*page.prefixes, *(entry.key for entry in page.entries)]
+        if not page.token:
+            break
+    return list(dict.fromkeys(each.removeprefix(parent) for each in found if each != parent))

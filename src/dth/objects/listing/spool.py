@@ -1,0 +1,90 @@
+"""Sorting more objects than fit into memory: a listing that lives in a temporary SQLite file.
+
+SQLite's own sorter works on disk in flat memory, and the sorted table can be read from any key on, so that a
+sorted manifest (or a listing that came in disorder) is walked, split and resumed like the listing of a
+bucket. Keys are stored as UTF-8 with surrogates passed through: bytes in that form are in the order of code
+points.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from dth.objects.listing.pages import PAGE_SIZE, Entry, ListPage, make_entry
+
+_COLUMNS = "key BLOB{}, size INTEGER, etag TEXT, modified TEXT, class TEXT, restore TEXT"
+
+
+class Spool:
+    """Add entries, `sort` once, then read pages. A key that comes again is dropped: the first one counts.
+
+    Its file lies in a directory of its own inside `workdir` until `close`.
+    """
+
+    ordered = True
+    seekable = True
+
+    def __init__(self, workdir: Path, *, name: str = "", prefix: str = "") -> None:
+        self.name = name
+        self.prefix = prefix
+        self._directory = Path(tempfile.mkdtemp(dir=workdir, prefix="spool-"))
+        self._db = sqlite3.connect(
+            self._directory / "spool.db", check_same_thread=False, isolation_level=None
+        )
+        # Scratch data: nothing to recover, nothing to share.
+        for setting in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
+            self._db.execute(f"PRAGMA {setting}")
+        self._db.execute(f"CREATE TABLE loose ({_COLUMNS.format('')})")
+        self._db.execute(f"CREATE TABLE entries ({_COLUMNS.format(' PRIMARY KEY')}) WITHOUT ROWID")
+
+    async def add(self, entries: Iterable[Entry]) -> None:
+        await asyncio.to_thread(self._add, list(entries))
+
+    def _add(self, entries: list[Entry]) -> None:
+        rows = [(_bytes(entry[0]), *entry[1:]) for entry in entries]
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    async def sort(self) -> None:
+        """After the last `add` and before the first `page`."""
+        await asyncio.to_thread(self._sort)
+
+    def _sort(self) -> None:
+        self._db.execute("INSERT OR IGNORE INTO entries SELECT * FROM loose ORDER BY key, rowid")
+        self._db.execute("DROP TABLE loose")
+
+    async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
+        """As `Listing` has it; a token is the last key of the page before."""
+        start = _bytes(token or after)
+        rows = self._db.execute("SELECT * FROM entries WHERE key > ? ORDER BY key LIMIT ?", (start, limit))
+        entries = [make_entry((_text(row[0]), *row[1:])) for row in rows]
+        return ListPage(entries, entries[-1].key if len(entries) == limit else "")
+
+    def at_or_below(self, key: str) -> str | None:
+        """The greatest key that is not above `key`."""
+        found = self._db.execute("SELECT max(key) FROM entries WHERE key <= ?", (_bytes(key),)).fetchone()[0]
+        return _text(found) if found is not None else None
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        await asyncio.to_thread(self._remove, [(_bytes(key),) for key in keys])
+
+    def _remove(self, rows: list[tuple[bytes]]) -> None:
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM entries WHERE key = ?", rows)
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogatepass")

@@ -1,0 +1,127 @@
+"""Where one side of a task is and how it is reached: by its parameters first, then by the environment, then by the
+profile of the AWS configuration that it uses."""
+
+from dataclasses import dataclass
+
+from dth.core import confinement
+from dth.core.errors import UsageError
+from dth.core.hosts import hosts_of
+from dth.core.transport import ConnectOptions
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.aws_config import UNSET, AwsConfig, Setting, read_config
+from dth.objects.store.credentials import CredentialSource, described
+from dth.objects.store.endpoints import PROFILES, Addressing, Endpoint, check_proxy, resolve_endpoint
+
+START = {"source": "src", "destination": "dest"}  # of the names of a side's parameters
+OPTION = {"source": "--src", "destination": "--dst"}  # and of its options
+
+
+@dataclass(frozen=True, slots=True)
+class SideSettings:
+    """The endpoint of a side, how it authenticates there, and what of that was said where."""
+
+    endpoint: Endpoint
+    credentials: CredentialSource
+    url: Setting
+    region: Setting
+    addressing: Setting
+    ca_bundle: Setting
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that can read what is sent to this side, as secrets are bound to them."""
+        return hosts_of(self.endpoint.urls, self.endpoint.connect.proxy)
+
+    def lines(self) -> list[str]:
+        """What a user wants to know when the wrong place is asked; never a secret."""
+        endpoint = self.endpoint
+        url = self.url.origin or (f"of {endpoint.profile.name}" if endpoint.url else "")
+        style = self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
+        ca_bundle = self.ca_bundle
+        lines = [
+            f"endpoint {', '.join(endpoint.urls)} ({url}), type {endpoint.profile.name}",
+            f"region {self._region()}",
+            f"addressing {endpoint.addressing.value} ({style})",
+        ]
+        if endpoint.url.startswith("https:"):
+            own = f"{ca_bundle.value} ({ca_bundle.origin})"
+            lines.append(f"CA {own if ca_bundle.value else 'of the system'}")
+        if endpoint.connect.proxy:
+            lines.append(f"proxy {endpoint.connect.proxy}")
+        return [*lines, f"credentials: {described(self.credentials)}"]
+
+    def _region(self) -> str:
+        endpoint, said = self.endpoint, self.region
+        if endpoint.is_aws and not self.url.value and not said.origin.startswith("--"):
+            return f"of the bucket, asked for at {endpoint.region}"
+        if endpoint.region == said.value:
+            return f"{said.value} ({said.origin})"
+        own = endpoint.is_aws or endpoint.profile.region or endpoint.profile.endpoint
+        return f"{endpoint.region} ({'of the endpoint' if own else 'by default'})"
+
+
+def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
+    """The settings of "source" or "destination", without asking anybody. Raises UsageError for what cannot be."""
+    start, is_source = START[side], side == "source"
+
+    def given(name: str) -> str:
+        return str(getattr(parameters, f"{start}_{name}") or "")
+
+    def option(name: str, flag: str) -> Setting:
+        return Setting(given(name), f"{OPTION[side]}-{flag}") if given(name) else UNSET
+
+    try:
+        proxy = check_proxy(given("proxy")) if given("proxy") else ""
+    except UsageError as error:
+        raise UsageError(f"{side}: {error}") from None
+    region, ca_bundle = option("region", "region"), option("ca_bundle", "ca-bundle")
+    url, asked_style = option("endpoint", "endpoint-url"), option("addressing_style", "addressing-style")
+    try:
+        # A side with a secret has nothing to do with a profile that it does not name.
+        profile = confinement.aws_profile(given("profile"))
+        implied = not given("credentials") and confinement.default_profile()
+        config = read_config(profile, profiles=bool(profile or implied))
+        if not url.value:
+            url = _configured_url(config, given("type"), names_profile=bool(given("profile")))
+        style = config.addressing_style if asked_style.value == Addressing.AUTO else asked_style
+        if ca_bundle.value:
+            ca_bundle = Setting(confinement.ca_file(ca_bundle.value), ca_bundle.origin)
+        else:
+            ca_bundle = config.ca_bundle
+        endpoint = resolve_endpoint(
+            url=url.value,
+            region=region.value,
+            fallback_region=config.region.value,
+            kind=given("type"),
+            bucket=given("bucket"),
+            addressing=Addressing(style.value or Addressing.AUTO),
+            checksum=None if is_source else parameters.checksum_mode,
+            connect=ConnectOptions(ca_bundle.value, proxy),
+            requester_pays=is_source and parameters.is_payer_request,
+        )
+    except UsageError as error:
+        said_by = "" if not url.origin or url.origin.startswith("--") else f"{url.origin}: "
+        raise UsageError(f"{side}: {said_by}{error}") from None
+    return SideSettings(
+        endpoint=endpoint,
+        credentials=CredentialSource(
+            anonymous=is_source and parameters.src_anonymous,
+            secret=given("credentials"),
+            profile=given("profile"),
+            role_arn=given("role_arn"),
+            external_id=given("external_id"),
+            region=region.value or config.region.value,
+        ),
+        url=url,
+        region=region if region.value else config.region,
+        addressing=style if style.value and style.value != Addressing.AUTO else UNSET,
+        ca_bundle=ca_bundle,
+    )
+
+
+def _configured_url(config: AwsConfig, kind: str, *, names_profile: bool) -> Setting:
+    """The endpoint URL of the configuration. Where the kind of store that was asked for has an endpoint of its own,
+    only a profile that was asked for as well says another one."""
+    if kind in PROFILES and PROFILES[kind].endpoint:
+        return config.own_url if names_profile else UNSET
+    return config.url

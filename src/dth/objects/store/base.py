@@ -1,0 +1,196 @@
+"""What all requests to one bucket have in common: the layers, put together."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Mapping
+
+from dth.core.errors import (
+    ConnectionFailed,
+    EndpointRefused,
+    ObjectRefused,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.core.transport import Body, Pipe, Response, Transport
+from dth.objects.store.answers import region_of
+from dth.objects.store.capabilities import Adapting, Capabilities, Dress
+from dth.objects.store.credentials import Credentials
+from dth.objects.store.endpoints import Endpoint
+from dth.objects.store.gate import Gated
+from dth.objects.store.pace import Cap, Gate
+from dth.objects.store.rate import StoreRate
+from dth.objects.store.request import Request
+from dth.objects.store.retry import ATTEMPTS
+from dth.objects.store.retrying import Retrying
+from dth.objects.store.sign import Signing
+from dth.objects.store.wire import Wire
+
+# Seconds for which a signature that was accepted says that the keys are right.
+PROVEN = 5.0
+# Requests for something else that must pass, one after the other.
+ASKED = 20
+
+
+class Requests:
+    """Requests to one bucket. `gate`, the caps and `rates` (of reading, and of writing) are shared by all clients of
+    the endpoint in this process.
+
+    `side` is what errors call it: "source", "destination".
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        bucket: str,
+        credentials: Credentials,
+        *,
+        side: str = "",
+        gate: Gate | None = None,
+        request_cap: Cap | None = None,
+        byte_cap: Cap | None = None,
+        rates: tuple[StoreRate, StoreRate] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self.endpoint = endpoint
+        self.bucket = bucket
+        self.side = side
+        self.credentials = credentials
+        self.gate = gate or Gate()
+        self.capabilities = Capabilities.of(endpoint.profile, endpoint.checksum, encrypted=endpoint.encrypted)
+        self._transport = transport
+        self._caps = (request_cap, byte_cap)
+        self._attempts = attempts
+        self.caps = [cap for cap in (request_cap, byte_cap) if cap]
+        self._wire = Wire(transport, endpoint.connect, bucket, byte_cap)
+        self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
+        self.rates = rates or (StoreRate(), StoreRate())
+        self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
+        self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
+        self._customer = _customer_headers(endpoint.customer_key)
+
+    @property
+    def first_version(self) -> bool:
+        """Whether the store is known to list by the first version of the API alone."""
+        return self.endpoint.profile.listing_version == 1
+
+    @property
+    def clock_offset(self) -> float:
+        """The store's clock minus ours, in seconds."""
+        return self._wire.clock_offset
+
+    @property
+    def held_back(self) -> int:
+        """Requests, and bodies under way, that wait for a cap."""
+        return self._gated.held_back
+
+    @property
+    def throttled_to(self) -> float:
+        """The lowest rate in requests a second that the store was seen to take; 0 where it takes all."""
+        return min((each.rate for each in self.rates if each.rate), default=0.0)
+
+    def note_clock(self, headers: Mapping[str, str]) -> None:
+        """Learn the store's time from an answer."""
+        self._wire.note_clock(headers)
+
+    async def send(self, request: Request) -> Response:
+        """Send one request through all layers. Raises TransferError."""
+        try:
+            return await self._adapting.send(request)
+        except TransferError as error:
+            raise await self._explained(error, request.key) from None
+
+    async def send_dressed(self, dress: Dress) -> Response:
+        """As `send`, of a request about an object whose headers depend on what the store takes."""
+        try:
+            return await self._adapting.adapted(dress)
+        except TransferError as error:
+            raise await self._explained(error, dress(frozenset()).key) from None
+
+    async def request(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Body = b"",
+        sink: Pipe | None = None,
+        limit: int = 0,
+        slow: bool = False,
+        attempts: int = 0,
+    ) -> Response:
+        """`send`, from its words."""
+        return await self.send(Request(method, key, query, headers, None, body, sink, limit, slow, attempts))
+
+    def where(self, method: str, key: str) -> str:
+        """How a message about one request begins."""
+        return f"{method} {self._signing.addresses.first.host}/{self.bucket} key {key!r}"
+
+    def bad_answer(self, method: str, key: str, lacks: str) -> Transient:
+        return Transient(f"{self.where(method, key)}: {lacks} in the answer", code="BadAnswer")
+
+    async def lets_pass(self, key: str = "") -> bool:
+        """Whether the store answers, time and again, when it is asked for an object that was there, or for the bucket.
+        One that refuses a half of what it is asked passes for one that refuses none once in a million times."""
+        method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
+        for _ in range(ASKED):
+            try:
+                await self.request(method, key, headers=headers, limit=1, attempts=1)
+            except (Throttled, ConnectionFailed):
+                return False
+            except TransferError:
+                continue
+        return True
+
+    async def find_region(self) -> str:
+        """The bucket's region as AWS states it to anybody; "" where the store says nothing."""
+        address = self._signing.addresses.first
+        response = await self._transport.send(
+            "HEAD", address.origin + address.root, {}, options=self.endpoint.connect
+        )
+        return region_of(response)
+
+    async def _explained(self, error: TransferError, key: str) -> TransferError:
+        """The error, with the side it came from. What is refused for one object alone, while others pass with the same
+        keys, is that object's trouble: a signature that does not hold, and what no store says in words of its own."""
+        if isinstance(error, EndpointRefused):
+            signature = error.code == "SignatureDoesNotMatch"
+            wordless = key != "" and error.code.startswith("HTTP")
+            if (signature and await self._keys_are_right()) or (wordless and await self._others_pass()):
+                error = ObjectRefused(
+                    f"{error}; other requests with the same keys pass: look at this object's key and metadata",
+                    code=error.code,
+                    status=error.status,
+                    said=error.said,
+                )
+        error.side = error.side or self.side
+        return error
+
+    async def _keys_are_right(self) -> bool:
+        return time.monotonic() - self._signing.accepted < PROVEN or await self._others_pass()
+
+    async def _others_pass(self) -> bool:
+        """Whether the store answers a listing."""
+        try:
+            await self._gated.send(Request("GET", query={"list-type": "2", "max-keys": "1"}))
+        except ObjectRefused:
+            # No right to list, which is decided after the signature.
+            return True
+        except TransferError:
+            return False
+        return True
+
+
+def _customer_headers(key: bytes) -> dict[str, str]:
+    """Headers that give the store the key that encrypts its objects (SSE-C)."""
+    if not key:
+        return {}
+    prefix = "x-amz-server-side-encryption-customer-"
+    return {
+        f"{prefix}algorithm": "AES256",
+        f"{prefix}key": base64.b64encode(key).decode(),
+        f"{prefix}key-md5": base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode(),
+    }

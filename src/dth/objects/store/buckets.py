@@ -1,0 +1,47 @@
+"""The bucket itself: whether it is there, how it is set."""
+
+from xml.etree import ElementTree
+
+from dth.core.errors import NotSupported, SourceGone
+from dth.core.transport import Response
+from dth.objects.store.answers import parse_xml
+from dth.objects.store.base import Requests
+from dth.objects.store.key_lists import of_key
+from dth.objects.store.request import Request
+
+# The query of each setting, and the document that answers it.
+SETTINGS = {
+    "versioning": "VersioningConfiguration",
+    "object-lock": "ObjectLockConfiguration",
+    "lifecycle": "LifecycleConfiguration",
+    "encryption": "ServerSideEncryptionConfiguration",
+    "ownershipControls": "OwnershipControls",
+}
+
+
+class Bucket(Requests):
+    """Requests about the bucket."""
+
+    async def head_bucket(self) -> Response:
+        return await self.send(Request("HEAD"))
+
+    async def setting(self, name: str) -> ElementTree.Element | None:
+        """A setting of the bucket (one of `SETTINGS`), its elements without namespaces; None where it is not set.
+        Raises NotSupported where the store answers something else."""
+        try:
+            response = await self.send(Request("GET", query={name: ""}))
+        except SourceGone:
+            return None
+        root = parse_xml(response.body)
+        if root.tag != SETTINGS[name]:
+            # It knows no such query, and lists the bucket.
+            raise NotSupported(
+                f"GET {self.endpoint.host}/{self.bucket}: no {name} in the answer",
+                code="NotImplemented",
+                status=501,
+            )
+        return root
+
+    async def versions(self, key: str) -> list[str]:
+        """Ids of all versions and delete markers of exactly this key."""
+        return [item.findtext("VersionId") or "" async for item in of_key(self, "versions", key)]

@@ -1,0 +1,97 @@
+"""The layer that admits: as many requests at once as the endpoint takes, no more than the caps allow, and no faster
+than the store takes them."""
+
+import time
+
+from dth.core.errors import ConnectionFailed, Disposition, Throttled, TransferError
+from dth.core.transport import Pipe, Response
+from dth.objects.store.pace import Cap, Gate
+from dth.objects.store.rate import StoreRate
+from dth.objects.store.request import Request, Sender
+from dth.objects.store.wire import READS
+
+
+class Gated:
+    """The gate, the caps and the store's own rates of an endpoint, in front of its requests.
+
+    `rates`: what the store takes of requests that read, and of those that write.
+    """
+
+    def __init__(
+        self,
+        below: Sender,
+        gate: Gate,
+        request_cap: Cap | None,
+        byte_cap: Cap | None,
+        rates: tuple[StoreRate, StoreRate],
+    ) -> None:
+        self._below = below
+        self._gate = gate
+        self._request_cap = request_cap
+        self._byte_cap = byte_cap
+        self._reads, self._writes = ((rate, Cap(rate, "")) for rate in rates)
+
+    @property
+    def held_back(self) -> int:
+        """Requests, and bodies under way, that wait for a cap or for the store's rate."""
+        caps = (self._request_cap, self._byte_cap, self._reads[1], self._writes[1])
+        return sum(cap.waiting for cap in caps if cap)
+
+    async def send(self, request: Request) -> Response:
+        send = self._paced if self._is_paced(request) else self._counted
+        if isinstance(request.body, Pipe):
+            # The other end of the pipe holds a place already.
+            return await send(request)
+        gate = self._gate
+        if not gate.enter_at_once():
+            await gate.enter()
+        try:
+            return await send(request)
+        finally:
+            gate.leave()
+
+    async def _paced(self, request: Request) -> Response:
+        """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
+        size = request.size
+        amount = size or request.limit
+        if self._request_cap:
+            await self._request_cap.take(1)
+        if self._byte_cap is None or not amount:
+            return await self._counted(request)
+        async with self._byte_cap.paced(amount, received=not size) as valve:
+            return await self._counted(request.with_valve(valve) if valve else request)
+
+    def _is_paced(self, request: Request) -> bool:
+        """Whether a cap holds for a request, or may while its body is on its way."""
+        requests, sent = self._request_cap, self._byte_cap
+        if requests is not None and requests.rate:
+            return True
+        return sent is not None and (sent.rate > 0 or (request.size or request.limit) > sent.SMALL)
+
+    async def _counted(self, request: Request) -> Response:
+        """Send at the store's rate, and learn from the answer."""
+        gate = self._gate
+        rate, cap = self._reads if request.method in READS else self._writes
+        if rate.rate != cap.rate:
+            cap.adopt(rate.rate)
+        if cap.rate:
+            await cap.take(1)
+        sent = time.monotonic()
+        try:
+            response = await self._below.send(request)
+        except TransferError as error:
+            gate.errors += error.disposition is not Disposition.GONE
+            if isinstance(error, Throttled):
+                rate.refused(request.key or str(request.query), sent)
+            if isinstance(error, Throttled | ConnectionFailed):
+                # A server that refuses connections is one that is overrun. Where the store's rate is known, that paces.
+                gate.slow_down(paced=rate.rate > 0)
+            if error.status:
+                gate.answered()
+            elif isinstance(error, ConnectionFailed):
+                gate.silent()
+            raise
+        now = time.monotonic()
+        rate.passed(now)
+        gate.succeeded(now - sent, request.method)
+        return response

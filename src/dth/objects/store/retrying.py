@@ -1,0 +1,29 @@
+"""The layer that tries again what is passing."""
+
+import time
+
+from dth.core.errors import TransferError
+from dth.core.transport import Pipe, Response
+from dth.objects.store.request import Request, Sender
+from dth.objects.store.retry import pause_after
+
+
+class Retrying:
+    """`attempts`: tries of one request, unless it says itself how many."""
+
+    def __init__(self, below: Sender, attempts: int) -> None:
+        self._below = below
+        self._attempts = attempts
+
+    async def send(self, request: Request) -> Response:
+        attempts = request.attempts or self._attempts
+        if request.sink is not None or isinstance(request.body, Pipe):
+            # What has passed through a pipe is gone: who holds both ends begins anew.
+            attempts = 1
+        attempt, began = 1, time.monotonic()
+        while True:
+            try:
+                return await self._below.send(request)
+            except TransferError as error:
+                await pause_after(error, attempt, attempts, began)
+            attempt += 1

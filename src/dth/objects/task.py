@@ -1,0 +1,259 @@
+"""Opening a task: from its parameters to the route from source to destination that the engine uses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from dth.core.errors import TransferError, UsageError
+from dth.core.parameters import check_confined
+from dth.core.ports.limits import Limits
+from dth.core.secrets import SecretStore, SecretUse, for_hosts
+from dth.core.transport import Transport
+from dth.objects.compare.merge import Place, overlaps
+from dth.objects.listing.filters import Filter
+from dth.objects.listing.pages import KeyMap
+from dth.objects.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
+from dth.objects.sides import START, side_settings
+from dth.objects.store.bucket_names import access_point, bucket_label
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import CredentialSource, read_customer_key, resolve_credentials
+from dth.objects.store.endpoints import Endpoint, EtagKind, in_region
+from dth.objects.store.pace import Budget, Cap, Gate, follow
+from dth.objects.store.rate import store_rates
+from dth.objects.store.retry import ATTEMPTS
+from dth.objects.store.signing import Keys
+from dth.objects.transfer.relay import Route, requests_at_once
+
+
+@asynccontextmanager
+async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
+    """Both sides of a task as `open_route` opens them, as long as they are needed. The rates that hold are followed."""
+    with Transport() as transport:
+        route = await open_route(parameters, transport, secrets, limits)
+        following = asyncio.create_task(follow(limits, [*route.source.caps, *route.dest.caps]))
+        try:
+            yield route
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+
+def shared_rates(parameters: S3Parameters) -> dict[str, float]:
+    """The rates that hold over all processes of a task, as `Limits` keeps them; 0: no limit."""
+    rates = {"requests": parameters.max_requests_per_second, "bytes": parameters.max_bytes_per_second}
+    return {f"{side}.{name}": float(rate or 0) for side in ("source", "dest") for name, rate in rates.items()}
+
+
+async def open_route(
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    limits: Limits | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+) -> Route:
+    """Both sides of a task, ready for requests, each of which is tried so many times. Nothing is asked of them, but the
+    region of an AWS bucket that came without one. Raises UsageError for what cannot be."""
+    parameters = _without_aws_defaults(parameters)
+    rates = await limits.rates() if limits else {}
+    opened = (parameters, transport, secrets, limits, rates, attempts)
+    source = await _open_side("source", *opened)
+    dest = await _open_side("destination", *opened)
+    if parameters.dest_acl and not dest.capabilities.acl:
+        if "dest_acl" in parameters.model_fields_set:
+            raise UsageError(f"destination: {dest.endpoint.profile.name} takes no ACLs; leave out the ACL")
+        dest.capabilities.note(f"{dest.endpoint.profile.name} takes no ACLs; objects are written without")
+    if parameters.src_etags is not SourceEtags.AUTO:
+        source.capabilities.etags = EtagKind(parameters.src_etags.lower())
+    one_store = bool(set(source.endpoint.urls) & set(dest.endpoint.urls))
+    keys = key_map(parameters)
+    if one_store:
+        _refuse_overlap(parameters, source, dest)
+    server_side = (
+        parameters.server_side_copy
+        and one_store
+        # A copy names its source by the ARN and not by the host; relaying needs no such difference.
+        and not access_point(parameters.src_bucket)
+        and await _keys(source, "source") == await _keys(dest, "destination")
+    )
+    return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
+
+
+def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
+    """Source and destination, without asking anybody."""
+    return endpoint_of(parameters, "source"), endpoint_of(parameters, "destination")
+
+
+def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
+    """That of "source" or "destination"."""
+    return side_settings(parameters, side).endpoint
+
+
+def bucket_of(parameters: S3Parameters, side: str) -> str:
+    """What requests to "source" or "destination" name as the bucket."""
+    return bucket_label(parameters.src_bucket if side == "source" else parameters.dest_bucket)
+
+
+async def open_side(
+    parameters: S3Parameters,
+    side: str,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    attempts: int = ATTEMPTS,
+) -> S3Client:
+    """One side alone, "source" or "destination"."""
+    return await _open_side(side, parameters, transport, secrets, None, {}, attempts)
+
+
+async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+    return await open_side(parameters, "source", transport, secrets)
+
+
+def check_storage_class(parameters: S3Parameters) -> None:
+    """Other stores have classes of their own; at AWS a name that it does not have is a slip. Raises UsageError."""
+    asked = parameters.dest_storage_class
+    known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
+    if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
+        raise UsageError(
+            f"destStorageClass: {asked!r} is no storage class of AWS; one of {', '.join(StorageClass)}"
+        )
+
+
+def key_map(parameters: S3Parameters) -> KeyMap:
+    """How source keys become destination keys."""
+    if not parameters.dest_keeps_src_prefix:
+        return KeyMap(parameters.src_prefix, parameters.dest_prefix)
+    prefix = parameters.dest_prefix
+    return KeyMap("", f"{prefix}/" if prefix and not prefix.endswith("/") else prefix)
+
+
+def object_filter(parameters: S3Parameters) -> Filter:
+    return Filter(
+        include=parameters.include_patterns,
+        exclude=parameters.exclude_patterns,
+        min_size=parameters.min_size or 0,
+        max_size=parameters.max_size,
+        modified_since=_listing_time(parameters.modified_since),
+        modified_before=_listing_time(parameters.modified_before),
+        storage_classes=frozenset(parameters.src_storage_classes),
+    )
+
+
+def describe_source(parameters: S3Parameters) -> str:
+    return f"s3://{PurePosixPath(parameters.src_bucket)}/{parameters.src_prefix}"
+
+
+def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
+    """Storage class and ACL have their defaults for AWS destinations only."""
+    if endpoint_of(parameters, "destination").is_aws:
+        return parameters
+    unset = {"dest_storage_class", "dest_acl"} - parameters.model_fields_set
+    return parameters.model_copy(update=dict.fromkeys(unset))
+
+
+def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
+    """How the task authenticates at its "source" or "destination"."""
+    return side_settings(parameters, side).credentials
+
+
+def secret_uses(
+    parameters: S3Parameters, sides: Sequence[str] = ("source", "destination")
+) -> list[SecretUse]:
+    """Which secrets the task uses, and with which hosts. Raises UsageError for what cannot be."""
+    found = []
+    for side in sides:
+        settings = side_settings(parameters, side)
+        keys, customer_key = settings.credentials, getattr(parameters, f"{START[side]}_sse_customer_key")
+        names = ["" if keys.anonymous else keys.secret, customer_key]
+        found += [SecretUse(side, name, settings.hosts) for name in names if name]
+    return found
+
+
+async def _open_side(
+    side: str,
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    limits: Limits | None,
+    rates: Mapping[str, float],
+    attempts: int,
+) -> S3Client:
+    check_confined(parameters)
+    settings = side_settings(parameters, side)
+    start, cap = START[side], "source" if side == "source" else "dest"
+    endpoint, secrets = settings.endpoint, for_hosts(secrets, settings.hosts)
+    if name := getattr(parameters, f"{start}_sse_customer_key"):
+        try:
+            key = await asyncio.to_thread(read_customer_key, name, secrets)
+        except UsageError as error:
+            raise UsageError(f"{side}: {error}") from None
+        endpoint = replace(endpoint, customer_key=key)
+    requests, sent = (
+        [Cap(limits, name, rates.get(name, 0.0)) for name in (f"{cap}.requests", f"{cap}.bytes")]
+        if limits
+        else (None, None)
+    )
+    gate = Gate(maximum=requests_at_once(parameters))
+    throttled = store_rates(_throttled_together(endpoint, bucket_of(parameters, side)))
+
+    def client(endpoint: Endpoint) -> S3Client:
+        return S3Client(
+            transport,
+            endpoint,
+            bucket_of(parameters, side),
+            resolve_credentials(settings.credentials, secrets),
+            side=side,
+            gate=gate,
+            request_cap=requests,
+            byte_cap=sent,
+            rates=throttled,
+            attempts=attempts,
+        )
+
+    opened = client(endpoint)
+    asked = (
+        getattr(parameters, f"{start}_region")
+        or settings.url.value
+        or access_point(getattr(parameters, f"{start}_bucket"))
+    )
+    if endpoint.is_aws and not asked:
+        try:
+            found = await opened.find_region()
+        except TransferError as error:
+            error.side = side
+            raise
+        if found and found != endpoint.region:
+            opened = client(in_region(endpoint, found))
+    return opened
+
+
+def _throttled_together(endpoint: Endpoint, bucket: str) -> str:
+    """What shares one limit: on AWS a bucket, on any other store all of it."""
+    return f"{endpoint.store}/{bucket}" if endpoint.is_aws else endpoint.store
+
+
+async def _keys(client: S3Client, side: str) -> Keys | None:
+    try:
+        return await client.credentials.keys()
+    except TransferError as error:
+        error.side = side
+        raise
+
+
+def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client) -> None:
+    keys = key_map(parameters)
+    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
+    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
+    if overlaps(here, there):
+        raise UsageError(
+            f"source and destination overlap: s3://{here.bucket}/{here.prefix} and s3://{there.bucket}/{there.prefix} "
+            "are in one store, and one lies in the other"
+        )
+
+
+def _listing_time(moment: float | None) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S") if moment is not None else ""

@@ -1,0 +1,202 @@
+"""S3 event notifications: what was created or deleted at the source since, applied to the destination.
+
+Notifications come at least once, late, and in any order. The sequencer decides: of two events on one key the greater
+one is later; sequencers are hexadecimal texts of different lengths, compared after padding on the right, never as
+numbers. A deletion counts only if the source confirms that the object is gone. The task's filters hold for events too,
+as far as these tell: none names a storage class, and a deletion nothing but the key. `notifications` reads the forms
+in which they are delivered.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote_plus
+
+from dth.core.errors import SourceGone, Transient
+from dth.core.ports.platform import Platform
+from dth.core.ports.records import Enqueued, Page, Record, Records
+from dth.core.ports.runs import Counts, RunKind
+from dth.core.ports.status import Status
+from dth.objects.listing.filters import Filter, build
+from dth.objects.listing.pages import Entry
+from dth.objects.parameters import EventMode, S3Parameters
+from dth.objects.task import object_filter
+from dth.objects.transfer.messages import (
+    EventDeleteMessage,
+    EventMessage,
+    Item,
+    ObjectsMessage,
+    encode,
+    message_id,
+)
+from dth.objects.transfer.relay import Route
+
+SEQUENCER_LENGTH = 64  # characters; longer than any store's
+DELETED = "-"  # ends the sequencer of a deletion as it is remembered
+TIME = "%Y-%m-%dT%H:%M:%S"  # as `Event.time` has it
+
+_SEQUENCER = re.compile("[0-9A-F]*")
+_ETAG = re.compile("[!#-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one source object."""
+
+    key: str
+    created: bool
+    sequencer: str  # padded
+    time: str = ""  # as in `Entry.modified`
+    size: int = -1
+    etag: str = ""
+
+
+def read_events(message: EventMessage, bucket: str) -> list[Event]:
+    """The events of a notification that concern this bucket, in the order in which they happened. What is neither a
+    creation nor a deletion (a test event, a restore) is left out."""
+    events = [event for record in message.records if (event := _read(record, bucket))]
+    return sorted(events, key=lambda event: (event.key, event.sequencer))
+
+
+def _read(record: dict[str, Any], bucket: str) -> Event | None:
+    try:
+        name = str(record["eventName"]).removeprefix("s3:")
+        described = record["s3"]
+        if described["bucket"]["name"] != bucket:
+            return None
+        thing = described["object"]
+        key = unquote_plus(thing["key"], errors="surrogateescape")
+        key.encode("utf-8", "surrogateescape")  # or it is no key of any store
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    created = name.startswith("ObjectCreated:")
+    if not key or (not created and not name.startswith("ObjectRemoved:")):
+        return None
+    # What no store writes counts as not given: these go into requests and tables.
+    sequencer = str(thing.get("sequencer") or "").upper()
+    etag = str(thing.get("eTag") or "").strip('"')
+    if not _ETAG.fullmatch(etag):
+        etag = ""
+    size = thing.get("size")
+    return Event(
+        key=key,
+        created=created,
+        sequencer=(sequencer if _SEQUENCER.fullmatch(sequencer) else "").ljust(SEQUENCER_LENGTH, "0"),
+        time=str(record.get("eventTime") or "")[:19].replace(" ", "T"),
+        size=size if etag and type(size) is int and 0 <= size < 2**63 else -1,
+        etag=etag,
+    )
+
+
+def _takes_part(event: Event, parameters: S3Parameters) -> bool:
+    wanted = object_filter(parameters)
+    by_key = build(Filter(include=wanted.include, exclude=wanted.exclude), parameters.src_prefix)
+    by_properties = build(replace(wanted, include=(), exclude=(), storage_classes=frozenset()))
+    entry = Entry(event.key, event.size, event.etag, event.time)
+    return (
+        event.key.startswith(parameters.src_prefix)
+        and (by_key is None or by_key(entry))
+        and (by_properties is None or event.size < 0 or by_properties(entry))
+    )
+
+
+async def apply(route: Route, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
+    """Apply a notification: creations become object messages of the task's run of events. Returns the deletions, each
+    as a message to be sent. Doing it again changes nothing.
+
+    Of an object in flight the event is remembered alone: whoever transfers it notices that its outcome was overtaken,
+    and transfers it again, or deletes it. So one process at a time is at an object, and the last one sees its last
+    state."""
+    records = platform.records
+    events = [
+        each for each in read_events(message, route.source.bucket) if _takes_part(each, route.parameters)
+    ]
+    found = await records.get([event.key for event in events])
+    in_flight = {key: record for key, record in found.items() if record.status is Status.PENDING}
+    items: dict[str, Item] = {}
+    deletions: dict[str, EventDeleteMessage] = {}
+    for event in events:
+        if event.created and event.key in in_flight and _covered(event, in_flight[event.key]):
+            continue
+        if not await records.apply_event(event.key, _moment(event)):
+            # A later event took effect already.
+            continue
+        if event.created:
+            items[event.key] = Item(event.key, event.size, event.etag)
+            deletions.pop(event.key, None)
+        else:
+            items.pop(event.key, None)
+            deletions[event.key] = EventDeleteMessage(f"x-{secrets.token_hex(8)}", event.key)
+    if items:
+        run, _ = await records.begin_run(RunKind.EVENTS)
+        await _enqueue(records, run.id, list(items.values()))
+    follows = route.parameters.src_event is EventMode.CREATE_AND_DELETE
+    return list(deletions.values()) if follows else []
+
+
+async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
+    """Delete the copy of an object that an event says is gone. One that is in flight is left to who transfers it."""
+    records = platform.records
+    record = (await records.get([key])).get(key)
+    in_hand = record is not None and record.status is Status.PENDING
+    if not in_hand and await follow_deletion(route, key):
+        run, _ = await records.begin_run(RunKind.EVENTS)
+        await _enqueue(records, run.id, [Item(key, -1, "")])
+
+
+async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
+    """One message an object: a pack would go by the name of its first, which may be in the queue with others. So may
+    any message of the same object and ETag, so that each has an id of its own."""
+    messages = [
+        ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]) for item in items
+    ]
+    page = Page(Counts(listed=len(items)), messages=[encode(message) for message in messages])
+    page.enqueued = [
+        Enqueued(item.key, max(item.size, 0), item.etag, message.id)
+        for message, item in zip(messages, items, strict=True)
+    ]
+    await records.commit(run, page)
+
+
+def _covered(event: Event, record: Record) -> bool:
+    """Whether the transfer that is in flight is about this very object: it was enqueued after the event."""
+    enqueued = time.strftime(TIME, time.gmtime(record.updated))
+    return event.etag == record.etag != "" and event.time <= enqueued
+
+
+def _moment(event: Event) -> str:
+    """What orders the events of one key, and tells a deletion. Where a store has no sequencers, events take effect as
+    they come."""
+    moment = event.sequencer
+    if not moment.strip("0"):
+        moment = f"{time.time_ns():X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
+    return moment if event.created else moment + DELETED
+
+
+def was_deleted(sequencer: str | None) -> bool:
+    """Whether the last event on an object was its deletion."""
+    return (sequencer or "").endswith(DELETED)
+
+
+async def follow_deletion(route: Route, key: str) -> bool:
+    """Delete an object whose source is gone, if the task follows deletions. Returns whether the source is there again:
+    then what was deleted may have been its newest copy, and it must be transferred."""
+    if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
+        return False
+    if await route.source.is_listed(key):
+        raise Transient(
+            f"key {key!r} is listed at the source, but cannot be read: its copy is kept", code="Unreadable"
+        )
+    await route.dest.delete(route.keys.to_dest(key))
+    return not await _is_gone(route, key)
+
+
+async def _is_gone(route: Route, key: str) -> bool:
+    try:
+        await route.source.head(key)
+        return False
+    except SourceGone:
+        return True

@@ -1,0 +1,413 @@
+"""What a worker does with each kind of message: objects, parts, deletions, events.
+
+A handler does the work and leaves in its `Work` what followed: outcomes, messages to be sent again, or the wish to give
+the delivery back. What a failure means is decided in `failures`, for all of them.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from dth.core.errors import HubError, SourceGone, TransferError
+from dth.core.ports.platform import Platform
+from dth.core.ports.queue import Delivery, Outgoing
+from dth.core.ports.records import Enqueued, Outcome, Page
+from dth.core.ports.runs import Counts, RunKind
+from dth.core.ports.status import Status
+from dth.core.ports.uploads import Upload, UploadState
+from dth.objects.parameters import DeleteMode
+from dth.objects.store.etags import bare_etag
+from dth.objects.transfer import events, ownership
+from dth.objects.transfer.failures import MAX_ATTEMPTS, Decision, Failures, Next, delay
+from dth.objects.transfer.messages import (
+    DeleteMessage,
+    EventDeleteMessage,
+    EventMessage,
+    Item,
+    Message,
+    ObjectsMessage,
+    PartMessage,
+    encode,
+    part_message,
+)
+from dth.objects.transfer.multipart import Multipart, UploadLost
+from dth.objects.transfer.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
+
+log = logging.getLogger(__name__)
+
+# Seconds for which an object that is taken up again may still be called waiting.
+WAITS_FOR = 30.0
+
+
+@dataclass(slots=True)
+class Again:
+    """An object or part that must be tried again: its message, and after how long."""
+
+    message: Outgoing
+    delay: float
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One delivery in hand."""
+
+    delivery: Delivery
+    remaining: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    # How many of them are written already.
+    written: int = 0
+    again: list[Again] = field(default_factory=list)
+    finished_uploads: list[Upload] = field(default_factory=list)
+    # Give the delivery back after so many seconds instead.
+    release: float | None = None
+    lost: bool = False
+    # Keys of which the run waits for nothing any more.
+    settled: frozenset[str] = frozenset()
+
+
+class Handlers:
+    """The handlers of one worker. `pause` is called with the reason when nothing can pass any more.
+
+    `waiting` says what is being waited for, by key, and until when that holds (monotonic): the display names it.
+    """
+
+    def __init__(
+        self, name: str, route: Route, platform: Platform, pause: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self.multipart = Multipart(route, platform.uploads, name)
+        self.waiting: dict[str, tuple[str, float]] = {}
+        self._route = route
+        self._platform = platform
+        self._pause = pause
+        self._failures = Failures(route)
+        # Reasons for which deletions have failed.
+        self._undeleted: set[str] = set()
+
+    async def carry(self, work: Work, message: Message, index: int) -> None:
+        """Do the work of one message, or of one object of it."""
+        match message:
+            case ObjectsMessage():
+                await self._object(work, message, index)
+            case PartMessage():
+                await self._part(work, message)
+            case DeleteMessage():
+                await self._deletes(work, message)
+            case EventMessage():
+                await self._event(work, message)
+            case EventDeleteMessage():
+                await self._event_delete(work, message)
+
+    # ------------------------------------------------------------------------------------------- objects
+
+    async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
+        item = message.items[index]
+        if item.key in work.settled:
+            return
+        before = self._failures.before()
+        try:
+            if item.size < 0 or not item.etag:
+                item = await self._look(item)
+            copied = await self._transfer(work, message.run, item)
+        except HubError as error:
+            decision = await self._failures.decide(error, item.attempts, before, item.failing_since)
+            self._wait(item.key, error, decision)
+            if decision.next is Next.WAIT and len(message.items) == 1:
+                work.release = decision.delay
+                return
+            retry_id = f"{message.id}.{index + 1}"
+            await self._object_failed(work, message.run, item, error, decision, retry_id)
+            return
+        self.waiting.pop(item.key, None)
+        if copied:
+            self._failures.passed(item.key)
+            work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
+
+    async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
+        """Copy one object; None when its parts go on as messages of their own."""
+        route = self._route
+        if route.server_side and item.size <= COPY_LIMIT:
+            copied = await copy_in_store(route, item)
+            if copied:
+                return copied
+        if item.size <= route.parameters.multipart_threshold:
+            return await relay_whole(route, item)
+        if item.size >= route.parameters.giant_object_threshold:
+            await self.multipart.begin(run, item, spread=True)
+            return None
+        upload, copied = await self.multipart.transfer(run, item)
+        work.finished_uploads.append(upload)
+        return copied
+
+    async def _look(self, item: Item) -> Item:
+        """The object as it is now. Raises TransferError where the answer is none of a store: it would be taken for a
+        new object."""
+        source = self._route.source
+        headers = (await source.head(item.key)).headers
+        etag = bare_etag(headers.get("etag", ""))
+        if not etag:
+            raise source.bad_answer("HEAD", item.key, "no ETag")
+        return replace(item, size=int(headers["content-length"]), etag=etag)
+
+    async def _object_failed(
+        self, work: Work, run: int, item: Item, error: HubError, decision: Decision, retry_id: str
+    ) -> None:
+        """Do what was decided about an object: try it again, or settle it."""
+        if decision.next is Next.PAUSE:
+            await self._stop(work, decision)
+            return
+        if decision.next is Next.LOOK:
+            try:
+                item = await self._look(item)
+            except SourceGone as gone:
+                error, decision = gone, Decision(Next.GONE, decision.attempts)
+            except TransferError:
+                # It is tried again with what was known, and looked at again then.
+                pass
+        if decision.next in (Next.WAIT, Next.AGAIN, Next.LOOK):
+            since = item.failing_since or time.time()
+            again = replace(item, attempts=decision.attempts, failing_since=since)
+            message = encode(ObjectsMessage(retry_id, run, [again]))
+            work.again.append(Again(message, decision.delay))
+            log_failure("object failed, and is tried again", item.key, error, decision.attempts)
+            return
+        if decision.next is Next.GONE and await self._is_listed(item.key):
+            error = TransferError(
+                f"key {item.key!r} is listed at the source, but cannot be read: {error}", code="Unreadable"
+            )
+            decision = Decision(Next.FAILED, decision.attempts)
+        status = Status.CANCELLED if decision.next is Next.GONE else Status.FAILED
+        log_failure(f"object {status.lower()}", item.key, error, decision.attempts)
+        self.waiting.pop(item.key, None)
+        try:
+            if status is Status.CANCELLED and events.was_deleted(item.sequencer):
+                await events.follow_deletion(self._route, item.key)
+        except TransferError:
+            message = encode(ObjectsMessage(retry_id, run, [item]))
+            work.again.append(Again(message, delay(decision.attempts)))
+            return
+        try:
+            await self.multipart.abort_key(item.key, run)
+        except TransferError as problem:
+            await self._platform.records.add_note(run, f"an upload of key {item.key!r} is left: {problem}")
+        work.outcomes.append(_failed(item, run, status, error, decision.attempts))
+
+    async def _is_listed(self, key: str) -> bool:
+        """Whether an object that answers 404 is listed all the same: then it is not gone, but unreadable."""
+        try:
+            return await self._route.source.is_listed(key)
+        except TransferError:
+            return False
+
+    # --------------------------------------------------------------------------------------------- parts
+
+    async def _part(self, work: Work, message: PartMessage) -> None:
+        uploads = self._platform.uploads
+        upload = await uploads.get(message.key)
+        if (
+            upload is None
+            or upload.upload_id != message.upload_id
+            or upload.state is not UploadState.UPLOADING
+        ):
+            # Its upload was thrown away, or is being completed. Who threw it away may have died before it said what
+            # follows.
+            if work.delivery.receives > 1 and upload and upload.upload_id == message.upload_id:
+                left = await ownership.left_behind(self._platform.records, upload, message)
+                work.again += [Again(each, 0.0) for each in left]
+            return
+        before = self._failures.before()
+        try:
+            part = await self.multipart.copy_part(upload, message.number)
+            after = await self.multipart.record(upload, part)
+            if after and after.parts_done == after.parts:
+                copied = await self.multipart.complete(after)
+                if copied:
+                    work.outcomes.append(
+                        done(message.key, after.run, copied, after.attempts, after.sequencer)
+                    )
+                    work.finished_uploads.append(after)
+        except HubError as error:
+            decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
+            self._wait(message.key, error, decision)
+            await self._part_failed(work, message, upload, error, decision)
+            return
+        self.waiting.pop(message.key, None)
+
+    async def _part_failed(
+        self, work: Work, message: PartMessage, upload: Upload, error: HubError, decision: Decision
+    ) -> None:
+        if decision.next is Next.PAUSE:
+            await self._stop(work, decision)
+            return
+        if decision.next is Next.WAIT:
+            work.release = decision.delay
+            return
+        if decision.next is Next.AGAIN and not isinstance(error, UploadLost):
+            again = part_message(
+                message.run,
+                message.key,
+                message.upload_id,
+                message.etag,
+                message.size,
+                message.part_size,
+                message.number,
+                decision.attempts,
+                message.failing_since or time.time(),
+            )
+            work.again.append(Again(encode(again), decision.delay))
+            log_failure(
+                "part failed, and is tried again", message.key, error, decision.attempts, part=message.number
+            )
+            return
+        if not isinstance(error, UploadLost) and not await self._abort(upload):
+            # Another part came first, and decides what follows.
+            return
+        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1, sequencer=upload.sequencer)
+        if isinstance(error, UploadLost) or decision.next is Next.LOOK:
+            # The object begins anew, and has spent an attempt of its own.
+            attempts = upload.attempts
+            decision = Decision(Next.LOOK if attempts < MAX_ATTEMPTS else Next.FAILED, attempts)
+        await self._object_failed(work, message.run, item, error, decision, f"{message.id}.o")
+
+    async def _abort(self, upload: Upload) -> bool:
+        """Throw an upload away with all its parts; False where another part came first and decides what follows."""
+        try:
+            return await self.multipart.abort(upload)
+        except TransferError:
+            # It is tried again when the object is, or by the controller.
+            return True
+
+    # ----------------------------------------------------------------------------------------- deletions
+
+    async def _deletes(self, work: Work, message: DeleteMessage) -> None:
+        """Mirror mode. Each key is looked up at the source once more; only what is surely gone there is deleted."""
+        deleted: list[str] = []
+        kept: list[str] = []
+        failed: list[str] = []
+        for key in message.keys:
+            before = self._failures.before()
+            try:
+                (deleted if await self._delete_extra(key) else kept).append(key)
+            except HubError as error:
+                decision = await self._failures.decide(error, MAX_ATTEMPTS - 1, before)
+                if decision.next is Next.PAUSE:
+                    await self._stop(work, decision)
+                    break
+                if decision.next is Next.WAIT:
+                    work.release = decision.delay
+                    break
+                failed.append(key)
+                await self._note_undeleted(message.run, key, error)
+        await self._platform.records.settle_extras(message.run, deleted, kept, failed)
+
+    async def _delete_extra(self, key: str) -> bool:
+        """Whether a destination key was deleted: not if its source is there again, nor if mirroring was given up."""
+        route = self._route
+        if route.parameters.delete_mode is not DeleteMode.MIRROR:
+            return False
+        try:
+            await route.source.head(route.keys.to_source(key))
+        except SourceGone:
+            await route.dest.delete(key)
+            return True
+        return False
+
+    async def _note_undeleted(self, run: int, key: str, error: HubError) -> None:
+        """Say why a deletion failed: once for each reason."""
+        reason = getattr(error, "code", "") or type(error).__name__
+        log_failure("deletion failed", key, error, 1)
+        first = reason not in self._undeleted
+        self._undeleted.add(reason)
+        if first:
+            await self._platform.records.add_note(run, f"could not be deleted: {key!r}: {error}")
+
+    # -------------------------------------------------------------------------------------------- events
+
+    async def _event(self, work: Work, message: EventMessage) -> None:
+        """Creations become messages of the run of events, deletions messages of their own."""
+        for again in await events.apply(self._route, self._platform, message):
+            work.again.append(Again(encode(again), 0.0))
+
+    async def _event_delete(self, work: Work, message: EventDeleteMessage) -> None:
+        before = self._failures.before()
+        try:
+            await events.apply_deletion(self._route, self._platform, message.key)
+        except HubError as error:
+            decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
+            self._wait(message.key, error, decision)
+            if decision.next is Next.PAUSE:
+                await self._stop(work, decision)
+            elif decision.next is Next.WAIT:
+                work.release = decision.delay
+            elif decision.next in (Next.AGAIN, Next.LOOK):
+                since = message.failing_since or time.time()
+                again = EventDeleteMessage(f"{message.id}.1", message.key, decision.attempts, since)
+                work.again.append(Again(encode(again), decision.delay))
+            else:
+                await self._settle_undeleted(message, error, decision)
+            return
+        self.waiting.pop(message.key, None)
+
+    async def _settle_undeleted(
+        self, message: EventDeleteMessage, error: HubError, decision: Decision
+    ) -> None:
+        """A deletion that is refused for good is a failure of the run of events."""
+        records = self._platform.records
+        log_failure("deletion failed", message.key, error, decision.attempts)
+        self.waiting.pop(message.key, None)
+        run, _ = await records.begin_run(RunKind.EVENTS)
+        item = Item(message.key, 0, "")
+        outcome = _failed(item, run.id, Status.FAILED, error, decision.attempts)
+        outcome.detail = f"a deletion was refused: {outcome.detail}"
+        enqueued = Enqueued(message.key, 0, "", message.id)
+        await records.commit(run.id, Page(Counts(listed=1), enqueued=[enqueued], settled=[outcome]))
+
+    # ------------------------------------------------------------------------------------------- details
+
+    async def _stop(self, work: Work, decision: Decision) -> None:
+        """Nothing can pass: give the work back, and pause the task."""
+        work.release = decision.delay
+        await self._pause(decision.reason)
+
+    def _wait(self, key: str, error: HubError, decision: Decision) -> None:
+        if decision.next in (Next.WAIT, Next.AGAIN):
+            side = f"the {getattr(error, 'side', '') or 'store'}"
+            reason = getattr(error, "code", "") or type(error).__name__
+            self.waiting[key] = (f"{reason} from {side}", time.monotonic() + decision.delay + WAITS_FOR)
+
+
+def log_failure(what: str, key: str, error: HubError, attempts: int, **more: int) -> None:
+    reason = getattr(error, "code", "") or type(error).__name__
+    fields = {"key": key, **more, "reason": reason, "detail": str(error), "attempts": attempts}
+    log.warning(what, extra={"fields": fields})
+
+
+def done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | None) -> Outcome:
+    """The outcome of an object that was copied."""
+    return Outcome(
+        key=key,
+        run=run,
+        status=Status.DONE,
+        bytes=copied.size,
+        etag=copied.etag,
+        dest_etag=copied.dest_etag,
+        proof=copied.proof,
+        attempts=attempts,
+        reason=copied.reason,
+        detail=copied.detail,
+        verified=copied.verified,
+        sequencer=sequencer,
+    )
+
+
+def _failed(item: Item, run: int, status: Status, error: HubError, attempts: int) -> Outcome:
+    return Outcome(
+        key=item.key,
+        run=run,
+        status=status,
+        etag=item.etag,
+        attempts=max(1, attempts),
+        reason=getattr(error, "code", "") or type(error).__name__,
+        detail=str(error),
+        sequencer=item.sequencer,
+    )

@@ -1,0 +1,242 @@
+"""The messages of a task: what one unit of work in the queue says.
+
+JSON with a version, built by the json module alone, so that no key can break it. Ids are deterministic: a message's
+children are `id.1`, `id.2`..., and the finder names a message by the first object in it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dth.core.errors import HubError, UsageError
+from dth.core.ports.queue import Outgoing
+from dth.objects.transfer.notifications import read
+
+VERSION = 1
+PACK_BELOW = 1024 * 1024  # bytes: smaller objects travel packed
+PACK_OBJECTS = 100
+PACK_BYTES = 64 * 1024 * 1024
+PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
+
+
+@dataclass(slots=True)
+class Item:
+    """One object to transfer. `size` -1: not known yet; `etag` "": whatever is there now; `fresh`: nothing lay at the
+    destination when it was listed."""
+
+    key: str
+    size: int
+    etag: str
+    attempts: int = 0  # spent so far
+    fresh: bool = False
+    # Seconds since the epoch of the first failure; 0 before there was one.
+    failing_since: float = 0.0
+    # Of the last event known when its transfer began; it does not travel.
+    sequencer: str | None = None
+
+
+@dataclass(slots=True)
+class ObjectsMessage:
+    """One object, or a pack of small ones."""
+
+    id: str
+    run: int
+    items: list[Item]
+
+
+@dataclass(slots=True)
+class PartMessage:
+    """One part of a giant object's upload."""
+
+    id: str
+    run: int
+    key: str
+    upload_id: str
+    etag: str
+    size: int  # of the object
+    part_size: int
+    number: int  # from 1
+    attempts: int = 0
+    failing_since: float = 0.0
+
+
+@dataclass(slots=True)
+class DeleteMessage:
+    """Destination keys that have no source: each is looked up at the source once more, then deleted."""
+
+    id: str
+    run: int
+    keys: list[str]  # destination keys
+
+
+@dataclass(slots=True)
+class EventMessage:
+    """An S3 event notification as it came (any number of records)."""
+
+    id: str
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class EventDeleteMessage:
+    """A source object that an event says is deleted: its copy is, if the source confirms it."""
+
+    id: str
+    # Source key.
+    key: str
+    attempts: int = 0
+    failing_since: float = 0.0
+
+
+Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDeleteMessage
+
+
+class BadMessage(HubError):
+    """A message that nobody here can read: of another version, or not ours."""
+
+
+def encode(message: Message) -> Outgoing:
+    """The message as it travels. Non-ASCII and lone surrogates are escaped by json, so every key survives."""
+    match message:
+        case ObjectsMessage():
+            items = [_fields(item) for item in message.items]
+            body: dict[str, Any] = {"kind": "objects", "run": message.run, "objects": items}
+        case PartMessage():
+            body = {
+                "kind": "part",
+                "run": message.run,
+                "key": message.key,
+                "upload": message.upload_id,
+                "etag": message.etag,
+                "size": message.size,
+                "partSize": message.part_size,
+                "number": message.number,
+                "attempts": message.attempts,
+                "failingSince": message.failing_since,
+            }
+        case EventDeleteMessage():
+            body = {
+                "kind": "event-delete",
+                "key": message.key,
+                "attempts": message.attempts,
+                "failingSince": message.failing_since,
+            }
+        case DeleteMessage():
+            body = {"kind": "delete", "run": message.run, "keys": message.keys}
+        case EventMessage():
+            body = {"kind": "event", "Records": message.records}
+    return Outgoing(message.id, json.dumps({"v": VERSION, **body}, separators=(",", ":")))
+
+
+def _fields(item: Item) -> list[Any]:
+    """What an item is made of again; what it has by default is left out at the end."""
+    fields = [item.key, item.size, item.etag, item.attempts, item.fresh, item.failing_since]
+    while len(fields) > 4 and not fields[-1]:
+        fields.pop()
+    return fields
+
+
+def decode(id: str, body: str) -> Message:
+    """Read a message. What is not ours is read as an S3 notification, in any of the forms of `notifications`."""
+    try:
+        fields = json.loads(body)
+        if not isinstance(fields, dict) or "v" not in fields:
+            notification = read(fields)
+            if notification.confirm:
+                raise BadMessage(f"message {id} asks to confirm a subscription: open {notification.confirm}")
+            return EventMessage(id, notification.records)
+        if fields["v"] != VERSION:
+            raise BadMessage(f"message {id} is of version {fields['v']}, this worker reads {VERSION}")
+        match fields["kind"]:
+            case "objects":
+                return ObjectsMessage(id, fields["run"], [Item(*item) for item in fields["objects"]])
+            case "part":
+                return PartMessage(
+                    id,
+                    fields["run"],
+                    fields["key"],
+                    fields["upload"],
+                    fields["etag"],
+                    fields["size"],
+                    fields["partSize"],
+                    fields["number"],
+                    fields["attempts"],
+                    fields.get("failingSince", 0.0),
+                )
+            case "event-delete":
+                return EventDeleteMessage(id, fields["key"], fields["attempts"], fields["failingSince"])
+            case "delete":
+                return DeleteMessage(id, fields["run"], fields["keys"])
+            case "event":
+                return EventMessage(id, fields["Records"])
+            case kind:
+                raise BadMessage(f"message {id} is of unknown kind {kind!r}")
+    except (ValueError, KeyError, TypeError, RecursionError, UsageError) as error:
+        raise BadMessage(f"message {id} cannot be read: {error}") from None
+
+
+def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
+    """Messages for items in their order: small objects together up to the pack's limits, others alone."""
+    held: list[Item] = []
+    held_bytes = held_encoded = 0
+    for item in items:
+        if item.size < 0 or item.size >= PACK_BELOW:
+            yield ObjectsMessage(message_id(run, item), run, [item])
+            continue
+        encoded = _encoded_length(item)
+        if held and (
+            len(held) == PACK_OBJECTS
+            or held_bytes + item.size > PACK_BYTES
+            or held_encoded + encoded > PACK_ENCODED
+        ):
+            yield ObjectsMessage(message_id(run, held[0]), run, held)
+            held, held_bytes, held_encoded = [], 0, 0
+        held.append(item)
+        held_bytes += item.size
+        held_encoded += encoded
+    if held:
+        yield ObjectsMessage(message_id(run, held[0]), run, held)
+
+
+def message_id(run: int, first: Item) -> str:
+    """The id of a message by the first object in it: the same again when a finder repeats a page."""
+    digest = hashlib.sha256(f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{run}-{digest[:20]}"
+
+
+def child(message: ObjectsMessage, index: int, item: Item) -> ObjectsMessage:
+    """A message for one object of another message; `index` from 1."""
+    return ObjectsMessage(f"{message.id}.{index}", message.run, [item])
+
+
+def part_message(
+    run: int,
+    key: str,
+    upload_id: str,
+    etag: str,
+    size: int,
+    part_size: int,
+    number: int,
+    attempts: int = 0,
+    failing_since: float = 0.0,
+) -> PartMessage:
+    digest = hashlib.sha256(f"{key}\0{upload_id}".encode("utf-8", "surrogateescape")).hexdigest()
+    suffix = f".{attempts}" if attempts else ""
+    return PartMessage(
+        f"{run}-p{digest[:20]}.{number}{suffix}",
+        run,
+        key,
+        upload_id,
+        etag,
+        size,
+        part_size,
+        number,
+        attempts,
+        failing_since,
+    )
+
+
+def _encoded_length(item: Item) -> int:
+    return len(json.dumps(item.key)) + len(item.etag) + 40

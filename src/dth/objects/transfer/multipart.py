@@ -1,0 +1,698 @@
+"""Carrying one large object in parts: by one worker, or as a giant object by all of them.
+
+Both ways keep the upload in the records, so that a crash resumes it or clears it away: an intent before
+CreateMultipartUpload, the parts done, and one owner who completes. An upload is resumed only if source ETag, size
+and part size are those of its record.
+"""
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from dth.core.errors import (
+    Corrupted,
+    Damaged,
+    Disposition,
+    HubError,
+    NoSuchUpload,
+    ObjectRefused,
+    SourceGone,
+    Throttled,
+    TransferError,
+    Transient,
+)
+from dth.core.parameters import MIB
+from dth.core.ports.status import Verified
+from dth.core.ports.uploads import Part, Upload, Uploads, UploadState
+from dth.core.transport import Pipe
+from dth.objects.compare.contents import check_contents
+from dth.objects.compare.merge import SOURCE_ETAG
+from dth.objects.listing.pages import Entry
+from dth.objects.store.checksums import Checksum, header_name, join_crc64
+from dth.objects.store.chunked import Trailed
+from dth.objects.store.endpoints import ChecksumMode, EtagKind
+from dth.objects.store.etags import bare_etag, is_md5
+from dth.objects.store.objects import Written
+from dth.objects.store.retry import retry
+from dth.objects.transfer import source_parts
+from dth.objects.transfer.group import Group, together
+from dth.objects.transfer.messages import Item, PartMessage, encode, part_message
+from dth.objects.transfer.proof import (
+    InOrder,
+    compare_stated,
+    in_order,
+    read_back,
+    remove_damaged,
+    stated_checksums,
+)
+from dth.objects.transfer.relay import Copied, Properties, Route, copying_refused
+
+MAX_PARTS = 10_000
+STREAM_ABOVE = 64 * MIB  # bytes: larger parts pass through a pipe instead of memory
+PIPE_SIZE = 8 * MIB
+COPY_PART = 512 * MIB  # part size of copies inside a store
+COMPLETE_LEASE = 960.0  # seconds one owner may take to complete
+CRC64 = f"{ChecksumMode.CRC64NVME}:"  # before a checksum that those of parts can be joined to
+CLOCK_TOLERANCE = 5.0  # seconds that a store's clock may be behind what it told us
+
+
+class Busy(HubError):
+    """Somebody else holds this object's upload; come back later."""
+
+
+class UploadLost(Transient):
+    """The destination does not know the upload any more: the object must begin anew."""
+
+
+def part_size_for(size: int, wanted: int, most: int = MAX_PARTS) -> int:
+    """The wanted part size, or as many whole MiB as make `most` parts suffice."""
+    least = math.ceil(size / most / MIB) * MIB
+    return max(wanted, least)
+
+
+def part_count(size: int, part_size: int) -> int:
+    return max(1, math.ceil(size / part_size))
+
+
+def part_span(size: int, part_size: int, number: int) -> tuple[int, int]:
+    """First and last byte of part `number` (from 1)."""
+    first = (number - 1) * part_size
+    return first, min(first + part_size, size) - 1
+
+
+class Multipart:
+    """Multipart uploads of one task in one process."""
+
+    def __init__(self, route: Route, uploads: Uploads, owner: str) -> None:
+        self._route = route
+        self._uploads = uploads
+        self._owner = owner
+        # What could not be had of objects whose uploads were begun here.
+        self._lacks: dict[str, Properties] = {}
+        # By their ids: uploads whose parts have all been read here, and what their bytes are held against.
+        self._whole: dict[str, InOrder | None] = {}
+
+    # ----------------------------------------------------------------------------------------- one worker
+
+    async def transfer(self, run: int, item: Item) -> tuple[Upload, Copied]:
+        """Copy the whole object here, going on where an earlier try stopped. The caller settles the outcome and then
+        calls `finish`."""
+        upload = await self.begin(run, item)
+        done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
+        missing = [n for n in range(1, upload.parts + 1) if n not in done]
+        if not done and upload.upload_id not in self._whole:
+            self._whole[upload.upload_id] = await self._held_against(upload)
+        whole = self._whole.get(upload.upload_id)
+        await together(self._transfer_part(upload, number, whole) for number in missing)
+        if whole:
+            try:
+                whole.check()
+            except Corrupted:
+                # Nothing tells which part is damaged: all of them go again.
+                del self._whole[upload.upload_id]
+                await self.abort(upload)
+                raise
+        copied = await self.complete(upload, agreed=whole is not None)
+        self._whole.pop(upload.upload_id, None)
+        if copied is None:
+            raise Busy(f"key {item.key!r} is being completed by another worker")
+        return upload, copied
+
+    async def _held_against(self, upload: Upload) -> InOrder | None:
+        """What the bytes from the source can be held against while they pass, all of them and in memory."""
+        if self._route.server_side or upload.part_size > STREAM_ABOVE:
+            return None
+        return await self._in_order(upload)
+
+    async def _in_order(self, upload: Upload) -> InOrder | None:
+        route = self._route
+        return await in_order(
+            route.source, upload.key, upload.size, upload.etag, joined=route.joins_checksums
+        )
+
+    async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
+        part = await self.copy_part(upload, number, whole)
+        if await self.record(upload, part) is None:
+            raise Busy(f"the upload of key {upload.key!r} was taken over")
+
+    # ------------------------------------------------------------------------------------ steps, for both
+
+    async def begin(self, run: int, item: Item, *, spread: bool = False) -> Upload:
+        """The live upload for this very object, resumed or begun. `spread`: its parts become messages."""
+        route = self._route
+        wanted = (
+            max(COPY_PART, route.parameters.part_size) if route.server_side else route.parameters.part_size
+        )
+        part_size = part_size_for(item.size, wanted, route.dest.capabilities.most_parts)
+        live = await self._uploads.get(item.key)
+        if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
+            if live.run != run:
+                # Its run may wait for it. If not, the controller throws it away.
+                raise Busy(f"key {item.key!r} has an upload of run {live.run}")
+            same = (live.etag, live.size, live.part_size, live.sequencer)
+            aligned = source_parts.aligned(part_size, live.source_part, item.size)
+            if live.upload_id and same == (item.etag, item.size, aligned, item.sequencer):
+                return live
+            await self.abort(live)
+        source_part = await source_parts.look(route, item.key, item.etag, item.size)
+        part_size = source_parts.aligned(part_size, source_part, item.size)
+        upload = Upload(
+            key=item.key,
+            run=run,
+            etag=item.etag,
+            size=item.size,
+            part_size=part_size,
+            begun=time.time(),
+            attempts=item.attempts + 1,
+            parts=part_count(item.size, part_size),
+            sequencer=item.sequencer,
+            source_part=source_part,
+        )
+        if not await self._uploads.intend(upload):
+            raise Busy(f"the upload of key {item.key!r} was begun by another worker")
+        # The first byte instead of a HEAD, whose answer does not count the tags on every store.
+        answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
+        properties = await route.properties(item.key, answer.headers, whole=False)
+        upload.upload_id = await route.dest.create_upload(
+            route.keys.to_dest(item.key), properties.headers, insist=route.insisted
+        )
+        self._lacks[item.key] = route.lacking(properties)
+        parts = [Part(number) for number in range(1, upload.parts + 1)]
+        messages = [encode(self._part_message(upload, part.number)) for part in parts] if spread else []
+        if not await self._uploads.start(item.key, upload.upload_id, parts, messages):
+            await route.dest.abort_upload(route.keys.to_dest(item.key), upload.upload_id)
+            raise Busy(f"the upload of key {item.key!r} was taken over")
+        upload.state = UploadState.UPLOADING
+        return upload
+
+    async def copy_part(self, upload: Upload, number: int, whole: InOrder | None = None) -> Part:
+        """Carry one part. The caller records it. Raises UploadLost once, to the caller who has to begin anew."""
+        try:
+            return await self._copy_part(upload, number, whole)
+        except NoSuchUpload:
+            raise await self._lost(upload) from None
+        except ObjectRefused as error:
+            if not self._has_fewer_parts(error, number):
+                raise
+            # The object begins anew, with larger parts.
+            await self.abort(upload)
+            raise UploadLost(str(error), code=error.code) from None
+
+    def _has_fewer_parts(self, error: ObjectRefused, number: int) -> bool:
+        """Whether the store refuses this part's number, and says how many parts it takes."""
+        known = self._route.dest.capabilities
+        said = re.search(r"part number.*\bbetween 1 and (\d+)", error.said, re.IGNORECASE)
+        if not said or not 1 < int(said[1]) < number:
+            return False
+        known.most_parts = min(known.most_parts, int(said[1]))
+        known.note(f"{self._route.dest.endpoint.host} takes {said[1]} parts of an upload at most")
+        return True
+
+    async def record(self, upload: Upload, part: Part) -> Upload | None:
+        """Write down that a part is done; None when that upload is not live any more."""
+        after = await self._uploads.part_done(upload.key, upload.upload_id, part)
+        if after:
+            first, last = part_span(upload.size, upload.part_size, part.number)
+            self._route.tally.recorded += last - first + 1
+        return after
+
+    async def _copy_part(self, upload: Upload, number: int, whole: InOrder | None) -> Part:
+        span = part_span(upload.size, upload.part_size, number)
+        length = span[1] - span[0] + 1
+        if self._route.server_side:
+            try:
+                return await self._copy_part_in_store(upload, number, span)
+            except ObjectRefused as error:
+                if not copying_refused(self._route, error):
+                    raise
+        held = min(length, PIPE_SIZE) if length > STREAM_ABOVE else length
+        await self._route.budget.acquire(held)
+        try:
+            if length > STREAM_ABOVE:
+                return await self._streamed(upload, number, span)
+            return await self._relay_part(upload, number, span, whole)
+        finally:
+            self._route.budget.release(held)
+
+    async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        """A part too large for memory. Its checksum goes behind its bytes where the store takes that.
+
+        A store that does not know trailers may refuse them, or keep their framing as data. So a part that nobody
+        confirms is sent again without one. When that passes, it was the trailer. A part that the store contradicts may
+        be damaged: it is sent again with its checksum before it, for the store to answer for.
+        """
+        known = self._route.dest.capabilities
+        if not known.trailing:
+            return await self._without_trailer(upload, number, span)
+        lesson, contradicted = "unconfirmed", False
+        try:
+            part = await retry(lambda: self._with_trailer(upload, number, span))
+            contradicted = part is None
+            if part and part.verified is not Verified.NOT:
+                known.trailers = True
+                return part
+        except TransferError as error:
+            if known.trailers or not _may_be_about_trailer(error):
+                raise
+            lesson = error.code
+        part = await self._without_trailer(upload, number, span, stated=contradicted)
+        self._give_up_trailers(lesson)
+        return part
+
+    def _give_up_trailers(self, lesson: str) -> None:
+        known = self._route.dest.capabilities
+        known.trailers = False
+        known.note(
+            f"{self._route.dest.endpoint.host} takes no checksum behind a body ({lesson}); parts above "
+            f"{STREAM_ABOVE // MIB} MiB go without"
+        )
+
+    async def _with_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part | None:
+        """The part, or None where the store contradicts it and has not shown yet that it knows trailers."""
+        try:
+            return await self._stream_part(upload, number, span, trailing=True)
+        except Corrupted:
+            if self._route.dest.capabilities.trailers:
+                raise
+            return None
+
+    async def _without_trailer(
+        self, upload: Upload, number: int, span: tuple[int, int], *, stated: bool = False
+    ) -> Part:
+        """With `stated`, or where the store wants it, the checksum goes before the part, which is read twice then."""
+        known = self._route.dest.capabilities
+        stated = stated or known.wants_sums
+        try:
+            return await retry(lambda: self._stream_part(upload, number, span, stated=stated))
+        except ObjectRefused as error:
+            if stated or not re.search("md5|checksum", error.said, re.IGNORECASE):
+                raise
+        known.wants_sums = True
+        known.note(
+            f"{self._route.dest.endpoint.host} wants checksums before bodies; parts above {STREAM_ABOVE // MIB} MiB "
+            "are read twice"
+        )
+        return await retry(lambda: self._stream_part(upload, number, span, stated=True))
+
+    async def _relay_part(
+        self, upload: Upload, number: int, span: tuple[int, int], whole: InOrder | None
+    ) -> Part:
+        route = self._route
+        response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
+        key = route.keys.to_dest(upload.key)
+        with route.tally.holding(span[1] - span[0] + 1):
+            written = await route.write_part(key, upload.upload_id, number, response.chunks)
+        sums = source_parts.Sums(upload)
+        sums.update(*response.chunks)
+        part = await self._confirmed(upload, number, written, sums)
+        if whole:
+            await whole.add(number, response.chunks)
+        return part
+
+    async def _confirmed(
+        self, upload: Upload, number: int, written: Written, sums: source_parts.Sums
+    ) -> Part:
+        """The part as it is recorded, with who confirms it. Raises Damaged where its ETag is not the MD5 of what was
+        sent; sending it again replaces it."""
+        part = Part(number, written.etag, written.proof, digests=sums.hex())
+        known = self._route.dest.capabilities
+        if (
+            written.md5
+            and is_md5(written.etag)
+            and not written.encrypted
+            and known.etags is not EtagKind.OPAQUE
+        ):
+            if written.etag.lower() == written.md5:
+                known.learn_etags(md5s=True)
+                part.verified = Verified.ETAG
+            elif await self._etags_are_md5(upload):
+                raise Damaged(
+                    f"part {number} of key {upload.key!r}: the destination's ETag is {written.etag}, the bytes sent "
+                    f"have the MD5 {written.md5}",
+                    code="EtagMismatch",
+                )
+        if written.confirmed:
+            part.verified = Verified.STORE
+        return part
+
+    async def _etags_are_md5(self, upload: Upload) -> bool:
+        key = self._route.keys.to_dest(upload.key)
+        return await self._route.dest.gives_md5s(key, self._route.asked_for) is not False
+
+    async def _stream_part(
+        self,
+        upload: Upload,
+        number: int,
+        span: tuple[int, int],
+        *,
+        trailing: bool = False,
+        stated: bool = False,
+    ) -> Part:
+        """The GET feeds the PUT through a pipe. The checksum is computed in passing, and compared with what the store
+        answers. It goes behind the body (`trailing`), before it (`stated`) or not at all."""
+        route, known = self._route, self._route.dest.capabilities
+        mode = known.checksum
+        running, md5 = Checksum(mode), Checksum(ChecksumMode.MD5)
+        before = await self._checksum_of(upload, span, mode) if stated else ""
+        # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
+        answers = known.answers_streamed
+        sums = source_parts.Sums(upload)
+
+        def passing(chunk: bytes) -> None:
+            running.update(chunk)
+            sums.update(chunk)
+            if not answers:
+                md5.update(chunk)
+
+        length = span[1] - span[0] + 1
+        if trailing:
+            pipe: Pipe = Trailed(length, PIPE_SIZE, passing, header_name(mode), running.base64)
+        else:
+            pipe = Pipe(length, PIPE_SIZE, passing)
+        key = route.keys.to_dest(upload.key)
+        async with Group() as group:
+            source = group.start(
+                route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span, sink=pipe)
+            )
+            source.add_done_callback(
+                lambda task: pipe.fail() if task.cancelled() or task.exception() else None
+            )
+            await pipe.started.wait()
+            sink = group.start(
+                route.dest.stream_part(key, upload.upload_id, number, pipe, mode, stated=before)
+            )
+            sink.add_done_callback(lambda task: pipe.fail() if task.cancelled() or task.exception() else None)
+        written = sink.result()
+        value = running.base64()
+        proof = f"{mode}:{value}" if value else ""
+        if written.confirmed and written.proof != proof:
+            raise Damaged(
+                f"part {number} of key {upload.key!r}: stored {written.proof}, sent {proof}",
+                code="ChecksumMismatch",
+            )
+        if not stated:
+            known.answers_streamed = written.confirmed
+        hashed = "" if answers else md5.hex()
+        return await self._confirmed(
+            upload, number, Written(written.etag, proof, written.confirmed, hashed, written.encrypted), sums
+        )
+
+    async def _checksum_of(self, upload: Upload, span: tuple[int, int], mode: ChecksumMode) -> str:
+        """The checksum of a part in base64, from reading it once without keeping it."""
+        running = Checksum(mode)
+        async for chunks in self._pieces(upload, span):
+            running.update(*chunks)
+        return running.base64()
+
+    async def _pieces(self, upload: Upload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
+        """The bytes of a part at the source, a few at a time."""
+        first, last = span
+        for start in range(first, last + 1, PIPE_SIZE):
+            piece = (start, min(start + PIPE_SIZE - 1, last))
+            answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
+            yield answer.chunks
+
+    async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+        route = self._route
+        key = route.keys.to_dest(upload.key)
+        etag = await route.dest.copy_part(
+            route.source, upload.key, key, upload.upload_id, number, upload.etag, span
+        )
+        return Part(number, etag)
+
+    async def complete(self, upload: Upload, *, agreed: bool = False) -> Copied | None:
+        """Join the parts, if this process gets to be the one that does; None if another is at it. `agreed`: their bytes
+        are known to be those of the source.
+
+        The caller settles the outcome, then calls `finish`: a crash between the two finds the upload gone and the
+        object in place, which is success.
+        """
+        if not await self._uploads.claim(upload.key, upload.upload_id, self._owner, COMPLETE_LEASE):
+            return None
+        parts = sorted(await self._uploads.parts(upload.key), key=lambda part: part.number)
+        dest, key = self._route.dest, self._route.keys.to_dest(upload.key)
+        proof = self._whole_proof(upload, parts)
+        lacks = await self._lacking(upload)
+        try:
+            agreed = (
+                agreed
+                or await self._agrees_as_stated(upload, proof)
+                or await source_parts.check(self._route, upload, parts)
+                or await self._agrees_when_read_again(upload, parts)
+            )
+            etag, answered = await self._join(upload, key, parts, proof)
+        except Corrupted as error:
+            # The parts are not what the source has: nothing is joined, and the object begins anew.
+            await self.abort(upload)
+            raise UploadLost(str(error), code=error.code) from None
+        except TransferError as error:
+            if error.disposition in (Disposition.RETRY, Disposition.ENDPOINT) and not isinstance(
+                error, UploadLost
+            ):
+                await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
+            raise
+        try:
+            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed)
+        except Damaged as damage:
+            # What was joined is not what was sent. Its upload is used up: the object begins anew.
+            await remove_damaged(dest, key, damage)
+            await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+            raise UploadLost(str(damage), code=damage.code) from None
+        return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
+
+    async def _agrees_as_stated(self, upload: Upload, proof: str) -> bool:
+        """Whether the parts make the CRC64NVME that the source states. Raises Corrupted where they make another one."""
+        stated = await self._source_states(upload) if proof else ""
+        if stated and stated != proof.removeprefix(CRC64):
+            raise Corrupted(
+                f"key {upload.key!r}: the source states {CRC64}{stated}, the bytes that were sent have {proof}",
+                code="ChecksumMismatch",
+            )
+        return stated != ""
+
+    async def _agrees_when_read_again(self, upload: Upload, parts: Sequence[Part]) -> bool:
+        """Whether the parts are what the source states of the whole object, where they did not all pass here in their
+        order: the source is read once more. What it states tells whether these bytes are right, the checksums of the
+        parts whether the same were sent. Raises Corrupted."""
+        if upload.source_part != upload.size or not all(part.checksum for part in parts):
+            return False
+        whole = await self._in_order(upload)
+        if whole is None:
+            return False
+        number = 0
+        for part in parts:
+            mode, _, sent = part.checksum.partition(":")
+            running = Checksum(mode)
+            span = part_span(upload.size, upload.part_size, part.number)
+            async for chunks in self._pieces(upload, span):
+                running.update(*chunks)
+                number += 1
+                await whole.add(number, chunks)
+            if (found := running.base64()) != sent:
+                raise Corrupted(
+                    f"part {part.number} of key {upload.key!r}: read again, the source has {mode}:{found}, "
+                    f"sent was {part.checksum}",
+                    code="ChecksumMismatch",
+                )
+        whole.check()
+        return True
+
+    async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
+        """Complete the upload; the object's ETag, and the CRC64NVME of the whole if the store answers one."""
+        dest = self._route.dest
+        try:
+            return await dest.complete_upload(
+                key, upload.upload_id, [(part.number, part.etag, part.checksum) for part in parts]
+            )
+        except NoSuchUpload:
+            found = await self._find_completed(upload, key, parts, proof)
+            if found is None:
+                raise await self._lost(upload) from None
+            return found, ""
+
+    async def _judge(
+        self,
+        upload: Upload,
+        key: str,
+        parts: list[Part],
+        etag: str,
+        answered: str,
+        proof: str,
+        *,
+        agreed: bool,
+    ) -> Verified:
+        """Who confirms the joined object. Raises Damaged for what contradicts it."""
+        await self._check_size(upload, key, etag)
+        if answered and "-" not in answered and proof and proof != CRC64 + answered:
+            raise Damaged(
+                f"key {upload.key!r}: the store joined {answered}, the parts make {proof}",
+                code="ChecksumMismatch",
+                etag=etag,
+            )
+        joined = _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
+        if joined and re.fullmatch(r"[0-9a-fA-F]{32}-\d+", etag) and etag.lower() != joined:
+            raise Damaged(
+                f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
+                code="EtagMismatch",
+                etag=etag,
+            )
+        if self._route.parameters.verify_after and not proof:
+            # Nothing says what the bytes were that were sent.
+            await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
+            return Verified.CONTENT
+        if self._route.parameters.verify_after:
+            stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
+            if CRC64 + stored != proof:
+                raise Damaged(
+                    f"key {upload.key!r}: the copy that was read back has {CRC64}{stored}, sent was {proof}",
+                    code="ContentMismatch",
+                    etag=etag,
+                )
+            return Verified.CONTENT
+        if self._route.server_side:
+            return await self._judge_copy(upload, key, etag)
+        by_parts = {part.verified for part in parts}
+        if by_parts == {Verified.STORE} or (answered and "-" not in answered and proof):
+            return Verified.STORE
+        if Verified.NOT not in by_parts:
+            return Verified.ETAG
+        return Verified.SOURCE if agreed else Verified.NOT
+
+    async def _judge_copy(self, upload: Upload, key: str, etag: str) -> Verified:
+        try:
+            answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
+        except TransferError:
+            # It was there while it was copied, which is what counts.
+            return Verified.NOT
+        return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), Written(etag))
+
+    async def _check_size(self, upload: Upload, key: str, etag: str) -> None:
+        """A store may confirm what came in a frame, and keep the frame as well. Raises Damaged."""
+        if upload.part_size <= STREAM_ABOVE or not self._route.dest.capabilities.trailing:
+            return
+        try:
+            answer = await self._route.dest.head(key)
+        except TransferError:
+            # The parts were confirmed. Not everybody who may write may look.
+            return
+        found = answer.headers.get("content-length", "")
+        if found and found != str(upload.size):
+            self._give_up_trailers("another size")
+            raise Damaged(
+                f"key {upload.key!r}: the copy has {found} bytes, the source {upload.size}",
+                code="SizeMismatch",
+                etag=etag,
+            )
+
+    async def _source_states(self, upload: Upload) -> str:
+        """The CRC64NVME of the whole object that the source states; "" where it states none."""
+        try:
+            answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
+        except TransferError:
+            # It was there while it was read, which is what counts.
+            return ""
+        return stated_checksums(answer.headers).get(ChecksumMode.CRC64NVME, "")
+
+    async def finish(self, upload: Upload) -> None:
+        await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
+
+    async def abort(self, upload: Upload) -> bool:
+        """Throw a live upload away, here and at the destination. True for the one call that did."""
+        key = self._route.keys.to_dest(upload.key)
+        if upload.upload_id:
+            await self._route.dest.abort_upload(key, upload.upload_id)
+        else:
+            await self._reap(upload, key)
+        return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+
+    async def abort_key(self, key: str, run: int) -> None:
+        """Throw away whatever upload this object has in this run."""
+        live = await self._uploads.get(key)
+        if live and live.run == run and live.state not in (UploadState.DONE, UploadState.ABORTED):
+            await self.abort(live)
+
+    async def resend_missing(self, upload: Upload) -> None:
+        """Enqueue again the parts that are not done (a message already in the queue stays one)."""
+        parts = await self._uploads.parts(upload.key)
+        missing = [encode(self._part_message(upload, part.number)) for part in parts if not part.etag]
+        await self._uploads.resend(upload.key, missing)
+
+    # -------------------------------------------------------------------------------------------- details
+
+    async def _lost(self, upload: Upload) -> HubError:
+        """What to raise when the destination does not know the upload: UploadLost in one place only."""
+        if await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED):
+            return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
+        return Busy(f"the upload of key {upload.key!r} was taken over")
+
+    async def _reap(self, upload: Upload, key: str) -> None:
+        """A crash between CreateMultipartUpload and writing its id down leaves an upload that no record names: those
+        of exactly this key, begun after our intent."""
+        dest = self._route.dest
+        # Which also tells the store's clock.
+        strays = await dest.uploads(key)
+        earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
+        for stray in strays:
+            if stray.initiated >= earliest:
+                await dest.abort_upload(key, stray.upload_id)
+
+    async def _find_completed(self, upload: Upload, key: str, parts: list[Part], proof: str) -> str | None:
+        """The ETag of the destination object if it is this upload's result: of its size, with our mark or the ETag that
+        its parts make, and not with another checksum."""
+        try:
+            answer = await self._route.dest.head(key, checksums=True)
+        except SourceGone:
+            return None
+        headers = answer.headers
+        same_size = headers.get("content-length") == str(upload.size)
+        etag = bare_etag(headers.get("etag", ""))
+        ours = headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
+        stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
+        contradicts = proof and stated and proof != CRC64 + stated
+        return etag if same_size and ours and not contradicts else None
+
+    async def _lacking(self, upload: Upload) -> Properties:
+        """What could not be had of an object. Where its upload was begun by another process, it is asked once more."""
+        found = self._lacks.pop(upload.key, None)
+        if found is not None:
+            return found
+        route, size = self._route, upload.size
+        try:
+            answer = await route.source.get(upload.key, size=size, etag=upload.etag, span=(0, 0))
+            return route.lacking(await route.properties(upload.key, answer.headers, whole=False))
+        except TransferError:
+            # It was there while it was read, which is what counts.
+            return Properties({})
+
+    def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
+        """The CRC64NVME of the whole object, where every part has one."""
+        if not all(part.checksum.startswith(CRC64) for part in parts):
+            return ""
+        lengths = []
+        for part in parts:
+            first, last = part_span(upload.size, upload.part_size, part.number)
+            lengths.append((part.checksum.removeprefix(CRC64), last - first + 1))
+        return CRC64 + join_crc64(lengths)
+
+    def _part_message(self, upload: Upload, number: int) -> PartMessage:
+        return part_message(
+            upload.run, upload.key, upload.upload_id, upload.etag, upload.size, upload.part_size, number
+        )
+
+
+def _may_be_about_trailer(error: TransferError) -> bool:
+    """Whether this may be how a store answers a trailer that it does not know. There is no one way: a signature that
+    does not hold, another checksum, a missing length, an error of its own."""
+    dispositions = (Disposition.RETRY, Disposition.REFUSED, Disposition.ENDPOINT)
+    answered = error.status and error.side != "source" and not isinstance(error, Throttled)
+    return bool(answered and error.disposition in dispositions)
+
+
+def _joined_etag(parts: list[Part]) -> str:
+    """The ETag that S3 gives an object made of parts with MD5 ETags; "" where the parts' are of another kind."""
+    if not all(is_md5(part.etag) for part in parts):
+        return ""
+    joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(parts)}"

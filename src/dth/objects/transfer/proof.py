@@ -1,0 +1,296 @@
+"""Whether a copy is right: all evidence that is in hand, before a body is written and after.
+
+What the source states (its ETag where it is an MD5, checksums of any algorithm) is held against the bytes that came;
+what the destination answers (a checksum, its ETag) is held against the bytes that were sent. A contradiction means that
+the copy is damaged, whatever else speaks for it.
+"""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dth.core.errors import Corrupted, Damaged, ObjectRefused, SourceGone, TransferError
+from dth.core.ports.status import Verified
+from dth.objects.store.capabilities import CONTENT_MD5
+from dth.objects.store.checksums import ALGORITHMS, Checksum, checksum
+from dth.objects.store.client import S3Client
+from dth.objects.store.covers import md5_of
+from dth.objects.store.endpoints import ChecksumMode, EtagKind
+from dth.objects.store.etags import bare_etag, is_encrypted, is_md5
+from dth.objects.store.objects import Written
+
+# Headers that state a checksum, and its algorithm.
+STATED = {f"x-amz-checksum-{mode}": mode for mode in ALGORITHMS}
+# Bytes of one range of an object that is read back.
+STEP = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the source says of an object. `md5` of its bytes, in hexadecimal ("" where its ETag is none); `agreed`: a
+    checksum that it states is that of the bytes; `compared`: nothing is left that the bytes have to be held against."""
+
+    md5: str = ""
+    agreed: bool = False
+    compared: bool = True
+
+
+def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
+    """Checksums of the whole object that an answer states, in base64. Checksums of checksums are left out."""
+    found: dict[str, str] = {}
+    if not headers.keys().isdisjoint(STATED):
+        found = {mode: headers[name] for name, mode in STATED.items() if name in headers}
+        composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
+        found = {mode: value for mode, value in found.items() if "-" not in value and not composite}
+    if hashes := headers.get("x-goog-hash", ""):
+        # Google states several in one header.
+        pairs = [each.strip().partition("=") for each in hashes.split(",")]
+        found |= {name: value for name, _, value in pairs if name in ALGORITHMS}
+    if md5 := headers.get(CONTENT_MD5, ""):
+        found[ChecksumMode.MD5] = md5
+    return found
+
+
+def check_source(
+    source: S3Client,
+    key: str,
+    headers: Mapping[str, str],
+    etag: str,
+    chunks: Sequence[bytes],
+    *,
+    thorough: bool,
+) -> Stated:
+    """Hold the bytes of a whole object against what the source states of it: `headers` of the answer, and the ETag.
+    Raises Corrupted.
+
+    An MD5 costs more than all other work on a large body. The destination tells whether the bytes have the MD5 that is
+    the source's ETag; so it is computed here only where that would be too late (`thorough`), and until it is known that
+    the ETags of this source are MD5s.
+    """
+    agreed = False
+    for mode, value in stated_checksums(headers).items():
+        found = checksum(mode, chunks)
+        if found != value:
+            raise Corrupted(
+                f"key {key!r}: the source states {mode} {value}, the bytes that came have {found}",
+                code="ChecksumMismatch",
+            )
+        agreed = True
+    known = source.capabilities
+    md5 = source_md5(source, headers, etag)
+    if not md5 or not (thorough or known.etags is EtagKind.UNKNOWN):
+        return Stated(md5, agreed, compared=not md5)
+    found = md5_of(chunks)
+    if found == md5:
+        known.learn_etags(md5s=True)
+        return Stated(md5, agreed)
+    if agreed:
+        known.learn_etags(md5s=False)
+        return Stated("", agreed)
+    raise _not_the_md5(key, md5, found)
+
+
+def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
+    """The MD5 that an object has by its ETag; "" where the ETag is something else."""
+    encrypted = bool(source.endpoint.customer_key) or is_encrypted(headers)
+    opaque = source.capabilities.etags is EtagKind.OPAQUE or encrypted
+    return etag.lower() if is_md5(etag) and not opaque else ""
+
+
+def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
+    return Corrupted(
+        f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If the ETags of "
+        "this store are no MD5s, say so: --src-etags OPAQUE",
+        code="EtagMismatch",
+    )
+
+
+class InOrder:
+    """A digest that the source states of a whole object, computed from parts that come in any order.
+
+    Each part waits for the one before it, so none is kept for longer than its own memory is.
+    """
+
+    def __init__(self, key: str, mode: str, stated: str) -> None:
+        self._key = key
+        self._stated = stated
+        self._sum = Checksum(mode)
+        self._added = 0
+        self._turn = asyncio.Condition()
+
+    async def add(self, number: int, chunks: Sequence[bytes]) -> None:
+        """Add part `number` (from 1). One that was added before adds nothing."""
+        async with self._turn:
+            await self._turn.wait_for(lambda: self._added >= number - 1)
+            if self._added < number:
+                # The event loop has other things to do meanwhile.
+                adding = asyncio.ensure_future(asyncio.to_thread(self._sum.update, *chunks))
+                try:
+                    await asyncio.shield(adding)
+                finally:
+                    # Whoever is cancelled leaves nothing half done.
+                    await adding
+                    self._added = number
+                    self._turn.notify_all()
+
+    def check(self) -> None:
+        """Raises Corrupted where the parts make something else."""
+        if self._sum.mode is ChecksumMode.MD5:
+            found = self._sum.hex()
+            if found != self._stated:
+                raise _not_the_md5(self._key, self._stated, found)
+        elif (found := self._sum.base64()) != self._stated:
+            raise Corrupted(
+                f"key {self._key!r}: the source states {self._sum.mode} {self._stated}, the bytes that came have "
+                f"{found}",
+                code="ChecksumMismatch",
+            )
+
+
+async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> InOrder | None:
+    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME that the
+    checksums of the parts make by themselves (`joined`)."""
+    try:
+        headers = (await source.head(key, etag=etag, checksums=True)).headers
+    except (ObjectRefused, SourceGone):
+        # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
+        headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
+    stated = stated_checksums(headers)
+    if joined and ChecksumMode.CRC64NVME in stated:
+        return None
+    for mode, value in stated.items():
+        return InOrder(key, mode, value)
+    md5 = source_md5(source, headers, etag)
+    return InOrder(key, ChecksumMode.MD5, md5) if md5 else None
+
+
+async def confirm(
+    dest: S3Client,
+    key: str,
+    chunks: Sequence[bytes],
+    headers: Mapping[str, str],
+    written: Written,
+    stated: Stated,
+) -> Verified:
+    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it, or the source the bytes.
+
+    An ETag that looks like an MD5 and is not the body's means damage, or that it is no MD5. Which of both, reading the
+    copy back tells; and an empty part, whether the ETags of this store are any.
+    """
+    known = dest.capabilities
+    md5 = written.md5 or stated.md5
+    by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
+    encrypted = written.encrypted or bool(dest.endpoint.customer_key)
+    if encrypted or (md5 and not is_md5(written.etag)):
+        # A bucket that encrypts one object by itself encrypts all of them.
+        known.learn_etags(md5s=False)
+    if known.etags is EtagKind.OPAQUE or not md5:
+        if not stated.compared and (found := md5_of(chunks)) != stated.md5:
+            # It was left to the ETag of the copy, which does not tell.
+            raise Damaged(
+                f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the MD5 {found}",
+                code="EtagMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+        return by_store
+    if written.etag.lower() == md5:
+        known.learn_etags(md5s=True)
+        return Verified.STORE if written.confirmed else Verified.ETAG
+    md5s = known.etags is EtagKind.MD5 or await dest.etags_are_md5(key, headers)
+    try:
+        size = sum(map(len, chunks))
+        stored = b64decode(await read_back(dest, key, size, written.etag, ChecksumMode.MD5)).hex()
+    except ObjectRefused:
+        if md5s is not False:
+            raise
+        # Not everybody who may write may read.
+        known.learn_etags(md5s=False)
+        return await confirm(dest, key, chunks, headers, written, stated)
+    if stored == md5:
+        # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
+        known.learn_etags(md5s=bool(md5s))
+        return Verified.CONTENT
+    if md5s:
+        known.learn_etags(md5s=True)
+    raise Damaged(
+        f"key {key!r}: the destination's ETag is {written.etag}, the bytes that were sent have the MD5 {md5}",
+        code="EtagMismatch",
+        etag=written.etag,
+        version=written.version,
+    )
+
+
+async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], written: Written) -> Verified:
+    """Who confirms a copy that the store made by itself: the source, where both objects state the same checksum.
+    Raises Damaged where they state different ones."""
+    verified = Verified.NOT
+    try:
+        there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
+    except ObjectRefused:
+        # Not everybody who may write may read.
+        return verified
+    for name in stated.keys() & there.keys():
+        if there[name] != stated[name]:
+            raise Damaged(
+                f"key {key!r}: the copy has {name} {there[name]}, the source states {stated[name]}",
+                code="ChecksumMismatch",
+                etag=written.etag,
+                version=written.version,
+            )
+        verified = Verified.SOURCE
+    return verified
+
+
+async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
+    """The checksum in base64 of the bytes that are stored, of the object with this ETag.
+    Takes `STEP` bytes of memory. Raises ObjectChanged where it is another object by now."""
+    running = Checksum(mode)
+    # An empty object is read as well: it might not be there.
+    for first in range(0, max(size, 1), STEP):
+        running.update(*await read_range(client, key, size, etag, first))
+    return running.base64()
+
+
+async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:
+    """The `STEP` bytes from `first` on; a small object whole."""
+    span = (first, min(first + STEP, size) - 1) if size > STEP else None
+    return (await client.get(key, size=size, etag=etag, span=span)).chunks
+
+
+async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
+    """Take a damaged copy away: that very version, or the object if it is still the damaged one. A later run would take
+    it for the right one where it compares sizes only."""
+    try:
+        if damage.version and damage.version != "null":
+            await _take_away(dest, key, damage.version)
+            return
+        now = (await dest.head(key)).headers
+        if bare_etag(now.get("etag", "")) == damage.etag:
+            # Without its version a bucket that keeps versions would hide the one before it as well.
+            version = now.get("x-amz-version-id", "")
+            await _take_away(dest, key, "" if version == "null" else version)
+    except SourceGone:
+        return
+    except ObjectRefused as error:
+        dest.capabilities.note(f"damaged copies could not be removed ({error.code}): look at all that failed")
+    except TransferError:
+        # The object is tried again, and written over it.
+        return
+
+
+async def _take_away(dest: S3Client, key: str, version: str) -> None:
+    """Delete a damaged version or object. Where that is refused, hide it behind a delete marker, or else write an empty
+    object over it, so that no later run takes it for the source's."""
+    code = ""
+    for each in dict.fromkeys((version, "")):
+        try:
+            await dest.delete(key, each)
+            return
+        except ObjectRefused as error:
+            code = error.code
+    await dest.put(key, [], {})
+    dest.capabilities.note(
+        f"damaged copies could not be removed ({code}); empty objects were written over them"
+    )
