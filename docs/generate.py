@@ -11,14 +11,14 @@ from typing import Any, get_args
 import click
 from annotated_types import Ge, Gt, Le
 
-from dth.core import parameters
 from dth.cli.main import cli
 from dth.cli.options import TASKS_ONLY
+from dth.core import parameters
+from dth.core.parameters import TaskParameters
 from dth.images.parameters import EcrParameters
 from dth.images.registry.registries import KNOWN, OTHER, Known
-from dth.core.parameters import TaskParameters
-from dth.objects.store.endpoints import PROFILES, Profile
 from dth.objects.parameters import S3Parameters
+from dth.objects.store.endpoints import PROFILES, Profile
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"

@@ -33,7 +33,7 @@ def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path)
     program = """
 import sys
 import dth.compose.aws.agent, dth.compose.aws.copy_images
-import dth.compose.aws.functions.console, dth.compose.aws.functions.images, dth.compose.aws.functions.hub, dth.compose.aws.functions.objects
+from dth.compose.aws.functions import console, hub, images, objects
 from dth.hub.plugins import plugins
 assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
 foreign = [name for name, module in sys.modules.items()

@@ -22,8 +22,7 @@ from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
-from dth.compose.local import objects as s3_roles
-from dth.compose.local import process
+from dth.compose.local import objects, process
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.records import Record
@@ -120,7 +119,7 @@ def sync(
         parameters = start.settled(parameters, verbose=verbose)
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
-        s3_roles.load(parameters)
+        objects.load(parameters)
         with Nursery(process.run) as nursery:
             directory = state or default_state(process.S3, parameters, given)
             return run_work(

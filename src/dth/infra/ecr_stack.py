@@ -9,9 +9,9 @@ import aws_cdk as cdk
 from aws_cdk import Fn, aws_ec2, aws_ecs, aws_events, aws_iam, aws_stepfunctions
 from constructs import Construct
 
+from dth.compose.aws import CONTAINERS
 from dth.images.parameters import DestType, EcrParameters, SourceType
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
-from dth.infra import CONTAINERS
 from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
 from dth.infra.template import DEPLOYMENT

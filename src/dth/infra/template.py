@@ -297,8 +297,8 @@ class Template(cdk.Stack):
         memory: int = 512,
         **more: Any,
     ) -> aws_lambda.CfnFunction:
-        """A Lambda function: `handler` in our package, such as "dth.compose.aws.functions.objects.tick"; `timeout` in seconds,
-        `memory` in MiB. What it says goes to `log_group`, a name."""
+        """A Lambda function: `handler` in our package, such as "dth.compose.aws.functions.objects.tick"; `timeout` in
+        seconds, `memory` in MiB. What it says goes to `log_group`, a name."""
         return aws_lambda.CfnFunction(
             self,
             name,

@@ -1,5 +1,7 @@
-"""What the container of an ECR task runs: `python -m dth.compose.aws.copy_images` copies images from the task's queue until
-there is none left. What ends here, and how, is in the records; whatever is left comes back to the queue.
+"""What the container of an ECR task runs: `python -m dth.compose.aws.copy_images`.
+
+It copies images from the task's queue until there is none left. The records have what ended here, and how; whatever is
+left comes back to the queue.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import sys
 import time
 import uuid
 
+from dth.compose.aws import CONTAINERS
 from dth.core.errors import HubError
 from dth.core.transport import Transport
 from dth.hub.model import TaskType
@@ -18,7 +21,6 @@ from dth.hub.plugins import read_parameters as as_model
 from dth.images.parameters import EcrParameters
 from dth.images.task import open_route
 from dth.images.worker import Worker
-from dth.infra import CONTAINERS
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.parameters import read_parameters

@@ -1,6 +1,6 @@
 """The processes of a task on one machine, as the nursery forks them.
 
-What a process does is its plugin's (`s3_roles`, `ecr_roles`). It drains on SIGTERM, and says on standard error, in one
+What a process does is its plugin's (`objects`, `images`). It drains on SIGTERM, and says on standard error, in one
 line, why it failed.
 """
 
@@ -81,9 +81,9 @@ DIGEST_PAUSE = 0.005  # seconds in which others may write
 # Types of tasks.
 S3, ECR = "S3EC2", "ECR"
 # Imported only where such a task runs: the start of a command is to be quick.
-ROLES_BY_TYPE = {S3: "s3_roles", ECR: "ecr_roles"}
+ROLES_BY_TYPE = {S3: "objects", ECR: "images"}
 
 
 def load(kind: str) -> ModuleType:
     """Import the roles of a type of tasks. Before a nursery forks its processes: once instead of in each."""
-    return importlib.import_module(f"dth.platforms.local.{ROLES_BY_TYPE[kind]}")
+    return importlib.import_module(f"dth.compose.local.{ROLES_BY_TYPE[kind]}")

@@ -1,4 +1,6 @@
-"""What a plugin needs of a platform: the queue, the records, the shared limits.
+"""What a plugin needs of a platform, by concept: `queue`, `records`, `runs`, `images`, `uploads`, `limits`, `gauges`.
+
+`platform.Platform` has all of one task.
 
 Two implementations stand behind each `Protocol`: SQL on one machine (`platforms.local`) and the managed services of
 AWS (SQS, DynamoDB). The suites in `tests/contract` hold both to what is said here: `test_queue` for `Queue`, and so on;

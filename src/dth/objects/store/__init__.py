@@ -6,5 +6,5 @@
     signing        signs, and follows the store to the right region
     wire           one request over HTTP; its answer becomes a response or an error
 
-On top of them, by concept: `objects`, `uploads`, `buckets`. `dth.objects.store.client.S3Client` puts all of it together.
+On top of them, by concept: `objects`, `uploads`, `buckets`. `client.S3Client` puts all of it together.
 """

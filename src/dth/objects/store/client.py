@@ -1,6 +1,6 @@
 """One bucket of one S3-compatible store: every request that the engine makes of it.
 
-A method is one request with its retries. Keys go on the wire byte for byte. What happens below is in `dth.objects.store`.
+A method is one request with its retries. Keys go on the wire byte for byte. What happens below is in this package.
 """
 
 from dataclasses import replace

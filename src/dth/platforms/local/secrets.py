@@ -65,7 +65,7 @@ class LocalSecrets:
 
 
 class StoredSecrets:
-    """`dth.core.secrets.BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
+    """`BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
     hosts or a key that was changed is seen at once."""
 
     def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:

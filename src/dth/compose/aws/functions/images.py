@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from dth.compose.aws import CONTAINERS
 from dth.compose.aws.functions.custom import answer
 from dth.compose.aws.functions.report import report
 from dth.core.errors import HubError, StateError
@@ -29,7 +30,6 @@ from dth.images.finder import Finder
 from dth.images.parameters import EcrParameters
 from dth.images.registry.pace import paces_of
 from dth.images.task import open_route
-from dth.infra import CONTAINERS
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.parameters import read_parameters, write_parameters
