@@ -82,6 +82,14 @@ fuzz: $(READY) ## Ask the API what nobody would ask, for a long time (EXAMPLES=1
 	@DTH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(call junit,fuzz) \
 	    tests/integration/test_fuzz_api.py $(PYTEST_ARGS)
 
+# How long it goes on, and which modules (words of their paths).
+MINUTES ?= 10
+MUTANTS ?=
+
+.PHONY: mutants
+mutants: $(READY) native ## Put faults into modules and see whether tests notice (MINUTES=10 MUTANTS="multipart queue")
+	@$(BIN)/python -m tests.mutants --minutes $(MINUTES) $(MUTANTS)
+
 .PHONY: test-console
 test-console: $(MODULES) ## Run the tests of the console's components
 	@VITEST_REPORT=$(if $(REPORTS),$(abspath $(REPORTS))/console.xml) $(NPM) run test --silent
