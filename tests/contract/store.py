@@ -287,7 +287,9 @@ def multipart(store: Store) -> str:
         status, _, text = store.ask("POST", key, f"uploadId={quote(upload, safe='')}", body)
         if status == 200 and b"<Error>" not in text:
             found = re.search(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)", text)
-            kind = "joined md5" if found and re.fullmatch(rb"[0-9a-f]{32}-2", found[1]) else "other"
+            kind = "missing" if not found else "other"
+            if found and re.fullmatch(rb"[0-9a-f]{32}-2", found[1]):
+                kind = "joined md5"
             whole = re.search(rb"<ChecksumCRC64NVME>", text)
             return f"parts from {name}; ETag {kind}; checksum of the whole {'answered' if whole else 'not answered'}"
     return _code(status, text)
