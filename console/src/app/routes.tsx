@@ -1,24 +1,7 @@
 import { createBrowserRouter, Navigate, type RouteObject } from 'react-router';
 import type { Role } from '../api/generated';
 import { NotFound, PageError } from './PageError';
-import { Shell } from './Shell';
-
-/** What a page tells the shell of itself: its name in the trail, its help, and who may see it. */
-export interface Handle {
-  crumb:
-    | 'home'
-    | 'tasks'
-    | 'create'
-    | 'edit'
-    | 'secrets'
-    | 'users'
-    | 'tokens'
-    | 'channels'
-    | 'settings'
-    | 'audit'
-    | 'task';
-  role?: Role;
-}
+import { type Handle, Shell } from './Shell';
 
 const handle = (crumb: Handle['crumb'], role?: Role): Handle => (role ? { crumb, role } : { crumb });
 

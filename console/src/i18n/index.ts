@@ -1,16 +1,19 @@
 import i18next from 'i18next';
 import { initReactI18next } from 'react-i18next';
-import type en from './en';
+import type { own } from './en';
 
 export const LANGUAGES = { en: 'English', zh: '简体中文' } as const;
 export const LOCALES = { en: 'en', zh: 'zh-CN' } as const;
 export type Language = keyof typeof LANGUAGES;
 const KEY = 'dth.language';
 
+/** Each plugin adds its own, under the name of its folder. */
+export interface PluginTexts {}
+
 declare module 'i18next' {
   interface CustomTypeOptions {
     defaultNS: 'translation';
-    resources: { translation: typeof en };
+    resources: { translation: typeof own & PluginTexts };
     returnNull: false;
   }
 }

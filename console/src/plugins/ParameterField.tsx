@@ -13,7 +13,7 @@ import { useTexts } from './texts';
 export function ParameterField({ name }: { name: string }) {
   const { kind, reading } = useTaskForm();
   if (!reading.shows(name)) return null;
-  const Own = kind.plugin.fields[name];
+  const Own = kind.wizard.fields[name];
   if (Own) return <Own name={name} />;
   const Field = FIELDS[reading.parameter(name)?.kind ?? ''] ?? TextField;
   return <Field name={name} />;
@@ -24,11 +24,11 @@ export function useParameter(name: string) {
   const { kind, form, reading, isEdit, set, touch } = useTaskForm();
   return {
     parameter: reading.parameter(name)!,
-    texts: useTexts(kind.plugin),
+    texts: useTexts(kind),
     text: form.values[name] ?? '',
     standard: reading.standard(name),
-    example: kind.plugin.examples[name] ?? '',
-    fixed: isEdit && kind.plugin.fixed.includes(name),
+    example: kind.wizard.examples[name] ?? '',
+    fixed: isEdit && kind.wizard.fixed.includes(name),
     set: (text: string) => set(name, text),
     touch: () => touch(name),
   };

@@ -2,10 +2,10 @@ import FormField, { type FormFieldProps } from '@cloudscape-design/components/fo
 import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import { InfoLink } from '../app/help';
-import type { Parameter } from '.';
 import { useTaskForm } from './context';
 import { limits } from './problems';
 import { useTexts } from './texts';
+import type { Parameter } from './types';
 
 /** A parameter's label, help and what is wrong with it, round the control that it is typed into. */
 export function ParameterFrame({
@@ -21,7 +21,7 @@ export function ParameterFrame({
 } & Pick<FormFieldProps, 'constraintText' | 'description' | 'secondaryControl'>) {
   const { t } = useTranslation();
   const { kind, reading, problem } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
   const parameter = reading.parameter(name);
   if (!parameter) return null;
   const optional = !reading.needs(name) && reading.standard(name) === '' && parameter.kind !== 'choice';
@@ -49,7 +49,7 @@ export function ParameterFrame({
 export function ParameterHelp({ parameter }: { parameter: Parameter }) {
   const { t } = useTranslation();
   const { kind, reading } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
   const { minimum, maximum } = limits(parameter);
   const facts = [
     [t('create.help.standard'), texts.shown(parameter, reading.standard(parameter.name))],

@@ -20,7 +20,7 @@ export function SecretField({ name }: { name: string }) {
   const { data, error, isFetching, refetch } = useData(AdminSecretsDocument, {});
   const [creating, setCreating] = useState(false);
   const form = useTaskForm();
-  const kind = form.kind.plugin.secretKind?.(form.reading, name) ?? 'keys';
+  const kind = form.kind.wizard.secretKind?.(form.reading, name) ?? 'keys';
   const options = (data?.listSecrets ?? []).flatMap((secret) =>
     secret ? [{ value: secret.name, label: secret.name, description: secret.description ?? '' }] : [],
   );

@@ -6,11 +6,11 @@ import Header from '@cloudscape-design/components/header';
 import RadioGroup from '@cloudscape-design/components/radio-group';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useState } from 'react';
-import type { Pick, Section, Step } from '.';
 import { useTaskForm } from './context';
 import { namesOf } from './form';
 import { ParameterField } from './ParameterField';
 import { useTexts } from './texts';
+import type { Pick, Section, Step } from './types';
 
 /** The fields of a step. */
 export function Sections({ step }: { step: Step }) {
@@ -32,7 +32,7 @@ const hasPick = (section: Section) => section.items.some((item) => typeof item !
 
 function Fields({ section }: { section: Section }) {
   const { kind, reading, problem } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
   const [open, setOpen] = useState(false);
   const wrong = namesOf({ id: '', sections: [section] }).some(problem);
   const items = section.items
@@ -49,7 +49,7 @@ function Fields({ section }: { section: Section }) {
   ) : (
     <SpaceBetween size="l">{items}</SpaceBetween>
   );
-  const title = texts.text(`sections.${section.id}`);
+  const title = texts.section(section.id);
   if (section.folded)
     return (
       <ExpandableSection
@@ -68,7 +68,7 @@ function Fields({ section }: { section: Section }) {
 /** A choice between ways, and the fields of the one chosen. */
 function PickField({ pick }: { pick: Pick }) {
   const state = useTaskForm();
-  const texts = useTexts(state.kind.plugin);
+  const texts = useTexts(state.kind);
   const picked = state.reading.picked(pick.id);
   const option = pick.options.find((each) => each.id === picked);
   return (

@@ -25,7 +25,7 @@ export function TestConnection({
 }) {
   const { t } = useTranslation();
   const { form, kind, complete } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
   const job = useJob(TestConnectionDocument, { input: taskInput(form, kind), side });
   return (
     <Container

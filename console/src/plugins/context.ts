@@ -1,6 +1,5 @@
 import { createContext, useContext } from 'react';
-import type { Kind, Reading, TaskForm } from './form';
-import type { Problem } from './problems';
+import type { Kind, Problem, Reading, TaskForm } from './types';
 
 /** The form that a field stands in. */
 export interface FormState {

@@ -1,71 +1,37 @@
-import type { CreateTaskInput, EditTaskInput, FormTaskQuery, ScheduleType, TaskType } from '../api/generated';
-import type { Parameter, Pick, TaskPlugin } from '.';
+import type { CreateTaskInput, EditTaskInput, FormTaskQuery, ScheduleType } from '../api/generated';
 import { amount } from './size';
-
-/** What a user has typed: parameters as text, as the hub takes them, except that lists are one a line. */
-export interface TaskForm {
-  /** Made here, so that creating twice makes one task. */
-  id: string;
-  type: TaskType;
-  description: string;
-  values: Readonly<Record<string, string>>;
-  /** The way chosen, by the pick's id. */
-  picks: Readonly<Record<string, string>>;
-}
-
-/** A kind of task, as hub and console have it. */
-export interface Kind {
-  plugin: TaskPlugin;
-  parameters: readonly Parameter[];
-  platform: string;
-}
-
-/** What a form says: `value` is the parameter's default where nothing is typed, or where it does not apply. */
-export interface Reading {
-  form: TaskForm;
-  parameter: (name: string) => Parameter | undefined;
-  picked: (pick: string) => string;
-  applies: (name: string) => boolean;
-  /** Whether there is a field for it. */
-  shows: (name: string) => boolean;
-  needs: (name: string) => boolean;
-  given: (name: string) => boolean;
-  value: (name: string) => string;
-  standard: (name: string) => string;
-  /** Whether it says something else than the default. */
-  differs: (name: string) => boolean;
-}
+import type { Kind, Parameter, Pick, Reading, Step, TaskForm, WizardPlan } from './types';
 
 type Known = NonNullable<FormTaskQuery['getTask']>;
 
-export const picksOf = (plugin: TaskPlugin): Pick[] =>
-  plugin.steps.flatMap((step) =>
+export const picksOf = (wizard: WizardPlan): Pick[] =>
+  wizard.steps.flatMap((step) =>
     step.sections.flatMap((section) => section.items.filter((item) => typeof item !== 'string')),
   );
 
 /** The parameters of a step's fields. */
-export const namesOf = (step: TaskPlugin['steps'][number]): string[] =>
+export const namesOf = (step: Step): string[] =>
   step.sections.flatMap((section) =>
     section.items.flatMap((item) =>
       typeof item === 'string' ? [item] : item.options.flatMap((option) => option.parameters),
     ),
   );
 
-export function newForm(type: TaskType, plugin: TaskPlugin): TaskForm {
-  return { id: crypto.randomUUID(), type, description: '', ...plugin.start };
+export function newForm(type: string, wizard: WizardPlan): TaskForm {
+  return { id: crypto.randomUUID(), type, description: '', ...wizard.start };
 }
 
-export function formOf(task: Known, { plugin, parameters }: Kind): TaskForm {
+export function formOf(task: Known, { wizard, parameters }: Kind): TaskForm {
   const lists = new Set(parameters.flatMap((each) => (each.kind === 'list' ? [each.name] : [])));
   const values: Record<string, string> = {};
   for (const each of task.parameters ?? []) {
     const [name, text] = [each?.ParameterKey, each?.ParameterValue];
     if (name && text) values[name] = lists.has(name) ? linesOf(text) : text;
   }
-  const picks = Object.fromEntries(picksOf(plugin).map((pick) => [pick.id, pickOf(pick, values)]));
+  const picks = Object.fromEntries(picksOf(wizard).map((pick) => [pick.id, pickOf(pick, values)]));
   if (task.scheduleType === 'ONE_TIME') picks.schedule = 'once';
   else if (picks.schedule === 'once') picks.schedule = 'cron'; // a schedule by the default expression
-  return { id: task.id, type: task.type ?? 'S3EC2', description: task.description ?? '', values, picks };
+  return { id: task.id, type: task.type ?? '', description: task.description ?? '', values, picks };
 }
 
 /** The way that a task's parameters say; else the one that needs none. */
@@ -79,9 +45,9 @@ function pickOf(pick: Pick, values: Readonly<Record<string, string>>): string {
   return (said ?? silent)?.id ?? '';
 }
 
-export function read(form: TaskForm, { plugin, parameters, platform }: Kind): Reading {
+export function read(form: TaskForm, { wizard, parameters, platform }: Kind): Reading {
   const known = new Map(parameters.map((each) => [each.name, each]));
-  const picks = picksOf(plugin);
+  const picks = picksOf(wizard);
   /** The way chosen, or the first there is where that one does not apply. */
   const chosen = ({ id, options }: Pick) => {
     const open = options.filter((option) => option.applies?.(reading) ?? true);
@@ -98,12 +64,12 @@ export function read(form: TaskForm, { plugin, parameters, platform }: Kind): Re
       const pick = picks.find((each) => each.id === id);
       return (pick && chosen(pick)?.id) ?? '';
     },
-    applies: (name) => known.has(name) && isPicked(name) && (plugin.applies[name]?.(reading) ?? true),
-    shows: (name) => reading.applies(name) && (platform === 'aws' || !plugin.awsOnly.includes(name)),
-    needs: (name) => plugin.needs[name]?.(reading) ?? known.get(name)?.required ?? false,
+    applies: (name) => known.has(name) && isPicked(name) && (wizard.applies[name]?.(reading) ?? true),
+    shows: (name) => reading.applies(name) && (platform === 'aws' || !wizard.awsOnly.includes(name)),
+    needs: (name) => wizard.needs[name]?.(reading) ?? known.get(name)?.required ?? false,
     given: (name) => Boolean(form.values[name]?.trim()) && reading.applies(name),
     value: (name) => (reading.given(name) ? (form.values[name] ?? '') : reading.standard(name)),
-    standard: (name) => plugin.standards[name]?.(reading) ?? known.get(name)?.default ?? '',
+    standard: (name) => wizard.standards[name]?.(reading) ?? known.get(name)?.default ?? '',
     differs: (name) =>
       meaning(known.get(name), reading.value(name)) !== meaning(known.get(name), reading.standard(name)),
   };
@@ -138,7 +104,7 @@ const pairs = (values: Record<string, string>) =>
 export const taskInput = (form: TaskForm, kind: Kind) =>
   ({
     id: form.id,
-    type: form.type,
+    type: form.type as CreateTaskInput['type'],
     description: form.description.trim(),
     scheduleType: scheduleType(form),
     parameters: pairs(given(read(form, kind), kind)),

@@ -1,13 +1,8 @@
-import type { ParseKeys } from 'i18next';
-import type { Parameter } from '.';
-import type { Kind, Reading } from './form';
 import { amount, sizeText } from './size';
-
-/** What is wrong with a parameter: one of our texts, or the hub's own line. */
-export type Problem = { key: ParseKeys; values?: Record<string, string | number> } | { said: string };
+import type { Kind, Parameter, Problem, Reading } from './types';
 
 /** What is wrong with a form, by parameter, as far as it can be told here; the hub has the last word. */
-export function problems(reading: Reading, { plugin, parameters }: Kind): Record<string, Problem> {
+export function problems(reading: Reading, { wizard, parameters }: Kind): Record<string, Problem> {
   const found: Record<string, Problem> = {};
   for (const parameter of parameters) {
     const problem = reading.given(parameter.name)
@@ -15,7 +10,7 @@ export function problems(reading: Reading, { plugin, parameters }: Kind): Record
       : reading.needs(parameter.name) && ({ key: 'common.required' } as const);
     if (problem) found[parameter.name] = problem;
   }
-  const all = { ...plugin.check(reading), ...found };
+  const all = { ...wizard.check(reading), ...found };
   return Object.fromEntries(Object.entries(all).filter(([name]) => reading.shows(name)));
 }
 

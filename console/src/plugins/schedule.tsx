@@ -5,13 +5,11 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useFormat } from '../format';
-import type { Step, TaskPlugin } from '.';
 import { isCron, nextRuns } from './cron';
-import type { Reading } from './form';
 import { ParameterFrame } from './ParameterFrame';
 import { useParameter } from './ParameterField';
-import type { Problem } from './problems';
 import { amount } from './size';
+import type { Problem, Reading, Step, WizardPlan } from './types';
 
 /** When a task runs and how much it may take: the same for every kind of task, as the hub sees to it. */
 export const scheduleStep: Step = {
@@ -25,8 +23,16 @@ export const scheduleStep: Step = {
           id: 'schedule',
           options: [
             { id: 'once', parameters: [] },
-            { id: 'rate', parameters: ['scheduleRate'] },
-            { id: 'cron', parameters: ['ec2CronExpression'] },
+            {
+              id: 'rate',
+              parameters: ['scheduleRate'],
+              applies: (form) => Boolean(form.parameter('scheduleRate')),
+            },
+            {
+              id: 'cron',
+              parameters: ['ec2CronExpression'],
+              applies: (form) => Boolean(form.parameter('ec2CronExpression')),
+            },
           ],
         },
       ],
@@ -58,7 +64,7 @@ export function scheduleProblems(reading: Reading): Record<string, Problem> {
   return found;
 }
 
-export const scheduleNeeds: TaskPlugin['needs'] = { scheduleRate: () => true };
+export const scheduleNeeds: WizardPlan['needs'] = { scheduleRate: () => true };
 
 const ENTRY = /^(?:([a-z]{3})(?:-([a-z]{3}))? +)?(\d{1,2}:[0-5]\d)-(\d{1,2}:[0-5]\d)(?: +(.*))?$/i;
 const WEEKDAYS = new Set(['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']);
@@ -158,3 +164,5 @@ export function CronField({ name }: { name: string }) {
     </ParameterFrame>
   );
 }
+
+export const scheduleFields: WizardPlan['fields'] = { scheduleRate: RateField, ec2CronExpression: CronField };

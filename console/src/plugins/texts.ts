@@ -1,10 +1,9 @@
 import { useTranslation } from 'react-i18next';
-import type { Parameter, TaskPlugin } from '.';
-import type { Problem } from './problems';
 import { sizeText } from './size';
+import type { Kind, Parameter, Problem } from './types';
 
 /** The texts of a plugin's form. Their keys follow from ids, so that nothing here is checked by types, but by a test. */
-export function useTexts(plugin: TaskPlugin) {
+export function useTexts({ plugin, wizard }: Kind) {
   const { t, i18n } = useTranslation();
   const any = t as unknown as (key: string, values?: object) => string;
 
@@ -15,7 +14,7 @@ export function useTexts(plugin: TaskPlugin) {
   }
   const label = (parameter: Parameter) => text(`parameters.${parameter.name}.label`, parameter.label);
   const choice = (name: string, value: string, part: 'labels' | 'hints' = 'labels') =>
-    text(`choices.${plugin.choices[name] ?? name}.${part}.${value || 'unset'}`);
+    text(`choices.${wizard.choices[name] ?? name}.${part}.${value || 'unset'}`);
 
   /** A value as people read it. */
   function shown(parameter: Parameter, value: string): string {
@@ -28,6 +27,9 @@ export function useTexts(plugin: TaskPlugin) {
 
   return {
     text,
+    /** A section's title; in a form that is made from the model, it is a group of parameters. */
+    section: (id: string) =>
+      text(`sections.${id}`) || any(`detail.parameters.group.${id}`, { defaultValue: id }),
     label,
     help: (parameter: Parameter) => text(`parameters.${parameter.name}.help`, parameter.help),
     choice,

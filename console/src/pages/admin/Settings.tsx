@@ -15,6 +15,7 @@ import { setDark, useDark } from '../../app/theme';
 import { Copyable } from '../../components/Copyable';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
+import { useKindTexts } from '../../plugins/registry';
 import { changeLanguage, LANGUAGES, type Language } from '../../i18n';
 import { PageLink } from '../../components/PageLink';
 
@@ -45,6 +46,7 @@ export function Settings() {
 function About({ info }: { info: Info }) {
   const { t } = useTranslation();
   const { number, locale } = useFormat();
+  const { nameOf } = useKindTexts();
   const limits = Object.entries(JSON.parse(info.limits) as Record<string, number>);
   return (
     <SpaceBetween size="l">
@@ -61,9 +63,7 @@ function About({ info }: { info: Info }) {
             },
             {
               label: t('admin.settings.plugins'),
-              value: new Intl.ListFormat(locale).format(
-                info.plugins.map((name) => t(`taskType.${name as 'S3EC2'}`, { defaultValue: name })),
-              ),
+              value: new Intl.ListFormat(locale).format(info.plugins.map(nameOf)),
             },
             { label: t('admin.settings.issuer'), value: <Copyable text={info.issuer} /> },
             {

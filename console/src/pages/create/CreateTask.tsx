@@ -13,13 +13,14 @@ import {
   HomeDocument,
   TaskDetailDocument,
   TasksDocument,
-  type TaskType,
+  type FormParametersQueryVariables,
 } from '../../api/generated';
 import { ApiError } from '../../api/client';
 import { useChange, useData } from '../../api/hooks';
 import { ErrorAlert } from '../../components/ErrorAlert';
-import { plugins } from '../../plugins';
-import { changes, formOf, type Kind, newForm, type TaskForm, taskInput } from '../../plugins/form';
+import { changes, formOf, newForm, taskInput } from '../../plugins/form';
+import { kindsOf, pluginOf } from '../../plugins/registry';
+import type { Kind, TaskForm } from '../../plugins/types';
 import { TaskWizard } from './TaskWizard';
 
 const ONCE = { staleTime: Infinity, gcTime: 0 } as const; // what is being edited does not change below one's fingers
@@ -41,9 +42,7 @@ export function EditTask() {
 function NewTask() {
   const [params, setParams] = useSearchParams();
   const hub = useData(CreateHubDocument, {}, ONCE);
-  const types = (Object.keys(plugins) as TaskType[]).filter((type) =>
-    hub.data?.hubInfo.plugins.includes(type),
-  );
+  const types = hub.data ? kindsOf(hub.data.hubInfo.plugins) : [];
   const type = types.find((each) => each === params.get('type')) ?? types[0];
   const save = useCreation();
   if (!hub.data || !type) return <Loading error={hub.error} retry={() => void hub.refetch()} />;
@@ -53,7 +52,7 @@ function NewTask() {
         <TaskWizard
           kind={kind}
           draft={`new.${type}`}
-          initial={newForm(type, kind.plugin)}
+          initial={newForm(type, kind.wizard)}
           types={types}
           onType={(type) => setParams({ type }, { replace: true })}
           save={(form) => save(form, kind)}
@@ -70,7 +69,7 @@ function ExistingTask({ id, Then }: { id: string; Then: (props: { task: Task; ki
   const { data, error, refetch } = useData(FormTaskDocument, { id }, ONCE);
   const task = data?.getTask;
   if (!task) return <Loading error={error} retry={() => void refetch()} />;
-  return <WithKind type={task.type ?? 'S3EC2'}>{(kind) => <Then task={task} kind={kind} />}</WithKind>;
+  return <WithKind type={task.type ?? ''}>{(kind) => <Then task={task} kind={kind} />}</WithKind>;
 }
 
 function ClonedTask({ task, kind }: { task: Task; kind: Kind }) {
@@ -117,28 +116,28 @@ function useCreation() {
 }
 
 /** Its child once the hub's parameters and the console's form of this type are here. */
-function WithKind({ type, children }: { type: TaskType; children: (kind: Kind) => ReactNode }) {
-  const { t } = useTranslation();
+function WithKind({ type, children }: { type: string; children: (kind: Kind) => ReactNode }) {
+  const plugin = pluginOf(type);
   const hub = useData(CreateHubDocument, {}, ONCE);
-  const form = useData(FormParametersDocument, { type }, ONCE);
-  const load = plugins[type];
-  const plugin = useQuery({
-    queryKey: ['plugin', type],
-    queryFn: () => load?.(),
-    enabled: Boolean(load),
+  const form = useData(FormParametersDocument, { type: type as FormParametersQueryVariables['type'] }, ONCE);
+  const parameters = form.data?.listTaskParameters;
+  const wizard = useQuery({
+    queryKey: ['wizard', type],
+    queryFn: () => plugin.wizard(parameters ?? []),
+    enabled: Boolean(parameters),
     ...ONCE,
   });
-  if (!load) return <ErrorAlert error={t('create.noForm', { type: t(`taskType.${type}`) })} />;
-  if (!hub.data || !form.data || !plugin.data)
+  if (!hub.data || !parameters || !wizard.data)
     return (
       <Loading
-        error={hub.error ?? form.error ?? plugin.error}
-        retry={() => void Promise.all([hub.refetch(), form.refetch(), plugin.refetch()])}
+        error={hub.error ?? form.error ?? wizard.error}
+        retry={() => void Promise.all([hub.refetch(), form.refetch(), wizard.refetch()])}
       />
     );
   return children({
-    plugin: plugin.data,
-    parameters: form.data.listTaskParameters,
+    plugin,
+    wizard: wizard.data,
+    parameters,
     platform: hub.data.hubInfo.platform,
   });
 }

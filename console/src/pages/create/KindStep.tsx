@@ -5,19 +5,20 @@ import Input from '@cloudscape-design/components/input';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import Tiles from '@cloudscape-design/components/tiles';
 import { useTranslation } from 'react-i18next';
-import type { TaskType } from '../../api/generated';
-import type { TaskForm } from '../../plugins/form';
+import { useKindTexts } from '../../plugins/registry';
+import type { TaskForm } from '../../plugins/types';
 
 const MOST = 1000; // characters, as the hub has it
 
 /** What kind of task it is, and what it is for. */
 export function KindStep(props: {
   form: TaskForm;
-  types: readonly TaskType[];
-  onType: ((type: TaskType) => void) | undefined;
+  types: readonly string[];
+  onType: ((type: string) => void) | undefined;
   onDescription: (text: string) => void;
 }) {
   const { t } = useTranslation();
+  const { nameOf, aboutOf } = useKindTexts();
   return (
     <Container header={<Header variant="h2">{t('create.kind.title')}</Header>}>
       <SpaceBetween size="l">
@@ -26,11 +27,11 @@ export function KindStep(props: {
             value={props.form.type}
             items={props.types.map((type) => ({
               value: type,
-              label: t(`taskType.${type}`),
-              description: t(`create.kind.about.${type}`),
+              label: nameOf(type),
+              description: aboutOf(type),
             }))}
             readOnly={!props.onType}
-            onChange={(event) => props.onType?.(event.detail.value as TaskType)}
+            onChange={(event) => props.onType?.(event.detail.value)}
           />
         </FormField>
         <FormField

@@ -34,8 +34,8 @@ export function Review({
   const { t } = useTranslation();
   const textOf = useErrorText();
   const { kind } = useTaskForm();
-  const texts = useTexts(kind.plugin);
-  const step = kind.plugin.steps.find((each) => namesOf(each).some((name) => said.includes(name)));
+  const texts = useTexts(kind);
+  const step = kind.wizard.steps.find((each) => namesOf(each).some((name) => said.includes(name)));
   return (
     <SpaceBetween size="l">
       {Boolean(error) && (
@@ -85,8 +85,8 @@ export function Review({
 
 function ForecastBox() {
   const { form, kind } = useTaskForm();
-  const { Forecast } = kind.plugin;
-  const texts = useTexts(kind.plugin);
+  const { Forecast } = kind.wizard;
+  const texts = useTexts(kind);
   const job = useJob(ForecastDocument, { input: taskInput(form, kind) });
   return (
     <Container

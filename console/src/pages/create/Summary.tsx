@@ -7,15 +7,17 @@ import SpaceBetween from '@cloudscape-design/components/space-between';
 import Toggle from '@cloudscape-design/components/toggle';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import type { Step } from '../../plugins';
 import { useTaskForm } from '../../plugins/context';
+import { useKindTexts } from '../../plugins/registry';
 import { useTexts } from '../../plugins/texts';
+import type { Step } from '../../plugins/types';
 
 /** What the form says, step by step: what is not the default, or all of it. */
 export function Summary({ onStep }: { onStep: (id: string) => void }) {
   const { t } = useTranslation();
   const { form, kind } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
+  const { nameOf } = useKindTexts();
   const rows = useRows();
   const [all, setAll] = useState(false);
   return (
@@ -37,7 +39,7 @@ export function Summary({ onStep }: { onStep: (id: string) => void }) {
         <KeyValuePairs
           columns={3}
           items={[
-            { label: t('create.kind.type'), value: t(`taskType.${form.type}`) },
+            { label: t('create.kind.type'), value: nameOf(form.type) },
             {
               label: t('common.description'),
               value: <span className="dth-break">{form.description || '-'}</span>,
@@ -45,7 +47,7 @@ export function Summary({ onStep }: { onStep: (id: string) => void }) {
             { label: t('create.summary.id'), value: <span className="dth-break">{form.id}</span> },
           ]}
         />
-        {kind.plugin.steps.map((step) => {
+        {kind.wizard.steps.map((step) => {
           const title = texts.text(`steps.${step.id}.title`);
           const items = rows(step, all);
           return (
@@ -75,7 +77,7 @@ export function Summary({ onStep }: { onStep: (id: string) => void }) {
 
 function useRows() {
   const { kind, reading } = useTaskForm();
-  const texts = useTexts(kind.plugin);
+  const texts = useTexts(kind);
 
   function row(name: string, all: boolean) {
     const parameter = reading.parameter(name);

@@ -2,14 +2,15 @@ import Wizard, { type WizardProps } from '@cloudscape-design/components/wizard';
 import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useBlocker, useNavigate } from 'react-router';
-import { PreflightDocument, type TaskType } from '../../api/generated';
+import { PreflightDocument } from '../../api/generated';
 import { useFlash } from '../../app/flash';
 import { Confirm } from '../../components/Confirm';
 import { FormContext, type FormState } from '../../plugins/context';
-import { type Kind, namesOf, picksOf, read, type TaskForm, taskInput } from '../../plugins/form';
-import { type Problem, problems, saidOf } from '../../plugins/problems';
+import { namesOf, picksOf, read, taskInput } from '../../plugins/form';
+import { problems, saidOf } from '../../plugins/problems';
 import { Sections } from '../../plugins/Sections';
 import { useTexts } from '../../plugins/texts';
+import type { Kind, Problem, TaskForm } from '../../plugins/types';
 import { useJob } from '../../plugins/useJob';
 import { KindStep } from './KindStep';
 import type { PreflightReport } from './Preflight';
@@ -29,17 +30,17 @@ export function TaskWizard(props: {
   initial: TaskForm;
   isEdit?: boolean;
   /** Between which one may choose; the one that it is when there is none. */
-  types?: readonly TaskType[];
-  onType?: (type: TaskType) => void;
+  types?: readonly string[];
+  onType?: (type: string) => void;
   /** Creates or changes the task; its id. */
   save: (form: TaskForm, initial: TaskForm) => Promise<string>;
   /** Where one goes who gives up. */
   back: string;
 }) {
   const { kind, isEdit = false } = props;
-  const { plugin } = kind;
+  const { wizard } = kind;
   const { t } = useTranslation();
-  const texts = useTexts(plugin);
+  const texts = useTexts(kind);
   const navigate = useNavigate();
   const flash = useFlash();
   const { form, initial, step, keep, forget } = useDraft(props.draft, props.initial);
@@ -53,7 +54,7 @@ export function TaskWizard(props: {
 
   const reading = read(form, kind);
   const wrong = problems(reading, kind);
-  const last = plugin.steps.length + 1;
+  const last = wizard.steps.length + 1;
   const preflight = useJob(PreflightDocument, { input: taskInput(form, kind) }, step === last);
   const report = preflight.result ? (JSON.parse(preflight.result) as PreflightReport) : undefined;
 
@@ -83,7 +84,7 @@ export function TaskWizard(props: {
 
   /** Goes to a step, but no further than to the first one from here on (or `from`) where something is wrong. */
   function proceed(to: number, from = step): boolean {
-    const stop = plugin.steps.findIndex(
+    const stop = wizard.steps.findIndex(
       (each, place) => place + 1 >= from && place + 1 < to && !complete(namesOf(each)),
     );
     go(stop < 0 ? to : stop + 1);
@@ -120,7 +121,7 @@ export function TaskWizard(props: {
       setError(null);
     },
     pick(id, chosen) {
-      const options = picksOf(plugin).find((each) => each.id === id)?.options ?? [];
+      const options = picksOf(wizard).find((each) => each.id === id)?.options ?? [];
       change(({ values, picks }) => {
         const others = options.flatMap(({ sets = {} }) => Object.keys(sets));
         const sets = options.find((option) => option.id === chosen)?.sets;
@@ -145,7 +146,7 @@ export function TaskWizard(props: {
         />
       ),
     },
-    ...plugin.steps.map((each) => ({
+    ...wizard.steps.map((each) => ({
       title: texts.text(`steps.${each.id}.title`),
       description: texts.text(`steps.${each.id}.about`),
       isOptional: isEdit || (each.optional ?? false),
@@ -159,7 +160,7 @@ export function TaskWizard(props: {
           preflight={{ ...preflight, report }}
           error={error}
           said={Object.keys(said)}
-          onStep={(id) => go(plugin.steps.findIndex((each) => each.id === id) + 1)}
+          onStep={(id) => go(wizard.steps.findIndex((each) => each.id === id) + 1)}
         />
       ),
     },

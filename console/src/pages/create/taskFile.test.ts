@@ -36,6 +36,7 @@ test('a command line that a shell takes word by word', () => {
       'srcBucket=a',
       String.raw`'srcPrefix=o'\''brien $HOME/` + "\u0085'",
       `'includePatterns=["*.jpg"]'`,
+      '--type S3EC2',
       '--once',
       String.raw`--description 'it'\''s "new": #1` + "\n\u2028'",
     ].join(' \\\n  '),

@@ -27,7 +27,7 @@ export function commandLine({ type, description, scheduleType, parameters }: Inp
   return [
     'dth task create',
     ...parameters.map(({ ParameterKey, ParameterValue }) => word(`${ParameterKey}=${ParameterValue}`)),
-    ...(type === 'S3EC2' ? [] : [`--type ${type}`]),
+    `--type ${type}`,
     ...(scheduleType === 'ONE_TIME' ? ['--once'] : []),
     ...(description ? [`--description ${word(description)}`] : []),
   ].join(' \\\n  ');

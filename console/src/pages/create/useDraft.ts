@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react';
 import { useSession } from '../../app/session';
-import type { TaskForm } from '../../plugins/form';
+import type { TaskForm } from '../../plugins/types';
 
 interface Draft {
   form: TaskForm;

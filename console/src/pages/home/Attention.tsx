@@ -10,7 +10,8 @@ import { type Action, useTaskActions } from '../../components/taskActions';
 import { useFormat } from '../../format';
 import { needingAttention, type Task } from './activity';
 import { PageLink } from '../../components/PageLink';
-import { things } from '../task/tab';
+import { pluginOf } from '../../plugins/registry';
+import { useWords } from '../../plugins/words';
 import { taskName } from './taskName';
 
 type Actions = ReturnType<typeof useTaskActions>;
@@ -103,13 +104,13 @@ function useColumns({ can, act, busy }: Actions): TableProps.ColumnDefinition<Ta
 }
 
 function Reason({ task }: { task: Task }) {
-  const { t } = useTranslation();
+  const words = useWords(pluginOf(task.type));
   const failed = task.progressInfo?.failed ?? 0;
   return (
     <span className="dth-break">
       <HubText>{task.reason}</HubText>
       {task.reason && failed > 0 && <br />}
-      {failed > 0 && t('home.failed', { count: failed, ...things(task) })}
+      {failed > 0 && words('home.failed', { count: failed })}
       {!task.reason && failed === 0 && '-'}
     </span>
   );

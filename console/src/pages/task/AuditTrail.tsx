@@ -11,7 +11,8 @@ import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
 import { pretty } from '../../components/saveFile';
-import { type TabProps, useShown } from './tab';
+import type { TabProps } from '../../plugins/types';
+import { useShown } from './tab';
 
 type Entry = TaskAuditQuery['listAudit']['items'][number];
 

@@ -7,14 +7,16 @@ import { Copyable } from '../../components/Copyable';
 import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { ParameterGroups } from './ParameterGroups';
-import { type TabProps } from './tab';
+import { useKindTexts } from '../../plugins/registry';
+import type { TabProps } from '../../plugins/types';
 
 const copied = (text: string | null) => (text ? <Copyable text={text} /> : '-');
 
-export function Details({ task }: TabProps) {
+export function Details({ task, plugin }: TabProps) {
   const { t } = useTranslation();
   const { when } = useFormat();
   const scheduleText = useScheduleText();
+  const { nameOf } = useKindTexts();
   return (
     <SpaceBetween size="l">
       <Container header={<Header variant="h2">{t('detail.facts.title')}</Header>}>
@@ -24,7 +26,7 @@ export function Details({ task }: TabProps) {
             { label: t('detail.facts.id'), value: copied(task.id) },
             { label: t('detail.facts.source'), value: copied(task.source) },
             { label: t('detail.facts.destination'), value: copied(task.destination) },
-            { label: t('detail.facts.type'), value: task.type ? t(`taskType.${task.type}`) : '-' },
+            { label: t('detail.facts.type'), value: nameOf(task.type) },
             { label: t('detail.facts.schedule'), value: scheduleText(task) },
             { label: t('detail.facts.logGroup'), value: copied(task.logGroupName) },
             { label: t('detail.facts.createdBy'), value: task.createdBy || '-' },
@@ -35,7 +37,7 @@ export function Details({ task }: TabProps) {
         />
       </Container>
       <Container header={<Header variant="h2">{t('detail.parameters.title')}</Header>}>
-        <ParameterGroups task={task} />
+        <ParameterGroups task={task} plugin={plugin} />
       </Container>
     </SpaceBetween>
   );

@@ -10,26 +10,28 @@ import { Copyable } from '../../components/Copyable';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
-import { ParameterGroups } from './ParameterGroups';
-import { parameter, type TabProps, type Task, things } from './tab';
+import { ParameterGroups, useDefinitions } from './ParameterGroups';
+import type { TabProps, Task } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { parameter } from './tab';
 
-const MOST_IMAGES = 10; // at once, where a task does not say
-
-export function Engine({ task, poll }: TabProps) {
+export function Engine({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
   return (
     <SpaceBetween size="l">
-      <Workers task={task} poll={poll} />
+      <Workers task={task} plugin={plugin} poll={poll} />
       {task.stackId !== null && <Stack task={task} />}
       <Container header={<Header variant="h2">{t('detail.engine.parameters')}</Header>}>
-        <ParameterGroups task={task} only={['engine']} />
+        <ParameterGroups task={task} plugin={plugin} only={['engine']} />
       </Container>
     </SpaceBetween>
   );
 }
 
-function Workers({ task, poll }: TabProps) {
+function Workers({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
+  const words = useWords(plugin);
+  const definition = useDefinitions(task.type);
   const { number } = useFormat();
   // Measurements come every ten seconds: more looks would see nothing new.
   const engine = useData(TaskEngineDocument, { id: task.id }, { refetchInterval: Math.max(poll, 5_000) });
@@ -42,13 +44,18 @@ function Workers({ task, poll }: TabProps) {
   };
   const local = hubInfo?.platform === 'local';
   const caps = [
-    { label: t('detail.engine.bandwidth'), value: perSecond('maxBytesPerSecond') },
-    { label: t('detail.engine.requests'), value: perSecond('maxRequestsPerSecond') },
+    { name: 'maxBytesPerSecond', label: t('detail.engine.bandwidth'), value: perSecond('maxBytesPerSecond') },
     {
+      name: 'maxRequestsPerSecond',
+      label: t('detail.engine.requests'),
+      value: perSecond('maxRequestsPerSecond'),
+    },
+    {
+      name: 'bandwidthTimetable',
       label: t('detail.engine.timetable'),
       value: parameter(task, 'bandwidthTimetable') || t('common.none'),
     },
-  ];
+  ].filter(({ name }) => definition(name));
   return (
     <Container
       header={
@@ -57,9 +64,10 @@ function Workers({ task, poll }: TabProps) {
           {...(hubInfo
             ? {
                 description: local
-                  ? t('detail.engine.local', {
-                      ...things(task),
-                      count: Number(parameter(task, 'maxConcurrency')) || MOST_IMAGES,
+                  ? words('detail.engine.local', {
+                      count: Number(
+                        parameter(task, 'maxConcurrency') || definition('maxConcurrency')?.default,
+                      ),
                     })
                   : t('detail.engine.aws'),
               }
@@ -81,7 +89,7 @@ function Workers({ task, poll }: TabProps) {
             },
             { label: t('detail.engine.waiting'), value: number(info?.waiting ?? 0) },
             { label: t('detail.engine.running'), value: number(idle ? 0 : newest(messages, 'RunningJob')) },
-            ...(task.type === 'ECR' ? [] : caps),
+            ...caps,
             {
               label: t('detail.engine.window'),
               value: parameter(task, 'transferWindow') || t('common.always'),

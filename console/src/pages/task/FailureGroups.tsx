@@ -12,7 +12,9 @@ import { useSession } from '../../app/session';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
-import { things, useTabPath, type TabProps } from './tab';
+import type { TabProps } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 import { useRetry } from './useRetry';
@@ -23,8 +25,9 @@ type Group = TaskFailuresQuery['failureGroups'][number];
 // As dth.hub.advice has it for reasons that it does not know.
 const GENERAL = "Look at the detail and at the workers' logs, mend the cause, then retry what failed.";
 
-export function FailureGroups({ task, poll }: TabProps) {
+export function FailureGroups({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
+  const words = useWords(plugin);
   const { number } = useFormat();
   const failures = useData(TaskFailuresDocument, { id: task.id }, { refetchInterval: poll });
   const groups = failures.data?.failureGroups;
@@ -33,7 +36,7 @@ export function FailureGroups({ task, poll }: TabProps) {
       header={
         <Header
           variant="h2"
-          description={t('detail.failures.description', things(task))}
+          description={words('detail.failures.description')}
           {...(groups?.length
             ? { counter: `(${number(groups.reduce((sum, group) => sum + group.count, 0))})` }
             : {})}

@@ -4,7 +4,8 @@ import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/c
 import { useTranslation } from 'react-i18next';
 import { useFormat } from '../../format';
 import { balance, type Counts, open, type Run } from './ledger';
-import { type Task, things } from './tab';
+import type { TaskPlugin } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
 
 const SHOWN = {
   listing: { type: 'in-progress', text: 'detail.ledger.listingOn' },
@@ -15,8 +16,9 @@ const SHOWN = {
 } as const satisfies Record<string, { type: StatusIndicatorProps.Type; text: string }>;
 
 /** A run's counts as the sums that they must make, and in words. */
-export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
+export function Ledger({ run, plugin }: { run: Run; plugin: TaskPlugin }) {
   const { t } = useTranslation();
+  const words = useWords(plugin);
   const { number, bytes } = useFormat();
   const { counts } = run;
   const state = SHOWN[balance(run)];
@@ -30,7 +32,7 @@ export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
   };
   return (
     <SpaceBetween size="m">
-      <StatusIndicator type={state.type}>{t(state.text, things(task))}</StatusIndicator>
+      <StatusIndicator type={state.type}>{words(state.text)}</StatusIndicator>
       {run.kind === 'sync' && (
         <Sum
           title={t('detail.ledger.listing')}
@@ -38,18 +40,19 @@ export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
           parts={[
             [t('detail.ledger.filtered'), counts.filtered],
             [t('detail.ledger.same'), counts.same],
-            ...(task.type === 'ECR' ? [] : [[t('detail.ledger.archived'), counts.archived] as const]),
+            ...(plugin.counts.includes('archived') || counts.archived > 0
+              ? [[t('detail.ledger.archived'), counts.archived] as const]
+              : []),
             [t('detail.ledger.pending'), counts.pending],
             [t('detail.ledger.enqueued'), counts.enqueued],
           ]}
-          words={t('detail.ledger.listedWords', {
+          words={words('detail.ledger.listedWords', {
             listed: number(counts.listed),
             filtered: number(counts.filtered),
             same: number(counts.same),
             archived: number(counts.archived),
             pending: number(counts.pending),
             enqueued: transfer.enqueued,
-            ...things(task),
           })}
         />
       )}
@@ -67,7 +70,7 @@ export function Ledger({ run, task }: { run: Run; task: Pick<Task, 'type'> }) {
           { done: bytes(counts.done_bytes), enqueued: bytes(counts.enqueued_bytes) },
         )}`}
       />
-      {task.type !== 'ECR' && counts.done > 0 && <Verification counts={counts} />}
+      {plugin.counts.includes('verified') && counts.done > 0 && <Verification counts={counts} />}
       {counts.delete_enqueued > 0 && (
         <Sum
           title={t('detail.ledger.deletes')}

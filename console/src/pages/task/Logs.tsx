@@ -9,7 +9,8 @@ import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
 import { LogViewer } from './LogViewer';
-import { type TabProps, useShown, useTabPath } from './tab';
+import type { TabProps } from '../../plugins/types';
+import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 
 type Stream = NonNullable<
@@ -18,14 +19,14 @@ type Stream = NonNullable<
 
 const PAGE = 20;
 
-export function Logs({ task, poll }: TabProps) {
+export function Logs({ task, poll }: Pick<TabProps, 'task' | 'poll'>) {
   const [shown] = useShown();
   const stream = shown.get('stream');
   if (stream) return <LogViewer key={stream} group={task.logGroupName ?? ''} stream={stream} />;
   return <Streams task={task} poll={poll} />;
 }
 
-function Streams({ task, poll }: TabProps) {
+function Streams({ task, poll }: Pick<TabProps, 'task' | 'poll'>) {
   const { t } = useTranslation();
   const { number } = useFormat();
   const columns = useColumns();

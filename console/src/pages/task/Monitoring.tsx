@@ -17,7 +17,8 @@ import { ErrorAlert } from '../../components/ErrorAlert';
 import { GRAPHS, type GraphId, type Series, seriesOf, useGraphTexts } from './graphs';
 import { GraphTable } from './GraphTable';
 import { SpanForm } from './SpanForm';
-import { type TabProps, useShown } from './tab';
+import type { TabProps } from '../../plugins/types';
+import { useShown } from './tab';
 import {
   type Last,
   moved,

@@ -9,10 +9,10 @@ import { useSession } from '../../app/session';
 import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { ParameterGroups } from './ParameterGroups';
-import type { TabProps } from './tab';
+import type { TabProps } from '../../plugins/types';
 
 /** What a user may want to change of a task that runs: when it runs, how much it may take, who hears of it. */
-export function Options({ task }: TabProps) {
+export function Options({ task, plugin }: TabProps) {
   const { t } = useTranslation();
   const { when } = useFormat();
   const scheduleText = useScheduleText();
@@ -47,7 +47,7 @@ export function Options({ task }: TabProps) {
             { label: t('detail.overview.nextRun'), value: when(task.nextRunAt) },
           ]}
         />
-        <ParameterGroups task={task} only={['schedule', 'options']} />
+        <ParameterGroups task={task} plugin={plugin} only={['schedule', 'options']} />
       </SpaceBetween>
     </Container>
   );

@@ -18,25 +18,28 @@ import { useScheduleText } from '../../components/schedule';
 import { useFormat } from '../../format';
 import { FailureGroups } from './FailureGroups';
 import { Ledger } from './Ledger';
-import { type TabProps, type Task, things, useTabPath } from './tab';
+import type { TabProps, Task, TaskPlugin } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 
-export function Overview({ task, poll }: TabProps) {
+export function Overview({ task, plugin, poll }: TabProps) {
   const failed = (task.progressInfo?.failed ?? 0) > 0; // then it is what one wants to see first
   return (
     <SpaceBetween size="l">
-      {task.reason ? <Reason task={task} reason={task.reason} /> : null}
-      <Progress task={task} poll={poll} />
-      {failed && <FailureGroups task={task} poll={poll} />}
-      <LastRun task={task} poll={poll} />
-      {!failed && <FailureGroups task={task} poll={poll} />}
+      {task.reason ? <Reason task={task} plugin={plugin} reason={task.reason} /> : null}
+      <Progress task={task} plugin={plugin} poll={poll} />
+      {failed && <FailureGroups task={task} plugin={plugin} poll={poll} />}
+      <LastRun task={task} plugin={plugin} poll={poll} />
+      {!failed && <FailureGroups task={task} plugin={plugin} poll={poll} />}
     </SpaceBetween>
   );
 }
 
 /** Why the task does not go on, and what to do about it. */
-function Reason({ task, reason }: { task: Task; reason: string }) {
+function Reason({ task, plugin, reason }: { task: Task; plugin: TaskPlugin; reason: string }) {
+  const words = useWords(plugin);
   const { t } = useTranslation();
   const path = useTabPath();
   const actions = useTaskActions();
@@ -48,7 +51,7 @@ function Reason({ task, reason }: { task: Task; reason: string }) {
       ? task.progress
       : 'other';
   const advice = {
-    ERROR: t(`detail.todo.${code}`, things(task)),
+    ERROR: words(`detail.todo.${code}`),
     // As the hub words it where somebody pressed the button.
     PAUSED: reason.startsWith('paused by ') ? t('detail.todo.byUser') : t('detail.todo.PAUSED'),
     IN_PROGRESS: t('detail.todo.IN_PROGRESS'),
@@ -77,7 +80,8 @@ function Reason({ task, reason }: { task: Task; reason: string }) {
   );
 }
 
-function Progress({ task, poll }: TabProps) {
+function Progress({ task, plugin, poll }: TabProps) {
+  const words = useWords(plugin);
   const { t } = useTranslation();
   const { number, bytes, rate, duration, money, when } = useFormat();
   const scheduleText = useScheduleText();
@@ -89,21 +93,22 @@ function Progress({ task, poll }: TabProps) {
     total: number(info?.objects ?? 0),
     doneBytes: bytes(info?.doneBytes ?? 0),
     totalBytes: bytes(info?.totalBytes ?? 0),
-    ...things(task),
   };
   const moves = task.progress === 'IN_PROGRESS';
   return (
     <Container header={<Header variant="h2">{t('detail.overview.progress')}</Header>}>
       <SpaceBetween size="l">
         {percent === null ? (
-          <NothingYet task={task} poll={poll} />
+          <NothingYet task={task} plugin={plugin} poll={poll} />
         ) : (
           <ProgressBar
             value={percent}
             ariaLabel={t('detail.overview.bar')}
             description={moves ? info?.note : null}
             additionalInfo={
-              info?.listing ? t('detail.overview.found', amounts) : t('detail.overview.amount', amounts)
+              info?.listing
+                ? words('detail.overview.found', amounts)
+                : words('detail.overview.amount', amounts)
             }
           />
         )}
@@ -156,7 +161,7 @@ function NothingYet({ task, poll }: TabProps) {
   return <span>{t(same ? 'detail.overview.nothing' : 'detail.overview.nothingNew')}</span>;
 }
 
-function LastRun({ task, poll }: TabProps) {
+function LastRun({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
   const textOr = useTextOr();
   const path = useTabPath();
@@ -183,7 +188,7 @@ function LastRun({ task, poll }: TabProps) {
       }
     >
       <ErrorAlert error={runs.error} retry={() => void runs.refetch()} />
-      {run && <Ledger run={run} task={task} />}
+      {run && <Ledger run={run} plugin={plugin} />}
       {runs.data && !run && <Empty title={t('detail.run.none')} hint={t('detail.run.noneHint')} />}
     </Container>
   );

@@ -3,12 +3,16 @@ import ExpandableSection from '@cloudscape-design/components/expandable-section'
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useTranslation } from 'react-i18next';
-import { TaskParameterFormDocument, type TaskParameterFormQuery, type TaskType } from '../../api/generated';
+import {
+  TaskParameterFormDocument,
+  type TaskParameterFormQuery,
+  type TaskParameterFormQueryVariables,
+} from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { InfoLink } from '../../app/help';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
-import type { Task } from './tab';
+import type { Task, TaskPlugin } from '../../plugins/types';
 import { useTextOr } from './textOr';
 
 type Definition = TaskParameterFormQuery['listTaskParameters'][number];
@@ -47,11 +51,32 @@ export function groupsOf(task: Task, definitions: readonly Definition[]): Group[
   return [...groups.values()];
 }
 
+const useForm = (type: string | null) =>
+  useData(
+    TaskParameterFormDocument,
+    { type: (type ?? '') as TaskParameterFormQueryVariables['type'] },
+    { staleTime: 600_000 },
+  );
+
+/** What the hub says of a parameter of this kind of task; undefined for one that it does not have. */
+export function useDefinitions(type: string | null): (name: string) => Definition | undefined {
+  const definitions = useForm(type).data?.listTaskParameters;
+  return (name) => definitions?.find((each) => each.name === name);
+}
+
 /** The task's parameters of some groups, or of all: what was given, and folded what was not. */
-export function ParameterGroups({ task, only }: { task: Task; only?: readonly string[] }) {
+export function ParameterGroups({
+  task,
+  plugin,
+  only,
+}: {
+  task: Task;
+  plugin: TaskPlugin;
+  only?: readonly string[];
+}) {
   const { t } = useTranslation();
   const textOr = useTextOr();
-  const form = useData(TaskParameterFormDocument, { type: task.type ?? 'S3EC2' }, { staleTime: 600_000 });
+  const form = useForm(task.type);
   const groups = groupsOf(task, form.data?.listTaskParameters ?? []).filter(
     (group) => form.data && (!only || only.includes(group.name)),
   );
@@ -64,14 +89,14 @@ export function ParameterGroups({ task, only }: { task: Task; only?: readonly st
             <Box variant="h3">{textOr(`detail.parameters.group.${group.name}`, group.name)}</Box>
           )}
           {group.given.length > 0 ? (
-            <Values type={task.type} given={group.given} />
+            <Values plugin={plugin} given={group.given} />
           ) : (
             <Box color="text-body-secondary">{t('detail.parameters.none')}</Box>
           )}
           {group.defaults.length > 0 && (
             <ExpandableSection headerText={t('detail.parameters.defaults', { count: group.defaults.length })}>
               <Values
-                type={task.type}
+                plugin={plugin}
                 given={group.defaults.map((definition) => ({
                   name: definition.name,
                   value: definition.default,
@@ -86,16 +111,15 @@ export function ParameterGroups({ task, only }: { task: Task; only?: readonly st
   );
 }
 
-function Values({ type, given }: { type: TaskType | null; given: Given[] }) {
+function Values({ plugin, given }: { plugin: TaskPlugin; given: Given[] }) {
   const { t } = useTranslation();
   const textOr = useTextOr();
   const { bytes } = useFormat();
-  const plugin = type === 'ECR' ? 'ecr' : 's3';
   return (
     <KeyValuePairs
       columns={3}
       items={given.map(({ name, value, definition }) => {
-        const texts = `${plugin}.parameters.${name}`;
+        const texts = `${plugin.texts}.parameters.${name}`;
         const label = textOr(`${texts}.label`, definition?.label ?? name);
         const help = textOr(`${texts}.help`, definition?.help ?? '');
         return {

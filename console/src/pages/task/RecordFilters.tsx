@@ -5,6 +5,7 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { type RecordStatus, TaskFailuresDocument, TaskRunsDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
+import type { useWords } from '../../plugins/words';
 
 export const FILTERS = ['status', 'prefix', 'reason', 'run'] as const;
 type Filter = (typeof FILTERS)[number];
@@ -23,12 +24,12 @@ export function readFilters(shown: URLSearchParams) {
 
 export function RecordFilters({
   id,
-  kind,
+  words,
   shown,
   onChange,
 }: {
   id: string;
-  kind: 'objects' | 'images';
+  words: ReturnType<typeof useWords>;
   shown: URLSearchParams;
   onChange: (changes: Partial<Record<Filter, string>>) => void;
 }) {
@@ -46,8 +47,8 @@ export function RecordFilters({
     <SpaceBetween direction="horizontal" size="xs">
       <TextFilter
         filteringText={prefix}
-        filteringAriaLabel={t(`detail.${kind}.prefix`)}
-        filteringPlaceholder={t(`detail.${kind}.prefix`)}
+        filteringAriaLabel={words('detail.objects.prefix')}
+        filteringPlaceholder={words('detail.objects.prefix')}
         onChange={({ detail }) => setPrefix(detail.filteringText)}
         onDelayedChange={({ detail }) => onChange({ prefix: detail.filteringText })}
       />
@@ -67,7 +68,7 @@ export function RecordFilters({
       />
       <Choice
         label={t('detail.objects.run')}
-        any={t(`detail.${kind}.anyRun`)}
+        any={words('detail.objects.anyRun')}
         value={shown.get('run')}
         options={runs.map((run) => [String(run.id), t('detail.objects.runNumber', { id: run.id })])}
         onChange={(run) => onChange({ run })}

@@ -12,14 +12,16 @@ import { ErrorAlert } from '../../components/ErrorAlert';
 import { ListPreferences, type ListShown } from '../../components/ListPreferences';
 import { visible } from '../../components/visible';
 import { FILTERS, RecordFilters, readFilters } from './RecordFilters';
-import { type Task, useShown } from './tab';
+import type { Task, TaskPlugin } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { useShown } from './tab';
 import { useRetry } from './useRetry';
 
 const SIZES = [20, 50, 100, 500];
 const NOT_UTF8 = '\ufffd'; // what the hub writes for bytes that no text can hold: such a key cannot be named
 
 /** What of a list is shown: by the address and the user's choice. `variables` are those of its query. */
-export function useRecordList(id: 'objects' | 'images', usual: readonly string[]) {
+export function useRecordList(id: string, usual: readonly string[]) {
   const [shown, change] = useShown();
   const [preferences, setPreferences] = usePreference<ListShown>(id, {
     pageSize: 50,
@@ -29,12 +31,13 @@ export function useRecordList(id: 'objects' | 'images', usual: readonly string[]
   const pages = usePages(shown, change);
   const filters = readFilters(shown);
   const variables = { ...filters, limit: preferences.pageSize, nextToken: pages.token || null };
-  return { id, shown, preferences, setPreferences, pages, filters, variables };
+  return { shown, preferences, setPreferences, pages, filters, variables };
 }
 
 /** The records of a task, by status, name, reason and run. Those that failed can be tried again. */
 export function Records<Row extends { key: string; status: string }>({
   task,
+  plugin,
   list,
   columns,
   all,
@@ -42,6 +45,7 @@ export function Records<Row extends { key: string; status: string }>({
   page,
 }: {
   task: Task;
+  plugin: TaskPlugin;
   list: ReturnType<typeof useRecordList>;
   columns: TableProps.ColumnDefinition<Row>[];
   /** Ids of the columns. */
@@ -50,8 +54,9 @@ export function Records<Row extends { key: string; status: string }>({
   page: { items: readonly Row[]; nextToken: string | null } | undefined;
 }) {
   const { t } = useTranslation();
+  const words = useWords(plugin);
   const { may } = useSession();
-  const { id, shown, preferences, setPreferences, pages, filters } = list;
+  const { shown, preferences, setPreferences, pages, filters } = list;
   const retry = useRetry(task.id);
   const [keys, setKeys] = useState<readonly string[]>([]);
   const { items: rows = [], nextToken } = page ?? {};
@@ -83,15 +88,15 @@ export function Records<Row extends { key: string; status: string }>({
         columnDisplay={all.map((id) => ({ id, visible: preferences.columns.includes(id) }))}
         {...(may('operator') ? selection : {})}
         ariaLabels={{
-          tableLabel: t(`detail.${id}.title`),
-          selectionGroupLabel: t(`detail.${id}.selection`),
+          tableLabel: words('detail.objects.title'),
+          selectionGroupLabel: words('detail.objects.selection'),
           allItemsSelectionLabel: () => t('detail.objects.selectAll'),
           itemSelectionLabel: (_, record) => t('detail.objects.select', { key: visible(record.key) }),
         }}
         header={
           <Header
             variant="h2"
-            description={t(`detail.${id}.deadLetters`)}
+            description={words('detail.objects.deadLetters')}
             actions={
               may('operator') && (
                 <SpaceBetween direction="horizontal" size="xs">
@@ -118,10 +123,10 @@ export function Records<Row extends { key: string; status: string }>({
               )
             }
           >
-            {t(`detail.${id}.title`)}
+            {words('detail.objects.title')}
           </Header>
         }
-        filter={<RecordFilters id={task.id} kind={id} shown={shown} onChange={show} />}
+        filter={<RecordFilters id={task.id} words={words} shown={shown} onChange={show} />}
         pagination={
           <Pagination
             currentPageIndex={pages.number}
@@ -159,7 +164,7 @@ export function Records<Row extends { key: string; status: string }>({
               }
             />
           ) : (
-            <Empty title={t(`detail.${id}.none`)} hint={t(`detail.${id}.noneHint`)} />
+            <Empty title={words('detail.objects.none')} hint={words('detail.objects.noneHint')} />
           )
         }
       />

@@ -19,13 +19,15 @@ import { Ledger } from './Ledger';
 import type { Run } from './ledger';
 import { pretty, saveFile } from '../../components/saveFile';
 import { resultOf } from '../../plugins/useJob';
-import { type TabProps, type Task, things, useShown, useTabPath } from './tab';
+import type { TabProps, TaskPlugin } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { useShown, useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { useTextOr } from './textOr';
 
 const MOST = 100; // runs that the hub gives at once; it keeps about as many
 
-export function Runs({ task, poll }: TabProps) {
+export function Runs({ task, plugin, poll }: TabProps) {
   const [shown, change] = useShown();
   const runs = useData(TaskRunsDocument, { id: task.id, count: MOST }, { refetchInterval: poll });
   const items = runs.data?.listRuns ?? [];
@@ -40,7 +42,7 @@ export function Runs({ task, poll }: TabProps) {
         chosen={chosen}
         onChoose={(run) => change({ run: String(run.id) })}
       />
-      {chosen && <ChosenRun run={chosen} task={task} />}
+      {chosen && <ChosenRun run={chosen} plugin={plugin} />}
     </SpaceBetween>
   );
 }
@@ -192,7 +194,8 @@ function Certificate({ task, run }: { task: string; run: number }) {
   );
 }
 
-function ChosenRun({ run, task }: { run: Run; task: Task }) {
+function ChosenRun({ run, plugin }: { run: Run; plugin: TaskPlugin }) {
+  const words = useWords(plugin);
   const { t } = useTranslation();
   const path = useTabPath();
   return (
@@ -202,9 +205,7 @@ function ChosenRun({ run, task }: { run: Run; task: Task }) {
           variant="h2"
           description={<RunState run={run} />}
           actions={
-            <TabLink to={path('objects', { run: String(run.id) })}>
-              {t('detail.run.objects', things(task))}
-            </TabLink>
+            <TabLink to={path('objects', { run: String(run.id) })}>{words('detail.run.objects')}</TabLink>
           }
         >
           {t('detail.overview.run', { id: run.id })}
@@ -213,7 +214,7 @@ function ChosenRun({ run, task }: { run: Run; task: Task }) {
     >
       <SpaceBetween size="l">
         {run.error !== '' && <ErrorAlert error={run.error} header={t('detail.run.error')} />}
-        <Ledger run={run} task={task} />
+        <Ledger run={run} plugin={plugin} />
         {run.notes.length > 0 && (
           <div>
             <Header variant="h3">{t('detail.run.notes')}</Header>

@@ -13,28 +13,36 @@ import { Bounded } from '../../app/Fault';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { MOVING } from '../../components/TaskStatus';
-import { TABS, type TabId, type TabProps, type Task, things, useTabPath } from './tab';
+import { pluginOf } from '../../plugins/registry';
+import type { TabProps, Task, TaskPlugin } from '../../plugins/types';
+import { useWords } from '../../plugins/words';
+import { useTabPath } from './tab';
 import { TabLink } from './TabLink';
 import { TaskHeader } from './TaskHeader';
 
 const QUICK = 2_000; // milliseconds between looks while the task moves
 const SLOW = 30_000;
 
-/** Each tab is loaded when it is first opened. */
-const CONTENT: Record<TabId, ComponentType<TabProps>> = {
-  overview: lazy(async () => ({ default: (await import('./Overview')).Overview })),
-  details: lazy(async () => ({ default: (await import('./Details')).Details })),
-  engine: lazy(async () => ({ default: (await import('./Engine')).Engine })),
-  runs: lazy(async () => ({ default: (await import('./Runs')).Runs })),
-  objects: lazy(async () => ({ default: (await import('./Objects')).Objects })),
-  monitoring: lazy(async () => ({ default: (await import('./Monitoring')).Monitoring })),
-  logs: lazy(async () => ({ default: (await import('./Logs')).Logs })),
-  events: lazy(async () => ({ default: (await import('./Events')).Events })),
-  options: lazy(async () => ({ default: (await import('./Options')).Options })),
-  audit: lazy(async () => ({ default: (await import('./AuditTrail')).AuditTrail })),
-};
+/** The tabs of every kind of task, in their order. Each is loaded when it is first opened. */
+const TABS: readonly (readonly [id: string, Content: ComponentType<TabProps>])[] = [
+  ['overview', lazy(async () => ({ default: (await import('./Overview')).Overview }))],
+  ['details', lazy(async () => ({ default: (await import('./Details')).Details }))],
+  ['engine', lazy(async () => ({ default: (await import('./Engine')).Engine }))],
+  ['runs', lazy(async () => ({ default: (await import('./Runs')).Runs }))],
+  ['objects', lazy(async () => ({ default: (await import('./Objects')).Objects }))],
+  ['monitoring', lazy(async () => ({ default: (await import('./Monitoring')).Monitoring }))],
+  ['logs', lazy(async () => ({ default: (await import('./Logs')).Logs }))],
+  ['options', lazy(async () => ({ default: (await import('./Options')).Options }))],
+  ['audit', lazy(async () => ({ default: (await import('./AuditTrail')).AuditTrail }))],
+];
+const BEFORE_OWN = 'logs'; // after this one come those that only some kinds have
 
-const Images = lazy(async () => ({ default: (await import('./Images')).Images }));
+/** The tabs of one kind of task. */
+function tabsOf({ tabs }: TaskPlugin): [id: string, Content: ComponentType<TabProps>][] {
+  const shared = new Set(TABS.map(([id]) => id));
+  const own = Object.entries(tabs).filter(([id]) => !shared.has(id));
+  return TABS.flatMap(([id, Content]) => [[id, tabs[id] ?? Content], ...(id === BEFORE_OWN ? own : [])]);
+}
 
 const pollOf = (task: Task | null | undefined) =>
   task?.progress && MOVING.includes(task.progress) ? QUICK : SLOW;
@@ -92,26 +100,26 @@ function Parts({ task }: { task: Task }) {
   const navigate = useNavigate();
   const path = useTabPath();
   const [shown] = useSearchParams();
-  // Only stores of objects tell of events.
-  const tabs = TABS.filter((id) => id !== 'events' || task.type === 'S3EC2');
-  const active = tabs.find((id) => id === shown.get('tab')) ?? 'overview';
-  const Content = active === 'objects' && task.type === 'ECR' ? Images : CONTENT[active];
+  const plugin = pluginOf(task.type);
+  const words = useWords(plugin);
+  const tabs = tabsOf(plugin);
+  const [active] = tabs.find(([id]) => id === shown.get('tab')) ?? ['overview'];
   return (
     <SpaceBetween size="s">
       <TaskHeader task={task} />
       <Tabs
         ariaLabel={t('detail.tabs')}
         activeTabId={active}
-        onChange={(event) => void navigate(path(event.detail.activeTabId as TabId), { replace: true })}
-        tabs={tabs.map((id) => ({
+        onChange={(event) => void navigate(path(event.detail.activeTabId), { replace: true })}
+        tabs={tabs.map(([id, Content]) => ({
           id,
-          label: id === 'objects' ? t('detail.tab.objects', things(task)) : t(`detail.tab.${id}`),
+          label: words(`detail.tab.${id}` as 'detail.tab.objects'),
           href: path(id),
           content:
             id === active ? (
               <Bounded>
                 <Suspense fallback={<Waiting />}>
-                  <Content task={task} poll={pollOf(task)} />
+                  <Content task={task} plugin={plugin} poll={pollOf(task)} />
                 </Suspense>
               </Bounded>
             ) : null,

@@ -14,7 +14,7 @@ import { ACTIONS, type Action, useTaskActions } from '../../components/taskActio
 import { TaskStatus } from '../../components/TaskStatus';
 import { printable } from '../../components/visible';
 import { pretty, saveFile } from '../../components/saveFile';
-import type { Task } from './tab';
+import type { Task } from '../../plugins/types';
 
 /** What a user most likely wants next: the first of these that the status allows. */
 const FIRST: readonly Action[] = ['pause', 'resume', 'run'];

@@ -1,12 +1,13 @@
 import { screen } from '@testing-library/react';
 import { expect, test } from 'vitest';
 import { renderPage } from '../../test/render';
+import { pluginOf } from '../../plugins/registry';
 import { Ledger } from './Ledger';
 import { balance, type Run } from './ledger';
 import { run } from './testSamples';
 
-const show = (of: Run, type: 'S3EC2' | 'ECR' = 'S3EC2') =>
-  renderPage({ path: '/', element: <Ledger run={of} task={{ type }} /> }, '/', {});
+const show = (of: Run, type = 'S3EC2') =>
+  renderPage({ path: '/', element: <Ledger run={of} plugin={pluginOf(type)} /> }, '/', {});
 
 test('a run that is done says its sums in words', () => {
   show(

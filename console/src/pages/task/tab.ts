@@ -1,30 +1,8 @@
 import { useParams, useSearchParams } from 'react-router';
-import type { TaskDetailQuery } from '../../api/generated';
-
-export type Task = NonNullable<TaskDetailQuery['getTask']>;
-
-/** What every tab is given. `poll`: milliseconds between looks, by whether the task moves. */
-export interface TabProps {
-  task: Task;
-  poll: number;
-}
-
-export const TABS = [
-  'overview',
-  'details',
-  'engine',
-  'runs',
-  'objects',
-  'monitoring',
-  'logs',
-  'events',
-  'options',
-  'audit',
-] as const;
-export type TabId = (typeof TABS)[number];
+import type { Task } from '../../plugins/types';
 
 /** Where a tab is, with what it is to show. */
-export function useTabPath(): (tab: TabId, shown?: Record<string, string>) => string {
+export function useTabPath(): (tab: string, shown?: Record<string, string>) => string {
   const { id = '' } = useParams();
   return (tab, shown = {}) => `/tasks/${id}?${new URLSearchParams({ tab, ...shown }).toString()}`;
 }
@@ -50,7 +28,3 @@ export function useShown(): [URLSearchParams, (changes: Record<string, string>) 
 export function parameter(task: Task, name: string): string {
   return task.parameters?.find((each) => each?.ParameterKey === name)?.ParameterValue ?? '';
 }
-
-/** Texts that speak of objects have a form that speaks of images. */
-export const things = (task: Pick<Task, 'type'>): { context?: 'ECR' } =>
-  task.type === 'ECR' ? { context: 'ECR' } : {};

@@ -5,29 +5,31 @@ import Select from '@cloudscape-design/components/select';
 import SpaceBetween from '@cloudscape-design/components/space-between';
 import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import type { ScheduleType, TaskProgress, TaskType } from '../../api/generated';
+import type { ScheduleType, TaskProgress } from '../../api/generated';
 import { STATUSES } from '../../components/TaskStatus';
+import { useKindTexts } from '../../plugins/registry';
 import { isFiltered, type TaskListQuery } from './query';
 
 const PAUSE = 300; // milliseconds after the last key before the hub is asked
 
 export function Filters({
   query,
+  types: kinds,
   total,
   onChange,
 }: {
   query: TaskListQuery;
+  /** The kinds of task there are. */
+  types: readonly string[];
   total: number | undefined;
   onChange: (change: Partial<TaskListQuery>) => void;
 }) {
   const { t } = useTranslation();
+  const { nameOf } = useKindTexts();
   const statuses = STATUSES.map((value) => ({ value, label: t(`progress.${value}`) }));
   const types = [
     { value: '', label: t('tasks.filterType') },
-    ...(['S3EC2', 'ECR'] as const).map((value) => ({
-      value: value as string,
-      label: t(`taskType.${value}`),
-    })),
+    ...kinds.map((value) => ({ value, label: nameOf(value) })),
   ];
   const schedules = [
     { value: '', label: t('tasks.filterSchedule') },
@@ -57,7 +59,7 @@ export function Filters({
         ariaLabel={t('tasks.filterTypeLabel')}
         options={types}
         selectedOption={types.find(({ value }) => value === query.type) ?? null}
-        onChange={({ detail }) => onChange({ type: detail.selectedOption.value as TaskType | '' })}
+        onChange={({ detail }) => onChange({ type: detail.selectedOption.value ?? '' })}
       />
       <Select
         ariaLabel={t('tasks.filterScheduleLabel')}

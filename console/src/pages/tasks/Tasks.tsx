@@ -7,7 +7,7 @@ import Table from '@cloudscape-design/components/table';
 import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import { TasksDocument, type TaskOrder, type TaskRowFragment } from '../../api/generated';
+import { CreateHubDocument, TasksDocument, type TaskOrder, type TaskRowFragment } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { usePreference } from '../../app/preferences';
 import { useSession } from '../../app/session';
@@ -17,6 +17,7 @@ import { ListPreferences, type ListShown } from '../../components/ListPreference
 import { ACTIONS, useTaskActions, type Action } from '../../components/taskActions';
 import { MOVING } from '../../components/TaskStatus';
 import { useFormat } from '../../format';
+import { kindsOf } from '../../plugins/registry';
 import { COLUMNS, shortId, useColumns, USUAL } from './columns';
 import { Filters } from './Filters';
 import { isFiltered, useTaskListQuery, variables } from './query';
@@ -32,7 +33,9 @@ export function Tasks() {
   const navigate = useNavigate();
   const { may } = useSession();
   const format = useFormat();
-  const [query, change] = useTaskListQuery();
+  const hub = useData(CreateHubDocument, {}, { staleTime: 600_000 });
+  const types = kindsOf(hub.data?.hubInfo.plugins);
+  const [query, change] = useTaskListQuery(types);
   const [shown, setShown] = usePreference<ListShown>('tasks', {
     pageSize: 20,
     wrapLines: true,
@@ -153,7 +156,9 @@ export function Tasks() {
             </Header>
           </SpaceBetween>
         }
-        filter={<Filters query={query} total={filtered ? total : undefined} onChange={change} />}
+        filter={
+          <Filters types={types} query={query} total={filtered ? total : undefined} onChange={change} />
+        }
         pagination={
           <Pagination
             currentPageIndex={query.page}

@@ -9,6 +9,7 @@ import { LIVE, TaskProgressBar, TaskStatus } from '../../components/TaskStatus';
 import { useScheduleText } from '../../components/schedule';
 import { printable } from '../../components/visible';
 import { useFormat } from '../../format';
+import { useKindTexts } from '../../plugins/registry';
 
 export const COLUMNS = [
   'id',
@@ -74,6 +75,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
   const navigate = useNavigate();
   const format = useFormat();
   const scheduleText = useScheduleText();
+  const { nameOf } = useKindTexts();
 
   const cells: Record<Column, (task: TaskRowFragment) => ReactNode> = {
     id: (task) => (
@@ -90,7 +92,7 @@ export function useColumns(): TableProps.ColumnDefinition<TaskRowFragment>[] {
     description: (task) => <span className="dth-break">{printable(task.description ?? '') || '-'}</span>,
     source: (task) => <span className="dth-break">{task.source}</span>,
     destination: (task) => <span className="dth-break">{task.destination}</span>,
-    engine: (task) => (task.type ? t(`taskType.${task.type}`) : '-'),
+    engine: (task) => nameOf(task.type),
     schedule: scheduleText,
     status: (task) =>
       task.progress && (

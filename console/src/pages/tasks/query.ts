@@ -1,11 +1,5 @@
 import { useSearchParams } from 'react-router';
-import type {
-  ScheduleType,
-  TaskOrder,
-  TaskProgress,
-  TasksQueryVariables,
-  TaskType,
-} from '../../api/generated';
+import type { ScheduleType, TaskOrder, TaskProgress, TasksQueryVariables } from '../../api/generated';
 import { STATUSES } from '../../components/TaskStatus';
 
 /** What of the list is shown. It stands in the address, so that it can be shared and come back to. */
@@ -13,27 +7,26 @@ export interface TaskListQuery {
   page: number;
   text: string;
   statuses: TaskProgress[];
-  type: TaskType | '';
+  type: string;
   scheduleType: ScheduleType | '';
   orderBy: TaskOrder;
   descending: boolean;
 }
 
-const TYPES: readonly TaskType[] = ['S3EC2', 'ECR'];
 const SCHEDULES: readonly ScheduleType[] = ['ONE_TIME', 'FIXED_RATE'];
 const ORDERS: readonly TaskOrder[] = ['created', 'updated', 'description', 'progress'];
 
 const among = <T extends string>(allowed: readonly T[], value: string | null): T | undefined =>
   allowed.find((each) => each === value);
 
-/** From an address that may be anybody's; what makes no sense in it is left out. */
-export function readQuery(address: URLSearchParams): TaskListQuery {
+/** From an address that may be anybody's; what makes no sense in it is left out. `types`: the kinds of task there are. */
+export function readQuery(address: URLSearchParams, types: readonly string[]): TaskListQuery {
   const page = Number(address.get('page') ?? 1);
   return {
     page: Number.isInteger(page) && page > 0 && page <= 1_000_000 ? page : 1,
     text: address.get('text') ?? '',
     statuses: (address.get('statuses') ?? '').split(',').flatMap((each) => among(STATUSES, each) ?? []),
-    type: among(TYPES, address.get('type')) ?? '',
+    type: among(types, address.get('type')) ?? '',
     scheduleType: among(SCHEDULES, address.get('scheduleType')) ?? '',
     orderBy: among(ORDERS, address.get('orderBy')) ?? 'created',
     descending: address.get('descending') !== 'false',
@@ -62,7 +55,7 @@ export function variables(query: TaskListQuery, count: number): TasksQueryVariab
     count,
     text: query.text || null,
     statuses: query.statuses.length ? query.statuses : null,
-    type: query.type || null,
+    type: (query.type as TasksQueryVariables['type']) || null,
     scheduleType: query.scheduleType || null,
     orderBy: query.orderBy,
     descending: query.descending,
@@ -70,9 +63,11 @@ export function variables(query: TaskListQuery, count: number): TasksQueryVariab
 }
 
 /** The query of this address, and a way to change it: a new filter leads back to the first page. */
-export function useTaskListQuery(): [TaskListQuery, (change: Partial<TaskListQuery>) => void] {
+export function useTaskListQuery(
+  types: readonly string[],
+): [TaskListQuery, (change: Partial<TaskListQuery>) => void] {
   const [address, setAddress] = useSearchParams();
-  const query = readQuery(address);
+  const query = readQuery(address, types);
   return [
     query,
     (change) => setAddress(writeQuery({ ...query, page: 1, ...change }), { replace: !change.page }),

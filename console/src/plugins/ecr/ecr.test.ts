@@ -1,22 +1,14 @@
 import { expect, test } from 'vitest';
-import { ecr } from '.';
-import en from '../../i18n/en';
-import {
-  changes,
-  formOf,
-  given,
-  type Kind,
-  namesOf,
-  newForm,
-  picksOf,
-  read,
-  type TaskForm,
-  taskInput,
-} from '../form';
+import { plugin } from '.';
+import { own } from '../../i18n/en';
+import { changes, formOf, given, namesOf, newForm, picksOf, read, taskInput } from '../form';
 import { problems } from '../problems';
+import type { Kind, TaskForm } from '../types';
+import ours from './en.json';
 import { PARAMETERS } from './parameters.test-data';
+import { wizard } from './wizard';
 
-const kind: Kind = { plugin: ecr, parameters: PARAMETERS, platform: 'local' };
+const kind: Kind = { plugin, wizard, parameters: PARAMETERS, platform: 'local' };
 const complete = {
   srcRegion: 'eu-west-1',
   srcCredential: 'keys',
@@ -28,7 +20,7 @@ const REGISTRY = { sourceType: 'Registry', destType: 'Registry', destRegistry: '
 const LIST = { images: 'selected' };
 
 function form(values: Record<string, string> = {}, picks: Record<string, string> = {}): TaskForm {
-  const empty = newForm('ECR', ecr);
+  const empty = newForm('ECR', wizard);
   return {
     ...empty,
     values: { ...empty.values, ...complete, ...values },
@@ -54,24 +46,24 @@ const task = (parameters: Record<string, string>, scheduleType: 'ONE_TIME' | 'FI
 });
 
 test('every parameter has one place', () => {
-  const sets = picksOf(ecr).flatMap((pick) => pick.options.flatMap(({ sets = {} }) => Object.keys(sets)));
+  const sets = picksOf(wizard).flatMap((pick) => pick.options.flatMap(({ sets = {} }) => Object.keys(sets)));
   // The schedule has fields that only objects know.
-  const placed = ecr.steps
+  const placed = wizard.steps
     .flatMap(namesOf)
     .filter((name) => !['budget', 'bandwidthTimetable'].includes(name));
   expect([...placed, ...new Set(sets)].toSorted()).toEqual(PARAMETERS.map((each) => each.name).toSorted());
 });
 
+const text = (path: string) =>
+  [ours, own.create].some((tree) =>
+    path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], tree),
+  );
+
 test('everything in the form has a text', () => {
-  const { ecr: ours, create } = en;
-  const text = (path: string) =>
-    [ours, create].some((tree) =>
-      path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], tree),
-    );
   const paths = [
-    ...ecr.steps.flatMap(({ id }) => [`steps.${id}.title`, `steps.${id}.about`]),
-    ...ecr.steps.flatMap(({ sections }) => sections.map(({ id }) => `sections.${id}`)),
-    ...picksOf(ecr).flatMap(({ id, options }) => [
+    ...wizard.steps.flatMap(({ id }) => [`steps.${id}.title`, `steps.${id}.about`]),
+    ...wizard.steps.flatMap(({ sections }) => sections.map(({ id }) => `sections.${id}`)),
+    ...picksOf(wizard).flatMap(({ id, options }) => [
       `picks.${id}.label`,
       ...options.flatMap((option) => [`picks.${id}.${option.id}.label`, `picks.${id}.${option.id}.hint`]),
     ]),
@@ -81,7 +73,7 @@ test('everything in the form has a text', () => {
 
 test('names in the rules are those of parameters', () => {
   const known = new Set([...PARAMETERS.map((each) => each.name), 'bandwidthTimetable']);
-  const { applies, needs, standards, fields, choices, examples, awsOnly, fixed, start } = ecr;
+  const { applies, needs, standards, fields, choices, examples, awsOnly, fixed, start } = wizard;
   const named = [applies, needs, standards, fields, choices, examples, start.values].flatMap(Object.keys);
   expect([...named, ...awsOnly, ...fixed].filter((name) => !known.has(name))).toEqual([]);
 });
@@ -139,7 +131,7 @@ test('ECS is of AWS alone; objects’ limits are nowhere', () => {
 });
 
 const kindOf = (values: Record<string, string>, name: string) =>
-  ecr.secretKind?.(read(form(values), kind), name);
+  wizard.secretKind?.(read(form(values), kind), name);
 
 test('a secret is of access keys for Amazon ECR, of user and password elsewhere', () => {
   expect(kindOf({}, 'srcCredential')).toBe('keys');

@@ -1,5 +1,5 @@
-import type { Parameter } from '..';
-import texts from '../../i18n/en/ecr.json';
+import type { Parameter } from '../types';
+import texts from './en.json';
 
 const choice = (allowed: string[], standard = allowed[0] ?? '') => ({
   kind: 'choice',

@@ -1,7 +1,5 @@
-import type { TaskPlugin } from '..';
-import type { Reading } from '../form';
-import type { Problem } from '../problems';
 import { scheduleProblems } from '../schedule';
+import type { Problem, Reading, WizardPlan } from '../types';
 
 export const isEcr = (form: Reading, side: 'src' | 'dest') =>
   form.value(side === 'src' ? 'sourceType' : 'destType') === 'Amazon_ECR';
@@ -14,7 +12,7 @@ const isNamed = (form: Reading) => form.picked('images') === 'selected';
 const findsTags = (form: Reading) => !isNamed(form) || /:ALL_TAGS\b/.test(form.value('srcImageList'));
 const findsRepositories = (form: Reading) => !isNamed(form);
 
-export const applies: TaskPlugin['applies'] = {
+export const applies: WizardPlan['applies'] = {
   srcRegistry: (form) => form.value('sourceType') === 'Registry',
   srcRegion: fromEcr,
   srcAccountId: fromEcr,
@@ -51,7 +49,7 @@ export const applies: TaskPlugin['applies'] = {
 
 const always = () => true; // where they apply
 
-export const needs: TaskPlugin['needs'] = {
+export const needs: WizardPlan['needs'] = {
   srcRegion: always,
   srcImageList: always,
   srcCredential: always,

@@ -1,4 +1,4 @@
-import type { Step } from '..';
+import type { Step } from '../types';
 import { isEcr, isPublic } from './rules';
 import { TestDestination, TestSource } from './TestConnection';
 

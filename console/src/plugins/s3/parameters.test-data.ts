@@ -1,5 +1,5 @@
-import type { Parameter } from '..';
-import texts from '../../i18n/en/s3.json';
+import type { Parameter } from '../types';
+import texts from './en.json';
 
 const choice = (allowed: string[], standard = '') => ({ kind: 'choice', allowed, default: standard });
 const number = (standard: string, minimum: number | null = null, maximum: number | null = null) => ({

@@ -1,8 +1,6 @@
-import type { TaskPlugin } from '..';
-import type { Reading } from '../form';
-import type { Problem } from '../problems';
 import { scheduleProblems } from '../schedule';
 import { amount } from '../size';
+import type { Problem, Reading, WizardPlan } from '../types';
 
 type Side = 'src' | 'dest';
 
@@ -61,7 +59,7 @@ const isListed = (form: Reading) =>
   ['all', 'prefixes'].includes(form.picked('copied'));
 const restores = (form: Reading) => form.value('restoreArchived') === 'true';
 
-export const applies: TaskPlugin['applies'] = {
+export const applies: WizardPlan['applies'] = {
   srcRoleArn: isSigned,
   srcExternalId: (form) => form.given('srcRoleArn'),
   destExternalId: (form) => form.given('destRoleArn'),
@@ -80,7 +78,7 @@ const needsRegion = (side: Side) => (form: Reading) =>
   REGIONAL.has(form.value(`${side}Type`)) && !form.given(`${side}Endpoint`);
 const picked = () => true; // they apply only where they were picked
 
-export const needs: TaskPlugin['needs'] = {
+export const needs: WizardPlan['needs'] = {
   srcEndpoint: needsEndpoint('src'),
   destEndpoint: needsEndpoint('dest'),
   srcRegion: needsRegion('src'),
@@ -95,7 +93,7 @@ export const needs: TaskPlugin['needs'] = {
 };
 
 /** Storage class and ACL have their defaults for AWS destinations only. */
-export const standards: TaskPlugin['standards'] = {
+export const standards: WizardPlan['standards'] = {
   destStorageClass: (form) => (isAws(form, 'dest') ? 'INTELLIGENT_TIERING' : ''),
   destAcl: (form) => (isAws(form, 'dest') ? 'bucket-owner-full-control' : ''),
 };

@@ -1,26 +1,18 @@
 import { expect, test } from 'vitest';
-import { s3 } from '.';
-import en from '../../i18n/en';
-import {
-  changes,
-  formOf,
-  given,
-  type Kind,
-  namesOf,
-  newForm,
-  picksOf,
-  read,
-  type TaskForm,
-  taskInput,
-} from '../form';
+import { plugin } from '.';
+import { own } from '../../i18n/en';
+import { changes, formOf, given, namesOf, newForm, picksOf, read, taskInput } from '../form';
 import { problems, saidOf } from '../problems';
+import type { Kind, TaskForm } from '../types';
+import ours from './en.json';
 import { PARAMETERS } from './parameters.test-data';
+import { wizard } from './wizard';
 
-const kind: Kind = { plugin: s3, parameters: PARAMETERS, platform: 'local' };
+const kind: Kind = { plugin, wizard, parameters: PARAMETERS, platform: 'local' };
 const complete = { srcBucket: 'a', srcCredentials: 'keys', destBucket: 'b', destCredentials: 'keys' };
 
 function form(values: Record<string, string> = {}, picks: Record<string, string> = {}): TaskForm {
-  const empty = newForm('S3EC2', s3);
+  const empty = newForm('S3EC2', wizard);
   return {
     ...empty,
     values: { ...empty.values, ...complete, ...values },
@@ -44,21 +36,21 @@ const task = (parameters: Record<string, string>, scheduleType: 'ONE_TIME' | 'FI
 });
 
 test('every parameter has one place', () => {
-  const sets = picksOf(s3).flatMap((pick) => pick.options.flatMap(({ sets = {} }) => Object.keys(sets)));
-  const placed = [...s3.steps.flatMap(namesOf), ...sets];
+  const sets = picksOf(wizard).flatMap((pick) => pick.options.flatMap(({ sets = {} }) => Object.keys(sets)));
+  const placed = [...wizard.steps.flatMap(namesOf), ...sets];
   expect(placed.toSorted()).toEqual(PARAMETERS.map((each) => each.name).toSorted());
 });
 
+const text = (path: string) =>
+  [ours, own.create].some((tree) =>
+    path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], tree),
+  );
+
 test('everything in the form has a text', () => {
-  const { s3: ours, create } = en;
-  const text = (path: string) =>
-    [ours, create].some((tree) =>
-      path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], tree),
-    );
   const paths = [
-    ...s3.steps.flatMap(({ id }) => [`steps.${id}.title`, `steps.${id}.about`]),
-    ...s3.steps.flatMap(({ sections }) => sections.map(({ id }) => `sections.${id}`)),
-    ...picksOf(s3).flatMap(({ id, options }) => [
+    ...wizard.steps.flatMap(({ id }) => [`steps.${id}.title`, `steps.${id}.about`]),
+    ...wizard.steps.flatMap(({ sections }) => sections.map(({ id }) => `sections.${id}`)),
+    ...picksOf(wizard).flatMap(({ id, options }) => [
       `picks.${id}.label`,
       ...options.flatMap((option) => [`picks.${id}.${option.id}.label`, `picks.${id}.${option.id}.hint`]),
     ]),
@@ -68,7 +60,7 @@ test('everything in the form has a text', () => {
 
 test('names in the rules are those of parameters', () => {
   const known = new Set(PARAMETERS.map((each) => each.name));
-  const { applies, needs, standards, fields, choices, examples, awsOnly, fixed, start } = s3;
+  const { applies, needs, standards, fields, choices, examples, awsOnly, fixed, start } = wizard;
   const named = [applies, needs, standards, fields, choices, examples, start.values].flatMap(Object.keys);
   expect([...named, ...awsOnly, ...fixed].filter((name) => !known.has(name))).toEqual([]);
 });

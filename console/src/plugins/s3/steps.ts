@@ -1,4 +1,4 @@
-import type { Step } from '..';
+import type { Step } from '../types';
 import { TestDestination, TestSource } from './TestConnection';
 
 export const source: Step = {

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from ariadne import MutationType, QueryType, ScalarType, make_executable_schema
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -29,6 +27,7 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     GraphQLSchema,
     GraphQLString,
     InlineFragmentNode,
@@ -39,6 +38,8 @@ from graphql import (
     TypeMetaFieldDef,
     TypeNameMetaFieldDef,
     VariableNode,
+    assert_valid_schema,
+    build_schema,
     execute,
     get_named_type,
     parse,
@@ -49,6 +50,7 @@ from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts
+from dth.hub.schema import schema_text
 from dth.platforms.local.budget import Spent
 
 log = logging.getLogger(__name__)
@@ -72,26 +74,31 @@ FEW = 10  # entries of a list within an entry
 MAX_NESTING = 50  # levels of JSON
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# A time is text; which one is for the resolver to read. Without this any JSON would do.
-TIME = ScalarType(
-    "AWSDateTime", value_parser=GraphQLString.parse_value, literal_parser=GraphQLString.parse_literal
-)
-
 # Validating takes long for some queries. It must not keep others from their answers, nor passwords from being checked.
 _checks = ThreadPoolExecutor(1, "graphql")
 
 
 def load_schema() -> GraphQLSchema:
     """The schema, every root field bound to its resolver. One without, or a resolver without a field, is a defect."""
-    query, mutation = QueryType(), MutationType()
-    for name, field in FIELDS.items():
-        (mutation if field.changes else query).set_field(name, _answer)
-    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
-    schema = make_executable_schema(text, query, mutation, TIME, convert_names_case=False)
-    roots = [kind for kind in (schema.query_type, schema.mutation_type) if kind]
-    unbound = {name for kind in roots for name in kind.fields} ^ set(FIELDS)
-    if unbound:
-        raise AssertionError(f"fields without a resolver, or resolvers without a field: {sorted(unbound)}")
+    schema = build_schema(schema_text())
+    assert_valid_schema(schema)
+    roots = {False: schema.query_type, True: schema.mutation_type}
+    declared = {
+        (name, changes): field
+        for changes, root in roots.items()
+        if root
+        for name, field in root.fields.items()
+    }
+    if unbound := declared.keys() ^ {(name, field.changes) for name, field in FIELDS.items()}:
+        names = sorted(name for name, _ in unbound)
+        raise AssertionError(f"fields without a resolver, or resolvers without a field: {names}")
+    for field in declared.values():
+        field.resolve = _answer
+    moment = schema.type_map["AWSDateTime"]
+    assert isinstance(moment, GraphQLScalarType)
+    # A time is text; which one is for the resolver to read. Without this any JSON would do.
+    moment.parse_value = GraphQLString.parse_value  # type: ignore[method-assign]
+    moment.parse_literal = GraphQLString.parse_literal  # type: ignore[method-assign]
     return schema
 
 

@@ -30,11 +30,11 @@ export function ImageHistory({ id, name, onDismiss }: { id: string; name: string
     <Modal
       visible
       size="max"
-      header={<span className="dth-break">{t('detail.images.historyOf', { key: name })}</span>}
+      header={<span className="dth-break">{t('ecr.images.historyOf', { key: name })}</span>}
       onDismiss={onDismiss}
       footer={
         <Box float="right">
-          <Button onClick={onDismiss}>{t('detail.images.close')}</Button>
+          <Button onClick={onDismiss}>{t('ecr.images.close')}</Button>
         </Box>
       }
     >
@@ -49,7 +49,7 @@ export function ImageHistory({ id, name, onDismiss }: { id: string; name: string
           trackBy={(image) => String(image.run)}
           columnDefinitions={columns}
           columnDisplay={SHOWN.map((column) => ({ id: column, visible: true }))}
-          ariaLabels={{ tableLabel: t('detail.images.history') }}
+          ariaLabels={{ tableLabel: t('ecr.images.history') }}
         />
       </SpaceBetween>
     </Modal>

@@ -3,11 +3,11 @@ import { TaskImagesDocument } from '../../api/generated';
 import { useData } from '../../api/hooks';
 import { ImageHistory } from './ImageHistory';
 import { COLUMNS, USUAL, useImageColumns } from './imageColumns';
-import { Records, useRecordList } from './Records';
-import type { TabProps } from './tab';
+import { Records, useRecordList } from '../../pages/task/Records';
+import type { TabProps } from '../types';
 
 /** What runs did with the task's images: each as it is now, or those of one run; and the history of one. */
-export function Images({ task, poll }: TabProps) {
+export function Images({ task, plugin, poll }: TabProps) {
   const [shown, show] = useState('');
   const list = useRecordList('images', USUAL);
   const columns = useImageColumns(show);
@@ -16,6 +16,7 @@ export function Images({ task, poll }: TabProps) {
     <>
       <Records
         task={task}
+        plugin={plugin}
         list={list}
         columns={columns}
         all={COLUMNS}

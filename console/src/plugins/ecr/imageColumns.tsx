@@ -6,7 +6,7 @@ import { useTranslation } from 'react-i18next';
 import type { TaskImagesQuery } from '../../api/generated';
 import { Copyable } from '../../components/Copyable';
 import { useFormat } from '../../format';
-import { KIND } from './recordColumns';
+import { KIND } from '../../pages/task/recordColumns';
 
 export type ImageRecord = TaskImagesQuery['listImages']['items'][number];
 
@@ -68,10 +68,7 @@ export function useImageColumns(
   const cells: Record<Column, (image: ImageRecord) => ReactNode> = {
     key: (image) =>
       onHistory ? (
-        <Link
-          ariaLabel={t('detail.images.historyOf', { key: image.key })}
-          onFollow={() => onHistory(image.key)}
-        >
+        <Link ariaLabel={t('ecr.images.historyOf', { key: image.key })} onFollow={() => onHistory(image.key)}>
           <span className="dth-break">{image.key}</span>
         </Link>
       ) : (
@@ -98,7 +95,7 @@ export function useImageColumns(
   };
   return COLUMNS.map((id) => ({
     id,
-    header: id === 'status' ? t('common.status') : t(`detail.images.${id}`),
+    header: id === 'status' ? t('common.status') : t(`ecr.images.${id}`),
     cell: cells[id],
     isRowHeader: id === 'key',
     minWidth: WIDTH[id] ?? 100,

@@ -5,7 +5,7 @@ import { expect, test, vi } from 'vitest';
 import type { Role } from '../../api/generated';
 import { type Answers, renderPage } from '../../test/render';
 import type { ImageRecord } from './imageColumns';
-import { ANSWERS, ID, ROUTE, run, task } from './testSamples';
+import { ANSWERS, ID, ROUTE, run, task } from '../../pages/task/testSamples';
 
 configure({ asyncUtilTimeout: 5_000 }); // a tab's first opening loads its file
 

@@ -15,27 +15,26 @@ import { Copyable } from '../../components/Copyable';
 import { Empty } from '../../components/Empty';
 import { ErrorAlert } from '../../components/ErrorAlert';
 import { useFormat } from '../../format';
-import { Ledger } from './Ledger';
-import { parameter, type TabProps } from './tab';
+import { Ledger } from '../../pages/task/Ledger';
+import type { TabProps } from '../types';
+import { parameter } from '../../pages/task/tab';
 
 const HIDDEN = '\u2022'.repeat(12);
 
-export function Events({ task, poll }: TabProps) {
+export function Events({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const { may } = useSession();
   const mode = parameter(task, 'srcEvent');
   if (mode !== 'Create' && mode !== 'CreateAndDelete')
     return (
-      <Container header={<Header variant="h2">{t('detail.events.title')}</Header>}>
+      <Container header={<Header variant="h2">{t('s3.events.title')}</Header>}>
         <Empty
-          title={t('detail.events.off')}
-          hint={t('detail.events.offHint')}
+          title={t('s3.events.off')}
+          hint={t('s3.events.offHint')}
           action={
             may('operator') && (
-              <Button onClick={() => void navigate(`/tasks/${task.id}/edit`)}>
-                {t('detail.events.turnOn')}
-              </Button>
+              <Button onClick={() => void navigate(`/tasks/${task.id}/edit`)}>{t('s3.events.turnOn')}</Button>
             )
           }
         />
@@ -45,17 +44,15 @@ export function Events({ task, poll }: TabProps) {
     <SpaceBetween size="l">
       <Container
         header={
-          <Header variant="h2" description={t('detail.events.help')}>
-            {t('detail.events.title')}
+          <Header variant="h2" description={t('s3.events.help')}>
+            {t('s3.events.title')}
           </Header>
         }
       >
-        <KeyValuePairs
-          items={[{ label: t('detail.events.mode'), value: t(`detail.events.modes.${mode}`) }]}
-        />
+        <KeyValuePairs items={[{ label: t('s3.events.mode'), value: t(`s3.events.modes.${mode}`) }]} />
       </Container>
-      {may('operator') ? <Endpoint id={task.id} /> : <Alert>{t('detail.events.operators')}</Alert>}
-      <EventRuns task={task} poll={poll} />
+      {may('operator') ? <Endpoint id={task.id} /> : <Alert>{t('s3.events.operators')}</Alert>}
+      <EventRuns task={task} plugin={plugin} poll={poll} />
     </SpaceBetween>
   );
 }
@@ -83,14 +80,14 @@ function Endpoint({ id }: { id: string }) {
       header={
         <Header
           variant="h2"
-          description={t('detail.events.secret')}
+          description={t('s3.events.secret')}
           actions={
             <Button ariaExpanded={open} onClick={() => setOpen(!open)}>
-              {open ? t('detail.events.hide') : t('detail.events.show')}
+              {open ? t('s3.events.hide') : t('s3.events.show')}
             </Button>
           }
         >
-          {t('detail.events.endpoint')}
+          {t('s3.events.endpoint')}
         </Header>
       }
     >
@@ -101,20 +98,20 @@ function Endpoint({ id }: { id: string }) {
             <KeyValuePairs
               columns={2}
               items={[
-                { label: t('detail.events.url'), value: <Copyable text={url} /> },
-                { label: t('detail.events.token'), value: open ? <Copyable text={token} /> : HIDDEN },
+                { label: t('s3.events.url'), value: <Copyable text={url} /> },
+                { label: t('s3.events.token'), value: open ? <Copyable text={token} /> : HIDDEN },
               ]}
             />
-            <Box variant="h3">{t('detail.events.setUp')}</Box>
-            {!open && <Box color="text-body-secondary">{t('detail.events.withToken')}</Box>}
+            <Box variant="h3">{t('s3.events.setUp')}</Box>
+            {!open && <Box color="text-body-secondary">{t('s3.events.withToken')}</Box>}
             <KeyValuePairs
               columns={2}
               minColumnWidth={320}
               items={senders.map(([sender, text]) => ({
-                label: t(`detail.senders.${sender}`),
+                label: t(`s3.events.senders.${sender}`),
                 value: (
                   <SpaceBetween size="xs">
-                    <span>{t(`detail.events.${sender}`)}</span>
+                    <span>{t(`s3.events.${sender}`)}</span>
                     <Copyable code text={text} />
                   </SpaceBetween>
                 ),
@@ -127,24 +124,22 @@ function Endpoint({ id }: { id: string }) {
   );
 }
 
-function EventRuns({ task, poll }: TabProps) {
+function EventRuns({ task, plugin, poll }: TabProps) {
   const { t } = useTranslation();
   const { when } = useFormat();
   const runs = useData(TaskRunsDocument, { id: task.id, count: 100 }, { refetchInterval: poll });
   const ofEvents = runs.data?.listRuns.filter((run) => run.kind === 'events') ?? [];
   return (
-    <Container header={<Header variant="h2">{t('detail.events.runs')}</Header>}>
+    <Container header={<Header variant="h2">{t('s3.events.runs')}</Header>}>
       <SpaceBetween size="l">
         <ErrorAlert error={runs.error} retry={() => void runs.refetch()} />
-        {runs.data && !ofEvents.length && (
-          <Box color="text-body-secondary">{t('detail.events.runsNone')}</Box>
-        )}
+        {runs.data && !ofEvents.length && <Box color="text-body-secondary">{t('s3.events.runsNone')}</Box>}
         {ofEvents.map((run) => (
           <section key={run.id} aria-label={t('detail.overview.run', { id: run.id })}>
             <Header variant="h3" description={when(run.startedAt)}>
               {t('detail.overview.run', { id: run.id })}
             </Header>
-            <Ledger run={run} task={task} />
+            <Ledger run={run} plugin={plugin} />
           </section>
         ))}
       </SpaceBetween>
