@@ -317,7 +317,7 @@ async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
     others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
     ours = read_parameters(task.type, task.parameters)
     for other in others:
-        if other.type is task.type and other.id != task.id:
+        if other.type == task.type and other.id != task.id:
             why = ""
             with contextlib.suppress(UsageError):  # one that cannot run writes nothing
                 why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
