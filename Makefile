@@ -27,7 +27,8 @@ SYSTEM_FONTS := NotoSansCJK-Regular.ttc:fonts-noto-cjk LiberationSans-Regular.tt
 
 # Extra words for pytest: make test PYTEST_ARGS="-k listing -x"
 PYTEST_ARGS ?=
-PYTEST_WORKERS ?= 2
+# Tests wait more than they compute: for servers, leases and limits of time.
+PYTEST_WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n + (n + 1) / 2 )))
 # Where the tests leave their reports as JUnit XML: REPORTS=folder make test
 REPORTS ?=
 junit = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
@@ -61,6 +62,10 @@ test: $(READY) system-tools console native ## Run all tests
 test-python: $(READY) system-tools console native ## Run the tests without a browser (PYTEST_ARGS="-k word" to choose)
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(call junit,python) $(PYTEST_ARGS)
 
+.PHONY: test-quick
+test-quick: $(READY) native ## Run the quick tests alone, for while you work (PYTEST_ARGS as above)
+	@$(BIN)/python -m pytest -m "quick and not slow" -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
 # What goes over HTTP in the worker, and the faults there: test-python runs them with the extension.
 HTTP_TESTS := $(addprefix tests/integration/test_,client.py faults.py live_limits.py sync.py trailers.py)
 
@@ -76,6 +81,14 @@ EXAMPLES ?= 200
 fuzz: $(READY) ## Ask the API what nobody would ask, for a long time (EXAMPLES=1000 for longer)
 	@DTH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(call junit,fuzz) \
 	    tests/integration/test_fuzz_api.py $(PYTEST_ARGS)
+
+# How long it goes on, and which modules (words of their paths).
+MINUTES ?= 10
+MUTANTS ?=
+
+.PHONY: mutants
+mutants: $(READY) native ## Put faults into modules and see whether tests notice (MINUTES=10 MUTANTS="multipart queue")
+	@$(BIN)/python -m tests.mutants --minutes $(MINUTES) $(MUTANTS)
 
 .PHONY: test-console
 test-console: $(MODULES) ## Run the tests of the console's components

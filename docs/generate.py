@@ -4,6 +4,7 @@ A test compares the pages with what this makes, so a changed option cannot leave
 """
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +20,8 @@ from dth.images.parameters import EcrParameters
 from dth.images.registry.registries import KNOWN, OTHER, Known
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.endpoints import PROFILES, Profile
+
+TRIALS = Path(__file__).parents[1] / "tests/contract/stores"
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"
@@ -278,8 +281,19 @@ def stores_page() -> str:
         "the transfer goes on with less, and its result has a note that says so.\n",
         "## Good to know\n",
         *(f"- **{p.name}**: {p.limits}" for p in PROFILES.values() if p.limits),
+        "",
+        "## Stores that were tried\n",
+        "What `python -m tests.contract.store --endpoint-url URL` found. It tries any S3 store, and deletes what it",
+        "wrote. A checksum that is *judged* was refused when it was wrong; a *parrot* repeats what it was told.\n",
+        _trials(),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _trials() -> str:
+    rows = [json.loads(file.read_text("utf-8")) for file in sorted(TRIALS.glob("*.json"))]
+    head = ["", *(f"{row['version']}, {row['tried']}" for row in rows)]
+    return _table(head, ([name, *(row["found"][name] for row in rows)] for name in rows[0]["found"]))
 
 
 def _place(profile: Profile) -> tuple[str, ...]:

@@ -39,6 +39,15 @@ def pytest_configure() -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests and the contract on this machine are `quick`, as are modules that say so."""
+    for item in items:
+        folder = item.path.parent.name
+        on_aws = folder == "contract" and "[aws" in item.name
+        if folder in ("unit", "contract") and not on_aws:
+            item.add_marker("quick")
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder with what is made in it, by one of the processes of this run for all of them."""
     base = factory.getbasetemp()
@@ -62,6 +71,13 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     made = made_once(tmp_path_factory, "templates", synth)
     return {file.stem: file for file in made.glob("*.json")}
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[MiniStack]:
+    """The services of AWS that a platform stands on. Each test makes queues and tables of its own there."""
+    with MiniStack() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

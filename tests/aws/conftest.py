@@ -1,6 +1,6 @@
-"""One MiniStack for each test process, and on it queues and tables of a test's own.
+"""What only AWS has: queues and tables of a test's own, and a whole region in which IAM is enforced.
 
-`platform` is the same contract on both platforms: a test that takes it runs on each.
+What holds on every platform is in `tests/contract`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.platforms.aws import platform as aws_platform
-from dth.platforms.local import platform as local_platform
 from tests.aws.cloud import Calls, drop_task, make_task
 from tests.aws.emulator.region import Region
-from tests.servers.ministack import MiniStack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
-    from dth.core.ports.platform import Platform
     from dth.platforms.aws.platform import AwsNames, AwsPlatform
-
-
-@pytest.fixture(scope="session")
-def cloud() -> Iterator[MiniStack]:
-    with MiniStack() as server:
-        yield server
+    from tests.servers.ministack import MiniStack
 
 
 @pytest.fixture(autouse=True)
@@ -69,15 +60,3 @@ async def aws(names: AwsNames, calls: Calls) -> AsyncIterator[AwsPlatform]:
     async with aws_platform.open_platform(names, "w1", io.StringIO()) as opened:
         calls.watch(opened.aws)
         yield opened
-
-
-@pytest.fixture(params=["local", "aws"])
-async def platform(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Platform]:
-    if request.param == "local":
-        with local_platform.open_platform(tmp_path, "w1") as opened:
-            yield opened
-        return
-    names = make_task(request.getfixturevalue("cloud"))
-    async with aws_platform.open_platform(names, "w1", io.StringIO()) as there:
-        yield there
-    drop_task(request.getfixturevalue("cloud"), names)

@@ -83,7 +83,8 @@ async def test_processes_know_of_each_other_as_they_were_some_seconds_ago(aws: A
     await one.report(report)
     report.bytes_in = 99  # the worker goes on with its own
     await other.report(Gauge("w2", "worker", now))
-    assert await one.all() == [replace(first, at=now + 1, bytes_in=6), Gauge("w2", "worker", now)]
-    assert await other.all() == [replace(first, note="é\\udcff"), Gauge("w2", "worker", now)]
+    told = replace(first, note="é\\udcff")
+    assert await one.all() == [replace(told, at=now + 1, bytes_in=6), Gauge("w2", "worker", now)]
+    assert await other.all() == [told, Gauge("w2", "worker", now)]
     await one.report(replace(first, at=now + 11, under_way=8))
     assert [gauge.under_way for gauge in await other.all()] == [8, 0]

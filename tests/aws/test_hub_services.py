@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.core.errors import Conflict, NotFound, UsageError
+from dth.core.errors import NotFound, UsageError
 from dth.hub.model import Role, ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel
@@ -63,36 +63,6 @@ def users(cloud: MiniStack, aws: Aws) -> AwsUsers:
     for role in Role:
         cognito.create_group(GroupName=role.value, UserPoolId=pool)
     return AwsUsers(aws, pool)
-
-
-async def test_users_and_their_roles(users: AwsUsers) -> None:
-    await users.add("ann", "Passw0rd!-long", Role.ADMIN, "ann@example.com")
-    added = await users.add("Bob", "Passw0rd!-long", Role.VIEWER, must_change=True)
-    assert (added.name, added.role, added.must_change) == ("bob", Role.VIEWER, True)
-    found = await users.list()
-    assert [(user.name, user.role, user.must_change) for user in found] == [
-        ("ann", Role.ADMIN, False),
-        ("bob", Role.VIEWER, True),
-    ]
-    assert (found[0].email, time.time() - found[0].created < 60) == ("ann@example.com", True)
-    with pytest.raises(Conflict, match="there is a user 'bob' already"):
-        await users.add("bob", "Passw0rd!-long", Role.VIEWER)
-    assert (await users.set_role("BOB", Role.OPERATOR)).role is Role.OPERATOR
-    await users.set_password("bob", "An0ther!-long")
-    assert [(user.role, user.must_change) for user in await users.list()][1] == (Role.OPERATOR, False)
-
-
-async def test_one_admin_stays(users: AwsUsers) -> None:
-    await users.add("ann", "Passw0rd!-long", Role.ADMIN)
-    for change in (users.remove("ann"), users.set_role("ann", Role.VIEWER)):
-        with pytest.raises(Conflict, match="last admin"):
-            await change
-    await users.add("bob", "Passw0rd!-long", Role.ADMIN)
-    await users.remove("ann")
-    assert [user.name for user in await users.list()] == ["bob"]
-    for change in (users.remove("ann"), users.set_password("ann", "x")):
-        with pytest.raises(NotFound, match="no user 'ann'"):
-            await change
 
 
 async def test_a_token_ends_with_its_owner_and_follows_the_owners_role(

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
     from tests.servers.moto_server import MotoServer
 
+pytestmark = pytest.mark.quick
+
 MIB = 1024 * 1024
 
 ODD_KEYS = [
@@ -932,6 +934,7 @@ def test_times_of_answers_are_read(text: str, seconds: float) -> None:
 # ------------------------------------------------------------------------------------------------ caps
 
 
+@pytest.mark.slow
 async def test_caps_hold_at_the_server(
     s3_a: MiniStack, s3_b: MiniStack, bucket_a: str, bucket_b: str, tmp_path: Path
 ) -> None:

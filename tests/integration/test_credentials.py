@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
     from tests.servers.proxy import Request
 
+pytestmark = pytest.mark.quick
+
 ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from dth.core.transport import Transport
 
+pytestmark = pytest.mark.quick
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 KIB = 1024
 

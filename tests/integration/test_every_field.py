@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.servers.ministack import MiniStack
 
+pytestmark = pytest.mark.quick
+
 NOBODY = "00000000-0000-4000-8000-000000000000"  # the id of no task, job, token or channel
 PASSWORD = "a long enough password"
 KEYS = json.dumps({"access_key_id": "a", "secret_access_key": "b"})

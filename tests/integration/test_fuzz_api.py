@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.servers.ministack import MiniStack
 
+pytestmark = pytest.mark.quick
+
 EXAMPLES = int(os.environ.get("DTH_FUZZ_EXAMPLES", "3"))  # of each kind, for each root field
 CODES = {"BAD_INPUT", "NOT_FOUND", "CONFLICT", "LIMIT", "FORBIDDEN", "FAILED"}
 LONG = settings(

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from tests.engine import Done, Dth
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

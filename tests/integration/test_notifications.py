@@ -3,9 +3,13 @@
 import json
 import time
 
+import pytest
+
 from dth.objects.transfer.events import Event, read_events
 from dth.objects.transfer.messages import EventMessage, decode
 from tests.servers.ministack import MiniStack
+
+pytestmark = pytest.mark.quick
 
 KEY = "a b+c/%41/\u00e9"
 

@@ -16,6 +16,8 @@ from tests.servers.odd import QUIRKS, OddStore, damaged, sum_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.quick
+
 BODY = b"what is stored"
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 SUMS = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.quick
+
 NEW = "another horse battery"
 LOOPBACK = "http://127.0.0.1:54321/callback"
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
     from tests.servers.rclone_serve import RcloneServe
 
+pytestmark = pytest.mark.quick
+
 OBJECTS = {"in/a": b"one", "in/b": b"two", "in/empty": b""}
 SOURCE_ACTIONS = ("ListBucket", "GetObject", "GetObjectTagging")
 DEST_ACTIONS = (

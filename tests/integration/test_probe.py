@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.servers.moto_server import MotoServer
     from tests.servers.s3 import S3Server
 
+pytestmark = pytest.mark.quick
+
 START = {"source": "src", "destination": "dest"}
 SIDES = pytest.mark.parametrize("side", START)
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.quick
+
 KEYS = {"access_key_id": "AKMINE", "secret_access_key": "secret"}
 CUSTOMER_KEY = {"sse_customer_key": base64.b64encode(b"k" * 32).decode()}
 LOGIN = {"username": "u", "password": "REGPW"}

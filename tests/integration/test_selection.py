@@ -16,6 +16,8 @@ from tests.engine import Done, Dth, Engine, Side, between, bodies
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.quick
+
 KEYS = [
     "photos/2024/a.jpg",
     "photos/2025/b.jpg",

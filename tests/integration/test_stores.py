@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
     from tests.servers.s3 import S3Server
 
+pytestmark = pytest.mark.quick
+
 MIB = 1024 * 1024
 STORES = ["s3_b", "s3_tls", "s3_moto", "s3_rclone"]
 # What rclone refuses (parts of a path that are empty or dots), changes (control characters), or loses (a slash at the

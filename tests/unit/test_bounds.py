@@ -103,6 +103,7 @@ def measured(call: str, tmp_path: Path) -> tuple[str, int]:
     return said, int(growth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["prefix list", "manifest", "inventory"])
 @pytest.mark.parametrize(
     ("kind", "told"),
@@ -224,13 +225,14 @@ async def test_a_report_of_any_size_is_not_read_whole() -> None:
     assert read <= 9 * MIB
 
 
+@pytest.mark.slow
 async def test_a_long_text_in_parquet_is_named(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
     file = io.BytesIO()
-    # One text that is written once and meant ten thousand times.
-    parquet.write_table(pyarrow.table({"key": ["k" * 100_000] * 10_000}), file)
+    # One text that is written once and meant a thousand times.
+    parquet.write_table(pyarrow.table({"key": ["k" * 100_000] * 1_000}), file)
     told = b'{"fileFormat": "Parquet", "fileSchema": "x", "files": [{"key": "there"}]}'
     with pytest.raises(
         UsageError, match=r"^there, rows 1 to \d+: a text of 100000 bytes; 65536 are the most$"

@@ -515,6 +515,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), float(sys.ar
 """
 
 
+@pytest.mark.slow
 def test_two_processes_stay_within_one_cap(tmp_path: Path) -> None:
     seconds = 3.0
     # In small amounts, and each larger than what the bucket holds.

@@ -52,6 +52,7 @@ def test_work_that_stands_still_is_given_up() -> None:
         look(worker(held=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [a_byte_moves, a_request_ends, a_message_is_done])
 def test_whatever_moves_is_progress(change: Callable[[Any], None]) -> None:
     look(worker(), change)
@@ -61,6 +62,7 @@ def test_a_worker_with_nothing_to_do_waits_for_ever() -> None:
     look(worker(held=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["source", "dest"])
 def test_what_a_cap_holds_back_does_not_stand_still(side: str) -> None:
     held = worker()

@@ -1,7 +1,8 @@
 """What the hub needs of a platform, beyond the ports of a task (`dth.core.ports`).
 
 Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), managed services on AWS.
-Nothing here needs a transaction across two calls.
+`tests/contract/test_hub.py` holds both to what is said here; a new platform has to pass it. Nothing here needs a
+transaction across two calls.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -28,6 +28,11 @@ class Gauge:
 
 
 class Gauges(Protocol):
-    async def report(self, gauge: Gauge) -> None: ...
+    async def report(self, gauge: Gauge) -> None:
+        """Replace what this process reported before. Others may see it some seconds later. The note becomes one line of
+        text."""
+        ...
 
-    async def all(self) -> list[Gauge]: ...
+    async def all(self) -> list[Gauge]:
+        """What each process reported last, by its name. Who has said nothing for a day is left out."""
+        ...

@@ -648,7 +648,8 @@ class Multipart:
         headers = answer.headers
         same_size = headers.get("content-length") == str(upload.size)
         etag = bare_etag(headers.get("etag", ""))
-        ours = headers.get(SOURCE_ETAG, "") == upload.etag or etag == _joined_etag(parts)
+        joined = _joined_etag(parts)
+        ours = headers.get(SOURCE_ETAG, "") == upload.etag or (joined and etag == joined)
         stated = stated_checksums(headers).get(ChecksumMode.CRC64NVME, "")
         contradicts = proof and stated and proof != CRC64 + stated
         return etag if same_size and ours and not contradicts else None

@@ -5,7 +5,7 @@ agent carries there; a minute's reports are one line. For the hub as an item of 
 import contextlib
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from dth.core.errors import StateError
@@ -55,7 +55,7 @@ class AwsGauges:
         self._since = 0.0
 
     async def report(self, gauge: Gauge) -> None:
-        self._last = gauge = Gauge(**{name: getattr(gauge, name) for name in Gauge.__dataclass_fields__})
+        self._last = gauge = replace(gauge, note=line(gauge.note))
         self._since = self._since or gauge.at
         for name in SAMPLED:
             if value := getattr(gauge, name):
@@ -64,9 +64,8 @@ class AwsGauges:
             self.flush()
         if gauge.at - self._kept >= KEEP_EVERY:
             self._kept = gauge.at
-            values = asdict(gauge) | {"note": line(gauge.note)}
             with contextlib.suppress(StateError):  # another one comes soon
-                await self._dynamo.put("state", {"pk": "gauge", "sk": gauge.process, **values})
+                await self._dynamo.put("state", {"pk": "gauge", "sk": gauge.process, **asdict(gauge)})
 
     async def all(self) -> list[Gauge]:
         found = {}

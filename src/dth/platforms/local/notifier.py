@@ -143,7 +143,7 @@ class Notifier:
             self._woken.clear()
             pause = LOOK
             try:
-                pause = await self._deliver()
+                pause = await self.deliver()
                 await self._tidy()
             except HubError as error:  # the database: it may come back
                 log.error("notifications wait: %s", error)
@@ -151,7 +151,7 @@ class Notifier:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
 
-    async def _deliver(self) -> float:
+    async def deliver(self) -> float:
         """Send what is due. Returns the seconds until there may be more."""
         now = time.time()
         due = await self._database.read(_due)

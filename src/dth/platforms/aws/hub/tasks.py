@@ -137,7 +137,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
     places = (task.description, task.source, task.destination, task.id)
     return (
         (not query.progress or task.progress in query.progress)
-        and (not query.type or task.type is query.type)
+        and (not query.type or task.type == query.type)
         and (not query.schedule_type or task.schedule_type is query.schedule_type)
         and (not query.writes or task.writes == query.writes)
         and (not text or any(text in place.casefold() for place in places))

@@ -1,4 +1,4 @@
-"""What holds of every history of images, on both platforms."""
+"""What holds of every history of images."""
 
 from __future__ import annotations
 

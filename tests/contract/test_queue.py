@@ -1,4 +1,4 @@
-"""What holds of every queue, on both platforms."""
+"""What holds of every queue."""
 
 from __future__ import annotations
 
@@ -13,12 +13,22 @@ from dth.core.ports.queue import Delivery, Depth, Outgoing
 if TYPE_CHECKING:
     from dth.core.ports.platform import Platform
     from dth.core.ports.queue import Queue
+    from tests.contract.platforms import OpenTask
 
 
 @pytest.fixture
-def queue(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("dth.platforms.aws.queue.DEAD_LEASE", 1)
+def queue(platform: Platform) -> Queue:
     return platform.queue
+
+
+async def read_dead(queue: Queue, count: int) -> list[Delivery]:
+    """All the dead messages, which are so many. SQS hides each for a moment after it was read."""
+    found: dict[str, Delivery] = {}
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            found |= {each.id: each for each in await queue.receive_dead(10)}
+            await asyncio.sleep(0.05)
+    return list(found.values())
 
 
 async def test_a_message_is_received_once_and_gone_when_deleted(queue: Queue) -> None:
@@ -36,6 +46,29 @@ async def test_nothing_at_all(queue: Queue) -> None:
     await queue.release([])
     await queue.delete([])
     assert await queue.extend([], 60) == set()
+
+
+async def test_the_same_id_twice_is_one_message_or_a_harmless_copy(queue: Queue) -> None:
+    for _ in range(2):
+        await queue.send([Outgoing("a", "b")])
+    deliveries = await queue.receive(10, 60, 0)
+    assert {(each.id, each.body, each.receives) for each in deliveries} == {("a", "b", 1)}
+    await queue.delete(deliveries)
+    assert await queue.depth() == Depth(0, 0, 0)
+
+
+async def test_messages_have_one_owner_among_all_processes(task: OpenTask) -> None:
+    async with task.beside("w2") as other:
+        await task.platform.queue.send([Outgoing(f"m{n}", "b") for n in range(20)])
+        both = await asyncio.gather(*(each.queue.receive(10, 60, 0) for each in (task.platform, other)))
+        ids = [delivery.id for deliveries in both for delivery in deliveries]
+        assert len(ids) == len(set(ids))
+        assert set(ids) <= {f"m{n}" for n in range(20)}
+        [taken, _] = both
+        await task.platform.queue.delete(taken)
+        left = 20 - len(taken)
+        depth = await other.queue.depth()
+        assert depth.visible + depth.in_flight == left
 
 
 async def test_many_messages(queue: Queue) -> None:
@@ -101,6 +134,17 @@ async def test_delays(queue: Queue) -> None:
     assert await queue.depth() == Depth(0, 0, 2)
 
 
+async def test_what_was_delayed_comes_when_it_is_due(queue: Queue) -> None:
+    await queue.send([Outgoing("sent", "b")], delay=1)
+    await queue.send([Outgoing("released", "b")])
+    await queue.release(await queue.receive(1, 60, 0), delay=1)
+    assert await queue.receive(2, 60, 0) == []
+    taken: list[Delivery] = []
+    while len(taken) < 2:
+        taken += await queue.receive(2, 60, wait=5)
+    assert {(each.id, each.receives) for each in taken} == {("sent", 1), ("released", 1)}
+
+
 async def test_beyond_max_receives_a_message_is_dead_until_deleted(queue: Queue) -> None:
     await queue.send([Outgoing("poison", "p"), Outgoing("good", "g")])
     for receives in (1, 2, 3, 4, 5):
@@ -109,14 +153,14 @@ async def test_beyond_max_receives_a_message_is_dead_until_deleted(queue: Queue)
     assert await queue.depth() == Depth(0, 0, 0)
     dead = await queue.receive_dead(10)
     assert {(d.id, d.body, d.receives) for d in dead} == {("poison", "p", 5), ("good", "g", 5)}
-    await asyncio.sleep(1.1)  # SQS hides what was read for a while
-    dead = await queue.receive_dead(10)
-    assert len(dead) == 2
+    dead = await read_dead(queue, 2)
     await queue.release(dead)
     assert await queue.extend(dead, 60) == {"poison", "good"}
     await queue.delete(dead[:1])
-    await asyncio.sleep(1.1)
-    assert [each.id for each in await queue.receive_dead(10)] == [dead[1].id]
+    assert [each.id for each in await read_dead(queue, 1)] == [dead[1].id]
+    await queue.delete(await read_dead(queue, 1))
+    await asyncio.sleep(1.1)  # nothing is hidden any more
+    assert await queue.receive_dead(10) == []
 
 
 async def test_the_dead_do_not_hide_the_living(queue: Queue) -> None:

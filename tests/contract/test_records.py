@@ -1,4 +1,4 @@
-"""What holds of all records and ledgers, on both platforms."""
+"""What holds of all records and ledgers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.core.digest import Digest
 from dth.core.errors import UsageError
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Enqueued, FailureGroup, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
-from dth.core.ports.status import Status
+from dth.core.ports.status import Status, Verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dth.core.ports.platform import Platform
     from dth.core.ports.records import Records
+    from tests.contract.platforms import OpenTask
 
 # In byte order; the lone surrogates stand for bytes that are not UTF-8.
 ODD_KEYS = [
@@ -511,3 +513,81 @@ async def test_pages_of_everything_come_to_an_end(records: Records) -> None:
         seen += [record.key for record in page]
     assert len(seen) == 25
     assert set(seen) == names
+
+
+# -------------------------------------------------------------------------------------------- the proof
+
+
+async def test_who_confirmed_the_copies_is_counted(records: Records) -> None:
+    run, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(run.id, Page(enqueued=enqueued(*(each.name for each in Verified), "lacks")))
+    outcomes = [done(each.name, run.id) for each in Verified] + [done("lacks", run.id)]
+    for outcome, verified in zip(outcomes, Verified, strict=False):
+        outcome.verified = verified
+    outcomes[-1].reason, outcomes[-1].detail = "TagsNotRead", "no tags"
+    assert await records.settle(outcomes) == len(outcomes)
+    counts = (await records.get_run(run.id)).counts
+    assert counts.by_verification == {"store": 1, "etag": 1, "source": 1, "content": 1, "none": 2}
+    assert counts.incomplete == 1
+    found = await records.get([each.name for each in Verified])
+    assert {key: record.verified.name for key, record in found.items()} == {key: key for key in found}
+
+
+async def test_the_digest_of_a_run_is_that_of_its_records(records: Records) -> None:
+    first, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(first.id, Page(enqueued=enqueued("a", "b", "c\udcff", "pending")))
+    await records.settle([done("a", first.id), done("b", first.id)])
+    await records.settle([Outcome("c\udcff", first.id, Status.FAILED, reason="no")])
+    second, _ = await records.begin_run(RunKind.REDRIVE)
+    await records.commit(second.id, Page(enqueued=enqueued("b", etag="e2")))
+    await records.settle([done("b", second.id)])
+    for run in (first.id, second.id):
+        while not await records.read_digest(run, 1):
+            pass
+        expected = Digest()
+        async for record in records.scan(run=run):
+            if record.status is not Status.PENDING:
+                expected.add(
+                    record.key.encode("utf-8", "surrogateescape"),
+                    record.size,
+                    record.etag,
+                    record.dest_etag,
+                    record.proof,
+                    record.status.value,
+                    record.verified.value,
+                    record.attempts,
+                )
+        assert await records.digest(run) == expected
+
+
+async def test_reconciling_changes_nothing_where_nobody_died(platform: Platform) -> None:
+    records = platform.records
+    run, _ = await records.begin_run(RunKind.SYNC)
+    await records.commit(run.id, Page(enqueued=enqueued("a", "b"), messages=[Outgoing("m", "body")]))
+    await records.settle([done("a", run.id)])
+    before = (await records.get_run(run.id)).counts
+    for _ in range(2):
+        await records.reconcile()
+    assert (await records.get_run(run.id)).counts == before
+    assert [each.body for each in await platform.queue.receive(10, 60, 0)] == ["body"]
+    assert await records.settle([done("b", run.id)]) == 1
+
+
+async def test_two_processes_count_into_one_ledger(task: OpenTask) -> None:
+    records = task.platform.records
+    run, _ = await records.begin_run(RunKind.SYNC)
+    names = [f"k{number:02}" for number in range(40)]
+    await records.commit(run.id, Page(enqueued=enqueued(*names)))
+    async with task.beside("w2") as other:
+        both = (records, other.records)
+        halves = (names[:25], names[15:])
+        counted = await asyncio.gather(
+            *(
+                each.settle([done(key, run.id) for key in half])
+                for each, half in zip(both, halves, strict=True)
+            )
+        )
+        assert sum(counted) == 40
+        for each in both:
+            counts = (await each.get_run(run.id)).counts
+            assert (counts.enqueued, counts.done, counts.balanced) == (40, 40, True)

@@ -1,4 +1,4 @@
-"""What holds of all shared rates, on both platforms."""
+"""What holds of all shared rates."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.core.ports.limits import Lease
-from dth.platforms.aws.limits import AwsLimits
-from dth.platforms.aws.platform import AwsPlatform
-from dth.platforms.local.limits import LocalLimits
-from dth.platforms.local.platform import LocalPlatform
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from dth.core.ports.limits import Limits
     from dth.core.ports.platform import Platform
+    from tests.contract.platforms import OpenTask, PlatformUnderTest
 
 
 class Clock:
@@ -26,10 +25,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(under_test: PlatformUnderTest, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("dth.platforms.local.limits.time", clock)
-    monkeypatch.setattr("dth.platforms.aws.limits.time", clock)
+    monkeypatch.setattr(under_test.clock, clock)
     return clock
 
 
@@ -46,12 +44,10 @@ async def lease(limits: Limits, wanted: float) -> tuple[float, float]:
 
 
 @pytest.fixture
-def others(platform: Platform) -> Limits:
+async def others(task: OpenTask) -> AsyncIterator[Limits]:
     """The same rates, as another process sees them."""
-    if isinstance(platform, LocalPlatform):
-        return LocalLimits(platform.database)
-    assert isinstance(platform, AwsPlatform)
-    return AwsLimits(platform.dynamo)
+    async with task.beside("w2") as other:
+        yield other.limits
 
 
 @pytest.fixture
@@ -118,6 +114,15 @@ async def test_a_rate_that_is_set_holds_for_the_next_lease_of_everybody(
     clock.now += 10
     assert await limits.lease("a", 100) == Lease(100, 0, 1000)
     assert (await limits.rates(), await others.rates()) == ({"a": 1000, "b": 7},) * 2
+
+
+async def test_what_one_process_takes_no_other_has(limits: Limits, clock: Clock, others: Limits) -> None:
+    await limits.set_rates({"a": 100})
+    assert (await limits.lease("a", 20)).granted == 20
+    assert (await others.lease("a", 20)).granted == pytest.approx(5)
+    assert (await limits.lease("a", 20)).granted == 0
+    clock.now += 0.1
+    assert (await others.lease("a", 20)).granted == pytest.approx(10)
 
 
 async def test_the_same_rate_again_fills_no_bucket(limits: Limits, clock: Clock) -> None:

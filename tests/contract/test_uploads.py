@@ -1,7 +1,8 @@
-"""What holds of all records of giant uploads, on both platforms."""
+"""What holds of all records of giant uploads."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dth.core.ports.uploads import Part, Upload, UploadState
 if TYPE_CHECKING:
     from dth.core.ports.platform import Platform
     from dth.core.ports.uploads import Uploads
+    from tests.contract.platforms import OpenTask
 
 MESSAGES = [Outgoing("m.1", "1"), Outgoing("m.2", "2")]
 
@@ -128,3 +130,73 @@ async def test_the_end_happens_once_and_forgets_the_parts(uploads: Uploads) -> N
     found = await uploads.get("k\udcff")
     assert found is not None
     assert found.state is UploadState.DONE
+
+
+async def test_what_is_live_and_what_is_not(uploads: Uploads) -> None:
+    assert await uploads.get("nothing") is None
+    assert await uploads.parts("nothing") == []
+    assert await uploads.intend(giant("intent"))
+    await begun(uploads, "uploading")
+    await begun(uploads, "completing")
+    assert await uploads.claim("completing", "u1", "me", 60)
+    await begun(uploads, "aborted")
+    assert await uploads.end("aborted", "u1", UploadState.ABORTED)
+    assert {(each.key, each.state) for each in await uploads.live()} == {
+        ("intent", UploadState.INTENT),
+        ("uploading", UploadState.UPLOADING),
+        ("completing", UploadState.COMPLETING),
+    }
+
+
+async def test_a_part_may_come_back_after_completing_failed(uploads: Uploads) -> None:
+    await begun(uploads, "k")
+    assert await uploads.claim("k", "u1", "me", 60)
+    await uploads.unclaim("k", "u0", "me")  # another upload: nothing happens
+    assert await uploads.part_done("k", "u1", Part(1, "e")) is None
+    await uploads.unclaim("k", "u1", "me")
+    found = await uploads.part_done("k", "u1", Part(1, "e"))
+    assert found is not None
+    assert (found.state, found.parts_done) == (UploadState.UPLOADING, 1)
+
+
+async def test_who_comes_late_changes_nothing_of_an_upload_that_has_ended(uploads: Uploads) -> None:
+    await begun(uploads, "k")
+    assert await uploads.claim("k", "u1", "me", 60)
+    assert await uploads.end("k", "u1", UploadState.DONE)
+    await uploads.unclaim("k", "u1", "me")
+    assert not await uploads.claim("k", "u1", "me", 60)
+    assert not await uploads.start("k", "u1", [Part(1)], MESSAGES)
+    assert await uploads.part_done("k", "u1", Part(1, "e")) is None
+    found = await uploads.get("k")
+    assert found is not None
+    assert found.state is UploadState.DONE
+    assert await uploads.parts("k") == []
+
+
+async def test_of_many_owners_at_once_one_completes(uploads: Uploads, task: OpenTask) -> None:
+    await begun(uploads, "k")
+    async with task.beside("w2") as other:
+        claims = [each.claim("k", "u1", str(n), 60) for n, each in enumerate([uploads, other.uploads] * 4)]
+        assert sum(await asyncio.gather(*claims)) == 1
+
+
+async def test_parts_that_were_lost_are_sent_again(uploads: Uploads, platform: Platform) -> None:
+    await begun(uploads, "k")
+    for delivery in await platform.queue.receive(10, 60, 0):
+        await platform.queue.delete([delivery])
+    assert (await platform.queue.depth()).visible == 0
+    await uploads.resend("k", MESSAGES)
+    taken = await platform.queue.receive(10, 60, 0)
+    assert {(each.id, each.body) for each in taken} == {("m.1", "1"), ("m.2", "2")}
+
+
+async def test_more_parts_than_fit_into_one_request(uploads: Uploads) -> None:
+    assert await uploads.intend(giant("k"))
+    parts = [Part(number) for number in range(1, 251)]
+    assert await uploads.start("k", "u1", parts, [])
+    assert await uploads.parts("k") == parts
+    found = await uploads.part_done("k", "u1", Part(250, "e", "c"))
+    assert found is not None
+    assert (found.parts, found.parts_done) == (250, 1)
+    assert await uploads.end("k", "u1", UploadState.ABORTED)
+    assert await uploads.parts("k") == []

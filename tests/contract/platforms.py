@@ -1,0 +1,240 @@
+"""The platforms that the suites hold to the contract, and how the suites reach them.
+
+To add a platform: write a class with the methods of `PlatformUnderTest`, and add it to `PLATFORMS`. Every suite then
+runs on it; no test needs a change.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import time
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from dth.core.errors import HubError
+from dth.hub.model import Role
+from dth.hub.webhooks import post_once
+from dth.platforms.aws import platform as aws_platform
+from dth.platforms.aws.client import Aws
+from dth.platforms.aws.dynamo import Dynamo
+from dth.platforms.aws.hub.jobs import AwsJobs
+from dth.platforms.aws.hub.logs import AwsLogs
+from dth.platforms.aws.hub.metrics import AwsMetrics
+from dth.platforms.aws.hub.notifications import AwsNotifications
+from dth.platforms.aws.hub.secrets import AwsHubSecrets
+from dth.platforms.aws.hub.tables import HUB_TABLES
+from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
+from dth.platforms.aws.hub.tokens import AwsTokens
+from dth.platforms.aws.hub.users import AwsUsers
+from dth.platforms.aws.tables import create_table
+from dth.platforms.local import platform as local_platform
+from dth.platforms.local.hub_database import HubDatabase
+from dth.platforms.local.jobs import LocalJobs
+from dth.platforms.local.journal import encode_line
+from dth.platforms.local.logs import LocalLogs
+from dth.platforms.local.metrics import LocalMetrics
+from dth.platforms.local.notifier import Notifier
+from dth.platforms.local.secrets import LocalSecrets
+from dth.platforms.local.tasks import LocalAudit, LocalTasks
+from dth.platforms.local.tokens import LocalTokens
+from dth.platforms.local.users import LocalUsers
+from dth.platforms.local.vault import open_vault
+from tests.aws.cloud import Calls, drop_task, make_task
+from tests.aws.task import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    import pytest
+
+    from dth.core.ports.platform import Platform
+    from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Tasks, Users
+    from dth.platforms.local.nursery import Nursery
+    from tests.servers.ministack import MiniStack
+
+_numbers = itertools.count()
+
+
+@dataclass
+class OpenTask:
+    """A task as one process of it sees it. `beside` opens it as another process that works on it, too."""
+
+    platform: Platform
+    beside: Callable[[str], AbstractAsyncContextManager[Platform]]
+
+
+@dataclass
+class OpenHub:
+    """The ports of a hub, and what only a platform's own processes do to them."""
+
+    tasks: Tasks
+    audit: Audit
+    tokens: LocalTokens | AwsTokens
+    secrets: Secrets
+    users: Users
+    notifications: Notifications
+    metrics: Metrics
+    logs: Logs
+    jobs: Jobs
+    # Sends the notifications that wait and are due.
+    deliver: Callable[[], Awaitable[object]]
+    # Writes lines to a stream of a task, one per second and up to now, as the task's processes do.
+    log: Callable[[str, str, list[str]], None]
+    # Does the work of a certificate that was begun, where the platform does it, until its job has ended.
+    certify: Callable[[str, Callable[[], Awaitable[dict[str, Any]]]], Awaitable[None]]
+
+
+class PlatformUnderTest(Protocol):
+    """What the suites ask of a platform."""
+
+    # The module attribute by which its `Limits` ask what time it is.
+    clock: str
+
+    def task(self) -> AbstractAsyncContextManager[OpenTask]:
+        """A new task, without records and messages. Its queue delivers a message five times at most."""
+        ...
+
+    def hub(self) -> AbstractAsyncContextManager[OpenHub]:
+        """A new hub, without tasks, users and secrets."""
+        ...
+
+
+class Local:
+    """SQLite in a folder of the test."""
+
+    clock = "dth.platforms.local.limits.time"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._folder: Path = request.getfixturevalue("tmp_path")
+        monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.delenv("DTH_KEY", raising=False)
+        monkeypatch.setattr("dth.platforms.local.users.COST", (4, 8, 1))
+        monkeypatch.setattr("dth.platforms.local.notifier.BATCH", 0)
+
+    @asynccontextmanager
+    async def task(self) -> AsyncIterator[OpenTask]:
+        async with self._open("w1") as platform:
+            yield OpenTask(platform, self._open)
+
+    @asynccontextmanager
+    async def _open(self, process: str) -> AsyncIterator[Platform]:
+        with local_platform.open_platform(self._folder, process) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[OpenHub]:
+        vault = open_vault(self._folder)
+        with HubDatabase.open(self._folder / "hub.db") as database:
+            notifier = Notifier(database, vault, None, post_once)
+            jobs = LocalJobs(database, self._folder / "jobs", cast("Nursery", None))
+            yield OpenHub(
+                LocalTasks(database),
+                LocalAudit(database),
+                LocalTokens(database),
+                LocalSecrets(database, vault),
+                LocalUsers(database),
+                notifier,
+                LocalMetrics(database),
+                LocalLogs(lambda task: self._folder / task),
+                jobs,
+                deliver=notifier.deliver,
+                log=self._log,
+                certify=lambda job, _: over(jobs, job),
+            )
+            await jobs.close()
+
+    def _log(self, task: str, stream: str, lines: list[str]) -> None:
+        file = self._folder / task / "logs" / f"{stream}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        first = time.time() - len(lines)
+        written = [encode_line(first + number, "info", text, {}) for number, text in enumerate(lines)]
+        file.write_bytes(b"".join(written))
+
+
+class OnAws:
+    """MiniStack: SQS, DynamoDB, Cognito, SNS, CloudWatch, Secrets Manager."""
+
+    clock = "dth.platforms.aws.limits.time"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._cloud: MiniStack = request.getfixturevalue("cloud")
+        monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        monkeypatch.setattr("dth.platforms.aws.queue.DEAD_LEASE", 1)
+
+    @asynccontextmanager
+    async def task(self) -> AsyncIterator[OpenTask]:
+        names = make_task(self._cloud)
+
+        def beside(process: str) -> AbstractAsyncContextManager[Platform]:
+            return aws_platform.open_platform(names, process, io.StringIO())
+
+        async with beside("w1") as platform:
+            yield OpenTask(platform, beside)
+        drop_task(self._cloud, names)
+
+    @asynccontextmanager
+    async def hub(self) -> AsyncIterator[OpenHub]:
+        prefix = f"hub-{os.getpid()}-{next(_numbers)}"
+        for name, table in HUB_TABLES.items():
+            self._cloud.boto("dynamodb").create_table(**create_table(f"{prefix}-{name}", table))
+        cognito = self._cloud.boto("cognito-idp")
+        pool = cognito.create_user_pool(PoolName=prefix)["UserPool"]["Id"]
+        for role in Role:
+            cognito.create_group(GroupName=role.value, UserPoolId=pool)
+        topic = self._cloud.boto("sns").create_topic(Name=prefix)["TopicArn"]
+        aws = Aws(self._cloud.region, self._cloud.url)
+        dynamo = Dynamo(aws, {name: f"{prefix}-{name}" for name in HUB_TABLES})
+        # A stand-in for the functions that do jobs: what they do is tested with their stack.
+        calls = Calls()
+        calls.watch(aws)
+        calls.on(lambda operation, _: {} if operation == "invoke" else None)
+        users, jobs = AwsUsers(aws, pool), AwsJobs(aws, dynamo, "does-jobs", "certifies")
+        notifications = AwsNotifications(aws, dynamo, topic)
+
+        async def certify(id: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+            try:
+                await jobs.end(id, await work())
+            except HubError as error:
+                await jobs.end(id, None, str(error))
+
+        yield OpenHub(
+            AwsTasks(dynamo),
+            AwsAudit(dynamo),
+            AwsTokens(dynamo, users),
+            AwsHubSecrets(aws, dynamo, prefix),
+            users,
+            notifications,
+            AwsMetrics(aws, dynamo, str),
+            AwsLogs(aws, prefix),
+            jobs,
+            deliver=notifications.deliver,
+            log=partial(self._log, prefix),
+            certify=certify,
+        )
+        aws.close()
+
+    def _log(self, prefix: str, task: str, stream: str, lines: list[str]) -> None:
+        client, group = self._cloud.boto("logs"), f"{prefix}/{task}"
+        with suppress(client.exceptions.ResourceAlreadyExistsException):
+            client.create_log_group(logGroupName=group)
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
+        first = int((time.time() - len(lines)) * 1000)
+        events = [{"timestamp": first + 1000 * number, "message": text} for number, text in enumerate(lines)]
+        client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+async def over(jobs: Jobs, job: str) -> None:
+    async def ended() -> bool:
+        return (await jobs.get(job)).state != "RUNNING"
+
+    await until(ended, 10)
+
+
+PLATFORMS: dict[str, Callable[[pytest.FixtureRequest], PlatformUnderTest]] = {"local": Local, "aws": OnAws}
