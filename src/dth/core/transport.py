@@ -306,7 +306,7 @@ class Transport:
         self._check_proxied(url, options)
         kind = _kind(method, body)
         pool = self._idle.setdefault((options, kind, method), [])
-        curl = pool.pop() if pool else _new_handle(kind, method, options)
+        curl = pool.pop() if pool else self._new_handle(kind, method, options)
         _refuse_older(curl, options)
         lines, chunks = curl.lines, curl.chunks
         curl.setopt(pycurl.URL, url)
@@ -395,6 +395,13 @@ class Transport:
         self.requests += 1
         self.bytes_out += size
         return Response(*answer)
+
+    def _new_handle(self, kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
+        curl = _new_handle(kind, method, options)
+        if not self._proxied and not options.proxy:
+            # Or else libcurl looks through the environment for each request.
+            curl.setopt(pycurl.PROXY, "")
+        return curl
 
     def _check_proxied(self, url: str, options: ConnectOptions) -> None:
         if self._proxied or options.proxy:
@@ -491,10 +498,15 @@ class Transport:
             self._reap()
 
     def _on_ready(self) -> None:
+        act = self._multi.socket_action
         for fd, events in self._epoll.poll(0, 1024):
             if fd not in self._wanted:  # at rest; the other side closed it, or says what nobody asked for
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(fd)
+                continue
+            if events == select.EPOLLIN:
+                # Nearly all of them.
+                act(fd, pycurl.CSELECT_IN)
                 continue
             mask = 0
             if events & (select.EPOLLIN | select.EPOLLHUP):
@@ -503,7 +515,7 @@ class Transport:
                 mask |= pycurl.CSELECT_OUT
             if events & select.EPOLLERR:
                 mask |= pycurl.CSELECT_ERR
-            self._multi.socket_action(fd, mask)
+            act(fd, mask)
         self._reap()
 
     def _reap(self) -> None:
