@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from dth.hub.api import resolve
 from dth.hub.api.text import cursor
-from dth.hub.model import Identity, Progress, Role, ScheduleType, Task, TaskType
+from dth.hub.model import Identity, Progress, Role, ScheduleType, Task
 from dth.hub.ports import HubPorts
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.keeper import Bounds, Keeper
@@ -74,7 +74,7 @@ async def _cpu(page: Callable[[], Awaitable[Any]]) -> float:
 def _task(number: int) -> Task:
     return Task(
         id=str(number),
-        type=TaskType.S3EC2,
+        type="S3EC2",
         schedule_type=ScheduleType.FIXED_RATE,
         parameters=PARAMETERS,
         description=f"number {number}",

@@ -26,7 +26,7 @@ from bench.measure import dth
 from bench.stores import sinks
 from dth.cli.hub import ADDRESS_FILE
 from dth.hub.client import HubClient, with_token
-from dth.hub.model import Progress, Role, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import Progress, Role, ScheduleType, Summary, Task
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from dth.platforms.local.tokens import LocalTokens
@@ -300,7 +300,7 @@ async def _add(store: LocalTasks, names: list[str], copy: Copy) -> None:
         await store.add(
             Task(
                 name,
-                TaskType.S3EC2,
+                "S3EC2",
                 ScheduleType.FIXED_RATE,
                 parameters,
                 description=f"number {number}",

@@ -14,9 +14,10 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
-from dth.images import plugin, worker
+from dth.images import worker
 from dth.images.finder import Finder
 from dth.images.parameters import EcrParameters
+from dth.images.plugin import PLUGIN
 from dth.images.registry import client as registry
 from dth.images.registry import pace
 from dth.images.registry.aws import AwsAccess
@@ -160,7 +161,7 @@ class Engine:
 
     async def redrive(self, **which: Any) -> int:
         with open_platform(self.state, "hub") as platform:
-            return await plugin.redrive(platform, self.task, **which)
+            return await PLUGIN.redrive(platform, self.task, **which)
 
 
 def _side(start: str, server: Any) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dth.core.errors import StateError
 from dth.core.transport import Transport
-from dth.hub.model import TaskType
-from dth.hub.plugins import read_parameters as as_model
+from dth.hub.parameters import read_parameters as as_model
 from dth.objects.task import open_route
 from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
@@ -60,7 +59,7 @@ async def route_of(platform: AwsPlatform) -> AsyncIterator[Route]:
     kind, values = await until(read)
     transport = Transport()
     try:
-        parameters = as_model(TaskType(kind), values)
+        parameters = as_model(kind, values)
         yield await open_route(parameters, transport, platform.secrets)
     finally:
         transport.close()

@@ -14,9 +14,9 @@ import pytest
 
 from dth.core.ports.runs import RunKind
 from dth.core.ports.status import Status
-from dth.objects import plugin
 from dth.objects.finder import Finder
 from dth.objects.parameters import EventMode
+from dth.objects.plugin import PLUGIN
 from dth.objects.transfer.handlers import Handlers
 from dth.platforms.aws.platform import open_platform
 from tests.aws.cloud import Calls, drop_task, make_task
@@ -165,7 +165,7 @@ def test_a_poisoned_message_ends_in_the_dead_letters_and_is_settled(
 
 async def redrive(engine: AwsEngine) -> int:
     async with open_platform(engine.names, "hub", io.StringIO()) as platform:
-        return await plugin.redrive(platform, engine._parameters({}))
+        return await PLUGIN.redrive(platform, engine._parameters({}))
 
 
 def test_what_failed_is_redriven_in_a_run_of_its_own(
@@ -275,7 +275,7 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
             assert not resumed
             await Finder(route, platform, engine.state).run(run)
-            assert await plugin.redrive(platform, engine._parameters({})) == 0
+            assert await PLUGIN.redrive(platform, engine._parameters({})) == 0
             while not all(run.counts.balanced for run in await platform.records.list_runs()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 

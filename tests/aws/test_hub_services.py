@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import Conflict, NotFound, UsageError
-from dth.hub.model import Role, ScheduleType, Task, TaskType
+from dth.hub.model import Role, ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel
 from dth.platforms.aws.client import Aws
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
 
 _numbers = itertools.count()
-TASK = Task("one", TaskType.S3EC2, ScheduleType.ONE_TIME, {}, description="Photos")
+TASK = Task("one", "S3EC2", ScheduleType.ONE_TIME, {}, description="Photos")
 
 
 @pytest.fixture

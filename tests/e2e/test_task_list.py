@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from dth.hub.model import Progress, Role, ScheduleType, Task, TaskType
+from dth.hub.model import Progress, Role, ScheduleType, Task
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from tests.e2e.console import PASSWORD, Console
@@ -32,7 +32,7 @@ async def fill(path: Path) -> None:
             await tasks.add(
                 Task(
                     id=f"{n:08x}-0000-4000-8000-000000000000",
-                    type=TaskType.S3EC2,
+                    type="S3EC2",
                     schedule_type=ScheduleType.ONE_TIME if n % 2 else ScheduleType.FIXED_RATE,
                     parameters={"srcBucket": "from", "destBucket": "to"},
                     description=f"transfer {n:05} <b>{'x' * (n % 40)}</b>",

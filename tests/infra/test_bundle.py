@@ -34,7 +34,7 @@ def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path)
 import sys
 import dth.compose.aws.agent, dth.compose.aws.copy_images
 from dth.compose.aws.functions import console, hub, images, objects
-from dth.hub.plugins import plugins
+from dth.core.plugins import plugins
 assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
 foreign = [name for name, module in sys.modules.items()
            if (getattr(module, "__file__", None) or "").find("site-packages") >= 0]

@@ -19,10 +19,11 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
-from dth.images import controller, plugin, worker
+from dth.images import controller, worker
 from dth.images.finder import Finder
 from dth.images.messages import Order, decode, encode, key_of
 from dth.images.parameters import EcrParameters
+from dth.images.plugin import PLUGIN
 from dth.images.registry import client as registry
 from dth.images.registry import pace
 from dth.images.registry.reference import Reference
@@ -1196,7 +1197,7 @@ async def test_names_that_look_like_others_are_tried_again_as_what_they_are(tmp_
         page = Page(enqueued=[Enqueued(key, 0, "", "")], settled=[Outcome(key, run.id, Status.FAILED)])
         await platform.records.commit(run.id, page)
         await platform.records.set_run(run.id, RunState.DONE)
-        assert await plugin.redrive(platform, parameters) == 1
+        assert await PLUGIN.redrive(platform, parameters) == 1
         (sent,) = await platform.queue.receive(1, 1.0, 0.0)
     order = decode(sent.body)
     assert order.source == Reference("harbor", "team/app", "v1")

@@ -341,7 +341,7 @@ def _anything(name: str) -> dict[str, Any]:
         "String": "none",
         "[String!]": [],
         "Int": 1,
-        "TaskType": "S3EC2",
+        "str": "S3EC2",
         "GraphName": "Network",
         "Role": "viewer",
         "Side": "SOURCE",

@@ -17,7 +17,7 @@ import pytest
 from dth.compose.local import process
 from dth.core.errors import HubError
 from dth.core.parameters import extra
-from dth.hub.plugins import plugins
+from dth.core.plugins import plugins
 from tests.engine import Side, bodies, wait_for
 from tests.hub import CREATE, Hub
 from tests.servers.odd import OddStore
@@ -197,7 +197,7 @@ def texts() -> list[tuple[str, str]]:
     """(type of task, parameter) of every parameter that takes a text that its user makes up."""
     found = []
     for kind, each in plugins().items():
-        for field in each.Parameters.model_fields.values():
+        for field in each.parameters.model_fields.values():
             annotations = (field.annotation, *get_args(field.annotation))
             if str in annotations:
                 found.append((kind, str(field.alias)))
@@ -209,7 +209,7 @@ def local() -> list[tuple[str, str]]:
     return [
         (kind, str(field.alias))
         for kind, each in plugins().items()
-        for field in each.Parameters.model_fields.values()
+        for field in each.parameters.model_fields.values()
         if extra(field)["names"]
     ]
 

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from dth.hub.model import Progress, ScheduleType, Task, TaskType
+from dth.hub.model import Progress, ScheduleType, Task
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
 from tests.engine import Side, wait_for
@@ -29,7 +29,7 @@ def waiting_tasks(data: Path, count: int, next_run: float) -> None:
                 await LocalTasks(database).add(
                     Task(
                         f"00000000-0000-0000-0000-{number:012}",
-                        TaskType.S3EC2,
+                        "S3EC2",
                         ScheduleType.FIXED_RATE,
                         {"srcBucket": "a", "destBucket": "b", "scheduleRate": "1 day"},
                         progress=Progress.IN_PROGRESS,

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select, update
 
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.core.transport import ConnectOptions, Transport
-from dth.hub.model import ScheduleType, Task, TaskType
+from dth.hub.model import ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post
@@ -50,7 +50,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def task(**parameters: str) -> Task:
-    return Task("t1", TaskType.S3EC2, ScheduleType.ONE_TIME, parameters, "copy all")
+    return Task("t1", "S3EC2", ScheduleType.ONE_TIME, parameters, "copy all")
 
 
 # -------------------------------------------------------------------------------------------- mail servers

@@ -199,7 +199,7 @@ def test_a_redrive_sends_nothing_for_what_a_run_has_in_flight(
     async def meanwhile(engine: Engine) -> None:
         while not (await engine.platform.queue.depth()).in_flight:  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.01)
-        assert await redrive(engine.platform, engine._parameters({})) == 0
+        assert await redrive(engine.platform) == 0
         await to_the_end(engine)
 
     assert engine.run(during=meanwhile).counts.done == 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dth.hub.model import Progress, ScheduleType, Task, TaskType
+from dth.hub.model import Progress, ScheduleType, Task
 from dth.platforms.local import agenda as agenda_module
 from dth.platforms.local import hub_migrations
 from dth.platforms.local.agenda import Agenda, Rest
@@ -33,7 +33,7 @@ async def task(
     database: HubDatabase, id: str, progress: Progress = Progress.IN_PROGRESS, **more: object
 ) -> Task:
     await LocalTasks(database).add(
-        Task(id, TaskType.S3EC2, ScheduleType.FIXED_RATE, {}, progress=progress, **more)  # type: ignore[arg-type]
+        Task(id, "S3EC2", ScheduleType.FIXED_RATE, {}, progress=progress, **more)  # type: ignore[arg-type]
     )
     return await LocalTasks(database).get(id)
 

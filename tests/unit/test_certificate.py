@@ -26,12 +26,12 @@ from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.hub import certificate
 from dth.hub.certificate import RecordDigest, as_bytes, issue, new_key, public_key, read, verify
-from dth.hub.model import ScheduleType, Task, TaskType
+from dth.hub.model import ScheduleType, Task
 
 KEY = new_key()
 TASK = Task(
     "t1",
-    TaskType.S3EC2,
+    "S3EC2",
     ScheduleType.ONE_TIME,
     {},
     "täglich\udcff",
@@ -409,7 +409,7 @@ def test_the_command_says_how_copies_were_verified(file: Path) -> None:
 
 
 def test_of_images_nothing_is_said_of_verification(file: Path) -> None:
-    images = issue(replace(TASK, type=TaskType.ECR), RUN, digest_of_records(RECORDS), KEY)
+    images = issue(replace(TASK, type="ECR"), RUN, digest_of_records(RECORDS), KEY)
     assert "verified" not in images
     file.write_text(json.dumps(images))
     done = run(file)

@@ -110,3 +110,25 @@ def test_make_targets_that_are_named_exist() -> None:
     for page in PAGES:
         named_targets = set(re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text("utf-8"), re.MULTILINE))
         assert named_targets <= targets, named(page)
+
+
+def excerpts() -> Iterator[tuple[str, str, str]]:
+    """(page, file, text) of every block of code that names the file it is from in its first line."""
+    for page in PAGES:
+        blocks = re.findall(
+            r"^( *)```python\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+        for indent, block in blocks:
+            text = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
+            if source := re.match(r"# (\S+\.py)\n", text):
+                yield named(page), source[1], text[source.end() :]
+
+
+@pytest.mark.parametrize(("page", "source", "text"), list(excerpts()))
+def test_an_example_is_in_the_file_that_it_names(page: str, source: str, text: str) -> None:
+    squeezed = re.sub(r"\s+", " ", (ROOT / source).read_text("utf-8"))
+    assert re.sub(r"\s+", " ", text).strip() in squeezed
+
+
+def test_contributing_shows_examples() -> None:
+    assert len(list(excerpts())) >= 8

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import UsageError
+from dth.core.plugins import plugin as find
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
-from dth.hub.model import TaskType
-from dth.hub.plugins import plugin as find
-from dth.hub.plugins import read_parameters
+from dth.hub.parameters import read_parameters
 from dth.images import plugin
 from dth.images.items import Action, Item, Plan
 from dth.images.messages import decode
 from dth.images.parameters import EcrParameters
+from dth.images.plugin import PLUGIN
 from dth.images.preview import shown
 from dth.images.registry.reference import Reference
 from dth.platforms.local.platform import LocalPlatform, open_platform
@@ -47,16 +47,16 @@ def platform(tmp_path: Path) -> Iterator[LocalPlatform]:
 
 
 def test_the_hub_finds_it() -> None:
-    found = find(TaskType.ECR)
-    assert found.TYPE == "ECR"
-    parameters = read_parameters(TaskType.ECR, {**AMAZON, "platforms": "linux/amd64\nlinux/arm64"})
+    found = find("ECR")
+    assert found.type == "ECR"
+    parameters = read_parameters("ECR", {**AMAZON, "platforms": "linux/amd64\nlinux/arm64"})
     assert parameters.platforms == ("linux/amd64", "linux/arm64")
     assert found.capacity(parameters).max_capacity == 1
     assert found.bandwidth(parameters) == ("", None)
     assert found.budget(parameters) is None
     assert not found.follows_events(parameters)
     assert not found.deletes(parameters)
-    assert find(TaskType.ECR).conflict(parameters, parameters) == ""
+    assert find("ECR").conflict(parameters, parameters) == ""
     with pytest.raises(UsageError):
         found.read_notification(b"{}")
 
@@ -86,7 +86,7 @@ def test_the_hub_finds_it() -> None:
     ],
 )
 def test_where_images_come_from_and_go_to(values: dict[str, str], source: str, destination: str) -> None:
-    way = plugin.route(task(**values))
+    way = PLUGIN.ends(task(**values))
     assert (way.source, way.destination) == (source, destination)
 
 
@@ -105,22 +105,22 @@ def test_where_images_come_from_and_go_to(values: dict[str, str], source: str, d
 )
 def test_what_cannot_be(values: dict[str, str], problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        plugin.check(task(**values))
+        PLUGIN.check(task(**values))
 
 
 def test_what_can_be() -> None:
-    plugin.check(task(**REGISTRIES))
-    plugin.check(task(**REGISTRIES | {"destRegistry": "quay.io", "destPrefix": "mirror"}))
-    plugin.check(task(**AMAZON | {"destRegion": "eu-west-1", "destAccountId": "123456789012"}))
+    PLUGIN.check(task(**REGISTRIES))
+    PLUGIN.check(task(**REGISTRIES | {"destRegistry": "quay.io", "destPrefix": "mirror"}))
+    PLUGIN.check(task(**AMAZON | {"destRegion": "eu-west-1", "destAccountId": "123456789012"}))
 
 
 def test_what_it_costs() -> None:
     runs = [Counts(done_bytes=plugin.GIB), Counts(done_bytes=2 * plugin.GIB)]
-    assert plugin.spent(task(**REGISTRIES), runs, {}) is None
-    assert plugin.spent(task(**AMAZON), runs, {}) == pytest.approx(0.06)
-    assert plugin.spent(task(**AMAZON | {"destRegion": "eu-west-1"}), runs, {}) == 0
+    assert PLUGIN.spent(task(**REGISTRIES), runs, {}) is None
+    assert PLUGIN.spent(task(**AMAZON), runs, {}) == pytest.approx(0.06)
+    assert PLUGIN.spent(task(**AMAZON | {"destRegion": "eu-west-1"}), runs, {}) == 0
     out = {"srcRegion": "eu-west-1", "destType": "Registry", "destRegistry": "x.y"}
-    assert plugin.spent(task(**out), runs, {}) == pytest.approx(0.27)
+    assert PLUGIN.spent(task(**out), runs, {}) == pytest.approx(0.27)
 
 
 async def fail(platform: LocalPlatform, *keys: str, reason: str = "DENIED") -> int:
@@ -147,8 +147,8 @@ async def test_what_failed_is_sent_again_once(
     keys = [f"mirror/team/app:v{number}" for number in range(5)]
     await fail(platform, *keys)
     parameters = task(**REGISTRIES, destPrefix="mirror")
-    assert await plugin.redrive(platform, parameters) == 5
-    assert await plugin.redrive(platform, parameters) == 0
+    assert await PLUGIN.redrive(platform, parameters) == 5
+    assert await PLUGIN.redrive(platform, parameters) == 0
     (redrive, _) = await platform.records.list_runs()
     assert (redrive.kind, redrive.state) == (RunKind.REDRIVE, RunState.TRANSFERRING)
     assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
@@ -163,11 +163,11 @@ async def test_only_what_is_named_or_of_one_reason(platform: LocalPlatform) -> N
     await fail(platform, "m/a:v1", "m/b:v1")
     await fail(platform, "m/c:v1", reason="IMMUTABLE")
     parameters = task(**REGISTRIES)
-    assert await plugin.redrive(platform, parameters, reason="none") == 0
+    assert await PLUGIN.redrive(platform, parameters, reason="none") == 0
     assert len(await platform.records.list_runs()) == 2  # for nothing no run is begun
-    assert await plugin.redrive(platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
-    assert await plugin.redrive(platform, parameters, reason="IMMUTABLE") == 1
-    assert await plugin.redrive(platform, parameters, reason="DENIED") == 1
+    assert await PLUGIN.redrive(platform, parameters, keys=["m/b:v1", "m/none:v1"]) == 1
+    assert await PLUGIN.redrive(platform, parameters, reason="IMMUTABLE") == 1
+    assert await PLUGIN.redrive(platform, parameters, reason="DENIED") == 1
 
 
 async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
@@ -187,8 +187,8 @@ async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
 
     monkeypatch.setattr(type(platform.records), "commit", lambda _, run, page: die(run, page))
     with pytest.raises(KeyboardInterrupt):
-        await plugin.redrive(platform, parameters)
-    assert await plugin.redrive(platform, parameters) == 3
+        await PLUGIN.redrive(platform, parameters)
+    assert await PLUGIN.redrive(platform, parameters) == 3
     (redrive, _) = await platform.records.list_runs()
     assert (redrive.counts.listed, redrive.counts.enqueued) == (5, 5)
     assert len(await platform.queue.receive(10, 1.0, 0.0)) == 5

@@ -15,7 +15,7 @@ from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.prices import Prices
 from dth.hub import lifecycle, tasks
 from dth.hub.lifecycle import Event
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalTasks
@@ -65,7 +65,7 @@ def ports(tmp_path: Path) -> Iterator[Any]:
 async def made(ports: Any, **changes: str) -> Task:
     return await tasks.create(
         ports,
-        type=TaskType.S3EC2,
+        type="S3EC2",
         schedule_type=ScheduleType.ONE_TIME,
         parameters={**PARAMETERS, **changes},
         created_by="somebody",
@@ -106,7 +106,7 @@ async def test_a_task_is_created_and_told_of(ports: Any) -> None:
 
 async def test_with_an_id_the_same_call_again_is_the_same_task(ports: Any) -> None:
     async def again(**changes: Any) -> Task:
-        given: dict[str, Any] = {"type": TaskType.S3EC2, "schedule_type": ScheduleType.ONE_TIME}
+        given: dict[str, Any] = {"type": "S3EC2", "schedule_type": ScheduleType.ONE_TIME}
         given |= {"parameters": PARAMETERS, "created_by": "somebody", "id": "a-1"} | changes
         return await tasks.create(ports, **given)
 

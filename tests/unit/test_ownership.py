@@ -439,7 +439,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def redrive(self) -> None:
-        self.do(redrive(self.others, self.parameters))  # type: ignore[arg-type]
+        self.do(redrive(self.others))  # type: ignore[arg-type]
 
     # ---------------------------------------------------------------------------------------- workers
 

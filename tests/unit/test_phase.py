@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
-from dth.hub.model import Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import Progress, ScheduleType, Summary, Task
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW, Phase, phase, waits_for
 from dth.hub.progress import Result, State, percent_of, with_last_run
 
 SUMMARY = Summary(run=3, state=State.ENDED)
 TASK = Task(
-    "t", TaskType.S3EC2, ScheduleType.FIXED_RATE, {"srcBucket": "a", "destBucket": "b"},
+    "t", "S3EC2", ScheduleType.FIXED_RATE, {"srcBucket": "a", "destBucket": "b"},
     progress=Progress.IN_PROGRESS, next_run=5.0, summary=SUMMARY,
 )  # fmt: skip
 EVENTS = {"srcBucket": "a", "destBucket": "b", "srcEvent": "Create"}

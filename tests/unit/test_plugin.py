@@ -7,10 +7,9 @@ import pytest
 from dth.core.errors import UsageError
 from dth.core.ports.runs import Counts
 from dth.core.prices import Price
-from dth.hub.model import TaskType
-from dth.hub.plugins import form
-from dth.objects import plugin
+from dth.hub.parameters import form
 from dth.objects.parameters import S3Parameters
+from dth.objects.plugin import PLUGIN
 
 GIB = 1024**3
 
@@ -39,35 +38,35 @@ def task(**given: str) -> S3Parameters:
 def test_what_a_task_has_cost(given: dict[str, str], least: float, most: float) -> None:
     run = Counts(listed=1000, enqueued=1000, done=1000, done_bytes=GIB)
     prices = {f"{name}.example.org": Price() for name in ("minio", "one", "two")}
-    assert least <= plugin.spent(task(**given), [run], prices) <= most
-    assert plugin.spent(task(**given), [], prices) == 0.0
+    assert least <= PLUGIN.spent(task(**given), [run], prices) <= most
+    assert PLUGIN.spent(task(**given), [], prices) == 0.0
 
 
 def test_two_tasks_that_write_one_place_are_in_conflict_in_any_region() -> None:
-    assert plugin.conflict(task(), task(destRegion="us-east-1", srcBucket="c"))
-    assert not plugin.conflict(task(destPrefix="x"), task(destPrefix="y"))
+    assert PLUGIN.conflict(task(), task(destRegion="us-east-1", srcBucket="c"))
+    assert not PLUGIN.conflict(task(destPrefix="x"), task(destPrefix="y"))
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_one_side_alone_needs_its_bucket_and_an_endpoint_that_can_be(side: str) -> None:
     start = {"source": "src", "destination": "dest"}[side]
-    plugin.check_side(S3Parameters.model_validate({f"{start}Bucket": "a"}), side)
+    PLUGIN.check_side(S3Parameters.model_validate({f"{start}Bucket": "a"}), side)
     for given, said in (
         ({}, f"{start}Bucket: a bucket is needed"),
         ({f"{start}Bucket": "a", f"{start}Endpoint": "ftp://x"}, "endpoint URL"),
         ({f"{start}Bucket": "a", f"{start}Type": "MinIO"}, "needs an endpoint URL"),
     ):
         with pytest.raises(UsageError, match=said):
-            plugin.check_side(S3Parameters.model_validate(given), side)
+            PLUGIN.check_side(S3Parameters.model_validate(given), side)
 
 
 def test_what_a_form_calls_required_is_what_a_task_cannot_be_without() -> None:
-    required = {each["name"] for each in form(TaskType.S3EC2) if each["required"]}
+    required = {each["name"] for each in form("S3EC2") if each["required"]}
     refused = set()
     values = {"srcBucket": "a", "destBucket": "b"}
     for field in S3Parameters.model_fields.values():
         try:
-            plugin.check(S3Parameters.model_validate({**values, str(field.alias): field.default}))
+            PLUGIN.check(S3Parameters.model_validate({**values, str(field.alias): field.default}))
         except UsageError:
             refused.add(field.alias)
     assert required == refused

@@ -10,8 +10,8 @@ import click
 from dth.cli.display import INCOMPLETE, amount, shown, table, verified_words
 from dth.cli.report import text_of_cell
 from dth.core.errors import UsageError
+from dth.core.plugins import verifies
 from dth.hub.certificate import digest_of, digested, fingerprint, read, verify
-from dth.hub.model import TaskType
 
 MAX_CERTIFICATE = 16 * 1024 * 1024  # bytes
 PUBLIC_KEY_HELP = "The hub's public key, as you know it from elsewhere (base64)."
@@ -83,7 +83,7 @@ def _summary(document: dict[str, Any], *, pinned: bool, compared: bool) -> list[
 
 def _verified(document: dict[str, Any]) -> list[tuple[str, str]]:
     """How the copies of objects were verified."""
-    if document["task"]["type"] != TaskType.S3EC2:
+    if not verifies(document["task"]["type"]):
         return []
     if "verified" not in digested(document["format"]):
         return [("verified", "this certificate does not say how: it is of an older format")]

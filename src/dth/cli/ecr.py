@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
-from dth.images import plugin
 from dth.images.ends import one, several
 from dth.images.finder import known_images, list_and_plan
 from dth.images.items import Action, Item, Plan
 from dth.images.listing import Listed
 from dth.images.parameters import EcrParameters
+from dth.images.plugin import PLUGIN
 from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
 from dth.objects.store.credentials import FileSecrets
@@ -158,7 +159,7 @@ def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
     parameters = _parameters(several(src, dst), {**given, "repair": True})
     try:
         return run_work(
-            _diff(parameters, state or default_state(plugin.TYPE, parameters, given), as_json=as_json)
+            _diff(parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json)
         )
     except HubError as error:
         click.echo(f"dth: {error}", err=True)
@@ -171,7 +172,7 @@ def _parameters(said: dict[str, Any], given: dict[str, Any]) -> EcrParameters:
         raise UsageError("--rename: what the image is called is said by DST")
     parameters = validated(EcrParameters, said | values)
     try:
-        plugin.check(parameters)
+        PLUGIN.check(parameters)
     except UsageError as error:
         # What tasks call it says nothing here.
         raise UsageError(str(error).replace("destPrefix: ", "").replace("destRegion: ", "")) from None
@@ -194,12 +195,12 @@ def _start(
     if hub_url:
         if report or state:
             raise UsageError("--hub keeps state and records itself: leave out --report and --state")
-        return run_on_hub(hub_url, plugin.TYPE, parameters, command, as_json=as_json, ec2CronExpression="")
+        return run_on_hub(hub_url, PLUGIN.type, parameters, command, as_json=as_json, ec2CronExpression="")
     if report:
         check_report(report)
-    process.load(plugin.TYPE)
-    with Nursery(process.run) as nursery:
-        directory = state or default_state(plugin.TYPE, parameters, given)
+    process.load(PLUGIN)
+    with Nursery(partial(process.run, find=process.only(PLUGIN))) as nursery:
+        directory = state or default_state(PLUGIN.type, parameters, given)
         return run_work(
             _run(
                 parameters,
@@ -242,7 +243,7 @@ async def _run(
 
 
 def _task(parameters: EcrParameters) -> dict[str, Any]:
-    return {"type": plugin.TYPE, **parameters.model_dump(mode="json", by_alias=True)}
+    return {"type": PLUGIN.type, **parameters.model_dump(mode="json", by_alias=True)}
 
 
 async def _conclude(foreground: Foreground, snapshot: Snapshot, report: Path | None, *, as_json: bool) -> int:
@@ -354,7 +355,7 @@ async def _rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
         )
 
 
-ecr.add_command(state_commands(plugin.TYPE, "dth ecr sync"))
+ecr.add_command(state_commands(PLUGIN.type, "dth ecr sync"))
 
 
 # ------------------------------------------------------------------------------------------------------- plan
@@ -363,7 +364,7 @@ ecr.add_command(state_commands(plugin.TYPE, "dth ecr sync"))
 def _planned(src: str, dst: str, given: dict[str, Any], state: Path | None, *, as_json: bool) -> int:
     parameters = _parameters(several(src, dst), given)
     return run_work(
-        _plan(parameters, state or default_state(plugin.TYPE, parameters, given), as_json=as_json)
+        _plan(parameters, state or default_state(PLUGIN.type, parameters, given), as_json=as_json)
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from dth.cli.report import Row, check_report, write_report
 from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
-from dth.compose.local import objects, process
+from dth.compose.local import process
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, UsageError
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
+from dth.objects import processes
 from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
 from dth.objects.compare.merge import Policy
 from dth.objects.finder import refuse_deletes
@@ -36,6 +38,7 @@ from dth.objects.listing.filters import contradiction, escaped
 from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
 from dth.objects.listing.pages import PrefixListing, pages
 from dth.objects.parameters import DeleteMode, S3Parameters
+from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
 from dth.objects.task import object_filter, open_source, shared_rates
 from dth.objects.transfer.relay import Route
@@ -111,7 +114,7 @@ def sync(
                 "--manifest -: a hub cannot read what this command is given; put it into a bucket"
             )
         return run_on_hub(
-            hub_url, "S3EC2", parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
+            hub_url, PLUGIN.type, parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
         )
     if report:
         check_report(report)
@@ -119,9 +122,9 @@ def sync(
         parameters = start.settled(parameters, verbose=verbose)
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
-        objects.load(parameters)
-        with Nursery(process.run) as nursery:
-            directory = state or default_state(process.S3, parameters, given)
+        processes.load(parameters, FileSecrets(secrets_directory()))
+        with Nursery(partial(process.run, find=process.only(PLUGIN))) as nursery:
+            directory = state or default_state(PLUGIN.type, parameters, given)
             return run_work(
                 _sync(
                     parameters,
@@ -302,7 +305,7 @@ async def _record_rows(foreground: Foreground, run: int) -> AsyncIterator[Row]:
         )
 
 
-s3.add_command(state_commands(process.S3, "dth s3 sync"))
+s3.add_command(state_commands(PLUGIN.type, "dth s3 sync"))
 
 
 # ------------------------------------------------------------------------------------------ dry run and diff

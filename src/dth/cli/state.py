@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, columns, day, shown
-from dth.compose.local.process import S3
+from dth.compose.local.process import DEFAULT_TYPE
 from dth.core.config import state_directory
 from dth.core.errors import HubError, UsageError
 from dth.core.parameters import TaskParameters, extra, parse_moment, readers
@@ -52,11 +52,11 @@ class Kept:
 
     @property
     def kind(self) -> str:
-        return str(self.task.get("type", S3))
+        return str(self.task.get("type", DEFAULT_TYPE))
 
     def side(self, side: str) -> str:
         """A side in a few words."""
-        if self.kind == S3:
+        if self.kind == DEFAULT_TYPE:
             bucket, prefix = self.task.get(f"{side}Bucket", "?"), self.task.get(f"{side}Prefix", "")
             return shown(f"s3://{bucket}/{prefix}")
         host = self.task.get(f"{side}Registry") or f"ecr:{self.task.get(f'{side}Region', '?')}"

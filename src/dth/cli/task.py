@@ -13,10 +13,12 @@ import yaml
 from dth.cli.display import INCOMPLETE, amount, clock, shown, table, verified_words
 from dth.cli.hub import hub_options
 from dth.core.errors import HubError, UsageError
+from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts
 from dth.hub.client import HubClient
 
-FIELDS = """id description type progress phase waitsFor scheduleType schedule source destination reason
+KINDS = "Kind of task: S3EC2, ECR, or that of another plugin that the hub has."
+FIELDS = """id description type things progress phase waitsFor scheduleType schedule source destination reason
     createdAt stoppedAt nextRunAt createdBy parameters { ParameterKey ParameterValue }
     progressInfo { run listing objects doneObjects failed totalBytes doneBytes percent rate eta workers waiting
         state note }
@@ -24,7 +26,6 @@ FIELDS = """id description type progress phase waitsFor scheduleType schedule so
 # Of the counts of a run: those that are shown as they are, and those that are told in words.
 COUNTED = "listed same enqueued done failed cancelled"
 VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
-THINGS = {"S3EC2": "objects", "ECR": "images"}  # what a task moves, by its type
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
 FIRST_LOOK = 0.05  # seconds before a job that is soon done is looked at
@@ -40,7 +41,7 @@ def task() -> None:
 
 @task.command()
 @click.argument("parameters", nargs=-1, metavar="NAME=VALUE...")
-@click.option("--type", "kind", default="S3EC2", show_default=True, type=click.Choice(["S3EC2", "ECR"]))
+@click.option("--type", "kind", default="S3EC2", show_default=True, help=KINDS)
 @click.option("--description", default="", help="What it is for.")
 @click.option("--once", is_flag=True, help="Run once instead of on a schedule.")
 @click.option("--watch", "watch_it", is_flag=True, help="Wait for its end (a one-time task).")
@@ -53,6 +54,9 @@ def create(
     The names are those of the parameters page; dth task create --type S3EC2 with a wrong one says so.
     """
     client = hub()
+    known = client.call("{ hubInfo { plugins } }")["hubInfo"]["plugins"]
+    if kind not in known:
+        raise UsageError(f"--type {kind}: the hub has no such kind of task; it has {', '.join(known)}")
     made = create_task(client, _given(parameters), kind=kind, once=once, description=description)
     click.echo(made)
     return follow(client, made) if watch_it else 0
@@ -146,7 +150,7 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
     ]
     rows.append(
         (
-            THINGS[shown_task["type"]],
+            shown_task["things"],
             f"{info['doneObjects']:.0f} of {info['objects']:.0f}, {info['failed']:.0f} failed",
         )
     )
@@ -230,7 +234,7 @@ def last_run(client: HubClient, id: str) -> str:
 
 def _verified(kind: str, counts: dict[str, float]) -> list[str]:
     """How the copies of a run were verified, and what they lack. Images are copied by digest, and count none of it."""
-    if kind != "S3EC2":
+    if not verifies(kind):
         return []
     known = Counts(**{name: int(counts[name]) for name in ("done", *VERIFIED.split())})
     lines = [verified_words(known.by_verification)]
@@ -246,7 +250,7 @@ def conclude(found: dict[str, Any]) -> int:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
         click.echo(
-            f"dth: {info['failed']:.0f} {THINGS[found['type']]} failed; dth task show {found['id']} says why",
+            f"dth: {info['failed']:.0f} {found['things']} failed; dth task show {found['id']} says why",
             err=True,
         )
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
@@ -256,7 +260,7 @@ def _line(found: dict[str, Any]) -> str:
     info = found["progressInfo"]
     words = [
         found["phase"].lower(),
-        f"{info['doneObjects']:.0f}/{info['objects']:.0f} {THINGS[found['type']]}",
+        f"{info['doneObjects']:.0f}/{info['objects']:.0f} {found['things']}",
     ]
     if info["totalBytes"]:
         words.append(_bytes(info))

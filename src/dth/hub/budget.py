@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from dth.core.errors import UsageError
+from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run
 from dth.core.prices import Prices
 from dth.hub.model import Task
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.parameters import read_parameters
 
 UNKNOWN = -1.0
 

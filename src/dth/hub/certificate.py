@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from dth.core.digest import ALGORITHM, Digest, framed
 from dth.core.errors import Conflict, UsageError
+from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
-from dth.hub.model import Task, TaskType
+from dth.hub.model import Task
 
 FORMAT = "dth-certificate-3"
 SECOND_FORMAT = "dth-certificate-2"
@@ -139,7 +140,7 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
         "issued": _time(time.time()),
         "hub": fingerprint(public),
         "public_key": public,
-        "task": {"id": task.id, "type": task.type.value, "description": _text(task.description)},
+        "task": {"id": task.id, "type": task.type, "description": _text(task.description)},
         "source": _text(task.source),
         "destination": _text(task.destination),
         "run": {
@@ -150,7 +151,7 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
             "notes": [_text(note) for note in run.notes],
         },
         "counts": asdict(run.counts),
-        **({"verified": run.counts.by_verification} if task.type is TaskType.S3EC2 else {}),
+        **({"verified": run.counts.by_verification} if verifies(task.type) else {}),
         "records": {
             "count": digest.count,
             "by_status": {
@@ -224,7 +225,7 @@ def _shape(document: dict[str, Any]) -> dict[str, Any]:
         return SHAPE
     shape = {**SHAPE, "counts": {**SHAPE["counts"], "incomplete": int}}
     task = document.get("task")
-    if isinstance(task, dict) and task.get("type") == TaskType.S3EC2:
+    if isinstance(task, dict) and verifies(task.get("type")):
         shape["verified"] = dict.fromkeys(Counts().by_verification, int)
     return shape
 

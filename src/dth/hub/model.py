@@ -4,11 +4,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class TaskType(StrEnum):
-    S3EC2 = "S3EC2"
-    ECR = "ECR"
-
-
 class ScheduleType(StrEnum):
     ONE_TIME = "ONE_TIME"
     FIXED_RATE = "FIXED_RATE"
@@ -65,7 +60,7 @@ class Task:
     """One transfer that a user set up. `version` counts changes: a write names the one it is based on."""
 
     id: str
-    type: TaskType
+    type: str  # of its plugin, such as "S3EC2"
     schedule_type: ScheduleType
     parameters: dict[str, str]  # by their names in PARITY, values as they were given
     description: str = ""

@@ -4,8 +4,9 @@ that waits until tomorrow is IN_PROGRESS.
 
 from enum import StrEnum
 
+from dth.core.plugins import plugin
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.parameters import read_parameters
 from dth.hub.progress import State
 
 # Why a task does nothing though it has something to do: the reasons that the engine gives it.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dth.core.ports.platform import Platform
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
-from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task, TaskType
+from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task
 
 # --------------------------------------------------------------------------------------------------- tasks
 
@@ -22,7 +22,7 @@ class TaskQuery:
     """Which tasks, in which order. Everything empty: all, newest first."""
 
     progress: Sequence[Progress] = ()
-    type: TaskType | None = None
+    type: str | None = None
     schedule_type: ScheduleType | None = None
     writes: str = ""  # exactly this
     text: str = ""  # in description, id, source or destination; case does not matter

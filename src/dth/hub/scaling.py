@@ -3,25 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from dth.core.plugin import Capacity
 from dth.core.ports.queue import Depth
 
 STEPS = ((10_000, 10), (2_000, 5), (500, 2), (100, 1))  # messages visible and in flight, workers more
 COOLDOWN = 120.0  # seconds between two steps
-
-
-class Capacity(Protocol):
-    """The parameters that bound it."""
-
-    @property
-    def min_capacity(self) -> int: ...
-
-    @property
-    def desired_capacity(self) -> int: ...
-
-    @property
-    def max_capacity(self) -> int: ...
 
 
 @dataclass(slots=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 from dth.core.errors import Conflict, UsageError
 from dth.core.parameters import check_confined
+from dth.core.plugins import plugin
 from dth.core.secrets import unbound_warning
 from dth.hub import budget, lifecycle
 from dth.hub.lifecycle import Event
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Schedule, Timetable, Window
 
@@ -28,7 +29,7 @@ SAVES = 50  # tries against others who change the same task at the same moment
 async def create(
     ports: HubPorts,
     *,
-    type: TaskType,
+    type: str,
     schedule_type: ScheduleType,
     parameters: Mapping[str, str],
     description: str = "",
@@ -270,7 +271,7 @@ def next_run(task: Task, now: float) -> float:
     return (schedule.next_after(now, task.created) or 0.0) if schedule else 0.0
 
 
-def check(ports: HubPorts, type: TaskType, parameters: Any) -> None:
+def check(ports: HubPorts, type: str, parameters: Any) -> None:
     """That a task with these parameters may be, and work be done for it. Raises UsageError."""
     check_confined(parameters)
     plugin(type).check(parameters)
@@ -292,8 +293,8 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
     budget.check(task, ports.prices)
-    route = chosen.route(parameters)
-    task.source, task.destination, task.writes = route.source, route.destination, route.writes
+    ends = chosen.ends(parameters)
+    task.source, task.destination, task.writes = ends.source, ends.destination, ends.writes
 
 
 async def warnings(ports: HubPorts, task: Task) -> list[str]:

@@ -2,85 +2,102 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from dth.core import confinement
 from dth.core.errors import UsageError
 from dth.core.hosts import PORTS
+from dth.core.plugin import SIDES, AwsTask, Ends, Plugin
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.platform import Platform
-from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Enqueued, Page, Record
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.prices import Prices
+from dth.core.secrets import SecretUse
 from dth.images.messages import Order, encode, has_place
 from dth.images.parameters import DestType, EcrParameters, SourceType, missing
 from dth.images.registry.reference import DOCKER_HUB, parse_within
 from dth.images.task import secret_uses
 
-__all__ = [
-    "LIVE",
-    "THINGS",
-    "TYPE",
-    "Parameters",
-    "bandwidth",
-    "buckets_written",
-    "budget",
-    "capacity",
-    "check",
-    "check_side",
-    "conflict",
-    "deletes",
-    "follows_events",
-    "read_notification",
-]
-__all__ += [
-    "rates",
-    "redrive",
-    "route",
-    "secret_uses",
-    "spent",
-    "unpriced",
-]  # what dth.hub.plugins.Plugin asks for
-
-TYPE = "ECR"
-THINGS = "images"
-LIVE: frozenset[str] = frozenset()
-Parameters = EcrParameters
-SIDES = ("source", "destination")
 ANY = "destination"  # for a registry which the copier finds out
 BATCH = 500  # images that are sent again in one transaction
 GIB = 1024**3
 REGION_GIB, INTERNET_GIB = 0.02, 0.09  # USD for bytes that leave a region of AWS; list prices of 2026-11
 
 
-def check(parameters: EcrParameters) -> None:
-    """What the model alone cannot tell. Raises UsageError."""
-    for side in SIDES:
-        check_side(parameters, side)
-    unchanged = not parameters.dest_prefix and not parameters.rename_rules
-    if unchanged and _place(parameters, "source") == _place(parameters, "destination"):
-        raise UsageError(
-            "destPrefix: source and destination are one registry; give a prefix or a rename rule"
-        )
+class ImagesPlugin(Plugin):
+    """Tasks that move images. One worker copies several at once. Images are never deleted at the destination, and two
+    tasks may write one registry: an image that is there already is no work for the second."""
+
+    type = "ECR"
+    things = "images"
+    parameters = EcrParameters
+    processes = "dth.images.processes"
+    aws = AwsTask(
+        "ecr",
+        ("objects", "images", "state"),
+        network={
+            "ecsVpcId": "vpc",
+            "ecsSubnetA": "first_subnet",
+            "ecsSubnetB": "last_subnet",
+            "ecsClusterName": "cluster",
+        },
+        code={"taskImage": "task_image"},
+    )
+
+    def check(self, parameters: EcrParameters) -> None:
+        for side in SIDES:
+            self.check_side(parameters, side)
+        unchanged = not parameters.dest_prefix and not parameters.rename_rules
+        if unchanged and _place(parameters, "source") == _place(parameters, "destination"):
+            raise UsageError(
+                "destPrefix: source and destination are one registry; give a prefix or a rename rule"
+            )
+
+    def check_side(self, parameters: EcrParameters, side: str) -> None:
+        for name in missing(parameters, side):
+            raise UsageError(f"{name}: it has to be given")
+        start = "src" if side == "source" else "dest"
+        for name in (f"{start}_registry", f"{start}_registry_host", f"{start}_endpoint"):
+            value: str = getattr(parameters, name)
+            try:
+                if value and name.endswith("endpoint"):
+                    confinement.check_host(_host_of_endpoint(value))
+                elif value:
+                    confinement.check_host(urlsplit(f"//{value}").hostname or "")
+            except UsageError as error:
+                raise UsageError(f"{EcrParameters.model_fields[name].alias}: {error}") from None
+
+    def ends(self, parameters: EcrParameters) -> Ends:
+        dest = _place(parameters, "destination")
+        prefix = f"/{parameters.dest_prefix}" if parameters.dest_prefix else ""
+        return Ends(_place(parameters, "source"), f"{dest}{prefix}", dest)
+
+    async def redrive(
+        self, platform: Platform, parameters: EcrParameters, *, keys: Sequence[str] = (), reason: str = ""
+    ) -> int:
+        return await redrive(platform, parameters, keys=keys, reason=reason)
+
+    def secret_uses(self, parameters: EcrParameters, sides: Sequence[str] = SIDES) -> list[SecretUse]:
+        return secret_uses(parameters, sides)
+
+    def unpriced(self, parameters: EcrParameters, prices: Prices) -> str:
+        return "" if parameters.source_type is SourceType.AMAZON_ECR else "the source's registry"
+
+    def spent(self, parameters: EcrParameters, runs: Sequence[Counts], prices: Prices) -> float | None:
+        """The bytes that left a region of AWS, by list prices. None for a registry elsewhere, whose prices nobody
+        knows."""
+        if self.unpriced(parameters, prices):
+            return None
+        if parameters.dest_type is not DestType.AMAZON_ECR:
+            price = INTERNET_GIB
+        else:
+            price = REGION_GIB if parameters.src_region != parameters.dest_region else 0.0
+        return sum(counts.done_bytes for counts in runs) / GIB * price
 
 
-def check_side(parameters: EcrParameters, side: str) -> None:
-    """What "source" or "destination" alone cannot do without. Raises UsageError."""
-    for name in missing(parameters, side):
-        raise UsageError(f"{name}: it has to be given")
-    start = "src" if side == "source" else "dest"
-    for name in (f"{start}_registry", f"{start}_registry_host", f"{start}_endpoint"):
-        value: str = getattr(parameters, name)
-        try:
-            if value and name.endswith("endpoint"):
-                confinement.check_host(_host_of_endpoint(value))
-            elif value:
-                confinement.check_host(urlsplit(f"//{value}").hostname or "")
-        except UsageError as error:
-            raise UsageError(f"{type(parameters).model_fields[name].alias}: {error}") from None
+PLUGIN = ImagesPlugin()
 
 
 def _host_of_endpoint(url: str) -> str:
@@ -97,21 +114,6 @@ def _host_of_endpoint(url: str) -> str:
     return host
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """Where images come from and go to, as the hub keeps it."""
-
-    source: str
-    destination: str
-    writes: str
-
-
-def route(parameters: EcrParameters) -> Way:
-    dest = _place(parameters, "destination")
-    prefix = f"/{parameters.dest_prefix}" if parameters.dest_prefix else ""
-    return Way(_place(parameters, "source"), f"{dest}{prefix}", dest)
-
-
 def _place(parameters: EcrParameters, side: str) -> str:
     """The registry, as people read it."""
     if side == "source":
@@ -124,77 +126,6 @@ def _place(parameters: EcrParameters, side: str) -> str:
         given = (parameters.dest_registry, parameters.dest_account_id, parameters.dest_region)
     registry, account, region = given
     return f"Amazon ECR {account + ' ' if account else ''}{region}" if is_ecr else registry or DOCKER_HUB
-
-
-def buckets_written(parameters: EcrParameters) -> frozenset[str]:
-    return frozenset()
-
-
-def conflict(one: EcrParameters, other: EcrParameters) -> str:
-    """Two tasks may write one registry: an image that is there already is no work for the second."""
-    return ""
-
-
-def follows_events(parameters: EcrParameters) -> bool:
-    return False
-
-
-def deletes(parameters: EcrParameters) -> bool:
-    """Images are never deleted at the destination."""
-    return False
-
-
-class NoTaken:
-    """Registries tell nothing."""
-
-    messages: list[Outgoing] = []  # noqa: RUF012 - there is never one
-    confirm = ""
-
-
-def read_notification(body: bytes) -> NoTaken:
-    raise UsageError("tasks for images follow no events")
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """One worker copies several images at once; copying them is skopeo's work, in processes of its own."""
-
-    min_capacity: int = 1
-    desired_capacity: int = 1
-    max_capacity: int = 1
-
-
-def capacity(parameters: EcrParameters) -> Capacity:
-    return Capacity()
-
-
-def bandwidth(parameters: EcrParameters) -> tuple[str, int | None]:
-    return "", None
-
-
-def rates(parameters: EcrParameters, cap: int | None) -> dict[str, float]:
-    return {}
-
-
-def budget(parameters: EcrParameters) -> float | None:
-    return None
-
-
-def unpriced(parameters: EcrParameters, prices: Prices) -> str:
-    """Whose prices are not known, in words; "" where all are."""
-    return "" if parameters.source_type is SourceType.AMAZON_ECR else "the source's registry"
-
-
-def spent(parameters: EcrParameters, runs: Sequence[Counts], prices: Prices) -> float | None:
-    """What runs have cost so far, in USD: the bytes that left a region of AWS, by list prices. None for a registry
-    elsewhere, whose prices nobody knows."""
-    if unpriced(parameters, prices):
-        return None
-    if parameters.dest_type is not DestType.AMAZON_ECR:
-        price = INTERNET_GIB
-    else:
-        price = REGION_GIB if parameters.src_region != parameters.dest_region else 0.0
-    return sum(counts.done_bytes for counts in runs) / GIB * price
 
 
 async def redrive(

@@ -3,7 +3,8 @@ of its resolvers.
 """
 
 import re
-from importlib.resources import files
+
+from dth.hub.schema import schema_text
 
 BUILT_IN = ("scalar AWS", "directive @aws_")  # AppSync knows them without being told
 
@@ -26,7 +27,7 @@ export function response(ctx) {
 def render_schema(modes: tuple[str, ...]) -> str:
     """The schema for these modes of authorization, such as "aws_cognito_user_pools": every type may be seen by each.
     Comments, descriptions and what AppSync has built in are left out."""
-    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    text = schema_text()
     text = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
     kept = []
     for line in text.splitlines():
@@ -43,7 +44,7 @@ def render_schema(modes: tuple[str, ...]) -> str:
 
 def root_fields() -> list[tuple[str, str]]:
     """("Query" or "Mutation", the field's name), in the order of the schema."""
-    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    text = schema_text()
     found = []
     for kind in ("Query", "Mutation"):
         body = re.search(rf"^type {kind} \{{(.*?)^\}}", text, re.MULTILINE | re.DOTALL)

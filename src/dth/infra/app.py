@@ -1,9 +1,11 @@
-"""The templates, from the stacks: without a network, and the same every time."""
+"""The templates, from the stacks: without a network, and the same every time. Those of tasks are found by their entry
+points, `dth.stacks`."""
 
 import json
 import os
 import sys
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from dth.core.errors import UsageError
@@ -18,11 +20,10 @@ def synth(directory: Path) -> dict[str, Path]:
         raise UsageError(
             "templates are made with the AWS CDK, which is not installed: pip install 'data-transfer-hub[aws]'"
         ) from None
-    from dth.infra.ecr_stack import EcrStack
     from dth.infra.hub_stack import HubStack, OidcHubStack
-    from dth.infra.s3_stack import S3Stack
 
-    stacks = {"s3": S3Stack, "ecr": EcrStack, "hub": HubStack, "hub-oidc": OidcHubStack}
+    stacks = {entry.name: entry.load() for entry in entry_points(group="dth.stacks")}
+    stacks |= {"hub": HubStack, "hub-oidc": OidcHubStack}
     with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
         app = cdk.App(outdir=scratch, analytics_reporting=False)
         for name, stack in stacks.items():

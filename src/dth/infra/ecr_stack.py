@@ -11,6 +11,7 @@ from constructs import Construct
 
 from dth.compose.aws import CONTAINERS
 from dth.images.parameters import DestType, EcrParameters, SourceType
+from dth.images.plugin import PLUGIN
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
@@ -53,7 +54,7 @@ class EcrStack(TaskStack):
 
     def _declare(self) -> None:
         self.declare(
-            "ECR",
+            PLUGIN.type,
             EcrParameters,
             {
                 "ecsVpcId": "AWS::EC2::VPC::Id",

@@ -23,6 +23,7 @@ from dth.infra.machines import user_data
 from dth.infra.statements import BUNDLES, Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
 from dth.objects.parameters import S3Parameters
+from dth.objects.plugin import PLUGIN
 from dth.platforms.aws.gauges import NAMESPACE
 
 STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and in flight, machines more
@@ -67,7 +68,7 @@ class S3Stack(TaskStack):
 
     def _declare(self) -> None:
         self.declare(
-            "S3EC2",
+            PLUGIN.type,
             S3Parameters,
             {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
         )

@@ -4,15 +4,14 @@ go beyond, whatever its template gives it.
 
 from collections.abc import Callable
 
+from dth.core.plugins import plugins
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra.statements import CHANGES, Statement, allow, deny
 from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
 
 Sub = Callable[..., str]
-KINDS = (
-    "s3",
-    "ecr",
-)  # in the names of the stacks of tasks: after the hub's own, so that what is the hub's is not theirs
+# In the names of the stacks of tasks, after the hub's own: so what is the hub's is not theirs.
+KINDS = tuple(sorted(each.aws.name for each in plugins().values() if each.aws))
 WRITE_IMAGES = (
     "ecr:InitiateLayerUpload",
     "ecr:UploadLayerPart",

@@ -1,18 +1,59 @@
-"""What the processes of an S3 task do, on whichever platform."""
+"""What the processes of a task for objects do, on whichever platform."""
 
 import asyncio
+import contextlib
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from dth.core.plugin import SIDES, Process
 from dth.core.ports.platform import Platform
 from dth.core.ports.runs import RunKind
+from dth.core.secrets import SecretStore
+from dth.core.transport import Transport
+from dth.objects.controller import Controller
 from dth.objects.finder import Finder
+from dth.objects.parameters import S3Parameters
+from dth.objects.store.credentials import ResolvedCredentials, resolve_credentials
+from dth.objects.task import credential_source, open_route, opened
 from dth.objects.transfer.relay import Route
 from dth.objects.transfer.worker import Worker
 
+CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+
 log = logging.getLogger(__name__)
+
+
+def load(parameters: S3Parameters, secrets: SecretStore) -> None:
+    """Load what all processes of the task will need, before any is forked: once instead of in each."""
+    for side in SIDES:
+        if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
+            import botocore.credentials
+            import botocore.session  # noqa: F401
+
+
+async def run(process: Process) -> dict[str, Any] | None:
+    """Be one process of a task; returns the result of a job."""
+    if process.kind in JOBS:
+        return await JOBS[process.kind](process)
+    with process.open_platform() as platform:
+        async with opened(process.parameters, process.secrets, platform.limits) as route:
+            match process.kind:
+                case "finder":
+                    await find(route, platform, process.folder, process.run)
+                case "worker":
+                    await work(process.name, route, platform)
+                case "controller":
+                    await _control(Controller(route, platform, process.name))
+                case "sweeper":
+                    # What is left when all is settled belongs to objects that failed or were taken over.
+                    await Controller(route, platform, process.name).check()
+                case "aborter":
+                    await Controller(route, platform, process.name).abort_all()
+    return None
 
 
 async def find(route: Route, platform: Platform, workdir: Path, number: int) -> None:
@@ -38,3 +79,48 @@ async def work(name: str, route: Route, platform: Platform) -> None:
         log.warning("paused", extra={"fields": {"reason": reason}})
     else:
         log.info("drained")
+
+
+async def _control(controller: Controller) -> None:
+    """Look after giant uploads until SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    while not stopped.is_set():
+        await controller.check()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONTROL_INTERVAL):
+                await stopped.wait()
+
+
+# What jobs need is imported where one runs: the start of a command is to be quick.
+
+
+async def _preflight(process: Process) -> dict[str, Any]:
+    from dth.objects.checks.preflight import preflight
+
+    with Transport() as transport:
+        route = await open_route(process.parameters, transport, process.secrets)
+        return (await preflight(route, process.secrets)).as_dict()
+
+
+async def _forecast(process: Process) -> dict[str, Any]:
+    from dth.objects.forecast.forecast import forecast
+
+    with Transport() as transport:
+        route = await open_route(process.parameters, transport, process.secrets)
+        return (await forecast(route, process.folder, prices=process.prices())).as_dict()
+
+
+async def _probe(process: Process) -> dict[str, Any]:
+    """Try one side alone: of the other nothing needs to be known yet."""
+    from dth.objects.checks.probe import probe
+
+    with Transport() as transport:
+        return (await probe(process.parameters, process.name, transport, process.secrets)).as_dict()
+
+
+JOBS: dict[str, Callable[[Process], Awaitable[dict[str, Any]]]] = {
+    "preflight": _preflight,
+    "forecast": _forecast,
+    "probe": _probe,
+}

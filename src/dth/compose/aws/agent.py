@@ -25,8 +25,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.errors import HubError, StateError
 from dth.core.memory import keep_memory
 from dth.core.ports.runs import RunKind, RunState
-from dth.hub.model import TaskType
-from dth.hub.plugins import read_parameters as as_model
+from dth.hub.parameters import read_parameters as as_model
 from dth.objects import processes
 from dth.objects.task import opened
 from dth.objects.transfer.relay import Route
@@ -246,7 +245,7 @@ async def _listing(platform: AwsPlatform) -> list[int]:
 @asynccontextmanager
 async def _route(platform: AwsPlatform) -> AsyncIterator[Route]:
     kind, values = await read_parameters(platform.dynamo)
-    parameters = as_model(TaskType(kind), values)
+    parameters = as_model(kind, values)
     async with opened(parameters, platform.secrets, platform.limits) as route:
         yield route
 

@@ -16,8 +16,7 @@ import uuid
 from dth.compose.aws import CONTAINERS
 from dth.core.errors import HubError
 from dth.core.transport import Transport
-from dth.hub.model import TaskType
-from dth.hub.plugins import read_parameters as as_model
+from dth.hub.parameters import read_parameters as as_model
 from dth.images.parameters import EcrParameters
 from dth.images.task import open_route
 from dth.images.worker import Worker
@@ -52,7 +51,7 @@ async def copy_images() -> None:
 
 async def _work(name: str, platform: AwsPlatform) -> None:
     kind, values = await read_parameters(platform.dynamo)
-    parameters: EcrParameters = as_model(TaskType(kind), values)
+    parameters: EcrParameters = as_model(kind, values)
     # That many at once are for all containers together.
     share = -(-parameters.max_concurrency // CONTAINERS)
     parameters = parameters.model_copy(update={"max_concurrency": share})

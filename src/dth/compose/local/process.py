@@ -1,6 +1,6 @@
 """The processes of a task on one machine, as the nursery forks them.
 
-What a process does is its plugin's (`objects`, `images`). It drains on SIGTERM, and says on standard error, in one
+What a process does is its plugin's (`Plugin.processes`). It drains on SIGTERM, and says on standard error, in one
 line, why it failed.
 """
 
@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -20,20 +21,27 @@ import uvloop
 from dth.core.config import secrets_directory
 from dth.core.errors import HubError, full_disk
 from dth.core.memory import keep_memory
+from dth.core.plugin import Plugin, Process
+from dth.core.plugins import plugin
+from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.board import Board
-from dth.platforms.local.foreground import TASK_FILE
+from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
+from dth.platforms.local.result import write_result
 
 # Made before anything is forked: it belongs to all processes of a command, or of a hub.
 BOARD = Board()
 
 
-def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
+def run(
+    arguments: Sequence[str], secrets: SecretStore | None = None, find: Callable[[str], Plugin] = plugin
+) -> int:
     """Be one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code. `secrets`: where named secrets are;
-    files in the user's configuration by default."""
+    files in the user's configuration by default. `find`: the plugin by its type. A command knows its own, and does not
+    look for others."""
     kind, state, name, *rest = arguments
     keep_memory()
     journal = Journal(Path(state) / "logs" / f"{name}.log")
@@ -42,7 +50,7 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
     try:
         store = secrets or FileSecrets(secrets_directory())
         with logging_to(journal):
-            uvloop.run(_run(kind, Path(state), name, int(rest[0]) if rest else 0, store))
+            uvloop.run(_run(kind, Path(state), name, int(rest[0]) if rest else 0, store, find))
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
@@ -57,13 +65,37 @@ def run(arguments: Sequence[str], secrets: SecretStore | None = None) -> int:
     return code
 
 
-async def _run(kind: str, state: Path, name: str, number: int, secrets: SecretStore) -> None:
-    if kind == DIGESTER:  # the same for every type of tasks
+async def _run(
+    kind: str,
+    state: Path,
+    name: str,
+    number: int,
+    secrets: SecretStore,
+    find: Callable[[str], Plugin],
+) -> None:
+    if kind == DIGESTER:  # the same for every kind of tasks
         await _read_digest(state, name, number)
         return
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
-    roles = load(values.pop("type", S3))
-    await roles.run(kind, state, name, number, values, secrets)
+    chosen = find(values.pop("type", DEFAULT_TYPE))
+    process = Process(
+        kind=kind,
+        name=name,
+        run=number,
+        parameters=chosen.parameters.model_validate(values),
+        secrets=secrets,
+        folder=state,
+        open_platform=partial(open_platform, state, name),
+        prices=partial(_prices, state),
+        board=BOARD,
+    )
+    result = await load(chosen).run(process)
+    if result is not None:
+        write_result(state, result)
+
+
+def _prices(state: Path) -> Prices:
+    return read_prices(**json.loads((state / PRICES_FILE).read_text("utf-8")))
 
 
 async def _read_digest(state: Path, name: str, run: int) -> None:
@@ -78,12 +110,15 @@ async def _read_digest(state: Path, name: str, run: int) -> None:
 DIGESTER = "digester"
 DIGESTED_AT_ONCE = 2000  # records
 DIGEST_PAUSE = 0.005  # seconds in which others may write
-# Types of tasks.
-S3, ECR = "S3EC2", "ECR"
-# Imported only where such a task runs: the start of a command is to be quick.
-ROLES_BY_TYPE = {S3: "objects", ECR: "images"}
+# Of a state directory that an early version made, for objects alone.
+DEFAULT_TYPE = "S3EC2"
 
 
-def load(kind: str) -> ModuleType:
-    """Import the roles of a type of tasks. Before a nursery forks its processes: once instead of in each."""
-    return importlib.import_module(f"dth.compose.local.{ROLES_BY_TYPE[kind]}")
+def load(chosen: Plugin) -> ModuleType:
+    """Import the processes of a plugin. Before a nursery forks them: once instead of in each."""
+    return importlib.import_module(chosen.processes)
+
+
+def only(known: Plugin) -> Callable[[str], Plugin]:
+    """For `run`: this plugin, without a look at what else is installed."""
+    return {known.type: known}.__getitem__

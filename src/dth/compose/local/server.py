@@ -34,13 +34,14 @@ from dth.core import interrupts
 from dth.core.confinement import Confinement, confine
 from dth.core.errors import Conflict, Forbidden, HubError, NotFound, StateError, Unauthenticated, UsageError
 from dth.core.network import Network
+from dth.core.plugins import plugin, plugins
 from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretUse, WrongHost
 from dth.core.transport import Transport
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Task
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql
@@ -213,8 +214,8 @@ class Hub:
 def start_nursery(data_dir: Path) -> Nursery:
     """Before any event loop. This process, and all that come of it, are confined to what the settings allow."""
     confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
-    for kind in process.ROLES_BY_TYPE:
-        process.load(kind)
+    for each in plugins().values():
+        process.load(each)
     return Nursery(partial(process.run, secrets=StoredSecrets(data_dir)))
 
 

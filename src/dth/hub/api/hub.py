@@ -4,11 +4,12 @@ import json
 from importlib.metadata import version
 
 from dth.core.errors import UsageError
+from dth.core.plugins import plugin, plugins
 from dth.hub import certificate
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, query
 from dth.hub.model import Role
-from dth.hub.plugins import plugin, plugins, read_parameters
+from dth.hub.parameters import read_parameters
 
 
 @answers("HubInfo")

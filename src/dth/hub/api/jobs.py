@@ -6,13 +6,14 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from dth.core.parameters import check_confined
+from dth.core.plugins import plugin
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.tasks import NewTask
 from dth.hub.api.text import iso
-from dth.hub.model import Role, TaskType
-from dth.hub.plugins import plugin, read_parameters
+from dth.hub.model import Role
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import Job
 
 
@@ -72,5 +73,5 @@ async def _begin(call: Call, kind: str, input: dict[str, Any]) -> JobAnswer:
     return JobAnswer.of(await call.ports.jobs.start(kind, _given(new.type, parameters)))
 
 
-def _given(type: TaskType, parameters: BaseModel) -> dict[str, Any]:
-    return {"type": type.value, **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)}
+def _given(type: str, parameters: BaseModel) -> dict[str, Any]:
+    return {"type": type, **parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)}

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from dth.core.errors import UsageError
+from dth.core.plugins import plugin
 from dth.core.ports.status import Status
 from dth.hub import tasks
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, mutation, query
 from dth.hub.api.text import MAX_INT, REPLACED, at_least_one, iso, text_of, within
 from dth.hub.budget import UNKNOWN
-from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task
+from dth.hub.parameters import form
 from dth.hub.phase import Phase, phase, waits_for
-from dth.hub.plugins import form
 from dth.hub.ports import Stack, TaskQuery
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
@@ -103,7 +104,8 @@ class LastRun:
 class TaskAnswer:
     id: str
     description: str
-    type: TaskType
+    type: str
+    things: str
     parameters: list[TaskParameter]
     created_at: str | None
     stopped_at: str | None
@@ -139,6 +141,7 @@ class TaskAnswer:
             id=task.id,
             description=task.description,
             type=task.type,
+            things=plugin(task.type).things,
             parameters=[TaskParameter(name, value) for name, value in task.parameters.items()],
             created_at=iso(task.created),
             stopped_at=iso(task.stopped),
@@ -211,7 +214,7 @@ async def list_tasks_v2(
     found, total = await call.ports.tasks.find(
         TaskQuery(
             progress=chosen,
-            type=TaskType(type) if type else None,
+            type=type or None,
             schedule_type=ScheduleType(schedule_type) if schedule_type else None,
             text=(text or "").strip(),
             order=order_by,
@@ -240,7 +243,7 @@ async def export_task(call: Call, *, id: str) -> str:
     task = await call.ports.tasks.get(id)
     return json.dumps(
         {
-            "type": task.type.value,
+            "type": task.type,
             "description": task.description,
             "scheduleType": task.schedule_type.value,
             "parameters": task.parameters,
@@ -251,7 +254,7 @@ async def export_task(call: Call, *, id: str) -> str:
 
 @query()
 async def list_task_parameters(call: Call, *, type: str) -> list[ParameterDefinition]:
-    return [ParameterDefinition(**each) for each in form(TaskType(type))]
+    return [ParameterDefinition(**each) for each in form(type)]
 
 
 # ------------------------------------------------------------------------------------------------- changes
@@ -369,7 +372,7 @@ async def _changed(call: Call, task: Task) -> TaskAnswer:
 class NewTask:
     """A CreateTaskInput that was read."""
 
-    type: TaskType
+    type: str
     schedule_type: ScheduleType
     parameters: dict[str, str]
     description: str
@@ -387,7 +390,7 @@ class NewTask:
         if chosen and not UUID.fullmatch(chosen):
             raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
         return cls(
-            type=TaskType(input["type"]),
+            type=input["type"],
             schedule_type=ScheduleType(kind),
             parameters=parameters,
             description=input.get("description") or "",

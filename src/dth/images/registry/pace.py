@@ -15,10 +15,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from dth.core.errors import Throttled
+from dth.core.plugin import Board
 from dth.core.transport import Transport
 from dth.images.registry.registries import known_registry
 
@@ -39,22 +39,6 @@ SLOWEST, GUESS, FREE = (
 NOTED = 10.0  # seconds of a pause that is told to the user
 
 log = logging.getLogger(__name__)
-
-
-class Board(Protocol):
-    """What processes tell each other of registries, by host. Times are those of `time.monotonic`."""
-
-    def hold(self, host: str, until: float, rate: float) -> None:
-        """Nobody asks before this time, and nobody faster than `rate` from then on."""
-        ...
-
-    def held(self, host: str) -> tuple[float, float]:
-        """The latest such time, and the rate that was told with it; zeros for none."""
-        ...
-
-    def claim(self, host: str, now: float, spacing: float) -> float:
-        """0 if it is our turn, because nobody has had one for so many seconds; else how many are left."""
-        ...
 
 
 class Pace:

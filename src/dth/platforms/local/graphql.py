@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from ariadne import MutationType, QueryType, ScalarType, make_executable_schema
@@ -49,6 +48,7 @@ from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
 from dth.hub.model import Identity
 from dth.hub.ports import HubPorts
+from dth.hub.schema import schema_text
 from dth.platforms.local.budget import Spent
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def load_schema() -> GraphQLSchema:
     query, mutation = QueryType(), MutationType()
     for name, field in FIELDS.items():
         (mutation if field.changes else query).set_field(name, _answer)
-    text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
+    text = schema_text()
     schema = make_executable_schema(text, query, mutation, TIME, convert_names_case=False)
     roots = [kind for kind in (schema.query_type, schema.mutation_type) if kind]
     unbound = {name for kind in roots for name in kind.fields} ^ set(FIELDS)

@@ -24,6 +24,7 @@ from typing import Any
 
 from dth.core.errors import BeingSetUp, Conflict, HubError, NotFound, UsageError, full_disk
 from dth.core.parameters import check_confined
+from dth.core.plugins import plugin
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
@@ -31,8 +32,8 @@ from dth.hub import budget, monitoring, tasks
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.monitoring import Totals
 from dth.hub.notifications import Event
+from dth.hub.parameters import read_parameters
 from dth.hub.phase import HELD, NO_PLACE, NO_WORKER, OUTSIDE_WINDOW
-from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, State, with_last_run
 from dth.hub.reading import Reading, with_retries
@@ -631,7 +632,7 @@ class Work:
         await self._ports.tasks.summarize(task)
         failed = task.summary.failed
         if failed and (over or snapshot.finished):
-            text = f"{failed} {self._plugin.THINGS} failed in run {run.id}"
+            text = f"{failed} {self._plugin.things} failed in run {run.id}"
             await self._runner.tell(Event.DEAD_LETTERS, text, once=f"{run.id} {failed}")
 
     async def _write_samples(self, snapshot: Snapshot) -> None:
@@ -696,8 +697,8 @@ def write_task_file(state: Path, task: Task) -> str:
     written."""
     parameters = read_parameters(task.type, task.parameters)
     given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    live = plugin(task.type).LIVE
-    values = {"type": task.type.value} | {name: each for name, each in given.items() if name not in live}
+    live = plugin(task.type).live
+    values = {"type": task.type} | {name: each for name, each in given.items() if name not in live}
     text = json.dumps(values, indent=1)
     path = state / TASK_FILE
     try:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, selec
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
-from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, task
@@ -105,7 +105,7 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
     if query.progress:
         chosen = chosen.where(task.c.progress.in_([each.value for each in query.progress]))
     if query.type:
-        chosen = chosen.where(task.c.type == query.type.value)
+        chosen = chosen.where(task.c.type == query.type)
     if query.schedule_type:
         chosen = chosen.where(task.c.schedule_type == query.schedule_type.value)
     if query.writes:
@@ -150,7 +150,7 @@ def task_of(row: Row[Any]) -> Task:
     return Task(
         **{
             **values,
-            "type": TaskType(row.type),
+            "type": row.type,
             "schedule_type": ScheduleType(row.schedule_type),
             "parameters": json.loads(row.parameters),
             "progress": Progress(row.progress),

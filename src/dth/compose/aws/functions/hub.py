@@ -4,6 +4,7 @@ a certificate.
 """
 
 import asyncio
+import importlib
 import logging
 import tempfile
 import uuid
@@ -11,25 +12,16 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from dth.core.errors import Forbidden, HubError, Unauthenticated
-from dth.core.prices import Prices
-from dth.core.transport import Transport
+from dth.core.errors import Forbidden, HubError, StateError, Unauthenticated
+from dth.core.plugin import Process
+from dth.core.plugins import plugin
 from dth.hub.api import code_of
 from dth.hub.api import resolve as answer
 from dth.hub.api.records import make_certificate
 from dth.hub.auth import API_TOKEN, identity_of, is_access_token
-from dth.hub.model import Identity, Role, TaskType
-from dth.images.parameters import EcrParameters
-from dth.images.preflight import preflight as preflight_images
-from dth.images.preview import preview
-from dth.images.probe import probe as probe_registry
-from dth.objects.checks.preflight import preflight as preflight_objects
-from dth.objects.checks.probe import probe as probe_store
-from dth.objects.forecast.forecast import forecast
-from dth.objects.parameters import S3Parameters
-from dth.objects.task import open_route
+from dth.hub.model import Identity, Role
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.hub.hub import AwsHub, open_hub
 from dth.platforms.aws.hub.jobs import LONGEST
@@ -176,43 +168,21 @@ async def _end(hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]])
 
 async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(event["parameters"])
-    kind = TaskType(values.pop("type"))
-    secrets = AwsSecrets(hub.aws, "", hub.table)
-    work = _of_images if kind is TaskType.ECR else _of_objects
-    with Transport() as transport:
-        return await work(event["kind"], event["side"], values, secrets, transport, hub.ports.prices)
+    chosen = plugin(values.pop("type"))
+    with tempfile.TemporaryDirectory(prefix="dth-") as folder:
+        process = Process(
+            kind=event["kind"],
+            name=event["side"],
+            run=0,
+            parameters=chosen.parameters.model_validate(values),
+            secrets=AwsSecrets(hub.aws, "", hub.table),
+            folder=Path(folder),
+            open_platform=_no_platform,
+            prices=lambda: hub.ports.prices,
+        )
+        result: dict[str, Any] = await importlib.import_module(chosen.processes).run(process)
+        return result
 
 
-async def _of_images(
-    kind: str,
-    side: str,
-    values: Mapping[str, Any],
-    secrets: AwsSecrets,
-    transport: Transport,
-    prices: Prices,
-) -> dict[str, Any]:
-    parameters = EcrParameters.model_validate(values)
-    match kind:
-        case "preflight":
-            return (await preflight_images(parameters, transport, secrets)).as_dict()
-        case "probe":
-            return (await probe_registry(parameters, side, transport, secrets)).as_dict()
-    return await preview(parameters, transport, secrets)
-
-
-async def _of_objects(
-    kind: str,
-    side: str,
-    values: Mapping[str, Any],
-    secrets: AwsSecrets,
-    transport: Transport,
-    prices: Prices,
-) -> dict[str, Any]:
-    parameters = S3Parameters.model_validate(values)
-    if kind == "probe":
-        return (await probe_store(parameters, side, transport, secrets)).as_dict()
-    route = await open_route(parameters, transport, secrets)
-    if kind == "preflight":
-        return (await preflight_objects(route, secrets)).as_dict()
-    with tempfile.TemporaryDirectory(prefix="dth-") as scratch:
-        return (await forecast(route, Path(scratch), prices=prices)).as_dict()
+def _no_platform() -> NoReturn:
+    raise StateError("a job has no queue and no records")

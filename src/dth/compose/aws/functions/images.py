@@ -23,11 +23,11 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
-from dth.hub.model import TaskType
-from dth.hub.plugins import read_parameters as as_model
+from dth.hub.parameters import read_parameters as as_model
 from dth.images.controller import settle_dead
 from dth.images.finder import Finder
 from dth.images.parameters import EcrParameters
+from dth.images.plugin import PLUGIN
 from dth.images.registry.pace import paces_of
 from dth.images.task import open_route
 from dth.platforms.aws.client import Aws
@@ -213,7 +213,7 @@ async def _told(platform: AwsPlatform, run: Run) -> str:
 
 async def _parameters(platform: AwsPlatform) -> EcrParameters:
     kind, values = await read_parameters(platform.dynamo)
-    model: EcrParameters = as_model(TaskType(kind), values)
+    model: EcrParameters = as_model(kind, values)
     return model
 
 
@@ -228,8 +228,8 @@ async def _resource(event: dict[str, Any], request: str) -> None:
             await _end(platform.aws, given)
             return
         if "Parameters" in given:
-            as_model(TaskType.ECR, given["Parameters"])  # wrong ones end here, in one line
-            await write_parameters(platform.dynamo, TaskType.ECR, given["Parameters"])
+            as_model(PLUGIN.type, given["Parameters"])  # wrong ones end here, in one line
+            await write_parameters(platform.dynamo, PLUGIN.type, given["Parameters"])
         if kind == "Create":
             # The name makes asking twice the same as once.
             name = f"first-{event['RequestId']}"

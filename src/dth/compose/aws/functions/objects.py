@@ -19,11 +19,11 @@ from dth.compose.aws.functions.report import report
 from dth.core.errors import HubError, StateError
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
-from dth.hub.model import TaskType
-from dth.hub.plugins import read_parameters as as_model
+from dth.hub.parameters import read_parameters as as_model
 from dth.objects.controller import Controller
 from dth.objects.finder import held_up
 from dth.objects.parameters import EventMode, S3Parameters
+from dth.objects.plugin import PLUGIN
 from dth.objects.task import opened, shared_rates
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
@@ -281,9 +281,9 @@ async def _resource(event: dict[str, Any], request: str) -> None:
             return
         if "Parameters" in given:
             # Wrong ones end here, in one line.
-            parameters = as_model(TaskType.S3EC2, given["Parameters"])
+            parameters = as_model(PLUGIN.type, given["Parameters"])
             await platform.limits.set_rates(shared_rates(parameters))
-            await write_parameters(platform.dynamo, TaskType.S3EC2, given["Parameters"])
+            await write_parameters(platform.dynamo, PLUGIN.type, given["Parameters"])
         before = event.get("OldResourceProperties", {}).get("Bucket", "")
         if before and before != given.get("Bucket"):
             await _follow(platform.aws, before, None)
@@ -332,5 +332,5 @@ async def _opened(request: str) -> AsyncIterator[AwsPlatform]:
 
 async def _parameters(platform: AwsPlatform) -> S3Parameters:
     kind, values = await read_parameters(platform.dynamo)
-    model: S3Parameters = as_model(TaskType(kind), values)
+    model: S3Parameters = as_model(kind, values)
     return model

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dth.core.errors import BeingSetUp, Conflict, NotFound
-from dth.hub.model import Task, TaskType
-from dth.hub.plugins import read_parameters
+from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
+from dth.core.plugin import AwsTask
+from dth.core.plugins import plugin
+from dth.hub.model import Task
+from dth.hub.parameters import read_parameters
 from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
@@ -22,11 +24,6 @@ from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.tables import TABLES, create_table
 
 RETENTION = 14  # days that log groups keep what is said
-TEMPLATES = {TaskType.S3EC2: "s3", TaskType.ECR: "ecr"}
-NEEDED_TABLES = {
-    TaskType.S3EC2: ("objects", "parts", "state"),
-    TaskType.ECR: ("objects", "images", "state"),
-}
 GONE = "ResourceNotFoundException"
 STACK = "stack"  # the items of the hub's table that tell of stacks
 
@@ -46,11 +43,19 @@ class Place:
 
     settings: HubSettings
     task: str
-    type: TaskType
+    type: str
+
+    @property
+    def kind(self) -> AwsTask:
+        """Raises UsageError where tasks of this type cannot run on AWS."""
+        found = plugin(self.type).aws
+        if found is None:
+            raise UsageError(f"type: tasks of type {self.type} cannot run on AWS")
+        return found
 
     @property
     def tables(self) -> dict[str, str]:
-        return {name: f"{self.table_prefix}-{name}" for name in NEEDED_TABLES[self.type]}
+        return {name: f"{self.table_prefix}-{name}" for name in self.kind.tables}
 
     @property
     def table_prefix(self) -> str:
@@ -62,11 +67,11 @@ class Place:
 
     @property
     def stack(self) -> str:
-        return f"{self.settings.stack_prefix}-{TEMPLATES[self.type]}-{self.task}"
+        return f"{self.settings.stack_prefix}-{self.kind.name}-{self.task}"
 
     @property
     def template(self) -> str:
-        return f"{self.settings.asset_url}/templates/{TEMPLATES[self.type]}.json"
+        return f"{self.settings.asset_url}/templates/{self.kind.name}.json"
 
     def names(self, outputs: Mapping[str, str]) -> AwsNames:
         """For the adapters of the task's ports. Without outputs (there is no stack) it has no queue."""
@@ -85,7 +90,6 @@ class Place:
             for name, value in task.parameters.items()
             if name not in NOT_IN_TEMPLATES and len(value) <= MAX_VALUE
         }
-        subnets = [each for each in settings.subnets.split(",") if each]
         ours = {
             "taskId": self.task,
             "tablePrefix": self.table_prefix,
@@ -98,22 +102,12 @@ class Place:
             "hubTable": settings.hub_table,
             **self._schedule(task),
         }
-        network = (
-            {"ec2VpcId": settings.vpc, "ec2Subnets": settings.subnets}
-            if self.type is TaskType.S3EC2
-            else {
-                "ecsVpcId": settings.vpc,
-                "ecsSubnetA": subnets[0] if subnets else "",
-                "ecsSubnetB": subnets[-1] if subnets else "",
-                "ecsClusterName": settings.cluster,
-            }
-        )
-        code = (
-            {"bundleArm64": settings.bundle_arm64, "bundleX8664": settings.bundle_x86_64}
-            if self.type is TaskType.S3EC2
-            else {"taskImage": settings.task_image}
-        )
-        return {**network, **{name: value for name, value in given.items() if value}, **ours, **code}
+        network = self._of_settings(self.kind.network)
+        given = {name: value for name, value in given.items() if value}
+        return {**network, **given, **ours, **self._of_settings(self.kind.code)}
+
+    def _of_settings(self, names: Mapping[str, str]) -> dict[str, str]:
+        return {name: str(getattr(self.settings, field)) for name, field in names.items()}
 
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs; of a task that runs once it begins none but the first."""
@@ -131,7 +125,7 @@ class AwsEngine:
         self._dynamo = dynamo
         self._settings = settings
 
-    def place(self, task: str, type: TaskType) -> Place:
+    def place(self, task: str, type: str) -> Place:
         return Place(self._settings, task, type)
 
     async def changed(self, id: str) -> None:
@@ -154,7 +148,7 @@ class AwsEngine:
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             raise NotFound(f"there is no task {id!r}")
-        place = self.place(id, TaskType(item["Type"]))
+        place = self.place(id, item["Type"])
         try:
             stack = await self.stack(id)
             names = place.names(stack.outputs if stack else {})
@@ -172,7 +166,7 @@ class AwsEngine:
         item = await self._dynamo.get("tasks", {"Id": id})
         if not item:
             return
-        place = self.place(id, TaskType(item["Type"]))
+        place = self.place(id, item["Type"])
         for name in place.tables.values():
             if not await self._forget("dynamodb", "delete_table", TableName=name):
                 raise Conflict("the task's tables are being made; try again in a minute")

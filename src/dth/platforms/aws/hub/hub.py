@@ -7,7 +7,7 @@ from hashlib import sha256
 from dth.core.errors import UsageError
 from dth.core.prices import Prices, read_prices
 from dth.hub.auth import NO_ROLE, IssuerConfig
-from dth.hub.model import Role, Task, TaskType
+from dth.hub.model import Role, Task
 from dth.hub.ports import HubPorts
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
@@ -68,7 +68,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         tokens=tokens,
         audit=AwsAudit(dynamo),
         notifications=notifications,
-        metrics=AwsMetrics(aws, dynamo, lambda task: f"{engine.place(task, TaskType.S3EC2).stack}-worker"),
+        metrics=AwsMetrics(aws, dynamo, lambda task: engine.place(task, "S3EC2").stack + "-worker"),
         logs=AwsLogs(aws, settings.log_prefix),
         jobs=jobs,
         signing_key=signing_key,

@@ -72,6 +72,14 @@ class HubSettings:
     roles: str = ""  # JSON: the role of each group that has one; "" = groups are called as roles are
     default_role: str = ""  # of users whose tokens name none; "" = they are refused
 
+    @property
+    def first_subnet(self) -> str:
+        return self.subnets.split(",")[0]
+
+    @property
+    def last_subnet(self) -> str:
+        return self.subnets.rsplit(",", 1)[-1]
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "HubSettings":
         """Raises UsageError for what is missing."""

@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.core.errors import HubError, NotFound
+from dth.core.plugins import plugin
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget, tasks
 from dth.hub.lifecycle import LIVE
-from dth.hub.model import ErrorCode, Progress, ScheduleType, Task, TaskType
+from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
+from dth.hub.parameters import read_parameters
 from dth.hub.phase import OUTSIDE_WINDOW
-from dth.hub.plugins import plugin, read_parameters
 from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.progress import Meter, grown, with_last_run
 from dth.hub.reading import Reading, with_retries
@@ -110,7 +111,7 @@ class Steward:
         lost = [run for run in await records.list_runs(KEPT_RUNS) if not run.counts.balanced]
         if lost:
             await records.cancel_pending(ANEW)
-            if task.type is TaskType.ECR:
+            if task.type == "ECR":
                 await platform.images.cancel_pending(ANEW)
         if lost or task.run_requested:
             await records.begin_run(RunKind.SYNC, beside=True)
@@ -135,7 +136,7 @@ class Steward:
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
-        await write_parameters(platform.dynamo, task.type.value, task.parameters)
+        await write_parameters(platform.dynamo, task.type, task.parameters)
 
     # --------------------------------------------------------------------------------------------- working
 
@@ -203,7 +204,7 @@ class Steward:
 
     async def _run_containers(self, task: Task, stack: StackState, given: str) -> None:
         """Of a task for images a run is an execution; one for objects sees by itself that there is a run."""
-        if task.type is TaskType.ECR:
+        if task.type == "ECR":
             machine = stack.outputs["StateMachine"]
             await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
 
@@ -251,7 +252,7 @@ class Steward:
             if run.state is RunState.FAILED and run.error:
                 await self._tell(task, Event.TASK_ERROR, run.error, once=f"{run.id}")
             elif lost := run.counts.failed + run.counts.delete_failed:
-                text = f"{lost} {plugin(task.type).THINGS} failed in run {run.id}"
+                text = f"{lost} {plugin(task.type).things} failed in run {run.id}"
                 await self._tell(task, Event.DEAD_LETTERS, text, once=f"{run.id} {lost}")
 
     async def _finish(self, task: Task, run: Run) -> float:
@@ -316,7 +317,7 @@ class Steward:
         try:
             async with self.engine.open(task.id) as platform:
                 await platform.records.cancel_pending("stopped")
-                if task.type is TaskType.ECR:
+                if task.type == "ECR":
                     await platform.images.cancel_pending("stopped")
         except NotFound:
             pass  # it was stopped before it was set up

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from dth.core.errors import Conflict, NotFound, UsageError
-from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task, TaskType
+from dth.hub.model import AuditEntry, ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import TaskQuery
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo
@@ -160,7 +160,7 @@ def _task(item: Item) -> Task:
     return Task(
         **{
             **values,
-            "type": TaskType(values["type"]),
+            "type": values["type"],
             "schedule_type": ScheduleType(values["schedule_type"]),
             "parameters": json.loads(values["parameters"]),
             "progress": Progress(values["progress"]),

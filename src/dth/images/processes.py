@@ -1,4 +1,4 @@
-"""What the processes of an ECR task do: the roles by name, as `process` runs them."""
+"""What the processes of a task for images do, on whichever platform."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,11 @@ import logging
 import signal
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from dth.compose.local import process
 from dth.core.errors import HubError
+from dth.core.plugin import Process
+from dth.core.ports.platform import Platform
 from dth.core.ports.runs import RunState
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
@@ -23,8 +23,6 @@ from dth.images.probe import probe
 from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
 from dth.images.worker import Worker
-from dth.platforms.local.platform import LocalPlatform, open_platform
-from dth.platforms.local.result import write_result
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
 LOOK = 0.1  # seconds between looks whether there is something to copy
@@ -32,36 +30,35 @@ LOOK = 0.1  # seconds between looks whether there is something to copy
 log = logging.getLogger(__name__)
 
 
-async def run(
-    kind: str, state: Path, name: str, number: int, values: dict[str, Any], secrets: SecretStore
-) -> None:
-    """Be one process of the task with these parameters; `number` is the run that a finder plans for."""
-    parameters = EcrParameters.model_validate(values)
+async def run(process: Process) -> dict[str, Any] | None:
+    """Be one process of a task; returns the result of a job."""
+    parameters: EcrParameters = process.parameters
+    secrets = process.secrets
     with Transport() as transport:
-        paces_of(transport).board = process.BOARD
-        match kind:
+        paces_of(transport).board = process.board
+        match process.kind:
             case "preflight":
-                write_result(state, (await preflight(parameters, transport, secrets)).as_dict())
+                return (await preflight(parameters, transport, secrets)).as_dict()
             case "probe":
-                write_result(state, (await probe(parameters, name, transport, secrets)).as_dict())
+                return (await probe(parameters, process.name, transport, secrets)).as_dict()
             case "forecast":
-                write_result(state, await preview(parameters, transport, secrets))
-            case "controller":
-                with open_platform(state, name) as platform:
+                return await preview(parameters, transport, secrets)
+        with process.open_platform() as platform:
+            match process.kind:
+                case "controller":
                     await _control(platform)
-            case "finder":
-                with open_platform(state, name) as platform:
-                    await _find(parameters, transport, secrets, platform, number)
-            case "worker":
-                with open_platform(state, name) as platform:
-                    await _work(name, parameters, transport, secrets, platform)
+                case "finder":
+                    await _find(parameters, transport, secrets, platform, process.run)
+                case "worker":
+                    await _work(process.name, parameters, transport, secrets, platform)
+    return None
 
 
 async def _find(
     parameters: EcrParameters,
     transport: Transport,
     secrets: SecretStore,
-    platform: LocalPlatform,
+    platform: Platform,
     number: int,
 ) -> None:
     begun = await platform.records.get_run(number)
@@ -83,7 +80,7 @@ async def _find(
 
 
 async def _work(
-    name: str, parameters: EcrParameters, transport: Transport, secrets: SecretStore, platform: LocalPlatform
+    name: str, parameters: EcrParameters, transport: Transport, secrets: SecretStore, platform: Platform
 ) -> None:
     """Nobody is asked for anything, not even for a token, before there is something to copy."""
     stopping = asyncio.Event()
@@ -100,7 +97,7 @@ async def _work(
     log.info("stopped")
 
 
-async def _control(platform: LocalPlatform) -> None:
+async def _control(platform: Platform) -> None:
     """Settle what crashed its worker, until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -1,0 +1,117 @@
+"""Parameters of tasks as text: read into the plugin's model, and described for forms."""
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dth.core.errors import UsageError
+from dth.core.parameters import is_size
+from dth.core.plugins import plugin
+
+
+def read_parameters(type: str, given: Mapping[str, str]) -> Any:
+    """The plugin's model of parameters given as text. An empty text is as good as none. Raises UsageError that names
+    the parameter and what is wrong with it."""
+    model = plugin(type).parameters
+    lists = {field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]}
+    values = {
+        name: _several(name, text) if name in lists else text for name, text in given.items() if text != ""
+    }
+    try:
+        return model.model_validate(values, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise UsageError(explain(error)) from None
+
+
+def _several(name: str, text: str) -> list[str]:
+    """A list as text: JSON, or one a line."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise UsageError(f"{name}: {text!r} is not a JSON list of texts")
+        return found
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def explain(error: ValidationError) -> str:
+    """One line: the parameter, and what is wrong with it."""
+    problem = error.errors()[0]
+    message = said(problem)
+    return f"{problem['loc'][0]}: {message}" if problem["loc"] else message
+
+
+def said(problem: ErrorDetails) -> str:
+    """What is wrong, in our words."""
+    limits = problem.get("ctx", {})
+    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
+        if bound in limits:
+            limit = limits[bound]
+            shown = f"{limit // 1024**2} MiB" if limit >= 1024**2 else f"{limit:g}"
+            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
+    match problem["type"]:
+        case "extra_forbidden":
+            return "there is no such parameter"
+        case "enum":
+            return f"{problem['input']!r} is none of {limits['expected']}"
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def form(type: str) -> list[dict[str, Any]]:
+    """Every parameter as a form shows it, and checks it while one types."""
+    return [
+        {
+            "name": field.alias,
+            "label": field.title,
+            "group": field.json_schema_extra["group"],
+            "help": field.description,
+            "kind": _kind(field),
+            "default": _text(field.default),
+            "allowed": _choices(field),
+            "option": field.json_schema_extra["cli"],
+            "minimum": _limit(field, "ge", "gt"),
+            "maximum": _limit(field, "le"),
+            "size": is_size(field),
+            "required": field.json_schema_extra["required"],
+        }
+        for field in map(_any, plugin(type).parameters.model_fields.values())
+    ]
+
+
+def _any(field: Any) -> Any:
+    return field
+
+
+def _kind(field: Any) -> str:
+    kinds = (field.annotation, *get_args(field.annotation))
+    if bool in kinds:
+        return "boolean"
+    if field.annotation == tuple[str, ...]:
+        return "list"
+    if _choices(field):
+        return "choice"
+    return "number" if int in kinds or float in kinds else "text"
+
+
+def _choices(field: Any) -> list[str]:
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return [str(member.value) for member in kind]
+    return []
+
+
+def _limit(field: Any, *bounds: str) -> float | None:
+    found = [getattr(limit, bound) for limit in field.metadata for bound in bounds if hasattr(limit, bound)]
+    return float(found[0]) if found else None
+
+
+def _text(value: Any) -> str:
+    if value is None or value == ():
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(getattr(value, "value", value))

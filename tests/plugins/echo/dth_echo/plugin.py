@@ -1,0 +1,68 @@
+"""What the hub knows of tasks that say lines."""
+
+from collections.abc import Sequence
+
+from dth.core.errors import UsageError
+from dth.core.parameters import TaskParameters, parameter
+from dth.core.plugin import Ends, Plugin
+from dth.core.ports.platform import Platform
+from dth.core.ports.queue import Outgoing
+from dth.core.ports.records import Enqueued, Page
+from dth.core.ports.runs import Counts, RunKind, RunState
+from dth.core.ports.status import Status
+
+
+class EchoParameters(TaskParameters):
+    """What to say, and when."""
+
+    lines: tuple[str, ...] = parameter(
+        (), "source", "Lines", "What is to be said, one line each.", what=True, required=True
+    )
+    voice: str = parameter("plain", "destination", "Voice", "Who says it.", what=True)
+    schedule_rate: str = parameter("", "schedule", "Rate", "How often runs begin.", what=False)
+    ec2_cron_expression: str = parameter("", "schedule", "Cron expression", "When runs begin.", what=False)
+    transfer_window: str = parameter("", "schedule", "Window", "When lines may be said.", what=False)
+
+
+class EchoPlugin(Plugin):
+    """Tasks that say lines."""
+
+    type = "ECHO"
+    things = "lines"
+    parameters = EchoParameters
+    processes = "dth_echo.processes"
+
+    def check(self, parameters: EchoParameters) -> None:
+        for side in ("source", "destination"):
+            self.check_side(parameters, side)
+
+    def check_side(self, parameters: EchoParameters, side: str) -> None:
+        if side == "source" and not parameters.lines:
+            raise UsageError("lines: there is nothing to say")
+
+    def ends(self, parameters: EchoParameters) -> Ends:
+        voice = f"voice {parameters.voice}"
+        return Ends(f"{len(parameters.lines)} lines", voice, voice)
+
+    async def redrive(
+        self, platform: Platform, parameters: EchoParameters, *, keys: Sequence[str] = (), reason: str = ""
+    ) -> int:
+        failed = await platform.records.page(status=Status.FAILED, reason=reason, limit=1000)
+        chosen = [record.key for record in failed if not keys or record.key in keys]
+        if chosen:
+            run, _ = await platform.records.begin_run(RunKind.REDRIVE)
+            await platform.records.commit(run.id, page_of(run.id, chosen))
+            await platform.records.set_run(run.id, RunState.TRANSFERRING)
+        return len(chosen)
+
+
+def page_of(run: int, lines: Sequence[str]) -> Page:
+    """The lines as messages of a run."""
+    return Page(
+        Counts(listed=len(lines)),
+        enqueued=[Enqueued(line, len(line), "", f"{run}.{number}") for number, line in enumerate(lines)],
+        messages=[Outgoing(f"{run}.{number}", f"{run} {line}") for number, line in enumerate(lines)],
+    )
+
+
+PLUGIN = EchoPlugin()

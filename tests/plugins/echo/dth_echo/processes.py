@@ -1,0 +1,65 @@
+"""What the processes of a task that says lines do."""
+
+import asyncio
+import logging
+import signal
+import time
+from typing import Any
+
+from dth.core.plugin import Process
+from dth.core.ports.gauges import Gauge
+from dth.core.ports.platform import Platform
+from dth.core.ports.records import Outcome
+from dth.core.ports.runs import RunState
+from dth.core.ports.status import Status
+from dth_echo.plugin import page_of
+
+log = logging.getLogger(__name__)
+
+REFUSED = "whisper"  # no voice says this
+
+
+async def run(process: Process) -> dict[str, Any] | None:
+    match process.kind:
+        case "preflight":
+            return {"state": "OK", "checks": []}
+        case "forecast":
+            return {"lines": len(process.parameters.lines)}
+        case "probe":
+            return {"state": "OK", "found": f"{process.name} is there", "todo": ""}
+    with process.open_platform() as platform:
+        if process.kind == "finder":
+            await _find(platform, process)
+        elif process.kind == "worker":
+            await _work(platform, process)
+    return None
+
+
+async def _find(platform: Platform, process: Process) -> None:
+    await platform.records.commit(process.run, page_of(process.run, process.parameters.lines))
+    await platform.records.set_run(process.run, RunState.TRANSFERRING)
+
+
+async def _work(platform: Platform, process: Process) -> None:
+    """Until SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    gauge = Gauge(process.name, "worker", time.time(), started=time.time())
+    while not stopped.is_set():
+        taken = await platform.queue.receive(10, 30.0, 0.2)
+        outcomes = []
+        for delivery in taken:
+            run, line = delivery.body.split(" ", 1)
+            log.info("%s says %s", process.parameters.voice, line)
+            if line == REFUSED:
+                outcomes.append(
+                    Outcome(line, int(run), Status.FAILED, reason="TooQuiet", detail="nobody hears it")
+                )
+            else:
+                outcomes.append(Outcome(line, int(run), Status.DONE, len(line)))
+                gauge.bytes_out += len(line)
+        if outcomes:
+            await platform.records.settle(outcomes)
+        await platform.queue.delete(taken)
+        gauge.at = time.time()
+        await platform.gauges.report(gauge)
