@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from dth.core.errors import UsageError
 from dth.core.parameters import options
-from dth.hub import plugins
+from dth.hub import parameters
 from dth.hub.schedule import Schedule
 from dth.images.parameters import EcrParameters, missing
 from dth.images.patterns import Choice, Patterns
@@ -74,10 +73,8 @@ def test_options_are_each_one() -> None:
     assert all(re.fullmatch(r"--[a-z][a-z-]+", name) for name in names)
 
 
-def test_the_hub_makes_a_form_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = SimpleNamespace(TYPE="ECR", Parameters=EcrParameters)
-    monkeypatch.setattr(plugins, "plugins", lambda: {"ECR": plugin})
-    form = {field["name"]: field for field in plugins.form("ECR")}
+def test_the_hub_makes_a_form_of_it() -> None:
+    form = {field["name"]: field for field in parameters.form("ECR")}
     assert set(form) == set(FIELDS)
     assert form["srcList"]["kind"] == "choice"
     assert form["srcList"]["allowed"] == ["ALL", "SELECTED"]
@@ -87,11 +84,11 @@ def test_the_hub_makes_a_form_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (form["newestTags"]["kind"], form["newestTags"]["default"]) == ("number", "")
     assert form["destTagMutability"]["default"] == "MUTABLE"
     given = {"srcRegion": "a", "renameRules": "a=b\nc/*=d/*", "pushedSince": "7d", "includeUntagged": "false"}
-    found = plugins.read_parameters("ECR", given)
+    found = parameters.read_parameters("ECR", given)
     assert found.rename_rules == ("a=b", "c/*=d/*")
     assert not found.include_untagged
     with pytest.raises(UsageError, match="srcAccountId"):
-        plugins.read_parameters("ECR", {"srcAccountId": "12"})
+        parameters.read_parameters("ECR", {"srcAccountId": "12"})
 
 
 def test_defaults() -> None:

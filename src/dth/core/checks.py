@@ -1,7 +1,7 @@
 """What a preflight notes: the same for every plugin, as API and console show it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -31,3 +31,15 @@ def worst(checks: Iterable[Check]) -> State:
     """What all of them come to."""
     states = {check.state for check in checks}
     return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
+
+
+def report(
+    checks: Sequence[Check], policies: Mapping[str, Mapping[str, Any]] | None = None, requests: int = 0
+) -> dict[str, Any]:
+    """The result of a preflight. `policies`: the IAM policy that a side lacks, by side. `requests`: that it took."""
+    return {
+        "state": worst(checks).value,
+        "checks": [asdict(check) for check in checks],
+        "policies": {"source": {}, "destination": {}, **(policies or {})},
+        "requests": requests,
+    }

@@ -12,9 +12,9 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
@@ -30,6 +30,10 @@ BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
 MAX_IDLE_CONNECTIONS = 1024
 ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
+# Lines of heads whose meaning is kept, and the bytes of the longest of them.
+LINES_KEPT, SHORT = 1024, 256
+# How a head ends, nearly always.
+END = [b"\r\n"]
 UNSIZED_LIMIT = 16 * 1024 * 1024  # bytes of any other answer: a page of a thousand long keys is 4 MiB
 
 
@@ -246,7 +250,8 @@ class Transport:
         self._epoll = select.epoll()
         self._wanted: dict[int, int] = {}  # events that libcurl waits for now, by socket
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
-        self._idle: dict[tuple[ConnectOptions, str], list[pycurl.Curl]] = {}
+        # By options, kind and method.
+        self._idle: dict[tuple[ConnectOptions, str, str], list[pycurl.Curl]] = {}
         self._waiting: dict[pycurl.Curl, asyncio.Future[int]] = {}
         self._deadline = 0.0  # loop time at which libcurl wants to be called; 0 = never
         self._timer: asyncio.TimerHandle | None = None
@@ -262,7 +267,7 @@ class Transport:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def send(
+    def send(
         self,
         method: str,
         url: str,
@@ -274,22 +279,15 @@ class Transport:
         limit: int = 0,
         stall_timeout: float = 0.0,
         valve: Valve | None = None,
-    ) -> Response:
+    ) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
 
         `limit`: bytes of body that are acceptable (0: what an error or a listing may be); `sink` takes the body of a
         2xx answer instead of memory; `valve` paces the body, whichever way it goes. Raises `ConnectionFailed` or
         `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
         """
-        if self._native:
-            response = await self._send_native(
-                method, url, headers, body, options, sink, limit, stall_timeout, valve
-            )
-            if response:
-                return response
-        return await self._send_by_libcurl(
-            method, url, headers, body, options, sink, limit, stall_timeout, valve
-        )
+        send = self._send_native if self._native else self._send_by_libcurl
+        return send(method, url, headers, body, options, sink, limit, stall_timeout, valve)
 
     async def _send_by_libcurl(
         self,
@@ -307,23 +305,20 @@ class Transport:
             body = [body]  # what is handed over whole cannot be paused
         self._check_proxied(url, options)
         kind = _kind(method, body)
-        pool = self._idle.setdefault((options, kind), [])
-        curl = pool.pop() if pool else _new_handle(kind, options)
+        pool = self._idle.setdefault((options, kind, method), [])
+        curl = pool.pop() if pool else self._new_handle(kind, method, options)
         _refuse_older(curl, options)
-        chunks: list[bytes] = []
-        lines: list[bytes] = []
+        lines, chunks = curl.lines, curl.chunks
         curl.setopt(pycurl.URL, url)
         _set_headers(curl, headers)
-        curl.setopt(pycurl.HEADERFUNCTION, lines.append)
-        size, read = _attach_body(curl, kind, method, body)
+        size, read = _attach_body(curl, kind, body)
         write: Write = chunks.append
         if sink is not None:
             write = _pouring(sink, lines, chunks)
-        curl.setopt(pycurl.WRITEFUNCTION, write)
+            curl.setopt(pycurl.WRITEFUNCTION, write)
         if valve:
             self._attach(curl, valve, write, read)
-        if kind != "HEAD":  # its Content-Length is no body
-            curl.setopt(pycurl.MAXFILESIZE_LARGE, _most(limit))
+        _limit_answer(curl, kind, _most(limit))
         if stall_timeout:
             curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(stall_timeout)))
         if sink is not None:
@@ -342,7 +337,7 @@ class Transport:
             raise
         self.requests += 1
         self.bytes_out += size
-        half = _is_half(lines)
+        half = lines[-1:] != END and _is_half(lines)
         if error or half:
             failure = _failure(curl, error, url, sized=limit > 0)
             curl.close()
@@ -353,9 +348,12 @@ class Transport:
         )
         if stall_timeout:
             curl.setopt(pycurl.LOW_SPEED_TIME, max(1, int(options.stall_timeout)))
+        if sink is not None or valve:
+            curl.setopt(pycurl.WRITEFUNCTION, chunks.append)
+        response = Response(status, parse_headers(lines), chunks.copy())
         _let_go(curl, kind)
         pool.append(curl)
-        return Response(status, parse_headers(lines), chunks)
+        return response
 
     async def _send_native(
         self,
@@ -368,8 +366,7 @@ class Transport:
         limit: int,
         stall_timeout: float,
         valve: Valve | None,
-    ) -> Response | None:
-        """As `send`; None where the request is libcurl's."""
+    ) -> Response:
         assert self._native
         whole = (body,) if isinstance(body, bytes) else body
         size = len(whole) if isinstance(whole, Pipe) else sum(map(len, whole))
@@ -392,10 +389,19 @@ class Transport:
             self.bytes_out += size
             raise
         if answer is None:
-            return None
+            return await self._send_by_libcurl(
+                method, url, headers, body, options, sink, limit, stall_timeout, valve
+            )
         self.requests += 1
         self.bytes_out += size
         return Response(*answer)
+
+    def _new_handle(self, kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
+        curl = _new_handle(kind, method, options)
+        if not self._proxied and not options.proxy:
+            # Or else libcurl looks through the environment for each request.
+            curl.setopt(pycurl.PROXY, "")
+        return curl
 
     def _check_proxied(self, url: str, options: ConnectOptions) -> None:
         if self._proxied or options.proxy:
@@ -492,10 +498,15 @@ class Transport:
             self._reap()
 
     def _on_ready(self) -> None:
+        act = self._multi.socket_action
         for fd, events in self._epoll.poll(0, 1024):
             if fd not in self._wanted:  # at rest; the other side closed it, or says what nobody asked for
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(fd)
+                continue
+            if events == select.EPOLLIN:
+                # Nearly all of them.
+                act(fd, pycurl.CSELECT_IN)
                 continue
             mask = 0
             if events & (select.EPOLLIN | select.EPOLLHUP):
@@ -504,7 +515,7 @@ class Transport:
                 mask |= pycurl.CSELECT_OUT
             if events & select.EPOLLERR:
                 mask |= pycurl.CSELECT_ERR
-            self._multi.socket_action(fd, mask)
+            act(fd, mask)
         self._reap()
 
     def _reap(self) -> None:
@@ -568,8 +579,13 @@ def _kind(method: str, body: Body) -> str:
     return "upload"
 
 
-def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
+def _new_handle(kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
+    """A handle that keeps what each of its requests needs in the same way: the lines of an answer's head, the pieces of
+    its body, and the bytes that it may have."""
     curl = pycurl.Curl()
+    curl.lines, curl.chunks, curl.most = [], [], 0
+    curl.setopt(pycurl.HEADERFUNCTION, curl.lines.append)
+    curl.setopt(pycurl.WRITEFUNCTION, curl.chunks.append)
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     curl.setopt(pycurl.TCP_NODELAY, 1)
@@ -595,8 +611,8 @@ def _new_handle(kind: str, options: ConnectOptions) -> pycurl.Curl:
         curl.setopt(pycurl.POST, 1)
     elif kind == "upload":
         curl.setopt(pycurl.UPLOAD, 1)
-    elif kind != "GET":
-        curl.setopt(pycurl.CUSTOMREQUEST, kind)
+    if kind not in ("HEAD", "GET"):
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
     return curl
 
 
@@ -663,15 +679,20 @@ def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
         curl.setopt(pycurl.HTTPHEADER, [field.encode("latin-1") for field in fields])
 
 
-def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> tuple[int, Read | None]:
+def _limit_answer(curl: pycurl.Curl, kind: str, most: int) -> None:
+    # The Content-Length of an answer to HEAD is no body.
+    if kind != "HEAD" and curl.most != most:
+        curl.most = most
+        curl.setopt(pycurl.MAXFILESIZE_LARGE, most)
+
+
+def _attach_body(curl: pycurl.Curl, kind: str, body: Body) -> tuple[int, Read | None]:
     """Hand the body to libcurl; returns its length in bytes, and what reads it unless libcurl has all of it."""
     if kind == "post":
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
         curl.setopt(pycurl.POSTFIELDS, body)
         return len(body), None
     if kind != "upload":
         return 0, None
-    curl.setopt(pycurl.CUSTOMREQUEST, method)
     reader = body if isinstance(body, Pipe) else Pieces(body)  # type: ignore[arg-type]
     size = len(body) if isinstance(body, Pipe) else sum(map(len, body))  # type: ignore[arg-type]
     curl.setopt(pycurl.READFUNCTION, reader.read)
@@ -682,7 +703,8 @@ def _attach_body(curl: pycurl.Curl, kind: str, method: str, body: Body) -> tuple
 
 def _let_go(curl: pycurl.Curl, kind: str) -> None:
     """Drop what a finished request's handle still refers to: kept for reuse, it would keep the bodies in memory."""
-    curl.setopt(pycurl.WRITEFUNCTION, len)
+    curl.lines.clear()
+    curl.chunks.clear()
     if kind == "post":
         curl.setopt(pycurl.POSTFIELDS, b"")
     elif kind == "upload":
@@ -750,31 +772,42 @@ def _status(lines: list[bytes]) -> int:
 
 
 def parse_headers(lines: list[bytes]) -> dict[str, str]:
+    """The headers of an answer, from the lines of its head. One that comes twice is a list (RFC 9110, 5.2)."""
     headers: dict[str, str] = {}
     count = 0
-    # A line may end without the carriage return.
-    text = b"".join(lines).decode("latin-1").replace("\r\n", "\n").split("\n")
-    for line in text:
-        name, colon, value = line.partition(":")
-        if name[:5] == "HTTP/":
+    for line in lines:
+        found = _field(line) if len(line) <= SHORT else _parse_field(line)
+        if found:
+            headers[found[0]] = found[1]
+            count += 1
+        elif line[:5] == b"HTTP/":
             # An interim answer (100 Continue, a proxy's 200) came before this one.
             headers, count = {}, 0
-        elif colon:
-            # 0xA0 and 0x85 are bytes of a value, not space.
-            headers[name.lower()] = value.strip(" \t")
-            count += 1
-    return headers if len(headers) == count else _with_lists(text)
+    return headers if len(headers) == count else _with_lists(lines)
 
 
-def _with_lists(lines: list[str]) -> dict[str, str]:
-    """The headers of an answer in which one comes twice: it is a list then (RFC 9110, 5.2)."""
+def _parse_field(line: bytes) -> tuple[str, str] | None:
+    """Name and value of a header; None of a line that is none."""
+    # It may end without the carriage return.
+    text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
+    name, colon, value = text.partition(":")
+    if not colon or name[:5] == "HTTP/":
+        return None
+    # 0xA0 and 0x85 are bytes of a value, not space.
+    return name.lower(), value.strip(" \t")
+
+
+# Most lines of one answer are those of the one before it.
+_field = lru_cache(LINES_KEPT)(_parse_field)
+
+
+def _with_lists(lines: list[bytes]) -> dict[str, str]:
     values: dict[str, list[str]] = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if name[:5] == "HTTP/":
+        if found := _parse_field(line):
+            values.setdefault(found[0], []).append(found[1])
+        elif line[:5] == b"HTTP/":
             values = {}
-        elif colon:
-            values.setdefault(name.lower(), []).append(value.strip(" \t"))
     return {name: ",".join(dict.fromkeys(each)) for name, each in values.items()}
 
 

@@ -4,10 +4,10 @@ Nothing is written: an upload is begun and given up.
 """
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from dth.core.checks import Check, State, worst
+from dth.core.checks import Check, State, report, worst
 from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -51,12 +51,8 @@ class Report:
             ]
             for side in START
         }
-        return {
-            "state": self.state.value,
-            "checks": [asdict(check) for check in self.checks],
-            "policies": {side: policies.policy(statements) for side, statements in lacking.items()},
-            "requests": self.requests,
-        }
+        needed = {side: policies.policy(statements) for side, statements in lacking.items()}
+        return report(self.checks, needed, self.requests)
 
 
 async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Report:

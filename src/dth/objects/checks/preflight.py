@@ -1,10 +1,10 @@
 """Before a task starts: what it will need, tried on both sides with the rights that it will have."""
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from dth.core.checks import Check, State, worst
+from dth.core.checks import Check, State, report, worst
 from dth.core.secrets import SecretStore, warn_of_unbound
 from dth.objects.checks import policies
 from dth.objects.checks.destination import DestChecks
@@ -35,12 +35,7 @@ class Report:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "state": self.state.value,
-            "checks": [asdict(check) for check in self.checks],
-            "policies": {side: self.policy(side) for side in SIDES},
-            "requests": self.requests,
-        }
+        return report(self.checks, {side: self.policy(side) for side in SIDES}, self.requests)
 
 
 async def preflight(route: Route, secrets: SecretStore) -> Report:

@@ -2,6 +2,7 @@
 than the store takes them."""
 
 import time
+from collections.abc import Awaitable
 
 from dth.core.errors import ConnectionFailed, Disposition, Throttled, TransferError
 from dth.core.transport import Pipe, Response
@@ -37,18 +38,16 @@ class Gated:
         caps = (self._request_cap, self._byte_cap, self._reads[1], self._writes[1])
         return sum(cap.waiting for cap in caps if cap)
 
-    async def send(self, request: Request) -> Response:
-        send = self._paced if self._is_paced(request) else self._counted
-        if isinstance(request.body, Pipe):
-            # The other end of the pipe holds a place already.
-            return await send(request)
-        gate = self._gate
-        if not gate.enter_at_once():
-            await gate.enter()
-        try:
-            return await send(request)
-        finally:
-            gate.leave()
+    def send(self, request: Request) -> Awaitable[Response]:
+        # The other end of a pipe holds a place already.
+        takes_place = not isinstance(request.body, Pipe)
+        if self._is_paced(request):
+            return self._placed(request) if takes_place else self._paced(request)
+        return self._counted(request, takes_place=takes_place)
+
+    async def _placed(self, request: Request) -> Response:
+        async with self._gate:
+            return await self._paced(request)
 
     async def _paced(self, request: Request) -> Response:
         """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
@@ -68,30 +67,41 @@ class Gated:
             return True
         return sent is not None and (sent.rate > 0 or (request.size or request.limit) > sent.SMALL)
 
-    async def _counted(self, request: Request) -> Response:
+    async def _counted(self, request: Request, *, takes_place: bool = False) -> Response:
         """Send at the store's rate, and learn from the answer."""
         gate = self._gate
-        rate, cap = self._reads if request.method in READS else self._writes
-        if rate.rate != cap.rate:
-            cap.adopt(rate.rate)
-        if cap.rate:
-            await cap.take(1)
-        sent = time.monotonic()
+        if takes_place and not gate.enter_at_once():
+            await gate.enter()
         try:
-            response = await self._below.send(request)
-        except TransferError as error:
-            gate.errors += error.disposition is not Disposition.GONE
-            if isinstance(error, Throttled):
-                rate.refused(request.key or str(request.query), sent)
-            if isinstance(error, Throttled | ConnectionFailed):
-                # A server that refuses connections is one that is overrun. Where the store's rate is known, that paces.
-                gate.slow_down(paced=rate.rate > 0)
-            if error.status:
-                gate.answered()
-            elif isinstance(error, ConnectionFailed):
-                gate.silent()
-            raise
-        now = time.monotonic()
-        rate.passed(now)
-        gate.succeeded(now - sent, request.method)
-        return response
+            rate, cap = self._reads if request.method in READS else self._writes
+            if rate.rate != cap.rate:
+                cap.adopt(rate.rate)
+            if cap.rate:
+                await cap.take(1)
+            sent = time.monotonic()
+            try:
+                response = await self._below.send(request)
+            except TransferError as error:
+                self._learn(request, error, rate, sent)
+                raise
+            now = time.monotonic()
+            rate.passed(now)
+            gate.succeeded(now - sent, request.method)
+            return response
+        finally:
+            if takes_place:
+                gate.leave()
+
+    def _learn(self, request: Request, error: TransferError, rate: StoreRate, sent: float) -> None:
+        """Learn from an error, of a request that was sent at this monotonic time."""
+        gate = self._gate
+        gate.errors += error.disposition is not Disposition.GONE
+        if isinstance(error, Throttled):
+            rate.refused(request.key or str(request.query), sent)
+        if isinstance(error, Throttled | ConnectionFailed):
+            # A server that refuses connections is one that is overrun. Where the store's rate is known, that paces.
+            gate.slow_down(paced=rate.rate > 0)
+        if error.status:
+            gate.answered()
+        elif isinstance(error, ConnectionFailed):
+            gate.silent()

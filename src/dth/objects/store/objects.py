@@ -21,7 +21,7 @@ from dth.core.transport import Body, Pipe, Response
 from dth.objects.listing.pages import parse_page
 from dth.objects.store.answers import find_text, parse_xml
 from dth.objects.store.base import Requests
-from dth.objects.store.capabilities import CHECKSUM_MODE, SUMS, Dress, Feature, dressed
+from dth.objects.store.capabilities import CHECKSUM_MODE, SUMS, Feature, dressed
 from dth.objects.store.checksums import checksum, header_name
 from dth.objects.store.covers import Cover
 from dth.objects.store.endpoints import ChecksumMode
@@ -43,7 +43,7 @@ GZIP, PLAIN = "gzip", "identity"
 MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """How the store answered a write. `proof` (`algorithm:base64`) is the checksum that was sent with the body, and
     `confirmed` that the store answered the same one; `md5` the body's in hexadecimal, where it is known; `encrypted`
@@ -312,17 +312,11 @@ class Objects(Requests):
         def check(response: Response) -> None:
             self.check_etag_answered("PUT", key, response)
 
-        response = await self.write(dress)
-        return self.written("PUT", key, response, cover)
-
-    async def write(self, dress: Dress) -> Response:
         try:
-            return await self.send_dressed(dress)
+            response = await self.send_dressed(dress)
         except SourceGone as error:
-            # A destination that answers 404 to a PUT has lost no source.
-            refused = ObjectRefused(str(error), code=error.code, status=error.status)
-            refused.side = error.side
-            raise refused from None
+            raise not_written(error) from None
+        return self.written("PUT", key, response, cover)
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
         """A store that has written something says what: a proxy or a sign-in page does not."""
@@ -335,7 +329,7 @@ class Objects(Requests):
         etag, version = bare_etag(headers.get("etag", "")), headers.get("x-amz-version-id", "")
         algorithm = cover.proof.partition(":")[0]
         answered = headers.get(f"x-amz-checksum-{algorithm}", "")
-        for name in SUMS & headers.keys():
+        for name in SUMS.intersection(headers):
             mode = name.removeprefix("x-amz-checksum-")
             sent = cover.sum_of(mode)
             if headers[name] != sent:
@@ -412,6 +406,13 @@ class Objects(Requests):
                 return False
             raise
         return True
+
+
+def not_written(error: SourceGone) -> ObjectRefused:
+    """A destination that answers 404 to a write has lost no source."""
+    refused = ObjectRefused(str(error), code=error.code, status=error.status)
+    refused.side = error.side
+    return refused
 
 
 def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -16,14 +16,16 @@ class Retrying:
         self._attempts = attempts
 
     async def send(self, request: Request) -> Response:
-        attempts = request.attempts or self._attempts
-        if request.sink is not None or isinstance(request.body, Pipe):
-            # What has passed through a pipe is gone: who holds both ends begins anew.
-            attempts = 1
         attempt, began = 1, time.monotonic()
         while True:
             try:
                 return await self._below.send(request)
             except TransferError as error:
-                await pause_after(error, attempt, attempts, began)
+                await pause_after(error, attempt, self._tries(request), began)
             attempt += 1
+
+    def _tries(self, request: Request) -> int:
+        if request.sink is not None or isinstance(request.body, Pipe):
+            # What has passed through a pipe is gone: who holds both ends begins anew.
+            return 1
+        return request.attempts or self._attempts

@@ -154,8 +154,10 @@ class Signer:
 
 def _is_even(lines: str) -> bool:
     """Whether no header's value has space to squeeze, as is usual. Quicker than to look at each."""
-    uneven = "  " in lines or ": " in lines or " \n" in lines or "\t" in lines or lines[-1] == " "
-    return not uneven and lines.isascii()
+    if not lines.isascii() or "\t" in lines:
+        return False
+    # To look for one character takes a tenth of the time of two, and most requests have no space at all.
+    return " " not in lines or not ("  " in lines or ": " in lines or " \n" in lines or lines[-1] == " ")
 
 
 def _squeezed(value: str) -> str:

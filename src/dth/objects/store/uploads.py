@@ -17,7 +17,7 @@ from dth.objects.store.covers import Cover
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted
 from dth.objects.store.key_lists import of_key
-from dth.objects.store.objects import Objects, Written, split, whole
+from dth.objects.store.objects import Objects, Written, not_written, split, whole
 from dth.objects.store.request import Request
 
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
@@ -52,7 +52,11 @@ class MultipartUploads(Objects):
             if not find_text(response.body, "UploadId"):
                 raise self.bad_answer("POST", key, "no upload id")
 
-        return find_text((await self.write(dress)).body, "UploadId")
+        try:
+            response = await self.send_dressed(dress)
+        except SourceGone as error:
+            raise not_written(error) from None
+        return find_text(response.body, "UploadId")
 
     async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
         """Write one part."""

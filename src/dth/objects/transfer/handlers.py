@@ -84,19 +84,19 @@ class Handlers:
         # Reasons for which deletions have failed.
         self._undeleted: set[str] = set()
 
-    async def carry(self, work: Work, message: Message, index: int) -> None:
+    def carry(self, work: Work, message: Message, index: int) -> Awaitable[None]:
         """Do the work of one message, or of one object of it."""
         match message:
             case ObjectsMessage():
-                await self._object(work, message, index)
+                return self._object(work, message, index)
             case PartMessage():
-                await self._part(work, message)
+                return self._part(work, message)
             case DeleteMessage():
-                await self._deletes(work, message)
+                return self._deletes(work, message)
             case EventMessage():
-                await self._event(work, message)
+                return self._event(work, message)
             case EventDeleteMessage():
-                await self._event_delete(work, message)
+                return self._event_delete(work, message)
 
     # ------------------------------------------------------------------------------------------- objects
 

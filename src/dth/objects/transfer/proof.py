@@ -26,7 +26,7 @@ STATED = {f"x-amz-checksum-{mode}": mode for mode in ALGORITHMS}
 STEP = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stated:
     """What the source says of an object. `md5` of its bytes, in hexadecimal ("" where its ETag is none); `agreed`: a
     checksum that it states is that of the bytes; `compared`: nothing is left that the bytes have to be held against."""

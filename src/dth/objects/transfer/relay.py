@@ -3,7 +3,7 @@
 Objects up to the multipart threshold go here whole; larger ones part by part (`multipart`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -61,7 +61,7 @@ def lanes(parameters: S3Parameters) -> int:
     return 2 * requests_at_once(parameters)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copied:
     """What was copied: the source's ETag, the destination's, the proof (`algorithm:base64`), who confirmed it, and the
     bytes. `reason` and `detail` say what the copy lacks; "" where it has everything."""
@@ -75,7 +75,7 @@ class Copied:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Properties:
     """What goes along with an object besides its bytes: headers of the write, and what could not be had of them."""
 
@@ -224,10 +224,16 @@ class Route:
         headers["x-amz-tagging-directive"] = "COPY" if wanted else "REPLACE"
         return self._lacking_metadata(answer, Properties(headers))
 
-    async def write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
+    def write(
+        self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated
+    ) -> Awaitable[Copied]:
         """Write a whole object and find out who confirms it. The first one goes alone."""
-        if self._first_write.returned:
-            return await self._write(item, chunks, properties, stated)
+        write = self._write if self._first_write.returned else self._write_first
+        return write(item, chunks, properties, stated)
+
+    async def _write_first(
+        self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated
+    ) -> Copied:
         async with self._first_write:
             return await self._write(item, chunks, properties, stated)
 
@@ -245,11 +251,14 @@ class Route:
             # The first write may have shown it since.
             add_mark(headers, item.etag)
         try:
-            written, verified = await self._put(key, item, chunks, headers, stated)
-            differs = written.etag.lower() != item.etag.lower()
-            if differs and SOURCE_ETAG not in headers and add_mark(headers, item.etag):
+            while True:
+                written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
+                verified = await confirm(self.dest, key, chunks, headers, written, stated)
+                if SOURCE_ETAG in headers or written.etag.lower() == item.etag.lower():
+                    break
                 # Nothing else tells a later run that this is the source's object.
-                written, verified = await self._put(key, item, chunks, headers, stated)
+                if not add_mark(headers, item.etag):
+                    break
             if self.parameters.verify_after:
                 await self._compare_stored(key, item, chunks, written)
                 verified = Verified.CONTENT
@@ -264,12 +273,6 @@ class Route:
         if properties.reason or "x-amz-tagging" not in properties.headers or self.dest.capabilities.tags:
             return properties
         return replace(properties, reason=REFUSED.reason, detail=REFUSED.detail)
-
-    async def _put(
-        self, key: str, item: Item, chunks: list[bytes], headers: dict[str, str], stated: Stated
-    ) -> tuple[Written, Verified]:
-        written = await self.dest.put(key, chunks, headers, md5=stated.md5, insist=self.insisted)
-        return written, await confirm(self.dest, key, chunks, headers, written, stated)
 
     async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:
         stored = await read_back(self.dest, key, item.size, written.etag, ChecksumMode.CRC64NVME)
@@ -306,8 +309,7 @@ async def relay_whole(route: Route, item: Item) -> Copied:
             route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
         )
         if not stated.md5 and not stated.agreed:
-            agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
-            stated = replace(stated, agreed=agreed)
+            stated.agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
         # Not `holding`: this is the way of every small object.
         route.tally.held += item.size
