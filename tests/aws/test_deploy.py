@@ -167,5 +167,5 @@ def test_templates_are_written(dth: Command, tmp_path: Path) -> None:
     code, out, err = dth("synth", str(tmp_path / "new"))
     assert (code, out.splitlines()) == (
         0,
-        [f"{tmp_path}/new/{name}.json" for name in ("s3", "ecr", "hub", "hub-oidc")],
+        [f"{tmp_path}/new/{name}.json" for name in ("ecr", "s3", "hub", "hub-oidc")],
     ), err

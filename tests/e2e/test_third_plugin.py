@@ -38,6 +38,9 @@ def test_a_task_of_a_third_kind_is_created_and_watched(echo: Console) -> None:
     while page.get_by_role("button", name="Next", exact=True).is_visible():
         page.get_by_role("button", name="Next", exact=True).click()
     page.get_by_role("button", name="Create task").last.click()
+    expect(page.get_by_text("Done", exact=True).first).to_be_visible(timeout=60_000)
+    assert echo.accessibility() == []
+    echo.open("/tasks")
     expect(page.get_by_text("2 lines").first).to_be_visible()
     expect(page.get_by_text("voice alto").first).to_be_visible()
     assert echo.accessibility() == []

@@ -22,7 +22,7 @@ def synth(directory: Path) -> dict[str, Path]:
         ) from None
     from dth.infra.hub_stack import HubStack, OidcHubStack
 
-    stacks = {entry.name: entry.load() for entry in entry_points(group="dth.stacks")}
+    stacks = {entry.name: entry.load() for entry in sorted(entry_points(group="dth.stacks"))}
     stacks |= {"hub": HubStack, "hub-oidc": OidcHubStack}
     with tempfile.TemporaryDirectory(prefix="dth-synth-") as scratch:
         app = cdk.App(outdir=scratch, analytics_reporting=False)
