@@ -1,5 +1,6 @@
 """Running a command and seeing what it cost, its children included."""
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -91,7 +94,16 @@ def _watch(pid: int, peak: list[int]) -> None:
         return
 
 
+@cache
+def _compile() -> None:
+    """As in an installation: without byte code, each command would compile all that it imports, for 0.8 s of CPU."""
+    spec = find_spec("dth")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        compileall.compile_dir(folder, quiet=1)
+
+
 def dth(*arguments: str) -> list[str]:
+    _compile()
     return [sys.executable, "-m", "dth", *arguments]
 
 
