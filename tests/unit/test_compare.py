@@ -18,6 +18,7 @@ from dth.objects.compare.merge import (
     evidence,
     overlaps,
     unholdable,
+    why_unjudged,
 )
 from dth.objects.listing.pages import ONGOING, Entry, KeyMap
 
@@ -241,3 +242,26 @@ def test_keys_that_no_store_can_hold() -> None:
 def test_overlap(one: tuple[str, str, str], other: tuple[str, str, str], overlap: bool) -> None:
     assert overlaps(Place(*one), Place(*other)) is overlap
     assert overlaps(Place(*other), Place(*one)) is overlap
+
+
+KMS = "no comparable ETag (encrypted with KMS or a customer's key"
+
+
+@pytest.mark.parametrize(
+    ("source", "dest", "why"),
+    [
+        (Evidence(), Evidence(), "no comparable ETag and no stored checksum on both sides"),
+        (
+            Evidence(encrypted=True, checksums={"crc32": "a"}),
+            Evidence(),
+            f"{KMS} at the source) and no stored checksum at the destination",
+        ),
+        (
+            Evidence(checksums={"crc32": "a"}),
+            Evidence(encrypted=True, checksums={"sha256": "b"}),
+            f"{KMS} at the destination) and no stored checksum of the same kind on both sides",
+        ),
+    ],
+)
+def test_why_two_objects_could_not_be_compared(source: Evidence, dest: Evidence, why: str) -> None:
+    assert why_unjudged(source, dest) == why

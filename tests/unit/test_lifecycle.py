@@ -216,12 +216,25 @@ async def test_only_what_has_ended_is_deleted(ports: Any) -> None:
     task = await made(ports)
     with pytest.raises(Conflict, match="stop it first"):
         await tasks.delete(ports, task.id)
+    await tasks.stop(ports, task.id)
+    with pytest.raises(Conflict, match="still stopping; try again"):
+        await tasks.delete(ports, task.id)
+    await tasks.ended(ports, task.id)
+    await tasks.resume(ports, task.id)
     await tasks.fail(ports, task.id, "no disk", ErrorCode.CFN_ERROR)
     assert (await ports.tasks.get(task.id)).reason == "no disk"
     await tasks.delete(ports, task.id)
     assert ports.engine.ids[-2:] == [f"discard {task.id}", f"forget {task.id}"]
     with pytest.raises(NotFound):
         await ports.tasks.get(task.id)
+
+
+async def test_two_tasks_do_not_write_one_place(ports: Any) -> None:
+    first = await made(ports)
+    with pytest.raises(Conflict, match=f"task {first.id} writes s3://there/ in the same store"):
+        await made(ports)
+    other = await made(ports, destBucket="elsewhere")
+    assert (await ports.tasks.get(other.id)).destination == "s3://elsewhere/"
 
 
 async def test_a_stopped_task_that_is_resumed_runs_again(ports: Any) -> None:

@@ -416,7 +416,7 @@ def _show(made: Plan, listed: Listed, notes: list[str]) -> None:
     bytes_ = amount(made.bytes) if made.looked_inside else "bytes not known"
     click.echo(
         f"{len(made.items)} images, {counts[Action.SAME] + counts[Action.ALONG]} same; "
-        f"would copy {counts[Action.COPY]} ({bytes_}), {made.impossible} cannot be"
+        f"would copy {counts[Action.COPY]} ({bytes_}), {made.impossible} cannot be copied"
     )
     _say_attached(made.attached)
     if listed.left_out:

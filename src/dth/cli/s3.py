@@ -472,7 +472,7 @@ def _remarks(counts: Counts, reasons: Counter[str], policy: Policy, sample: floa
     if counts.unproven and sample < 100:
         yield f"{counts.unproven} of the same by size only: they are not in the sample"
     elif counts.unproven:
-        yield f"{counts.unproven} of the same by time only; --compare checksum or content looks closer"
+        yield f"{counts.unproven} of the same were compared by time only; --compare checksum or content compares more"
     if counts.archived:
         yield f"{counts.archived} archived at the source and missing or different in the destination"
     for why, number in reasons.most_common():

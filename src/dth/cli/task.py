@@ -51,7 +51,7 @@ def create(
 ) -> int:
     """Create a task: dth task create srcBucket=a destBucket=b --once.
 
-    The names are those of the parameters page; dth task create --type S3EC2 with a wrong one says so.
+    The reference page of parameters has all names. The hub refuses a name that it does not know.
     """
     client = hub()
     known = client.call("{ hubInfo { plugins } }")["hubInfo"]["plugins"]

@@ -47,7 +47,7 @@ def create(name: str, role: str, expires: str, place: Place) -> None:
 @token.command("list")
 @place_options
 def list_(place: Place) -> None:
-    """Show all tokens, without what proves them."""
+    """List the API tokens. Their values are never shown."""
     with _tokens(place) as tokens:
         rows = [
             (

@@ -53,7 +53,7 @@ def list_(place: Place) -> None:
 def add(name: str, role: str, email: str, must_change: bool, place: Place) -> None:
     """Add a user. The password is asked for, or read from standard input.
 
-    A hub that is called (--hub) always asks the new user for another password.
+    With --hub, the new user must always choose a new password at the first sign-in.
     """
     with _users(place, make=True) as users:
         added = asyncio.run(users.add(name, _password(), Role(role), email, must_change=must_change))

@@ -106,6 +106,9 @@ class AwsTask:
     tables: tuple[str, ...]
     network: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+    # Whether each run is an execution of the state machine that the stack's output `StateMachine` names. If not, what
+    # the stack has running sees by itself that there is a run.
+    executes_runs: bool = False
 
 
 class Plugin(ABC):

@@ -365,13 +365,13 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims as they stand there, believed by nobody: they say which keys to check with."""
     parts = token.split(".")
     if len(parts) != 3 or len(token) > TOKEN_LIMIT:
-        raise Unauthenticated("what was sent is no token")
+        raise Unauthenticated("the token is not valid: revoked, expired or mistyped")
     try:
         header, claims = (json.loads(base64.urlsafe_b64decode(part + "===")) for part in parts[:2])
     except (ValueError, RecursionError):
-        raise Unauthenticated("what was sent is no token") from None
+        raise Unauthenticated("the token is not valid: revoked, expired or mistyped") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise Unauthenticated("what was sent is no token")
+        raise Unauthenticated("the token is not valid: revoked, expired or mistyped")
     return header, claims
 
 

@@ -183,6 +183,8 @@ async def delete(ports: HubPorts, id: str) -> Task:
     """Forget a task that has ended, its records and logs. What it copied stays."""
     task = await ports.tasks.get(id)
     if task.progress not in lifecycle.REMOVABLE:
+        if task.progress is Progress.STOPPING:
+            raise Conflict("the task is still stopping; try again in a few seconds")
         raise Conflict(f"a task that is {task.progress} cannot be deleted; stop it first")
     await ports.engine.discard(id)
     await ports.metrics.forget(id)

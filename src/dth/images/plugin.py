@@ -44,6 +44,7 @@ class ImagesPlugin(Plugin):
             "ecsClusterName": "cluster",
         },
         code={"taskImage": "task_image"},
+        executes_runs=True,
     )
 
     def check(self, parameters: EcrParameters) -> None:

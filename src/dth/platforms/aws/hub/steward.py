@@ -205,7 +205,7 @@ class Steward:
         lost = [run for run in await records.list_runs(KEPT_RUNS) if not run.counts.balanced]
         if lost:
             await records.cancel_pending(ANEW)
-            if task.type == "ECR":
+            if "images" in self.engine.place(task.id, task.type).kind.tables:
                 await platform.images.cancel_pending(ANEW)
         if lost or task.run_requested:
             await records.begin_run(RunKind.SYNC, beside=True)
@@ -245,9 +245,9 @@ class Steward:
         return 0.0
 
     async def _run_containers(self, task: Task, given: str) -> None:
-        """Of a task for images a run is an execution; one for objects sees by itself that there is a run."""
+        """Begin an execution, where each run is one."""
         stack = await self.engine.stack(task.id)
-        if task.type == "ECR" and stack:
+        if stack and self.engine.place(task.id, task.type).kind.executes_runs:
             machine = stack.outputs["StateMachine"]
             await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
 
@@ -277,7 +277,7 @@ class Steward:
         try:
             async with self.engine.open(task.id) as platform:
                 await platform.records.cancel_pending("stopped")
-                if task.type == "ECR":
+                if "images" in place.kind.tables:
                     await platform.images.cancel_pending("stopped")
         except NotFound:
             pass  # it was stopped before it was set up
