@@ -350,17 +350,17 @@ def copies_part(words: list[str]) -> Part:
 {machine(words)}, rclone {version("rclone", "version")}, juicefs {version("juicefs", "--version")}.
 
 Each figure is the median of {copies.ROUNDS} runs in turns. `dth` runs with its default settings. The peer in each
-cell is the one that needed least of that measure, of several settings (`bench/copies.py`). CPU is that of all
-processes of a command, starting them included; times depend on what else the machine does, ratios less so. The stores
-are on the same machine, and share its cores: a *null store* makes objects up and drops what it is given
-(`bench/sink.c`), nginx writes files into memory, Ceph is real, with one node in memory. "4 ms a request" is a null
-store that serves one request after the other, each in that time. "50 ms away" is one whose answers leave so much
-later. Requests are those of both sides for each object, of `dth` and of the peer that needed least CPU.
+cell is the best for that measure, out of several peers and settings (`bench/copies.py`). CPU is the CPU of all
+processes of a command, including their start. Times depend on other load on the machine, ratios less so. The stores
+are on the same machine and share its cores: a *null store* generates objects and discards what it receives
+(`bench/sink.c`), nginx writes files into memory, and Ceph is a real Ceph with one node in memory. "4 ms a request" is
+a null store that serves one request after the other, each in that time. "50 ms away" is a store whose responses leave
+50 ms later. Requests are those of both sides per object, of `dth` and of the peer with the least CPU.
 
-`dth` does more in that time than its peers: every body goes with a checksum that the store confirms where it can,
-what both sides state about an object is compared, and every object leaves a record. "No checks" is rclone without any
-of it. By default `juicefs sync` compares nothing after a copy; it has no row over TLS, because there it takes no
-store that has the bucket in the path. s5cmd takes one address for both sides, and so cannot do this job.
+`dth` does more in that time than its peers: every body is sent with a checksum that the store confirms if it can,
+what both sides state about an object is compared, and every object gets a record. "No checks" is rclone without any
+of this. By default `juicefs sync` compares nothing after a copy. It has no row over TLS, because over TLS it accepts
+no store with the bucket in the path. s5cmd accepts one address for both sides, so it cannot do this job.
 """,
     )
 
@@ -390,16 +390,17 @@ def images_part(words: list[str]) -> Part:
         f"""{table}
 
 {machine(words)}, skopeo {version("skopeo", "--version")}.
-CPU depends on the load of the machine a little, times do; so do the bytes and requests of `skopeo copy`, whose
-processes do not wait for what another one is bringing. The others do not.
+CPU depends on the load of the machine a little, and times depend on it. So do the bytes and requests of
+`skopeo copy`, whose processes do not wait for a layer that another process is copying. Other bytes and requests do
+not depend on it.
 
 The registries are docker-registry, on the same machine, each behind a proxy that counts. Each variant ran
-{images.ROUNDS} times in turns, each time to a registry of its own and with an empty cache of its own: skopeo
-keeps in it where it has put layers, and mounts those, and no others, from one repository into
-another. Of bytes and requests the table has our most and the peers' least; of CPU and time the least of all. CPU is
-that of all processes of a command, starting them included. `skopeo sync` is one process with a list of the
-repositories, which copies one image after the other; `skopeo copy --all` is a process for each image, in the order of
-their names. For unchanged tags it was run for {images.SHOWN_TAGS}, and its figures are those times
+{images.ROUNDS} times in turns, each time with its own registry and its own empty cache: skopeo records in its cache
+where it has put layers, and mounts only those layers from one repository into another. For bytes and requests, the
+table has the highest value of `dth` and the lowest of the peers; for CPU and time, the lowest of all. CPU is the CPU
+of all processes of a command, including their start. `skopeo sync` is one process with a list of the repositories,
+which copies one image after the other. `skopeo copy --all` is one process per image, in the order of their names. For
+unchanged tags it was run for {images.SHOWN_TAGS} tags, and its figures are those times
 {images.TAGS // images.SHOWN_TAGS}.
 """,
     )
