@@ -6,8 +6,8 @@
                   v │start            v    │  v                 v
                 ERROR <──fail── (any) PAUSED  STOPPING ──ended──> STOPPED ──start──> STARTING
 
-An event that has nothing to change (stop what is stopped, pause what is paused) is no error: the same call twice is
-the same as once. An event that makes no sense is refused with a line that says what would.
+An event that changes nothing (stop a stopped task, pause a paused one) is not an error: calls are idempotent. An
+event that makes no sense is refused with a message that says which one would.
 """
 
 from enum import StrEnum
@@ -18,13 +18,15 @@ from dth.hub.model import Progress
 
 class Event(StrEnum):
     STARTED = "started"  # its processes can run
-    PAUSE = "pause"  # by a user, a budget, or trouble of an endpoint
+    PAUSE = "pause"  # by a user, a budget, or endpoint trouble
     RESUME = "resume"
     STOP = "stop"
-    ENDED = "ended"  # nothing of it runs any more, and its uploads are thrown away
+    # Nothing of the task runs any more, and its uploads are discarded.
+    ENDED = "ended"
     FINISHED = "finished"  # a one-time task's ledger balances
     FAIL = "fail"
-    START = "start"  # again, from the beginning of its life; what was copied stays known
+    # Again, from the beginning of its life. The task still knows what it copied.
+    START = "start"
 
 
 P = Progress
@@ -59,12 +61,13 @@ TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
     },
 }
 
-LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)  # something of it may run, or be about to
+# Something of the task runs, or may be about to run.
+LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)
 REMOVABLE = (P.STOPPED, P.DONE, P.ERROR)
 
 
 def after(progress: Progress, event: Event) -> Progress:
-    """The status that follows. Raises Conflict for what makes no sense."""
+    """The status after this event. Raises Conflict if the event makes no sense in this status."""
     to = TRANSITIONS[event].get(progress)
     if to is None:
         possible = [each.value for each in TRANSITIONS if progress in TRANSITIONS[each] and each in ASKED_FOR]

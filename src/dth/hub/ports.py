@@ -1,8 +1,8 @@
-"""What the hub needs of a platform, beyond the ports of a task (`dth.core.ports`).
+"""The interfaces that the hub requires of a platform, in addition to those of a task (`dth.core.ports`).
 
-Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), managed services on AWS.
-`tests/contract/test_hub.py` holds both to what is said here; a new platform has to pass it. Nothing here needs a
-transaction across two calls.
+Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), and managed
+services on AWS. `tests/contract/test_hub.py` checks both against these docstrings; a new platform must pass
+it. No operation needs a transaction that spans two calls.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,13 +20,14 @@ from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task
 
 @dataclass(frozen=True, slots=True)
 class TaskQuery:
-    """Which tasks, in which order. Everything empty: all, newest first."""
+    """Filter and order for a list of tasks. With all fields empty: all tasks, newest first."""
 
     progress: Sequence[Progress] = ()
     type: str | None = None
     schedule_type: ScheduleType | None = None
-    writes: str = ""  # exactly this
-    text: str = ""  # in description, id, source or destination; case does not matter
+    writes: str = ""  # exact match
+    # Searched in description, id, source and destination. Case does not matter.
+    text: str = ""
     order: str = "created"  # or "updated", "description", "progress"
     descending: bool = True
     page: int = 1  # from 1
@@ -37,7 +38,7 @@ class Tasks(Protocol):
     """The tasks of the hub."""
 
     async def add(self, task: Task) -> None:
-        """Raises Conflict when the id is taken."""
+        """Raises Conflict if the id exists."""
         ...
 
     async def get(self, id: str) -> Task:
@@ -45,16 +46,18 @@ class Tasks(Protocol):
         ...
 
     async def find(self, query: TaskQuery) -> tuple[list[Task], int]:
-        """One page, and how many there are in all."""
+        """Returns one page, and the total number of matches."""
         ...
 
     async def save(self, task: Task) -> bool:
-        """Write the task if its stored version is still `task.version`, which then goes up by one (in `task`, too).
-        False: somebody else was faster; read it again. Leaves `summary` and `spent` alone."""
+        """Write the task if its stored version is still `task.version`; the write increments the version,
+        also in `task`. Returns False if another caller wrote first: read the task again. Does not write
+        `summary` or `spent`."""
         ...
 
     async def summarize(self, task: Task) -> None:
-        """Write `summary` and `spent` alone, whatever the version: only the one who runs the task does."""
+        """Write only `summary` and `spent`, whatever the version. Only the process that runs the task calls
+        this."""
         ...
 
     async def remove(self, id: str) -> None: ...
@@ -64,8 +67,8 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The CloudFormation stack that a task works in. `status` as CloudFormation calls it; `outputs` and what each of
-    them is."""
+    """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains each of
+    the `outputs`."""
 
     id: str
     name: str
@@ -78,24 +81,25 @@ class Engine(Protocol):
     """Runs tasks."""
 
     async def changed(self, id: str) -> None:
-        """The task was written: look at it now. A hint; the engine looks by itself as well, only later."""
+        """Report that the task was written, so that the engine looks at it now. Only a hint: without it, the
+        engine notices the change later."""
         ...
 
     def open(self, id: str) -> AbstractAsyncContextManager[Platform]:
-        """The task's queue, records and ledgers."""
+        """Open the task's queue, records and ledgers."""
         ...
 
     async def stack(self, id: str) -> Stack | None:
-        """As it was when it was last looked at. None: the task has none, on this platform or at the moment."""
+        """The stack as of the last look. None: the task has no stack, on this platform or at the moment."""
         ...
 
     async def read_digest(self, id: str, run: int) -> None:
-        """Complete the digest of a run that began before digests were kept. It may take minutes; what was read stays
-        read."""
+        """Complete the digest of a run that began before the hub kept digests. This can take minutes; an
+        interrupted call keeps its progress."""
         ...
 
     async def discard(self, id: str) -> None:
-        """Forget all that the task left: records, logs. Doing it again is fine."""
+        """Delete everything that the task left: records and logs. Idempotent."""
         ...
 
 
@@ -104,36 +108,37 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SecretInfo:
-    """What may be told of a secret: never its value."""
+    """What may be shown of a secret: everything except its value."""
 
     name: str
     description: str = ""
     updated: float = 0.0
-    # What it is bound to, as `dth.core.hosts` has it; empty: it will be bound to where it is first used.
+    # The hosts that it may be used with, in the form of `dth.core.hosts`. Empty: the first use sets them.
     hosts: tuple[str, ...] = ()
 
 
 class Secrets(Protocol):
-    """Named secrets, encrypted at rest. Values go in, and out to the engine alone (`dth.core.secrets.SecretStore`)."""
+    """Named secrets, encrypted at rest. Only the engine reads values (`dth.core.secrets.SecretStore`)."""
 
     async def list(self) -> list[SecretInfo]: ...
 
     async def create(self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()) -> None:
-        """Raises Conflict when there is one of that name, UsageError for a name that cannot be."""
+        """Raises Conflict if the name exists, UsageError for an invalid name."""
         ...
 
     async def update(self, name: str, value: str | None = None, description: str | None = None) -> None:
-        """None leaves as it is. Raises NotFound."""
+        """None leaves a field unchanged. Raises NotFound."""
         ...
 
     async def bind(self, name: str, hosts: Sequence[str]) -> None:
-        """Let it be used with these hosts and no others. Empty: with those of its next use. Raises NotFound."""
+        """Allow the secret with these hosts only. Empty: the next use sets the hosts. Raises NotFound."""
         ...
 
     async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
-        """Somebody begins work that uses these secrets. Those that have no hosts yet are bound to those of the work,
-        all or none, and whoever else begins at the same moment finds them bound. Secrets that do not exist are left
-        out: reading them says so. Returns those that may be used with any host. Raises WrongHost."""
+        """Register that work with these secrets begins. Secrets without hosts are bound to the hosts of the
+        work, all or none; a caller that begins at the same moment finds them bound. Secrets that do not exist
+        are skipped: reading them raises the error. Returns the secrets that may be used with any host. Raises
+        WrongHost."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -151,12 +156,12 @@ class User:
     email: str = ""
     created: float = 0.0
     last_login: float = 0.0
-    must_change: bool = False  # the password was given by somebody else
+    must_change: bool = False  # somebody else set the password
 
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """An API token, without what proves it. `owner`: the user whose it is, if the hub knows one."""
+    """An API token without its secret part. `owner`: the user that it belongs to, if the hub knows one."""
 
     id: str
     name: str
@@ -169,17 +174,18 @@ class TokenInfo:
 
 
 class Users(Protocol):
-    """Users of the built-in provider. With an external issuer there are none here."""
+    """Users of the built-in provider. An external issuer keeps its users itself."""
 
     async def list(self) -> list[User]: ...
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> User:
-        """Returns the user as it is kept: `hub.names` has the form of names. Raises Conflict, UsageError."""
+        """Returns the user as stored: `hub.names` defines the form of names. Raises Conflict, UsageError."""
         ...
 
-    async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None: ...
+    async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
+        """Raises NotFound. `must_change`: the user must choose a new password."""
 
     async def set_role(self, name: str, role: Role) -> User:
         """Raises NotFound, and Conflict for the last admin."""
@@ -196,7 +202,7 @@ class Tokens(Protocol):
     async def create(
         self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
     ) -> tuple[TokenInfo, str]:
-        """The token itself is shown this once; only its hash is kept."""
+        """Returns the token itself this one time; the hub stores only its hash."""
         ...
 
     async def revoke(self, id: str) -> None:
@@ -209,11 +215,11 @@ class Tokens(Protocol):
 
 class Audit(Protocol):
     async def begin(self, entry: AuditEntry) -> int:
-        """Write that a change was asked for, before it is made. Returns the entry's id."""
+        """Record a requested change before it is made. Returns the entry's id."""
         ...
 
     async def end(self, id: int, outcome: str, target: str = "") -> None:
-        """How it ended, and what came of it where that did not exist before."""
+        """Record the outcome, and as `target` what the change created."""
         ...
 
     async def find(
@@ -228,8 +234,8 @@ class Audit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where notifications go. `kind` "email": `target` is an address; "webhook": a URL (a secret of its own kind: it
-    is shown to admins only). `events`: which ones; empty means all."""
+    """Where notifications go. `kind` "email": `target` is an address. `kind` "webhook": `target` is a URL,
+    which is itself a secret and shown to admins only. `events`: the events to send; empty means all."""
 
     id: str
     kind: str
@@ -243,18 +249,19 @@ class Notifications(Protocol):
     async def channels(self) -> list[Channel]: ...
 
     async def put_channel(self, channel: Channel) -> None:
-        """Add or replace by id. Raises UsageError for a target that cannot be."""
+        """Add the channel, or replace the one with its id. Raises UsageError for an invalid target."""
         ...
 
     async def remove_channel(self, id: str) -> None: ...
 
     async def test_channel(self, id: str) -> str:
-        """Send a message now. Returns "" or, in one line, why it did not arrive."""
+        """Send a message now. Returns "", or one line that says why it did not arrive."""
         ...
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        """Put a message into the outbox for every channel that wants it (and the task's own `alarmEmail`). With `once`,
-        the same again is nothing. Delivered in the background: batched, retried."""
+        """Put a message into the outbox for every channel that subscribes to the event, and for the task's
+        own `alarmEmail`. A repeated call with the same `once` does nothing. The hub delivers in the
+        background, in batches, with retries."""
         ...
 
 
@@ -263,7 +270,7 @@ class Notifications(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a graph, over `Metrics.read`'s times. None where nothing was measured."""
+    """One line of a graph, one value for each time that `Metrics.read` returns. None: not measured."""
 
     name: str
     values: list[float | None]
@@ -271,20 +278,21 @@ class Series:
 
 class Metrics(Protocol):
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
-        """Add samples of one moment; `hub.monitoring.METRICS` says how each is combined with others of its time."""
+        """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples of one
+        period."""
         ...
 
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """The series between two moments in steps of `period` seconds, with the moment at which each step begins."""
+        """The series between two moments in steps of `period` seconds, with the start of each step."""
         ...
 
     async def read_all(
         self, names: Sequence[str], start: int, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """The sums over all tasks, those that are gone as well, of what is counted: of "bytes_out", "transferred" and
-        "failed". Steps begin at `start`. It and the period are multiples of ten minutes."""
+        """The sums over all tasks, including deleted ones, of the counters "bytes_out", "transferred" and
+        "failed". Steps begin at `start`; `start` and `period` are multiples of ten minutes."""
         ...
 
     async def forget(self, task: str) -> None: ...
@@ -308,12 +316,13 @@ class LogEvent:
 @dataclass(frozen=True, slots=True)
 class LogPage:
     events: list[LogEvent]
-    forward: str  # token of the page after this one: the same again while there is nothing newer
+    # Token of the next page; the same token while there is nothing newer.
+    forward: str
     backward: str
 
 
 class Logs(Protocol):
-    """What the processes of a task said: one group a task, one stream a process."""
+    """The output of a task's processes: one group per task, one stream per process."""
 
     async def streams(self, task: str, prefix: str = "") -> list[LogStream]:
         """Newest first."""
@@ -329,7 +338,8 @@ class Logs(Protocol):
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """A page; without a token the newest. `search`: only messages with this text, whatever its case."""
+        """One page; without a token, the newest. `search`: only messages that contain this text, ignoring
+        case."""
         ...  # fmt: skip
 
 
@@ -338,7 +348,8 @@ class Logs(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """Work that takes longer than a request: a preflight, a forecast, a probe, a certificate. `result` is JSON-safe."""
+    """Work that takes longer than a request: a preflight, forecast, probe or certificate. `result` is
+    JSON-safe."""
 
     id: str
     kind: str
@@ -349,21 +360,23 @@ class Job:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-# The kind of job that makes one.
+# The kind of job that makes a certificate.
 CERTIFICATE = "certificate"
 
 
 class Jobs(Protocol):
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
-        """Begin it where the workers run, and with their rights. `side`: of a probe, "source" or "destination"."""
+        """Start the job where the workers run, with their permissions. `side`, for a probe: "source" or
+        "destination"."""
         ...
 
     async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """Begin a certificate. `work` makes it and returns the result of the job, where this process may do it."""
+        """Start to make a certificate. `work` makes it and returns the job's result; it is used where this
+        process may make certificates."""
         ...
 
     async def get(self, id: str) -> Job:
-        """Raises NotFound; results are kept for a day."""
+        """Raises NotFound. Results are kept for one day."""
         ...
 
 
@@ -372,7 +385,7 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HubPorts:
-    """All of them, as resolvers get them. `users` is None where an external issuer keeps the users."""
+    """All interfaces, as resolvers receive them. `users` is None if an external issuer keeps the users."""
 
     tasks: Tasks
     engine: Engine
@@ -384,8 +397,10 @@ class HubPorts:
     metrics: Metrics
     logs: Logs
     jobs: Jobs
-    signing_key: Callable[[], Awaitable[bytes]]  # what certificates are signed with
+    signing_key: Callable[[], Awaitable[bytes]]  # signs certificates
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
-    own_buckets: frozenset[str] = frozenset()  # of what the hub itself runs and shows: no task writes there
-    prices: Prices = field(default_factory=dict)  # of stores that are not AWS, as the administrator says
-    info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits
+    # Buckets that the hub itself runs and displays: no task may write to them.
+    own_buckets: frozenset[str] = frozenset()
+    # Prices of stores that are not AWS, as set by the administrator.
+    prices: Prices = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)  # For hubInfo: platform, address, limits.

@@ -1,6 +1,6 @@
 """When things happen: runs by cron expression or rate, transfers within windows, bandwidth by timetable.
 
-Everything follows from a text and a moment (seconds since the epoch); nothing here looks at a clock.
+Everything is computed from a text and a time (seconds since the epoch); this module reads no clock.
 
 Cron expressions are those of Amazon EventBridge, in UTC: six fields, one of the two day fields `?`.
 
@@ -13,14 +13,14 @@ Cron expressions are those of Amazon EventBridge, in UTC: six fields, one of the
 | day-of-week | 1-7, SUN-SAT | `L` Saturday, `6L` the last Friday of the month, `6#3` the third |
 | year | 1970-2199 | |
 
-All take `*`, lists (`1,15`), ranges (`1-5`) and steps (`1-30/5`, `*/5`; `5/10` goes on to the end). A range may go over
-the end of its field (`FRI-MON`), a step beyond it (`0/60` is 0). Working days are Monday to Friday, and searched in the
-same month; a month that lacks a day is passed over.
+All fields take `*`, lists (`1,15`), ranges (`1-5`) and steps (`1-30/5`, `*/5`; `5/10` continues to the end). A range
+may wrap around the end of its field (`FRI-MON`), and a step may exceed it (`0/60` is 0). Working days are Monday to
+Friday, searched in the same month; a month that does not have the day is skipped.
 
-Transfer windows and bandwidth timetables are entries with commas between, such as `Mon-Fri 20:00-06:00`: days (every
-day when there are none), then from when until when. One that ends before it begins goes over midnight, and belongs to
-the day on which it begins. They hold by the clock on the wall of the time zone at the end of the text (UTC when there
-is none): what that clock jumps over does not come, what it shows twice comes twice.
+Transfer windows and bandwidth timetables are comma-separated entries such as `Mon-Fri 20:00-06:00`: days (every day
+if there are none), then start and end time. An entry that ends before it begins crosses midnight, and belongs to the
+day on which it begins. Entries follow the wall clock of the time zone at the end of the text (UTC if there is none):
+times that the clock skips do not occur, and times that it repeats occur twice.
 """
 
 import re
@@ -63,14 +63,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
-        """The first moment after this one at which a run begins; None when there is none any more. A rate is counted
-        from the anchor: the moment at which its task was created."""
+        """The first time after `moment` at which a run begins; None if there is none. A rate counts from
+        `anchor`, the time at which its task was created."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rate(Schedule):
-    """Again and again, after the same time."""
+    """Repeats at a fixed interval."""
 
     count: int
     unit: str
@@ -82,15 +82,15 @@ class Rate(Schedule):
     def next_after(self, moment: float, anchor: float = 0.0) -> float:
         every = self.seconds
         after = anchor + ((moment - anchor) // every + 1) * every
-        return after if after > moment else after + every  # what rounding took
+        return after if after > moment else after + every  # makes up for rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Cron(Schedule):
-    """At every minute that all fields name."""
+    """Every minute that matches all fields."""
 
     text: str
-    minutes: tuple[int, ...]  # each in rising order
+    minutes: tuple[int, ...]  # each in ascending order
     hours: tuple[int, ...]
     days: "Days" = field(compare=False, repr=False)
     months: tuple[int, ...]
@@ -119,7 +119,7 @@ class Cron(Schedule):
 
 
 def describe(schedule: Schedule) -> str:
-    """A schedule in a few words; a cron expression as it is."""
+    """A schedule in a few words; a cron expression unchanged."""
     match schedule:
         case Rate(count=1, unit=unit):
             return f"every {unit}"
@@ -142,7 +142,8 @@ def _parse_rate(words: list[str]) -> Rate:
 
 # ------------------------------------------------------------------------------------------------------- cron
 
-Days = Callable[[int, int], Iterable[int]]  # the days of a year's month, in rising order
+# The days of a month of a year, in ascending order.
+Days = Callable[[int, int], Iterable[int]]
 
 LAST_MOMENT = datetime(2199, 12, 31, 23, 59, tzinfo=UTC).timestamp()
 
@@ -153,7 +154,7 @@ class _Field:
     low: int
     high: int
     also: str
-    names: tuple[str, ...] = ()  # of its values, from `low` on
+    names: tuple[str, ...] = ()  # names of its values, from `low`
 
     def refuse(self, text: str) -> NoReturn:
         names = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
@@ -163,7 +164,7 @@ class _Field:
         )
 
     def value(self, text: str, part: str) -> int:
-        """One value; `part` is what it stands in, as the error shows it."""
+        """One value. `part` is the text around it, for the error message."""
         if text in self.names:
             return self.names.index(text) + self.low
         if not re.fullmatch("[0-9]{1,4}", text) or not self.low <= int(text) <= self.high:
@@ -171,7 +172,7 @@ class _Field:
         return int(text)
 
     def values(self, text: str) -> set[int]:
-        """`*`, `5`, `1-5`, each also with a step as in `1-5/2`; `5/2` goes on to the end of the field."""
+        """`*`, `5` or `1-5`, each also with a step as in `1-5/2`; `5/2` continues to the end of the field."""
         base, stepped, step = text.partition("/")
         first, ranged, last = base.partition("-")
         start = self.low if base == "*" else self.value(first, text)
@@ -245,7 +246,8 @@ def _day_of_month(part: str) -> Days:
 
 
 def _working_day(year: int, month: int, day: int) -> int:
-    """The day from Monday to Friday that is nearest, in the same month; a day that the month lacks stays one."""
+    """The nearest day from Monday to Friday in the same month. A day that the month does not have is returned
+    unchanged."""
     first, last = monthrange(year, month)
     if day > last:
         return day
@@ -261,7 +263,8 @@ def _days_of_week(text: str) -> Days:
     if "#" in text:
         name, _, which = text.partition("#")
         if which not in ("1", "2", "3", "4", "5"):
-            DAY_OF_WEEK.refuse(text)  # a list as well: EventBridge takes one such day, alone
+            # Lists as well: EventBridge takes only one such day, alone.
+            DAY_OF_WEEK.refuse(text)
         nth, only = int(which), {DAY_OF_WEEK.value(name, text)}
         return lambda year, month: _on(only, year, month)[nth - 1 : nth]
     rules = [_day_of_week(part) for part in text.split(",")]
@@ -287,9 +290,8 @@ def _on(weekdays: set[int], year: int, month: int) -> list[int]:
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIDNIGHT = 24 * 60  # minutes
 MAX_ENTRIES = 50
-HORIZON = (
-    15 * 86400
-)  # seconds: whatever a weekly timetable does, it has done by then, even if clocks jump over some
+# Seconds. A weekly timetable has shown all of its changes by then, even if clocks skip some of them.
+HORIZON = 15 * 86400
 
 _ENTRY = re.compile(
     r"(?:(?P<first>[a-z]+)(?:-(?P<last>[a-z]+))? +)?(?P<start>[0-9:]+)-(?P<end>[0-9:]+)(?P<rest>(?: .*)?)",
@@ -299,12 +301,13 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Some days (0: Monday) from when until when, in minutes of the day; the end itself is not in it."""
+    """Some days (0: Monday), with start and end in minutes of the day. The end is exclusive."""
 
     days: frozenset[int]
     start: int
     end: int  # at most `start`: on the next day
-    cap: int | None = None  # of a timetable, bytes a second; None: unlimited
+    # Of a timetable, in bytes per second. None: unlimited.
+    cap: int | None = None
 
     def covers(self, wall: datetime) -> bool:
         minute, today = wall.hour * 60 + wall.minute, wall.weekday()
@@ -320,7 +323,7 @@ class _Weekly(ABC):
     zone: tzinfo = UTC
 
     def next_change(self, moment: float) -> float | None:
-        """The first moment after this one at which something else holds; None when it stays as it is."""
+        """The first time after `moment` at which a different value applies; None if it never changes."""
         now, end = self._holds(moment), moment + HORIZON
         while moment < end:
             moment = self._next_edge(moment)
@@ -339,7 +342,8 @@ class _Weekly(ABC):
         return datetime.fromtimestamp(moment, self.zone)
 
     def _next_edge(self, moment: float) -> float:
-        """Where the wall clock next comes to a time of an entry, to midnight, or is set: nothing changes before."""
+        """When the wall clock next reaches a boundary of an entry or midnight, or is set. Nothing changes
+        before."""
         wall = self._wall(moment)
         minute = wall.hour * 60 + wall.minute
         times = (MIDNIGHT, *(time for entry in self.entries for time in (entry.start, entry.end)))
@@ -356,11 +360,11 @@ class _Weekly(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Window(_Weekly):
-    """When data may move; without entries always."""
+    """When data may move. Without entries: always."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or nothing. Raises UsageError."""
+        """`Mon-Fri 20:00-06:00, Sat-Sun 00:00-24:00 Europe/Berlin`, or an empty text. Raises UsageError."""
         return cls(*_parse_entries("transferWindow", text, caps=False))
 
     def is_open(self, moment: float) -> bool:
@@ -372,16 +376,17 @@ class Window(_Weekly):
 
 @dataclass(frozen=True, slots=True)
 class Timetable(_Weekly):
-    """Caps on bandwidth by time. The first entry that covers a moment holds."""
+    """Bandwidth limits by time. The first entry that covers a moment applies."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or nothing; bytes a second, binary units.
-        Raises UsageError."""
+        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per second,
+        binary units. Raises UsageError."""
         return cls(*_parse_entries("bandwidthTimetable", text, caps=True))
 
     def cap_at(self, moment: float, otherwise: int | None = None) -> int | None:
-        """Bytes a second, None for unlimited. `otherwise` (the task's own cap) holds where no entry does."""
+        """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no entry
+        does."""
         entry = self._entry(moment)
         return entry.cap if entry else otherwise
 
@@ -411,7 +416,7 @@ def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[Entr
 
 
 def _parse_entry(parameter: str, text: str, *, caps: bool) -> tuple[Entry, str]:
-    """The entry, and what is left of the text."""
+    """Returns the entry, and the rest of the text."""
     example = "Mon-Fri 08:00-18:00 10M" if caps else "Mon-Fri 20:00-06:00"
     found = _ENTRY.fullmatch(" ".join(text.split()))
     if not found:

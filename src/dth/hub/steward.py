@@ -1,8 +1,10 @@
-"""The rules of a task's life: what happens next, decided from how the task stands and from nothing else.
+"""The rules of a task's life: `decide` derives the next actions from the state of the task, and from nothing
+else.
 
-`decide` takes a `View` of one task and returns actions. Both are plain data: nothing here opens, waits, remembers or
-asks a clock, so the same view gives the same actions. A platform makes the view, carries the actions out in their
-order, and looks again. Each action leads to a view in which it is not due any more.
+`decide` takes a `View` of one task and returns actions. Both are plain data: this module does no I/O, keeps
+no state and reads no clock, so the same view always gives the same actions. A platform builds the view,
+carries out the actions in order, and looks again. Each action leads to a view in which that action is no
+longer due.
 """
 
 from collections.abc import Sequence
@@ -18,9 +20,12 @@ from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
 from dth.hub.schedule import HORIZON, Rate, Schedule, Window
 
-LATE = 300.0  # seconds after which a run that the schedule wanted counts as missed, at most
-RECENT = 3600.0  # seconds after its end for which a run is looked at for something to tell
-SKEW = 5.0  # seconds by which the clocks of a hub and of a stack may differ
+# The most seconds by which a scheduled run may be late before it counts as missed.
+LATE = 300.0
+# Seconds after the end of a run during which notifications about it are sent.
+RECENT = 3600.0
+# The most seconds by which the clocks of a hub and of a stack may differ.
+SKEW = 5.0
 NOTHING = Depth(0, 0, 0)
 ALWAYS = Window()
 
@@ -36,7 +41,7 @@ NOT_BEGUN = "the schedule of its stack did not begin it"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a task's parameters say of its life: read once for each version of the task."""
+    """What a task's parameters say about its life. Parsed once per version of the task."""
 
     schedule: Schedule | None = None
     window: Window = ALWAYS
@@ -48,7 +53,7 @@ UNBOUND = Terms()
 
 
 def terms_of(task: Task) -> Terms:
-    """Raises UsageError for parameters that cannot be."""
+    """Raises UsageError for invalid parameters."""
     chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
     return Terms(
         schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.things
@@ -57,31 +62,32 @@ def terms_of(task: Task) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A task as one look found it. What a platform did not look at, or cannot tell, is left as it is here."""
+    """The state of a task at one moment. A field that a platform did not read, or does not know, keeps its
+    default."""
 
     task: Task
     now: float
     terms: Terms = UNBOUND
-    # The newest ones, newest first. None: the task's records were not opened.
+    # The newest runs, newest first. None: the task's records were not opened.
     runs: Sequence[Run] | None = None
     depth: Depth = NOTHING
-    # Why its records say that no process may work.
+    # Why the task's records say that no process may work.
     paused: str = ""
-    # Why it cannot be set up, or not go on.
+    # Why the task cannot be set up, or cannot continue.
     refusal: str = ""
-    # What the platform says in the task: such as a change that it could not make.
+    # A problem that the platform reports, such as a change that it could not make.
     trouble: str = ""
-    # A listing is under way, and none can begin beside it.
+    # A listing is in progress; no other listing can begin.
     listing: bool = False
-    # It waits for its turn among the tasks that may work at once.
+    # The task waits for one of the places for tasks that may work at the same time.
     in_line: bool = False
-    # It has had its turn only after a while.
+    # The task got its place only after a wait.
     waited: bool = False
-    # Since when somebody looks at what is due.
+    # Since when the hub watches what is due.
     began: float = 0.0
-    # A stack of its own works for the task and begins the runs that the schedule wants.
+    # A stack of the task's own does the work and begins the scheduled runs.
     by_stack: bool = False
-    # The keys of what was told already.
+    # The keys of the notifications that were sent already.
     told: frozenset[str] = frozenset()
 
 
@@ -90,31 +96,31 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """Make what the task needs to work; then it is IN_PROGRESS."""
+    """Make what the task needs to work. It is IN_PROGRESS afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRecords:
-    """Look at its runs and its queue, and decide anew: `hub.db` alone does not say whether there is work."""
+    """Read the task's runs and queue, and decide again: `hub.db` alone does not say whether there is work."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetNextRun:
-    """Write down when the schedule wants the next run."""
+    """Store when the schedule wants the next run."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Write into the task why it does nothing, or what is wrong with it; "": nothing is."""
+    """Store in the task why it does nothing, or what is wrong with it. "": nothing is wrong."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell whoever wants to hear of it. `once`: what is the same again, of this task and event."""
+    """Notify the subscribers. Of one task and event, each value of `once` is sent once."""
 
     event: Event
     text: str
@@ -127,13 +133,13 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class RetryFailed:
-    """Send what failed again, and forget that this was asked for."""
+    """Send the failed objects again, and clear the request for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BeginRun:
-    """Begin a run, and forget that it was asked for. `note`: for the run, unless "". `next_run`: when the schedule
-    wants the one after it; None: as before."""
+    """Begin a run, and clear the request for it. `note`: added to the run, unless "". `next_run`: when the
+    schedule wants the following run; None leaves it unchanged."""
 
     note: str = ""
     next_run: float | None = None
@@ -141,17 +147,17 @@ class BeginRun:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Something is under way and goes on: its processes work."""
+    """Work is in progress: keep the task's processes running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """There is nothing to do until the task changes, or its schedule wants a run."""
+    """There is nothing to do until the task changes or its schedule wants a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """No process of it works until then; None: until the task changes."""
+    """Run no process of the task until this time; None: until the task changes."""
 
     reason: str
     until: float | None = None
@@ -159,7 +165,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What was held goes on."""
+    """Continue what was held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +181,17 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """A one-time task has nothing left to do."""
+    """End a one-time task that has nothing left to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End its processes, throw its uploads away, cancel what is pending; then it is STOPPED."""
+    """End the task's processes, discard its uploads and cancel pending objects. It is STOPPED afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeDown:
-    """Nothing that was set up for it is needed any more."""
+    """Remove what was set up for the task; it is no longer needed."""
 
 
 Action = (
@@ -197,7 +203,8 @@ Action = (
 
 
 def decide(view: View) -> list[Action]:
-    """What is to be done now, in this order. What was told, or is told by an earlier action, is left out."""
+    """What to do now, in this order. Leaves out notifications that were sent before, or that an earlier
+    action sends."""
     told = set(view.told)
     actions: list[Action] = []
     for action in _decide(view):
@@ -224,7 +231,7 @@ def _decide(view: View) -> list[Action]:
 
 
 def _start(view: View) -> list[Action]:
-    """A task that goes on after a pause knows still when its schedule wanted a run."""
+    """A task that continues after a pause still knows when its schedule wanted a run."""
     if view.refusal:
         return _fail(view)
     if is_due(view.task, view.now) and not _has_begun(view) and view.now >= _late_at(view):
@@ -298,12 +305,12 @@ def is_due(task: Task, now: float) -> bool:
 
 
 def _set_next_run(view: View) -> list[Action]:
-    """Where it is not known yet, or is later than the schedule says: the clock was ahead for a while."""
+    """Set it if it is unknown, or later than the schedule says because the clock was ahead for a while."""
     return [SetNextRun(_upcoming(view))] if _is_unset(view.task, view.terms.schedule, view.now) else []
 
 
 def _what_is_due(view: View) -> list[Action]:
-    """Runs and retries that were asked for, by a user or by the schedule."""
+    """Runs and retries that a user or the schedule requested."""
     task = view.task
     actions: list[Action] = [RetryFailed()] if task.redrive_requested else []
     due, asked = is_due(task, view.now), task.run_requested
@@ -311,12 +318,13 @@ def _what_is_due(view: View) -> list[Action]:
         actions.append(SetNextRun(_upcoming(view)))
         due = False
     elif due and view.by_stack:
-        # Until then it is for the stack to begin it.
+        # Until then, the stack is expected to begin the run.
         due = view.now >= _late_at(view)
     if not due and not asked:
         return actions
     if _is_listing(view):
-        # What a user asks for begins after it, and stands for a scheduled run as well. A stack takes it for the same.
+        # A run that a user requested begins after the current listing, and also serves as the scheduled run.
+        # A stack handles this itself.
         if asked:
             return [*actions, BeginRun()] if view.by_stack else actions
         return [
@@ -332,33 +340,36 @@ def _what_is_due(view: View) -> list[Action]:
 
 
 def _is_listing(view: View) -> bool:
-    """Whether a listing is under way, which keeps another one from beginning. In a stack its run says so."""
+    """Whether a listing is in progress, which prevents another one. For a stack, the state of its run says
+    so."""
     listing = (run.kind is RunKind.SYNC and run.state is RunState.LISTING for run in view.runs or ())
     return view.listing or (view.by_stack and any(listing))
 
 
 def _has_begun(view: View) -> bool:
-    """Whether a stack began the run that is due. It counts a rate from another moment than the hub does."""
+    """Whether the stack has begun the run that is due. A stack counts a rate from a different moment than the
+    hub."""
     schedule = view.terms.schedule
     since = view.task.next_run - (schedule.seconds if isinstance(schedule, Rate) else SKEW)
     return any(run.kind is RunKind.SYNC and run.started >= since for run in view.runs or ())
 
 
 def _wanted(view: View) -> float:
-    """When the run that is due might have begun: the window was open then."""
+    """The earliest time at which the due run could begin, with the window open."""
     window, at = view.terms.window, view.task.next_run
     return at if window.is_open(at) else window.next_change(at) or at
 
 
 def _late_at(view: View) -> float:
-    """When the run that is due counts as missed: when the next one is due, and after `LATE` seconds."""
+    """When the due run counts as missed: after `LATE` seconds, or when the next run is due if that is
+    earlier."""
     schedule, wanted = view.terms.schedule, _wanted(view)
     following = schedule.next_after(wanted, view.task.created) if schedule else None
     return min(wanted + LATE, following or wanted + LATE)
 
 
 def _why_late(view: View) -> str:
-    """Why a run begins late; "" where nobody has to be told."""
+    """Why a run begins late; "" if no notification is needed."""
     if view.now < _late_at(view):
         return ""
     if view.waited:
@@ -382,7 +393,7 @@ def _upcoming(view: View) -> float:
 
 
 def next_change(view: View) -> float | None:
-    """When time alone makes `decide` say something else; None: never, as far as is known."""
+    """When `decide` will return something else only because time has passed. None: never, as far as is known."""
     moments = [view.terms.window.next_change(view.now)]
     if view.task.next_run:
         moments += [view.task.next_run, _late_at(view)]
@@ -407,7 +418,8 @@ def next_run(task: Task, now: float) -> float:
 
 
 def is_unset(task: Task, now: float) -> bool:
-    """Whether the next run is still to be told, or is later than the schedule says: the clock was ahead for a while."""
+    """Whether the next run is not set, or is later than the schedule says because the clock was ahead for a
+    while."""
     return _is_unset(task, schedule_of(task), now)
 
 
@@ -430,8 +442,8 @@ def _is_under_way(view: View) -> bool:
 
 
 def _budget_reached(view: View) -> str:
-    """Why the task pauses; "" where it goes on. One that has nothing left to do does, as does one whose cost is not
-    known."""
+    """Why the task pauses; "" if it continues. A task continues if it has nothing left to do, or if its cost
+    is unknown."""
     budget, spent, depth = view.terms.budget, view.task.spent, view.depth
     has_work = depth.visible + depth.in_flight + depth.delayed > 0 or any(
         run.is_open and not run.is_settled for run in view.runs or ()
@@ -442,27 +454,28 @@ def _budget_reached(view: View) -> str:
 
 
 def _last_listing(view: View) -> Run | None:
-    """As it stands by now, with what was tried again since."""
+    """The newest listing in its current state, including later retries of its objects."""
     runs = view.runs or ()
     found = next((run for run in runs if run.kind is RunKind.SYNC), runs[0] if runs else None)
     return with_retries(found, runs) if found else None
 
 
 def _why_last_failed(view: View) -> str:
-    """A task with a schedule says why its last run failed, until another one begins."""
+    """Why the last run of a task with a schedule failed. Shown until another run begins."""
     run = _failed_listing(view)
     once = view.task.schedule_type is ScheduleType.ONE_TIME
     return f"run {run.id} failed: {run.error}" if run and not once else ""
 
 
 def _failed_listing(view: View) -> Run | None:
-    """The newest one, if it has failed for good: while a listing is under way, it may be begun anew."""
+    """The newest listing, if it failed for good: one that failed may be restarted while a listing is in
+    progress."""
     run = _last_listing(view)
     return run if run and run.state is RunState.FAILED and run.error and not view.listing else None
 
 
 def _what_ended(view: View) -> list[Action]:
-    """What ended some time ago has been told."""
+    """Leaves out runs that ended more than `RECENT` seconds ago: their notifications were sent."""
     told: list[Action] = []
     failed = _failed_listing(view)
     for run in view.runs or ():

@@ -1,5 +1,6 @@
-"""What can be done with a task: created, changed, paused, stopped... Each is one function; all go through `_change`,
-which alone writes a task: read, decide, write if nobody else wrote meanwhile, else decide anew.
+"""The operations on a task: create, change, pause, stop and so on, one function each. All go through
+`_change`, the only function that writes a task: it reads, decides, and writes if nobody else wrote in the
+meantime; otherwise it starts over.
 """
 
 import contextlib
@@ -32,9 +33,10 @@ from dth.hub.steward import (
 )
 
 MAX_PARAMETERS = 200
-MAX_VALUE = 16_384  # characters of one parameter
+MAX_VALUE = 16_384  # characters per parameter
 MAX_DESCRIPTION = 1000
-SAVES = 50  # tries against others who change the same task at the same moment
+# The most tries against others who change the same task at the same moment.
+SAVES = 50
 
 
 async def create(
@@ -47,7 +49,7 @@ async def create(
     created_by: str = "",
     id: str = "",
 ) -> Task:
-    """A new task, about to start. With an `id`, the same call again returns the same task."""
+    """Create a task that is about to start. With an `id`, a repeated call returns the same task."""
     now = time.time()
     task = Task(
         id=id or str(uuid.uuid4()),
@@ -76,7 +78,8 @@ async def create(
 
 
 async def stop(ports: HubPorts, id: str) -> Task:
-    """End it: what is under way is finished or given up, uploads are thrown away, nothing begins any more."""
+    """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing new
+    begins."""
     return await _change(ports, id, lambda task: move(task, Event.STOP))
 
 
@@ -90,7 +93,7 @@ async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> T
 
 
 async def resume(ports: HubPorts, id: str) -> Task:
-    """Go on, after a pause or after an error; a stopped task compares anew."""
+    """Continue after a pause or an error. A stopped task compares again."""
     await _use_secrets(ports, await ports.tasks.get(id))
     return await _change(ports, id, lambda task: _begin(task, Event.RESUME))
 
@@ -107,14 +110,15 @@ async def start_run(ports: HubPorts, id: str) -> Task:
 
 
 async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = None, reason: str = "") -> Task:
-    """Try again what failed: all, or at once the objects named or those of one reason."""
+    """Retry failed objects: all of them, or, at once, the given keys or those that failed for one reason."""
     task = await ports.tasks.get(id)
     await _use_secrets(ports, task)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
         parameters = read_parameters(task.type, task.parameters)
         async with ports.engine.open(id) as platform:
-            await ports.engine.changed(id)  # a hub that ends in between finds what was begun
+            # A hub that ends in between finds what was begun.
+            await ports.engine.changed(id)
             await plugin(task.type).redrive(platform, parameters, keys=keys or (), reason=reason)
 
     def change(task: Task) -> None:
@@ -132,8 +136,8 @@ async def edit(
     description: str | None = None,
     schedule_type: ScheduleType | None = None,
 ) -> Task:
-    """Change some parameters (an empty text takes one away). What is running goes on with the new ones at once; where
-    data comes from and goes to stays, as the records are about that."""
+    """Change some parameters; an empty value removes one. Running work uses the new values at once. Source
+    and destination cannot change, because the records describe them."""
     if parameters:
         task = await ports.tasks.get(id)
         candidate = replace(task, parameters=_merged(task.parameters, parameters))
@@ -167,7 +171,7 @@ async def clone(
     ports: HubPorts, id: str, *, parameters: Mapping[str, str] | None = None, description: str | None = None,
     created_by: str = "",
 ) -> Task:  # fmt: skip
-    """A new task with the parameters of another one, and changes to them."""
+    """Create a task with the parameters of another one, with changes."""
     task = await ports.tasks.get(id)
     return await create(
         ports,
@@ -180,7 +184,7 @@ async def clone(
 
 
 async def delete(ports: HubPorts, id: str) -> Task:
-    """Forget a task that has ended, its records and logs. What it copied stays."""
+    """Delete a task that has ended, with its records and logs. The copied data stays."""
     task = await ports.tasks.get(id)
     if task.progress not in lifecycle.REMOVABLE:
         if task.progress is Progress.STOPPING:
@@ -200,10 +204,12 @@ async def started(ports: HubPorts, id: str) -> Task:
 
 
 async def finished(ports: HubPorts, id: str) -> Task:
+    """All of a one-time task is done."""
     return await _change(ports, id, lambda task: move(task, Event.FINISHED), tell=False)
 
 
 async def ended(ports: HubPorts, id: str) -> Task:
+    """Nothing of a stopped task runs any more."""
     await _change(ports, id, lambda task: move(task, Event.ENDED), tell=False)
     task = await ports.tasks.get(id)
     task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
@@ -221,13 +227,13 @@ async def fail(ports: HubPorts, id: str, reason: str, code: ErrorCode) -> Task:
 
 
 async def begun(ports: HubPorts, id: str, next_run: float | None) -> Task:
-    """A run is in the task's own records: what asked for it is forgotten."""
+    """Clear the request for a run, which is now in the task's own records."""
     changes: dict[str, Any] = {} if next_run is None else {"next_run": next_run}
     return await note(ports, id, run_requested=False, reason="", **changes)
 
 
 async def say(ports: HubPorts, id: str, reason: str) -> Task:
-    """Tell in the task why it does nothing. What ended it meanwhile stays told."""
+    """Store why the task does nothing. Does not overwrite the reason for which it ended in the meantime."""
 
     def change(task: Task) -> None:
         if task.progress is Progress.IN_PROGRESS:
@@ -237,7 +243,7 @@ async def say(ports: HubPorts, id: str, reason: str) -> Task:
 
 
 async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
-    """Write what only the engine knows: `run_requested`, `redrive_requested`, `next_run`, `reason`."""
+    """Write fields that only the engine knows: `run_requested`, `redrive_requested`, `next_run`, `reason`."""
 
     def change(task: Task) -> None:
         for name, value in fields.items():
@@ -247,7 +253,8 @@ async def note(ports: HubPorts, id: str, **fields: Any) -> Task:
 
 
 async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
-    """An action of the steward that is about the hub's own data alone. All else is for the platform to do."""
+    """Carry out an action of the steward that concerns only the hub's own data. The platform carries out the
+    others."""
     match action:
         case SetNextRun(at):
             await note(ports, task.id, next_run=at)
@@ -269,7 +276,7 @@ async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
 
 
 def move(task: Task, event: Event) -> None:
-    """The one place where a task's status changes."""
+    """The only place where a task's status changes."""
     before = task.progress
     task.progress = lifecycle.after(before, event)
     if task.progress is before:
@@ -278,7 +285,7 @@ def move(task: Task, event: Event) -> None:
     if task.progress in (Progress.STOPPED, Progress.DONE):
         task.stopped = now
     if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS, Progress.PAUSED):
-        # It is told anew when the task is started again. One that is paused knows still what it missed.
+        # Set again when the task starts again. A paused task still knows what it missed.
         task.next_run = 0.0
     if task.progress in (Progress.STARTING, Progress.DONE, Progress.STOPPED):
         task.reason, task.error_code = "", None
@@ -289,7 +296,7 @@ def move(task: Task, event: Event) -> None:
 
 
 def _begin(task: Task, event: Event) -> None:
-    """Let a task go on; one that had ended begins a run."""
+    """Continue a task; one that had ended begins a run."""
     had_ended = task.progress in lifecycle.REMOVABLE
     move(task, event)
     if had_ended and event is Event.RESUME:
@@ -312,7 +319,7 @@ async def _change(ports: HubPorts, id: str, change: Callable[[Task], None], *, t
 
 
 def check(ports: HubPorts, type: str, parameters: Any) -> None:
-    """That a task with these parameters may be, and work be done for it. Raises UsageError."""
+    """Check that a task with these parameters may exist and that work may be done for it. Raises UsageError."""
     check_confined(parameters)
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
@@ -320,7 +327,7 @@ def check(ports: HubPorts, type: str, parameters: Any) -> None:
 
 
 def _fill_in(task: Task, ports: HubPorts) -> None:
-    """Check the parameters, and set what follows from them."""
+    """Check the parameters, and set the fields that depend on them."""
     if len(task.parameters) > MAX_PARAMETERS:
         raise UsageError(f"parameters: {MAX_PARAMETERS} are the most")
     for name, value in task.parameters.items():
@@ -338,28 +345,29 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
 
 
 async def warnings(ports: HubPorts, task: Task) -> list[str]:
-    """What whoever makes or changes a task should know of it."""
+    """Warnings for the user who creates or changes a task."""
     return [unbound_warning(name) for name in await _use_secrets(ports, task)]
 
 
 async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
-    """Its secrets are for its hosts, or are bound to these now. Returns those that are for any. Raises WrongHost."""
+    """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now.
+    Returns those that may be used with any host. Raises WrongHost."""
     try:
         uses = plugin(task.type).secret_uses(read_parameters(task.type, task.parameters))
     except UsageError:
-        # One that cannot run uses nothing, and says why when it tries.
+        # A task that cannot run uses no secrets, and reports the reason when it tries.
         return ()
     return await ports.secrets.use(uses) if uses else ()
 
 
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
-    """Two tasks that write one destination prefix would undo each other's work."""
+    """Refuse two tasks that write to one destination prefix: they would undo each other's work."""
     others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
     ours = read_parameters(task.type, task.parameters)
     for other in others:
         if other.type == task.type and other.id != task.id:
             why = ""
-            with contextlib.suppress(UsageError):  # one that cannot run writes nothing
+            with contextlib.suppress(UsageError):  # A task that cannot run writes nothing.
                 why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
             if why:
                 raise Conflict(
@@ -368,7 +376,7 @@ async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
 
 
 def _schedule_text(task: Task) -> tuple[str, str, str]:
-    """What its schedule follows from."""
+    """The values that its schedule depends on."""
     given = task.parameters
     return task.schedule_type, given.get("scheduleRate", ""), given.get("ec2CronExpression", "")
 
