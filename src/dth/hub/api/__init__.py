@@ -1,7 +1,7 @@
-"""The GraphQL API: the root fields of `schema.graphql`, each one plain function, by topic. The GraphQL server and an
-AppSync Lambda both ask `resolve`.
+"""The GraphQL API: the root fields of `schema.graphql`, one plain function each, grouped by topic. The GraphQL server
+and an AppSync Lambda function both call `resolve`.
 
-A root field returns a dataclass of `answers`; `resolve` makes JSON of it.
+A root field returns a dataclass of `answers`; `resolve` converts it to JSON.
 """
 
 from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, tasks, users

@@ -1,4 +1,4 @@
-"""Answers of the API: one dataclass for each type of `schema.graphql`, and how it becomes JSON."""
+"""Answers of the API: one dataclass for each type of `schema.graphql`, and their conversion to JSON."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast, dataclass_transform
 T = TypeVar("T")
 
 TYPES: dict[str, type] = {}
-_NAMES: dict[type, dict[str, str]] = {}  # of fields, and what the schema calls them
+# Per class: field names and their names in the schema.
+_NAMES: dict[type, dict[str, str]] = {}
 
 
 @dataclass_transform(frozen_default=True)
 def answers(name: str) -> Callable[[type[T]], type[T]]:
-    """Makes a class the dataclass of this GraphQL type. A test holds its fields to those of the schema."""
+    """Make a class the dataclass of this GraphQL type. A test compares its fields with the schema."""
 
     def register(cls: type[T]) -> type[T]:
         made = dataclass(frozen=True, slots=True)(cls)
@@ -26,7 +27,7 @@ def answers(name: str) -> Callable[[type[T]], type[T]]:
 
 
 def as_json(answer: Any) -> Any:
-    """An answer as JSON has it, with the names of the schema."""
+    """Convert an answer to JSON-safe values, with the names of the schema."""
     if isinstance(answer, Enum):
         return answer.value
     if answer is None or isinstance(answer, str | int | float):

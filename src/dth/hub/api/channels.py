@@ -1,4 +1,4 @@
-"""Where notifications go."""
+"""Channels: where notifications go."""
 
 import uuid
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""The one way into the API: `resolve` checks the caller's role, writes every change into the audit log, and calls the
+"""The only way into the API: `resolve` checks the caller's role, records every change in the audit log, and calls the
 function of a root field.
 """
 
@@ -15,16 +15,16 @@ from dth.hub.api.answers import as_json, camel, snake
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
-# What stands before an "@", read backwards, and what follows where it is the digest of an image.
+# The text before an "@", matched backwards, and the text after an "@" that starts the digest of an image.
 BEFORE = re.compile(r"""[^\s/"]*""")
 DIGEST = re.compile(r"sha[0-9]+:")
-WITHHELD = ("value", "password", "token")  # arguments that no log may have
+WITHHELD = ("value", "password", "token")  # arguments that must not be logged
 Resolver = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A root field: what answers it, who may call it, and whether it changes something."""
+    """A root field: its function, who may call it, and whether it changes something."""
 
     function: Resolver
     role: Role
@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a resolver is called with, besides its arguments."""
+    """The context of a resolver call, passed in addition to the arguments."""
 
     ports: HubPorts
     caller: Identity
@@ -43,10 +43,12 @@ FIELDS: dict[str, Field] = {}
 
 
 def query(role: Role = Role.VIEWER) -> Callable[[Resolver], Resolver]:
+    """Register a root field that changes nothing. `role`: the least that a caller needs."""
     return _field(role, changes=False)
 
 
 def mutation(role: Role) -> Callable[[Resolver], Resolver]:
+    """Register a root field that changes something; the audit log records its calls."""
     return _field(role, changes=True)
 
 
@@ -59,7 +61,7 @@ def _field(role: Role, *, changes: bool) -> Callable[[Resolver], Resolver]:
 
 
 def empty_at_first(empty: Callable[[], Any]) -> Callable[[Resolver], Resolver]:
-    """What is asked of a task whose records are not there yet is answered as one without any."""
+    """Return an empty answer for a task whose records do not exist yet."""
 
     def decorate(function: Resolver) -> Resolver:
         @functools.wraps(function)
@@ -75,13 +77,13 @@ def empty_at_first(empty: Callable[[], Any]) -> Callable[[Resolver], Resolver]:
 
 
 async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments: Mapping[str, Any]) -> Any:
-    """Answer one root field for a caller, JSON-safe. Raises HubError; `code_of` has its code."""
+    """Answer one root field for a caller, JSON-safe. Raises HubError; `code_of` gives its code."""
     field = FIELDS[name]
     if caller is None:
         raise Unauthenticated("sign in first")
     if not caller.role.covers(field.role):
         raise Forbidden(f"{name} needs the role {field.role}; you have {caller.role}")
-    # What may be left out may be null: existing clients send all of their variables.
+    # Optional arguments may be null: existing clients send all of their variables.
     arguments = {key: value for key, value in arguments.items() if value is not None}
     given = {snake(key): value for key, value in arguments.items()}
     call = Call(ports, caller)
@@ -100,7 +102,7 @@ async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments
 
 
 def code_of(error: BaseException) -> str:
-    """The code that clients tell errors by."""
+    """The error code for clients."""
     codes: dict[type[BaseException], str] = {
         NotFound: "NOT_FOUND",
         Conflict: "CONFLICT",
@@ -113,7 +115,7 @@ def code_of(error: BaseException) -> str:
 
 
 def _subject(answer: Any) -> str:
-    """What a change made or changed, by the id or the name that it has now; "" for what answers neither."""
+    """The id or name of what a change created or changed, as it is now; "" if the answer has neither."""
     return str(getattr(answer, "id", "") or getattr(answer, "name", ""))
 
 
@@ -122,18 +124,20 @@ def _target(arguments: Mapping[str, Any]) -> str:
 
 
 def _detail(arguments: Mapping[str, Any]) -> str:
-    """The arguments as JSON, without what is secret."""
+    """The arguments as JSON, without secrets."""
     shown = {name: "(withheld)" if name in WITHHELD else value for name, value in arguments.items()}
     given = shown.get("input")
     if isinstance(given, dict) and "target" in given:
-        shown["input"] = {**given, "target": "(withheld)"}  # a webhook's URL lets anybody post
+        # Anybody who knows the URL of a webhook can post to it.
+        shown["input"] = {**given, "target": "(withheld)"}
     return _without_passwords(json.dumps(shown, default=str))[:8000]
 
 
 def _without_passwords(text: str) -> str:
-    """A text without users and passwords of URLs. No parameter may have them, but what is refused is written down, too.
+    """Remove users and passwords of URLs from a text. No parameter may contain them, but refused input is logged,
+    too.
 
-    Each part is looked at once: a text may be long, and of any make.
+    The function reads each part once, because the input may be long and arbitrary.
     """
     *parts, last = text.split("@")
     shown = []

@@ -1,4 +1,4 @@
-"""What was measured of a task and of the hub."""
+"""Measurements of a task and of the hub."""
 
 from dth.hub import monitoring
 from dth.hub.api.answers import answers
@@ -7,7 +7,7 @@ from dth.hub.model import Progress, Task
 from dth.hub.phase import Phase, phase
 from dth.hub.ports import TaskQuery
 
-AT_A_TIME = 1000  # tasks read in one go
+AT_A_TIME = 1000  # tasks per read
 
 
 @answers("DataSerie")

@@ -1,4 +1,4 @@
-"""Preflights, forecasts and tests of connections: work that takes longer than a request."""
+"""Preflights, forecasts and connection tests: work that takes longer than a request."""
 
 import json
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""What the processes of a task said."""
+"""The output of a task's processes."""
 
 from typing import Self
 
@@ -19,7 +19,7 @@ class LogStreamAnswer:
     first_event_timestamp: str | None
     last_event_timestamp: str | None
     last_ingestion_time: str | None
-    # Of AWS alone; clients of the existing solution ask for them.
+    # Only meaningful on AWS; clients of the existing solution request them.
     upload_sequence_token: None
     arn: None
     stored_bytes: int

@@ -1,4 +1,4 @@
-"""What became of a task's objects and images: runs, records, failures, certificates."""
+"""Runs, records, failures and certificates of a task's objects and images."""
 
 import json
 from dataclasses import asdict
@@ -31,7 +31,7 @@ class RunAnswer:
     ended_at: str | None
     error: str
     notes: list[str]
-    # By the names of `Counts`, which the schema has as they are.
+    # Keyed by the field names of `Counts`, which the schema uses unchanged.
     counts: dict[str, int]
 
     @classmethod
@@ -240,7 +240,7 @@ async def certify(call: Call, *, id: str, run: int) -> JobAnswer:
 
 
 async def make_certificate(ports: HubPorts, id: str, run: int) -> dict[str, Any]:
-    """The result of the job that `certify` begins."""
+    """The result of the job that `certify` starts."""
     task = await ports.tasks.get(id)
     await ports.engine.read_digest(id, run)
     return {"certificate": await _certificate(ports, task, run)}

@@ -1,4 +1,4 @@
-"""Named secrets. Values go in, and never out."""
+"""Named secrets. The API accepts values but never returns them."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""Tasks: listed, created, changed, ended."""
+"""Tasks: list, create, change, end."""
 
 import json
 import re
@@ -45,7 +45,7 @@ class StackOutput:
 
 @answers("CommonProgressInfo")
 class ProgressInfo:
-    # Both are Int for existing clients. A number that Int does not hold would fail the whole answer: it ends there.
+    # Both are Int for existing clients. They are capped: a number too large for Int would fail the whole answer.
     total: int
     replicated: int
     objects: int
@@ -125,7 +125,7 @@ class TaskAnswer:
     next_run_at: str | None
     log_group_name: str
     spent: float | None
-    # What follows is of CloudFormation; clients of the existing solution ask for it.
+    # The following fields describe CloudFormation; clients of the existing solution request them.
     stack_id: str | None
     stack_name: str | None
     stack_status: str | None
@@ -158,7 +158,7 @@ class TaskAnswer:
             waits_for=waits_for(task),
             last_run=LastRun.of(task.summary),
             schedule=describe(schedule) if schedule else "once",
-            # A task that is paused knows still what it may miss.
+            # A paused task still knows what it may miss.
             next_run_at=iso(task.next_run) if task.progress is Progress.IN_PROGRESS else None,
             log_group_name=f"{LOG_GROUP}{task.id}",
             spent=None if task.spent == UNKNOWN else round(task.spent, 6),
@@ -340,7 +340,8 @@ async def retry_failed(
 
 
 async def _as_kept(call: Call, id: str, shown: list[str]) -> list[str]:
-    """The keys that are shown so. Where bytes are not UTF-8, several keys may look like one: it means all of them."""
+    """The stored keys that are shown as these texts. If bytes are not UTF-8, several keys may look alike: all of them
+    count."""
     odd = {key for key in shown if REPLACED in key}
     if not odd:
         return shown
@@ -363,7 +364,7 @@ async def redrive_dead_letters(call: Call, *, id: str) -> TaskAnswer:
 
 
 async def _changed(call: Call, task: Task) -> TaskAnswer:
-    """A task that was made or changed, with what its maker should know."""
+    """The answer for a task that was created or changed, with warnings for the user."""
     return TaskAnswer.of(task, warnings=await tasks.warnings(call.ports, task))
 
 
@@ -372,7 +373,7 @@ async def _changed(call: Call, task: Task) -> TaskAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A CreateTaskInput that was read."""
+    """A parsed CreateTaskInput."""
 
     type: str
     schedule_type: ScheduleType
@@ -384,11 +385,12 @@ class NewTask:
     def of(cls, input: Mapping[str, Any]) -> Self:
         parameters = _parameters(input)
         kind = input.get("scheduleType")
-        if kind is None:  # as existing clients that send none mean it
+        # What existing clients mean that send none.
+        if kind is None:
             empty = parameters.get("ec2CronExpression") == "" and not parameters.get("scheduleRate")
             kind = ScheduleType.ONE_TIME if empty else ScheduleType.FIXED_RATE
         chosen = input.get("id") or ""
-        # It becomes the name of a folder, and a part of other names.
+        # It becomes the name of a folder and part of other names.
         if chosen and not UUID.fullmatch(chosen):
             raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
         return cls(
@@ -401,6 +403,6 @@ class NewTask:
 
 
 def _parameters(input: Mapping[str, Any]) -> dict[str, str]:
-    """Name and value of each; of one given twice the last counts."""
+    """The parameters by name. If a name occurs twice, the last one counts."""
     pairs = [pair for pair in input.get("parameters") or [] if pair and pair.get("ParameterKey")]
     return {pair["ParameterKey"]: pair.get("ParameterValue") or "" for pair in pairs}

@@ -1,4 +1,4 @@
-"""How the API writes times and keys, and what it takes as a number or a time."""
+"""How the API writes times and keys, and which numbers and times it accepts."""
 
 import base64
 import math
@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from dth.core.errors import UsageError
 
-MAX_INT = 2**31 - 1  # of GraphQL
-LAST_TIME = 253_402_300_800.0  # seconds: the year 10000 begins
+MAX_INT = 2**31 - 1  # of a GraphQL Int
+LAST_TIME = 253_402_300_800.0  # seconds: start of the year 10000
 REPLACED = "\ufffd"
 
 
@@ -19,12 +19,12 @@ def iso(moment: float) -> str | None:
 
 
 def cursor(key: str) -> str:
-    """A token that stands for a key, byte for byte."""
+    """A page token for a key, byte for byte."""
     return base64.urlsafe_b64encode(key.encode("utf-8", "surrogateescape")).decode().rstrip("=")
 
 
 def key_of(token: str | None) -> str:
-    """The key that a token stands for; "" for none. Raises UsageError."""
+    """The key of a page token; "" for none. Raises UsageError."""
     text = token or ""
     try:
         made = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
@@ -34,15 +34,17 @@ def key_of(token: str | None) -> str:
 
 
 def text_of(key: str) -> str:
-    """A key as JSON can hold it: a byte that is not UTF-8 is shown as `REPLACED`."""
+    """A key as JSON can represent it: bytes that are not UTF-8 become `REPLACED`."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def milliseconds(moment: float) -> str | None:
+    """A time in epoch milliseconds, as text; None for never."""
     return str(int(moment * 1000)) if moment else None
 
 
 def seconds(name: str, text: str | None) -> float:
+    """A time in seconds, from epoch milliseconds; 0 for none. `name`: of the argument. Raises UsageError."""
     if not text:
         return 0.0
     try:
@@ -55,12 +57,14 @@ def seconds(name: str, text: str | None) -> float:
 
 
 def at_least_one(name: str, value: int) -> int:
+    """Check the number of a page. Raises UsageError."""
     if not 1 <= value <= 1_000_000:
         raise UsageError(f"{name}: {value} is out of range; pages count from 1")
     return value
 
 
 def within(name: str, value: int, most: int) -> int:
+    """Check that a number is from 1 to `most`. Raises UsageError."""
     if not 1 <= value <= most:
         raise UsageError(f"{name}: {value} is out of range; it must be from 1 to {most}")
     return value

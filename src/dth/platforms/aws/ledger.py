@@ -1,18 +1,18 @@
-"""The outcomes of objects, and counting each once without a transaction an object.
+"""The outcomes of objects, each counted once without a transaction per object.
 
-A process that writes a batch of outcomes first announces it in its ledger (one item a run and process): the batch's
-name, and what it is about to write. Then each record is written by one conditional update, which leaves the batch's
-name in `r<run>`, and only where no batch has left its name yet. One last update adds up what was written, and clears
-the announcement.
+A process that writes a batch of outcomes first announces it in its ledger (one item per run and process): the name of
+the batch, and what it is about to write. It then writes each record with one conditional update, which stores the name
+of the batch in `r<run>`, unless another batch has stored its name there. A last update adds up what was written and
+clears the announcement.
 
-Whoever finds an announcement that was left reads the records and counts those that carry the batch's name; `counted`
-says which were. So a batch can be counted by anybody at any moment, also while its writer lives and goes on: every
-record is counted by the first who sees it.
+A process that finds an abandoned announcement reads the records and counts those that carry the name of the batch;
+`counted` says which ones were counted. So any process can count a batch at any time, even while its writer is alive
+and continues: the first process that sees a record counts it.
 
     {"pk": "run#0000000007", "sk": "ledger#worker-1", "done": 12, ..., "batch": "7/worker-1/s3cr", "intent": ...}
 
-A record belongs to the run that has written it last. While it is PENDING, that is the run which is to end it; the
-outcomes of other runs are counted, and leave the record alone.
+A record belongs to the run that wrote it last. While it is PENDING, that is the run that must end it; the outcomes of
+other runs are counted, but do not change the record.
 """
 
 import asyncio
@@ -29,18 +29,22 @@ from dth.platforms.aws.items import Item, key_extra, key_text, line, pack, unpac
 from dth.platforms.aws.runs import Runs, head_key
 
 BATCH_OUTCOMES = 1000
-BATCH_BYTES = 250_000  # of keys, before they are compressed: an item holds 400 KB
-KEPT_MARKS = 16  # runs whose mark a record keeps: for so many transfers of it a message may come late
-LEFT_AFTER = 60.0  # seconds after which a batch may have been left by its writer
-FORGET_AFTER = 3600.0  # seconds after which nobody writes to a batch any more
-RUNS_LOOKED_AT = 20  # of the newest
+# Bytes of keys before compression: an item holds 400 KB.
+BATCH_BYTES = 250_000
+# Runs whose mark a record keeps: for that many transfers of it, a message may arrive late.
+KEPT_MARKS = 16
+# Seconds after which a batch may be abandoned by its writer.
+LEFT_AFTER = 60.0
+# Seconds after which nobody writes to a batch any more.
+FORGET_AFTER = 3600.0
+RUNS_LOOKED_AT = 20  # the newest ones
 COUNTERS = {Status.DONE: "done", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
 ATTENTION = (Status.FAILED, Status.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is announced of one outcome."""
+    """The announcement of one outcome."""
 
     key: str
     status: Status
@@ -50,7 +54,7 @@ class Entry:
 
 
 class Ledger:
-    """`writer` names this process; no other that lives has its name."""
+    """`writer` names this process; no other live process has this name."""
 
     def __init__(self, dynamo: Dynamo, runs: Runs, writer: str) -> None:
         self._dynamo = dynamo
@@ -59,23 +63,23 @@ class Ledger:
         self._lock = asyncio.Lock()  # one batch at a time
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Write them, and count those that were not written yet. Returns how many were counted."""
-        first = {
-            (each.key, each.run): each for each in reversed(outcomes)
-        }  # of two for one object, the first
+        """Write the outcomes, and count those that were not written before. Returns how many were counted."""
+        # Of two outcomes for one object, the first.
+        first = {(each.key, each.run): each for each in reversed(outcomes)}
         batches = list(_batches(first.values()))
         return await unbroken(self._settle(batches)) if batches else 0
 
     async def settle_mine(self, run: int, batch: str) -> None:
-        """Count what is left of this batch, before its marks are written over."""
+        """Count what is left of this batch, before its marks are overwritten."""
         if "/" not in batch:
-            return  # a mark that says with which run the object was
+            # The mark names the other run that has the object.
+            return
         item = await self._dynamo.get("state", _ledger_key(run, batch.split("/", 1)[1].rpartition("/")[0]))
         if item.get("batch") == batch:
             await self._look(run, item)
 
     async def reconcile(self) -> None:
-        """Count what writers that died have written and not counted."""
+        """Count what dead writers have written but not counted."""
         now = time.time()
         for run in await self._runs.numbers(RUNS_LOOKED_AT):
             for item in await self._runs.ledgers(run):
@@ -84,7 +88,7 @@ class Ledger:
                     await self._look(run, item)
 
     async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
-        """Of these, those whose outcome in this run is written, or is not wanted any more."""
+        """Those of the keys whose outcome in this run is written, or is not wanted any more."""
         if run <= (await self._runs.floor(now=True)).run:
             return set(keys)
         by_text = {key_text(key): key for key in keys}
@@ -125,7 +129,8 @@ class Ledger:
             await self._look(run, put.old, last=True)  # left by an earlier life of this process
 
     async def _write(self, outcome: Outcome, batch: str, floor: int) -> bool:
-        """Write one outcome, unless this run has written one. The condition makes it once: it is what counts."""
+        """Write one outcome, unless this run has written one before. The condition makes sure that it is counted
+        once."""
         mark = f"r{outcome.run}"
         key = {"ObjectKey": key_text(outcome.key)}
         update, values = _record(outcome, mark)
@@ -140,17 +145,18 @@ class Ledger:
             await self._forget_marks(key, front.old, outcome.run)
             return True
         if mark in front.old:
-            return bool(front.old[mark] == batch)  # our own, whose answer was lost
+            return bool(front.old[mark] == batch)  # our own; its answer was lost
         if _is_due(front.old, outcome.run):
-            return False  # an event overtook it: the object is transferred again
-        # A later run has written the record, or waits for it: this outcome is counted, and nothing else.
+            # An event overtook it: the object is transferred again.
+            return False
+        # A later run has written the record or waits for it: this outcome is only counted.
         late = await self._dynamo.update(
             "objects", key, f"SET #{mark} = :batch", f"attribute_not_exists(#{mark})", {"batch": batch}
         )
         return late.ok or bool(late.old.get(mark) == batch)
 
     async def _forget_marks(self, key: Item, item: Item, run: int) -> None:
-        """A record remembers the last runs that wrote it, not all."""
+        """A record keeps only the marks of the last runs that wrote it."""
         marks = sorted((int(name[1:]) for name in item if is_mark(name)), reverse=True)
         old = [number for number in marks[KEPT_MARKS:] if number != run]
         if old:
@@ -168,8 +174,8 @@ class Ledger:
         last: bool,
         known: int = 0,
     ) -> None:
-        """Add what was written and not counted. `written` and `known` are bits, one an entry; `last` clears the
-        announcement."""
+        """Add what was written but not counted. `written` and `known` are bit sets, one bit per entry; `last` clears
+        the announcement."""
         while True:
             added = _tally(entries, written & ~known)
             update = "REMOVE #batch, #intent, #counted, #at, #looked"
@@ -192,10 +198,11 @@ class Ledger:
             )
             if counted.ok or counted.old.get("batch") != batch:
                 return
-            known = int(counted.old["counted"], 16)  # somebody else has counted some of them meanwhile
+            # Somebody else counted some of them in the meantime.
+            known = int(counted.old["counted"], 16)
 
     async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
-        """Count what is found written of an announced batch."""
+        """Count the outcomes of an announced batch that are found written."""
         entries = [Entry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])]
         batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
         missing = [{"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1]
@@ -232,7 +239,7 @@ def _ledger_key(run: int, writer: str) -> Item:
 
 
 def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
-    """The update of a record, with the values it needs besides those of the condition."""
+    """The update of a record, and the values that it needs in addition to those of the condition."""
     written: Item = {
         "Status": outcome.status.value,
         "Run": outcome.run,
@@ -245,7 +252,8 @@ def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
         "Detail": line(outcome.detail),
         "Attention": outcome.status.value if outcome.status in ATTENTION else "",
     }
-    if outcome.etag:  # a failure may not know it; the record then keeps what it has
+    # A failure may not know the ETag; the record then keeps its own.
+    if outcome.etag:
         written["ETag"] = outcome.etag
     if outcome.status is Status.DONE:
         written["Size"] = outcome.bytes
@@ -259,7 +267,7 @@ def _record(outcome: Outcome, mark: str) -> tuple[str, Item]:
 
 
 def _batches(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:
-    """Of one run each, and small enough to be announced."""
+    """Batches with outcomes of one run each, small enough to be announced."""
     by_run: dict[int, list[Outcome]] = {}
     for outcome in outcomes:
         by_run.setdefault(outcome.run, []).append(outcome)

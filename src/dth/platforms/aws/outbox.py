@@ -1,13 +1,13 @@
-"""Pages on their way: what a finder commits in one step, over a queue and tables that know no common transaction.
+"""Pages in transit: what a finder commits in one step, across a queue and tables that share no transactions.
 
-The first transaction writes the page (its content, compressed, just before) beside what it counts; from then on the
-page is safe, and all that follows can be done again by anybody: its messages are sent, and then it is deleted. Messages
-first would lose nothing either, but count wrongly: what workers have done by the time a finder that died comes again
-would be the same, not enqueued.
+The first transaction writes the page (its content was compressed and stored just before) together with the counts.
+From then on the page is safe, and any process can repeat the remaining steps: send the messages, then delete the page.
+Sending the messages first would lose nothing either, but would count wrongly: if a finder died and started again, the
+objects that workers had copied by then would count as the same, not as enqueued.
 
-Most objects get no record here (`Enqueued.once`). Those that do become PENDING in the same transactions as they are
-counted in; where a page has more than fit into one, it says how far it got (`step`), and which of them turned out to be
-on their way already (`pending`): no message is sent for those.
+Most objects get no record here (`Enqueued.once`). The others become PENDING in the transactions that count them. If
+a page has more of them than fit into one transaction, it stores its progress (`step`), and which objects were already
+in progress (`pending`): no message is sent for those.
 
     {"pk": "outbox", "sk": "0000000007#k3y", "run": 7, "step": 1, "pieces": 1, "pending": {3, 5}, "at": ...}
     {"pk": "page#0000000007#k3y", "sk": "0000", "page": ..., "expires": ...}
@@ -31,18 +31,23 @@ from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.queue import AwsQueue, check
 from dth.platforms.aws.runs import Runs, count_head, write_cursor
 
-SEEN = ["ObjectKey", "Status", "Run", "ETag", "Size", "Updated"]  # of the records of what is enqueued
-STEP = 80  # records and cursors in one transaction, which may have 100 parts
-INLINE = 1500  # bytes of a page that travel with it; what is written in a transaction costs twice as much
+# Attributes to read of the records of enqueued objects.
+SEEN = ["ObjectKey", "Status", "Run", "ETag", "Size", "Updated"]
+# Records and cursors per transaction, which may have 100 parts.
+STEP = 80
+# Bytes of a page stored inline. Writing in a transaction costs twice as much.
+INLINE = 1500
 PIECE = 300_000  # bytes of a page in one item
-LEFT_AFTER = 60.0  # seconds after which a page may have been left by who committed it
+# Seconds after which a page may be abandoned by the process that committed it.
+LEFT_AFTER = 60.0
 TRIES = 20
-EXPIRES = 30 * 86_400  # seconds after which pieces of a page that was never begun are gone
+# Seconds after which the pieces of a page that was never begun expire.
+EXPIRES = 30 * 86_400
 
 
 @dataclass(slots=True)
 class _Log:
-    """A page as it is written: what is still to be done when it is counted."""
+    """A page as stored: what is left to do once it is counted."""
 
     run: int
     counts: dict[str, int]
@@ -59,14 +64,14 @@ class _Log:
         return [every[first : first + STEP] for first in range(0, len(every), STEP)] or [[]]
 
     def packed(self) -> bytes:
-        # Cursors are in the first transaction unless there are more than fit.
+        # Cursors are in the first transaction unless there are too many.
         lists = (self.cursors, self.tracked, self.messages, self.settled, self.same)
         plain = ([astuple(each) for each in some] for some in lists)
         return pack([self.run, self.counts, *plain, self.listed_since])
 
     @staticmethod
     def unpacked(data: bytes) -> "_Log":
-        # A page that was left by an older version has no time at its end.
+        # A page written by an older version has no time at its end.
         run, counts, cursors, tracked, messages, settled, same, *since = unpack(data)
         return _Log(
             run,
@@ -91,7 +96,7 @@ class Outbox:
         await unbroken(self._commit(run, page))
 
     async def flush(self, run: int | None = None) -> None:
-        """Finish the pages that were left: those of a run, or all that are old enough to have been."""
+        """Finish abandoned pages: those of a run, or all that are old enough to be abandoned."""
         values: dict[str, Any] = {"pk": "outbox"}
         condition = "#pk = :pk"
         if run is not None:
@@ -140,7 +145,7 @@ class Outbox:
         await self._go_on(_Log.unpacked(data), item)
 
     async def _go_on(self, log: _Log, item: Item) -> None:
-        """What follows once the page is counted as far as `item` says."""
+        """The steps that follow once the page is counted as far as `item` says."""
         key = {"pk": "outbox", "sk": item["sk"]}
         while item["step"] < len(log.steps):
             forward = Action(
@@ -154,7 +159,7 @@ class Outbox:
             if noted is not None:
                 item = {**item, "step": item["step"] + 1, "pending": item.get("pending", set()) | noted}
                 continue
-            item = await self._dynamo.get("state", key)  # somebody else goes on with it, too
+            item = await self._dynamo.get("state", key)  # somebody else works on it, too
             if not item:
                 return
         if log.settled:
@@ -170,8 +175,8 @@ class Outbox:
             await self._dynamo.delete("state", _piece_key(name, number))
 
     async def _step(self, log: _Log, step: int, forward: Action | None) -> set[int] | None:
-        """One transaction, in which `forward` brings the page on. Returns which of the objects are pending, by their
-        numbers in the page; None when the page is not at this step any more."""
+        """One transaction, in which `forward` advances the page. Returns which objects are pending, by their numbers
+        in the page. None if the page is no longer at this step."""
         steps = log.steps
         tracked = [each for each in steps[step] if isinstance(each, Enqueued)]
         cursors = [write_cursor(log.run, each) for each in steps[step] if isinstance(each, Cursor)]
@@ -196,8 +201,9 @@ class Outbox:
     async def _marks(
         self, log: _Log, tracked: Sequence[Enqueued]
     ) -> tuple[list[Action], dict[str, int], list[int]]:
-        """What makes these records PENDING in this run, what is counted then, and which of them are PENDING already.
-        One that is PENDING in another run stays with it: its mark says that this run writes no outcome of it."""
+        """Returns the actions that make these records PENDING in this run, what they count, and which records are
+        PENDING already. A record that is PENDING in another run stays there: its mark says that this run writes no
+        outcome for it."""
         run = log.run
         floor = (await self._runs.floor()).run
         mark, pending = f"r{run}", Status.PENDING.value
@@ -246,7 +252,7 @@ class Outbox:
         return actions, counts, already
 
     async def _remember(self, record: Record) -> None:
-        """A record of what is the same, except over one that is PENDING: its transfer will write a newer one."""
+        """Write a record of an unchanged object, except over a PENDING one: its transfer will write a newer record."""
         values = {
             "Status": record.status.value,
             "Run": record.run,
@@ -278,7 +284,7 @@ class Outbox:
 
 
 def _log_of(run: int, page: Page) -> _Log:
-    """What comes twice is one object that is enqueued and one that is pending already."""
+    """Of an object that occurs twice, one counts as enqueued and the other as pending already."""
     first = {each.key: each for each in reversed(page.enqueued)}
     once = [each for each in first.values() if each.once]
     counts = asdict(page.counts)
@@ -298,7 +304,7 @@ def _log_of(run: int, page: Page) -> _Log:
 
 
 def _was_copied(item: Item, each: Enqueued, since: float) -> bool:
-    """Whether the record says that the object was copied as it is listed, and after its listing began."""
+    """Whether the record says that the object was copied as listed, after its listing began."""
     same = (item.get("Status"), item.get("ETag"), item.get("Size")) == (
         Status.DONE.value,
         each.etag,
@@ -308,7 +314,7 @@ def _was_copied(item: Item, each: Enqueued, since: float) -> bool:
 
 
 def _noting(forward: Action, pending: set[int]) -> Action:
-    """The same, and it notes which objects of the page are pending."""
+    """The same action, which also stores which objects of the page are pending."""
     if not pending:
         return forward
     if forward.item is not None:
@@ -318,7 +324,7 @@ def _noting(forward: Action, pending: set[int]) -> Action:
 
 
 def _typed(each: Any) -> Any:
-    """An outcome or record whose enums were read back as text."""
+    """Restore the enums of an outcome or record that were read back as text."""
     each.status, each.verified = Status(each.status), Verified(each.verified)
     return each
 

@@ -1,7 +1,7 @@
-"""The queue of one task: SQS, with the dead letters in a queue of their own.
+"""The queue of one task: SQS, with the dead letters in a separate queue.
 
-A message's id travels as an attribute. What has none was not sent by us: an S3 event notification, directly or through
-SNS, which goes by SQS's id, and which the worker reads as it is (`s3.messages.decode`).
+A message carries its id as an attribute. A message without one was not sent by this program: it is an S3 event
+notification, direct or through SNS. Its id is that of SQS, and the worker reads it unchanged (`s3.messages.decode`).
 """
 
 import asyncio
@@ -20,20 +20,25 @@ from dth.platforms.aws.dynamo import each_of
 
 T = TypeVar("T")
 
-AT_ONCE = 10  # messages in one call
-MAX_BYTES = 256 * 1024  # of a message, and of all in one call; newer regions take more
+AT_ONCE = 10  # messages per call
+# Bytes of a message, and of all messages in one call. Newer regions accept more.
+MAX_BYTES = 256 * 1024
 MAX_WAIT = 20  # seconds of a long poll
-MAX_DELAY = 900  # seconds; what is to wait for longer goes round
-DEAD_LEASE = 120  # seconds for which dead letters that were read are not seen
-PURGE_PAUSE = 5.0  # seconds between tries to purge: SQS takes one a minute
+# Seconds. A message with a longer delay is sent again and again.
+MAX_DELAY = 900
+# Seconds for which dead letters are invisible after they were read.
+DEAD_LEASE = 120
+# Seconds between tries to purge: SQS allows one per minute.
+PURGE_PAUSE = 5.0
 
 ID, UNTIL, BEFORE = "id", "until", "receives"  # attributes of a message
 NO_LEASE = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"})
-_ALIVE, _DEAD = "q", "d"  # begin a receipt: which queue it is of
+# First letter of a receipt: says which queue it belongs to.
+_ALIVE, _DEAD = "q", "d"
 
 
 class AwsQueue:
-    """`ports.Queue` over SQS. `max_receives` is what the queue's redrive policy says."""
+    """`ports.Queue` over SQS. `max_receives` is the value of the queue's redrive policy."""
 
     def __init__(self, aws: Aws, url: str, dead_url: str, max_receives: int = 5) -> None:
         self._aws = aws
@@ -50,7 +55,7 @@ class AwsQueue:
         try:
             return await asyncio.shield(receiving)
         except asyncio.CancelledError:
-            # A long poll cannot be ended: what it still brings is given back, whenever that is.
+            # A long poll cannot be cancelled: the messages that it still returns are given back later.
             task = asyncio.ensure_future(self._give_back(receiving))
             self._polls.add(task)
             task.add_done_callback(self._polls.discard)
@@ -64,9 +69,9 @@ class AwsQueue:
         return {delivery.id for delivery in (*lost, *dead)}
 
     async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """SQS counts every receive, and a message that was received too often is dead: so what is given back is a copy
-        that knows how often it was received before, and then the original goes. A lost lease leaves the copy beside
-        it, which does no harm."""
+        """SQS counts every receive, and a message that was received too often becomes a dead letter. So this sends a
+        copy that knows how often the message was received, and then deletes the original. If the lease was lost, the
+        original stays beside the copy, which does no harm."""
         alive = [each for each in deliveries if each.receipt.startswith(_ALIVE)]
         if alive:
             await unbroken(self._send_back(alive, delay, [each.receives - 1 for each in alive]))
@@ -96,7 +101,7 @@ class AwsQueue:
         return await unbroken(self._take(_DEAD, limit, DEAD_LEASE, 0))
 
     async def close(self) -> None:
-        """Give back what polls still bring."""
+        """Give back the messages that polls still return."""
         while self._polls:
             await asyncio.gather(*self._polls, return_exceptions=True)
 
@@ -121,7 +126,7 @@ class AwsQueue:
     async def _send_back(
         self, deliveries: Sequence[Delivery], delay: float, receives: Sequence[int], to: str = _ALIVE
     ) -> None:
-        """Send copies that count so many receives, then delete the originals."""
+        """Send copies with these receive counts, then delete the originals."""
         entries = [
             _entry(Outgoing(each.id, each.body), delay, count)
             for each, count in zip(deliveries, receives, strict=True)
@@ -164,7 +169,8 @@ class AwsQueue:
                     taken.append(delivery)
                 elif (delay := float(_attribute(message, UNTIL)) - time.time()) > 0:
                     await self._send_back([delivery], delay, [delivery.receives - 1])
-                elif delivery.receives > self._max_receives:  # together with those before it was given back
+                elif delivery.receives > self._max_receives:
+                    # Together with the receives before it was given back.
                     await self._send_back([delivery], 0, [0], to=_DEAD)
                 else:
                     taken.append(delivery)
@@ -181,7 +187,7 @@ class AwsQueue:
         return Delivery(name, message["Body"], receives, kind + message["ReceiptHandle"])
 
     async def _give_back(self, receiving: asyncio.Future[list[Delivery]]) -> None:
-        with contextlib.suppress(StateError):  # their lease runs out
+        with contextlib.suppress(StateError):  # their lease expires
             await self.release(await receiving)
 
     # -------------------------------------------------------------------------------------------- receipts
@@ -189,7 +195,7 @@ class AwsQueue:
     async def _by_receipt(
         self, operation: str, deliveries: Sequence[Delivery], more: dict[str, Any]
     ) -> list[Delivery]:
-        """Do it to each by its receipt. Returns those whose lease was lost."""
+        """Call the operation for each receipt. Returns the deliveries whose lease was lost."""
         deliveries = [each for each in deliveries if not (more and each.receipt.startswith(_DEAD))]
         pieces = [
             (kind, piece)
@@ -224,7 +230,7 @@ class AwsQueue:
 
 
 def check(messages: Sequence[Outgoing]) -> None:
-    """Raises what `send` would, for messages that SQS can never take."""
+    """Raises the error that `send` would raise, for messages that SQS can never accept."""
     for message in messages:
         _entry(message, 0)
 
@@ -253,7 +259,7 @@ def _size(entry: dict[str, Any]) -> int:
 
 
 def _batches(entries: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """As many in a call as it takes, numbered."""
+    """Numbered batches, each as large as one call allows."""
     batch: list[dict[str, Any]] = []
     size = 0
     for entry in entries:

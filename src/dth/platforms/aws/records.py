@@ -1,4 +1,4 @@
-"""The records and run ledgers of one task, in DynamoDB: what `ports.Records` says, put together from the parts.
+"""The records and run ledgers of one task in DynamoDB: implements `ports.Records` from these parts.
 
 | what | where |
 |---|---|
@@ -7,8 +7,8 @@
 | outcomes of the workers, and their counting | `ledger` |
 | reading records, events, deletes of mirror mode | here |
 
-Of most objects nothing is written before their outcome, so none that is merely enqueued is found here; a record is
-PENDING where it was tried before (a redrive), or may be enqueued again in its run (an event, an image).
+Most objects have no record before their outcome, so an object that is only enqueued is not found here. A record is
+PENDING if the object was tried before (a redrive), or may be enqueued again in its run (an event, an image).
 """
 
 import asyncio
@@ -35,13 +35,13 @@ from dth.platforms.aws.tables import ATTENTION
 
 T = TypeVar("T")
 
-SETTLE_AT_ONCE = 80  # keys in one transaction
+SETTLE_AT_ONCE = 80  # keys per transaction
 INDEXED = (Status.FAILED, Status.CANCELLED)
 SPOOL_PIECE = 1000
 
 
 class AwsRecords:
-    """`ports.Records` over DynamoDB. `writer` names this process; no other that lives has its name."""
+    """`ports.Records` over DynamoDB. `writer` names this process; no other live process has this name."""
 
     overlapping = False
 
@@ -80,7 +80,8 @@ class AwsRecords:
     # ---------------------------------------------------------------------------------------- the finder
 
     async def cursors(self, run: int) -> list[Cursor]:
-        await self._outbox.flush(run)  # who asks takes up where another was
+        # The caller continues where the previous caller stopped.
+        await self._outbox.flush(run)
         return await self._runs.cursors(run)
 
     async def commit(self, run: int, page: Page) -> None:
@@ -103,7 +104,7 @@ class AwsRecords:
             await unbroken(self._settle_extras(run, first[start : start + SETTLE_AT_ONCE]))
 
     async def _settle_extras(self, run: int, ends: list[tuple[str, str]]) -> None:
-        """In one transaction; those that have been settled before are left out of it."""
+        """Settle in one transaction. Deletes that were settled before are left out."""
         while ends:
             actions = [
                 Action(
@@ -168,7 +169,7 @@ class AwsRecords:
     async def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """FAILED and CANCELLED ones from the index; else the whole table is read, and sorted on disk."""
+        """FAILED and CANCELLED records come from the index; for others the whole table is read, and sorted on disk."""
         found = self._find(run, status, prefix)
         if status in INDEXED:
             async for record in found:
@@ -185,7 +186,7 @@ class AwsRecords:
                 spool.close()
 
     async def digest(self, run: int) -> Digest:
-        """The whole table is read."""
+        """Reads the whole table."""
         digest = Digest()
         async for r in self._find(run, None, ""):
             if r.status is not Status.PENDING:
@@ -202,7 +203,7 @@ class AwsRecords:
         return digest
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """There is nothing to be read before."""
+        """Nothing needs to be read in advance."""
         return True
 
     async def page(
@@ -230,7 +231,7 @@ class AwsRecords:
     async def _find(
         self, run: int | None, status: Status | None, prefix: str, reason: str = "", after: str = ""
     ) -> AsyncIterator[Record]:
-        """Records above `after`, in key order from the index, or else in the order of the table."""
+        """Records above `after`: in key order if the index is used, otherwise in the order of the table."""
         floor = await self._runs.floor()
         filters = ["attribute_exists(#Status)"]
         values: Item = {}
@@ -271,7 +272,7 @@ class AwsRecords:
 
 
 class _Spool:
-    """Records in the order of their keys, by way of a file."""
+    """Sorts records by key, in a file."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -296,7 +297,7 @@ class _Spool:
 
 
 async def _first(found: AsyncIterator[T], limit: int) -> list[T]:
-    """The next so many of an iterator."""
+    """The next `limit` items of an iterator."""
     taken: list[T] = []
     while len(taken) < limit:
         try:

@@ -1,8 +1,8 @@
-"""A SQLite file, its pragmas, its transactions, and the one thread that talks to it: a task's, in plain SQL, so that a
-transfer that starts imports little; or the hub's (`hub_database`).
+"""A SQLite file, its pragmas, its transactions, and the one thread that uses it. Either a task's database, in plain
+SQL so that a transfer imports little when it starts, or the hub's (`hub_database`).
 
-SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it
-reads anything, so it never fails half-way because another process wrote in between.
+SQLite has one writer at a time. Every write transaction is `BEGIN IMMEDIATE`: it waits for its turn before it reads,
+so it never fails half-way because another process wrote in between.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from dth.platforms.local.filesystem import refuse_network_file_system
 
 
 class Connected(Protocol):
-    """A connection, of whichever library."""
+    """A connection, of either library."""
 
     def begin(self) -> AbstractContextManager[Any]:
-        """A transaction: kept at the end of the context, or undone when that raises."""
+        """A transaction: committed at the end of the context, or rolled back if the context raises."""
         ...
 
     def close(self) -> None: ...
@@ -37,16 +37,19 @@ C = TypeVar("C", bound=Connected)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OLDEST = (3, 35)  # the first that knows RETURNING
+OLDEST = (3, 35)  # the first version with RETURNING
 
-BUSY = 60.0  # seconds that another process may keep the file locked
+# The most seconds to wait while another process locks the file.
+BUSY = 60.0
 PRAGMAS = (
     f"busy_timeout = {BUSY * 1000:.0f}",
-    "synchronous = NORMAL",  # a power cut may take the last moments, but leaves the file and its order whole
+    # A power failure may lose the last moments, but the file stays intact and in order.
+    "synchronous = NORMAL",
     "foreign_keys = ON",
     "temp_store = MEMORY",
     "cache_size = -16000",
-    "secure_delete = OFF",  # some distributions overwrite what is deleted: more pages to write
+    # Some distributions overwrite deleted data, which means more pages to write.
+    "secure_delete = OFF",
 )
 READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
@@ -58,7 +61,7 @@ TOO_MANY_FILES = "there are too many open files; raise the limit of the process 
 
 
 class Connection(sqlite3.Connection):
-    """That of the driver."""
+    """A connection of the driver."""
 
     beginning = READ
 
@@ -68,18 +71,20 @@ class Connection(sqlite3.Connection):
 
 
 class Database(ABC, Generic[C]):
-    """A database as one process has it open.
+    """A database, as one process has it open.
 
-    All work runs in one thread of its own, so that the event loop never waits for a disk or another process.
+    All work runs in a thread of its own, so that the event loop never waits for a disk or another process.
     """
 
-    # Pages of the log before they go to the file, 16 MB: a checkpoint syncs it, and copies a page written often once.
+    # Pages in the log before a checkpoint writes them to the file (16 MB). A checkpoint syncs the file, and copies a
+    # page that was written often only once.
     log_pages: ClassVar[int] = 4000
     log_limit: ClassVar[int] = 64 * 1024 * 1024  # bytes of the log that stay on disk
-    errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)  # those that the file is the cause of
+    # Errors that the file can cause.
+    errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
     def __init__(self, path: Path) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.name)
         self._reader: C
@@ -87,7 +92,7 @@ class Database(ABC, Generic[C]):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the file, made or migrated when needed. StateError when it cannot be used."""
+        """Open the file; create or migrate it if needed. Raises StateError if it cannot be used."""
         database = cls(path)
         try:
             database._thread.submit(database._connect).result()
@@ -97,7 +102,7 @@ class Database(ABC, Generic[C]):
         return database
 
     def close(self) -> None:
-        """Finish what was begun, and close."""
+        """Finish the work that was begun, and close."""
         self._thread.submit(self._disconnect).result()
         self._thread.shutdown()
 
@@ -108,11 +113,11 @@ class Database(ABC, Generic[C]):
         self.close()
 
     async def read(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work(connection, ...)` in a transaction that sees one moment and takes no lock."""
+        """Run `work(connection, ...)` in a transaction that sees one snapshot and takes no lock."""
         return await self._hop(lambda: self._transact(self._reader, work, *args, **kwargs))
 
     async def write(self, work: Callable[Concatenate[C, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work(connection, ...)` as the only writer: all of it happens, or (when it raises) nothing."""
+        """Run `work(connection, ...)` as the only writer. If it raises, none of its changes are kept."""
         return await self._hop(lambda: self._transact(self._writer, work, *args, **kwargs))
 
     async def _hop(self, job: Callable[[], T]) -> T:
@@ -148,19 +153,20 @@ class Database(ABC, Generic[C]):
 
     @abstractmethod
     def _connection(self, begin: str) -> C:
-        """Connect; transactions begin with `begin`."""
+        """Connect. Transactions begin with `begin`."""
 
     @abstractmethod
     def _prepare(self, connection: C) -> None:
-        """Make the tables or bring them up to date, in a transaction."""
+        """Create or update the tables, in a transaction."""
 
     def _driver(self, begin: str) -> "Connection":
-        """A connection of the driver. The driver must not begin transactions by itself: it would do so late, and never
-        IMMEDIATE."""
+        """A connection of the driver. The driver must not begin transactions itself: it would begin them late, and
+        never IMMEDIATE."""
         connection = sqlite3.connect(
             self.path,
             isolation_level=None,
-            cached_statements=512,  # `bulk` has up to eight lengths of one statement
+            # `bulk` uses up to eight lengths of one statement.
+            cached_statements=512,
             factory=Connection,
         )
         connection.beginning = begin
@@ -172,7 +178,7 @@ class Database(ABC, Generic[C]):
         return connection
 
     def _crowded(self) -> StateError:
-        """SQLite says of a file that cannot be opened for want of descriptors what it says of any other."""
+        """SQLite reports the lack of file descriptors with the same error as any file that cannot be opened."""
         log.error("%s: %s", self.path, TOO_MANY_FILES)
         return StateError(f"{self.path}: {TOO_MANY_FILES}")
 
@@ -183,7 +189,8 @@ class Database(ABC, Generic[C]):
                 connection.close()
 
     def _explained(self, error: Exception) -> Exception:
-        """What the user can act on becomes a StateError; anything else is our defect and stays as it is."""
+        """An error that the user can fix becomes a StateError. Any other error is a defect of this program and stays
+        unchanged."""
         code = getattr(getattr(error, "orig", error), "sqlite_errorname", "")
         if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")) and _no_descriptor_is_left():
             return self._crowded()
@@ -202,8 +209,8 @@ def _no_descriptor_is_left() -> bool:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL. Of several processes that do this at once SQLite sends all but one away at once,
-    whatever the busy timeout: they ask again."""
+    """Switch a new file to WAL. If several processes do this at the same time, SQLite rejects all but one
+    immediately, whatever the busy timeout; those try again."""
     deadline = time.monotonic() + BUSY
     while True:
         try:
@@ -219,7 +226,7 @@ class TaskDatabase(Database[Connection]):
     """The database of one task."""
 
     async def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """Run one statement that writes; how many rows it wrote."""
+        """Run one statement that writes. Returns the number of rows written."""
         return await self.write(_execute, statement, values)
 
     def _connection(self, begin: str) -> Connection:

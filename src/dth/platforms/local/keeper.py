@@ -1,6 +1,6 @@
-"""Runs the tasks of the hub on this machine: a runner for each task that there is something to do for.
+"""Runs the tasks of the hub on this machine: one runner for each task that has something to do.
 
-A task that waits has none: `agenda` knows from `hub.db` when there will be something to do.
+A waiting task has no runner: `agenda` knows from `hub.db` when there will be something to do.
 """
 
 import asyncio
@@ -31,25 +31,31 @@ from dth.platforms.local.task_state import remove_state, run_once
 
 log = logging.getLogger(__name__)
 
-LOOK = 5.0  # seconds between looks at what is due, whatever is told
-LOOKS = 8  # tasks whose databases are looked at at once, to see whether anything is left to do
+# Seconds between looks at what is due, even without a hint.
+LOOK = 5.0
+# Tasks whose databases are opened at the same time to see whether work is left.
+LOOKS = 8
 ENDINGS = 8  # tasks that are stopped at once
-A_DATABASE = 16  # descriptors of the process for each database that requests may have open
-JUMP = 2.0  # seconds by which a clock is set back that is not merely put right slowly
-CHECKED = 100  # tasks whose schedules are checked at once
-RETRY = 30.0  # seconds before a runner that failed by a defect or a full disk tries again
+# File descriptors of the process for each database that requests may have open.
+A_DATABASE = 16
+# Seconds. A clock set back by more than this was not just adjusted slowly.
+JUMP = 2.0
+CHECKED = 100  # tasks per check of schedules
+# Seconds before a runner that failed because of a defect or a full disk tries again.
+RETRY = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What all tasks together may use."""
 
-    tasks: int = 20  # that work at once, a quarter of them for scheduled runs alone; the others wait
+    # Tasks that work at the same time, a quarter of them reserved for scheduled runs; the others wait.
+    tasks: int = 20
     workers: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
 
 
 class Keeper:
-    """`hub.ports.Engine` on one machine. `ports` and `agenda` are set once all of them are made."""
+    """`hub.ports.Engine` on one machine. Set `ports` and `agenda` after all of them are created."""
 
     ports: HubPorts
     agenda: Agenda
@@ -61,8 +67,9 @@ class Keeper:
         self.began = time.time()
         self.places = Places(bounds.tasks)
         self.workers = Workers(bounds.workers)
-        self.totals = Totals()  # what the tasks did since the hub was started
-        # From the opening of a database to its end: each takes five descriptors and a thread.
+        # Totals of the tasks since the hub started.
+        self.totals = Totals()
+        # Held while a database is open: each database uses five descriptors and a thread.
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._requests = asyncio.Semaphore(max(4, min(64, descriptors // A_DATABASE // 4)))
         self.looks = asyncio.Semaphore(LOOKS)
@@ -74,7 +81,7 @@ class Keeper:
     # --------------------------------------------------------------------------------------- hub.ports.Engine
 
     async def changed(self, id: str) -> None:
-        """In this order, a runner that is about to rest either sees it, or its rest is undone."""
+        """In this order, a runner that is about to rest either sees the change, or its rest is undone."""
         if id in self._runners:
             self._runners[id].wake()
         await self.agenda.mark(id)
@@ -86,7 +93,7 @@ class Keeper:
             yield platform
 
     async def read_digest(self, id: str, run: int) -> None:
-        """By a process of its own: it takes the CPU for a while."""
+        """Runs in a separate process, because it uses the CPU for a while."""
         async with self.open(id) as platform:
             if (await platform.records.digest(run)).complete:
                 return
@@ -96,7 +103,7 @@ class Keeper:
                 )
 
     async def stack(self, id: str) -> None:
-        """Nothing has to be deployed here."""
+        """Nothing needs to be deployed here."""
 
     async def discard(self, id: str) -> None:
         async with self.databases.alone(id):
@@ -110,7 +117,7 @@ class Keeper:
     # ------------------------------------------------------------------------------------------------ running
 
     async def run(self) -> None:
-        """Start a runner for every task that is due, until cancelled; then end them all in order."""
+        """Start a runner for every task that is due, until cancelled; then end all runners in order."""
         checking, offset = asyncio.create_task(self._check_schedules()), _clock_offset()
         try:
             while True:
@@ -133,13 +140,13 @@ class Keeper:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _check_schedules(self) -> None:
-        """No task waits for a moment that its schedule does not name: the clock may have been ahead, and is right
-        again. Slowly, as there may be many."""
+        """Correct next runs that the schedule does not name: the clock may have been ahead, and is right again. Done
+        slowly, as there may be many tasks."""
         await self.agenda.set_back()
         after = ""
         while page := await self.agenda.scheduled(after, CHECKED):
             for task in page:
-                with contextlib.suppress(UsageError):  # its runner says what is wrong with it
+                with contextlib.suppress(UsageError):  # its runner reports what is wrong
                     if is_unset(task, time.time()):
                         await self.changed(task.id)
             after = page[-1].id
@@ -158,14 +165,15 @@ class Keeper:
         running.add_done_callback(ended)
 
     async def _watched(self, runner: Runner) -> None:
-        """A runner that fails by more than its task's fault tries again, as long as the task lives."""
+        """Run it, and retry after errors that the task did not cause, for as long as the task lives."""
         while True:
             try:
                 await runner.run()
                 return
             except NotFound:
                 return
-            except Conflict:  # somebody changed the task at the same moment: look at it again
+            except Conflict:
+                # Somebody changed the task at the same moment: look again.
                 await asyncio.sleep(MOMENT)
                 continue
             except HubError as error:
@@ -177,10 +185,10 @@ class Keeper:
                     reason = f"internal error: {type(error).__name__}: {error}"
             with contextlib.suppress(HubError):
                 await tasks.note(self.ports, runner.id, reason=reason)
-            # What failed them all is not asked by all at once.
+            # Random pauses, so that runners that failed together do not all retry at once.
             await runner.sleep(RETRY * random.uniform(1.0, 1.5))
 
 
 def _clock_offset() -> float:
-    """Of the clock on the wall to one that nobody sets."""
+    """The difference between the wall clock and the clock that nobody sets."""
     return time.time() - time.monotonic()

@@ -1,10 +1,10 @@
-"""Where the processes of a task come from: one small process that has everything imported, and forks.
+"""Where the processes of a task come from: one small process that has imported everything, and forks.
 
-Starting Python and importing the engine costs most of a second of CPU; a fork costs a hundredth. The nursery is itself
-forked before the supervisor has threads or an event loop, and stays single-threaded, so that forking it is safe. Each
-request is one datagram with the files that the child keeps: the state's lock and its log. When the supervisor dies in
-any way its end of the socket closes, and the nursery kills every child and ends; when the nursery dies, the kernel
-kills its children, and the supervisor ends with `LOST`.
+Starting Python and importing the engine takes most of a second of CPU; a fork takes a hundredth. The supervisor forks
+the nursery before it has threads or an event loop, and the nursery stays single-threaded, so forking it is safe. Each
+request is one datagram with the files that the child keeps: the lock of the state, and its log. When the supervisor
+dies for any reason, its end of the socket closes, and the nursery kills every child and ends. When the nursery dies,
+the kernel kills its children, and the supervisor ends with `LOST`.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from dth.core import interrupts
 from dth.core.errors import StateError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
-TICKS = os.sysconf("SC_CLK_TCK")  # of a second, in which Linux counts CPU
+# Per second: the unit in which Linux counts CPU time.
+TICKS = os.sysconf("SC_CLK_TCK")
 LOST = (
     "the process that starts the others was killed (perhaps there is too little memory); give the same command again "
     "to go on"
@@ -34,7 +35,7 @@ DATAGRAM = 65536  # bytes; a request is far smaller
 
 
 class Child:
-    """A process of the task. `returncode` is None while it runs, negative for a signal."""
+    """A process of the task. `returncode` is None while it runs, and negative if a signal ended it."""
 
     def __init__(self, nursery: "Nursery", pid: int) -> None:
         self.pid = pid
@@ -46,9 +47,9 @@ class Child:
         await self._ended.wait()
 
     def cpu(self) -> float | None:
-        """Seconds of CPU that it has used; None where the system does not say so."""
+        """Seconds of CPU time used; None if the system does not report it."""
         try:
-            # The name, in parentheses, may have spaces in it.
+            # The name, in parentheses, may contain spaces.
             values = Path(f"/proc/{self.pid}/stat").read_text("latin-1").rpartition(")")[2].split()
         except OSError:
             return None
@@ -72,14 +73,14 @@ class Child:
 
 
 class Nursery:
-    """The supervisor's end. Make it before any thread and event loop; use it on one event loop."""
+    """The supervisor's end. Create it before any thread or event loop; use it on one event loop."""
 
     def __init__(self, run: Callable[[Sequence[str]], int]) -> None:
-        """`run(arguments)` is what a child does; it returns its exit code."""
+        """`run(arguments)` is the main function of a child; it returns the exit code."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
-        # What a signal does to the supervisor must not happen in the nursery as well.
+        # The supervisor's reaction to a signal must not happen in the nursery as well.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
         self.pid = os.fork()
         if self.pid == 0:
@@ -88,7 +89,7 @@ class Nursery:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._children: dict[int, Child] = {}
-        self._asked: dict[int, asyncio.Future[Child]] = {}  # requests that are not answered yet
+        self._asked: dict[int, asyncio.Future[Child]] = {}  # requests without an answer yet
         self._numbers = itertools.count(1)
         self._listening = False
         self._gone = asyncio.Event()
@@ -97,13 +98,13 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends every child that still runs."""
+        """End every child that still runs."""
         self._socket.close()
         os.waitpid(self.pid, 0)
 
     @property
     def lives(self) -> bool:
-        """False once it was noticed that the nursery has died."""
+        """False once the nursery's death was noticed."""
         return not self._gone.is_set()
 
     async def lost(self) -> None:
@@ -119,7 +120,7 @@ class Nursery:
         self._asked[number] = asked
         try:
             if self.lives:
-                with contextlib.suppress(ConnectionError):  # it is heard of a moment later
+                with contextlib.suppress(ConnectionError):  # noticed a moment later
                     request = json.dumps([number, list(arguments)]).encode()
                     socket.send_fds(self._socket, [request], list(files))
                     return await asked
@@ -154,10 +155,10 @@ class Nursery:
         if asked and not asked.done():
             asked.set_result(child)
         else:
-            child.kill()  # whoever asked for it was cancelled meanwhile
+            child.kill()  # its caller was cancelled meanwhile
 
     def _lose(self) -> None:
-        """The nursery is gone, and with it every child."""
+        """The nursery is gone, and every child with it."""
         self._gone.set()
         asyncio.get_running_loop().remove_reader(self._socket)
         for child in self._children.values():
@@ -169,9 +170,9 @@ class Nursery:
 
 
 def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
-    """The nursery's life. Never returns."""
-    # Signals may go to the whole group; what they mean is for the supervisor to decide. SIGINT is ignored by children,
-    # too. SIGTERM stays blocked here: one that comes for a child before the child is ready for it is not lost.
+    """The main loop of the nursery. Never returns."""
+    # Signals may go to the whole group; the supervisor decides what they mean. Children ignore SIGINT, too. SIGTERM
+    # stays blocked here, so that one that arrives before a child is ready for it is not lost.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     woken, wake = os.pipe()
@@ -205,16 +206,17 @@ def _serve(theirs: socket.socket, run: Callable[[Sequence[str]], int]) -> None:
 
 
 def _asked(theirs: socket.socket) -> tuple[bytes, list[int]]:
-    """A request and the files that came with it; nothing when the supervisor is gone."""
+    """A request and the files that came with it; empty when the supervisor is gone."""
     try:
         message, files, _flags, _address = socket.recv_fds(theirs, DATAGRAM, 4)
-    except ConnectionError:  # it was killed before it had heard all that we told it
+    except ConnectionError:
+        # It was killed before it had read all answers.
         return b"", []
     return message, files
 
 
 def _fork() -> tuple[int, int | None]:
-    """The child's id (0 in the child); or 0 and the number of the error."""
+    """The child's id (0 in the child), or 0 and the error number."""
     try:
         return os.fork(), None
     except OSError as error:
@@ -231,8 +233,8 @@ def _bury(theirs: socket.socket, children: set[int]) -> None:
 
 
 def _tell(theirs: socket.socket, number: int, pid: int, code: int | None) -> None:
-    """That request `number` has become the process `pid`, or (with a code) that the process has ended. Without a pid:
-    that it could not be started, for the reason of this error number."""
+    """Report that request `number` became the process `pid`, or (with a code) that the process has ended. Without a
+    pid: that it could not be started, with `code` as the error number."""
     with contextlib.suppress(OSError):
         theirs.send(json.dumps([number, pid, code]).encode())
 
@@ -252,11 +254,11 @@ def _live(
     run: Callable[[Sequence[str]], int],
     arguments: Sequence[str],
 ) -> None:
-    """A child's life. Never returns."""
+    """The life of a child. Never returns."""
     nursery = os.getppid()
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_NAME, f"dth-{arguments[2]}".encode())  # what ps shows
+    libc.prctl(PR_SET_NAME, f"dth-{arguments[2]}".encode())  # shown by ps
     if os.getppid() != nursery:
         os._exit(1)
     signal.set_wakeup_fd(-1)
@@ -265,7 +267,7 @@ def _live(
     theirs.close()
     for end in pipe:
         os.close(end)
-    _lock, log = files  # the lock is merely kept open
+    _lock, log = files  # the lock is only kept open
     os.dup2(log, 1)
     os.dup2(log, 2)
     code = 70

@@ -1,9 +1,8 @@
-"""The queue of one task: messages in a table, leased by time.
+"""The queue of one task: messages in a table, with leases that expire.
 
-A lease is `visible_at` in the future together with a fresh `receipt`; whoever shows the receipt of the last
-delivery may extend, release or delete. A lease that ran out needs no cleaning: the message is visible again.
-
-These are times of the wall clock, which may be set back: see `wake`.
+A lease is a `visible_at` in the future plus a fresh `receipt`. The holder of the latest delivery's receipt may
+extend, release or delete the message. An expired lease needs no cleanup: the message becomes visible again. Times are
+those of the wall clock, which may be set back: see `wake`.
 """
 
 import asyncio
@@ -14,13 +13,14 @@ from sqlite3 import Connection
 from dth.core.ports.queue import Delivery, Depth, Outgoing
 from dth.platforms.local.database import TaskDatabase
 
-LONGEST_DELAY = 120.0  # seconds; a longer one that is asked for is cut
+# Seconds. Longer delays are shortened to this.
+LONGEST_DELAY = 120.0
 POLL_FIRST = 0.02
 POLL_LAST = 0.25
 
 
 class LocalQueue:
-    """`ports.Queue` over SQLite. `owner` names this process, so that its leases are released when it dies."""
+    """`ports.Queue` over SQLite. `owner` names this process, so that its leases can be released when it dies."""
 
     def __init__(self, database: TaskDatabase, owner: str, max_receives: int = 5) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class LocalQueue:
         deadline = time.monotonic() + wait
         pause = POLL_FIRST
         while True:
-            # Once it was empty, only look: an idle worker must not take the write lock from those that work.
+            # If the queue was empty before, only read: an idle worker must not take the write lock from busy ones.
             if not self._found_empty or await self._database.read(_any_visible):
                 if deliveries := await self._claim(limit, lease):
                     self._found_empty = False
@@ -54,7 +54,7 @@ class LocalQueue:
         try:
             return await asyncio.shield(claim)
         except asyncio.CancelledError:
-            await self.release(await claim)  # nobody is there to take them
+            await self.release(await claim)  # nobody waits for them
             raise
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> set[str]:
@@ -78,21 +78,21 @@ class LocalQueue:
         await self._database.execute("DELETE FROM message")
 
     async def wake(self) -> int:
-        """Make visible what waits for longer than any delay, as the clock was ahead when that began; how many. What is
-        held is left alone: its holder extends it by the clock of now."""
+        """Make messages visible whose wait exceeds the longest delay, because the clock was ahead when they were
+        delayed. Returns how many. Leased messages are not touched: their holder extends them by the current clock."""
         if not await self._database.read(_any_far_ahead):
             return 0
         now = time.time()
         return await self._database.execute(WAKE, (now, now + LONGEST_DELAY))
 
     async def release_owner(self, owner: str | None) -> int:
-        """Make visible at once what `owner`, which has died, had leased (the receives stay counted); how many. None:
-        whoever it was."""
+        """Make all messages visible at once that the dead process `owner` had leased; their receive counts stay.
+        Returns how many. None: leases of any owner."""
         return await self._database.execute(RELEASE_OWNER, {"now": time.time(), "owner": owner})
 
 
 def enqueue(connection: Connection, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
-    """Insert messages as part of the caller's transaction. An id that is there already stays as it is."""
+    """Insert messages as part of the caller's transaction. A message whose id exists already stays unchanged."""
     if not messages:
         return
     visible_at = time.time() + min(delay, LONGEST_DELAY)
@@ -113,7 +113,8 @@ ANY_VISIBLE = "SELECT 1 FROM message WHERE dead = 0 AND visible_at <= ? LIMIT 1"
 
 
 def _claim(connection: Connection, limit: int, lease: float, owner: str, max_receives: int) -> list[Delivery]:
-    """Lease the messages that have been visible for longest; on the way, bury those received too often."""
+    """Lease the messages that have been visible for the longest time. Messages that were received too often become
+    dead letters."""
     now = time.time()
     values = {"now": now, "until": now + lease, "owner": owner, "limit": limit, "most": max_receives}
     while True:
@@ -161,7 +162,7 @@ def _delete(connection: Connection, deliveries: Sequence[Delivery]) -> None:
     connection.executemany(DELETE, [(d.id, d.receipt) for d in deliveries])
 
 
-DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # the body goes with it
+DELETE = "DELETE FROM message WHERE id = ? AND receipt = ?"  # also deletes the body
 
 
 def _any_far_ahead(connection: Connection) -> bool:

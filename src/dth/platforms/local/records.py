@@ -1,4 +1,6 @@
-"""The records and run ledgers of one task. What happens once an object (`commit`, `settle`, `get`) is SQL over sets."""
+"""The records and run ledgers of one task. The operations on each object (`commit`, `settle`, `get`) are SQL over
+sets.
+"""
 
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -19,17 +21,18 @@ from dth.platforms.local.queue import enqueue
 SCAN_PAGE = 1000
 ENDED = (RunState.DONE.value, RunState.FAILED.value)
 LISTED = (RunState.TRANSFERRING.value, RunState.DELETING.value)
-STATUS = {status.value: status for status in Status}  # Status(...) takes longer than to read a row
+# Calling Status(...) takes longer than reading a row.
+STATUS = {status.value: status for status in Status}
 VERIFIED = {verified.value: verified for verified in Verified}
 
-# The run and the key, and what `Digest.add` takes after it. A record that is PENDING is in no digest.
+# The run and the key, followed by the arguments of `Digest.add`. PENDING records are in no digest.
 DIGESTED = (
     "record.run, record.key, record.size, record.etag, record.dest_etag, record.proof, record.status,"
     " record.verified, record.attempts"
 )
 FIND_DIGESTED = f"SELECT {DIGESTED} FROM record WHERE record.status <> 'PENDING' AND record.key IN"
 
-# In the order of `Record`.
+# In the order of the fields of `Record`.
 READ = """
     SELECT record.key, status, run, etag, size, dest_etag, proof, attempts, reason, detail, updated,
         coalesce(event.sequencer, ''), verified
@@ -140,8 +143,8 @@ class LocalRecords:
         return await self._database.write(_apply_event, key, sequencer)
 
     async def prune(self, keep_runs: int) -> int:
-        """Forget all but the newest `keep_runs` ended runs: their ledgers, notes and cursors, while the records
-        stay. Returns how many were forgotten."""
+        """Delete the ledgers, notes and cursors of all ended runs except the newest `keep_runs`. The records stay.
+        Returns the number of runs deleted."""
         return await self._database.write(_prune, keep_runs)
 
 
@@ -175,7 +178,7 @@ def newest_runs(connection: Connection, limit: int) -> list[Run]:
 
 
 def _unfinished_run(connection: Connection, kind: RunKind, finished: tuple[str, ...]) -> Run | None:
-    """The newest one of a kind that is in none of these states."""
+    """The newest run of a kind that is in none of these states."""
     states = ", ".join("?" * len(finished))
     query = f"{READ_RUNS} WHERE kind = ? AND state NOT IN ({states}) ORDER BY id DESC LIMIT 1"
     return next(iter(_read_runs(connection, query, (kind.value, *finished))), None)
@@ -189,7 +192,7 @@ def _one_run(connection: Connection, number: int) -> Run:
 
 
 def _read_runs(connection: Connection, query: str, values: tuple[Any, ...]) -> list[Run]:
-    """It is asked several times a second while a task works."""
+    """Called several times per second while a task works."""
     rows = connection.execute(query, values)
     runs = {
         row[0]: Run(
@@ -243,8 +246,8 @@ READ_CURSORS = """
 
 
 def _digest_records(connection: Connection, rows: Iterable[Sequence[Any]], times: int = 1) -> None:
-    """Add records to the digests of their runs, or (-1) take them out, in the transaction that changes them. Runs that
-    are forgotten have none."""
+    """Add records to the digests of their runs, or (-1) remove them, in the transaction that changes them. Pruned
+    runs have no digest."""
     digests: dict[int, tuple[Digest, bytes | None] | None] = {}
     for run, key, *more in rows:
         if run not in digests:
@@ -281,7 +284,7 @@ DIGEST_PAGE = f"SELECT {DIGESTED} FROM record WHERE run = ? AND key > ? ORDER BY
 
 
 def _stored_digest(connection: Connection, run: int) -> tuple[Digest, bytes | None] | None:
-    """A run's digest, and up to which key it is; None: all of it."""
+    """A run's digest, and the key up to which it is complete; None: all of it."""
     row = connection.execute(STORED_DIGEST, (run,)).fetchone()
     if row is None:
         return None
@@ -339,8 +342,8 @@ def _commit(connection: Connection, run: int, page: Page) -> None:
 
 
 def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int, int, set[str]]:
-    """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes, and the keys of the
-    others: whoever enqueued those has sent a message for them, or has copied them since they were listed."""
+    """Make the records PENDING in this run that are not PENDING yet. Returns how many, their bytes, and the keys of
+    the others: another caller enqueued those and sent a message, or they were copied after they were listed."""
     first = {item.key: (to_blob(item.key), item.size, item.etag) for item in reversed(page.enqueued)}
     insert_rows(connection, "INSERT INTO enqueued VALUES", sorted(first.values()))
     pending: set[str] = set()
@@ -357,7 +360,7 @@ def _enqueue_records(connection: Connection, run: int, page: Page) -> tuple[int,
     return fresh, fresh_bytes, pending
 
 
-# Those that were copied after their listing began.
+# Objects that were copied after their listing began.
 FORGET_COPIED = """
     DELETE FROM enqueued WHERE etag <> '' AND EXISTS (
         SELECT 1 FROM record
@@ -377,12 +380,12 @@ FIND_PENDING = """
     SELECT enqueued.key FROM enqueued JOIN record ON record.key = enqueued.key WHERE record.status = 'PENDING'
 """
 
-# Records of other runs, or of this one, that are enqueued anew.
+# Records of this run or other runs that are enqueued again.
 FIND_TAKEN_OVER = f"""
     SELECT {DIGESTED} FROM enqueued CROSS JOIN record ON record.key = enqueued.key WHERE record.status <> 'PENDING'
 """
 
-# What the last transfer proved says nothing of the object that is enqueued now.
+# The proof of the last transfer does not apply to the object that is enqueued now.
 ENQUEUE = """
     INSERT INTO record (key, status, run, etag, size, updated)
     SELECT key, 'PENDING', ?, etag, size, ? FROM enqueued WHERE true
@@ -394,7 +397,7 @@ ENQUEUE = """
 
 
 def _remember(connection: Connection, records: Sequence[Record]) -> None:
-    """Write records as they are, except over one that is PENDING: its transfer will write a newer one."""
+    """Write records unchanged, except over a PENDING one: its transfer will write a newer record."""
     now = time.time()
     keys = list(dict.fromkeys(to_blob(r.key) for r in records))
     _digest_records(connection, select_in(connection, FIND_DIGESTED, keys), times=-1)
@@ -468,7 +471,8 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
             o.verified.value,
             o.sequencer,
         )
-        for o in reversed(outcomes)  # of two for one object the first counts, as if they came one by one
+        # Of two outcomes for one object, the first counts, as if they came one by one.
+        for o in reversed(outcomes)
     }
     ordered = sorted(rows.values())
     insert_rows(connection, "INSERT INTO outcome VALUES", ordered)
@@ -484,14 +488,14 @@ def _settle(connection: Connection, outcomes: Sequence[Outcome]) -> int:
 
 
 def _ended(outcome: tuple[Any, ...], size: str, etag: str) -> tuple[Any, ...]:
-    """The record that the outcome makes, as DIGESTED has it."""
+    """The record that results from the outcome, in the order of DIGESTED."""
     key, run, status, _, copied, dest_etag, proof, attempts, _, _, verified, _ = outcome
     kept = copied or bytes.fromhex(etag).decode()
     return (run, key, int(size), kept, dest_etag, proof, status, verified, attempts)
 
 
-# The outcomes that runs wait for: their numbers, the sizes of their objects, and ETags where they do not know them. All
-# in one row: between two rows the thread lets go of the GIL, and waits for the event loop to let go of it.
+# The outcomes that runs wait for: their row ids, the sizes of their objects, and the record's ETags where the outcome
+# has none. All in one row: between two rows, the thread releases the GIL and waits for the event loop to release it.
 FIND_AWAITED = """
     SELECT group_concat(
         outcome.rowid || ' ' || record.size || ' ' || hex(iif(outcome.etag = '', record.etag, ''))
@@ -533,7 +537,7 @@ COUNT_OUTCOMES = """
     WHERE run.id = new.id
 """
 
-# A failure may not know an ETag; the record then keeps the one that was enqueued.
+# A failure may not know an ETag; the record then keeps the ETag that was enqueued.
 SETTLE = """
     UPDATE record SET
         status = outcome.status, etag = iif(outcome.etag = '', record.etag, outcome.etag),
@@ -549,7 +553,7 @@ def _settled(connection: Connection, run: int, keys: Sequence[str]) -> set[str]:
     return {from_blob(key) for (key,) in found}
 
 
-# As a rule there are none.
+# Usually there are none.
 SETTLED = "SELECT key FROM record WHERE NOT (status = 'PENDING' AND run = {:d}) AND key IN"
 
 
@@ -569,7 +573,7 @@ COUNT_CANCELLED = """
 CANCEL = f"""
     UPDATE record SET status = 'CANCELLED', reason = ?, updated = ? WHERE status = 'PENDING' RETURNING {DIGESTED}
 """
-# Only what was enqueued for deletion is in the ledger of deletes.
+# The ledger of deletes contains only what was enqueued for deletion.
 COUNT_KEPT = """
     UPDATE run SET delete_kept = delete_enqueued - deleted - delete_failed
     WHERE delete_enqueued > deleted + delete_kept + delete_failed
@@ -579,7 +583,7 @@ FAIL_OPEN = "UPDATE run SET state = ?, error = ?, ended = ? WHERE state NOT IN (
 
 
 def _apply_event(connection: Connection, key: str, sequencer: str) -> bool:
-    """The same event again takes effect again: its first delivery may have died half-way."""
+    """A repeated event takes effect again: its first delivery may have been interrupted."""
     return connection.execute(APPLY_EVENT, (to_blob(key), sequencer)).rowcount == 1
 
 
@@ -593,7 +597,7 @@ APPLY_EVENT = """
 
 
 def _record(row: Sequence[Any]) -> Record:
-    """From a row of READ."""
+    """Build a record from a row of READ."""
     record = Record(from_blob(row[0]), STATUS[row[1]], *row[2:])
     record.verified = VERIFIED[record.verified]
     return record
@@ -629,8 +633,9 @@ FAILURE_EXAMPLES = "SELECT key FROM record WHERE status = 'FAILED' AND reason = 
 def _scan_statement(
     run: int | None, status: Status | None, prefix: bytes, reason: str = "", limit: int = SCAN_PAGE
 ) -> tuple[str, dict[str, Any]]:
-    """A page of records, by the index that leaves the fewest to look at. `:after` is given with the parameters."""
-    # One lower bound: of two, SQLite begins at the first, and looks at all up to the second.
+    """The statement for a page of records, by the index that leaves the fewest rows to read. The caller adds `:after`
+    to the parameters."""
+    # One lower bound: with two, SQLite starts at the first one and reads everything up to the second.
     conditions = [
         f"{READ.format(_index(run, status, reason))} >= max(:after, :prefix) AND record.key <> :after"
     ]
@@ -641,7 +646,7 @@ def _scan_statement(
     if run is not None:
         conditions.append("run = :run")
         parameters["run"] = run
-    # What the conditions of the indexes are about is no parameter: SQLite must see that they fit.
+    # The conditions of partial indexes are literals, not parameters: SQLite must see that they match.
     if status is not None:
         conditions.append(f"status = '{status.value}'")
     if reason:
@@ -651,7 +656,7 @@ def _scan_statement(
 
 
 def _index(run: int | None, status: Status | None, reason: str) -> str:
-    """Which index answers this; that of the keys where none does it better."""
+    """The best index for this query; the key index if no other is better."""
     if status in UNFINISHED and run is not None:
         return "INDEXED BY record_run_unfinished"
     if reason:

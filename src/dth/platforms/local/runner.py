@@ -1,6 +1,7 @@
-"""The life of one task on this machine: a runner looks how the task stands, and carries out what the steward decides.
+"""The life of one task on this machine: a runner looks at the state of the task, and carries out what the steward
+decides.
 
-Nothing that matters is kept in memory: a hub that was killed at any moment goes on by starting its runners again.
+Nothing important is kept only in memory: a hub that was killed at any moment continues by starting its runners again.
 """
 
 import asyncio
@@ -47,12 +48,13 @@ if TYPE_CHECKING:
     from dth.platforms.local.keeper import Keeper
 
 MOMENT = 0.1  # seconds
-AFTER_OPENING = 1.0  # seconds over which tasks begin whose window opens at the same moment
+# Seconds over which tasks start whose windows open at the same moment.
+AFTER_OPENING = 1.0
 NEEDS_PLACE = (BeginRun, RetryFailed, Continue)
 
 
 class Runner:
-    """`told`: the keys of what was told of the task."""
+    """`told`: the keys of the notifications about the task that were sent."""
 
     def __init__(self, keeper: "Keeper", id: str) -> None:
         self.id = id
@@ -69,27 +71,27 @@ class Runner:
         self._woken.set()
 
     def was_woken(self) -> bool:
-        """Whether the task has changed since this was asked last."""
+        """Whether the task has changed since the last call."""
         woken = self._woken.is_set()
         self._woken.clear()
         return woken
 
     async def sleep(self, seconds: float) -> None:
-        """Until the task changes, or so many seconds."""
+        """Wait until the task changes, but at most this many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._woken.wait()
         self._woken.clear()
 
     async def run(self) -> None:
-        """Until there is nothing to do for a while."""
+        """Run until there is nothing to do for a while."""
         last: Snapshot | None = None
         while True:
             view, last, rest = await self._look(last), None, None
             for action in decide(view):
                 match action:
                     case BeginRun() | RetryFailed() | Continue():
-                        # Whoever works decides anew, and the runner when that is over.
+                        # The work decides for itself; the runner decides again when the work is over.
                         last = await self._work(view)
                         break
                     case SetUp():
@@ -113,7 +115,8 @@ class Runner:
     # --------------------------------------------------------------------------------------------- looking
 
     async def _look(self, last: Snapshot | None) -> View:
-        """`last`: how work has just come to its end. The task's database is opened where `hub.db` does not tell."""
+        """`last`: the state in which work has just ended. The task's database is opened only if `hub.db` does not say
+        enough."""
         view = self._view(await self.ports.tasks.get(self.id))
         if last:
             return replace(view, runs=last.runs, depth=last.depth)
@@ -126,18 +129,19 @@ class Runner:
         return replace(view, runs=found.runs, depth=found.depth, paused=found.paused)
 
     def _view(self, task: Task) -> View:
-        """As far as `hub.db` tells."""
+        """The view, as far as `hub.db` knows."""
         view = View(task, time.time(), began=self._keeper.began, told=frozenset(self.told))
         if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS):
             return view
         try:
             check_confined(read_parameters(task.type, task.parameters))
             return replace(view, terms=terms_of(task))
-        except UsageError as error:  # of an older hub, or the settings allow less than they did
+        except UsageError as error:
+            # Written by an older hub, or the settings now allow less.
             return replace(view, refusal=str(error))
 
     async def _rests(self, rest: Rest) -> bool:
-        """Whether the task is left alone now. Not while somebody has its database open: they may bring work."""
+        """Whether the task can be left alone now. Not while somebody has its database open: they may add work."""
         if self._keeper.databases.in_use(self.id):
             await self.sleep(MOMENT)
             return False
@@ -149,7 +153,7 @@ class Runner:
 
     async def _set_up(self, view: View) -> None:
         try:
-            write_task_file(self._state, view.task)  # so that there is a directory
+            write_task_file(self._state, view.task)  # creates the directory
             async with self._keeper.looks, self._keeper.databases.shared(self.id) as platform:
                 await platform.records.resume()
         except HubError as error:
@@ -159,7 +163,7 @@ class Runner:
         await tasks.started(self.ports, self.id)
 
     async def _work(self, view: View) -> Snapshot | None:
-        """Returns how the task stands if there is nothing left to do."""
+        """Returns the state of the task if nothing is left to do."""
         place = await self._take_place(view)
         if not place:
             return None
@@ -173,7 +177,7 @@ class Runner:
         return last if last.finished else None
 
     async def _take_place(self, view: View) -> Place | None:
-        """One of the places for tasks that work; None when the task has nothing to do any more."""
+        """Wait for one of the places for tasks that work. None if the task has nothing to do any more."""
         place = self._keeper.places.ask(due=is_due(view.task, view.now))
         taken = False
         try:
@@ -186,8 +190,8 @@ class Runner:
         return place if taken else None
 
     async def _waits_in_line(self, view: View, place: Place) -> bool:
-        """For the place, for a change of the task, or for a moment. Whether the task still wants it: its place in the
-        line stays."""
+        """Wait for the place, for a change of the task, or for a moment. Returns whether the task still wants the
+        place; it keeps its position in the line."""
         self.was_woken()
         task = await self.ports.tasks.get(self.id)
         view = replace(self._view(task), runs=view.runs, depth=view.depth, in_line=True)
@@ -215,7 +219,7 @@ class Runner:
     # ---------------------------------------------------------------------------------------------- ending
 
     async def _stop(self) -> None:
-        """Nothing of it runs any more; what it began and did not complete is thrown away."""
+        """End all processes of the task, and discard what it began and did not complete."""
         if (self._state / TASK_FILE).exists():
             async with self._keeper.endings:
                 with await asyncio.to_thread(lock_state_directory, self._state) as lock:

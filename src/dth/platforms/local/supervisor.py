@@ -1,5 +1,5 @@
-"""The supervisor: runs one task's finder, workers and controller as processes, restarts what dies, scales the workers
-by backlog, and tells when there is nothing left to do.
+"""The supervisor: runs one task's finder, workers and controller as processes, restarts those that die, scales the
+workers by the backlog, and reports when there is nothing left to do.
 """
 
 import asyncio
@@ -22,27 +22,35 @@ from dth.platforms.local.journal import last_words
 from dth.platforms.local.nursery import Child, Nursery
 from dth.platforms.local.platform import LocalPlatform
 
-FIRST_TICK, LAST_TICK = 0.02, 0.25  # seconds between looks: often at first, so that a small task ends at once
-MAX_RESTARTS = 20  # of one process without progress between them
-DRAIN = 30.0  # seconds that a worker may take to finish what it has in hand
-SILENT = 1200  # looks (five minutes) without a report from a worker, before it is killed
-CONTROLLER_CHECK = 2.0  # seconds between looks whether the controller is needed
-CLOCK_CHECK = 10.0  # seconds between looks for times that lie too far ahead
-BACKLOG_A_WORKER = 4  # visible messages above which another worker is started
-# Of a core, for each worker: what uses less waits for the stores, which another worker would only wait for as well.
+# Seconds between looks. Frequent at first, so that a small task ends at once.
+FIRST_TICK, LAST_TICK = 0.02, 0.25
+# Restarts of one process without progress in between.
+MAX_RESTARTS = 20
+# Seconds that a worker may take to finish its work in progress.
+DRAIN = 30.0
+# Looks (five minutes) without a report from a worker before it is killed.
+SILENT = 1200
+# Seconds between checks of whether the controller is needed.
+CONTROLLER_CHECK = 2.0
+# Seconds between checks for times too far in the future.
+CLOCK_CHECK = 10.0
+# Visible messages per worker above which another worker is started.
+BACKLOG_A_WORKER = 4
+# CPU use per worker, as a part of a core. A worker that uses less waits for the stores; another one would only wait,
+# too.
 BUSY = 0.7
 BUSY_CHECK = 0.5  # seconds over which it is measured
 
 log = logging.getLogger(__name__)
 
-# How many workers there should be: from what is in the queue, how many there are and how many more are about to end,
-# and what part of a core each of them uses.
+# The number of workers wanted, from: the queue's depth, the number of workers, the number that is about to end, and
+# the part of a core that each worker uses.
 Scale = Callable[[Depth, int, int, float], int]
 
 
 def one_by_one(most: int) -> Scale:
-    """A worker as soon as there is something to do, and more as soon as those there are have enough and are what holds
-    the work up: for a run that somebody waits for. A run that finds nothing to copy has none."""
+    """Start one worker as soon as there is work, and another one as soon as the present ones have enough and are the
+    bottleneck. For a run that somebody waits for. A run that finds nothing to copy starts none."""
 
     def scale(depth: Depth, workers: int, _leaving: int, busy: float) -> int:
         more = depth.visible > BACKLOG_A_WORKER * workers and (not workers or busy >= BUSY)
@@ -53,23 +61,24 @@ def one_by_one(most: int) -> Scale:
 
 @dataclass(slots=True)
 class Snapshot:
-    """How the task stands. `run` is the last one that was followed, or the newest."""
+    """The state of the task. `run` is the run that was followed last, or else the newest."""
 
     run: Run
     runs: list[Run]  # the newest ones
-    open_runs: list[Run]  # it and earlier ones whose objects are still in flight
+    # `run` and earlier runs with objects in flight.
+    open_runs: list[Run]
     depth: Depth
     gauges: list[Gauge]
-    parts: int  # bytes of what is done of uploads that are not
+    parts: int  # bytes done of unfinished uploads
     workers: int
-    wanted: int  # workers that there should be
-    finding: bool  # a listing is under way
-    failed: bool  # the run followed has failed for good
+    wanted: int  # workers wanted
+    finding: bool  # a listing is in progress
+    failed: bool  # the followed run failed for good
     paused: str = ""
     finished: bool = False
 
     def reading(self) -> Reading:
-        """For what is measured over time."""
+        """The values to measure over time."""
         return Reading(time.time(), self.gauges, self.runs, self.depth, self.wanted, self.workers, self.parts)
 
 
@@ -80,20 +89,21 @@ class _Role:
     process: Child | None = None
     restarts: int = 0
     start_at: float = 0.0  # monotonic
-    progress: int = -1  # settled objects when it was last started
+    progress: int = -1  # settled objects at its last start
     done: bool = False
-    leaving: bool = False  # told to end, and not to be replaced
-    reported: float = 0.0  # when its last report was made, by its clock
-    unheard: int = 0  # looks since it came
-    measured: tuple[float, float] = (0.0, 0.0)  # monotonic time, and the CPU that it had used
-    busy: float = 0.0  # the part of a core that it used lately
+    leaving: bool = False  # told to end, not to be replaced
+    # Time of its last report, by its own clock.
+    reported: float = 0.0
+    unheard: int = 0  # looks since its last report
+    measured: tuple[float, float] = (0.0, 0.0)  # monotonic time, CPU used until then
+    busy: float = 0.0  # the part of a core used recently
 
     @property
     def is_worker(self) -> bool:
         return self.name.startswith("worker")
 
     def measure(self) -> None:
-        """See how busy it is, if it is time to. Where the system does not say so, it counts as busy."""
+        """Measure its CPU use, if a measurement is due. If the system does not report it, the worker counts as busy."""
         now, (then, before) = time.monotonic(), self.measured
         if self.process is None or now - then < BUSY_CHECK:
             return
@@ -107,16 +117,15 @@ class _Role:
 
 @dataclass(slots=True)
 class Supervisor:
-    """One task's processes. `lock` is inherited by all of them, so that the state is free only when the last ended."""
+    """The processes of one task. All of them inherit `lock`, so the state is free only when the last one has ended."""
 
     state: Path
     platform: LocalPlatform
     lock: StateLock
     nursery: Nursery
     scale: Scale
-    to_the_last_message: bool = (
-        False  # what is in the queue counts as work, even if no ledger knows it (events)
-    )
+    # Messages in the queue count as work even if no ledger knows them (events).
+    to_the_last_message: bool = False
     _run_id: int = 0
     _wanted: int = 1
     _children: dict[str, _Role] = field(default_factory=dict)
@@ -124,27 +133,27 @@ class Supervisor:
     _clock_due: float = 0.0  # monotonic
 
     def follow(self, run: int) -> None:
-        """List and compare for this run. Not while another listing is under way."""
+        """List and compare for this run. Not allowed while another listing is in progress."""
         self._run_id = run
         self._add("finder", str(run))
 
     @property
     def following(self) -> int:
-        """The run listed last; 0 before there is one."""
+        """The run listed last; 0 if there was none."""
         return self._run_id
 
     def renew(self) -> None:
-        """Let every process read the task's parameters anew: the workers end in order and are started again; a listing
-        goes on where it was."""
+        """Make every process read the task's parameters again: workers finish and restart, and a listing resumes
+        where it stopped."""
         for child in self._children.values():
             if child.process and not child.leaving:
                 child.process.terminate()
 
     async def watch(self) -> AsyncIterator[Snapshot]:
-        """Run the task, telling how it stands until nothing is left to do, or the run followed failed, or the task is
+        """Run the task and yield its state, until nothing is left to do, the followed run failed, or the task is
         paused. Leaving the iteration stops every process."""
         records = self.platform.records
-        # The lock says that all of them are dead.
+        # We hold the lock, so all of them are dead.
         await self.platform.release_owner(None)
         await self.platform.set_back()
         self._clock_due = time.monotonic() + CLOCK_CHECK
@@ -155,7 +164,8 @@ class Supervisor:
                 yield snapshot
                 if snapshot.paused or snapshot.failed:
                     return
-                if self._over(snapshot) and self._over(await self.look()):  # nothing came meanwhile
+                # The second look confirms that nothing came in the meantime.
+                if self._over(snapshot) and self._over(await self.look()):
                     break
                 await self._close_settled(snapshot)
                 self._adjust(snapshot.depth)
@@ -181,10 +191,10 @@ class Supervisor:
             await self.stop()
 
     async def look(self) -> Snapshot:
-        """How the task stands now."""
+        """The current state of the task."""
         found = await self.platform.look()
         runs = found.runs
-        # A listing that had to begin anew goes on as a newer run.
+        # A listing that had to start over continues as a newer run.
         run = next((run for run in runs if run.id >= self._run_id and run.kind is RunKind.SYNC), None)
         run = run or next(iter(runs), Run(0, RunKind.EVENTS, RunState.DONE, 0.0))
         finder = self._children.get("finder")
@@ -203,7 +213,7 @@ class Supervisor:
         )
 
     async def stop(self) -> None:
-        """Drain the workers, end the rest; after `DRAIN` seconds, kill."""
+        """Drain the workers and end the other processes; kill what still runs after `DRAIN` seconds."""
         running = [
             child.process
             for child in self._children.values()
@@ -226,11 +236,12 @@ class Supervisor:
                 child.process = None
 
     def last_words(self, name: str) -> str:
-        """The last line that a process left on standard error."""
+        """The last line that a process wrote to standard error."""
         return last_words(self._log(name))
 
     @property
     def pids(self) -> dict[str, int]:
+        """The ids of the processes that run, by name."""
         return {
             name: child.process.pid
             for name, child in self._children.items()
@@ -246,7 +257,7 @@ class Supervisor:
         return child
 
     def _over(self, snapshot: Snapshot) -> bool:
-        """The ledgers balance and nothing is under way."""
+        """The ledgers balance and nothing is in progress."""
         finder = self._children.get("finder")
         if (finder and not finder.done) or not all(run.counts.balanced for run in snapshot.open_runs):
             return False
@@ -254,23 +265,23 @@ class Supervisor:
         return not self.to_the_last_message or depth.visible + depth.in_flight + depth.delayed == 0
 
     def _failed(self, run: Run) -> bool:
-        """Whether the run followed has failed for good: its finder may be about to begin it anew."""
+        """Whether the followed run failed for good. Not if its finder may be about to restart it."""
         finder = self._children.get("finder")
         ended = finder is not None and (finder.process is None or finder.process.returncode is not None)
         return ended and run.state is RunState.FAILED
 
     async def _close_settled(self, snapshot: Snapshot) -> None:
-        """A run whose objects are all settled is over, even while a later one goes on."""
+        """End runs whose objects are all settled, even while a later run continues."""
         for run in snapshot.open_runs:
             if run.is_settled and run.id != self._run_id:
                 await self.platform.records.set_run(run.id, RunState.DONE)
 
     def _workers(self) -> list[_Role]:
-        """Those that are not about to leave, the first ones first."""
+        """The workers that are not about to leave, oldest first."""
         return [child for child in self._children.values() if child.is_worker and not child.leaving]
 
     def _adjust(self, depth: Depth) -> None:
-        """Bring the number of workers to what is wanted: new ones are added, the last ones leave."""
+        """Adjust the number of workers to the number wanted: add new ones, or let the newest leave."""
         workers = self._workers()
         leaving = sum(child.is_worker and child.leaving for child in self._children.values())
         for worker in workers:
@@ -293,8 +304,8 @@ class Supervisor:
             await self.platform.set_back()
 
     async def _call_controller(self, snapshot: Snapshot) -> None:
-        """Most tasks have no work for it: it is started when there are giant uploads or dead messages, or when a run
-        waits though nothing is left in the queue."""
+        """Start the controller if it is needed: if there are giant uploads or dead letters, or if a run waits
+        although the queue is empty. Most tasks do not need it."""
         if "controller" in self._children or time.monotonic() < self._controller_due:
             return
         self._controller_due = time.monotonic() + CONTROLLER_CHECK
@@ -306,8 +317,9 @@ class Supervisor:
             self._add("controller")
 
     def _kill_silent(self, gauges: list[Gauge]) -> None:
-        """A worker reports every second. One that hangs ends neither by itself nor when asked, and what it holds waits
-        for it. Looks are counted, not seconds: when all of the task was stopped for a while, nobody was silent."""
+        """A worker reports every second. One that hangs ends neither by itself nor on request, and the messages that
+        it holds wait for it. The limit is a number of looks, not seconds: if the whole task was stopped for a while,
+        no worker was silent."""
         reported = {gauge.process: gauge.at for gauge in gauges}
         for child in self._children.values():
             if not child.is_worker or not child.process or child.process.returncode is not None:
@@ -321,7 +333,7 @@ class Supervisor:
                 child.unheard = 0
 
     async def _clear_uploads(self) -> None:
-        """Everything is settled: an upload that is left now belongs to an object that failed or was taken over."""
+        """Clear the uploads that are left when everything is settled: their objects failed or were taken over."""
         if not await self.platform.uploads.live():
             return
         child = self._add("sweeper")
@@ -332,7 +344,7 @@ class Supervisor:
                     await child.process.wait()
 
     async def _keep(self, snapshot: Snapshot) -> None:
-        """Start what is not running: at first, and again with growing pauses after a death."""
+        """Start what is not running: initially, and after a death with increasing pauses."""
         progress = sum(
             run.counts.done + run.counts.failed + run.counts.cancelled for run in snapshot.open_runs
         )
@@ -363,7 +375,8 @@ class Supervisor:
             child.start_at = time.monotonic() + min(5.0, 0.1 * 2**child.restarts)
 
     def _fatal(self, child: _Role, code: int | None) -> bool:
-        """A process that failed with a message of its own (exit code 1), at once and repeatedly, will not recover."""
+        """Whether a process will not recover: it failed with its own message (exit code 1), immediately and
+        repeatedly."""
         return code == 1 and child.restarts >= 3
 
     async def _start(self, child: _Role) -> None:

@@ -1,4 +1,6 @@
-"""The records of giant uploads and their parts. A change of state is one conditional UPDATE: one caller wins."""
+"""The records of giant uploads and their parts. A change of state is one conditional UPDATE, so only one caller
+succeeds.
+"""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob
 from dth.platforms.local.queue import enqueue
 
-CLOCK_STEP = 1.0  # seconds ahead that may be those of a clock being adjusted
+# The most seconds ahead that a clock adjustment explains.
+CLOCK_STEP = 1.0
 LIVE = "state IN ('INTENT', 'UPLOADING', 'COMPLETING')"
 THIS = "key = ? AND upload_id = ?"
 
@@ -48,12 +51,12 @@ class LocalUploads:
         await self._database.execute(UNCLAIM, (to_blob(key), upload_id, owner))
 
     async def release_owner(self, owner: str | None) -> None:
-        """Let others complete at once what `owner`, which has died, was completing. None: whoever it was."""
+        """Let others complete at once what the dead process `owner` was completing. None: any owner."""
         await self._database.execute(RELEASE_OWNER, {"owner": owner})
 
     async def set_back(self) -> None:
-        """Bring times that lie ahead back to now: they were written when the clock was ahead, and whoever counts the
-        seconds since then would wait for it."""
+        """Set times in the future to now. They were written while the clock was ahead; code that counts the seconds
+        since then would wait for too long."""
         now = time.time()
         if any(max(upload.begun, upload.modified) > now + CLOCK_STEP for upload in await self.live()):
             await self._database.execute(SET_BACK, {"now": now})
@@ -159,7 +162,7 @@ def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> 
     if not found:
         return None
     values = _part_values(key, done)
-    # A part uploaded twice is counted once, but the store keeps the last bytes and wants the last ETag.
+    # A part that was uploaded twice is counted once, but the store keeps the last bytes and expects the last ETag.
     if not connection.execute(f"{CHANGE_PART} AND etag = ''", values).rowcount:
         connection.execute(CHANGE_PART, values)
         return found[0]

@@ -1,4 +1,6 @@
-"""One stretch of work of a task: from having something to do until there is nothing, or something stops it."""
+"""One continuous period of a task's work: from when there is something to do until nothing is left or something stops
+it.
+"""
 
 import contextlib
 import time
@@ -46,18 +48,20 @@ if TYPE_CHECKING:
     from dth.platforms.local.keeper import Keeper
     from dth.platforms.local.runner import Runner
 
-SUMMARY = 1.0  # seconds between summaries of a task that works
+# Seconds between summaries of a working task.
+SUMMARY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a task's parameters say of its work. They are read anew when somebody changes them."""
+    """What a task's parameters say about its work. They are read again when somebody changes them."""
 
     plugin: Plugin
     parameters: Any
     terms: Terms
     timetable: Timetable
-    usual_cap: int | None  # bytes a second, where the timetable says nothing
+    # Bytes per second where the timetable has no entry.
+    usual_cap: int | None
 
     @classmethod
     def of(cls, task: Task) -> Self:
@@ -70,7 +74,7 @@ class Orders:
 
 
 class Work:
-    """Of `task`, with its `platform` open and its state locked."""
+    """The work of `task`, with its `platform` open and its state locked."""
 
     def __init__(
         self,
@@ -92,29 +96,29 @@ class Work:
         )
         self._orders = Orders.of(task)
         self._cap: int | None = None
-        self._written = ""  # what the task's processes read
+        self._written = ""  # the file that its processes read
         self._steps = Steps()
         self._waits_for_worker = False
         self._meter = Meter()
         self._sampled: Reading | None = None
         self._sample_due = time.monotonic() + monitoring.until_sample(time.time())
-        self._summary_due = 0.0  # monotonic, as the one before
+        self._summary_due = 0.0  # monotonic, as the previous one
 
     @property
     def _ports(self) -> HubPorts:
         return self._keeper.ports
 
     async def run(self) -> Snapshot:
-        """Returns how the task stands at the end: `finished` if there was nothing left to do."""
+        """Returns the state of the task at the end: `finished` if nothing was left to do."""
         await self._platform.records.resume()
         await self._platform.prune(KEPT_RUNS)
         await self._read(self._task)
         supervisor = self._supervisor
         for run in await self._platform.records.list_runs():
             if run.kind is RunKind.SYNC and run.state is RunState.LISTING:
-                supervisor.follow(run.id)  # the listing that was interrupted goes on
+                supervisor.follow(run.id)  # continue the interrupted listing
                 break
-        self._sampled = (await supervisor.look()).reading()  # what comes is counted from here
+        self._sampled = (await supervisor.look()).reading()  # counting starts from here
         self._meter.update(self._sampled)
         finished = False
         try:
@@ -132,10 +136,10 @@ class Work:
         return last
 
     def _scale(self, depth: Depth, workers: int, leaving: int, _busy: float) -> int:
-        """How many workers there should be, of those that all tasks share."""
+        """The number of workers wanted, from those that all tasks share."""
         capacity = self._orders.plugin.capacity(self._orders.parameters)
         busy = depth.visible + depth.in_flight > 0
-        # None is started before there is work for it: most runs of most schedules find nothing to copy.
+        # No worker starts before there is work: most runs of most schedules find nothing to copy.
         wanted = self._steps.wanted(capacity, depth, workers) if busy or workers else 0
         granted = self._keeper.workers.share(self._task.id, wanted, workers + leaving, busy=busy)
         self._waits_for_worker = busy and not granted
@@ -144,7 +148,7 @@ class Work:
     # -------------------------------------------------------------------------------------------- looking
 
     async def _look(self, snapshot: Snapshot) -> bool:
-        """Whether to go on."""
+        """Returns whether to continue."""
         now = time.time()
         await self._read_changes(now)
         await self._write_down(snapshot, now)
@@ -161,7 +165,7 @@ class Work:
                     self._task = await self._ports.tasks.get(self._task.id)
                     goes_on = goes_on and not isinstance(action, Pause)
                 case Continue() | Idle() | Finish() | Fail():
-                    # It is for the supervisor to say when nothing is left to do, and then for the runner.
+                    # The supervisor, and then the runner, decides when nothing is left to do.
                     break
                 case _:
                     return False
@@ -182,7 +186,7 @@ class Work:
         )
 
     async def _read_changes(self, now: float) -> None:
-        """What was asked for, or edited, meanwhile; and the cap that the timetable names now."""
+        """Read requests and edits that came in the meantime, and the bandwidth limit that applies now."""
         cap_changed = self._orders.cap_at(now) != self._cap
         asked = self._task.run_requested or self._task.redrive_requested or is_due(self._task, now)
         if not (self._runner.was_woken() or asked or cap_changed):
@@ -198,7 +202,7 @@ class Work:
                 self._supervisor.renew()
 
     async def _read(self, task: Task) -> None:
-        """Write the task's parameters down for its processes, and the rates that hold now."""
+        """Write the task's parameters, and the current rates, to the file that its processes read."""
         self._orders = Orders.of(task)
         self._cap = self._orders.cap_at(time.time())
         self._written = write_task_file(self._state, task)
@@ -206,8 +210,8 @@ class Work:
         await self._platform.limits.set_rates(self._orders.plugin.rates(self._orders.parameters, self._cap))
 
     async def _begin_run(self, note: str, next_run: float | None) -> None:
-        """What was asked for is forgotten only when it is in the task's own database; after a crash in between, the
-        run that was begun is taken up."""
+        """Requests are cleared only when the run is in the task's own database. After a crash in between, the run
+        that was begun is continued."""
         run, _ = await self._platform.records.begin_run(RunKind.SYNC, beside=True)
         if note:
             await self._platform.records.add_note(run.id, note)
@@ -217,7 +221,7 @@ class Work:
     # ---------------------------------------------------------------------------------------- writing down
 
     async def _write_down(self, snapshot: Snapshot, now: float) -> None:
-        """How the task stands, for lists and graphs: as often as somebody wants to see it."""
+        """Write the state of the task for lists and graphs, as often as users need it."""
         if time.monotonic() >= self._summary_due and not snapshot.finished:
             self._summary_due = time.monotonic() + SUMMARY
             await self._write_summary(snapshot)
