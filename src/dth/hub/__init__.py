@@ -1,1 +1,1 @@
-"""The hub: tasks, their lifecycle and schedules, users and their rights, monitoring. Knows no platform."""
+"""The hub: tasks, their lifecycle and schedules, users and their roles, monitoring. Independent of any platform."""

@@ -1,4 +1,4 @@
-"""What a user can do about a failure, by its reason (the store's error code, or one of ours)."""
+"""What a user can do about a failure, by its reason: an error code of the store, or one of this program."""
 
 ADVICE = {
     "AccessDenied": "The credentials may not do this to the object. Run a preflight: it shows the statement to add.",
@@ -16,7 +16,7 @@ ADVICE = {
     "WorkerCrashed": "A worker crashed on this object five times. Look at the workers' logs, and report it.",
     "ObjectChanged": "The object changed every time while it was copied. Retry when it is quiet.",
     "PreconditionFailed": "The object changed every time while it was copied. Retry when it is quiet.",
-    # Of images.
+    # Images.
     "IMMUTABLE": "The destination has another image under this tag, and its tags cannot be moved. Copy it under "
     "another tag or prefix, or delete the tag there.",
     "MANIFEST_UNKNOWN": "The source has no such image. Correct the image list, or take the image out of it.",
@@ -28,7 +28,7 @@ ADVICE = {
     "UNSUPPORTED": "The destination takes no image of this kind.",
     "REFUSED": "The image has no place at the destination, or none of the platforms. Look at the detail.",
     "Unavailable": "The registry had trouble of its own. Retry later.",
-    # Of connections, to stores and registries.
+    # Connections to stores and registries.
     "ConnectionFailed": "The server could not be reached. Retry when it is there.",
     "UnknownHost": "No name server knows the host. Correct its name, or retry when name servers answer again.",
     "NoTls": "The server speaks no TLS. If that is meant, set srcPlainHttp or destPlainHttp for a registry, or write "
@@ -41,5 +41,5 @@ GENERAL = "Look at the detail and at the workers' logs, mend the cause, then ret
 
 
 def advice(reason: str) -> str:
-    """One or two sentences."""
+    """Returns one or two sentences."""
     return ADVICE.get(reason, GENERAL)

@@ -1,7 +1,7 @@
-"""What goes into the audit log beside the API's own changes, and which entries are about tasks.
+"""Entries of the audit log in addition to changes through the API, and which entries concern tasks.
 
-`target` of an entry is what it concerns. Names of tasks may be chosen, and be those of users: what a viewer may read is
-told by the operation.
+`target` of an entry is the object that it concerns. Names of tasks can be chosen, and can equal names of users, so
+the operation decides what a viewer may read.
 """
 
 import json
@@ -33,7 +33,7 @@ OF_TASKS = (
 async def note(
     audit: Audit, what: str, who: str, via: str, *, target: str = "", outcome: str = "ok", **detail: Any
 ) -> None:
-    """Write down something that has happened."""
+    """Record an event that has happened."""
     await audit.begin(entry(what, who, via, target=target, outcome=outcome, detail=detail))
 
 

@@ -1,9 +1,9 @@
-"""Who calls: from an Authorization header to an Identity.
+"""Authentication: from an Authorization header to an Identity.
 
-Two kinds of bearer prove it: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the OpenID Connect
-issuers that the hub trusts. Nothing that a token says is believed, its `iss` included, before its signature holds
-with a key that was fetched from the issuer's own address; headers that point elsewhere (`jku`, `x5u`, `jwk`) are
-never looked at.
+Two kinds of bearer token are accepted: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the OpenID
+Connect issuers that the hub trusts. No claim of a token is trusted, including its `iss`, until its signature is
+verified with a key fetched from the issuer's own address. Headers that point elsewhere (`jku`, `x5u`, `jwk`) are
+ignored.
 """
 
 import asyncio
@@ -34,21 +34,28 @@ log = logging.getLogger(__name__)
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 KEY_TYPES = ("RSA", "EC", "OKP")
-LEEWAY = 30  # seconds by which clocks may differ
-KEYS_KEPT = 3600.0  # seconds until an issuer's keys are looked up again, needed or not
-REFETCH_PAUSE = 10.0  # seconds between look-ups, whatever unknown key ids are thrown at us
-TIMEOUT = 5.0  # seconds for each step of a request to an issuer
+# The most seconds by which clocks may differ.
+LEEWAY = 30
+# Seconds after which an issuer's keys are fetched again, needed or not.
+KEYS_KEPT = 3600.0
+# Seconds between fetches, however many unknown key ids are received.
+REFETCH_PAUSE = 10.0
+# Seconds for each step of a request to an issuer.
+TIMEOUT = 5.0
 DOCUMENT_LIMIT = 1024 * 1024  # bytes of a document of an issuer
-TOKEN_LIMIT = 16 * 1024  # characters of a bearer
-API_TOKEN = "dth_"  # what an API token begins with
+TOKEN_LIMIT = 16 * 1024  # characters of a bearer token
+API_TOKEN = "dth_"  # prefix of an API token
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-ROLE_CLAIMS = ("cognito:groups", "groups", "roles", "dth_role")  # looked at when the configuration names none
+# Used if the configuration names none.
+ROLE_CLAIMS = ("cognito:groups", "groups", "roles", "dth_role")
+# In these claims, a text is a list of words, as OAuth specifies; in other claims it is one name.
 WORD_CLAIMS = (
     "scope",
     "scp",
-)  # one text is a list of words here, by OAuth's own rules, and a single name elsewhere
-NO_ROLE = "none"  # as settings call it
-TOKEN_KINDS = ("", "jwt", "at+jwt")  # what the header of an access token may say it is
+)
+NO_ROLE = "none"  # the value in settings
+# Accepted types in the header of an access token.
+TOKEN_KINDS = ("", "jwt", "at+jwt")
 NAME_CLAIMS = ("preferred_username", "cognito:username", "username", "email", "name", "sub")
 
 Claims = Mapping[str, Any]
@@ -56,15 +63,15 @@ Claims = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
-    """An issuer that the hub trusts. Raises UsageError for one that cannot be.
+    """An issuer that the hub trusts. Raises UsageError for an invalid configuration.
 
-    `audience`: what its access tokens must be for. Without one they must have been given to our `client_id` (`aud`,
-    `client_id`, `azp` or `cid`: some issuers, Cognito among them, know no audience). `role_claim`: the claim that
-    holds roles or groups, with dots for one inside another (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`: the
-    role of each group that has one; without it a group has a role by being called so ("admin", "dth-admin").
-    `default_role`: of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA.
-    `scope`: what console and command line ask for, together with `audience`, without which some (Auth0) give no token
-    for an API.
+    `audience`: the required audience of access tokens. Without it, they must have been issued to our `client_id`
+    (`aud`, `client_id`, `azp` or `cid`: some issuers, such as Cognito, have no audience). `role_claim`: the claim
+    that holds roles or groups, with dots for nested claims (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`:
+    maps groups to roles; without it, the name of a group is its role ("admin", "dth-admin"). `default_role`: the role
+    of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA. `scope`: what the
+    console and the command line request, together with `audience`; without an audience, some issuers (Auth0) issue no
+    token for an API.
     """
 
     issuer: str
@@ -77,7 +84,7 @@ class IssuerConfig:
     scope: str = "openid profile email offline_access"
 
     def __post_init__(self) -> None:
-        """A settings file has roles by their names."""
+        """Convert the role names of a settings file."""
         require_secure(self.issuer)
         default = None if self.default_role in (None, NO_ROLE) else _role("default_role", self.default_role)
         object.__setattr__(self, "default_role", default)
@@ -99,7 +106,7 @@ def _role(place: str, name: object) -> Role:
 
 
 def require_secure(url: str) -> None:
-    """Raise UsageError unless nobody on the way can read or change what the URL answers: https, or this machine."""
+    """Raise UsageError unless the URL is safe from eavesdropping and changes in transit: https, or this machine."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -116,14 +123,14 @@ def require_secure(url: str) -> None:
 
 class Keys(Protocol):
     async def find(self, kid: str | None) -> KeySet:
-        """The issuer's public keys, looked up anew where `kid` is not among them. Raises Unauthenticated when there
-        are none to be had."""
+        """The issuer's public keys, fetched again if `kid` is not among them. Raises Unauthenticated if no keys are
+        available."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
-    """Keys that are at hand."""
+    """A fixed set of keys."""
 
     keys: KeySet
 
@@ -132,17 +139,17 @@ class KnownKeys:
 
 
 class IssuerKeys:
-    """Keys from an issuer's discovery document. Those once fetched serve on while the issuer cannot be reached."""
+    """Keys from an issuer's discovery document. Fetched keys stay in use while the issuer is unreachable."""
 
     def __init__(self, config: IssuerConfig) -> None:
         self._config = config
         self._keys: KeySet | None = None
-        self._fetched = float("-inf")  # time.monotonic()
+        self._fetched = float("-inf")  # of time.monotonic()
         self._tried = float("-inf")
         self._lock = asyncio.Lock()
 
     async def find(self, kid: str | None) -> KeySet:
-        # While one caller fetches, those whose key is known already need not wait.
+        # While one caller fetches, callers whose key is known need not wait.
         if self._due(kid) and not (self._lock.locked() and self._knows(kid)):
             async with self._lock:
                 if self._due(kid):
@@ -180,7 +187,7 @@ class IssuerKeys:
 
 
 def _public_key(listed: object) -> Key | None:
-    """A key that a set lists, or None where it is not for signatures of ours: others may stand beside it."""
+    """A key of a key set, or None if it is not for signatures that we accept: sets may contain other keys."""
     if (
         not isinstance(listed, dict)
         or listed.get("kty") not in KEY_TYPES
@@ -194,7 +201,8 @@ def _public_key(listed: object) -> Key | None:
 
 
 def discover(issuer: str, ca_bundle: str = "") -> dict[str, Any]:
-    """The discovery document of an issuer. Blocks. Raises HubError when there is none, or it is another issuer's."""
+    """The discovery document of an issuer. Blocks. Raises HubError if there is none, or if it belongs to another
+    issuer."""
     require_secure(issuer)
     document = fetch_json(f"{issuer.rstrip('/')}/.well-known/openid-configuration", ca_bundle=ca_bundle)
     if not _same_issuer(document.get("issuer"), issuer):
@@ -203,12 +211,12 @@ def discover(issuer: str, ca_bundle: str = "") -> dict[str, Any]:
 
 
 def _same_issuer(said: object, expected: str) -> bool:
-    # Issuers differ in whether they end with a slash, and so do those who write them down.
+    # Issuers, and the people who write settings, differ in whether the URL ends with a slash.
     return isinstance(said, str) and said.rstrip("/") == expected.rstrip("/")
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """What a document's address says is what is trusted, not where it may lead."""
+    """Refuses redirects: only the address of a document is trusted, not where it redirects to."""
 
     def redirect_request(
         self,
@@ -223,8 +231,8 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:
-    """A connection to an issuer. An administrator names it, and it names where its keys are: neither leads to a
-    metadata service."""
+    """Connect to an issuer. The administrator names the issuer, and the issuer names the address of its keys: neither
+    may lead to a metadata service."""
     found = socket.create_connection(address, *more, **options)
     reached = found.getpeername()[0]
     if never(real_address(reached)):
@@ -240,7 +248,7 @@ class _Http(HTTPConnection):
 
 
 class _Https(HTTPSConnection, _Http):
-    """The same with TLS."""
+    """The same, with TLS."""
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
@@ -258,14 +266,13 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
 
 
 def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: str = "") -> dict[str, Any]:
-    """The JSON object at a URL, or the answer to a form posted to it (an OAuth error, too: it is JSON with `error`).
+    """The JSON object at a URL, or the answer to a form posted to it, including OAuth errors (JSON with `error`).
     Blocks. Raises HubError for anything else."""
     try:
         handlers: list[Any] = [NoRedirects(), _HttpHandler(), _HttpsHandler(ca_bundle)]
         if urlsplit(url).hostname in LOOPBACK:
-            handlers.append(
-                urllib.request.ProxyHandler({})
-            )  # a proxy of the environment is not for this machine
+            # A proxy from the environment must not be used for this machine.
+            handlers.append(urllib.request.ProxyHandler({}))
         data = None if form is None else urlencode(form).encode()
         request = urllib.request.Request(url, data, {"accept": "application/json", "user-agent": "dth"})
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
@@ -290,9 +297,10 @@ def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: st
 
 
 class _Registry(JWSRegistry):
-    """Our algorithms and nothing else. Header parameters that we do not know are ignored, unless critical."""
+    """Only the algorithms that we accept. Unknown header parameters are ignored, unless they are critical."""
 
-    max_header_length = 8 * 1024  # some issuers put a certificate chain into it
+    # Some issuers put a certificate chain into it.
+    max_header_length = 8 * 1024
 
     def __init__(self) -> None:
         super().__init__(algorithms=ALGORITHMS, strict_check_header=False)
@@ -307,10 +315,10 @@ _REGISTRY = _Registry()
 
 
 class Verifier:
-    """Checks the access tokens of one issuer.
+    """Verifies the access tokens of one issuer.
 
-    `resolve` makes the identity of claims that hold, and may refuse them; by default they are mapped as the
-    configuration says. `keys`: by default those of the issuer's discovery document.
+    `resolve` makes the identity from valid claims, and may refuse them; by default the configuration maps them.
+    `keys`: by default those of the issuer's discovery document.
     """
 
     def __init__(
@@ -324,12 +332,12 @@ class Verifier:
         self._resolve = resolve
 
     async def verify(self, token: str) -> Identity:
-        """Raises Unauthenticated for a token that does not hold, Forbidden for a user who has no role here."""
+        """Raises Unauthenticated for an invalid token, Forbidden for a user without a role on this hub."""
         claims = await self.claims(token)
         return await self._resolve(claims) if self._resolve else identity_of(claims, self.config)
 
     async def claims(self, token: str) -> Claims:
-        """What a token says, all of it checked. Raises Unauthenticated."""
+        """The claims of a token, fully checked. Raises Unauthenticated."""
         header, said = _peek(token)
         if header.get("alg") not in ALGORITHMS:
             raise Unauthenticated("the token is signed in a way that is not accepted")
@@ -362,7 +370,7 @@ class Verifier:
 
 
 def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims as they stand there, believed by nobody: they say which keys to check with."""
+    """Header and claims, unverified: used only to choose the keys to verify with."""
     parts = token.split(".")
     if len(parts) != 3 or len(token) > TOKEN_LIMIT:
         raise Unauthenticated("the token is not valid: revoked, expired or mistyped")
@@ -376,10 +384,10 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def is_access_token(claims: Claims, config: IssuerConfig, header: Claims | None = None) -> bool:
-    """Whether it gives a right to call. An ID token does not: it tells a client who signed in.
+    """Whether the token authorizes calls. An ID token does not: it only tells a client who signed in.
 
-    An access token says what it is: by its type (RFC 9068), or by claims that only access tokens have. One that says
-    nothing is taken only if it is for an audience of its own, which an ID token never is: that one is for the client.
+    An access token is recognized by its type (RFC 9068), or by claims that only access tokens have. A token with
+    neither is accepted only if it is for an audience of its own. An ID token never is: its audience is the client.
     """
     kind = str((header or {}).get("typ", "")).lower().removeprefix("application/")
     if (
@@ -400,14 +408,14 @@ def is_access_token(claims: Claims, config: IssuerConfig, header: Claims | None 
 
 
 def _texts(value: object) -> list[str]:
-    """A claim that may be one text or a list of them."""
+    """A claim that may be a text or a list of texts."""
     if isinstance(value, str):
         return [value]
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
-    """Who the claims are of. Raises Forbidden where they name no role and there is no default."""
+    """The user of the claims. Raises Forbidden if they name no role and there is no default."""
     places = (config.role_claim,) if config.role_claim else ROLE_CLAIMS
     groups = [group for place in places for group in _groups(claims, place)]
     role = _highest(groups, config.roles) or config.default_role
@@ -422,7 +430,7 @@ def identity_of(claims: Claims, config: IssuerConfig) -> Identity:
 
 
 def _groups(claims: Claims, place: str) -> list[str]:
-    """What a claim names. A text is one name, whatever is in it: groups are called "Building Admin"."""
+    """The names in a claim. A text is one name, even with spaces: groups have names like "Building Admin"."""
     found = _claim(claims, place)
     if isinstance(found, str) and place in WORD_CLAIMS:
         return found.split(" ")
@@ -430,7 +438,7 @@ def _groups(claims: Claims, place: str) -> list[str]:
 
 
 def _claim(claims: Claims, path: str) -> object:
-    """A claim by its name, which may have dots (a URL), or by the names that lead to it."""
+    """A claim by its name, which may contain dots (a URL), or by a path of names."""
     if path in claims:
         return claims[path]
     found: object = claims
@@ -440,7 +448,7 @@ def _claim(claims: Claims, path: str) -> object:
 
 
 def _highest(groups: Collection[str], roles: Mapping[str, Role]) -> Role | None:
-    """The highest role of these groups, each compared as a whole."""
+    """The highest role of these groups. Group names must match as a whole."""
     if roles:
         named = {roles[group] for group in groups if group in roles}
     else:
@@ -454,21 +462,21 @@ def _highest(groups: Collection[str], roles: Mapping[str, Role]) -> Role | None:
 
 class ApiTokens(Protocol):
     async def identify(self, token: str) -> Identity | None:
-        """Whose API token this is, if it holds."""
+        """The owner of an API token, if the token is valid."""
         ...
 
 
 class Authenticator:
-    """Knows callers by their Authorization header."""
+    """Identifies callers by their Authorization header."""
 
     def __init__(self, verifier: Verifier, tokens: ApiTokens) -> None:
         self._verifier = verifier
         self._tokens = tokens
 
     async def identify(self, authorization: str) -> Identity:
-        """The caller. Raises Unauthenticated, or Forbidden for a user who has no role here.
+        """The caller. Raises Unauthenticated, or Forbidden for a user without a role on this hub.
 
-        A header without `Bearer` is taken, too: existing clients of AppSync send the token alone.
+        A header without `Bearer` is accepted, too: existing clients of AppSync send only the token.
         """
         scheme, _, token = authorization.strip().rpartition(" ")
         if scheme.strip().lower() not in ("", "bearer") or not token:

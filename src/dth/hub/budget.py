@@ -1,4 +1,4 @@
-"""What a task has spent, and budgets that can be kept. A cost that is not known is kept as UNKNOWN."""
+"""The cost of tasks, and which budgets can be enforced. An unknown cost is stored as UNKNOWN."""
 
 from collections.abc import Iterable
 
@@ -13,14 +13,14 @@ UNKNOWN = -1.0
 
 
 def spent(task: Task, runs: Iterable[Run], prices: Prices) -> float:
-    """What its runs have cost so far, in USD."""
+    """The cost of the task's runs so far, in USD."""
     parameters = read_parameters(task.type, task.parameters)
     found = plugin(task.type).spent(parameters, [run.counts for run in runs], prices)
     return UNKNOWN if found is None else found
 
 
 def check(task: Task, prices: Prices) -> None:
-    """Raises UsageError for a budget that nobody could keep."""
+    """Raises UsageError for a budget that cannot be enforced, because a price is not known."""
     chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
     if chosen.budget(parameters) is not None and (unknown := chosen.unpriced(parameters, prices)):
         raise UsageError(

@@ -1,12 +1,13 @@
 """Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without the hub.
 
-A certificate is JSON. Its signature is Ed25519 over all its other members as canonical JSON: members sorted by name,
-no spaces, UTF-8, no escapes but those that JSON demands. The objects are in it as one digest (`platforms.digest`), so
-that it is small, and any list of the objects can be held against it.
+A certificate is JSON. Its Ed25519 signature covers all other members as canonical JSON: members sorted by name, no
+spaces, UTF-8, only the escapes that JSON requires. The objects are summarized in one digest (`platforms.digest`), so
+the certificate is small, and any list of the objects can be compared with it.
 
-Of objects, `verified` says how many copies were confirmed in which way (`platforms.ports.Verified`), and how many by
-nobody. Certificates of the first format do not say so, and their digest leaves it out. Those of the first two formats
-have a digest in the order of the keys, which cannot grow with the run. They can still be checked.
+For objects, `verified` says how many copies were confirmed in which way (`platforms.ports.Verified`), and how many
+were not. Certificates of the first format do not say this, and their digest does not include it. The first two
+formats use a digest in the order of the keys, which cannot be computed while the run proceeds. They can still be
+verified.
 """
 
 import base64
@@ -34,12 +35,12 @@ FIRST_FORMAT = "dth-certificate-1"
 
 
 def new_key() -> bytes:
-    """A signing key, as `issue` takes it."""
+    """A new signing key, in the form that `issue` takes."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_key(key: bytes) -> str:
-    """What belongs to a signing key and may be known to all, as certificates show it."""
+    """The public key of a signing key, as certificates show it."""
     return _encoded(Ed25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw())
 
 
@@ -59,14 +60,14 @@ class ReportDigest(Protocol):
     def count(self) -> int: ...
 
     def add(self, key: str, size: int, *more: str) -> None:
-        """`more`: the other fields, as `digested` names them."""
+        """Add a record. `more`: the other fields, in the order of `digested`."""
         ...
 
     def hexdigest(self) -> str: ...
 
 
 class SumDigest:
-    """That of the present format: in any order."""
+    """The digest of the current format. Records can be added in any order."""
 
     def __init__(self) -> None:
         self._digest = Digest()
@@ -84,7 +85,7 @@ class SumDigest:
 
 
 class RecordDigest:
-    """That of the first two formats: records are added in the order of their keys."""
+    """The digest of the first two formats. Records must be added in the order of their keys."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -92,7 +93,7 @@ class RecordDigest:
         self._last = b""
 
     def add(self, key: str, size: int, *more: str) -> None:
-        """Raises UsageError for a key out of its order."""
+        """Raises UsageError for a key out of order."""
         first = as_bytes(key)
         if self.count and first <= self._last:
             raise UsageError(f"record {self.count + 1}: its key is not above the one before")
@@ -110,13 +111,13 @@ def digest_of(form: str) -> ReportDigest:
 
 
 def digested(form: str) -> tuple[str, ...]:
-    """The fields that stand in the digest of a format after key and size."""
+    """The fields in the digest of a format, after key and size."""
     first = ("etag", "dest_etag", "proof", "status")
     return first if form == FIRST_FORMAT else (*first, "verified")
 
 
 def check(run: Run) -> None:
-    """Raises Conflict for a run that gets no certificate: it is not DONE, or its ledger does not balance."""
+    """Raises Conflict for a run that cannot get a certificate: it is not DONE, or its ledger does not balance."""
     if run.state is not RunState.DONE:
         raise Conflict(f"run {run.id} is {run.state}; a certificate is of a run that is DONE")
     if not _balances(run):
@@ -124,8 +125,8 @@ def check(run: Run) -> None:
 
 
 def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
-    """The certificate of a run, from the digest over the records that are the run's. Raises Conflict as `check`, and
-    for a digest that does not fit."""
+    """The certificate of a run, from the digest over the run's records. Raises Conflict as `check` does, and for a
+    digest that does not match."""
     check(run)
     if not digest.complete:
         raise Conflict(
@@ -161,7 +162,8 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
                 Status.CANCELLED.value: digest.cancelled,
             },
             "confirmed_without_transfer": digest.confirmed,
-            "superseded": superseded,  # enqueued by this run, and again since
+            # Enqueued by this run, and again by a later one.
+            "superseded": superseded,
             "algorithm": ALGORITHM,
             "digest": digest.hexdigest(),
         },
@@ -171,9 +173,9 @@ def issue(task: Task, run: Run, digest: Digest, key: bytes) -> dict[str, Any]:
 
 
 def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
-    """Returns "" when the certificate holds, or in one line why it does not. With `public_key`, it must be signed by
-    that; without, all that is known is that nothing was changed since somebody signed it. Raises UsageError for what
-    is no certificate, and for a key that is none."""
+    """Returns "" if the certificate is valid, or one line that says why not. With `public_key`, it must be signed by
+    that key; without, the result only shows that nothing changed since somebody signed it. Raises UsageError if the
+    document is not a certificate, or if `public_key` is not a key."""
     if public_key is not None:
         try:
             _decoded(public_key, 32)
@@ -197,8 +199,8 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
 
 
 def read(text: bytes) -> dict[str, Any]:
-    """A certificate from its file. Strict: of two members with one name, each reader might see another one. Raises
-    UsageError."""
+    """Parse the file of a certificate. Strict, because readers may differ in which of two members with one name they
+    see. Raises UsageError."""
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -208,7 +210,7 @@ def read(text: bytes) -> dict[str, Any]:
     return document
 
 
-# What a reader relies on. Anybody can sign anything, with a key of their own.
+# The structure that readers rely on: anybody can sign anything with a key of their own.
 SHAPE: dict[str, Any] = {
     "issued": str,
     "source": str,
@@ -240,7 +242,7 @@ def _balances(run: Run) -> bool:
     c: Counts = run.counts
     listed = c.filtered + c.same + c.archived + c.pending + c.enqueued
     return (
-        (c.listed == listed or run.kind is not RunKind.SYNC)  # the others list nothing
+        (c.listed == listed or run.kind is not RunKind.SYNC)  # other kinds of runs list nothing
         and c.enqueued == c.done + c.failed + c.cancelled
         and c.delete_enqueued == c.deleted + c.delete_kept + c.delete_failed
     )
@@ -268,7 +270,7 @@ def _encoded(data: bytes) -> str:
 
 
 def _decoded(text: object, length: int) -> bytes:
-    """Raises ValueError for anything but the one way to write so many bytes."""
+    """Raises ValueError unless `text` is the one canonical encoding of that many bytes."""
     try:
         data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except binascii.Error:
@@ -279,7 +281,7 @@ def _decoded(text: object, length: int) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Without lone surrogates, which JSON in UTF-8 cannot hold."""
+    """Replace lone surrogates, which JSON in UTF-8 cannot represent."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -17,7 +17,7 @@ ERRORS: dict[str, type[HubError]] = {
     "FORBIDDEN": Forbidden,
     "UNAUTHENTICATED": Unauthenticated,
 }
-AUTHORIZED = {  # as AppSync says it itself
+AUTHORIZED = {  # AppSync's own codes
     "UnauthorizedException": "UNAUTHENTICATED",
     "UnrecognizedClientException": "UNAUTHENTICATED",
     "BadRequestException": "UNAUTHENTICATED",
@@ -31,25 +31,25 @@ renewed meanwhile."""
 
 
 def with_token(token: Callable[[], str]) -> Authorize:
-    """The token stands alone, without `Bearer`: AppSync takes no other, and a hub takes both."""
+    """Send the token alone, without `Bearer`: AppSync accepts nothing else, and a hub accepts both."""
     return lambda url, body: {"authorization": token()}
 
 
 class HubClient:
-    """Calls one hub, by its address or by that of its API."""
+    """Calls one hub, by its address or by the address of its API."""
 
     def __init__(self, url: str, authorize: Authorize, ca_bundle: str = "") -> None:
         self.url = url.rstrip("/").removesuffix("/graphql")
         self._authorize = authorize
         context = ssl.create_default_context(cafile=ca_bundle or None)
-        # A proxy of the environment is not for a hub on this machine.
+        # A proxy from the environment must not be used for a hub on this machine.
         handlers: list[Any] = [urllib.request.HTTPSHandler(context=context)]
         if "//127.0.0.1" in url or "//localhost" in url or "//[::1]" in url:
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
 
     def call(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The `data` of the answer. Raises the HubError that the hub's code stands for."""
+        """The `data` of the answer. Raises the HubError that corresponds to the hub's error code."""
         url = f"{self.url}/graphql"
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
         headers = {"content-type": "application/json", **self._authorize(url, body)}
@@ -67,7 +67,7 @@ class HubClient:
         except ValueError:
             raise HubError(f"what answers at {self.url} is no hub") from None
         for told in answer.get("errors") or []:
-            # AppSync says errorType where others say extensions.code.
+            # AppSync uses errorType where others use extensions.code.
             code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""
             message = str(told.get("message"))
             if code in AUTHORIZED:

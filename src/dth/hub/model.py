@@ -1,4 +1,4 @@
-"""What the hub keeps: tasks, and who may do what. Plain data; times are seconds since the epoch, 0 for never."""
+"""The data model of the hub: tasks and roles. Plain data; times are seconds since the epoch, 0 for never."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +10,7 @@ class ScheduleType(StrEnum):
 
 
 class Progress(StrEnum):
-    """The status of a task. `lifecycle` has what leads from one to another."""
+    """The status of a task. `lifecycle` defines the transitions."""
 
     STARTING = "STARTING"
     IN_PROGRESS = "IN_PROGRESS"
@@ -22,7 +22,7 @@ class Progress(StrEnum):
 
 
 class ErrorCode(StrEnum):
-    """Why a task is in ERROR, in the words that existing clients know."""
+    """Why a task is in ERROR, in the terms of existing clients."""
 
     CFN_ERROR = "CFN_ERROR"  # it could not be set up
     FINDER_ERROR = "FINDER_ERROR"  # a listing or comparison failed
@@ -32,8 +32,8 @@ class ErrorCode(StrEnum):
 
 @dataclass(slots=True)
 class Summary:
-    """How a task's last run stands, as lists show it: kept with the task so that a list opens no other database.
-    `rate` is bytes a second; `eta` seconds, -1 where it cannot be told."""
+    """The state of a task's last run, for lists. Stored with the task, so that a list opens no other database. `rate`
+    is in bytes per second; `eta` in seconds, -1 if unknown."""
 
     run: int = 0
     listing: bool = False
@@ -46,9 +46,10 @@ class Summary:
     eta: float = -1.0
     workers: int = 0
     waiting: int = 0
-    state: str = ""  # one of `progress.State`; "" before there is a run
-    note: str = ""  # what it waits for, for people
-    # The last run that listed and has ended, with what became of it (`progress.Result`).
+    # A `progress.State`; "" before the first run.
+    state: str = ""
+    note: str = ""  # what it waits for, as text
+    # The last run that listed and has ended, with its result (`progress.Result`).
     last_run: int = 0
     last_result: str = ""
     last_ended: float = 0.0
@@ -57,12 +58,13 @@ class Summary:
 
 @dataclass(slots=True)
 class Task:
-    """One transfer that a user set up. `version` counts changes: a write names the one it is based on."""
+    """One transfer that a user set up. `version` counts changes: a write names the version that it is based on."""
 
     id: str
-    type: str  # of its plugin, such as "S3EC2"
+    type: str  # its plugin, such as "S3EC2"
     schedule_type: ScheduleType
-    parameters: dict[str, str]  # by their names in PARITY, values as they were given
+    # By their names in PARITY, with values as given.
+    parameters: dict[str, str]
     description: str = ""
     progress: Progress = Progress.STARTING
     created: float = 0.0
@@ -70,20 +72,22 @@ class Task:
     updated: float = 0.0
     stopped: float = 0.0
     version: int = 1
-    source: str = ""  # as lists show it, and text filters find it
+    source: str = ""  # For lists and text filters.
     destination: str = ""
-    writes: str = ""  # store and bucket that it writes: tasks that might disturb each other have it in common
+    # The store and bucket that it writes to. Tasks that might conflict have the same value.
+    writes: str = ""
     reason: str = ""  # why it is PAUSED or in ERROR, one line
     error_code: ErrorCode | None = None
-    run_requested: bool = False  # a run is to begin at once, whatever the schedule says
-    redrive_requested: bool = False  # what failed is to be tried again
+    # Begin a run at once, whatever the schedule says.
+    run_requested: bool = False
+    redrive_requested: bool = False  # retry failed objects
     next_run: float = 0.0  # when the schedule begins a run
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)
 
 
 class Role(StrEnum):
-    """Each may do what the ones before may."""
+    """Each role includes the ones before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -98,8 +102,8 @@ ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes a call. `via`: "oidc", "token" or "local" (a command on the hub's own machine). `user`: the user of the
-    hub's own behind it, of a token its owner; "" where the hub knows none."""
+    """The caller. `via`: "oidc", "token" or "local" (a command on the hub's own machine). `user`: the hub's own user
+    behind the call, for a token its owner; "" if the hub knows none."""
 
     subject: str
     name: str
@@ -110,13 +114,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change that somebody asked for. `outcome`: "" while it is under way, "ok", or an error's code."""
+    """One requested change. `outcome`: "" while in progress, "ok", or the code of an error."""
 
     at: float
     who: str
     via: str
     what: str  # the operation
-    target: str  # id of what it concerned
-    detail: str  # JSON of the arguments; secrets left out
+    target: str  # id of the object it concerns
+    detail: str  # JSON of the arguments, without secrets
     outcome: str = ""
     id: int = 0

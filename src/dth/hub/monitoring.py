@@ -1,5 +1,5 @@
-"""What is measured of a task, and how it is shown: samples from what its processes report, the graphs of the API, and
-the text that Prometheus reads. How far a run is: see `progress`.
+"""Measurements of tasks: samples from the reports of their processes, the graphs of the API, and the text for
+Prometheus. For the progress of a run, see `progress`.
 """
 
 import math
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 
 class Combine(StrEnum):
-    """What samples of one metric make together, over a step of time."""
+    """How samples of one metric are combined over a step of time."""
 
-    SUM = "sum"  # each is what came since the one before
+    # Each counts what is new since the last one.
+    SUM = "sum"
     MEAN = "mean"
     MAX = "max"
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One thing that is measured. `exported` is its name for Prometheus, in whose base units `scale` brings it."""
+    """One measured quantity. `exported` is its name for Prometheus; `scale` converts it to Prometheus's base units."""
 
     combine: Combine
     unit: str
@@ -74,18 +75,19 @@ METRICS: dict[str, Metric] = {
 }
 
 SAMPLE_EVERY = 10.0  # seconds
-SILENT_AFTER = 15.0  # seconds without a report, after which a process counts no more in what is true now
+# Seconds without a report after which a process no longer counts in current values.
+SILENT_AFTER = 15.0
 DELTAS = ("bytes_in", "bytes_out", "requests", "throttled", "errors")  # counters of `Gauge`
 
 
 def until_sample(now: float) -> float:
-    """Seconds until the next sample is due. That is in the middle of a step: a moment early or late, each step still
-    has exactly one."""
+    """Seconds until the next sample is due. Samples are due in the middle of a step, so that each step has exactly
+    one even if a sample is slightly early or late."""
     return SAMPLE_EVERY - (now - SAMPLE_EVERY / 2) % SAMPLE_EVERY
 
 
 def sample(before: Reading | None, now: Reading) -> dict[str, float]:
-    """The samples to write for `now`. What is counted is counted from `before`; without one, not at all."""
+    """The samples to write for `now`. Counters are relative to `before`; without it they are left out."""
     samples: dict[str, float] = {
         "running": now.depth.in_flight,
         "waiting": now.depth.visible + now.depth.delayed,
@@ -103,8 +105,8 @@ def sample(before: Reading | None, now: Reading) -> dict[str, float]:
 
 
 def _reported(before: Reading, now: Reading) -> dict[str, float]:
-    """What the processes' counters grew by. One that was started since, under whatever name, began at 0; what one did
-    between its last report and its end is lost, which is a second's worth."""
+    """The increase of the processes' counters. A process that started since `before`, under any name, began at 0.
+    What a process did between its last report and its end is lost: about one second's worth."""
     known = {gauge.process: gauge for gauge in before.gauges}
     grown = dict.fromkeys(DELTAS, 0.0)
     for gauge in now.gauges:
@@ -118,7 +120,7 @@ def _reported(before: Reading, now: Reading) -> dict[str, float]:
 
 
 def _settled(before: Reading, now: Reading) -> dict[str, float]:
-    """What came to its end, over all runs. A run that `before` did not know has begun since."""
+    """The objects that were settled, over all runs. A run that is not in `before` has begun since."""
     known = {run.id: run.counts for run in before.runs}
     nothing = Counts()
     settled = {"transferred": 0.0, "failed": 0.0}
@@ -145,7 +147,7 @@ class GraphName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`series`: the name that is shown, and its metric. `per_second`: sums are shown as rates."""
+    """`series`: maps displayed names to metrics. `per_second`: show sums as rates."""
 
     series: Mapping[str, str]
     per_second: bool = False
@@ -170,14 +172,15 @@ HOUR, DAY, WEEK = 3600, 86_400, 604_800
 PERIODS = (10, 20, 30, 60, 120, 300, 600, 900, 1800, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, WEEK)
 USUAL_POINTS, MOST_POINTS = 300, 1500
 NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
-MILLISECONDS = 1e11  # as seconds that is far away, as milliseconds it is 1973
-LAST_SECOND = 253_402_300_799  # of the year 9999
+# As seconds this is far in the future, as milliseconds it is 1973.
+MILLISECONDS = 1e11
+LAST_SECOND = 253_402_300_799  # the end of the year 9999
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A graph: the moments (in epoch seconds) at which its steps begin, and the values of each line by step, None where
-    nothing was measured."""
+    """A graph: the start times of its steps (epoch seconds), and the values of each line by step, None where nothing
+    was measured."""
 
     times: list[int]
     series: dict[str, list[float | None]]
@@ -193,8 +196,8 @@ async def history(
 ) -> History:
     """A graph of a task.
 
-    `start` and `end`: ISO 8601 (UTC where it does not say), epoch seconds or milliseconds; without them the last
-    hour. `period`: seconds a step; without it as many as give up to 300 steps. Raises UsageError.
+    `start` and `end`: ISO 8601 (UTC by default), epoch seconds or milliseconds; the default is the last hour.
+    `period`: seconds per step; the default gives up to 300 steps. Raises UsageError.
     """
     try:
         wanted = GRAPHS[GraphName(graph)]
@@ -214,14 +217,15 @@ async def history(
     return History(times, {shown: values[metric] for shown, metric in wanted.series.items()})
 
 
-ACTIVITY_STEP = 600  # seconds: what is summed over all tasks is not known more finely
-ACTIVITY_POINTS = 48  # at most
+# Seconds: the finest resolution of the sums over all tasks.
+ACTIVITY_STEP = 600
+ACTIVITY_POINTS = 48  # the most points
 ACTIVITY_HOURS = 31 * 24
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What all tasks did, by steps; `times` are the moments (in epoch seconds) at which they begin."""
+    """The activity of all tasks by steps; `times` are the start times of the steps (epoch seconds)."""
 
     times: list[int]
     bytes: list[float]
@@ -230,15 +234,15 @@ class Activity:
 
 
 async def activity(metrics: "Metrics", hours: int | None, since: str | None) -> Activity:
-    """What all tasks did in the last `hours` (24), or since a moment: by steps of an hour or more, the last of which is
-    not over yet. It begins at a whole ten minutes. Raises UsageError."""
+    """The activity of all tasks in the last `hours` (24), or since a time, in steps of an hour or more, the last of
+    which is not over yet. Begins at a multiple of ten minutes. Raises UsageError."""
     now = time.time()
     hours = 24 if hours is None else hours
     if since:
         start = math.floor(_moment("since", since) / ACTIVITY_STEP) * ACTIVITY_STEP
         if start > now:
             raise UsageError("since: it must be in the past")
-        if now - start > ACTIVITY_HOURS * HOUR + DAY:  # 31 days back, from the beginning of a day
+        if now - start > ACTIVITY_HOURS * HOUR + DAY:  # 31 days back, from the start of a day
             raise UsageError(f"since: {ACTIVITY_HOURS // 24} days back is the most")
     else:
         if not 1 <= hours <= ACTIVITY_HOURS:
@@ -290,7 +294,7 @@ def _checked_period(period: int, start: float, end: float) -> int:
 
 
 def _elapsed(begin: int, period: int, now: float) -> float:
-    """How much of a step has passed: the last one is not over yet."""
+    """The elapsed part of a step: the last one is not over yet."""
     return min(period, max(SAMPLE_EVERY, now - begin))
 
 
@@ -300,18 +304,19 @@ def _rates(sums: Iterable[float | None], seconds: Sequence[float]) -> list[float
 
 # ---------------------------------------------------------------------------------------------- Prometheus
 
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"  # Content-Type of what `prometheus` returns
+# The Content-Type of the result of `prometheus`.
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(slots=True)
 class Totals:
-    """What every task has counted since the hub began: Prometheus wants counters that only grow, and takes it from
-    there when they begin anew."""
+    """The counters of every task since the hub started. Prometheus expects counters that only grow, and handles a
+    restart from 0."""
 
     _tasks: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def add(self, task: str, samples: Mapping[str, float]) -> None:
-        """Count what was sampled; gauges are left out."""
+        """Add the samples; gauges are left out."""
         totals = self._tasks.setdefault(task, {})
         for name, value in samples.items():
             if METRICS[name].combine is Combine.SUM:
@@ -321,14 +326,15 @@ class Totals:
         self._tasks.pop(task, None)
 
     def of(self, metric: str) -> dict[str, float]:
-        """By task."""
+        """The values of a metric by task."""
         return {task: totals[metric] for task, totals in self._tasks.items() if metric in totals}
 
 
 def prometheus(
     progress: Mapping[Progress, int], totals: Totals, latest: Mapping[tuple[str, str], float]
 ) -> str:
-    """All of it in the text exposition format. `latest`: as `Metrics.latest` returns it; gauges come from there."""
+    """Everything in the text exposition format. `latest`: the result of `Metrics.latest`, from which the gauges are
+    taken."""
     lines = ["# HELP dth_tasks Tasks by status.", "# TYPE dth_tasks gauge"]
     lines += [f'dth_tasks{{status="{status}"}} {progress.get(status, 0)}' for status in Progress]
     for name, metric in METRICS.items():

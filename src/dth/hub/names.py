@@ -1,4 +1,4 @@
-"""User names: every platform keeps one in the same form, and takes the same ones."""
+"""User names: their form, which is the same on every platform."""
 
 import re
 import unicodedata
@@ -9,8 +9,8 @@ MAX_NAME = 64  # characters
 
 
 def canonical(name: str) -> str:
-    """A name as it is kept: people write their own in more than one way. A lone surrogate, which no database takes,
-    becomes an escape."""
+    """The stored form of a name, as people write theirs in more than one way. A lone surrogate, which databases do
+    not accept, becomes an escape."""
     kept = unicodedata.normalize("NFKC", name).strip().casefold()
     return kept.encode("utf-8", "backslashreplace").decode()
 
@@ -20,7 +20,7 @@ def is_name(name: str) -> bool:
 
 
 def new_name(name: str) -> str:
-    """The name of a new user in the form in which it is kept. Raises UsageError."""
+    """The name of a new user in its stored form. Raises UsageError."""
     kept = canonical(name)
     if not is_name(kept):
         shown = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."

@@ -1,7 +1,8 @@
-"""What people are told, and how it reads; where it may be sent. Nothing here sends.
+"""Notifications: their events and texts, and where they may be sent. This module sends nothing.
 
-Descriptions, reasons and keys come from anybody. They are brought to one line without control or direction characters
-before they are part of a message, and what a channel would take for a command is defused for that channel.
+Descriptions, reasons and keys are untrusted. They are reduced to one line without control or direction characters
+before they become part of a message, and text that a channel would interpret as a command is escaped for that
+channel.
 """
 
 import html
@@ -23,10 +24,11 @@ from dth.hub.ports import Channel
 
 class Event(StrEnum):
     TASK_ERROR = "TASK_ERROR"  # a task or a run failed
-    DEAD_LETTERS = "DEAD_LETTERS"  # objects were given up
+    DEAD_LETTERS = "DEAD_LETTERS"  # the hub gave up on objects
     TASK_DONE = "TASK_DONE"  # a one-time task has ended
     MISSED_SCHEDULE = "MISSED_SCHEDULE"
-    TASK_PAUSED = "TASK_PAUSED"  # by trouble or a budget, not by a user
+    # Because of trouble or a budget, not a user.
+    TASK_PAUSED = "TASK_PAUSED"
     TEST = "TEST"
 
 
@@ -42,15 +44,16 @@ TITLES = {
 SENDER = "Data Transfer Hub"
 MAX_LINE = 500  # characters of a user's text
 MAX_NAME = 100  # characters of a task's name
-SHOWN = 20  # notices that a message spells out; the rest is counted
+# Notices that a message shows in full; it only counts the rest.
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing that happened, each text one safe line."""
+    """One event, each text as one safe line."""
 
     event: Event
-    task: str  # its id; "" where none is concerned
+    task: str  # id of the task; "" if none is concerned
     subject: str
     text: str
     at: float
@@ -58,7 +61,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent to one channel at once: plain text. `notices`: those spelt out."""
+    """One message to one channel: plain text. `notices`: those shown in full."""
 
     subject: str
     text: str
@@ -71,12 +74,12 @@ def notice(event: Event, task: Task, text: str) -> Notice:
 
 
 def trial() -> Notice:
-    """What a channel is tested with."""
+    """The notice for testing a channel."""
     return Notice(Event.TEST, "", TITLES[Event.TEST], "Notifications of this hub arrive here.", time.time())
 
 
 def compose(notices: Sequence[Notice]) -> Message:
-    """One message of all of them; at least one."""
+    """One message for all of these notices. There must be at least one."""
     if len(notices) == 1:
         subject = f"{SENDER}: {notices[0].subject}"
     else:
@@ -97,12 +100,12 @@ def _paragraph(notice: Notice) -> str:
 
 
 def slack_text(text: str) -> str:
-    """The text for Slack and what understands the same: no links or mentions but what is read as such."""
+    """Text for Slack and compatible services: no hidden links or mentions."""
     return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", html.escape(text, quote=False))
 
 
 def line(text: str, most: int = MAX_LINE) -> str:
-    """Any text as one line: what is not printable (controls, line ends, direction marks) becomes a space."""
+    """Any text as one line: characters that are not printable (controls, line ends, direction marks) become spaces."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
     return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
@@ -112,7 +115,7 @@ def line(text: str, most: int = MAX_LINE) -> str:
 KINDS = ("email", "webhook")
 ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
-# Nothing that two readers of URLs might understand in two ways: no user, no backslash, no escapes in the host.
+# Excludes everything that two URL parsers might interpret differently: no user, no backslash, no escapes in the host.
 URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:[/?][!$-\[\]-~]*)?"
 )
@@ -121,7 +124,7 @@ MAX_URL = 2048
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a webhook's request goes."""
+    """The target of a webhook's request."""
 
     host: str  # a name or an address, without brackets
     port: int
@@ -129,7 +132,7 @@ class Endpoint:
 
 
 def check_channel(channel: Channel) -> None:
-    """Raises UsageError for a channel that cannot be."""
+    """Raises UsageError for an invalid channel."""
     if not ID.fullmatch(channel.id):
         raise UsageError("id: letters, digits and any of _.- make the id of a channel, up to 100")
     if channel.kind not in KINDS:
@@ -146,17 +149,18 @@ def check_channel(channel: Channel) -> None:
         try:
             refuse_address(endpoint, endpoint.host)
         except ValueError:
-            return  # a name: looked at when it is sent to
+            return  # a name: checked when it is used
 
 
 def check_address(address: str) -> None:
-    """Raises UsageError for what is no e-mail address (of the kind that needs no quotes and is ASCII)."""
+    """Raises UsageError for an invalid e-mail address. Only ASCII addresses that need no quotes are valid."""
     if not ADDRESS.fullmatch(address) or ".." in address:
         raise UsageError(f"target: {address[:80]!r} is no e-mail address")
 
 
 def endpoint_of(url: str) -> Endpoint:
-    """Raises UsageError for a URL that no webhook may have. The message does not show it: it may be a secret."""
+    """Raises UsageError for a URL that webhooks may not have. The message does not show the URL, as it may be a
+    secret."""
     match = URL.fullmatch(url)
     if not match or len(url) > MAX_URL or int(match["port"] or 1) not in range(1, 65_536):
         raise UsageError(
@@ -170,8 +174,8 @@ def endpoint_of(url: str) -> Endpoint:
 
 
 def refuse_address(endpoint: Endpoint, address: str) -> None:
-    """Raises UsageError for an IP address that a webhook may not reach: a hub must not carry its users' messages to the
-    services that only its machine can see. ValueError for what is no IP address."""
+    """Raises UsageError for an IP address that a webhook may not reach: a hub must not send its users' messages to
+    services that only its machine can reach. Raises ValueError for text that is not an IP address."""
     here = is_loopback(real_address(address))
     rules = confinement.network() or Network(loopback=True, private=True)
     if rules.refusal(address) or not (here or endpoint.encrypted):

@@ -1,4 +1,4 @@
-"""Parameters of tasks as text: read into the plugin's model, and described for forms."""
+"""Parameters of tasks as text: parsed into the plugin's model, and described for forms."""
 
 import json
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from dth.core.plugins import plugin
 
 
 def read_parameters(type: str, given: Mapping[str, str]) -> Any:
-    """The plugin's model of parameters given as text. An empty text is as good as none. Raises UsageError that names
-    the parameter and what is wrong with it."""
+    """Parse parameters given as text into the plugin's model. An empty text counts as not given. Raises UsageError
+    that names the parameter and the problem."""
     model = plugin(type).parameters
     lists = {field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]}
     values = {
@@ -28,7 +28,7 @@ def read_parameters(type: str, given: Mapping[str, str]) -> Any:
 
 
 def _several(name: str, text: str) -> list[str]:
-    """A list as text: JSON, or one a line."""
+    """Parse a list: JSON, or one item per line."""
     if text.lstrip().startswith("["):
         try:
             found = json.loads(text)
@@ -41,14 +41,14 @@ def _several(name: str, text: str) -> list[str]:
 
 
 def explain(error: ValidationError) -> str:
-    """One line: the parameter, and what is wrong with it."""
+    """One line: the parameter and the problem."""
     problem = error.errors()[0]
     message = said(problem)
     return f"{problem['loc'][0]}: {message}" if problem["loc"] else message
 
 
 def said(problem: ErrorDetails) -> str:
-    """What is wrong, in our words."""
+    """The problem, in this program's words."""
     limits = problem.get("ctx", {})
     for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
         if bound in limits:
@@ -64,7 +64,7 @@ def said(problem: ErrorDetails) -> str:
 
 
 def form(type: str) -> list[dict[str, Any]]:
-    """Every parameter as a form shows it, and checks it while one types."""
+    """Every parameter, with what a form needs to show and check it."""
     return [
         {
             "name": field.alias,

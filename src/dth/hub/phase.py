@@ -1,5 +1,5 @@
-"""What a task does at this moment, as people want to know it. `Progress` has fewer words: to existing clients a task
-that waits until tomorrow is IN_PROGRESS.
+"""What a task is doing at the moment, for users. `Progress` is coarser: for existing clients, a task that waits until
+tomorrow is IN_PROGRESS.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from dth.hub.model import Progress, ScheduleType, Task
 from dth.hub.parameters import read_parameters
 from dth.hub.progress import State
 
-# Why a task does nothing though it has something to do: the reasons that the engine gives it.
+# The reasons that the engine gives when a task does nothing although it has work.
 OUTSIDE_WINDOW = "outside the transfer window"
 NO_PLACE = "waiting for a place: as many tasks as may work at once do"
 HELD = (OUTSIDE_WINDOW, NO_PLACE)
@@ -21,7 +21,8 @@ class Phase(StrEnum):
     LISTING = "LISTING"
     COPYING = "COPYING"
     DELETING = "DELETING"
-    WAITING = "WAITING"  # nothing moves; `waits_for` says until when
+    # Nothing moves; `waits_for` says until when.
+    WAITING = "WAITING"
     PAUSED = "PAUSED"
     STOPPING = "STOPPING"
     STOPPED = "STOPPED"
@@ -43,7 +44,7 @@ def phase(task: Task) -> Phase:
 
 
 def waits_for(task: Task) -> str:
-    """What a task that is WAITING waits for, in words; "" for any other."""
+    """What a WAITING task waits for, in words; "" for any other task."""
     if phase(task) is not Phase.WAITING:
         return ""
     if task.reason in HELD:

@@ -1,7 +1,7 @@
-"""How far a run is and how long it will take, from what its ledger and its processes say.
+"""The progress of a run and its remaining time, from its ledger and the reports of its processes.
 
-The command and the hub both ask here, so that both say the same. Nothing here knows a clock or a platform: a `Meter` is
-fed with readings.
+The command and the hub both use this module, so both report the same. It uses no clock and no platform: the caller
+passes readings to a `Meter`.
 """
 
 import math
@@ -19,15 +19,19 @@ from dth.hub.reading import Reading, with_retries
 if TYPE_CHECKING:
     from dth.hub.model import Summary  # commands have none
 
-SILENT_AFTER = 30.0  # seconds without a report, after which what a process had under way is as good as lost
-SETTLING = 10.0  # seconds for which the ledger may be ahead of the reports
-RETRIED = (
-    2.5  # seconds after which bytes that vanished are believed to be lost: a report may have come between
-)
-STEP = 1.0  # seconds that are measured together: processes report each second
-STILL = 5.0  # seconds without any progress, after which a run that says why waits
-REQUEST = 128 * 1024  # bytes that take as long as one more request does, as long as nothing tells otherwise
-PRIOR = 1e-3  # the weight of that against what was measured
+# Seconds without a report after which the bytes that a process had in progress count as lost.
+SILENT_AFTER = 30.0
+# Seconds for which the ledger may be ahead of the reports.
+SETTLING = 10.0
+# Seconds after which missing bytes count as lost: until then, they may only be between two reports.
+RETRIED = 2.5
+# Seconds per measurement: processes report every second.
+STEP = 1.0
+# Seconds without progress after which a run with a note that explains it counts as waiting.
+STILL = 5.0
+# Bytes that take as long as one more request, unless measurements say otherwise.
+REQUEST = 128 * 1024
+PRIOR = 1e-3  # the weight of that prior
 FIRST_ANSWER = "waiting for the source's first answer"
 NOTHING_FOUND = "nothing found at the source"
 
@@ -39,23 +43,23 @@ class State(StrEnum):
     COPYING = "COPYING"
     WAITING = "WAITING"  # nothing moves, and a note says why
     DELETING = "DELETING"
-    EMPTY = "EMPTY"  # there was nothing at the source
+    EMPTY = "EMPTY"  # the source was empty
     ENDED = "ENDED"
 
 
 class Result(StrEnum):
-    """What became of a run."""
+    """The result of a run."""
 
-    DONE = "DONE"  # what was to be copied was
+    DONE = "DONE"  # everything was copied
     INCOMPLETE = "INCOMPLETE"  # some of it failed
-    EMPTY = "EMPTY"  # there was nothing at the source
+    EMPTY = "EMPTY"  # the source was empty
     FAILED = "FAILED"  # the run itself failed
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a run stands. `done_bytes` holds what is under way; `percent` is -1 where the whole is not known, and `eta`
-    (seconds) is -1 where it cannot be told."""
+    """The state of a run. `done_bytes` includes bytes in progress; `percent` is -1 if the total is unknown, and `eta`
+    (seconds) is -1 if unknown."""
 
     state: State
     note: str
@@ -65,24 +69,24 @@ class Standing:
     total_bytes: int
     done_bytes: int
     percent: int
-    rate: float  # bytes a second
-    objects: float  # a second
+    rate: float  # bytes per second
+    objects: float  # per second
     eta: float
 
 
 class Rate:
-    """Units a second, smoothed: what was `HALF_LIFE` seconds ago counts half. Time that is not told does not count:
-    say nothing while a task is paused, and it goes on with the rate it had."""
+    """Units per second, smoothed: an amount from `HALF_LIFE` seconds ago has half the weight. Time that is not
+    reported does not count: report nothing while a task is paused, and the rate stays as it was."""
 
     HALF_LIFE = 30.0
 
     def __init__(self) -> None:
         self._sum = 0.0
-        # Of what is in the sum: it fades alike, so that the rate is right from the first moment.
+        # The weight of the sum. It decays in the same way, so that the rate is correct from the start.
         self._weight = 0.0
 
     def add(self, amount: float, seconds: float) -> None:
-        """`amount` units came in the `seconds` since the last call."""
+        """Add `amount` units over the `seconds` since the last call."""
         if seconds <= 0:
             return
         kept = 0.5 ** (seconds / self.HALF_LIFE)
@@ -95,18 +99,17 @@ class Rate:
 
 
 class Cost:
-    """The time that objects and bytes take. Of many small objects it is the requests, of a few large ones the bytes;
-    which of both it was is learned from the recent past by least squares. Where that does not tell, a request takes as
-    long as `REQUEST` bytes do."""
+    """The time that objects and bytes take. For many small objects requests dominate, for a few large ones bytes;
+    least squares over the recent past tells them apart. If the data does not, a request counts as `REQUEST` bytes."""
 
     HALF_LIFE = 30.0
 
     def __init__(self) -> None:
-        self._objects = self._bytes = self._seconds = 0.0  # sums, of which the past fades
+        self._objects = self._bytes = self._seconds = 0.0  # decaying sums
         self._oo = self._ob = self._bb = self._os = self._bs = 0.0  # sums of products
 
     def add(self, objects: float, size: float, seconds: float) -> None:
-        """So many objects ended, and so many bytes passed, in so many seconds."""
+        """Add that many objects settled and that many bytes moved, over that many seconds."""
         kept = 0.5 ** (seconds / self.HALF_LIFE)
         b = size / REQUEST
         self._objects = self._objects * kept + objects
@@ -119,7 +122,7 @@ class Cost:
         self._bs = self._bs * kept + b * seconds
 
     def seconds(self, objects: float, size: float) -> float:
-        """The time for so many more; -1 where nothing moves."""
+        """The time for that many more; -1 if nothing moves."""
         prior = PRIOR * (self._oo + self._bb)
         oo, ob, bb = self._oo + prior, self._ob - prior, self._bb + prior
         determinant = oo * bb - ob * ob
@@ -128,7 +131,7 @@ class Cost:
         an_object = max(0.0, self._os * bb - self._bs * ob) / determinant
         a_byte = max(0.0, self._bs * oo - self._os * ob) / determinant
         measured = an_object * self._objects + a_byte * self._bytes
-        # Below one object a day nothing moves any more: what is left of the sums has merely not faded yet.
+        # Below one object per day nothing moves any more: the rest of the sums just has not decayed yet.
         if measured <= 0 or self._objects + self._bytes < self._seconds / 86_400:
             return -1.0
         return self._seconds * (an_object * objects + a_byte * size / REQUEST) / measured
@@ -137,28 +140,30 @@ class Cost:
 class Meter:
     """Follows one task from reading to reading.
 
-    The bytes that have moved are those that the processes report: what each has counted in the ledger (or as parts of
-    uploads) and what it has under way. Both are of one moment, so that nothing is missing or counted twice while an
-    object goes from one to the other. What the ledger holds beyond that came from others, and changes seldom.
+    The bytes moved are those that the processes report: those that each has counted in the ledger (or as parts of
+    uploads), plus those it has in progress. Both values are from the same moment, so nothing is missing or counted
+    twice while an object changes from one to the other. What the ledger contains beyond that came from other
+    processes, and seldom changes.
     """
 
     def __init__(self) -> None:
-        self.cap = 0.0  # bytes a second that the task may move; 0: no limit
+        # Bytes per second that the task may move; 0: unlimited.
+        self.cap = 0.0
         self._before: Reading | None = None
         self._settled = 0.0  # bytes, since the first reading
-        self._others: deque[tuple[float, float]] = (
-            deque()
-        )  # when, and what the ledger held beyond the reports
-        self._seen: deque[tuple[float, float]] = deque()  # when, and what had moved
+        # Times, and what the ledger contained beyond the reports.
+        self._others: deque[tuple[float, float]] = deque()
+        self._seen: deque[tuple[float, float]] = deque()  # Times, and the bytes moved until then.
         self._lives: frozenset[tuple[str, float]] = frozenset()
         self._moved = 0.0
         self._rate, self._objects, self._cost = Rate(), Rate(), Cost()
-        self._step = (0.0, 0.0, 0.0)  # objects, bytes, seconds since the last step
-        self._progressed = 0.0  # when something ended or moved last
+        # Objects, bytes and seconds since the last step.
+        self._step = (0.0, 0.0, 0.0)
+        self._progressed = 0.0  # when something last settled or moved
         self._note = ""
 
     def update(self, now: Reading, *, moving: bool = True) -> None:
-        """Take a reading. Not `moving`: the task is paused, or waits for its window; that time does not count."""
+        """Process a reading. Not `moving`: the task is paused or waits for its window, so the time does not count."""
         before, self._before = self._before, now
         if before:
             self._settled += grown(before, now, "done_bytes")
@@ -184,18 +189,19 @@ class Meter:
         self._cost.add(objects, size, seconds)
 
     def _measure(self, now: Reading) -> float:
-        """The bytes that have moved since the first reading, and what was under way or done in parts before."""
+        """The bytes moved since the first reading, plus those that were in progress or done as parts before."""
         lives = frozenset((gauge.process, gauge.started) for gauge in now.gauges)
-        if self._lives - lives:  # what one had counted is not reported any more
+        # What it had counted is no longer reported.
+        if self._lives - lives:
             self._others.clear()
         self._lives = lives
         counted = sum(gauge.counted for gauge in now.gauges)
         under_way = sum(gauge.under_way for gauge in _speaking(now))
-        # The ledger is written before it is reported: it is ahead for moments, and the least is right.
+        # The ledger is written before it is reported, so it is ahead for moments: the minimum is correct.
         self._others.append((now.at, self._settled + now.parts - counted))
         _forget(self._others, now.at - SETTLING)
         moved = max(self._settled, min(each for _, each in self._others) + counted + under_way)
-        # Between two reports a part may be neither under way nor counted.
+        # Between two reports, a part may be neither in progress nor counted.
         self._seen.append((now.at, moved))
         _forget(self._seen, now.at - RETRIED)
         return max(each for _, each in self._seen)
@@ -222,7 +228,7 @@ class Meter:
         )
 
     def summary(self, run: Run, depth: Depth, workers: int) -> "Summary":
-        """How the run stands, as lists show it. While it is being listed nobody knows how much there is to come."""
+        """The state of the run, for lists. While listing continues, the total is unknown."""
         from dth.hub.model import Summary
 
         standing = self.standing(run)
@@ -262,7 +268,7 @@ class Meter:
         objects = counts.enqueued - ended
         if objects <= 0:
             return 0.0
-        # What failed or was cancelled leaves bytes that will never come: of mean size, for all we know.
+        # Failed and cancelled objects leave bytes that will never be copied. Assume mean size.
         lost = (counts.failed + counts.cancelled) * counts.enqueued_bytes / counts.enqueued
         size = max(0.0, counts.enqueued_bytes - lost - done)
         eta = self._cost.seconds(objects, size)
@@ -270,7 +276,7 @@ class Meter:
 
 
 def with_last_run(summary: "Summary", before: "Summary", runs: Sequence[Run]) -> "Summary":
-    """The summary with the last run that has ended, of the newest `runs`; where none of them has, the one of before."""
+    """The summary with the last ended run among the newest `runs`; if none has ended, the previous summary's."""
     for run in runs:
         if run.kind is RunKind.SYNC and (run.state is RunState.FAILED or not run.is_open):
             seconds = max(0.0, run.ended - run.started) if run.ended else 0.0
@@ -296,10 +302,10 @@ def _result(run: Run) -> Result:
 
 
 def percent_of(summary: "Summary") -> int | None:
-    """How much of a run is through, as lists show it; None where there is nothing to copy (yet)."""
+    """The progress of a run in percent, for lists; None if there is nothing to copy (yet)."""
     if summary.total <= 0:
         return None
-    if summary.state == State.ENDED:  # also where some of it was cancelled
+    if summary.state == State.ENDED:  # even if some of it was cancelled
         return 100
     counts = Counts(
         enqueued=summary.total,
@@ -311,7 +317,7 @@ def percent_of(summary: "Summary") -> int | None:
 
 
 def percent(counts: Counts, done_bytes: float) -> int:
-    """How much of a run is through: by bytes, where there are any. Never a hundred before the last object has ended."""
+    """The progress of a run in percent: by bytes, if there are any. Less than 100 until the last object is settled."""
     ended = counts.done + counts.failed + counts.cancelled
     if ended >= counts.enqueued:
         return 100
@@ -329,6 +335,6 @@ def _forget(series: deque[tuple[float, float]], before: float) -> None:
 
 
 def grown(before: Reading, now: Reading, count: str) -> int:
-    """By how much a count of the ledger grew, over all runs. One that `before` did not know has begun since."""
+    """The increase of a counter of the ledger, over all runs. A run that is not in `before` has begun since."""
     known = {run.id: getattr(run.counts, count) for run in before.runs}
     return sum(max(0, getattr(run.counts, count) - known.get(run.id, 0)) for run in now.runs)

@@ -1,5 +1,5 @@
-"""A task at one moment, as its samples and its progress are made of it. It stands alone for commands, which measure no
-more than that.
+"""A task at one moment, the input of samples and progress. A separate module for commands, which measure nothing
+else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ from dth.core.ports.runs import Run, RunKind
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A task as it stands at one moment. `runs`: its newest ones, ended or not, so that the last of each is counted.
-    `parts`: bytes of what is done of uploads that are not. Gauges are read first, then uploads, runs last: what was
-    reported is in the ledger by then."""
+    """The state of a task at one moment. `runs`: the newest runs, ended or not, so that the end of each is counted.
+    `parts`: bytes done of unfinished uploads. Gauges are read first, then uploads, then runs, so that the ledger
+    contains everything that was reported."""
 
     at: float
     gauges: Sequence[Gauge]
@@ -26,8 +26,8 @@ class Reading:
 
 
 def with_retries(run: Run, runs: Iterable[Run]) -> Run:
-    """A run as it stands by now: what failed in it and was tried again since (in runs of their own) counts by how that
-    ended."""
+    """A run in its current state: objects that failed in it and were retried later (in runs of their own) count by
+    the result of the retry."""
     counts = run.counts
     again = [each.counts for each in runs if each.kind is RunKind.REDRIVE and each.id > run.id]
     failed = max(0, counts.failed - sum(each.enqueued - each.failed for each in again))
@@ -40,7 +40,8 @@ def with_retries(run: Run, runs: Iterable[Run]) -> Run:
             counts,
             failed=failed,
             cancelled=cancelled,
-            done=min(done, max(counts.done, counts.enqueued - failed - cancelled)),  # failures of older runs
+            # Failures of older runs.
+            done=min(done, max(counts.done, counts.enqueued - failed - cancelled)),
             done_bytes=min(done_bytes, max(counts.done_bytes, counts.enqueued_bytes)),
         ),
     )

@@ -1,4 +1,4 @@
-"""How many workers a task wants, by the backlog of its queue: in steps, with a pause between them."""
+"""How many workers a task wants, by the backlog of its queue: in steps, with a pause in between."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from dth.core.plugin import Capacity
 from dth.core.ports.queue import Depth
 
-STEPS = ((10_000, 10), (2_000, 5), (500, 2), (100, 1))  # messages visible and in flight, workers more
+# Messages visible and in flight; workers to add.
+STEPS = ((10_000, 10), (2_000, 5), (500, 2), (100, 1))
 COOLDOWN = 120.0  # seconds between two steps
 
 
@@ -19,7 +20,7 @@ class Steps:
     _stepped: float | None = None
 
     def wanted(self, capacity: Capacity, depth: Depth, workers: int) -> int:
-        """Workers that there should be, `workers` being there now. One at least, as there is work."""
+        """The number of workers wanted, with `workers` at present. At least one, because there is work."""
         least, most = max(1, capacity.min_capacity), max(1, capacity.max_capacity)
         backlog = depth.visible + depth.in_flight
         now = self.clock()

@@ -1,4 +1,4 @@
-"""The text of `schema.graphql`, with the types of tasks whose plugins are installed here."""
+"""The text of `schema.graphql`, with the task types of the installed plugins."""
 
 import re
 from importlib.resources import files
@@ -9,7 +9,7 @@ _TYPES = re.compile(r"^enum TaskType \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 
 
 def schema_text() -> str:
-    """The types that the file names come first, in its order: existing clients know them."""
+    """Existing clients know the types in the file, so these come first, in the file's order."""
     text = files("dth.hub").joinpath("schema.graphql").read_text("utf-8")
     known = _TYPES.search(text)
     assert known

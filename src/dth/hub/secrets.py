@@ -1,13 +1,12 @@
-"""Named secrets: what they may be called, and what they may hold."""
+"""Named secrets: valid names and values."""
 
 import json
 import re
 
 from dth.core.errors import Conflict, NotFound, UsageError
 
-NAME = re.compile(
-    r"[\w+=,@-][\w+=,.@-]{0,254}"
-)  # what is a name for a file, too (s3.credentials.FileSecrets)
+# Also valid as a file name (s3.credentials.FileSecrets).
+NAME = re.compile(r"[\w+=,@-][\w+=,.@-]{0,254}")
 MAX_VALUE = 65_536  # bytes
 MAX_DESCRIPTION = 1000
 ACCESS_KEYS = {"access_key_id", "secret_access_key"}
@@ -23,6 +22,7 @@ def exists(name: str) -> Conflict:
 
 
 def check_name(name: str) -> None:
+    """Raises UsageError for an invalid name."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name[:80]!r} is no name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
@@ -30,6 +30,7 @@ def check_name(name: str) -> None:
 
 
 def check_description(name: str, description: str) -> None:
+    """Raises UsageError for an invalid description."""
     if len(description) > MAX_DESCRIPTION:
         raise UsageError(
             f"the description of secret {name!r} is too long; {MAX_DESCRIPTION} characters are the most"
@@ -37,7 +38,8 @@ def check_description(name: str, description: str) -> None:
 
 
 def check_value(name: str, value: str) -> None:
-    """A JSON object of texts; either access keys, or whatever else its user needs (a registry's user and password)."""
+    """Raises UsageError unless the value is a JSON object of texts: either access keys, or whatever else its user
+    needs, such as a registry's user and password."""
     try:
         if len(value.encode()) > MAX_VALUE:
             raise UsageError(f"secret {name!r} is too large; {MAX_VALUE // 1024} KiB are the most")

@@ -1,8 +1,8 @@
-"""API tokens: what they look like, what is kept of them, and what they may.
+"""API tokens: their form, what the hub stores of them, and what they permit.
 
-A token belongs to the user who made it. It ends with that user, and may never do more than the user may at that moment.
-A token that was made on the hub's machine, or by a user of an external issuer, has no owner whom the hub could ask
-about: it holds until it expires or is revoked.
+A token belongs to the user who made it. It ends with that user, and never permits more than the user's current role.
+A token made on the hub's machine, or by a user of an external issuer, has no owner that the hub can check: it is
+valid until it expires or is revoked.
 """
 
 import secrets
@@ -15,18 +15,20 @@ from dth.hub.model import ROLES, Identity, Role
 from dth.hub.ports import TokenInfo
 
 MAX_NAME = 100  # characters
-USED_STEP = 60.0  # seconds for which one note of use stands
-DEFAULT_DAYS = 90.0  # for which a token holds whose end nobody said
-FORGET_AFTER = 7 * 86400.0  # seconds after which an expired token is no longer listed
+# Seconds during which one note of use suffices.
+USED_STEP = 60.0
+DEFAULT_DAYS = 90.0  # default lifetime in days
+# Seconds after which an expired token is no longer listed.
+FORGET_AFTER = 7 * 86400.0
 
 
 def new_token(name: str, role: Role, expires: float, created_by: str, owner: str) -> tuple[TokenInfo, str]:
-    """A token, and what is told of it. It has 256 random bits, so that its plain SHA-256 says nothing of it. Raises
-    UsageError for a name that cannot be shown, or an end that has passed."""
+    """A new token, and its description. The token has 256 random bits, so its plain SHA-256 reveals nothing. Raises
+    UsageError for a name that cannot be shown, or an expiry in the past."""
     now = time.time()
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise UsageError(f"a token needs a name of at most {MAX_NAME} printable characters")
-    # Written so that an end that is no number at all is refused, too.
+    # Written so that NaN is refused, too.
     if expires and not now < expires < float("inf"):
         raise UsageError("a token that has expired already is of no use; give a later end, or none")
     token = API_TOKEN + secrets.token_urlsafe(32)
@@ -37,12 +39,12 @@ def new_token(name: str, role: Role, expires: float, created_by: str, owner: str
 
 
 def hash_of(token: str) -> bytes:
-    """What is kept of a token."""
+    """The stored form of a token."""
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def identity_of(info: TokenInfo | None, now: float, of_owner: Role | None) -> Identity | None:
-    """Who has the token; None: nobody, or it has ended. `of_owner`: the role that the owner has now."""
+    """The identity of the token; None if it is unknown or has ended. `of_owner`: the owner's current role."""
     if info is None or 0 < info.expires <= now:
         return None
     role = info.role
@@ -54,7 +56,7 @@ def identity_of(info: TokenInfo | None, now: float, of_owner: Role | None) -> Id
 
 
 def is_use_noted(info: TokenInfo, now: float) -> bool:
-    """Not for every call: a note of use is a write."""
+    """Whether the use need not be noted again: each note is a write."""
     return abs(now - info.last_used) < USED_STEP
 
 

@@ -1,4 +1,4 @@
-"""Sending a message to a webhook: to where its URL says, and nowhere that only the hub can see."""
+"""Sends a message to a webhook: only to the address in its URL, and never to one that only the hub can reach."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,12 @@ Post = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
 
 
 async def post_webhook(url: str, message: Message, name: str, post: Post) -> None:
-    """`name` is the same for the same message. Raises HubError when it does not arrive."""
+    """Send a message. `name` is the same for the same message. Raises HubError if it does not arrive."""
     endpoint = endpoint_of(url)
-    # The name may lead elsewhere a moment later. Where nothing may go at all is looked at again when the connection is
-    # made; and what answers must prove with a certificate that it is who the URL names.
-    with contextlib.suppress(OSError, UnicodeError):  # no such name: the request says so, or a proxy knows it
+    # The name may resolve differently a moment later. Forbidden addresses are checked again when the connection is
+    # made, and the server must prove with a certificate that it is the host in the URL.
+    # If the name is unknown, the request reports it, or a proxy knows it.
+    with contextlib.suppress(OSError, UnicodeError):
         found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port)
         for *_, (host, *_) in found:
             refuse_address(endpoint, str(host))
@@ -32,19 +33,19 @@ async def post_webhook(url: str, message: Message, name: str, post: Post) -> Non
 
 
 async def post_once(url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """A `Post` that keeps no connection."""
+    """A `Post` that closes its connection."""
     with Transport() as transport:
         return await post_over(transport, url, headers, body)
 
 
 async def post_over(transport: Transport, url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """A `Post` over connections that are kept."""
+    """A `Post` over persistent connections."""
     answer = await transport.send("POST", url, dict(headers), body, options=CONNECT, stall_timeout=15.0)
     return answer.status
 
 
 def _payload(message: Message, name: str) -> dict[str, object]:
-    """What Slack takes, and fields of ours for programs. `id` tells a message that came twice."""
+    """The fields of Slack, and fields of our own for programs. `id` identifies a message that arrives twice."""
     return {
         "text": slack_text(f"{message.subject}\n\n{message.text}"),
         "mrkdwn": False,

@@ -1,6 +1,6 @@
-"""The hosts that secrets are bound to, in the hub's table: an item for each secret. The hub writes it, tasks read it.
+"""The hosts that secrets are bound to: one item per secret in the hub's table. The hub writes it, tasks read it.
 
-A secret without an item may be used with any host: it is older than the items, or was not made by the hub.
+A secret without an item may be used with any host: it is older than the items, or was not created by the hub.
 """
 
 import json
@@ -10,7 +10,8 @@ from typing import Any
 from dth.core.hosts import ANY
 from dth.platforms.aws.items import Item
 
-PARTITION = "secret"  # of these items: all that tasks may read of the hub's table
+# Partition of these items, the only part of the hub's table that tasks may read.
+PARTITION = "secret"
 
 
 def binding_key(name: str) -> Item:
@@ -18,10 +19,10 @@ def binding_key(name: str) -> Item:
 
 
 def hosts_text(hosts: Sequence[str]) -> str:
-    """As the attribute `Hosts` has them."""
+    """The hosts in the form of the attribute `Hosts`."""
     return json.dumps(list(hosts))
 
 
 def hosts_in(item: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a secret with this item is bound to."""
+    """The hosts that the secret of this item is bound to."""
     return tuple(json.loads(item["Hosts"])) if item else (ANY,)

@@ -1,8 +1,8 @@
-"""Calls of AWS services: botocore clients with what the environment gives (instance role, container, variables), each
-call on a thread.
+"""Calls to AWS services: botocore clients with the credentials of the environment (instance role, container,
+variables), each call on a thread.
 
-Throttling, 5xx answers and broken connections are tried again by botocore, with backoff; what is left is a StateError
-in one line: the platform cannot be used as it is.
+botocore retries throttling, 5xx answers and broken connections, with backoff. Any remaining error becomes a
+StateError of one line: the platform cannot be used as it is.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ from dth.core.errors import StateError
 
 T = TypeVar("T")
 
-CALLS = 32  # at once, in one process
-ATTEMPTS = 8  # of one call; the pauses between them double, up to 20 s
-CONNECT_TIMEOUT, READ_TIMEOUT = 5, 40  # seconds; a long poll lasts 20
+CALLS = 32  # calls at the same time in one process
+# Attempts per call; the pauses in between double, up to 20 s.
+ATTEMPTS = 8
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 40  # Seconds; a long poll takes 20.
 
 
 class Refused(StateError):
-    """A service refused a call: `code` as it says it, `answer` with all that it said."""
+    """A service refused a call: `code` is the service's error code, `answer` its full answer."""
 
     def __init__(self, message: str, code: str, answer: dict[str, Any]) -> None:
         super().__init__(message)
@@ -32,7 +33,7 @@ class Refused(StateError):
 
 
 class Aws:
-    """The clients of one process. Close it: calls that are under way come to their end."""
+    """The clients of one process. `close` waits for the calls in progress."""
 
     def __init__(self, region: str, endpoint: str = "") -> None:
         self._region = region
@@ -48,7 +49,7 @@ class Aws:
         )
 
     def call_now(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
-        """The same for a thread; blocks."""
+        """The same for threads; blocks."""
         import botocore.exceptions
 
         try:
@@ -59,7 +60,7 @@ class Aws:
             raise StateError(f"{service} cannot be asked: {_line(str(error))}") from None
 
     def client(self, service: str) -> Any:
-        """The botocore client, made when it is first needed."""
+        """The botocore client, created at first use."""
         with _making:
             if service not in self._clients:
                 self._clients[service] = self._make(service)
@@ -81,26 +82,28 @@ class Aws:
                 connect_timeout=CONNECT_TIMEOUT,
                 read_timeout=READ_TIMEOUT,
                 max_pool_connections=CALLS,
-                parameter_validation=False,  # which takes a tenth of a call's time, and AWS does it, too
+                # It takes a tenth of a call's time, and AWS validates, too.
+                parameter_validation=False,
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             ),
         )
 
 
-_making = threading.Lock()  # a session is not safe in threads, its clients are
+# Sessions are not thread-safe, their clients are.
+_making = threading.Lock()
 
 
 @cache
 def _session() -> Any:
-    """One for the process: it reads each service's model once, and refreshes credentials for all clients."""
+    """One session per process: it reads each service's model once, and refreshes the credentials of all clients."""
     import botocore.session
 
     return botocore.session.Session()
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """Do it to its end even if the caller is cancelled: a call that has left for AWS cannot be taken back, and what
-    follows it must still know what it did."""
+    """Complete the work even if the caller is cancelled: a call that was sent to AWS cannot be taken back, and the
+    code after it must know its result."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -111,7 +114,7 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
 
 
 def pauses(first: float = 0.05, last: float = 2.0, times: int = 12) -> Iterator[float]:
-    """Seconds to wait between tries of what AWS took in part only."""
+    """Seconds to wait between tries if AWS processed a request only in part."""
     for _ in range(times):
         yield first
         first = min(first * 2, last)

@@ -1,5 +1,5 @@
-"""What runs of a task or a hub on AWS opens no file of its machine for users, and connects only to where the deployment
-allows it: the variable `DTH_ALLOWED_NETWORKS`, with commas between.
+"""Confinement on AWS: code of a task or a hub opens no file of its machine for users, and connects only to networks
+that the deployment allows: the variable `DTH_ALLOWED_NETWORKS`, comma-separated.
 """
 
 import os
@@ -12,6 +12,6 @@ VARIABLE = "DTH_ALLOWED_NETWORKS"
 
 
 def confine_by_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises UsageError for what is no network."""
+    """Raises UsageError for an invalid network."""
     allow = environment.get(VARIABLE, "").replace(",", " ").split()
     confine(Confinement(network=Network.read(allow)))

@@ -1,6 +1,6 @@
-"""DynamoDB as the adapters use it: items as plain dictionaries, batches that are done to their end.
+"""DynamoDB as the adapters use it: items as plain dictionaries, and batches that are always completed.
 
-In expressions every attribute is written with a number sign before its name, and every value with a colon.
+In expressions, every attribute name has the prefix `#`, and every value the prefix `:`.
 """
 
 import asyncio
@@ -18,16 +18,17 @@ from dth.platforms.aws.items import Item, from_item, to_item, to_value
 T = TypeVar("T")
 R = TypeVar("R")
 
-GET_AT_ONCE = 100  # keys in one BatchGetItem
-WRITE_AT_ONCE = 25  # items in one BatchWriteItem
-AT_ONCE = 16  # calls that belong together and are under way at the same time
+GET_AT_ONCE = 100  # keys per BatchGetItem
+WRITE_AT_ONCE = 25  # items per BatchWriteItem
+# Calls of one operation that run at the same time.
+AT_ONCE = 16
 
 _NAMES = re.compile(r"#(\w+)")
 
 
 @dataclass(slots=True)
 class Written:
-    """What became of a conditional write. `old` is the item as it was before, where one was."""
+    """The result of a conditional write. `old` is the previous item, if there was one."""
 
     ok: bool
     old: Item = field(default_factory=dict)
@@ -39,8 +40,9 @@ class Action:
 
     table: str
     key: Item = field(default_factory=dict)
-    item: Item | None = None  # to be put
-    update: str = ""  # neither: a check, or with `delete` a delete
+    item: Item | None = None  # to put
+    # Without item and update: a check, or a delete with `delete`.
+    update: str = ""
     delete: bool = False
     condition: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Dynamo:
         self._tables = tables
 
     async def get(self, table: str, key: Item) -> Item:
-        """The item, read consistently; empty when there is none."""
+        """The item, read consistently; empty if there is none."""
         answer = await self._call(
             "get_item", TableName=self._tables[table], Key=to_item(key), ConsistentRead=True
         )
@@ -63,7 +65,7 @@ class Dynamo:
     async def put(
         self, table: str, item: Item, condition: str = "", values: Mapping[str, Any] | None = None
     ) -> bool:
-        """False when the condition does not hold."""
+        """False if the condition does not hold."""
         arguments = _expressions(condition, values or {}, ConditionExpression=condition)
         written = await self._conditional(
             "put_item", TableName=self._tables[table], Item=to_item(item), **arguments
@@ -88,7 +90,7 @@ class Dynamo:
         await self._call("delete_item", TableName=self._tables[table], Key=to_item(key))
 
     async def get_many(self, table: str, keys: Sequence[Item], attributes: Sequence[str] = ()) -> list[Item]:
-        """Those of these items that are there, in no order, read consistently. No key comes twice in `keys`."""
+        """The existing items among these keys, in no order, read consistently. `keys` must not contain duplicates."""
         pieces = [keys[first : first + GET_AT_ONCE] for first in range(0, len(keys), GET_AT_ONCE)]
         found = await each_of(lambda piece: self._get_piece(table, piece, attributes), pieces)
         return [item for items in found for item in items]
@@ -127,9 +129,9 @@ class Dynamo:
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unwritten")
 
     async def transact(self, actions: Sequence[Action]) -> list[str]:
-        """All of them or none. Returns nothing when done, or else one code for each action ("None" where it could have
-        been done). Waits for other transactions that are at the same items."""
-        token = str(uuid.uuid4())  # a repeated call is one call
+        """Carry out all actions, or none. Returns an empty list on success; otherwise one code per action ("None" if
+        that action was possible). Waits for other transactions on the same items."""
+        token = str(uuid.uuid4())  # makes a repeated call count once
         requests = [self._action(action) for action in actions]
         for pause in pauses(times=20):
             try:
@@ -172,7 +174,7 @@ class Dynamo:
         limit: int = 0,
         newest: bool = False,
     ) -> AsyncIterator[Item]:
-        """Items in the order of their sort key (`newest`: the other way round). `limit`: read so many at once."""
+        """Items in the order of their sort key (`newest`: in reverse order). `limit`: items per read."""
         arguments = _expressions(
             f"{condition} {filter}", values, KeyConditionExpression=condition, FilterExpression=filter
         )
@@ -188,7 +190,7 @@ class Dynamo:
     async def scan(
         self, table: str, filter: str = "", values: Mapping[str, Any] | None = None, after: Item | None = None
     ) -> AsyncIterator[Item]:
-        """Every item, in DynamoDB's own order; those after `after` in that order."""
+        """All items, in DynamoDB's own order; with `after`, those after it in that order."""
         arguments = _expressions(filter, values or {}, FilterExpression=filter)
         if after:
             arguments["ExclusiveStartKey"] = to_item(after)
@@ -222,8 +224,8 @@ PASSING = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExcee
 
 
 async def each_of(work: Callable[[T], Awaitable[R]], things: Sequence[T]) -> list[R]:
-    """`work` on each of the things, several at once; results in their order. After a failure nothing is begun, and
-    what was begun has ended when it is raised."""
+    """Call `work` on each of the things, several at the same time; results are in order. After a failure nothing new
+    starts, and work in progress has ended when the error is raised."""
     if len(things) == 1:
         return [await work(things[0])]
     gate = asyncio.Semaphore(AT_ONCE)
@@ -248,7 +250,7 @@ async def each_of(work: Callable[[T], Awaitable[R]], things: Sequence[T]) -> lis
 
 
 def _expressions(text: str, values: Mapping[str, Any], **expressions: str) -> dict[str, Any]:
-    """The expressions that say something, with the names and values that are in `text`."""
+    """The expressions that are not empty, with the names and values that occur in `text`."""
     arguments: dict[str, Any] = {name: given for name, given in expressions.items() if given}
     if names := {f"#{name}": name for name in _NAMES.findall(text)}:
         arguments["ExpressionAttributeNames"] = names

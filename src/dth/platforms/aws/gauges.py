@@ -1,5 +1,5 @@
-"""What a process reports of itself. To CloudWatch in its embedded metric format: JSON lines on a stream, which the log
-agent carries there; a minute's reports are one line. For the hub as an item of the state table, each ten seconds.
+"""The reports of a process about itself. For CloudWatch in its embedded metric format: JSON lines on a stream, which
+the log agent sends there; one line per minute. For the hub as an item of the state table, every ten seconds.
 """
 
 import contextlib
@@ -15,26 +15,29 @@ from dth.platforms.aws.items import line
 
 NAMESPACE = "DataTransferHub"
 PERIOD = 60.0  # seconds
-KEEP_EVERY = 10.0  # seconds between reports that others can read
-FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
+# Seconds between reports that others can read.
+KEEP_EVERY = 10.0
+# Seconds: a process that has not reported for a day does not come back.
+FORGET_AFTER = 86_400.0
 
-COUNTED = {  # what only grows: by how much it grew
+COUNTED = {  # counters: their increase
     "bytes_in": ("BytesIn", "Bytes"),
     "bytes_out": ("BytesOut", "Bytes"),
     "requests": ("Requests", "Count"),
     "throttled": ("ThrottledRequests", "Count"),
     "errors": ("FailedRequests", "Count"),
 }
-SAMPLED = {  # what goes up and down: all that was seen
+SAMPLED = {  # gauges: all values that were seen
     "in_flight": ("InFlight", "Count"),
     "source_latency": ("SourceLatency", "Milliseconds"),
     "dest_latency": ("DestinationLatency", "Milliseconds"),
 }
-MOST_VALUES = 100  # that CloudWatch takes of one metric in one line
+# Values of one metric that CloudWatch accepts in one line.
+MOST_VALUES = 100
 
 
 class Lines(Protocol):
-    """Where lines go: standard output, or a log stream."""
+    """Where lines are written: standard output, or a log stream."""
 
     def write(self, text: str, /) -> int: ...
 
@@ -42,15 +45,15 @@ class Lines(Protocol):
 
 
 class AwsGauges:
-    """`ports.Gauges`. What other processes report is known as it was some seconds ago."""
+    """`ports.Gauges`. The reports of other processes are some seconds old."""
 
     def __init__(self, task: str, stream: Lines, dynamo: Dynamo) -> None:
         self._task = task
         self._stream = stream
         self._dynamo = dynamo
-        self._kept = 0.0  # when the item was written last
+        self._kept = 0.0  # when the item was last written
         self._last: Gauge | None = None
-        self._before: Gauge | None = None  # the last of the minute before
+        self._before: Gauge | None = None  # the last report of the previous minute
         self._samples: dict[str, list[float]] = {}
         self._since = 0.0
 
@@ -64,7 +67,7 @@ class AwsGauges:
             self.flush()
         if gauge.at - self._kept >= KEEP_EVERY:
             self._kept = gauge.at
-            with contextlib.suppress(StateError):  # another one comes soon
+            with contextlib.suppress(StateError):  # another report follows soon
                 await self._dynamo.put("state", {"pk": "gauge", "sk": gauge.process, **asdict(gauge)})
 
     async def all(self) -> list[Gauge]:

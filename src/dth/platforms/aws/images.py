@@ -1,6 +1,7 @@
-"""The history of one task's images: `Image` is the image's key, `Tag` the run that it is of, as ten digits.
+"""The history of one task's images: `Image` is the image's key, `Tag` its run as ten digits.
 
-A table of images is small (those that runs had to do something with), so what is asked of all images reads all of it.
+A table of images is small, because it holds only images that runs had work with. So queries over all images read the
+whole table.
 """
 
 import time
@@ -13,7 +14,7 @@ from dth.platforms.aws.dynamo import Dynamo, each_of
 from dth.platforms.aws.items import Item, line
 from dth.platforms.aws.tables import BY_RUN
 
-# Of each field its attribute; `key` and `run` are the table's own.
+# Maps each field to its attribute; `key` and `run` are the table's own.
 NAMES = {each.name: each.name.title().replace("_", "") for each in fields(ImageRecord)} | {"key": "Image"}
 
 

@@ -1,11 +1,12 @@
-"""How values travel to DynamoDB and back.
+"""Conversion of values to DynamoDB and back.
 
-Numbers are written as Python writes them and read as int or float: `Decimal` does not come in. Values that say nothing
-("" and None) are left out of an item, and so are absent when it is read.
+Numbers are written as Python writes them and read as int or float, without `Decimal`. Empty values ("" and None) are
+not stored, so they are absent when an item is read.
 
-An object's key becomes a string of at most 1,024 bytes, which also a sort key may have. DynamoDB takes UTF-8 alone, so
-bytes that are not (lone surrogates in `str`) are written with characters from the end of plane 16, which are doubled
-where a key has them itself. What gets too long that way goes by its hash, with the key beside it in `Key`.
+An object's key becomes a string of at most 1,024 bytes, the limit of a sort key. DynamoDB accepts only UTF-8, so
+bytes that are not UTF-8 (lone surrogates in `str`) are written as characters from the end of plane 16; such
+characters in a key are doubled. A key that gets too long is replaced by its hash, and is stored in the attribute
+`Key`.
 """
 
 import hashlib
@@ -17,17 +18,18 @@ from typing import Any
 
 Item = dict[str, Any]
 
-MAX_KEY = 1024  # bytes; the most that a sort key may have
+MAX_KEY = 1024  # Bytes: the limit of a sort key.
 MAX_TEXT = 4000  # characters of a text for people
 
 ESCAPE = 0x10FF00
-LONG = "\U0010ff01"  # begins what stands for a key that is too long when escaped
+# Prefix of the replacement for a key that is too long when escaped.
+LONG = "\U0010ff01"
 _ODD = re.compile("[\udc80-\udcff\U0010ff00-\U0010ffff]")
 _ESCAPED = re.compile("[\U0010ff00](.)|[\U0010ff80-\U0010ffff]", re.DOTALL)
 
 
 def key_text(key: str) -> str:
-    """A key as it is written."""
+    """A key as it is stored."""
     if key.isascii() and len(key) <= MAX_KEY:
         return key
     text = _ODD.sub(lambda found: _escape(found[0]), key)
@@ -37,12 +39,12 @@ def key_text(key: str) -> str:
 
 
 def key_extra(key: str) -> Item:
-    """What an item needs besides its `key_text` to be read back."""
+    """The attributes that are needed in addition to `key_text` to restore the key."""
     return {"Key": key.encode("utf-8", "surrogateescape")} if key_text(key).startswith(LONG) else {}
 
 
 def key_of(item: Mapping[str, Any], name: str = "ObjectKey") -> str:
-    """The key of an item that was read."""
+    """The key of an item."""
     if "Key" in item:
         return bytes(item["Key"]).decode("utf-8", "surrogateescape")
     text: str = item[name]
@@ -59,13 +61,13 @@ def _unescape(found: str) -> str:
 
 
 def line(text: str) -> str:
-    """Text for people. It may quote a key: lone surrogates are shown as escapes."""
+    """Text for people. It may quote a key: lone surrogates become escapes."""
     text = text[:MAX_TEXT]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def pack(value: Any) -> bytes:
-    """Plain data, compressed."""
+    """Compress plain data."""
     return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 6)
 
 

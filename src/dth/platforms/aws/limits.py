@@ -1,7 +1,7 @@
-"""Rates shared by all processes: one token bucket an item of the state table.
+"""Rates shared by all processes: one token bucket per item of the state table.
 
-A bucket is changed on the condition that nobody else has changed it meanwhile. What it held when this process saw it
-last is tried first, so that a lease is one write where nobody else takes from it.
+A bucket is changed on the condition that nobody else has changed it in the meantime. The state that this process saw
+last is tried first, so a lease is a single write if nobody else uses the bucket.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from dth.core.ports.limits import Lease
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item
 
-CAPACITY = 0.25  # seconds' worth that a full bucket holds, as in the local platform
+# Seconds' worth of tokens in a full bucket, as on the local platform.
+CAPACITY = 0.25
 TRIES = 50
 
 
@@ -26,7 +27,7 @@ class AwsLimits:
         self._seen: dict[str, Item] = {}
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:
-        """A new turn, so that whoever knows the bucket by heart learns of it at the next lease."""
+        """Start a new turn, so that a process with a cached bucket learns of the change at its next lease."""
         for name, rate in rates.items():
             await self._dynamo.update(
                 "state",
@@ -41,7 +42,7 @@ class AwsLimits:
         return {item["sk"]: item.get("rate", 0.0) async for item in found}
 
     async def lease(self, name: str, wanted: float) -> Lease:
-        """Raises StateError while the table cannot be reached: the caller keeps the share that it has."""
+        """Raises StateError while the table is unreachable: the caller keeps its share."""
         for attempt in range(TRIES):
             now, seen = time.time(), self._seen.get(name, {})
             if not seen.get("rate"):
@@ -50,7 +51,7 @@ class AwsLimits:
             if not rate:
                 return Lease(wanted, 0.0, 0.0)
             capacity = rate * CAPACITY
-            # A clock that was set back gives nothing for that time; one set forward fills the bucket, once.
+            # A clock that was set back gives nothing for that time; one that was set forward fills the bucket once.
             passed = max(0.0, now - seen.get("filled", 0.0))
             tokens = min(capacity, seen.get("tokens", capacity) + passed * rate)
             granted = min(wanted, tokens)

@@ -19,7 +19,7 @@ from dth.platforms.aws.records import AwsRecords
 from dth.platforms.aws.secrets import AwsSecrets
 from dth.platforms.aws.uploads import AwsUploads
 
-VARIABLES = {  # of AwsNames, as the environment has them
+VARIABLES = {  # maps AwsNames to the environment
     "task": "DTH_TASK",
     "region": "DTH_REGION",
     "queue_url": "DTH_QUEUE_URL",
@@ -31,12 +31,14 @@ VARIABLES = {  # of AwsNames, as the environment has them
     "secret_prefix": "DTH_SECRET_PREFIX",
     "bindings": "DTH_HUB_TABLE",
 }
-OPTIONAL = {"parts", "images", "secret_prefix", "bindings"}  # a plugin has no more tables than it needs
+# A plugin has only the tables that it needs.
+OPTIONAL = {"parts", "images", "secret_prefix", "bindings"}
 
 
 @dataclass(frozen=True, slots=True)
 class AwsNames:
-    """What a deployment made for one task: its queues, its tables (`tables`), and where its secrets are."""
+    """The resources that a deployment created for one task: its queues, its tables (`tables`), and the place of its
+    secrets."""
 
     task: str
     region: str
@@ -47,13 +49,15 @@ class AwsNames:
     images: str
     state: str
     secret_prefix: str = ""
-    bindings: str = ""  # the hub's table, which says what secrets are bound to; "" = there is no hub
-    endpoint: str = ""  # URL of all services; "" = the region's own
-    max_receives: int = 5  # as the queue's redrive policy says
+    # The hub's table, which has the bindings of secrets; "" = there is no hub.
+    bindings: str = ""
+    # URL of all services; "" = those of the region.
+    endpoint: str = ""
+    max_receives: int = 5  # as in the queue's redrive policy
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "AwsNames":
-        """As the functions and machines of a task are told. Raises UsageError for what is missing."""
+        """From the environment of a task's functions and machines. Raises UsageError for missing variables."""
         given: dict[str, Any] = {field: environment.get(name, "") for field, name in VARIABLES.items()}
         given["region"] = given["region"] or environment.get("AWS_REGION", "")
         if missing := [VARIABLES[field] for field in given if not given[field] and field not in OPTIONAL]:
@@ -63,7 +67,7 @@ class AwsNames:
 
 @dataclass(frozen=True, slots=True)
 class AwsPlatform(Platform):
-    """The ports, with the secrets and the clients behind them all."""
+    """The ports, with the secrets and the clients that they all use."""
 
     queue: AwsQueue
     records: AwsRecords
@@ -78,9 +82,9 @@ class AwsPlatform(Platform):
 async def open_platform(
     names: AwsNames, process: str, metrics: Lines | None = None
 ) -> AsyncIterator[AwsPlatform]:
-    """The task's ports for `process`, a name that no other living process of the task has: two that share one would
-    count over each other (a machine's id and a number will do, or the id of a Lambda's request). `metrics`: where lines
-    of the embedded metric format go, standard output by default."""
+    """Open the task's ports for `process`, a name that no other live process of the task has: two processes with one
+    name would overwrite each other's counts. The id of a machine plus a number, or the id of a Lambda request, is
+    suitable. `metrics`: where lines of the embedded metric format are written, standard output by default."""
     aws = Aws(names.region, names.endpoint)
     tables = {each: getattr(names, each) for each in ("objects", "parts", "images", "state")}
     dynamo = Dynamo(aws, tables)

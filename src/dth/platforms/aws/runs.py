@@ -4,7 +4,7 @@ In the state table:
 
 | pk | sk | |
 |---|---|---|
-| `task` | `runs` | `last` number, the `open` ones, `floor`: up to this run everything was cancelled |
+| `task` | `runs` | the `last` number, the `open` runs, `floor`: all runs up to it were cancelled |
 | `task` | `pause` | why the task is paused |
 | `run#<run>` | `head` | the run, and what its finder counted |
 | `run#<run>` | `ledger#<writer>` | what one process counted, and the batch that it is writing (`ledger`) |
@@ -25,8 +25,10 @@ from dth.platforms.aws.items import Item, line
 ENDED = (RunState.DONE, RunState.FAILED)
 LISTED = (RunState.TRANSFERRING, RunState.DELETING)
 COUNTED = tuple(each.name for each in fields(Counts))
-FLOOR_AGE = 10.0  # seconds for which what was cancelled need not be known
-LOOKED_AT = 100  # of the newest runs, when everything is cancelled
+# Seconds for which a cancellation may go unnoticed.
+FLOOR_AGE = 10.0
+# The newest runs to read when everything is cancelled.
+LOOKED_AT = 100
 
 STATE_KEY = {"pk": "task", "sk": "runs"}
 PAUSE_KEY = {"pk": "task", "sk": "pause"}
@@ -34,7 +36,7 @@ PAUSE_KEY = {"pk": "task", "sk": "pause"}
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Up to this run everything was cancelled, and why."""
+    """All runs up to this one were cancelled, and why."""
 
     run: int = 0
     reason: str = ""
@@ -78,7 +80,7 @@ class Runs:
                 return new, False
 
     async def find(self, number: int) -> Run | None:
-        """The run with its counters summed."""
+        """The run with the sum of its counters."""
         items = [
             item async for item in self._dynamo.query("state", "#pk = :pk", {"pk": head_key(number)["pk"]})
         ]
@@ -86,7 +88,8 @@ class Runs:
         if head is None:
             return None
         counts = Counts(**{name: sum(item.get(name, 0) for item in items) for name in COUNTED})
-        if head.get("rest"):  # of what was cancelled as a whole nobody counted the pieces
+        # After a cancellation as a whole, nobody counted the single objects.
+        if head.get("rest"):
             counts.cancelled = max(counts.cancelled, counts.enqueued - counts.done - counts.failed)
             kept = counts.delete_enqueued - counts.deleted - counts.delete_failed
             counts.delete_kept = max(counts.delete_kept, kept)
@@ -115,7 +118,7 @@ class Runs:
         return [run for run in found if run]
 
     async def numbers(self, limit: int) -> range:
-        """Of the newest runs, from the last one down."""
+        """The numbers of the newest runs, newest first."""
         last = (await self._state()).last
         return range(last, max(0, last - limit), -1)
 
@@ -141,7 +144,7 @@ class Runs:
         await self._dynamo.put("state", item, "attribute_not_exists(#pk)")
 
     async def ledgers(self, number: int) -> list[Item]:
-        """What each writer has counted for a run."""
+        """The counts of each writer for a run."""
         values = {"pk": head_key(number)["pk"], "ledger": "ledger#"}
         found = self._dynamo.query("state", "#pk = :pk AND begins_with(#sk, :ledger)", values)
         return [item async for item in found]
@@ -169,16 +172,16 @@ class Runs:
     # ------------------------------------------------------------------------------------------ cancelling
 
     async def floor(self, *, now: bool = False) -> Floor:
-        """Up to which run everything was cancelled; as it is `now`, or was a moment ago."""
+        """The run up to which everything was cancelled: the value of this moment with `now`, otherwise a value up to
+        `FLOOR_AGE` seconds old."""
         if now or time.monotonic() - self._floor_read >= FLOOR_AGE:
             self._floor = (await self._state()).floor
             self._floor_read = time.monotonic()
         return self._floor
 
     async def cancel(self, reason: str) -> list[int]:
-        """End all runs as they are: what has no outcome is cancelled, and what was to be deleted is kept. Not one
-        record is touched: those that say PENDING are read as cancelled from here on. Returns the runs that were not
-        balanced."""
+        """End all runs: objects without an outcome are cancelled, and pending deletes are dropped. No record is
+        written: PENDING records are read as cancelled from then on. Returns the runs that were not balanced."""
         state = await self._state()
         runs = [
             run for run in await self.newest(LOOKED_AT) if run.id in state.open or not run.counts.balanced

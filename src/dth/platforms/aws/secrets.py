@@ -1,5 +1,5 @@
-"""Named secrets, in Secrets Manager. What is read is kept for some seconds, so that a rotation is soon seen; and no
-name leads out of the hub's own prefix.
+"""Named secrets in Secrets Manager. Values are cached for some seconds, so that a rotation is noticed soon. No name
+can lead outside of the hub's own prefix.
 """
 
 import re
@@ -15,13 +15,13 @@ from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.items import from_item, to_item
 
 KEPT = 5.0  # seconds
-NAME = re.compile(r"[\w+=,@-][\w+=,.@-]{0,254}")  # as the local platform has it; no slash
+NAME = re.compile(r"[\w+=,@-][\w+=,.@-]{0,254}")  # as on the local platform; no slash
 
 
 class AwsSecrets:
-    """`dth.core.secrets.BoundSecrets`, for use on threads. `prefix` is what the hub may read below, such as `dth/`.
-    `bindings`: the hub's table, which says what secrets are bound to; "": there is no hub, and nobody but who made the
-    task."""
+    """`dth.core.secrets.BoundSecrets`, for use on threads. `prefix`: the prefix that the hub may read, such as
+    `dth/`. `bindings`: the hub's table, which has the bindings of secrets; "": there is no hub, and only the task's
+    creator uses the secrets."""
 
     def __init__(self, aws: Aws, prefix: str, bindings: str = "") -> None:
         self._aws = aws
@@ -84,7 +84,7 @@ class AwsSecrets:
 
 
 class _At:
-    """The same secrets, for some hosts."""
+    """The same secrets, for certain hosts."""
 
     def __init__(self, secrets: AwsSecrets, hosts: Sequence[str]) -> None:
         self._secrets = secrets

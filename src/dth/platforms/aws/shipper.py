@@ -1,7 +1,7 @@
-"""What a process says, sent to CloudWatch Logs: what it logs, and its metrics as lines of the embedded metric format.
+"""Sends a process's output to CloudWatch Logs: its log, and its metrics as lines of the embedded metric format.
 
-Sending never stops the process, nor fails it: what CloudWatch does not take for long is left out, and a line says how
-much.
+Sending never blocks the process and never makes it fail: lines that CloudWatch does not accept for a long time are
+dropped, and a line says how many.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from dth.core.errors import StateError
 from dth.platforms.aws.client import Aws, Refused
 
 PERIOD = 2.0  # seconds between two calls
-MAX_EVENTS, MAX_BYTES = 10_000, 1_000_000  # of one call; each event counts 26 bytes more than it has
+# Per call. Each event counts 26 bytes more than its size.
+MAX_EVENTS, MAX_BYTES = 10_000, 1_000_000
 OVERHEAD = 26
 MAX_LINE = 16 * 1024  # characters
-MAX_WAITING = 20_000  # lines that wait to be sent
+MAX_WAITING = 20_000  # lines waiting to be sent
 
 _STOP = None
 
 
 class LogShipper:
-    """One log stream of a process. Also a text stream to write lines to (`write`, `flush`)."""
+    """One log stream of a process. Also a text stream for lines (`write`, `flush`)."""
 
     def __init__(self, aws: Aws, group: str, stream: str) -> None:
         self._aws = aws
@@ -41,7 +42,7 @@ class LogShipper:
         self.write(json.dumps(line, default=str))
 
     def write(self, text: str) -> int:
-        """Take lines; never waits."""
+        """Accept lines; never waits."""
         for line in text.splitlines():
             shown = line[:MAX_LINE].encode("utf-8", "backslashreplace").decode()
             try:
@@ -51,10 +52,10 @@ class LogShipper:
         return len(text)
 
     def flush(self) -> None:
-        """What was written goes within `PERIOD`, and at the latest with `close`."""
+        """Does nothing: lines are sent within `PERIOD`, and at the latest by `close`."""
 
     def close(self, timeout: float = 10.0) -> None:
-        """Send what waits, for at most so many seconds."""
+        """Send the waiting lines, for at most `timeout` seconds."""
         with contextlib.suppress(queue.Full):
             self._waiting.put(_STOP, timeout=timeout)
         self._thread.join(timeout)
@@ -72,7 +73,7 @@ class LogShipper:
                 self._send(batch)
 
     def _gather(self) -> tuple[bool, list[dict[str, object]]]:
-        """What came within a period; False when nothing comes any more."""
+        """The events of one period; False when no more will come."""
         events: list[dict[str, object]] = []
         deadline = time.monotonic() + PERIOD
         while (left := deadline - time.monotonic()) > 0:
@@ -100,7 +101,7 @@ class LogShipper:
 
 
 def batches(events: list[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
-    """The events as PutLogEvents takes them: in the order of time, and not too many or too much at once."""
+    """Batches for PutLogEvents: in order of time, within its limits."""
     batch: list[dict[str, object]] = []
     size = 0
     for event in sorted(events, key=lambda each: int(str(each["timestamp"]))):
@@ -130,7 +131,7 @@ class _Handler(logging.Handler):
 
 @contextlib.contextmanager
 def shipping(aws: Aws, group: str, stream: str) -> Iterator[LogShipper]:
-    """Meanwhile, what the engine and the libraries log goes to that stream."""
+    """While in this context, the engine and the libraries log to that stream."""
     shipper = LogShipper(aws, group, stream)
     handler = _Handler(shipper)
     logging.getLogger().addHandler(handler)

@@ -1,11 +1,11 @@
-"""The tables of one task: their keys and indexes, in one place. Tests make tables of this, and so does the deployment.
+"""The tables of one task: their keys and indexes, in one place. Tests and the deployment create tables from it.
 
 | table | key | holds |
 |---|---|---|
 | objects | `ObjectKey` | the record of each object; in `r<run>` which batch wrote its outcome |
-| parts | `UploadId`, `PartNumber` | the parts of uploads that are under way |
+| parts | `UploadId`, `PartNumber` | the parts of uploads in progress |
 | images | `Image`, `Tag` | the history of images; `Image` is the image's key, `Tag` the run as ten digits |
-| state | `pk`, `sk` | runs and their ledgers, cursors, pages on their way, notes, limits, live uploads |
+| state | `pk`, `sk` | runs and their ledgers, cursors, pages in transit, notes, limits, live uploads |
 
 All are billed on demand. The state table has a time to live in `expires` (seconds since the epoch).
 """
@@ -17,12 +17,12 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Attribute:
     name: str
-    type: str = "S"  # as DynamoDB calls it: S or N
+    type: str = "S"  # in DynamoDB's terms: S or N
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A global secondary index of all attributes. An item is in it only if it has the index's keys."""
+    """A global secondary index of all attributes. It contains only items that have its keys."""
 
     name: str
     partition: Attribute
@@ -40,7 +40,7 @@ class Table:
 OBJECT_KEY = Attribute("ObjectKey")
 IMAGE = Attribute("Image")
 
-# Only what needs attention (FAILED, CANCELLED) has the attribute `Attention`: its status.
+# Only records that need attention (FAILED, CANCELLED) have the attribute `Attention`: their status.
 ATTENTION = Index("Attention", Attribute("Attention"), OBJECT_KEY)
 BY_RUN = Index("ByRun", Attribute("Run", "N"), IMAGE)
 

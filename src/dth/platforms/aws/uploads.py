@@ -1,7 +1,8 @@
-"""The records of giant uploads and their parts. A change of state is one conditional write: one caller wins.
+"""The records of giant uploads and their parts. A change of state is one conditional write, so only one
+caller succeeds.
 
-A live upload is an item of the state table, `upload` and its key, so that listing those that live reads nothing else.
-When it ends it goes on as `ended`, and its parts are forgotten:
+A live upload is an item of the state table, with `upload` and its key, so that listing live uploads reads nothing else.
+When an upload ends, its item becomes `ended`, and its parts are deleted:
 
     {"pk": "upload", "sk": KEY, "state": "UPLOADING", "upload_id": ..., "parts": 12, "parts_done": 3, ...}
     {"UploadId": ..., "PartNumber": 4, "ETag": ..., "Checksum": ..., "Attempts": 1}
@@ -21,15 +22,16 @@ from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text
 from dth.platforms.aws.queue import AwsQueue
 
-KEPT = 14 * 86_400  # seconds for which an upload that ended is remembered: as long as its messages may last
+# Seconds that an ended upload is remembered: as long as its messages may last.
+KEPT = 14 * 86_400
 
 THIS = "#upload_id = :upload_id"
 UPLOADING = f"#state = :uploading AND {THIS}"
 
 
 class AwsUploads:
-    """`ports.Uploads` over DynamoDB. What is in the tables is there before its messages: a crash between the two leaves
-    an upload whose parts the controller sends again."""
+    """`ports.Uploads` over DynamoDB. Tables are written before messages are sent: a crash in between leaves an upload
+    whose parts the controller sends again."""
 
     def __init__(self, dynamo: Dynamo, queue: AwsQueue) -> None:
         self._dynamo = dynamo
@@ -83,8 +85,8 @@ class AwsUploads:
         return await self._parts(upload.upload_id) if upload and upload.upload_id else []
 
     async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
-        """The part and the count of those that are done, in one transaction. The store keeps the last bytes of a part
-        that is uploaded twice, and wants the last ETag."""
+        """Store the part and increase the count of parts done, in one transaction. If a part is uploaded twice, the
+        store keeps the last bytes and expects the last ETag."""
         return await unbroken(self._part_done(key, upload_id, part))
 
     async def _part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
@@ -152,7 +154,7 @@ class AwsUploads:
         return [_upload(item) async for item in self._dynamo.query("state", "#pk = :pk", {"pk": "upload"})]
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
-        """What is in the queue cannot be seen: who asks has made sure that it was empty, and a copy does no harm."""
+        """Messages in the queue cannot be listed: the caller has checked that it was empty, and a copy does no harm."""
         await self._queue.send(messages)
 
     # ------------------------------------------------------------------------------------------- details
@@ -189,7 +191,7 @@ class AwsUploads:
 
 
 def _states(upload_id: str) -> dict[str, Any]:
-    """Values that conditions use."""
+    """Values for the conditions."""
     return {
         "intent": UploadState.INTENT.value,
         "uploading": UploadState.UPLOADING.value,
@@ -207,7 +209,8 @@ def _head(upload: Upload) -> Item:
     values = asdict(upload) | {"state": upload.state.value, **key_extra(upload.key)}
     del values["key"]
     if upload.sequencer is not None:
-        values["sequencer"] = f"={upload.sequencer}"  # which is never empty: an empty value would be left out
+        # Never empty: an empty value would be left out.
+        values["sequencer"] = f"={upload.sequencer}"
     return {**_key(upload.key), **values, "token": f"{random.getrandbits(64):x}"}
 
 

@@ -1,5 +1,5 @@
-"""Where a task is on AWS: its tables and its log group, which live as long as the task, and its stack, which is there
-while the task works.
+"""The resources of a task on AWS: its tables and its log group, which exist as long as the task, and its stack, which
+exists while the task works.
 """
 
 import json
@@ -23,13 +23,14 @@ from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.tables import TABLES, create_table
 
-RETENTION = 14  # days that log groups keep what is said
+RETENTION = 14  # days that log groups keep their events
 GONE = "ResourceNotFoundException"
-STACK = "stack"  # the items of the hub's table that tell of stacks
+# Partition of the items in the hub's table that describe stacks.
+STACK = "stack"
 
 
 class _Nowhere:
-    """Where metrics of the hub's own looks go: nobody asks for them."""
+    """Discards the metrics of the hub's own looks: nobody needs them."""
 
     def write(self, text: str, /) -> int:
         return len(text)
@@ -39,7 +40,7 @@ class _Nowhere:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What everything of one task is called."""
+    """The names of all resources of one task."""
 
     settings: HubSettings
     task: str
@@ -47,7 +48,7 @@ class Place:
 
     @property
     def kind(self) -> AwsTask:
-        """Raises UsageError where tasks of this type cannot run on AWS."""
+        """Raises UsageError if tasks of this type cannot run on AWS."""
         found = plugin(self.type).aws
         if found is None:
             raise UsageError(f"type: tasks of type {self.type} cannot run on AWS")
@@ -74,7 +75,7 @@ class Place:
         return f"{self.settings.asset_url}/templates/{self.kind.name}.json"
 
     def names(self, outputs: Mapping[str, str]) -> AwsNames:
-        """For the adapters of the task's ports. Without outputs (there is no stack) it has no queue."""
+        """For the adapters of the task's ports. Without outputs (there is no stack), the queue is left out."""
         objects, parts, images, state = (
             self.tables.get(name, "") for name in ("objects", "parts", "images", "state")
         )
@@ -82,8 +83,8 @@ class Place:
         return AwsNames(self.task, self.settings.region, queue, dead, objects, parts, images, state)
 
     def parameters(self, task: Task) -> dict[str, str]:
-        """What the task's template is given. Texts that are too long for CloudFormation are in the task's parameters
-        alone: no template needs them."""
+        """The parameters of the task's template. Texts that are too long for CloudFormation are only in the task's
+        own parameters: no template needs them."""
         settings = self.settings
         given = {
             name: value
@@ -110,7 +111,7 @@ class Place:
         return {name: str(getattr(self.settings, field)) for name, field in names.items()}
 
     def _schedule(self, task: Task) -> dict[str, str]:
-        """The stack begins the runs; of a task that runs once it begins none but the first."""
+        """The stack begins the runs. For a one-time task, it begins only the first one."""
         if task.schedule_type.value == "ONE_TIME":
             return {"scheduleRate": "", "ec2CronExpression": ""}
         read = read_parameters(task.type, task.parameters)
@@ -129,8 +130,8 @@ class AwsEngine:
         return Place(self._settings, task, type)
 
     async def changed(self, id: str) -> None:
-        """Let the workflow bring the task to where it should be. Where two do that at the same time, both find what
-        the other has done."""
+        """Start the workflow, which brings the task to its desired state. If two executions do so at the same time,
+        each finds what the other has done."""
         await self._aws.call(
             "stepfunctions",
             "start_execution",
@@ -140,7 +141,7 @@ class AwsEngine:
         )
 
     async def read_digest(self, id: str, run: int) -> None:
-        """It is made when it is asked for."""
+        """The digest is computed on demand."""
 
     @asynccontextmanager
     async def open(self, id: str) -> AsyncIterator[AwsPlatform]:
@@ -160,7 +161,8 @@ class AwsEngine:
             raise BeingSetUp(f"task {id} has no records yet: it is being set up") from None
 
     async def discard(self, id: str) -> None:
-        """Raises Conflict while there is a stack, which nobody would delete any more, or tables are being made."""
+        """Raises Conflict while there is a stack, which nobody would delete afterwards, or while tables are being
+        created."""
         if await self.stack(id):
             raise Conflict("the task's CloudFormation stack is being deleted; try again in a minute")
         item = await self._dynamo.get("tasks", {"Id": id})
@@ -175,7 +177,8 @@ class AwsEngine:
             await self._dynamo.delete("hub", {"pk": kind, "sk": id})
 
     async def _forget(self, service: str, operation: str, **arguments: Any) -> bool:
-        """False: not yet, as it is being made. What is gone already, or going, is forgotten."""
+        """Returns False if the resource is still being created. A resource that is gone, or is being deleted, counts
+        as deleted."""
         try:
             await self._aws.call(service, operation, **arguments)
         except Refused as error:
@@ -192,7 +195,7 @@ class AwsEngine:
     # ------------------------------------------------------------------------------------ for the steward
 
     async def keep_stack(self, id: str, stack: Stack | None) -> None:
-        """How it was found. While a stack changes it may have no outputs: those it had are kept."""
+        """Store the state of the stack. A stack may have no outputs while it changes: the previous ones are kept."""
         before, key = await self.stack(id), {"pk": STACK, "sk": id}
         if stack is None:
             if before:
@@ -204,11 +207,12 @@ class AwsEngine:
             await self._dynamo.put("hub", {**key, "json": json.dumps(asdict(stack))})
 
     async def with_stacks(self) -> list[str]:
-        """The tasks that had a stack when they were last looked at."""
+        """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
 
     async def make_memory(self, place: Place) -> bool:
-        """The tables and the log group of a task, which outlive its stacks. False while they are being made."""
+        """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being
+        created."""
         for name, table in place.tables.items():
             await self._make_table(table, name, place.task)
         group: dict[str, str] = {"logGroupName": place.log_group}
@@ -250,7 +254,7 @@ class AwsEngine:
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
         )
         if expires:
-            with suppress_code("ValidationException"):  # it has it already
+            with suppress_code("ValidationException"):  # already set
                 await self._aws.call(
                     "dynamodb",
                     "update_time_to_live",
@@ -261,7 +265,7 @@ class AwsEngine:
 
 @contextmanager
 def suppress_code(*codes: str) -> Iterator[None]:
-    """Go on where AWS refused with one of these codes."""
+    """Continue if AWS refuses with one of these codes."""
     try:
         yield
     except Refused as error:

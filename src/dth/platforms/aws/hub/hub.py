@@ -1,4 +1,4 @@
-"""A hub on AWS: all of its ports, and the steward of its tasks."""
+"""A hub on AWS: all its ports, and the steward of its tasks."""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from dth.platforms.aws.hub.users import AwsUsers
 
 @dataclass(frozen=True, slots=True)
 class AwsHub:
-    """`issuer`: whose tokens say who calls."""
+    """`issuer`: the issuer whose tokens identify callers."""
 
     ports: HubPorts
     steward: Steward
@@ -41,7 +41,7 @@ class AwsHub:
 
 
 def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
-    """It serves many calls, one after the other. `endpoint`: URL of all services; "" = the region's own."""
+    """Open the hub, for many calls one after the other. `endpoint`: URL of all services; "" = those of the region."""
     aws = Aws(settings.region, endpoint)
     dynamo = Dynamo(aws, {"tasks": settings.tasks_table, "hub": settings.hub_table})
     engine = AwsEngine(aws, dynamo, settings)
@@ -91,8 +91,8 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
 
 
 def issuer_config(settings: HubSettings) -> IssuerConfig:
-    """Whose tokens the API takes. Only administrators make the users of the hub's own pool, so that each of them is a
-    viewer at least. Raises UsageError for settings that cannot be."""
+    """The issuer whose tokens the API accepts. Only administrators create users in the hub's own pool, so each of
+    them is at least a viewer. Raises UsageError for invalid settings."""
     default = Role.VIEWER.value if settings.user_pool else settings.default_role or NO_ROLE
     try:
         roles = json.loads(settings.roles or "{}")
@@ -109,7 +109,7 @@ def issuer_config(settings: HubSettings) -> IssuerConfig:
 
 
 def prices_of(settings: HubSettings) -> Prices:
-    """Of stores that are not AWS. Raises UsageError for settings that cannot be."""
+    """Prices of stores that are not AWS. Raises UsageError for invalid settings."""
     try:
         given = json.loads(settings.prices or "{}")
         if not isinstance(given, dict):
@@ -122,6 +122,6 @@ def prices_of(settings: HubSettings) -> Prices:
 
 
 async def _signing_key(aws: Aws, name: str) -> bytes:
-    """The key that certificates are signed with, from the deployment's random secret: any 32 bytes are one."""
+    """The key that signs certificates, derived from the deployment's random secret: any 32 bytes are a valid key."""
     answer = await aws.call("secretsmanager", "get_secret_value", SecretId=name)
     return sha256(answer["SecretString"].encode()).digest()

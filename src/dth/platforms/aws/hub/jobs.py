@@ -1,5 +1,6 @@
-"""Preflights, forecasts and probes: each an invocation of a function that has the rights of workers. Certificates are
-made by another one, which may read the records of tasks."""
+"""Preflights, forecasts and probes: each is an invocation of a function with the permissions of workers. Another
+function, which may read the records of tasks, makes certificates.
+"""
 
 import json
 import time
@@ -14,14 +15,16 @@ from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item, pack, unpack
 
-LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
+# Seconds. A forecast of billions of objects samples, and takes no longer.
+LONGEST = 600.0
 KEPT = 86_400.0  # seconds that a result is kept
-LATE = 60.0  # seconds after LONGEST, when a job that said nothing has failed
+# Seconds after LONGEST when a job without a result has failed.
+LATE = 60.0
 
 
 class AwsJobs:
-    """`hub.ports.Jobs`. `function`: the name of the function that does them, `certifies`: of the one that makes
-    certificates. They call `end`."""
+    """`hub.ports.Jobs`. `function`: the name of the function that runs the jobs; `certifies`: of the function that
+    makes certificates. They call `end`."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, function: str, certifies: str) -> None:
         self._aws = aws
@@ -34,7 +37,7 @@ class AwsJobs:
         return await self._invoke(self._function, kind, event)
 
     async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """The function ends with its answer, so that another one does the work."""
+        """An invocation ends with its answer, so another function does the work."""
         return await self._invoke(self._certifies, CERTIFICATE, {"task": task, "run": run})
 
     async def _invoke(self, function: str, kind: str, event: Mapping[str, Any]) -> Job:
@@ -56,7 +59,7 @@ class AwsJobs:
         return found
 
     async def end(self, id: str, result: dict[str, Any] | None, error: str = "") -> None:
-        """A job is done, or has failed with an error."""
+        """Store that a job is done, or has failed with an error."""
         ended = await self.get(id)
         ended.state, ended.result, ended.error = ("FAILED" if error else "DONE"), result or {}, error
         ended.ended = time.time()
@@ -68,5 +71,5 @@ def _key(id: str) -> Item:
 
 
 def _item(job: Job) -> Item:
-    """Packed: what a preflight or a plan of images says may be long."""
+    """Packed, because a preflight or a plan of images may be long."""
     return {**_key(job.id), "job": pack(asdict(job)), "expires": int(job.started + KEPT)}

@@ -1,4 +1,4 @@
-"""What functions, machines and containers of a task said, from CloudWatch Logs: one log group a task."""
+"""The output of a task's functions, machines and containers, from CloudWatch Logs: one log group per task."""
 
 from typing import Any
 
@@ -7,14 +7,15 @@ from dth.hub.ports import LogEvent, LogPage, LogStream
 from dth.platforms.aws.client import Aws, Refused
 
 MOST_EVENTS = 10_000
-PAGES = 20  # of CloudWatch's that one search looks through
-FOUND = "s/"  # begins the token of a page of what was searched for
+# Pages of CloudWatch that one search reads.
+PAGES = 20
+FOUND = "s/"  # Prefix of the page tokens of a search.
 END = "s/end"
 
 
 class AwsLogs:
-    """`hub.ports.Logs`. A search goes forward from the oldest event, as CloudWatch has it: its pages lead on, not back.
-    `prefix`: what the names of log groups begin with."""
+    """`hub.ports.Logs`. A search starts at the oldest event, as in CloudWatch, and its pages only go forward.
+    `prefix`: of the names of log groups."""
 
     def __init__(self, aws: Aws, prefix: str) -> None:
         self._aws = aws
@@ -50,7 +51,7 @@ class AwsLogs:
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """Raises NotFound, and UsageError for a token or limit that cannot be."""
+        """Raises NotFound, and UsageError for an invalid token or limit."""
         if not 1 <= limit <= MOST_EVENTS:
             raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
         arguments: dict[str, Any] = {"logGroupName": self.group(task), "limit": limit}
@@ -81,7 +82,7 @@ class AwsLogs:
         return LogPage(events, answer["nextForwardToken"], answer["nextBackwardToken"])
 
     async def _search(self, arguments: dict[str, Any], stream: str, token: str, text: str) -> LogPage:
-        """Case does not matter here, as it does to CloudWatch: what it would leave out is chosen here."""
+        """Filters here, because case does not matter here but does in CloudWatch."""
         arguments["logStreamNames"] = [stream]
         if token == END:
             return LogPage([], END, "")
@@ -111,7 +112,7 @@ def _stream(told: dict[str, Any]) -> LogStream:
 
 
 def _event(told: dict[str, Any]) -> LogEvent:
-    """A line without what could move a cursor or break it."""
+    """Remove characters that could move a cursor or break the line."""
     text = told["message"].rstrip()
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

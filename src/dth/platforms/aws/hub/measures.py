@@ -1,4 +1,4 @@
-"""How a task on AWS stands: read from its records, its queue and its machines, and kept for the next look."""
+"""The state of a task on AWS: read from its records, queue and machines, and stored for the next look."""
 
 import json
 import time
@@ -22,7 +22,7 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.stacks import StackState
 from dth.platforms.aws.platform import AwsPlatform
 
-KEPT_RUNS = 50  # newest ones that are looked at
+KEPT_RUNS = 50  # the newest runs that are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Measures:
     aws: Aws
 
     async def take(self, platform: AwsPlatform, task: Task, stack: StackState) -> tuple[Sequence[Run], Depth]:
-        """Write into the task how it stands and what it has cost. Returns its newest runs and what is in its queue."""
-        # In this order: see `Reading`.
+        """Store the state and the cost of the task. Returns its newest runs and the depth of its queue."""
+        # The order matters: see `Reading`.
         gauges = await platform.gauges.all()
         uploads = await platform.uploads.live()
         runs = await platform.records.list_runs(KEPT_RUNS)
@@ -54,8 +54,8 @@ class Measures:
         return runs, depth
 
     async def _meter(self, task: Task, now: Reading) -> Meter:
-        """Fed with the look before this one, which leaves how things stood then, and with this one. What has come since
-        is counted for all tasks."""
+        """A meter that was given the stored reading of the previous look, and then this one. Adds the difference to
+        the totals of all tasks."""
         key = {"pk": "look", "sk": task.id}
         item = await self.dynamo.get("hub", key)
         before = _reading(item["reading"]) if "reading" in item else None
@@ -74,7 +74,7 @@ class Measures:
         return meter
 
     async def _workers(self, stack: StackState) -> int:
-        """Machines in service."""
+        """The number of machines in service."""
         group = stack.outputs.get("WorkerGroup", "")
         if not group:
             return 0
@@ -88,7 +88,7 @@ class Measures:
 
 
 def _as_text(reading: Reading) -> str:
-    """A reading as the next look takes it up."""
+    """A reading as text for the next look."""
     runs = [{"id": run.id, "counts": asdict(run.counts)} for run in reading.runs]
     gauges = [asdict(gauge) for gauge in reading.gauges]
     return json.dumps({"at": reading.at, "parts": reading.parts, "runs": runs, "gauges": gauges})

@@ -1,7 +1,7 @@
-"""The graphs of a task, from the metrics that its functions and machines write to CloudWatch. What all tasks did
-together, also those that are gone, the hub counts in its own table.
+"""The graphs of a task, from the metrics that its functions and machines write to CloudWatch. The hub counts the
+activity of all tasks, including deleted ones, in its own table.
 
-In the hub table: `total`, the ten minutes as ten digits: what was counted in them; it expires with its graphs.
+In the hub table: `total`, ten minutes as ten digits: the sums of these ten minutes. It expires with its graphs.
 """
 
 import math
@@ -18,7 +18,7 @@ from dth.platforms.aws.gauges import NAMESPACE
 
 MINUTE, TEN_MINUTES = 60, 600
 KEPT = 61 * 86_400  # seconds that totals are kept
-COUNTED = ("bytes_out", "transferred", "failed")  # what is summed over all tasks
+COUNTED = ("bytes_out", "transferred", "failed")  # summed over all tasks
 OURS = {  # in our namespace, by task
     "bytes_in": "BytesIn",
     "bytes_out": "BytesOut",
@@ -32,7 +32,8 @@ OURS = {  # in our namespace, by task
     "source_latency": "SourceLatency",
     "dest_latency": "DestinationLatency",
 }
-GROUPS = {"desired": "GroupDesiredCapacity", "in_service": "GroupInServiceInstances"}  # of Auto Scaling
+# From Auto Scaling.
+GROUPS = {"desired": "GroupDesiredCapacity", "in_service": "GroupInServiceInstances"}
 STATISTICS = {Combine.SUM: "Sum", Combine.MEAN: "Average", Combine.MAX: "Maximum"}
 
 
@@ -45,7 +46,7 @@ class AwsMetrics:
         self._group_of = group_of
 
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
-        """Only what is counted over all tasks: the rest is in CloudWatch already."""
+        """Writes only the sums over all tasks: the rest is in CloudWatch already."""
         added = {name: samples[name] for name in COUNTED if samples.get(name)}
         if added:
             begin = math.floor(at / TEN_MINUTES) * TEN_MINUTES
@@ -57,7 +58,8 @@ class AwsMetrics:
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """Steps begin at multiples of the period. CloudWatch knows minutes: shorter steps share their minute's."""
+        """Steps begin at multiples of the period. CloudWatch has a resolution of minutes: shorter steps share the
+        value of their minute."""
         first = math.floor(start / period) * period
         times = list(range(first, max(math.ceil(end), first + 1), period))
         asked = max(MINUTE, math.ceil(period / MINUTE) * MINUTE)
@@ -85,12 +87,12 @@ class AwsMetrics:
         return times, [Series(name, values) for name, values in found.items()]
 
     async def forget(self, task: str) -> None:
-        """CloudWatch forgets by itself."""
+        """CloudWatch expires metrics itself."""
 
     async def _ask(
         self, task: str, names: Sequence[str], start: int, end: int, period: int
     ) -> dict[str, dict[int, float]]:
-        """By name and by the moment at which a step begins. Steps of CloudWatch begin at multiples of the period."""
+        """Values by name and by the start time of each step. CloudWatch's steps begin at multiples of the period."""
         found: dict[str, dict[int, float]] = {name: {} for name in names}
         arguments: dict[str, Any] = {
             "MetricDataQueries": [self._query(name, task, period) for name in names],

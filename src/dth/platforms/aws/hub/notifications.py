@@ -1,16 +1,15 @@
-"""Notifications on AWS: an outbox in the hub's table, which a look each minute empties by webhooks and by the hub's
-topic.
+"""Notifications on AWS: an outbox in the hub's table, emptied every minute through webhooks and the hub's topic.
 
 In the hub table:
 
 | pk | sk | |
 |---|---|---|
 | `channel` | its id | where notifications go |
-| `outbox` | channel and number | a notice that waits for its channel |
-| `told` | what was told, once | so that it is not told again; expires |
+| `outbox` | channel and number | a notice waiting to be sent |
+| `told` | a notification with `once` | prevents repetition; expires |
 
-An e-mail address is a subscription of the topic that hears what is for its channel alone, once its owner has confirmed
-it.
+An e-mail address is a subscription of the topic. It receives only the messages of its channel, after its owner has
+confirmed it.
 """
 
 import hashlib
@@ -32,16 +31,19 @@ from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Action, Dynamo
 from dth.platforms.aws.items import Item
 
-FIRST_PAUSE, LAST_PAUSE = 60.0, 3600.0  # seconds between tries; each pause is twice the one before
-GIVE_UP = 86_400.0  # seconds after which a notice is given up
-TOLD_ONCE = 90 * 86_400.0  # seconds that what was told once is not told again
-MAX_SUBJECT = 99  # characters that SNS takes
+# Seconds between tries; each pause is twice the previous one.
+FIRST_PAUSE, LAST_PAUSE = 60.0, 3600.0
+# Seconds after which the hub gives up on a notice.
+GIVE_UP = 86_400.0
+# Seconds during which a notification with `once` is not repeated.
+TOLD_ONCE = 90 * 86_400.0
+MAX_SUBJECT = 99  # characters that SNS accepts
 
 log = logging.getLogger(__name__)
 
 
 class AwsNotifications:
-    """`hub.ports.Notifications`. `topic`: ARN of the hub's topic. `deliver` is called each minute."""
+    """`hub.ports.Notifications`. `topic`: ARN of the hub's topic. `deliver` is called every minute."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, topic: str, post: Post = post_once) -> None:
         self._aws = aws
@@ -79,7 +81,7 @@ class AwsNotifications:
         return await self._try(found[id], compose([trial()]), uuid.uuid4().hex)
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        """A task's own `alarmEmail` hears of failures by the topic of the task's stack."""
+        """A task's own `alarmEmail` receives failures from the topic of the task's stack."""
         new = notice(Event(event), task, text)
         wanting = [
             each
@@ -92,10 +94,10 @@ class AwsNotifications:
             told = {"pk": "told", "sk": hashlib.sha256(once.encode()).hexdigest(), "expires": expires}
             waiting.insert(0, Action("hub", item=told, condition="attribute_not_exists(#pk)"))
         if waiting:
-            await self._dynamo.transact(waiting)  # refused where it was told
+            await self._dynamo.transact(waiting)  # refused if sent before
 
     async def deliver(self) -> None:
-        """Send what waits: what is for one channel, as one message. What does not arrive waits for its next try."""
+        """Send the waiting notices, one message per channel. A message that does not arrive waits for its next try."""
         now = time.time()
         waiting: dict[str, list[Item]] = defaultdict(list)
         async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": "outbox"}):
@@ -126,7 +128,7 @@ class AwsNotifications:
         await self._dynamo.write_many("hub", deletes=[{"pk": item["pk"], "sk": item["sk"]} for item in items])
 
     async def _try(self, channel: Channel, message: Message, name: str) -> str:
-        """Send it once. Returns "" or, in one line, why it did not arrive."""
+        """Send a message once. Returns "", or one line that says why it did not arrive."""
         try:
             if channel.kind == "email":
                 await self._publish(channel.id, message)
@@ -173,7 +175,7 @@ class AwsNotifications:
         try:
             await self._aws.call("sns", "unsubscribe", SubscriptionArn=subscription)
         except Refused as error:
-            # One that nobody has confirmed cannot be taken back; it ends by itself.
+            # A subscription that nobody has confirmed cannot be removed; it expires by itself.
             log.info("subscription %s: %s", subscription, error)
 
 

@@ -1,4 +1,4 @@
-"""Named secrets, in Secrets Manager: those that have the hub's tag. Tasks read them by `platforms.aws.secrets`."""
+"""Named secrets in Secrets Manager: those with the hub's tag. Tasks read them through `platforms.aws.secrets`."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,14 @@ from dth.platforms.aws.bindings import PARTITION, binding_key, hosts_in, hosts_t
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Action, Dynamo
 
-TRIES = 5  # to bind secrets that others bind at the same moment
-RECOVERY = 7  # days in which a deleted secret can be brought back in Secrets Manager
+# Tries to bind secrets that others bind at the same moment.
+TRIES = 5
+# Days in which a deleted secret can be restored in Secrets Manager.
+RECOVERY = 7
 
 
 class AwsHubSecrets:
-    """`hub.ports.Secrets`. `tag`: the key of the tag. A secret without it is as if it were not there."""
+    """`hub.ports.Secrets`. `tag`: the key of the tag. Secrets without it are ignored."""
 
     def __init__(self, aws: Aws, dynamo: Dynamo, tag: str) -> None:
         self._aws = aws
@@ -40,7 +42,7 @@ class AwsHubSecrets:
         check_name(name)
         check_value(name, value)
         check_description(name, description)
-        # It is never there without what it is bound to.
+        # The binding comes first: a secret never exists without it.
         made = await self._keep_hosts(name, read_bindings(hosts))
         try:
             await self._create(name, value, description)
@@ -61,13 +63,13 @@ class AwsHubSecrets:
                 raise exists(name) from None
 
     async def _keep_hosts(self, name: str, hosts: Sequence[str]) -> Action:
-        """Write what a new secret is bound to. Returns what takes it back, and nothing that others wrote. Raises
-        Conflict where there is a secret."""
+        """Store the hosts of a new secret. Returns the action that removes this entry, but not one that others wrote.
+        Raises Conflict if the secret exists."""
         item = {**binding_key(name), "Hosts": hosts_text(hosts), "Made": uuid.uuid4().hex}
         if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
             if await self._is_there(name):
                 raise exists(name)
-            # Left by a secret that was deleted in Secrets Manager.
+            # Left over from a secret that was deleted in Secrets Manager.
             await self._dynamo.delete("hub", binding_key(name))
             if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
                 raise exists(name)
@@ -137,7 +139,8 @@ class AwsHubSecrets:
             return False
 
     async def _bring_back(self, name: str, value: str, description: str) -> bool:
-        """One that was deleted some days ago keeps its name until it is gone for good. False for one that was not."""
+        """Restore a secret that was deleted some days ago: it keeps its name until it is gone for good. Returns False
+        if it was not deleted."""
         told = await self._call("describe_secret", SecretId=name)
         if "DeletedDate" not in told or not self._is_ours(told):
             return False
@@ -149,7 +152,7 @@ class AwsHubSecrets:
         return self._tag in {each["Key"] for each in told.get("Tags", [])}
 
     async def _find(self, name: str) -> None:
-        """Raises NotFound for a secret that is not there, or not the hub's."""
+        """Raises NotFound if the secret does not exist, or is not the hub's."""
         if not NAME.fullmatch(name):
             raise missing(name)
         try:

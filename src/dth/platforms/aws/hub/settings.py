@@ -1,4 +1,4 @@
-"""What a deployment of the hub tells its functions."""
+"""The settings that a deployment of the hub gives its functions."""
 
 import os
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ OPTIONAL = {
 class HubSettings:
     """Each field is a variable: DTH_ and the name in capitals.
 
-    `table_prefix`: the tables of a task are called so, a hyphen, the task's id, a hyphen and what they hold.
-    `log_prefix`: the log group of a task is called so, a slash and the id. `stack_prefix`: the stack of a task, with a
-    hyphen between. `asset_url`: the https address of the asset prefix, from which CloudFormation reads templates.
-    `subnets`: with commas between. `allowed_networks`: where tasks may connect to beyond public addresses, with commas
-    between. `secret_tag`: the key of the tag that marks secrets of the hub.
+    `table_prefix`: the tables of a task are named with this prefix, a hyphen, the task's id, a hyphen and their
+    content. `log_prefix`: the log group of a task is named with this prefix, a slash and the id. `stack_prefix`: the
+    stack of a task, with a hyphen in between. `asset_url`: the https address of the asset prefix, from which
+    CloudFormation reads templates. `subnets`: comma-separated. `allowed_networks`: where tasks may connect to besides
+    public addresses, comma-separated. `secret_tag`: the key of the tag that marks secrets of the hub.
     """
 
     region: str
@@ -46,19 +46,24 @@ class HubSettings:
     asset_bucket: str
     asset_prefix: str
     asset_url: str
-    service_role: str  # with which CloudFormation makes the stacks of tasks
-    workflow: str  # ARN of the state machine that brings tasks to where they should be
+    # The role with which CloudFormation creates the stacks of tasks.
+    service_role: str
+    # ARN of the state machine that brings tasks to their desired state.
+    workflow: str
     job_function: str
     certificate_function: str
-    topic: str  # ARN of the topic of the hub's notifications
-    signing_secret: str  # ARN of the secret from which the key follows that certificates are signed with
+    # ARN of the hub's topic for notifications.
+    topic: str
+    # ARN of the secret from which the signing key of certificates is derived.
+    signing_secret: str
     secret_tag: str
-    issuer: str  # whose tokens the API takes
-    client: str  # to whom they are given
+    issuer: str  # whose tokens the API accepts
+    client: str  # to whom the tokens are issued
     console_bucket: str = ""
     bundle_arm64: str = ""  # SHA-256 of what machines run
     bundle_x86_64: str = ""
-    prices: str = ""  # JSON: those of stores that are not AWS, by their host
+    # JSON: prices of stores that are not AWS, by host.
+    prices: str = ""
     permissions_boundary: str = ""
     kms_key: str = ""
     vpc: str = ""
@@ -66,11 +71,14 @@ class HubSettings:
     cluster: str = ""
     task_image: str = ""
     allowed_networks: str = ""
-    user_pool: str = ""  # id of the Cognito user pool; "" = an issuer of somebody else's
+    # Id of the Cognito user pool; "" = an external issuer.
+    user_pool: str = ""
     audience: str = ""
     role_claim: str = ""
-    roles: str = ""  # JSON: the role of each group that has one; "" = groups are called as roles are
-    default_role: str = ""  # of users whose tokens name none; "" = they are refused
+    # JSON: maps groups to roles; "" = groups are named like roles.
+    roles: str = ""
+    # The role of users whose tokens name none; "" = they are refused.
+    default_role: str = ""
 
     @property
     def first_subnet(self) -> str:
@@ -82,7 +90,7 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "HubSettings":
-        """Raises UsageError for what is missing."""
+        """Raises UsageError for missing settings."""
         given = {each.name: environment.get(f"DTH_{each.name.upper()}", "") for each in fields(cls)}
         given["region"] = given["region"] or environment.get("AWS_REGION", "")
         if missing := [f"DTH_{name.upper()}" for name in given if not given[name] and name not in OPTIONAL]:

@@ -1,4 +1,4 @@
-"""The CloudFormation stacks of tasks: made, changed and deleted with the hub's service role."""
+"""The CloudFormation stacks of tasks: created, changed and deleted with the hub's service role."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MAX_VALUE = 4096  # characters of a parameter
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """How a stack stands. `status` as CloudFormation calls it; "" where there is none."""
+    """The state of a stack. `status` is CloudFormation's own; "" if there is no stack."""
 
     status: str = ""
     id: str = ""
@@ -27,17 +27,17 @@ class StackState:
 
     @property
     def stands(self) -> bool:
-        """Whether what the task needs is there, as it was asked for."""
+        """Whether the stack is complete, as it was requested."""
         return self.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 
     @property
     def stands_as_before(self) -> bool:
-        """Whether a change failed and was taken back."""
+        """Whether a change failed and was rolled back."""
         return self.status == "UPDATE_ROLLBACK_COMPLETE"
 
 
 class Stacks:
-    """`role`: ARN of the service role. What is asked for twice is done once."""
+    """`role`: ARN of the service role. Repeated requests have no further effect."""
 
     def __init__(self, aws: Aws, role: str) -> None:
         self._aws = aws
@@ -68,11 +68,11 @@ class Stacks:
                 "create_stack", **self._asked(name, template, parameters), Tags=tags, OnFailure="ROLLBACK"
             )
         except Refused as error:
-            if error.code != "AlreadyExistsException":  # another look was quicker
+            if error.code != "AlreadyExistsException":  # another look was faster
                 raise
 
     async def update(self, name: str, template: str, parameters: Mapping[str, str]) -> bool:
-        """False when there is nothing to change."""
+        """Returns False if there is nothing to change."""
         try:
             await self._call("update_stack", **self._asked(name, template, parameters))
         except Refused as error:
@@ -85,7 +85,8 @@ class Stacks:
         await self._call("delete_stack", StackName=name, RoleARN=self._role)
 
     async def first_failure(self, stack: str) -> str:
-        """Why the last thing done with it failed, by the stack's id: the first resource, and what was said of it."""
+        """Why the last operation on the stack failed, by the stack's id: the first resource that failed, and its
+        reason."""
         events: list[dict[str, Any]] = []
         arguments = {"StackName": stack}
         while True:
@@ -95,7 +96,7 @@ class Stacks:
                 break
             arguments["NextToken"] = answer["NextToken"]
         begun = next((place for place, event in enumerate(events) if _begins(event)), len(events))
-        last = reversed(events[: begun + 1])  # they are told newest first
+        last = reversed(events[: begun + 1])  # the newest come first
         failed = [each for each in last if each["ResourceStatus"].endswith("_FAILED")]
         own = [each for each in failed if "cancelled" not in each.get("ResourceStatusReason", "")]
         if not failed:
@@ -120,6 +121,6 @@ class Stacks:
 
 
 def _begins(event: dict[str, Any]) -> bool:
-    """Whether that is where something began to be done with the whole stack."""
+    """Whether an operation on the whole stack began with this event."""
     whole = event.get("PhysicalResourceId") == event.get("StackId")
     return whole and event["ResourceStatus"] in BEGINNINGS

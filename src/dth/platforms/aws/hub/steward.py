@@ -1,8 +1,8 @@
-"""Brings tasks on AWS to where they should be: carries out what the rules of a task's life (`dth.hub.steward`) decide,
+"""Brings tasks on AWS to their desired state: carries out what the rules of a task's life (`dth.hub.steward`) decide,
 with stacks, records and executions.
 
-Every step starts from how things are, never from what was done before: a step that was lost, or done twice, does no
-harm. The workflow makes steps while a stack is on its way, and a look each minute makes one for every task that lives.
+Every step starts from the current state, never from earlier steps: a step that was lost or repeated does no harm. The
+workflow makes steps while a stack changes, and a look every minute makes one for every live task.
 """
 
 import time
@@ -46,12 +46,14 @@ from dth.platforms.aws.hub.stacks import Stacks, StackState
 from dth.platforms.aws.parameters import write_parameters
 from dth.platforms.aws.platform import AwsPlatform
 
-SOON, LATER = 5.0, 15.0  # seconds until the next step: of what takes moments, and of a stack
-COPY_ONLY = '{"plan": false}'  # what an execution for images is told that need not be planned
+# Seconds until the next step, for something that takes moments and for a stack.
+SOON, LATER = 5.0, 15.0
+# The input of an execution for images that needs no plan.
+COPY_ONLY = '{"plan": false}'
 ANEW = "the task was set up anew: what was on its way is compared again"
 GONE = "its CloudFormation stack is gone; start the task again"
 TAKEN_BACK = "a change could not be made, and was taken back: "
-MOST = 10_000  # tasks that live
+MOST = 10_000  # the most live tasks
 REFUSED = {"ValidationError", "AccessDenied", "AccessDeniedException", "LimitExceededException"}
 
 
@@ -66,7 +68,7 @@ class Steward:
     aws: Aws
 
     async def step(self, id: str) -> float | None:
-        """Returns the seconds after which the next step is due, None when only time or a user changes anything."""
+        """Make one step. Returns the seconds until the next step, or None if only time or a user changes anything."""
         try:
             task = await self.ports.tasks.get(id)
         except NotFound:
@@ -81,7 +83,8 @@ class Steward:
         return await self._carry_out(decide(view), view, place)
 
     async def _carry_out(self, actions: Sequence[Action], view: View, place: Place) -> float | None:
-        """One after the other. Returns when the next step is due: the soonest that one of them asks for."""
+        """Carry out the actions in order. Returns the seconds until the next step: the shortest that an action asks
+        for."""
         waits = [await self._act(action, view, place) for action in actions]
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -106,7 +109,7 @@ class Steward:
                 pass
             case _:
                 await tasks.carry_out(self.ports, task, action)
-                # What follows from a new status.
+                # The next step handles the new status.
                 return SOON if isinstance(action, Pause | Fail | Finish) else None
         return None
 
@@ -116,7 +119,7 @@ class Steward:
         """The runs matter only if one was due while the task was paused."""
         try:
             view = replace(view, terms=terms_of(view.task))
-        except UsageError as error:  # of an older hub
+        except UsageError as error:  # from an older hub
             return replace(view, refusal=str(error))
         if is_due(view.task, view.now):
             async with self.engine.open(view.task.id) as platform:
@@ -139,7 +142,7 @@ class Steward:
         return replace(view, now=time.time(), runs=runs, depth=depth, paused=paused)
 
     async def _change(self, task: Task, place: Place, stack: StackState) -> str:
-        """What is running goes on with the new parameters, as far as the stack takes them. Returns why it does not."""
+        """Apply new parameters to a running task, as far as its stack accepts them. Returns why it does not."""
         if stack.stands and self._differs(stack, task, place):
             try:
                 await self.stacks.update(place.stack, place.template, place.parameters(task))
@@ -154,12 +157,12 @@ class Steward:
 
     @staticmethod
     def _differs(stack: StackState, task: Task, place: Place) -> bool:
-        """Whether the stack was made with other parameters."""
+        """Whether the stack has different parameters."""
         wanted = place.parameters(task)
         return any(stack.parameters.get(name, "") != value for name, value in wanted.items())
 
     async def _look_at_stack(self, place: Place) -> StackState:
-        """Which the API tells from then on."""
+        """Read the state of the stack. The API shows this state from then on."""
         found = await self.stacks.look(place.stack)
         told = Stack(found.id, place.stack, found.status, found.outputs, found.descriptions)
         await self.engine.keep_stack(place.task, told if found.status else None)
@@ -194,13 +197,14 @@ class Steward:
             if error.code not in REFUSED:
                 raise
             return await self._set_up_failed(view, place, str(error))
-        if before and before.outputs:  # it was here before: what was paused goes on
+        # It was set up before: continue what was paused.
+        if before and before.outputs:
             await self._run_containers(task, COPY_ONLY)
         await tasks.started(self.ports, task.id)
         return 0.0
 
     async def _begin_anew(self, platform: AwsPlatform, task: Task) -> None:
-        """There is no stack, and so no queue: what an earlier one had on its way is gone with it."""
+        """There is no stack, and so no queue: the messages of an earlier stack are gone with it."""
         records = platform.records
         lost = [run for run in await records.list_runs(KEPT_RUNS) if not run.counts.balanced]
         if lost:
@@ -212,13 +216,13 @@ class Steward:
             await tasks.note(self.ports, task.id, run_requested=False)
 
     async def _set_up_failed(self, view: View, place: Place, reason: str) -> float | None:
-        """The stack goes at once: the next start makes a new one."""
+        """Delete the stack at once: the next start creates a new one."""
         await self.stacks.delete(place.stack)
         refused = replace(view, refusal=reason)
         return await self._carry_out(decide(refused), refused, place)
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
-        """What functions and machines read, and the rates that hold now."""
+        """Write what functions and machines read, and the current rates."""
         chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
@@ -228,7 +232,7 @@ class Steward:
     # --------------------------------------------------------------------------------------------- working
 
     async def _begin_run(self, task: Task, note: str, next_run: float | None) -> float:
-        """What was asked for is forgotten only when it is in the records."""
+        """Requests are cleared only when the run is in the records."""
         async with self.engine.open(task.id) as platform:
             run, _ = await platform.records.begin_run(RunKind.SYNC, beside=True)
             if note:
@@ -245,14 +249,15 @@ class Steward:
         return 0.0
 
     async def _run_containers(self, task: Task, given: str) -> None:
-        """Begin an execution, where each run is one."""
+        """Start the containers, for a task for images: each run is an execution. A task for objects notices a new run
+        itself."""
         stack = await self.engine.stack(task.id)
         if stack and self.engine.place(task.id, task.type).kind.executes_runs:
             machine = stack.outputs["StateMachine"]
             await self.aws.call("stepfunctions", "start_execution", stateMachineArn=machine, input=given)
 
     async def _hold(self, task: Task, reason: str) -> None:
-        """Trouble that its workers met stays told until the task is resumed."""
+        """Trouble that its workers reported stays visible until the task is resumed."""
         try:
             async with self.engine.open(task.id) as platform:
                 paused = await platform.records.paused()
@@ -260,7 +265,7 @@ class Steward:
                     await platform.records.resume()
                     await platform.records.pause(reason)
         except NotFound:
-            pass  # it is not set up yet: there is nothing that could work
+            pass  # Not set up yet: nothing could work.
 
     async def _release(self, task: Task) -> None:
         async with self.engine.open(task.id) as platform:
@@ -270,7 +275,7 @@ class Steward:
     # ---------------------------------------------------------------------------------------------- ending
 
     async def _stop(self, task: Task, place: Place) -> float | None:
-        """The stack aborts uploads as it goes. What it had on its way ends with it."""
+        """The stack aborts uploads while it is deleted. What it had in progress ends with it."""
         wait = await self._take_down(place)
         if wait is not None:
             return wait
@@ -280,26 +285,26 @@ class Steward:
                 if "images" in place.kind.tables:
                     await platform.images.cancel_pending("stopped")
         except NotFound:
-            pass  # it was stopped before it was set up
+            pass  # stopped before it was set up
         await tasks.ended(self.ports, task.id)
         return None
 
     async def _take_down(self, place: Place) -> float | None:
-        """None when there is no stack any more."""
+        """Delete the stack. Returns None if there is no stack any more."""
         stack = await self._look_at_stack(place)
         if not stack.status:
             return None
         if stack.status == "DELETE_FAILED":
             stuck = f"its stack cannot be deleted: {await self.stacks.first_failure(stack.id)}"
             await tasks.note(self.ports, place.task, reason=stuck)
-        if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":  # which need not be waited for
+        if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":  # a creation need not end first
             await self.stacks.delete(place.stack)
         return LATER
 
 
 async def watch(steward: Steward) -> dict[str, str]:
-    """A step for every task that lives, or has a stack still; what follows soon is the workflow's. Returns what failed,
-    by task: the others go on."""
+    """Make a step for every task that is live or still has a stack; the workflow makes the steps that follow soon.
+    Returns the failures by task; they do not affect other tasks."""
     failed: dict[str, str] = {}
 
     async def step(id: str) -> None:

@@ -2,8 +2,8 @@
 
 | table | key | holds |
 |---|---|---|
-| tasks | `Id` | every task; written where its `Version` is as it was read |
-| hub | `pk`, `sk` | everything else, each kind below a partition of its own |
+| tasks | `Id` | all tasks; written only if `Version` is unchanged |
+| hub | `pk`, `sk` | everything else, one partition for each kind |
 
 In the hub table:
 
@@ -15,7 +15,7 @@ In the hub table:
 | `secret` | its name | the hosts that it is bound to |
 | `job` | the job's id | a preflight, a forecast, a probe; expires after a day |
 
-It has a time to live in `expires` (seconds since the epoch).
+Its items have a time to live in `expires` (seconds since the epoch).
 """
 
 from dth.platforms.aws.tables import Attribute, Table

@@ -1,6 +1,6 @@
 """The hub's tasks and audit log, in DynamoDB.
 
-A hub has hundreds of tasks, not millions: a list reads all of them and chooses here, so that every filter and order is
+A hub has hundreds of tasks, not millions: a list reads all of them and filters here, so every filter and order is
 possible without an index for each.
 """
 
@@ -18,9 +18,10 @@ from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.items import Item, line
 
-# Of each field its attribute.
+# Maps each field to its attribute.
 NAMES = {each.name: each.name.title().replace("_", "") for each in fields(Task)}
-ENGINES_OWN = ("id", "version", "summary", "spent")  # what `save` leaves alone, or sets itself
+# Fields that `save` leaves unchanged, or sets itself.
+ENGINES_OWN = ("id", "version", "summary", "spent")
 ORDERS = ("created", "updated", "description", "progress")
 
 
@@ -78,7 +79,7 @@ class AwsTasks:
 
 
 class AwsAudit:
-    """`hub.ports.Audit`. Numbers count from one, as those of a table with rows do."""
+    """`hub.ports.Audit`. Numbers start at one, like those of rows in a table."""
 
     def __init__(self, dynamo: Dynamo) -> None:
         self._dynamo = dynamo
@@ -101,7 +102,7 @@ class AwsAudit:
     async def find(
         self, *, target: str = "", who: str = "", what: Sequence[str] = (), page: int = 1, count: int = 50
     ) -> tuple[list[AuditEntry], int]:
-        """All entries are read where some are chosen: there are as many as people changed things."""
+        """A filter reads all entries: there are only as many as people made changes."""
         wanted = {name: text for name, text in (("target", target), ("who", who)) if text}
         conditions = [f"#{name} = :{name}" for name in wanted]
         if what:
@@ -171,13 +172,13 @@ def _task(item: Item) -> Task:
 
 
 def _is_key(id: str) -> bool:
-    """Whether DynamoDB takes it for a key: what is none is nobody's."""
+    """Whether DynamoDB accepts it as a key. Nothing has an id that it does not accept."""
     return 0 < len(id) <= 100 and id.isascii()
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """An item holds 400 KB: parameters may be more, such as a list of images."""
+    """Explain the limit of 400 KB per item: parameters may be larger, such as a list of images."""
     try:
         yield
     except Refused as error:

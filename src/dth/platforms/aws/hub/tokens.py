@@ -1,4 +1,4 @@
-"""API tokens, in DynamoDB: for programs. Whoever has one may do what its role may."""
+"""API tokens in DynamoDB, for programs. The holder of a token may do what its role permits."""
 
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ FIELDS = [each.name for each in fields(TokenInfo)]
 
 
 class AwsTokens:
-    """`hub.ports.Tokens`. `users`: who may own tokens; None where the hub does not know its users."""
+    """`hub.ports.Tokens`. `users`: who may own tokens; None if the hub does not know its users."""
 
     def __init__(self, dynamo: Dynamo, users: AwsUsers | None = None) -> None:
         self._dynamo = dynamo
@@ -52,7 +52,7 @@ class AwsTokens:
         raise unknown(id)
 
     async def identify(self, token: str) -> Identity | None:
-        """Whose token this is; None: nobody's, or it has ended."""
+        """The identity of a token; None if it is unknown or has ended."""
         now = time.time()
         item = await self._dynamo.get("hub", _key(token))
         info = _info(item) if item else None
@@ -68,7 +68,7 @@ class AwsTokens:
         return identity
 
     async def _role_of_owner(self, info: TokenInfo) -> Role | None:
-        """What the owner is now; None: the owner is gone, and one of the same name came later."""
+        """The owner's current role; None if the owner is gone, even if a new user has the same name."""
         owner = await self._users.find(info.owner) if self._users else None
         return owner.role if owner and owner.created <= info.created else None
 

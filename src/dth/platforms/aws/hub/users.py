@@ -1,4 +1,4 @@
-"""Users in a Cognito user pool: a group for each role."""
+"""Users in a Cognito user pool: one group per role."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +20,18 @@ class AwsUsers:
         self._pool = pool
 
     async def list(self) -> list[User]:
-        """By name. Who is in no group has no role, and is told as a viewer, as whom everybody is taken."""
+        """By name. Users without a group have no role, and are listed as viewers: everybody counts at least as a
+        viewer."""
         roles: dict[str, Role] = {}
         for role in ROLES:
             for member in await self._pages("list_users_in_group", GroupName=role.value):
-                roles[member["Username"]] = role  # the highest comes last
+                roles[member["Username"]] = role  # the highest role comes last
         found = await self._pages("list_users")
         users = [_user(each, roles.get(each["Username"], Role.VIEWER)) for each in found]
         return sorted(users, key=lambda user: user.name)
 
     async def find(self, name: str) -> User | None:
-        """A user who may sign in; None where there is none."""
+        """A user who may sign in; None if there is none."""
         try:
             told = await self._call("admin_get_user", Username=name)
             groups = await self._call("admin_list_groups_for_user", Username=name)
@@ -52,7 +53,8 @@ class AwsUsers:
                 "admin_create_user",
                 Username=name,
                 TemporaryPassword=password,
-                MessageAction="SUPPRESS",  # whoever made the user tells the password
+                # The administrator tells the user the password.
+                MessageAction="SUPPRESS",
                 UserAttributes=[{"Name": each, "Value": value} for each, value in attributes],
             )
             if not must_change:
@@ -86,8 +88,8 @@ class AwsUsers:
             await self._call("admin_delete_user", Username=name)
 
     async def _known(self, name: str) -> User:
-        """The user of that name, or of its usual form: others than the hub may have made one with capital letters.
-        Raises NotFound."""
+        """The user with that name or its canonical form: others than the hub may have created one with capital
+        letters. Raises NotFound."""
         users = {user.name: user for user in await self.list()}
         found = users.get(name) or users.get(canonical(name))
         if found is None:
@@ -95,7 +97,7 @@ class AwsUsers:
         return found
 
     async def _keep_an_admin(self, name: str) -> None:
-        """Raises Conflict when the user is the only one who may administer the hub."""
+        """Raises Conflict if the user is the only administrator of the hub."""
         found = await self._pages("list_users_in_group", GroupName=Role.ADMIN.value)
         if {each["Username"] for each in found} == {name}:
             raise Conflict(f"{name!r} is the last admin; make another user one first")
@@ -131,7 +133,7 @@ def _user(told: dict[str, Any], role: Role) -> User:
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """What Cognito refuses, as the hub says it."""
+    """Convert Cognito's errors to the hub's."""
     try:
         yield
     except Refused as error:
