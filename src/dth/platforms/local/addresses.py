@@ -1,10 +1,10 @@
-"""Whom a network address is of."""
+"""Which network an address belongs to."""
 
 import ipaddress
 
 
 def network_of(address: str) -> str:
-    """Whom an address is of: the whole network that one customer gets, where it is IPv6."""
+    """The network of one customer that an address belongs to. For IPv6 this is a whole prefix."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,8 +1,8 @@
-"""What the keeper is to do, and when. It is decided from `hub.db` alone: a task that waits costs a row, nothing else.
+"""What the keeper must do, and when. All of it comes from `hub.db`: a waiting task costs one row and nothing else.
 
-Of each task there is when it is to be looked at (`look_at`), besides its schedule (`next_run`). Whatever changes a task
-sets that to now, in the same transaction; only a look that found nothing to do moves it on. So nothing is forgotten,
-whenever the hub is killed.
+For each task there is the time of its next look (`look_at`), in addition to its schedule (`next_run`). Every change
+of a task sets `look_at` to now, in the same transaction; only a look that finds nothing to do postpones it. So
+nothing is forgotten, whenever the hub is killed.
 """
 
 import time
@@ -15,14 +15,16 @@ from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import task
 from dth.platforms.local.tasks import task_of
 
-CROWD = 500  # tasks of one kind that are looked at, work or wait for a place at once: the others follow
-LONGEST = 86_400.0  # seconds for which a task may be held
+# Tasks of one kind that are looked at, work or wait for a place at the same time; the others follow.
+CROWD = 500
+# The most seconds for which a task may be held.
+LONGEST = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Until when there is nothing to do for a task as it was in this version; None: until it is changed. `held`: its
-    schedule does not matter until then, as its window is closed."""
+    """Until when a task has nothing to do, in this version of it; None: until it changes. `held`: its schedule does
+    not matter until then, because its window is closed."""
 
     version: int
     until: float | None = None
@@ -34,11 +36,11 @@ class Agenda:
         self._database = database
 
     async def due(self, now: float) -> list[str]:
-        """The tasks that there is something to do for, those that have waited for longest first."""
+        """The tasks that have something to do, those that have waited longest first."""
         return await self._database.read(_due, now)
 
     async def next(self, now: float) -> float | None:
-        """When the next one comes after `now`, as far as is known."""
+        """The time after `now` at which the next task is due, as far as is known."""
         return await self._database.read(_next, now)
 
     async def mark(self, id: str) -> None:
@@ -46,15 +48,15 @@ class Agenda:
         await self._database.write(Connection.exec_driver_sql, MARK, (id,))
 
     async def rest(self, id: str, rest: Rest) -> bool:
-        """Leave a task alone. False: it is not any more as it was when it was looked at; look again."""
+        """Leave a task alone. Returns False if it has changed since it was looked at: look again."""
         return await self._database.write(_rest, id, rest)
 
     async def scheduled(self, after: str, limit: int) -> list[Task]:
-        """Tasks that wait for their schedule, by pages in the order of their ids."""
+        """Tasks that wait for their schedule, in pages ordered by id."""
         return await self._database.read(_scheduled, after, limit)
 
     async def set_back(self) -> None:
-        """Nobody is held for longer than can be, as if the clock had been ahead."""
+        """End holds that exceed the limit: the clock was ahead when they began."""
         await self._database.write(Connection.exec_driver_sql, SET_BACK, (time.time() + LONGEST,))
 
 
@@ -64,8 +66,8 @@ def _due(connection: Connection, now: float) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-# A query for each kind: many tasks of one kind do not keep the others out. The words of `progress` are no parameters:
-# SQLite must see which index fits.
+# One query per kind, so that many tasks of one kind do not keep the others out. The values of `progress` are
+# literals, not parameters: SQLite must see which index matches.
 LOOK = "SELECT id FROM task WHERE progress = '{}' AND look_at <= :now ORDER BY look_at, rowid LIMIT :most"
 DUE = (
     LOOK.format("STOPPING"),

@@ -1,4 +1,4 @@
-"""What commands do on the hub's own machine, without its API, goes into its audit log as well."""
+"""Commands on the hub's own machine, which do not use its API, are recorded in its audit log as well."""
 
 import contextlib
 import getpass
@@ -19,8 +19,8 @@ from dth.platforms.local.vault import read_only
 T = TypeVar("T")
 
 LOCAL = "local"
-SECRET = ("password", "value", "token")  # arguments that no log may have
-CHANGES = {  # a method, and the operation of the API that does the same
+SECRET = ("password", "value", "token")  # arguments that must not be logged
+CHANGES = {  # maps methods to operations of the API
     "LocalUsers": {
         "add": "createUser",
         "set_password": "setUserPassword",
@@ -32,7 +32,7 @@ CHANGES = {  # a method, and the operation of the API that does the same
 
 
 def audited(make: Callable[[HubDatabase], T]) -> Callable[[HubDatabase], T]:
-    """The same thing over a database, whose changes are written down."""
+    """Wraps what `make` creates, so that its changes are recorded."""
 
     def made(database: HubDatabase) -> T:
         inner = make(database)
@@ -70,15 +70,15 @@ class _Audited:
 
 
 def who() -> str:
-    """The user of this machine who gives a command."""
+    """The user of this machine who runs a command."""
     with contextlib.suppress(OSError, KeyError):
         return getpass.getuser()
     return f"uid {os.getuid()}"
 
 
 async def note_command(data_dir: Path, what: str, target: str = "") -> None:
-    """Write down what a command did with the data directory of a hub. A database of another version is left alone:
-    writing into it would bring it up to date."""
+    """Record what a command did with a hub's data directory. A database of another version is left unchanged, because
+    writing would migrate it."""
     path = data_dir / "hub.db"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as found:
         (version,) = found.execute("PRAGMA user_version").fetchone()

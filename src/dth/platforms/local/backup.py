@@ -1,4 +1,4 @@
-"""A copy of the hub's data directory, taken while the hub runs."""
+"""Copies the hub's data directory while the hub runs."""
 
 import contextlib
 import shutil
@@ -12,10 +12,11 @@ DATABASE = ".db"
 
 
 def back_up(data_dir: Path, target: Path, *, key: bool) -> int:
-    """Copy everything into `target`, a new directory, databases by SQLite's own means so that each is of one moment;
-    with the key of the secrets only if asked for. Returns how many tasks there are.
+    """Copy everything into `target`, a new directory. Databases are copied with SQLite's own function, so each copy
+    is consistent; the key of the secrets is copied only on request. Returns the number of tasks.
 
-    A task's database is copied after the hub's: a task that is newer than the copy of the hub's is merely not in it.
+    A task's database is copied after the hub's: a task created after the copy of the hub's database is not in the
+    backup.
     """
     if not (data_dir / "hub.db").exists():
         raise UsageError(f"{data_dir} is no data directory of a hub")
@@ -32,7 +33,7 @@ def back_up(data_dir: Path, target: Path, *, key: bool) -> int:
             if file.suffix == DATABASE:
                 _copy_database(file, copy)
             else:
-                with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                with contextlib.suppress(FileNotFoundError):  # it was removed in the meantime
                     shutil.copy2(file, copy)
     except OSError as error:
         raise StateError(f"the backup is not whole: {error.filename}: {error.strerror}") from None

@@ -1,7 +1,7 @@
-"""Memory that a process shares with all that it forks: until when nobody asks a registry, and whose turn is next.
+"""Memory that a process shares with all its forks: until when nobody may call a registry, and whose turn is next.
 
-A table of a fixed size with an entry for each host. A lock, which the kernel gives back when its process dies, guards
-each change; entries are read without it. A host for which there is no room is not shared.
+A table of a fixed size with one entry per host. A lock, which the kernel releases when its process dies, guards each
+change; entries are read without it. If there is no room for a host, it is not shared.
 """
 
 import fcntl
@@ -15,12 +15,13 @@ from hashlib import blake2b
 from pathlib import Path
 
 ENTRIES = 512
-_ENTRY = struct.Struct("16s3d")  # whose it is; until when nobody asks, the rate told with it, the last turn
+# Hash of the host; until when nobody may call; the rate announced with it; the last turn.
+_ENTRY = struct.Struct("16s3d")
 _NOBODY = bytes(16)
 
 
 class Board:
-    """Make it before anything is forked. Times are those of `time.monotonic`, which is one for the whole machine."""
+    """Create it before the first fork. Times are those of `time.monotonic`, which is the same for the whole machine."""
 
     def __init__(self) -> None:
         size = ENTRIES * _ENTRY.size
@@ -31,10 +32,11 @@ class Board:
             Path(path).unlink()
         os.ftruncate(self._file, size)
         self._memory = mmap.mmap(self._file, size)
-        self._places: dict[str, int] = {}  # where the entries are that were looked for; -1: there was no room
+        # Positions of the entries looked up so far; -1: there was no room.
+        self._places: dict[str, int] = {}
 
     def hold(self, host: str, until: float, rate: float) -> None:
-        """Nobody asks before this time, and nobody faster than `rate` (requests a second) from then on."""
+        """Nobody may call before this time, and from then on nobody faster than `rate` (requests per second)."""
         with self._locked():
             if (place := self._place(host)) >= 0:
                 who, before, known, turn = _ENTRY.unpack_from(self._memory, place)
@@ -43,7 +45,7 @@ class Board:
                 _ENTRY.pack_into(self._memory, place, who, before, known, turn)
 
     def held(self, host: str) -> tuple[float, float]:
-        """The latest such time, and the rate that was told with it; zeros for none."""
+        """The latest such time, and the rate announced with it; zeros if there is none."""
         place = self._places.get(host)
         if place is None:
             with self._locked():
@@ -54,7 +56,7 @@ class Board:
         return until, rate
 
     def claim(self, host: str, now: float, spacing: float) -> float:
-        """0 if it is our turn, because nobody has had one for so many seconds; else how many are left."""
+        """Returns 0 if it is our turn, because nobody has had one for `spacing` seconds; otherwise the seconds left."""
         with self._locked():
             if (place := self._place(host)) < 0:
                 return 0.0
@@ -73,7 +75,7 @@ class Board:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def _place(self, host: str) -> int:
-        """Where the entry of the host is, made where there is none. To be called with the lock."""
+        """The position of the host's entry; creates it if needed. Call it with the lock held."""
         if host not in self._places:
             who = blake2b(host.encode(), digest_size=16).digest()
             first = int.from_bytes(who[:4], "big") % ENTRIES

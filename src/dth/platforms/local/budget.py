@@ -1,4 +1,4 @@
-"""How much of the hub's time each caller may have, so that one of them leaves enough for the others."""
+"""Limits the hub's time per caller, so that each caller leaves enough for the others."""
 
 import asyncio
 import math
@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 
 from dth.core.errors import HubError
 
-SAVED = 20.0  # seconds of work that a caller may use at once
-EARNED = 0.25  # seconds of work that a caller gets back in each second
-PATIENCE = 10.0  # seconds for which a request waits for its turn
-AT_ONCE = 8  # requests of one caller
-IN_LINE = 100  # requests of one caller that wait
+# Seconds of work that a caller may use at once.
+SAVED = 20.0
+# Seconds of work that a caller regains per second.
+EARNED = 0.25
+# Seconds that a request waits for its turn.
+PATIENCE = 10.0
+AT_ONCE = 8  # requests per caller
+IN_LINE = 100  # waiting requests per caller
 REMEMBERED = 1000  # callers
 
 
 class TooMuch(HubError):
-    """A caller asks for more than there is time for. `wait`: seconds until it makes sense to ask again."""
+    """A caller asks for more than there is time for. `wait`: seconds until a retry makes sense."""
 
     def __init__(self, message: str, wait: float) -> None:
         super().__init__(message)
@@ -27,7 +30,7 @@ class TooMuch(HubError):
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds of the hub's time that a request took."""
+    """Seconds of the hub's time that a request used."""
 
     seconds: float = 0.0
 
@@ -36,7 +39,7 @@ class Spent:
 class _Account:
     left: float = SAVED
     at: float = field(default_factory=lambda: time.monotonic())
-    here: int = 0  # requests that wait or are answered
+    here: int = 0  # requests waiting or being answered
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     @asynccontextmanager
@@ -65,7 +68,8 @@ class Budgets:
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[Spent]:
-        """While a request of this caller is answered; what it took is put into what this yields. Raises TooMuch."""
+        """Holds the caller's turn while a request is answered. The request adds the time that it used to the yielded
+        value. Raises TooMuch."""
         account = self._of(caller)
         if account.here >= AT_ONCE + IN_LINE:
             raise TooMuch(f"more than {IN_LINE} of your requests wait already; ask for less at once", 1.0)

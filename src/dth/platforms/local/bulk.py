@@ -1,7 +1,7 @@
-"""Many rows to one statement, many at a step.
+"""Many rows per statement, many per step.
 
-`executemany` steps SQLite once a row and lets go of the GIL each time; with a busy event loop in the other
-thread every row then waits for its turn. A statement with all the rows in its VALUES takes one step.
+`executemany` steps SQLite once per row and releases the GIL each time; with a busy event loop in the other thread,
+every row then waits for its turn. A statement with all rows in its VALUES needs one step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ LARGEST = 128
 
 
 def insert_rows(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Run `statement`, which ends in VALUES, over the rows. Returns how many rows it wrote."""
+    """Run `statement`, which ends in VALUES, with the rows. Returns the number of rows written."""
     written = 0
     for start, count in _chunks(len(rows)):
         chunk = rows[start : start + count]
@@ -24,14 +24,14 @@ def insert_rows(connection: Connection, statement: str, rows: Sequence[tuple[Any
 
 
 def select_in(connection: Connection, statement: str, values: Sequence[Any]) -> Iterator[Any]:
-    """The rows of `statement`, which ends in IN, over the values."""
+    """The rows of `statement`, which ends in IN, for the values."""
     for start, count in _chunks(len(values)):
         sql = statement + _row(count)
         yield from connection.execute(sql, tuple(values[start : start + count]))
 
 
 def _chunks(total: int) -> Iterator[tuple[int, int]]:
-    """(start, count): powers of two, so that a handful of prepared statements serve every length."""
+    """Yields (start, count). Counts are powers of two, so that a few prepared statements serve every length."""
     start = 0
     while start < total:
         count = min(LARGEST, 1 << (total - start).bit_length() - 1)

@@ -1,8 +1,9 @@
-"""Connections to the hub: how many there may be, how long each may take, and which one goes when there are too many.
+"""Connections to the hub: how many are allowed, how long each may take, and which one is closed when there are too
+many.
 
-Whoever can reach the hub can hold a connection open, without signing in. So each step of a request has a time, and a
-new connection takes the place of the one that has been of no use for longest, rather than being refused: a client that
-sends its request at once is served, however many half-open ones there are.
+Anybody who can reach the hub can hold a connection open without signing in. So each step of a request has a time
+limit, and a new connection replaces the least useful one instead of being refused: a client that sends its request at
+once is served, however many half-open connections there are.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ from dth.platforms.local.addresses import network_of
 
 log = logging.getLogger(__name__)
 
-MOST = 4096  # connections, however many descriptors there may be
+# The most connections, however many descriptors there are.
+MOST = 4096
 FEWEST = 16
 SAY_AGAIN = 10.0  # seconds between lines of the log
 SWEEP = 0.5
@@ -35,7 +37,7 @@ NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class State(Enum):
-    """What a connection is at, and the seconds that it may take."""
+    """What a connection is doing, and the seconds that it may take."""
 
     HANDSHAKE = 10.0, "were too slow with their TLS handshake"
     HEAD = 10.0, "were too slow with the head of a request"
@@ -59,7 +61,8 @@ REFUSED = "were refused: there are too many"
 
 
 def raise_descriptor_limit() -> None:
-    """As many descriptors as this process may have: services start with few, whatever the machine could bear."""
+    """Raise the limit to what this process may have: services start with few descriptors, whatever the machine could
+    handle."""
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -67,15 +70,15 @@ def raise_descriptor_limit() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many connections there may be, in all and from one address."""
+    """The number of connections allowed, in total and per address."""
 
     connections: int
     an_address: int
 
     @classmethod
     def here(cls, *, behind_proxy: bool) -> "Capacity":
-        """What this process can bear: half of its descriptors are for everything else. Behind a proxy all connections
-        come from one address."""
+        """What this process can handle: half of its descriptors are reserved for everything else. Behind a proxy, all
+        connections come from one address."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = max(FEWEST, min(MOST, descriptors // 2))
         return cls(most, most if behind_proxy else most // 2)
@@ -83,7 +86,7 @@ class Capacity:
 
 @dataclass(eq=False, slots=True)
 class Peer:
-    """A connection, from the moment when it is taken to its end. `signed_in`: its last request proved who calls."""
+    """A connection, from accept to close. `signed_in`: its last request was authenticated."""
 
     address: str
     abort: Callable[[], None]
@@ -92,13 +95,13 @@ class Peer:
     signed_in: bool = False
 
     def enter(self, state: State) -> None:
-        """The time of a state begins once, however often it is looked at."""
+        """Set the state. The time of a state starts when it is entered, and repeated calls do not restart it."""
         if state is not self.state:
             self.state, self.since = state, time.monotonic()
 
     @property
     def use(self) -> int | None:
-        """Who goes first to make room: the lowest. None: it stays."""
+        """The order in which connections are closed to make room: the lowest first. None: never."""
         match self.state:
             case State.HANDSHAKE | State.HEAD | State.CLOSING:
                 return 0
@@ -111,7 +114,7 @@ class Peer:
 
 
 class Refusals:
-    """Says in the log what is turned away: a line now and then, whatever the crowd."""
+    """Logs refused and closed connections: a line now and then, however many there are."""
 
     def __init__(self) -> None:
         self._said = float("-inf")
@@ -136,7 +139,7 @@ class Refusals:
 
 
 class Connections:
-    """All of them."""
+    """All connections."""
 
     def __init__(self, capacity: Capacity) -> None:
         self.capacity = capacity
@@ -145,7 +148,7 @@ class Connections:
         self._of: Counter[str] = Counter()
 
     def admit(self, address: str, abort: Callable[[], None]) -> Peer | None:
-        """A place for a connection, if need be that of another. None: all are in use."""
+        """A place for a connection, if necessary that of another one. None: all are in use."""
         while full := self._full(address):
             victim = self._of_least_use(None if full is self else address)
             if victim is None:
@@ -159,7 +162,7 @@ class Connections:
         return peer
 
     def make_room(self) -> None:
-        """There are no descriptors left."""
+        """Close a connection, because no descriptors are left."""
         if victim := self._of_least_use(None):
             self.refusals.note(DISPLACED, victim.address)
             self._end(victim)
@@ -172,7 +175,7 @@ class Connections:
                 del self._of[peer.address]
 
     def sweep(self) -> None:
-        """End those whose time is over."""
+        """Close connections that exceeded their time."""
         now = time.monotonic()
         for peer in [each for each in self._peers if now - each.since > each.state.seconds]:
             self.refusals.note(peer.state.words, peer.address)
@@ -180,12 +183,12 @@ class Connections:
         self.refusals.say()
 
     def close(self) -> None:
-        """Nobody waits for those at the end."""
+        """Close the connections that a shutdown need not wait for."""
         for peer in [each for each in self._peers if each.use in (0, 1, 2)]:
             self._end(peer)
 
     def _full(self, address: str) -> object:
-        """What there are too many connections of: all, this address's; None while there is room."""
+        """What there are too many connections of: the total, or those of this address; None if there is room."""
         if self._of[address] >= self.capacity.an_address:
             return address
         return self if len(self._peers) >= self.capacity.connections else None
@@ -201,7 +204,7 @@ class Connections:
 
 
 class GuardedProtocol(H11Protocol):
-    """HTTP that tells its peer what it is at."""
+    """HTTP that tells its peer what state it is in."""
 
     def __init__(self, peer: Peer, connections: Connections, *args: Any) -> None:
         super().__init__(*args)
@@ -235,7 +238,7 @@ class GuardedProtocol(H11Protocol):
         self._look(State.IDLE)
 
     def _look(self, between: State) -> None:
-        """`between`: what it is at where no request is under way."""
+        """`between`: the state if no request is in progress."""
         if self.transport.is_closing():
             self._peer.enter(State.CLOSING)
         elif self.conn.their_state is h11.IDLE:
@@ -247,7 +250,7 @@ class GuardedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn behind a door of our own. It has no signal handlers: the hub decides in which order things end."""
+    """uvicorn with our own accept loop. It has no signal handlers: the hub decides in which order things end."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
@@ -294,7 +297,7 @@ class Server(uvicorn.Server):
             guest.add_done_callback(self._guests.discard)
 
     async def _welcome(self, peer: Peer, taken: socket.socket) -> None:
-        """Up to the end of the TLS handshake; from there on the protocol has it."""
+        """Handle a connection until the end of the TLS handshake; then the protocol takes over."""
 
         def protocol() -> GuardedProtocol:
             return GuardedProtocol(peer, self._all, self.config, self.server_state, self.lifespan.state)
@@ -303,7 +306,8 @@ class Server(uvicorn.Server):
         patience = State.HANDSHAKE.seconds if tls else None
         try:
             await loop.connect_accepted_socket(protocol, taken, ssl=tls, ssl_handshake_timeout=patience)
-        except OSError:  # it left, speaks no TLS, or made room
+        except OSError:
+            # It left, speaks no TLS, or was closed to make room.
             self._all.leave(peer)
             taken.close()
 
@@ -314,6 +318,6 @@ class Server(uvicorn.Server):
 
 
 def _hang_up(taken: socket.socket) -> None:
-    """The loop has the socket, and closes it when it sees this."""
+    """Shut the socket down. The loop owns it, and closes it when it notices."""
     with contextlib.suppress(OSError):
         taken.shutdown(socket.SHUT_RDWR)

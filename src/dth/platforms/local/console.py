@@ -1,4 +1,4 @@
-"""The web console as the hub serves it: static files, of which every page of the console is the same one."""
+"""The web console as served by the hub: static files; all pages of the console are the same file."""
 
 import gzip
 import mimetypes
@@ -13,8 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 PAGE = "index.html"
-HASHED = "assets/"  # the build gives these a name by their content
-SILENT = "auth/silent"  # what renews a session shows itself in a frame of the console
+HASHED = "assets/"  # the build names these by their content
+# The page that renews a session; the console shows it in a frame.
+SILENT = "auth/silent"
 COMPRESSED = (".html", ".js", ".css", ".svg", ".json")
 MISSING = (
     "Data Transfer Hub. This installation has no web console; its API is at /graphql. See: dth login --help\n"
@@ -24,7 +25,7 @@ MISSING = (
 @dataclass(frozen=True, slots=True)
 class File:
     body: bytes
-    compressed: bytes  # by gzip; empty where that gains nothing
+    compressed: bytes  # by gzip; empty if that saves nothing
     media_type: str
     etag: str
 
@@ -38,7 +39,7 @@ class Console:
         self._issuer = f"{place.scheme}://{place.netloc}"
 
     def route(self) -> Route:
-        """For whatever no other route has."""
+        """The route for everything that no other route handles."""
         return Route("/{path:path}", self._answer)
 
     async def _answer(self, request: Request) -> Response:
@@ -48,7 +49,8 @@ class Console:
         found = self._files.get(path)
         if found is None and path.startswith(HASHED):
             return PlainTextResponse("there is no such file; reload the page\n", 404)
-        file = found or self._files[PAGE]  # which page an address means, the console decides
+        # The console decides which page an address means.
+        file = found or self._files[PAGE]
         headers = {
             "etag": file.etag,
             "vary": "accept-encoding",
@@ -66,7 +68,7 @@ class Console:
         return Response(file.body, headers=headers, media_type=file.media_type)
 
     def _policy(self, frame_ancestors: str) -> str:
-        """Nothing but our own files, and requests to the hub and the issuer."""
+        """The Content-Security-Policy: only our own files, and requests to the hub and the issuer."""
         return (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self' data:; "
             f"connect-src 'self' {self._issuer}; frame-src 'self' {self._issuer}; "
@@ -75,7 +77,7 @@ class Console:
 
 
 def _read(folder: Traversable, below: str = "") -> dict[str, File]:
-    """Every file by its path; none where the package was built without a console."""
+    """All files by path; none if the package was built without a console."""
     if not folder.is_dir():
         return {}
     found: dict[str, File] = {}

@@ -1,4 +1,4 @@
-"""The tasks' own databases, open as long as somebody uses them: in the hub, each once for all who do."""
+"""The tasks' databases, open while somebody uses them. Within the hub, all users share one open database per task."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,8 @@ from dth.platforms.local.platform import LocalPlatform, open_platform
 
 @dataclass(slots=True)
 class Shared:
-    """A task's platform. Only who has the lock opens or closes it, or takes its directory away: one task's database
-    that is busy holds up no other task."""
+    """A task's platform. Only the holder of the lock opens or closes it, or removes its directory, so a task whose
+    database is busy does not block other tasks."""
 
     platform: LocalPlatform | None = None
     users: int = 0
@@ -21,14 +21,14 @@ class Shared:
 
 
 class Databases:
-    """`folder`: of the tasks' state directories."""
+    """`folder`: parent of the tasks' state directories."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[str, Shared] = {}
 
     def state(self, id: str) -> Path:
-        """A task's state directory. Ids are UUIDs; nothing else names a directory."""
+        """A task's state directory. Ids are UUIDs; nothing else is accepted as a directory name."""
         if not id.replace("-", "").isalnum():
             raise NotFound(f"there is no task {id!r}")
         return self._folder / id
@@ -39,8 +39,8 @@ class Databases:
 
     @asynccontextmanager
     async def shared(self, id: str, *, make: bool = True) -> AsyncIterator[LocalPlatform]:
-        """A task's platform: the same for all who use it at once, closed by the last one. Raises BeingSetUp where there
-        is nothing yet, unless it may `make` it."""
+        """A task's platform, shared by all who use it at the same time and closed by the last one. Raises BeingSetUp
+        if it does not exist yet, unless it may `make` it."""
         state = self.state(id)
         async with self._used(id) as shared:
             async with shared.lock:
@@ -53,7 +53,7 @@ class Databases:
 
     @asynccontextmanager
     async def alone(self, id: str) -> AsyncIterator[None]:
-        """While nobody opens the task's platform."""
+        """Hold off everybody who would open the task's platform."""
         async with self._used(id) as shared, shared.lock:
             yield
 

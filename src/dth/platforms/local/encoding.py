@@ -1,7 +1,7 @@
-"""How text reaches SQLite.
+"""How text is stored in SQLite.
 
-Keys are stored as the bytes the store knows them by: SQLite compares BLOBs with memcmp, which is the order S3
-lists in, and bytes that are not UTF-8 (or NUL) pass through unchanged.
+Keys are stored as the bytes that the store knows: SQLite compares BLOBs with memcmp, which is the order in which S3
+lists, and bytes that are not UTF-8 (or NUL) are kept unchanged.
 """
 
 
@@ -14,5 +14,5 @@ def from_blob(blob: bytes) -> str:
 
 
 def to_line(text: str) -> str:
-    """Text for people. It may quote a key, and TEXT takes no lone surrogates: show them as escapes."""
+    """Text for people. It may quote a key, and TEXT accepts no lone surrogates: they become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

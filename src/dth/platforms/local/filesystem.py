@@ -12,23 +12,25 @@ from typing import Self
 
 from dth.core.errors import FULL, MAKE_ROOM, StateError
 
-# SQLite's WAL needs shared memory and exact locks; over these it loses data sooner or later.
+# SQLite's WAL needs shared memory and exact locks; on these file systems it loses data sooner or later.
 NETWORK_FILE_SYSTEM = re.compile(
     r"9p|afs|beegfs|ceph|cifs|davfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2|orangefs|smb3|smbfs|vboxsf"
     r"|fuse\.(ceph|davfs|gcsfuse|glusterfs|goofys|juicefs|mfs|mount-s3|mountpoint-s3|rclone|s3fs|sshfs)"
 )
 
 LOCK_FILE = "lock"
-KEY_FILE = "key"  # of a hub; `vault` refuses one that others may read, as they may have read it
+# Of a hub. `vault` refuses a key that others can read, because they may have read it already.
+KEY_FILE = "key"
 OUR_FILES = {LOCK_FILE, KEY_FILE, "hub.db", "hub.yaml", "task.db", "task.json", "tasks"}
-OTHERS = 0o077  # the rights of others
-ROOT = 0  # may do anything in any case, and may have run a command here
+OTHERS = 0o077  # the permissions of others
+# May do anything anyway, and may have run a command here.
+ROOT = 0
 LOCK_WAIT = 10.0
 
 
 def keep_private(directory: Path) -> None:
-    """Take from others what they may do with a directory of ours and all that is in it. Raises StateError where that
-    cannot be: it is not ours to change, others use it as well, or somebody else has put something there."""
+    """Remove the permissions of others from a directory of ours and everything in it. Raises StateError if that is
+    not possible: we do not own it, others use it as well, or somebody else has put something there."""
     found = directory.stat()
     if found.st_mode & OTHERS:
         if found.st_mode & stat.S_ISVTX or not _is_ours(directory):
@@ -39,7 +41,7 @@ def keep_private(directory: Path) -> None:
         _close(directory)
     for place, folders, files in os.walk(directory):
         for path in (Path(place, name) for name in (*folders, *files)):
-            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # it was removed in the meantime
                 inside = path.lstat()
                 if inside.st_uid not in (ROOT, os.geteuid(), found.st_uid):
                     raise StateError(
@@ -51,7 +53,7 @@ def keep_private(directory: Path) -> None:
 
 
 def _is_ours(directory: Path) -> bool:
-    """Whether nothing but our own things are in it: others may have a reason to read theirs."""
+    """Whether the directory contains only our own files: others may need to read theirs."""
     names = {each.name for each in directory.iterdir()}
     return not names or bool(names & OUR_FILES)
 
@@ -76,7 +78,7 @@ def refuse_network_file_system(directory: Path) -> None:
 
 
 def _file_system(directory: Path) -> str:
-    """The type of the file system that holds `directory`; "" where the kernel does not say (no /proc)."""
+    """The type of the file system that holds `directory`; "" if the kernel does not report it (no /proc)."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -91,7 +93,8 @@ def _type_of_mount(mounts: str, path: Path) -> str:
         before, _, after = line.partition(" - ")
         mount_point = Path(_unescape(before.split(" ")[4]))
         depth = len(mount_point.parts)
-        if path.is_relative_to(mount_point) and depth >= best:  # of two on one point the later one is on top
+        # Of two on one point, the later is on top.
+        if path.is_relative_to(mount_point) and depth >= best:
             best, kind = depth, after.split(" ")[0]
     return kind
 
@@ -105,7 +108,7 @@ def _unescape(field: str) -> str:
 class StateLock:
     """An exclusive lock on a state directory.
 
-    It belongs to the open file, not to the process: give `fileno()` to child processes (`pass_fds`) and it is
+    The lock belongs to the open file, not to the process. Pass `fileno()` to child processes (`pass_fds`), and it is
     held until the last of them has ended, so that a new supervisor never runs beside the workers of a dead one.
     """
 
@@ -116,7 +119,7 @@ class StateLock:
         return self._file
 
     def close(self) -> None:
-        """Let go. Children that inherited the lock still hold it."""
+        """Release the lock. Children that inherited it still hold it."""
         os.close(self._file)
 
     def __enter__(self) -> Self:
@@ -127,10 +130,10 @@ class StateLock:
 
 
 def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "") -> StateLock:
-    """Lock `directory` (made when missing) for this process and the children that inherit the lock's file.
+    """Lock `directory` (created if missing) for this process and the children that inherit the lock's file.
 
-    Waits `wait` seconds, time enough for the workers of a supervisor that died to notice and end. `hint`: what to do
-    where the directory cannot be used, and it is not for want of space.
+    Waits `wait` seconds, enough for the workers of a dead supervisor to notice and end. `hint`: what to do if the
+    directory cannot be used for reasons other than lack of space.
     """
     deadline = time.monotonic() + wait
     try:
@@ -148,14 +151,14 @@ def lock_state_directory(directory: Path, wait: float = LOCK_WAIT, hint: str = "
 
 
 def _locked(path: Path, deadline: float) -> int | None:
-    """The open lock file, locked and with our process id in it. None: the directory was removed meanwhile."""
+    """The open lock file, locked and with our process id in it. None: the directory was removed in the meantime."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None
     try:
         _flock(file, path.parent, deadline)
-        # The process before may have removed the directory, and this file with it, when it let go.
+        # The previous process may have removed the directory, with this file, when it released the lock.
         if is_at(file, path):
             os.ftruncate(file, 0)
             os.pwrite(file, b"%d\n" % os.getpid(), 0)
@@ -199,7 +202,7 @@ def _holder(file: int) -> str:
 
 
 def used_by(directory: Path) -> str:
-    """The id of the process that has locked `directory`; "" when it is free."""
+    """The id of the process that has locked `directory`; "" if it is free."""
     try:
         file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -214,8 +217,8 @@ def used_by(directory: Path) -> str:
 
 
 def remove_state_directory(directory: Path) -> None:
-    """Remove a directory that this process has locked. It leaves its place as a whole, at once: whoever waits for the
-    lock makes a new one there."""
+    """Remove a directory that this process has locked. It is renamed first, as a whole: a process that waits for the
+    lock creates a new directory in its place."""
     removed = directory.with_name(f"{directory.name}.removed-{os.getpid()}")
     with contextlib.suppress(OSError):
         directory.rename(removed)
@@ -223,7 +226,7 @@ def remove_state_directory(directory: Path) -> None:
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Whether an open file is the one that has this path now."""
+    """Whether an open file is the file that has this path now."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Running a task once, in the foreground: its state directory, its run, its processes, its result."""
+"""Runs a task once in the foreground: its state directory, its run, its processes, its result."""
 
 import contextlib
 import json
@@ -26,8 +26,8 @@ ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"
 
 @dataclass(slots=True)
 class Foreground:
-    """A task about to run. `resumed`: it goes on with a run that an earlier command began. `unsettled`: earlier runs
-    that were broken off, whose last objects settle now. `keep`: whether the state stays when this command ends."""
+    """A task that is about to run. `resumed`: it continues a run of an earlier command. `unsettled`: earlier
+    interrupted runs whose last objects settle now. `keep`: whether the state is kept when this command ends."""
 
     supervisor: Supervisor
     platform: LocalPlatform
@@ -51,11 +51,11 @@ async def open_foreground(
     *,
     asked_for: bool,
 ) -> AsyncIterator[Foreground]:
-    """Lock the state, write the task down, begin its run or take up the one that was interrupted.
+    """Lock the state, store the task, and begin its run or resume the interrupted one.
 
-    `task` are the parameters as the processes read them; `identity` those that make it this task and no other;
-    `rates` those that hold over all processes, until somebody changes them. `asked_for`: a user named the state. One
-    that nobody named is removed while nothing is in it.
+    `task`: the parameters as the processes read them. `identity`: the parameters that distinguish this task from
+    others. `rates`: the rates over all processes, until somebody changes them. `asked_for`: a user named the state. A
+    state that nobody named is removed if nothing is in it.
     """
     with lock_state_directory(state, hint=ELSEWHERE) as lock, _announced(state):
         keep = asked_for or (state / "task.db").exists()
@@ -79,18 +79,18 @@ async def open_foreground(
                 finally:
                     keep = foreground.keep and (asked_for or await _has_begun(platform))
         finally:
-            # Before the lock is let go: nobody can be in it.
+            # Before the lock is released, so that nobody can use it.
             if not keep:
                 remove_state_directory(state)
 
 
 async def _has_begun(platform: LocalPlatform) -> bool:
-    """Whether any run has come as far as to find something."""
+    """Whether any run has found something."""
     return any(run.counts != Counts() for run in await platform.records.list_runs(KEPT_RUNS))
 
 
 def running() -> list[Path]:
-    """The states of this user's commands that run now."""
+    """The states of this user's commands that are running."""
     found = []
     for entry in sorted(_running_directory().glob("*")):
         try:
@@ -108,7 +108,7 @@ def running() -> list[Path]:
 
 @contextmanager
 def _announced(state: Path) -> Iterator[None]:
-    """Let `running` find it. Where that cannot be written, only who knows the state finds it."""
+    """Make the state visible to `running`. If the entry cannot be written, only those who know the state find it."""
     entry = _running_directory() / f"{os.getpid()}"
     with contextlib.suppress(OSError):
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

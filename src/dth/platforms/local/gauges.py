@@ -1,4 +1,4 @@
-"""What each process of a task reports of itself."""
+"""The reports of a task's processes about themselves."""
 
 from dataclasses import fields
 from sqlite3 import Connection
@@ -7,7 +7,8 @@ from dth.core.ports.gauges import Gauge
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import to_line
 
-FORGET_AFTER = 86_400.0  # a process that has said nothing for a day is not coming back
+# Seconds: a process that has not reported for a day does not come back.
+FORGET_AFTER = 86_400.0
 
 
 class LocalGauges:

@@ -1,10 +1,10 @@
-"""What the built-in provider gave out: codes, refresh tokens, and sessions of a browser. Only hashes are kept.
+"""What the built-in provider issued: codes, refresh tokens, and browser sessions. Only hashes are stored.
 
-A code and a refresh token hold once. A second use means that somebody else has a copy: then everything that followed
-from the sign-in ends, whoever of the two comes next.
+Codes and refresh tokens are valid once. A second use means that somebody else has a copy: then everything from that
+sign-in ends, whichever of the two comes next.
 
-What follows from one sign-in is a family: the session, the codes that it gave, and the tokens that came of them. A
-chain is what came of one code. Access tokens name their chain, and end with it.
+All that comes from one sign-in is a family: the session, its codes, and the tokens from these codes. What comes from
+one code is a chain. Access tokens name their chain, and end with it.
 """
 
 import json
@@ -22,10 +22,12 @@ from dth.platforms.local.hub_schema import grant as table
 from dth.platforms.local.users import Account, read_account
 
 CODE_LIFE = 60.0  # seconds
-REFRESH_LIFE = 30 * 86400.0  # from the sign-in on: renewing does not put it off
+# Seconds from the sign-in; renewing does not extend it.
+REFRESH_LIFE = 30 * 86400.0
 SESSION_LIFE = 12 * 3600.0
-ACCESS_LIFE = 600.0  # of an access token, and so for how long a code that was used is remembered
-OFFLINE = "offline_access"  # the scope that asks for a refresh token
+# Seconds that an access token lives, and so for how long a used code is remembered.
+ACCESS_LIFE = 600.0
+OFFLINE = "offline_access"  # the scope for a refresh token
 
 
 class Kind(StrEnum):
@@ -36,7 +38,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What was granted to whom. `epoch`: the user's when it was; `signed_in`: when a password was last given."""
+    """What was granted to whom. `epoch`: the user's epoch at that time; `signed_in`: when a password was last
+    entered."""
 
     user: str
     epoch: int
@@ -50,7 +53,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What a code or refresh token was exchanged for. `refresh`: the next refresh token, "" if none was asked for."""
+    """The result of exchanging a code or refresh token. `refresh`: the next refresh token, "" if none was requested."""
 
     grant: Grant
     account: Account
@@ -60,7 +63,7 @@ class Exchanged:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser's session that holds, and its user as of now."""
+    """A valid browser session, and the current state of its user."""
 
     grant: Grant
     account: Account
@@ -74,7 +77,7 @@ class LocalGrants:
         self._database = database
 
     async def open_session(self, grant: Grant) -> tuple[str, str]:
-        """The session's secret, and the family that begins with it."""
+        """Returns the session's secret, and the family that begins with it."""
         family = _name()
         expires = time.time() + SESSION_LIFE
         return await self._database.write(_give, Kind.SESSION, grant, expires, family, family), family
@@ -86,23 +89,23 @@ class LocalGrants:
         return await self._database.read(_session, secret, time.time())
 
     async def exchange(self, kind: Kind, secret: str, fits: Callable[[Grant], bool]) -> Exchanged | None:
-        """Use up a code or refresh token. None where it is not one that holds, or `fits` says no."""
+        """Use up a code or refresh token. None if it is not valid, or if `fits` rejects it."""
         return await self._database.write(_exchange, kind, secret, fits, time.time())
 
     async def lives(self, chain: str) -> bool:
-        """Whether the access tokens of a chain still hold."""
+        """Whether the access tokens of a chain are still valid."""
         return await self._database.read(_lives, chain, time.time())
 
     async def sign_out(self, session: str) -> str:
-        """End the family of a session. Returns its user; "" where there was no such session."""
+        """End the family of a session. Returns its user; "" if there was no such session."""
         return await self._database.write(_sign_out, session)
 
     async def revoke(self, refresh_token: str) -> str:
-        """End the chain of a refresh token. Returns its user; what is unknown has ended already: ""."""
+        """End the chain of a refresh token. Returns its user; "" if the token is unknown, and so has ended already."""
         return await self._database.write(_revoke, table.c.hash == _hash(refresh_token))
 
     async def end(self, chain: str) -> str:
-        """End a chain. Returns its user, "" where it has ended already."""
+        """End a chain. Returns its user; "" if it has ended already."""
         return await self._database.write(_revoke, table.c.chain == chain)
 
 
@@ -154,7 +157,8 @@ def _exchange(
     if row.used:
         connection.execute(delete(table).where(table.c.family == row.family))
         return None
-    # It is remembered for as long as the access token of this moment holds, so that a second use ends that, too.
+    # The used grant is remembered for as long as the access token issued now is valid, so that a second use ends that
+    # token, too.
     kept = max(row.expires, now + ACCESS_LIFE)
     connection.execute(update(table).where(table.c.hash == row.hash).values(used=1, expires=kept))
     grant = Grant(**json.loads(row.data))
@@ -169,7 +173,8 @@ def _exchange(
 
 
 def _holder(connection: Connection, grant: Grant) -> Account | None:
-    """The user of a grant, if it still holds: a new password ends all earlier ones, one to be changed holds none."""
+    """The user of a grant, if it is still valid. A new password ends all earlier grants; a user who must change the
+    password has no valid grants."""
     account = read_account(connection, grant.user)
     good = account is not None and account.epoch == grant.epoch and not account.user.must_change
     return account if good else None

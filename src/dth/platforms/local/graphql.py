@@ -1,4 +1,4 @@
-"""The GraphQL endpoint: `schema.graphql` with the resolvers of `dth.hub`, and the limits of what may be asked."""
+"""The GraphQL endpoint: `schema.graphql` with the resolvers of `dth.hub`, and the limits of requests."""
 
 import asyncio
 import logging
@@ -57,29 +57,37 @@ log = logging.getLogger(__name__)
 
 MAX_QUERY = 50_000  # characters
 MAX_DEPTH = 12
-MAX_INTROSPECTION = 20  # levels below __schema and __type: the usual query has 15
-MAX_LISTS = 3  # of types within types, as in graphql-js: each multiplies the answer
+# Levels below __schema and __type: the usual query has 15.
+MAX_INTROSPECTION = 20
+# Of types within types, as in graphql-js: each multiplies the size of the answer.
+MAX_LISTS = 3
 LISTS = ("fields", "interfaces", "possibleTypes", "inputFields")
-MAX_FIELDS = 2_000  # of a request, used or not; fragments counted as often as they are used
-MAX_ROOTS = 20  # root fields of one request: each may cost a page
-MAX_SAME = 20  # fields of one name beside each other: every two of them are compared
+# Per request, used or not; fragments count as often as they are used.
+MAX_FIELDS = 2_000
+# Root fields per request: each may cost a page.
+MAX_ROOTS = 20
+# Fields of one name in one selection: they are compared pairwise.
+MAX_SAME = 20
 MAX_DEFINITIONS = 30  # operations and fragments
 MAX_TOKENS = 10_000
-# Values of an answer, by an estimate: each takes its time, in which nobody else is answered.
+# Estimated values in an answer: each takes time during which nobody else is answered.
 MAX_VALUES = 100_000
 META = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef, "__typename": TypeNameMetaFieldDef}
-PAGE_SIZES = ("limit", "count")  # arguments that say how long the list of an answer is
-USUAL_PAGE, LONGEST_PAGE = 1000, 10_000  # where it is not said; and what no resolver lets pass
+# Arguments that set the length of the list in an answer.
+PAGE_SIZES = ("limit", "count")
+# The default if not given, and the limit of every resolver.
+USUAL_PAGE, LONGEST_PAGE = 1000, 10_000
 FEW = 10  # entries of a list within an entry
 MAX_NESTING = 50  # levels of JSON
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# Validating takes long for some queries. It must not keep others from their answers, nor passwords from being checked.
+# Validating some queries takes long. It must not delay other answers, or the checking of passwords.
 _checks = ThreadPoolExecutor(1, "graphql")
 
 
 def load_schema() -> GraphQLSchema:
-    """The schema, every root field bound to its resolver. One without, or a resolver without a field, is a defect."""
+    """The schema, with every root field bound to its resolver. A field without a resolver, or a resolver without a
+    field, is a defect."""
     schema = build_schema(schema_text())
     assert_valid_schema(schema)
     roots = {False: schema.query_type, True: schema.mutation_type}
@@ -96,7 +104,7 @@ def load_schema() -> GraphQLSchema:
         field.resolve = _answer
     moment = schema.type_map["AWSDateTime"]
     assert isinstance(moment, GraphQLScalarType)
-    # A time is text; which one is for the resolver to read. Without this any JSON would do.
+    # A time is text, which the resolver parses. Without this, any JSON value would be accepted.
     moment.parse_value = GraphQLString.parse_value  # type: ignore[method-assign]
     moment.parse_literal = GraphQLString.parse_literal  # type: ignore[method-assign]
     return schema
@@ -110,8 +118,8 @@ async def _answer(_: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
 async def answer(
     schema: GraphQLSchema, ports: HubPorts, caller: Identity, request: object, spent: Spent | None = None
 ) -> dict[str, Any]:
-    """Answer one request (`query`, `variables`, `operationName`). Never raises: what failed is in the answer. `spent`
-    is told how much work it was to check."""
+    """Answer one request (`query`, `variables`, `operationName`). Never raises: errors are in the answer. Adds the
+    time that checking took to `spent`."""
     loop = asyncio.get_running_loop()
     checked = await loop.run_in_executor(_checks, _checked, schema, request, spent or Spent())
     if isinstance(checked, dict):
@@ -138,7 +146,7 @@ class Checked:
 
 
 def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | dict[str, Any]:
-    """The request, fit to be answered; or what is wrong with it. Blocks for as long as that takes."""
+    """Returns the request, ready to be answered, or what is wrong with it. Blocks until it is checked."""
     began = time.thread_time()
     try:
         return _check(schema, request)
@@ -176,7 +184,7 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
 
 
 def _problem_of(request: object) -> str:
-    """What is wrong with the JSON of a request, whatever it says; "" for nothing."""
+    """What is wrong with the JSON of a request, regardless of its content; "" for nothing."""
     level = [request]
     for _ in range(MAX_NESTING):
         inner: list[object] = []
@@ -199,7 +207,7 @@ def failure(message: str, code: str) -> dict[str, Any]:
 
 
 def _told(error: GraphQLError) -> dict[str, Any]:
-    """An error as clients get it: our own words, or a number to look up in the log. Never a traceback."""
+    """An error as clients receive it: our own text, or a number to look up in the log. Never a traceback."""
     told: dict[str, Any] = dict(error.formatted)
     cause = error.original_error
     if cause is None or isinstance(cause, GraphQLError):
@@ -217,8 +225,8 @@ def _told(error: GraphQLError) -> dict[str, Any]:
 
 
 def _refuse_excess(document: DocumentNode) -> None:
-    """Refuse what is too deep or asks for too much, before anything is looked up. What is not used counts, too: it is
-    validated."""
+    """Refuse requests that are too deep or ask for too much, before anything is resolved. Unused parts count, too,
+    because they are validated."""
     if len(document.definitions) > MAX_DEFINITIONS:
         raise _limit(f"the request has more than {MAX_DEFINITIONS} operations and fragments")
     fragments = {
@@ -237,7 +245,7 @@ def _refuse_excess(document: DocumentNode) -> None:
 
 @dataclass(slots=True)
 class _Count:
-    """Counts the fields of a document, those of a fragment as often as it is used."""
+    """Counts the fields of a document; the fields of a fragment count as often as it is used."""
 
     fragments: Mapping[str, FragmentDefinitionNode]
     fields: int = 0
@@ -245,8 +253,8 @@ class _Count:
     def walk(
         self, selection: SelectionSetNode, depth: int, most: int, lists: int = 0, inside: tuple[str, ...] = ()
     ) -> None:
-        """`lists`: of types, in an introspection. `inside`: the fragments that lead here; one that contains itself has
-        no end."""
+        """`lists`: nested lists of types, in an introspection. `inside`: the fragments on the path to here; a
+        fragment that contains itself has no end."""
         if depth > most or len(inside) > most:
             raise _limit(f"the query is deeper than {most} levels")
         names = Counter(_answered_as(node) for node in selection.selections if isinstance(node, FieldNode))
@@ -273,7 +281,8 @@ class _Count:
                 self.walk(node.selection_set, depth + 1, below, deeper, inside)
 
     def roots(self, selection: SelectionSetNode) -> int:
-        """Fields at the root of an operation, through its fragments. `walk` knows that none contains itself."""
+        """The number of root fields of an operation, including its fragments. `walk` has checked that none contains
+        itself."""
         found = 0
         for node in selection.selections:
             if isinstance(node, FieldNode):
@@ -286,7 +295,7 @@ class _Count:
 
 
 class _Values:
-    """How many values the answer to a valid request may have: of lists, as many as were asked for."""
+    """Estimates how many values the answer to a valid request may have: for lists, as many as were requested."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -298,7 +307,7 @@ class _Values:
         self._sizes = _sizes(schema)
 
     def most(self) -> int:
-        """Of the operation that has the most."""
+        """The estimate of the largest operation."""
         return max(
             (
                 self._of(node.selection_set, root, 0)
@@ -310,7 +319,7 @@ class _Values:
         )
 
     def _of(self, selection: SelectionSetNode, kind: GraphQLObjectType, page: int) -> int:
-        """`page`: how long the first list below is; 0: there was one, or at a root."""
+        """`page`: length of the first list below; 0: the list is above, or this is a root."""
         found = 0
         for node in selection.selections:
             if isinstance(node, FragmentSpreadNode):
@@ -339,7 +348,7 @@ class _Values:
         return entries * (1 + self._of(node.selection_set, inner, page))
 
     def _page(self, node: FieldNode, field: GraphQLField) -> int:
-        """How long a page a root field is asked for; 0: it has none."""
+        """The page size that a root field asks for; 0: it has no pages."""
         declared = [name for name in PAGE_SIZES if name in field.args]
         if not declared:
             return 0
@@ -350,17 +359,17 @@ class _Values:
             case IntValueNode():
                 size = int(given.value)
             case VariableNode():
-                # An operation may say a default.
+                # An operation may have a default.
                 size = self._variables.get(given.name.value, USUAL_PAGE)
             case _:
                 size = 0
-        # 1000.0 is an Int, too. What is none is refused.
+        # 1000.0 is a valid Int, too. Invalid values are refused.
         return int(size) if isinstance(size, int | float) and 0 < size <= LONGEST_PAGE else 0
 
 
 @lru_cache(maxsize=1)
 def _sizes(schema: GraphQLSchema) -> dict[str, int]:
-    """About how long the lists of an introspection are."""
+    """The approximate lengths of the lists of an introspection."""
     kinds = list(schema.type_map.values())
     fields = [list(kind.fields.values()) for kind in kinds if isinstance(kind, GraphQLObjectType)]
     inputs = [len(kind.fields) for kind in kinds if isinstance(kind, GraphQLInputObjectType)]

@@ -1,4 +1,4 @@
-"""The database of the hub. What is asked of it is made by SQLAlchemy."""
+"""The database of the hub. Statements are built with SQLAlchemy."""
 
 import sqlite3
 import threading
@@ -13,11 +13,11 @@ from dth.platforms.local.migrations import migrate
 
 
 class HubDatabase(Database[Connection]):
-    """Small, open for months, and written a little at a time. So is its log."""
+    """Small, open for months, and written in small amounts. Its log is small, too."""
 
     log_pages = 256
     log_limit = 1024 * 1024
-    errors = (sqlite3.Error, DBAPIError)  # the first while a connection is being set up
+    errors = (sqlite3.Error, DBAPIError)  # the first during connection setup
 
     def _connection(self, begin: str) -> Connection:
         _opening.database = self
@@ -27,13 +27,14 @@ class HubDatabase(Database[Connection]):
         migrate(connection, connection.exec_driver_sql, hub_schema.metadata.create_all, hub_migrations.STEPS)
 
 
-_opening = threading.local()  # `database`: whose file this thread is about to open
+# `database`: whose file this thread is about to open.
+_opening = threading.local()
 
 
 @cache
 def _engine(begin: str) -> Engine:
-    """One for all transactions that begin so, whatever the file. It keeps the statements that were compiled, which
-    costs more than to run them. It keeps no connection, so that it may cross a fork."""
+    """One engine for all transactions that begin this way, whatever the file. It caches compiled statements, because
+    compiling costs more than running. It keeps no connection, so it may be used across a fork."""
     engine = create_engine(
         "sqlite+pysqlite://", poolclass=NullPool, creator=lambda: _opening.database._driver(begin)
     )

@@ -1,4 +1,4 @@
-"""Bringing an older database of the hub to the present schema: see `migrations`."""
+"""Migrates an older database of the hub to the current schema: see `migrations`."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from dth.platforms.local import hub_schema
 
 
 def own_tokens(connection: Connection) -> None:
-    """API tokens have an owner, with whom they end; those end now whose maker was removed. Grants are in chains."""
+    """API tokens get an owner, with whom they end; tokens whose maker was removed end now. Grants get chains."""
     connection.exec_driver_sql("ALTER TABLE token ADD COLUMN owner TEXT NOT NULL DEFAULT ''")
     made_by_a_user = "created_by IN (SELECT name FROM user WHERE user.created <= token.created)"
     connection.exec_driver_sql(f"UPDATE token SET owner = created_by WHERE {made_by_a_user}")
@@ -23,7 +23,7 @@ def own_tokens(connection: Connection) -> None:
 
 
 def decide_from_the_hub(connection: Connection) -> None:
-    """What is to be done for a task, and when, stands with the task. Samples are found by their age."""
+    """What is to be done for a task, and when, is stored with the task. Samples get an index by age."""
     had_tasks = inspect(connection).has_table("task")
     for table in (hub_schema.task, hub_schema.sample):
         table.create(connection, checkfirst=True)
@@ -37,7 +37,7 @@ def decide_from_the_hub(connection: Connection) -> None:
 
 
 def bind_secrets(connection: Connection) -> None:
-    """Secrets have hosts. Those from before may go on to be used with any."""
+    """Secrets get hosts. Existing secrets may still be used with any host."""
     connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
 
 

@@ -1,7 +1,7 @@
 """The tables of the hub: tasks, users, tokens, audit, notifications, metrics. One file, `hub.db`; each task's queue
-and records are in a file of their own.
+and records are in a separate file.
 
-A change to a table here needs a step in `hub_migrations.py`.
+A change to a table needs a step in `hub_migrations.py`.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ task = Table(
     Column("next_run", Float, nullable=False),
     Column("spent", Float, nullable=False),
     Column("summary", Text, nullable=False),  # JSON
-    # What the keeper alone knows (`agenda`). Null: it need not be looked at until it is changed.
+    # Only for the keeper (`agenda`). Null: no look is needed until the task changes.
     Column("look_at", Float, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
     Index("task_created", "created"),
@@ -70,9 +70,8 @@ user = Table(
     Column("created", Float, nullable=False),
     Column("last_login", Float, nullable=False, server_default="0"),
     Column("must_change", Integer, nullable=False, server_default="0"),
-    Column(
-        "epoch", Integer, nullable=False, server_default="0"
-    ),  # goes up with the password: older sessions end
+    # Increases with each new password: older sessions end.
+    Column("epoch", Integer, nullable=False, server_default="0"),
 )
 
 token = Table(
@@ -86,26 +85,29 @@ token = Table(
     Column("expires", Float, nullable=False),
     Column("last_used", Float, nullable=False, server_default="0"),
     Column("created_by", Text, nullable=False),
-    # The user whose token it is: it ends with the user, and never may more. "": nobody's whom the hub knows.
+    # The user who owns the token. It ends with the user, and never permits more than the user's role. "": no owner
+    # known to the hub.
     Column("owner", Text, nullable=False, server_default=""),
 )
 
-# What the built-in provider gave out: codes, refresh tokens and sessions of a browser, by their hash.
+# What the built-in provider issued: codes, refresh tokens and browser sessions, by their hash.
 grant = Table(
     "grant",
     metadata,
     Column("hash", LargeBinary, primary_key=True),
     Column("kind", Text, nullable=False),  # "code", "refresh" or "session"
-    Column("family", Text, nullable=False),  # of all that follows from one sign-in
-    Column("chain", Text, nullable=False, server_default=""),  # of a code, and the tokens that follow from it
+    Column("family", Text, nullable=False),  # all that comes from one sign-in
+    # A code, and the tokens that come from it.
+    Column("chain", Text, nullable=False, server_default=""),
     Column("data", Text, nullable=False),  # JSON
     Column("expires", Float, nullable=False),
-    Column("used", Integer, nullable=False, server_default="0"),  # codes and refresh tokens hold once
+    # Codes and refresh tokens are valid once.
+    Column("used", Integer, nullable=False, server_default="0"),
     Index("grant_family", "family"),
     Index("grant_chain", "chain"),
 )
 
-# Failed sign-ins, by user and by address, to slow down guessing.
+# Failed sign-ins by user and by address, to slow down guessing.
 attempt = Table(
     "attempt",
     metadata,
@@ -114,7 +116,7 @@ attempt = Table(
     Column("until", Float, nullable=False),  # no further try before
 )
 
-# Keys and settings of the hub's own, such as signing keys; encrypted (`vault.kept`).
+# Keys and settings of the hub itself, such as signing keys; encrypted (`vault.kept`).
 setting = Table(
     "setting",
     metadata,
@@ -131,7 +133,7 @@ secret = Table(
     Column("description", Line, nullable=False),
     Column("value", LargeBinary, nullable=False),  # encrypted
     Column("updated", Float, nullable=False),
-    # JSON list: what it is bound to (`dth.core.hosts`); []: it will be bound to where it is first used.
+    # JSON list of the hosts it is bound to (`dth.core.hosts`); []: the first use sets them.
     Column("hosts", Text, nullable=False),
 )
 
@@ -158,7 +160,8 @@ channel = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
-    Column("target", LargeBinary, nullable=False),  # encrypted: who has a webhook's URL can post there
+    # Encrypted: anybody with a webhook's URL can post to it.
+    Column("target", LargeBinary, nullable=False),
     Column("name", Line, nullable=False),
     Column("events", Text, nullable=False),  # JSON list
     Column("enabled", Integer, nullable=False),
@@ -176,7 +179,7 @@ outbox = Table(
     Column("at", Float, nullable=False),
     Column("due", Float, nullable=False),  # when it is tried (again)
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("once", Text),  # null: as often as it comes
+    Column("once", Text),  # null: not deduplicated
     Column("state", Text, nullable=False, server_default="WAITING"),  # or SENT, FAILED
     Column("error", Line, nullable=False, server_default=""),
     Index("outbox_waiting", "state", "channel"),
@@ -185,12 +188,12 @@ outbox = Table(
 
 # ------------------------------------------------------------------------------------------------- metrics
 
-# A row a task and step of time, with all metrics of it: sums and counts by name, so that steps can be joined.
+# One row per task and step of time, with all metrics: sums and counts by name, so that steps can be combined.
 sample = Table(
     "sample",
     metadata,
     Column("task", Text, primary_key=True),
-    Column("step", Integer, primary_key=True),  # seconds that it is long
+    Column("step", Integer, primary_key=True),  # length in seconds
     Column("at", Integer, primary_key=True),  # when it begins
     Column("data", Text, nullable=False),  # JSON
     Index("sample_age", "step", "at"),

@@ -11,7 +11,7 @@ from dth.core.ports.status import Status
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob, to_line
 
-AT_A_TIME = 500  # keys in one statement
+AT_A_TIME = 500  # keys per statement
 NAMES = [field.name for field in fields(ImageRecord)]
 
 
@@ -66,8 +66,7 @@ class LocalImages:
         await self._database.execute(CANCEL, (to_line(reason), time.time()))
 
     async def prune(self) -> None:
-        """Forget what runs did that are forgotten themselves, but of each image the newest and what it was copied
-        as."""
+        """Delete the history of pruned runs, but keep the newest record of each image and the one of its last copy."""
         await self._database.execute(PRUNE)
 
 
@@ -89,7 +88,7 @@ READ = f"SELECT {', '.join(NAMES)} FROM image"
 
 
 def newest(which: str) -> str:
-    """Of each image that this holds for, its newest record."""
+    """A query for the newest record of each image among the records that match."""
     return f"""
         {READ} JOIN (
             SELECT key AS its_key, max(run) AS its_newest FROM image WHERE {which} GROUP BY key

@@ -1,5 +1,6 @@
-"""Work that takes longer than a request. Preflights, forecasts and probes are each a process like those of a task, with
-a directory of its own while it runs."""
+"""Work that takes longer than a request. Each preflight, forecast or probe is a process like those of a task, with
+its own directory while it runs.
+"""
 
 import asyncio
 import json
@@ -29,17 +30,18 @@ log = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[dict[str, Any]]]
 
 AT_ONCE = 4
-LONGEST = 600.0  # seconds; a forecast of billions of objects samples, and takes no longer
+# Seconds. A forecast of billions of objects samples, and takes no longer.
+LONGEST = 600.0
 KEPT = 86_400.0  # seconds that a result is kept
 
 
 class LocalJobs:
-    """`hub.ports.Jobs`. What is under way when the hub ends has failed: it is quickly asked for again."""
+    """`hub.ports.Jobs`. Jobs that are in progress when the hub ends have failed; users can request them again."""
 
     def __init__(
         self, database: HubDatabase, folder: Path, nursery: Nursery, prices: Prices | None = None
     ) -> None:
-        """`prices`: what a forecast reckons with."""
+        """`prices`: for forecasts."""
         self._database = database
         self._folder = folder
         self._nursery = nursery
@@ -74,7 +76,7 @@ class LocalJobs:
         return found
 
     async def fail_unfinished(self) -> None:
-        """At the start of the hub."""
+        """Fail the jobs of the previous life of the hub. Call it when the hub starts."""
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         await self._database.write(_fail_unfinished)
 

@@ -1,8 +1,8 @@
-"""How a process writes its log: JSON lines in one file of its own, rotated by size.
+"""How a process writes its log: JSON lines in a file of its own, rotated by size.
 
-`NAME.log` is being written; what was written before is `NAME.log.1`, `NAME.log.2`, ... numbered ever upwards, so that a
-file keeps its number for good and a place in the log can be told by it. Standard output and error of the process go
-to the same file: tracebacks, and what C libraries print, stand between the lines as plain text.
+`NAME.log` is the current file; older files are `NAME.log.1`, `NAME.log.2`, ... in ascending order, so a file keeps
+its number, and a position in the log can be identified by it. Standard output and error of the process go to the same
+file: tracebacks and output of C libraries appear between the lines as plain text.
 """
 
 import contextlib
@@ -18,23 +18,27 @@ from pathlib import Path
 from dth.platforms.local.encoding import to_line
 from dth.platforms.local.filesystem import is_at
 
-FILE_SIZE = 2 * 1024 * 1024  # bytes above which a file is closed and the next one begun
-KEPT_FILES = 4  # beside the one that is being written
-LINE_SIZE = 16 * 1024  # bytes of one line, at most
-LINES_A_SECOND = (
-    20  # a storm of failures must not push everything else out of the log; the records have them all
-)
-BEGINNING = "started"  # the message with which each life of a process begins
-TAIL = 64 * 1024  # bytes in which the last words of a process are looked for
-OWN = ("at", "level", "message")  # what each line has beside the fields that it was given
+# Bytes after which a file is closed and the next one begins.
+FILE_SIZE = 2 * 1024 * 1024
+KEPT_FILES = 4  # in addition to the current one
+LINE_SIZE = 16 * 1024  # the most bytes of one line
+# A storm of failures must not push everything else out of the log; the records contain all failures.
+LINES_A_SECOND = 20
+# The first message of each life of a process.
+BEGINNING = "started"
+# Bytes in which the last words of a process are searched.
+TAIL = 64 * 1024
+# Fields of each line besides those that the caller gives.
+OWN = ("at", "level", "message")
 NUMBER = re.compile(r"[1-9][0-9]{0,11}")
 
 
 class Journal:
-    """A process's log. Writing never raises, whatever the disk says: a transfer does not end for want of a log.
+    """A process's log. Writing never raises, whatever happens to the disk: a transfer must not fail because of its
+    log.
 
-    Each line is one write to a file opened for appending: lines of several processes never mix. What is printed in
-    pieces may have one in between.
+    Each line is one write to a file opened for appending, so lines of several processes never mix. Output printed in
+    pieces may have a line in between.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,13 +63,13 @@ class Journal:
             self._file = -1
 
     def _append(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):  # a disk that is full, a directory that is gone
+        with contextlib.suppress(OSError):  # the disk is full, or the directory gone
             self._open()
             size = os.fstat(self._file).st_size
             if size > FILE_SIZE:
                 self._rotate()
                 size = os.fstat(self._file).st_size
-            # A line that broke off (a full disk, a killed process) must not take this one along.
+            # A torn line (full disk, killed process) must not damage this one.
             torn = size and os.pread(self._file, 1, size - 1) != b"\n"
             os.write(self._file, b"\n" + line if torn else line)
 
@@ -75,14 +79,15 @@ class Journal:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
         older = [numbered(self._path, number) for number in rotated(self._path)]
-        for standard in (1, 2):  # what is printed from now on belongs into this file, too
+        # Printed output belongs into this file from now on, too.
+        for standard in (1, 2):
             with contextlib.suppress(OSError):
                 if any(is_at(standard, each) for each in older):
                     os.dup2(self._file, standard)
 
     def _rotate(self) -> None:
-        """Begin the next file. Of two lives of one process the first that comes does it: both have the same file open,
-        and so its lock; the other finds that its file is no longer the current one."""
+        """Begin the next file. If two lives of one process come here, the first one does it: both have the same file
+        open, and so its lock; the other one finds that its file is no longer current."""
         old, self._file = self._file, -1
         try:
             fcntl.flock(old, fcntl.LOCK_EX)
@@ -93,13 +98,13 @@ class Journal:
                     numbered(self._path, number).unlink(missing_ok=True)
             self._open()
         finally:
-            os.close(old)  # and with it the lock
+            os.close(old)  # releases the lock, too
 
 
 @contextlib.contextmanager
 def logging_to(journal: Journal) -> Iterator[None]:
-    """Meanwhile, what the engine and the libraries log goes to the journal, and nowhere else: handlers that were
-    inherited with a fork would write it a second time, without fields and without end."""
+    """While in this context, the engine and the libraries log only to the journal: handlers inherited through a fork
+    would write everything again, without fields and without end."""
     root, handler = logging.getLogger(), JournalHandler(journal)
     before, root.handlers = root.handlers, [handler]
     logging.getLogger("dth").setLevel(logging.INFO)
@@ -111,7 +116,7 @@ def logging_to(journal: Journal) -> Iterator[None]:
 
 
 class JournalHandler(logging.Handler):
-    """Brings `logging` to a journal; `extra={"fields": {...}}` are the fields. In a storm most lines are left out."""
+    """Sends `logging` to a journal; `extra={"fields": {...}}` are the fields. In a storm, most lines are left out."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
@@ -134,16 +139,16 @@ class JournalHandler(logging.Handler):
         self._journal.write(record.levelname.lower(), record.getMessage(), fields)
 
     def flush(self) -> None:
-        """Say how many lines were left out."""
+        """Write how many lines were left out."""
         left_out, self._left_out = self._left_out, 0
         if left_out:
             self._journal.warning("lines left out", count=left_out)
 
 
 def encode_line(at: float, level: str, message: str, fields: Mapping[str, object]) -> bytes:
-    """One line, whatever is in it: JSON in ASCII has neither line breaks nor control characters."""
+    """One line, whatever its content: JSON in ASCII has neither line breaks nor control characters."""
     named = {f"{name}_" if name in OWN else name: value for name, value in fields.items()}
-    for room in (LINE_SIZE, 1000, 100):  # characters, each of which takes up to 12 bytes
+    for room in (LINE_SIZE, 1000, 100):  # characters; each takes up to 12 bytes
         cut = {name[:room]: _cut(value, room) for name, value in named.items()}
         entry = {"at": round(at, 3), "level": level, "message": message[:room], **cut}
         line = json.dumps(entry, default=str, skipkeys=True) + "\n"
@@ -163,12 +168,12 @@ def rotated(path: Path) -> list[int]:
 
 
 def numbered(path: Path, number: int) -> Path:
-    """An older file of the log."""
+    """The path of an older file of the log."""
     return path.with_name(f"{path.name}.{number}")
 
 
 def last_words(path: Path) -> str:
-    """The last line that the last life of a process printed, rather than logged; "" when it said nothing."""
+    """The last line that the last life of a process printed rather than logged; "" if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -185,7 +190,7 @@ def last_words(path: Path) -> str:
 
 
 def parse_line(line: bytes) -> dict[str, object] | None:
-    """A line of a journal as it was written: `at`, `level`, `message`, and its fields. None for any other text."""
+    """A line of a journal as it was written: `at`, `level`, `message` and its fields. None for any other text."""
     if not line.startswith(b'{"at"'):
         return None
     try:

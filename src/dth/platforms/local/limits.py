@@ -1,4 +1,4 @@
-"""Rates shared by all processes: one token bucket a row."""
+"""Rates shared by all processes: one token bucket per row."""
 
 import time
 from collections.abc import Mapping
@@ -7,8 +7,9 @@ from sqlite3 import Connection
 from dth.core.ports.limits import Lease
 from dth.platforms.local.database import TaskDatabase
 
-# A full bucket holds a quarter of a second's worth: then what any ten seconds grant stays within the rate and 2.5 per
-# cent, and what is on its way when it is granted has the rest of the five per cent that a cap may be off.
+# A full bucket holds a quarter of a second's worth of tokens. So the tokens granted in any ten seconds stay within
+# the rate plus 2.5 per cent, and data in transit when they are granted has the rest of the five per cent by which a
+# cap may be exceeded.
 CAPACITY = 0.25
 
 
@@ -33,7 +34,7 @@ def _set_rates(connection: Connection, rates: Mapping[str, float]) -> None:
     connection.executemany(SET_RATE, [(name, rate * CAPACITY, now, rate) for name, rate in rates.items()])
 
 
-# A bucket that is there keeps what is in it, as far as its new size holds it.
+# An existing bucket keeps its tokens, as far as its new size allows.
 SET_RATE = """
     INSERT INTO bucket (name, tokens, filled, rate) VALUES (?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET rate = excluded.rate
@@ -51,7 +52,7 @@ def _lease(connection: Connection, name: str, wanted: float) -> Lease:
         return Lease(wanted, 0.0, 0.0)
     left, filled, rate = row
     capacity = rate * CAPACITY
-    # A clock that was set back gives nothing for that time; one set forward fills the bucket, once.
+    # A clock that was set back gives nothing for that time; one that was set forward fills the bucket once.
     tokens = min(capacity, left + max(0.0, now - filled) * rate)
     granted = min(wanted, tokens)
     connection.execute(

@@ -1,7 +1,8 @@
-"""Reading the logs of a task's processes, a page at a time, from either end.
+"""Reads the logs of a task's processes, one page at a time, from either end.
 
-A place in a log is the number of a file and an offset in it (`journal`): it stays right while the log grows, and when
-its files are rotated. A page covers what lies between two places; the tokens of the neighbouring pages name them.
+A position in a log is the number of a file and an offset in it (`journal`): it stays valid while the log grows, and
+when its files are rotated. A page covers the lines between two positions; the tokens of the neighbouring pages name
+these.
 """
 
 import asyncio
@@ -22,21 +23,20 @@ from dth.platforms.local.journal import LINE_SIZE, OWN, numbered, parse_line, ro
 STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 FILE = re.compile(rf"({STREAM.pattern})\.log(\.[0-9]+)?")
 TOKEN = re.compile(r"([fb])/([0-9]{1,12})\.([0-9]{1,15})")
-BLOCK = 64 * 1024  # bytes that are read at once; a longer line is shown in pieces
-SCANNED = (
-    16 * 1024 * 1024
-)  # bytes that one page looks through, at most: more than a whole log by its rotation
-PAGE_TEXT = 1024 * 1024  # characters of a page, about
+# Bytes per read; a longer line is shown in pieces.
+BLOCK = 64 * 1024
+# The most bytes that one page reads: more than a whole log can have with its rotation.
+SCANNED = 16 * 1024 * 1024
+PAGE_TEXT = 1024 * 1024  # approximate characters per page
 MOST_EVENTS = 10_000
 
 
-encode = json.JSONEncoder(
-    ensure_ascii=False
-).encode  # `json.dumps` makes an encoder for each call that is not plain
+# `json.dumps` creates an encoder for each call with options.
+encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Place(NamedTuple):
-    """Between two lines of a log."""
+    """A position between two lines of a log."""
 
     file: int
     offset: int
@@ -50,7 +50,7 @@ class _Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Which events a page shows. 0: no bound; `end` itself is left out."""
+    """Which events a page shows. 0: no bound; `end` is exclusive."""
 
     limit: int
     search: str
@@ -82,8 +82,8 @@ class LocalLogs:
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """A page may have fewer events than `limit`, or none, and yet lead to more: one call looks through so much and
-        no more. Raises NotFound, and UsageError for a token or limit that cannot be."""
+        """A page may have fewer events than `limit`, or none, although more follow: the amount that one call reads is
+        limited. Raises NotFound, and UsageError for an invalid token or limit."""
         if not 1 <= limit <= MOST_EVENTS:
             raise UsageError(f"limit: give 1 to {MOST_EVENTS}")
         wanted = _Wanted(limit, search.casefold(), start, end)
@@ -101,7 +101,7 @@ class LocalLogs:
                 with (
                     contextlib.suppress(NotFound),
                     self._open(task, name) as log,
-                ):  # it may be deleted meanwhile
+                ):  # it may be deleted in the meantime
                     streams.append(log.describe(name))
         return sorted(streams, key=lambda stream: (-stream.last, stream.name))
 
@@ -142,7 +142,7 @@ def _page(log: "_Log", place: Place, wanted: _Wanted, *, forward: bool) -> LogPa
 
 
 class _Log:
-    """The files of one stream, as they are at one moment: open, so that nothing is lost when they are rotated."""
+    """The files of one stream at one moment: open, so that nothing is lost when they are rotated."""
 
     def __init__(self, path: Path, stream: str) -> None:
         self._stack = contextlib.ExitStack()
@@ -166,14 +166,14 @@ class _Log:
         self._stack.close()
 
     def clamp(self, place: Place) -> Place:
-        """The nearest place that there is: files may have been deleted since."""
+        """The nearest existing position: files may have been deleted."""
         place = min(max(place, self.begin), self.end)
         if place.file not in self._files:
             return Place(next(number for number in self._numbers if number > place.file), 0)
         return Place(place.file, min(place.offset, self._sizes[place.file]))
 
     def after(self, place: Place) -> Iterator[_Line]:
-        """Lines from a place on, up to `SCANNED` bytes."""
+        """Lines from a position on, up to `SCANNED` bytes."""
         left = SCANNED
         for number in self._numbers:
             offset = place.offset if number == place.file else 0
@@ -186,13 +186,13 @@ class _Log:
                 left -= len(data)
 
     def before(self, place: Place) -> Iterator[_Line]:
-        """Lines up to a place, the last one first, up to `SCANNED` bytes."""
+        """Lines before a position, the last one first, up to `SCANNED` bytes."""
         left = SCANNED
         for number in reversed(self._numbers):
             offset = place.offset if number == place.file else self._sizes[number]
             while number <= place.file and left > 0 and offset > 0:
                 data = self._read(number, max(0, offset - BLOCK), offset)
-                if len(data) < offset:  # it begins in the middle of a line
+                if len(data) < offset:  # starts in the middle of a line
                     data = data[data.find(b"\n", 0, -1) + 1 :]
                 offset -= len(data)
                 left -= len(data)
@@ -206,7 +206,8 @@ class _Log:
         return LogStream(name, begun, begun, last.event.at if last else changed, sum(self._sizes.values()))
 
     def _open(self, path: Path) -> None:
-        """The older files, then the current one, which has its number by theirs: if it is rotated in between, again."""
+        """Open the older files, then the current one, whose number follows from theirs. If it is rotated in between,
+        start over."""
         while True:
             current = self._opened(path)
             try:
@@ -223,7 +224,8 @@ class _Log:
             number = numbers[-1] + 1 if numbers else 1
             self._add(number, current, size)
             tail = self._read(number, max(0, size - BLOCK), size)
-            if newline := tail.rfind(b"\n") + 1:  # what follows is a line that is being written
+            # The rest is a line that is still being written.
+            if newline := tail.rfind(b"\n") + 1:
                 self._sizes[number] = size - len(tail) + newline
 
     def _opened(self, path: Path) -> BinaryIO | None:
@@ -240,7 +242,7 @@ class _Log:
         return os.pread(self._files[number].fileno(), end - begin, begin)
 
     def _lines(self, number: int, offset: int, data: bytes) -> list[_Line]:
-        """What the bytes say that lie at `offset`. Plain text has the time of the journal's line before it."""
+        """Parse the bytes at `offset`. Plain text gets the time of the journal line before it."""
         lines = []
         at: float | None = None
         for raw in data.splitlines(keepends=True):
@@ -260,7 +262,7 @@ class _Log:
         return lines
 
     def _time_before(self, number: int, offset: int) -> float:
-        """When the last line of the journal before a place was written; without one, when its file was."""
+        """When the last journal line before a position was written; without one, when its file was."""
         for file, end in ((number, offset), (number - 1, self._sizes.get(number - 1, 0))):
             if file in self._files:
                 for raw in reversed(self._read(file, max(0, end - BLOCK), end).splitlines()):
@@ -270,13 +272,13 @@ class _Log:
 
 
 def _told(entry: dict[str, object]) -> str:
-    """A line of the journal as people read it."""
+    """A journal line as text for people."""
     rest = (f" {name}={encode(entry[name])}" for name in entry if name not in OWN)
     return f"{str(entry['level']).upper()} {entry['message']}{''.join(rest)}"
 
 
 def _printable(text: str) -> str:
-    """What could move a cursor, break a line or be no character at all is escaped."""
+    """Escape characters that could move a cursor or break a line, or that are invalid."""
     text = text[:LINE_SIZE]
     if text.isprintable():
         return text

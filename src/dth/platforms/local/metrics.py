@@ -1,7 +1,7 @@
-"""The time series of the hub: what was sampled, in steps of three lengths, each kept as long as its graphs need.
+"""The time series of the hub: samples in steps of three lengths, each kept as long as its graphs need.
 
-A sample is added to the steps of all lengths in one transaction: nothing is rolled up afterwards, so nothing can be
-rolled up twice, or be forgotten.
+A sample is added to the steps of all lengths in one transaction. Nothing is aggregated later, so nothing can be
+aggregated twice or forgotten.
 """
 
 import json
@@ -18,21 +18,23 @@ from dth.platforms.local.hub_schema import sample
 
 HOUR, DAY = 3600, 86_400
 
-# Seconds of a step, and for how many seconds it is kept: the graphs of 3 hours, 3 days and 60 days, and a little, since
-# the first step that a graph shows begins before it.
+# Seconds of a step, and for how many seconds it is kept: for the graphs of 3 hours, 3 days and 60 days, plus a
+# margin, because the first step of a graph begins before it.
 STEPS = {10: 3.25 * HOUR, 60: 3.25 * DAY, 600: 61.0 * DAY}
 FINEST, COARSEST = min(STEPS), max(STEPS)
-RECENT = 300  # seconds for which a last sample says how things stand
-PIECE = 500  # steps that are deleted in one transaction
-# All tasks together, kept as those of a task with this id: it is no task's, and comes before all that are.
+# Seconds for which a last sample counts as current.
+RECENT = 300
+PIECE = 500  # steps deleted per transaction
+# All tasks together are stored under this id, which no task has, and which sorts before all others.
 EVERYTHING = ""
+# Summed over all tasks, only in the coarsest steps.
 COUNTED = (
     "bytes_out",
     "transferred",
     "failed",
-)  # what is summed over all of them, in the coarsest steps alone
+)
 
-# What is kept of a metric in a step: its sum or maximum, and the number of samples.
+# Per metric of a step: its sum or maximum, and the number of samples.
 Kept = dict[str, tuple[float, float]]
 
 
@@ -48,8 +50,8 @@ class LocalMetrics:
     async def read(
         self, task: str, names: Sequence[str], start: float, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """Steps begin at multiples of the period, the first at or before `start`. What is known in longer steps only is
-        spread over them evenly."""
+        """Steps begin at multiples of the period, the first at or before `start`. Values that are stored only in
+        longer steps are spread over them evenly."""
         first = math.floor(start / period) * period
         times = list(range(first, max(math.ceil(end), first + 1), period))
         step = _finest_that_covers(first, time.time())
@@ -63,7 +65,7 @@ class LocalMetrics:
     async def read_all(
         self, names: Sequence[str], start: int, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """It costs the same however many tasks there are."""
+        """The cost does not depend on the number of tasks."""
         times = list(range(start, max(math.ceil(end), start + 1), period))
         bins = {name: _Bins(METRICS[name].combine, times, period) for name in names}
         rows = await self._database.read(_read, EVERYTHING, COARSEST, start - COARSEST, times[-1] + period)
@@ -74,7 +76,7 @@ class LocalMetrics:
         return times, [Series(name, series.values()) for name, series in bins.items()]
 
     async def latest(self) -> dict[tuple[str, str], float]:
-        """Of a step that had two samples, what they make together."""
+        """The newest values, by task and metric. For a step with two samples, their combined value."""
         return await self._database.read(_latest, math.floor(time.time() - RECENT))
 
     async def forget(self, task: str) -> None:
@@ -82,7 +84,7 @@ class LocalMetrics:
             await self._delete(task, step, math.inf)
 
     async def prune(self, now: float) -> None:
-        """Forget what is older than it is kept. Others get their turn between two pieces."""
+        """Delete expired steps, in pieces so that others get their turn in between."""
         for step, kept in STEPS.items():
             while await self._database.write(_delete_older, step, now - kept) == PIECE:
                 pass
@@ -93,7 +95,7 @@ class LocalMetrics:
 
 
 class _Bins:
-    """One series being put together from stored steps, which may be shorter or longer than its own."""
+    """One series, combined from stored steps that may be shorter or longer than its own."""
 
     def __init__(self, combine: Combine, times: Sequence[int], period: int) -> None:
         self._combine = combine
@@ -166,7 +168,7 @@ def _read(connection: Connection, task: str, step: int, after: int, before: int)
 
 
 def _latest(connection: Connection, since: int) -> dict[tuple[str, str], float]:
-    """What it costs depends on the tasks that work, not on all that have ever worked."""
+    """The cost depends on the tasks that work, not on all tasks that ever did."""
     last: dict[tuple[str, str], float] = {}
     for task, data in connection.exec_driver_sql(RECENT_SAMPLES, (FINEST, since)):
         for name, (value, count) in json.loads(data).items():
@@ -180,7 +182,7 @@ RECENT_SAMPLES = """
 
 
 def _delete_older(connection: Connection, step: int, before: float) -> int:
-    """Delete a piece of what is older, whosever it is; how many."""
+    """Delete a piece of the expired steps of all tasks. Returns the number of rows."""
     return connection.exec_driver_sql(DELETE_OLDER, (step, before, PIECE)).rowcount
 
 
@@ -192,7 +194,7 @@ DELETE_OLDER = """
 
 
 def _delete(connection: Connection, task: str, step: int, before: float) -> bool:
-    """Delete the oldest steps that began before `before`, a piece of them. Returns whether there may be more."""
+    """Delete a piece of the oldest steps before `before`. Returns whether there may be more."""
     steps = (sample.c.task == task) & (sample.c.step == step)
     oldest = connection.scalar(select(func.min(sample.c.at)).where(steps))
     if oldest is None or oldest >= before:

@@ -1,4 +1,4 @@
-"""Bringing an older database to the present schema, one step a version, in the file's `user_version`."""
+"""Migrates an older database to the current schema, one step per version; the version is the file's `user_version`."""
 
 from collections.abc import Callable, Sequence
 from sqlite3 import Connection
@@ -11,7 +11,7 @@ C = TypeVar("C")
 
 
 def measure_more(connection: Connection) -> None:
-    """Gauges tell lives apart, count errors and know latencies."""
+    """Gauges distinguish lives of a process, count errors and record latencies."""
     for column, kind in (
         ("started", "FLOAT"),
         ("errors", "INTEGER"),
@@ -22,12 +22,12 @@ def measure_more(connection: Connection) -> None:
 
 
 def know_images(connection: Connection) -> None:
-    """What runs did with images."""
+    """The history of images."""
     schema.run_all(connection, schema.IMAGES)
 
 
 def know_who_verified(connection: Connection) -> None:
-    """Records say who confirmed a copy; runs count it, and copies that lack something."""
+    """Records store who confirmed a copy; runs count this, and copies that lack something."""
     for table in ("record", "part"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN verified TEXT NOT NULL DEFAULT ''")
     for column in ("verified_store", "verified_etag", "verified_source", "verified_content", "incomplete"):
@@ -35,29 +35,29 @@ def know_who_verified(connection: Connection) -> None:
 
 
 def act_live(connection: Connection) -> None:
-    """The rate that holds stands beside its bucket. Gauges know what is under way."""
+    """The current rate is stored with its bucket. Gauges report bytes in progress."""
     connection.execute("ALTER TABLE bucket ADD COLUMN rate FLOAT NOT NULL DEFAULT 0")
     for column in ("counted", "under_way"):
         connection.execute(f"ALTER TABLE gauge ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
 def know_what_uploads_cover(connection: Connection) -> None:
-    """Uploads know the last event before them."""
+    """Uploads store the last event before them."""
     connection.execute("ALTER TABLE upload ADD COLUMN sequencer TEXT")
 
 
 def know_the_parts_of_sources(connection: Connection) -> None:
-    """Uploads know the size of the source's parts, and parts their MD5s."""
+    """Uploads store the part size of the source, and parts their MD5s."""
     connection.execute("ALTER TABLE upload ADD COLUMN source_part INTEGER NOT NULL DEFAULT 0")
     connection.execute("ALTER TABLE part ADD COLUMN digests TEXT NOT NULL DEFAULT ''")
 
 
 def find_and_certify(connection: Connection) -> None:
-    """Pages of records have an index each, and runs keep a digest of their records."""
+    """Each query for pages of records gets an index, and runs keep a digest of their records."""
     schema.run_all(connection, (*schema.RECORD_INDEXES, schema.DIGEST))
 
 
-# STEPS[n] brings version n + 1 to version n + 2. A new file starts at the last version.
+# STEPS[n] migrates from version n + 1 to version n + 2. A new file starts at the last version.
 STEPS: list[Callable[[Connection], None]] = [
     measure_more,
     know_images,
@@ -75,7 +75,7 @@ def migrate(
     create: Callable[[C], None],
     steps: Sequence[Callable[[C], None]],
 ) -> None:
-    """Create or upgrade the tables. The caller holds the write transaction: of two processes one does it."""
+    """Create or upgrade the tables. The caller holds the write transaction, so only one process does it."""
     latest = len(steps) + 1
     version: int = execute("PRAGMA user_version").fetchone()[0]
     if version > latest:

@@ -1,8 +1,8 @@
-"""Notifications on one machine: an outbox in the hub's database, emptied by SMTP and webhooks.
+"""Notifications on one machine: an outbox in the hub's database, emptied through SMTP and webhooks.
 
-A notice is in the outbox before anybody is told, and is marked once it was sent: a crash in between sends it again,
-none is lost. What comes to one channel within some seconds goes out as one message; while a channel does not take
-any, what comes meanwhile waits for the next try.
+A notice is stored in the outbox first, and marked after it was sent: a crash in between sends it again, but none is
+lost. Notices for one channel within some seconds are sent as one message. While a channel fails, new notices wait for
+its next try.
 """
 
 import asyncio
@@ -47,25 +47,30 @@ from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import use_secrets, value_of
 from dth.platforms.local.vault import Vault
 
-BATCH = 10.0  # seconds that a notice waits for others
-MOST = 1000  # notices in one message
+BATCH = 10.0  # Seconds that a notice waits for others.
+MOST = 1000  # the most notices in one message
 AT_ONCE = 4  # channels
-TIMEOUT = 60.0  # seconds for one message in all
+TIMEOUT = 60.0  # seconds for one message in total
 SOCKET_TIMEOUT = 20.0  # seconds for one step of it
-FIRST_PAUSE, LAST_PAUSE = 15.0, 3600.0  # seconds between tries; each pause is twice the one before
-GIVE_UP = 86_400.0  # seconds after which a notice that was tried `TRIES` times is given up
+# Seconds between tries; each pause is twice the previous one.
+FIRST_PAUSE, LAST_PAUSE = 15.0, 3600.0
+# Seconds after which a notice that was tried `TRIES` times is abandoned.
+GIVE_UP = 86_400.0
 TRIES = 10
-KEPT = 90 * 86_400.0  # seconds that notices are remembered after their end
-LOOK = 60.0  # seconds between looks when nothing wakes us
+# Seconds that notices are remembered after their end.
+KEPT = 90 * 86_400.0
+LOOK = 60.0  # Seconds between looks without a wake-up.
 SECURITY = ("starttls", "tls", "none")
-ALARM = "email:"  # begins the channel of a notice that goes to a task's own address
+# Prefix of the channel of a notice to a task's own address.
+ALARM = "email:"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpConfig:
-    """The mail server. `password_secret` names a secret with a `password` in it. ValueError for what cannot be."""
+    """The mail server. `password_secret` names a secret that contains a `password`. Raises ValueError for invalid
+    settings."""
 
     host: str
     sender: str
@@ -76,7 +81,7 @@ class SmtpConfig:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """As secrets are bound to them."""
+        """The hosts of the mail server, in the form that secrets are bound to."""
         name = f"[{self.host}]" if ":" in self.host else self.host
         return (host_of(f"{name}:{self.port}"),)
 
@@ -86,7 +91,8 @@ class SmtpConfig:
             raise ValueError("everything but the port is a text, and host is not empty")
         if type(self.port) is not int or self.port not in range(1, 65_536):
             raise ValueError(f"port: {self.port!r} is none")
-        if self.security not in SECURITY:  # taken for "none", a slip would send everything in the open
+        # Treating a typo as "none" would send everything unencrypted.
+        if self.security not in SECURITY:
             raise ValueError(f"security: {self.security!r} is none of {', '.join(SECURITY)}")
         if bool(self.user) != bool(self.password_secret):
             raise ValueError("user and password_secret go together")
@@ -97,7 +103,8 @@ class SmtpConfig:
 
 
 class Notifier:
-    """`hub.ports.Notifications`. `run` delivers; one of it at a time. Without `smtp`, e-mail waits in the outbox."""
+    """`hub.ports.Notifications`. `run` delivers; only one may run at a time. Without `smtp`, e-mail waits in the
+    outbox."""
 
     def __init__(self, database: HubDatabase, vault: Vault, smtp: SmtpConfig | None, post: Post) -> None:
         self._database = database
@@ -145,7 +152,7 @@ class Notifier:
             try:
                 pause = await self.deliver()
                 await self._tidy()
-            except HubError as error:  # the database: it may come back
+            except HubError as error:  # the database: it may recover
                 log.error("notifications wait: %s", error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -161,19 +168,20 @@ class Notifier:
             async with gate:
                 await self._empty(id)
 
-        # What is further ahead than any pause was put off by a clock that was ahead.
+        # A time further ahead than any pause was set while the clock was ahead.
         ready = [each for each, at in due.items() if at <= now or at > now + LAST_PAUSE]
-        # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2) one that fails leaves this task half
-        # cancelled, and the next timeout ends it for good.
+        # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2), a failing task leaves this task
+        # half cancelled, and the next timeout ends it for good.
         for outcome in await asyncio.gather(*map(one, ready), return_exceptions=True):
             if outcome:
                 raise outcome
         if ready:
-            return 0.0  # there may be more than one message takes, and a try that failed has a new time
+            # There may be more than fits into one message, and a failed try has a new time.
+            return 0.0
         return min([LOOK, *(at - now for at in due.values())])
 
     async def _empty(self, id: str) -> None:
-        """Send what waits for one channel as one message."""
+        """Send the waiting notices of one channel as one message."""
         target = await self._database.read(_target, self._vault, id)
         rows = await self._database.read(_waiting, id)
         if not rows:
@@ -190,7 +198,8 @@ class Notifier:
             await self._database.write(_mark_sent, [row.id for row in rows])
 
     async def _try(self, target: Channel, message: Message, name: str) -> str:
-        """Send it once. Returns "" or, in one line, why it did not arrive. `name` is the same for the same message."""
+        """Send a message once. Returns "", or one line that says why it did not arrive. `name` is the same for the
+        same message."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 if target.kind == "email":
@@ -239,7 +248,8 @@ async def _send_mail(smtp: SmtpConfig, password: str, mail: EmailMessage) -> Non
     sending = asyncio.get_running_loop().run_in_executor(None, _converse, smtp, password, mail, opened)
     try:
         await sending
-    except asyncio.CancelledError:  # too slow, or the hub ends: the thread must, too
+    except asyncio.CancelledError:
+        # Too slow, or the hub ends: the thread must end, too.
         for client in opened:
             with contextlib.suppress(OSError):
                 if client.sock:
@@ -263,7 +273,8 @@ def _converse(smtp: SmtpConfig, password: str, mail: EmailMessage, opened: list[
                 client.login(smtp.user, password)
             client.send_message(mail)
             with contextlib.suppress(OSError, smtplib.SMTPException):
-                client.quit()  # what was accepted is sent, whatever is answered to this
+                # An accepted message is sent, whatever the server answers to this.
+                client.quit()
         finally:
             client.close()
     except smtplib.SMTPResponseException as error:
@@ -298,7 +309,7 @@ def _password(connection: Connection, vault: Vault, smtp: SmtpConfig) -> str:
     found = json.loads(value_of(connection, vault, name)).get("password")
     if not found:
         raise UsageError(f"secret {name!r} has no password for the mail server")
-    if not found.isascii():  # smtplib takes no other
+    if not found.isascii():  # smtplib accepts only ASCII
         raise UsageError(f"the password in secret {name!r} is not ASCII; give the hub another one")
     return str(found)
 
@@ -333,7 +344,7 @@ def _remove_channel(connection: Connection, id: str) -> None:
 
 
 def _target(connection: Connection, vault: Vault, id: str) -> Channel | None:
-    """Where to send what is in the outbox; None for a channel that is switched off or gone."""
+    """The target of a channel in the outbox; None if the channel is disabled or gone."""
     if id.startswith(ALARM):
         return Channel(id, "email", id.removeprefix(ALARM))
     row = connection.execute(select(channel).where(channel.c.id == id, channel.c.enabled == 1)).first()
@@ -355,7 +366,7 @@ def _add(connection: Connection, vault: Vault, new: Notice, address: str, once: 
 
 
 def _due(connection: Connection) -> dict[str, float]:
-    """When each channel's next message is due: while it fails, when it is to be tried again."""
+    """When each channel's next message is due. For a failing channel: the time of its next try."""
     tried = func.max(case((outbox.c.attempts > 0, outbox.c.due)))
     when = func.coalesce(tried, func.min(outbox.c.due))
     waiting = select(outbox.c.channel, when).where(outbox.c.state == "WAITING").group_by(outbox.c.channel)
@@ -363,7 +374,7 @@ def _due(connection: Connection) -> dict[str, float]:
 
 
 def _waiting(connection: Connection, id: str) -> Sequence[Row[Any]]:
-    """The oldest."""
+    """The oldest waiting notices."""
     waiting = select(outbox).where(outbox.c.state == "WAITING", outbox.c.channel == id)
     return connection.execute(waiting.order_by(outbox.c.id).limit(MOST)).all()
 
@@ -381,7 +392,7 @@ def _give_up(connection: Connection, ids: Sequence[int], error: str) -> None:
 
 
 def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> None:
-    """Try all of them again later, except those for which that has gone on for too long."""
+    """Try all of them again later, except those that have failed for too long."""
     now = time.time()
     old = [row.id for row in rows if now - row.at >= GIVE_UP and row.attempts + 1 >= TRIES]
     _give_up(connection, old, error)

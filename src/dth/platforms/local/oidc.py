@@ -1,8 +1,8 @@
 """The built-in OpenID Connect provider: authorization code with PKCE, for the console and the command line.
 
-Its clients are public: what protects a sign-in is PKCE and the exact address that a code is sent to. A sign-in is two
-or three requests, and nothing is kept between them: what was asked for travels through the form, sealed, and holds
-only together with a cookie of the browser that the form was made for.
+Its clients are public: PKCE and the exact redirect address protect a sign-in. A sign-in takes two or three requests,
+and nothing is stored between them: the request travels through the form, sealed, and is valid only together with a
+cookie of the browser that the form was made for.
 """
 
 import base64
@@ -36,7 +36,7 @@ from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
 from dth.platforms.local.vault import Vault, kept
 
-AUDIENCE = "dth"  # what access tokens are for
+AUDIENCE = "dth"  # the audience of access tokens
 CONSOLE = "dth-console"
 COMMAND = "dth-cli"
 CONSOLE_CALLBACKS = ("/auth/callback", "/auth/silent")
@@ -44,15 +44,15 @@ COMMAND_CALLBACK = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/callback")  # RFC
 SCOPES = ("openid", "profile", "email", OFFLINE)
 KEY_SETTING = "oidc"
 ALGORITHM = "RS256"
-FORM_LIFE = 3600.0  # seconds for which a page may stay open
+FORM_LIFE = 3600.0  # Seconds for which a page may stay open.
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 20
-MAX_TEXT = 2048  # characters of what a client sends along
-FAILURES_A_MINUTE = 30  # that the audit log has
+MAX_TEXT = 2048  # characters of a client's parameters
+FAILURES_A_MINUTE = 30  # Failures recorded in the audit log.
 VIA = "oidc"
 SESSION_COOKIE = "dth_session"
 FORM_COOKIE = "dth_form"
-CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # for S256
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 HEADERS = {
@@ -64,7 +64,7 @@ HEADERS = {
     "x-frame-options": "DENY",
 }
 
-WORD_OF = {  # on the page
+WORD_OF = {  # the corresponding words of the page
     Weakness.SHORT: "short",
     Weakness.LONG: "long",
     Weakness.NAME: "is_name",
@@ -74,7 +74,7 @@ WORD_OF = {  # on the page
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a client asks for; its id and address have been checked."""
+    """A client's request; its id and redirect address have been checked."""
 
     client: str
     redirect_uri: str
@@ -86,8 +86,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What travels through a page. `user` and `epoch`: who gave a right password, and must choose a new one; or, with
-    `signed_in`, who has a session and is asked whether the command line may act for them."""
+    """The state that travels through a page. `user` and `epoch`: who entered a correct password and must choose a new
+    one; with `signed_in`: who has a session and is asked whether the command line may act for them."""
 
     asked: Asked
     browser: str  # hash of the cookie
@@ -131,7 +131,7 @@ class Provider:
     async def open(
         cls, database: HubDatabase, vault: Vault, users: LocalUsers, issuer: str, origins: Sequence[str]
     ) -> Self:
-        """The provider with the hub's signing key, which is made at first use."""
+        """The provider with the hub's signing key, which is created at first use."""
         pem = await kept(database, vault, KEY_SETTING, _new_key)
         key = RSAKey.import_key(pem, {"use": "sig", "alg": ALGORITHM})
         return cls(issuer, key, users, LocalGrants(database), LocalAudit(database), origins)
@@ -150,10 +150,11 @@ class Provider:
         ]
 
     async def _holder(self, claims: Claims) -> Identity:
-        """Who has an access token of ours, as of now: signing out, removing a user or a new password end it at once."""
+        """The current user of one of our access tokens: signing out, removing the user or a new password end it at
+        once."""
         epoch = claims.get("dth_epoch")
         identity = await self._users.identity(str(claims["sub"]), epoch if isinstance(epoch, int) else -1)
-        # One of an older version names no chain; it holds for its ten minutes.
+        # A token of an older version names no chain; it is valid for its ten minutes.
         ended = "dth_grant" in claims and not await self._grants.lives(str(claims["dth_grant"]))
         if identity is None or ended:
             raise Unauthenticated("the session has ended; sign in again")
@@ -202,7 +203,7 @@ class Provider:
     async def _authorize(self, request: Request) -> Response:
         query = request.query_params
         client, address = query.get("client_id", ""), query.get("redirect_uri", "")
-        # Until these are known to be right, nothing is sent back anywhere.
+        # Until these are known to be valid, nothing is sent back anywhere.
         if len(query.multi_items()) != len(query) or not self._may_return(client, address):
             return self._message(request, "client", 400)
         scope = " ".join(each for each in SCOPES if each in query.get("scope", "").split())
@@ -215,7 +216,8 @@ class Provider:
         if session and time.time() - session.grant.signed_in <= float(query.get("max_age") or math.inf):
             if client == CONSOLE:
                 return await self._grant(asked, session)
-            # Whoever listens at a port of this machine can ask in the name of the command line (RFC 8252, 8.6).
+            # Any program that listens at a port of this machine can ask in the name of the command line (RFC 8252,
+            # 8.6).
             if "none" in prompt:
                 return self._return(asked, error="interaction_required")
             return self._ask(request, asked, account=session.account, signed_in=True)
@@ -233,7 +235,7 @@ class Provider:
         return await self._grants.session(cookie) if cookie else None
 
     async def _submit(self, request: Request) -> Response:
-        """A page was filled in."""
+        """Handle a submitted page."""
         fields = await _form(request)
         form = self._opened(fields.get("state", ""), request.cookies.get(FORM_COOKIE, ""))
         if form is None:
@@ -262,7 +264,7 @@ class Provider:
         return await self._signed_in(request, form.asked, checked.account)
 
     async def _go_on(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
-        """Who is signed in was asked whether the command line may act for them."""
+        """Handle the answer of a signed-in user to whether the command line may act for them."""
         if fields.get("answer") == "other":
             return self._ask(request, form.asked)
         session = await self._session(request)
@@ -274,7 +276,7 @@ class Provider:
         return await self._grant(form.asked, session)
 
     async def _change(self, request: Request, form: Form, fields: Mapping[str, str]) -> Response:
-        """A new password was chosen, by one who has just given the old one."""
+        """Handle a new password, chosen by a user who has just entered the old one."""
         password = fields.get("new", "")
         if password != fields.get("again", ""):
             return self._ask_again(request, form, "differ")
@@ -298,8 +300,8 @@ class Provider:
         status: int = 200,
         seconds: int = 0,
     ) -> Response:
-        """The page to sign in; for one who has just given a password that must be changed, the page for that; for one
-        who is signed in, the page that asks whether to go on."""
+        """The page to sign in. For a user who has just entered a password that must be changed: the page for that.
+        For a user who is signed in: the page that asks whether to continue."""
         browser = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(16)
         form = Form(asked, _digest(browser), time.time() + FORM_LIFE)
         if account:
@@ -327,7 +329,7 @@ class Provider:
             text = sign_in_page.sign_in(
                 language, self._base, state, name=name, problem=problem, command=command
             )
-        # Browsers hold the redirect that follows the form to form-action, too.
+        # Browsers apply form-action to the redirect after the form, too.
         return _html(text, status, form_action=f"'self' {place.scheme}://{place.netloc}")
 
     def _message(self, request: Request, word: str, status: int = 200) -> Response:
@@ -359,7 +361,8 @@ class Provider:
         return self._return(asked, code=code)
 
     def _return(self, asked: Asked, **answer: str) -> Response:
-        """Back to the client. The issuer goes along (RFC 9207): a client of several knows whose answer it is."""
+        """Redirect to the client. Includes the issuer (RFC 9207), so that a client of several issuers knows whose
+        answer it is."""
         fields = answer | ({"state": asked.state} if asked.state else {}) | {"iss": self._issuer}
         return _redirect(f"{asked.redirect_uri}?{urlencode(fields)}")
 
@@ -375,7 +378,7 @@ class Provider:
         return hmac.new(self._seal_key, body.encode("utf-8", "replace"), "sha256").hexdigest()
 
     def _opened(self, sealed: str, cookie: str) -> Form | None:
-        """The form that we sealed, for the browser with this cookie; None for any other, or when it has expired."""
+        """The form that we sealed for the browser with this cookie; None for any other form, or when it has expired."""
         body, _, seal = sealed.partition(".")
         if not hmac.compare_digest(self._seal(body).encode(), seal.encode("utf-8", "replace")):
             return None
@@ -446,7 +449,7 @@ class Provider:
         return jwt.encode({"alg": ALGORITHM, "kid": self._key.kid, "typ": kind}, claims, self._key)
 
     async def _revoke(self, request: Request) -> Response:
-        """A refresh token or an access token: either ends both (RFC 7009)."""
+        """Revoke a refresh token or an access token: either ends both (RFC 7009)."""
         token = (await _form(request)).get("token", "")
         if "." in token:
             with contextlib.suppress(Unauthenticated):  # then there is nothing to end
@@ -458,7 +461,7 @@ class Provider:
         return _json({})
 
     async def _left(self, user: str) -> None:
-        """A user gave up tokens or a session; "": there were none."""
+        """Record that a user gave up tokens or a session; "": there were none."""
         if user:
             await note(self._audit, SIGN_OUT, user, VIA)
 
@@ -488,7 +491,7 @@ class Provider:
 
 
 class _Failures:
-    """Writes down sign-ins that failed. Anybody can bring them about: a few a minute are written, the rest counted."""
+    """Records failed sign-ins. Anybody can cause them: a few per minute are written, the rest is counted."""
 
     def __init__(self, audit: LocalAudit) -> None:
         self._audit = audit
@@ -518,7 +521,7 @@ def _new_key() -> bytes:
 
 
 def _problem(query: Mapping[str, str]) -> str:
-    """What is wrong with a request whose client and address are right, in OAuth's words; "" for nothing."""
+    """What is wrong with a request whose client and address are valid, as an OAuth error; "" for nothing."""
     prompt = query.get("prompt", "").split()
     refused = {
         "unsupported_response_type": query.get("response_type") != "code",
@@ -536,7 +539,7 @@ def _problem(query: Mapping[str, str]) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a posted form; none where it is no form, or larger than any of ours, or has a field twice."""
+    """The fields of a submitted form; empty if it is not a form, is larger than any of ours, or has a field twice."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -553,7 +556,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _challenge(verifier: str) -> str:
-    """The S256 challenge that a verifier answers; of none that may be one, ""."""
+    """The S256 challenge of a verifier; "" for an invalid verifier."""
     if not VERIFIER.fullmatch(verifier):
         return ""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

@@ -1,6 +1,6 @@
-"""Who may work: places for tasks, and worker processes, shared fairly over all tasks of the hub.
+"""Who may work: places for tasks, and worker processes, shared fairly between all tasks of the hub.
 
-Both know a task by what it asks for, and do nothing but count. Times are of a monotonic clock, in seconds.
+Both only count. Times are those of a monotonic clock, in seconds.
 """
 
 import asyncio
@@ -10,27 +10,29 @@ from dataclasses import dataclass, field
 
 Clock = Callable[[], float]
 
-SHORT = 60.0  # for so long a scheduled run may use the reserve
-TURN = 300.0  # for so long a task that works keeps its place, or its only worker, while others wait
+# Seconds for which a scheduled run may use the reserve.
+SHORT = 60.0
+# Seconds for which a working task keeps its place, or its only worker, while others wait.
+TURN = 300.0
 
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """A place, or the wish for one. `due`: a run that the schedule wants now."""
+    """A place, or a request for one. `due`: for a run that the schedule wants now."""
 
     due: bool
     asked: float
     taken: asyncio.Event = field(default_factory=asyncio.Event)
     since: float = 0.0  # when it was taken
-    wanted: bool = False  # somebody else is to have it
+    wanted: bool = False  # another task should get it
 
 
 class Places:
-    """The places of tasks that work at once, given in the order in which they are asked for.
+    """The places of tasks that work at the same time, given in the order of the requests.
 
-    A quarter of them, at least one of two, is a reserve that only scheduled runs get, so that tasks that take days do
-    not stop every schedule. A run that lasts longer than `SHORT` counts among the others from then on. Who has had a
-    place for long gives it up when others wait: after `SHORT` to a scheduled run, after `TURN` to any.
+    A quarter of them, but at least one if there are two or more, is a reserve for scheduled runs, so that tasks that
+    take days do not stop all schedules. A run that takes longer than `SHORT` no longer counts as part of the reserve.
+    A task gives up its place when others wait: to a scheduled run after `SHORT`, to any run after `TURN`.
     """
 
     def __init__(self, count: int, clock: Clock = time.monotonic) -> None:
@@ -41,14 +43,14 @@ class Places:
         self._line: list[Place] = []
 
     def ask(self, *, due: bool) -> Place:
-        """Get in line. `Place.taken` is set once it is ours; `give_back` leaves the line as well."""
+        """Get in line. `Place.taken` is set when we have the place; `give_back` also leaves the line."""
         place = Place(due, self._clock())
         self._line.append(place)
         self._admit()
         return place
 
     def hurry(self, place: Place) -> None:
-        """The schedule wants a run meanwhile."""
+        """The schedule wants a run in the meantime."""
         place.due = True
         self._admit()
 
@@ -59,8 +61,9 @@ class Places:
         self._admit()
 
     def is_wanted(self, place: Place) -> bool:
-        """Whether whoever has this place is to give it up, and to get in line again."""
-        self._admit()  # a scheduled run may have left the reserve meanwhile
+        """Whether the holder of this place must give it up, and get in line again."""
+        # A scheduled run may have left the reserve.
+        self._admit()
         leaving = sum(each.wanted for each in self._held)
         if not place.wanted and leaving < len(self._line):
             turn = SHORT if any(each.due for each in self._line) else TURN
@@ -89,13 +92,13 @@ class _Demand:
     wanted: int
     held: int
     busy: bool
-    served: bool  # it has a worker, or is about to
+    served: bool  # it has a worker, or is about to get one
     since: float  # when that began
 
 
 class Workers:
-    """The worker processes of all tasks together: never more than `most`, shared evenly between the tasks that want
-    some. Where there are more tasks than workers, they take turns."""
+    """The worker processes of all tasks: never more than `most`, shared evenly between the tasks that want some. If
+    there are more tasks than workers, they take turns."""
 
     def __init__(self, most: int, clock: Clock = time.monotonic) -> None:
         self._most = most
@@ -103,8 +106,8 @@ class Workers:
         self._demands: dict[str, _Demand] = {}
 
     def share(self, task: str, wanted: int, held: int, *, busy: bool) -> int:
-        """How many workers this task may have now, of those that it wants. `held`: its processes, with those that are
-        about to end. `busy`: whether there is anything for a worker to do."""
+        """How many workers this task may have now, of those that it wants. `held`: its processes, including those
+        that are about to end. `busy`: whether there is work for a worker."""
         now = self._clock()
         mine = self._demands.setdefault(task, _Demand(0, 0, False, False, now))
         mine.wanted, mine.held, mine.busy = wanted, held, busy
@@ -116,11 +119,11 @@ class Workers:
         return granted
 
     def leave(self, task: str) -> None:
-        """Its processes have ended."""
+        """Call it when the task's processes have ended."""
         self._demands.pop(task, None)
 
     def _fair(self, now: float) -> dict[str, int]:
-        """What each is to have: one after the other gets one more, as long as there are any."""
+        """The share of each task: tasks get one more in turn, until none are left."""
         shares = dict.fromkeys(self._demands, 0)
         line = sorted(self._demands, key=lambda task: self._rank(self._demands[task], now))
         left = self._most

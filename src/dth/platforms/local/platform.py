@@ -23,10 +23,10 @@ DATABASE_FILE = "task.db"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A task at one moment."""
+    """The state of a task at one moment."""
 
     gauges: list[Gauge]
-    uploads: list[Upload]  # those that are live
+    uploads: list[Upload]  # the live ones
     runs: list[Run]  # the newest ones
     depth: Depth
     paused: str
@@ -34,7 +34,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class LocalPlatform(Platform):
-    """The ports, with what the supervisor needs beyond them (`look`, `release_owner`, `set_back`, `prune`)."""
+    """The ports, and what the supervisor needs in addition (`look`, `release_owner`, `set_back`, `prune`)."""
 
     queue: LocalQueue
     records: LocalRecords
@@ -43,28 +43,28 @@ class LocalPlatform(Platform):
     database: TaskDatabase
 
     async def look(self, runs: int = 20) -> Look:
-        """All that says how the task stands; so many of its newest runs."""
+        """The state of the task, with its newest `runs` runs."""
         return await self.database.read(_look, runs)
 
     async def release_owner(self, owner: str | None) -> None:
-        """Give back at once what `owner`, a process that has died, had taken: messages, and uploads to complete. None:
-        all of them have died."""
+        """Release at once what the dead process `owner` had taken: messages, and uploads to complete. None: all
+        processes have died."""
         await self.queue.release_owner(owner)
         await self.uploads.release_owner(owner)
 
     async def set_back(self) -> None:
-        """Nothing waits for a clock that was ahead, and is right again."""
+        """Correct times that were written while the clock was ahead, so that nothing waits for them."""
         await self.queue.wake()
         await self.uploads.set_back()
 
     async def prune(self, keep_runs: int) -> None:
-        """Forget all but the newest `keep_runs` ended runs. Records stay, and of each image the newest and what it was
-        copied as."""
+        """Delete all ended runs except the newest `keep_runs`. Records stay, and for each image its newest record and
+        the one of its last copy."""
         if await self.records.prune(keep_runs):
             await self.images.prune()
 
     def close(self) -> None:
-        """Finish what was begun, and close the database."""
+        """Finish the work that was begun, and close the database."""
         self.database.close()
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ def _look(connection: Connection, runs: int) -> Look:
 def open_platform(state_dir: Path, owner: str) -> LocalPlatform:
     """Open the task whose state is in `state_dir`, as the process named `owner`.
 
-    Each process opens it for itself: a SQLite connection does not survive a fork.
+    Each process opens it separately: a SQLite connection does not survive a fork.
     """
     database = TaskDatabase.open(state_dir / DATABASE_FILE)
     return LocalPlatform(

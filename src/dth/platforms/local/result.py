@@ -1,4 +1,4 @@
-"""What a process that was asked something leaves for whoever asked: a preflight, a forecast, a probe."""
+"""The result that a process leaves for its caller: a preflight, a forecast, a probe."""
 
 import json
 from collections.abc import Mapping

@@ -1,10 +1,10 @@
 """The tables of one task.
 
-A change to a table here needs a step in `migrations.py`: a new file is made from these statements, an older one is
-brought here step by step.
+A change to a table needs a step in `migrations.py`: a new file is created from these statements, an older file is
+migrated step by step.
 
-Keys of objects are BLOBs (`encoding`). Tables with a row for each of them are B-trees in key order, without a second
-tree for row ids.
+Keys of objects are BLOBs (`encoding`). Tables with one row per object are B-trees in key order, without a second tree
+for row ids.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from sqlite3 import Connection
 
 from dth.core.ports.runs import Counts
 
-# Bodies live apart, so that a claim or a heartbeat does not rewrite up to 200 KB.
+# Bodies are in a separate table, so that a claim or a heartbeat does not rewrite up to 200 KB.
 QUEUE = (
     """CREATE TABLE message (
         seq INTEGER PRIMARY KEY NOT NULL,
@@ -46,7 +46,7 @@ RECORD = """CREATE TABLE record (
     verified TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID"""
 
-# Each question about records has an index, so that no answer reads all of them. Those with a condition are small.
+# Each query for records has an index, so that no answer reads all of them. The indexes with a condition are small.
 _UNFINISHED = "status = 'FAILED' OR status = 'CANCELLED'"
 RECORD_INDEXES = (
     "CREATE INDEX IF NOT EXISTS record_run ON record (run, key)",
@@ -56,13 +56,13 @@ RECORD_INDEXES = (
     "CREATE INDEX IF NOT EXISTS record_reason ON record (reason, key) WHERE reason <> ''",
 )
 
-# The last event applied to a key; apart from the records because most keys never see one.
+# The last event applied to a key; separate from the records because most keys never have one.
 EVENT = """CREATE TABLE event (
     key BLOB PRIMARY KEY NOT NULL,
     sequencer TEXT NOT NULL
 ) WITHOUT ROWID"""
 
-# Records name their run: the id of a pruned run is never used again.
+# Records refer to their run: the id of a pruned run is never used again.
 RUN = f"""CREATE TABLE run (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     kind TEXT NOT NULL,
@@ -73,7 +73,7 @@ RUN = f"""CREATE TABLE run (
     {", ".join(f"{count.name} INTEGER NOT NULL DEFAULT 0" for count in fields(Counts))}
 )"""
 
-# What is known of the records that are a run's, kept as they come to their ends (`platforms.digest`).
+# The digest of a run's records, updated as they are settled (`platforms.digest`).
 DIGEST = """CREATE TABLE IF NOT EXISTS digest (
     run INTEGER PRIMARY KEY NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     total BLOB NOT NULL,
@@ -101,7 +101,7 @@ OF_A_RUN = (
         finished INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (run, id)
     ) WITHOUT ROWID""",
-    # Destination keys without a source that still wait for their end.
+    # Destination keys without a source that are not settled yet.
     """CREATE TABLE extra (
         run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
         key BLOB NOT NULL,
@@ -109,7 +109,7 @@ OF_A_RUN = (
     ) WITHOUT ROWID""",
 )
 
-# A row while the task is paused.
+# One row while the task is paused.
 PAUSE = """CREATE TABLE pause (
     id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
     reason TEXT NOT NULL
@@ -194,7 +194,7 @@ LIMITS_AND_GAUGES = (
     )""",
 )
 
-# Each connection that writes has these in memory: what a call brings is put here first, to be joined and counted
+# Each connection that writes has these in memory: the input of a call is stored here first, to be joined and counted
 # as a set. They have no index, so that SQLite always scans them (100 rows) and looks up `record` (millions).
 SCRATCH = (
     "CREATE TEMPORARY TABLE enqueued (key BLOB, size INTEGER, etag TEXT)",
@@ -211,6 +211,6 @@ def create(connection: Connection) -> None:
 
 
 def run_all(connection: Connection, statements: Iterable[str]) -> None:
-    """Within a transaction (`executescript` would end it)."""
+    """Run the statements within a transaction (`executescript` would end it)."""
     for statement in statements:
         connection.execute(statement)

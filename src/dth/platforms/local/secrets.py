@@ -1,5 +1,5 @@
-"""Named secrets, encrypted in the hub's database. Values go in through `LocalSecrets`, and come out to the hub's own
-processes alone, through `StoredSecrets`. No value is in a message, a log or a repr.
+"""Named secrets, encrypted in the hub's database. `LocalSecrets` accepts values; only the hub's own processes read
+them, through `StoredSecrets`. No value appears in a message, a log or a repr.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from dth.platforms.local.vault import DATABASE_FILE, Vault, read_only
 
 
 class LocalSecrets:
-    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name. Nobody who makes tasks is
-    the first to use them."""
+    """`hub.ports.Secrets`. `known`: the hosts of secrets that the hub itself uses, by name, so that no creator of
+    tasks can be the first to use them."""
 
     def __init__(
         self, database: HubDatabase, vault: Vault, known: Mapping[str, Sequence[str]] | None = None
@@ -65,8 +65,8 @@ class LocalSecrets:
 
 
 class StoredSecrets:
-    """`BoundSecrets` for a process of the hub. Every read is of what is stored now, so that a secret, its
-    hosts or a key that was changed is seen at once."""
+    """`BoundSecrets` for a process of the hub. Every read uses what is stored at that moment, so changes of a secret,
+    its hosts or the key take effect at once."""
 
     def __init__(self, data_dir: Path, hosts: Sequence[str] = ()) -> None:
         self._data_dir = data_dir
@@ -150,7 +150,7 @@ def _bind(connection: Connection, name: str, hosts: Sequence[str]) -> None:
 
 
 def use_secrets(connection: Connection, uses: Sequence[SecretUse]) -> list[str]:
-    """In one transaction, which no other writer is in the midst of."""
+    """As `Secrets.use`, in the caller's write transaction."""
     names = {use.name for use in uses}
     rows = connection.execute(select(secret.c.name, secret.c.hosts).where(secret.c.name.in_(names)))
     found = {name: json.loads(hosts) for name, hosts in rows}

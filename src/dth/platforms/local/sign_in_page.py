@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - Chinese has commas of its own
-"""The pages of the built-in provider: sign in, choose a new password, and what went wrong. In English and Chinese."""
+"""The pages of the built-in provider: sign in, choose a new password, and errors. In English and Chinese."""
 
 import re
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ button.other { border-color: var(--line); background: var(--card); color: var(--
 
 
 def language_of(accepted: str) -> str:
-    """The one of ours that an Accept-Language header likes best."""
+    """The supported language that an Accept-Language header prefers."""
     best, found = 0.0, "en"
     for part in accepted[:1000].split(","):
         match = re.fullmatch(
@@ -100,8 +100,8 @@ def language_of(accepted: str) -> str:
 def sign_in(
     language: str, base: str, state: str, *, name: str = "", problem: str = "", command: str = ""
 ) -> str:
-    """`base`: path of the provider; `state`: what the form carries; `problem`: words to show, escaped here. `command`:
-    the address of the command line where that asks."""
+    """`base`: path of the provider; `state`: the sealed state of the form; `problem`: text to show, which is escaped
+    here. `command`: the address of the command line if it asks."""
     words = WORDS[language]
     asks = f"<p>{_asks(words, command)}</p>\n" if command else ""
     focus = ("", " autofocus") if name else (" autofocus", "")
@@ -121,7 +121,7 @@ def sign_in(
 
 
 def change(language: str, base: str, state: str, *, name: str, problem: str = "") -> str:
-    """The new password of a user who has just given the old one."""
+    """The page for the new password of a user who has just entered the old one."""
     words = WORDS[language]
     return _page(
         language,
@@ -142,7 +142,7 @@ def change(language: str, base: str, state: str, *, name: str, problem: str = ""
 
 
 def go_on(language: str, base: str, state: str, *, name: str, command: str) -> str:
-    """Whether the command line may act for who is signed in already."""
+    """The page that asks a signed-in user whether the command line may act for them."""
     words = WORDS[language]
     return _page(
         language,

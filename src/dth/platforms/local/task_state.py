@@ -1,4 +1,4 @@
-"""A task's state directory in the hub: what its processes read there, and processes that do one thing in it."""
+"""A task's state directory in the hub: the files that its processes read, and processes for single operations on it."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,12 @@ from dth.hub.parameters import read_parameters
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.nursery import Nursery
 
-ABORTING = 60.0  # seconds that throwing uploads away may take
+# Seconds that discarding uploads may take.
+ABORTING = 60.0
 
 
 def remove_state(state: Path) -> None:
-    """Raises HubError for what cannot be removed."""
+    """Raises HubError for files that cannot be removed."""
     try:
         shutil.rmtree(state)
     except FileNotFoundError:
@@ -27,8 +28,7 @@ def remove_state(state: Path) -> None:
 
 
 def write_task_file(state: Path, task: Task) -> str:
-    """Write the parameters for the task's processes, without those that are none of theirs; returns what was
-    written."""
+    """Write the parameters for the task's processes, without those that they do not need. Returns the text written."""
     parameters = read_parameters(task.type, task.parameters)
     given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
     live = plugin(task.type).live
@@ -48,16 +48,16 @@ def write_task_file(state: Path, task: Task) -> str:
 
 
 async def throw_uploads_away(nursery: Nursery, state: Path, lock: int) -> None:
-    """Let a process abort every upload that the task began. What a store does not let go of in time stays with the
-    task, for when it is started again."""
+    """Let a process abort all uploads that the task began. Uploads that a store does not abort in time stay with the
+    task, for its next start."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(ABORTING):
             await run_once(nursery, state, "aborter", lock=lock)
 
 
 async def run_once(nursery: Nursery, state: Path, role: str, run: int = 0, lock: int = -1) -> int:
-    """Let a process of the task do one thing, and wait for its end. Returns its exit code. `lock`: that of the state,
-    where nobody else may work meanwhile."""
+    """Let a process of the task do one thing, and wait until it ends. Returns its exit code. `lock`: the lock of the
+    state, if nobody else may work in the meantime."""
     logs = state / "logs"
     logs.mkdir(exist_ok=True)
     with (logs / f"{role}.log").open("ab") as errors:

@@ -20,7 +20,8 @@ ORDERS = {
     "description": task.c.description,
     "progress": task.c.progress,
 }
-ENGINES_OWN = ("id", "summary", "spent", "version")  # what `save` leaves alone, or sets itself
+# Fields that `save` leaves unchanged, or sets itself.
+ENGINES_OWN = ("id", "summary", "spent", "version")
 KEEPERS_OWN = ("look_at", "held")  # of `agenda`
 
 
@@ -100,7 +101,7 @@ def _find(connection: Connection, query: TaskQuery) -> tuple[list[Task], int]:
 
 
 def _chosen(query: TaskQuery) -> Select[tuple[str]]:
-    """The ids of the tasks asked for."""
+    """The ids of the matching tasks."""
     chosen = select(task.c.id)
     if query.progress:
         chosen = chosen.where(task.c.progress.in_([each.value for each in query.progress]))
@@ -145,7 +146,7 @@ def _row(task: Task) -> dict[str, Any]:
 
 
 def task_of(row: Row[Any]) -> Task:
-    """From a row of all columns."""
+    """A task from a row of all columns."""
     values = {name: value for name, value in row._mapping.items() if name not in KEEPERS_OWN}
     return Task(
         **{

@@ -1,4 +1,4 @@
-"""API tokens: for programs. Whoever has one may do what its role may, and what its owner may."""
+"""API tokens, for programs. The holder of a token may do what both its role and its owner's role permit."""
 
 import time
 from dataclasses import asdict
@@ -16,7 +16,8 @@ from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import audit, user
 from dth.platforms.local.hub_schema import token as table
 
-COMMAND, LOCAL = "command line", "local"  # the name and the maker of tokens that commands make for themselves
+# Name and maker of the tokens that commands create for themselves.
+COMMAND, LOCAL = "command line", "local"
 
 
 class LocalTokens:
@@ -39,7 +40,7 @@ class LocalTokens:
         await self._database.write(_revoke, to_line(id))
 
     async def identify(self, token: str) -> Identity | None:
-        """Whose token this is; None: nobody's, or it has ended."""
+        """The identity of a token; None if it is unknown or has ended."""
         now = time.time()
         info, of_owner = await self._database.read(_find, hash_of(token))
         identity = identity_of(info, now, of_owner)
@@ -73,7 +74,7 @@ def _revoke(connection: Connection, id: str) -> None:
 
 
 def _find(connection: Connection, hash: bytes) -> tuple[TokenInfo | None, Role | None]:
-    """The token, and the role that its owner has now."""
+    """The token, and its owner's current role."""
     row = connection.execute(select(*COLUMNS).where(table.c.hash == hash)).first()
     if row is None:
         return None, None
@@ -84,7 +85,8 @@ def _find(connection: Connection, hash: bytes) -> tuple[TokenInfo | None, Role |
 def _note_use(connection: Connection, info: TokenInfo, now: float) -> None:
     connection.execute(update(table).where(table.c.id == info.id).values(last_used=now))
     if info.created_by == LOCAL and info.name == COMMAND:
-        return  # it is a command's own: what that changes is in the log
+        # A command's own token: the log has the changes that it makes.
+        return
     this = (audit.c.what == USE_TOKEN) & (audit.c.target == info.id)
     known = connection.execute(select(audit.c.id, audit.c.at).where(this)).first()
     used = entry(

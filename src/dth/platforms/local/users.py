@@ -1,4 +1,4 @@
-"""Users of the built-in provider: their passwords, and how often somebody may guess at one."""
+"""Users of the built-in provider: their passwords, and limits on guessing them."""
 
 import asyncio
 import base64
@@ -28,20 +28,22 @@ MAX_EMAIL = 254
 MIN_PASSWORD = 12  # characters
 MAX_PASSWORD = 1024
 
-# scrypt: 2^15 blocks of 1 KiB (32 MiB), three times: a quarter of a second, as strong as OWASP's cheat sheet asks for.
+# scrypt: 2^15 blocks of 1 KiB (32 MiB), three times: a quarter of a second, the strength that OWASP's cheat sheet
+# recommends.
 # (log2 of the blocks, block size in 128 bytes, passes)
 COST = (15, 8, 3)
-AT_ONCE = 2  # passwords hashed at one time: each takes a core, and its memory
+# Passwords hashed at the same time: each needs a core, and its memory.
+AT_ONCE = 2
 
-# Tries that are free, and the longest wait after them, in seconds. The wait doubles with every failure. A user's is
-# short, because anybody can bring it about for anybody; an address has only itself to blame.
+# Free tries, and the longest wait after them, in seconds. The wait doubles with every failure. The limit for a user
+# is short, because anybody can cause it for anybody; an address only causes its own.
 USER_TRIES = (5, 60.0)
 ADDRESS_TRIES = (20, 900.0)
 FORGET_AFTER = 900.0  # seconds without a failure
 
 
 class Weakness(StrEnum):
-    """Why a password is not taken."""
+    """Why a password is not accepted."""
 
     SHORT = "short"
     LONG = "long"
@@ -59,8 +61,8 @@ WEAKNESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user, and the epoch of the password: what was given out in an earlier one no longer holds. No two users ever
-    have the same epoch, not even those of one name."""
+    """A user, and the epoch of the password: what was issued in an earlier epoch is no longer valid. No two users
+    ever have the same epoch, not even users of the same name."""
 
     user: User
     epoch: int
@@ -68,8 +70,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What became of a try to sign in: the account, or the seconds to `wait` before the next try, or (the name or the
-    password is wrong) neither."""
+    """The result of a try to sign in: the account; or the seconds to `wait` before the next try; or neither, if the
+    name or the password is wrong."""
 
     account: Account | None = None
     wait: float = 0.0
@@ -88,7 +90,7 @@ class LocalUsers:
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
     ) -> User:
-        """Raises Conflict when there is one of that name, UsageError for a name or password that cannot be."""
+        """Raises Conflict if the name exists, UsageError for an invalid name or password."""
         new = User(new_name(name), role, _new_email(email), time.time(), must_change=must_change)
         hashed = await self._hash_new(new.name, password)
         if not await self._database.write(_add, new, hashed):
@@ -96,21 +98,21 @@ class LocalUsers:
         return new
 
     async def add_first(self, name: str, password: str) -> bool:
-        """Add an admin who must change the password, if there is no user at all. Returns whether that was so."""
+        """Add an admin who must change the password, if there are no users. Returns whether it was added."""
         if await self.list():
             return False
         new = User(name, Role.ADMIN, created=time.time(), must_change=True)
         return await self._database.write(_add, new, await self._hash_new(name, password), first=True)
 
     async def set_password(self, name: str, password: str, *, must_change: bool = False) -> None:
-        """Ends every session of the user. Raises NotFound, UsageError for a password that cannot be."""
+        """Ends every session of the user. Raises NotFound, and UsageError for an invalid password."""
         name = canonical(name)
         await self._database.read(_require, name)
         hashed = await self._hash_new(name, password)
         await self._database.write(_set_password, name, hashed, must_change=must_change)
 
     async def renew_password(self, name: str, epoch: int, password: str) -> Account | Weakness:
-        """A user's own change of the password of that epoch. Raises Conflict when it was changed meanwhile."""
+        """Change the password of that epoch, as the user. Raises Conflict if it was changed in the meantime."""
         weakness = weakness_of(name, password)
         if weakness:
             return weakness
@@ -126,34 +128,34 @@ class LocalUsers:
         return await self._database.read(_stored, canonical(name)) is not None
 
     async def is_first(self, password: str) -> bool:
-        """Whether this is still the password of the first admin, who has not chosen one yet."""
+        """Whether this is still the password of the first admin, who has not chosen a new one yet."""
         stored = await self._database.read(_stored, FIRST_ADMIN)
         account = await self._database.read(read_account, FIRST_ADMIN)
         waiting = stored is not None and account is not None and account.user.must_change
         return waiting and await self._matches(password, stored or "")
 
     async def set_role(self, name: str, role: Role) -> User:
-        """Holds at once, in sessions that go on, too. Raises NotFound, and Conflict for the last admin."""
+        """Takes effect at once, also in existing sessions. Raises NotFound, and Conflict for the last admin."""
         return await self._database.write(_set_role, canonical(name), role)
 
     async def remove(self, name: str) -> None:
-        """With all API tokens of the user. Raises NotFound, and Conflict for the last admin."""
+        """Removes the user with all API tokens. Raises NotFound, and Conflict for the last admin."""
         await self._database.write(_remove, canonical(name))
 
     async def identity(self, name: str, epoch: int) -> Identity | None:
-        """Who has a token of that epoch, with the role of this moment; None: it no longer holds."""
+        """The identity of a token of that epoch, with the current role; None if it is no longer valid."""
         account = await self._database.read(read_account, name)
         if account is None or account.epoch != epoch:
             return None
         return Identity(account.user.name, account.user.name, account.user.role, user=account.user.name)
 
     async def check(self, name: str, password: str, address: str = "") -> Check:
-        """Try to sign in from an address ("": none is known). Takes the same time whether there is such a user."""
+        """Try to sign in from an address ("": unknown). Takes the same time whether the user exists or not."""
         name = canonical(name)
         subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
         if is_name(name):
             subjects.append((f"user:{name}", USER_TRIES))
-        # The failure is written before the password is looked at: a hundred tries at once are still a hundred.
+        # The failure is counted before the password is checked: a hundred simultaneous tries are still a hundred.
         wait = await self._database.write(_count_try, subjects, time.time())
         if wait > 0:
             return Check(wait=wait)
@@ -178,7 +180,7 @@ class LocalUsers:
     async def _matches(self, password: str, stored: str) -> bool:
         _, *cost, salt, _ = stored.split("$")
         if len(password) > MAX_PASSWORD:
-            password = ""  # takes its time, and is nobody's
+            password = ""  # takes the usual time, matches nobody
         async with self._turns:
             made = await asyncio.to_thread(
                 _hash, password, base64.b64decode(salt), (int(cost[0]), int(cost[1]), int(cost[2]))
@@ -187,14 +189,14 @@ class LocalUsers:
 
 
 async def first_admin(users: LocalUsers, password: str = "") -> str | None:
-    """Make the first user of a new hub, an admin, with this password or one that is made up. Returns the password,
-    which must be changed at once; None where there are users."""
+    """Create the first user of a new hub, an admin, with this password or a generated one. Returns the password,
+    which must be changed at once; None if there are users."""
     password = password or secrets.token_urlsafe(15)
     return password if await users.add_first(FIRST_ADMIN, password) else None
 
 
 def weakness_of(name: str, password: str) -> Weakness | None:
-    """What is wrong with a new password, its sameness with the old one aside."""
+    """What is wrong with a new password, except being the same as the old one."""
     if len(password) < MIN_PASSWORD:
         return Weakness.SHORT
     if len(password) > MAX_PASSWORD:
@@ -210,10 +212,11 @@ def _new_email(email: str) -> str:
 
 
 def _hash(password: str, salt: bytes, cost: tuple[int, int, int]) -> str:
-    """`scrypt$COST$SALT$HASH`. Of two ways to write the same characters, both are the same password."""
+    """`scrypt$COST$SALT$HASH`. Equivalent Unicode forms count as the same password."""
     power, size, passes = cost
     text = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
-    text += b"\n"  # HMAC, on which scrypt is built, takes a text for the same with zeros behind it
+    # HMAC, which scrypt uses, does not distinguish a text from the same text with zeros at its end.
+    text += b"\n"
     memory = 128 * size * (2**power + passes + 2)
     made = hashlib.scrypt(text, salt=salt, n=2**power, r=size, p=passes, maxmem=memory + 2**20)
     encoded = (base64.b64encode(each).decode() for each in (salt, made))
@@ -221,7 +224,7 @@ def _hash(password: str, salt: bytes, cost: tuple[int, int, int]) -> str:
 
 
 def _nobody() -> str:
-    """A stored password that no password matches, as costly to compare with as any."""
+    """A stored password that no password matches, and that takes as long to compare as any other."""
     zeros = base64.b64encode(bytes(16)).decode(), base64.b64encode(bytes(64)).decode()
     return "$".join(("scrypt", *map(str, COST), *zeros))
 
@@ -318,13 +321,13 @@ Subjects = list[tuple[str, tuple[int, float]]]
 
 
 def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
-    """Count one failure, or return the seconds to wait: then nothing is counted."""
+    """Count one failure, or return the seconds to wait; in that case nothing is counted."""
     connection.execute(delete(attempt).where(attempt.c.until < now - FORGET_AFTER))
     names = [name for name, _ in subjects]
     rows = connection.execute(select(attempt).where(attempt.c.subject.in_(names)))
     known = {row.subject: row for row in rows}
     longest = dict(subjects)
-    # After a clock that was set back, nobody waits longer than the longest wait.
+    # If the clock was set back, nobody waits longer than the longest wait.
     waits = (min(row.until - now, longest[name][1]) for name, row in known.items())
     wait = max(waits, default=0.0)
     if wait > 0:
@@ -344,13 +347,13 @@ def _count_try(connection: Connection, subjects: Subjects, now: float) -> float:
 def _sign_in(
     connection: Connection, name: str, stored: str, subjects: Subjects, now: float
 ) -> Account | None:
-    """Write that it was no failure. None: the password was changed while it was being checked."""
+    """Remove the failure that was counted for this try. None: the password was changed during the check."""
     account = read_account(connection, name)
     if account is None or _stored(connection, name) != stored:
         return None
     connection.execute(update(user).where(user.c.name == name).values(last_login=now))
     for subject, _ in subjects:
-        # Who may sign in does not thereby win tries at the accounts of others.
+        # A successful sign-in must not give additional tries at other accounts.
         row = attempt.c.subject == subject
         connection.execute(update(attempt).where(row).values(failures=attempt.c.failures - 1, until=now))
     connection.execute(delete(attempt).where(attempt.c.subject == f"user:{name}"))

@@ -1,11 +1,13 @@
-"""The hub's key, and what is encrypted with it: secrets, signing keys, the targets of notifications.
+"""The hub's key, and encryption with it: secrets, signing keys, the targets of notifications.
 
-`hub.db` holds all of these encrypted and never the key. That comes from the environment (`DTH_KEY`), or from the file
-`key` beside the database, which is made at first use. Both may hold several keys: the first encrypts, all decrypt.
+`hub.db` stores all of these encrypted, and never the key. The key comes from the environment (`DTH_KEY`), or from the
+file `key` beside the database, which is created at first use. Both may hold several keys: the first encrypts, all
+decrypt.
 
-The key can be changed while the hub and its workers run. A rotation is a write transaction; who encrypts does so in
-the transaction that writes the result, with the key that the file names then: either the rotation comes later and
-encrypts the value anew, or its key is there already. Who decrypts reads the file again when no key at hand fits.
+The key can be changed while the hub and its workers run. A rotation is a write transaction. Code that encrypts does
+so in the transaction that stores the result, with the key that the file names at that moment: either the rotation
+comes later and encrypts the value again, or its key is there already. Code that decrypts reads the file again if no
+known key fits.
 """
 
 import contextlib
@@ -26,12 +28,14 @@ from dth.platforms.local.hub_schema import channel, secret, setting
 
 DATABASE_FILE = "hub.db"
 KEY_FILE = "key"
-UNFINISHED = ".key-"  # begins the name of a key file that is being written
+# Prefix of a key file that is being written.
+UNFINISHED = ".key-"
 KEY_VARIABLE = "DTH_KEY"
 KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
-TOKEN = b"gAAAAA"  # how everything that Fernet encrypts begins, until the year 2106
+# The prefix of everything that Fernet encrypts, until the year 2106.
+TOKEN = b"gAAAAA"
 
-# Every column with something encrypted, and the name of its row.
+# Every column with encrypted values, and the name of its row.
 ENCRYPTED = (
     (secret.c.name, secret.c.value),
     (setting.c.name, setting.c.value),
@@ -40,27 +44,27 @@ ENCRYPTED = (
 
 
 class Vault:
-    """Encrypts and decrypts with the hub's key. Never shows it. Safe in any thread."""
+    """Encrypts and decrypts with the hub's key, and never shows it. Thread-safe."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Nothing is read before it is needed, and nothing made: that is `open_vault`'s."""
+        """Reads nothing until it is needed, and creates nothing: that is up to `open_vault`."""
         self._data_dir = data_dir
-        # Those at hand, the one that encrypts first, and at the end those that are no longer in use: what was read from
-        # the database just before a rotation can still be decrypted after it.
+        # The known keys: first the one that encrypts, last those no longer in use, so that values read from the
+        # database just before a rotation can still be decrypted after it.
         self._keys: dict[str, Fernet] = {}
 
     @staticmethod
     def new_key() -> str:
-        """A key as `DTH_KEY` and the file hold them."""
+        """A new key, in the form of `DTH_KEY` and the file."""
         return Fernet.generate_key().decode()
 
     def encrypt(self, value: bytes) -> bytes:
-        """Call it in the transaction that writes the result (see above)."""
+        """Call it in the transaction that stores the result (see above)."""
         self._look()
         return next(iter(self._keys.values())).encrypt(value)
 
     def decrypt(self, value: bytes) -> bytes:
-        """Raises StateError when no key fits."""
+        """Raises StateError if no key fits."""
         found = self._try(value)
         if found is None:
             self._look()
@@ -83,20 +87,20 @@ class Vault:
 
 
 def open_vault(data_dir: Path) -> Vault:
-    """The vault of the hub with this data directory; its key is made at first use. Raises StateError when the key can
-    be read by others, is damaged, is gone, or is not the one that the database was encrypted with."""
+    """The vault of the hub with this data directory; its key is created at first use. Raises StateError if others can
+    read the key, or if it is damaged, missing, or not the one that the database was encrypted with."""
     vault = Vault(data_dir)
     values = _encrypted_values(data_dir / DATABASE_FILE)
     if not values and not os.environ.get(KEY_VARIABLE) and not (data_dir / KEY_FILE).exists():
         _write_keys(data_dir, [Vault.new_key()], replace=False)
     vault._look()
     if values and all(vault._try(value) is None for value in values):
-        vault.decrypt(values[0])  # which says why not
+        vault.decrypt(values[0])  # raises an error that says why
     return vault
 
 
 async def kept(database: HubDatabase, vault: Vault, name: str, make: Callable[[], bytes]) -> bytes:
-    """The setting `name`, encrypted at rest. The first who asks makes it; everybody gets the same."""
+    """The setting `name`, encrypted at rest. The first caller creates it; all callers get the same value."""
     found = await database.read(_kept, vault, name)
     return found if found is not None else await database.write(_keep, vault, name, make)
 
@@ -116,7 +120,7 @@ def _keep(connection: Connection, vault: Vault, name: str, make: Callable[[], by
 
 
 async def keep(database: HubDatabase, vault: Vault, name: str, value: bytes) -> None:
-    """Set the setting `name`, whatever it was."""
+    """Set the setting `name`, replacing any previous value."""
     await database.write(_forget, name)
     await database.write(_keep, vault, name, lambda: value)
 
@@ -137,8 +141,8 @@ def _forget(connection: Connection, name: str) -> None:
 
 
 async def rotate(data_dir: Path, database: HubDatabase) -> int:
-    """Encrypt everything anew: with a new key, put into the file; where `DTH_KEY` is set, with the first one there.
-    Returns how many values there were. A crash at any moment leaves all of them readable."""
+    """Encrypt everything again: with a new key, which is stored in the file, or if `DTH_KEY` is set, with its first
+    key. Returns the number of values. After a crash at any moment, all values are readable."""
     if os.environ.get(KEY_VARIABLE):
         if len(_read_keys(data_dir)) < 2:
             raise UsageError(
@@ -150,7 +154,7 @@ async def rotate(data_dir: Path, database: HubDatabase) -> int:
         return rotated
     open_vault(data_dir)
     rotated = await database.write(_encrypt_anew, data_dir, new=True)
-    # A power cut may undo the last transactions, but never a file that was synced: the old key must outlive them.
+    # A power failure may undo the last transactions, but never a file that was synced: the old key must outlive them.
     _sync(database.path)
     await database.write(_drop_old_keys, data_dir)
     return rotated
@@ -176,7 +180,7 @@ def _encrypt_anew(connection: Connection, data_dir: Path, *, new: bool) -> int:
 
 
 def _drop_old_keys(connection: Connection, data_dir: Path) -> None:
-    """Leave the first key alone in the file, if everything is encrypted with it."""
+    """Keep only the first key in the file, if everything is encrypted with it."""
     first = _read_keys(data_dir)[0]
     for _, column in ENCRYPTED:
         for value in connection.execute(select(column)).scalars():
@@ -186,12 +190,12 @@ def _drop_old_keys(connection: Connection, data_dir: Path) -> None:
                 except InvalidToken:
                     return
     _write_keys(data_dir, [first])
-    for left in data_dir.glob(f"{UNFINISHED}*"):  # by rotations that died: old keys
+    for left in data_dir.glob(f"{UNFINISHED}*"):  # old keys, left by interrupted rotations
         left.unlink(missing_ok=True)
 
 
 def _sync(database: Path) -> None:
-    """Wait until what was committed is on the disk: the log, and what of it was copied into the database."""
+    """Wait until committed data is on the disk: the log, and what was copied from it into the database."""
     for path in (database.with_name(f"{database.name}-wal"), database):
         with contextlib.suppress(FileNotFoundError):
             file = os.open(path, os.O_RDONLY)
@@ -209,7 +213,7 @@ def _place(data_dir: Path) -> str:
 
 
 def _read_keys(data_dir: Path) -> list[str]:
-    """All keys, the one that encrypts first; at least one."""
+    """All keys, at least one; the first one encrypts."""
     place = _place(data_dir)
     text = os.environ.get(KEY_VARIABLE) or _read_file(data_dir / KEY_FILE)
     keys = [key for key in re.split(r"[\s,]+", text) if key]
@@ -236,11 +240,12 @@ def _read_file(path: Path) -> str:
 
 
 def _write_keys(data_dir: Path, keys: list[str], *, replace: bool = True) -> None:
-    """Write the file as a whole, safe on the disk before this returns. Without `replace`, the first writer wins."""
+    """Write the whole file, safe on the disk before this returns. Without `replace`, the first writer wins."""
     path = data_dir / KEY_FILE
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file, written = tempfile.mkstemp(dir=data_dir, prefix=UNFINISHED)  # readable by its owner only
+        # Readable by its owner only.
+        file, written = tempfile.mkstemp(dir=data_dir, prefix=UNFINISHED)
         try:
             with open(file, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor, not a path
                 stream.write("".join(f"{key}\n" for key in keys))
@@ -263,7 +268,7 @@ def _write_keys(data_dir: Path, keys: list[str], *, replace: bool = True) -> Non
 
 
 def _encrypted_values(path: Path) -> list[bytes]:
-    """Everything encrypted in the database; nothing while there is none."""
+    """All encrypted values in the database; empty if there is no database."""
     if not path.exists():
         return []
     columns = " UNION ALL ".join(f"SELECT {column.name} FROM {column.table.name}" for _, column in ENCRYPTED)
@@ -271,11 +276,11 @@ def _encrypted_values(path: Path) -> list[bytes]:
         with contextlib.closing(read_only(path)) as database:
             return [value for (value,) in database.execute(columns) if value.startswith(TOKEN)]
     except sqlite3.Error as error:
-        if "no such table" in str(error):  # it is being made
+        if "no such table" in str(error):  # it is being created
             return []
         raise StateError(f"{path} cannot be read: {error}") from None
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """A connection of its own to a database that others write."""
+    """A separate connection to a database that others write."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5, isolation_level=None)
