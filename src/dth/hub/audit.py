@@ -40,4 +40,5 @@ async def note(
 def entry(
     what: str, who: str, via: str, *, target: str = "", outcome: str = "", detail: Mapping[str, Any]
 ) -> AuditEntry:
+    """An entry for an operation of a caller. `detail` is stored as JSON."""
     return AuditEntry(time.time(), who, via, what, target, json.dumps(detail, default=str), outcome)

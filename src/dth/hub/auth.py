@@ -122,6 +122,8 @@ def require_secure(url: str) -> None:
 
 
 class Keys(Protocol):
+    """Where a verifier gets the public keys of an issuer."""
+
     async def find(self, kid: str | None) -> KeySet:
         """The issuer's public keys, fetched again if `kid` is not among them. Raises Unauthenticated if no keys are
         available."""
@@ -293,7 +295,7 @@ def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: st
     return found
 
 
-# ---------------------------------------------------------------------------------------------- verifying
+# ------------------------------------------------------------------------------------------- verification
 
 
 class _Registry(JWSRegistry):
@@ -457,10 +459,12 @@ def _highest(groups: Collection[str], roles: Mapping[str, Role]) -> Role | None:
     return max(named, key=ROLES.index, default=None)
 
 
-# -------------------------------------------------------------------------------------- the whole header
+# -------------------------------------------------------------------------------------------- the header
 
 
 class ApiTokens(Protocol):
+    """Looks up API tokens of the hub."""
+
     async def identify(self, token: str) -> Identity | None:
         """The owner of an API token, if the token is valid."""
         ...

@@ -50,6 +50,7 @@ def fingerprint(public_key: str) -> str:
 
 
 def as_bytes(text: str) -> bytes:
+    """The bytes of a key, including bytes that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -57,7 +58,8 @@ class ReportDigest(Protocol):
     """The digest over the records of a report."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """The number of records added."""
 
     def add(self, key: str, size: int, *more: str) -> None:
         """Add a record. `more`: the other fields, in the order of `digested`."""

@@ -17,6 +17,8 @@ from dth.hub.model import Progress
 
 
 class Event(StrEnum):
+    """What changes the status of a task."""
+
     STARTED = "started"  # its processes can run
     PAUSE = "pause"  # by a user, a budget, or endpoint trouble
     RESUME = "resume"

@@ -94,6 +94,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def covers(self, other: "Role") -> bool:
+        """Whether this role permits everything that the other one does."""
         return ROLES.index(self) >= ROLES.index(other)
 
 

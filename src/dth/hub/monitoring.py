@@ -137,6 +137,8 @@ def _settled(before: Reading, now: Reading) -> dict[str, float]:
 
 
 class GraphName(StrEnum):
+    """The graphs of the API, by the names that existing clients use."""
+
     NETWORK = "Network"
     TRANSFERRED_FAILED_OBJECTS = "TransferredFailedObjects"
     RUNNING_WAITING_JOB_HISTORY = "RunningWaitingJobHistory"
@@ -323,6 +325,7 @@ class Totals:
                 totals[name] = totals.get(name, 0.0) + value
 
     def forget(self, task: str) -> None:
+        """Drop the counters of a deleted task."""
         self._tasks.pop(task, None)
 
     def of(self, metric: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ def canonical(name: str) -> str:
 
 
 def is_name(name: str) -> bool:
+    """Whether the text is a valid user name in its stored form."""
     return len(name) <= MAX_NAME and re.fullmatch(r"\w[\w.@+-]*", name) is not None
 
 

@@ -69,6 +69,7 @@ class Message:
 
 
 def notice(event: Event, task: Task, text: str) -> Notice:
+    """A notice about a task, with untrusted text made safe."""
     name = line(task.description, MAX_NAME) or line(f"{task.source} to {task.destination}", MAX_NAME)
     return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), time.time())
 

@@ -17,6 +17,8 @@ NO_WORKER = "waiting for a worker: as many as may run do, for other tasks"  # a 
 
 
 class Phase(StrEnum):
+    """What a task is doing at the moment."""
+
     STARTING = "STARTING"
     LISTING = "LISTING"
     COPYING = "COPYING"

@@ -62,7 +62,8 @@ class Tasks(Protocol):
 
     async def remove(self, id: str) -> None: ...
 
-    async def count(self) -> dict[Progress, int]: ...
+    async def count(self) -> dict[Progress, int]:
+        """The number of tasks by status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class User:
+    """A user of the built-in provider."""
+
     name: str
     role: Role
     email: str = ""
@@ -197,6 +200,8 @@ class Users(Protocol):
 
 
 class Tokens(Protocol):
+    """API tokens of the hub."""
+
     async def list(self) -> list[TokenInfo]: ...
 
     async def create(
@@ -214,6 +219,8 @@ class Tokens(Protocol):
 
 
 class Audit(Protocol):
+    """The audit log."""
+
     async def begin(self, entry: AuditEntry) -> int:
         """Record a requested change before it is made. Returns the entry's id."""
         ...
@@ -246,6 +253,8 @@ class Channel:
 
 
 class Notifications(Protocol):
+    """Channels, and the outbox of notifications."""
+
     async def channels(self) -> list[Channel]: ...
 
     async def put_channel(self, channel: Channel) -> None:
@@ -277,6 +286,8 @@ class Series:
 
 
 class Metrics(Protocol):
+    """Time series of measurements."""
+
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
         """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples of one
         period."""
@@ -295,11 +306,14 @@ class Metrics(Protocol):
         "failed". Steps begin at `start`; `start` and `period` are multiples of ten minutes."""
         ...
 
-    async def forget(self, task: str) -> None: ...
+    async def forget(self, task: str) -> None:
+        """Delete the series of a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogStream:
+    """The log of one process. Times are seconds since the epoch; `first` and `last` are those of its events."""
+
     name: str
     created: float
     first: float
@@ -315,6 +329,8 @@ class LogEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
+    """One page of events."""
+
     events: list[LogEvent]
     # Token of the next page; the same token while there is nothing newer.
     forward: str
@@ -365,6 +381,8 @@ CERTIFICATE = "certificate"
 
 
 class Jobs(Protocol):
+    """Starts jobs, and keeps their results."""
+
     async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
         """Start the job where the workers run, with their permissions. `side`, for a probe: "source" or
         "destination"."""
@@ -380,7 +398,7 @@ class Jobs(Protocol):
         ...
 
 
-# ------------------------------------------------------------------------------------------------- the whole
+# ------------------------------------------------------------------------------------------------- all ports
 
 
 @dataclass(frozen=True, slots=True)

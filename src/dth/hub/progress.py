@@ -95,6 +95,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
+        """The current rate; 0 before the first report."""
         return self._sum / self._weight if self._weight else 0.0
 
 
@@ -207,6 +208,7 @@ class Meter:
         return max(each for _, each in self._seen)
 
     def standing(self, run: Run) -> Standing:
+        """The state of a run, from the latest reading."""
         counts = run.counts
         ended = counts.done + counts.failed + counts.cancelled
         unfinished = max(0.0, self._moved - self._settled) if ended < counts.enqueued else 0.0

@@ -128,6 +128,7 @@ class Notify:
 
     @property
     def key(self) -> str:
+        """Identifies the notification, so that it is sent only once."""
         return f"{self.event} {self.once}"
 
 
@@ -170,11 +171,15 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """Pause the task for this reason."""
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
+    """End the task in ERROR, with this reason and code."""
+
     reason: str
     code: ErrorCode
 
@@ -432,7 +437,7 @@ def _is_unset(task: Task, schedule: Schedule | None, now: float) -> bool:
     return bool(upcoming) and (not task.next_run or task.next_run > upcoming)
 
 
-# ------------------------------------------------------------------------------------------ how it stands
+# ------------------------------------------------------------------------------------ the state of a task
 
 
 def _is_under_way(view: View) -> bool:

@@ -84,6 +84,8 @@ async def stop(ports: HubPorts, id: str) -> Task:
 
 
 async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> Task:
+    """Stop work until `resume`. A task that is paused already keeps its reason."""
+
     def change(task: Task) -> None:
         if task.progress is not Progress.PAUSED:
             task.reason = reason
@@ -196,10 +198,11 @@ async def delete(ports: HubPorts, id: str) -> Task:
     return task
 
 
-# ---------------------------------------------------------------------------------- what the engine tells
+# ---------------------------------------------------------------------------------- reports of the engine
 
 
 async def started(ports: HubPorts, id: str) -> Task:
+    """The task's processes can run."""
     return await _change(ports, id, lambda task: move(task, Event.STARTED), tell=False)
 
 
@@ -219,6 +222,8 @@ async def ended(ports: HubPorts, id: str) -> Task:
 
 
 async def fail(ports: HubPorts, id: str, reason: str, code: ErrorCode) -> Task:
+    """Put the task in ERROR, with one line that says why."""
+
     def change(task: Task) -> None:
         move(task, Event.FAIL)
         task.reason, task.error_code = reason, code

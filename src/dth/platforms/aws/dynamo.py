@@ -75,6 +75,7 @@ class Dynamo:
     async def update(
         self, table: str, key: Item, update: str, condition: str = "", values: Mapping[str, Any] | None = None
     ) -> Written:
+        """Update an item if the condition holds; creates it if it does not exist."""
         arguments = _expressions(
             f"{update} {condition}", values or {}, UpdateExpression=update, ConditionExpression=condition
         )

@@ -72,6 +72,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
+    """The data that `pack` compressed."""
     return json.loads(zlib.decompress(data))
 
 

@@ -86,6 +86,8 @@ class _Log:
 
 
 class Outbox:
+    """Commits the pages of a finder."""
+
     def __init__(self, dynamo: Dynamo, runs: Runs, ledger: Ledger, queue: AwsQueue) -> None:
         self._dynamo = dynamo
         self._runs = runs
@@ -93,6 +95,7 @@ class Outbox:
         self._queue = queue
 
     async def commit(self, run: int, page: Page) -> None:
+        """Commit a page. Once it is stored, any process can finish it."""
         await unbroken(self._commit(run, page))
 
     async def flush(self, run: int | None = None) -> None:

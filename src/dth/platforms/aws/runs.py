@@ -50,6 +50,8 @@ class _Runs:
 
 
 class Runs:
+    """The runs of one task in its state table."""
+
     def __init__(self, dynamo: Dynamo) -> None:
         self._dynamo = dynamo
         self._floor = Floor()
@@ -108,6 +110,7 @@ class Runs:
         )
 
     async def get(self, number: int) -> Run:
+        """Raises UsageError if there is no such run."""
         run = await self.find(number)
         if run is None:
             raise UsageError(f"There is no run {number}")
@@ -138,6 +141,7 @@ class Runs:
         )
 
     async def note(self, number: int, note: str) -> None:
+        """Add a note to a run; the same note again changes nothing."""
         note = line(note)
         name = f"note#{hashlib.sha256(note.encode()).hexdigest()[:16]}"
         item = {"pk": head_key(number)["pk"], "sk": name, "note": note, "at": time.time_ns()}

@@ -43,6 +43,7 @@ class AwsSecrets:
         return text
 
     def is_unbound(self, name: str) -> bool:
+        """Whether there is a hub, and it lets the secret be used with any host."""
         return bool(self._bindings) and is_unbound(self._look(name)[1])
 
     def _look(self, name: str) -> tuple[str, tuple[str, ...]]:

@@ -31,6 +31,8 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """Keys and indexes of a table."""
+
     partition: Attribute
     sort: Attribute | None = None
     indexes: tuple[Index, ...] = ()

@@ -32,6 +32,8 @@ class Rest:
 
 
 class Agenda:
+    """The times of the next looks, in the hub's database."""
+
     def __init__(self, database: HubDatabase) -> None:
         self._database = database
 

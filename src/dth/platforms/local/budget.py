@@ -63,6 +63,8 @@ class _Account:
 
 
 class Budgets:
+    """The accounts of all callers."""
+
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
 

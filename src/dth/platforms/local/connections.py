@@ -168,6 +168,7 @@ class Connections:
             self._end(victim)
 
     def leave(self, peer: Peer) -> None:
+        """Forget a connection that has been closed."""
         if peer in self._peers:
             self._peers.discard(peer)
             self._of[peer.address] -= 1

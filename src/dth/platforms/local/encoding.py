@@ -6,10 +6,12 @@ lists, and bytes that are not UTF-8 (or NUL) are kept unchanged.
 
 
 def to_blob(key: str) -> bytes:
+    """The bytes of a key."""
     return key.encode("utf-8", "surrogateescape")
 
 
 def from_blob(blob: bytes) -> str:
+    """The key with these bytes."""
     return blob.decode("utf-8", "surrogateescape")
 
 

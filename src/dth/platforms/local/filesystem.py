@@ -72,6 +72,7 @@ def _close(path: Path) -> None:
 
 
 def refuse_network_file_system(directory: Path) -> None:
+    """Raises StateError if the directory is on a network file system."""
     kind = _file_system(directory)
     if NETWORK_FILE_SYSTEM.fullmatch(kind):
         raise StateError(f"{directory} is on a network file system ({kind}); the state needs a local disk")

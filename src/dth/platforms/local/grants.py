@@ -83,9 +83,11 @@ class LocalGrants:
         return await self._database.write(_give, Kind.SESSION, grant, expires, family, family), family
 
     async def give_code(self, grant: Grant, family: str) -> str:
+        """Issue a code, which begins a new chain of the family."""
         return await self._database.write(_give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name())
 
     async def session(self, secret: str) -> Session | None:
+        """The session with this secret; None if it is not valid."""
         return await self._database.read(_session, secret, time.time())
 
     async def exchange(self, kind: Kind, secret: str, fits: Callable[[Grant], bool]) -> Exchanged | None:

@@ -140,6 +140,8 @@ async def answer(
 
 @dataclass(frozen=True, slots=True)
 class Checked:
+    """A request that passed all checks."""
+
     document: DocumentNode
     variables: dict[str, Any] | None
     operation: str | None
@@ -203,6 +205,7 @@ def _problem_of(request: object) -> str:
 
 
 def failure(message: str, code: str) -> dict[str, Any]:
+    """An answer with one error."""
     return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 

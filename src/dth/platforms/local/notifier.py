@@ -210,7 +210,8 @@ class Notifier:
             return f"no end within {TIMEOUT:.0f} seconds"
         except HubError as error:
             return line(str(error))
-        except Exception as error:  # noqa: BLE001 - a defect of ours: the others go on. Its text may hold the URL
+        except Exception as error:  # noqa: BLE001 - a defect must not affect the other channels
+            # The text of the error may contain the URL.
             return f"internal error: {type(error).__name__}"
         return ""
 

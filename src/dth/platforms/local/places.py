@@ -55,6 +55,7 @@ class Places:
         self._admit()
 
     def give_back(self, place: Place) -> None:
+        """Give up a place, or the position in the line."""
         for places in (self._held, self._line):
             if place in places:
                 places.remove(place)

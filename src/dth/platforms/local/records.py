@@ -168,6 +168,7 @@ BEGIN_RUN = "INSERT INTO run (kind, state, started) VALUES (?, ?, ?) RETURNING i
 
 
 def why_paused(connection: Connection) -> str:
+    """Why the task is paused; "" if it is not."""
     row = connection.execute("SELECT reason FROM pause").fetchone()
     return row[0] if row else ""
 

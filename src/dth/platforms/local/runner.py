@@ -68,6 +68,7 @@ class Runner:
         return self._keeper.ports
 
     def wake(self) -> None:
+        """Report that the task has changed."""
         self._woken.set()
 
     def was_woken(self) -> bool:

@@ -75,6 +75,7 @@ class StoredSecrets:
         self._hosts = hosts
 
     def at(self, hosts: Sequence[str]) -> "StoredSecrets":
+        """The same secrets, for use with these hosts."""
         return StoredSecrets(self._data_dir, hosts)
 
     def read(self, name: str) -> str:
@@ -86,6 +87,7 @@ class StoredSecrets:
             raise UsageError(f"secret {name!r} cannot be read: {error}") from None
 
     def is_unbound(self, name: str) -> bool:
+        """Whether the secret may be used with any host."""
         return is_unbound(self._row(name)[1])
 
     def _row(self, name: str) -> tuple[bytes, list[str]]:

@@ -238,6 +238,7 @@ def _account(row: Row[Any]) -> Account:
 
 
 def read_account(connection: Connection, name: str) -> Account | None:
+    """The account of a user; None if there is no such user."""
     row = connection.execute(select(user).where(user.c.name == name)).first()
     return _account(row) if row else None
 

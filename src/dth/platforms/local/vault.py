@@ -126,10 +126,12 @@ async def keep(database: HubDatabase, vault: Vault, name: str, value: bytes) -> 
 
 
 async def found(database: HubDatabase, vault: Vault, name: str) -> bytes | None:
+    """The setting `name`; None if it is not set."""
     return await database.read(_kept, vault, name)
 
 
 async def forget(database: HubDatabase, name: str) -> None:
+    """Delete the setting `name`."""
     await database.write(_forget, name)
 
 

@@ -70,6 +70,7 @@ class Orders:
         return cls(chosen, parameters, terms_of(task), Timetable.parse(timetable), usual)
 
     def cap_at(self, now: float) -> int | None:
+        """The bandwidth limit at this time, in bytes per second; None: unlimited."""
         return self.timetable.cap_at(now, self.usual_cap)
 
 
