@@ -1,8 +1,8 @@
 """Authentication: from an Authorization header to an Identity.
 
-Two kinds of bearer token are accepted: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the OpenID
-Connect issuers that the hub trusts. No claim of a token is trusted, including its `iss`, until its signature is
-verified with a key fetched from the issuer's own address. Headers that point elsewhere (`jku`, `x5u`, `jwk`) are
+Two kinds of bearer token are accepted: API tokens of the hub (`API_TOKEN`...), and access tokens (JWTs) of the
+OpenID Connect issuers that the hub trusts. No claim of a token is trusted, including its `iss`, until its signature
+is verified with a key fetched from the issuer's own address. Headers that point elsewhere (`jku`, `x5u`, `jwk`) are
 ignored.
 """
 
@@ -68,10 +68,10 @@ class IssuerConfig:
     `audience`: the required audience of access tokens. Without it, they must have been issued to our `client_id`
     (`aud`, `client_id`, `azp` or `cid`: some issuers, such as Cognito, have no audience). `role_claim`: the claim
     that holds roles or groups, with dots for nested claims (`realm_access.roles`); "" tries ROLE_CLAIMS. `roles`:
-    maps groups to roles; without it, the name of a group is its role ("admin", "dth-admin"). `default_role`: the role
-    of users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA. `scope`: what the
-    console and the command line request, together with `audience`; without an audience, some issuers (Auth0) issue no
-    token for an API.
+    maps groups to roles; without it, group names are roles ("admin", "dth-admin"). `default_role`: the role of
+    users whose claims name none; None refuses them. `ca_bundle`: PEM file for a private CA. `scope`: what the
+    console and the command line request, together with `audience`; without an audience, some issuers (Auth0) issue
+    no token for an API.
     """
 
     issuer: str
@@ -233,8 +233,8 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:
-    """Connect to an issuer. The administrator names the issuer, and the issuer names the address of its keys: neither
-    may lead to a metadata service."""
+    """Connect to an issuer. The administrator names the issuer, and the issuer names the address of its keys:
+    neither may lead to a metadata service."""
     found = socket.create_connection(address, *more, **options)
     reached = found.getpeername()[0]
     if never(real_address(reached)):

@@ -72,7 +72,7 @@ class Task:
     updated: float = 0.0
     stopped: float = 0.0
     version: int = 1
-    source: str = ""  # For lists and text filters.
+    source: str = ""  # for lists and text filters
     destination: str = ""
     # The store and bucket that it writes to. Tasks that might conflict have the same value.
     writes: str = ""

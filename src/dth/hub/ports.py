@@ -1,8 +1,8 @@
 """The interfaces that the hub requires of a platform, in addition to those of a task (`dth.core.ports`).
 
-Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), and managed
-services on AWS. `tests/contract/test_hub.py` checks both against these docstrings; a new platform must pass
-it. No operation needs a transaction that spans two calls.
+Each `Protocol` has two implementations: SQL and files on one machine (`platforms.local`), and managed services on
+AWS. `tests/contract/test_hub.py` checks both against these docstrings; a new platform must pass it. No operation
+needs a transaction that spans two calls.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,14 +50,13 @@ class Tasks(Protocol):
         ...
 
     async def save(self, task: Task) -> bool:
-        """Write the task if its stored version is still `task.version`; the write increments the version,
-        also in `task`. Returns False if another caller wrote first: read the task again. Does not write
-        `summary` or `spent`."""
+        """Write the task if its stored version is still `task.version`; the write increments the version, also in
+        `task`. Returns False if another caller wrote first: read the task again. Does not write `summary` or
+        `spent`."""
         ...
 
     async def summarize(self, task: Task) -> None:
-        """Write only `summary` and `spent`, whatever the version. Only the process that runs the task calls
-        this."""
+        """Write only `summary` and `spent`, whatever the version. Only the process that runs the task calls this."""
         ...
 
     async def remove(self, id: str) -> None: ...
@@ -68,8 +67,8 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains each of
-    the `outputs`."""
+    """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains each of the
+    `outputs`."""
 
     id: str
     name: str
@@ -82,8 +81,8 @@ class Engine(Protocol):
     """Runs tasks."""
 
     async def changed(self, id: str) -> None:
-        """Report that the task was written, so that the engine looks at it now. Only a hint: without it, the
-        engine notices the change later."""
+        """Report that the task was written, so that the engine looks at it now. Only a hint: without it, the engine
+        notices the change later."""
         ...
 
     def open(self, id: str) -> AbstractAsyncContextManager[Platform]:
@@ -136,9 +135,9 @@ class Secrets(Protocol):
         ...
 
     async def use(self, uses: Sequence[SecretUse]) -> Sequence[str]:
-        """Register that work with these secrets begins. Secrets without hosts are bound to the hosts of the
-        work, all or none; a caller that begins at the same moment finds them bound. Secrets that do not exist
-        are skipped: reading them raises the error. Returns the secrets that may be used with any host. Raises
+        """Register that work with these secrets begins. Secrets without hosts are bound to the hosts of the work,
+        all or none; a caller that begins at the same moment finds them bound. Secrets that do not exist are
+        skipped: reading them raises the error. Returns the secrets that may be used with any host. Raises
         WrongHost."""
         ...
 
@@ -241,8 +240,8 @@ class Audit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where notifications go. `kind` "email": `target` is an address. `kind` "webhook": `target` is a URL,
-    which is itself a secret and shown to admins only. `events`: the events to send; empty means all."""
+    """Where notifications go. `kind` "email": `target` is an address. `kind` "webhook": `target` is a URL, which is
+    itself a secret and shown to admins only. `events`: the events to send; empty means all."""
 
     id: str
     kind: str
@@ -268,9 +267,9 @@ class Notifications(Protocol):
         ...
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        """Put a message into the outbox for every channel that subscribes to the event, and for the task's
-        own `alarmEmail`. A repeated call with the same `once` does nothing. The hub delivers in the
-        background, in batches, with retries."""
+        """Put a message into the outbox for every channel that subscribes to the event, and for the task's own
+        `alarmEmail`. A repeated call with the same `once` does nothing. The hub delivers in the background, in
+        batches, with retries."""
         ...
 
 
@@ -289,8 +288,7 @@ class Metrics(Protocol):
     """Time series of measurements."""
 
     async def write(self, task: str, at: float, samples: Mapping[str, float]) -> None:
-        """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples of one
-        period."""
+        """Add samples of one moment. `hub.monitoring.METRICS` says how each metric combines samples of one period."""
         ...
 
     async def read(
@@ -302,8 +300,8 @@ class Metrics(Protocol):
     async def read_all(
         self, names: Sequence[str], start: int, end: float, period: int
     ) -> tuple[list[int], list[Series]]:
-        """The sums over all tasks, including deleted ones, of the counters "bytes_out", "transferred" and
-        "failed". Steps begin at `start`; `start` and `period` are multiples of ten minutes."""
+        """The sums over all tasks, including deleted ones, of the counters "bytes_out", "transferred" and "failed".
+        Steps begin at `start`; `start` and `period` are multiples of ten minutes."""
         ...
 
     async def forget(self, task: str) -> None:
@@ -354,8 +352,7 @@ class Logs(Protocol):
         start: float = 0.0,
         end: float = 0.0,
     ) -> LogPage:
-        """One page; without a token, the newest. `search`: only messages that contain this text, ignoring
-        case."""
+        """One page; without a token, the newest. `search`: only messages that contain this text, ignoring case."""
         ...  # fmt: skip
 
 
@@ -364,8 +361,7 @@ class Logs(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """Work that takes longer than a request: a preflight, forecast, probe or certificate. `result` is
-    JSON-safe."""
+    """Work that takes longer than a request: a preflight, forecast, probe or certificate. `result` is JSON-safe."""
 
     id: str
     kind: str
@@ -389,8 +385,8 @@ class Jobs(Protocol):
         ...
 
     async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
-        """Start to make a certificate. `work` makes it and returns the job's result; it is used where this
-        process may make certificates."""
+        """Start to make a certificate. `work` makes it and returns the job's result; it is used where this process
+        may make certificates."""
         ...
 
     async def get(self, id: str) -> Job:
@@ -421,4 +417,4 @@ class HubPorts:
     own_buckets: frozenset[str] = frozenset()
     # Prices of stores that are not AWS, as set by the administrator.
     prices: Prices = field(default_factory=dict)
-    info: Mapping[str, Any] = field(default_factory=dict)  # For hubInfo: platform, address, limits.
+    info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits

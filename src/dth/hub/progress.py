@@ -50,7 +50,7 @@ class State(StrEnum):
 class Result(StrEnum):
     """The result of a run."""
 
-    DONE = "DONE"  # everything was copied
+    DONE = "DONE"  # everything to copy was copied
     INCOMPLETE = "INCOMPLETE"  # some of it failed
     EMPTY = "EMPTY"  # the source was empty
     FAILED = "FAILED"  # the run itself failed

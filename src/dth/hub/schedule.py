@@ -63,8 +63,8 @@ class Schedule(ABC):
 
     @abstractmethod
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
-        """The first time after `moment` at which a run begins; None if there is none. A rate counts from
-        `anchor`, the time at which its task was created."""
+        """The first time after `moment` at which a run begins; None if there is none. A rate counts from `anchor`,
+        the time at which its task was created."""
         ...
 
 
@@ -342,8 +342,7 @@ class _Weekly(ABC):
         return datetime.fromtimestamp(moment, self.zone)
 
     def _next_edge(self, moment: float) -> float:
-        """When the wall clock next reaches a boundary of an entry or midnight, or is set. Nothing changes
-        before."""
+        """When the wall clock next reaches a boundary of an entry or midnight, or is set. Nothing changes before."""
         wall = self._wall(moment)
         minute = wall.hour * 60 + wall.minute
         times = (MIDNIGHT, *(time for entry in self.entries for time in (entry.start, entry.end)))
@@ -380,13 +379,12 @@ class Timetable(_Weekly):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per second,
-        binary units. Raises UsageError."""
+        """`Mon-Fri 08:00-18:00 10M, 18:00-08:00 unlimited Asia/Tokyo`, or an empty text. Bytes per second, binary
+        units. Raises UsageError."""
         return cls(*_parse_entries("bandwidthTimetable", text, caps=True))
 
     def cap_at(self, moment: float, otherwise: int | None = None) -> int | None:
-        """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no entry
-        does."""
+        """Bytes per second; None for unlimited. `otherwise` (the task's own limit) applies where no entry does."""
         entry = self._entry(moment)
         return entry.cap if entry else otherwise
 

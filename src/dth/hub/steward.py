@@ -1,10 +1,8 @@
-"""The rules of a task's life: `decide` derives the next actions from the state of the task, and from nothing
-else.
+"""The rules of a task's life: `decide` derives the next actions from the state of the task, and from nothing else.
 
-`decide` takes a `View` of one task and returns actions. Both are plain data: this module does no I/O, keeps
-no state and reads no clock, so the same view always gives the same actions. A platform builds the view,
-carries out the actions in order, and looks again. Each action leads to a view in which that action is no
-longer due.
+`decide` takes a `View` of one task and returns actions. Both are plain data: this module does no I/O, keeps no
+state and reads no clock, so the same view always gives the same actions. A platform builds the view, carries out
+the actions in order, and looks again. Each action leads to a view in which that action is no longer due.
 """
 
 from collections.abc import Sequence
@@ -62,8 +60,7 @@ def terms_of(task: Task) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The state of a task at one moment. A field that a platform did not read, or does not know, keeps its
-    default."""
+    """The state of a task at one moment. A field that a platform did not read, or does not know, keeps its default."""
 
     task: Task
     now: float
@@ -139,8 +136,8 @@ class RetryFailed:
 
 @dataclass(frozen=True, slots=True)
 class BeginRun:
-    """Begin a run, and clear the request for it. `note`: added to the run, unless "". `next_run`: when the
-    schedule wants the following run; None leaves it unchanged."""
+    """Begin a run, and clear the request for it. `note`: added to the run, unless "". `next_run`: when the schedule
+    wants the following run; None leaves it unchanged."""
 
     note: str = ""
     next_run: float | None = None
@@ -208,8 +205,8 @@ Action = (
 
 
 def decide(view: View) -> list[Action]:
-    """What to do now, in this order. Leaves out notifications that were sent before, or that an earlier
-    action sends."""
+    """What to do now, in this order. Leaves out notifications that were sent before, or that an earlier action
+    sends."""
     told = set(view.told)
     actions: list[Action] = []
     for action in _decide(view):
@@ -328,8 +325,8 @@ def _what_is_due(view: View) -> list[Action]:
     if not due and not asked:
         return actions
     if _is_listing(view):
-        # A run that a user requested begins after the current listing, and also serves as the scheduled run.
-        # A stack handles this itself.
+        # A run that a user requested begins after the current listing, and also serves as the scheduled run. With a
+        # stack, the listing in progress counts as the requested run.
         if asked:
             return [*actions, BeginRun()] if view.by_stack else actions
         return [
@@ -345,15 +342,13 @@ def _what_is_due(view: View) -> list[Action]:
 
 
 def _is_listing(view: View) -> bool:
-    """Whether a listing is in progress, which prevents another one. For a stack, the state of its run says
-    so."""
+    """Whether a listing is in progress, which prevents another one. For a stack, the state of its run says so."""
     listing = (run.kind is RunKind.SYNC and run.state is RunState.LISTING for run in view.runs or ())
     return view.listing or (view.by_stack and any(listing))
 
 
 def _has_begun(view: View) -> bool:
-    """Whether the stack has begun the run that is due. A stack counts a rate from a different moment than the
-    hub."""
+    """Whether the stack has begun the run that is due. A stack counts a rate from a different moment than the hub."""
     schedule = view.terms.schedule
     since = view.task.next_run - (schedule.seconds if isinstance(schedule, Rate) else SKEW)
     return any(run.kind is RunKind.SYNC and run.started >= since for run in view.runs or ())
@@ -366,8 +361,7 @@ def _wanted(view: View) -> float:
 
 
 def _late_at(view: View) -> float:
-    """When the due run counts as missed: after `LATE` seconds, or when the next run is due if that is
-    earlier."""
+    """When the due run counts as missed: after `LATE` seconds, or when the next run is due if that is earlier."""
     schedule, wanted = view.terms.schedule, _wanted(view)
     following = schedule.next_after(wanted, view.task.created) if schedule else None
     return min(wanted + LATE, following or wanted + LATE)
@@ -423,8 +417,7 @@ def next_run(task: Task, now: float) -> float:
 
 
 def is_unset(task: Task, now: float) -> bool:
-    """Whether the next run is not set, or is later than the schedule says because the clock was ahead for a
-    while."""
+    """Whether the next run is not set, or is later than the schedule says because the clock was ahead for a while."""
     return _is_unset(task, schedule_of(task), now)
 
 
@@ -447,8 +440,8 @@ def _is_under_way(view: View) -> bool:
 
 
 def _budget_reached(view: View) -> str:
-    """Why the task pauses; "" if it continues. A task continues if it has nothing left to do, or if its cost
-    is unknown."""
+    """Why the task pauses; "" if it continues. A task continues if it has nothing left to do, or if its cost is
+    unknown."""
     budget, spent, depth = view.terms.budget, view.task.spent, view.depth
     has_work = depth.visible + depth.in_flight + depth.delayed > 0 or any(
         run.is_open and not run.is_settled for run in view.runs or ()
@@ -473,8 +466,7 @@ def _why_last_failed(view: View) -> str:
 
 
 def _failed_listing(view: View) -> Run | None:
-    """The newest listing, if it failed for good: one that failed may be restarted while a listing is in
-    progress."""
+    """The newest listing, if it failed for good: one that failed may be restarted while a listing is in progress."""
     run = _last_listing(view)
     return run if run and run.state is RunState.FAILED and run.error and not view.listing else None
 

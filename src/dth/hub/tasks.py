@@ -1,6 +1,6 @@
-"""The operations on a task: create, change, pause, stop and so on, one function each. All go through
-`_change`, the only function that writes a task: it reads, decides, and writes if nobody else wrote in the
-meantime; otherwise it starts over.
+"""The operations on a task: create, change, pause, stop and so on, one function each. All go through `_change`, the
+only function that writes a task: it reads, decides, and writes if nobody else wrote in the meantime; otherwise it
+starts over.
 """
 
 import contextlib
@@ -78,8 +78,7 @@ async def create(
 
 
 async def stop(ports: HubPorts, id: str) -> Task:
-    """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing new
-    begins."""
+    """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing new begins."""
     return await _change(ports, id, lambda task: move(task, Event.STOP))
 
 
@@ -138,8 +137,8 @@ async def edit(
     description: str | None = None,
     schedule_type: ScheduleType | None = None,
 ) -> Task:
-    """Change some parameters; an empty value removes one. Running work uses the new values at once. Source
-    and destination cannot change, because the records describe them."""
+    """Change some parameters; an empty value removes one. Running work uses the new values at once. Source and
+    destination cannot change, because the records describe them."""
     if parameters:
         task = await ports.tasks.get(id)
         candidate = replace(task, parameters=_merged(task.parameters, parameters))
@@ -355,8 +354,8 @@ async def warnings(ports: HubPorts, task: Task) -> list[str]:
 
 
 async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
-    """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now.
-    Returns those that may be used with any host. Raises WrongHost."""
+    """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now. Returns
+    those that may be used with any host. Raises WrongHost."""
     try:
         uses = plugin(task.type).secret_uses(read_parameters(task.type, task.parameters))
     except UsageError:

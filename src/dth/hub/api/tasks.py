@@ -385,7 +385,7 @@ class NewTask:
     def of(cls, input: Mapping[str, Any]) -> Self:
         parameters = _parameters(input)
         kind = input.get("scheduleType")
-        # What existing clients mean that send none.
+        # Existing clients that send none mean this.
         if kind is None:
             empty = parameters.get("ec2CronExpression") == "" and not parameters.get("scheduleRate")
             kind = ScheduleType.ONE_TIME if empty else ScheduleType.FIXED_RATE

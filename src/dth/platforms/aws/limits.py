@@ -27,7 +27,7 @@ class AwsLimits:
         self._seen: dict[str, Item] = {}
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:
-        """Start a new turn, so that a process with a cached bucket learns of the change at its next lease."""
+        """Set the rates. Each gets a new turn, so that a process with a cached bucket notices at its next lease."""
         for name, rate in rates.items():
             await self._dynamo.update(
                 "state",

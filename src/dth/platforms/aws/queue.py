@@ -24,7 +24,7 @@ AT_ONCE = 10  # messages per call
 # Bytes of a message, and of all messages in one call. Newer regions accept more.
 MAX_BYTES = 256 * 1024
 MAX_WAIT = 20  # seconds of a long poll
-# Seconds. A message with a longer delay is sent again and again.
+# Seconds. A message with a longer delay is sent again until it is due.
 MAX_DELAY = 900
 # Seconds for which dead letters are invisible after they were read.
 DEAD_LEASE = 120

@@ -47,7 +47,7 @@ from dth.platforms.local.hub_schema import channel, outbox
 from dth.platforms.local.secrets import use_secrets, value_of
 from dth.platforms.local.vault import Vault
 
-BATCH = 10.0  # Seconds that a notice waits for others.
+BATCH = 10.0  # seconds that a notice waits for others
 MOST = 1000  # the most notices in one message
 AT_ONCE = 4  # channels
 TIMEOUT = 60.0  # seconds for one message in total
@@ -59,7 +59,7 @@ GIVE_UP = 86_400.0
 TRIES = 10
 # Seconds that notices are remembered after their end.
 KEPT = 90 * 86_400.0
-LOOK = 60.0  # Seconds between looks without a wake-up.
+LOOK = 60.0  # seconds between looks without a wake-up
 SECURITY = ("starttls", "tls", "none")
 # Prefix of the channel of a notice to a task's own address.
 ALARM = "email:"

@@ -71,7 +71,7 @@ class Snapshot:
     gauges: list[Gauge]
     parts: int  # bytes done of unfinished uploads
     workers: int
-    wanted: int  # workers wanted
+    wanted: int  # how many workers there should be
     finding: bool  # a listing is in progress
     failed: bool  # the followed run failed for good
     paused: str = ""

@@ -9,7 +9,7 @@ from dth.platforms.aws.client import Aws, Refused
 MOST_EVENTS = 10_000
 # Pages of CloudWatch that one search reads.
 PAGES = 20
-FOUND = "s/"  # Prefix of the page tokens of a search.
+FOUND = "s/"  # prefix of the page tokens of a search
 END = "s/end"
 
 

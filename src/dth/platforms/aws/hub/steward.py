@@ -265,7 +265,7 @@ class Steward:
                     await platform.records.resume()
                     await platform.records.pause(reason)
         except NotFound:
-            pass  # Not set up yet: nothing could work.
+            pass  # not set up yet: nothing could work
 
     async def _release(self, task: Task) -> None:
         async with self.engine.open(task.id) as platform:
@@ -297,7 +297,8 @@ class Steward:
         if stack.status == "DELETE_FAILED":
             stuck = f"its stack cannot be deleted: {await self.stacks.first_failure(stack.id)}"
             await tasks.note(self.ports, place.task, reason=stuck)
-        if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":  # a creation need not end first
+        # A creation in progress can be deleted, too.
+        if not stack.is_moving or stack.status == "CREATE_IN_PROGRESS":
             await self.stacks.delete(place.stack)
         return LATER
 
