@@ -1,10 +1,10 @@
 """Certificates of completion: what a run copied, signed by the hub, verifiable by anybody without the hub.
 
 A certificate is JSON. Its Ed25519 signature covers all other members as canonical JSON: members sorted by name, no
-spaces, UTF-8, only the escapes that JSON requires. The objects are summarized in one digest (`platforms.digest`), so
+spaces, UTF-8, only the escapes that JSON requires. The objects are summarized in one digest (`core.digest`), so
 the certificate is small, and any list of the objects can be compared with it.
 
-For objects, `verified` says how many copies were confirmed in which way (`platforms.ports.Verified`), and how many
+For objects, `verified` says how many copies were confirmed in which way (`core.ports.status.Verified`), and how many
 were not. Certificates of the first format do not say this, and their digest does not include it. The first two
 formats use a digest in the order of the keys, which cannot be computed while the run proceeds. They can still be
 verified.

@@ -73,7 +73,7 @@ RUN = f"""CREATE TABLE run (
     {", ".join(f"{count.name} INTEGER NOT NULL DEFAULT 0" for count in fields(Counts))}
 )"""
 
-# The digest of a run's records, updated as they are settled (`platforms.digest`).
+# The digest of a run's records, updated as they are settled (`core.digest`).
 DIGEST = """CREATE TABLE IF NOT EXISTS digest (
     run INTEGER PRIMARY KEY NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     total BLOB NOT NULL,
