@@ -67,7 +67,9 @@ def up(
     def announce(hub: server.Hub) -> None:
         click.echo(f"Data Transfer Hub runs at {hub.url} (data: {folder})")
         if hub.first_password:
-            click.echo("Nobody has signed in yet. Sign in as admin with this password (you will have to change it):")
+            click.echo(
+                "Nobody has signed in yet. Sign in as admin with this password (you will have to change it):"
+            )
             click.echo(f"  {hub.first_password}")
 
     async def serve(nursery: Nursery) -> int:
