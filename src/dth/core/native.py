@@ -577,8 +577,8 @@ def _origin(root: str, options: "ConnectOptions") -> Origin | None:
 
 async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
     """A connection to the first address that accepts one. An address that does not answer at once gets a head start;
-    then the next one is tried in parallel (RFC 8305). None if no
-    address that this process may connect to accepts one."""
+    then the next one is tried in parallel (RFC 8305). None if no address that this process may connect to accepts
+    one."""
     network = confinement.network()
     waiting = deque(each for each in addresses if not (network and network.refusal(each[1][0])))
     tries: set[asyncio.Task[socket.socket]] = set()

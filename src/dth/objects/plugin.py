@@ -79,8 +79,8 @@ class ObjectsPlugin(Plugin):
         return secret_uses(parameters, sides)
 
     def buckets_written(self, parameters: S3Parameters) -> frozenset[str]:
-        """Includes buckets that are part of an endpoint's host name. The task's bucket name is then the beginning of
-        the keys."""
+        """Includes buckets that are part of an endpoint's host name. The bucket that the task names is then
+        a part of the key."""
         _, dest = resolve_endpoints(parameters)
         hosts = [host_of(url) for url in dest.urls]
         before = {host[: place.start()] for host in hosts if (place := re.search(r"\.s3[.-]", host))}
