@@ -12,7 +12,8 @@ class State(StrEnum):
     """The result of one check."""
 
     OK = "OK"
-    WARNING = "WARNING"  # the task runs, but perhaps not as intended
+    # The task runs, but perhaps not as intended.
+    WARNING = "WARNING"
     FAILED = "FAILED"  # the task, or a part of it, will fail
     UNKNOWN = "UNKNOWN"  # could not be determined
 

@@ -107,7 +107,7 @@ class AwsTask:
     network: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     # Whether each run is an execution of the state machine that the stack's output `StateMachine` names. If not, what
-    # the stack has running sees by itself that there is a run.
+    # runs in the stack detects a new run itself.
     executes_runs: bool = False
 
 

@@ -26,7 +26,8 @@ from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Tran
 from dth.core.native import Native, limit_receiving
 from dth.core.network import Network
 
-BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
+# Bytes libcurl reads from a socket at once.
+BUFFER = 256 * 1024
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
 MAX_IDLE_CONNECTIONS = 1024
 ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
@@ -653,6 +654,7 @@ class Guard:
         self.refused = ""
 
     def open(self, purpose: int, address: Any) -> socket.socket | int:
+        """A socket for this address, or libcurl's code for a refusal."""
         family, kind, protocol, place = address
         inet = family in (socket.AF_INET, socket.AF_INET6)
         host = place[0] if inet else "a socket of this machine"

@@ -36,7 +36,8 @@ from dth.objects.transfer.relay import Route
 INTENT_LIMIT = 3600.0
 # Seconds without a finished part after which a quiet upload is checked.
 STALE = 60.0
-GRACE = 5.0  # seconds left to the worker of the last part
+# Seconds left to the worker of the last part.
+GRACE = 5.0
 # Objects sent again per check.
 MENDED = 1000
 # The key of the queue itself in `quiet`.

@@ -57,7 +57,9 @@ class Queue(Protocol):
         """Delete messages that are done. A lost lease is not an error."""
         ...
 
-    async def depth(self) -> Depth: ...
+    async def depth(self) -> Depth:
+        """How many messages there are, by state. Some platforms give approximate numbers."""
+        ...
 
     async def purge(self) -> None:
         """Delete every message."""

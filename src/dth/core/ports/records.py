@@ -129,7 +129,9 @@ class Records(Protocol):
         everything counts as finished: the new run begins while the last objects of the old one are in flight."""
         ...
 
-    async def get_run(self, run: int) -> Run: ...
+    async def get_run(self, run: int) -> Run:
+        """The run with this id. Raises UsageError if there is none."""
+        ...
 
     async def list_runs(self, limit: int = 20) -> list[Run]:
         """Runs, newest first."""
@@ -147,13 +149,17 @@ class Records(Protocol):
         """Pause the task: no process takes new work until `resume`. The first reason is kept."""
         ...
 
-    async def resume(self) -> None: ...
+    async def resume(self) -> None:
+        """End the pause: processes take new work again."""
+        ...
 
     async def paused(self) -> str:
         """Why the task is paused; "" if it is not."""
         ...
 
-    async def cursors(self, run: int) -> list[Cursor]: ...
+    async def cursors(self, run: int) -> list[Cursor]:
+        """The committed cursors of the run, from which a finder resumes."""
+        ...
 
     async def commit(self, run: int, page: Page) -> None:
         """The outbox: stores the page and its messages together, or nothing.
@@ -175,7 +181,9 @@ class Records(Protocol):
         """Record the end of each key once, and update the run's delete counters."""
         ...
 
-    async def get(self, keys: Sequence[str]) -> dict[str, Record]: ...
+    async def get(self, keys: Sequence[str]) -> dict[str, Record]:
+        """The records of these keys. Keys without a record are not included."""
+        ...
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Write each outcome that its run waits for, and update the run's counters. Returns how many counted.

@@ -7,12 +7,16 @@ from dth.core.ports.status import Verified
 
 
 class RunKind(StrEnum):
+    """What started a run: a sync, sending failed objects again, or events of the source."""
+
     SYNC = "sync"
     REDRIVE = "redrive"
     EVENTS = "events"
 
 
 class RunState(StrEnum):
+    """How far a run is."""
+
     # The finder is listing.
     LISTING = "LISTING"
     # Everything is enqueued. Workers settle the rest.

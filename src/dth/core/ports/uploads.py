@@ -10,6 +10,8 @@ from dth.core.ports.status import Verified
 
 
 class UploadState(StrEnum):
+    """How far a multipart upload is."""
+
     INTENT = "INTENT"  # written before CreateMultipartUpload
     UPLOADING = "UPLOADING"
     COMPLETING = "COMPLETING"  # by one owner, whose lease expires
@@ -79,9 +81,13 @@ class Uploads(Protocol):
         abort the upload just created."""
         ...
 
-    async def get(self, key: str) -> Upload | None: ...
+    async def get(self, key: str) -> Upload | None:
+        """The upload of this key, live or ended; None if there is none."""
+        ...
 
-    async def parts(self, key: str) -> list[Part]: ...
+    async def parts(self, key: str) -> list[Part]:
+        """The parts of the live upload of this key, done or not."""
+        ...
 
     async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
         """Record that the part is done; it counts once. Returns None if that upload is not UPLOADING any more."""

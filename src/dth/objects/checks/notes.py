@@ -272,12 +272,14 @@ class Side:
         raise NotImplementedError
 
     def trouble(self, error: TransferError) -> Trouble:
+        """What an error of this side means, and what to do about it."""
         client = self.client
         return Trouble.of(error, self.side, client.endpoint, client.bucket, client.clock_offset)
 
     def note(
         self, name: str, state: State, found: str, todo: str = "", statement: policies.Statement | None = None
     ) -> None:
+        """Add a result. `statement`: the IAM statement to add."""
         self.checks.append(Check(self.side, name, state, found, todo, statement or {}))
 
     def lacks(
@@ -335,6 +337,7 @@ class Side:
             raise error.__cause__ or error from None
 
     async def check_region(self) -> None:
+        """At AWS, compare the bucket's region with the endpoint's. Raises EndpointRefused if they differ."""
         endpoint = self.client.endpoint
         if not endpoint.is_aws:
             return

@@ -122,7 +122,8 @@ class _Sums:
     whole: float = 0  # objects copied in one piece
     parted: float = 0
     parts: float = 0
-    heads: float = 0  # HEADs of the destination that settled a doubt
+    # HEADs of the destination that settled a doubt.
+    heads: float = 0
     dest_listed: float = 0
     extra: float = 0
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from dth.objects.listing.pages import Listing, Trail
 from dth.objects.listing.ranges import boundary
 
-STRATA = 24  # ranges that are walked separately, at least
+# Ranges that are walked separately, at least.
+STRATA = 24
 ROUNDS = 4  # walks in each
 # The quantile of Student's t with ROUNDS - 1 degrees of freedom, for 95%.
 QUANTILE = 3.18

@@ -105,6 +105,8 @@ class Encoding(Enum):
 
 
 class Answer(Protocol):
+    """The part of an answer that a listing needs."""
+
     @property
     def body(self) -> bytes: ...
 
@@ -150,6 +152,7 @@ class KeyMap:
 
     @property
     def identity(self) -> bool:
+        """Whether keys stay the same."""
         return self.strip == self.add
 
     def to_dest(self, key: str) -> str:
@@ -205,6 +208,7 @@ class PrefixListing:
         self._asking = asyncio.Lock()
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
+        """As `Listing.page`. Raises ListingFailed after all attempts."""
         return await self.page_below(self.prefix, after, token, limit)
 
     async def page_below(self, prefix: str, after: str, token: str, limit: int) -> ListPage:

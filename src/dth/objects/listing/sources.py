@@ -39,7 +39,8 @@ Lines = AsyncIterator[list["Line"]]
 # The number of the line in the file, from 1, and its text.
 Line = tuple[int, str]
 
-TOGETHER = 8  # prefixes of a list that are listed at once
+# Prefixes of a list that are listed at once.
+TOGETHER = 8
 # The maximum length of a line, or of a cell of an inventory in Parquet.
 LINE_BYTES = 64 * 1024
 # Bytes that are unpacked and split into lines at once.
@@ -178,7 +179,8 @@ class _Table:
     """How rows become entries."""
 
     name: str  # of the file, for messages
-    columns: list[str]  # as in `_COLUMNS`; unknown columns are ignored
+    # As in `_COLUMNS`; unknown columns are ignored.
+    columns: list[str]
     bucket: str
     prefix: str
     encoded: bool = True  # keys are URL-encoded

@@ -45,6 +45,7 @@ class Trailed(Pipe):
         }
 
     def read(self, size: int) -> bytes | int:
+        """As `Pipe.read`, with the framing."""
         frame, self._frame = self._frame[:size], self._frame[size:]
         room = min(size - len(frame), self._open)
         if not room:

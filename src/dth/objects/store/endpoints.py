@@ -288,6 +288,7 @@ class Endpoint:
 
     @property
     def host(self) -> str:
+        """The host of the first URL, with its port if that is not the default."""
         return urlsplit(self.url).netloc
 
     @property

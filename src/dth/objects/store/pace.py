@@ -19,7 +19,8 @@ from dth.core.transport import Valve
 
 # Seconds of a cap that are leased at once. Bursts are not longer.
 CAP_SLICE = 0.1
-LOOK = 2.0  # seconds between checks of the current rates
+# Seconds between checks of the current rates.
+LOOK = 2.0
 
 
 class Lanes:

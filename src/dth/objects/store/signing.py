@@ -86,6 +86,7 @@ class Order:
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> "Order":
+        """The order for these header names."""
         in_order = sorted(names)
         lines = "\n".join(f"{name.replace('%', '%%')}:%s" for name in in_order)
         return cls(itemgetter(*in_order), lines, ";".join(in_order))

@@ -55,6 +55,7 @@ class Address:
         self.resting_until = time.monotonic() + self.rest
 
     def answered(self) -> None:
+        """Do not skip the address any more."""
         self.rest = self.resting_until = 0.0
 
 

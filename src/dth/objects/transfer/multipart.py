@@ -76,6 +76,7 @@ def part_size_for(size: int, wanted: int, most: int = MAX_PARTS) -> int:
 
 
 def part_count(size: int, part_size: int) -> int:
+    """The number of parts of an object; an empty object has one."""
     return max(1, math.ceil(size / part_size))
 
 

@@ -88,7 +88,8 @@ class Tally:
     """The work in progress of a process, for its gauge."""
 
     def __init__(self) -> None:
-        self.held = 0  # bytes of received bodies that are being sent
+        # Bytes of received bodies that are being sent.
+        self.held = 0
         # Bytes of parts that were recorded as done. Only grows.
         self.recorded = 0
 
