@@ -50,8 +50,8 @@ async def probe(parameters: S3Parameters, side: str, transport: Transport, secre
     try:
         client = await open_side(parameters, side, transport, secrets, attempts=1)
         await _Probe(parameters, client, side, found).run()
-    # The request for the region of a bucket on AWS failed.
     except TransferError as error:
+        # The request for the region of a bucket on AWS failed.
         found.tell(*_of(Trouble.of(error, side, endpoint, bucket)))
     found.milliseconds = round((time.monotonic() - started) * 1000)
     return found

@@ -181,8 +181,8 @@ class SourceChecks(Side):
         except SourceGone:
             self.note("list", State.FAILED, missing(bucket, key), "correct its name")
             return b""
-        # The range of an empty object.
         except ObjectChanged:
+            # The range of an empty object.
             body = b""
         except ObjectRefused as error:
             if error.status != 403:

@@ -45,7 +45,8 @@ class Surveyed:
     total: float
     error: float  # half of the 95% interval
     pieces: list[Piece]  # in order
-    seen: int  # keys on the pages that were read
+    # Keys on the pages that were read. They certainly exist.
+    seen: int
 
 
 @dataclass(slots=True, eq=False)

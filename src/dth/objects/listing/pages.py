@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     """One object as a listing shows it.
 
     `modified` is UTC as `YYYY-MM-DDTHH:MM:SS`, so times can be compared as text; "" is unknown.
-    Fractions of a second are cut off, because they differ between listings and HEAD answers of some stores.
+    Fractions of a second are cut off, because stores and HEAD answers differ in them.
     """
 
     key: str

@@ -147,7 +147,7 @@ class Requests:
         return True
 
     async def find_region(self) -> str:
-        """The bucket's region, which AWS tells everybody; "" if the store does not state it."""
+        """The bucket's region, which AWS states to anybody; "" if the store does not state it."""
         address = self._signing.addresses.first
         response = await self._transport.send(
             "HEAD", address.origin + address.root, {}, options=self.endpoint.connect

@@ -314,7 +314,7 @@ def _line(error: Exception) -> str:
         )
     answer = getattr(error, "response", None)
     if isinstance(answer, dict) and not confinement.local_files():
-        # Users of a hub do not get to see the service's own words.
+        # Do not show the service's own words to users of a hub.
         code = error_code(str(answer.get("Error", {}).get("Code", "")))
         return f"{getattr(error, 'operation_name', 'the service')} was refused: {code}"
     return " ".join(str(error).split()) or type(error).__name__

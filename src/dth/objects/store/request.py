@@ -17,8 +17,8 @@ class Request:
     """One request to one bucket. Header names are in lower case.
 
     `options` are headers sent in addition to `headers` that the request can omit: if a store refuses one, the request
-    is sent again without it. The same applies to `encoding-type` in the query. `check` inspects a good answer, and
-    raises TransferError if it is not what was asked for.
+    is sent again without it. The same applies to `encoding-type` in the query.
+    `check` inspects a good answer, and raises TransferError if it is not what was asked for.
     """
 
     method: str
