@@ -1,1 +1,1 @@
-"""What every other part stands on: errors, parameters, HTTP, and the ports that a platform brings."""
+"""The base of all other parts: errors, parameters, HTTP, and the ports that a platform implements."""

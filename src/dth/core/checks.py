@@ -1,4 +1,4 @@
-"""What a preflight notes: the same for every plugin, as API and console show it."""
+"""The results of a preflight: the same for all plugins, as the API and the console show them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,26 +9,30 @@ Statement = dict[str, Any]  # of an IAM policy document
 
 
 class State(StrEnum):
+    """The result of one check."""
+
     OK = "OK"
-    WARNING = "WARNING"  # the task runs, but perhaps not as it is meant
-    FAILED = "FAILED"  # the task, or a part of what it moves, will fail
-    UNKNOWN = "UNKNOWN"  # could not be told
+    # The task runs, but perhaps not as intended.
+    WARNING = "WARNING"
+    FAILED = "FAILED"  # the task, or a part of it, will fail
+    UNKNOWN = "UNKNOWN"  # could not be determined
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried or read."""
+    """One thing that was tested or read."""
 
     side: str  # "source" or "destination"
     name: str
     state: State
     found: str  # one line
     todo: str = ""  # what to do about it, one line
-    statement: Statement = field(default_factory=dict)  # IAM statement to add; {}: none is missing
+    # The IAM statement to add; {} if none is missing.
+    statement: Statement = field(default_factory=dict)
 
 
 def worst(checks: Iterable[Check]) -> State:
-    """What all of them come to."""
+    """The overall result: the worst state among the checks."""
     states = {check.state for check in checks}
     return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
 
@@ -36,7 +40,7 @@ def worst(checks: Iterable[Check]) -> State:
 def report(
     checks: Sequence[Check], policies: Mapping[str, Mapping[str, Any]] | None = None, requests: int = 0
 ) -> dict[str, Any]:
-    """The result of a preflight. `policies`: the IAM policy that a side lacks, by side. `requests`: that it took."""
+    """The result of a preflight. `policies`: the missing IAM policy, by side. `requests`: how many requests it sent."""
     return {
         "state": worst(checks).value,
         "checks": [asdict(check) for check in checks],

@@ -1,4 +1,4 @@
-"""Where things are on this machine. Each place has an environment variable of its own."""
+"""The directories on this machine. Each has its own environment variable."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,17 @@ def secrets_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """The states of commands that were given no `--state`: `DTH_STATE_DIR`."""
+    """The states of commands without `--state`: `DTH_STATE_DIR`."""
     return Path(os.environ.get("DTH_STATE_DIR") or _home("XDG_STATE_HOME", ".local/state") / "dth")
 
 
 def data_directory() -> Path:
-    """What the hub keeps: `DTH_DATA_DIR`."""
+    """The data of the hub: `DTH_DATA_DIR`."""
     return Path(os.environ.get("DTH_DATA_DIR") or _home("XDG_DATA_HOME", ".local/share") / "dth")
 
 
 def config_directory() -> Path:
-    """A user's settings: sessions on hubs."""
+    """The user's settings: sessions on hubs."""
     return _home("XDG_CONFIG_HOME", ".config") / "dth"
 
 

@@ -1,9 +1,9 @@
 """What a process that works for the users of a hub may use of its machine.
 
-A command works for the user of the machine, who may use all of it. The users of a hub have no business on the hub's
-machine: what they write in a task names objects, secrets, and what the administrator has listed. A process of a hub is
-confined before it reads anything of a user, for good. Whatever opens a file, uses a profile or makes a connection asks
-here, so that it does not matter by which way a task came: a form, an import, an old database.
+A command works for the user of the machine, who may use all of it. The users of a hub must not use the hub's machine: a
+task of theirs can name objects, secrets, and what the administrator has listed. A process of a hub is confined
+permanently before it reads any user's data. All code that opens a file, uses a profile or makes a connection asks here.
+So it does not matter where a task came from: a form, an import, an old database.
 """
 
 import os
@@ -17,15 +17,15 @@ from dth.core.network import Network
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What an administrator allows. `ca_bundles`: files of authorities by the names under which tasks ask for them.
-    `aws_profiles`: those of the hub's AWS configuration that tasks may use."""
+    """What an administrator allows. `ca_bundles`: files of certificate authorities, by the names that tasks use.
+    `aws_profiles`: the profiles of the hub's AWS configuration that tasks may use."""
 
     ca_bundles: Mapping[str, str] = field(default_factory=dict)
     aws_profiles: frozenset[str] = frozenset()
     network: Network = field(default_factory=Network)
 
     def ca_bundle(self, name: str) -> str:
-        """The file with this name. Raises UsageError."""
+        """The path of the file with this name. Raises UsageError."""
         if name not in self.ca_bundles:
             raise UsageError(
                 f"{name!r} is no CA bundle of this hub ({_names(self.ca_bundles, 'ca_bundles')}); name one of these, "
@@ -34,7 +34,7 @@ class Confinement:
         return self.ca_bundles[name]
 
     def profile(self, name: str) -> str:
-        """The same name. Raises UsageError where tasks may not use it."""
+        """The same name. Raises UsageError if tasks may not use it."""
         if name not in self.aws_profiles:
             raise UsageError(
                 f"{name!r} is no AWS profile of this hub ({_names(self.aws_profiles, 'aws_profiles')}); name one of "
@@ -48,18 +48,18 @@ def _names(listed: Mapping[str, str] | frozenset[str], setting: str) -> str:
 
 
 class _State:
-    """Of this process; None: it works for the user of the machine."""
+    """The state of this process. None: it works for the user of the machine."""
 
     confinement: Confinement | None = None
 
 
 def confine(confinement: Confinement) -> None:
-    """From now on this process, and what it forks, may use no more than this."""
+    """From now on, this process and its forks may use no more than this."""
     _State.confinement = confinement
 
 
 def confinement() -> Confinement | None:
-    """What holds for this process; None where it may use whatever its user may."""
+    """The confinement of this process; None if it may use whatever its user may."""
     return _State.confinement
 
 
@@ -67,32 +67,33 @@ def confinement() -> Confinement | None:
 
 
 def local_files() -> bool:
-    """Whether what a user names may be a file of this machine."""
+    """Whether a name that a user gives may mean a file of this machine."""
     return _State.confinement is None
 
 
 def ca_file(name: str) -> str:
-    """The file of authorities that a parameter names: a path, or in a hub the name of one. Raises UsageError."""
+    """The file of certificate authorities that a parameter names: by its path, or in a hub by the name of a listed
+    file. Raises UsageError."""
     found = _State.confinement
     return found.ca_bundle(name) if found and name else name
 
 
 def aws_profile(name: str) -> str:
-    """The profile that a parameter names. Raises UsageError where it may not be used."""
+    """The profile that a parameter names. Raises UsageError if it may not be used."""
     found = _State.confinement
     return found.profile(name) if found and name else name
 
 
 def default_profile() -> bool:
-    """Whether a side that names no profile may use one of the AWS configuration: in a hub where the administrator has
-    chosen it by a variable, or lists it."""
+    """Whether a side that names no profile may use one of the AWS configuration. In a hub, this is allowed if the
+    administrator selected it with a variable, or lists it."""
     found = _State.confinement
     chosen = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
     return found is None or bool(chosen) or "default" in found.aws_profiles
 
 
 def aws_session(profile: str) -> Any:
-    """A session of botocore for the profile, or without one for what the environment gives. Raises UsageError."""
+    """A botocore session for the profile, or for the environment if there is none. Raises UsageError."""
     import botocore.session
 
     session = botocore.session.Session(profile=aws_profile(profile) or None)
@@ -108,14 +109,14 @@ def network() -> Network | None:
 
 
 def check_host(host: str) -> None:
-    """Raise UsageError for an address in numbers to which this process may not connect. (Names are looked up when the
-    connection is made.)"""
+    """Raise UsageError for an IP address to which this process may not connect. Names are checked when the connection
+    is made."""
     rules = network()
     if rules and (why := rules.refusal_of_host(host)):
         raise UsageError(f"{host} {why}")
 
 
 def foreign(words: str) -> str:
-    """Words of somebody else's answer as they may be told: all of them to the user of the machine, and none to users of
-    a hub, who choose whom it asks and could read through it what only the hub can reach."""
+    """The part of another server's answer that may be shown: all of it to the user of the machine, nothing to users
+    of a hub. They choose which server the hub asks, so they could read what only the hub can reach."""
     return words if _State.confinement is None else ""

@@ -1,8 +1,8 @@
-"""The digest over the records of a run. It is one of a set: it grows with the run, whatever comes first, and a record
-that another run takes over can be taken out again.
+"""The digest of the records of a run. It is the digest of a set: it is updated as the run proceeds, in any order, and a
+record that another run takes over can be removed again.
 
-Each record is hashed to a number of 4,096 bits, and the numbers are added up. To find other records with the same sum
-costs about 2^128 steps (a generalized birthday attack on sums of n bits takes 2^(2 sqrt n)).
+Each record is hashed to a number of 4,096 bits, and the numbers are added. Finding other records with the same sum
+takes about 2^128 steps (a generalized birthday attack on sums of n bits takes 2^(2 sqrt n)).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ ALGORITHM = (
 
 
 def framed(*fields: bytes) -> bytes:
-    """Fields as bytes from which they can be told again."""
+    """The fields as bytes, framed so that they can be separated again."""
     return b"".join([b"%d:%b," % (len(field), field) for field in fields])
 
 
@@ -34,9 +34,9 @@ def number_of(
 
 @dataclass(slots=True)
 class Digest:
-    """Over the records that are the run's and have come to their end. `confirmed`: the DONE ones that were found to be
-    the same, and were remembered without a transfer. Not `complete`: records are missing, as the run began before
-    digests were kept (`Records.read_digest`)."""
+    """The digest of the records that belong to the run and have ended. `confirmed` counts the DONE records that were
+    found to be the same and remembered without a transfer. If not `complete`, records are missing, because the run
+    began before digests were kept (`Records.read_digest`)."""
 
     total: int = 0
     done: int = 0
@@ -47,6 +47,7 @@ class Digest:
 
     @property
     def count(self) -> int:
+        """The number of records in the digest."""
         return self.done + self.failed + self.cancelled
 
     def add(
@@ -62,7 +63,7 @@ class Digest:
         *,
         times: int = 1,
     ) -> None:
-        """`times` -1: take it out again."""
+        """Add a record. `times` -1 removes it again."""
         number = number_of(key, size, etag, dest_etag, proof, status, verified)
         self.total = (self.total + times * number) % MODULUS
         match status:
@@ -75,4 +76,5 @@ class Digest:
                 self.cancelled += times
 
     def hexdigest(self) -> str:
+        """The digest itself, computed as `ALGORITHM` says."""
         return hashlib.sha256(self.total.to_bytes(LENGTH, "big")).hexdigest()

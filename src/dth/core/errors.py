@@ -1,7 +1,7 @@
-"""Every error the hub raises, as a class that says what to do about it.
+"""Every error that the hub raises. The class of an error says what to do about it.
 
-`Disposition` is what a worker acts on; the command line maps `UsageError` to exit code 2 and any other
-`HubError` to exit code 1. A message is one line: what is wrong, where, and what to do.
+Workers act on the `Disposition`. The command line exits with code 2 for `UsageError`, and with code 1 for any other
+`HubError`. A message is one line: what is wrong, where, and what to do.
 """
 
 import errno
@@ -13,37 +13,40 @@ from typing import ClassVar
 class Disposition(Enum):
     """What follows from an error."""
 
-    RETRY = "retry"  # passing: try again now with backoff, later through the queue
-    REFUSED = "refused"  # this object will never pass as it is: dead-letter at once
-    GONE = "gone"  # the source object no longer exists: cancel it
-    CHANGED = "changed"  # the source object is another one now: look again and requeue
-    ENDPOINT = (
-        "endpoint"  # nothing can pass (credentials, clock, bucket, KMS): pause the task, spend no attempt
-    )
+    # Temporary: try again now with backoff, later through the queue.
+    RETRY = "retry"
+    # This object can never be copied as it is: move it to the dead letters at once.
+    REFUSED = "refused"
+    # The source object no longer exists: cancel it.
+    GONE = "gone"
+    # The source object has changed: look at it again and enqueue it again.
+    CHANGED = "changed"
+    # No request can succeed (credentials, clock, bucket, KMS): pause the task, spend no attempt.
+    ENDPOINT = "endpoint"
 
 
 class HubError(Exception):
-    """Base of all errors that are told to a user, as one line."""
+    """Base class of all errors that users see, as one line."""
 
 
 class UsageError(HubError):
-    """The caller asked for something that makes no sense; nothing was started."""
+    """The request makes no sense. Nothing was started."""
 
 
 class NotFound(UsageError):
-    """What the caller names does not exist, or not for this caller."""
+    """What the caller names does not exist, or is not visible to this caller."""
 
 
 class BeingSetUp(NotFound):
-    """What a task keeps is not there yet, and will be."""
+    """The state of a task does not exist yet, but is being created."""
 
 
 class Conflict(UsageError):
-    """What the caller asks for does not go with how things stand now."""
+    """The request conflicts with the current state."""
 
 
 class Unauthenticated(HubError):
-    """Nobody in particular calls: no token, or one that does not hold."""
+    """The caller is unknown: no token, or an invalid one."""
 
 
 class Forbidden(HubError):
@@ -51,7 +54,7 @@ class Forbidden(HubError):
 
 
 class StateError(HubError):
-    """The state directory cannot be used: locked, full, on a network file system, or of a newer version."""
+    """The state directory cannot be used: it is locked, full, on a network file system, or of a newer version."""
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,7 +62,7 @@ MAKE_ROOM = "free some space and try again, nothing is lost"
 
 
 def full_disk(error: BaseException) -> str:
-    """One line for an error that says that a disk is full, or a quota or limit is reached; "" for any other."""
+    """One line if the error says that a disk is full, or a quota or limit is reached; "" for any other error."""
     if not isinstance(error, OSError) or error.errno not in FULL:
         return ""
     where = f"{error.filename} cannot be written: " if error.filename else ""
@@ -67,16 +70,19 @@ def full_disk(error: BaseException) -> str:
 
 
 class ListingFailed(HubError):
-    """A part of a listing could not be read; the run fails, because a missing listing is not an empty one."""
+    """A part of a listing could not be read. The run fails, because a missing listing is not an empty one."""
 
 
 class TransferError(HubError):
     """A request to a store failed.
 
-    `code` is the store's error code (or one of ours where no answer came), `status` the HTTP status (0 without an
-    answer), `said` the store's own words, `retry_after` the seconds it asked us to wait (0 when it did not say), `host`
-    who answered ("" where only one can have), `location` where a redirection leads, `side` the side of the task that it
-    concerns ("source", "destination", or "" where the caller knows).
+    `code`: the store's error code, or one of the hub's own codes if there was no answer.
+    `status`: the HTTP status, 0 without an answer.
+    `said`: the store's own words.
+    `retry_after`: the seconds that the store asked to wait, 0 if it did not say.
+    `host`: which host answered, "" if only one can have.
+    `location`: where a redirect leads.
+    `side`: the side of the task, "source" or "destination"; "" if the caller knows it.
     """
 
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -106,28 +112,28 @@ class TransferError(HubError):
 
 
 def error_code(text: str) -> str:
-    """The code that an answer gives, if it is a word; else "". It is told to whoever chose where to ask."""
+    """The error code in an answer if it is a plain word, else "". It is shown to whoever chose the address."""
     return text if re.fullmatch(r"[A-Za-z0-9._]{1,64}", text) else ""
 
 
 class Transient(TransferError):
-    """Passing: a 5xx answer, a reset, a time-out, a truncated body."""
+    """A temporary failure: a 5xx answer, a reset, a timeout, a truncated body."""
 
 
 class Throttled(Transient):
-    """The store asked us to slow down (503 SlowDown, 429)."""
+    """The store asked to slow down (503 SlowDown, 429)."""
 
 
 class ConnectionFailed(Transient):
-    """No answer at all: name not found, connection refused, time-out while connecting."""
+    """No answer at all: name not found, connection refused, timeout while connecting."""
 
 
 class Corrupted(Transient):
-    """The bytes that arrived are not the bytes that were sent (checksum or length differ)."""
+    """The bytes that arrived are not the bytes that were sent: checksum or length differ."""
 
 
 class Damaged(Corrupted):
-    """What the destination holds now is not what was sent: `etag` and `version` are those of the damaged copy."""
+    """The destination does not hold what was sent. `etag` and `version` identify the damaged copy."""
 
     def __init__(self, message: str, *, code: str = "", etag: str = "", version: str = "") -> None:
         super().__init__(message, code=code)
@@ -136,7 +142,7 @@ class Damaged(Corrupted):
 
 
 class ObjectRefused(TransferError):
-    """The store refuses this object or this request for good."""
+    """The store permanently refuses this object or this request."""
 
     disposition = Disposition.REFUSED
 
@@ -146,33 +152,33 @@ class NotSupported(ObjectRefused):
 
 
 class SourceGone(TransferError):
-    """There is no such object (404)."""
+    """The object does not exist (404)."""
 
     disposition = Disposition.GONE
 
 
 class NoSuchUpload(TransferError):
-    """The multipart upload is unknown: completed, aborted or never begun."""
+    """The multipart upload is unknown: it was completed or aborted, or it never began."""
 
     disposition = Disposition.GONE
 
 
 class ObjectChanged(TransferError):
-    """The object is not the one that was listed (412, or an answer with another ETag or Content-Range)."""
+    """The object is not the one that was listed (412, or an answer with a different ETag or Content-Range)."""
 
     disposition = Disposition.CHANGED
 
 
 class ObjectArchived(ObjectRefused):
-    """The object is in an archive class without a restored copy (InvalidObjectState)."""
+    """The object is in an archive class and has no restored copy (InvalidObjectState)."""
 
 
 class EndpointRefused(TransferError):
-    """The whole endpoint is unusable with this configuration: credentials, clock, bucket, KMS key."""
+    """This configuration cannot use the endpoint at all: credentials, clock, bucket, KMS key."""
 
     disposition = Disposition.ENDPOINT
 
 
 class Unreachable(EndpointRefused):
-    """No answer, and none to come as things are set: a server without TLS, a certificate that is not trusted, a file of
-    authorities that cannot be read."""
+    """No answer, and the current settings make one impossible: a server without TLS, an untrusted certificate, or an
+    unreadable file of certificate authorities."""

@@ -1,12 +1,12 @@
 """Hosts, as secrets are bound to them.
 
-A host is compared in one form: small letters, IDNs in ASCII, addresses in their usual notation, no full stop at the
-end, and the port where it is not the usual one of the scheme. A binding is a host in this form, `*.` and a domain for
-all hosts below it, or `*` for any host.
+Hosts are compared in one form: lower case, IDNs in ASCII, addresses in their usual notation, no dot at the end, and the
+port if it is not the default of the scheme. A binding is a host in this form, `*.` and a domain for all hosts below it,
+or `*` for any host.
 
-Endpoints of AWS are many: the services that take credentials are one family for each partition, called
-`*.amazonaws.com` and so on. What else has a name below such a domain may be anybody's machine or function: only its own
-full name stands for it. The names of Docker Hub are one.
+AWS has many endpoints. The services that take credentials form one family per partition, named `*.amazonaws.com` and
+so on. Any other name below such a domain may belong to anybody's machine or function, so it is covered only by its
+own full name. The names of Docker Hub count as one.
 """
 
 import ipaddress
@@ -20,13 +20,13 @@ from dth.core.errors import UsageError
 ANY = "*"
 BELOW = "*."
 PORTS = {"http": 80, "https": 443}
-# libcurl's for proxies.
+# The default port of proxies in libcurl.
 PROXY_PORT = 1080
 MOST = 50  # hosts of one secret
 LONGEST = 260  # characters of a host and its port
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_NAMES = ("index.docker.io", "registry-1.docker.io", "auth.docker.io", "registry.hub.docker.com")
-# The domains of the partitions of AWS, and under which of them the family is known.
+# The domains of the partitions of AWS, and the domain that names the family of each.
 AWS_DOMAINS = {
     "amazonaws.com": "amazonaws.com",
     "api.aws": "amazonaws.com",
@@ -40,7 +40,7 @@ AWS_DOMAINS = {
     "cloud.adc-e.uk": "cloud.adc-e.uk",
     "csp.hci.ic.gov": "csp.hci.ic.gov",
 }
-# The domains of regions by the region's name without its last two parts.
+# The domains of regions, by the region's name without its last two parts.
 AWS_SUFFIXES = {
     "cn": "amazonaws.com.cn",
     "eusc-de": "amazonaws.eu",
@@ -50,7 +50,7 @@ AWS_SUFFIXES = {
     "us-isof": "csp.hci.ic.gov",
 }
 _REGION = r"[a-z]{2,4}(-[a-z]+)+-\d"
-# What stands before the domain of a service that takes credentials: S3, ECR with its registries, STS.
+# The part before the domain for services that take credentials: S3, ECR with its registries, STS.
 _AWS_SERVICE = re.compile(
     rf"""
     ((bucket\.|accesspoint\.)?vpce-[0-9a-z-]+\.)?s3(-accesspoint|-accelerate|-external-1)?(-fips)?(\.dualstack)?
@@ -66,8 +66,8 @@ _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 def ascii_host(host: str) -> str:
-    """A host name in ASCII, in small letters. Raises UsageError for a name that has no one ASCII form: programs do not
-    agree about it, and would connect to another host than was meant."""
+    """A host name in ASCII and lower case. Raises UsageError for a name without one unique ASCII form: programs convert
+    it differently, so they might connect to another host than intended."""
     lower = host.lower()
     if lower.isascii():
         return lower
@@ -82,8 +82,8 @@ def ascii_host(host: str) -> str:
 
 
 def host_of(url: str, usual: int = 0) -> str:
-    """The host of a URL or of `host:port`, in the form in which hosts are compared. `usual`: the port that need not be
-    told; 0: the scheme's, and https where there is none. Raises UsageError for what is no host."""
+    """The host of a URL or of `host:port`, in the form used for comparison. `usual`: the port that is left out; 0: the
+    default of the scheme, which is https if there is none. Raises UsageError if the text names no host."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
@@ -96,7 +96,7 @@ def host_of(url: str, usual: int = 0) -> str:
 
 
 def hosts_of(urls: Iterable[str], proxy: str = "") -> tuple[str, ...]:
-    """All hosts that can read what is sent to these URLs: a proxy reads what is not encrypted."""
+    """All hosts that can read what is sent to these URLs. They include a proxy if something is not encrypted."""
     found = [(url, host_of(url)) for url in urls]
     hosts = [host for _, host in found]
     if proxy and any(url.startswith("http://") for url, _ in found):
@@ -107,7 +107,7 @@ def hosts_of(urls: Iterable[str], proxy: str = "") -> tuple[str, ...]:
 def _form(host: str) -> str:
     name = ascii_host(host.strip("[]")).removesuffix(".")
     try:
-        # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001.
+        # Covers all notations of an IPv4 address: 127.1, 2130706433, 0x7f000001.
         if not re.search(r"\s", name):
             return socket.inet_ntoa(socket.inet_aton(name))
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def aws_domain(region: str) -> str:
 
 
 def aws_family(host: str) -> str:
-    """The domain of the partition whose service this host is; "" for any other host."""
+    """The domain of the partition to whose services this host belongs; "" for any other host."""
     for domain, family in AWS_DOMAINS.items():
         if host.endswith(f".{domain}") and _AWS_SERVICE.fullmatch(host.removesuffix(f".{domain}")):
             return family
@@ -135,7 +135,7 @@ def aws_family(host: str) -> str:
 
 
 def read_bindings(given: Sequence[str]) -> tuple[str, ...]:
-    """What somebody wrote, in the form in which it is kept. Raises UsageError."""
+    """The bindings that a user wrote, in the form in which they are stored. Raises UsageError."""
     if len(given) > MOST:
         raise UsageError(f"hosts: {MOST} are the most")
     return tuple(dict.fromkeys(_binding(each.strip()) for each in given))
@@ -152,7 +152,7 @@ def _binding(text: str) -> str:
     name = text.removeprefix(BELOW)
     if not name or len(text) > LONGEST or re.search(r"[/@?#\\%*,\s\x00-\x1f\x7f]", name):
         raise wrong
-    # The usual ports of both schemes go without saying.
+    # The default ports of both schemes are left out.
     found = re.sub(r":(80|443)$", "", host_of(name))
     bare = re.sub(r":\d+$", "", found)
     if not bare.startswith("[") and not _NAME.fullmatch(bare):
@@ -174,7 +174,7 @@ def _is_address(name: str) -> bool:
 
 
 def covers(bindings: Iterable[str], host: str) -> bool:
-    """Whether something that is bound so may be sent to this host (in the form of `host_of`)."""
+    """Whether a secret with these bindings may be sent to this host (in the form of `host_of`)."""
     name, _, port = host.partition(":") if not host.startswith("[") else (host, "", "")
     ours = next((domain for domain in AWS_DOMAINS if f".{name}".endswith(f".{domain}")), "")
     family = aws_family(host)
@@ -188,13 +188,13 @@ def covers(bindings: Iterable[str], host: str) -> bool:
             if not wanted and (domain == family or name.endswith(f".{domain}")):
                 return True
             continue
-        # Below a domain of AWS anybody can have a name.
+        # Anybody can have a name below a domain of AWS.
         if not ours and name.endswith(f".{domain}") and port == wanted:
             return True
     return False
 
 
 def first_bindings(hosts: Iterable[str]) -> tuple[str, ...]:
-    """What a secret is bound to that is first used with these hosts: to them, or to the services of their partition."""
+    """The bindings of a secret that is first used with these hosts: the hosts, or the services of their partition."""
     families = ((host, aws_family(host)) for host in hosts)
     return tuple(dict.fromkeys(f"{BELOW}{family}" if family else host for host, family in families))

@@ -1,9 +1,10 @@
-"""SIGINT and SIGTERM during the whole life of a command: it ends with words and an exit code, never by the signal.
+"""SIGINT and SIGTERM for a whole command: it always ends with a message and an exit code, never by the signal itself.
 
-The handlers of an event loop are gone before the process is; a signal that comes then would kill it. These stay.
+The handlers of an event loop are removed before the process ends, and a signal after that would kill the process. These
+handlers stay.
 """
 
-# Only what is quick to import: until that is done, a signal does what it always does.
+# Only imports that are fast: until they are done, a signal has its default effect.
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ WORDS = "dth: interrupted"
 
 
 def handle(action: Callable[[], object]) -> None:
-    """From now on, call `action` in the main thread when one of the signals comes."""
+    """From now on, call `action` in the main thread when one of the signals arrives."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: action())
 
@@ -25,10 +26,10 @@ def leave() -> None:
 
 
 def unwind() -> None:
-    """End the process by SystemExit, so that what was begun is cleaned up. Another signal does not wait for that.
+    """End the process with SystemExit, so that its work is cleaned up. A further signal ends it without waiting.
 
-    Not KeyboardInterrupt: one that passes through `exec`, which imports of data classes use, makes Python end by SIGINT
-    even if it is caught.
+    Not KeyboardInterrupt: if one passes through `exec`, which importing data classes uses, Python ends by SIGINT even
+    if it is caught.
     """
     _tell()
     handle(lambda: os._exit(1))
@@ -43,6 +44,6 @@ def _tell() -> None:
 
 
 def ignore() -> None:
-    """The exit code is known, and the interpreter is about to end: nothing changes that any more."""
+    """Ignore signals from now on. The exit code is known, and the interpreter is about to end."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

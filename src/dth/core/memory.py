@@ -1,4 +1,4 @@
-"""How a process that moves data keeps its memory."""
+"""Memory settings of a process that moves data."""
 
 import contextlib
 import ctypes
@@ -10,10 +10,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_memory() -> None:
-    """For a process that has imported what it needs. Bodies come and go all the time: giving their memory back to the
-    system between two of them costs more, in fresh pages that are cleared first, than all the rest of the bookkeeping
-    (mallopt(3); glibc only). And nearly everything dies young and without cycles: looking for cycles less often saves a
-    tenth of the time."""
+    """Call this after a process has imported what it needs.
+
+    Bodies are allocated and freed all the time. Returning their memory to the system between two of them costs more
+    than all other bookkeeping, because new pages are cleared first (mallopt(3); glibc only). Nearly all objects are
+    freed soon and are not part of cycles, so searching for cycles less often saves a tenth of the time."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     with contextlib.suppress(OSError, AttributeError):

@@ -1,8 +1,8 @@
-"""Requests over connections that are read and written in C, by the extension `_http` (see native/engine.c).
+"""Requests over connections that the C extension `_http` reads and writes (see native/engine.c).
 
-It takes the place of libcurl for plain requests, which are nearly all: to a host that is reached without a proxy. What
-it does not take, and every connection that it cannot make, is libcurl's. So is everything where the extension was not
-built, or where the environment has DTH_RELAY=python.
+It replaces libcurl for plain requests, which are nearly all: requests to a host that is reached without a proxy.
+libcurl does everything else: requests that the extension does not take, connections that it cannot make, and all
+requests if the extension was not built or the environment contains DTH_RELAY=python.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dth._http import Connection, Event, Session, Trust
     from dth.core.transport import ConnectOptions, Pipe, Valve
 
-# Which calls the extension has; as in native/engine.c.
+# The version of the extension's interface, as in native/engine.c.
 INTERFACE = 2
 
 try:
@@ -38,68 +38,68 @@ try:
 except ImportError:
     BUILT = False
 else:
-    # One that was built from other sources is of no use.
+    # An extension built from other sources is not used.
     BUILT = getattr(_http, "INTERFACE", 0) == INTERFACE
 
-# The root of a URL: scheme, host, port. Anything else, such as a user's name, is left to libcurl.
+# The root of a URL: scheme, host, port. Anything else, such as a user name, is left to libcurl.
 ROOT = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 PORTS = {"http": 80, "https": 443}
-# Headers that each request has, and those that say how it is sent. Who sends one of the latter wants something else
-# than what is done here.
+# Headers of every request, and headers that say how a request is sent. A caller that sets one of the latter wants
+# something that this module does not do.
 OWN = frozenset({"host", "user-agent", "accept"})
 UNUSUAL = frozenset(
     {"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-# As in libcurl: seconds for which addresses hold, for which a connection may rest, and which an address has before
-# the next one is tried beside it.
+# As in libcurl: seconds for which addresses are cached, for which a connection may be idle, and after which the next
+# address is tried in parallel.
 ADDRESSES_HOLD = 60.0
 LONGEST_REST = 118.0
 HEAD_START = 0.2
 KEEPALIVE = 60
 MOST_IDLE = 1024
-# Bytes of a body from a pipe that are sent at once, and of a piece of them. The engine receives pieces as large, so
-# that none has to be cut or joined.
+# Bytes of a body from a pipe that are sent at once, and the size of its pieces. The engine receives pieces of the same
+# size, so none has to be split or joined.
 MOST_FED = 1024 * 1024
 PIECE = 256 * 1024
-# Seconds between looks at requests on which nothing passes.
+# Seconds between checks for requests without progress.
 LOOK = 0.5
 
-# Of a socket, after its family.
+# A socket address: the family, then what the family uses.
 Address = tuple[Any, ...]
 # Status, headers, pieces of the body.
 Answer = tuple[int, dict[str, str], list[bytes]]
-# What came of a request: an answer, or a constant of `_http` and why.
+# The result of a request: an answer, or a constant of `_http` with the reason.
 Outcome = tuple[int, Any, Any]
 Promise = asyncio.Future[Outcome]
-# Head, body and its size, most bytes of the answer's, whether it has none, patience.
+# Head, body, size of the body, maximum size of the answer's body, whether it has none, patience.
 Request = tuple[bytes, Sequence[bytes], int, int, bool, float]
 
 
 def available() -> bool:
-    """Whether requests may go this way."""
+    """Whether requests may be sent with the extension."""
     return BUILT and os.environ.get("DTH_RELAY") != "python"
 
 
 def keep_memory(size: int) -> None:
-    """From now on this process keeps so many bytes that bodies leave behind, for those that follow."""
+    """From now on, keep up to `size` bytes of freed bodies in this process for later bodies."""
     if available():
         _http.keep_memory(size)
 
 
 class Origin:
-    """One server, as it is reached with some options, and its connections at rest."""
+    """One server, reached with the same options, and its idle connections."""
 
     def __init__(self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
         self.options = options
         self.host = host.strip("[]")
         self.port = port
-        # As errors tell it, and as requests do.
+        # The names in errors and in requests.
         self.name = name
         self.authority = host if port == PORTS[scheme] else f"{host}:{port}"
         self.sealed = scheme == "https"
-        # Headers that all requests begin with.
+        # The headers that all requests begin with.
         self.first = b""
-        # Each with the loop's time from which on it rests, the longest first.
+        # Each with the loop time since which it is idle, the longest idle first.
         self.idle: list[tuple[Connection, float]] = []
         self._forgotten = False
         self._addresses: list[Address] = []
@@ -113,13 +113,13 @@ class Origin:
             self.is_address = True
 
     async def addresses(self) -> list[Address]:
-        """Families and addresses. Those who ask at once share one look-up."""
+        """The addresses with their families. Simultaneous callers share one lookup."""
         loop = asyncio.get_running_loop()
         if self._hold > loop.time():
             return self._addresses
         if self._lookup is None or self._lookup.done():
             self._lookup = loop.create_task(self._look_up(loop))
-            # Who asked may be gone when it fails.
+            # The callers may be gone when it fails.
             self._lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._lookup)
 
@@ -130,7 +130,7 @@ class Origin:
         return self._addresses
 
     def take(self, now: float) -> "Connection | None":
-        """A connection at rest."""
+        """An idle connection; None if there is none."""
         while self.idle:
             connection, since = self.idle.pop()
             if not connection.closed and now - since < LONGEST_REST:
@@ -139,18 +139,19 @@ class Origin:
         return None
 
     def put(self, connection: "Connection", now: float) -> None:
+        """Keep the connection for later requests, if that is possible."""
         if not (connection.closed or self._forgotten) and len(self.idle) < MOST_IDLE:
             self.idle.append((connection, now))
         else:
             connection.abort()
 
     def tidy(self, now: float) -> None:
-        """Close what has rested too long."""
+        """Close connections that were idle for too long."""
         while self.idle and (self.idle[0][0].closed or now - self.idle[0][1] >= LONGEST_REST):
             self.idle.pop(0)[0].abort()
 
     def close(self) -> None:
-        """Close all that rests, and let nothing rest any more."""
+        """Close all idle connections, and keep none from now on."""
         self._forgotten = True
         if self._lookup:
             self._lookup.cancel()
@@ -159,18 +160,18 @@ class Origin:
 
 
 class Native:
-    """All connections of a process that are served in C. `agent` is what requests call their sender."""
+    """All connections of a process that C code serves. `agent` is the user agent of the requests."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, agent: str) -> None:
         self._loop = loop
         self._agent = agent
         self._engine = _http.Engine()
         self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
-        # By their files of authorities, which take long to read.
+        # By the path of the CA file, because reading one takes long.
         self._trusts: dict[str, Trust] = {}
         self._waiting: set[asyncio.Future[Any]] = set()
         self._flows: dict[asyncio.Future[Any], Flow] = {}
-        # Of bodies that were received.
+        # Bytes of received bodies.
         self.bytes_in = 0
         self._connecting: set[asyncio.Task[None]] = set()
         self._look: asyncio.TimerHandle | None = None
@@ -191,10 +192,10 @@ class Native:
         patience: float,
         valve: "Valve | None",
     ) -> Answer | None:
-        """Send one request and read its answer. None, and nothing is sent, where it is for libcurl.
+        """Send one request and read its answer. Returns None without sending anything if it is for libcurl.
 
-        `size`: bytes of the body; `limit`: bytes that are expected of the answer's, 0 where it is not known; `most`:
-        bytes that are acceptable; `patience`: seconds that may pass without a byte. Raises TransferError.
+        `size`: bytes of the body. `limit`: expected bytes of the answer's body, 0 if unknown. `most`: its maximum
+        bytes. `patience`: seconds that may pass without a byte. Raises TransferError.
         """
         slash = url.find("/", 8)
         root, target = (url[:slash], url[slash:]) if slash > 0 else (url, "/")
@@ -214,7 +215,8 @@ class Native:
         while outcome is None and (connection := origin.take(self._loop.time())):
             outcome = await self._exchange(origin, connection, request, ends)
         if outcome is None or outcome[0] == _http.STALE:
-            # There is none at rest, or it was closed as the request came. A new one says more than another old one.
+            # There was no idle connection, or it was closed when the request arrived. A new one shows more
+            # than another old one.
             made = await self._connected(origin)
             outcome = await self._exchange(origin, made, request, ends) if made else None
         if outcome is None:
@@ -227,7 +229,7 @@ class Native:
     async def _exchange(
         self, origin: Origin, connection: "Connection", request: Request, ends: "Ends"
     ) -> Outcome | None:
-        """One request over one connection; None where that was closed already."""
+        """One request over one connection; None if the connection was already closed."""
         future: Promise = self._loop.create_future()
         if not connection.start(future, ends.granted, ends.sink is not None, *request):
             return None
@@ -240,7 +242,7 @@ class Native:
         try:
             what, more, chunks = await future
         except asyncio.CancelledError:
-            # It is in the middle of something, or has just ended it.
+            # The connection is in the middle of a request, or has just finished it.
             connection.abort()
             raise
         finally:
@@ -260,7 +262,7 @@ class Native:
     def _head(
         self, origin: Origin, method: str, target: str, headers: Mapping[str, str], size: int
     ) -> bytes | None:
-        """The line and the headers of a request; None where they are for libcurl."""
+        """The request line and the headers of a request; None if it is for libcurl."""
         if not isinstance(headers, dict) or not UNUSUAL.isdisjoint(headers):
             return None
         first = origin.first
@@ -273,18 +275,18 @@ class Native:
         return _http.head(method, target, first, headers, size if size or method in ("PUT", "POST") else -1)
 
     def forget(self, options: "ConnectOptions") -> None:
-        """Nothing will be sent with these options any more."""
+        """Close the connections with these options. They will not be used again."""
         for key in [key for key in self._origins if key[0] is options]:
             if origin := self._origins.pop(key):
                 origin.close()
 
     @property
     def bytes_under_way(self) -> int:
-        """Bytes of bodies that have passed in requests that have not ended yet, either way."""
+        """The bytes of bodies that have passed in unfinished requests, in both directions."""
         return self._engine.under_way
 
     def close(self) -> None:
-        """End everything. Who waits for an answer is cancelled."""
+        """Close everything. Requests that wait for an answer are cancelled."""
         self._loop.remove_reader(self._engine.fileno())
         if self._look:
             self._look.cancel()
@@ -314,7 +316,7 @@ class Native:
 
     def _settle(self, events: "list[Event]") -> None:
         for _, future, what, more, chunks in events:
-            # Without one, a connection at rest was closed.
+            # An event without a request: an idle connection was closed.
             if future is None or future.done():
                 continue
             if flow := self._flows.get(future):
@@ -325,8 +327,8 @@ class Native:
     # ------------------------------------------------------------------------------------------------ connecting
 
     async def _connected(self, origin: Origin) -> "Connection | None":
-        """A new connection; None where libcurl shall try, and say what is wrong."""
-        # Not the task's result, which is lost if it is cancelled in the moment it ends.
+        """A new connection; None if libcurl should try, and report what is wrong."""
+        # Not the task's result: it is lost if the task is cancelled at the moment when it ends.
         made: list[Connection] = []
         task = self._loop.create_task(self._connect(origin, made))
         self._connecting.add(task)
@@ -356,7 +358,7 @@ class Native:
             session = await self._sealed(origin, found) if origin.sealed else None
             made.append(self._adopt(found, session))
         except (OSError, ValueError):
-            # Among them what is wrong with a certificate, or with the file of authorities.
+            # This includes problems with a certificate, or with the CA file.
             found.close()
         except BaseException:
             found.close()
@@ -394,7 +396,7 @@ class Native:
 
 
 class Ends(NamedTuple):
-    """Where the bytes of a request come from and go to, if it is not memory, and what paces them."""
+    """Where the bytes of a request come from and go to if that is not memory, and what paces them."""
 
     valve: "Valve | None"
     sink: "Pipe | None"
@@ -402,11 +404,12 @@ class Ends(NamedTuple):
 
     @property
     def piped(self) -> bool:
+        """Whether bytes come from or go to a pipe."""
         return self.sink is not None or self.source is not None
 
     @property
     def granted(self) -> int:
-        """Bytes that may pass before the valve was asked; -1: all."""
+        """Bytes that may pass before the valve is asked; -1: all."""
         return -1 if self.valve is None or self.valve.left == math.inf else 0
 
     def __bool__(self) -> bool:
@@ -414,7 +417,7 @@ class Ends(NamedTuple):
 
 
 class Flow:
-    """Ties the ends of a request to the connection that serves it, and tells when the request has ended."""
+    """Connects the ends of a request to its connection, and reports when the request has ended."""
 
     def __init__(
         self,
@@ -425,7 +428,7 @@ class Flow:
         *,
         receives: bool,
     ) -> None:
-        # Bytes of the answer that the sink took, and whether something came out of the source, where it is gone.
+        # Bytes of the answer that the sink took, and whether bytes were read from the source, which are then gone.
         self.poured = 0
         self.begun = False
         self._loop = loop
@@ -434,7 +437,7 @@ class Flow:
         self._future = future
         self._receives = receives
         self._allowed = 0
-        # What the sink had no room for, and what came of the request, which is told behind it.
+        # Pieces that the sink had no room for, and the result of the request, which is delivered after them.
         self._pieces: deque[bytes] = deque()
         self._outcome: Outcome | None = None
         valve, sink, source = ends
@@ -442,7 +445,7 @@ class Flow:
             valve.meter, valve.resume, valve.widen_to = self._shut, self._grant, self._widen
             if valve.left != math.inf:
                 self._grant()
-        # The other end of the pipe must not be called from this one: in the next turn of the loop.
+        # The two ends of a pipe must not call each other directly, so this waits for the next turn of the loop.
         if sink is not None:
             sink._resume_source = lambda: self._later(self._pour)
         if source is not None:
@@ -453,7 +456,7 @@ class Flow:
         self._loop.call_soon(step)
 
     def happened(self, what: int, more: Any, chunks: Any) -> None:
-        """Something that the engine reports of the request."""
+        """Handle an event that the engine reports for the request."""
         if what == _http.DRY:
             self._grant()
         elif what == _http.HUNGRY:
@@ -468,14 +471,14 @@ class Flow:
             self._pour()
 
     def close(self) -> None:
-        """The connection serves others from now on."""
+        """Detach from the connection, which serves other requests from now on."""
         if self._ends.valve is not None:
             self._ends.valve.close()
 
     # ---------------------------------------------------------------------------------------------- the valve
 
     def _grant(self) -> None:
-        """Let pass what the valve has now, less what has passed of what it had before."""
+        """Let pass what the valve grants now, minus what has passed of earlier grants."""
         valve = self._ends.valve
         if valve is None or self._future.done():
             return
@@ -490,7 +493,7 @@ class Flow:
         self._connection.allow(self._allowed)
 
     def _shut(self) -> None:
-        """What was granted is void."""
+        """Revoke what was granted."""
         self._allowed = 0
         self._connection.allow(0)
         self._grant()
@@ -502,7 +505,7 @@ class Flow:
     # ----------------------------------------------------------------------------------------------- the pipes
 
     def _pour(self) -> None:
-        """Pour the answer into the sink, as fast as that takes it."""
+        """Pour the answer into the sink, as fast as the sink accepts it."""
         sink = self._ends.sink
         if self._future.done():
             return
@@ -521,7 +524,7 @@ class Flow:
             self._connection.hold(False)
 
     def _feed(self) -> None:
-        """Hand over what the source has, if all before it was sent."""
+        """Hand over what the source has, if everything before was sent."""
         while self._feed_some():
             pass
 
@@ -549,20 +552,20 @@ class Flow:
         self._future.set_result((_http.BROKEN, "the other end of the pipe failed", None))
 
 
-# Bytes of a receive buffer that is to be as large as the system lets it be.
+# The bytes to request for a receive buffer that should be as large as the system permits.
 WIDE_BUFFER = 16 * 1024 * 1024
 
 
 def limit_receiving(size: int, fd: int) -> None:
-    """Let a socket take in so many bytes unasked; 0: as many as the system grants."""
+    """Let a socket receive so many bytes before they are read; 0: as many as the system permits."""
     connection = socket.socket(fileno=fd)
-    # The kernel doubles it.
+    # The kernel doubles the value.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)
     connection.detach()
 
 
 def _origin(root: str, options: "ConnectOptions") -> Origin | None:
-    """None for what is libcurl's."""
+    """The origin for a URL root; None if it is for libcurl."""
     found = ROOT.fullmatch(root)
     if found is None or options.proxy or options.receive_buffer or getproxies_environment():
         return None
@@ -573,9 +576,9 @@ def _origin(root: str, options: "ConnectOptions") -> Origin | None:
 
 
 async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
-    """A connection to the first address that takes one. An address that does not answer at once is given a head start;
-    then the next one is tried beside it (RFC 8305). None where this process may connect to none of them, or one
-    alone might do and may not be asked."""
+    """A connection to the first address that accepts one. An address that does not answer at once gets a head start;
+    then the next one is tried in parallel (RFC 8305). None if no address that this process may connect to accepts
+    one."""
     network = confinement.network()
     waiting = deque(each for each in addresses if not (network and network.refusal(each[1][0])))
     tries: set[asyncio.Task[socket.socket]] = set()
@@ -611,7 +614,7 @@ async def _dial(loop: asyncio.AbstractEventLoop, family: int, address: Address) 
 
 @cache
 def tls_available() -> bool:
-    """Whether the extension can do TLS: with the newest OpenSSL 3 that is in this process, which is libcurl's."""
+    """Whether the extension can do TLS. It uses the newest OpenSSL 3 in this process, which is libcurl's."""
     mapped = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
     paths = {line.split(maxsplit=5)[5] for line in mapped if "/libssl" in line}
     versions = {path: _http.tls_version(path) for path in paths}
@@ -620,7 +623,7 @@ def tls_available() -> bool:
 
 
 def _trust(ca_bundle: str) -> "Trust":
-    """TLS as libcurl does it: 1.2 at least, and a certificate of the host, of an authority that is trusted."""
+    """TLS settings as in libcurl: at least 1.2, and a certificate for the host from a trusted authority."""
     if ca_bundle:
         return _http.Trust(ca_bundle, None)
     usual = ssl.get_default_verify_paths()
@@ -628,7 +631,7 @@ def _trust(ca_bundle: str) -> "Trust":
 
 
 def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:
-    """The error that libcurl's would be."""
+    """The error that libcurl would cause."""
     if what == _http.TOO_LARGE and sized:
         return ObjectChanged(f"{origin.name}: the answer is larger than the object was", code="SizeChanged")
     code = "TimeOut" if what == _http.TIMED_OUT else "ConnectionBroken"

@@ -1,6 +1,6 @@
-"""Which addresses connections may go to: one judgement for stores, registries, proxies, webhooks and issuers.
+"""Which addresses connections may go to: one rule for stores, registries, proxies, webhooks and issuers.
 
-An address is judged when the connection is made: a name may lead elsewhere then than it did before.
+An address is checked when the connection is made, because a name may resolve differently than before.
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK, PRIVATE = "loopback", "private"
-# Where clouds tell machines their credentials and settings, as far as that is not link-local anyway.
+# Where clouds give machines their credentials and settings, except for link-local addresses.
 METADATA: tuple[IpNetwork, ...] = tuple(
     map(
         ipaddress.ip_network,
@@ -31,7 +31,7 @@ METADATA: tuple[IpNetwork, ...] = tuple(
         ),
     )
 )
-# Networks whose addresses hold an IPv4 address, and how many bits stand behind it.
+# Networks whose addresses contain an IPv4 address, and the number of bits after it.
 HOLDING_IPV4 = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
     (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
@@ -44,8 +44,8 @@ HOLDING_IPV4 = (
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where connections may go: to public addresses, and to what is allowed beyond. Link-local addresses and those of
-    metadata services are never among them."""
+    """Where connections may go: to public addresses, and to what is allowed in addition. Link-local addresses and those
+    of metadata services are never allowed."""
 
     loopback: bool = False
     private: bool = False
@@ -60,7 +60,7 @@ class Network:
         return cls(LOOPBACK in words, PRIVATE in words, tuple(_networks(words - {LOOPBACK, PRIVATE})))
 
     def refusal(self, address: str) -> str:
-        """Why a connection may not go to this IP address, as the end of a sentence; "" where it may."""
+        """Why a connection may not go to this IP address, as the end of a sentence; "" if it may."""
         try:
             found = real_address(address)
         except ValueError:
@@ -76,12 +76,12 @@ class Network:
         return ""
 
     def refusal_of_host(self, host: str) -> str:
-        """The same for a host of a URL, as far as it is an address in numbers; "" for a name, which is looked up only
-        when the connection is made. A proxy makes it for us: it is asked for nothing that we would not do."""
-        # As whoever looks it up reads it: other digits and full stops stand for the usual ones (IDNA).
+        """The same for the host of a URL if it is an IP address; "" for a name, which is resolved only when the
+        connection is made. A proxy connects on behalf of this process, so it gets the same checks."""
+        # In the form that resolvers read: other digits and dots mean the usual ones (IDNA).
         host = unicodedata.normalize("NFKC", host.strip("[]")).replace("\u3002", ".").rstrip(".")
         try:
-            # Every way to write an IPv4 address: 127.1, 2130706433, 0x7f000001, 0177.0.0.1
+            # Covers all notations of an IPv4 address: 127.1, 2130706433, 0x7f000001, 0177.0.0.1
             return self.refusal(socket.inet_ntoa(socket.inet_aton(host)))
         except (OSError, ValueError):
             pass
@@ -102,7 +102,8 @@ def _networks(words: Iterable[str]) -> Iterable[IpNetwork]:
 
 
 def real_address(text: str) -> IpAddress:
-    """The address that is reached: the IPv4 address where an IPv6 one holds it. ValueError for what is none."""
+    """The address that is reached: the IPv4 address if an IPv6 address contains one. Raises ValueError if the text is
+    not an address."""
     found = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(found, ipaddress.IPv4Address) or int(found) <= 1:
         return found
@@ -113,16 +114,16 @@ def real_address(text: str) -> IpAddress:
 
 
 def never(address: IpAddress) -> bool:
-    """Whether nothing may ever connect there."""
+    """Whether connections to this address are never allowed."""
     special = address.is_link_local or address.is_multicast or address.is_reserved
     return not is_loopback(address) and (special or any(address in each for each in METADATA))
 
 
 def is_loopback(address: IpAddress) -> bool:
-    """Whether it is this machine. A connection to the unspecified address goes there, too."""
+    """Whether the address is this machine. Connections to the unspecified address also go there."""
     return address.is_loopback or address.is_unspecified
 
 
 def is_private(address: IpAddress) -> bool:
-    """Whether it has a meaning in some networks only."""
+    """Whether the address is valid only within some networks."""
     return not address.is_global or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)

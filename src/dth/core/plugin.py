@@ -1,7 +1,7 @@
-"""What a kind of task is: one object, which its package names by the entry point `dth.plugins`.
+"""The definition of a kind of task: one `Plugin` object, which its package names by the entry point `dth.plugins`.
 
-The hub, the command line, the deployment and the console know a kind of task by this object alone. What a plugin has
-to bring comes first; of the abilities that follow, a plugin overrides those that it has.
+The hub, the command line, the deployment and the console know a kind of task only through this object. What every
+plugin must define comes first. The abilities follow: a plugin overrides those that it has.
 """
 
 import builtins
@@ -28,7 +28,7 @@ SIDES = ("source", "destination")
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where a task reads and writes, as people read it. `writes`: tasks that write the same place have it in common."""
+    """Where a task reads and writes, as shown to people. Tasks that write to the same place have the same `writes`."""
 
     source: str
     destination: str
@@ -46,27 +46,27 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a store's notification amounts to: messages for the queue, and the address that an operator opens to confirm
-    a subscription; "" where there is none."""
+    """What a store's notification contains: messages for the queue, and the address that an operator opens to confirm
+    a subscription ("" if there is none)."""
 
     messages: list[Outgoing] = field(default_factory=list)
     confirm: str = ""
 
 
 class Board(Protocol):
-    """What the processes of a command, or of a hub, tell each other of registries, by host. Times are
-    those of `time.monotonic`."""
+    """Shared limits per registry host, for the processes of a command or of a hub. Times are `time.monotonic`."""
 
     def hold(self, host: str, until: float, rate: float) -> None:
-        """Nobody asks before this time, and nobody faster than `rate` from then on."""
+        """Nobody sends a request before `until`. After that, nobody sends faster than `rate`."""
         ...
 
     def held(self, host: str) -> tuple[float, float]:
-        """The latest such time, and the rate that was told with it; zeros for none."""
+        """The latest `until` for this host, and the `rate` given with it; zeros if there is none."""
         ...
 
     def claim(self, host: str, now: float, spacing: float) -> float:
-        """0 if it is our turn, because nobody has had one for so many seconds; else how many are left."""
+        """0 if it is this process's turn, because the last turn was at least `spacing` seconds ago. Otherwise the
+        seconds left."""
         ...
 
 
@@ -74,11 +74,11 @@ class Board(Protocol):
 class Process:
     """One process of a task, as `Plugin.processes` runs it.
 
-    `kind`: "finder", "worker", "controller", "sweeper" (one look of the controller when all is settled), "aborter"
-    (the task stops: throw away what it began), or a job that returns a result: "preflight", "forecast", "probe".
-    `name`: of the process; of the side ("source", "destination") that a probe tries.
+    `kind`: "finder", "worker", "controller", "sweeper" (one pass of the controller when everything is settled),
+    "aborter" (the task stops: discard what it began), or a job that returns a result: "preflight", "forecast", "probe".
+    `name`: of the process. For a probe, the side that it tests ("source" or "destination").
     `run`: the run that a finder lists for.
-    `folder`: for files of its own while it runs.
+    `folder`: for the process's own files while it runs.
     """
 
     kind: str
@@ -94,12 +94,12 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class AwsTask:
-    """What a task of this kind is on AWS.
+    """How a task of this kind runs on AWS.
 
-    `name`: of its template, and in the names of its stacks.
-    `tables`: those that it needs, of `dth.platforms.aws.tables`.
-    `network`, `code`: which settings of the hub its template takes, by the names of its parameters. What a task says
-    of its network goes before.
+    `name`: of its template; also part of the names of its stacks.
+    `tables`: the tables of `dth.platforms.aws.tables` that it needs.
+    `network`, `code`: the settings of the hub that its template takes, by template parameter name. A task's own network
+    settings take precedence.
     """
 
     name: str
@@ -107,59 +107,59 @@ class AwsTask:
     network: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     # Whether each run is an execution of the state machine that the stack's output `StateMachine` names. If not, what
-    # the stack has running sees by itself that there is a run.
+    # runs in the stack detects a new run itself.
     executes_runs: bool = False
 
 
 class Plugin(ABC):
     """A kind of task."""
 
-    # In the API and in files, such as "S3EC2".
+    # The name in the API and in files, such as "S3EC2".
     type: ClassVar[str]
-    # What it moves, in the plural.
+    # What the task moves, in the plural.
     things: ClassVar[str]
-    # All parameters with their labels, groups, help, defaults and allowed values (`core.parameters`).
+    # All parameters with their labels, groups, help texts, defaults and allowed values (`core.parameters`).
     parameters: ClassVar["builtins.type[BaseModel]"]
-    # The module with `async def run(process: Process) -> dict | None`. Only what runs a process imports it.
+    # The module with `async def run(process: Process) -> dict | None`. Only code that runs a process imports it.
     processes: ClassVar[str]
 
     @abstractmethod
     def check(self, parameters: Any) -> None:
-        """What the model alone cannot tell. Raises UsageError."""
+        """Check what the model alone cannot check. Raises UsageError."""
 
     @abstractmethod
     def check_side(self, parameters: Any, side: str) -> None:
-        """What "source" or "destination" alone cannot do without. Raises UsageError."""
+        """Check what the side ("source" or "destination") needs. Raises UsageError."""
 
     @abstractmethod
     def ends(self, parameters: Any) -> Ends:
-        """What is read and what is written."""
+        """What the task reads and what it writes."""
 
     @abstractmethod
     async def redrive(
         self, platform: Platform, parameters: Any, *, keys: Sequence[str] = (), reason: str = ""
     ) -> int:
-        """Send what failed again: all, those named, or those of one reason. Returns how many."""
+        """Send failed items again: all of them, the named ones, or those with one reason. Returns how many."""
 
     # ------------------------------------------------------------------------------------- abilities
 
-    # Parameters that the hub acts on: a change of them needs no new processes.
+    # Parameters that the hub itself applies. Changing them needs no new processes.
     live: ClassVar[frozenset[str]] = frozenset()
-    # Whether each copy's record says by what it was verified.
+    # Whether the record of each copy says how it was verified.
     verifies: ClassVar[bool] = False
-    # None where it cannot run on AWS.
+    # None if tasks of this kind cannot run on AWS.
     aws: ClassVar[AwsTask | None] = None
 
     def secret_uses(self, parameters: Any, sides: Sequence[str] = SIDES) -> list[SecretUse]:
-        """Which secrets these sides use, and with which hosts; both sides by default. Raises UsageError."""
+        """The secrets that these sides use, and the hosts they are used with. Raises UsageError."""
         return []
 
     def buckets_written(self, parameters: Any) -> frozenset[str]:
-        """Whatever may be the bucket at AWS that is written; empty for what is no bucket."""
+        """Every name that the destination bucket may have at AWS; empty if the destination is not a bucket."""
         return frozenset()
 
     def conflict(self, one: Any, other: Any) -> str:
-        """Why two tasks may not run beside each other, as the end of a sentence about the second; "" where they may."""
+        """Why two tasks must not run at the same time, as the end of a sentence about the second; "" if they may."""
         return ""
 
     def deletes(self, parameters: Any) -> bool:
@@ -171,30 +171,30 @@ class Plugin(ABC):
         return Capacity()
 
     def follows_events(self, parameters: Any) -> bool:
-        """Whether what the source tells of itself begins a transfer."""
+        """Whether notifications from the source start transfers."""
         return False
 
     def read_notification(self, body: bytes) -> Notification:
-        """What a store tells of its objects. Raises UsageError."""
+        """Parse a store's notification about its objects. Raises UsageError."""
         raise UsageError(f"tasks for {self.things} follow no events")
 
     def bandwidth(self, parameters: Any) -> tuple[str, int | None]:
-        """The timetable of bandwidth caps, and the cap at other times in bytes a second; None: none."""
+        """The schedule of bandwidth caps, and the cap at other times in bytes per second; None: no cap."""
         return "", None
 
     def rates(self, parameters: Any, cap: int | None) -> dict[str, float]:
-        """The rates that hold over all processes of a task, as `Limits` keeps them, with this cap on bandwidth. At 0
-        there is no limit."""
+        """The rates shared by all processes of a task, as `Limits` keeps them, with this cap on bandwidth. 0 means no
+        limit."""
         return {}
 
     def budget(self, parameters: Any) -> float | None:
-        """USD after which a task pauses; None: never."""
+        """The cost in USD at which a task pauses; None: never."""
         return None
 
     def spent(self, parameters: Any, runs: Sequence[Counts], prices: Prices) -> float | None:
-        """What runs have cost so far, in USD: an estimate, for budgets. None where prices are not known."""
+        """The estimated cost of the runs so far in USD, for budgets. None if prices are not known."""
         return None
 
     def unpriced(self, parameters: Any, prices: Prices) -> str:
-        """Whose prices are not known, in words; "" where all are."""
+        """What has no known prices, in words; "" if all prices are known."""
         return ""

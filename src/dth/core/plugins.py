@@ -1,4 +1,4 @@
-"""The plugins that are installed, found by their entry points: the name is the type of their tasks."""
+"""The installed plugins, found by their entry points. The name of an entry point is the type of the plugin's tasks."""
 
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -8,24 +8,24 @@ from dth.core.plugin import Plugin
 
 
 def plugin(type: str) -> Plugin:
-    """Load this one, and no other. Raises UsageError for a type that no plugin here has."""
+    """Load only this plugin. Raises UsageError if no installed plugin has this type."""
     if type not in _entries():
         raise UsageError(f"type: there is no plugin for {type} here; there is {', '.join(_entries())}")
     return _load(type)
 
 
 def plugins() -> dict[str, Plugin]:
-    """All of them, by type."""
+    """All installed plugins, by type."""
     return {name: _load(name) for name in _entries()}
 
 
 def verifies(type: object) -> bool:
-    """Whether records of such a task say by what each copy was verified. No, where its plugin is not installed."""
+    """Whether records of such a task say how each copy was verified. False if its plugin is not installed."""
     return type in types() and plugin(str(type)).verifies
 
 
 def types() -> tuple[str, ...]:
-    """The types of tasks that there are."""
+    """The types of tasks that installed plugins have."""
     return tuple(_entries())
 
 

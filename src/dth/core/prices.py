@@ -1,4 +1,4 @@
-"""What stores charge where no list of ours says it: an administrator tells, by the host of the store."""
+"""What stores charge if the built-in price list does not cover them. An administrator sets it by the store's host."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """In USD. `gb`: a GB (10^9 bytes) that is read from the store; `requests`: a thousand requests of any kind."""
+    """Prices in USD. `gb`: per GB (10^9 bytes) read from the store; `requests`: per thousand requests of any kind."""
 
     gb: float = 0.0
     requests: float = 0.0
@@ -21,11 +21,12 @@ class Price:
                 raise ValueError(f"{name}: {value!r} is no price; give US dollars, 0 or more")
 
 
-Prices = Mapping[str, Price]  # by the host of an endpoint, with its port where it has one
+# By the host of an endpoint, with its port if it has one.
+Prices = Mapping[str, Price]
 
 
 def read_prices(**given: Any) -> Prices:
-    """From settings. Raises TypeError or ValueError for what cannot be."""
+    """Prices from settings. Raises TypeError or ValueError for invalid ones."""
     prices = {}
     for host, values in given.items():
         if not isinstance(values, Mapping):

@@ -1,4 +1,4 @@
-"""Named secrets, as those need them who sign in with them: where they are read, and with which hosts they are used."""
+"""Named secrets, for code that signs in with them: where they are read, and which hosts they are used with."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from dth.core.hosts import ANY, covers, first_bindings
 
 @dataclass(frozen=True, slots=True)
 class SecretUse:
-    """That one side of a task ("source" or "destination") sends what is in a secret, or what is signed with it, to
-    these hosts (in the form of `hosts.host_of`)."""
+    """One side of a task ("source" or "destination") sends a secret, or what is signed with it, to these hosts (in the
+    form of `hosts.host_of`)."""
 
     side: str
     name: str
@@ -20,38 +20,38 @@ class SecretUse:
 
 
 class SecretStore(Protocol):
-    """Where named secrets live."""
+    """Where named secrets are stored."""
 
     def read(self, name: str) -> str:
-        """The secret's JSON text. Raises UsageError when there is no such secret, and WrongHost when it is not for the
-        hosts that it is wanted for."""
+        """The secret's JSON text. Raises UsageError if there is no such secret, and WrongHost if it may not be used
+        with the intended hosts."""
         ...
 
 
 @runtime_checkable
 class BoundSecrets(SecretStore, Protocol):
-    """A store of a hub, whose secrets are bound to hosts."""
+    """The store of a hub, whose secrets are bound to hosts."""
 
     def at(self, hosts: Sequence[str]) -> SecretStore:
-        """The same, for use with these hosts and no others."""
+        """The same store, for use with only these hosts."""
         ...
 
     def is_unbound(self, name: str) -> bool:
-        """Whether a secret of this name may be used with any host. Raises UsageError as `read` does."""
+        """Whether the secret with this name may be used with any host. Raises UsageError as `read` does."""
         ...
 
 
 def for_hosts(store: SecretStore, hosts: Sequence[str]) -> SecretStore:
-    """The store as a side with these hosts gets it. Who works for the user of the machine may use what is there."""
+    """The store for a side with these hosts. Commands of the machine's user may use any secret that exists."""
     return store.at(hosts) if isinstance(store, BoundSecrets) else store
 
 
 class WrongHost(UsageError):
-    """A secret is bound to other hosts than the one that it is to be used with."""
+    """A secret is bound to other hosts than the one it is to be used with."""
 
 
 def check_use(name: str, bindings: Sequence[str], hosts: Iterable[str]) -> None:
-    """Raises WrongHost where a secret with these bindings may not be used with all of the hosts."""
+    """Raises WrongHost if a secret with these bindings may not be used with all of the hosts."""
     for host in hosts:
         if covers(bindings, host):
             continue
@@ -67,8 +67,8 @@ def check_use(name: str, bindings: Sequence[str], hosts: Iterable[str]) -> None:
 
 
 def plan_use(found: Mapping[str, Sequence[str]], uses: Iterable[SecretUse]) -> dict[str, tuple[str, ...]]:
-    """For work with these uses: what those secrets are to be bound to that are bound to nothing yet. `found`: what each
-    secret that there is is bound to. Raises WrongHost where one may not be used so."""
+    """What to bind the secrets to that are not bound yet, for work with these uses. `found`: the bindings of each
+    secret that exists. Raises WrongHost if a secret may not be used in this way."""
     hosts: dict[str, tuple[str, ...]] = {}
     for use in uses:
         if found.get(use.name):
@@ -79,12 +79,12 @@ def plan_use(found: Mapping[str, Sequence[str]], uses: Iterable[SecretUse]) -> d
 
 
 def unbound_warning(name: str) -> str:
-    """What is told of a secret that may be used with any host."""
+    """The warning about a secret that may be used with any host."""
     return f"secret {name!r} is bound to no host: whoever may make tasks can send it anywhere"
 
 
 def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check]:
-    """For a preflight: a warning for each side that uses such a secret. What cannot be read is told elsewhere."""
+    """For a preflight: a warning for each side that uses such a secret. Unreadable secrets are reported elsewhere."""
     found: list[Check] = []
     if not isinstance(store, BoundSecrets):
         return found
@@ -100,4 +100,5 @@ def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check
 
 
 def is_unbound(bindings: Sequence[str]) -> bool:
+    """Whether a secret with these bindings may be used with any host."""
     return ANY in bindings

@@ -1,8 +1,8 @@
-"""HTTP requests over libcurl on an asyncio event loop.
+"""HTTP requests with libcurl on an asyncio event loop.
 
-libcurl's sockets are watched by one epoll descriptor, which alone is registered with the event loop: one wake-up
-serves every ready socket, and finished requests are reaped together. That costs a fraction of registering each
-socket with asyncio (measured in bench/). The HTTP itself, TLS, pooling, proxies and DNS are libcurl's.
+One epoll descriptor watches all sockets of libcurl, and only that descriptor is registered with the event loop. So
+one wake-up serves all ready sockets, and finished requests are collected together. This costs a fraction of
+registering each socket with asyncio (measured in bench/). libcurl does HTTP, TLS, pooling, proxies and DNS.
 """
 
 import asyncio
@@ -26,33 +26,36 @@ from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Tran
 from dth.core.native import Native, limit_receiving
 from dth.core.network import Network
 
-BUFFER = 256 * 1024  # bytes libcurl reads from a socket at once
+# Bytes libcurl reads from a socket at once.
+BUFFER = 256 * 1024
 UPLOAD_BUFFER = 256 * 1024  # bytes libcurl sends at once
 MAX_IDLE_CONNECTIONS = 1024
 ERROR_BODY_LIMIT = 1024 * 1024  # bytes of an error's body
-# Lines of heads whose meaning is kept, and the bytes of the longest of them.
+# How many parsed header lines are cached, and the bytes of the longest of them.
 LINES_KEPT, SHORT = 1024, 256
-# How a head ends, nearly always.
+# The usual end of a head.
 END = [b"\r\n"]
-UNSIZED_LIMIT = 16 * 1024 * 1024  # bytes of any other answer: a page of a thousand long keys is 4 MiB
+# Bytes of any other answer. A page of a thousand long keys has 4 MiB.
+UNSIZED_LIMIT = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConnectOptions:
-    """How an endpoint is reached. Connections are kept by the identity of their options."""
+    """How an endpoint is reached. Connections are reused by the identity of their options."""
 
     ca_bundle: str = ""  # PEM file; "" = libcurl's own
-    proxy: str = ""  # URL; "" = as the environment says
+    proxy: str = ""  # URL; "" = from the environment
     connect_timeout: float = 10.0  # seconds
-    stall_timeout: float = 60.0  # seconds without a byte in either direction
-    receive_buffer: int = 0  # bytes a connection takes in unasked; 0: as the system thinks best
-    since: float = (
-        0.0  # monotonic time: connections that were made before had another buffer, and are not used
-    )
+    # Seconds without a byte in either direction.
+    stall_timeout: float = 60.0
+    # Bytes that a connection receives before they are read; 0: the system decides.
+    receive_buffer: int = 0
+    # Monotonic time. Connections that were made earlier had another buffer, and are not used.
+    since: float = 0.0
 
     def with_buffer(self, size: int, since: float = 0.0) -> "ConnectOptions":
-        """These options with another receive buffer. The same object where nothing changes: connections are kept by
-        its identity."""
+        """These options with another receive buffer. Returns the same object if nothing changes, because connections
+        are reused by its identity."""
         if (size, since) == (self.receive_buffer, self.since):
             return self
         return replace(self, receive_buffer=size, since=since)
@@ -68,35 +71,40 @@ class Response:
 
     @property
     def body(self) -> bytes:
+        """The whole body."""
         return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
 class Pipe:
-    """A bounded buffer through which one request's answer becomes another's body, so that a part of any size crosses
-    in little memory: a full pipe pauses the reader, an empty one the writer."""
+    """A bounded buffer through which one request's answer becomes another request's body. So a part of any size passes
+    with little memory: a full pipe pauses the reader, an empty one the writer."""
 
     def __init__(
         self, length: int, limit: int = 4 * 1024 * 1024, on_chunk: Callable[[bytes], None] | None = None
     ):
         self._length = length
         self._limit = limit
-        self._on_chunk = on_chunk  # sees every chunk in passing (checksums)
+        # Sees every chunk that passes (for checksums).
+        self._on_chunk = on_chunk
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self.written = 0  # bytes that came from the source
-        self.started = asyncio.Event()  # the source answered and the first bytes are here
+        # The source has answered, and the first bytes are here.
+        self.started = asyncio.Event()
         self.failed = False  # one side has given up
         self._full = self._hungry = False  # a side is paused
         self._resume_source: Callable[[], None] | None = None
         self._resume_sink: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        """Bytes that will cross in all."""
+        """The total number of bytes that will pass."""
         return self._length
 
     def write(self, chunk: bytes) -> int | None:
+        """Take a chunk from the source. Returns libcurl's code for a pause or a failure, None for success."""
         if self.failed:
-            return -1  # any other count than the chunk's makes libcurl abort the request
+            # Any count other than the chunk's makes libcurl abort the request.
+            return -1
         if self._held >= self._limit:
             self._full = True
             return int(pycurl.WRITEFUNC_PAUSE)
@@ -106,7 +114,7 @@ class Pipe:
         self._held += len(chunk)
         self.written += len(chunk)
         self.started.set()
-        # The pieces are small: waking the other side for each costs more than sending it.
+        # The pieces are small, and waking the other side for each costs more than sending it.
         enough = self._held >= min(UPLOAD_BUFFER, self._limit // 2) or self.written >= self._length
         if self._hungry and enough and self._resume_sink:
             self._hungry = False
@@ -114,6 +122,7 @@ class Pipe:
         return None
 
     def read(self, size: int) -> bytes | int:
+        """Up to `size` bytes for the sink, or libcurl's code for a pause or a failure."""
         if self.failed:
             return int(pycurl.READFUNC_ABORT)
         if not self._chunks:
@@ -127,7 +136,7 @@ class Pipe:
         return data
 
     def _take(self, size: int) -> bytes:
-        """As much as there is, up to so many bytes: each read leads to a system call."""
+        """As much as available, up to `size` bytes, because each read leads to a system call."""
         taken: list[bytes] = []
         while self._chunks and size > 0:
             chunk = self._chunks.popleft()
@@ -139,11 +148,11 @@ class Pipe:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def seek(self, offset: int, origin: int) -> int:
-        """What has passed is gone: libcurl may not start again."""
+        """Fails always: bytes that have passed are gone, so libcurl must not start again."""
         return int(pycurl.SEEKFUNC_FAIL)
 
     def fail(self) -> None:
-        """One side failed: wake the other so that it ends too."""
+        """One side failed. Wake the other side, so that it ends too."""
         self.failed = True
         self.started.set()
         for resume in (self._resume_source, self._resume_sink):
@@ -152,45 +161,49 @@ class Pipe:
 
 
 class Valve:
-    """Lets a body's bytes pass as they are granted: a dry one pauses the request until `grant`. One that was granted
-    infinitely many costs nothing, and can be shut later."""
+    """Lets a body's bytes pass as they are granted. A dry valve pauses the request until `grant`. An infinite grant
+    costs nothing, and can be revoked later with `shut`."""
 
     def __init__(self) -> None:
-        self.left = 0.0  # bytes granted and not passed; below 0: passed in advance
+        # Bytes granted that have not passed; below 0: bytes that passed in advance.
+        self.left = 0.0
         self.dry = asyncio.Event()  # somebody waits for a grant
         self.resume: Callable[[], None] | None = None
-        self.meter: Callable[[], None] | None = (
-            None  # makes a request that was sent without limit ask the valve
-        )
-        self.widen_to: Callable[[int], None] | None = None  # sets the receive buffer of the connection
+        # Makes a request that was sent without a limit ask the valve.
+        self.meter: Callable[[], None] | None = None
+        # Sets the receive buffer of the connection.
+        self.widen_to: Callable[[int], None] | None = None
 
     def shut(self, buffer: int) -> None:
-        """What was granted is void. `buffer`: bytes that the connection may receive unasked."""
+        """Revoke what was granted. `buffer`: bytes that the connection may receive before they are granted."""
         self.left = min(self.left, 0.0)
         if self.meter:
             self.meter()
         self.widen(buffer)
 
     def widen(self, buffer: int) -> None:
-        """Let the connection receive so many bytes unasked; 0: as many as the system grants."""
+        """Let the connection receive so many bytes before they are granted; 0: as many as the system permits."""
         if self.widen_to:
             self.widen_to(buffer)
 
     def grant(self, amount: float) -> None:
+        """Let `amount` more bytes pass."""
         self.left += amount
         if self.resume:
             self.resume()
 
     def close(self) -> None:
-        """The body has passed. What was attached here holds it: it would stay in memory with the valve."""
+        """The body has passed. Drop the callbacks: they refer to the body and would keep it in memory."""
         self.resume = self.meter = self.widen_to = None
 
     def open(self) -> bool:
+        """Whether bytes may pass now. If not, asks for a grant by setting `dry`."""
         if self.left <= 0:
             self.dry.set()
         return self.left > 0
 
     def pass_(self, amount: int) -> None:
+        """Count bytes that have passed."""
         self.left -= amount
 
 
@@ -200,18 +213,20 @@ Read = Callable[[int], bytes | int]
 
 
 class Pieces:
-    """A body in pieces as libcurl wants to read it: as much at once as it takes, because pieces come as small as 16 KiB
-    and each read leads to a system call. Can start again from the beginning."""
+    """A body in pieces for libcurl to read. A read returns as much as libcurl takes at once, because pieces may have
+    only 16 KiB and each read leads to a system call. Reading can restart from the beginning."""
 
     __slots__ = ("_at", "_chunks", "_largest", "_next")
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
-        self._chunks = list(filter(None, chunks))  # an empty piece would read as the end
+        # An empty piece would be read as the end.
+        self._chunks = list(filter(None, chunks))
         self._largest = max(map(len, chunks), default=0)
-        self._next = 0  # piece
-        self._at = 0  # byte of it
+        self._next = 0  # index of the current piece
+        self._at = 0  # byte within it
 
     def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; b"" at the end."""
         first = self._next
         if first >= len(self._chunks):
             return b""
@@ -225,6 +240,7 @@ class Pieces:
         return bytes(piece)
 
     def seek(self, offset: int, origin: int) -> int:
+        """Restart from the beginning, the only position that is supported."""
         if offset or origin:
             return int(pycurl.SEEKFUNC_FAIL)
         self._next = self._at = 0
@@ -235,7 +251,7 @@ _NOTHING = Pieces(())
 
 
 class Transport:
-    """All HTTP of one process. Use from one event loop; `close` it there, or use it as a context."""
+    """All HTTP of one process. Use it from one event loop. Close it there, or use it as a context manager."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -248,12 +264,14 @@ class Transport:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._epoll = select.epoll()
-        self._wanted: dict[int, int] = {}  # events that libcurl waits for now, by socket
+        # The events that libcurl waits for now, by socket.
+        self._wanted: dict[int, int] = {}
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
         # By options, kind and method.
         self._idle: dict[tuple[ConnectOptions, str, str], list[pycurl.Curl]] = {}
         self._waiting: dict[pycurl.Curl, asyncio.Future[int]] = {}
-        self._deadline = 0.0  # loop time at which libcurl wants to be called; 0 = never
+        # The loop time when libcurl wants to be called; 0: never.
+        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._kicked = False
         self._closed = False
@@ -282,9 +300,9 @@ class Transport:
     ) -> Coroutine[Any, Any, Response]:
         """Send one request and read its answer.
 
-        `limit`: bytes of body that are acceptable (0: what an error or a listing may be); `sink` takes the body of a
-        2xx answer instead of memory; `valve` paces the body, whichever way it goes. Raises `ConnectionFailed` or
-        `Transient`, or `ObjectChanged` for a body beyond `limit`; any HTTP status is an answer.
+        `limit`: acceptable bytes of the body (0: the size of an error or a listing). `sink` receives the body of a
+        2xx answer instead of memory. `valve` paces the body in either direction. Raises `ConnectionFailed` or
+        `Transient`, or `ObjectChanged` for a body that exceeds `limit`. Any HTTP status is an answer, not an error.
         """
         send = self._send_native if self._native else self._send_by_libcurl
         return send(method, url, headers, body, options, sink, limit, stall_timeout, valve)
@@ -302,7 +320,8 @@ class Transport:
         valve: Valve | None,
     ) -> Response:
         if valve and isinstance(body, bytes) and body:
-            body = [body]  # what is handed over whole cannot be paused
+            # A body that is handed over as a whole cannot be paused.
+            body = [body]
         self._check_proxied(url, options)
         kind = _kind(method, body)
         pool = self._idle.setdefault((options, kind, method), [])
@@ -331,9 +350,11 @@ class Transport:
         try:
             error = await future
         except asyncio.CancelledError:
-            if self._waiting.pop(curl, None):  # or else it has just finished
+            # If it is not there, it has just finished.
+            if self._waiting.pop(curl, None):
                 self._multi.remove_handle(curl)
-            curl.close()  # its connection is in the middle of something
+            # Its connection is in the middle of a request.
+            curl.close()
             raise
         self.requests += 1
         self.bytes_out += size
@@ -399,7 +420,7 @@ class Transport:
     def _new_handle(self, kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
         curl = _new_handle(kind, method, options)
         if not self._proxied and not options.proxy:
-            # Or else libcurl looks through the environment for each request.
+            # Otherwise libcurl searches the environment for each request.
             curl.setopt(pycurl.PROXY, "")
         return curl
 
@@ -408,7 +429,7 @@ class Transport:
             check_url(url)
 
     def forget(self, options: ConnectOptions) -> None:
-        """Nothing will be sent with these options any more."""
+        """Close the connections with these options. They will not be used again."""
         if self._native:
             self._native.forget(options)
         for key in [key for key in self._idle if key[0] is options]:
@@ -417,17 +438,18 @@ class Transport:
 
     @property
     def bytes_in(self) -> int:
-        """Bytes of bodies that were received."""
+        """The bytes of received bodies."""
         return self._bytes_in + (self._native.bytes_in if self._native else 0)
 
     @property
     def bytes_under_way(self) -> int:
-        """Bytes of bodies that have passed in requests that have not ended yet, either way."""
+        """The bytes of bodies that have passed in unfinished requests, in both directions."""
         directions = (pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)
         here = self._native.bytes_under_way if self._native else 0
         return here + sum(int(curl.getinfo(direction)) for curl in self._waiting for direction in directions)
 
     def close(self) -> None:
+        """Close all connections. Requests that wait for an answer are cancelled."""
         self._closed = True
         if self._native:
             self._native.close()
@@ -448,7 +470,8 @@ class Transport:
 
     def _on_socket(self, what: int, fd: int, multi: Any, data: Any) -> None:
         if what == pycurl.POLL_REMOVE:
-            # The next request on this connection will want it again: half of the system calls are saved so.
+            # Keep it registered: the next request on this connection uses it again. This saves half of the system
+            # calls.
             self._wanted.pop(fd, None)
             return
         events = select.EPOLLIN if what & pycurl.POLL_IN else 0
@@ -457,7 +480,8 @@ class Transport:
         self._wanted[fd] = events
         try:
             self._epoll.modify(fd, events)
-        except FileNotFoundError:  # a new one; or closed, which took it out, and opened anew
+        except FileNotFoundError:
+            # The socket is new, or was closed (which removed it) and opened again.
             self._epoll.register(fd, events)
 
     def _on_timer(self, milliseconds: int) -> None:
@@ -479,14 +503,15 @@ class Transport:
         self._timer = None
         if not self._deadline:
             return
-        if self._deadline > self._loop.time() + 0.001:  # it was moved back meanwhile
+        # The deadline was moved back in the meantime.
+        if self._deadline > self._loop.time() + 0.001:
             self._arm()
         else:
             self._deadline = 0.0
             self._act()
 
     def _kick(self) -> None:
-        """Call libcurl once in this turn of the loop, however many requests were added in it."""
+        """Call libcurl once in this turn of the loop, however many requests were added."""
         if not self._kicked:
             self._kicked = True
             self._loop.call_soon(self._act)
@@ -500,12 +525,13 @@ class Transport:
     def _on_ready(self) -> None:
         act = self._multi.socket_action
         for fd, events in self._epoll.poll(0, 1024):
-            if fd not in self._wanted:  # at rest; the other side closed it, or says what nobody asked for
+            # An idle connection: the other side closed it, or sends something unexpected.
+            if fd not in self._wanted:
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(fd)
                 continue
             if events == select.EPOLLIN:
-                # Nearly all of them.
+                # The usual case.
                 act(fd, pycurl.CSELECT_IN)
                 continue
             mask = 0
@@ -535,7 +561,7 @@ class Transport:
             future.set_result(code)
 
     def _attach(self, curl: pycurl.Curl, valve: Valve, write: Write, read: Read | None) -> None:
-        """Let the valve decide when the body's bytes pass: from the first one on, or from when it is shut."""
+        """Let the valve decide when the body's bytes pass: from the first byte, or from the time when it is shut."""
 
         def meter() -> None:
             valve.meter = None
@@ -555,23 +581,24 @@ class Transport:
             meter()
 
     def _unpause(self, curl: pycurl.Curl) -> None:
-        # libcurl must not be entered from its own callbacks: in the next turn of the loop.
+        # libcurl must not be called from its own callbacks, so this waits for the next turn of the loop.
         self._loop.call_soon(self._continue, curl)
 
     def _continue(self, curl: pycurl.Curl) -> None:
         if curl in self._waiting:
-            with contextlib.suppress(pycurl.error):  # the request has ended, and will be reaped
+            # An error means that the request has ended and will be collected.
+            with contextlib.suppress(pycurl.error):
                 curl.pause(pycurl.PAUSE_CONT)
             self._kick()
 
 
 def _most(limit: int) -> int:
-    """Bytes of body that an answer may have."""
+    """The maximum bytes that an answer's body may have."""
     return max(limit, ERROR_BODY_LIMIT) if limit else UNSIZED_LIMIT
 
 
 def _kind(method: str, body: Body) -> str:
-    """Handles are kept by kind, so that a reused one has no option of another kind left over."""
+    """The kind of a handle. Handles are reused only within a kind, so no option of another kind is left over."""
     if isinstance(body, bytes):
         if body or method in ("PUT", "POST"):
             return "post"
@@ -580,8 +607,8 @@ def _kind(method: str, body: Body) -> str:
 
 
 def _new_handle(kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
-    """A handle that keeps what each of its requests needs in the same way: the lines of an answer's head, the pieces of
-    its body, and the bytes that it may have."""
+    """A handle with everything that its requests use in the same way: the lines of an answer's head, the pieces of its
+    body, and its maximum size."""
     curl = pycurl.Curl()
     curl.lines, curl.chunks, curl.most = [], [], 0
     curl.setopt(pycurl.HEADERFUNCTION, curl.lines.append)
@@ -617,16 +644,17 @@ def _new_handle(kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
 
 
 class Guard:
-    """Opens the sockets of one handle, for each address that libcurl is about to connect to, if that may be."""
+    """Opens the sockets of one handle. Checks each address before libcurl connects to it."""
 
     __slots__ = ("_network", "refused")
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        # Why the last connection was not made.
+        # Why the last connection was refused.
         self.refused = ""
 
     def open(self, purpose: int, address: Any) -> socket.socket | int:
+        """A socket for this address, or libcurl's code for a refusal."""
         family, kind, protocol, place = address
         inet = family in (socket.AF_INET, socket.AF_INET6)
         host = place[0] if inet else "a socket of this machine"
@@ -636,28 +664,28 @@ class Guard:
 
 
 def guard(curl: pycurl.Curl) -> None:
-    """Let the handle connect only to where this process may."""
+    """Let the handle connect only where this process may."""
     if network := confinement.network():
         curl.guard = Guard(network)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, curl.guard.open)
 
 
 def check_url(url: str) -> None:
-    """Raise Unreachable for an address in numbers to which this process may not connect. A proxy must not do it for
-    us; to where names lead for a proxy, it alone knows."""
+    """Raise Unreachable for an IP address to which this process may not connect. A proxy must not connect there on its
+    behalf. Where a name leads behind a proxy, only the proxy knows."""
     host = urlsplit(url).hostname or ""
     if (network := confinement.network()) and (why := network.refusal_of_host(host)):
         raise Unreachable(f"{host} {why}", code=ADDRESS_REFUSED)
 
 
 def refused(curl: pycurl.Curl) -> str:
-    """Why the handle could not connect, if it was not allowed to; else ""."""
+    """Why the handle was not allowed to connect; "" if it was."""
     found: Guard | None = getattr(curl, "guard", None)
     return found.refused if found else ""
 
 
 def _refuse_older(curl: pycurl.Curl, options: ConnectOptions) -> None:
-    """Let the request use no connection that was made before its options were."""
+    """Do not let the request use a connection that was made before its options."""
     if options.since:
         curl.setopt(pycurl.MAXLIFETIME_CONN, max(1, int(time.monotonic() - options.since)))
 
@@ -668,7 +696,7 @@ def _limit_receiving(size: int, fd: int, purpose: int) -> int:
 
 
 def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
-    # "name;" sends an empty header; "name:" keeps libcurl from adding one of its own.
+    # "name;" sends an empty header. "name:" keeps libcurl from adding its own.
     fields = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
     fields.append("expect:")
     if "content-type" not in headers:
@@ -680,14 +708,14 @@ def _set_headers(curl: pycurl.Curl, headers: Mapping[str, str]) -> None:
 
 
 def _limit_answer(curl: pycurl.Curl, kind: str, most: int) -> None:
-    # The Content-Length of an answer to HEAD is no body.
+    # The Content-Length of an answer to HEAD does not describe a body.
     if kind != "HEAD" and curl.most != most:
         curl.most = most
         curl.setopt(pycurl.MAXFILESIZE_LARGE, most)
 
 
 def _attach_body(curl: pycurl.Curl, kind: str, body: Body) -> tuple[int, Read | None]:
-    """Hand the body to libcurl; returns its length in bytes, and what reads it unless libcurl has all of it."""
+    """Hand the body to libcurl. Returns its length in bytes, and its reader unless libcurl already has all of it."""
     if kind == "post":
         curl.setopt(pycurl.POSTFIELDS, body)
         return len(body), None
@@ -702,7 +730,7 @@ def _attach_body(curl: pycurl.Curl, kind: str, body: Body) -> tuple[int, Read | 
 
 
 def _let_go(curl: pycurl.Curl, kind: str) -> None:
-    """Drop what a finished request's handle still refers to: kept for reuse, it would keep the bodies in memory."""
+    """Drop what the handle of a finished request refers to. A handle kept for reuse would keep the bodies in memory."""
     curl.lines.clear()
     curl.chunks.clear()
     if kind == "post":
@@ -713,7 +741,7 @@ def _let_go(curl: pycurl.Curl, kind: str) -> None:
 
 
 def _metered(valve: Valve, write: Write) -> Write:
-    """A write callback that takes no more than the valve lets through."""
+    """A write callback that takes no more than the valve permits."""
 
     def metered(chunk: bytes) -> int | None:
         if not valve.open():
@@ -727,7 +755,7 @@ def _metered(valve: Valve, write: Write) -> Write:
 
 
 def _metered_read(valve: Valve, read: Read) -> Read:
-    """A read callback that gives no more than the valve lets through."""
+    """A read callback that returns no more than the valve permits."""
 
     def metered(size: int) -> bytes | int:
         if not valve.open():
@@ -741,7 +769,7 @@ def _metered_read(valve: Valve, read: Read) -> Read:
 
 
 def _pouring(sink: Pipe, lines: list[bytes], chunks: list[bytes]) -> Write:
-    """A good answer goes through the pipe; an error's body stays here."""
+    """Sends a good answer through the pipe, and collects the body of an error in `chunks`."""
     taken: Write | None = None
 
     def pour(chunk: bytes) -> int | None:
@@ -754,7 +782,7 @@ def _pouring(sink: Pipe, lines: list[bytes], chunks: list[bytes]) -> Write:
 
 
 def _is_half(lines: list[bytes]) -> bool:
-    """Whether the last head has no end. libcurl takes half a head for a whole one."""
+    """Whether the last head is incomplete. libcurl accepts half a head as a whole one."""
     for line in reversed(lines):
         if line[:1] in (b"\r", b"\n"):
             return False
@@ -772,7 +800,7 @@ def _status(lines: list[bytes]) -> int:
 
 
 def parse_headers(lines: list[bytes]) -> dict[str, str]:
-    """The headers of an answer, from the lines of its head. One that comes twice is a list (RFC 9110, 5.2)."""
+    """The headers of an answer, from the lines of its head. Repeated headers are joined to a list (RFC 9110, 5.2)."""
     headers: dict[str, str] = {}
     count = 0
     for line in lines:
@@ -781,23 +809,23 @@ def parse_headers(lines: list[bytes]) -> dict[str, str]:
             headers[found[0]] = found[1]
             count += 1
         elif line[:5] == b"HTTP/":
-            # An interim answer (100 Continue, a proxy's 200) came before this one.
+            # The previous head was an interim answer (100 Continue, or a proxy's 200).
             headers, count = {}, 0
     return headers if len(headers) == count else _with_lists(lines)
 
 
 def _parse_field(line: bytes) -> tuple[str, str] | None:
-    """Name and value of a header; None of a line that is none."""
-    # It may end without the carriage return.
+    """The name and value of a header; None if the line is not one."""
+    # The line may end without a carriage return.
     text = line.decode("latin-1").removesuffix("\n").removesuffix("\r")
     name, colon, value = text.partition(":")
     if not colon or name[:5] == "HTTP/":
         return None
-    # 0xA0 and 0x85 are bytes of a value, not space.
+    # 0xA0 and 0x85 are bytes of a value, not white space.
     return name.lower(), value.strip(" \t")
 
 
-# Most lines of one answer are those of the one before it.
+# Cached, because most lines of an answer are the same as in the answer before.
 _field = lru_cache(LINES_KEPT)(_parse_field)
 
 
@@ -811,25 +839,27 @@ def _with_lists(lines: list[bytes]) -> dict[str, str]:
     return {name: ",".join(dict.fromkeys(each)) for name, each in values.items()}
 
 
-NO_ANSWER = {  # that may come later
+# There may be an answer later.
+NO_ANSWER = {
     pycurl.E_COULDNT_RESOLVE_HOST: "UnknownHost",
     pycurl.E_COULDNT_RESOLVE_PROXY: "UnknownProxy",
     pycurl.E_COULDNT_CONNECT: "ConnectionFailed",
     pycurl.E_SSL_CONNECT_ERROR: "ConnectionFailed",
     pycurl.E_SSL_CERTPROBLEM: "ConnectionFailed",
 }
-NEVER_AN_ANSWER = {  # what no time mends
+# Waiting does not help.
+NEVER_AN_ANSWER = {
     pycurl.E_PEER_FAILED_VERIFICATION: "UntrustedCertificate",
     pycurl.E_SSL_CACERT_BADFILE: "BadCaFile",
 }
-# The code of a connection that may not be made.
+# The error code of a connection that is not allowed.
 ADDRESS_REFUSED = "AddressRefused"
-# How OpenSSL says that what came first was no TLS.
+# OpenSSL's messages if the first answer was not TLS.
 NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "unknown protocol")
 
 
 def _words(curl: pycurl.Curl) -> str:
-    """What libcurl says is wrong. It may repeat bytes of the answer."""
+    """libcurl's message. It may repeat bytes of the answer."""
     return str(curl.errstr_raw().decode("utf-8", "backslashreplace"))
 
 
@@ -839,7 +869,8 @@ def _failure(curl: pycurl.Curl, error: int, url: str, *, sized: bool) -> Transfe
     connected = curl.getinfo(pycurl.REQUEST_SIZE) > 0
     if not connected and (why := refused(curl)):
         return Unreachable(f"{host}: {why}", code=ADDRESS_REFUSED)
-    if message[1:2].islower():  # no abbreviation such as TLS
+    # Do not change abbreviations such as TLS.
+    if message[1:2].islower():
         message = message[:1].lower() + message[1:]
     text = f"{host}: {message}"
     if error == pycurl.E_FILESIZE_EXCEEDED and sized:

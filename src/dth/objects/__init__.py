@@ -1,1 +1,1 @@
-"""The plugin for objects: from any S3-compatible store to any other."""
+"""The plugin for objects: from any S3-compatible store to any other store."""

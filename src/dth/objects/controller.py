@@ -1,9 +1,9 @@
-"""The controller: the safety net below the workers. On one machine it looks every ten seconds while there is something
+"""The controller: the safety net for the workers. On one machine it checks every ten seconds while there is something
 for it to do, on AWS once a minute.
 
-It completes giant uploads whose last worker died, throws away those that nobody will finish, sends lost parts again,
-settles the messages that crashed their consumers too often, and sends again what a run waits for though nothing is left
-that could bring it.
+It completes giant uploads whose last worker died, discards uploads that nobody will finish, sends lost parts again,
+settles messages that crashed their consumers too often, and sends again objects that a run waits for although neither a
+message nor an upload is left for them.
 """
 
 import contextlib
@@ -32,23 +32,26 @@ from dth.objects.transfer.messages import (
 from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
 from dth.objects.transfer.relay import Route
 
-INTENT_LIMIT = 3600.0  # seconds after which an intent without an upload is given up
-STALE = 60.0  # seconds without a part done before a quiet upload is looked at
-GRACE = 5.0  # seconds that the worker of the last part has for itself
-# Objects that are sent again at one look.
+# Seconds after which an intent without an upload is given up.
+INTENT_LIMIT = 3600.0
+# Seconds without a finished part after which a quiet upload is checked.
+STALE = 60.0
+# Seconds left to the worker of the last part.
+GRACE = 5.0
+# Objects sent again per check.
 MENDED = 1000
-# In `quiet`, beside the uploads.
+# The key of the queue itself in `quiet`.
 QUEUE = "queue"
 
 log = logging.getLogger(__name__)
 
 
 class Controller:
-    """One task's controller. Two at once do no harm: completing has one owner.
+    """One task's controller. Two at once do no harm, because completing has one owner.
 
-    `quiet`: uploads without progress, with the parts that were done when the queue was last seen empty; and for the
-    queue itself, how many objects were settled then. Who makes a controller for each check hands on what the one before
-    left there."""
+    `quiet`: uploads without progress, with the number of parts that were done when the queue was last seen empty, and
+    for the queue itself the number of objects settled then. A caller that creates a controller for each check passes
+    on what the previous one left there."""
 
     def __init__(
         self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
@@ -59,7 +62,7 @@ class Controller:
         self.quiet: dict[str, int] = {} if quiet is None else quiet
 
     async def check(self) -> None:
-        """Look at everything once. Passing errors are left for the next time."""
+        """Check everything once. Temporary errors are left for the next check."""
         await self._platform.records.reconcile()
         await self._settle_dead()
         depth = await self._platform.queue.depth()
@@ -79,14 +82,15 @@ class Controller:
         await self._mend(idle, live)
 
     async def abort_all(self) -> None:
-        """The task stops: throw away every upload that it began."""
+        """Discard every upload that the task began, because the task stops."""
         for upload in await self._platform.uploads.live():
             await self._multipart.abort(upload)
 
     async def _look_at(self, upload: Upload, idle: bool) -> None:
         if await self._platform.records.settled(upload.run, [upload.key]):
             if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
-                await self._multipart.abort(upload)  # its object was settled without it
+                # Its object was settled without it.
+                await self._multipart.abort(upload)
         elif upload.state is UploadState.INTENT:
             if idle and time.time() - upload.begun > INTENT_LIMIT and await self._multipart.abort(upload):
                 await self._begin_anew(upload, HubError("its upload was never begun"))
@@ -100,13 +104,14 @@ class Controller:
                 await self._platform.queue.send(overtaken)
                 await self._multipart.finish(upload)
         elif idle and time.time() - max(upload.modified, upload.begun) > STALE:
-            if self.quiet.get(upload.upload_id) == upload.parts_done:  # and it was so at the last check, too
+            # It was the same at the previous check.
+            if self.quiet.get(upload.upload_id) == upload.parts_done:
                 await self._multipart.resend_missing(upload)
             self.quiet[upload.upload_id] = upload.parts_done
 
     async def _mend(self, idle: bool, live: Sequence[Upload]) -> None:
-        """Objects that are PENDING with neither a message nor an upload: send them again, if two looks found the queue
-        empty and nothing moved between them."""
+        """Send PENDING objects that have neither a message nor an upload again, if two checks found the queue empty and
+        nothing moved between them."""
         records = self._platform.records
         waiting = [run.counts for run in await records.list_runs() if not run.counts.balanced] if idle else []
         if not waiting:
@@ -128,7 +133,7 @@ class Controller:
             log.warning("object was waited for in vain, and is sent again", extra={"fields": fields})
 
     async def _begin_anew(self, upload: Upload, error: HubError) -> None:
-        """Its upload is no more: send the object again, as often as any object is tried."""
+        """Send an object whose upload is gone again, up to the usual number of attempts."""
         if upload.attempts >= MAX_ATTEMPTS:
             await self._settle_failed(upload.run, upload.key, upload.attempts, error)
             return
@@ -141,7 +146,7 @@ class Controller:
         await self._settle_failed(upload.run, upload.key, upload.attempts, error)
 
     async def _throw_away(self, key: str, run: int) -> None:
-        """What cannot be thrown away now stays live, and is looked at again."""
+        """Discard an upload. If that fails, it stays live and is checked again."""
         with contextlib.suppress(TransferError):
             await self._multipart.abort_key(key, run)
 
@@ -169,7 +174,8 @@ class Controller:
             await queue.delete(dead)
 
     async def _is_whole(self, message: PartMessage) -> bool:
-        """Whether the message's upload has all its parts: its workers died completing it, which is done here."""
+        """Whether the message's upload has all its parts. Then its workers died while completing it, and the controller
+        completes it."""
         upload = await self._platform.uploads.get(message.key)
         return (
             upload is not None and upload.upload_id == message.upload_id and upload.parts_done == upload.parts

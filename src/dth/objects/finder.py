@@ -1,7 +1,7 @@
-"""The finder: compares both sides and enqueues what differs, one committed piece after another.
+"""The finder compares both sides and enqueues what differs. It commits one page after another.
 
-A piece's cursors, counts, records and messages are committed together, so a finder that was killed goes on exactly
-where it was, and nothing is listed, counted or enqueued twice.
+The cursors, counts, records and messages of a page are committed together. So a finder that was killed resumes exactly
+where it stopped, and nothing is listed, counted or enqueued twice.
 """
 
 import asyncio
@@ -23,14 +23,16 @@ from dth.objects.transfer.messages import DeleteMessage, Item, encode, pack
 from dth.objects.transfer.relay import Route
 
 DELETES_A_MESSAGE = 100
-DELETES_CURSOR = "deletes"  # its being there says that the deletes of this run were counted
+# The cursor that marks the deletes of a run as counted.
+DELETES_CURSOR = "deletes"
 RESTORES = 16  # restore requests at once
-TURN = 5.0  # seconds between looks whether the runs before have come to their end
+# Seconds between checks whether the earlier runs have ended.
+TURN = 5.0
 
 
 def held_up(run: Run, runs: Sequence[Run]) -> bool:
-    """Whether a listing has to wait where it cannot see what is in flight (`Records.overlapping`): until the runs
-    before it have settled everything."""
+    """Whether a listing has to wait because it cannot see what is in flight (`Records.overlapping`). It waits until the
+    earlier runs have settled everything."""
     return any(
         each.id < run.id and each.kind is not RunKind.EVENTS and not each.counts.balanced for each in runs
     )
@@ -48,13 +50,13 @@ class Finder:
         self._always = route.parameters.src_skip_compare or route.parameters.compare_policy is Policy.ALWAYS
 
     async def run(self, run: Run) -> None:
-        """List, compare, enqueue; then the deletes of mirror mode. Ends with the run TRANSFERRING or DELETING; a
-        listing that cannot be read fails the run."""
+        """List, compare and enqueue, then enqueue the deletes of mirror mode. Leaves the run TRANSFERRING or DELETING.
+        If a listing cannot be read, the run fails and the error is raised."""
         try:
             try:
                 await self._list(run)
             except OutOfOrder as disorder:
-                # What was committed stands; a new run lists the source whole and sorts it.
+                # What was committed stays. A new run lists the whole source and sorts it.
                 await self._platform.records.set_run(run.id, RunState.FAILED, str(disorder))
                 run, _ = await self._platform.records.begin_run(RunKind.SYNC)
                 await self._list(run, whole_source=True)
@@ -121,7 +123,8 @@ class Finder:
         await self._platform.records.commit(run.id, page)
 
     async def _restore(self, run: Run, keys: list[str]) -> int:
-        """Ask for readable copies; a later run finds them restored. Returns how many requests were accepted."""
+        """Request readable copies of archived objects. A later run finds them restored. Returns how many requests were
+        accepted."""
         parameters, source = self._route.parameters, self._route.source
         gate = asyncio.Semaphore(RESTORES)
 
@@ -141,9 +144,11 @@ class Finder:
     # ------------------------------------------------------------------------------------------------ deletes
 
     async def _enqueue_deletes(self, run: Run) -> None:
-        """Mirror mode, after the whole source listing succeeded: the guard, then every destination key without a source
-        as a message. They are counted before, so that a finder that is killed here counts none twice or never; what
-        it sends again finds its keys settled."""
+        """Mirror mode, after the whole source was listed: check the guard, then send every destination key without a
+        source in messages.
+
+        The keys are counted first. So a finder that is killed here counts each key exactly once. If it sends keys
+        again, workers find them settled."""
         records = self._platform.records
         if not any(cursor.id == DELETES_CURSOR for cursor in await records.cursors(run.id)):
             counts = (await records.get_run(run.id)).counts
@@ -165,7 +170,7 @@ class Finder:
         await records.set_run(run.id, RunState.DELETING)
 
     async def _extras(self, run: Run) -> AsyncIterator[list[str]]:
-        """The extra destination keys that are not settled yet, a message's worth at a time."""
+        """The extra destination keys that are not settled yet, in batches of one message."""
         after = ""
         while keys := await self._platform.records.extras(run.id, after, DELETES_A_MESSAGE):
             yield keys
@@ -173,7 +178,7 @@ class Finder:
 
 
 def refuse_deletes(counts: Counts, max_percent: float) -> str:
-    """Why mirror mode deletes nothing; "" when it may."""
+    """Why mirror mode must not delete anything; "" if it may."""
     if counts.listed == 0:
         return "deletes refused: the source is empty, which may be a mistake; nothing was deleted"
     if counts.extra * 100 > max_percent * counts.dest_listed:

@@ -1,4 +1,4 @@
-"""What the hub knows of this plugin (entry point `dth.plugins`)."""
+"""The plugin for objects, as the hub sees it (entry point `dth.plugins`)."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +29,7 @@ from dth.objects.transfer import ownership
 from dth.objects.transfer.messages import EventMessage, encode
 from dth.objects.transfer.notifications import event_id, parse
 
-BATCH = 1000  # records that are sent again in one transaction
+BATCH = 1000  # records sent again in one transaction
 
 
 class ObjectsPlugin(Plugin):
@@ -79,8 +79,8 @@ class ObjectsPlugin(Plugin):
         return secret_uses(parameters, sides)
 
     def buckets_written(self, parameters: S3Parameters) -> frozenset[str]:
-        """The bucket may stand before the host of an endpoint as well: what the task calls so is a part of the key
-        then."""
+        """Includes buckets that are part of an endpoint's host name. The bucket that the task names is then
+        a part of the key."""
         _, dest = resolve_endpoints(parameters)
         hosts = [host_of(url) for url in dest.urls]
         before = {host[: place.start()] for host in hosts if (place := re.search(r"\.s3[.-]", host))}
@@ -125,7 +125,7 @@ PLUGIN = ObjectsPlugin()
 
 
 def places(parameters: S3Parameters) -> tuple[Place, Place]:
-    """What is read and what is written."""
+    """The places that the task reads and writes."""
     source, dest = resolve_endpoints(parameters)
     prefix = key_map(parameters).to_dest(parameters.src_prefix)
     return (
@@ -135,7 +135,7 @@ def places(parameters: S3Parameters) -> tuple[Place, Place]:
 
 
 def shown(place: Place) -> str:
-    """A place as people read it."""
+    """A place in the form shown to people."""
     return f"s3://{place.bucket}/{place.prefix}"
 
 
@@ -145,9 +145,9 @@ def deletes(parameters: S3Parameters) -> bool:
 
 
 async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str = "") -> int:
-    """Send failed objects again, in a run of its own: all, those named, or those of one reason. What is there now is
-    copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice: what was sent is
-    PENDING, and no longer failed."""
+    """Send failed objects again in a separate run: all of them, the named ones, or those with one reason. The current
+    objects are copied, even if they have changed since they failed. Returns how many. Calling it again sends nothing
+    twice, because objects that were sent are PENDING and not failed any more."""
     records, run, sent = platform.records, 0, 0
     open_runs = [each.id for each in await records.list_runs() if each.kind is RunKind.SYNC and each.is_open]
     async for failed in _failed(records, keys, reason):
@@ -169,8 +169,8 @@ async def redrive(platform: Platform, *, keys: Sequence[str] = (), reason: str =
 
 
 async def _unclaimed(records: Records, failed: list[Record], open_runs: Sequence[int]) -> list[Record]:
-    """Those that no listing under way may have enqueued, or is about to: where a platform does not see what is in
-    flight, they would be copied twice. The listing takes care of the others."""
+    """The failed records that no listing in progress has enqueued or may enqueue. If the platform does not see what
+    is in flight, the others would be copied twice. The listing takes care of them."""
     if records.overlapping:
         return failed
     keys = [record.key for record in failed]
@@ -188,7 +188,8 @@ async def _failed(records: Records, keys: Sequence[str], reason: str) -> AsyncIt
         if failed := [record for record in found.values() if record.status is Status.FAILED]:
             yield failed
         return
-    after = ""  # each once, even if it fails again meanwhile
+    # Each record once, even if it fails again in the meantime.
+    after = ""
     while batch := await records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
         yield batch
         after = batch[-1].key

@@ -1,4 +1,4 @@
-"""What the processes of a task for objects do, on whichever platform."""
+"""What the processes of a task for objects do, on any platform."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ from dth.objects.task import credential_source, open_route, opened
 from dth.objects.transfer.relay import Route
 from dth.objects.transfer.worker import Worker
 
-CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
+CONTROL_INTERVAL = 10.0  # seconds between the controller's checks
 
 log = logging.getLogger(__name__)
 
 
 def load(parameters: S3Parameters, secrets: SecretStore) -> None:
-    """Load what all processes of the task will need, before any is forked: once instead of in each."""
+    """Load what all processes of the task need before any is forked, so it is loaded once and not in each."""
     for side in SIDES:
         if isinstance(resolve_credentials(credential_source(parameters, side), secrets), ResolvedCredentials):
             import botocore.credentials
@@ -36,7 +36,7 @@ def load(parameters: S3Parameters, secrets: SecretStore) -> None:
 
 
 async def run(process: Process) -> dict[str, Any] | None:
-    """Be one process of a task; returns the result of a job."""
+    """Run one process of a task. Returns the result of a job."""
     if process.kind in JOBS:
         return await JOBS[process.kind](process)
     with process.open_platform() as platform:
@@ -49,7 +49,7 @@ async def run(process: Process) -> dict[str, Any] | None:
                 case "controller":
                     await _control(Controller(route, platform, process.name))
                 case "sweeper":
-                    # What is left when all is settled belongs to objects that failed or were taken over.
+                    # When everything is settled, remaining uploads belong to objects that failed or were taken over.
                     await Controller(route, platform, process.name).check()
                 case "aborter":
                     await Controller(route, platform, process.name).abort_all()
@@ -57,12 +57,12 @@ async def run(process: Process) -> dict[str, Any] | None:
 
 
 async def find(route: Route, platform: Platform, workdir: Path, number: int) -> None:
-    """Be the finder of a run, and tell what came of it. `workdir`: for what does not fit into memory."""
+    """Run the finder for a run, and log the result. `workdir`: for data that does not fit into memory."""
     begun = await platform.records.get_run(number)
     log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
     await Finder(route, platform, workdir).run(begun)
     for each in reversed(await platform.records.list_runs()):
-        # A listing that had to begin anew went on as a newer run.
+        # A listing that had to start over continued as a newer run.
         if each.kind is RunKind.SYNC and each.id >= number:
             counts = {name: count for name, count in asdict(each.counts).items() if count}
             log.info("run listed", extra={"fields": {"run": each.id, "state": each.state, **counts}})
@@ -71,7 +71,7 @@ async def find(route: Route, platform: Platform, workdir: Path, number: int) -> 
 
 
 async def work(name: str, route: Route, platform: Platform) -> None:
-    """Be a worker until SIGTERM, or until the task pauses."""
+    """Run a worker until SIGTERM, or until the task pauses."""
     worker = Worker(name, route, platform)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()
@@ -82,7 +82,7 @@ async def work(name: str, route: Route, platform: Platform) -> None:
 
 
 async def _control(controller: Controller) -> None:
-    """Look after giant uploads until SIGTERM."""
+    """Run the controller's checks until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     while not stopped.is_set():
@@ -92,7 +92,7 @@ async def _control(controller: Controller) -> None:
                 await stopped.wait()
 
 
-# What jobs need is imported where one runs: the start of a command is to be quick.
+# The modules of jobs are imported only when one runs, so that commands start fast.
 
 
 async def _preflight(process: Process) -> dict[str, Any]:
@@ -112,7 +112,7 @@ async def _forecast(process: Process) -> dict[str, Any]:
 
 
 async def _probe(process: Process) -> dict[str, Any]:
-    """Try one side alone: of the other nothing needs to be known yet."""
+    """Test one side alone. The other side need not be configured yet."""
     from dth.objects.checks.probe import probe
 
     with Transport() as transport:

@@ -1,5 +1,5 @@
-"""Where one side of a task is and how it is reached: by its parameters first, then by the environment, then by the
-profile of the AWS configuration that it uses."""
+"""Where one side of a task is and how it is reached: from its parameters first, then from the environment, then from
+the AWS configuration's profile that it uses."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,14 @@ from dth.objects.store.aws_config import UNSET, AwsConfig, Setting, read_config
 from dth.objects.store.credentials import CredentialSource, described
 from dth.objects.store.endpoints import PROFILES, Addressing, Endpoint, check_proxy, resolve_endpoint
 
-START = {"source": "src", "destination": "dest"}  # of the names of a side's parameters
-OPTION = {"source": "--src", "destination": "--dst"}  # and of its options
+# The beginning of the names of a side's parameters, and of its options.
+START = {"source": "src", "destination": "dest"}
+OPTION = {"source": "--src", "destination": "--dst"}
 
 
 @dataclass(frozen=True, slots=True)
 class SideSettings:
-    """The endpoint of a side, how it authenticates there, and what of that was said where."""
+    """The endpoint of a side, how the side authenticates, and where each setting came from."""
 
     endpoint: Endpoint
     credentials: CredentialSource
@@ -29,11 +30,11 @@ class SideSettings:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All that can read what is sent to this side, as secrets are bound to them."""
+        """All hosts that can read what is sent to this side, in the form that secrets are bound to."""
         return hosts_of(self.endpoint.urls, self.endpoint.connect.proxy)
 
     def lines(self) -> list[str]:
-        """What a user wants to know when the wrong place is asked; never a secret."""
+        """What a user needs to know if the wrong place is used. Never contains a secret."""
         endpoint = self.endpoint
         url = self.url.origin or (f"of {endpoint.profile.name}" if endpoint.url else "")
         style = self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
@@ -61,7 +62,7 @@ class SideSettings:
 
 
 def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
-    """The settings of "source" or "destination", without asking anybody. Raises UsageError for what cannot be."""
+    """The settings of "source" or "destination", without network requests. Raises UsageError for invalid ones."""
     start, is_source = START[side], side == "source"
 
     def given(name: str) -> str:
@@ -77,7 +78,7 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
     region, ca_bundle = option("region", "region"), option("ca_bundle", "ca-bundle")
     url, asked_style = option("endpoint", "endpoint-url"), option("addressing_style", "addressing-style")
     try:
-        # A side with a secret has nothing to do with a profile that it does not name.
+        # A side with a secret does not use a profile that it does not name.
         profile = confinement.aws_profile(given("profile"))
         implied = not given("credentials") and confinement.default_profile()
         config = read_config(profile, profiles=bool(profile or implied))
@@ -120,8 +121,8 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
 
 
 def _configured_url(config: AwsConfig, kind: str, *, names_profile: bool) -> Setting:
-    """The endpoint URL of the configuration. Where the kind of store that was asked for has an endpoint of its own,
-    only a profile that was asked for as well says another one."""
+    """The endpoint URL from the configuration. If the requested kind of store has its own endpoint, only an explicitly
+    requested profile may set a different one."""
     if kind in PROFILES and PROFILES[kind].endpoint:
         return config.own_url if names_profile else UNSET
     return config.url

@@ -1,4 +1,4 @@
-"""Opening a task: from its parameters to the route from source to destination that the engine uses."""
+"""Opens a task: from its parameters to the route from source to destination that the engine uses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from dth.objects.transfer.relay import Route, requests_at_once
 
 @asynccontextmanager
 async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
-    """Both sides of a task as `open_route` opens them, as long as they are needed. The rates that hold are followed."""
+    """Both sides of a task, opened with `open_route` and closed at the end. Follows changes of the shared rates."""
     with Transport() as transport:
         route = await open_route(parameters, transport, secrets, limits)
         following = asyncio.create_task(follow(limits, [*route.source.caps, *route.dest.caps]))
@@ -42,7 +42,7 @@ async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits)
 
 
 def shared_rates(parameters: S3Parameters) -> dict[str, float]:
-    """The rates that hold over all processes of a task, as `Limits` keeps them; 0: no limit."""
+    """The rates shared by all processes of a task, as `Limits` keeps them. 0: no limit."""
     rates = {"requests": parameters.max_requests_per_second, "bytes": parameters.max_bytes_per_second}
     return {f"{side}.{name}": float(rate or 0) for side in ("source", "dest") for name, rate in rates.items()}
 
@@ -55,8 +55,8 @@ async def open_route(
     *,
     attempts: int = ATTEMPTS,
 ) -> Route:
-    """Both sides of a task, ready for requests, each of which is tried so many times. Nothing is asked of them, but the
-    region of an AWS bucket that came without one. Raises UsageError for what cannot be."""
+    """Open both sides of a task for requests, each of which is tried up to `attempts` times. The only request that this
+    sends asks for the region of an AWS bucket if none is given. Raises UsageError for invalid parameters."""
     parameters = _without_aws_defaults(parameters)
     rates = await limits.rates() if limits else {}
     opened = (parameters, transport, secrets, limits, rates, attempts)
@@ -75,7 +75,7 @@ async def open_route(
     server_side = (
         parameters.server_side_copy
         and one_store
-        # A copy names its source by the ARN and not by the host; relaying needs no such difference.
+        # A copy request would name its source by the ARN, not by the host name. Relaying treats both alike.
         and not access_point(parameters.src_bucket)
         and await _keys(source, "source") == await _keys(dest, "destination")
     )
@@ -83,17 +83,17 @@ async def open_route(
 
 
 def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
-    """Source and destination, without asking anybody."""
+    """The endpoints of source and destination, without network requests."""
     return endpoint_of(parameters, "source"), endpoint_of(parameters, "destination")
 
 
 def endpoint_of(parameters: S3Parameters, side: str) -> Endpoint:
-    """That of "source" or "destination"."""
+    """The endpoint of "source" or "destination"."""
     return side_settings(parameters, side).endpoint
 
 
 def bucket_of(parameters: S3Parameters, side: str) -> str:
-    """What requests to "source" or "destination" name as the bucket."""
+    """The bucket name in requests to "source" or "destination"."""
     return bucket_label(parameters.src_bucket if side == "source" else parameters.dest_bucket)
 
 
@@ -105,7 +105,7 @@ async def open_side(
     *,
     attempts: int = ATTEMPTS,
 ) -> S3Client:
-    """One side alone, "source" or "destination"."""
+    """Open only one side, "source" or "destination"."""
     return await _open_side(side, parameters, transport, secrets, None, {}, attempts)
 
 
@@ -114,7 +114,7 @@ async def open_source(parameters: S3Parameters, transport: Transport, secrets: S
 
 
 def check_storage_class(parameters: S3Parameters) -> None:
-    """Other stores have classes of their own; at AWS a name that it does not have is a slip. Raises UsageError."""
+    """Raise UsageError for a storage class that AWS does not have. Other stores have classes of their own."""
     asked = parameters.dest_storage_class
     known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
     if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
@@ -132,6 +132,7 @@ def key_map(parameters: S3Parameters) -> KeyMap:
 
 
 def object_filter(parameters: S3Parameters) -> Filter:
+    """The filter in the task's parameters."""
     return Filter(
         include=parameters.include_patterns,
         exclude=parameters.exclude_patterns,
@@ -148,7 +149,7 @@ def describe_source(parameters: S3Parameters) -> str:
 
 
 def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
-    """Storage class and ACL have their defaults for AWS destinations only."""
+    """The parameters, without the defaults of storage class and ACL unless the destination is at AWS."""
     if endpoint_of(parameters, "destination").is_aws:
         return parameters
     unset = {"dest_storage_class", "dest_acl"} - parameters.model_fields_set
@@ -163,7 +164,7 @@ def credential_source(parameters: S3Parameters, side: str) -> CredentialSource:
 def secret_uses(
     parameters: S3Parameters, sides: Sequence[str] = ("source", "destination")
 ) -> list[SecretUse]:
-    """Which secrets the task uses, and with which hosts. Raises UsageError for what cannot be."""
+    """The secrets that the task uses, and the hosts they are used with. Raises UsageError for invalid parameters."""
     found = []
     for side in sides:
         settings = side_settings(parameters, side)
@@ -232,7 +233,7 @@ async def _open_side(
 
 
 def _throttled_together(endpoint: Endpoint, bucket: str) -> str:
-    """What shares one limit: on AWS a bucket, on any other store all of it."""
+    """The name of what shares one rate limit: a bucket on AWS, the whole store elsewhere."""
     return f"{endpoint.store}/{bucket}" if endpoint.is_aws else endpoint.store
 
 

@@ -1,4 +1,4 @@
-"""What each process reports of itself."""
+"""What each process reports about itself."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,9 +6,12 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class Gauge:
-    """What one process reports of itself, replaced at each report. Byte and request counters only grow. `started` tells
-    one life of a name from the next; the latencies are the mean milliseconds of the requests that were answered since
-    the report before, 0 where there were none. `note` says what it waits for, "" if for nothing."""
+    """What one process reports about itself. Each report replaces the one before. Byte and request counters only grow.
+
+    `started` distinguishes two processes that had the same name one after the other. The latencies are the mean
+    milliseconds of the requests answered since the previous report, or 0 if there were none. `note` says what the
+    process waits for; "" for nothing.
+    """
 
     process: str
     kind: str  # "finder" or "worker"
@@ -20,19 +23,24 @@ class Gauge:
     in_flight: int = 0
     note: str = ""
     started: float = 0.0
-    errors: int = 0  # requests that failed, other than for what is merely not there
+    # Requests that failed. A missing object does not count.
+    errors: int = 0
     source_latency: float = 0.0
     dest_latency: float = 0.0
-    counted: int = 0  # bytes that it has written into ledgers as done, or as done parts of uploads
-    under_way: int = 0  # bytes of what it has in hand that have moved, and are not counted yet
+    # Bytes that the process has recorded in ledgers as done, or as done parts of uploads.
+    counted: int = 0
+    # Bytes of the work in progress that have moved, but are not counted yet.
+    under_way: int = 0
 
 
 class Gauges(Protocol):
+    """The gauges of a task's processes."""
+
     async def report(self, gauge: Gauge) -> None:
-        """Replace what this process reported before. Others may see it some seconds later. The note becomes one line of
-        text."""
+        """Replace the previous report of this process. Others may see it some seconds later. The note becomes one line
+        of text."""
         ...
 
     async def all(self) -> list[Gauge]:
-        """What each process reported last, by its name. Who has said nothing for a day is left out."""
+        """The last report of each process, ordered by name. Processes silent for a day are left out."""
         ...

@@ -1,4 +1,4 @@
-"""What is known of each image."""
+"""What the hub knows about each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,11 @@ from dth.core.ports.status import Status
 
 @dataclass(slots=True)
 class ImageRecord:
-    """What one run did with one image. `key` is that of its `Record`: what it is called at the destination, without the
-    registry. `moved` are the bytes that had to cross, of the `size` of its layers; the rest was there already."""
+    """What one run did with one image.
+
+    `key` is the key of its `Record`: its name at the destination, without the registry. `size` is the total of its
+    layers in bytes; `moved` are the bytes of it that had to be sent. The rest was already there.
+    """
 
     key: str
     run: int
@@ -19,37 +22,38 @@ class ImageRecord:
     source_digest: str = ""
     dest_digest: str = ""
     size: int = 0
-    moved: int = 0  # planned, while it is PENDING
+    moved: int = 0  # planned, while PENDING
     seconds: float = 0.0
     attempts: int = 0
     reason: str = ""
     detail: str = ""
-    platforms: str = ""  # those it was narrowed to, with commas between; "" = all
-    about: str = ""  # digest of the image with which it goes along
+    # The platforms it was narrowed to, separated by commas; "" for all.
+    platforms: str = ""
+    about: str = ""  # digest of the image it belongs to
     ended: float = 0.0
 
 
 class Images(Protocol):
-    """The history of a task's images: one record an image and run, for those that a run had to do something with."""
+    """The history of a task's images: one record per image and run, for images that a run had to handle."""
 
     async def write(self, images: Sequence[ImageRecord]) -> None:
-        """Insert, or replace what is written of the same image and run; but nothing that has ended becomes PENDING."""
+        """Insert the records, or replace those of the same image and run. An ended record never becomes PENDING."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
-        """Nothing is in flight any more: what is PENDING becomes CANCELLED."""
+        """Mark every PENDING record as CANCELLED. Call it when nothing is in flight any more."""
         ...
 
     async def copied(self) -> dict[str, ImageRecord]:
-        """By key, the newest record of each image that was copied."""
+        """The newest record of each copied image, by key."""
         ...
 
     async def latest(self, keys: Sequence[str]) -> dict[str, ImageRecord]:
-        """By key, the newest record of each of these."""
+        """The newest record of each of these images, by key."""
         ...
 
     async def history(self, key: str, limit: int = 100) -> list[ImageRecord]:
-        """Of one image, newest first."""
+        """The records of one image, newest first."""
         ...
 
     async def page(
@@ -62,5 +66,6 @@ class Images(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[ImageRecord]:
-        """Up to `limit` records above the key `after`, in key order: of a run, or else the newest of each image."""
+        """Up to `limit` records above the key `after`, in key order. With `run`: those of that run. Without: the newest
+        of each image."""
         ...

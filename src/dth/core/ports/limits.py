@@ -1,4 +1,4 @@
-"""Rates that hold over all processes."""
+"""Rate limits shared by all processes of a task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What was granted, in units; the seconds until more may be had; and the rate that holds now, 0 for no limit."""
+    """What was granted, in units; the seconds until more is available; and the current rate, 0 for no limit."""
 
     granted: float
     wait: float
@@ -15,17 +15,17 @@ class Lease:
 
 
 class Limits(Protocol):
-    """Rates shared by all processes of a task. They may change at any time, while the processes use them."""
+    """Rates shared by all processes of a task. They may change at any time while the processes use them."""
 
     async def set_rates(self, rates: Mapping[str, float]) -> None:
-        """Units a second, by the name of the bucket; 0: no limit. Buckets that are not named stay as they are."""
+        """Set rates in units per second, by bucket name. 0 means no limit. Buckets not named keep their rates."""
         ...
 
     async def rates(self) -> dict[str, float]:
-        """All rates that were set, by the name of the bucket."""
+        """All rates that were set, by bucket name."""
         ...
 
     async def lease(self, name: str, wanted: float) -> Lease:
-        """Take up to `wanted` units from the bucket `name`, which fills at its rate and holds a fraction of a second's
-        worth, so that any ten seconds stay close to the rate. Without a rate everything is granted."""
+        """Take up to `wanted` units from the bucket `name`. The bucket fills at its rate and holds the units of a
+        fraction of a second, so any ten seconds stay close to the rate. Without a rate, everything is granted."""
         ...

@@ -12,7 +12,7 @@ from dth.core.ports.uploads import Uploads
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """All ports of one task, as a process of it gets them."""
+    """All ports of one task, as one of its processes gets them."""
 
     queue: Queue
     records: Records

@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to be sent. `id` is deterministic: sending the same id twice is one message (or a harmless copy)."""
+    """A message to send. `id` is deterministic: sending the same id twice gives one message, or a harmless copy."""
 
     id: str
     body: str
@@ -15,7 +15,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message received under a lease. `receives` counts this one; `receipt` proves the lease."""
+    """A message received under a lease. `receives` includes this receive; `receipt` proves the lease."""
 
     id: str
     body: str
@@ -25,40 +25,46 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
+    """How many messages are in the queue, by their state."""
+
     visible: int
     in_flight: int
     delayed: int
 
 
 class Queue(Protocol):
-    """At-least-once queue. A message received more often than `max_receives` goes to the dead messages instead."""
+    """An at-least-once queue. A message received more than `max_receives` times moves to the dead messages."""
 
     async def send(self, messages: Sequence[Outgoing], delay: float = 0.0) -> None:
-        """Enqueue all of them, each visible after `delay` seconds. Returns only when all are safe."""
+        """Enqueue all messages, each visible after `delay` seconds. Returns when all are stored safely."""
         ...
 
     async def receive(self, limit: int, lease: float, wait: float) -> list[Delivery]:
-        """Up to `limit` visible messages, each ours for `lease` seconds; waits up to `wait` seconds for the first."""
+        """Receive up to `limit` visible messages and lease each for `lease` seconds. Waits up to `wait` seconds for the
+        first."""
         ...
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> set[str]:
-        """Hold them `lease` seconds from now. Returns the ids whose lease was lost: drop that work."""
+        """Extend the leases to `lease` seconds from now. Returns the ids whose lease was lost: drop their work."""
         ...
 
     async def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give them back, visible after `delay` seconds; this receive is not counted (drain, throttling, pause)."""
+        """Give the messages back, visible after `delay` seconds. This receive does not count. For draining, throttling
+        and pauses."""
         ...
 
     async def delete(self, deliveries: Sequence[Delivery]) -> None:
-        """Done with these. A lost lease is no error."""
+        """Delete messages that are done. A lost lease is not an error."""
         ...
 
-    async def depth(self) -> Depth: ...
+    async def depth(self) -> Depth:
+        """How many messages there are, by state. Some platforms give approximate numbers."""
+        ...
 
     async def purge(self) -> None:
-        """Forget every message."""
+        """Delete every message."""
         ...
 
     async def receive_dead(self, limit: int) -> list[Delivery]:
-        """Messages that were received too often (their consumers crashed). They stay until deleted with `delete`."""
+        """Messages that were received too often because their consumers crashed. They stay until `delete`."""
         ...

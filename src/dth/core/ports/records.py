@@ -1,4 +1,4 @@
-"""What is known of each object: its record, and how outcomes are written."""
+"""The record of each object, and how outcomes are written."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,12 @@ from dth.core.ports.status import Status, Verified
 
 @dataclass(slots=True)
 class Record:
-    """What is known of one object. `etag` and `size` are the source's when it was last enqueued;
-    `dest_etag` is what the destination answered; `proof` is `algorithm:base64` of the bytes sent, and `verified`
-    says who confirmed them. A reason on a DONE record says what the copy lacks (tags that could not be read)."""
+    """What the hub knows about one object.
+
+    `etag` and `size` are the source's when the object was last enqueued. `dest_etag` is what the destination answered.
+    `proof` is `algorithm:base64` of the bytes sent, and `verified` says who confirmed them. On a DONE record, `reason`
+    says what the copy lacks, for example tags that could not be read.
+    """
 
     key: str
     status: Status
@@ -24,7 +27,7 @@ class Record:
     dest_etag: str = ""
     proof: str = ""
     attempts: int = 0
-    reason: str = ""  # error class or code: groups failures
+    reason: str = ""  # error class or code; groups failures
     detail: str = ""  # the one-line message
     updated: float = 0.0
     sequencer: str = ""  # of the last event applied, padded
@@ -33,9 +36,11 @@ class Record:
 
 @dataclass(slots=True)
 class Outcome:
-    """The end of one object's transfer in one run. Counted once, however often it is written. A reason on a DONE
-    outcome says what the copy lacks. `sequencer` is the last event that was known when the transfer began: it ends
-    nothing if a later one came since. None: whatever came."""
+    """The end of one object's transfer in one run. It counts once, however often it is written.
+
+    On a DONE outcome, `reason` says what the copy lacks. `sequencer` is the last event known when the transfer began:
+    if a later event has come since, the outcome ends nothing. None: the outcome counts whatever events came.
+    """
 
     key: str
     run: int
@@ -53,18 +58,21 @@ class Outcome:
 
 @dataclass(slots=True)
 class FailureGroup:
-    """Failed objects with one reason."""
+    """Failed objects that have the same reason."""
 
     reason: str
     count: int
-    detail: str  # of one of them
-    keys: list[str]  # a few of them
+    detail: str  # of one of these objects
+    keys: list[str]  # a few examples
 
 
 @dataclass(slots=True)
 class Enqueued:
-    """One object the finder enqueues, with the message that carries it. `once`: its run enqueues it nowhere else, and
-    nobody asks for its record before it has an outcome: a platform need not write one until then."""
+    """One object that the finder enqueues, with the message that carries it.
+
+    `once`: the run enqueues the object only here, and nobody reads its record before it has an outcome. So a platform
+    need not write a record until then.
+    """
 
     key: str
     size: int
@@ -77,24 +85,28 @@ class Enqueued:
 class Page:
     """What the finder commits in one step: cursors, counts, records and messages, all or nothing.
 
-    `listed_since`: when the listings behind it began; 0 if there are none. An object that was copied after that, as it
-    is listed, counts as pending: the listing of the destination may be older than its copy.
+    `listed_since`: when the listings that this page is based on began; 0 without listings. An object that was copied
+    after that time, in the listed state, counts as pending: the destination's listing may be older than the copy.
     """
 
     counts: Counts = field(default_factory=Counts)  # increments
-    cursors: list[Cursor] = field(default_factory=list)  # inserted or replaced, by id
+    # Inserted or replaced, by id.
+    cursors: list[Cursor] = field(default_factory=list)
     enqueued: list[Enqueued] = field(default_factory=list)
     messages: list[Outgoing] = field(default_factory=list)
-    settled: list[Outcome] = field(default_factory=list)  # of objects in `enqueued` that end at once
-    extras: list[str] = field(default_factory=list)  # destination keys without a source (mirror mode)
-    same: list[Record] = field(default_factory=list)  # proven same by a HEAD: remembered, status DONE
+    # Outcomes of objects in `enqueued` that end at once.
+    settled: list[Outcome] = field(default_factory=list)
+    # Destination keys without a source (mirror mode).
+    extras: list[str] = field(default_factory=list)
+    # Objects that a HEAD proved the same. They are remembered with status DONE.
+    same: list[Record] = field(default_factory=list)
     listed_since: float = 0.0
 
 
 def wanted(
     messages: Sequence[Outgoing], enqueued: Sequence[Enqueued], pending: Collection[str]
 ) -> list[Outgoing]:
-    """The messages to be sent when these keys turn out to be pending: not those that carry nothing else."""
+    """The messages to send when `pending` are the keys already pending: not those that carry only such keys."""
     if not pending:
         return list(messages)
     carried = {each.message for each in enqueued}
@@ -106,96 +118,109 @@ class Records(Protocol):
     """The records and run ledgers of one task.
 
     An object in flight has one owner: the run in which its record is PENDING. No other run sends a message for it, and
-    a message of another run copies nothing. `overlapping` says whether that holds for what is enqueued `once`, too: if
-    not, a listing begins when the runs before it have settled everything."""
+    messages of other runs do not copy it. `overlapping` says whether this also holds for objects enqueued `once`. If
+    not, a listing begins only when the runs before it have settled everything.
+    """
 
     overlapping: bool
 
     async def begin_run(self, kind: RunKind, *, beside: bool = False) -> tuple[Run, bool]:
-        """The unfinished run of this kind (True: resumed), or else a new one (False). With `beside`, one that has
-        listed everything counts as finished: the new one begins while its last objects are on their way."""
+        """The unfinished run of this kind (True: resumed), or a new run (False). With `beside`, a run that has listed
+        everything counts as finished: the new run begins while the last objects of the old one are in flight."""
         ...
 
-    async def get_run(self, run: int) -> Run: ...
+    async def get_run(self, run: int) -> Run:
+        """The run with this id. Raises UsageError if there is none."""
+        ...
 
     async def list_runs(self, limit: int = 20) -> list[Run]:
-        """Newest first."""
+        """Runs, newest first."""
         ...
 
     async def set_run(self, run: int, state: RunState, error: str = "") -> None:
-        """Move the run on. DONE and FAILED set `ended`."""
+        """Set the state of the run. DONE and FAILED set `ended`."""
         ...
 
     async def add_note(self, run: int, note: str) -> None:
-        """Add a line to the run's notes once; the same line again is nothing."""
+        """Add a line to the run's notes. Adding the same line again does nothing."""
         ...
 
     async def pause(self, reason: str) -> None:
-        """Pause the task: no process takes new work until `resume`. The first reason stays."""
+        """Pause the task: no process takes new work until `resume`. The first reason is kept."""
         ...
 
-    async def resume(self) -> None: ...
+    async def resume(self) -> None:
+        """End the pause: processes take new work again."""
+        ...
 
     async def paused(self) -> str:
-        """Why the task is paused; "" while it is not."""
+        """Why the task is paused; "" if it is not."""
         ...
 
-    async def cursors(self, run: int) -> list[Cursor]: ...
+    async def cursors(self, run: int) -> list[Cursor]:
+        """The committed cursors of the run, from which a finder resumes."""
+        ...
 
     async def commit(self, run: int, page: Page) -> None:
-        """The outbox: page and messages are safe together, or nothing is. Counts every item of `page.enqueued` itself
-        (`page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at 0): as `pending` where the record is PENDING
-        already (it stays with its run), else as `enqueued`, the record becoming PENDING in this run. A message all of
-        whose objects are `pending` is not sent.
-        Where a platform writes no record of what is enqueued `once`, it counts as `enqueued` and as nothing else."""
+        """The outbox: stores the page and its messages together, or nothing.
+
+        Counts every item of `page.enqueued` itself; `page.counts` leaves `enqueued`, `enqueued_bytes` and `pending` at
+        0. If the record is PENDING already, the item counts as `pending` and stays with its run. Otherwise it counts as
+        `enqueued`, and the record becomes PENDING in this run. A message whose objects are all `pending` is not sent.
+        If a platform writes no record for items enqueued `once`, they count only as `enqueued`.
+        """
         ...
 
     async def extras(self, run: int, after: str, limit: int) -> list[str]:
-        """Destination keys without a source that are not settled yet, in order, above `after`."""
+        """Destination keys above `after` without a source, not settled yet, in key order."""
         ...
 
     async def settle_extras(
         self, run: int, deleted: Sequence[str], kept: Sequence[str], failed: Sequence[str]
     ) -> None:
-        """Write the end of each, once, with the run's delete counters."""
+        """Record the end of each key once, and update the run's delete counters."""
         ...
 
-    async def get(self, keys: Sequence[str]) -> dict[str, Record]: ...
+    async def get(self, keys: Sequence[str]) -> dict[str, Record]:
+        """The records of these keys. Keys without a record are not included."""
+        ...
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Write each outcome that its run waits for (its record is PENDING in that run, or has not been written since
-        it was enqueued there), with the run's counters. Returns how many counted. Where an event later than the
-        outcome's `sequencer` took effect nothing is written: the run still waits, and the object must be transferred
-        again."""
+        """Write each outcome that its run waits for, and update the run's counters. Returns how many counted.
+
+        A run waits for an object if its record is PENDING in that run, or has not been written since it was enqueued
+        there. If an event later than the outcome's `sequencer` took effect, nothing is written: the run still waits,
+        and the object must be transferred again.
+        """
         ...
 
     async def settled(self, run: int, keys: Sequence[str]) -> set[str]:
-        """Of these, those of which this run waits for no outcome any more: their messages are no longer wanted. What
-        nothing is known of is not among them."""
+        """Those of the keys for which this run waits for no outcome any more: their messages are not needed. Keys
+        without a record are not included."""
         ...
 
     async def reconcile(self) -> None:
-        """Finish what processes that died had begun to write here. Harmless at any time; the controller does it."""
+        """Finish writes that dead processes left incomplete. Harmless at any time; the controller calls it."""
         ...
 
     async def digest(self, run: int) -> Digest:
-        """What a certificate says of the records that are the run's."""
+        """What a certificate says about the records that belong to the run."""
         ...
 
     async def read_digest(self, run: int, limit: int) -> bool:
-        """Add up to `limit` records to the digest of a run that began before digests were kept. True: it is complete.
-        Others may write records meanwhile."""
+        """Add up to `limit` records to the digest of a run that began before digests were kept. Returns True when the
+        digest is complete. Others may write records in the meantime."""
         ...
 
     async def cancel_pending(self, reason: str) -> None:
-        """Nothing is in flight any more: what is PENDING becomes CANCELLED, what was to be deleted is kept, and
-        unfinished runs end as FAILED, so that every ledger balances."""
+        """When nothing is in flight any more: PENDING records become CANCELLED, objects still to be deleted are kept,
+        and unfinished runs become FAILED. So every ledger balances."""
         ...
 
     def scan(
         self, run: int | None = None, status: Status | None = None, prefix: str = ""
     ) -> AsyncIterator[Record]:
-        """Records in key order, read in pages. It may read every record there is."""
+        """Records in key order, read in pages. May read every record of the task."""
         ...
 
     async def page(
@@ -208,15 +233,15 @@ class Records(Protocol):
         after: str = "",
         limit: int = 100,
     ) -> list[Record]:
-        """Up to `limit` records that come after the key `after`: in key order, except that a platform may have an
-        order of its own for what is neither FAILED nor CANCELLED."""
+        """Up to `limit` records after the key `after`, in key order. For records that are neither FAILED nor CANCELLED,
+        a platform may use an order of its own."""
         ...
 
     async def failure_groups(self, examples: int = 3) -> list[FailureGroup]:
-        """The failed records by reason, the most frequent first."""
+        """The failed records grouped by reason, the most frequent first."""
         ...
 
     async def apply_event(self, key: str, sequencer: str) -> bool:
-        """Remember that the event with this (padded) sequencer takes effect on `key`. False when a later one already
-        did: drop the event. The same event again is True: it may not have come to its end the first time."""
+        """Remember that the event with this (padded) sequencer takes effect on `key`. Returns False if a later event
+        already did: drop this one. Returns True for the same event again: the first attempt may not have finished."""
         ...

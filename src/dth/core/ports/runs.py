@@ -7,26 +7,37 @@ from dth.core.ports.status import Verified
 
 
 class RunKind(StrEnum):
+    """What started a run: a sync, sending failed objects again, or events of the source."""
+
     SYNC = "sync"
     REDRIVE = "redrive"
     EVENTS = "events"
 
 
 class RunState(StrEnum):
-    LISTING = "LISTING"  # the finder is at work
-    TRANSFERRING = "TRANSFERRING"  # everything is enqueued; workers settle the rest
-    DELETING = "DELETING"  # mirror mode: extra destination objects are being deleted
+    """How far a run is."""
+
+    # The finder is listing.
+    LISTING = "LISTING"
+    # Everything is enqueued. Workers settle the rest.
+    TRANSFERRING = "TRANSFERRING"
+    # Mirror mode: the hub deletes extra destination objects.
+    DELETING = "DELETING"
     DONE = "DONE"
-    FAILED = "FAILED"  # the run itself failed (a listing, the endpoint); `error` says why
+    # The run itself failed (a listing or the endpoint). `error` says why.
+    FAILED = "FAILED"
 
 
 @dataclass(slots=True)
 class Counts:
-    """The ledger of a run: listed = filtered + same + archived + pending + enqueued, and at its end
-    enqueued = done + failed + cancelled. Of the `same`, `unproven` were taken by time because their ETags could not
-    be compared. Of the `done`, each `verified_...` counts those that were confirmed in this way, the rest were not
-    verified; `incomplete` lack something that could not be copied. Deletes keep a ledger of their own:
-    delete_enqueued = deleted + delete_kept + delete_failed."""
+    """The ledger of a run: listed = filtered + same + archived + pending + enqueued. When the run ends,
+    enqueued = done + failed + cancelled.
+
+    Of the `same`, `unproven` were accepted by time because their ETags could not be compared. Of the `done`, each
+    `verified_...` counts the objects confirmed in this way; the rest were not verified. `incomplete` objects lack
+    something that could not be copied. Deletes have their own ledger:
+    delete_enqueued = deleted + delete_kept + delete_failed.
+    """
 
     listed: int = 0
     filtered: int = 0
@@ -40,7 +51,8 @@ class Counts:
     failed: int = 0
     cancelled: int = 0
     done_bytes: int = 0
-    dest_listed: int = 0  # destination objects seen in scope: the base of the delete guard
+    # Destination objects seen in scope: the base of the delete guard.
+    dest_listed: int = 0
     extra: int = 0  # destination objects without a source
     restores: int = 0  # restore requests accepted
     delete_enqueued: int = 0
@@ -55,13 +67,13 @@ class Counts:
 
     @property
     def unverified(self) -> int:
-        """Objects that were copied, but that nobody confirmed."""
+        """Copied objects that nobody confirmed."""
         confirmed = self.verified_store + self.verified_etag + self.verified_source + self.verified_content
         return self.done - confirmed
 
     @property
     def by_verification(self) -> dict[str, int]:
-        """How many of the `done` were confirmed in which way, by the words of `Verified`; "none": by nobody."""
+        """How many of the `done` were confirmed, by the values of `Verified`; "none" for those nobody confirmed."""
         return {
             Verified.STORE.value: self.verified_store,
             Verified.ETAG.value: self.verified_etag,
@@ -72,7 +84,7 @@ class Counts:
 
     @property
     def balanced(self) -> bool:
-        """Whether all that was enqueued has come to its end."""
+        """Whether everything that was enqueued has ended."""
         return (
             self.enqueued == self.done + self.failed + self.cancelled
             and self.delete_enqueued == self.deleted + self.delete_kept + self.delete_failed
@@ -81,30 +93,36 @@ class Counts:
 
 @dataclass(slots=True)
 class Run:
+    """One pass of a task, with its ledger."""
+
     id: int
     kind: RunKind
     state: RunState
     started: float
     ended: float = 0.0
     error: str = ""
-    notes: list[str] = field(default_factory=list)  # what the run found out and did, for the user
+    # What the run detected and did, for the user.
+    notes: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
 
     @property
     def is_open(self) -> bool:
-        """Whether something of it is, or may be, under way."""
+        """Whether some of its work is, or may be, in progress."""
         return not self.counts.balanced or self.state not in (RunState.DONE, RunState.FAILED)
 
     @property
     def is_settled(self) -> bool:
-        """Whether it listed everything and all of that has come to its end: it can be closed."""
+        """Whether it listed everything and all of it has ended, so the run can be closed."""
         return self.counts.balanced and self.state in (RunState.TRANSFERRING, RunState.DELETING)
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far one key range of a run's listing got. The range is (after, upto] (`upto` "" = no end); everything up to
-    and including `position` has been committed. `scope` numbers the prefix (or manifest part) it belongs to."""
+    """How far the listing of one key range of a run got.
+
+    The range is (after, upto]; `upto` "" means no end. Everything up to and including `position` has been committed.
+    `scope` is the number of the prefix (or manifest part) that the range belongs to.
+    """
 
     id: str
     scope: int

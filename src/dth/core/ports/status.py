@@ -1,10 +1,10 @@
-"""How an object ended, and what its copy was verified by."""
+"""How an object ended, and how its copy was verified."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """The lasting status of one object or image."""
+    """The stored status of one object or image."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -13,10 +13,13 @@ class Status(StrEnum):
 
 
 class Verified(StrEnum):
-    """Who confirmed that a copy is right. Only what somebody other than this program stated counts."""
+    """Who confirmed that a copy is right. Only statements by somebody other than this program count."""
 
     NOT = ""  # nobody
-    STORE = "store"  # the destination answered the checksum of what was sent
-    ETAG = "etag"  # the destination's MD5 ETag is the MD5 of the source's bytes
-    SOURCE = "source"  # a checksum that the source states agrees with the bytes that were sent
+    # The destination answered the checksum of what was sent.
+    STORE = "store"
+    # The destination's MD5 ETag is the MD5 of the source's bytes.
+    ETAG = "etag"
+    # A checksum that the source states agrees with the bytes that were sent.
+    SOURCE = "source"
     CONTENT = "content"  # the copy was read back and compared

@@ -1,4 +1,4 @@
-"""Uploads in parts, and who completes them."""
+"""Multipart uploads, and who completes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,22 @@ from dth.core.ports.status import Verified
 
 
 class UploadState(StrEnum):
+    """How far a multipart upload is."""
+
     INTENT = "INTENT"  # written before CreateMultipartUpload
     UPLOADING = "UPLOADING"
-    COMPLETING = "COMPLETING"  # one owner, by a lease that expires
+    COMPLETING = "COMPLETING"  # by one owner, whose lease expires
     DONE = "DONE"
     ABORTED = "ABORTED"
 
 
 @dataclass(slots=True)
 class Upload:
-    """One giant object on its way. `begun` is when the intent was written; only uploads of the exact key begun after it
-    and unknown here may be reaped."""
+    """One giant object in progress.
+
+    `begun` is when the intent was written. Only uploads of exactly this key that began after that time, and that are
+    not recorded here, may be removed.
+    """
 
     key: str
     run: int
@@ -35,9 +40,11 @@ class Upload:
     attempts: int = 1
     parts: int = 0
     parts_done: int = 0
-    modified: float = 0.0  # of the last part done
-    sequencer: str | None = None  # of the last event known when it was begun, for its outcome
-    source_part: int = 0  # bytes of the source's parts, whose MD5s are to be computed; 0: none are
+    modified: float = 0.0  # when the last part was done
+    # Of the last event known when the upload began; goes into the outcome.
+    sequencer: str | None = None
+    # Size in bytes of the source's parts whose MD5s are computed; 0: none are.
+    source_part: int = 0
 
     @property
     def done_bytes(self) -> int:
@@ -47,35 +54,43 @@ class Upload:
 
 @dataclass(slots=True)
 class Part:
+    """One part of an upload, as it is recorded."""
+
     number: int  # from 1
     etag: str = ""  # "" until done
-    checksum: str = ""  # `algorithm:base64` of what was sent; "" where the store takes none
+    # `algorithm:base64` of what was sent; "" if the store takes no checksum.
+    checksum: str = ""
     attempts: int = 0
     verified: Verified = Verified.NOT
-    digests: str = ""  # MD5s of the source's parts in it, in hexadecimal, one after the other
+    # MD5s of the source's parts within this part, in hexadecimal, concatenated.
+    digests: str = ""
 
 
 class Uploads(Protocol):
-    """The records of giant uploads and their parts; at most one live upload a key. It belongs to its run."""
+    """The records of giant uploads and their parts. A key has at most one live upload, which belongs to its run."""
 
     async def intend(self, upload: Upload) -> bool:
-        """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). False: somebody else is at
-        it, do nothing."""
+        """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). Returns False if another
+        worker has one: do nothing."""
         ...
 
     async def start(
         self, key: str, upload_id: str, parts: Sequence[Part], messages: Sequence[Outgoing]
     ) -> bool:
-        """INTENT -> UPLOADING with its parts and their messages (safe together). False when the intent is gone:
+        """INTENT -> UPLOADING, with its parts and their messages, all or nothing. Returns False if the intent is gone:
         abort the upload just created."""
         ...
 
-    async def get(self, key: str) -> Upload | None: ...
+    async def get(self, key: str) -> Upload | None:
+        """The upload of this key, live or ended; None if there is none."""
+        ...
 
-    async def parts(self, key: str) -> list[Part]: ...
+    async def parts(self, key: str) -> list[Part]:
+        """The parts of the live upload of this key, done or not."""
+        ...
 
     async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
-        """Write the part once (counted in parts_done once). None when that upload is not UPLOADING any more."""
+        """Record that the part is done; it counts once. Returns None if that upload is not UPLOADING any more."""
         ...
 
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
@@ -83,11 +98,11 @@ class Uploads(Protocol):
         ...
 
     async def unclaim(self, key: str, upload_id: str, owner: str) -> None:
-        """COMPLETING by `owner` -> UPLOADING, when completing failed for a passing reason."""
+        """COMPLETING by `owner` -> UPLOADING, after completing failed for a temporary reason."""
         ...
 
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
-        """-> DONE or ABORTED. True for the one call that did it. Its parts are forgotten."""
+        """-> DONE or ABORTED. True for the one call that did it. Deletes the records of the parts."""
         ...
 
     async def live(self) -> list[Upload]:
@@ -95,5 +110,5 @@ class Uploads(Protocol):
         ...
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
-        """Send part messages again, those whose id is not in the queue now."""
+        """Send part messages again, except those whose id is in the queue now."""
         ...

@@ -1,1 +1,1 @@
-"""What is tried before a task starts, and what to do where it fails."""
+"""What is tested before a task starts, and what to do if a test fails."""

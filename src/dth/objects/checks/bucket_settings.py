@@ -1,11 +1,11 @@
-"""What a bucket's settings mean for the objects that a transfer writes there. Elements come from `S3Client.setting`;
-None is a setting that is not there."""
+"""What a bucket's settings mean for the objects that a transfer writes there. The elements come from
+`S3Client.setting`. None means that a setting does not exist."""
 
 from xml.etree.ElementTree import Element
 
 from dth.objects.parameters import Acl
 
-# What must be allowed to read each setting, and what stays in the dark without.
+# The permission that reading each setting requires, and what is unknown without it.
 READING = {
     "versioning": (
         "s3:GetBucketVersioning",
@@ -20,12 +20,12 @@ ACLS_ALWAYS_TAKEN = (None, Acl.BUCKET_OWNER_FULL_CONTROL, Acl.PRIVATE)
 
 
 def versioning(setting: Element | None) -> str:
-    """Enabled, Suspended, or "" where versions were never kept."""
+    """Enabled, Suspended, or "" if versions were never kept."""
     return (setting.findtext("Status") or "") if setting is not None else ""
 
 
 def retention(setting: Element | None) -> str:
-    """How long Object Lock keeps every new object by default, as `GOVERNANCE for 30 days`; "" where it does not."""
+    """How long Object Lock keeps every new object by default, such as `GOVERNANCE for 30 days`; "" if it does not."""
     rule = setting.find("Rule/DefaultRetention") if setting is not None else None
     if rule is None:
         return ""
@@ -34,7 +34,7 @@ def retention(setting: Element | None) -> str:
 
 
 def encryption(setting: Element | None) -> tuple[str, str]:
-    """The algorithm by default (`AES256`, `aws:kms`...; "" for none) and its key."""
+    """The default algorithm (`AES256`, `aws:kms`...; "" for none) and its key."""
     default = setting.find("Rule/ApplyServerSideEncryptionByDefault") if setting is not None else None
     if default is None:
         return "", ""
@@ -48,7 +48,7 @@ def takes_acls(setting: Element | None) -> bool:
 
 
 def lifecycle(setting: Element | None, prefix: str) -> list[str]:
-    """What the rules do with objects below the prefix, or with some of them; one line for each."""
+    """What the rules do with some or all objects below the prefix, one line per rule."""
     found = []
     for rule in setting.findall("Rule") if setting is not None else []:
         below = next(

@@ -1,7 +1,7 @@
-"""What a task needs at its destination, and what the bucket's settings will do with the copies.
+"""Tests what a task needs at its destination, and what the bucket's settings will do with the copies.
 
-Nothing is left behind. Writing is tried by an upload that is begun and thrown away, which never becomes an object; a
-probe object is written only where it is known beforehand that it can be deleted again, with all its versions.
+The tests leave nothing behind. To test writing, they begin and abort an upload, which never becomes an object. They
+write a probe object only if it is certain that it can be deleted again with all its versions.
 """
 
 import asyncio
@@ -56,8 +56,10 @@ class DestChecks(Side):
         self._policy = Policy.ALWAYS if parameters.src_skip_compare else parameters.compare_policy
         self._key = f"{self.prefix}.dth-preflight-{os.urandom(6).hex()}"
         self._settings: dict[str, Element | None] = {}
-        self._unread: set[str] = set()  # settings that we may not read
-        self._uploads = False  # uploads can be begun, because they can be thrown away again
+        # Settings that may not be read.
+        self._unread: set[str] = set()
+        # Whether uploads can be begun, because they can be aborted again.
+        self._uploads = False
 
     async def probe(self) -> None:
         entries = await self._check_listing()
@@ -106,7 +108,7 @@ class DestChecks(Side):
         self.note("ListBucket", State.OK, f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed")
         return entries
 
-    # Settings
+    # Settings.
 
     async def _read_setting(self, name: str) -> None:
         action, meaning = buckets.READING[name]
@@ -184,11 +186,11 @@ class DestChecks(Side):
         else:
             self.note("object-lock", State.WARNING, f"every copy is kept {kept}: nobody can delete it before")
 
-    # What keeps a probe from being deleted again
+    # What could prevent deleting a probe again.
 
     async def _keeps_versions(self, entries: list[Entry]) -> bool:
-        """Whether the bucket keeps versions; where we may not read the setting, an object there tells. If nothing
-        does, it is taken to keep them."""
+        """Whether the bucket keeps versions. If the setting may not be read, an object in the bucket shows it. If
+        nothing shows it, the bucket is assumed to keep them."""
         if "versioning" not in self._unread:
             return buckets.versioning(self._settings["versioning"]) != ""
         try:
@@ -200,8 +202,8 @@ class DestChecks(Side):
         return True
 
     async def _why_no_object(self, versioned: bool) -> str:
-        """Why a probe object might stay for good, as the end of a sentence; "" where it can be deleted. Notes whether
-        the task may delete, as far as that can be told without an object."""
+        """Why a probe object might stay permanently, as the end of a sentence; "" if it can be deleted. Also notes
+        whether the task may delete, as far as this can be determined without an object."""
         needed = deletes(self.route.parameters)
         kept = buckets.retention(self._settings["object-lock"])
         if kept:
@@ -209,7 +211,7 @@ class DestChecks(Side):
         elif versioned and "object-lock" in self._unread:
             reason = "whether Object Lock would keep it cannot be read"
         elif versioned:
-            # Naming a version that does not exist leaves no delete marker.
+            # Deleting a version that does not exist leaves no delete marker.
             reason = await self._why_undeletable("s3:DeleteObjectVersion", {"versionId": "null"})
             reason = reason or await self._why_unlisted()
         else:
@@ -229,7 +231,7 @@ class DestChecks(Side):
         return reason
 
     async def _why_undeletable(self, action: str, query: Mapping[str, str]) -> str:
-        """Try to delete what is not there."""
+        """Why an object could not be deleted, tested by deleting one that does not exist; "" if it could."""
         try:
             await self.ask(lambda: self.client.request("DELETE", self._key, query=query))
         except SourceGone:
@@ -243,27 +245,28 @@ class DestChecks(Side):
         return ""
 
     async def _why_unlisted(self) -> str:
-        """Of a write whose answer is lost, only a listing tells which version it made."""
+        """Why versions may not be listed; "" if they may. If the answer to a write is lost, only a listing shows which
+        version it created."""
         try:
             await self.ask(lambda: self.client.versions(self._key))
         except ObjectRefused as error:
             return "not allowed: s3:ListBucketVersions" if error.status == 403 else str(error)
         return ""
 
-    # Writing
+    # Writing.
 
     def _on_objects(self, *actions: str) -> policies.Statement:
         return policies.on_objects(self.client.endpoint, self.client.bucket, self.prefix, *actions)
 
     def _headers(self) -> dict[str, str]:
-        """Those of the task's own requests."""
+        """The headers of the task's own requests."""
         headers = {SOURCE_ETAG: "dth-preflight", **self.route.asked_for}
         if self.route.parameters.copy_tags and self.client.capabilities.tags:
             headers["x-amz-tagging"] = PROBE_TAGS
         return headers
 
     async def _check_uploading(self) -> bool | None:
-        """Try to write parts of an upload that never becomes an object. None: it could not be tried."""
+        """Try to write parts of an upload that never becomes an object. None: it could not be tested."""
         try:
             await self.ask(lambda: self.client.abort_upload(self._key, "none"))
         except NotSupported:
@@ -286,7 +289,7 @@ class DestChecks(Side):
         return True
 
     async def _upload(self, headers: Mapping[str, str], *, part: bool = False) -> TransferError | None:
-        """Begin an upload and throw it away. Returns what the store refuses it for."""
+        """Begin an upload and abort it. Returns the store's refusal, or None."""
         upload_id, begun = "", 0
 
         async def begin() -> None:
@@ -308,8 +311,8 @@ class DestChecks(Side):
         return None
 
     async def _abort(self, upload_id: str) -> None:
-        """Throw away every upload of the probe's key: a request whose answer was lost has begun one, too, which may be
-        libcurl's doing, on a connection that had just been closed."""
+        """Abort every upload of the probe's key. A request whose answer was lost may also have begun one. libcurl may
+        cause this by repeating a request on a connection that was just closed."""
         try:
             found = {upload_id} - {""}
             with contextlib.suppress(ObjectRefused):
@@ -324,7 +327,7 @@ class DestChecks(Side):
             self.note("clean-up", State.FAILED, f"{name} {where} is left: {error}", "abort it")
 
     async def _explain(self, refusal: TransferError) -> None:
-        """Find out what a refused write lacks, and note it."""
+        """Determine what a refused write lacks, and note it."""
         action, resource = policies.denied(refusal)
         parameters = self.route.parameters
         if action.startswith("kms:") or refusal.code.startswith("KMS."):
@@ -369,7 +372,8 @@ class DestChecks(Side):
         self.lacks(action.removeprefix("s3:"), self._on_objects(action), but=INSTEAD.get(action, ""))
 
     async def _refused_headers(self) -> list[str]:
-        """The actions without which the task's headers are refused, where a write without those headers passes."""
+        """The actions whose lack makes the store refuse the task's headers, if a write without those headers
+        succeeds."""
         headers = self._headers()
         carried = [(name, action) for name, action in HEADER_ACTIONS.items() if name in headers]
         for left_out in ([one] for one in carried):
@@ -380,7 +384,7 @@ class DestChecks(Side):
         return []
 
     async def _demanded_encryption(self) -> Encryption | None:
-        """What a bucket demands that takes the write once it is asked for."""
+        """The encryption that the bucket requires, if a write that asks for it succeeds; None otherwise."""
         if self.route.parameters.dest_put_object_sse_type is not Encryption.NONE:
             return None
         for kind, value in ((Encryption.AES256, "AES256"), (Encryption.AWS_KMS, "aws:kms")):
@@ -388,10 +392,10 @@ class DestChecks(Side):
                 return kind
         return None
 
-    # The probe object
+    # The probe object.
 
     async def _check_object(self, versioned: bool) -> None:
-        """Write an object as the task would, look at it, delete it."""
+        """Write an object as the task would, look at it, and delete it."""
         versions: set[str] = set()
         answered = False
         try:
@@ -413,7 +417,7 @@ class DestChecks(Side):
             await _finish(self._clean(versions - {""}, versioned, answered))
 
     async def _check_head(self, key: str) -> None:
-        """Whether objects there can be looked at, as comparing does."""
+        """Check that objects in the bucket can be looked at, as comparing does."""
         try:
             await self.ask(lambda: self.client.head(key))
         except SourceGone:
@@ -436,7 +440,8 @@ class DestChecks(Side):
     async def _check_delete(self, versions: set[str]) -> None:
         try:
             answer = await self.ask(lambda: self.client.request("DELETE", self._key))
-        except SourceGone:  # by an attempt whose answer was lost
+        except SourceGone:
+            # Deleted by an attempt whose answer was lost.
             self.note("DeleteObject", State.OK, "objects there can be deleted")
         except ObjectRefused as error:
             if error.status != 403:
@@ -447,7 +452,7 @@ class DestChecks(Side):
             self.note("DeleteObject", State.OK, "objects there can be deleted")
 
     async def _clean(self, versions: set[str], versioned: bool, answered: bool) -> None:
-        """Delete the probe object with all its versions, and look that nothing is left."""
+        """Delete the probe object with all its versions, and check that nothing is left."""
         problem = ""
         try:
             if versioned or versions:
@@ -468,14 +473,15 @@ class DestChecks(Side):
             self.note("clean-up", State.WARNING, found, "look for that object later")
 
     async def _delete_versions(self, versions: set[str]) -> None:
-        with contextlib.suppress(ObjectRefused):  # those that we know of must do then
+        # Otherwise the known versions have to be enough.
+        with contextlib.suppress(ObjectRefused):
             versions = versions | set(await self.ask(lambda: self.client.versions(self._key)))
         for version in sorted(versions):
             query = {"versionId": version}
             await self.ask(lambda: self.client.request("DELETE", self._key, query=query))  # noqa: B023 - awaited here
 
     async def _left(self, versioned: bool, doubtful: bool) -> str:
-        """What is left of the probe, as the end of a sentence about it; "" for nothing."""
+        """What is left of the probe, as the end of a sentence about it; "" if nothing is left."""
         try:
             if versioned:
                 try:
@@ -491,7 +497,7 @@ class DestChecks(Side):
         return "is left"
 
     def _note_lessons(self) -> None:
-        """What the store was found not to take, and the task will do without."""
+        """Note what the store was found not to support, and the task will omit."""
         for note in self.client.capabilities.notes:
             self.note("store", State.WARNING, note)
 
@@ -502,7 +508,7 @@ def _without(headers: Mapping[str, str], left_out: list[tuple[str, str]]) -> dic
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work to its end, even if we are cancelled meanwhile."""
+    """Complete the work, even if the caller is cancelled in the meantime."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""What a preflight notes, and how it asks: a few attempts, within a time, and never an exception for what it finds."""
+"""How a preflight asks and notes its results: a few attempts, within a time limit, and no exception for findings."""
 
 import asyncio
 import itertools
@@ -27,20 +27,24 @@ from dth.objects.store.retry import backoff, retry
 
 T = TypeVar("T")
 
-PATIENCE = 10.0  # seconds that one answer may take, with its retries
-ATTEMPTS = 3  # of one request
+# Seconds that one answer may take, including retries.
+PATIENCE = 10.0
+ATTEMPTS = 3  # per request
 LISTED = 20  # keys looked at
-FIRST_PATIENCE = 2.0  # seconds for which the first request of a command is tried again
-SIDES = {"source": "src", "destination": "dest"}  # with the beginning of their parameters' names
+# Seconds for which the first request of a command is retried.
+FIRST_PATIENCE = 2.0
+# With the beginning of the names of their parameters.
+SIDES = {"source": "src", "destination": "dest"}
 NAMED = ("Bucket", "Endpoint", "Credentials", "Region", "CaBundle", "Proxy", "AddressingStyle")
-# What ends the checks of a side, by the store's code: the name of the check, what it means, and what to do.
+# What ends the checks of a side, by the store's error code: the name of the check, its meaning, and what to do.
 ENDING = {
     "NoSuchBucket": (
         "bucket",
         "there is no bucket {bucket!r} at {host}",
         "correct {Bucket}, or create the bucket",
     ),
-    "NotFound": (  # a 404 without a word of S3
+    # A 404 without S3's own words.
+    "NotFound": (
         "bucket",
         "there is no bucket {bucket!r} at {host}, or no S3 at all",
         "correct {Bucket} or {Endpoint}",
@@ -78,7 +82,7 @@ ENDING = {
     "NotSignedUp": ("account", "the account has no S3", "sign up"),
     "QuotaExceeded": ("quota", "the quota is used up", "raise the quota"),
 }
-# What it means that no answer came, by libcurl's words.
+# What a missing answer means, by libcurl's words.
 NO_ANSWER = {
     "could not resolve proxy": "the proxy's host name cannot be resolved",
     "could not resolve": "the host name of {host} cannot be resolved",
@@ -102,14 +106,14 @@ NO_ANSWER = {
     "is empty": "the server at {host} does not answer as S3 does: its answer to a listing is empty",
     "a listing": "the server at {host} does not answer as S3 does",
 }
-# Codes of failures that no second try mends at the beginning; later on, a name server may just be away.
+# Codes of failures for which a retry at the beginning is useless. Later, a name server may just be unavailable.
 FINAL = {"UnknownHost", "UnknownProxy", NO_LISTING}
 OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What ends the checks of a side."""
+    """The problem that ends the checks of a side."""
 
     name: str  # of the check
     meaning: str  # a sentence without its full stop
@@ -127,7 +131,8 @@ class Trouble:
         names: Mapping[str, str] | None = None,
         host: str = "",
     ) -> "Trouble":
-        """`names`: how users know the parameters (those of tasks by default); `host`: how they know the store."""
+        """`names`: the user's names of the parameters (by default those of tasks). `host`: the user's name of the
+        store."""
         text = str(error)
         named = names or {name: f"{SIDES[side]}{name}" for name in NAMED}
         words = {**named, "host": host or endpoint.host, "bucket": bucket}
@@ -159,23 +164,26 @@ class Trouble:
         if error.code not in ENDING:
             return cls("connection", text, "see what the store says, and try again", text)
         name, meaning, todo = ENDING[error.code]
-        meaning = meaning if error.status else "{error}"  # ours says it better
+        # The hub's own message is better if there was no answer.
+        meaning = meaning if error.status else "{error}"
         if error.location:
             todo += f"; it names {error.location}"
         return cls(name, meaning.format(**words, error=text), todo.format(**words), text)
 
     @classmethod
     def _redirected(cls, error: TransferError, words: Mapping[str, str]) -> "Trouble":
-        """The answer says where to go instead; the bucket may stand in that host name."""
+        """The answer says which address to use instead. That host name may contain the bucket."""
         parts = urlsplit(error.location if "://" in error.location else f"https://{error.location}")
-        target = f"{parts.scheme}://{parts.netloc.removeprefix(words['bucket'] + '.')}"  # without the bucket
+        # Without the bucket.
+        target = f"{parts.scheme}://{parts.netloc.removeprefix(words['bucket'] + '.')}"
         meaning = f"the server at {words['host']} redirects to {error.location}"
         return cls("connection", meaning, f"use {target} as {words['Endpoint']}", str(error))
 
     @classmethod
     def _no_answer(cls, text: str, words: Mapping[str, str], endpoint: Endpoint) -> "Trouble":
         name = urlsplit(endpoint.url).hostname or ""
-        said = text.lower().replace(f"{words['bucket']}.{name}", "").replace(name, "")  # libcurl's own words
+        # Only libcurl's own words.
+        said = text.lower().replace(f"{words['bucket']}.{name}", "").replace(name, "")
         asked = text.partition(": ")[0]
         with_bucket = asked == f"{words['bucket']}.{endpoint.host}"
         meaning = next((means for heard, means in NO_ANSWER.items() if heard in said), "{error}")
@@ -196,7 +204,7 @@ class Trouble:
             encrypted = endpoint.url.replace("http:", "https:")
             todo = f"write https:// in {{Endpoint}} ({encrypted}) if it speaks TLS; {todo}"
         if endpoint.encrypted and ("breaks the connection off" in meaning or "in time" in meaning):
-            # To a server without TLS a handshake looks like a line that has not ended.
+            # To a server without TLS, a handshake looks like an unfinished line.
             plain = endpoint.url.replace("https:", "http:")
             todo = f"write http:// in {{Endpoint}} ({plain}) if it speaks no TLS; {todo}"
         return cls(
@@ -205,14 +213,14 @@ class Trouble:
 
 
 def is_by_another(error: TransferError) -> bool:
-    """Whether something answered that stands before the store."""
+    """Whether the answer came from something in front of the store."""
     return "web page" in error.said
 
 
 async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
-    """Ask for the first key below the prefix, so that what cannot work is told before anything starts. Raises what the
-    user has to mend. What may pass by itself is tried again for a moment; trouble of the store is left to the run,
-    which has more patience."""
+    """Request the first key below the prefix, so that what cannot work is reported before anything starts. Raises what
+    the user has to fix. Temporary errors are retried for a moment. Problems of the store are left to the run, which has
+    more patience."""
     listing = PrefixListing(client, prefix, attempts=1, first_version=client.first_version)
     end = time.monotonic() + FIRST_PATIENCE
     for attempt in itertools.count(1):
@@ -235,7 +243,7 @@ async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
 
 
 class Side:
-    """What both sides have in common: to ask, to note, and to end where nothing more can be told."""
+    """The common part of both sides: to ask, to note results, and to stop when nothing more can be determined."""
 
     side = ""
 
@@ -243,11 +251,13 @@ class Side:
         self.parameters = parameters
         self.client = client
         self.prefix = prefix  # of the keys there
-        self.region = client.endpoint.region  # of the bucket, once it is known
+        # The bucket's region, once it is known.
+        self.region = client.endpoint.region
         self.checks: list[Check] = []
         self.requests = 0
 
     async def run(self) -> None:
+        """Do all checks of this side. A problem that ends them is noted, not raised."""
         try:
             await self.check_region()
             await self.probe()
@@ -258,21 +268,24 @@ class Side:
             self.note(trouble.name, State.FAILED, trouble.error, todo)
 
     async def probe(self) -> None:
+        """The checks after the region is known. Raises TransferError if nothing more can be determined."""
         raise NotImplementedError
 
     def trouble(self, error: TransferError) -> Trouble:
+        """What an error of this side means, and what to do about it."""
         client = self.client
         return Trouble.of(error, self.side, client.endpoint, client.bucket, client.clock_offset)
 
     def note(
         self, name: str, state: State, found: str, todo: str = "", statement: policies.Statement | None = None
     ) -> None:
+        """Add a result. `statement`: the IAM statement to add."""
         self.checks.append(Check(self.side, name, state, found, todo, statement or {}))
 
     def lacks(
         self, name: str, statement: policies.Statement, *, state: State = State.FAILED, but: str = ""
     ) -> None:
-        """Note a permission that is missing. `but`: what else would do."""
+        """Note a missing permission. `but`: an alternative to adding it."""
         action = ", ".join(statement["Action"])
         self.note(
             name,
@@ -283,7 +296,7 @@ class Side:
         )
 
     async def ask(self, call: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
-        """What the store answers, after a few retries and within `PATIENCE`."""
+        """The store's answer, after a few retries and within `PATIENCE`. Raises TransferError."""
         last: TransferError | None = None
 
         async def once() -> T:
@@ -309,6 +322,7 @@ class Side:
         return (await self.first_page(prefix)).entries
 
     async def first_page(self, prefix: str, limit: int = LISTED) -> ListPage:
+        """The first page of keys below the prefix. Raises TransferError."""
         restore = self.client.endpoint.is_aws or self.parameters.restore_archived
         listing = PrefixListing(
             self.client,
@@ -323,6 +337,7 @@ class Side:
             raise error.__cause__ or error from None
 
     async def check_region(self) -> None:
+        """At AWS, compare the bucket's region with the endpoint's. Raises EndpointRefused if they differ."""
         endpoint = self.client.endpoint
         if not endpoint.is_aws:
             return

@@ -1,4 +1,4 @@
-"""IAM statements: what to add where a permission is missing, in the right partition and for this prefix alone."""
+"""IAM statements to add if a permission is missing, in the right partition and only for the prefix of the task."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dth.objects.store.endpoints import Endpoint
 
 Statement = dict[str, Any]  # as in a policy document
 
-# By the beginning of a region's name; the longer ones first.
+# By the beginning of a region's name, with longer beginnings first.
 PARTITIONS = {
     "cn-": "aws-cn",
     "us-gov-": "aws-us-gov",
@@ -24,7 +24,7 @@ _SPECIAL = re.compile(r"[*?$]")
 
 
 def partition(endpoint: Endpoint) -> str:
-    """The partition that the endpoint's ARNs begin with. Other stores that know policies write them as `aws` does."""
+    """The partition in the ARNs of the endpoint. Other stores with policies use `aws`."""
     region = endpoint.region if endpoint.is_aws else ""
     return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
 
@@ -35,7 +35,7 @@ def on_bucket(endpoint: Endpoint, bucket: str, *actions: str) -> Statement:
 
 
 def on_listing(endpoint: Endpoint, bucket: str, prefix: str) -> Statement:
-    """Allow listing what begins with the prefix."""
+    """Allow listing the keys that begin with the prefix."""
     statement = on_bucket(endpoint, bucket, "s3:ListBucket")
     if prefix:
         statement["Condition"] = {"StringLike": {"s3:prefix": f"{_literal(prefix)}*"}}
@@ -48,19 +48,20 @@ def on_objects(endpoint: Endpoint, bucket: str, prefix: str, *actions: str) -> S
 
 
 def on_key(endpoint: Endpoint, key: str, *actions: str) -> Statement:
-    """Allow actions on a KMS key, given as its ARN, id or alias; "" is whichever key it is."""
+    """Allow actions on a KMS key, given as its ARN, id or alias; "" means any key."""
     if ":key/" in key:
         return _statement(actions, key)
     alias = key[key.find("alias/") :] if "alias/" in key else ""
     name = "*" if alias or not key else key
     statement = _statement(actions, f"arn:{partition(endpoint)}:kms:{endpoint.region}:*:key/{name}")
-    if alias:  # policies do not take aliases for resources
+    # Policies do not accept aliases as resources.
+    if alias:
         statement["Condition"] = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
     return statement
 
 
 def policy(statements: Iterable[Statement]) -> dict[str, Any]:
-    """One policy document, with one statement for each resource and condition; empty where there is nothing to add."""
+    """One policy document with one statement per resource and condition; empty if there is nothing to add."""
     merged: list[Statement] = []
     for statement in statements:
         for other in merged:
@@ -73,7 +74,7 @@ def policy(statements: Iterable[Statement]) -> dict[str, Any]:
 
 
 def denied(error: TransferError) -> tuple[str, str]:
-    """The action and the resource that a refusal names, as AWS does; "" for what it does not name."""
+    """The action and the resource that a refusal by AWS names; "" for those that it does not name."""
     found = _DENIED.search(error.said)
     return (found[1], found[2] or "") if found else ("", "")
 
@@ -87,6 +88,7 @@ def _scope(statement: Statement) -> tuple[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """The text as a policy matches it to the letter; what is no Unicode as nothing but a wildcard can match it."""
+    """The text in a form that a policy matches literally. A wildcard stands for what is not valid Unicode, because
+    nothing else can match it."""
     escaped = _SPECIAL.sub(lambda found: f"${{{found[0]}}}", text)
     return "".join("?" if "\ud800" <= char <= "\udfff" else char for char in escaped)

@@ -1,4 +1,4 @@
-"""Before a task starts: what it will need, tried on both sides with the rights that it will have."""
+"""Before a task starts: tests on both sides what the task will need, with the permissions that it will have."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,8 +16,10 @@ from dth.objects.transfer.relay import Route
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """The results of a preflight."""
+
     checks: list[Check]
-    requests: int  # that it took
+    requests: int  # sent by the preflight
 
     @property
     def state(self) -> State:
@@ -25,8 +27,8 @@ class Report:
         return worst(self.checks)
 
     def policy(self, side: str) -> dict[str, Any]:
-        """What the task lacks on this side as one IAM policy; empty when it lacks nothing. What would merely let a
-        preflight see more is not in it."""
+        """The permissions that the task lacks on this side, as one IAM policy; empty if it lacks none. Permissions that
+        would only let a preflight see more are not included."""
         lacking = (State.FAILED, State.WARNING)
         return policies.policy(
             check.statement
@@ -39,9 +41,10 @@ class Report:
 
 
 async def preflight(route: Route, secrets: SecretStore) -> Report:
-    """Try everything that the task will need. Raises nothing of what it finds: whatever is wrong is in the report."""
+    """Test everything that the task will need. Problems are in the report and not raised."""
     source, dest = SourceChecks(route), DestChecks(route)
-    async with asyncio.TaskGroup() as sides:  # cancelled, it waits until both have cleaned up
+    # If cancelled, this waits until both sides have cleaned up.
+    async with asyncio.TaskGroup() as sides:
         sides.create_task(source.run())
         sides.create_task(dest.run())
     warnings = await asyncio.to_thread(warn_of_unbound, secret_uses(route.parameters), secrets)

@@ -1,5 +1,5 @@
-"""One side of a task alone, tried with the parameters that there are so far: whether it can be reached and listed, and
-if not, why. Nothing is written."""
+"""Tests one side of a task with the parameters given so far: whether it can be reached and listed, and if not, why.
+Nothing is written."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -19,7 +19,7 @@ from dth.objects.task import bucket_of, endpoint_of, key_map, open_side
 
 @dataclass(slots=True)
 class Found:
-    """What came of it. `message` is one sentence, `advice` what to do about it, `detail` what was said to us."""
+    """The result. `message` is one sentence, `advice` what to do about it, `detail` the original error."""
 
     endpoint: str
     bucket: str
@@ -29,18 +29,20 @@ class Found:
     advice: str = ""
     detail: str = ""
     milliseconds: int = 0
-    sample: list[dict[str, Any]] = field(default_factory=list)  # the first keys below the prefix
-    more: bool = False  # there are more of them
+    # The first keys below the prefix.
+    sample: list[dict[str, Any]] = field(default_factory=list)
+    more: bool = False  # there are more keys
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def tell(self, message: str, advice: str = "", detail: str = "") -> None:
+        """Set the texts, as sentences."""
         self.message, self.advice, self.detail = _sentence(message), _sentence(advice), detail
 
 
 async def probe(parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
-    """Try "source" or "destination". Raises nothing of what it finds."""
+    """Test "source" or "destination". Problems are in the result and not raised."""
     endpoint = endpoint_of(parameters, side)
     bucket = bucket_of(parameters, side)
     found = Found(endpoint.url, bucket, endpoint.region)
@@ -48,14 +50,15 @@ async def probe(parameters: S3Parameters, side: str, transport: Transport, secre
     try:
         client = await open_side(parameters, side, transport, secrets, attempts=1)
         await _Probe(parameters, client, side, found).run()
-    except TransferError as error:  # the region of a bucket on AWS could not be asked for
+    except TransferError as error:
+        # The request for the region of a bucket on AWS failed.
         found.tell(*_of(Trouble.of(error, side, endpoint, bucket)))
     found.milliseconds = round((time.monotonic() - started) * 1000)
     return found
 
 
 class _Probe(Side):
-    """A side that is reached and listed, once."""
+    """A side that is reached and listed once."""
 
     def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: Found) -> None:
         prefix = parameters.src_prefix
@@ -102,7 +105,7 @@ class _Probe(Side):
             found.tell(f"{where!r} can be listed, but there is nothing", "see that srcPrefix is right")
 
     async def _tell_refusal(self, error: ObjectRefused) -> None:
-        """The store knows us, or nobody has to be known, but listing is not allowed."""
+        """Listing is not allowed, although the store accepts the credentials or needs none."""
         found, bucket, parameters = self.found, self.client.bucket, self.parameters
         if await self.client.credentials.keys() is None:
             message = f"the bucket {bucket!r} lets nobody list it without a signature"
@@ -130,5 +133,5 @@ def _sentence(text: str) -> str:
 
 
 def _text(key: str) -> str:
-    """A key as JSON can hold it: a byte that is not UTF-8 is shown as U+FFFD."""
+    """A key in a form that JSON can contain: bytes that are not UTF-8 become U+FFFD."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What a task needs at its source: listing, reading, tags, and the lists that name what to copy."""
+"""Tests what a task needs at its source: listing, reading, tags, and the lists that name what to copy."""
 
 import asyncio
 import json
@@ -16,7 +16,8 @@ from dth.objects.task import object_filter
 from dth.objects.transfer.relay import Route
 
 SAMPLES = 3  # source objects read
-HEAD_OF_LIST = 64 * 1024  # bytes read of a prefix list or manifest
+# Bytes read from a prefix list or manifest.
+HEAD_OF_LIST = 64 * 1024
 
 
 class SourceChecks(Side):
@@ -87,7 +88,8 @@ class SourceChecks(Side):
             try:
                 answer = await self._read(entry)
             except (SourceGone, ObjectChanged):
-                continue  # it changes while we look
+                # The object is changing at the moment.
+                continue
             except ObjectRefused as error:
                 self._note_unreadable(entry, error)
                 return
@@ -132,7 +134,7 @@ class SourceChecks(Side):
         except NotSupported:
             self.note("tags", State.OK, "the store knows no tags")
         except ObjectRefused:
-            # A store shows nobody that there are tags who may not read them: they would be lost silently.
+            # A store does not show tags to callers that may not read them, so the tags would be lost silently.
             self.lacks(
                 "GetObjectTagging",
                 policies.on_objects(
@@ -144,10 +146,10 @@ class SourceChecks(Side):
         else:
             self.note("GetObjectTagging", State.OK, "tags can be read")
 
-    # Lists of what to copy
+    # The lists of what to copy.
 
     async def _check_lists(self) -> str:
-        """Whether the task's prefix list, manifest or inventory can be read. Returns the first prefix to list."""
+        """Check that the task's prefix list, manifest or inventory can be read. Returns the first prefix to list."""
         parameters = self.route.parameters
         if parameters.src_prefixs_list_file:
             text = await self._head_of(parameters.src_prefixs_list_file, parameters.src_prefix_list_bucket)
@@ -167,7 +169,8 @@ class SourceChecks(Side):
         return self.prefix
 
     async def _head_of(self, place: str, bucket: str, limit: int = HEAD_OF_LIST) -> bytes:
-        """The beginning of a local file, or of an object at the source; empty, and noted, where it cannot be read."""
+        """The beginning of a local file, or of an object at the source. If it cannot be read, this is noted and the
+        result is empty."""
         if path := await asyncio.to_thread(local_list, place, bucket):
             return await self._head_of_file(path, limit)
         bucket, key = listed_object(place, bucket or self.client.bucket)
@@ -178,7 +181,8 @@ class SourceChecks(Side):
         except SourceGone:
             self.note("list", State.FAILED, missing(bucket, key), "correct its name")
             return b""
-        except ObjectChanged:  # the range of an empty object
+        except ObjectChanged:
+            # The range of an empty object.
             body = b""
         except ObjectRefused as error:
             if error.status != 403:

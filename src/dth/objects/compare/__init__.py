@@ -1,1 +1,1 @@
-"""What is different."""
+"""Which objects differ between the two sides."""

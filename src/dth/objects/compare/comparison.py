@@ -1,6 +1,7 @@
-"""What a task would do: both sides listed and compared, every doubt resolved, in pieces that follow the listing.
+"""What a task would do: lists and compares both sides and resolves every doubt. The results follow the listing, page by
+page.
 
-The finder commits these pieces; `diff` and a dry run only count them.
+The finder commits these pages. `diff` and a dry run only count them.
 """
 
 import asyncio
@@ -56,16 +57,20 @@ from dth.objects.task import object_filter
 from dth.objects.transfer.relay import Route
 
 HEADS = 64  # HEAD requests at once
-BATCHES_AHEAD = 4  # batches whose doubts are being resolved while earlier ones wait
-NOT_FOUND = "NotFound"  # the reason in the record of an object that a manifest names and the source has not
-NAMED = 3  # keys that are named as examples
-DIRECTORY_BUCKET = "--x-s3"  # how the names of S3 directory buckets end
-READ_STEP = 8 * 1024 * 1024  # bytes read at once of a prefix list or manifest
+# Batches whose doubts are resolved while earlier ones wait.
+BATCHES_AHEAD = 4
+# The reason in the record of an object that a manifest names but the source does not have.
+NOT_FOUND = "NotFound"
+NAMED = 3  # keys named as examples
+# The end of the names of S3 directory buckets.
+DIRECTORY_BUCKET = "--x-s3"
+# Bytes per read of a prefix list or manifest.
+READ_STEP = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Decided:
-    """One piece of the comparison with every object decided."""
+    """One page of the comparison, with every object decided."""
 
     counts: Counts
     cursors: list[Cursor]
@@ -73,17 +78,17 @@ class Decided:
     archived: list[Entry] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # destination keys
-    # Policies `checksum` and `content`: those that they could not judge. They are counted elsewhere too.
+    # Policies `checksum` and `content`: objects that they could not judge. They are also counted elsewhere.
     unjudged: list[Unjudged] = field(default_factory=list)
-    remembered: list[tuple[Entry, Entry]] = field(
-        default_factory=list
-    )  # found same by a HEAD: source, destination
-    # Keys that a manifest names and the source has not.
+    # Objects that a HEAD proved the same: source and destination.
+    remembered: list[tuple[Entry, Entry]] = field(default_factory=list)
+    # Objects that a manifest names but the source does not have.
     absent: list[Entry] = field(default_factory=list)
 
 
 class Comparison:
-    """The comparison of one task. Iterate it once; `complete` and `notes` tell the rest afterwards."""
+    """The comparison of one task. Iterate it once. Afterwards, `complete` says whether it saw everything, and `notes`
+    are for the user."""
 
     def __init__(
         self,
@@ -95,7 +100,7 @@ class Comparison:
         whole_source: bool = False,
         sample: float = 100.0,
     ) -> None:
-        """`sample`: policy `content` reads so many per cent of the objects; the others are the same by size."""
+        """`sample`: the percentage of objects that policy `content` reads. The others count as the same by size."""
         self._route = route
         self._workdir = workdir
         self._records = records
@@ -135,7 +140,7 @@ class Comparison:
                 coming = asyncio.ensure_future(anext(batches, None))
                 try:
                     while True:
-                        # What is decided goes out at once, however long the next batch takes to come.
+                        # Yield decided pages at once, however long the next batch takes.
                         first = list(ahead)[:1]
                         waited = first if len(ahead) > BATCHES_AHEAD else [coming, *first]
                         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +159,7 @@ class Comparison:
                 yield await ahead.popleft()
             self.complete = sweep.complete
             if not self._cursors:
-                # What another process saw before this one took its run up is not known here.
+                # Only if the run was not resumed: what an earlier process saw is not known here.
                 self.notes += await self._remarks()
         finally:
             for task in ahead:
@@ -165,7 +170,7 @@ class Comparison:
                 spool.close()
 
     async def _remarks(self) -> list[str]:
-        """What the user should know of a selection that is likely not the one that was meant."""
+        """Notes for the user about a selection that is probably not what was meant."""
         parameters, notes = self._route.parameters, []
         lists = parameters.src_prefixs_list_file or parameters.src_manifest or parameters.src_inventory
         if not self._listed and not lists and await self._is_empty():
@@ -187,7 +192,7 @@ class Comparison:
         return notes + self._watch.notes
 
     async def _is_empty(self) -> bool:
-        """Whether no key has the source prefix: what was listed may be less."""
+        """Whether no key has the source prefix. The listing may have covered less than that."""
         prefix = self._route.parameters.src_prefix
         if self._beginning == prefix:
             return True
@@ -196,7 +201,8 @@ class Comparison:
     # ----------------------------------------------------------------------------------------- the two sides
 
     async def _listings(self) -> tuple[Listing, Listing, bool]:
-        """What to walk at the source and the destination, and whether the source is a mere selection of keys."""
+        """The listings to compare at the source and the destination, and whether the source is only a selection of
+        keys."""
         dest = self._dest_listing()
         parameters, source = self._route.parameters, self._route.source
         prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
@@ -251,8 +257,8 @@ class Comparison:
         )
 
     def _read(self, place: str, bucket: str) -> tuple[AsyncIterator[bytes], str]:
-        """A list as a stream of bytes, and what to call it: a local file if there is one of that name, else an object
-        of the source."""
+        """A list as a stream of bytes, and its name for messages. The name means a local file if there is one, else an
+        object of the source."""
         if path := local_list(place, bucket):
             return _read_file(path), place
         bucket, key = listed_object(place, bucket or self._route.source.bucket)
@@ -325,7 +331,7 @@ class Comparison:
                 decided.transfer.append(pick)
 
     async def _look(self, pick: Pick) -> Pick:
-        """A manifest's entry of which only the key is known: what the source says of it now."""
+        """Look up a manifest's entry of which only the key is known, and decide it as it is now."""
         key = pick.source.key
         answer = (await self._route.source.head(key, attempts=ATTEMPTS)).headers
         entry = Entry(
@@ -351,7 +357,7 @@ class Comparison:
             return Pick(source, dest, verdict)
         route, checksums = self._route, policy is Policy.CHECKSUM
         try:
-            # As long as a listing would: what is not answered fails the whole run.
+            # With as many attempts as a listing, because a HEAD without an answer fails the whole run.
             dest_key = route.keys.to_dest(source.key)
             there = await route.dest.head(dest_key, checksums=checksums, attempts=ATTEMPTS)
             here = (
@@ -384,15 +390,15 @@ class Comparison:
                 raise
             return Pick(source, dest, Verdict.MISSING)
         except ObjectChanged as error:
-            # One object that changes says nothing of the others.
+            # One object that changes says nothing about the others.
             raise ObjectRefused(str(error), code=error.code, status=error.status) from None
         return Pick(source, dest, Verdict.SAME if same else Verdict.CONTENT)
 
     async def _each(
         self, work: Callable[[Pick], Awaitable[Pick]], picks: Sequence[Pick], decided: Decided
     ) -> list[Pick]:
-        """The work on every pick. An object that a store refuses to tell of is refused, alone; one that the source
-        has not is absent, unless it lists it all the same."""
+        """Do the work on every pick. If a store refuses a single object, only that object is refused. An object that
+        the source does not have is absent, unless the source lists it."""
 
         async def one(pick: Pick) -> Pick | None:
             async with self._heads:
@@ -415,7 +421,7 @@ class Comparison:
         return [pick for pick in await asyncio.gather(*map(one, picks)) if pick]
 
     async def _is_alone(self, error: Transient) -> bool:
-        """Whether a passing error that does not pass is the trouble of one object, and not of a whole endpoint."""
+        """Whether a temporary error that persists concerns one object and not the whole endpoint."""
         if isinstance(error, Throttled):
             client = self._route.source if error.side == "source" else self._route.dest
             return await client.lets_pass()
@@ -423,7 +429,7 @@ class Comparison:
 
 
 def _listing_time(text: str) -> str:
-    """An HTTP date as `Entry.modified` has it."""
+    """An HTTP date in the format of `Entry.modified`."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except ValueError:

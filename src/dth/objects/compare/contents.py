@@ -1,6 +1,6 @@
-"""The bytes of stored objects of two sides, compared.
+"""Compares the bytes of stored objects on both sides.
 
-They are read in ranges and go nowhere, so memory stays flat and no disk is needed.
+They are read in ranges and not kept, so memory use is constant and no disk is needed.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from dth.objects.transfer.proof import STEP, read_range
 if TYPE_CHECKING:
     from dth.objects.transfer.relay import Route
 
-LANES = 4  # ranges of one object that are compared at once
+LANES = 4  # ranges of one object compared at once
 
 
 async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
-    """Whether two objects of equal size have the same bytes. Reading ends at the first range that differs.
-    The memory comes out of the route's budget."""
+    """Whether two objects of equal size have the same bytes. Stops at the first range that differs. Memory is taken
+    from the route's budget."""
     size, there = source.size, route.keys.to_dest(source.key)
     needed = 2 * min(size, STEP)
 
@@ -45,7 +45,7 @@ async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
 
 
 async def check_contents(route: "Route", source: Entry, dest_etag: str, version: str = "") -> None:
-    """Read an object of both sides after it was copied. Raises Damaged where the copy has other bytes."""
+    """Read an object on both sides after it was copied. Raises Damaged if the copy has different bytes."""
     if not await same_contents(route, source, Entry(source.key, source.size, dest_etag)):
         raise Damaged(
             f"key {source.key!r}: the copy that was read back is not what the source has",
@@ -56,7 +56,7 @@ async def check_contents(route: "Route", source: Entry, dest_etag: str, version:
 
 
 def equal(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
-    """Whether two bodies in pieces are the same, however they are cut."""
+    """Whether two bodies in pieces are the same, however they are split."""
     if sum(map(len, one)) != sum(map(len, other)):
         return False
     others = iter(other)
@@ -73,6 +73,6 @@ def equal(one: Sequence[bytes], other: Sequence[bytes]) -> bool:
 
 
 def in_sample(key: str, percent: float) -> bool:
-    """Whether the key belongs to a sample of this size: always the same keys."""
+    """Whether the key belongs to a sample of this size. It is always the same keys."""
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < percent / 100 * 2**64

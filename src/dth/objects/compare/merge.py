@@ -1,9 +1,8 @@
-"""What is different: the merge of two listings, and the decision about one object.
+"""Finds what differs: the merge of two listings, and the decision about one object.
 
-Everything here is a pure function of plain data; who calls does the requests. `compare` takes the objects of
-both sides in one stretch of keys and sorts them into a `Batch`. What the listings alone cannot decide
-(`Verdict.DOUBT`) is decided by `decide_with_evidence`, first with the record alone and then, if that is not
-enough, with a HEAD of the destination.
+Everything here is a pure function of plain data; the caller sends the requests. `compare` takes the objects of both
+sides in one range of keys and sorts them into a `Batch`. `decide_with_evidence` decides what the listings alone cannot
+(`Verdict.DOUBT`): first with the record alone and then, if that is not enough, with a HEAD of the destination.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,25 +16,31 @@ from dth.core.ports.status import Status, Verified
 from dth.objects.listing.pages import MAX_KEY_BYTES, Entry, KeyMap, is_archived
 from dth.objects.store.etags import is_md5, same_etag
 
-SOURCE_ETAG = "x-amz-meta-dth-source-etag"  # what we leave on the objects we write
+# The hub leaves this header on the objects that it writes.
+SOURCE_ETAG = "x-amz-meta-dth-source-etag"
 
 
 class Policy(StrEnum):
-    """When two objects of one key are the same."""
+    """When two objects with the same key count as the same."""
 
     SIZE = "size"
-    SIZE_TIME = "size+time"  # equal sizes, and the destination is not older than the source
-    ETAG = "etag"  # equal sizes and the same content by ETag, by our record or by our mark on the destination
-    CHECKSUM = "checksum"  # equal sizes and equal checksums, as HEADs of both sides tell them
-    CONTENT = "content"  # equal sizes and equal bytes: both sides are read
-    ALWAYS = "always"  # never the same; the destination is not even listed
+    # Equal sizes, and the destination is not older than the source.
+    SIZE_TIME = "size+time"
+    # Equal sizes, and the same content by ETag, by the hub's record or by its mark on the destination.
+    ETAG = "etag"
+    # Equal sizes and equal checksums, as HEADs of both sides state them.
+    CHECKSUM = "checksum"
+    # Equal sizes and equal bytes: both sides are read.
+    CONTENT = "content"
+    # Never the same. The destination is not even listed.
+    ALWAYS = "always"
 
 
 class Verdict(StrEnum):
-    """What is to be done about one source object, and why."""
+    """What to do with one source object, and why."""
 
     SAME = "same"
-    # The same by time or size only: what the policy asks for could not be compared.
+    # Counts as the same by time or size only, because what the policy asks for could not be compared.
     UNPROVEN = "unproven"
     MISSING = "missing"
     SIZE = "size"
@@ -44,11 +49,14 @@ class Verdict(StrEnum):
     CHECKSUM = "checksum"
     CONTENT = "content"
     ALWAYS = "always"
-    ARCHIVED = "archived"  # would be transferred, but cannot be read before it is restored
-    DOUBT = "doubt"  # the listings do not tell: more evidence is needed
+    # Differs, but cannot be read before it is restored.
+    ARCHIVED = "archived"
+    # The listings do not decide it. More evidence is needed.
+    DOUBT = "doubt"
 
     @property
     def transfers(self) -> bool:
+        """Whether the object is to be transferred."""
         return self not in _SETTLED
 
 
@@ -59,7 +67,7 @@ _SETTLED = frozenset({Verdict.SAME, Verdict.UNPROVEN, Verdict.ARCHIVED, Verdict.
 
 
 def decide(policy: Policy, source: Entry, dest: Entry | None) -> Verdict:
-    """What the listings tell. A destination object exists whatever its storage class."""
+    """The verdict of the listings alone. A destination object exists whatever its storage class is."""
     if policy is Policy.ALWAYS:
         verdict = Verdict.ALWAYS
     elif dest is None:
@@ -79,18 +87,20 @@ def decide(policy: Policy, source: Entry, dest: Entry | None) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a HEAD tells beyond the listing."""
+    """What a HEAD states beyond the listing."""
 
-    source_etag: str = ""  # of the source object that we made it from; "" if the object does not say
-    encrypted: bool = False  # with a key (KMS, SSE-C): then the ETag is no digest of the content
-    checksums: Mapping[str, str] = field(default_factory=dict)  # of the whole object, by algorithm
-    parted: Mapping[str, str] = field(
-        default_factory=dict
-    )  # checksums of checksums, with the number of parts
+    # The ETag of the source object that the hub copied; "" if the object does not say.
+    source_etag: str = ""
+    # Encrypted with a key (KMS, SSE-C). Then the ETag is not a digest of the content.
+    encrypted: bool = False
+    # Of the whole object, by algorithm.
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    # Checksums of checksums, with the number of parts.
+    parted: Mapping[str, str] = field(default_factory=dict)
 
 
 def evidence(headers: Mapping[str, str]) -> Evidence:
-    """Read the headers (lower-case names) of a HEAD answer."""
+    """Read the headers of a HEAD answer. Their names are in lower case."""
     sums = {
         name.removeprefix("x-amz-checksum-"): value
         for name, value in headers.items()
@@ -115,8 +125,8 @@ def decide_with_evidence(
     dest_head: Evidence | None = None,
     source_head: Evidence | None = None,
 ) -> Verdict:
-    """Decide a `DOUBT`. Without heads it says what the record alone proves, and `DOUBT` again if a HEAD of
-    the destination (policy `checksum`: of both sides) is needed; with them the answer is final."""
+    """Decide a `DOUBT`. Without heads, returns what the record alone proves, or `DOUBT` again if a HEAD of the
+    destination (policy `checksum`: of both sides) is needed. With heads, the verdict is final."""
     if policy is Policy.CHECKSUM:
         if dest_head is None or source_head is None:
             return Verdict.DOUBT
@@ -127,14 +137,14 @@ def decide_with_evidence(
             return Verdict.SAME
         encrypted = source_head.encrypted or dest_head.encrypted
         verdict = _by_etag(source, dest, record, replace(dest_head, encrypted=encrypted))
-        # That we made the copy from this source object says nothing of the bytes that lie there now.
+        # A record that the copy was made from this source object says nothing about the bytes stored now.
         return _readable(source, Verdict.UNPROVEN if verdict is Verdict.SAME else verdict)
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
 
 def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence | None) -> Verdict:
     if record is not None and _is_ours(record, dest):
-        # What lies there is what we wrote: it is as good as the source object that we made it from.
+        # The hub wrote the destination object, so it is compared by the ETag of the source object it was made from.
         return Verdict.SAME if same_etag(record.etag, source.etag) else Verdict.ETAG
     if head is None:
         return Verdict.DOUBT
@@ -146,8 +156,8 @@ def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence |
 
 
 def _is_ours(record: Record, dest: Entry) -> bool:
-    """Whether the destination object is the one that a record is about. Of a copy that nobody confirmed, two MD5s that
-    differ say that it may be damaged: that has to be looked at."""
+    """Whether the destination object is the one that the record is about. If nobody confirmed the copy, two MD5s that
+    differ mean that it may be damaged, so it has to be looked at."""
     if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
@@ -158,14 +168,14 @@ def _by_checksum(source: Evidence, dest: Evidence) -> Verdict:
     for name, value in source.checksums.items():
         if name in dest.checksums:
             return Verdict.SAME if dest.checksums[name] == value else Verdict.CHECKSUM
-    # Checksums of checksums prove that objects are equal; where they differ, only the parts may.
+    # Equal checksums of checksums prove that objects are equal. If they differ, maybe only the parts do.
     if any(dest.parted.get(name) == value for name, value in source.parted.items()):
         return Verdict.SAME
     return Verdict.DOUBT
 
 
 def why_unjudged(source: Evidence, dest: Evidence) -> str:
-    """Why neither ETags nor checksums of two objects could be compared."""
+    """Why neither the ETags nor the checksums of two objects could be compared."""
     etags = "no comparable ETag"
     if encrypted := _sides(source.encrypted, dest.encrypted):
         etags += f" (encrypted with KMS or a customer's key {encrypted})"
@@ -193,7 +203,7 @@ def _readable(source: Entry, verdict: Verdict) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where objects lie: `store` is the endpoint's canonical address, one text for one store."""
+    """Where objects are. `store` is the endpoint's canonical address: the same text for the same store."""
 
     store: str
     bucket: str
@@ -201,15 +211,15 @@ class Place:
 
 
 def overlaps(one: Place, other: Place) -> bool:
-    """Whether some key could lie in both places. For the source and destination of a task, and for the
-    destinations of two tasks, that is refused: they would feed on, or undo, each other."""
+    """Whether some key could be in both places. This is refused for the source and destination of a task and for the
+    destinations of two tasks: they would copy, or undo, each other's objects."""
     return (one.store, one.bucket) == (other.store, other.bucket) and (
         one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
     )
 
 
 def unholdable(key: str) -> str:
-    """Why no store can hold this key, as the end of a sentence about it; "" if one can."""
+    """Why no store can hold this key, as the end of a sentence about it; "" if a store can."""
     if not key:
         return "has no name left under the destination prefix"
     try:
@@ -225,21 +235,24 @@ def unholdable(key: str) -> str:
 
 
 class Pick(NamedTuple):
-    """A source object with what lies at its destination key, and what follows."""
+    """A source object with the object at its destination key, and the verdict."""
 
     source: Entry
-    dest: Entry | None  # its `key` is the source's: destination listings are shown under source keys
+    # Its `key` is the source's: destination listings show source keys.
+    dest: Entry | None
     verdict: Verdict
 
 
 class Unjudged(NamedTuple):
-    """An object that could not be compared as the policy asks for. Its verdict is by other signs."""
+    """An object that could not be compared as the policy asks. Its verdict is based on other signs."""
 
     pick: Pick
     why: str
 
 
 class Refusal(NamedTuple):
+    """A source object that cannot be transferred."""
+
     source: Entry
     reason: str  # groups failures
     detail: str  # one line
@@ -256,38 +269,35 @@ class Rules:
 
 @dataclass(slots=True)
 class Batch:
-    """All that follows from one stretch of keys. Every source object in it is counted in `counts.listed`, and
-    either in `counts` as filtered, same or archived, or it stands in exactly one of `transfer`, `doubtful`,
-    `bare`, `refused`.
+    """The result of one range of keys. Every source object in it is counted in `counts.listed`. It is also either
+    counted in `counts` as filtered, same or archived, or it is in exactly one of `transfer`, `doubtful`, `bare`,
+    `refused`.
 
-    `cursors` go with it in one commit: everything up to their positions is decided by this and the batches
-    before.
+    `cursors` are committed with it: this batch and the ones before decide everything up to their positions.
     """
 
     counts: Counts = field(default_factory=Counts)  # increments
     transfer: list[Pick] = field(default_factory=list)
-    doubtful: list[Pick] = field(
-        default_factory=list
-    )  # verdict DOUBT, dest there: for `decide_with_evidence`
-    bare: list[Pick] = field(
-        default_factory=list
-    )  # nothing but the key is known: HEAD, `keep`, then `decide`
+    # Verdict DOUBT, and the destination exists: for `decide_with_evidence`.
+    doubtful: list[Pick] = field(default_factory=list)
+    # Only the key is known: HEAD, then `keep`, then `decide`.
+    bare: list[Pick] = field(default_factory=list)
     archived: list[Entry] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)  # destination keys without a source object
+    # Destination keys without a source object.
+    extra: list[str] = field(default_factory=list)
     cursors: list[Cursor] = field(default_factory=list)
 
 
 def compare(rules: Rules, source: list[Entry], dest: Iterable[Entry]) -> Batch:
-    """Compare all objects of both sides in one stretch of keys, destination entries under source keys."""
+    """Compare all objects of both sides in one range of keys. Destination entries have source keys."""
     batch = Batch()
     keep, policy = rules.keep, rules.policy
     there = {entry[0]: entry for entry in dest}
     batch.counts.listed = len(source)
     batch.counts.dest_listed = len(there)
-    plain = (
-        policy is Policy.ETAG or policy is Policy.SIZE
-    )  # equal sizes and ETags: the same, and nearly all are
+    # With these policies, objects with equal sizes and ETags are the same. Nearly all are.
+    plain = policy is Policy.ETAG or policy is Policy.SIZE
     take = there.pop
     same = filtered = 0
     for entry in source:
@@ -320,9 +330,8 @@ def _sort(rules: Rules, batch: Batch, source: Entry, dest: Entry | None) -> None
         batch.doubtful.append(Pick(source, dest, verdict))
     elif trouble := unholdable(key := rules.rename.to_dest(source.key)):
         if not key and source.size == 0:
-            batch.counts.filtered += (
-                1  # the marker of the source folder itself has no place in the destination
-            )
+            # The marker of the source folder itself has no place in the destination.
+            batch.counts.filtered += 1
         else:
             batch.refused.append(Refusal(source, "KeyRefused", f"The key {source.key!r} {trouble}"))
     else:

@@ -1,1 +1,1 @@
-"""How much there is to do, how long it takes and what it costs."""
+"""How much a task has to do, how long it takes and what it costs."""

@@ -1,5 +1,5 @@
-"""What a transfer asks of both stores and costs: at AWS by one table of list prices, at other stores by what an
-administrator says they charge. Where nobody knows what a store charges there is no cost.
+"""What a transfer requests from both stores, and what it costs. AWS prices come from one table of list prices, other
+prices from the administrator's settings. If a store's prices are unknown, no cost is given.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from dth.objects.task import resolve_endpoints
 PRICES_OF = "2026-11, Amazon S3 Standard, us-east-1, list prices in USD"
 GET_PRICE = 0.0004 / 1000  # GET, HEAD
 PUT_PRICE = 0.005 / 1000  # PUT, COPY, POST, LIST
-CLASS_PUT_PRICES: dict[str, float] = {  # of a PUT straight into another storage class
+# The price of a PUT directly into another storage class.
+CLASS_PUT_PRICES: dict[str, float] = {
     StorageClass.STANDARD_IA: 0.01 / 1000,
     StorageClass.ONEZONE_IA: 0.01 / 1000,
     StorageClass.GLACIER_IR: 0.02 / 1000,
@@ -25,14 +26,15 @@ CLASS_PUT_PRICES: dict[str, float] = {  # of a PUT straight into another storage
 }
 INTERNET_GIB = 0.09  # out of AWS to the internet, first tier
 REGION_GIB = 0.02  # between AWS regions
-OTHER_CURRENCY = ("cn-",)  # regions of AWS whose prices are not in USD
+# The regions of AWS whose prices are not in USD.
+OTHER_CURRENCY = ("cn-",)
 TOLD = "as the administrator says"
 PAGE = 1000
 GIB = 1024**3
 
 
 class Way(StrEnum):
-    """Where the bytes go, as far as their price is concerned."""
+    """Where the bytes go, as far as it determines their price."""
 
     SAME_REGION = "same region"
     BETWEEN_REGIONS = "between regions"
@@ -41,7 +43,7 @@ class Way(StrEnum):
 
 
 def way(source: Endpoint, dest: Endpoint) -> Way:
-    """From store to store, by workers that stand beside one of them."""
+    """From store to store, with workers located next to one of them."""
     if not source.is_aws:
         return Way.FROM_ELSEWHERE
     if not dest.is_aws:
@@ -51,7 +53,7 @@ def way(source: Endpoint, dest: Endpoint) -> Way:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one store charges, in USD: for a GET or HEAD, for any other request, and for a GiB that is read from it."""
+    """One store's prices in USD: per GET or HEAD, per other request, and per GiB that is read from the store."""
 
     get: float
     put: float
@@ -60,8 +62,8 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What both stores of a task charge. `dearer`: what a PUT straight into the storage class costs beyond Standard;
-    `prices`: where all this is from."""
+    """The prices of both stores of a task. `dearer`: what a PUT directly into the storage class costs in addition to
+    Standard. `prices`: where the prices come from."""
 
     source: Charge
     dest: Charge
@@ -70,7 +72,7 @@ class Tariff:
 
 
 def unpriced(source: Endpoint, dest: Endpoint, prices: Prices) -> list[str]:
-    """The hosts of the stores whose prices nobody knows."""
+    """The hosts of the stores whose prices are unknown."""
     unknown = [each.host for each in (source, dest) if _charge(each, prices) is None]
     return list(dict.fromkeys(unknown))
 
@@ -78,7 +80,7 @@ def unpriced(source: Endpoint, dest: Endpoint, prices: Prices) -> list[str]:
 def tariff_of(
     source: Endpoint, dest: Endpoint, prices: Prices, storage_class: str | None = None
 ) -> Tariff | None:
-    """None where the prices of a store are not known."""
+    """The prices for a task; None if the prices of a store are unknown."""
     here, there = _charge(source, prices), _charge(dest, prices)
     if here is None or there is None:
         return None
@@ -92,7 +94,7 @@ def tariff_of(
 
 
 def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
-    """What an administrator says goes before any list."""
+    """The prices of one store; None if unknown. The administrator's settings take precedence over the list prices."""
     for host in (urlsplit(url).netloc.lower() for url in endpoint.urls):
         if host in prices:
             told = prices[host]
@@ -104,7 +106,7 @@ def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """In USD. `storage_class`: what writing straight into the class costs beyond Standard."""
+    """A cost in USD. `storage_class`: what writing directly into the class costs in addition to Standard."""
 
     requests: float
     storage_class: float
@@ -126,8 +128,8 @@ def cost_of(
     parted: float = 0,
     heads: float = 0,
 ) -> Cost:
-    """Of moving `objects` objects of `size` bytes in all, `parted` of which go in `parts` parts, after `lists` pages of
-    the source's listing, `dest_lists` of the destination's, and `heads` looks at single objects there."""
+    """The cost of moving `objects` objects with `size` bytes in total, of which `parted` are sent in `parts` parts. It
+    includes `lists` pages of the source's listing, `dest_lists` of the destination's, and `heads` HEADs there."""
     gets = objects - parted + parts
     puts = objects - parted + parts + 2 * parted
     return Cost(
@@ -141,8 +143,8 @@ def cost_of(
 
 
 def spent(parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> float | None:
-    """What runs have cost so far, in USD; None where the prices of a store are not known. Their ledgers do not tell
-    which objects went in parts: all bytes count as if they had, which adds next to nothing for small objects."""
+    """The cost of runs so far in USD; None if the prices of a store are unknown. Ledgers do not say which objects were
+    sent in parts, so all bytes count as if they were. For small objects, this adds nearly nothing."""
     tariff = tariff_of(*resolve_endpoints(parameters), prices, parameters.dest_storage_class)
     if tariff is None:
         return None
@@ -162,7 +164,7 @@ def spent(parameters: S3Parameters, runs: Sequence[Counts], prices: Prices) -> f
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Costs are None where the prices of a store are not known."""
+    """Requests, bytes and costs of a transfer. Costs are None if the prices of a store are unknown."""
 
     list_requests: int
     get_requests: int
@@ -193,7 +195,8 @@ class Estimate:
 def estimate(
     source: Endpoint, dest: Endpoint, counts: Counts, size: int, multipart: int, parts: int, deletes: int
 ) -> Estimate:
-    """For `counts.enqueued` objects of `size` bytes in all, of which `multipart` go in `parts` parts."""
+    """The estimate for `counts.enqueued` objects with `size` bytes in total, of which `multipart` are sent in `parts`
+    parts."""
     lists, dest_lists = -(-counts.listed // PAGE) + 1, -(-counts.dest_listed // PAGE) + 1
     tariff = tariff_of(source, dest, {})
     cost = tariff and cost_of(

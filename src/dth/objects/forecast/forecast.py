@@ -1,7 +1,8 @@
 """What a task will do, how long that takes and what it costs, before it starts.
 
-Up to a million objects are listed and compared in full: then the counts are exact. Of more, `survey` estimates how many
-there are, and a sample of its pages, drawn in proportion to what each stands for, is compared like any others.
+Up to a million objects are listed and compared completely. Then the counts are exact. For more objects, `survey`
+estimates their number. A sample of its pages is then compared like any others. Pages are drawn in proportion to the
+number of objects that they represent.
 """
 
 import asyncio
@@ -41,55 +42,68 @@ from dth.objects.parameters import DeleteMode
 from dth.objects.transfer.multipart import part_count, part_size_for
 from dth.objects.transfer.relay import Route, lanes
 
-SAMPLE_PAGES = 1000  # of a source; with more it is sampled
-SEED = 1  # asked again, a forecast says the same
+# Pages of a source. A source with more is sampled.
+SAMPLE_PAGES = 1000
+# Fixed, so that a repeated forecast gives the same result.
+SEED = 1
 COMPARED = 100  # pages drawn from a survey
-NORMAL = 1.96  # quantile of the normal distribution, for 95%
-FULL_SECONDS = 120.0  # that listing and comparing in full may take before it is given up for a sample
-KEPT = 64  # objects that the speed may be measured with
+# The quantile of the normal distribution for 95%.
+NORMAL = 1.96
+# Seconds for complete listing and comparing, before a sample is taken instead.
+FULL_SECONDS = 120.0
+# Objects kept to measure the speed with.
+KEPT = 64
 SMALL_READS = 6
-STREAMS = 4  # at once, of a large object
-STREAM = 4 * MIB  # bytes of each
+STREAMS = 4  # parallel reads of a large object
+STREAM = 4 * MIB  # bytes per read
 MEASURING = 20.0  # seconds, at most
-OBJECT_CPU = 0.0005  # seconds of one core for each small object
-SLOWER, FASTER = 3.0, 2.0  # how far the speed of a few reads may be off
+# Seconds of one core per small object.
+OBJECT_CPU = 0.0005
+# By which factors the speed of a few reads may be wrong.
+SLOWER, FASTER = 3.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A number with its band; `low` and `high` are the same where it was counted."""
+    """A number with its band. `low` and `high` equal the value if it was counted."""
 
     value: float
     low: float
     high: float
 
     def times(self, factor: float) -> "Amount":
+        """The amount, multiplied by a factor."""
         return Amount(self.value * factor, self.low * factor, self.high * factor)
 
 
 def exactly(value: float) -> Amount:
+    """An amount that was counted."""
     return Amount(value, value, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
+    """The forecast of a task's next run."""
+
     sampled: bool
     objects: Amount  # at the source, in scope
     same: Amount
     filtered: Amount
     archived: Amount
     refused: Amount
-    copies: Amount  # objects that would be copied...
-    copy_bytes: Amount  # ...and their bytes
+    # Objects that would be copied, and their bytes.
+    copies: Amount
+    copy_bytes: Amount
     deletes: Amount
     requests: dict[str, Amount]  # by kind
-    seconds: Amount | None  # None: nothing could be read to measure the speed
-    # In USD: requests, storage class, transfer, total; None where the prices of a store are not known.
+    # None: nothing could be read to measure the speed.
+    seconds: Amount | None
+    # In USD: requests, storage class, transfer, total. None if the prices of a store are unknown.
     cost: dict[str, Amount] | None
     way: Way
-    compared: int  # objects that this rests on
+    compared: int  # objects that this is based on
     notes: list[str]
-    prices: str  # where they are from
+    prices: str  # where they come from
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "way": self.way.value}
@@ -97,18 +111,19 @@ class Forecast:
 
 @dataclass(slots=True)
 class _Sums:
-    """What came out of comparing a stretch of keys."""
+    """The sums of comparing a range of keys."""
 
     listed: float = 0
     same: float = 0
     filtered: float = 0
     archived: float = 0
     refused: float = 0
-    size: float = 0  # of what would be copied
+    size: float = 0  # bytes that would be copied
     whole: float = 0  # objects copied in one piece
     parted: float = 0
     parts: float = 0
-    heads: float = 0  # looks at the destination that settled a doubt
+    # HEADs of the destination that settled a doubt.
+    heads: float = 0
     dest_listed: float = 0
     extra: float = 0
 
@@ -135,7 +150,7 @@ class _Sums:
 
 @dataclass(slots=True)
 class _Examples:
-    """Objects to be copied, some of them at random and the largest, for measuring."""
+    """Objects to be copied that are used for measuring: a random selection, and the largest."""
 
     some: list[Pick] = field(default_factory=list)
     largest: Pick | None = None
@@ -156,9 +171,9 @@ class _Examples:
 async def forecast(
     route: Route, workdir: Path, *, sample_pages: int | None = SAMPLE_PAGES, prices: Prices | None = None
 ) -> Forecast:
-    """Forecast the next run of the task. A source of more than `sample_pages` pages of a thousand objects is sampled;
-    None lists it in full whatever it takes. `workdir` takes what is sorted on disk. Raises HubError where the stores
-    cannot be listed."""
+    """Forecast the next run of the task. A source with more than `sample_pages` pages of a thousand objects is sampled;
+    None lists it completely, however long it takes. `workdir` holds data that is sorted on disk. Raises HubError if the
+    stores cannot be listed."""
     notes: list[str] = []
     if route.parameters.compare_policy is Policy.CONTENT:
         notes.append("objects of equal size count as the same here; the run reads and compares them")
@@ -196,7 +211,7 @@ async def forecast(
 
 
 class _Opened(Comparison):
-    """A comparison whose source may be looked at before, and that may be confined to some ranges of it."""
+    """A comparison whose source can be surveyed first, and that can be limited to some ranges of the source."""
 
     _open: tuple[Listing, Listing, bool] | None = None
 
@@ -214,7 +229,7 @@ class _Opened(Comparison):
             raise
 
     def confine(self, pieces: Sequence[Piece]) -> dict[str, Piece]:
-        """Compare these pieces alone; returns them by the ids of their cursors."""
+        """Compare only these pieces. Returns them by the ids of their cursors."""
         owners = {f"0.{number}": piece for number, piece in enumerate(pieces)}
         self._cursors = [
             Cursor(name, 0, piece.after, piece.upto, piece.after) for name, piece in owners.items()
@@ -223,14 +238,14 @@ class _Opened(Comparison):
 
 
 def _pieces(comparison: Comparison) -> AsyncGenerator[Decided, None]:
-    """Its iterator, which has to be closed when it is left early."""
+    """The iterator of a comparison. Close it if it is left early."""
     return cast(AsyncGenerator[Decided, None], aiter(comparison))
 
 
 async def _whole(
     route: Route, workdir: Path, limit: float, examples: _Examples, notes: list[str]
 ) -> _Sums | None:
-    """Everything, or None where that is more than `limit` objects or takes too long."""
+    """The sums of all objects; None if there are more than `limit`, or if it takes too long."""
     whole_source = False
     while True:
         sums = _Sums()
@@ -253,7 +268,7 @@ async def _whole(
 async def _sampled(
     route: Route, workdir: Path, examples: _Examples, notes: list[str]
 ) -> tuple[dict[str, Amount], int]:
-    """The same as estimates from a survey of the source, and how many objects were compared."""
+    """The same sums as estimates from a survey of the source, and how many objects were compared."""
     comparison = _Opened(route, workdir, sample=0)
     surveyed = await comparison.survey()
     pool = [piece for piece in surveyed.pieces if piece.count]
@@ -263,7 +278,8 @@ async def _sampled(
     async with aclosing(_pieces(comparison)) as pieces:
         async for decided in pieces:
             span, *rest = [cursor.id for cursor in decided.cursors]
-            owners |= dict.fromkeys(rest, owners[span])  # it was split
+            # The range was split.
+            owners |= dict.fromkeys(rest, owners[span])
             found[owners[span]].add(decided, route)
             examples.add(decided.transfer)
     notes += comparison.notes
@@ -285,7 +301,7 @@ def _counted(value: float, low: float, high: float) -> Amount:
 
 
 def _share(total: Amount, shares: Sequence[float]) -> Amount:
-    """So much of each object, times the objects."""
+    """The share of each object, multiplied by the number of objects."""
     mean = sum(shares) / len(shares)
     deviation = math.sqrt(sum((each - mean) ** 2 for each in shares) / (len(shares) - 1) / len(shares))
     value = total.value * mean
@@ -299,12 +315,13 @@ def _share(total: Amount, shares: Sequence[float]) -> Amount:
 @dataclass(frozen=True, slots=True)
 class _Speed:
     latency: float  # seconds of a GET of a small object
-    rate: float  # bytes a second of a few large reads at once; 0: there were none
+    # Bytes per second of a few large reads in parallel; 0 if there were none.
+    rate: float
     reads: int
 
 
 async def _measure(route: Route, examples: _Examples) -> _Speed | None:
-    """The source's speed, by reading a few of the objects. None where nothing could be read in time."""
+    """The source's speed, measured by reading a few of the objects. None if nothing could be read in time."""
     latencies: list[float] = []
     rate = 0.0
     with contextlib.suppress(TimeoutError):
@@ -318,7 +335,7 @@ async def _measure(route: Route, examples: _Examples) -> _Speed | None:
                 rate = await _rate(route, large)
     if not latencies and not rate:
         return None
-    # The first read pays for the connection.
+    # The median, because the first read includes connecting.
     latency = sorted(latencies)[len(latencies) // 2] if latencies else STREAM / rate
     return _Speed(latency, rate, len(latencies) + (STREAMS if rate else 0))
 
@@ -335,7 +352,7 @@ async def _rate(route: Route, pick: Pick) -> float:
 
 
 async def _timed(route: Route, pick: Pick, span: tuple[int, int] | None) -> float:
-    """Seconds that it took to read; 0 where it could not be."""
+    """The seconds that the read took; 0 if it failed."""
     key, size, etag = pick.source.key, pick.source.size, pick.source.etag
     began = time.monotonic()
     try:
@@ -404,7 +421,7 @@ def _forecast(
 
 
 def _combined(formula: Callable[[Mapping[str, float]], float], sums: Mapping[str, Amount]) -> Amount:
-    """A formula of sums, with the band that all of them at their ends would make."""
+    """The result of a formula on sums. Its band is the result if all sums are at the same end of theirs."""
     return Amount(
         *(
             formula({name: getattr(amount, bound) for name, amount in sums.items()})
@@ -455,7 +472,7 @@ def _cost(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amo
 def _seconds(
     route: Route, copies: Amount, size: Amount, lists: Amount, speed: _Speed | None
 ) -> Amount | None:
-    """As long as the slowest of what goes on at the same time: listing, single objects, bytes, caps."""
+    """The duration: that of the slowest among the parallel activities (listing, single objects, bytes, caps)."""
     if speed is None:
         return None
     parameters = route.parameters

@@ -1,10 +1,10 @@
-"""How many objects a listing holds, without reading it: random walks down a tree of key ranges.
+"""Estimates how many objects a listing contains, without reading all of it: random walks down a tree of key ranges.
 
-A range is read one page, and what is left of it is split by `ranges.boundary`; a range that one page finishes is a
-leaf. A walk goes to one of the parts that go on, and counts for all of them: its weight is multiplied by their number.
-Whatever the tree looks like, the expected sum of weights times keys is the number of keys (Knuth, "Estimating the
-efficiency of backtrack programs", 1975). The top of the tree is read in full, and each range at its edge is a
-stratum of its own with several independent walks, whose spread is the error.
+One page of a range is read, and `ranges.boundary` splits the rest. A range that one page completes is a leaf. A walk
+continues in one of the parts that are not complete, and counts for all of them: its weight is multiplied by their
+number. Whatever the tree looks like, the expected sum of weights times keys is the number of keys (Knuth, "Estimating
+the efficiency of backtrack programs", 1975). The top of the tree is read completely. Each range at its edge is a
+stratum with several independent walks, and their spread gives the error.
 """
 
 import asyncio
@@ -15,32 +15,38 @@ from dataclasses import dataclass, field
 from dth.objects.listing.pages import Listing, Trail
 from dth.objects.listing.ranges import boundary
 
-STRATA = 24  # ranges that are walked apart, at least
+# Ranges that are walked separately, at least.
+STRATA = 24
 ROUNDS = 4  # walks in each
-QUANTILE = 3.18  # of Student's t with ROUNDS - 1 degrees of freedom, for 95%
+# The quantile of Student's t with ROUNDS - 1 degrees of freedom, for 95%.
+QUANTILE = 3.18
 DEEPEST = 1000  # steps of one walk
 
 
 class Unsteerable(Exception):
-    """The listing ignores where it is to start: it can only be read whole."""
+    """The listing ignores where to start, so it can only be read as a whole."""
 
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """A page that was read: the keys in (after, upto] (`upto` "": to the end)."""
+    """A page that was read: the keys in (after, upto]. `upto` "" means to the end."""
 
     after: str
     upto: str
     count: int
-    weight: float = 0.0  # pages like this one, by estimate
+    # The estimated number of pages like this one.
+    weight: float = 0.0
 
 
 @dataclass(slots=True)
 class Surveyed:
+    """The result of a survey."""
+
     total: float
     error: float  # half of the 95% interval
     pieces: list[Piece]  # in order
-    seen: int  # keys on the pages that were read: certainly there
+    # Keys on the pages that were read. They certainly exist.
+    seen: int
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +60,7 @@ class _Range:
 
 
 async def survey(listing: Listing, seed: int) -> Surveyed:
-    """Estimate the number of keys; the same seed walks the same ways. Raises Unsteerable, or ListingFailed."""
+    """Estimate the number of keys. The same seed gives the same walks. Raises Unsteerable, or ListingFailed."""
     walker = _Walker(listing)
     root = await walker.read("", "")
     root.piece.weight = 1.0
@@ -101,8 +107,8 @@ class _Walker:
         return _Range(after, upto, piece, last, ended)
 
     async def parts(self, span: _Range) -> list[_Range]:
-        """What is left of the range behind its page, in two parts, each with its own page read; in one where no key
-        was found to split it at."""
+        """The rest of the range after its page, in two parts, each with its own page read. In one part if no key was
+        found to split it at."""
         if span.parts is None:
             key = await boundary(self._listing, span.last, span.upto)
             ends = [(span.last, key), (key, span.upto)] if key else [(span.last, span.upto)]
@@ -110,7 +116,7 @@ class _Walker:
         return span.parts
 
     async def walk(self, span: _Range, dice: random.Random) -> float:
-        """Keys behind the range's page, as one walk estimates them."""
+        """The number of keys after the range's page, as estimated by one walk."""
         weight, found = 1.0, 0.0
         for _ in range(DEEPEST):
             parts = await self.parts(span)

@@ -1,1 +1,1 @@
-"""What there is: the listings of both sides, in order, whole or in ranges."""
+"""The listings of both sides, in order, as a whole or in ranges."""

@@ -1,20 +1,20 @@
-"""Which objects take part: patterns on their keys, sizes, times and storage classes.
+"""Which objects a task includes: patterns on their keys, sizes, times and storage classes.
 
 Patterns are matched against the key below the source prefix:
 
 | | |
 |---|---|
-| `*` | any characters but `/` |
+| `*` | any characters except `/` |
 | `**` | any characters |
-| `?` | one character but `/` |
-| `[a-z]`, `[!a-z]` | one character of these, or not of these |
+| `?` | one character except `/` |
+| `[a-z]`, `[!a-z]` | one of these characters, or one that is not among them |
 | `{jpg,png}` | one of these patterns |
-| `\\` | the next character as it is |
+| `\\` | the next character, literally |
 
-A pattern that begins with `/` is matched from the source prefix on; any other may begin after any `/`, so
-`*.jpg` finds images at every depth. A pattern that ends with `/` stands for everything below that folder. An
-object takes part if no exclude pattern matches its key, and an include pattern does or there are none:
-exclude wins, the order of patterns does not matter.
+A pattern that begins with `/` is matched from the source prefix on. Any other pattern may begin after any `/`, so
+`*.jpg` finds images at every depth. A pattern that ends with `/` means everything below that folder. An object is
+included if no exclude pattern matches its key, and an include pattern does or there are none. Exclude takes precedence.
+The order of patterns does not matter.
 """
 
 import re
@@ -29,26 +29,27 @@ from dth.objects.listing.pages import Entry
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Every condition must hold; one left at its default always does. Times are UTC as in `Entry.modified`;
-    an object whose time is unknown passes them."""
+    """All conditions must hold; a condition left at its default always does. Times are UTC as in `Entry.modified`.
+    An object whose time is unknown passes the conditions on time."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min_size: int = 0  # bytes
     max_size: int | None = None  # bytes
-    modified_since: str = ""  # at that time or later
+    modified_since: str = ""  # inclusive
     modified_before: str = ""
-    storage_classes: frozenset[str] = frozenset()  # STANDARD includes objects that do not name theirs
+    # STANDARD includes objects that name no storage class.
+    storage_classes: frozenset[str] = frozenset()
 
 
 def aged(seconds: float, now: float) -> str:
-    """The time of an object that is this old, as a `Filter` takes it: `newer than` and `older than`."""
+    """The time of an object of this age, in the format of a `Filter`, for `newer than` and `older than`."""
     return datetime.fromtimestamp(now - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=64)
 def build(wanted: Filter, prefix: str = "") -> Callable[[Entry], bool] | None:
-    """The test that a source entry has to pass; None if all do. `prefix` is the source prefix."""
+    """The test that a source entry has to pass; None if all pass. `prefix` is the source prefix."""
     tests = [*_key_tests(wanted, len(prefix)), *_property_tests(wanted)]
     if not tests:
         return None
@@ -58,14 +59,14 @@ def build(wanted: Filter, prefix: str = "") -> Callable[[Entry], bool] | None:
 
 
 class Watch:
-    """Notices which patterns of a filter match no key at all: they are likely not what was meant."""
+    """Detects which patterns of a filter match no key at all. They are probably not what was meant."""
 
     def __init__(self, wanted: Filter, prefix: str = "") -> None:
         self._start = len(prefix)
         self._unmatched = {glob: _pattern([glob]).fullmatch for glob in (*wanted.include, *wanted.exclude)}
 
     def watching(self, test: Callable[[Entry], bool] | None) -> Callable[[Entry], bool] | None:
-        """The same test, with an eye on the patterns."""
+        """The same test, which also watches the patterns."""
         if test is None or not self._unmatched:
             return test
 
@@ -82,11 +83,12 @@ class Watch:
 
     @property
     def notes(self) -> list[str]:
+        """A note for each pattern that matched nothing."""
         return [f"pattern {glob!r} matched nothing{_advice(glob)}" for glob in self._unmatched]
 
 
 def _advice(glob: str) -> str:
-    """How a pattern was meant that means something else in another tool."""
+    """What was probably meant by a pattern that means something else in another tool."""
     if found := re.match(r"([-+]) +(.*)", glob):
         option = "--exclude" if found[1] == "-" else "--include"
         return f"; write {option} {found[2]!r}"
@@ -101,7 +103,7 @@ def _advice(glob: str) -> str:
 
 
 def contradiction(wanted: Filter) -> str:
-    """Why no object at all can pass the patterns, and what to write instead; "" if one may."""
+    """Why the patterns exclude every object, and what to write instead; "" if one can pass."""
     everything = [glob for glob in wanted.exclude if all(map(_pattern([glob]).fullmatch, _ANY_KEYS))]
     if not wanted.include or not everything:
         return ""
@@ -121,7 +123,7 @@ def escaped(name: str) -> str:
 
 
 def only_key(wanted: Filter) -> str:
-    """The one key below the source prefix that can pass, if there is one include pattern and it is a whole key."""
+    """The one key below the source prefix that can pass, if the only include pattern is a whole key; else ""."""
     if len(wanted.include) != 1:
         return ""
     [glob] = wanted.include
@@ -158,7 +160,7 @@ def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
 
 
 class _Glob:
-    """One pattern, translated from left to right."""
+    """One pattern, translated to a regular expression from left to right."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -173,7 +175,7 @@ class _Glob:
         return body if anchored else f"(?:.*/)?{body}"
 
     def _sequence(self, depth: int) -> str:
-        """Up to the end, or to the `,` or `}` that ends an alternative."""
+        """Translate up to the end, or to the `,` or `}` that ends an alternative."""
         parts = []
         while self._at < len(self._text):
             char = self._text[self._at]
@@ -207,7 +209,8 @@ class _Glob:
 
     def _set(self) -> str:
         negated = self._skip("!") or self._skip("^")
-        end = self._text.find("]", self._at + 1)  # a `]` in the first place stands for itself
+        # A `]` in the first position is literal.
+        end = self._text.find("]", self._at + 1)
         if end < 0:
             raise self._bad("[ without ]")
         inner = re.sub(r"([\\\[\]^&~|])", r"\\\1", self._text[self._at : end])

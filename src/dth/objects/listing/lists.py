@@ -1,4 +1,4 @@
-"""Where a list of what to copy lies: prefixes, a manifest, an inventory."""
+"""Where a list of what to copy is stored: prefixes, a manifest, an inventory."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from dth.core import confinement
 from dth.core.errors import UsageError
 
-# What a store may call a bucket; nothing that would lead to another host where the name stands before it.
+# Valid names of buckets. None of them leads to another host when it is put before a host name.
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
 def local_list(name: str, bucket: str = "") -> Path | None:
-    """The file of this machine that the name of a list means; None where it is an object. A hub opens none of its
+    """The local file that the name of a list means; None if it means an object. A hub never opens files of its own
     machine, whatever the name is."""
     if bucket or name.startswith("s3://") or not confinement.local_files():
         return None
@@ -19,7 +19,7 @@ def local_list(name: str, bucket: str = "") -> Path | None:
 
 
 def listed_object(name: str, bucket: str) -> tuple[str, str]:
-    """Bucket and key of a list: `s3://BUCKET/KEY`, or a key in `bucket`. Raises UsageError."""
+    """The bucket and key of a list: `s3://BUCKET/KEY`, or a key in `bucket`. Raises UsageError."""
     if not name.startswith("s3://"):
         return bucket, name
     named, _, key = name.removeprefix("s3://").partition("/")
@@ -29,6 +29,6 @@ def listed_object(name: str, bucket: str) -> tuple[str, str]:
 
 
 def missing(bucket: str, key: str) -> str:
-    """What is said of a list that is not there."""
+    """The message for a list that does not exist."""
     also = ", nor a local file of that name" if confinement.local_files() else ""
     return f"there is no object s3://{bucket}/{key}{also}"

@@ -1,4 +1,4 @@
-"""What a source that has nothing to copy was probably meant to be."""
+"""What the user probably meant by a source that has nothing to copy."""
 
 from difflib import get_close_matches
 
@@ -6,13 +6,14 @@ from dth.core.errors import HubError, SourceGone
 from dth.objects.listing.pages import PrefixListing
 from dth.objects.store.client import S3Client
 
-# How a note begins that says that no key has the source prefix.
+# The beginning of a note that says that no key has the source prefix.
 NOTHING_BELOW = "nothing below "
-LIKENESS = 0.6  # of two names, from 0 to 1, so that one is taken for the other mistyped
+# Similarity of two names, from 0 to 1, above which one may be a misspelling of the other.
+LIKENESS = 0.6
 
 
 async def is_only_an_object(client: S3Client, key: str) -> bool:
-    """Whether there is an object with this key, and nothing below it as a folder."""
+    """Whether an object with this key exists, and nothing is below it as a folder."""
     below = await PrefixListing(client, f"{key}/", first_version=client.first_version).page(limit=1)
     if below.entries:
         return False
@@ -24,14 +25,14 @@ async def is_only_an_object(client: S3Client, key: str) -> bool:
 
 
 async def nothing_below(client: S3Client, prefix: str) -> str:
-    """A note for a prefix that no key has, with the name that may have been meant."""
+    """A note for a prefix without keys, with the name that may have been meant."""
     place = f"s3://{client.bucket}/"
     if not prefix:
         return f"{NOTHING_BELOW}{place}: the bucket is empty"
     try:
         meant = await _meant(client, prefix)
     except HubError:
-        # It is a help, and may be forbidden.
+        # The lookup is only a help, and may be forbidden.
         meant = ""
     if meant and meant == prefix.rstrip("/"):
         return f"{NOTHING_BELOW}{place}{prefix}: {place}{meant} is an object"
@@ -39,7 +40,7 @@ async def nothing_below(client: S3Client, prefix: str) -> str:
 
 
 async def _meant(client: S3Client, prefix: str) -> str:
-    """The folder or object with the name that is most like that of the prefix, or of the folder it lies in."""
+    """The folder or object whose name is most similar to that of the prefix, or of the folder it is in."""
     parent, _, name = prefix.rstrip("/").rpartition("/")
     parent += "/" if parent else ""
     names = await _names(client, parent, name)
@@ -53,7 +54,7 @@ async def _meant(client: S3Client, prefix: str) -> str:
 
 
 async def _names(client: S3Client, parent: str, name: str) -> list[str]:
-    """Names at one level: the first ones, and those that begin with the same character, if there are very many."""
+    """The names at one level. If there are very many: the first ones, and those with the same first character."""
     found: list[str] = []
     for beginning in ("", name[:1]):
         page = await PrefixListing(

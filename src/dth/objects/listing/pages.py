@@ -1,9 +1,8 @@
-"""Listing the objects of a bucket: one page parsed, one prefix read.
+"""Lists the objects of a bucket: parses a page, reads a prefix.
 
-Keys are `str` holding the store's UTF-8 bytes (`surrogateescape`); listings are ordered by code point, which
-is the byte order of UTF-8. Parsing is most of what a comparison costs, so a page goes through one regular
-expression that takes only what is plain; whatever it does not take, expat decides. Both give the same result
-(a property test holds them to it).
+Keys are `str`: the store's UTF-8 bytes, decoded with `surrogateescape`. Listings are ordered by code point, which is
+the byte order of UTF-8. Parsing is most of the cost of a comparison. So one regular expression parses a page if it is
+plain, and expat parses any other page. A property test checks that both give the same result.
 """
 
 import asyncio
@@ -31,45 +30,54 @@ from dth.objects.store.etags import bare_etag
 from dth.objects.store.retry import retry
 
 PAGE_SIZE = 1000  # keys; the most that a store returns
-NO_LISTING = "NoListing"  # the code of an answer that is something else
-ATTEMPTS = 8  # of one page, before the listing fails
-MAX_KEY_BYTES = 1024  # of UTF-8; the limit of S3 and of every store that follows it
-EMPTY_PAGES = 2000  # in a row, before a listing counts as one that never ends
-ONGOING = "ongoing"  # Entry.restore while a restore is under way
+# The error code of an answer that is not a listing.
+NO_LISTING = "NoListing"
+ATTEMPTS = 8  # per page, before the listing fails
+# In UTF-8. The limit of S3 and of every store that follows it.
+MAX_KEY_BYTES = 1024
+# Empty pages in a row after which a listing counts as endless.
+EMPTY_PAGES = 2000
+ONGOING = "ongoing"  # Entry.restore during a restore
 
 
 class Entry(NamedTuple):
     """One object as a listing shows it.
 
-    `modified` is UTC as `YYYY-MM-DDTHH:MM:SS`: compare two as text, later is greater; "" is unknown.
-    Fractions of a second are cut off, because stores and HEAD answers do not agree on them.
+    `modified` is UTC as `YYYY-MM-DDTHH:MM:SS`, so times can be compared as text; "" is unknown.
+    Fractions of a second are cut off, because stores and HEAD answers differ in them.
     """
 
     key: str
-    size: int  # bytes; -1: nothing but the key is known (a manifest without sizes or ETags)
+    # In bytes. -1: only the key is known (a manifest without sizes or ETags).
+    size: int
     etag: str = ""  # without quotes
     modified: str = ""
-    storage_class: str = ""  # "" where the store does not say
-    restore: str = ""  # "", ONGOING, or the time until which a restored copy lasts
+    storage_class: str = ""  # "" if the store does not say
+    # "", ONGOING, or the time until which the restored copy exists.
+    restore: str = ""
 
 
-# Makes an entry of an iterable of its fields; several times as fast as calling the class.
+# Makes an entry from an iterable of its fields. Several times faster than calling the class.
 make_entry: Callable[[Iterable[object]], Entry] = partial(tuple.__new__, Entry)
 
-_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})  # not GLACIER_IR, which reads at once
+# GLACIER_IR is not included, because it can be read at once.
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 def is_archived(entry: Entry) -> bool:
-    """Whether the object lies in an archive class without a restored copy: it cannot be read now."""
+    """Whether the object is in an archive class without a restored copy, so it cannot be read now."""
     return entry.storage_class in _ARCHIVES and entry.restore in ("", ONGOING)
 
 
 @dataclass(slots=True)
 class ListPage:
-    """One answer. `token` continues the listing ("" at its end); `prefixes` are there only where a delimiter
-    was asked for. `marker` tells an answer of the first version of the API. `escaped` are a key with + and one with
-    %, if there are any: as the store wrote them, because they mean something else in another `Encoding`. `echo` is
-    the prefix of the request as the store wrote it."""
+    """One answer.
+
+    `token` continues the listing; "" at its end. `prefixes` are given only if a delimiter was requested. `marker` is
+    True for an answer of the first version of the API. `escaped` holds a key with + and a key with %, if there are any,
+    as the store wrote them, because they mean something else in another `Encoding`. `echo` is the prefix of the request
+    as the store wrote it.
+    """
 
     entries: list[Entry]
     token: str = ""
@@ -77,31 +85,34 @@ class ListPage:
     marker: bool = False
     escaped: list[str] = field(default_factory=list, compare=False)
     echo: str = field(default="", compare=False)
-    # More follows, but the answer does not say where.
+    # More keys follow, but the answer does not say where to continue.
     cut_short: bool = field(default=False, compare=False)
 
 
 class Encoding(Enum):
     """What a store means by `encoding-type=url`."""
 
-    # As AWS has it.
+    # As at AWS.
     FORM = "a space is +, and a plus is %2B"
     PERCENT = "a space is %20, and + is a plus"
     NONE = "keys are as they are"
 
     def decoded(self, key: str) -> str:
+        """The key that the store means. Bytes that are not UTF-8 become surrogates."""
         if self is Encoding.NONE:
             return key
         return (unquote_plus if self is Encoding.FORM else unquote)(key, errors="surrogateescape")
 
 
 class Answer(Protocol):
+    """The part of an answer that a listing needs."""
+
     @property
     def body(self) -> bytes: ...
 
 
 class Requester(Protocol):
-    """The part of the S3 client that a listing needs; it is bound to one bucket."""
+    """The part of the S3 client that a listing needs. It is bound to one bucket."""
 
     async def request(
         self,
@@ -114,15 +125,17 @@ class Requester(Protocol):
 
 
 class Listing(Protocol):
-    """Objects in key order that can be read from any key on."""
+    """Objects in key order, which can be read from any key on."""
 
-    name: str  # for messages: where this is
-    prefix: str  # what all keys begin with
-    ordered: bool  # False where the store is known to list in an order of its own
-    seekable: bool  # False once the store was seen to ignore `after`
+    name: str  # where this is, for messages
+    prefix: str  # all keys begin with it
+    # False if the store is known to list in an order of its own.
+    ordered: bool
+    # False once the store was seen to ignore `after`.
+    seekable: bool
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
-        """The page that `token` continues with, or else the first one with keys above `after`."""
+        """The page that continues at `token`, or without a token the first page of keys above `after`."""
         ...
 
 
@@ -131,14 +144,15 @@ class Listing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyMap:
-    """How source keys become destination keys: `strip` is taken away in front, `add` is put there. It keeps
-    the order of keys that begin with `strip`."""
+    """How source keys become destination keys: the prefix `strip` is replaced by `add`. This keeps the order of keys
+    that begin with `strip`."""
 
     strip: str = ""
     add: str = ""
 
     @property
     def identity(self) -> bool:
+        """Whether keys stay the same."""
         return self.strip == self.add
 
     def to_dest(self, key: str) -> str:
@@ -154,9 +168,9 @@ class KeyMap:
 class PrefixListing:
     """All objects of a bucket below one prefix.
 
-    With `rename`, this is a destination shown under the keys of its source: `prefix` and all keys going in
-    and out are source keys. `headers` go with every request (requester pays). `first_version`: the store is
-    known to answer ListObjectsV2 wrongly. `notes` are what the user should know of this store's listings.
+    With `rename`, this is a destination shown with source keys: `prefix` and all keys in and out are source keys.
+    `headers` are sent with every request (requester pays). `first_version`: the store is known to answer ListObjectsV2
+    wrongly. `notes` are for the user, about this store's listings.
     """
 
     def __init__(
@@ -186,18 +200,19 @@ class PrefixListing:
         self._delimiter = delimiter
         self._attempts = attempts
         self._first_version = first_version
-        # Whether the store has answered ListObjectsV2: then it is not refused for good.
+        # Whether the store has answered ListObjectsV2. If so, a refusal does not mean that it lacks it.
         self._second_version = False
         self._encoding = Encoding.FORM
-        # The characters of which it is known what the store means by them.
+        # The characters whose meaning in this store's answers is known.
         self._understood = ""
         self._asking = asyncio.Lock()
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
+        """As `Listing.page`. Raises ListingFailed after all attempts."""
         return await self.page_below(self.prefix, after, token, limit)
 
     async def page_below(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
-        """A page of another prefix of the same bucket."""
+        """A page of another prefix of the same bucket. Raises ListingFailed after all attempts."""
         try:
             return await retry(partial(self._page, prefix, after, token, limit), attempts=self._attempts)
         except EndpointRefused:
@@ -208,8 +223,8 @@ class PrefixListing:
             raise ListingFailed(f"Cannot list {self.name}{where}: {error}") from error
 
     async def _page(self, prefix: str, after: str, token: str, limit: int) -> ListPage:
-        # A token says which version of the API it belongs to: a store may turn out to know only the first one while
-        # other pages are on their way.
+        # A token says which version of the API it belongs to. The store may turn out to know only the first version
+        # while other pages are in flight.
         first = token[0] == "1" if token else self._first_version
         stored, start = self._stored(prefix), self._stored(after) if after else ""
         try:
@@ -226,7 +241,7 @@ class PrefixListing:
         if page.marker and not first:
             if token:
                 raise Transient("the listing does not go on: the store ignores a continuation token")
-            # It knows no start-after: ask again in its own words.
+            # The store ignores start-after. Ask again with the first version.
             self._first_version = True
             return await self._page(prefix, after, token, limit)
         self._second_version |= not first
@@ -262,7 +277,7 @@ class PrefixListing:
         return (await self._client.request("GET", query=query, headers=self._headers, attempts=1)).body
 
     async def _understand(self, prefix: str, first: bool, start: str, marker: str, limit: int) -> ListPage:
-        """A page with its keys as they are, whatever the store means by its encoding."""
+        """A page with decoded keys, whatever the store's encoding is."""
         body = await self._request(prefix, first, start, marker, limit)
         read_with = self._encoding
         page = read_page(body, read_with)
@@ -273,12 +288,12 @@ class PrefixListing:
         return page if read_with is self._encoding else read_page(body, self._encoding)
 
     def _not_understood(self, page: ListPage) -> list[str]:
-        """The keys of the page of which it is not known yet what they mean."""
+        """The escaped keys of the page whose meaning is not known yet."""
         return [key for key in page.escaped if any(c in key and c not in self._understood for c in "+%")]
 
     async def _find_encoding(self, prefix: str, first: bool, doubtful: list[str]) -> None:
-        """Ask the store how it writes a prefix that needs encoding. Stores that do not encode a prefix, though they
-        may encode keys, are asked for the doubtful keys."""
+        """Ask the store how it writes a prefix that needs encoding. Some stores do not encode a prefix but may encode
+        keys. They are asked for the doubtful keys."""
         try:
             body = await self._request(f"{prefix}%41+ ", first, "", "", 1)
             encoding = _encoding_of(read_page(body, Encoding.NONE).echo)
@@ -291,12 +306,12 @@ class PrefixListing:
         except TransferError as error:
             if error.disposition is Disposition.RETRY:
                 raise
-            # It may be forbidden to list anything else.
+            # Listing anything else may be forbidden.
             self._understood = "+%"
 
     async def _ask_for(self, escaped: str, first: bool) -> None:
-        """Ask for what the key may mean: the one that the store lists in the same words is what it means."""
-        # Where several have one meaning, the first one counts.
+        """Ask for each key that the escaped text may mean. It means the one that the store lists with the same text."""
+        # If several encodings give one meaning, the first one counts.
         meanings = {encoding.decoded(escaped): encoding for encoding in reversed(_TRIED)}
         found = []
         for key, encoding in meanings.items():
@@ -304,9 +319,9 @@ class PrefixListing:
             if entries and entries[0].key.startswith(escaped):
                 found.append(encoding)
         if len(found) != 1:
-            # It is gone, or the store ignores the prefix that it is asked for.
+            # The key is gone, or the store ignores the requested prefix.
             return
-        # One key tells of the characters in it alone.
+        # One key shows only the meaning of the characters that it contains.
         if found[0] is Encoding.NONE and "%" in escaped:
             self._encoding, self._understood = Encoding.NONE, "+%"
         elif "+" in escaped:
@@ -320,7 +335,7 @@ _TRIED = (Encoding.NONE, Encoding.FORM, Encoding.PERCENT)
 
 
 def _encoding_of(echo: str) -> Encoding | None:
-    """What the store makes of a prefix that ends with `%41+ `; None if that does not tell."""
+    """The encoding that a store shows for a prefix that ends with `%41+ `; None if that does not decide it."""
     echo = echo.upper()
     if echo.endswith("%2541%2B+"):
         return Encoding.FORM
@@ -328,7 +343,7 @@ def _encoding_of(echo: str) -> Encoding | None:
 
 
 def _last_name(page: ListPage) -> str:
-    """Where the first version of the API goes on behind this page, if the store does not say it."""
+    """Where the first version of the API continues after this page, if the store does not say so."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
     if not last or _CUT_MARK.search(last[-80:]):
         raise Transient("the answer to a listing is cut short, but does not say where to go on")
@@ -341,7 +356,7 @@ def is_overlong(key: str) -> bool:
 
 
 def shortened(key: str) -> str:
-    """A key as it may be kept and shown; of one that is too long its beginning, its length and a digest."""
+    """A key in a form to store and show. A key that is too long becomes its beginning, its length and a digest."""
     if not is_overlong(key):
         return key
     if found := _CUT_MARK.search(key[-80:]):
@@ -363,7 +378,7 @@ def _renamed(rename: KeyMap, entries: list[Entry]) -> list[Entry]:
 
 
 async def pages(listing: Listing) -> AsyncIterator[ListPage]:
-    """The whole listing in the store's own order, whatever that is."""
+    """The whole listing in whatever order the store has. Raises ListingFailed if it never ends."""
     trail = Trail(listing.name)
     page = await listing.page()
     yield page
@@ -374,10 +389,10 @@ async def pages(listing: Listing) -> AsyncIterator[ListPage]:
 
 
 class Trail:
-    """Notices a listing that never ends: that goes round in circles, or goes on and on with nothing on its pages.
+    """Detects a listing that never ends: it repeats pages, or returns empty pages without end.
 
-    It keeps one page in mind, and another one whenever the number of pages has doubled (Brent's algorithm): sooner or
-    later a circle comes back to it.
+    It remembers one page, and replaces it whenever the number of pages has doubled (Brent's algorithm). A circle
+    reaches the remembered page sooner or later.
     """
 
     def __init__(self, name: str) -> None:
@@ -389,14 +404,14 @@ class Trail:
         self._again = 0
 
     def follow(self, page: ListPage) -> None:
-        """Before the next page is asked for. Raises ListingFailed."""
+        """Check a page before the next one is requested. Raises ListingFailed."""
         first = page.entries[0].key if page.entries else (page.prefixes[0] if page.prefixes else "")
         self._empty = 0 if first else self._empty + 1
         if self._empty > EMPTY_PAGES:
             raise ListingFailed(
                 f"Cannot list {self._name}: {EMPTY_PAGES} pages in a row without an object, and more to come"
             )
-        # One key may come again where a page begins, if the store repeats it; more than once it may not.
+        # A key may occur again once at the beginning of a page, if the store repeats it, but not more often.
         self._again += first == self._first != ""
         if page.token == self._token or self._again > 2:
             raise ListingFailed(f"Cannot list {self._name}: the store repeats its pages without end")
@@ -407,22 +422,22 @@ class Trail:
 
 # ------------------------------------------------------------------------------------------------- one page
 
-# What XML allows as plain text; anything else (entities above all) is left to expat.
+# Plain text in XML. Anything else (above all entities) is left to expat.
 _TEXT = "[^<>&\x00-\x1f\ufffe\uffff]*"
 _S = "[ \t\r\n]*"
 _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
 _QUOTE = '(?:&quot;|&#34;|")?'
-# Longer texts hold no key, and are not kept whole in memory.
+# Longer texts cannot be keys, and are not kept whole in memory.
 _TEXT_BYTES = 16 * 1024
 _LONG_TEXT = re.compile(rb">([^<]{%d,})<" % _TEXT_BYTES)
-# More than a page of a thousand keys of the greatest length has.
+# More bytes than a page of a thousand keys of maximum length has.
 _USUAL_BYTES = 4 * 1024 * 1024
-_DEEPEST = 100  # elements in one another
-_MOST_ITEMS = 100_000  # objects on one page
+_DEEPEST = 100  # levels of nested elements
+_MOST_ITEMS = 100_000  # objects per page
 
 
 def _asides(*names: str) -> str:
-    """Elements that stores put between those that are read here, and that may be there or not."""
+    """Optional elements that some stores put between the elements that are read here."""
     elements = "|".join(f"{name}>{_TEXT}</{name}" for name in names)
     return f"{_S}(?:<(?:{elements})>{_S})*"
 
@@ -432,7 +447,7 @@ _OWNER = f"(?:<Owner>{_asides('ID', 'DisplayName')}</Owner>{_S})?"
 _ITEM = re.compile(
     f"<Contents>{_S}<Key>({_TEXT})</Key>{_asides('Generation', 'MetaGeneration')}"
     f"<LastModified>({_TIME})(?:\\.[0-9]+)?Z</LastModified>{_S}"
-    # Without a slash: a weak one (W/"...") is for expat.
+    # Without a slash: weak ETags (W/"...") are left to expat.
     f'<ETag>{_QUOTE}([^<>&"/\x00-\x1f\ufffe\uffff]*){_QUOTE}</ETag>{_SUMS}'
     f"<Size>([0-9]{{1,18}})</Size>{_S}{_OWNER}"
     f"(?:<StorageClass>({_TEXT})</StorageClass>{_SUMS}{_OWNER})?"
@@ -447,13 +462,13 @@ _INVALID_REFERENCE = expat.errors.codes[expat.errors.XML_ERROR_BAD_CHAR_REF]
 
 
 def is_web_page(body: bytes) -> bool:
-    """Whether a server answered as it does to people: a proxy, a portal, a balancer, no store."""
+    """Whether the answer is a web page for people: from a proxy, a portal or a load balancer, not from a store."""
     return body[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def parse_page(body: bytes) -> ListPage:
-    """A ListBucketResult (either version of the API) read, with keys encoded as AWS does; raises `Transient` for
-    anything else, because an answer that is no listing must never pass for an empty one."""
+    """Parse a ListBucketResult of either version of the API, with keys encoded as at AWS. Raises `Transient` for
+    anything else, because an answer that is not a listing must never count as an empty one."""
     page = read_page(body)
     if page.cut_short:
         raise Transient("the answer to a listing is cut short, but does not say where to go on")
@@ -461,7 +476,7 @@ def parse_page(body: bytes) -> ListPage:
 
 
 def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
-    """As `parse_page`, of a store that encodes keys in this way. The page may be `cut_short`."""
+    """As `parse_page`, for a store that encodes keys in this way. The page may be `cut_short`."""
     if not body or is_web_page(body):
         what = "is a web page" if body else "is empty"
         raise Transient(
@@ -477,17 +492,17 @@ def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
 
 
 def _cut(found: re.Match[bytes]) -> bytes:
-    """A text that is too long to be that of a key, cut off so that what is left is still too long."""
+    """Shorten a text that is too long for a key. The rest is still too long for a key."""
     start, end = found.span(1)
     head = found.string[start : start + _TEXT_BYTES].decode(errors="ignore")
     head = re.sub("(&[^;]{0,10}|%[0-9A-Fa-f]?)$", "", head)
     digest = hashlib.sha256(memoryview(found.string)[start:end]).hexdigest()
-    # The mark has neither + nor %: it stays as it is when the key is decoded.
+    # The mark contains neither + nor %, so decoding the key does not change it.
     return f">{head}{_cut_mark(end - start, digest)}<".encode()
 
 
 def _parse_plain(body: bytes, start: int, encoding: Encoding) -> ListPage | None:
-    """The page by regular expression; None if there is anything unusual about it."""
+    """Parse the page with the regular expression; None if anything about it is unusual."""
     end = body.rfind(_END) + len(_END)
     middle = body[start:end]
     if b"<!" in body or _OTHER_ENCODING.match(body):
@@ -498,7 +513,7 @@ def _parse_plain(body: bytes, start: int, encoding: Encoding) -> ListPage | None
         return None
     if len(rows) != middle.count(b"<Contents"):
         return None
-    # All but the objects: expat checks it for a few microseconds.
+    # Everything except the objects. Expat checks it in a few microseconds.
     page = _Document(body[:start] + body[end:], encoding)
     if page.items:
         return None
@@ -533,7 +548,7 @@ def _restore(fields: dict[str, str]) -> str:
 
 
 def to_second(text: str) -> str:
-    """An ISO 8601 time as `Entry.modified` has it; "" if it is none."""
+    """An ISO 8601 time in the format of `Entry.modified`; "" if the text is not one."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -544,7 +559,7 @@ def to_second(text: str) -> str:
 
 
 class _Document:
-    """What expat finds in a listing: the fields of the answer, and those of each object."""
+    """The content of a listing as expat finds it: the fields of the answer, and those of each object."""
 
     def __init__(self, body: bytes, encoding: Encoding) -> None:
         self.fields: dict[str, str] = {}
@@ -566,7 +581,7 @@ class _Document:
             raise Transient(self._unreadable(body, error), code=NO_LISTING) from error
 
     def _unreadable(self, body: bytes, error: expat.ExpatError) -> str:
-        """Why the answer is no XML, as far as can be told."""
+        """Why the answer is not XML, as far as can be determined."""
         if self._path and error.code in (_INVALID_TOKEN, _INVALID_REFERENCE) and _ends(body):
             behind = f", behind the key {shortened(self._last_key())!r}" if self._last_key() else ""
             return (
@@ -605,7 +620,7 @@ class _Document:
             self.prefixes.append(text)
 
     def decoded(self, keys: Iterable[str]) -> list[str]:
-        """The keys themselves: decoded only if the answer says that they are encoded."""
+        """The keys, decoded only if the answer says that they are encoded."""
         keys = list(keys)
         if self.fields.get("EncodingType") != "url":
             return keys
@@ -618,7 +633,7 @@ class _Document:
                 self._escaped[sign] = next(key for key in keys if sign in key)
         if self._encoding is Encoding.NONE:
             return keys
-        # All at once is several times faster; where a key holds a newline itself, one by one.
+        # Decoding all at once is several times faster. If a key contains a newline, decode them one by one.
         text = joined.replace("+", " ") if self._encoding is Encoding.FORM else joined
         decoded = unquote_to_bytes(text).decode("utf-8", "surrogateescape").split("\n")
         return decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
@@ -637,7 +652,7 @@ class _Document:
 
 
 def _ends(body: bytes) -> bool:
-    """Whether the whole answer has come."""
+    """Whether the answer is complete."""
     return body.rstrip().endswith(b"</ListBucketResult>")
 
 

@@ -1,13 +1,13 @@
-"""Walking the source and the destination side by side, in ranges that split themselves.
+"""Reads the source and the destination side by side, in ranges that split themselves.
 
-The key space is covered by ranges (after, upto]. A range begins as everything, and one that turns out long is
-split while there is capacity, at a boundary that probing finds (`boundary`): always an existing key, so that
-both parts hold something and nobody has to know how the keys are laid out.
+Ranges (after, upto] cover the key space. The first range covers everything. A range that turns out to be long is split
+while there is capacity, at a boundary that probing finds (`boundary`). The boundary is always an existing key. So both
+parts contain something, and nobody has to know how the keys are distributed.
 
-Nothing is taken on trust. Within a range every key must be greater than the one before. Where a range ends,
-the key that follows must be the one that the next range begins with. Given that, and a store that lists in
-some fixed order of its own, the ranges hold every key exactly once, even if that order is not ours; otherwise
-the store's listing is read whole, sorted on disk and walked from there, and a note says so.
+Nothing is taken on trust. Within a range, every key must be greater than the one before. Where a range ends, the next
+key must be the one that the next range begins with. If this holds, and the store lists in some fixed order of its own,
+the ranges contain every key exactly once, even if the order is not by code point. Otherwise the store's listing is read
+whole, sorted on disk and read from there, and a note says so.
 """
 
 import asyncio
@@ -34,20 +34,21 @@ from dth.objects.listing.pages import (
 )
 from dth.objects.listing.spool import Spool
 
-PARALLEL = 8  # ranges walked at once
+PARALLEL = 8  # ranges read at once
 LONG = 3  # pages after which a range counts as long
 AHEAD = 4  # batches that may wait for the consumer
-_WHOLE = "w"  # in the ids of ranges of a source that is read whole: a resumed run has to know
+# Marks the ids of ranges of a source that is read whole. A resumed run has to know.
+_WHOLE = "w"
 
 
 class OutOfOrder(ListingFailed):
-    """The source turned out not to be listed in key order when a part of the comparison had been handed out
-    already. What was handed out is right, but objects may be missing from it: end this run, and begin another
-    with `whole_source`."""
+    """The source turned out not to be listed in key order, after a part of the comparison was already handed out. What
+    was handed out is right, but objects may be missing from it. End this run, and begin another one with
+    `whole_source`."""
 
 
 class _Disorder(Exception):
-    """This side cannot be walked in ranges."""
+    """This side cannot be read in ranges."""
 
     def __init__(self, listing: Listing) -> None:
         super().__init__(listing.name)
@@ -61,7 +62,7 @@ class _Range:
     upto: str  # "": no end
     position: str  # everything up to here is decided
     finished: bool = False
-    pages: int = 0  # read since the last attempt to split it
+    pages: int = 0  # read since the last try to split
     patience: int = LONG  # pages before the next attempt
     splitting: bool = False
 
@@ -69,18 +70,17 @@ class _Range:
         return Cursor(self.id, scope, self.after, self.upto, self.position, self.finished)
 
     def covers(self, key: str) -> bool:
-        """Whether the key lies in the part that is not decided yet, not counting its end."""
+        """Whether the key is in the part that is not decided yet. Its end does not count."""
         return not self.finished and self.position < key and (not self.upto or key < self.upto)
 
 
 class Sweep:
     """The comparison of one scope, as an async iterator of batches.
 
-    Commit the batches in the order in which they come (a split changes two cursors at once). Given the
-    cursors of an earlier, interrupted sweep it goes on where they stand. `complete` is True once everything
-    was compared; only then may anything be deleted. `dest` None: the destination is not listed (policy
-    `always`). `sparse`: the source is a selection (a manifest); what lies between its keys at the destination
-    does not matter and is skipped, and no destination object is extra.
+    Commit the batches in the order in which they come, because a split changes two cursors at once. Given the cursors
+    of an earlier, interrupted sweep, it resumes there. `complete` is True once everything was compared; nothing may be
+    deleted before that. `dest` None: the destination is not listed (policy `always`). `sparse`: the source is a
+    selection (a manifest). Then destination keys between its keys are skipped, and no destination object is extra.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Sweep:
         sparse: bool = False,
         parallel: int = PARALLEL,
     ) -> None:
-        self.notes: list[str] = []  # what the user should know, one line each
+        self.notes: list[str] = []  # for the user, one line each
         self.complete = False
         self._source = source
         self._dest = dest
@@ -112,7 +112,8 @@ class Sweep:
             self._add_range("", "")
         self._handed_out = bool(mine)
         self._out: deque[Batch] = deque()
-        self._wake = asyncio.Event()  # something for the consumer: a batch, the end of a task
+        # Set when there is something for the consumer: a batch, or the end of a task.
+        self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spools: list[Spool] = []
@@ -171,7 +172,7 @@ class Sweep:
                 yield batch
             for task in [t for t in self._tasks if t.done()]:
                 self._tasks.discard(task)
-                task.result()  # raises what it failed of
+                task.result()  # raises the error of a failed task
             self._fill()
             if not self._tasks:
                 if not self._out:
@@ -188,9 +189,8 @@ class Sweep:
         self._tasks.clear()
 
     async def _recover(self, listing: Listing) -> None:
-        """Go on with that side read whole. Ranges of the destination stay as they are: a source object that
-        was taken for missing is transferred once too often, and a destination object that was seen was
-        there."""
+        """Continue with that side read whole. Ranges of the destination stay as they are: a source object that was
+        considered missing is transferred once too often, and a destination object that was seen did exist."""
         if listing is self._dest:
             await self._read_whole_dest()
             return
@@ -241,13 +241,14 @@ class Sweep:
                 for reader in readers if ends else [source]:
                     await reader.check_cut(bound)
                 if span.upto != upto:
-                    continue  # it was split meanwhile
+                    # It was split in the meantime.
+                    continue
                 pair = source.take(bound), dest.take(bound) if dest is not None else []
                 batch = compare(self._rules, *pair)
                 batch.refused += (refused := source.take_overlong(bound))
                 batch.counts.listed += len(refused)
                 if dest is not None:
-                    # What lies there under such a key has no source that could be copied.
+                    # Objects at the destination with such keys have no source that could be copied.
                     dest.take_overlong(bound)
                 if self._sparse:
                     batch.extra, batch.counts.extra = [], 0
@@ -264,11 +265,11 @@ class Sweep:
                 await reader.close()
 
     async def _next_cut(self, span: _Range, source: "_Reader", dest: "_Reader | None") -> tuple[str, bool]:
-        """How far the range can be decided with what both sides hold ("": to the end of everything), and
+        """How far the range can be decided with the keys that both sides hold ("": to the end of everything), and
         whether that is its end.
 
-        The cut is a source key wherever there is one: then nothing is needed to prove that a walk which begins
-        there misses no source object.
+        The cut is a source key if there is one. Then no proof is needed that a walk that begins there misses no source
+        object.
         """
         while True:
             readers = [source] if dest is None else [source, dest]
@@ -308,7 +309,8 @@ class Sweep:
         try:
             key = await boundary(listing, span.position, span.upto)
         except ListingFailed:
-            key = ""  # whatever it is, the walk itself will meet it, or not
+            # If the error persists, the walk itself meets it too.
+            key = ""
         span.splitting = False
         span.pages = 0
         if not key or not span.covers(key):
@@ -330,12 +332,12 @@ class _Reader:
 
     def __init__(self, listing: Listing, after: str) -> None:
         self.listing = listing
-        self.ended = False  # nothing follows what is held here
+        self.ended = False  # nothing follows what is held
         self.keys: list[str] = []  # of the entries held
         self.pages = 0
         self.skipped = False
         self._entries: list[Entry] = []
-        # Objects whose keys are too long, with as much of each key as tells its place among others.
+        # Objects whose keys are too long, each with the beginning of its key that determines its place.
         self._overlong: list[tuple[str, Refusal]] = []
         self._trail = Trail(listing.name)
         self._after = after
@@ -344,12 +346,12 @@ class _Reader:
         self._next: asyncio.Task[ListPage] | None = asyncio.create_task(listing.page(after))
 
     async def fill(self) -> None:
-        """Hold at least one entry, unless there are none left."""
+        """Hold at least one entry, unless none are left."""
         while not self.keys and not self.ended:
             self.ended = not await self.more()
 
     async def more(self) -> bool:
-        """Hold another page, on top of what is held already; False if there is none."""
+        """Read another page in addition to what is held. Returns False if there is none."""
         if self._next is None:
             return False
         page = await self._next
@@ -357,8 +359,8 @@ class _Reader:
             self._trail.follow(page)
         self._next = asyncio.create_task(self.listing.page(self._after, page.token)) if page.token else None
         if page.entries and page.entries[0].key <= self._after and self.listing.seekable:
-            # If it is the very first key, the store ignores where to start, and what comes before has to be read
-            # and dropped. If not, its order is not ours.
+            # If this is the very first key, the store ignores where to start, so the keys before have to be read and
+            # dropped. If not, its order is not by code point.
             if await self._first("") != page.entries[0].key:
                 raise _Disorder(self.listing)
             self.listing.seekable = False
@@ -380,15 +382,17 @@ class _Reader:
         if keys[0] <= self._last:
             if keys[0] < self._last:
                 raise _Disorder(self.listing)
-            entries, keys = entries[1:], keys[1:]  # repeated across a page break
+            # The first key is repeated across a page break.
+            entries, keys = entries[1:], keys[1:]
         self._last = keys[-1] if keys else self._last
-        cut = bisect_right(keys, self._after)  # more than none only if the store ignores where to start
+        # More than 0 only if the store ignores where to start.
+        cut = bisect_right(keys, self._after)
         entries, keys = entries[cut:], keys[cut:]
         self._entries += entries
         self.keys += keys
 
     def _set_aside(self, entries: list[Entry]) -> list[Entry]:
-        """Keep the objects whose keys are too long apart, and of their keys only the beginning; return the others."""
+        """Set objects apart whose keys are too long, with only the beginning of each key. Returns the others."""
         for entry in entries:
             if is_overlong(entry.key) and entry.key > self._after:
                 name = shortened(entry.key)
@@ -400,7 +404,7 @@ class _Reader:
         return [entry for entry in entries if not is_overlong(entry.key)]
 
     def take_overlong(self, bound: str) -> list[Refusal]:
-        """The objects with keys that are too long, up to `bound` ("": all of them)."""
+        """The objects up to `bound` whose keys are too long ("": all of them)."""
         taken = [refusal for place, refusal in self._overlong if not bound or place <= bound]
         if taken:
             self._overlong = [each for each in self._overlong if bound and each[0] > bound]
@@ -419,7 +423,7 @@ class _Reader:
         return self.keys[count - 1] if count else ""
 
     def take(self, bound: str) -> list[Entry]:
-        """The entries held up to and including `bound` ("": all of them)."""
+        """Take the entries held up to and including `bound` ("": all of them)."""
         count = bisect_right(self.keys, bound) if bound else len(self.keys)
         taken = self._entries[:count]
         if count:
@@ -428,7 +432,7 @@ class _Reader:
         return taken
 
     async def skip_to(self, key: str | None) -> None:
-        """Leave out what lies before `key` (None: everything) if it is more than is at hand."""
+        """Skip the keys before `key` (None: all keys) if they are more than what is held."""
         if self.ended or (key is not None and (self.keys[-1] >= key or not self.listing.seekable)):
             return
         await self.close()
@@ -440,11 +444,11 @@ class _Reader:
         await self.fill()
 
     async def check_cut(self, at: str) -> None:
-        """Make sure that a walk beginning at `at` goes on exactly where this one, cut off there, ends.
+        """Check that a walk that begins at `at` continues exactly where this one, cut off there, ends.
 
-        Having seen the very key `at` is proof enough. Otherwise the store has to name the same next key whether
-        it starts from the last one within, or from `at`; objects coming and going meanwhile are no reason to
-        doubt it.
+        Having seen exactly the key `at` is proof enough. Otherwise the store has to return the same next key from the
+        last key before the cut and from `at`. It may answer differently because objects appear and disappear in the
+        meantime, so it is asked again.
         """
         if not at:
             return
@@ -481,13 +485,12 @@ class _Reader:
 
 
 async def boundary(listing: Listing, low: str, high: str) -> str:
-    """An existing key that halves (low, high] as well as a dozen probes of one key can tell, with something
-    on either side; "" if there is none, or none was found. `low` is a key that was read, `high` "" means no
+    """An existing key that divides (low, high] about in half, as far as a dozen probes of one key each can tell, with
+    something on both sides; "" if there is none, or none was found. `low` is a key that was read; `high` "" means no
     end.
 
-    Keys vary from the shortest prefix of `low` on that something else follows; which that is, halving its
-    length finds. At that place characters are halved from above, so that the first hit lies in the middle of
-    those in use.
+    Find the shortest prefix of `low` after which other keys follow, by bisecting its length: the keys vary from there
+    on. At that position bisect the characters from above, so the first hit is in the middle of the characters in use.
     """
     shared = _common(low, high) if high else len(listing.prefix)
     probe = _Probe(listing, high)
@@ -511,7 +514,8 @@ async def boundary(listing: Listing, low: str, high: str) -> str:
     elif found := await probe.beyond(stem + "\x7f"):
         best, floor, ceiling = found, 0x7F, 0x110000
     else:
-        ceiling = 0x7F  # as good as always: nothing but ASCII
+        # Nearly always: there is only ASCII.
+        ceiling = 0x7F
     while ceiling - floor > 1:
         middle = (floor + ceiling) // 2
         if found := await probe.beyond(stem + _character(middle)):
@@ -526,7 +530,7 @@ class _Probe:
         self._high = high
 
     async def beyond(self, start: str) -> str:
-        """The first key above `start` if it lies in the range and another one does behind it."""
+        """The first key above `start` if it is in the range and another key follows in the range; else ""."""
         page = await self._listing.page(start, limit=2)
         keys = [
             e.key for e in page.entries if (not self._high or e.key <= self._high) and not is_overlong(e.key)
@@ -540,7 +544,7 @@ def _successor(key: str, at: int) -> str:
 
 
 def _before(key: str) -> str:
-    """A text below `key` with (nearly) nothing between the two."""
+    """A text below `key` with (nearly) nothing between them."""
     code = ord(key[-1])
     if code == 0:
         return key[:-1]
@@ -548,12 +552,12 @@ def _before(key: str) -> str:
 
 
 def _character(code: int) -> str:
-    """The character of that code, or the next one that UTF-8 has."""
+    """The character with this code, or the next one that UTF-8 can encode."""
     return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
 
 
 def _common(one: str, other: str) -> int:
-    """Characters that both begin with."""
+    """The length of the common beginning of both."""
     return next(
         (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )

@@ -1,10 +1,10 @@
-"""What to walk besides one prefix: a list of prefixes, a manifest of objects, an S3 Inventory report.
+"""Listings other than one prefix: a list of prefixes, a manifest of objects, an S3 Inventory report.
 
-Each is read once, as a stream of bytes, sorted on disk, and then is a `Listing` like any other. An object of
-which nothing but the key is known has size -1.
+Each is read once as a stream of bytes and sorted on disk. Then it is a `Listing` like any other. An object of which
+only the key is known has size -1.
 
-These files come from anywhere, so nothing in them decides how much memory they cost: they are unpacked in small
-pieces, and a line, a cell and a manifest.json may be so long and no longer.
+These files come from anywhere, so their content must not determine how much memory they use: they are unpacked in small
+pieces, and lines, cells and a manifest.json have a maximum length.
 """
 
 import asyncio
@@ -36,22 +36,28 @@ from dth.objects.store.etags import bare_etag
 
 Chunks = AsyncIterator[bytes]
 Lines = AsyncIterator[list["Line"]]
-Line = tuple[int, str]  # its number in the file, from 1, and its text
+# The number of the line in the file, from 1, and its text.
+Line = tuple[int, str]
 
-TOGETHER = 8  # prefixes of a list that are listed at once
-LINE_BYTES = 64 * 1024  # the most that a line, or a cell of an inventory in Parquet, may have
-PIECE_BYTES = 256 * 1024  # bytes that are unpacked, and split into lines, at once
-REPORT_BYTES = 8 * 1024 * 1024  # of the manifest.json of an inventory: tens of thousands of files
-REPORT_ITEMS = 200_000  # values in it
-_BATCH = 10_000  # rows of an inventory in Parquet that are read at once
+# Prefixes of a list that are listed at once.
+TOGETHER = 8
+# The maximum length of a line, or of a cell of an inventory in Parquet.
+LINE_BYTES = 64 * 1024
+# Bytes that are unpacked and split into lines at once.
+PIECE_BYTES = 256 * 1024
+# The maximum size of the manifest.json of an inventory: enough for tens of thousands of files.
+REPORT_BYTES = 8 * 1024 * 1024
+REPORT_ITEMS = 200_000  # values in the manifest.json
+_BATCH = 10_000  # rows of Parquet read at once
 
 
 # ------------------------------------------------------------------------------------------- prefix lists
 
 
 async def read_prefixes(chunks: Chunks, workdir: Path, *, name: str, within: str = "") -> Spool:
-    """A prefix list file, plain or gzip: one prefix a line, LF or CRLF, blank lines ignored. The result holds
-    prefixes in order of which none lies in another, cut down to what lies `within` the source prefix."""
+    """Read a prefix list file, plain or gzip: one prefix per line, LF or CRLF; blank lines are ignored. The result
+    holds the prefixes in order. None is inside another, and all are limited to the source prefix `within`. Raises
+    UsageError."""
     prefixes = Spool(workdir, name=name, prefix=within)
     try:
         async for lines in _lines(_unzipped(chunks, name), name):
@@ -79,7 +85,7 @@ def _narrowed(lines: Iterable[Line], within: str, name: str) -> Iterator[str]:
 
 
 async def _remove_inner(prefixes: Spool) -> None:
-    """Leave the prefixes that lie in no other: in order, one stands right before all those within it."""
+    """Remove prefixes that are inside another one. In order, a prefix comes right before all those inside it."""
     outer: str | None = None
     async for page in pages(prefixes):
         inner = []
@@ -115,12 +121,12 @@ class ListOfPrefixes:
         return await self._next_prefixes(done if token else after, limit)
 
     def _around(self, after: str) -> str:
-        """The prefix that `after` lies in, or ""."""
+        """The prefix that contains `after`, or ""."""
         prefix = self._prefixes.at_or_below(after) if after else None
         return prefix if prefix is not None and after.startswith(prefix) else ""
 
     async def _next_prefixes(self, above: str, limit: int) -> ListPage:
-        """From the first prefix above on, until there are objects or no more prefixes."""
+        """A page from the first prefix above `above` on. Continues until there are objects or no more prefixes."""
         while True:
             group = (await self._prefixes.page(above, limit=TOGETHER)).entries
             found = await asyncio.gather(*(self._bucket.page_below(p.key, "", "", limit) for p in group))
@@ -147,7 +153,8 @@ def _unpack(token: str) -> tuple[str, str]:
 
 # ----------------------------------------------------------------------------------------------- manifests
 
-_COLUMNS = {  # names in manifests and in both kinds of inventory reports
+# The names of columns in manifests and in both kinds of inventory reports.
+_COLUMNS = {
     "bucket": "bucket",
     "key": "key",
     "object": "key",
@@ -172,13 +179,14 @@ class _Table:
     """How rows become entries."""
 
     name: str  # of the file, for messages
-    columns: list[str]  # as in `_COLUMNS`; others are ignored
+    # As in `_COLUMNS`; unknown columns are ignored.
+    columns: list[str]
     bucket: str
     prefix: str
     encoded: bool = True  # keys are URL-encoded
 
     def entries(self, rows: Iterable[tuple[int, Iterable[Any]]]) -> Iterator[Entry]:
-        """The objects of numbered rows."""
+        """The objects in numbered rows. Raises UsageError."""
         for number, row in rows:
             cells = dict(zip(self.columns, row, strict=False))
             if _says(cells.get("latest"), "false") or _says(cells.get("deleted"), "true"):
@@ -206,7 +214,7 @@ class _Table:
         if size in (None, "") or not etag:
             return Entry(key, -1)
         text = str(size).strip()
-        # As many digits as fit into 64 bits.
+        # 18 digits always fit into 64 bits.
         if not (text.isascii() and text.isdecimal() and len(text) <= 18):
             raise UsageError(f"{self.name}, line {number}: {_brief(text)} is no size in bytes")
         modified = cells.get("modified") or ""
@@ -214,7 +222,7 @@ class _Table:
         return Entry(key, int(text), etag, when, cells.get("class") or "")
 
     def rows(self, lines: list[Line]) -> Iterator[tuple[int, list[str]]]:
-        """The rows of CSV. Each is one line: a quote that is not closed must not swallow those behind it."""
+        """The rows of CSV. Each row is one line: an unclosed quote must not swallow the lines after it."""
         reader = csv.reader((text for _, text in lines), strict=True)
         for count, (number, _) in enumerate(lines, 1):
             row, problem = None, "a quote is not closed"
@@ -230,7 +238,7 @@ class _Table:
 
 
 def _brief(text: str) -> str:
-    """A text as it may stand in a message."""
+    """A text in a length that fits into a message."""
     return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
@@ -239,11 +247,11 @@ def _says(cell: object, word: str) -> bool:
 
 
 async def read_manifest(chunks: Chunks, workdir: Path, *, name: str, bucket: str, prefix: str = "") -> Spool:
-    """A manifest of objects, plain or gzip.
+    """Read a manifest of objects, plain or gzip. Raises UsageError.
 
-    With a header line that names columns (bucket, key, size, etag, ...; `key` is a must), or as S3 Batch
-    Operations has it (bucket, key, version), it is CSV with URL-encoded keys. One column without a header is
-    one key a line, as it is. Versions are ignored; only keys below `prefix` count.
+    It is CSV with URL-encoded keys if it has a header line that names columns (bucket, key, size, etag, ...; `key` is
+    required), or if it has the columns of S3 Batch Operations (bucket, key, version). One column without a header means
+    one key per line, not encoded. Versions are ignored; only keys below `prefix` count.
     """
     spool = Spool(workdir, name=name, prefix=prefix)
     try:
@@ -269,7 +277,7 @@ def _rows_of(table: _Table, lines: list[Line]) -> Iterable[tuple[int, list[str]]
 
 
 def _table(name: str, number: int, first: str, bucket: str, prefix: str) -> tuple[_Table, bool]:
-    """What the first line says of the file, and whether it is a header."""
+    """What the first line says about the file, and whether it is a header."""
     if first.lstrip() in ("{", "[") or first.lstrip().startswith(('{"', "[{")):
         raise UsageError(
             f"{name}, line {number}: this is JSON; a manifest has one key a line, or is CSV (the manifest.json of "
@@ -300,7 +308,8 @@ async def read_inventory(
     bucket: str,
     prefix: str = "",
 ) -> Spool:
-    """An S3 Inventory report: `manifest` is its manifest.json, `fetch` reads a file of the bucket it lies in."""
+    """Read an S3 Inventory report. `manifest` is its manifest.json; `fetch` reads a file of the bucket it is in.
+    Raises UsageError, or Corrupted if a file has another MD5 than the manifest states."""
     kind, schema, files = _report(manifest, name)
     if kind not in ("csv", "parquet"):
         raise UsageError(f"{name} is an inventory in {_brief(kind.upper())}; configure it as CSV or Parquet")
@@ -323,7 +332,7 @@ async def read_inventory(
 
 
 async def read_report(chunks: Chunks, name: str) -> bytes:
-    """The manifest.json of an inventory, which is read as a whole."""
+    """The whole manifest.json of an inventory. Raises UsageError if it is too large."""
     whole = bytearray()
     async for chunk in chunks:
         whole += chunk
@@ -335,7 +344,7 @@ async def read_report(chunks: Chunks, name: str) -> bytes:
 
 
 def _report(manifest: bytes, name: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """Format, columns and files (key and MD5) that a manifest.json names."""
+    """The format, the columns and the files (key and MD5) in a manifest.json."""
     if sum(manifest.count(sign) for sign in (b",", b"[", b"{")) > REPORT_ITEMS:
         raise UsageError(
             f"{name} has more than {REPORT_ITEMS} values: it is no manifest.json of an inventory"
@@ -355,7 +364,7 @@ def _report(manifest: bytes, name: str) -> tuple[str, str, list[tuple[str, str]]
 async def _read_parquet(
     chunks: Chunks, workdir: Path, key: str, bucket: str, prefix: str, spool: Spool
 ) -> None:
-    """Parquet is read from its end: the file goes to disk first."""
+    """Read one file of an inventory. Parquet is read from its end, so the file is stored on disk first."""
     try:
         import pyarrow  # a large library, needed for this alone
         from pyarrow import parquet
@@ -369,7 +378,7 @@ async def _read_parquet(
         try:
             schema = parquet.read_schema(file)
             names = [name for name in schema.names if name.lower() in _COLUMNS]
-            # Texts that repeat stay one: a small file cannot become a large column.
+            # Repeated texts are stored once, so a small file cannot become a large column.
             texts = [name for name in names if _is_text(schema.field(name).type)]
             report = parquet.ParquetFile(file, read_dictionary=texts, buffer_size=PIECE_BYTES)
             columns = [_COLUMNS[column.lower()] for column in names]
@@ -390,7 +399,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _parts(batch: Any, key: str, row: int) -> Iterator[Any]:
-    """A batch of Parquet in parts that are small in memory, however long its texts are."""
+    """Split a batch of Parquet into parts that are small in memory, however long its texts are."""
     from pyarrow import compute
 
     texts = [getattr(column, "dictionary", column) for column in batch.columns]
@@ -419,7 +428,7 @@ async def _checked(chunks: Chunks, key: str, digest: str) -> Chunks:
 
 
 async def _lines(chunks: Chunks, name: str) -> Lines:
-    """The lines of a UTF-8 file, many at a time, without LF or CRLF."""
+    """The lines of a UTF-8 file without LF or CRLF, many at a time. Raises UsageError for a line that is too long."""
     rest = b""
     number = 1
     offset = 0
@@ -448,12 +457,12 @@ def _decoded(lines: list[bytes], number: int) -> list[Line]:
 
 
 _GZIP = b"\x1f\x8b"
-# What is given to the unpacker at once: it copies what it has not come to yet.
+# Bytes given to the unpacker at once. It copies the input that it has not processed yet.
 _PACKED_BYTES = 16 * 1024
 
 
 async def _unzipped(chunks: Chunks, name: str) -> Chunks:
-    """The same bytes, or what they unpack to if they are gzip, in small pieces."""
+    """The same bytes, or if they are gzip the unpacked ones, in small pieces."""
     head = b""
     async for chunk in chunks:
         head += chunk
@@ -470,12 +479,12 @@ async def _unzipped(chunks: Chunks, name: str) -> Chunks:
 
 
 class _Unpacker:
-    """A gzip file, or several of them one after the other, as some tools write it."""
+    """A gzip file, or several gzip files in a row, as some tools write."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._unzip: zlib._Decompress | None = None
-        # The bytes that were read, and of these the last ones, if they are too few to tell what follows.
+        # The bytes read so far. `_head` holds the last of them if they are too few to tell what follows.
         self._read = 0
         self._head = b""
 
@@ -487,7 +496,7 @@ class _Unpacker:
             place = self._read - len(data) + at
             if self._unzip is None:
                 if data[at] == 0 and place > 0:
-                    # There may be zeros behind a gzip file.
+                    # Zeros after a gzip file are allowed.
                     at += 1
                     continue
                 if len(data) - at < len(_GZIP):

@@ -1,9 +1,8 @@
-"""Sorting more objects than fit into memory: a listing that lives in a temporary SQLite file.
+"""Sorts more objects than fit into memory: a listing in a temporary SQLite file.
 
-SQLite's own sorter works on disk in flat memory, and the sorted table can be read from any key on, so that a
-sorted manifest (or a listing that came in disorder) is walked, split and resumed like the listing of a
-bucket. Keys are stored as UTF-8 with surrogates passed through: bytes in that form are in the order of code
-points.
+SQLite's own sorter works on disk with constant memory, and the sorted table can be read from any key on. So a sorted
+manifest, or a listing that was out of order, can be read, split and resumed like the listing of a bucket. Keys are
+stored as UTF-8 with surrogates passed through: the order of these bytes is the order of code points.
 """
 
 import asyncio
@@ -19,9 +18,9 @@ _COLUMNS = "key BLOB{}, size INTEGER, etag TEXT, modified TEXT, class TEXT, rest
 
 
 class Spool:
-    """Add entries, `sort` once, then read pages. A key that comes again is dropped: the first one counts.
+    """Add entries, `sort` once, then read pages. If a key is added again, the first entry counts.
 
-    Its file lies in a directory of its own inside `workdir` until `close`.
+    Until `close`, its file is in a directory of its own inside `workdir`.
     """
 
     ordered = True
@@ -34,13 +33,14 @@ class Spool:
         self._db = sqlite3.connect(
             self._directory / "spool.db", check_same_thread=False, isolation_level=None
         )
-        # Scratch data: nothing to recover, nothing to share.
+        # The data is temporary: nothing to recover, nothing to share.
         for setting in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._db.execute(f"PRAGMA {setting}")
         self._db.execute(f"CREATE TABLE loose ({_COLUMNS.format('')})")
         self._db.execute(f"CREATE TABLE entries ({_COLUMNS.format(' PRIMARY KEY')}) WITHOUT ROWID")
 
     async def add(self, entries: Iterable[Entry]) -> None:
+        """Add entries in any order, before `sort`."""
         await asyncio.to_thread(self._add, list(entries))
 
     def _add(self, entries: list[Entry]) -> None:
@@ -50,7 +50,7 @@ class Spool:
         self._db.execute("COMMIT")
 
     async def sort(self) -> None:
-        """After the last `add` and before the first `page`."""
+        """Sort the entries. Call it after the last `add` and before the first `page`."""
         await asyncio.to_thread(self._sort)
 
     def _sort(self) -> None:
@@ -58,18 +58,19 @@ class Spool:
         self._db.execute("DROP TABLE loose")
 
     async def page(self, after: str = "", token: str = "", limit: int = PAGE_SIZE) -> ListPage:
-        """As `Listing` has it; a token is the last key of the page before."""
+        """As `Listing.page`. A token is the last key of the previous page."""
         start = _bytes(token or after)
         rows = self._db.execute("SELECT * FROM entries WHERE key > ? ORDER BY key LIMIT ?", (start, limit))
         entries = [make_entry((_text(row[0]), *row[1:])) for row in rows]
         return ListPage(entries, entries[-1].key if len(entries) == limit else "")
 
     def at_or_below(self, key: str) -> str | None:
-        """The greatest key that is not above `key`."""
+        """The greatest key that is not above `key`; None if there is none."""
         found = self._db.execute("SELECT max(key) FROM entries WHERE key <= ?", (_bytes(key),)).fetchone()[0]
         return _text(found) if found is not None else None
 
     async def remove(self, keys: Iterable[str]) -> None:
+        """Remove these keys after `sort`."""
         await asyncio.to_thread(self._remove, [(_bytes(key),) for key in keys])
 
     def _remove(self, rows: list[tuple[bytes]]) -> None:
@@ -78,6 +79,7 @@ class Spool:
         self._db.execute("COMMIT")
 
     def close(self) -> None:
+        """Delete the file."""
         self._db.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 

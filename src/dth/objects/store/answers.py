@@ -1,4 +1,4 @@
-"""What a store answers: documents read, errors as classes that say what follows."""
+"""Reads a store's answers: parses documents, and turns errors into classes that say what to do."""
 
 import calendar
 import email.utils
@@ -72,20 +72,20 @@ NAMES_OF_STATUS = {
     503: "ServiceUnavailable",
 }
 REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Scheme, host and port of where an answer leads to.
+# The scheme, host and port of the address that an answer leads to.
 HOST = re.compile(r"(https?://)?[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(?=/|$)")
 # The longest pause that a store may ask for, in seconds.
 LONGEST_PAUSE = 3600.0
 
 
 def is_error(body: bytes) -> bool:
-    """Whether a body is an <Error> document, and no document that has an <Error> in it."""
+    """Whether a body is an <Error> document, not a document that contains an <Error>."""
     return ERROR.match(body) is not None
 
 
 def parse_error(body: bytes) -> tuple[str, str]:
-    """Code and message of an <Error> document; empty strings when it is none. Where it names a header or argument, the
-    message ends with that."""
+    """The code and message of an <Error> document; empty strings if the body is not one. If it names a header or
+    argument, the message ends with that name."""
     if b"<Error" not in body[:2000]:
         return "", ""
     message = find_text(body, "Message")
@@ -96,7 +96,8 @@ def parse_error(body: bytes) -> tuple[str, str]:
 def classify(
     response: Response, code: str, message: str, where: str, *, reading: bool = False
 ) -> TransferError:
-    """The error class for an answer, by its code first and its status second. `reading`: to a request that reads."""
+    """The error for an answer. Its class depends first on the code, then on the status. `reading`: the request
+    reads."""
     status = response.status
     code = error_code(code) or NAMES_OF_STATUS.get(status, f"HTTP{status}")
     said = " ".join(message.split())
@@ -113,7 +114,7 @@ def classify(
 
 
 def _location(response: Response) -> str:
-    """Where a redirection leads, as the header or the error document says it."""
+    """Where a redirect leads, from the header or the error document."""
     found = response.headers.get("location", "") or find_text(response.body, "Endpoint")
     if confinement.local_files():
         return found
@@ -122,7 +123,7 @@ def _location(response: Response) -> str:
 
 
 def region_of(response: Response) -> str:
-    """The region in which the bucket is, as an answer names it."""
+    """The region of the bucket, if an answer names it; else ""."""
     found = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
     return found if REGION.fullmatch(found) else ""
 
@@ -133,12 +134,12 @@ def _class_of(status: int, code: str, message: str, reading: bool) -> type[Trans
     if code in CORRUPT_CODES:
         return Corrupted
     if code.startswith("KMS.") and reading:
-        # Of the key that encrypts this object; others may have other keys.
+        # This is about the key of this object. Others may have other keys.
         return ObjectRefused
     if code in ENDPOINT_CODES or code.startswith("KMS.") or status in (401, 407) or 300 <= status < 400:
         return EndpointRefused
     if code == "AccessDenied" and "kms:GenerateDataKey" in message:
-        # Of the key that encrypts all that is written.
+        # This is about the key for everything that is written.
         return EndpointRefused
     if code in TRANSIENT_CODES or (status >= 500 and status != 501) or status == 408:
         return Transient
@@ -156,7 +157,7 @@ def _class_of(status: int, code: str, message: str, reading: bool) -> type[Trans
 
 
 def _seconds(text: str) -> float:
-    """Seconds of a Retry-After header, which is a number of them or a date."""
+    """The seconds in a Retry-After header, which contains a number or a date."""
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_PAUSE)
     date = email.utils.parsedate_tz(text)
@@ -164,7 +165,7 @@ def _seconds(text: str) -> float:
 
 
 def parse_time(text: str) -> float:
-    """Seconds since the epoch of an ISO 8601 time in UTC; 0 when it is none."""
+    """An ISO 8601 time in UTC as seconds since the epoch; 0 if the text is not one."""
     match = re.match(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?", text)
     if not match:
         return 0.0
@@ -173,7 +174,7 @@ def parse_time(text: str) -> float:
 
 
 def parse_xml(body: bytes) -> ElementTree.Element:
-    """The document, its elements without namespaces."""
+    """The document, with element names without namespaces. Raises Transient."""
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError as error:
@@ -185,11 +186,11 @@ def parse_xml(body: bytes) -> ElementTree.Element:
 
 
 def find_text(body: bytes, name: str) -> str:
-    """The text of the first element of this name; "" without one."""
+    """The text of the first element with this name; "" if there is none."""
     try:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:
-        # It may repeat a key that XML cannot hold, which takes nothing from what else it says.
+        # The document may repeat a key that XML cannot hold. The rest of it is still usable.
         found = re.search(rf"<(?:\w+:)?{name}>([^<]*)</".encode(), body)
         return unescape(found[1].decode(errors="replace"), {"&quot;": '"', "&#34;": '"'}) if found else ""
     for element in root.iter():
@@ -199,7 +200,7 @@ def find_text(body: bytes, name: str) -> str:
 
 
 def decoded(key: str, encoded: bool) -> str:
-    """A key of a document whose keys are (or are not) URL-encoded."""
+    """A key in a document. `encoded`: keys in the document are URL-encoded."""
     return unquote_plus(key, errors="surrogateescape") if encoded else key
 
 

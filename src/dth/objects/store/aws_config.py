@@ -1,7 +1,8 @@
-"""What the configuration of the AWS tools says of a store: variables of the environment, and the profile in use.
+"""What the configuration of the AWS tools says about a store: environment variables, and the profile in use.
 
-Names and order are those of botocore (`configprovider`, `session`): variables go before profiles. Its reader reads the
-files, but that one alone and only where there is a file: all of botocore takes as long to load as a small run.
+Names and order are those of botocore (`configprovider`, `session`): variables take precedence over profiles. botocore's
+reader reads the files. Only this reader is loaded, and only if a file exists, because loading all of botocore takes as
+long as a small run.
 """
 
 import os
@@ -13,14 +14,14 @@ from typing import Any
 from dth.core.errors import UsageError
 
 CONFIG_FILE, CREDENTIALS_FILE = "~/.aws/config", "~/.aws/credentials"
-# Also known to curl and OpenSSL; those of AWS go before them.
+# curl and OpenSSL know these too. The AWS variables take precedence.
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 STYLES = ("auto", "path", "virtual")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value, and where it came from in words for people. Both are empty where nothing says it."""
+    """A value, and its origin in words for people. Both are empty if nothing sets it."""
 
     value: str = ""
     origin: str = ""
@@ -31,7 +32,7 @@ UNSET = Setting()
 
 @dataclass(frozen=True, slots=True)
 class AwsConfig:
-    """What is configured for S3. `own_url`: the endpoint URL that the profile alone says."""
+    """The configuration for S3. `own_url`: the endpoint URL of the profile alone."""
 
     url: Setting = UNSET
     own_url: Setting = UNSET
@@ -41,8 +42,9 @@ class AwsConfig:
 
 
 def read_config(profile: str, *, profiles: bool = True) -> AwsConfig:
-    """The settings of a side that names this profile ("" for the one in use). `profiles`: whether a profile counts at
-    all. A profile that is not there says nothing here; credentials tell that it is missing."""
+    """The settings of a side that names this profile ("" for the one in use). `profiles`: whether profiles count at
+    all. A profile that does not exist sets nothing here; the credentials report that it is missing. Raises
+    UsageError."""
     name = profile or in_use() or "default"
     everything = _files() if profiles else {}
     scoped: Mapping[str, Any] = everything.get("profiles", {}).get(name, {})
@@ -71,7 +73,7 @@ def read_config(profile: str, *, profiles: bool = True) -> AwsConfig:
 
 
 def in_use() -> str:
-    """The profile that the environment chooses; "" for none."""
+    """The profile that the environment selects; "" for none."""
     # botocore looks in this order; AWS_DEFAULT_PROFILE is the older name.
     return os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE") or ""
 
@@ -104,7 +106,7 @@ def _services(everything: Mapping[str, Any], scoped: Mapping[str, Any], name: st
 
 
 def _files() -> dict[str, Any]:
-    """Both files as one, as botocore joins them."""
+    """Both files combined, as botocore does it."""
     config = _existing("AWS_CONFIG_FILE", CONFIG_FILE)
     credentials = _existing("AWS_SHARED_CREDENTIALS_FILE", CREDENTIALS_FILE)
     if not config and not credentials:
@@ -122,6 +124,6 @@ def _files() -> dict[str, Any]:
 
 
 def _existing(variable: str, usual: str) -> str:
-    """A file of the configuration; "" where it is not there."""
+    """The path of a configuration file; "" if it does not exist."""
     path = Path(os.path.expandvars(os.environ.get(variable) or usual)).expanduser()
     return str(path) if path.is_file() else ""

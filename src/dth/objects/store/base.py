@@ -1,4 +1,4 @@
-"""What all requests to one bucket have in common: the layers, put together."""
+"""What all requests to one bucket have in common: the combined layers."""
 
 import base64
 import hashlib
@@ -27,17 +27,17 @@ from dth.objects.store.retrying import Retrying
 from dth.objects.store.sign import Signing
 from dth.objects.store.wire import Wire
 
-# Seconds for which a signature that was accepted says that the keys are right.
+# Seconds for which an accepted signature proves that the keys are right.
 PROVEN = 5.0
-# Requests for something else that must pass, one after the other.
+# Consecutive test requests that must succeed.
 ASKED = 20
 
 
 class Requests:
-    """Requests to one bucket. `gate`, the caps and `rates` (of reading, and of writing) are shared by all clients of
-    the endpoint in this process.
+    """Requests to one bucket. All clients of the endpoint in this process share `gate`, the caps and `rates` (of
+    reading and of writing).
 
-    `side` is what errors call it: "source", "destination".
+    `side` is the name of this side in errors: "source" or "destination".
     """
 
     def __init__(
@@ -73,26 +73,26 @@ class Requests:
 
     @property
     def first_version(self) -> bool:
-        """Whether the store is known to list by the first version of the API alone."""
+        """Whether the store is known to support only the first version of the listing API."""
         return self.endpoint.profile.listing_version == 1
 
     @property
     def clock_offset(self) -> float:
-        """The store's clock minus ours, in seconds."""
+        """The store's clock minus the local clock, in seconds."""
         return self._wire.clock_offset
 
     @property
     def held_back(self) -> int:
-        """Requests, and bodies under way, that wait for a cap."""
+        """Requests, and bodies in transfer, that wait for a cap."""
         return self._gated.held_back
 
     @property
     def throttled_to(self) -> float:
-        """The lowest rate in requests a second that the store was seen to take; 0 where it takes all."""
+        """The lowest rate in requests per second that the store was seen to accept; 0 if it accepts all."""
         return min((each.rate for each in self.rates if each.rate), default=0.0)
 
     def note_clock(self, headers: Mapping[str, str]) -> None:
-        """Learn the store's time from an answer."""
+        """Learn the store's time from the headers of an answer."""
         self._wire.note_clock(headers)
 
     async def send(self, request: Request) -> Response:
@@ -103,7 +103,7 @@ class Requests:
             raise await self._explained(error, request.key) from None
 
     async def send_dressed(self, dress: Dress) -> Response:
-        """As `send`, of a request about an object whose headers depend on what the store takes."""
+        """As `send`, for a request about an object whose headers depend on what the store accepts."""
         try:
             return await self._adapting.adapted(dress)
         except TransferError as error:
@@ -122,19 +122,20 @@ class Requests:
         slow: bool = False,
         attempts: int = 0,
     ) -> Response:
-        """`send`, from its words."""
+        """As `send`, with the fields of the request as arguments."""
         return await self.send(Request(method, key, query, headers, None, body, sink, limit, slow, attempts))
 
     def where(self, method: str, key: str) -> str:
-        """How a message about one request begins."""
+        """The beginning of a message about one request."""
         return f"{method} {self._signing.addresses.first.host}/{self.bucket} key {key!r}"
 
     def bad_answer(self, method: str, key: str, lacks: str) -> Transient:
+        """The error for an answer in which `lacks` is missing."""
         return Transient(f"{self.where(method, key)}: {lacks} in the answer", code="BadAnswer")
 
     async def lets_pass(self, key: str = "") -> bool:
-        """Whether the store answers, time and again, when it is asked for an object that was there, or for the bucket.
-        One that refuses a half of what it is asked passes for one that refuses none once in a million times."""
+        """Whether the store answers repeated requests for an object that did exist (`key`), or for the bucket. A store
+        that refuses half of all requests passes this test once in a million times."""
         method, headers = ("GET", {"range": "bytes=0-0"}) if key else ("HEAD", {})
         for _ in range(ASKED):
             try:
@@ -146,7 +147,7 @@ class Requests:
         return True
 
     async def find_region(self) -> str:
-        """The bucket's region as AWS states it to anybody; "" where the store says nothing."""
+        """The bucket's region, which AWS states to anybody; "" if the store does not state it."""
         address = self._signing.addresses.first
         response = await self._transport.send(
             "HEAD", address.origin + address.root, {}, options=self.endpoint.connect
@@ -154,8 +155,8 @@ class Requests:
         return region_of(response)
 
     async def _explained(self, error: TransferError, key: str) -> TransferError:
-        """The error, with the side it came from. What is refused for one object alone, while others pass with the same
-        keys, is that object's trouble: a signature that does not hold, and what no store says in words of its own."""
+        """The error with its side. If only one object is refused and other requests with the same keys succeed, the
+        error concerns that object: for an invalid signature, and for refusals without the code of an S3 store."""
         if isinstance(error, EndpointRefused):
             signature = error.code == "SignatureDoesNotMatch"
             wordless = key != "" and error.code.startswith("HTTP")
@@ -177,7 +178,7 @@ class Requests:
         try:
             await self._gated.send(Request("GET", query={"list-type": "2", "max-keys": "1"}))
         except ObjectRefused:
-            # No right to list, which is decided after the signature.
+            # Listing is not permitted. The store decides that after checking the signature.
             return True
         except TransferError:
             return False
@@ -185,7 +186,7 @@ class Requests:
 
 
 def _customer_headers(key: bytes) -> dict[str, str]:
-    """Headers that give the store the key that encrypts its objects (SSE-C)."""
+    """The headers with the customer's key that encrypts the objects (SSE-C)."""
     if not key:
         return {}
     prefix = "x-amz-server-side-encryption-customer-"

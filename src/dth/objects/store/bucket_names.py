@@ -1,4 +1,4 @@
-"""What can stand for a bucket, by the rules of AWS: plain names, and ARNs of access points.
+"""What may be given as a bucket, by the rules of AWS: plain names, and ARNs of access points.
 
 Source: "Bucket naming rules" and "Access points", Amazon S3 User Guide.
 """
@@ -10,9 +10,9 @@ from dth.core.errors import UsageError
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 ACCESS_POINT = re.compile(r"accesspoint[/:](?P<name>[a-z0-9-]{1,50})")
-# The beginning of an ARN that can stand before a prefix in a URL; the name of an access point has no slash.
+# The beginning of an ARN that is followed by a prefix in a URL. The name of an access point contains no slash.
 ARN_IN_URL = re.compile(r"arn:[^/]*:(?:accesspoint|outpost)[/:][^/]*|arn:[^/]*")
-# Endings of names that are no plain buckets, and why they cannot be used.
+# The endings of names that are not plain buckets, and why they cannot be used.
 SPECIAL = {
     "--x-s3": "is a directory bucket (S3 Express One Zone), whose sessions (CreateSession) are not supported",
     "--xa-s3": "is an access point of a directory bucket, whose sessions (CreateSession) are not supported",
@@ -26,6 +26,8 @@ SPECIAL = {
 
 @dataclass(frozen=True, slots=True)
 class AccessPoint:
+    """The parts of the ARN of an access point."""
+
     name: str
     account: str
     region: str
@@ -33,12 +35,12 @@ class AccessPoint:
 
     @property
     def label(self) -> str:
-        """What stands before the host."""
+        """The part before the host name."""
         return f"{self.name}-{self.account}"
 
 
 def access_point(bucket: str) -> AccessPoint | None:
-    """The access point that an ARN names; None for the name of a bucket. Raises UsageError for any other ARN."""
+    """The access point that an ARN names; None for a bucket name. Raises UsageError for any other ARN."""
     if not bucket.startswith("arn:"):
         return None
     _, partition, service, region, account, resource = [*bucket.split(":", 5), *[""] * 5][:6]
@@ -67,20 +69,20 @@ def access_point(bucket: str) -> AccessPoint | None:
 
 
 def bucket_label(bucket: str) -> str:
-    """What requests name: the bucket itself, or what stands for an access point."""
+    """The name that requests use: the bucket itself, or the label of an access point."""
     point = access_point(bucket)
     return point.label if point else bucket
 
 
 def refuse_special(bucket: str) -> None:
-    """Raise UsageError for a name at AWS that is no plain bucket's."""
+    """Raise UsageError for a name that is not a plain bucket at AWS."""
     for ending, why in SPECIAL.items():
         if bucket.endswith(ending):
             raise UsageError(f"{bucket!r} {why}")
 
 
 def split_url(rest: str) -> tuple[str, str]:
-    """Bucket (or ARN) and key of what follows `s3://`."""
+    """The bucket (or ARN) and the key in what follows `s3://`."""
     if rest.startswith("arn:") and (found := ARN_IN_URL.match(rest)):
         return found[0], rest[found.end() :].removeprefix("/")
     bucket, _, key = rest.partition("/")

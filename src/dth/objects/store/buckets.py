@@ -1,4 +1,4 @@
-"""The bucket itself: whether it is there, how it is set."""
+"""Requests about the bucket itself: whether it exists, and its settings."""
 
 from xml.etree import ElementTree
 
@@ -9,7 +9,7 @@ from dth.objects.store.base import Requests
 from dth.objects.store.key_lists import of_key
 from dth.objects.store.request import Request
 
-# The query of each setting, and the document that answers it.
+# The query of each setting, and the root element of its answer.
 SETTINGS = {
     "versioning": "VersioningConfiguration",
     "object-lock": "ObjectLockConfiguration",
@@ -23,18 +23,19 @@ class Bucket(Requests):
     """Requests about the bucket."""
 
     async def head_bucket(self) -> Response:
+        """HEAD of the bucket. Raises TransferError if it does not exist or may not be read."""
         return await self.send(Request("HEAD"))
 
     async def setting(self, name: str) -> ElementTree.Element | None:
-        """A setting of the bucket (one of `SETTINGS`), its elements without namespaces; None where it is not set.
-        Raises NotSupported where the store answers something else."""
+        """A setting of the bucket (one of `SETTINGS`), with element names without namespaces; None if it is not set.
+        Raises NotSupported if the store answers something else."""
         try:
             response = await self.send(Request("GET", query={name: ""}))
         except SourceGone:
             return None
         root = parse_xml(response.body)
         if root.tag != SETTINGS[name]:
-            # It knows no such query, and lists the bucket.
+            # The store does not know this query, and lists the bucket.
             raise NotSupported(
                 f"GET {self.endpoint.host}/{self.bucket}: no {name} in the answer",
                 code="NotImplemented",
@@ -43,5 +44,5 @@ class Bucket(Requests):
         return root
 
     async def versions(self, key: str) -> list[str]:
-        """Ids of all versions and delete markers of exactly this key."""
+        """The ids of all versions and delete markers of exactly this key."""
         return [item.findtext("VersionId") or "" async for item in of_key(self, "versions", key)]

@@ -1,8 +1,8 @@
-"""What a store takes, learned from what was sent and what was answered.
+"""What a store accepts, learned from requests and their answers.
 
-A refusal is held against the headers that its own request carried. If one of them is no longer being sent, because
-another request has learned meanwhile, the request is simply sent again; if not, it is tried with less, and what made
-it pass is learned. Each lesson leaves a note for the user.
+A refusal is compared with the headers that its own request carried. If another request has learned something in the
+meantime, so that one of these headers is no longer sent, the request is simply sent again. Otherwise it is tried with
+fewer headers, and the omission that made it succeed is remembered. Each finding leaves a note for the user.
 """
 
 import re
@@ -18,7 +18,7 @@ from dth.objects.store.checksums import header_name
 from dth.objects.store.endpoints import ChecksumMode, EtagKind, Profile
 from dth.objects.store.request import ENCODING_TYPE, Request, Sender
 
-# Of CreateMultipartUpload: a checksum of the whole will be kept.
+# Headers of CreateMultipartUpload that ask the store to keep a checksum of the whole object.
 UPLOAD_CHECKSUM = "x-amz-checksum-algorithm"
 UPLOAD_CHECKSUM_TYPE = "x-amz-checksum-type"
 CHECKSUM_MODE = "x-amz-checksum-mode"
@@ -33,8 +33,8 @@ NO_HEADERS: AbstractSet[str] = frozenset()
 
 
 class Feature(Enum):
-    """Something that a request can do without: its headers, the words by which a refusal names it, and what the user
-    is told ("" where nothing is lost)."""
+    """Something that a request can omit: its headers, the words that name it in a refusal, and the text for the user
+    ("" if nothing is lost)."""
 
     UPLOAD_SUM = (
         {UPLOAD_CHECKSUM, UPLOAD_CHECKSUM_TYPE},
@@ -44,7 +44,7 @@ class Feature(Enum):
     SUM = (SUMS, r"checksum|digest|md5", "refuses x-amz-checksum headers ({}); bodies go with Content-MD5")
     MD5 = ({CONTENT_MD5}, r"checksum|digest|md5", "refuses Content-MD5 ({})")
     SUM_MODE = ({CHECKSUM_MODE}, r"checksum", "")
-    # Keys that XML cannot hold are an error of their own.
+    # Keys that XML cannot hold are a separate error.
     ENCODING = ({ENCODING_TYPE}, r"encoding.?(type|method)", "")
     IF_MATCH = (
         {"if-match"},
@@ -53,7 +53,7 @@ class Feature(Enum):
     )
     ACL = ({"x-amz-acl"}, r"\bacl|accesscontrollist", "takes no ACLs ({}); objects are written without")
     TAGS = ({"x-amz-tagging"}, r"\btag", "takes no tags ({}); objects are written without")
-    # Not a header but what is in some of them.
+    # Not a header, but the content of some headers.
     RAW_METADATA = (
         NO_HEADERS,
         "signature",
@@ -65,17 +65,18 @@ class Feature(Enum):
         self.words = re.compile(words)
         self.lost = lost
 
-    # That of Enum is computed from the name, each time.
+    # The one of Enum hashes the name each time.
     __hash__ = object.__hash__
 
     def is_in(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request with these headers uses the feature."""
         if self is Feature.RAW_METADATA:
             return any(not value.isascii() for value in headers.values())
         return not self.headers.isdisjoint(headers)
 
 
 FEATURES = {name: feature for feature in Feature for name in feature.headers}
-# What covers a body.
+# The features that cover a body.
 BODY_SUMS = (Feature.SUM, Feature.MD5)
 NO_SUMS = "refuses checksums ({}); bodies go without"
 NAMED = re.compile("|".join(each.words.pattern for each in Feature))
@@ -83,33 +84,34 @@ NAMED = re.compile("|".join(each.words.pattern for each in Feature))
 
 @dataclass(slots=True)
 class Capabilities:
-    """What is known of one store so far. It begins with what its profile says."""
+    """What is known about one store so far. It starts with what the profile says."""
 
-    # The checksum that is wanted; `checksum` is the one that is used.
+    # The checksum to use if the store accepts it. `checksum` is the one in use.
     wanted: ChecksumMode
     etags: EtagKind = EtagKind.UNKNOWN
     counts_tags: bool | None = None
     accept_gzip: bool = False
     most_parts: int = 10_000
-    # Whether the store answers the checksums of what it stores; None: nothing was written yet.
+    # Whether the store answers the checksum of what it stores; None: nothing was written yet.
     echoes: bool | None = None
-    # Whether it answers the checksums of parts that are streamed, too.
+    # Whether it also answers the checksums of streamed parts.
     answers_streamed: bool = False
-    # Whether it takes the checksum of a streamed part behind its bytes; None: it should, and has not shown it yet.
+    # Whether it accepts the checksum of a streamed part after its bytes; None: it should, but has not shown it yet.
     trailers: bool | None = False
-    # Part sizes that were guessed of its objects: how often they were right, less how often they were wrong.
+    # By part size: how often the guess that a source object has parts of this size was right, minus how often not.
     part_sizes: dict[int, int] = field(default_factory=dict)
-    # The store takes no part whose checksum is not stated before its body.
+    # Whether the store refuses parts whose checksum is not stated before the body.
     wants_sums: bool = False
     refused: set[Feature] = field(default_factory=set)
-    # What it has taken: it does not refuse that for good.
+    # Features that it has accepted, so it does not refuse them permanently.
     proven: set[Feature] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
-    # Names of all headers that it has taken.
+    # The names of all headers that it has accepted.
     _passed: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, profile: Profile, checksum: ChecksumMode, *, encrypted: bool) -> "Capabilities":
+        """The initial knowledge about a store. `encrypted`: all requests use TLS."""
         known = cls(checksum, profile.etags, profile.counts_tags, profile.accept_gzip, profile.most_parts)
         if profile.trailers and encrypted:
             known.trailers = None
@@ -123,7 +125,7 @@ class Capabilities:
 
     @property
     def checksum(self) -> ChecksumMode:
-        """What covers the bodies of writes now."""
+        """The checksum that covers the bodies of writes now."""
         if self.wanted not in (ChecksumMode.NONE, ChecksumMode.MD5) and Feature.SUM not in self.refused:
             return self.wanted
         if self.wanted is ChecksumMode.NONE or Feature.MD5 in self.refused:
@@ -132,26 +134,30 @@ class Capabilities:
 
     @property
     def trailing(self) -> bool:
-        """Whether the checksum of a part that is streamed goes behind its bytes."""
+        """Whether the checksum of a streamed part is sent after its bytes."""
         return self.trailers is not False and self.checksum not in (ChecksumMode.NONE, ChecksumMode.MD5)
 
     @property
     def tags(self) -> bool:
+        """Whether the store takes tags, as far as is known."""
         return Feature.TAGS not in self.refused
 
     @property
     def acl(self) -> bool:
+        """Whether the store takes ACLs, as far as is known."""
         return Feature.ACL not in self.refused
 
     def learn_etags(self, *, md5s: bool) -> None:
+        """Remember whether the ETags of objects written in one piece are MD5s."""
         self.etags = EtagKind.MD5 if md5s else EtagKind.OPAQUE
 
     def note(self, text: str) -> None:
+        """Add a note for the user once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def suspect(self, error: TransferError, headers: Mapping[str, str]) -> Feature | None:
-        """Which of the things that these headers carried a refusal may be about; None: none of them."""
+        """The feature in these headers that a refusal may be about; None if it is about none of them."""
         candidates = [each for each in Feature if each not in self.proven and each.is_in(headers)]
         if error.code == "SignatureDoesNotMatch":
             return Feature.RAW_METADATA if Feature.RAW_METADATA in candidates else None
@@ -159,25 +165,25 @@ class Capabilities:
             return None
         text = f"{error.code} {error.said}".lower()
         if error.code == "InvalidTag":
-            # Of this object's tags alone.
+            # This is about the tags of this object only.
             return None
         if NAMED.search(text):
             return next((each for each in candidates if each.words.search(text)), None)
         if error.status == 501 or error.code in VAGUE_CODES:
-            # It does not say what it is about: one after the other.
+            # The refusal does not name its reason. Try the features one after the other.
             return next(iter(candidates), None)
         return None
 
     def prove(self, request: Request) -> None:
-        """A request has passed: what it carried is taken."""
+        """A request succeeded, so the store accepts what it carried."""
         for headers in (request.headers, request.options):
-            # Nearly always they have passed before. This is done for each request.
+            # Fast path: nearly always they were accepted before, and this runs for every request.
             if headers and not headers.keys() <= self._passed:
                 self._passed |= headers.keys()
                 self.proven |= {FEATURES[name] for name in headers if name in FEATURES}
 
     def refuse(self, host: str, feature: Feature, code: str) -> None:
-        """A request has passed only when this was left out."""
+        """A request succeeded only without this feature. Remember it, and leave a note."""
         if feature in self.refused:
             return
         self.refused.add(feature)
@@ -186,12 +192,12 @@ class Capabilities:
             self.note(f"{host} {lost.format(code)}")
 
 
-# What a request is, with some features left out.
+# Builds a request without the given features.
 Dress = Callable[[AbstractSet[Feature]], Request]
 
 
 class Adapting:
-    """Sends a request with as many of its options as the store takes."""
+    """Sends a request with as many of its options as the store accepts."""
 
     def __init__(self, below: Sender, known: Capabilities, host: str) -> None:
         self._below = below
@@ -204,10 +210,10 @@ class Adapting:
         return self._below.send(request)
 
     async def adapted(self, dress: Dress) -> Response:
-        """Send `dress(without)`, with more and more left out as the store refuses it.
+        """Send `dress(without)`, and omit more and more as the store refuses it.
 
-        Many a refusal does not say what it is about, and features are left out one after the other. So only the last
-        one is surely refused: it made the request pass. Of those before it the next request will tell.
+        Many refusals do not name their reason, so features are omitted one after the other. Only the last one is
+        certainly refused, because omitting it made the request succeed. The next request shows it for the others.
         """
         known = self._known
         lessons: dict[Feature, str] = {}
@@ -217,7 +223,7 @@ class Adapting:
                 response = await self._below.send(sent)
             except (ObjectRefused, EndpointRefused) as error:
                 if dress(known.refused | lessons.keys()).carried != sent.carried:
-                    # Another request has learned meanwhile, which may be what this one was refused for.
+                    # Another request has learned something, which may be the reason for this refusal.
                     lessons.clear()
                     sent = dress(known.refused)
                     continue
@@ -244,7 +250,7 @@ def _without(request: Request, features: AbstractSet[Feature]) -> Request:
 def dressed(
     headers: Mapping[str, str], options: Mapping[str, str], without: AbstractSet[Feature]
 ) -> dict[str, str]:
-    """Headers with those options that are not left out."""
+    """The headers, with those options that are not omitted."""
     found = {**headers, **options}
     if not without:
         return found
@@ -256,10 +262,10 @@ def dressed(
 
 
 def ascii_metadata(headers: dict[str, str]) -> dict[str, str]:
-    """Metadata that is not ASCII as RFC 2047 words, which is how AWS itself states it."""
+    """Metadata that is not ASCII becomes RFC 2047 words, which is how AWS itself answers it."""
     if all(value.isascii() for value in headers.values()):
         return headers
-    # Importing it takes as long as many a small run.
+    # Imported here, because importing it takes as long as many small runs.
     from email.header import Header
 
     found = dict(headers)

@@ -1,6 +1,6 @@
-"""Checksums of bodies, as the headers that stores verify them by.
+"""The checksums of bodies, in the format of the headers that stores verify them by.
 
-The sums come from awscrt and the standard library.
+They are computed by awscrt and the standard library.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ def _crc32c(chunk: bytes, total: int) -> int:
 
 
 def _from_crt(mode: ChecksumMode) -> Callable[[bytes, int], int]:
-    """The sum of awscrt, which is used without a detour from then on. Loading it takes as long as a run of a few
-    objects, and a run that finds nothing to do needs none."""
+    """The function of awscrt, which replaces this detour in `CRCS`. It is loaded on first use, because loading takes as
+    long as a run of a few objects, and a run that finds nothing to do does not need it."""
     from awscrt import checksums
 
     add: Callable[[bytes, int], int] = getattr(checksums, mode.value)
@@ -30,7 +30,7 @@ def _from_crt(mode: ChecksumMode) -> Callable[[bytes, int], int]:
     return add
 
 
-# How a chunk is added to the sum so far, and the sum's length in bytes.
+# The function that adds a chunk to the sum so far, and the length of the sum in bytes.
 CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
     ChecksumMode.CRC64NVME: (_crc64nvme, 8),
     ChecksumMode.CRC32C: (_crc32c, 4),
@@ -39,23 +39,23 @@ CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
 HASHES: dict[str, Callable[..., Any]] = {
     ChecksumMode.SHA256: hashlib.sha256,
     ChecksumMode.MD5: hashlib.md5,
-    # Never sent; some sources state them.
+    # Never sent, but stated by some sources.
     "sha1": hashlib.sha1,
     "sha512": hashlib.sha512,
 }
-# What a source may state, the cheapest first.
+# The algorithms that a source may state, the cheapest first.
 ALGORITHMS = (*CRCS, "sha1", ChecksumMode.SHA256, "sha512", ChecksumMode.MD5)
 
 
 def header_name(mode: ChecksumMode) -> str:
-    """The request header that carries this checksum; "" for none."""
+    """The request header for this checksum; "" for none."""
     if mode is ChecksumMode.NONE:
         return ""
     return "content-md5" if mode is ChecksumMode.MD5 else f"x-amz-checksum-{mode}"
 
 
 class Checksum:
-    """A running checksum in base64, as the headers want it."""
+    """A running checksum."""
 
     __slots__ = ("_add", "_hash", "_sum", "_width", "mode")
 
@@ -67,6 +67,7 @@ class Checksum:
         self._hash = HASHES[mode](usedforsecurity=False) if mode in HASHES else None
 
     def update(self, *chunks: bytes) -> None:
+        """Add chunks to the checksum."""
         if self._add:
             add, total = self._add, self._sum
             for chunk in chunks:
@@ -77,9 +78,11 @@ class Checksum:
                 self._hash.update(chunk)
 
     def base64(self) -> str:
+        """The checksum in base64, as headers state it."""
         return b64encode(self._digest()).decode()
 
     def hex(self) -> str:
+        """The checksum in hexadecimal."""
         return self._digest().hex()
 
     def _digest(self) -> bytes:
@@ -87,9 +90,9 @@ class Checksum:
 
 
 def checksum(mode: str, chunks: Iterable[bytes]) -> str:
-    """The checksum of a body in pieces, in base64; "" for none."""
+    """The base64 checksum of a body in pieces; "" for none."""
     if mode in CRCS:
-        # Of every small object: without what a running one needs.
+        # The fast path for every small object, without the overhead of a running checksum.
         add, width = CRCS[mode]
         total = 0
         for chunk in chunks:
@@ -101,7 +104,7 @@ def checksum(mode: str, chunks: Iterable[bytes]) -> str:
 
 
 def join_crc64(parts: Iterable[tuple[str, int]]) -> str:
-    """The CRC64NVME of a whole from its parts' (base64, length in bytes), in order."""
+    """The CRC64NVME of the whole, from (base64, length in bytes) of its parts in order."""
     from awscrt import checksums as crt
 
     total = 0

@@ -1,6 +1,6 @@
-"""One bucket of one S3-compatible store: every request that the engine makes of it.
+"""One bucket of one S3-compatible store, with every request that the engine sends to it.
 
-A method is one request with its retries. Keys go on the wire byte for byte. What happens below is in this package.
+Each method is one request with its retries. Keys are sent byte for byte. The layers below are in this package.
 """
 
 from dataclasses import replace
@@ -13,13 +13,13 @@ class S3Client(MultipartUploads, Bucket):
     """Requests to one bucket."""
 
     def for_bucket(self, bucket: str) -> "S3Client":
-        """The same store and credentials, another bucket."""
+        """A client for another bucket with the same store and credentials."""
         if bucket == self.bucket:
             return self
         request_cap, byte_cap = self._caps
         return S3Client(
             self._transport,
-            # Connections are kept by the identity of their options.
+            # Connections are reused by the identity of their options.
             replace(self.endpoint, connect=self._wire.options()),
             bucket,
             self.credentials,

@@ -1,4 +1,4 @@
-"""The checksums that cover a body on its way to the store."""
+"""The checksums that cover a body that is sent to the store."""
 
 import hashlib
 from base64 import b64decode, b64encode
@@ -15,19 +15,20 @@ PLAIN = (ChecksumMode.NONE, ChecksumMode.MD5)
 class Cover:
     """The headers that cover one body, computed once for all tries.
 
-    The wanted checksum goes wherever the store takes it. Content-MD5 goes as well where it costs nothing, because
-    the source states it, and where no other checksum is known to be checked. `proof` is the first of those sent.
+    The configured checksum is sent wherever the store accepts it. Content-MD5 is sent too if it costs nothing because
+    the source states it, or if no other checksum is known to be verified. `proof` is the first of those sent.
     """
 
     def __init__(self, known: Capabilities, chunks: Sequence[bytes], md5: str = "") -> None:
         self.proof = ""
-        # Of the body, in hexadecimal; "" while it is not known.
+        # Of the body, in hexadecimal; "" until it is known.
         self.md5 = md5
         self._known = known
         self._chunks = chunks
         self._sum = ""
 
     def headers(self, without: AbstractSet[Feature]) -> dict[str, str]:
+        """The headers to send without these features. Sets `proof`."""
         wanted = self._known.wanted
         self.proof = ""
         if wanted is ChecksumMode.NONE:
@@ -44,11 +45,12 @@ class Cover:
         return found
 
     def sum_of(self, algorithm: str) -> str:
-        """The body's checksum by any algorithm, in base64."""
+        """The base64 checksum of the body by any algorithm."""
         sent, _, value = self.proof.partition(":")
         return value if sent == algorithm else checksum(algorithm, self._chunks)
 
     def content_md5(self) -> str:
+        """The MD5 of the body in base64, computed if it is not known."""
         if not self.md5:
             value = checksum(ChecksumMode.MD5, self._chunks)
             self.md5 = b64decode(value).hex()
@@ -57,7 +59,7 @@ class Cover:
 
 
 def md5_of(chunks: Sequence[bytes]) -> str:
-    """The MD5 of a body, in hexadecimal."""
+    """The MD5 of a body in hexadecimal."""
     digest = hashlib.md5(usedforsecurity=False)
     for chunk in chunks:
         digest.update(chunk)

@@ -1,7 +1,7 @@
-"""Credentials of one side: anonymous, a named secret, a profile, the environment or an instance role, and on top of
-any of these an assumed role. They are read for every request, so that rotating them just works.
+"""The credentials of one side: anonymous, a named secret, a profile, the environment or an instance role, and
+optionally a role assumed with any of these. They are read for every request, so rotation needs no restart.
 
-Finding and refreshing them is botocore's; nothing here keeps a secret longer than its source does.
+botocore finds and refreshes them. This module keeps no secret longer than its source does.
 """
 
 import asyncio
@@ -19,21 +19,23 @@ from dth.core.errors import EndpointRefused, UsageError, error_code
 from dth.core.secrets import SecretStore, WrongHost
 from dth.objects.store.signing import Keys
 
-SECRET_CHECK = 1.0  # seconds between looks at a secret
-SECRET_TRIES = 3  # looks that must fail in a row before keys that were good are given up
+SECRET_CHECK = 1.0  # seconds between checks of a secret
+# Consecutive checks that must fail before keys that were good are given up.
+SECRET_TRIES = 3
 CUSTOMER_KEY = 32  # bytes
-KEY_FILE = "file:"  # before the path of a file, instead of a secret's name
-REFRESH_PAUSE = 5.0  # seconds between tries to refresh keys that are still good
+# The prefix of a file's path, used instead of a secret's name.
+KEY_FILE = "file:"
+# Seconds between tries to refresh keys that are still valid.
+REFRESH_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """How one side authenticates; everything empty means what the environment gives."""
+    """How one side authenticates. If all fields are empty, the environment decides."""
 
     anonymous: bool = False
-    secret: str = (
-        ""  # name of a secret: access_key_id, secret_access_key, and optionally session_token, role_arn ...
-    )
+    # The name of a secret with access_key_id, secret_access_key, and optionally session_token, role_arn ...
+    secret: str = ""
     profile: str = ""
     role_arn: str = ""
     external_id: str = ""
@@ -42,19 +44,22 @@ class CredentialSource:
 
 
 class Credentials(Protocol):
+    """Provides the keys that sign the requests of one side."""
+
     async def keys(self) -> Keys | None:
-        """Current keys; None signs nothing (anonymous). Raises EndpointRefused when there are none to be had."""
+        """The current keys; None means unsigned (anonymous). Raises EndpointRefused if no keys are available."""
         ...
 
 
 class FileSecrets:
-    """Secrets as files in one directory, `NAME.json`, readable by their owner only. For commands, which read what their
-    user may read: `file:PATH` is a customer key in a file of its own."""
+    """Secrets as files in one directory, `NAME.json`, readable by their owner only. This is for commands, which may
+    read what their user may read: `file:PATH` names a file that contains only a customer key."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, name: str) -> str:
+        """The text of the secret. Raises UsageError."""
         if name.startswith(KEY_FILE):
             return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
@@ -71,7 +76,7 @@ class FileSecrets:
 
 
 def resolve_credentials(source: CredentialSource, secrets: SecretStore) -> Credentials:
-    """The provider for a source. Nothing is asked of the network yet."""
+    """The provider for a source. It does not use the network yet."""
     if source.anonymous:
         return FixedCredentials(None)
     if source.secret:
@@ -81,7 +86,7 @@ def resolve_credentials(source: CredentialSource, secrets: SecretStore) -> Crede
 
 
 def described(source: CredentialSource) -> str:
-    """Where the keys come from, in words for people; never the keys."""
+    """Where the keys come from, in words for people. Never contains the keys."""
     if source.anonymous:
         return "none (anonymous)"
     if source.secret:
@@ -97,7 +102,7 @@ def described(source: CredentialSource) -> str:
 
 
 def read_customer_key(name: str, secrets: SecretStore) -> bytes:
-    """The key for SSE-C in the secret of this name."""
+    """The key for SSE-C in the secret with this name. Raises UsageError."""
     try:
         key = base64.b64decode(json.loads(secrets.read(name))["sse_customer_key"], validate=True)
     except (ValueError, KeyError, TypeError):
@@ -111,7 +116,7 @@ def read_customer_key(name: str, secrets: SecretStore) -> bytes:
 
 
 def _customer_key_of(file: str) -> str:
-    """The secret's text for a file that has the key alone: as it is, or in base64."""
+    """The text of a secret for a file that contains only the key, raw or in base64."""
     try:
         content = Path(file).read_bytes()
     except OSError as error:
@@ -126,8 +131,8 @@ def _customer_key_of(file: str) -> str:
 
 
 def _environment_keys() -> Keys | None:
-    """The keys that the environment names outright. They are the first that botocore would find, and loading botocore
-    takes as long as a small run."""
+    """The keys that the environment contains directly. botocore would find them first too, but loading botocore takes
+    as long as a small run."""
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret or "AWS_CREDENTIAL_EXPIRATION" in os.environ:
         return None
@@ -137,7 +142,7 @@ def _environment_keys() -> Keys | None:
 
 @dataclass(frozen=True, slots=True)
 class FixedCredentials:
-    """The same as long as the process lives. None: anonymous."""
+    """Keys that never change while the process runs. None: anonymous."""
 
     found: Keys | None
 
@@ -146,8 +151,9 @@ class FixedCredentials:
 
 
 class ResolvedCredentials:
-    """What botocore's chain finds (environment, profile, SSO, web identity, container, instance role), refreshed by
-    botocore before it expires; with `role_arn`, that role assumed on top of it (or of the keys `base`)."""
+    """The credentials that botocore's chain finds (environment, profile, SSO, web identity, container, instance role).
+    botocore refreshes them before they expire. With `role_arn`, this role is assumed with them (or with the keys
+    `base`)."""
 
     def __init__(self, source: CredentialSource, base: Keys | None = None) -> None:
         self._source = source
@@ -169,7 +175,7 @@ class ResolvedCredentials:
             return True
         if not _refresh_needed(self._credentials):
             return False
-        # Some sources renew only shortly before the end, or never: ask now and then, and again when it has come.
+        # Some sources renew only shortly before the end, or never. Ask now and then, and again at the end.
         return time.monotonic() - self._refreshed >= REFRESH_PAUSE or _refresh_needed(self._credentials, 0)
 
     def _refresh(self) -> None:
@@ -180,7 +186,8 @@ class ResolvedCredentials:
             frozen = self._credentials.get_frozen_credentials()
         except Exception as error:  # noqa: BLE001 - botocore raises whatever its sources do
             if self._keys and not _refresh_needed(self._credentials, 0):
-                return  # what we have is still good
+                # The present keys are still valid.
+                return
             raise EndpointRefused(
                 f"credentials cannot be had: {_line(error)}", code="NoCredentials"
             ) from None
@@ -188,7 +195,8 @@ class ResolvedCredentials:
 
 
 class SecretCredentials:
-    """A named secret, read again when it changes; with `role_arn` in it or in the source, the role assumed with it."""
+    """The keys in a named secret, which is read again when it changes. If the secret or the source has a `role_arn`,
+    the role is assumed with them."""
 
     def __init__(self, source: CredentialSource, secrets: SecretStore) -> None:
         self._source = source
@@ -200,7 +208,7 @@ class SecretCredentials:
         self._lock = asyncio.Lock()
 
     async def keys(self) -> Keys | None:
-        # While one looks, the others go on with what they have.
+        # While one caller checks the secret, the others continue with the present keys.
         if self._due() and (self._found is None or not self._lock.locked()):
             async with self._lock:
                 if self._due():
@@ -221,7 +229,7 @@ class SecretCredentials:
             self._failures = 0
         except UsageError as error:
             self._failures += 1
-            # Else it is perhaps just being written.
+            # Otherwise the secret may just be being written.
             if self._found is None or self._failures >= SECRET_TRIES or isinstance(error, WrongHost):
                 self._found, self._text = None, None
                 raise EndpointRefused(str(error), code="NoCredentials") from None
@@ -249,13 +257,13 @@ class SecretCredentials:
 
 
 def _refresh_needed(credentials: Any, seconds: int | None = None) -> bool:
-    """Whether keys that expire do so within `seconds` (as botocore thinks best when None)."""
+    """Whether keys that expire do so within `seconds` (None: within botocore's default)."""
     check = getattr(credentials, "refresh_needed", None)
     return bool(check(seconds)) if check else False
 
 
 def _find(source: CredentialSource, base: Keys | None) -> Any:
-    """botocore's credentials object for the source (`base`: keys to assume the role with)."""
+    """botocore's credentials object for the source. `base`: the keys to assume the role with."""
     import botocore.credentials
     import botocore.exceptions
 
@@ -306,7 +314,7 @@ def _line(error: Exception) -> str:
         )
     answer = getattr(error, "response", None)
     if isinstance(answer, dict) and not confinement.local_files():
-        # The service's own words are not for the users of a hub.
+        # Do not show the service's own words to users of a hub.
         code = error_code(str(answer.get("Error", {}).get("Code", "")))
         return f"{getattr(error, 'operation_name', 'the service')} was refused: {code}"
     return " ".join(str(error).split()) or type(error).__name__

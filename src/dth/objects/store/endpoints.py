@@ -1,7 +1,7 @@
-"""Where a store is and what is known of it: one profile for each kind of S3-compatible service.
+"""Where a store is and what is known about it: one profile per kind of S3-compatible service.
 
-`tried` says whether a profile was run against the real service; the others follow the service's documentation.
-What a profile does not know, the first objects of a run find out (see `client.Capabilities`).
+`tried` says whether a profile was tested with the real service. The others follow the service's documentation. What a
+profile does not state, the first objects of a run show (see `client.Capabilities`).
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from dth.objects.store.bucket_names import DNS_LABEL, access_point, bucket_label
 
 
 class ChecksumMode(StrEnum):
-    """What covers the body of every PUT, as a signed header."""
+    """The checksum, as a signed header, that covers the body of every PUT."""
 
     CRC64NVME = "crc64nvme"
     CRC32C = "crc32c"
@@ -29,13 +29,15 @@ class ChecksumMode(StrEnum):
 
 
 class Addressing(StrEnum):
+    """Where requests name the bucket: in the path or in the host name."""
+
     AUTO = "auto"
     PATH = "path"
     VIRTUAL = "virtual"
 
 
 class EtagKind(StrEnum):
-    """What a store's ETags of objects written in one piece are. UNKNOWN: to be seen with the first objects."""
+    """What a store's ETags of objects written in one piece are. UNKNOWN: the first objects show it."""
 
     MD5 = "md5"
     OPAQUE = "opaque"
@@ -44,8 +46,8 @@ class EtagKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is known of one kind of store. `hosts` are the endings of its host names; `endpoint` makes the URL where
-    only a region was given, and tells the region of such a URL."""
+    """What is known about one kind of store. `hosts` are the endings of its host names. `endpoint` is the template of
+    the URL when only a region is given. It also determines the region of such a URL."""
 
     name: str  # as in srcType / destType
     hosts: tuple[str, ...] = ()
@@ -55,13 +57,18 @@ class Profile:
     tags: bool = True
     acl: bool = True
     etags: EtagKind = EtagKind.UNKNOWN
-    most_parts: int = 10_000  # of one upload
+    most_parts: int = 10_000  # per upload
     listing_version: int = 2
-    accept_gzip: bool = False  # objects in gzip come as they are stored only to those who accept gzip
-    counts_tags: bool | None = None  # whether GET answers x-amz-tagging-count; None: not known
-    ascii_metadata: bool = False  # whether metadata beyond ASCII goes as RFC 2047
-    trailers: bool = False  # whether it takes a checksum behind a body (aws-chunked), over TLS
-    region: str = ""  # where neither the host name nor anybody says one
+    # Objects in gzip are sent as stored only to clients that accept gzip.
+    accept_gzip: bool = False
+    # Whether GET answers x-amz-tagging-count; None: not known.
+    counts_tags: bool | None = None
+    # Whether metadata beyond ASCII is sent as RFC 2047.
+    ascii_metadata: bool = False
+    # Whether it takes a checksum after a body (aws-chunked), over TLS.
+    trailers: bool = False
+    # Used if neither the host name nor the configuration names a region.
+    region: str = ""
     tried: bool = False
     limits: str = ""  # for the docs
 
@@ -223,7 +230,7 @@ PROFILES: dict[str, Profile] = {
         ),
         # Trailers since 2023: github.com/minio/minio/pull/16484 (streaming-v4-unsigned.go).
         Profile("MinIO", etags=EtagKind.MD5, counts_tags=True, ascii_metadata=True, trailers=True),
-        # Version 16 refuses trailers (seen); what later ones make of them is not known.
+        # Version 16 refuses trailers (tested). Whether later versions take them is not known.
         Profile("Ceph", etags=EtagKind.MD5, counts_tags=True),
         Profile(
             "Garage",
@@ -256,7 +263,8 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
-REGION = re.compile(r"[A-Za-z0-9-]{1,63}")  # as it can stand in a host name
+# A region that can be part of a host name.
+REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
@@ -264,7 +272,8 @@ PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 class Endpoint:
     """One store as this task uses it."""
 
-    urls: tuple[str, ...]  # scheme://host[:port], no path; several lead to the same store
+    # scheme://host[:port], no path. Several lead to the same store.
+    urls: tuple[str, ...]
     region: str
     profile: Profile
     addressing: Addressing
@@ -279,11 +288,12 @@ class Endpoint:
 
     @property
     def host(self) -> str:
+        """The host of the first URL, with its port if that is not the default."""
         return urlsplit(self.url).netloc
 
     @property
     def encrypted(self) -> bool:
-        """Whether all goes over TLS."""
+        """Whether all requests use TLS."""
         return self.url.startswith("https://")
 
     @property
@@ -292,7 +302,8 @@ class Endpoint:
 
     @property
     def store(self) -> str:
-        """One text for one store. A bucket's name is unique in all regions of AWS."""
+        """The same text for the same store. In AWS this is one store, because bucket names are unique in all
+        regions."""
         if self.is_aws and self.host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
             return "aws"
         return min(self.urls)
@@ -310,10 +321,10 @@ def resolve_endpoint(
     connect: ConnectOptions | None = None,
     requester_pays: bool = False,
 ) -> Endpoint:
-    """The endpoint for what the user gave: a URL or several, or a kind of store and a region (AWS by default).
+    """The endpoint for what the user specified: one or several URLs, or a kind of store and a region (AWS by default).
 
-    `fallback_region` is taken where neither the user nor the host name nor the kind of store says one. `bucket` may
-    be the ARN of an access point, and decides where its name can stand."""
+    `fallback_region` is used if neither the user nor the host name nor the kind of store names a region. `bucket` may
+    be the ARN of an access point. It determines where the name can be put. Raises UsageError."""
     point = access_point(bucket)
     if point:
         region = point.region
@@ -339,8 +350,8 @@ def resolve_endpoint(
 
 
 def in_region(endpoint: Endpoint, region: str) -> Endpoint:
-    """The same store, when it says that the bucket is in this region. A host name that has the old region in it gets
-    the new one; any other address stays as it is."""
+    """The same store, after it said that the bucket is in this region. A host name that contains the old region gets
+    the new one. Any other address stays as it is."""
     urls = tuple(_url_in_region(endpoint, url, region) for url in endpoint.urls)
     return replace(endpoint, urls=urls, region=region)
 
@@ -350,14 +361,14 @@ def _url_in_region(endpoint: Endpoint, url: str, region: str) -> str:
     if endpoint.is_aws and url in (aws_url(endpoint.region), "https://s3.amazonaws.com"):
         return aws_url(region) if REGION.fullmatch(region) else url
     old = _region_of_host(profile, url)
-    # An endpoint of a VPC is in one region, whatever the bucket's. What a store says leads to no host of others.
+    # The endpoint of a VPC is in one region, whatever the bucket's. What a store says must not lead to foreign hosts.
     if not old or ".vpce." in url or not REGION.fullmatch(region):
         return url
     return re.sub(rf"(?<![a-z0-9]){re.escape(old)}(?![a-z0-9-])", region, url, count=1)
 
 
 def _region_of_host(profile: Profile, url: str) -> str:
-    """The region in a host name of a service; "" where there is none."""
+    """The region in a host name of a service; "" if there is none."""
     host = urlsplit(url).hostname or ""
     if profile.name == "Amazon_S3":
         found = re.search(r"[a-z]+(-[a-z]+)+-\d", host.partition(".")[2])
@@ -365,14 +376,14 @@ def _region_of_host(profile: Profile, url: str) -> str:
     if "{region}" not in profile.endpoint or not host.endswith(profile.hosts):
         return ""
     before, _, after = re.escape(profile.endpoint.partition("://")[2]).partition(re.escape("{region}"))
-    # Of several names for one endpoint: s3.oss-REGION and oss-REGION, s3.REGION and s3.private.REGION.
+    # One endpoint may have several names: s3.oss-REGION and oss-REGION, s3.REGION and s3.private.REGION.
     before = before.removeprefix(r"s3\.") or before
     found = re.search(rf"(?:^|\.){before}(?:(?:private|direct)\.)?([a-z0-9-]+?)(?:-internal)?{after}$", host)
     return found[1] if found else ""
 
 
 def _access_point_urls(urls: tuple[str, ...], region: str, *, given: bool) -> tuple[str, ...]:
-    """Where an access point is asked, its name before the host: at AWS, or at the endpoints that were given."""
+    """The URLs for an access point, whose name is put before the host: at AWS, or the endpoints that were given."""
     if any(_is_address(url) for url in urls):
         raise UsageError(
             "an access point's name stands before the host: its endpoint cannot be an address in numbers"
@@ -383,7 +394,7 @@ def _access_point_urls(urls: tuple[str, ...], region: str, *, given: bool) -> tu
 
 
 def _addressing(asked: Addressing, profile: Profile, url: str, bucket: str) -> Addressing:
-    """Where the bucket's name stands: as it was asked for, else as the kind of store and the name allow."""
+    """Where the bucket is named: as requested, else as the kind of store and the name allow."""
     fits = not bucket or DNS_LABEL.fullmatch(bucket.replace(".", "")) is not None
     if asked is Addressing.VIRTUAL and not fits:
         raise UsageError(
@@ -392,12 +403,12 @@ def _addressing(asked: Addressing, profile: Profile, url: str, bucket: str) -> A
         )
     if asked is not Addressing.AUTO:
         return asked
-    # A bucket before an address in numbers would be no host name.
+    # A bucket before an IP address would not be a host name.
     return profile.addressing if fits and not _is_address(url) else Addressing.PATH
 
 
 def _split_urls(text: str) -> tuple[str, ...]:
-    """The URLs of one store, separated by commas or space, in one form and each once."""
+    """The URLs of one store, separated by commas or space, normalized and without repeats."""
     found = [each for each in re.split(r"[,\s]+", text) if each]
     if text and not found:
         found = [text]
@@ -422,7 +433,7 @@ def _is_address(url: str) -> bool:
 
 
 def _normal_url(url: str) -> str:
-    """The URL as its requests are signed: scheme, host in lower case, and the port where it is not the usual one."""
+    """The URL in the form that is signed: scheme, host in lower case, and the port if it is not the default."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
@@ -442,7 +453,7 @@ def _normal_url(url: str) -> str:
 
 
 def check_proxy(url: str) -> str:
-    """The URL of a proxy, as libcurl takes it. Raises UsageError."""
+    """The URL of a proxy, in the form that libcurl takes. Raises UsageError."""
     if "@" in url:
         raise UsageError(
             "the proxy URL holds credentials, and whoever sees the task would see them; set the proxy in the "
@@ -464,7 +475,7 @@ def check_proxy(url: str) -> str:
 
 
 def aws_url(region: str) -> str:
-    """The S3 endpoint of a region, in its partition."""
+    """The S3 endpoint of a region, in the region's partition."""
     return f"https://s3.{region}.{aws_domain(region)}"
 
 

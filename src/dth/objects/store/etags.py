@@ -1,8 +1,8 @@
-"""ETags, as listings and answers have them: what they are without their dress, and what they say.
+"""ETags in listings and answers: how they are written, and what they mean.
 
-The ETag of an object that was written whole and without a key of its own is the MD5 of its bytes on most stores, in
-either case of letters. Of encrypted objects, of multipart uploads, and on some stores of all objects, it is something
-else, and says only whether the object has changed.
+On most stores, the ETag of an object that was written in one piece and not encrypted with a key is the MD5 of its
+bytes, in upper or lower case. For encrypted objects, multipart uploads, and all objects of some stores, it is
+something else and shows only whether the object has changed.
 """
 
 import re
@@ -12,8 +12,8 @@ MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def bare_etag(text: str) -> str:
-    """An ETag without quotes, whether they are characters or written out, and without the mark of a weak one. The case
-    stays: stores compare with it."""
+    """An ETag without quotes (literal or as XML entities) and without the mark of a weak one. Upper and lower case are
+    kept, because stores compare exactly."""
     if text[:1] == '"' and text[-1:] == '"':
         return text[1:-1]
     text = text.strip().removeprefix("W/")
@@ -21,7 +21,7 @@ def bare_etag(text: str) -> str:
 
 
 def same_etag(one: str, other: str) -> bool:
-    """Whether two ETags are equal. Digests are, in either case of letters."""
+    """Whether two ETags are equal. Upper and lower case do not matter."""
     return one != "" and (one == other or (len(one) == len(other) and one.lower() == other.lower()))
 
 
@@ -31,6 +31,6 @@ def is_md5(etag: str) -> bool:
 
 
 def is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether an answer says that the object is encrypted with a key, so that its ETag is no digest of the content."""
+    """Whether an answer says that the object is encrypted with a key. Then its ETag is not a digest of the content."""
     encryption = headers.get("x-amz-server-side-encryption", "")
     return encryption.startswith("aws:") or "x-amz-server-side-encryption-customer-algorithm" in headers

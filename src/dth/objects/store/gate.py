@@ -1,5 +1,5 @@
-"""The layer that admits: as many requests at once as the endpoint takes, no more than the caps allow, and no faster
-than the store takes them."""
+"""The layer that admits requests: as many at once as the endpoint accepts, within the caps, and no faster than the
+store accepts them."""
 
 import time
 from collections.abc import Awaitable
@@ -15,7 +15,7 @@ from dth.objects.store.wire import READS
 class Gated:
     """The gate, the caps and the store's own rates of an endpoint, in front of its requests.
 
-    `rates`: what the store takes of requests that read, and of those that write.
+    `rates`: what the store accepts of requests that read, and of requests that write.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Gated:
 
     @property
     def held_back(self) -> int:
-        """Requests, and bodies under way, that wait for a cap or for the store's rate."""
+        """Requests, and bodies in transfer, that wait for a cap or for the store's rate."""
         caps = (self._request_cap, self._byte_cap, self._reads[1], self._writes[1])
         return sum(cap.waiting for cap in caps if cap)
 
     def send(self, request: Request) -> Awaitable[Response]:
-        # The other end of a pipe holds a place already.
+        # The other end of a pipe already holds a place.
         takes_place = not isinstance(request.body, Pipe)
         if self._is_paced(request):
             return self._placed(request) if takes_place else self._paced(request)
@@ -50,7 +50,7 @@ class Gated:
             return await self._paced(request)
 
     async def _paced(self, request: Request) -> Response:
-        """Send when the caps let it: a small body once all of it is granted, a large one as it is granted."""
+        """Send when the caps permit it: a small body once it is granted completely, a large one as it is granted."""
         size = request.size
         amount = size or request.limit
         if self._request_cap:
@@ -61,7 +61,7 @@ class Gated:
             return await self._counted(request.with_valve(valve) if valve else request)
 
     def _is_paced(self, request: Request) -> bool:
-        """Whether a cap holds for a request, or may while its body is on its way."""
+        """Whether a cap applies to a request, or may apply while its body is in transfer."""
         requests, sent = self._request_cap, self._byte_cap
         if requests is not None and requests.rate:
             return True
@@ -93,13 +93,13 @@ class Gated:
                 gate.leave()
 
     def _learn(self, request: Request, error: TransferError, rate: StoreRate, sent: float) -> None:
-        """Learn from an error, of a request that was sent at this monotonic time."""
+        """Learn from the error of a request that was sent at this monotonic time."""
         gate = self._gate
         gate.errors += error.disposition is not Disposition.GONE
         if isinstance(error, Throttled):
             rate.refused(request.key or str(request.query), sent)
         if isinstance(error, Throttled | ConnectionFailed):
-            # A server that refuses connections is one that is overrun. Where the store's rate is known, that paces.
+            # A server that refuses connections is overloaded. If the store's rate is known, it limits the requests.
             gate.slow_down(paced=rate.rate > 0)
         if error.status:
             gate.answered()

@@ -1,4 +1,4 @@
-"""Listings of what a bucket has of one key: its uploads in progress, its versions."""
+"""Listings of what a bucket has for one key: its uploads in progress, its versions."""
 
 from collections.abc import AsyncIterator
 from xml.etree import ElementTree
@@ -7,20 +7,20 @@ from dth.objects.store.answers import decoded, parse_xml
 from dth.objects.store.base import Requests
 from dth.objects.store.request import Request
 
-# What is listed, and the names of the second marker, which continues within a key.
+# The elements that are listed, and the names of the second marker, which continues within a key.
 KINDS = {
     "uploads": (("Upload",), "upload-id-marker", "NextUploadIdMarker"),
     "versions": (("Version", "DeleteMarker"), "version-id-marker", "NextVersionIdMarker"),
 }
-# In a row, before a listing counts as one that never ends.
+# Pages without the key in a row after which a listing counts as endless.
 EMPTY_PAGES = 100
 
 
 async def of_key(bucket: Requests, kind: str, key: str) -> AsyncIterator[ElementTree.Element]:
-    """What a listing of `uploads` or `versions` has of exactly this key. Ends where the store repeats itself, or goes
-    on and on with nothing of the key."""
+    """The items for exactly this key in a listing of `uploads` or `versions`. Ends if the store repeats itself, or
+    returns page after page without the key."""
     tags, marker, next_marker = KINDS[kind]
-    # Encoded, because XML cannot hold every key.
+    # Encoded, because XML cannot hold all keys.
     query = {kind: "", "prefix": key, "encoding-type": "url"}
     seen: set[tuple[str, str]] = set()
     empty = 0
@@ -36,7 +36,7 @@ async def of_key(bucket: Requests, kind: str, key: str) -> AsyncIterator[Element
                 yield item
         next_key = decoded(root.findtext("NextKeyMarker") or "", encoded)
         place = next_key, root.findtext(next_marker) or ""
-        # Longer keys follow, or the store repeats itself.
+        # Only longer keys follow, or the store repeats itself.
         if root.findtext("IsTruncated") != "true" or not next_key or next_key > key or place in seen:
             return
         seen.add(place)

@@ -1,4 +1,4 @@
-"""Objects of a bucket: read, written, copied, deleted."""
+"""Requests about single objects of a bucket: read, write, copy, delete."""
 
 import time
 from collections.abc import Mapping
@@ -30,24 +30,24 @@ from dth.objects.store.request import Request
 from dth.objects.store.sign import ACCEPT_ENCODING
 from dth.objects.store.signing import quote_key, quote_query
 
-# Seconds for which a bucket that was there is taken to be there.
+# Seconds for which a bucket that existed is assumed to exist.
 BUCKET_CHECK = 5.0
-# Headers of a write that it can do without, unless somebody asked for them by name.
+# Headers that a write can omit, unless the user asked for them explicitly.
 OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
-# Bytes of the longest list of tags.
+# The maximum bytes of a list of tags.
 TAGS_LIMIT = 64 * 1024
-# Codes of a 404 that says that an object has no tags.
+# The codes of a 404 that mean that an object has no tags.
 NO_TAG_SET = frozenset({"NoSuchTagSet", "NoSuchTagSetError"})
-# Ways of sending a body.
+# How a body may be sent.
 GZIP, PLAIN = "gzip", "identity"
 MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
 
 
 @dataclass(slots=True)
 class Written:
-    """How the store answered a write. `proof` (`algorithm:base64`) is the checksum that was sent with the body, and
-    `confirmed` that the store answered the same one; `md5` the body's in hexadecimal, where it is known; `encrypted`
-    that the ETag is no digest of the body."""
+    """The store's answer to a write. `proof` (`algorithm:base64`) is the checksum sent with the body; `confirmed` says
+    that the store answered the same one. `md5` is the body's MD5 in hexadecimal, if it is known. `encrypted` says that
+    the ETag is not a digest of the body."""
 
     etag: str
     proof: str = ""
@@ -73,8 +73,8 @@ class Objects(Requests):
         span: tuple[int, int] | None = None,
         sink: Pipe | None = None,
     ) -> Response:
-        """The object, or bytes `span` (first, last) of it. With `etag` the answer is that very object or
-        ObjectChanged is raised, also on stores that ignore If-Match."""
+        """Read the object, or the bytes `span` (first, last) of it. With `etag`, returns exactly that object or raises
+        ObjectChanged, even on stores that ignore If-Match."""
         headers = {ACCEPT_ENCODING: self._encoding, **self._customer}
         options = {"if-match": f'"{etag}"'} if etag else {}
         expected = size
@@ -97,8 +97,8 @@ class Objects(Requests):
     async def head(
         self, key: str, *, etag: str = "", checksums: bool = False, attempts: int = 0, part: int = 0
     ) -> Response:
-        """The object's headers. With `etag` they are those of that very object, or ObjectChanged is raised. `part`: of
-        this part of it, where the store knows its parts."""
+        """The object's headers. With `etag`, they are those of exactly that object, or ObjectChanged is raised. `part`:
+        the headers of this part, if the store knows the object's parts."""
         options = {"if-match": f'"{etag}"'} if etag else {}
         if checksums:
             options[CHECKSUM_MODE] = "ENABLED"
@@ -119,7 +119,7 @@ class Objects(Requests):
             except ObjectRefused as error:
                 if error.status not in (400, 403):
                     raise
-                # An answer to HEAD has no body: ask in a way that tells the reason, which may be the region.
+                # An answer to HEAD has no body. Ask in a way that shows the reason, which may be the region.
                 first = {**self._customer, "range": "bytes=0-0"}
                 await self.send(Request("GET", key, headers=first, limit=1))
                 return await self._read(request, etag)
@@ -128,10 +128,10 @@ class Objects(Requests):
             raise
 
     async def _read(self, request: Request, etag: str) -> Response:
-        """Ask with an Accept-Encoding that leaves the object as it is stored.
+        """Read with an Accept-Encoding that keeps the object as it is stored.
 
-        Some stores unpack objects for clients that do not accept gzip (GCS), others pack them for those that do. An
-        answer of another size is asked for once more in the other way, which is kept if it fits.
+        Some stores unpack objects for clients that do not accept gzip (GCS); others pack objects for clients that do.
+        If an answer has a different size, the request is repeated with the other encoding, which is kept if it fits.
         """
         known = self.capabilities
         try:
@@ -139,7 +139,7 @@ class Objects(Requests):
         except ObjectRefused as error:
             if error.status != 400 or not self._customer:
                 raise
-            # Not every object needs to be encrypted with the customer's key.
+            # Some objects may not be encrypted with the customer's key.
             try:
                 return await self._matching(request.without_headers(self._customer), etag)
             except TransferError:
@@ -166,7 +166,8 @@ class Objects(Requests):
         return GZIP if self.capabilities.accept_gzip else PLAIN
 
     async def _matching(self, request: Request, etag: str) -> Response:
-        """Send. A store that answers 412 to the very ETag that it lists is asked without If-Match from then on."""
+        """Send the request. A store that answers 412 to the ETag that it lists is asked without If-Match from then
+        on."""
         known = self.capabilities
         try:
             return await self.send(request)
@@ -223,7 +224,7 @@ class Objects(Requests):
         )
 
     async def _check_bucket(self) -> None:
-        """A HEAD that finds no object does not tell whether the bucket is missing: see now and then."""
+        """Check now and then that the bucket exists, because a HEAD of an object does not tell whether it does."""
         if time.monotonic() - self._bucket_seen < BUCKET_CHECK:
             return
         try:
@@ -235,12 +236,12 @@ class Objects(Requests):
                 status=404,
             ) from error
         except ObjectRefused:
-            # No right to look at it: it is there.
+            # Looking at it is not permitted, so it exists.
             pass
         self._bucket_seen = time.monotonic()
 
     async def is_listed(self, key: str) -> bool:
-        """Whether a listing shows exactly this key. No, where there is no right to list."""
+        """Whether a listing shows exactly this key. False if listing is not permitted."""
         query = {"list-type": "2", "prefix": key, "max-keys": "100", "encoding-type": "url"}
         try:
             response = await self.send(Request("GET", query=query))
@@ -249,7 +250,7 @@ class Objects(Requests):
         return any(entry.key == key for entry in parse_page(response.body).entries)
 
     async def tags(self, key: str, *, attempts: int = 0) -> str:
-        """The object's tags as the `x-amz-tagging` header takes them. Raises NotSupported where the store answers
+        """The object's tags in the format of the `x-amz-tagging` header. Raises NotSupported if the store answers
         something else."""
         unknown = NotSupported(
             f"{self.where('GET', key)}: no tags in the answer", code="NotImplemented", status=501
@@ -259,10 +260,10 @@ class Objects(Requests):
                 Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT, attempts=attempts)
             )
         except ObjectChanged as error:
-            # A store that knows no such query sends the object, which may be large.
+            # A store that does not know this query sends the object, which may be large.
             raise unknown from error
         except SourceGone as error:
-            # So some stores say that there are none.
+            # Some stores report an object without tags in this way.
             if error.code in NO_TAG_SET:
                 return ""
             raise
@@ -275,7 +276,7 @@ class Objects(Requests):
         return "&".join(f"{quote_query({name: value})}" for name, value in pairs.items())
 
     def as_copy_source(self, key: str, etag: str) -> dict[str, str]:
-        """Headers that name this object as what is copied."""
+        """The headers that name this object as the source of a copy."""
         headers = {"x-amz-copy-source": f"/{self.bucket}/{quote_key(key)}"}
         if etag:
             headers["x-amz-copy-source-if-match"] = f'"{etag}"'
@@ -298,8 +299,8 @@ class Objects(Requests):
     ) -> Written:
         """Write a whole object.
 
-        `md5`: what the body's is known to be, in hexadecimal. `insist`: headers that somebody asked for by name; a
-        store that refuses them refuses the object. Raises Damaged where the store answers that it holds something else.
+        `md5`: the known MD5 of the body, in hexadecimal. `insist`: headers that the user asked for explicitly; a store
+        that refuses them refuses the object. Raises Damaged if the store answers that it holds something else.
         """
         must, options = split(headers, insist)
         must |= self._customer
@@ -319,12 +320,12 @@ class Objects(Requests):
         return self.written("PUT", key, response, cover)
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
-        """A store that has written something says what: a proxy or a sign-in page does not."""
+        """A store answers a write with an ETag. A proxy or a sign-in page does not."""
         if not bare_etag(response.headers.get("etag", "")):
             raise self.bad_answer(method, key, "no ETag")
 
     def written(self, method: str, key: str, response: Response, cover: Cover) -> Written:
-        """What an answer to a write says. Raises Damaged where it contradicts what was sent."""
+        """The result of a write. Raises Damaged if the answer contradicts what was sent."""
         headers = response.headers
         etag, version = bare_etag(headers.get("etag", "")), headers.get("x-amz-version-id", "")
         algorithm = cover.proof.partition(":")[0]
@@ -362,7 +363,7 @@ class Objects(Requests):
         *,
         insist: AbstractSet[str] = frozenset(),
     ) -> Written:
-        """Copy within the store, without the bytes passing here."""
+        """Copy within the store. The bytes do not pass through this process."""
         must, options = split(headers, insist)
         must |= self._customer | source.as_copy_source(source_key, etag)
 
@@ -381,18 +382,18 @@ class Objects(Requests):
         )
 
     def check_etag_inside(self, method: str, key: str, response: Response) -> None:
-        """As `check_etag_answered`, of an answer that has it in its body."""
+        """As `check_etag_answered`, for an answer that has the ETag in its body."""
         if not bare_etag(find_text(response.body, "ETag")):
             raise self.bad_answer(method, key, "no ETag")
 
     async def delete(self, key: str, version: str = "") -> None:
-        """Delete the object, or one version of it; one that is gone already is no error."""
+        """Delete the object, or one version of it. It is not an error if it is already gone."""
         query = {"versionId": version} if version else {}
         with suppress(SourceGone):
             await self.send(Request("DELETE", key, query=query))
 
     async def restore(self, key: str, days: int, tier: str) -> bool:
-        """Ask for a readable copy of an archived object. False when that is under way already."""
+        """Request a readable copy of an archived object. Returns False if a restore is already in progress."""
         body = (
             f"<RestoreRequest><Days>{days}</Days>"
             f"<GlacierJobParameters><Tier>{escape(tier)}</Tier></GlacierJobParameters></RestoreRequest>"
@@ -409,14 +410,14 @@ class Objects(Requests):
 
 
 def not_written(error: SourceGone) -> ObjectRefused:
-    """A destination that answers 404 to a write has lost no source."""
+    """The error for a destination that answers 404 to a write. This does not mean that the source is gone."""
     refused = ObjectRefused(str(error), code=error.code, status=error.status)
     refused.side = error.side
     return refused
 
 
 def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Headers that must arrive, and those that the request can do without."""
+    """Splits headers into those that must arrive, and those that the request can omit."""
     if OPTIONAL.isdisjoint(headers):
         return dict(headers), {}
     optional = OPTIONAL - insist
@@ -425,4 +426,5 @@ def split(headers: Mapping[str, str], insist: AbstractSet[str]) -> tuple[dict[st
 
 
 def whole(chunks: list[bytes]) -> Body:
+    """A body in pieces, in the form that the transport takes."""
     return chunks[0] if len(chunks) == 1 else chunks or b""

@@ -1,7 +1,7 @@
-"""How fast: concurrency that adapts to each endpoint, caps that hold over all processes, one budget of memory.
+"""Speed: concurrency that adapts to each endpoint, caps shared by all processes, and one budget of memory.
 
 `Gate` is AIMD (additive increase, multiplicative decrease; Chiu and Jain, 1989) over requests in flight. The rate of a
-cap may change while bodies are under way.
+cap may change while bodies are in transfer.
 """
 
 import asyncio
@@ -17,12 +17,14 @@ from dth.core.errors import StateError
 from dth.core.ports.limits import Lease, Limits
 from dth.core.transport import Valve
 
-CAP_SLICE = 0.1  # seconds of a cap that are leased at once: bursts stay within it
-LOOK = 2.0  # seconds between looks at the rates that hold
+# Seconds of a cap that are leased at once. Bursts are not longer.
+CAP_SLICE = 0.1
+# Seconds between checks of the current rates.
+LOOK = 2.0
 
 
 class Lanes:
-    """Admits so many at once, first come, first served. The number may change while they are inside."""
+    """Admits up to `limit` at once, first come, first served. The limit may change while they are inside."""
 
     def __init__(self, limit: float = math.inf) -> None:
         self.limit = limit
@@ -34,21 +36,22 @@ class Lanes:
             await self.enter()
 
     def enter_at_once(self) -> bool:
-        """Enter if nobody has to wait. It stands alone for those who come often: it needs no coroutine."""
+        """Enter if this needs no waiting. Separate from `enter`, because frequent callers save a coroutine."""
         if self.in_flight < self.limit and not self._queue:
             self.in_flight += 1
             return True
         return False
 
     async def enter(self) -> None:
-        """Wait for a place."""
+        """Wait for a place and enter."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(future)
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self.leave()  # admitted in the same moment: pass it on
+                # Admitted at the same moment: pass the place on.
+                self.leave()
             raise
 
     async def __aexit__(
@@ -57,10 +60,12 @@ class Lanes:
         self.leave()
 
     def resize(self, limit: float) -> None:
+        """Change the limit, and admit those who may enter now."""
         self.limit = limit
         self._admit()
 
     def leave(self) -> None:
+        """Give the place back."""
         self.in_flight -= 1
         if self._queue:
             self._admit()
@@ -74,11 +79,11 @@ class Lanes:
 
 
 class Scout:
-    """The first one to enter goes alone, to show what the others will meet. Once it has come back without an error, all
-    who waited go on together; after an error the next one goes alone.
+    """The first one to enter goes alone, to find out what the others will meet. When it returns without an error, all
+    that wait continue together. After an error, the next one goes alone.
 
-    `__aenter__` says whether the one that enters is alone. A lock would do, but wakes those who wait one by one: they
-    would go on one by one for good, and each answer would wake the process for itself.
+    `__aenter__` returns whether the one that enters is alone. A lock is not enough: it wakes those that wait one by
+    one, so they would continue one by one from then on, and each answer would wake the process separately.
     """
 
     def __init__(self, *, returned: bool = False) -> None:
@@ -107,41 +112,45 @@ class Scout:
 class Gate(Lanes):
     """Admits requests to one endpoint.
 
-    The number in flight falls by a third when the store throttles (once per `HOLD`) and the rate that it takes is not
-    known (`rate`). `REST` seconds later it grows again, by one for each full round of successes. Until the store
-    throttles for the first time, it grows by one for each success: slow start, as in TCP (RFC 5681, section 3.1).
+    The limit falls by a third when the store throttles (once per `HOLD`), if the rate that it accepts is not known
+    (`rate`). After `REST` seconds it grows again, by one per full round of successes. Until the store throttles for the
+    first time, it grows by one per success: slow start, as in TCP (RFC 5681, section 3.1).
 
-    Beyond a quarter of the maximum, it grows only by answers that were not much slower than the quickest of their kind:
-    others waited in a line, at the store or here, and more requests would only make that line longer (the idea of TCP
-    Vegas; Brakmo and Peterson, 1995). A store that is far away gets them all, as its answers are all equally late.
+    Above a quarter of the maximum, it grows only by answers that were not much slower than the fastest of their kind.
+    Slower answers waited in a queue, at the store or here, and more requests would only make that queue longer (the
+    idea of TCP Vegas; Brakmo and Peterson, 1995). A store that is far away still gets all requests, because all its
+    answers are equally late.
     """
 
     MINIMUM = 1
-    # Seconds between two decreases: one storm counts once.
+    # Seconds between two decreases. A burst of refusals counts once.
     HOLD = 0.25
-    # Seconds after a decrease without an increase. Rounds are short on a near store: what grows with each of them is
-    # above the store's rate again at once, and most requests are refused.
+    # Seconds after a decrease without an increase. Rounds are short with a near store: if the limit grew in each of
+    # them, it would be above the store's rate again at once, and most requests would be refused.
     REST = 1.0
-    # Times the quickest answer, that one may take which did not wait in a line.
+    # An answer that takes up to this multiple of the fastest one did not wait in a queue.
     IN_LINE = 3
 
     def __init__(self, maximum: int = 256, start: int = 16) -> None:
         super().__init__(float(min(start, maximum)))
         self.maximum = maximum
-        self._free = maximum / 4  # up to which it grows by any success
-        self._quickest: dict[str, float] = {}  # seconds, by kind of request
+        # Up to this limit, any success makes it grow.
+        self._free = maximum / 4
+        # In seconds, by kind of request.
+        self._quickest: dict[str, float] = {}
         self.throttled = 0
-        self.errors = 0  # requests that failed, other than for what is merely not there
-        # Requests that were answered well, of all there were.
+        # Requests that failed. A missing object does not count.
+        self.errors = 0
+        # Requests that succeeded since the beginning.
         self.passed = 0
-        # Monotonic time since which nothing was answered at all; 0 while the endpoint answers.
+        # Monotonic time since which there was no answer at all; 0 while the endpoint answers.
         self.silent_since = 0.0
         self._answers = 0
-        self._seconds = 0.0  # that they took
+        self._seconds = 0.0  # total time of these answers
         self._decreased = -self.REST
 
     def succeeded(self, seconds: float = 0.0, kind: str = "") -> None:
-        """A request was answered well, `seconds` after it was sent. Compared are those of one kind."""
+        """A request succeeded `seconds` after it was sent. It is compared with others of its `kind`."""
         self._answers += 1
         self._seconds += seconds
         self.passed += 1
@@ -159,16 +168,16 @@ class Gate(Lanes):
             self.limit = min(self.maximum, self.limit + 1 / self.limit)
 
     def answered(self) -> None:
-        """The endpoint has answered, whatever it said."""
+        """The endpoint answered, with success or an error."""
         self.silent_since = 0.0
 
     def silent(self) -> None:
-        """A request found nobody who answers."""
+        """A request got no answer."""
         self.silent_since = self.silent_since or time.monotonic()
 
     def slow_down(self, *, paced: bool = False) -> None:
-        """A request was refused because there are too many. `paced`: they are sent at another rate now, so as many as
-        before may be in flight."""
+        """The store refused a request because there are too many. `paced`: a new request rate applies, so the number in
+        flight need not fall."""
         self.throttled += 1
         now = time.monotonic()
         if not paced and now - self._decreased >= self.HOLD:
@@ -177,28 +186,30 @@ class Gate(Lanes):
             self.limit = max(lowest, min(self.limit, self.in_flight + 1) * 0.7)
 
     def take_latency(self) -> float:
-        """Mean seconds from a request to the end of its answer since the last call; 0 without any."""
+        """The mean seconds from request to end of answer since the last call; 0 without answers."""
         latency = self._seconds / self._answers if self._answers else 0.0
         self._answers, self._seconds = 0, 0.0
         return latency
 
 
 class Lessor(Protocol):
-    """Who grants shares of a rate: the limits of a platform, or what was learned of a store."""
+    """Grants shares of a rate: the limits of a platform, or what was learned about a store."""
 
     async def lease(self, name: str, wanted: float) -> Lease: ...
 
 
 class Cap:
-    """A rate in units a second that several processes share, taken in short slices from who grants them:
-    what those who wait here need together, and no more, so that nothing lapses that another process could use. While
-    the limits cannot be reached, the last share of this process is kept.
+    """A rate in units per second that several processes share. Shares are taken in short slices from the lessor. A
+    slice is what the callers here need together and not more, so nothing expires that another process could use.
+    While the limits are not reachable, this process keeps its last share.
 
-    The rate may change at any time (`adopt`), for the bodies under way as well. At 0 there is no limit."""
+    The rate may change at any time (`adopt`), also for bodies in transfer. 0 means no limit."""
 
-    BUFFER = 128 * 1024  # bytes that a connection may receive before they are asked for
-    LARGE = 64  # large bodies at once, at most
-    SMALL = 256 * 1024  # bytes of a body that need not be stopped once it is under way
+    # Bytes that a connection may receive before they are granted.
+    BUFFER = 128 * 1024
+    LARGE = 64  # the most large bodies at once
+    # Bytes of a body that need not be paced once it is in transfer.
+    SMALL = 256 * 1024
 
     def __init__(self, limits: Lessor, name: str, rate: float = 0.0) -> None:
         self.name = name
@@ -206,26 +217,28 @@ class Cap:
         self.slice = math.inf
         self.buffer = 0
         self.large = Lanes()
-        self.waiting = 0  # those who are in `take`
+        self.waiting = 0  # callers in `take`
         self._limits = limits
-        self.bodies: set[Body] = set()  # large ones that are under way
-        self._wanted = 0.0  # by all who are in `take`
+        self.bodies: set[Body] = set()  # large bodies in transfer
+        self._wanted = 0.0  # by all callers in `take`
         self._held = 0.0  # granted, for those who wait
-        self._lapses = 0.0  # monotonic time at which that is lost, if they went away
+        # Monotonic time when the held units expire, if nobody took them.
+        self._lapses = 0.0
         self._share = math.inf
-        self._counted = 0.0  # granted since...
+        self._counted = 0.0  # granted since `_since`
         self._since = time.monotonic()
         self._lock = asyncio.Lock()
         self.adopt(rate)
-        self.resized = 0.0  # monotonic time at which `buffer` changed
+        # Monotonic time when `buffer` changed.
+        self.resized = 0.0
 
     def adopt(self, rate: float) -> None:
-        """From now on this rate holds."""
+        """Use this rate from now on, also for bodies in transfer."""
         if rate == self.rate:
             return
         self.rate = rate
         self.slice = self._share = rate * CAP_SLICE if rate else math.inf
-        # A server sends until our buffers are full, whatever was granted: all of them together hold a slice.
+        # A server sends until the local buffers are full, whatever was granted. All buffers together hold one slice.
         at_once = int(self.slice / self.BUFFER) if rate else self.LARGE + 1
         buffer = min(self.BUFFER, max(16 * 1024, int(self.slice))) if at_once <= self.LARGE else 0
         if buffer != self.buffer:
@@ -235,8 +248,8 @@ class Cap:
             body.adopt()
 
     async def take(self, amount: float) -> float:
-        """Return when `amount` units may be used. First come, first served within the process. Where the rate falls
-        meanwhile, so that the amount is more than a slice of it, return how many were granted until then."""
+        """Return when `amount` units may be used. First come, first served within the process. If the rate falls so far
+        in the meantime that the amount is more than a slice, return how many were granted until then."""
         if not self.rate:
             return amount
         before, missing = self.rate, amount
@@ -261,7 +274,7 @@ class Cap:
             self.waiting -= 1
 
     def paced(self, size: float, *, received: bool) -> "Body":
-        """To be entered (`async with`) round a request with a body of `size` bytes."""
+        """A context manager for a request with a body of `size` bytes: enter it (`async with`) before sending."""
         return Body(self, size, received=received)
 
     async def _lease(self, wanted: float) -> tuple[float, float]:
@@ -279,8 +292,8 @@ class Cap:
 
 
 class Supply:
-    """What a cap grants one large body, slice after slice. Of a body that is received, as much as the connection's
-    buffers hold has been sent before it is read: so much is taken first and granted last."""
+    """The units that a cap grants one large body, slice by slice. When a body is received, the store has sent as much
+    as the connection's buffers hold before it is read. That much is taken first and granted last."""
 
     def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
         self._cap = cap
@@ -289,7 +302,7 @@ class Supply:
         self._ahead = self._last
 
     async def next(self) -> float:
-        """Take a slice, and return what may pass now; all that is to come while there is no limit."""
+        """Take a slice, and return what may pass now. Without a limit, everything may pass."""
         if not self._cap.rate:
             return math.inf
         if self._size < 1 and self._last:
@@ -303,7 +316,7 @@ class Supply:
         return granted
 
     async def feed(self, valve: Valve) -> None:
-        """Grant the valve more each time it is dry. Ends with its task."""
+        """Grant the valve more each time it is dry. Runs until its task is cancelled."""
         while True:
             await valve.dry.wait()
             valve.dry.clear()
@@ -311,15 +324,15 @@ class Supply:
 
 
 class Body:
-    """One body under way. Entered when its request may be sent: a small one once all of it is granted, a large one with
-    the valve that lets its bytes pass as they are granted. Without a limit the valve stands open, and nobody feeds it
-    until one comes."""
+    """One body in transfer. Entering waits until its request may be sent: for a small body until all of it is granted.
+    For a large body it returns the valve that lets its bytes pass as they are granted. Without a limit, the valve is
+    open, and nothing feeds it until there is a limit."""
 
     def __init__(self, cap: Cap, size: float, *, received: bool) -> None:
         self._cap = cap
         self._size = size
         self._received = received
-        self._rate = 0.0  # by which its valve goes
+        self._rate = 0.0  # the rate its valve is set for
         self._valve: Valve | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._in_lane = False
@@ -351,7 +364,7 @@ class Body:
         self._end()
 
     def adopt(self) -> None:
-        """Another rate holds: what was granted at a higher one is void."""
+        """Apply a new rate. What was granted at a higher rate is void."""
         assert self._valve
         before, self._rate = self._rate, self._cap.rate
         if not before or 0 < self._rate < before:
@@ -376,8 +389,8 @@ class Body:
 
 
 async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
-    """Look which rates hold, again and again, for processes that take nothing at the moment or have no limit. Ends
-    with its task."""
+    """Check repeatedly which rates apply, for processes that take nothing at the moment or have no limit. Runs until
+    its task is cancelled."""
     while True:
         await asyncio.sleep(LOOK)
         with contextlib.suppress(OSError, StateError):
@@ -387,8 +400,8 @@ async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
 
 
 class Budget:
-    """Bytes of bodies that may be in memory at once. First come, first served, so that a large one is not starved;
-    one larger than the whole budget goes alone."""
+    """The bytes of bodies that may be in memory at once. First come, first served, so that large bodies are not
+    starved. A body larger than the whole budget goes alone."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -397,10 +410,11 @@ class Budget:
 
     @property
     def short(self) -> bool:
-        """Whether somebody is waiting for memory."""
+        """Whether a caller is waiting for memory."""
         return bool(self._queue)
 
     async def acquire(self, amount: int) -> None:
+        """Wait for `amount` bytes, or for the whole budget if that is less. Give them back with `release`."""
         amount = min(amount, self.size)
         if not self._queue and self.used + amount <= self.size:
             self.used += amount
@@ -411,10 +425,12 @@ class Budget:
             await future
         except asyncio.CancelledError:
             admitted = future.done() and not future.cancelled()
-            self.release(amount if admitted else 0)  # or else those behind may go now
+            # Even if nothing was admitted, the next callers may fit now.
+            self.release(amount if admitted else 0)
             raise
 
     def release(self, amount: int) -> None:
+        """Give `amount` bytes back."""
         self.used -= min(amount, self.size)
         while self._queue:
             wanted, future = self._queue[0]

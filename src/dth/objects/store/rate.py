@@ -1,21 +1,23 @@
-"""How many requests a second a store takes, learned from its refusals.
+"""Learns from a store's refusals how many requests per second it accepts.
 
-Several processes of one machine, of one task or of many, may use the same store. Each by itself would find a rate, and
-all together they would send a multiple of it. So what is learned lies in a small file that all of them map into memory.
-It is a token bucket whose rate is found as follows:
+Several processes of one machine, of one task or of many, may use the same store. If each of them found a rate alone,
+all together would send a multiple of it. So they share what they learn in a small file that all of them map into
+memory. It is a token bucket. Its rate is determined as follows:
 
-- Until the store refuses something there is no rate, and a look at the memory is all that a request costs.
-- Once it has refused several requests within a second, the rate is what passed in the second before. One key that is
-  always refused is not enough. Then comes the search: the rate doubles every `STEP` until the next refusals show that
-  it is too high, goes back by one and a half of these steps, and grows again by smaller ones, until they are small.
-- From then on requests are counted in rounds. A round in which more than `NOISE` of them were refused lowers the rate
-  by the share that was refused. After a round without any refusal it grows by `CREEP`, and twice as fast after each
-  further `QUIET` of them, so that a store that takes more by now is used soon.
+- Until the store refuses something, there is no rate. A request then costs only a look at the memory.
+- Once the store has refused several requests within a second, the rate is the number that succeeded in the second
+  before. One key that is always refused is not enough. Then the search begins: the rate doubles every `STEP` until the
+  next refusals show that it is too high, goes back by one and a half of these steps, and grows again by smaller steps,
+  until the steps are small.
+- From then on, requests are counted in rounds. If more than `NOISE` of the requests in a round were refused, the rate
+  falls by the share that was refused. After a round without any refusal, it grows by `CREEP`, and twice as fast after
+  each further `QUIET` of them. So if the store accepts more than before, that is used soon.
 
-Refusals of what was granted before the rate was lowered say nothing of the present rate. Where a lower rate does not
-lower the share of refusals, several times in a row, the rate is not their cause: then there is none for a while.
+Refusals of requests that were granted before the rate was lowered say nothing about the present rate. If a lower rate
+does not lower the share of refusals several times in a row, the rate is not their cause. Then there is no rate for a
+while.
 
-The idea of a rate rather than a number in flight is that of the adaptive retry mode of the AWS SDKs.
+Limiting a rate instead of the number in flight is the idea of the adaptive retry mode of the AWS SDKs.
 """
 
 import contextlib
@@ -32,42 +34,42 @@ from pathlib import Path
 from dth.core.config import state_directory
 from dth.core.ports.limits import Lease
 
-# Seconds of the search's steps, by how much each of them raises the rate at first, and at last.
+# Seconds per step of the search, and the factor of the rate per step at first and at last.
 STEP, RAISE, LAST_RAISE = 0.15, 2.0, 1.05
-# A round lasts so many seconds, or until so many requests.
+# A round lasts this many seconds, or until this many requests.
 ROUND, ROUND_REQUESTS = 1.0, 50
-# The share of refusals that lowers nothing.
+# The share of refusals up to which the rate is not lowered.
 NOISE = 0.01
 # The share of refusals that ends a round at once.
 STORM = 0.3
-# Refusals from which something follows.
+# The number of refusals that count as evidence.
 SEVERAL = 3
 CREEP, QUIET, LARGEST_CREEP = 0.01, 4, 0.25
-# Requests a second, the least to begin with and the least of all.
+# The lowest rate to begin with and the lowest rate at all, in requests per second.
 FIRST, LEAST = 100.0, 0.5
-# Requests from which a share can be told.
+# The number of requests needed to determine a share.
 SAMPLE = 10
-# Lower rates that changed nothing, after which there is none, and for how many seconds.
+# After this many lower rates without effect there is no rate, for this many seconds.
 IN_VAIN, UNLIMITED = 2, 60.0
-# Above so many requests a second there is no rate any more.
+# Above this number of requests per second there is no rate any more.
 NO_RATE = 50_000.0
 # Seconds without a request after which what was learned is forgotten.
 FORGOTTEN = 30.0
 # Seconds of the rate that may be sent at once.
 BURST = 0.1
-# Seconds to wait where another process looks at the file in this moment.
+# Seconds to wait while another process holds the file.
 BUSY = 0.001
 
-# Where each number stands in the file.
+# The index of each number in the file.
 RATE, TOKENS, FILLED, USED, CHANGED, LOWERED, ONSET = range(7)
 SENT, TAKEN, REFUSED, QUIET_ROUNDS, RAISED_BY, SHARE, VAIN, UNTIL = range(7, 15)
 SIZE = 15 * 8
 
 
 class StoreRate:
-    """The rate that one store takes, as one process sees it.
+    """The rate that one store accepts, as one process sees it.
 
-    `file`: what the processes share, made when there is something to share; None: nothing is shared.
+    `file`: the file that the processes share, created when there is something to share. None: nothing is shared.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -77,22 +79,22 @@ class StoreRate:
         # What was refused in the last second, and when.
         self._refused: OrderedDict[str, float] = OrderedDict()
         self._marked, self._passed, self._passed_before = time.monotonic(), 0, 0
-        # What passed and is not written down yet for the others.
+        # Requests that succeeded, not yet recorded for the other processes.
         self._unwritten = 0
         self._map(create=False)
 
     @property
     def rate(self) -> float:
-        """Requests a second; 0: no limit is known."""
+        """Requests per second; 0 if no limit is known."""
         return self._at[RATE]
 
     async def lease(self, name: str, wanted: float) -> Lease:
-        """Take up to `wanted` requests."""
+        """Take up to `wanted` requests from the bucket."""
         with self._locked() as locked:
             return self._lease(wanted, time.monotonic()) if locked else Lease(0.0, BUSY, self.rate)
 
     def passed(self, now: float) -> None:
-        """The store took a request, at this monotonic time."""
+        """The store accepted a request, at this monotonic time."""
         self._passed += 1
         self._unwritten += 1
         if now - self._marked >= 1.0:
@@ -100,8 +102,8 @@ class StoreRate:
             self._map(create=False)
 
     def refused(self, what: str, sent: float) -> None:
-        """The store refused a request that was sent at this monotonic time, because there were too many. `what`: its
-        key, or what else tells it from others."""
+        """The store refused a request, sent at this monotonic time, because there were too many. `what`: the key, or
+        something else that distinguishes the request from others."""
         now = time.monotonic()
         self._refused[what] = now
         self._refused.move_to_end(what)
@@ -118,7 +120,7 @@ class StoreRate:
 
     def _lease(self, wanted: float, now: float) -> Lease:
         at = self._at
-        # A time to come is one from before the machine was started again.
+        # A time in the future is from before the machine was restarted.
         if not at[RATE] or not 0 <= now - at[USED] < FORGOTTEN:
             at[RATE] = 0.0
             return Lease(wanted, 0.0, 0.0)
@@ -133,7 +135,7 @@ class StoreRate:
         granted = max(0.0, min(wanted, tokens))
         at[TOKENS], at[FILLED], at[USED] = tokens - granted, max(now, at[FILLED]), now
         at[SENT] += granted
-        # Whoever comes when the bucket is half full loses nothing by coming a little late.
+        # A caller that returns when the bucket is half full loses nothing by being a little late.
         return Lease(granted, min(wanted - granted, most / 2) / rate, rate)
 
     def _learn(self, sent: float, now: float) -> None:
@@ -144,10 +146,10 @@ class StoreRate:
                 at[RAISED_BY], at[USED], at[SHARE], at[VAIN] = RAISE, now, 0.0, 0.0
             return
         if sent < at[LOWERED] + BURST:
-            # It may have been granted before.
+            # The request may have been granted before the change.
             return
         if not at[REFUSED]:
-            # What passed before it says nothing of how many pass now.
+            # Requests that succeeded before the first refusal say nothing about how many succeed now.
             at[ONSET], at[TAKEN], self._unwritten = now, 0.0, 0
         at[REFUSED] += 1
         if at[REFUSED] < SEVERAL:
@@ -163,7 +165,7 @@ class StoreRate:
             self._lower(at[REFUSED] / answered, now)
 
     def _end_round(self, now: float) -> None:
-        """What follows from the requests since the last change, if they are enough."""
+        """Adjust the rate to the requests since the last change, if they are enough."""
         at = self._at
         passed, rate = now - at[CHANGED], at[RATE]
         if at[RAISED_BY]:
@@ -182,7 +184,7 @@ class StoreRate:
             at[QUIET_ROUNDS] += 1
 
     def _raise(self, by: float, passed: float, now: float) -> None:
-        """Where less was sent than the rate allows, it is no limit."""
+        """Raise the rate. If fewer requests were sent than it allows, it is not the limit and stays."""
         at = self._at
         if at[SENT] >= 0.8 * at[RATE] * passed:
             at[RATE] *= by
@@ -192,9 +194,9 @@ class StoreRate:
         self._begin_round(now)
 
     def _lower(self, share: float, now: float) -> None:
-        """This share of requests was refused."""
+        """Lower the rate after this share of requests was refused."""
         at = self._at
-        # A share of nearly nothing is not to be compared with.
+        # A share close to zero is too small for a comparison.
         vain = share > STORM / 3 and share > at[SHARE] / 2 > 0
         at[VAIN] = at[VAIN] + 1 if vain else 0.0
         at[SHARE] = share
@@ -227,21 +229,21 @@ class StoreRate:
             finally:
                 os.close(file)
         except OSError:
-            # It cannot be shared, and is learned here alone.
+            # The file cannot be shared. This process learns alone.
             self._path = None
             return
         self._is_shared = True
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:
-        """Says whether no other process has the file. Nobody waits for it: its owner may have been stopped."""
+        """Yields whether this process holds the file. It does not wait, because another owner may be suspended."""
         if not self._path:
             yield True
             return
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            # Somebody has removed it: it is learned here alone from now on.
+            # The file was removed. This process learns alone from now on.
             self._path = None
             yield True
             return
@@ -252,12 +254,12 @@ class StoreRate:
         else:
             yield True
         finally:
-            # That unlocks it.
+            # This unlocks the file.
             os.close(file)
 
 
 def store_rates(store: str) -> tuple[StoreRate, StoreRate]:
-    """The rates of a store for reading and for writing, which all processes of this user share."""
+    """The rates of a store for reading and for writing. All processes of this user share them."""
     name = hashlib.sha256(store.encode()).hexdigest()[:32]
     directory = state_directory() / ".rates"
     return StoreRate(directory / f"{name}-reads"), StoreRate(directory / f"{name}-writes")

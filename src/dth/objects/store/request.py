@@ -6,19 +6,19 @@ from typing import Protocol
 
 from dth.core.transport import Body, Pipe, Response, Valve
 
-# Of the query of a listing.
+# Part of the query of a listing.
 ENCODING_TYPE = "encoding-type"
 
 
-# Not frozen, as are all values here of which each object needs one: that takes five times as long to make. Nobody
-# changes one.
+# Not frozen, like every class here of which each object needs an instance: creating a frozen one takes five times as
+# long. No code changes an instance.
 @dataclass(slots=True)
 class Request:
     """One request to one bucket. Header names are in lower case.
 
-    `options` are headers that go along with `headers`, and that the request can do without: a store that refuses one is
-    asked again without it. So is one that refuses `encoding-type` in the query.
-    `check` looks at a good answer and raises TransferError where it is not what was asked for.
+    `options` are headers sent in addition to `headers` that the request can omit: if a store refuses one, the request
+    is sent again without it. The same applies to `encoding-type` in the query.
+    `check` inspects a good answer, and raises TransferError if it is not what was asked for.
     """
 
     method: str
@@ -27,16 +27,16 @@ class Request:
     headers: Mapping[str, str] | None = None
     options: Mapping[str, str] | None = None
     body: Body = b""
-    # Where the body of a good answer goes instead of memory.
+    # The destination of a good answer's body, instead of memory.
     sink: Pipe | None = None
-    # Bytes of body expected in the answer; 0: what an error or a listing may have.
+    # Expected bytes of the answer's body; 0: the size of an error or a listing.
     limit: int = 0
-    # The store may think for minutes.
+    # Whether the store may take minutes to answer.
     slow: bool = False
-    # Tries in all; 0: as many as the client makes.
+    # The total number of tries; 0: the client's default.
     attempts: int = 0
     check: Callable[[Response], None] | None = None
-    # Paces the body, whichever way it goes.
+    # Paces the body in either direction.
     valve: Valve | None = None
 
     @property
@@ -47,7 +47,7 @@ class Request:
 
     @property
     def carried(self) -> Mapping[str, str]:
-        """All its headers, before it is signed, and what else of it a store may refuse."""
+        """All headers before signing, and anything else in the request that a store may refuse."""
         if not self.options and not self.encodes:
             return self.headers or {}
         encoding = {ENCODING_TYPE: "url"} if self.encodes else {}
@@ -55,12 +55,12 @@ class Request:
 
     @property
     def encodes(self) -> bool:
-        """Whether it asks for keys in an encoding."""
+        """Whether it asks for encoded keys."""
         return self.query is not None and ENCODING_TYPE in self.query
 
     def with_headers(self, headers: Mapping[str, str]) -> "Request":
-        """The same request with exactly these headers, and nothing optional."""
-        # Not `replace`, which looks at each field by its name: this is done for most requests.
+        """The same request with exactly these headers and without options."""
+        # Not `replace`, which accesses each field by its name: this is called for most requests.
         return Request(
             self.method,
             self.key,
@@ -77,7 +77,7 @@ class Request:
         )
 
     def with_header(self, name: str, value: str) -> "Request":
-        """The same request with one header more."""
+        """The same request with one more header."""
         return replace(self, headers={**(self.headers or {}), name: value})
 
     def without_headers(self, names: Collection[str]) -> "Request":
@@ -86,18 +86,18 @@ class Request:
         return replace(self, headers=headers)
 
     def without_encoding(self) -> "Request":
-        """The same request for keys as they are."""
+        """The same request for keys without an encoding."""
         query = {name: value for name, value in (self.query or {}).items() if name != ENCODING_TYPE}
         return replace(self, query=query)
 
     def with_valve(self, valve: Valve) -> "Request":
-        """The same request, its body paced."""
+        """The same request with its body paced."""
         return replace(self, valve=valve)
 
 
 class Sender(Protocol):
-    """A layer."""
+    """A layer that sends requests."""
 
     def send(self, request: Request) -> Awaitable[Response]:
-        """Raises TransferError for any answer that is not good."""
+        """Send the request. Raises TransferError for any answer that is not good."""
         ...

@@ -1,4 +1,4 @@
-"""The layer that tries again what is passing."""
+"""The layer that tries again after temporary errors."""
 
 import time
 
@@ -9,7 +9,7 @@ from dth.objects.store.retry import pause_after
 
 
 class Retrying:
-    """`attempts`: tries of one request, unless it says itself how many."""
+    """`attempts`: the number of tries of a request that does not specify it."""
 
     def __init__(self, below: Sender, attempts: int) -> None:
         self._below = below
@@ -26,6 +26,6 @@ class Retrying:
 
     def _tries(self, request: Request) -> int:
         if request.sink is not None or isinstance(request.body, Pipe):
-            # What has passed through a pipe is gone: who holds both ends begins anew.
+            # Bytes that passed through a pipe are gone. The caller that holds both ends starts over.
             return 1
         return request.attempts or self._attempts

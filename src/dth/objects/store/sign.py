@@ -1,4 +1,4 @@
-"""The layer that signs: for one of the store's addresses, with the keys of this moment, in the bucket's region."""
+"""The layer that signs requests: for one of the store's addresses, with the current keys, in the bucket's region."""
 
 import time
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from dth.objects.store.request import Request
 from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
 from dth.objects.store.wire import Address, Addresses, Wire, WrongRegion
 
-# Seconds for which keys are used without a look whether they have changed. An error leads to a look at once.
+# Seconds for which keys are used without checking for new ones. After an error they are checked at once.
 KEPT = 1.0
-# Proxies and stores change it on the way (GCS does), so a signature over it would not hold.
+# Not signed, because some proxies and stores (GCS) change it, which would make the signature invalid.
 ACCEPT_ENCODING = "accept-encoding"
 
 
 class Signing:
-    """Signs and sends. Where the store names another region for the bucket, that one is used from then on.
+    """Signs and sends requests. If the store names another region for the bucket, that region is used from then on.
 
-    `accepted`: monotonic time at which the store last accepted a signature with the present keys.
+    `accepted`: the monotonic time when the store last accepted a signature with the current keys.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Signing:
     ) -> None:
         self.accepted = -inf
         self._keys: Keys | None = None
-        # Monotonic time of the last look at the credentials.
+        # The monotonic time of the last check of the credentials.
         self._looked = -inf
         self.addresses = Addresses(endpoint, bucket)
         self._wire = wire
@@ -52,12 +52,12 @@ class Signing:
         try:
             response = await self._wire.send(request, *self._signed(request))
         except WrongRegion as error:
-            # Another request may have been told before this one.
+            # Another request may have got this answer earlier.
             told = region != self._endpoint.region == error.region
             if not told and not self._follow(error.region):
                 raise
             if isinstance(request.body, Pipe):
-                # What has passed is gone: who holds both ends begins anew, and finds the region known.
+                # Bytes that have passed are gone. The caller that holds both ends starts over, with the region known.
                 raise Transient(str(error), code=error.code) from None
             response = await self._wire.send(request, *self._signed(request))
         except EndpointRefused:
@@ -73,7 +73,7 @@ class Signing:
         self._looked = time.monotonic()
 
     def _signed(self, request: Request) -> tuple[dict[str, str], Address, str, str]:
-        """All headers of a request, the address it goes to, and path and query there."""
+        """All headers of a request, the address it is sent to, and the path and query there."""
         address = self.addresses.pick()
         path = address.path(request.key)
         query = quote_query(request.query) if request.query else ""
@@ -88,14 +88,14 @@ class Signing:
         if keys := self._keys:
             payload = headers.get(CONTENT_SHA256) or (UNSIGNED if request.body else EMPTY_SHA256)
             self._signer.sign(keys, request.method, path, query, headers, payload)
-        # libcurl sends the same one.
+        # libcurl sends the same header itself.
         del headers["host"]
         if encoding:
             headers[ACCEPT_ENCODING] = encoding
         return headers, address, path, query
 
     def _follow(self, region: str) -> bool:
-        """Whether to ask again, in the region that the store named."""
+        """Switch to the region that the store named. Returns whether to send the request again."""
         if region == self._endpoint.region or not region.isascii() or not region.isprintable():
             return False
         self._note(f"bucket {self._bucket} is in region {region}, not {self._endpoint.region}")

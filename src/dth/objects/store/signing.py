@@ -1,7 +1,7 @@
 """AWS Signature Version 4 for S3 requests, in headers.
 
-Source: "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference. S3 differs from other
-services in that the path is encoded once and never normalised, so a key arrives byte for byte.
+Source: "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference. Unlike in other services,
+the path is encoded once and never normalized in S3, so a key arrives byte for byte.
 """
 
 import hashlib
@@ -21,25 +21,26 @@ PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*")  # a key that needs no quoting
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """One set of credentials. `token` is the session token of temporary ones."""
+    """One set of credentials. `token` is the session token of temporary credentials."""
 
     access: str
     secret: str
     token: str = ""
 
-    def __repr__(self) -> str:  # never the secret, wherever this is printed
+    # Never shows the secret, wherever the object is printed.
+    def __repr__(self) -> str:
         return f"Keys({self.access[:4]}…)"
 
 
 def quote_key(key: str) -> str:
-    """A key as it stands in a request path: every byte but the unreserved ones and `/` as %XX."""
+    """A key in a request path: every byte except the unreserved ones and `/` as %XX."""
     if PLAIN.fullmatch(key):
         return key
     return quote(key.encode("utf-8", "surrogateescape"), safe="/~")
 
 
 def quote_query(query: Mapping[str, str]) -> str:
-    """The query string in canonical form: encoded and sorted, which is how it is sent as well."""
+    """The query string in canonical form: encoded and sorted. It is also sent in this form."""
     pairs = sorted(
         (quote(name, safe="~"), quote(value.encode("utf-8", "surrogateescape"), safe="~"))
         for name, value in query.items()
@@ -47,16 +48,16 @@ def quote_query(query: Mapping[str, str]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-# Bytes that SHA-256 takes at once.
+# The block size of SHA-256 in bytes.
 BLOCK = 64
-# Sets of header names whose order is kept.
+# The number of header name sets whose order is cached.
 ORDERS = 256
 
 
 class Mac:
     """HMAC-SHA-256 with one key of at most 64 bytes. Source: RFC 2104.
 
-    The blocks that depend on the key alone are hashed once. That takes a quarter of the time of `hmac.digest`.
+    The blocks that depend only on the key are hashed once. That takes a quarter of the time of `hmac.digest`.
     """
 
     __slots__ = ("_inner", "_outer")
@@ -67,6 +68,7 @@ class Mac:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
 
     def hexdigest(self, message: bytes) -> str:
+        """The MAC of the message in hexadecimal."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
@@ -75,7 +77,7 @@ class Mac:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How requests with the same header names are signed: their values in order, the lines that they make, and the list
+    """How requests with the same header names are signed: the values in order, the format of their lines, and the list
     of names."""
 
     values: Callable[[Mapping[str, str]], Any]
@@ -84,13 +86,14 @@ class Order:
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> "Order":
+        """The order for these header names."""
         in_order = sorted(names)
         lines = "\n".join(f"{name.replace('%', '%%')}:%s" for name in in_order)
         return cls(itemgetter(*in_order), lines, ";".join(in_order))
 
 
 class Signer:
-    """Signs requests for one region. Derived keys are kept for the day, the time stamp for the second."""
+    """Signs requests for one region. Caches derived keys for a day, and the time stamp for a second."""
 
     def __init__(self, region: str, service: str = "s3") -> None:
         self._region = region
@@ -107,7 +110,7 @@ class Signer:
     ) -> None:
         """Add `x-amz-date`, `x-amz-content-sha256`, `authorization` (and the session token) to `headers`.
 
-        `path` and `query` are encoded already; `headers` has lower-case names, `host` among them, and all are signed.
+        `path` and `query` are already encoded. `headers` has lower-case names, including `host`; all are signed.
         """
         self._refresh(keys)
         headers["x-amz-date"] = self._stamp
@@ -131,7 +134,7 @@ class Signer:
 
     def _keep(self, names: tuple[str, ...]) -> Order:
         if len(self._orders) >= ORDERS:
-            # Names of metadata may be as many as there are objects.
+            # There may be as many names of metadata as objects.
             self._orders.clear()
         order = self._orders[names] = Order.of(names)
         return order
@@ -153,15 +156,15 @@ class Signer:
 
 
 def _is_even(lines: str) -> bool:
-    """Whether no header's value has space to squeeze, as is usual. Quicker than to look at each."""
+    """Whether no header value has space to squeeze, which is usual. Faster than checking each value."""
     if not lines.isascii() or "\t" in lines:
         return False
-    # To look for one character takes a tenth of the time of two, and most requests have no space at all.
+    # Searching one character takes a tenth of the time of two, and most requests have no space at all.
     return " " not in lines or not ("  " in lines or ": " in lines or " \n" in lines or lines[-1] == " ")
 
 
 def _squeezed(value: str) -> str:
-    """A header's value without space around it and with one space for several inside."""
+    """A header value without space around it, and with single spaces inside."""
     if value.isascii():
         return " ".join(value.split())
     # As bytes: as text, the bytes 0x85 and 0xA0 would count as space too.

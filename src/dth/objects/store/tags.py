@@ -1,4 +1,4 @@
-"""Tags of an object, which S3 gives in a request of their own."""
+"""The tags of an object, which S3 answers in a separate request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from dth.objects.store.answers import ENDPOINT_CODES
 from dth.objects.store.client import S3Client
 from dth.objects.store.pace import Scout
 
-# Objects of a source that does not say whether it counts tags, which are asked for theirs all the same.
+# How many objects are asked for their tags if the source does not show whether it counts tags.
 LOOKS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Tags as the header of a write takes them, and what is lacking of them; "" where there is nothing."""
+    """Tags in the format of the header of a write, and what is missing; "" if there is nothing."""
 
     value: str = ""
     reason: str = ""
@@ -28,22 +28,22 @@ REFUSED = Tags(reason="TagsRefused", detail="the destination takes no tags")
 class TagReader:
     """Finds the tags of a task's objects with as few requests as the source allows.
 
-    Most stores count an object's tags in the answer to a GET. AWS does so only for those who may read them, and some
-    stores never do: the first objects without a count are asked for their tags all the same.
+    Most stores count an object's tags in the answer to a GET. AWS does so only for callers that may read them, and some
+    stores never do. So the first objects without a count are asked for their tags anyway.
     """
 
     def __init__(self, source: S3Client, dest: S3Client) -> None:
         self._source = source
         self._dest = dest
-        # Whether tags may be read at all is found out by one object.
+        # One object shows whether tags may be read at all.
         self._scout = Scout()
-        # The scout's look is the first of them.
+        # The first of these looks is the scout's.
         self._looks = LOOKS - 1
-        # Tries of one look; 0: as many as of every request.
+        # Tries per look; 0: as many as for every request.
         self._attempts = 0
 
     async def of(self, key: str, answer: Mapping[str, str]) -> Tags:
-        """The tags of the object whose GET or HEAD was answered so."""
+        """The tags of the object, given the answer to its GET or HEAD. Raises TransferError."""
         count = answer.get("x-amz-tagging-count", "0")
         if count != "0" or self._are_counted() is False:
             return await self._ask(key, count)
@@ -54,11 +54,12 @@ class TagReader:
                     try:
                         return await self._ask(key, count)
                     except TransferError as error:
-                        # It is this object's. Were it the scout's, all others would be asked about one by one.
+                        # The error belongs to this object. If it were the scout's, all others would be asked one by
+                        # one.
                         trouble = error
             if trouble:
                 raise trouble
-        # The scout may have found it out.
+        # The scout may have determined it.
         counts = self._are_counted()
         if counts or (counts is None and not self._goes_on_looking()):
             return NO_TAGS
@@ -79,7 +80,7 @@ class TagReader:
         except NotSupported:
             if count != "0":
                 raise
-            # What does not exist need not be counted.
+            # A store without tags has none to count.
             here.counts_tags = True
             return NO_TAGS
         except TransferError as error:
@@ -90,9 +91,10 @@ class TagReader:
                 or error.code in ENDPOINT_CODES
             ):
                 raise
-            # The object itself was read. So this is about its tags, which it may not even have.
+            # The object itself was read, so this error is about its tags, which it may not even have.
             here.note(f"tags of the source cannot be read ({error.code}); objects are written without")
-            # Nor are they counted for who may not read them: each object is asked, and counted as lacking.
+            # Tags are not counted either for callers that may not read them. Ask for each object, and count it as
+            # incomplete.
             here.counts_tags = False
             self._attempts = 1
             return Tags(reason="TagsUnread", detail=f"its tags, if it has any, cannot be read: {error}")
@@ -108,7 +110,7 @@ class TagReader:
         return Tags(value)
 
     def _goes_on_looking(self) -> bool:
-        """Whether to ask for the tags of an object, where nobody knows whether they would have been counted."""
+        """Whether to ask for the tags of an object while it is not known whether they would be counted."""
         self._looks -= 1
         if self._looks == -1:
             self._source.capabilities.note(

@@ -1,4 +1,4 @@
-"""Multipart uploads: begun, written part by part, completed or thrown away."""
+"""Multipart uploads: begin, write parts, complete or abort."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class UploadInProgress:
+    """A multipart upload that the store lists."""
+
     key: str
     upload_id: str
     # Seconds since the epoch, by the store's clock.
@@ -37,7 +39,7 @@ class MultipartUploads(Objects):
     async def create_upload(
         self, key: str, headers: Mapping[str, str], *, insist: AbstractSet[str] = frozenset()
     ) -> str:
-        """Begin a multipart upload; returns its id."""
+        """Begin a multipart upload. Returns its id."""
         must, options = split(headers, insist)
         must |= self._customer
 
@@ -59,7 +61,7 @@ class MultipartUploads(Objects):
         return find_text(response.body, "UploadId")
 
     async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
-        """Write one part."""
+        """Write one part. Raises NoSuchUpload if the upload is gone."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         cover = Cover(self.capabilities, body)
 
@@ -79,10 +81,11 @@ class MultipartUploads(Objects):
     async def stream_part(
         self, key: str, upload_id: str, number: int, pipe: Pipe, mode: ChecksumMode, *, stated: str = ""
     ) -> Written:
-        """Write one part from a pipe, once: what has passed is gone, and who holds both ends begins anew.
+        """Write one part from a pipe, without retries: bytes that have passed are gone, so the caller that holds both
+        ends starts over.
 
-        `stated` is its checksum in base64, where it is known beforehand. The `proof` is the checksum in `mode` that the
-        store answers ("" if it answers none).
+        `stated` is the part's checksum in base64, if it is known in advance. The `proof` of the result is the checksum
+        in `mode` that the store answers ("" if it answers none).
         """
         headers = dict(self._customer)
         if isinstance(pipe, Trailed):
@@ -109,7 +112,7 @@ class MultipartUploads(Objects):
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
     ) -> tuple[str, str]:
-        """Join the parts (number, ETag, proof). Returns the object's ETag and the CRC64NVME of the whole if the store
+        """Join the parts (number, ETag, proof). Returns the object's ETag, and the CRC64NVME of the whole if the store
         answered one."""
         items = []
         for number, etag, proof in parts:
@@ -133,12 +136,12 @@ class MultipartUploads(Objects):
         return bare_etag(find_text(response.body, "ETag")), find_text(response.body, "ChecksumCRC64NVME")
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
-        """Throw an upload away; one that is gone already is no error."""
+        """Abort an upload. It is not an error if it is already gone."""
         with suppress(NoSuchUpload, SourceGone):
             await self.send(Request("DELETE", key, query={"uploadId": upload_id}))
 
     async def uploads(self, key: str) -> list[UploadInProgress]:
-        """Multipart uploads in progress of exactly this key."""
+        """The multipart uploads in progress of exactly this key."""
         try:
             return [
                 UploadInProgress(
@@ -147,7 +150,7 @@ class MultipartUploads(Objects):
                 async for item in of_key(self, "uploads", key)
             ]
         except NoSuchUpload:
-            # How rclone says that there are none.
+            # rclone answers this if there are none.
             return []
 
     async def copy_part(
@@ -176,9 +179,9 @@ class MultipartUploads(Objects):
         return bare_etag(find_text((await self.send(request)).body, "ETag"))
 
     async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
-        """Whether the ETags of what is written with these headers are MD5s; None where that cannot be found out.
+        """Whether ETags of objects written with these headers are MD5s; None if this cannot be determined.
 
-        An empty part tells, because nothing of it can be damaged on the way. It is thrown away at once.
+        Writes an empty part to find out, because nothing of it can be damaged in transfer. It is aborted at once.
         """
         known = self.capabilities
         if known.etags is not EtagKind.UNKNOWN:
@@ -197,7 +200,7 @@ class MultipartUploads(Objects):
         return part.etag.lower() == EMPTY_MD5
 
     async def gives_md5s(self, key: str, headers: Mapping[str, str]) -> bool | None:
-        """As `etags_are_md5`, and remember what was found out."""
+        """As `etags_are_md5`, and remember the result."""
         found = await self.etags_are_md5(key, headers)
         if found is not None:
             self.capabilities.learn_etags(md5s=found)

@@ -15,18 +15,18 @@ from dth.objects.store.request import Request
 from dth.objects.store.signing import quote_key
 
 READS = frozenset({"GET", "HEAD"})
-# Seconds a store may take to complete or copy a large object, without a byte in between.
+# Seconds that a store may take to complete or copy a large object without sending a byte.
 SLOW_ANSWER = 900.0
-# Seconds for which an address that did not answer is left out, at first and at most.
+# Seconds for which an address that did not answer is skipped: the first time, and at most.
 FIRST_REST, LONGEST_REST = 2.0, 60.0
 # Answers of a gateway that cannot serve now.
 OUT_OF_SERVICE = frozenset({502, 503, 504})
-# Answers that may name the region in which the bucket is.
+# Answers that may name the bucket's region.
 REGION_STATUS = frozenset({301, 307, 400, 403})
 
 
 class WrongRegion(EndpointRefused):
-    """The bucket is in another region, which the store names."""
+    """The bucket is in another region. `region` is the one that the store names."""
 
     region = ""
 
@@ -37,27 +37,30 @@ class Address:
 
     origin: str
     host: str
-    # Path of the bucket: "" where the host names it.
+    # The path of the bucket; "" if the host name contains the bucket.
     root: str
-    # Monotonic time until which it is left out, and for how long it was the last time.
+    # Monotonic time until which the address is skipped, and for how long it was skipped the last time.
     resting_until: float = 0.0
     rest: float = 0.0
 
     def path(self, key: str) -> str:
+        """The path of a key, or of the bucket."""
         if key or not self.root:
             return f"{self.root}/{quote_key(key)}"
         return self.root
 
     def failed(self) -> None:
+        """Skip the address for a while, twice as long as the last time."""
         self.rest = min(max(FIRST_REST, self.rest * 2), LONGEST_REST)
         self.resting_until = time.monotonic() + self.rest
 
     def answered(self) -> None:
+        """Do not skip the address any more."""
         self.rest = self.resting_until = 0.0
 
 
 class Addresses:
-    """All addresses of a bucket. Requests go to them in turn; one that does not answer rests for a while."""
+    """All addresses of a bucket. Requests use them in turn. An address that does not answer is skipped for a while."""
 
     def __init__(self, endpoint: Endpoint, bucket: str) -> None:
         self._all = [_address(url, endpoint.addressing, bucket) for url in endpoint.urls]
@@ -68,6 +71,7 @@ class Addresses:
         return self._all[0]
 
     def pick(self) -> Address:
+        """The next address, or the one that is skipped for the shortest time."""
         every = self._all
         if len(every) == 1:
             return every[0]
@@ -90,7 +94,7 @@ def _address(url: str, addressing: Addressing, bucket: str) -> Address:
 
 
 class Wire:
-    """Sends requests that are ready to go, and makes errors of answers that are none."""
+    """Sends signed requests, and turns bad answers into errors."""
 
     def __init__(
         self, transport: Transport, connect: ConnectOptions, bucket: str, byte_cap: Cap | None
@@ -99,7 +103,7 @@ class Wire:
         self._connect = (
             connect.with_buffer(byte_cap.buffer, byte_cap.resized) if byte_cap else connect.with_buffer(0)
         )
-        # The store's clock minus ours, in seconds.
+        # The store's clock minus the local clock, in seconds.
         self.clock_offset = 0.0
         self._transport = transport
         self._bucket = bucket
@@ -107,7 +111,7 @@ class Wire:
     async def send(
         self, request: Request, headers: Mapping[str, str], address: Address, path: str, query: str
     ) -> Response:
-        """Send a request with these headers, which are all that it has."""
+        """Send a request with exactly these headers. Raises TransferError."""
         try:
             response = await self._transport.send(
                 request.method,
@@ -124,7 +128,7 @@ class Wire:
             address.failed()
             raise
         if response.status in OUT_OF_SERVICE:
-            # Another address may be better off.
+            # Another address may work.
             address.failed()
         elif address.rest:
             address.answered()
@@ -137,7 +141,7 @@ class Wire:
         return response
 
     def options(self) -> ConnectOptions:
-        """How the endpoint is reached. Where the rate of the cap has changed, connections have other buffers."""
+        """The connection options. If the cap's rate has changed, connections get buffers of another size."""
         cap, before = self._byte_cap, self._connect
         if cap and cap.resized != before.since:
             self._connect = before.with_buffer(cap.buffer, cap.resized)
@@ -145,13 +149,14 @@ class Wire:
         return self._connect
 
     def note_clock(self, headers: Mapping[str, str]) -> None:
+        """Learn the store's time from the headers of an answer."""
         stamp = email.utils.parsedate_tz(headers.get("date", ""))
         if stamp:
             self.clock_offset = email.utils.mktime_tz(stamp) - time.time()
 
     def _check_late(self, request: Request, host: str, response: Response) -> None:
-        """A store that answers 200 at once may fail later, and says so in the body. A proxy or a sign-in page answers
-        200 to everything."""
+        """Detect a failure in a successful answer. A store that answers 200 at once may fail later, and says so in the
+        body. A proxy or a sign-in page answers 200 to everything."""
         if is_error(response.body):
             code, _ = parse_error(response.body)
             status = 404 if code == "NoSuchUpload" else 500 if code in TRANSIENT_CODES else 400
@@ -161,7 +166,7 @@ class Wire:
             raise Transient(f"{where}: a web page instead of an answer", code="BadAnswer")
 
     def _where(self, request: Request, host: str) -> str:
-        """How a message about a request begins."""
+        """The beginning of a message about a request."""
         return f"{request.method} {host}/{self._bucket}" + (f" key {request.key!r}" if request.key else "")
 
     def _error(self, request: Request, host: str, response: Response) -> TransferError:

@@ -1,1 +1,1 @@
-"""Carrying objects: messages, handlers, and the proof that a copy is right."""
+"""Transferring objects: messages, handlers, and the proof that a copy is right."""

@@ -1,10 +1,10 @@
-"""S3 event notifications: what was created or deleted at the source since, applied to the destination.
+"""S3 event notifications: applies to the destination what was created or deleted at the source.
 
-Notifications come at least once, late, and in any order. The sequencer decides: of two events on one key the greater
-one is later; sequencers are hexadecimal texts of different lengths, compared after padding on the right, never as
-numbers. A deletion counts only if the source confirms that the object is gone. The task's filters hold for events too,
-as far as these tell: none names a storage class, and a deletion nothing but the key. `notifications` reads the forms
-in which they are delivered.
+Notifications arrive at least once, late, and in any order. The sequencer decides: of two events on one key, the
+greater one is later. Sequencers are hexadecimal texts of different lengths. They are padded on the right and compared
+as text, never as numbers. A deletion counts only if the source confirms that the object is gone. The task's filters
+also apply to events, as far as the events contain the data: none states a storage class, and a deletion states only
+the key. `notifications` reads the forms in which events are delivered.
 """
 
 import re
@@ -35,8 +35,9 @@ from dth.objects.transfer.messages import (
 from dth.objects.transfer.relay import Route
 
 SEQUENCER_LENGTH = 64  # characters; longer than any store's
-DELETED = "-"  # ends the sequencer of a deletion as it is remembered
-TIME = "%Y-%m-%dT%H:%M:%S"  # as `Event.time` has it
+# The end of the stored sequencer of a deletion.
+DELETED = "-"
+TIME = "%Y-%m-%dT%H:%M:%S"  # the format of `Event.time`
 
 _SEQUENCER = re.compile("[0-9A-F]*")
 _ETAG = re.compile("[!#-~]+")
@@ -55,8 +56,8 @@ class Event:
 
 
 def read_events(message: EventMessage, bucket: str) -> list[Event]:
-    """The events of a notification that concern this bucket, in the order in which they happened. What is neither a
-    creation nor a deletion (a test event, a restore) is left out."""
+    """The events of a notification that concern this bucket, in the order in which they happened. Records that are
+    neither creations nor deletions (test events, restores) are left out."""
     events = [event for record in message.records if (event := _read(record, bucket))]
     return sorted(events, key=lambda event: (event.key, event.sequencer))
 
@@ -69,13 +70,14 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
             return None
         thing = described["object"]
         key = unquote_plus(thing["key"], errors="surrogateescape")
-        key.encode("utf-8", "surrogateescape")  # or it is no key of any store
+        # Raises an error if no store could have this key.
+        key.encode("utf-8", "surrogateescape")
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     created = name.startswith("ObjectCreated:")
     if not key or (not created and not name.startswith("ObjectRemoved:")):
         return None
-    # What no store writes counts as not given: these go into requests and tables.
+    # Values that no store writes count as missing, because these go into requests and tables.
     sequencer = str(thing.get("sequencer") or "").upper()
     etag = str(thing.get("eTag") or "").strip('"')
     if not _ETAG.fullmatch(etag):
@@ -104,12 +106,12 @@ def _takes_part(event: Event, parameters: S3Parameters) -> bool:
 
 
 async def apply(route: Route, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
-    """Apply a notification: creations become object messages of the task's run of events. Returns the deletions, each
-    as a message to be sent. Doing it again changes nothing.
+    """Apply a notification. Creations become object messages of the task's run of events. Returns the deletions, each
+    as a message to send. Applying it again changes nothing.
 
-    Of an object in flight the event is remembered alone: whoever transfers it notices that its outcome was overtaken,
-    and transfers it again, or deletes it. So one process at a time is at an object, and the last one sees its last
-    state."""
+    For an object in flight, the event is only remembered: the worker that transfers it detects that its outcome was
+    overtaken, and transfers the object again or deletes it. So only one process works on an object at a time, and the
+    last one sees the object's last state."""
     records = platform.records
     events = [
         each for each in read_events(message, route.source.bucket) if _takes_part(each, route.parameters)
@@ -122,7 +124,7 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> list
         if event.created and event.key in in_flight and _covered(event, in_flight[event.key]):
             continue
         if not await records.apply_event(event.key, _moment(event)):
-            # A later event took effect already.
+            # A later event already took effect.
             continue
         if event.created:
             items[event.key] = Item(event.key, event.size, event.etag)
@@ -138,7 +140,8 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> list
 
 
 async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
-    """Delete the copy of an object that an event says is gone. One that is in flight is left to who transfers it."""
+    """Delete the copy of an object that is gone according to an event. An object in flight is left to the worker that
+    transfers it."""
     records = platform.records
     record = (await records.get([key])).get(key)
     in_hand = record is not None and record.status is Status.PENDING
@@ -148,8 +151,8 @@ async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
 
 
 async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
-    """One message an object: a pack would go by the name of its first, which may be in the queue with others. So may
-    any message of the same object and ETag, so that each has an id of its own."""
+    """Send one message per object. The id of a pack comes from its first object, so it may be the id of another pack in
+    the queue. The same applies to messages with the same object and ETag, so each gets an id of its own."""
     messages = [
         ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]) for item in items
     ]
@@ -162,14 +165,14 @@ async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
 
 
 def _covered(event: Event, record: Record) -> bool:
-    """Whether the transfer that is in flight is about this very object: it was enqueued after the event."""
+    """Whether the transfer in flight is about exactly this object: it was enqueued after the event."""
     enqueued = time.strftime(TIME, time.gmtime(record.updated))
     return event.etag == record.etag != "" and event.time <= enqueued
 
 
 def _moment(event: Event) -> str:
-    """What orders the events of one key, and tells a deletion. Where a store has no sequencers, events take effect as
-    they come."""
+    """The value that orders the events of one key, and marks deletions. If a store has no sequencers, events take
+    effect in the order in which they arrive."""
     moment = event.sequencer
     if not moment.strip("0"):
         moment = f"{time.time_ns():X}".zfill(20).ljust(SEQUENCER_LENGTH, "0")
@@ -182,8 +185,8 @@ def was_deleted(sequencer: str | None) -> bool:
 
 
 async def follow_deletion(route: Route, key: str) -> bool:
-    """Delete an object whose source is gone, if the task follows deletions. Returns whether the source is there again:
-    then what was deleted may have been its newest copy, and it must be transferred."""
+    """Delete the copy of an object whose source is gone, if the task follows deletions. Returns whether the source
+    exists again. Then the deleted copy may have been its newest one, so the object must be transferred."""
     if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
         return False
     if await route.source.is_listed(key):

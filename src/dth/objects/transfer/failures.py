@@ -1,4 +1,4 @@
-"""What follows from a failure, for objects, parts and deletions alike: the one place that counts attempts."""
+"""What to do after a failure, for objects, parts and deletions alike. Attempts are counted only here."""
 
 import asyncio
 import time
@@ -12,76 +12,81 @@ from dth.objects.transfer.multipart import Busy, UploadLost
 from dth.objects.transfer.relay import Route
 
 MAX_ATTEMPTS = 5
-# Seconds that one object may go on failing while others pass.
+# Seconds that one object may keep failing while others succeed.
 LONGEST_FAILING = 300.0
-# Seconds without any answer from an endpoint that pause the task.
+# Seconds without any answer from an endpoint after which the task pauses.
 UNREACHABLE = 60.0
-# Seconds before the first further attempt; doubled with each one.
+# Seconds before the first retry; doubled for each further one.
 RELEASE_DELAY = 1.0
-# An endpoint lets requests pass that refuses not more than one in so many of them.
+# An endpoint accepts requests if it refuses at most one for every PASSING that it accepts.
 PASSING = 10
-# Requests that must pass before it counts as the trouble of one object that others are refused.
+# Accepted requests needed to conclude that a refusal concerns one object only.
 PROBES = 5
-# Seconds for which it tells that an endpoint let others pass.
+# Seconds for which the finding that an endpoint accepts other requests is valid.
 PASSING_FOR = 2.0
-# Seconds, the longest pause that is left to the store.
+# Seconds: the longest pause that a store may ask for.
 LONGEST_DELAY = 60.0
 
 
 class Next(Enum):
-    """What is done about it."""
+    """What to do about a failure."""
 
-    # Give it back and wait: nobody is to blame, and no attempt is spent.
+    # Give the work back and wait. No attempt is spent, because the object is not the cause.
     WAIT = "wait"
-    # Send it again, one attempt spent.
+    # Send it again. One attempt is spent.
     AGAIN = "again"
-    # The source has another object now: look at it, then send it again.
+    # The source object has changed: look at it, then send it again.
     LOOK = "look"
     FAILED = "failed"
     # The source object is gone.
     GONE = "gone"
-    # Nothing can pass: pause the task.
+    # No request can succeed: pause the task.
     PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """What to do next, the attempts spent so far, the seconds to wait first, and the reason of a pause."""
+
     next: Next
     attempts: int
     delay: float = 0.0
     reason: str = ""
 
 
-# How many requests had passed and had been refused at the source, and at the destination, when an attempt began.
+# When an attempt began: requests accepted and refused at the source, then at the destination.
 Before = tuple[int, int, int, int]
 
 
 class Failures:
-    """Decides with what is known of both endpoints."""
+    """Decides what to do about failures, from what is known about both endpoints."""
 
     def __init__(self, route: Route) -> None:
         self._sides = {"source": route.source, "destination": route.dest}
         self._gates = route.source.gate, route.dest.gate
         self._keys = route.keys
-        # Of an object that was copied.
+        # The key of an object that was copied.
         self._passed = ""
         self._asking = asyncio.Lock()
-        # When each side was found to let others pass.
+        # When each side was last found to accept other requests.
         self._passing: dict[str, float] = {}
 
     def passed(self, key: str) -> None:
-        """An object was copied: its key tells whether an endpoint refuses others alone."""
+        """Remember the key of a copied object, to test later whether an endpoint refuses only other objects."""
         self._passed = key
 
     def before(self) -> Before:
-        """Take down how both endpoints do, at the beginning of an attempt."""
+        """The counters of both endpoints at the beginning of an attempt."""
         source, dest = self._gates
         return source.passed, source.throttled, dest.passed, dest.throttled
 
     async def decide(
         self, error: HubError, attempts: int, before: Before, failing_since: float = 0.0
     ) -> Decision:
-        """`attempts`: those spent before this one; `failing_since`: when the first failed, 0 if this is the first."""
+        """What to do about an error.
+
+        `attempts`: the attempts spent before this one. `failing_since`: when the first one failed, 0 if this is the
+        first."""
         if isinstance(error, Busy):
             return Decision(Next.WAIT, attempts, delay(attempts))
         if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
@@ -97,7 +102,7 @@ class Failures:
         return self._counted(error, attempts + 1, failing_since)
 
     def _counted(self, error: TransferError, attempts: int, failing_since: float) -> Decision:
-        # A copy that is gone from the destination says nothing of the source.
+        # A copy that is missing at the destination says nothing about the source.
         gone = error.disposition is Disposition.GONE and error.side != "destination"
         if gone and not isinstance(error, UploadLost):
             return Decision(Next.GONE, attempts)
@@ -110,14 +115,14 @@ class Failures:
         return Decision(Next.AGAIN, attempts, pause)
 
     def _silent(self, error: TransferError) -> float:
-        """Seconds for which the endpoint has not answered at all, if they are too many."""
+        """Seconds without any answer from the endpoint, if more than `UNREACHABLE`; else 0."""
         client = self._sides.get(error.side)
         since = client.gate.silent_since if client else 0.0
         silence = time.monotonic() - since if since else 0.0
         return silence if silence > UNREACHABLE else 0.0
 
     async def _is_alone(self, error: TransferError, before: Before) -> bool:
-        """Whether the endpoint refuses this one request while it lets others pass."""
+        """Whether the endpoint refuses only this request and accepts others."""
         client = self._sides.get(error.side)
         if client is None:
             return False
@@ -126,11 +131,11 @@ class Failures:
         refused = client.gate.throttled - refused_before - ATTEMPTS
         if passed >= PROBES and refused * PASSING <= passed:
             return True
-        # Little else passed meanwhile, or much was refused, as a whole prefix may be: ask for what has passed before.
+        # Few other requests succeeded, or many were refused (possibly a whole prefix): try one that succeeded before.
         return await self._lets_pass(client, error.side)
 
     async def _lets_pass(self, client: S3Client, side: str) -> bool:
-        """Whether the endpoint lets others pass now, or did a moment ago."""
+        """Whether the endpoint accepts other requests now, or did a moment ago."""
         async with self._asking:
             if time.monotonic() - self._passing.get(side, -PASSING_FOR) < PASSING_FOR:
                 return True
@@ -142,7 +147,7 @@ class Failures:
 
 
 def delay(attempts: int) -> float:
-    """Seconds to wait before work is taken up again after so many attempts."""
+    """Seconds to wait before a retry after this many attempts."""
     return float(RELEASE_DELAY * 2 ** min(attempts, 6))
 
 

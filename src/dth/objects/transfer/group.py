@@ -1,4 +1,4 @@
-"""Work that stands and falls together."""
+"""Tasks that succeed or fail together."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -8,12 +8,14 @@ T = TypeVar("T")
 
 
 class Group:
-    """Tasks of which the first failure ends the others. It is raised itself, and not in a group of them."""
+    """A group of tasks in which the first failure cancels the others. That failure is raised itself, not an exception
+    group."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task in the group."""
         task = asyncio.create_task(work)
         self._tasks.append(task)
         return task
@@ -32,7 +34,7 @@ class Group:
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all."""
+    """The results of all works, in order. The first failure cancels the others."""
     async with Group() as group:
         tasks = [group.start(work) for work in works]
     return [task.result() for task in tasks]

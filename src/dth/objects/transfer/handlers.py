@@ -1,7 +1,7 @@
 """What a worker does with each kind of message: objects, parts, deletions, events.
 
-A handler does the work and leaves in its `Work` what followed: outcomes, messages to be sent again, or the wish to give
-the delivery back. What a failure means is decided in `failures`, for all of them.
+A handler does the work and records the result in its `Work`: outcomes, messages to send again, or that the delivery is
+to be given back. `failures` decides for all handlers what a failure means.
 """
 
 import logging
@@ -36,13 +36,13 @@ from dth.objects.transfer.relay import COPY_LIMIT, Copied, Route, copy_in_store,
 
 log = logging.getLogger(__name__)
 
-# Seconds for which an object that is taken up again may still be called waiting.
+# Seconds that an object may still be shown as waiting after its retry is due.
 WAITS_FOR = 30.0
 
 
 @dataclass(slots=True)
 class Again:
-    """An object or part that must be tried again: its message, and after how long."""
+    """An object or part to try again: its message, and the delay in seconds."""
 
     message: Outgoing
     delay: float
@@ -50,26 +50,26 @@ class Again:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One delivery in hand."""
+    """One delivery in progress."""
 
     delivery: Delivery
     remaining: int
     outcomes: list[Outcome] = field(default_factory=list)
-    # How many of them are written already.
+    # How many of the outcomes are written already.
     written: int = 0
     again: list[Again] = field(default_factory=list)
     finished_uploads: list[Upload] = field(default_factory=list)
-    # Give the delivery back after so many seconds instead.
+    # If set, give the delivery back after this many seconds.
     release: float | None = None
     lost: bool = False
-    # Keys of which the run waits for nothing any more.
+    # Keys for which the run waits for no outcome any more.
     settled: frozenset[str] = frozenset()
 
 
 class Handlers:
-    """The handlers of one worker. `pause` is called with the reason when nothing can pass any more.
+    """The handlers of one worker. `pause` is called with the reason when no request can succeed any more.
 
-    `waiting` says what is being waited for, by key, and until when that holds (monotonic): the display names it.
+    `waiting` says, by key, what the worker waits for and until when the entry is valid (monotonic), for the display.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Handlers:
         self._platform = platform
         self._pause = pause
         self._failures = Failures(route)
-        # Reasons for which deletions have failed.
+        # Reasons of failed deletions that were already noted.
         self._undeleted: set[str] = set()
 
     def carry(self, work: Work, message: Message, index: int) -> Awaitable[None]:
-        """Do the work of one message, or of one object of it."""
+        """Do the work of one message, or of one object in it."""
         match message:
             case ObjectsMessage():
                 return self._object(work, message, index)
@@ -124,7 +124,7 @@ class Handlers:
             work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
 
     async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
-        """Copy one object; None when its parts go on as messages of their own."""
+        """Copy one object. Returns None if its parts continue as messages of their own."""
         route = self._route
         if route.server_side and item.size <= COPY_LIMIT:
             copied = await copy_in_store(route, item)
@@ -140,8 +140,8 @@ class Handlers:
         return copied
 
     async def _look(self, item: Item) -> Item:
-        """The object as it is now. Raises TransferError where the answer is none of a store: it would be taken for a
-        new object."""
+        """The current size and ETag of the object. Raises TransferError for an answer without an ETag, which does not
+        come from a store and would be mistaken for a new object."""
         source = self._route.source
         headers = (await source.head(item.key)).headers
         etag = bare_etag(headers.get("etag", ""))
@@ -152,7 +152,7 @@ class Handlers:
     async def _object_failed(
         self, work: Work, run: int, item: Item, error: HubError, decision: Decision, retry_id: str
     ) -> None:
-        """Do what was decided about an object: try it again, or settle it."""
+        """Carry out the decision about a failed object: try it again, or settle it."""
         if decision.next is Next.PAUSE:
             await self._stop(work, decision)
             return
@@ -162,7 +162,7 @@ class Handlers:
             except SourceGone as gone:
                 error, decision = gone, Decision(Next.GONE, decision.attempts)
             except TransferError:
-                # It is tried again with what was known, and looked at again then.
+                # The retry uses the known state, and looks at the object again.
                 pass
         if decision.next in (Next.WAIT, Next.AGAIN, Next.LOOK):
             since = item.failing_since or time.time()
@@ -193,7 +193,7 @@ class Handlers:
         work.outcomes.append(_failed(item, run, status, error, decision.attempts))
 
     async def _is_listed(self, key: str) -> bool:
-        """Whether an object that answers 404 is listed all the same: then it is not gone, but unreadable."""
+        """Whether an object that answers 404 is listed anyway. Then it is not gone but unreadable."""
         try:
             return await self._route.source.is_listed(key)
         except TransferError:
@@ -209,8 +209,8 @@ class Handlers:
             or upload.upload_id != message.upload_id
             or upload.state is not UploadState.UPLOADING
         ):
-            # Its upload was thrown away, or is being completed. Who threw it away may have died before it said what
-            # follows.
+            # The upload was discarded or is being completed. The process that discarded it may have died before it sent
+            # what comes next.
             if work.delivery.receives > 1 and upload and upload.upload_id == message.upload_id:
                 left = await ownership.left_behind(self._platform.records, upload, message)
                 work.again += [Again(each, 0.0) for each in left]
@@ -260,27 +260,28 @@ class Handlers:
             )
             return
         if not isinstance(error, UploadLost) and not await self._abort(upload):
-            # Another part came first, and decides what follows.
+            # Another part came first and decides what happens next.
             return
         item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1, sequencer=upload.sequencer)
         if isinstance(error, UploadLost) or decision.next is Next.LOOK:
-            # The object begins anew, and has spent an attempt of its own.
+            # The object starts over, and this used one of its own attempts.
             attempts = upload.attempts
             decision = Decision(Next.LOOK if attempts < MAX_ATTEMPTS else Next.FAILED, attempts)
         await self._object_failed(work, message.run, item, error, decision, f"{message.id}.o")
 
     async def _abort(self, upload: Upload) -> bool:
-        """Throw an upload away with all its parts; False where another part came first and decides what follows."""
+        """Discard an upload with all its parts. Returns False if another part came first and decides what happens
+        next."""
         try:
             return await self.multipart.abort(upload)
         except TransferError:
-            # It is tried again when the object is, or by the controller.
+            # It is aborted again with the next try of the object, or by the controller.
             return True
 
     # ----------------------------------------------------------------------------------------- deletions
 
     async def _deletes(self, work: Work, message: DeleteMessage) -> None:
-        """Mirror mode. Each key is looked up at the source once more; only what is surely gone there is deleted."""
+        """Mirror mode: look up each key at the source once more, and delete only keys that are certainly gone there."""
         deleted: list[str] = []
         kept: list[str] = []
         failed: list[str] = []
@@ -301,7 +302,7 @@ class Handlers:
         await self._platform.records.settle_extras(message.run, deleted, kept, failed)
 
     async def _delete_extra(self, key: str) -> bool:
-        """Whether a destination key was deleted: not if its source is there again, nor if mirroring was given up."""
+        """Delete a destination key. Returns False without deleting if its source exists again, or mirroring is off."""
         route = self._route
         if route.parameters.delete_mode is not DeleteMode.MIRROR:
             return False
@@ -313,7 +314,7 @@ class Handlers:
         return False
 
     async def _note_undeleted(self, run: int, key: str, error: HubError) -> None:
-        """Say why a deletion failed: once for each reason."""
+        """Note why a deletion failed, once per reason."""
         reason = getattr(error, "code", "") or type(error).__name__
         log_failure("deletion failed", key, error, 1)
         first = reason not in self._undeleted
@@ -324,7 +325,7 @@ class Handlers:
     # -------------------------------------------------------------------------------------------- events
 
     async def _event(self, work: Work, message: EventMessage) -> None:
-        """Creations become messages of the run of events, deletions messages of their own."""
+        """Creations become messages of the run of events. Deletions become messages of their own."""
         for again in await events.apply(self._route, self._platform, message):
             work.again.append(Again(encode(again), 0.0))
 
@@ -351,7 +352,7 @@ class Handlers:
     async def _settle_undeleted(
         self, message: EventDeleteMessage, error: HubError, decision: Decision
     ) -> None:
-        """A deletion that is refused for good is a failure of the run of events."""
+        """Record a deletion that was permanently refused as a failure of the run of events."""
         records = self._platform.records
         log_failure("deletion failed", message.key, error, decision.attempts)
         self.waiting.pop(message.key, None)
@@ -365,7 +366,7 @@ class Handlers:
     # ------------------------------------------------------------------------------------------- details
 
     async def _stop(self, work: Work, decision: Decision) -> None:
-        """Nothing can pass: give the work back, and pause the task."""
+        """When no request can succeed: give the work back, and pause the task."""
         work.release = decision.delay
         await self._pause(decision.reason)
 
@@ -377,13 +378,14 @@ class Handlers:
 
 
 def log_failure(what: str, key: str, error: HubError, attempts: int, **more: int) -> None:
+    """Log a warning with the error and its reason. `more` adds fields."""
     reason = getattr(error, "code", "") or type(error).__name__
     fields = {"key": key, **more, "reason": reason, "detail": str(error), "attempts": attempts}
     log.warning(what, extra={"fields": fields})
 
 
 def done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | None) -> Outcome:
-    """The outcome of an object that was copied."""
+    """The outcome of a copied object."""
     return Outcome(
         key=key,
         run=run,

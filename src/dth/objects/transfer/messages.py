@@ -1,7 +1,7 @@
-"""The messages of a task: what one unit of work in the queue says.
+"""The messages of a task: the content of one unit of work in the queue.
 
-JSON with a version, built by the json module alone, so that no key can break it. Ids are deterministic: a message's
-children are `id.1`, `id.2`..., and the finder names a message by the first object in it.
+They are JSON with a version, and only the json module builds them, so no key can break them. Ids are deterministic: the
+children of a message are `id.1`, `id.2`..., and the finder derives a message's id from its first object.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from dth.core.ports.queue import Outgoing
 from dth.objects.transfer.notifications import read
 
 VERSION = 1
-PACK_BELOW = 1024 * 1024  # bytes: smaller objects travel packed
+# Bytes. Smaller objects are sent in packs.
+PACK_BELOW = 1024 * 1024
 PACK_OBJECTS = 100
 PACK_BYTES = 64 * 1024 * 1024
 PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
@@ -23,17 +24,17 @@ PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
 
 @dataclass(slots=True)
 class Item:
-    """One object to transfer. `size` -1: not known yet; `etag` "": whatever is there now; `fresh`: nothing lay at the
-    destination when it was listed."""
+    """One object to transfer. `size` -1: not known yet. `etag` "": the current object, whatever it is. `fresh`: there
+    was nothing at the destination when it was listed."""
 
     key: str
     size: int
     etag: str
     attempts: int = 0  # spent so far
     fresh: bool = False
-    # Seconds since the epoch of the first failure; 0 before there was one.
+    # Seconds since the epoch of the first failure; 0 if there was none.
     failing_since: float = 0.0
-    # Of the last event known when its transfer began; it does not travel.
+    # Of the last event known when its transfer began. It is not part of the message.
     sequencer: str | None = None
 
 
@@ -64,7 +65,7 @@ class PartMessage:
 
 @dataclass(slots=True)
 class DeleteMessage:
-    """Destination keys that have no source: each is looked up at the source once more, then deleted."""
+    """Destination keys without a source. Each is looked up at the source once more, then deleted."""
 
     id: str
     run: int
@@ -73,7 +74,7 @@ class DeleteMessage:
 
 @dataclass(slots=True)
 class EventMessage:
-    """An S3 event notification as it came (any number of records)."""
+    """An S3 event notification as it arrived, with any number of records."""
 
     id: str
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -81,7 +82,7 @@ class EventMessage:
 
 @dataclass(slots=True)
 class EventDeleteMessage:
-    """A source object that an event says is deleted: its copy is, if the source confirms it."""
+    """A source object that was deleted, according to an event. Its copy is deleted if the source confirms it."""
 
     id: str
     # Source key.
@@ -94,11 +95,12 @@ Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDel
 
 
 class BadMessage(HubError):
-    """A message that nobody here can read: of another version, or not ours."""
+    """A message that this version cannot read: of another version, or from another program."""
 
 
 def encode(message: Message) -> Outgoing:
-    """The message as it travels. Non-ASCII and lone surrogates are escaped by json, so every key survives."""
+    """The message in the form that is sent. json escapes non-ASCII characters and lone surrogates, so no key is
+    damaged."""
     match message:
         case ObjectsMessage():
             items = [_fields(item) for item in message.items]
@@ -131,7 +133,7 @@ def encode(message: Message) -> Outgoing:
 
 
 def _fields(item: Item) -> list[Any]:
-    """What an item is made of again; what it has by default is left out at the end."""
+    """The fields of an item, without trailing fields that have their default."""
     fields = [item.key, item.size, item.etag, item.attempts, item.fresh, item.failing_since]
     while len(fields) > 4 and not fields[-1]:
         fields.pop()
@@ -139,7 +141,8 @@ def _fields(item: Item) -> list[Any]:
 
 
 def decode(id: str, body: str) -> Message:
-    """Read a message. What is not ours is read as an S3 notification, in any of the forms of `notifications`."""
+    """Read a message. Other content is read as an S3 notification, in any form that `notifications` knows. Raises
+    BadMessage."""
     try:
         fields = json.loads(body)
         if not isinstance(fields, dict) or "v" not in fields:
@@ -178,7 +181,7 @@ def decode(id: str, body: str) -> Message:
 
 
 def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
-    """Messages for items in their order: small objects together up to the pack's limits, others alone."""
+    """The messages for items, in their order: small objects packed up to the limits of a pack, others alone."""
     held: list[Item] = []
     held_bytes = held_encoded = 0
     for item in items:
@@ -201,13 +204,13 @@ def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
 
 
 def message_id(run: int, first: Item) -> str:
-    """The id of a message by the first object in it: the same again when a finder repeats a page."""
+    """The id of a message, from its first object. It is the same when a finder repeats a page."""
     digest = hashlib.sha256(f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")).hexdigest()
     return f"{run}-{digest[:20]}"
 
 
 def child(message: ObjectsMessage, index: int, item: Item) -> ObjectsMessage:
-    """A message for one object of another message; `index` from 1."""
+    """A message for one object of another message. `index` starts from 1."""
     return ObjectsMessage(f"{message.id}.{index}", message.run, [item])
 
 
@@ -222,6 +225,7 @@ def part_message(
     attempts: int = 0,
     failing_since: float = 0.0,
 ) -> PartMessage:
+    """A message for one part. Each attempt has a different id."""
     digest = hashlib.sha256(f"{key}\0{upload_id}".encode("utf-8", "surrogateescape")).hexdigest()
     suffix = f".{attempts}" if attempts else ""
     return PartMessage(

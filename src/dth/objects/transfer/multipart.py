@@ -1,8 +1,8 @@
-"""Carrying one large object in parts: by one worker, or as a giant object by all of them.
+"""Transfers one large object in parts: by one worker, or as a giant object by all workers.
 
-Both ways keep the upload in the records, so that a crash resumes it or clears it away: an intent before
-CreateMultipartUpload, the parts done, and one owner who completes. An upload is resumed only if source ETag, size
-and part size are those of its record.
+Both ways record the upload, so that after a crash it is resumed or removed: an intent before CreateMultipartUpload, the
+parts done, and one owner who completes it. An upload is resumed only if the source's ETag, size and part size are those
+of its record.
 """
 
 import hashlib
@@ -50,55 +50,59 @@ from dth.objects.transfer.proof import (
 from dth.objects.transfer.relay import Copied, Properties, Route, copying_refused
 
 MAX_PARTS = 10_000
-STREAM_ABOVE = 64 * MIB  # bytes: larger parts pass through a pipe instead of memory
+# Bytes. Larger parts pass through a pipe instead of memory.
+STREAM_ABOVE = 64 * MIB
 PIPE_SIZE = 8 * MIB
 COPY_PART = 512 * MIB  # part size of copies inside a store
 COMPLETE_LEASE = 960.0  # seconds one owner may take to complete
-CRC64 = f"{ChecksumMode.CRC64NVME}:"  # before a checksum that those of parts can be joined to
-CLOCK_TOLERANCE = 5.0  # seconds that a store's clock may be behind what it told us
+# The prefix of a checksum to which the checksums of parts can be joined.
+CRC64 = f"{ChecksumMode.CRC64NVME}:"
+# Seconds that a store's clock may be behind the time that it reported.
+CLOCK_TOLERANCE = 5.0
 
 
 class Busy(HubError):
-    """Somebody else holds this object's upload; come back later."""
+    """Another worker holds this object's upload; try again later."""
 
 
 class UploadLost(Transient):
-    """The destination does not know the upload any more: the object must begin anew."""
+    """The destination does not know the upload any more. The object must start over."""
 
 
 def part_size_for(size: int, wanted: int, most: int = MAX_PARTS) -> int:
-    """The wanted part size, or as many whole MiB as make `most` parts suffice."""
+    """The wanted part size, or more: whole MiB, so that at most `most` parts are needed."""
     least = math.ceil(size / most / MIB) * MIB
     return max(wanted, least)
 
 
 def part_count(size: int, part_size: int) -> int:
+    """The number of parts of an object; an empty object has one."""
     return max(1, math.ceil(size / part_size))
 
 
 def part_span(size: int, part_size: int, number: int) -> tuple[int, int]:
-    """First and last byte of part `number` (from 1)."""
+    """The first and last byte of part `number` (from 1)."""
     first = (number - 1) * part_size
     return first, min(first + part_size, size) - 1
 
 
 class Multipart:
-    """Multipart uploads of one task in one process."""
+    """The multipart uploads of one task in one process."""
 
     def __init__(self, route: Route, uploads: Uploads, owner: str) -> None:
         self._route = route
         self._uploads = uploads
         self._owner = owner
-        # What could not be had of objects whose uploads were begun here.
+        # By key: the properties that were not available for objects whose uploads began here.
         self._lacks: dict[str, Properties] = {}
-        # By their ids: uploads whose parts have all been read here, and what their bytes are held against.
+        # By upload id: uploads of which this process reads all parts, and what their bytes are compared with.
         self._whole: dict[str, InOrder | None] = {}
 
     # ----------------------------------------------------------------------------------------- one worker
 
     async def transfer(self, run: int, item: Item) -> tuple[Upload, Copied]:
-        """Copy the whole object here, going on where an earlier try stopped. The caller settles the outcome and then
-        calls `finish`."""
+        """Copy the whole object here, resuming where an earlier try stopped. The caller settles the outcome, then calls
+        `finish`. Raises Busy if another worker took over."""
         upload = await self.begin(run, item)
         done = {part.number for part in await self._uploads.parts(item.key) if part.etag}
         missing = [n for n in range(1, upload.parts + 1) if n not in done]
@@ -110,7 +114,7 @@ class Multipart:
             try:
                 whole.check()
             except Corrupted:
-                # Nothing tells which part is damaged: all of them go again.
+                # It is unknown which part is damaged, so all are sent again.
                 del self._whole[upload.upload_id]
                 await self.abort(upload)
                 raise
@@ -121,7 +125,7 @@ class Multipart:
         return upload, copied
 
     async def _held_against(self, upload: Upload) -> InOrder | None:
-        """What the bytes from the source can be held against while they pass, all of them and in memory."""
+        """What to compare the bytes from the source with as they pass. None unless all parts pass here in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
         return await self._in_order(upload)
@@ -140,7 +144,8 @@ class Multipart:
     # ------------------------------------------------------------------------------------ steps, for both
 
     async def begin(self, run: int, item: Item, *, spread: bool = False) -> Upload:
-        """The live upload for this very object, resumed or begun. `spread`: its parts become messages."""
+        """The live upload for exactly this object, resumed or new. `spread`: its parts become messages. Raises Busy if
+        another run or worker has the upload."""
         route = self._route
         wanted = (
             max(COPY_PART, route.parameters.part_size) if route.server_side else route.parameters.part_size
@@ -149,7 +154,7 @@ class Multipart:
         live = await self._uploads.get(item.key)
         if live and live.state in (UploadState.INTENT, UploadState.UPLOADING, UploadState.COMPLETING):
             if live.run != run:
-                # Its run may wait for it. If not, the controller throws it away.
+                # The other run may be waiting for it. If not, the controller discards it.
                 raise Busy(f"key {item.key!r} has an upload of run {live.run}")
             same = (live.etag, live.size, live.part_size, live.sequencer)
             aligned = source_parts.aligned(part_size, live.source_part, item.size)
@@ -172,7 +177,7 @@ class Multipart:
         )
         if not await self._uploads.intend(upload):
             raise Busy(f"the upload of key {item.key!r} was begun by another worker")
-        # The first byte instead of a HEAD, whose answer does not count the tags on every store.
+        # Get the first byte instead of a HEAD, because some stores do not count the tags in their HEAD answers.
         answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
         properties = await route.properties(item.key, answer.headers, whole=False)
         upload.upload_id = await route.dest.create_upload(
@@ -188,7 +193,8 @@ class Multipart:
         return upload
 
     async def copy_part(self, upload: Upload, number: int, whole: InOrder | None = None) -> Part:
-        """Carry one part. The caller records it. Raises UploadLost once, to the caller who has to begin anew."""
+        """Transfer one part. The caller records it. UploadLost is raised to one caller only, who has to start the
+        object over."""
         try:
             return await self._copy_part(upload, number, whole)
         except NoSuchUpload:
@@ -196,12 +202,12 @@ class Multipart:
         except ObjectRefused as error:
             if not self._has_fewer_parts(error, number):
                 raise
-            # The object begins anew, with larger parts.
+            # The object starts over with larger parts.
             await self.abort(upload)
             raise UploadLost(str(error), code=error.code) from None
 
     def _has_fewer_parts(self, error: ObjectRefused, number: int) -> bool:
-        """Whether the store refuses this part's number, and says how many parts it takes."""
+        """Whether the store refuses this part's number and says how many parts it accepts."""
         known = self._route.dest.capabilities
         said = re.search(r"part number.*\bbetween 1 and (\d+)", error.said, re.IGNORECASE)
         if not said or not 1 < int(said[1]) < number:
@@ -211,7 +217,7 @@ class Multipart:
         return True
 
     async def record(self, upload: Upload, part: Part) -> Upload | None:
-        """Write down that a part is done; None when that upload is not live any more."""
+        """Record that a part is done. Returns None if that upload is not live any more."""
         after = await self._uploads.part_done(upload.key, upload.upload_id, part)
         if after:
             first, last = part_span(upload.size, upload.part_size, part.number)
@@ -237,11 +243,12 @@ class Multipart:
             self._route.budget.release(held)
 
     async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
-        """A part too large for memory. Its checksum goes behind its bytes where the store takes that.
+        """Send a part that is too large for memory. Its checksum follows its bytes, as a trailer, if the store takes
+        that.
 
         A store that does not know trailers may refuse them, or keep their framing as data. So a part that nobody
-        confirms is sent again without one. When that passes, it was the trailer. A part that the store contradicts may
-        be damaged: it is sent again with its checksum before it, for the store to answer for.
+        confirms is sent again without one. If that succeeds, the trailer was the cause. A part that the store
+        contradicts may be damaged: it is sent again with its checksum in front, so that the store checks it.
         """
         known = self._route.dest.capabilities
         if not known.trailing:
@@ -270,7 +277,7 @@ class Multipart:
         )
 
     async def _with_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part | None:
-        """The part, or None where the store contradicts it and has not shown yet that it knows trailers."""
+        """The part. None if the store contradicts it and has not shown yet that it knows trailers."""
         try:
             return await self._stream_part(upload, number, span, trailing=True)
         except Corrupted:
@@ -281,7 +288,8 @@ class Multipart:
     async def _without_trailer(
         self, upload: Upload, number: int, span: tuple[int, int], *, stated: bool = False
     ) -> Part:
-        """With `stated`, or where the store wants it, the checksum goes before the part, which is read twice then."""
+        """Send the part without a trailer. With `stated`, or if the store requires it, the checksum goes before the
+        part, which is then read twice."""
         known = self._route.dest.capabilities
         stated = stated or known.wants_sums
         try:
@@ -314,8 +322,8 @@ class Multipart:
     async def _confirmed(
         self, upload: Upload, number: int, written: Written, sums: source_parts.Sums
     ) -> Part:
-        """The part as it is recorded, with who confirms it. Raises Damaged where its ETag is not the MD5 of what was
-        sent; sending it again replaces it."""
+        """The part as it is recorded, with who confirms it. Raises Damaged if its ETag is not the MD5 of what was sent.
+        Sending the part again replaces it."""
         part = Part(number, written.etag, written.proof, digests=sums.hex())
         known = self._route.dest.capabilities
         if (
@@ -350,13 +358,13 @@ class Multipart:
         trailing: bool = False,
         stated: bool = False,
     ) -> Part:
-        """The GET feeds the PUT through a pipe. The checksum is computed in passing, and compared with what the store
-        answers. It goes behind the body (`trailing`), before it (`stated`) or not at all."""
+        """Stream a part: the GET feeds the PUT through a pipe. The checksum is computed as the bytes pass, and compared
+        with the store's answer. It is sent after the body (`trailing`), before it (`stated`) or not at all."""
         route, known = self._route, self._route.dest.capabilities
         mode = known.checksum
         running, md5 = Checksum(mode), Checksum(ChecksumMode.MD5)
         before = await self._checksum_of(upload, span, mode) if stated else ""
-        # The MD5 is the only evidence where the store answers no checksum, or has not shown that it does.
+        # The MD5 is the only evidence if the store answers no checksum, or has not shown yet that it does.
         answers = known.answers_streamed
         sums = source_parts.Sums(upload)
 
@@ -400,14 +408,14 @@ class Multipart:
         )
 
     async def _checksum_of(self, upload: Upload, span: tuple[int, int], mode: ChecksumMode) -> str:
-        """The checksum of a part in base64, from reading it once without keeping it."""
+        """The base64 checksum of a part, from reading it once without keeping it."""
         running = Checksum(mode)
         async for chunks in self._pieces(upload, span):
             running.update(*chunks)
         return running.base64()
 
     async def _pieces(self, upload: Upload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
-        """The bytes of a part at the source, a few at a time."""
+        """The bytes of a part at the source, in pieces of `PIPE_SIZE`."""
         first, last = span
         for start in range(first, last + 1, PIPE_SIZE):
             piece = (start, min(start + PIPE_SIZE - 1, last))
@@ -423,11 +431,11 @@ class Multipart:
         return Part(number, etag)
 
     async def complete(self, upload: Upload, *, agreed: bool = False) -> Copied | None:
-        """Join the parts, if this process gets to be the one that does; None if another is at it. `agreed`: their bytes
-        are known to be those of the source.
+        """Join the parts if this process becomes the owner; None if another process is completing. `agreed`: the bytes
+        of the parts are known to be the source's.
 
-        The caller settles the outcome, then calls `finish`: a crash between the two finds the upload gone and the
-        object in place, which is success.
+        The caller settles the outcome, then calls `finish`. After a crash between the two, the upload is gone and the
+        object is in place, which counts as success.
         """
         if not await self._uploads.claim(upload.key, upload.upload_id, self._owner, COMPLETE_LEASE):
             return None
@@ -444,7 +452,7 @@ class Multipart:
             )
             etag, answered = await self._join(upload, key, parts, proof)
         except Corrupted as error:
-            # The parts are not what the source has: nothing is joined, and the object begins anew.
+            # The parts are not what the source has: nothing is joined, and the object starts over.
             await self.abort(upload)
             raise UploadLost(str(error), code=error.code) from None
         except TransferError as error:
@@ -456,14 +464,14 @@ class Multipart:
         try:
             verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed)
         except Damaged as damage:
-            # What was joined is not what was sent. Its upload is used up: the object begins anew.
+            # What was joined is not what was sent. The upload is used up, so the object starts over.
             await remove_damaged(dest, key, damage)
             await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
             raise UploadLost(str(damage), code=damage.code) from None
         return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
 
     async def _agrees_as_stated(self, upload: Upload, proof: str) -> bool:
-        """Whether the parts make the CRC64NVME that the source states. Raises Corrupted where they make another one."""
+        """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they give another one."""
         stated = await self._source_states(upload) if proof else ""
         if stated and stated != proof.removeprefix(CRC64):
             raise Corrupted(
@@ -473,9 +481,9 @@ class Multipart:
         return stated != ""
 
     async def _agrees_when_read_again(self, upload: Upload, parts: Sequence[Part]) -> bool:
-        """Whether the parts are what the source states of the whole object, where they did not all pass here in their
-        order: the source is read once more. What it states tells whether these bytes are right, the checksums of the
-        parts whether the same were sent. Raises Corrupted."""
+        """Read the source again if the parts did not all pass here in order, and compare it with what the source states
+        about the whole object. That shows whether the bytes read now are right; the checksums of the parts show
+        whether the same bytes were sent. Raises Corrupted if not."""
         if upload.source_part != upload.size or not all(part.checksum for part in parts):
             return False
         whole = await self._in_order(upload)
@@ -500,7 +508,7 @@ class Multipart:
         return True
 
     async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
-        """Complete the upload; the object's ETag, and the CRC64NVME of the whole if the store answers one."""
+        """Complete the upload. Returns the object's ETag, and the CRC64NVME of the whole if the store answers one."""
         dest = self._route.dest
         try:
             return await dest.complete_upload(
@@ -523,7 +531,7 @@ class Multipart:
         *,
         agreed: bool,
     ) -> Verified:
-        """Who confirms the joined object. Raises Damaged for what contradicts it."""
+        """Who confirms the joined object. Raises Damaged if something contradicts it."""
         await self._check_size(upload, key, etag)
         if answered and "-" not in answered and proof and proof != CRC64 + answered:
             raise Damaged(
@@ -539,7 +547,7 @@ class Multipart:
                 etag=etag,
             )
         if self._route.parameters.verify_after and not proof:
-            # Nothing says what the bytes were that were sent.
+            # There is no checksum of the bytes that were sent.
             await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
         if self._route.parameters.verify_after:
@@ -564,18 +572,19 @@ class Multipart:
         try:
             answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
         except TransferError:
-            # It was there while it was copied, which is what counts.
+            # What counts is that it was there while it was copied.
             return Verified.NOT
         return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), Written(etag))
 
     async def _check_size(self, upload: Upload, key: str, etag: str) -> None:
-        """A store may confirm what came in a frame, and keep the frame as well. Raises Damaged."""
+        """Check the size of the copy, because a store may confirm a framed body and store the frame too. Raises
+        Damaged."""
         if upload.part_size <= STREAM_ABOVE or not self._route.dest.capabilities.trailing:
             return
         try:
             answer = await self._route.dest.head(key)
         except TransferError:
-            # The parts were confirmed. Not everybody who may write may look.
+            # The parts were confirmed. Whoever may write may not always read.
             return
         found = answer.headers.get("content-length", "")
         if found and found != str(upload.size):
@@ -587,19 +596,20 @@ class Multipart:
             )
 
     async def _source_states(self, upload: Upload) -> str:
-        """The CRC64NVME of the whole object that the source states; "" where it states none."""
+        """The CRC64NVME of the whole object that the source states; "" if it states none."""
         try:
             answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
         except TransferError:
-            # It was there while it was read, which is what counts.
+            # What counts is that it was there while it was read.
             return ""
         return stated_checksums(answer.headers).get(ChecksumMode.CRC64NVME, "")
 
     async def finish(self, upload: Upload) -> None:
+        """Mark a completed upload as done. Call it after its outcome is settled."""
         await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
 
     async def abort(self, upload: Upload) -> bool:
-        """Throw a live upload away, here and at the destination. True for the one call that did."""
+        """Discard a live upload, here and at the destination. True for the one call that did it."""
         key = self._route.keys.to_dest(upload.key)
         if upload.upload_id:
             await self._route.dest.abort_upload(key, upload.upload_id)
@@ -608,13 +618,13 @@ class Multipart:
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
     async def abort_key(self, key: str, run: int) -> None:
-        """Throw away whatever upload this object has in this run."""
+        """Discard any upload that this object has in this run."""
         live = await self._uploads.get(key)
         if live and live.run == run and live.state not in (UploadState.DONE, UploadState.ABORTED):
             await self.abort(live)
 
     async def resend_missing(self, upload: Upload) -> None:
-        """Enqueue again the parts that are not done (a message already in the queue stays one)."""
+        """Send the messages of parts that are not done again, except those that are in the queue now."""
         parts = await self._uploads.parts(upload.key)
         missing = [encode(self._part_message(upload, part.number)) for part in parts if not part.etag]
         await self._uploads.resend(upload.key, missing)
@@ -622,16 +632,16 @@ class Multipart:
     # -------------------------------------------------------------------------------------------- details
 
     async def _lost(self, upload: Upload) -> HubError:
-        """What to raise when the destination does not know the upload: UploadLost in one place only."""
+        """The error to raise when the destination does not know the upload: UploadLost for one caller only."""
         if await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED):
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
 
     async def _reap(self, upload: Upload, key: str) -> None:
-        """A crash between CreateMultipartUpload and writing its id down leaves an upload that no record names: those
-        of exactly this key, begun after our intent."""
+        """Abort uploads of exactly this key that began after the intent. A crash between CreateMultipartUpload and
+        recording its id leaves an upload that no record names."""
         dest = self._route.dest
-        # Which also tells the store's clock.
+        # This also determines the store's clock.
         strays = await dest.uploads(key)
         earliest = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
         for stray in strays:
@@ -639,8 +649,8 @@ class Multipart:
                 await dest.abort_upload(key, stray.upload_id)
 
     async def _find_completed(self, upload: Upload, key: str, parts: list[Part], proof: str) -> str | None:
-        """The ETag of the destination object if it is this upload's result: of its size, with our mark or the ETag that
-        its parts make, and not with another checksum."""
+        """The ETag of the destination object if this upload produced it: it has the size, the hub's mark or the ETag
+        that the parts give, and no contradicting checksum."""
         try:
             answer = await self._route.dest.head(key, checksums=True)
         except SourceGone:
@@ -655,7 +665,7 @@ class Multipart:
         return etag if same_size and ours and not contradicts else None
 
     async def _lacking(self, upload: Upload) -> Properties:
-        """What could not be had of an object. Where its upload was begun by another process, it is asked once more."""
+        """What of an object was not available. If another process began its upload, the source is asked again."""
         found = self._lacks.pop(upload.key, None)
         if found is not None:
             return found
@@ -664,11 +674,11 @@ class Multipart:
             answer = await route.source.get(upload.key, size=size, etag=upload.etag, span=(0, 0))
             return route.lacking(await route.properties(upload.key, answer.headers, whole=False))
         except TransferError:
-            # It was there while it was read, which is what counts.
+            # What counts is that it was there while it was read.
             return Properties({})
 
     def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
-        """The CRC64NVME of the whole object, where every part has one."""
+        """The CRC64NVME of the whole object, if every part has one; else ""."""
         if not all(part.checksum.startswith(CRC64) for part in parts):
             return ""
         lengths = []
@@ -684,15 +694,15 @@ class Multipart:
 
 
 def _may_be_about_trailer(error: TransferError) -> bool:
-    """Whether this may be how a store answers a trailer that it does not know. There is no one way: a signature that
-    does not hold, another checksum, a missing length, an error of its own."""
+    """Whether a store that does not know trailers may answer like this. There is no single way: an invalid signature, a
+    different checksum, a missing length, an error of its own."""
     dispositions = (Disposition.RETRY, Disposition.REFUSED, Disposition.ENDPOINT)
     answered = error.status and error.side != "source" and not isinstance(error, Throttled)
     return bool(answered and error.disposition in dispositions)
 
 
 def _joined_etag(parts: list[Part]) -> str:
-    """The ETag that S3 gives an object made of parts with MD5 ETags; "" where the parts' are of another kind."""
+    """The ETag that S3 gives an object made of parts with MD5 ETags; "" if the parts have other ETags."""
     if not all(is_md5(part.etag) for part in parts):
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)

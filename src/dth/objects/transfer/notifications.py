@@ -1,15 +1,15 @@
-"""The forms in which S3 event notifications are delivered, read into one: the `Records` of AWS.
+"""Reads the forms in which S3 event notifications are delivered into one form: the `Records` of AWS.
 
 | from | form |
 |---|---|
 | AWS S3, to a queue | `Records`, keys URL-encoded; a test event when notifications are set up |
-| MinIO | the same, with `EventName` and `Key` beside them |
-| Ceph | `Records` with keys as they are, and sequencers that do not compare as texts |
-| SNS | an envelope of `Type` Notification whose `Message` is one of these as text; before, a request to confirm |
-| EventBridge | one event with a `detail-type`, keys as they are |
+| MinIO | the same, with `EventName` and `Key` in addition |
+| Ceph | `Records` with keys that are not encoded, and sequencers that do not compare as text |
+| SNS | an envelope of `Type` Notification; its `Message` is one of these forms as text; at first a request to confirm |
+| EventBridge | one event with a `detail-type`, and a key that is not encoded |
 
-A body may hold one or an array of them. What concerns no object's content (a restore, a change of tags) gives no
-records, or records that `events` leaves out.
+A body may contain one notification or an array of them. Notifications that do not concern an object's content (a
+restore, a change of tags) give no records, or records that `events` leaves out.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from urllib.parse import quote
 
 from dth.core.errors import UsageError
 
-Record = dict[str, Any]  # as AWS writes it: eventName, eventTime, s3.bucket.name, s3.object.key...
+# In the format of AWS: eventName, eventTime, s3.bucket.name, s3.object.key...
+Record = dict[str, Any]
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_RECORDS = 1000
@@ -36,22 +37,23 @@ _SUBSCRIBE_URL = re.compile(r"https://sns(-fips)?\.[a-z0-9-]+\.amazonaws\.(com|c
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a delivery says."""
+    """The content of a delivery."""
 
     records: list[Record]
-    confirm: str = ""  # where an operator confirms a subscription of SNS; nobody else ever opens it
+    # The address where an operator confirms a subscription of SNS. The hub itself never opens it.
+    confirm: str = ""
 
 
 def parse(body: bytes) -> Notification:
-    """Read the body of a request. Raises UsageError for one that is too large, or no notification."""
+    """Read the body of a request. Raises UsageError if it is too large or not a notification."""
     if len(body) > MAX_BODY:
         raise UsageError(f"notification: {len(body)} bytes are too many; {MAX_BODY} are the most")
-    # Ceph writes keys as they are, so bytes that are no UTF-8 too.
+    # Ceph does not encode keys, so a body may contain bytes that are not UTF-8.
     return read(_load(body.decode("utf-8", "surrogateescape")))
 
 
 def read(delivered: Any) -> Notification:
-    """Read what was JSON. Raises UsageError."""
+    """Read parsed JSON. Raises UsageError."""
     records: list[Record] = []
     confirm = ""
     for each in _unwrap(delivered):
@@ -65,13 +67,13 @@ def read(delivered: Any) -> Notification:
 
 
 def event_id(records: Sequence[Record]) -> str:
-    """The id of the message that carries these records: the same again when they are delivered again."""
+    """The id of the message for these records. It is the same if they are delivered again."""
     named = json.dumps([_name(record) for record in records])
     return f"event-{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
 def _name(record: Record) -> Any:
-    """What tells an event from others: bucket, key, what happened, and when by the store's own count."""
+    """What distinguishes an event from others: bucket, key, what happened, and the store's own order."""
     try:
         described = record["s3"]
         thing = described["object"]
@@ -115,7 +117,7 @@ def _records(delivered: dict[str, Any]) -> list[Record]:
 
 
 def _aligned(record: Record) -> Record:
-    """The record as AWS would write it."""
+    """The record in the format of AWS."""
     if record.get("eventSource") != "ceph:s3":
         return record
     try:
@@ -124,13 +126,14 @@ def _aligned(record: Record) -> Record:
         thing["key"] = _encoded(thing["key"])
         thing["sequencer"] = _comparable(str(thing.get("sequencer") or ""))
     except (KeyError, TypeError, ValueError):
-        return record  # of no object: `events` leaves it out
+        # Not about an object: `events` leaves it out.
+        return record
     return {**record, "s3": {**described, "object": thing}}
 
 
 def _comparable(sequencer: str) -> str:
-    """Ceph writes the moment as its memory holds it: seconds, then nanoseconds, of each the lowest byte first. Turned
-    round, later ones are greater."""
+    """Ceph writes the time as it is in its memory: seconds, then nanoseconds, each with the lowest byte first. The
+    result has the bytes reversed, so later times are greater."""
     if not re.fullmatch("[0-9A-Fa-f]{16}", sequencer):
         return sequencer
     seconds, nanoseconds = struct.unpack("<II", bytes.fromhex(sequencer))
@@ -145,7 +148,7 @@ def _from_eventbridge(event: dict[str, Any], family: str) -> Record:
         for theirs, ours in (("size", "size"), ("etag", "eTag"), ("sequencer", "sequencer")):
             if theirs in thing:
                 described[ours] = thing[theirs]
-        # What comes after the colon differs from S3's own names, and nobody reads it.
+        # The part after the colon differs from S3's own names, but no code reads it.
         name = f"{family}:{detail.get('reason', '')}"
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(

@@ -1,8 +1,9 @@
-"""Who transfers an object: the run in which its record is PENDING, and nobody else.
+"""Who transfers an object: only the run in which its record is PENDING.
 
-Messages come more than once, late, and from runs that overlap; so whoever takes one asks first which of its objects the
-run still waits for. A task that follows events asks as well for the last event that took effect on each: a transfer
-that began before a later one may have read the old object, so its outcome ends nothing and the object goes again.
+Messages may arrive more than once, late, and from runs that overlap. So a worker that takes a message first checks
+which of its objects the run still waits for. If the task follows events, it also reads the last event that took
+effect on each object: a transfer that began before a later event may have read the old object, so its outcome ends
+nothing, and the object is transferred again.
 """
 
 import secrets
@@ -20,11 +21,11 @@ from dth.objects.transfer.relay import Route
 
 
 async def take(records: Records, message: ObjectsMessage, parameters: S3Parameters) -> frozenset[str]:
-    """Prepare the items of a message for their transfers. Returns the keys of those that its run waits for no more:
-    they were settled, or are with another run."""
+    """Prepare the items of a message for their transfers. Returns the keys for which the run does not wait any more:
+    they were settled, or belong to another run."""
     keys = [item.key for item in message.items]
     if parameters.src_event is not EventMode.NO:
-        # Read before the transfer begins: what comes later may come too late for it.
+        # Read before the transfer begins, because later events may be too late for it.
         found = await records.get(keys)
         for item in message.items:
             item.sequencer = found[item.key].sequencer if item.key in found else ""
@@ -32,8 +33,8 @@ async def take(records: Records, message: ObjectsMessage, parameters: S3Paramete
 
 
 async def settle(records: Records, route: Route, outcomes: Sequence[Outcome]) -> list[Outgoing]:
-    """Write the outcomes. Returns messages for the objects whose outcomes end nothing, because an event came in
-    between: to be sent before the messages of their transfers are deleted."""
+    """Write the outcomes. Returns messages for the objects whose outcomes end nothing because an event came in between.
+    Send them before the messages of their transfers are deleted."""
     await records.settle(outcomes)
     known = [outcome for outcome in outcomes if outcome.sequencer is not None]
     if not known:
@@ -53,8 +54,8 @@ async def settle(records: Records, route: Route, outcomes: Sequence[Outcome]) ->
 
 
 async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
-    """Whether the transfer noticed by itself that its object had changed, and copied what is there now. (One with the
-    ETag that was enqueued may differ in its metadata alone: it goes again.)"""
+    """Whether the transfer itself detected that its object had changed, and copied the current one. If the ETag is the
+    one that was enqueued, maybe only the metadata changed: then the object is transferred again."""
     if outcome.status is not Status.DONE or outcome.etag == record.etag:
         return False
     try:
@@ -65,7 +66,7 @@ async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
 
 
 async def left_behind(records: Records, upload: Upload, part: PartMessage) -> list[Outgoing]:
-    """A message for the object of an upload that was thrown away, if its run waits for it still."""
+    """A message for the object of a discarded upload, if its run still waits for it."""
     if upload.state is not UploadState.ABORTED or await records.settled(upload.run, [upload.key]):
         return []
     item = Item(upload.key, -1, "", upload.attempts)
@@ -73,6 +74,7 @@ async def left_behind(records: Records, upload: Upload, part: PartMessage) -> li
 
 
 def again(run: int, key: str) -> Outgoing:
-    """A message for an object as it is now. No other message has its id: one of that name may be about to go."""
+    """A message for the current state of an object. Its id is unique, because a message with the usual id may be about
+    to be deleted."""
     item = Item(key, -1, "")
     return encode(ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]))

@@ -1,8 +1,8 @@
-"""Whether a copy is right: all evidence that is in hand, before a body is written and after.
+"""Checks whether a copy is right, with all evidence available before and after a body is written.
 
-What the source states (its ETag where it is an MD5, checksums of any algorithm) is held against the bytes that came;
-what the destination answers (a checksum, its ETag) is held against the bytes that were sent. A contradiction means that
-the copy is damaged, whatever else speaks for it.
+What the source states (its ETag if that is an MD5, checksums of any algorithm) is compared with the bytes that arrived.
+What the destination answers (a checksum, its ETag) is compared with the bytes that were sent. A contradiction means
+that the copy is damaged, whatever the other evidence says.
 """
 
 import asyncio
@@ -20,16 +20,19 @@ from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted, is_md5
 from dth.objects.store.objects import Written
 
-# Headers that state a checksum, and its algorithm.
+# Headers that state a checksum, with the algorithm of each.
 STATED = {f"x-amz-checksum-{mode}": mode for mode in ALGORITHMS}
-# Bytes of one range of an object that is read back.
+# Bytes per range when an object is read back.
 STEP = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Stated:
-    """What the source says of an object. `md5` of its bytes, in hexadecimal ("" where its ETag is none); `agreed`: a
-    checksum that it states is that of the bytes; `compared`: nothing is left that the bytes have to be held against."""
+    """What the source states about an object.
+
+    `md5`: of its bytes, in hexadecimal; "" if its ETag is not one. `agreed`: a checksum that the source states matches
+    the bytes. `compared`: the bytes have been compared with everything that the source states.
+    """
 
     md5: str = ""
     agreed: bool = False
@@ -37,14 +40,14 @@ class Stated:
 
 
 def stated_checksums(headers: Mapping[str, str]) -> dict[str, str]:
-    """Checksums of the whole object that an answer states, in base64. Checksums of checksums are left out."""
+    """The checksums of the whole object in an answer, in base64. Checksums of checksums are left out."""
     found: dict[str, str] = {}
     if not headers.keys().isdisjoint(STATED):
         found = {mode: headers[name] for name, mode in STATED.items() if name in headers}
         composite = headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE"
         found = {mode: value for mode, value in found.items() if "-" not in value and not composite}
     if hashes := headers.get("x-goog-hash", ""):
-        # Google states several in one header.
+        # Google states several checksums in one header.
         pairs = [each.strip().partition("=") for each in hashes.split(",")]
         found |= {name: value for name, _, value in pairs if name in ALGORITHMS}
     if md5 := headers.get(CONTENT_MD5, ""):
@@ -61,12 +64,12 @@ def check_source(
     *,
     thorough: bool,
 ) -> Stated:
-    """Hold the bytes of a whole object against what the source states of it: `headers` of the answer, and the ETag.
-    Raises Corrupted.
+    """Compare the bytes of a whole object with what the source states: `headers` of the answer, and the ETag.
+    Raises Corrupted if they differ.
 
-    An MD5 costs more than all other work on a large body. The destination tells whether the bytes have the MD5 that is
-    the source's ETag; so it is computed here only where that would be too late (`thorough`), and until it is known that
-    the ETags of this source are MD5s.
+    For a large body, an MD5 costs more than all other work. The destination's answer shows whether the bytes have the
+    MD5 in the source's ETag. So the MD5 is computed here only if that would be too late (`thorough`), or if it is not
+    known yet whether the ETags of this source are MD5s.
     """
     agreed = False
     for mode, value in stated_checksums(headers).items():
@@ -92,7 +95,7 @@ def check_source(
 
 
 def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
-    """The MD5 that an object has by its ETag; "" where the ETag is something else."""
+    """The MD5 of an object according to its ETag; "" if the ETag is something else."""
     encrypted = bool(source.endpoint.customer_key) or is_encrypted(headers)
     opaque = source.capabilities.etags is EtagKind.OPAQUE or encrypted
     return etag.lower() if is_md5(etag) and not opaque else ""
@@ -107,9 +110,9 @@ def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
 
 
 class InOrder:
-    """A digest that the source states of a whole object, computed from parts that come in any order.
+    """Computes a digest that the source states for the whole object, from parts that arrive in any order.
 
-    Each part waits for the one before it, so none is kept for longer than its own memory is.
+    Each part waits for the one before it, so no part has to be kept longer than its own buffer.
     """
 
     def __init__(self, key: str, mode: str, stated: str) -> None:
@@ -120,22 +123,22 @@ class InOrder:
         self._turn = asyncio.Condition()
 
     async def add(self, number: int, chunks: Sequence[bytes]) -> None:
-        """Add part `number` (from 1). One that was added before adds nothing."""
+        """Add part `number` (from 1). Adding a part again does nothing."""
         async with self._turn:
             await self._turn.wait_for(lambda: self._added >= number - 1)
             if self._added < number:
-                # The event loop has other things to do meanwhile.
+                # In a thread, so that the event loop can do other work.
                 adding = asyncio.ensure_future(asyncio.to_thread(self._sum.update, *chunks))
                 try:
                     await asyncio.shield(adding)
                 finally:
-                    # Whoever is cancelled leaves nothing half done.
+                    # A cancelled caller leaves no part half added.
                     await adding
                     self._added = number
                     self._turn.notify_all()
 
     def check(self) -> None:
-        """Raises Corrupted where the parts make something else."""
+        """Raises Corrupted if the parts do not give the stated digest."""
         if self._sum.mode is ChecksumMode.MD5:
             found = self._sum.hex()
             if found != self._stated:
@@ -149,12 +152,12 @@ class InOrder:
 
 
 async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> InOrder | None:
-    """What the bytes of an object in parts can be held against; None where nothing is stated, or a CRC64NVME that the
-    checksums of the parts make by themselves (`joined`)."""
+    """What to compare the parts of an object with. None if the source states nothing, or states a CRC64NVME that the
+    checksums of the parts give anyway (`joined`)."""
     try:
         headers = (await source.head(key, etag=etag, checksums=True)).headers
     except (ObjectRefused, SourceGone):
-        # Some may not ask for it, and some stores do not answer it. A range tells all but the checksums.
+        # Some callers may not ask for checksums, and some stores do not answer them. A range gives everything else.
         headers = (await source.get(key, size=size, etag=etag, span=(0, 0))).headers
     stated = stated_checksums(headers)
     if joined and ChecksumMode.CRC64NVME in stated:
@@ -173,21 +176,22 @@ async def confirm(
     written: Written,
     stated: Stated,
 ) -> Verified:
-    """Who confirms what was written. Raises Damaged where the store's ETag contradicts it, or the source the bytes.
+    """Who confirms what was written. Raises Damaged if the store's ETag contradicts it, or the bytes contradict the
+    source.
 
-    An ETag that looks like an MD5 and is not the body's means damage, or that it is no MD5. Which of both, reading the
-    copy back tells; and an empty part, whether the ETags of this store are any.
+    An ETag that looks like an MD5 but is not the body's means damage, or that it is not an MD5. Reading the copy back
+    shows which. An empty part shows whether the ETags of this store are MD5s.
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
     by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
     if encrypted or (md5 and not is_md5(written.etag)):
-        # A bucket that encrypts one object by itself encrypts all of them.
+        # A bucket that encrypts one object by default encrypts all of them.
         known.learn_etags(md5s=False)
     if known.etags is EtagKind.OPAQUE or not md5:
         if not stated.compared and (found := md5_of(chunks)) != stated.md5:
-            # It was left to the ETag of the copy, which does not tell.
+            # This check was left to the ETag of the copy, which turned out not to be an MD5.
             raise Damaged(
                 f"key {key!r}: the source's ETag is {stated.md5}, the bytes that came have the MD5 {found}",
                 code="EtagMismatch",
@@ -205,11 +209,11 @@ async def confirm(
     except ObjectRefused:
         if md5s is not False:
             raise
-        # Not everybody who may write may read.
+        # Whoever may write may not always read.
         known.learn_etags(md5s=False)
         return await confirm(dest, key, chunks, headers, written, stated)
     if stored == md5:
-        # Some stores encrypt a part of their objects and do not say so: of those that are left, MD5s may hold.
+        # Some stores encrypt some of their objects without saying so. For the other objects, ETags may be MD5s.
         known.learn_etags(md5s=bool(md5s))
         return Verified.CONTENT
     if md5s:
@@ -223,13 +227,13 @@ async def confirm(
 
 
 async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], written: Written) -> Verified:
-    """Who confirms a copy that the store made by itself: the source, where both objects state the same checksum.
-    Raises Damaged where they state different ones."""
+    """Who confirms a copy made inside the store: the source, if both objects state the same checksum. Raises Damaged if
+    they state different ones."""
     verified = Verified.NOT
     try:
         there = stated_checksums((await dest.head(key, checksums=True)).headers) if stated else {}
     except ObjectRefused:
-        # Not everybody who may write may read.
+        # Whoever may write may not always read.
         return verified
     for name in stated.keys() & there.keys():
         if there[name] != stated[name]:
@@ -244,31 +248,31 @@ async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], wr
 
 
 async def read_back(client: S3Client, key: str, size: int, etag: str, mode: ChecksumMode) -> str:
-    """The checksum in base64 of the bytes that are stored, of the object with this ETag.
-    Takes `STEP` bytes of memory. Raises ObjectChanged where it is another object by now."""
+    """The base64 checksum of the stored bytes of the object with this ETag. Uses `STEP` bytes of memory. Raises
+    ObjectChanged if the object is a different one now."""
     running = Checksum(mode)
-    # An empty object is read as well: it might not be there.
+    # Read an empty object too, because it might not exist.
     for first in range(0, max(size, 1), STEP):
         running.update(*await read_range(client, key, size, etag, first))
     return running.base64()
 
 
 async def read_range(client: S3Client, key: str, size: int, etag: str, first: int) -> Sequence[bytes]:
-    """The `STEP` bytes from `first` on; a small object whole."""
+    """The `STEP` bytes from `first`, or a small object as a whole."""
     span = (first, min(first + STEP, size) - 1) if size > STEP else None
     return (await client.get(key, size=size, etag=etag, span=span)).chunks
 
 
 async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
-    """Take a damaged copy away: that very version, or the object if it is still the damaged one. A later run would take
-    it for the right one where it compares sizes only."""
+    """Delete a damaged copy: exactly that version, or the object if it is still the damaged one. If it stayed, a later
+    run that compares only sizes would accept it."""
     try:
         if damage.version and damage.version != "null":
             await _take_away(dest, key, damage.version)
             return
         now = (await dest.head(key)).headers
         if bare_etag(now.get("etag", "")) == damage.etag:
-            # Without its version a bucket that keeps versions would hide the one before it as well.
+            # In a bucket with versions, deleting without the version would also hide the version before it.
             version = now.get("x-amz-version-id", "")
             await _take_away(dest, key, "" if version == "null" else version)
     except SourceGone:
@@ -276,13 +280,13 @@ async def remove_damaged(dest: S3Client, key: str, damage: Damaged) -> None:
     except ObjectRefused as error:
         dest.capabilities.note(f"damaged copies could not be removed ({error.code}): look at all that failed")
     except TransferError:
-        # The object is tried again, and written over it.
+        # The next try of the object overwrites it.
         return
 
 
 async def _take_away(dest: S3Client, key: str, version: str) -> None:
-    """Delete a damaged version or object. Where that is refused, hide it behind a delete marker, or else write an empty
-    object over it, so that no later run takes it for the source's."""
+    """Delete a damaged version or object. If that is refused, hide it behind a delete marker, or else overwrite it with
+    an empty object, so that no later run takes it for the source's object."""
     code = ""
     for each in dict.fromkeys((version, "")):
         try:

@@ -1,6 +1,6 @@
-"""Carrying one object: GET from the source into memory, PUT to the destination, or a copy inside one store.
+"""Transfers one object: GET from the source into memory and PUT to the destination, or a copy inside one store.
 
-Objects up to the multipart threshold go here whole; larger ones part by part (`multipart`).
+Objects up to the multipart threshold are transferred whole here; larger ones in parts (`multipart`).
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -34,7 +34,7 @@ from dth.objects.transfer.proof import (
 )
 from dth.objects.transfer.source_parts import agrees_whole
 
-# Requests in flight to each side at most: of `workerNumber` 1, and more for each unit above.
+# The most requests in flight to each side: for `workerNumber` 1, and for each unit above 1.
 REQUESTS, MORE_REQUESTS = 32, 64
 METADATA_LIMIT = 2048  # bytes of user metadata that S3 takes
 COPY_LIMIT = 5 * 1024**3  # bytes that one CopyObject may copy
@@ -52,19 +52,19 @@ CARRIED = frozenset(
 
 
 def requests_at_once(parameters: S3Parameters) -> int:
-    """Requests of one worker that are in flight to each side, at most."""
+    """The most requests that one worker has in flight to each side."""
     return REQUESTS + MORE_REQUESTS * (parameters.worker_number - 1)
 
 
 def lanes(parameters: S3Parameters) -> int:
-    """Objects that one worker carries at once, at most: enough for the requests in flight to both sides."""
+    """The most objects that one worker transfers at once: enough to keep the requests to both sides in flight."""
     return 2 * requests_at_once(parameters)
 
 
 @dataclass(slots=True)
 class Copied:
-    """What was copied: the source's ETag, the destination's, the proof (`algorithm:base64`), who confirmed it, and the
-    bytes. `reason` and `detail` say what the copy lacks; "" where it has everything."""
+    """What was copied: the source's and the destination's ETag, the proof (`algorithm:base64`), the size in bytes, and
+    who confirmed the copy. `reason` and `detail` say what the copy lacks; "" if it is complete."""
 
     etag: str
     dest_etag: str
@@ -77,7 +77,7 @@ class Copied:
 
 @dataclass(slots=True)
 class Properties:
-    """What goes along with an object besides its bytes: headers of the write, and what could not be had of them."""
+    """What an object has besides its bytes: the headers of the write, and what of them was not available."""
 
     headers: dict[str, str]
     reason: str = ""
@@ -85,19 +85,21 @@ class Properties:
 
 
 class Tally:
-    """What a process has in hand, for its gauge."""
+    """The work in progress of a process, for its gauge."""
 
     def __init__(self) -> None:
-        self.held = 0  # bytes of bodies that were received, and are being sent
-        self.recorded = 0  # bytes of parts that were written down as done; only grows
+        # Bytes of received bodies that are being sent.
+        self.held = 0
+        # Bytes of parts that were recorded as done. Only grows.
+        self.recorded = 0
 
     def holding(self, size: int) -> "Holding":
-        """To be entered (`with`) while a body that was received is being sent."""
+        """A context manager to hold while a received body of this size is being sent."""
         return Holding(self, size)
 
 
 class Holding:
-    """A class for what a generator would do: it is made for every object."""
+    """The context manager of `Tally.holding`. A class, because a generator per object would cost more."""
 
     __slots__ = ("_size", "_tally")
 
@@ -114,7 +116,7 @@ class Holding:
 
 @dataclass
 class Route:
-    """One task's way from source to destination, as the parts of the engine share it in one process."""
+    """How one task gets from source to destination. Shared by all parts of the engine in one process."""
 
     source: S3Client
     dest: S3Client
@@ -122,33 +124,34 @@ class Route:
     parameters: S3Parameters
     budget: Budget
     transport: Transport
-    # Both sides are one store and one credential.
+    # Both sides are in one store and use one credential.
     server_side: bool
     tally: Tally = field(default_factory=Tally)
-    # The first write shows what the destination's ETags are, and what it refuses.
+    # The first write shows what kind of ETags the destination has, and what it refuses.
     _first_write: Scout = field(default_factory=Scout)
-    # So does the first copy that the store makes by itself.
+    # The first copy inside the store shows the same.
     first_copy: Scout = field(default_factory=Scout)
 
     @property
     def joins_checksums(self) -> bool:
-        """Whether the checksums that parts are sent with make that of the whole object."""
+        """Whether the checksums sent with the parts give the checksum of the whole object."""
         return self.dest.capabilities.checksum is ChecksumMode.CRC64NVME
 
     @property
     def width(self) -> float:
-        """Objects that are worth carrying at once now, from what both sides take."""
+        """How many objects are worth transferring at once now, given what both sides accept."""
         return self.source.gate.limit + self.dest.gate.limit
 
     @cached_property
     def tags(self) -> TagReader:
+        """Reads the tags of source objects."""
         return TagReader(self.source, self.dest)
 
     async def properties(
         self, key: str, answer: Mapping[str, str], *, whole: bool, stated_md5: str = ""
     ) -> Properties:
-        """What an object has besides its bytes, from the answer to a GET or HEAD. `whole`: the body goes in one PUT, so
-        that its ETag at the destination can be the MD5 that it is at the source."""
+        """The properties of an object, from the answer to a GET or HEAD. `whole`: the body is sent in one PUT, so its
+        ETag at the destination can be the MD5 that it is at the source."""
         tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
         headers = self._carried(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
@@ -158,7 +161,7 @@ class Route:
         return self._lacking_metadata(answer, Properties(headers | self.asked_for, tags.reason, tags.detail))
 
     def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
-        """The same, with a reason where the source says that there is metadata that it cannot state."""
+        """The same properties, with a reason if the source reports metadata that it cannot state."""
         missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
         if properties.reason or not missing:
             return properties
@@ -178,10 +181,10 @@ class Route:
         headers = {
             name: value for name, value in answer.items() if name in CARRIED or name.startswith("x-amz-meta-")
         }
-        # Of the copy before this one.
+        # Left by an earlier copy, not by the source's owner.
         headers.pop(SOURCE_ETAG, None)
         if encoding := headers.pop("content-encoding", ""):
-            # aws-chunked was a way of sending it, not a property of the object.
+            # aws-chunked describes how the object was sent, not the object.
             encodings = [part.strip() for part in encoding.split(",")]
             if kept := [part for part in encodings if part and part != "aws-chunked"]:
                 headers["content-encoding"] = ", ".join(kept)
@@ -189,7 +192,7 @@ class Route:
 
     @cached_property
     def asked_for(self) -> dict[str, str]:
-        """Headers that the task asks for on every object."""
+        """The headers that the task sets on every object."""
         parameters = self.parameters
         headers: dict[str, str] = {}
         if parameters.dest_storage_class:
@@ -208,13 +211,13 @@ class Route:
 
     @cached_property
     def insisted(self) -> frozenset[str]:
-        """Headers that somebody asked for by name. A store that refuses one refuses the object."""
+        """The headers that the user asked for explicitly. If a store refuses one, it refuses the object."""
         parameters = self.parameters
         named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
         return frozenset({"x-amz-acl"} if named else ())
 
     def copied_properties(self, answer: Mapping[str, str], md5: str) -> Properties:
-        """As `properties`, of a copy inside the store, which copies the tags by itself."""
+        """As `properties`, for a copy inside the store, which copies the tags itself."""
         headers = self._carried(answer)
         if not self._etags_will_be_equal(md5):
             add_mark(headers, bare_etag(answer.get("etag", "")))
@@ -227,7 +230,7 @@ class Route:
     def write(
         self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated
     ) -> Awaitable[Copied]:
-        """Write a whole object and find out who confirms it. The first one goes alone."""
+        """Write a whole object and determine who confirms it. The first write goes alone."""
         write = self._write if self._first_write.returned else self._write_first
         return write(item, chunks, properties, stated)
 
@@ -238,8 +241,8 @@ class Route:
             return await self._write(item, chunks, properties, stated)
 
     async def write_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> Written:
-        """Write one part of an upload. The first one goes alone: as long as it is not known which checksums the store
-        answers, each part goes with its MD5 as well, which costs more than all other work on it."""
+        """Write one part of an upload. The first part goes alone: until it is known which checksums the store answers,
+        each part is sent with its MD5 too, which costs more than all other work on it."""
         if self._first_write.returned:
             return await self.dest.upload_part(key, upload_id, number, chunks)
         async with self._first_write:
@@ -248,7 +251,7 @@ class Route:
     async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
         key, headers = self.keys.to_dest(item.key), properties.headers
         if not self._etags_will_be_equal(stated.md5):
-            # The first write may have shown it since.
+            # The first write may have shown in the meantime that they will differ.
             add_mark(headers, item.etag)
         try:
             while True:
@@ -256,7 +259,7 @@ class Route:
                 verified = await confirm(self.dest, key, chunks, headers, written, stated)
                 if SOURCE_ETAG in headers or written.etag.lower() == item.etag.lower():
                     break
-                # Nothing else tells a later run that this is the source's object.
+                # Without the mark, a later run cannot tell that this is the source's object.
                 if not add_mark(headers, item.etag):
                     break
             if self.parameters.verify_after:
@@ -269,7 +272,7 @@ class Route:
         return Copied(item.etag, written.etag, written.proof, item.size, verified, lacks.reason, lacks.detail)
 
     def lacking(self, properties: Properties) -> Properties:
-        """The same, after the write: a store may have shown only then that it takes no tags."""
+        """The same properties after the write, which may have been the first to show that the store takes no tags."""
         if properties.reason or "x-amz-tagging" not in properties.headers or self.dest.capabilities.tags:
             return properties
         return replace(properties, reason=REFUSED.reason, detail=REFUSED.detail)
@@ -287,7 +290,7 @@ class Route:
 
 
 def add_mark(headers: dict[str, str], etag: str) -> bool:
-    """Leave the source's ETag on the copy. False where the metadata is full."""
+    """Record the source's ETag in the copy's metadata. Returns False if the metadata is full."""
     used = sum(len(k) - 11 + len(v) for k, v in headers.items() if k.startswith("x-amz-meta-"))
     if used + len(SOURCE_ETAG) - 11 + len(etag) <= METADATA_LIMIT:
         headers[SOURCE_ETAG] = etag
@@ -295,7 +298,7 @@ def add_mark(headers: dict[str, str], etag: str) -> bool:
 
 
 async def relay_whole(route: Route, item: Item) -> Copied:
-    """Copy one object of known size and ETag: one GET into memory, one PUT from it."""
+    """Copy one object of known size and ETag: one GET into memory, one PUT from memory."""
     await route.budget.acquire(item.size)
     try:
         response = await route.source.get(item.key, size=item.size, etag=item.etag)
@@ -303,7 +306,7 @@ async def relay_whole(route: Route, item: Item) -> Copied:
             item = replace(item, etag=bare_etag(response.headers.get("etag", "")))
             if not item.etag:
                 raise route.source.bad_answer("GET", item.key, "no ETag")
-        # Where something lies at the destination, damage has to be found before it is written over.
+        # If there is an object at the destination, damage must be detected before it is overwritten.
         thorough = not item.fresh or route.dest.capabilities.etags is not EtagKind.MD5
         stated = check_source(
             route.source, item.key, response.headers, item.etag, response.chunks, thorough=thorough
@@ -311,7 +314,7 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         if not stated.md5 and not stated.agreed:
             stated.agreed = await agrees_whole(route, item.key, item.etag, response.headers, response.chunks)
         properties = await route.properties(item.key, response.headers, whole=True, stated_md5=stated.md5)
-        # Not `holding`: this is the way of every small object.
+        # Not `holding`, for speed: every small object passes here.
         route.tally.held += item.size
         try:
             return await route.write(item, response.chunks, properties, stated)
@@ -322,8 +325,8 @@ async def relay_whole(route: Route, item: Item) -> Copied:
 
 
 async def copy_in_store(route: Route, item: Item) -> Copied | None:
-    """CopyObject, up to `COPY_LIMIT`; None where the store does not let this credential copy: relay the bytes then. The
-    first one goes alone."""
+    """CopyObject, up to `COPY_LIMIT`. Returns None if the store does not let this credential copy: relay the bytes
+    then. The first copy goes alone."""
     if route.first_copy.returned:
         return await _copy_in_store(route, item)
     async with route.first_copy:
@@ -357,8 +360,8 @@ async def _copy_in_store(route: Route, item: Item) -> Copied | None:
 async def _judge_copy(
     route: Route, item: Item, headers: dict[str, str], written: Written, md5: str, stated: Mapping[str, str]
 ) -> Verified:
-    """Who confirms a copy inside the store. `md5`, `stated`: what the source object has by its ETag, and its checksums.
-    Raises Damaged for what contradicts it."""
+    """Who confirms a copy inside the store. `md5`, `stated`: the source object's MD5 according to its ETag, and its
+    checksums. Raises Damaged if they contradict the copy."""
     dest, key = route.dest, route.keys.to_dest(item.key)
     differs = written.etag.lower() != md5
     if written.encrypted or (md5 and not is_md5(written.etag)):
@@ -379,7 +382,7 @@ async def _judge_copy(
 
 
 def copying_refused(route: Route, error: ObjectRefused) -> bool:
-    """Whether the store refuses to copy at all (remembered: this task relays from then on)."""
+    """Whether the store refuses to copy at all. If so, the task relays bytes from then on."""
     if error.code not in ("AccessDenied", "NotImplemented", "MethodNotAllowed"):
         return False
     if route.server_side:

@@ -1,11 +1,11 @@
-"""Whether a large object that was read in pieces is the source's, by the ETag that it has there.
+"""Checks whether a large object that was read in pieces is the source's, by the source's ETag.
 
-The ETag of an object that was uploaded in parts is the MD5 of its parts' MD5s, and their number. It tells whether the
-bytes are right once the size of the parts is known. Stores say it, or it is guessed from the sizes that clients use.
-It takes more CPU than all other work on these bytes. So it is done only where nothing else covers their way: the source
-states no checksum, and the connection to it is not encrypted.
+The ETag of an object that was uploaded in parts consists of the MD5 of its parts' MD5s and their number. It shows
+whether the bytes are right if the size of the parts is known. Stores state it, or it is guessed from the sizes that
+clients use. Computing it takes more CPU than all other work on these bytes. So this is done only if nothing else covers
+the transfer: the source states no checksum, and the connection to it is not encrypted.
 
-The ETag of an object that was uploaded whole is the MD5 of its bytes in their order (`proof.InOrder`).
+The ETag of an object that was uploaded in one piece is the MD5 of its bytes in order (`proof.InOrder`).
 """
 
 import asyncio
@@ -29,15 +29,15 @@ JOINED = re.compile(r"([0-9a-fA-F]{32})-(\d+)")
 PARTS_COUNT = "x-amz-mp-parts-count"
 SMALLEST, LARGEST = 5 * MIB, 512 * MIB
 MEGABYTE = 1_000_000
-# Some may not ask for a HEAD, some stores do not answer it, and some find no part in an object.
+# Some callers may not send a HEAD, some stores do not answer it, and some find no parts in an object.
 UNANSWERED = (ObjectRefused, SourceGone, ObjectChanged)
-# HEADs for the sizes of parts that are sent at once.
+# HEADs for part sizes that are sent at once.
 HEADS = 50
 
 
 async def look(route: "Route", key: str, etag: str, size: int) -> int:
-    """The size of the parts by which the source's ETag can be computed. `size` for an object that was uploaded whole;
-    0 where the ETag says nothing, or need not be asked."""
+    """The size of the parts from which the source's ETag can be computed. `size` for an object that was uploaded in one
+    piece; 0 if the ETag says nothing or need not be checked."""
     source = route.source
     match = JOINED.fullmatch(etag)
     if route.server_side or not _counts(route) or not (match or is_md5(etag)):
@@ -47,7 +47,7 @@ async def look(route: "Route", key: str, etag: str, size: int) -> int:
     except UNANSWERED:
         headers = {}
     if ChecksumMode.CRC64NVME in stated_checksums(headers):
-        # The checksums of our parts make it by themselves, or it is computed as an MD5 of the whole would be.
+        # The checksums of the sent parts give it anyway, or it is computed like an MD5 of the whole.
         return 0 if route.joins_checksums else size
     if is_encrypted(headers):
         return 0
@@ -55,13 +55,13 @@ async def look(route: "Route", key: str, etag: str, size: int) -> int:
 
 
 def _counts(route: "Route") -> bool:
-    """Whether the source's ETags are asked at all."""
+    """Whether the source's ETags are checked at all."""
     plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
     return (plain or route.parameters.verify_after) and route.source.capabilities.etags is not EtagKind.OPAQUE
 
 
 async def _part_size(route: "Route", key: str, etag: str, size: int, count: int) -> int:
-    """The size of the parts of an object that was uploaded in so many; 0 where it cannot be said."""
+    """The part size of an object that was uploaded in `count` parts; 0 if it cannot be determined."""
     if count == 1:
         return size
     try:
@@ -76,8 +76,8 @@ async def _part_size(route: "Route", key: str, etag: str, size: int, count: int)
 async def agrees_whole(
     route: "Route", key: str, etag: str, headers: Mapping[str, str], chunks: Sequence[bytes]
 ) -> bool:
-    """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that was read whole.
-    Raises Corrupted where it contradicts them."""
+    """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that was read as a whole.
+    Raises Corrupted if it contradicts them."""
     match = JOINED.fullmatch(etag)
     if not match or not _counts(route) or is_encrypted(headers):
         return False
@@ -90,18 +90,18 @@ async def agrees_whole(
 
 
 def stated_size(headers: Mapping[str, str], count: int) -> int:
-    """The size of one part of so many, as the answer to a HEAD of it says; 0 where the store answers for the whole."""
+    """The size of one of `count` parts, from the answer to its HEAD; 0 if the store answers for the whole object."""
     return int(headers["content-length"]) if headers.get(PARTS_COUNT) == str(count) else 0
 
 
 def fits(part: int, size: int, count: int) -> bool:
-    """Whether an object of this size has so many parts of this size."""
+    """Whether an object of this size consists of `count` parts of this size."""
     return 0 < part <= LARGEST and math.ceil(size / part) == count
 
 
 def guess(size: int, count: int, known: Mapping[int, int]) -> int:
-    """The likeliest part size: one that was right before, then powers of two, then whole MiB, then whole MB; 0 for
-    none. `known` says of sizes how often they were right, less how often they were wrong."""
+    """The most likely part size: a size that was right before, then powers of two, then whole MiB, then whole MB; 0 if
+    there is none. `known`: by size, how often it was right minus how often it was wrong."""
     least = max(math.ceil(size / count), SMALLEST)
     most = min((size - 1) // (count - 1), LARGEST)
     candidates = [1 << power for power in range(SMALLEST.bit_length(), LARGEST.bit_length())]
@@ -112,17 +112,17 @@ def guess(size: int, count: int, known: Mapping[int, int]) -> int:
 
 
 def aligned(part_size: int, source_part: int, size: int) -> int:
-    """Our part size, so that no part of the source is divided."""
+    """The part size to use, so that no part of the source is divided."""
     if not 0 < source_part < size:
         return part_size
     return math.ceil(part_size / source_part) * source_part
 
 
 class Sums:
-    """The MD5s of the source's parts in a stretch of bytes that begins with one."""
+    """The MD5s of the source's parts in a range of bytes that begins at the start of a part."""
 
     def __init__(self, upload: Upload) -> None:
-        # Of an object that was uploaded whole there are none. One that was uploaded in one part must be read whole.
+        # An object uploaded in one piece has none. An object uploaded in one part must be read as a whole.
         one = upload.part_size == upload.size and JOINED.fullmatch(upload.etag)
         self._part = upload.source_part if upload.source_part < upload.size or one else 0
         self._left = self._part
@@ -130,6 +130,7 @@ class Sums:
         self._found = ""
 
     def update(self, *chunks: bytes) -> None:
+        """Add the next bytes of the range."""
         for chunk in chunks:
             rest = memoryview(chunk)
             while self._part and len(rest):
@@ -146,20 +147,21 @@ class Sums:
         self._left = self._part
 
     def hex(self) -> str:
-        """All of them, one after the other; the last one may be shorter. To be called once."""
+        """All MD5s in hexadecimal, concatenated. The last part may be shorter. Call it once, at the end."""
         if self._left < self._part:
             self._next()
         return self._found
 
 
 def joined_etag(digests: str) -> str:
+    """The ETag that S3 computes from these MD5s."""
     count = len(digests) // 32
     return f"{hashlib.md5(bytes.fromhex(digests), usedforsecurity=False).hexdigest()}-{count}"
 
 
 async def check(route: "Route", upload: Upload, parts: Sequence[Part]) -> bool:
-    """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts. Raises Corrupted where
-    it contradicts them."""
+    """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts. Raises Corrupted if it
+    contradicts them."""
     every = [part.digests for part in parts]
     if not all(every):
         return False
@@ -182,8 +184,9 @@ def _learn(route: "Route", part: int, right: int) -> None:
 
 
 async def _is_contradicted(route: "Route", upload: Upload, digests: str) -> bool:
-    """Whether parts that do not make the ETag are damaged. If the source states that all are of one size, they are.
-    Else that size was a guess, which may be wrong: then they are read once more, and are the same again."""
+    """Whether parts that do not give the ETag are damaged. They are if the source states that all parts have one size.
+    Otherwise the size was a guess, which may be wrong: then the object is read again, and the bytes are not damaged if
+    they are the same again."""
     stated = await _stated_sizes(route, upload)
     if stated:
         return all(each == upload.source_part for each in stated[:-1])
@@ -194,7 +197,7 @@ async def _is_contradicted(route: "Route", upload: Upload, digests: str) -> bool
 
 
 async def _stated_sizes(route: "Route", upload: Upload) -> list[int]:
-    """The sizes of all parts as the source states them; empty where it does not."""
+    """The sizes of all parts as the source states them; empty if it does not."""
     count = int(upload.etag.rpartition("-")[2])
     sizes: list[int] = []
     for first in range(1, count + 1, HEADS):

@@ -1,7 +1,7 @@
-"""A worker: takes messages, carries objects and parts, writes outcomes.
+"""A worker takes messages, transfers objects and parts, and writes outcomes.
 
-The order that loses nothing: outcomes are settled, then what must be tried again is sent as messages of its own, then
-the message is deleted. Everything before can happen twice without harm.
+The order prevents losses: the worker settles outcomes, then sends retries as messages of their own, then deletes the
+original message. All steps before the delete can happen twice without harm.
 """
 
 import asyncio
@@ -23,20 +23,26 @@ from dth.objects.transfer.handlers import Again, Handlers, Work
 from dth.objects.transfer.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
 from dth.objects.transfer.relay import Route, lanes
 
-LEASE = 900.0  # seconds; extended while the work goes on
-WAIT = 20.0  # seconds for which an empty queue is asked; SQS is paid by the call
-HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
-STILL = int(2 * SLOW_ANSWER / HEARTBEAT)  # heartbeats: twice the silence that one request may keep
+# Seconds. Extended while the work continues.
+LEASE = 900.0
+# Seconds that a receive waits on an empty queue. SQS charges per call.
+WAIT = 20.0
+# Seconds between lease extensions, and between checks of the pause switch.
+HEARTBEAT = 20.0
+# Heartbeats: twice the time that one request may be silent.
+STILL = int(2 * SLOW_ANSWER / HEARTBEAT)
 FLUSH = 0.1  # seconds between commits of outcomes
-FLUSH_COUNT = 400  # outcomes that are committed at once without waiting
-SPLIT_AT = 3  # a pack received this often goes on as single objects, and those one at a time
+# Outcomes that trigger a commit without waiting.
+FLUSH_COUNT = 400
+# A pack received this often is split into single objects, which are then taken one at a time.
+SPLIT_AT = 3
 SHOWN_WAITS = 3  # keys named in the note of a gauge
 
 log = logging.getLogger(__name__)
 
 
 class Stalled(Exception):
-    """A worker's work stood still beyond every time-out: a defect of ours, whichever it is."""
+    """The work made no progress for longer than every timeout: a defect in this program."""
 
 
 class Worker:
@@ -47,7 +53,8 @@ class Worker:
         self._route = route
         self._platform = platform
         self._handlers = Handlers(name, route, platform, self._pause)
-        self._open = Lanes(route.width)  # those that are in use: more with what the stores take
+        # The lanes in use. Their number grows with what the stores accept.
+        self._open = Lanes(route.width)
         self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
         self._held: set[Work] = set()
         self._done: list[Work] = []
@@ -56,17 +63,21 @@ class Worker:
         self._room = asyncio.Event()
         self._progress = Gauge(name, "worker", time.time(), started=time.time())
         self._notes: set[str] = set()
-        self._run = 0  # of the message taken last: notes go there
-        self._seen: object = None  # at the last heartbeat: what was in hand, and what had moved
+        # The run of the message taken last. Notes go there.
+        self._run = 0
+        # At the last heartbeat: the messages in progress, and the counters of what had moved.
+        self._seen: object = None
         self._still = 0  # heartbeats since that changed
-        self._settled = 0  # bytes of objects that are in the ledger, without those in parts
+        # Bytes of objects recorded in the ledger, except those transferred in parts.
+        self._settled = 0
 
     def stop(self) -> None:
-        """Drain: take nothing new, finish what is in hand (or give it back), then end."""
+        """Drain: take no new work, finish the work in progress or give it back, then end."""
         self._stopping.set()
         self._room.set()
 
     async def run(self) -> None:
+        """Work until `stop` is called or the task is paused, then drain. Raises what a lane or keeper raised."""
         native.keep_memory(self._route.budget.size)
         carriers = [asyncio.create_task(self._lane()) for _ in range(lanes(self._route.parameters))]
         keepers = [asyncio.create_task(self._commit_loop()), asyncio.create_task(self._heartbeat())]
@@ -74,7 +85,8 @@ class Worker:
         try:
             finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in finished:
-                task.result()  # a keeper or lane ends only by failing
+                # Keepers and lanes end only when they fail.
+                task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -95,7 +107,8 @@ class Worker:
                 self._room.clear()
                 await self._room.wait()
                 continue
-            if self._route.budget.short:  # others may have room for what would only wait here
+            # Other workers may have room for messages that would only wait here.
+            if self._route.budget.short:
                 await asyncio.sleep(0.02)
                 continue
             deliveries = await self._one_suspect(await self._receive())
@@ -104,7 +117,7 @@ class Worker:
                 await asyncio.sleep(0.05)
 
     async def _receive(self) -> list[Delivery]:
-        """What the queue has; nothing once the worker is told to stop, which does not wait for a message."""
+        """The messages that the queue has. Returns without waiting for one when the worker is told to stop."""
         receiving = asyncio.ensure_future(self._platform.queue.receive(10, LEASE, WAIT))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -116,8 +129,8 @@ class Worker:
             await asyncio.gather(receiving, return_exceptions=True)
 
     async def _one_suspect(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Of messages whose consumers crashed twice take one at a time, and nothing after it until it is done: which
-        of them did it comes out, and the others are not counted out with it."""
+        """Take messages whose consumers crashed twice one at a time, and take nothing else until that one is done. So
+        the message that causes the crashes is identified, and the others do not run out of receives with it."""
         waiting = [delivery for delivery in deliveries if _suspect(delivery)][1:]
         await self._platform.queue.release(waiting, RELEASE_DELAY)
         return [delivery for delivery in deliveries if delivery not in waiting]
@@ -130,7 +143,7 @@ class Worker:
             await self._platform.queue.delete([delivery])
             return
         if isinstance(message, ObjectsMessage) and len(message.items) > 1 and _suspect(delivery):
-            # Its consumers crashed twice: whichever object did it must not take the others along.
+            # Its consumers crashed twice. The object that caused it must not fail the others.
             singles = [encode(child(message, n, item)) for n, item in enumerate(message.items, 1)]
             await self._platform.queue.send(singles)
             await self._platform.queue.delete([delivery])
@@ -183,8 +196,8 @@ class Worker:
 
     async def _commit_loop(self) -> None:
         while True:
-            # Not `wait_for`: that of Python 3.11 loses a cancellation that comes in the moment its future is done, and
-            # a loop that was cancelled in vain keeps `run` from ending.
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives when its future is just done. A loop
+            # that missed its cancellation would keep `run` from ending.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH):
                     await self._wake.wait()
@@ -192,8 +205,8 @@ class Worker:
             await self._commit()
 
     async def _commit(self) -> None:
-        """Write what has come: outcomes of packs that are still being worked on, too, so that a kill repeats only what
-        was in flight."""
+        """Write what has arrived, including the outcomes of packs still in progress, so that after a kill only the work
+        in flight is repeated."""
         done, self._done = self._done, []
         await self._write_outcomes()
         kept = [work for work in done if not work.lost]
@@ -221,7 +234,7 @@ class Worker:
             self._settled += copied
 
     async def _give_back(self, work: Work) -> None:
-        """Release the delivery. Of a pack that was begun, what is left goes on in messages of its own."""
+        """Release the delivery. If a pack was begun, send the rest of it in messages of its own."""
         queue, delay = self._platform.queue, work.release or 0.0
         if not work.outcomes:
             await queue.release([work.delivery], delay)
@@ -259,9 +272,9 @@ class Worker:
                 self.stop()
 
     def _look_for_progress(self) -> None:
-        """Work that stands still is not held for ever: the worker ends, and the queue hands it out again.
+        """Do not hold work that makes no progress: end the worker, so that the queue delivers the work again.
 
-        Heartbeats are counted, not seconds: a process that was stopped for a while has missed nothing."""
+        Counts heartbeats, not seconds: a process that was suspended for a while has missed nothing."""
         route = self._route
         seen = (frozenset(self._held), route.transport.requests, route.transport.bytes_under_way)
         held_back = route.source.held_back or route.dest.held_back
@@ -288,7 +301,7 @@ class Worker:
             transport.requests,
         )
         gauge.counted = self._settled + route.tally.recorded
-        # Of what passes through here a half has moved when it was received, all of it when it was sent.
+        # A relayed byte counts half when it was received, and in full when it was sent.
         gauge.under_way = (transport.bytes_under_way + route.tally.held) // 2 + sum(map(_copied, self._held))
         await self._platform.gauges.report(gauge)
         for note in {*route.source.capabilities.notes, *route.dest.capabilities.notes} - self._notes:
@@ -296,7 +309,7 @@ class Worker:
             await self._note(note)
 
     async def _note(self, note: str) -> None:
-        """Leave a note with the run of the message taken last, or else the newest."""
+        """Add a note to the run of the message taken last, or to the newest run."""
         log.info(note)
         records = self._platform.records
         run = self._run or next((run.id for run in await records.list_runs(1)), 0)
@@ -304,7 +317,7 @@ class Worker:
             await records.add_note(run, note)
 
     async def _drain(self) -> None:
-        """Give back what was not begun, wait for what was."""
+        """Give back work that was not begun, and wait for the rest."""
         untouched = [self._todo.get_nowait() for _ in range(self._todo.qsize())]
         for work, _, _ in untouched:
             work.release = 0.0
@@ -314,7 +327,7 @@ class Worker:
 
 
 def _waits(waiting: dict[str, tuple[str, float]]) -> str:
-    """What is being waited for, in one line; "" for nothing. Forgets what another worker must have taken up since."""
+    """What the worker waits for, in one line; "" for nothing. Drops what another worker must have taken since."""
     now = time.monotonic()
     for key in [key for key, (_, until) in waiting.items() if until < now]:
         del waiting[key]
@@ -326,7 +339,7 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
 
 
 def _throttled(route: Route) -> str:
-    """At which rates the stores take requests, where they have refused more; "" where they have not."""
+    """The request rates that the stores accept after they refused more; "" if they refused nothing."""
     return "; ".join(
         f"the {side} throttles: {client.throttled_to:.0f} requests/s"
         for side, client in (("source", route.source), ("destination", route.dest))
@@ -335,7 +348,7 @@ def _throttled(route: Route) -> str:
 
 
 def _copied(work: Work) -> int:
-    """Bytes of its objects that are copied, and not in the ledger yet. What went in parts is counted part by part."""
+    """Bytes of its objects that are copied but not in the ledger yet. Objects in parts are counted part by part."""
     parted = {upload.key for upload in work.finished_uploads}
     return sum(outcome.bytes for outcome in work.outcomes[work.written :] if outcome.key not in parted)
 
