@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A message in hand."""
+    """A message in progress."""
 
     delivery: Delivery
     order: Order
@@ -268,7 +268,7 @@ class Worker:
             await asyncio.Event().wait()  # messages in progress are released
 
     def _front(self, order: Order, host: str) -> Front:
-        """The registry that an error is of."""
+        """Return the registry that returned an error."""
         dest = self._route.dest
         return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
 
@@ -313,7 +313,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _place(self, held: Held) -> AsyncIterator[None]:
-        """One of the places for images that are copied, as soon as both registries let us."""
+        """Take one of the places for copies in progress, once both registries allow requests."""
         while True:
             held.waits = True
             while (seconds := self._wait_of(held.order)) > 0:  # noqa: ASYNC110 - it may be put off
