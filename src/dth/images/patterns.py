@@ -18,7 +18,7 @@ REGEX = "regex:"
 
 
 class Patterns:
-    """Several patterns, of which one has to match. Raises UsageError for one that cannot be read."""
+    """Several patterns, of which one must match. Raises UsageError for an invalid one."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [_compiled(each) for each in patterns]
@@ -32,7 +32,7 @@ class Patterns:
 
 
 class Choice:
-    """What is chosen by patterns: what one of `include` matches (all where there are none) and none of `exclude`."""
+    """A choice by patterns: one of `include` matches (if there are any) and none of `exclude`."""
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include = Patterns(include)
