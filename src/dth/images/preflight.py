@@ -1,6 +1,6 @@
 """Checks what a task needs before it starts: on both sides, with the rights that it will have.
 
-Writes nothing: an upload begins and is canceled.
+Writes nothing: an upload is begun and cancelled.
 """
 
 import asyncio

@@ -37,7 +37,7 @@ class InstanceMetadata:
         return ""
 
     def _get(self, path: str) -> str:
-        """ "" for what is not there."""
+        """Return the value of a path; "" if it does not exist."""
         if time.monotonic() >= self._renew:
             headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(TTL)}
             self._token = self._ask("latest/api/token", "PUT", headers)
