@@ -95,6 +95,7 @@ class Plan:
 
     @property
     def copies(self) -> list[Item]:
+        """The items to be copied."""
         return [item for item in self.items if item.action is Action.COPY]
 
     @property
@@ -110,9 +111,11 @@ class Plan:
 
     @property
     def bytes(self) -> int:
+        """The bytes that all copies have to move."""
         return sum(item.moves for item in self.items)
 
     def counts(self) -> dict[Action, int]:
+        """Return the number of items per action."""
         return {action: sum(item.action is action for item in self.items) for action in Action}
 
     def as_dict(self) -> dict[str, Any]:

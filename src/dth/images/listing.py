@@ -51,6 +51,7 @@ class Image:
 
     @property
     def reference(self) -> Reference:
+        """The image by its tag, or else by its digest."""
         return Reference(self.registry, self.repository, self.tag, "" if self.tag else self.digest)
 
 

@@ -54,6 +54,7 @@ class Order:
 
     @property
     def key(self) -> str:
+        """The key of the image's record."""
         return key_of(self.dest)
 
     @property
@@ -62,6 +63,7 @@ class Order:
         return Reference(self.source.registry, self.source.repository, "", self.digest)
 
     def record(self, status: Status = Status.PENDING, attempts: int = 0) -> ImageRecord:
+        """Return the record of the image with this status."""
         return ImageRecord(
             self.key,
             self.run,
@@ -104,6 +106,7 @@ def has_place(key: str) -> bool:
 
 
 def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:
+    """Return the order for an item of a plan."""
     return Order(
         run,
         item.source,

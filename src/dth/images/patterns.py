@@ -28,6 +28,7 @@ class Patterns:
         return bool(self._patterns)
 
     def match(self, name: str) -> bool:
+        """Whether one of the patterns matches the whole name."""
         return any(pattern.fullmatch(name) for pattern in self._patterns)
 
 
@@ -43,6 +44,7 @@ class Choice:
         return bool(self._include) or bool(self._exclude)
 
     def takes(self, name: str) -> bool:
+        """Whether the name is chosen."""
         return (not self._include or self._include.match(name)) and not self._exclude.match(name)
 
 

@@ -83,7 +83,7 @@ class _Planner:
         self._judge = Judge()
         self._several = False  # images are from several registries
         self._items: dict[Reference, Item] = {}  # by destination
-        # items without an own place at the destination
+        # Items that have no place of their own at the destination.
         self._refused: list[Item] = []
         # The (registry, repository, digest) triples whose referrers have been requested.
         self._asked: set[tuple[str, str, str]] = set()
@@ -91,7 +91,8 @@ class _Planner:
         # Images with layers that are stored outside a registry.
         self._foreign: set[str] = set()
         self._rules: dict[str, TagRule] = {}
-        self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}  # by repository and digest
+        # By repository and digest.
+        self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}
         self._manifests: dict[tuple[str, str], Manifest] = {}  # manifests read so far
         self._holdings = Holdings(destination, self._concerns_dest)
 
@@ -225,8 +226,7 @@ class _Planner:
             return item
         if before.source == source:
             before.about = before.about or image.subject
-        # A digest has only one content, whatever its source.
-        elif not source.digest:
+        elif not source.digest:  # a digest is the same image everywhere
             item.action, item.reason = Action.REFUSED, f"{before.source} goes to {dest} already"
             item.homeless = True
             self._refused.append(item)

@@ -47,6 +47,7 @@ class Report:
         return worst(self.checks)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the report with the IAM policies that each side lacks."""
         lacking = {
             side: [
                 c.statement for c in self.checks if c.side == side and c.statement and c.state is not State.OK

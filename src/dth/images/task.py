@@ -43,6 +43,7 @@ class Front:
 
     @property
     def requests(self) -> int:
+        """The requests so far, to the registry and its control plane."""
         return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
 
     async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.Side:

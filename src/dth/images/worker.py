@@ -41,7 +41,7 @@ PAUSES = (5.0, 30.0, 120.0)
 PATIENCE = 7 * 3600.0
 # Seconds that one refusal counts at least.
 LEAST_WAIT = 1.0
-# messages in progress while a registry throttles
+# Most messages in progress while a registry throttles.
 MOST_HELD = 200
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,8 @@ class Worker:
             record = records.get(order.key)
             if record is None or record.status is not Status.PENDING or record.run != order.run:
                 drop.append(delivery)
-            # Its lease was lost, and the first attempt has not noticed yet.
             elif order.key in self._held:
+                # Its lease was lost, and the first attempt has not noticed yet.
                 later.append(delivery)
             else:
                 self._hold(Held(delivery, order))

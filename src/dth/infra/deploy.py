@@ -47,6 +47,7 @@ class Stack:
         return str(found["StackStatus"]) if found else ""
 
     def outputs(self) -> dict[str, str]:
+        """Return the stack's outputs by name; empty if there is no stack."""
         return {each["OutputKey"]: each["OutputValue"] for each in self._describe().get("Outputs", [])}
 
     def beginning_with(self, *beginnings: str) -> list[str]:

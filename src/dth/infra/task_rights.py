@@ -320,7 +320,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 all_of("cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"),
                 own("cloudwatch", "alarm:"),
             ),
-            # These actions on alarms and dashboards do not support names from the stack.
+            # Alarms are described, and dashboards named, without the stack's name.
             allow(
                 all_of("cloudwatch", "DescribeAlarms", "PutDashboard", "DeleteDashboards", "GetDashboard"),
                 "*",

@@ -26,7 +26,7 @@ from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 
-# seconds; workers extend it during the work
+# Seconds; workers extend it during the work.
 VISIBILITY = 900
 KEPT = 14 * 86400  # seconds
 MAX_RECEIVES = 5
@@ -142,6 +142,7 @@ class TaskStack(Template):
         self.logs = self.when(self.own_logs, group.ref, Fn.ref("logGroup"))
 
     def queues(self) -> None:
+        """Create the work queue and the dead-letter queue."""
         key = self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
         own_key = self.when(self.is_given(self.kms_key), cdk.Aws.NO_VALUE, True)
         self.dead = aws_sqs.CfnQueue(

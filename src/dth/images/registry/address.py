@@ -14,13 +14,14 @@ class Address:
     """Where a registry is."""
 
     host: str  # as in references
-    # http; the default on the loopback interface without a CA bundle
+    # Use http; the default on the loopback interface without a CA bundle
     plain_http: bool = False
     # PEM file of trusted authorities; "" = libcurl's
     ca_bundle: str = ""
 
     @property
     def insecure(self) -> bool:
+        """Whether connections use http."""
         return self.plain_http or (not self.ca_bundle and _is_loopback(self.host))
 
     @property

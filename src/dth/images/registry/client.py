@@ -155,7 +155,7 @@ class Registry:
         self._signing = SigningIn(address, login, self._http)
         # Repositories in which a HEAD has found something.
         self._headed: set[str] = set()
-        self._no_heads = False  # it has what a HEAD did not find
+        self._no_heads = False  # a GET found what a HEAD did not
         self._page = 0  # index of the accepted size in PAGES
         self._knows_referrers: bool | None = None  # not requested yet
         self._asking_referrers = asyncio.Lock()

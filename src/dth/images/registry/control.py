@@ -32,6 +32,8 @@ TOKEN_LEAST = 60.0
 
 
 class Mutability(StrEnum):
+    """Whether tags can be moved, as ECR's API spells it."""
+
     MUTABLE = "MUTABLE"
     IMMUTABLE = "IMMUTABLE"
     MUTABLE_WITH_EXCLUSION = "MUTABLE_WITH_EXCLUSION"
@@ -54,6 +56,8 @@ class TagRule:
 
 @dataclass(frozen=True, slots=True)
 class EcrRepository:
+    """One repository. `host` is the registry's."""
+
     name: str
     host: str
     tag_rule: TagRule = TagRule()

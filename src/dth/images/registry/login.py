@@ -31,6 +31,8 @@ class UserPassword:
 
 
 class Login(Protocol):
+    """Provides the credentials for one registry."""
+
     async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
         """Return who to sign in as for this repository ("": for the registry as such); None for
         nobody.

@@ -32,7 +32,8 @@ class Descriptor:
     size: int
     media_type: str = ""
     artifact_type: str = ""
-    platform: str = ""  # os/architecture, or os/architecture/variant
+    # os/architecture, or os/architecture/variant.
+    platform: str = ""
     foreign: bool = False  # stored outside a registry
 
 

@@ -47,7 +47,7 @@ SLOWEST, GUESS, FREE = (
     1.0,
     100.0,
 )
-NOTED = 10.0  # seconds of a pause that is reported
+NOTED = 10.0  # shortest pause, in seconds, to report
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,7 @@ class Paces:
         self._by_host: dict[str, Pace] = {}
 
     def of(self, host: str) -> Pace:
+        """Return the pace of a registry, the same for all callers."""
         if host not in self._by_host:
             known = known_registry(host)
             self._by_host[host] = Pace(host, known.rate, known.most, tell=self._told, board=self.board)

@@ -44,6 +44,7 @@ class Reference:
 
     @property
     def name(self) -> str:
+        """The repository with its registry."""
         return f"{self.registry}/{self.repository}"
 
     @property

@@ -307,6 +307,7 @@ def _name(who: UserPassword | None) -> str:
 
 
 def basic(who: UserPassword) -> str:
+    """Return an Authorization header with user and password."""
     return f"Basic {base64.b64encode(f'{who.user}:{who.password}'.encode()).decode()}"
 
 

@@ -14,7 +14,7 @@ from os import close
 # The same numbers on all processors.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_FLAG = 1
-KNOWS_PORTS = 4  # version
+KNOWS_PORTS = 4  # first version with rules for ports
 CONNECT_TCP = 2
 NET_PORT = 2
 PR_SET_NO_NEW_PRIVS = 38

@@ -98,7 +98,7 @@ def _texts(value: object) -> list[object]:
 
 
 def authorize(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """An AppSync authorizer: whether the caller has this API token."""
+    """An AppSync authorizer: checks an API token."""
     return asyncio.run(_authorize(str(event.get("authorizationToken", ""))))
 
 
