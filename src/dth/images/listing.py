@@ -404,7 +404,7 @@ class OciSource:
         self._tags: dict[str, asyncio.Task[list[str] | None]] = {}
         # By repository: its tags, and those of them that describe a digest, by stem.
         self._stems: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
-        # Tags of repositories that were not listed on purpose.
+        # Tags of repositories for which no full listing was requested.
         self._by_the_way: dict[str, list[str]] = {}
 
     @property

@@ -49,7 +49,7 @@ class Wishes:
     renames: Renames = field(default_factory=Renames)
     referrers: bool = True
     platforms: tuple[str, ...] = ()
-    # Tags that are not requested again once they have been copied.
+    # Tags that are not requested again once they are at the destination.
     immutable: Patterns = field(default_factory=lambda: Patterns(()))
     known: Mapping[str, Known] = field(default_factory=dict)
     repair: bool = False  # look for parts the destination lost

@@ -32,7 +32,7 @@ def shown(plan: Plan) -> dict[str, Any]:
     """Return what is to be done; only the start of long plans."""
     whole = plan.as_dict()
     whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
-    # Unchanged items add nothing to their number.
+    # For unchanged items, their number says enough.
     told = [item for item in whole["items"] if item["action"] != Action.SAME]
     whole["more"] = max(0, len(told) - SHOWN)
     whole["items"] = told[:SHOWN]

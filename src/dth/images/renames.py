@@ -18,7 +18,7 @@ class _Rule:
     new: str
     rest: bool = False  # old ended with *
     keeps_rest: bool = False
-    # Tag or digest of the only image it is for
+    # Tag or digest of the only image it is for.
     pointer: str = ""
     tag: str = ""  # the image's new tag
 

@@ -39,7 +39,7 @@ LOOK = 2.0
 PAUSES = (5.0, 30.0, 120.0)
 # Seconds of throttling after which an image fails; Docker Hub's window is 6 h.
 PATIENCE = 7 * 3600.0
-# Seconds that one refusal counts at least.
+# Least seconds of throttling that one refusal counts for.
 LEAST_WAIT = 1.0
 # Most messages in progress while a registry throttles.
 MOST_HELD = 200

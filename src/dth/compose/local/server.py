@@ -574,7 +574,7 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     """
     task_id = request.path_params["task"]
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    # MinIO sends it without a scheme
+    # MinIO sends it without a scheme.
     token = bearer or scheme or request.query_params.get("token", "")
     if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
         raise Unauthenticated("the token is not that of this task; getWebhook has it")

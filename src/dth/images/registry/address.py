@@ -14,9 +14,9 @@ class Address:
     """Where a registry is."""
 
     host: str  # as in references
-    # Use http; the default on the loopback interface without a CA bundle
+    # Use http; the default on the loopback interface without a CA bundle.
     plain_http: bool = False
-    # PEM file of trusted authorities; "" = libcurl's
+    # PEM file of trusted authorities; "" = libcurl's.
     ca_bundle: str = ""
 
     @property

@@ -44,7 +44,7 @@ from dth.images.registry.reference import DOCKER_HUB, check_registry, is_digest,
 from dth.images.registry.registries import known_registry
 from dth.images.registry.signing import CLIENT, Signed, SigningIn
 
-# Attempts per request, for temporary errors
+# Attempts per request, for temporary errors.
 ATTEMPTS = 5
 # Refusals of one request while the registry answers others.
 STRIKES = 10

@@ -40,8 +40,8 @@ SLOWER = 0.7  # factor for the rate that succeeded
 FASTER, LEAST_FASTER = 2.0, 0.05
 # Seconds without a refusal in which the increase doubles.
 FASTER_AGAIN = 30.0
-# Requests per second: the least, the rate if nothing succeeded, and the rate at which the limit
-# ends.
+# Requests per second: the least, the rate if nothing succeeded, and the rate above which there is
+# no limit.
 SLOWEST, GUESS, FREE = (
     0.1,
     1.0,
