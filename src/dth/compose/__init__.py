@@ -1,1 +1,1 @@
-"""The only place that joins a platform, the hub and the plugins."""
+"""The only package that combines a platform, the hub, and the plugins."""

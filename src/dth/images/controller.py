@@ -11,8 +11,10 @@ from dth.images.messages import BadMessage, Order, decode
 
 
 async def settle_dead(platform: Platform) -> None:
-    """Images that crashed their worker too often have failed. Those that were merely held when that happened, waiting
-    for their turn, are sent again."""
+    """Fail images that crashed their worker too often.
+
+    Images that only waited in a worker during the crashes are sent again.
+    """
     await platform.records.reconcile()
     while dead := await platform.queue.receive_dead(100):
         for delivery in dead:

@@ -1,7 +1,7 @@
-"""Copying one image, with all that is under it: blobs first, then manifests, byte for byte.
+"""Copies one image with everything below it: blobs first, then manifests, byte for byte.
 
-What the destination does not take as it is skopeo converts. It also copies where the machine's policy wants signatures
-to be checked, which is its work.
+skopeo converts what the destination does not accept as it is. skopeo also copies images whose
+signatures the machine's policy checks, because it does these checks.
 """
 
 import asyncio
@@ -32,40 +32,47 @@ from dth.images.skopeo import command as skopeo
 from dth.images.skopeo.said import THROTTLED, UNAVAILABLE
 from dth.images.task import Route
 
-PARTS = 4  # of one image that are copied at once
-NOT_TAKEN = (400, 405, 415, 422, 501)  # answers of a registry that does not take a manifest as it is
+PARTS = 4  # parts of one image copied at once
+# Status codes of a registry that does not accept a manifest as it is.
+NOT_TAKEN = (400, 405, 415, 422, 501)
 
 
 class CannotCopy(ObjectRefused):
-    """The image has no place at the destination: its tag is another image there and cannot be moved."""
+    """The image has no place at the destination: its tag is another image there and cannot be
+    moved.
+    """
 
 
 class NotTaken(ObjectRefused):
-    """The destination does not take a manifest as it is."""
+    """The destination does not accept a manifest as it is."""
 
 
 @dataclass(slots=True)
 class Copied:
-    """What came of it. `order` is as it was carried out."""
+    """The result of a copy. `order` is the order as it was carried out."""
 
     order: Order
     dest_digest: str
-    there: bool = False  # the destination had it: nothing was copied
+    # The destination already had it: nothing was copied.
+    there: bool = False
 
 
 class Copier:
-    """For one task in one process."""
+    """Copies images for one task in one process."""
 
     def __init__(self, route: Route) -> None:
         self._route = route
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
         self._door = asyncio.Lock()
-        self._let_in: set[str] = set()  # registries that are known to let us in
+        self._let_in: set[str] = set()  # registries that accepted the sign-in
         self._blobs = Blobs(route.dest.registry)
 
     async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
-        """Copy the image. `progress` hears how many bytes have been read for it. When the call is cancelled, skopeo is
-        ended first. Raises TransferError."""
+        """Copy the image.
+
+        Calls `progress` with the number of bytes read for it so far. If the call is cancelled,
+        skopeo ends first. Raises TransferError.
+        """
         await self._sign_in(order)
         seconds = self._route.parameters.copy_timeout
         try:
@@ -76,7 +83,7 @@ class Copier:
                 f"{order.source} -> {order.dest}: not copied within {seconds:g} s", code="TimeLimit"
             ) from None
         except Transient as error:
-            # Whatever each registry calls it; the answer to a HEAD has no name for it.
+            # One code for all registries, because the answer to a HEAD has none.
             if isinstance(error, Throttled):
                 error.code = THROTTLED
             elif error.status >= 500:
@@ -87,8 +94,11 @@ class Copier:
         return copied
 
     async def _sign_in(self, order: Order) -> None:
-        """See once that each registry lets us in, before several copies ask at the same time: registries lock accounts
-        after a few wrong passwords."""
+        """Check once that each registry accepts the sign-in, before several copies start in
+        parallel.
+
+        Registries lock accounts after a few wrong passwords.
+        """
         for front in (self._route.origin.at(order.source.registry), self._route.dest):
             host = front.registry.host
             if host in self._let_in:
@@ -100,7 +110,7 @@ class Copier:
                     except EndpointRefused:
                         raise
                     except TransferError:
-                        pass  # the copy will tell
+                        pass  # the copy reports the error
                 self._let_in.add(host)
 
     async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
@@ -120,8 +130,10 @@ class Copier:
         return await self._copy_whole(order, progress)
 
     async def plan(self, order: Order) -> Copied:
-        """What is at the source now under this reference, and whether it is to be copied. Makes the repository where
-        there is none. Raises SourceGone, or CannotCopy."""
+        """Look up what the source has now under this reference, and whether to copy it.
+
+        Creates the repository if there is none. Raises SourceGone or CannotCopy.
+        """
         route = self._route
         image = Image(
             order.source.registry,
@@ -158,7 +170,7 @@ class Copier:
         return Copied(fresh, item.found, there=item.action is Action.SAME)
 
     def _pinned(self, source: Reference) -> str:
-        """The digest with which the user named the tag; "" for a tag that may be any image."""
+        """Return the digest that the user named with the tag; "" if the tag may be any image."""
         wanted = (each.reference for each in self._route.origin.selection.wanted or ())
         return next(
             (each.digest for each in wanted if each.digest and replace(each, digest="") == source), ""
@@ -168,8 +180,11 @@ class Copier:
         return order.narrowed.digest if order.narrowed else order.digest
 
     async def _found(self, order: Order) -> Copied | None:
-        """The image as the destination has it already: under another tag, or because a copy that was cut off was at its
-        end. None where it has not, or not all of it. (A tag that cannot be moved refuses even what it is.)"""
+        """Return the image if the destination already has all of it, else None.
+
+        It may be there under another tag, or because an interrupted copy was almost complete. (A
+        tag that cannot be moved refuses even the image that it already names.)
+        """
         registry, repository = self._route.dest.registry, order.dest.repository
         wanted = self._wanted(order)
         try:
@@ -185,7 +200,7 @@ class Copier:
         except (Throttled, EndpointRefused):
             raise
         except TransferError:
-            return None  # copying will tell
+            return None  # the copy reports the error
         return Copied(order, wanted)
 
     async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
@@ -208,12 +223,12 @@ class Copier:
         return Copied(order, top.digest)
 
     async def _still_there(self, order: Order) -> None:
-        """See that the source has not deleted the image since the plan read it."""
+        """Check that the source has not deleted the image since the plan read it."""
         if not await self._source(order).head(order.source.repository, order.digest):
             raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
 
     async def _manifest(self, order: Order, digest: str) -> Manifest:
-        """A manifest of the image, as the plan or the source has it."""
+        """Return a manifest of the image, from the plan or else from the source."""
         for each in order.manifests:
             if each.digest == digest:
                 return each
@@ -225,7 +240,7 @@ class Copier:
         return found
 
     async def _bring(self, order: Order, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
-        """Copy a manifest of the image, with all that is under it."""
+        """Copy a manifest of the image with everything below it."""
         await gather((self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS)
         await gather((self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS)
         await self._put(order.dest, pointer, manifest)
@@ -262,20 +277,20 @@ class Copier:
             raise kind(str(error), code=code, status=error.status, said=error.said, host=error.host) from None
 
     async def _convert(self, order: Order, meter: "_Meter") -> Copied:
-        """Let skopeo copy the image: as it is where that is possible, else as the destination takes it."""
+        """Let skopeo copy the image: unchanged if possible, else as the destination accepts it."""
         try:
             copied = await self._skopeo(order.exactly, order.dest, meter.part())
         except ObjectRefused as error:
             top = await self._manifest(order, order.digest)
             if error.code != "UNSUPPORTED" or not top.is_index or not skopeo.policy_checks(order.source):
                 raise
-            # skopeo copies no index within an index: its parts are copied, and it is written as it is.
+            # skopeo does not copy nested indexes: copy the parts, and write the index as it is.
             await self._bring(order, top, order.dest.pointer, meter)
             return Copied(order, top.digest)
         return Copied(order, copied.digest)
 
     async def _merge(self, order: Order, ours: Manifest, progress: Callable[[int], None]) -> Copied:
-        """Add the source's list of referrers to that of the destination, which may have some of its own."""
+        """Add the source's list of referrers to the destination's, which may have its own entries."""
         registry, place = self._route.dest.registry, (order.dest.repository, order.about)
         meter, lost = _Meter(progress), set()
         for child in ours.children:
@@ -283,7 +298,7 @@ class Copier:
                 continue
             found = await self._source(order).manifest(order.source.repository, child.digest)
             if found is None:
-                lost.add(child.digest)  # the list is older than what it names
+                lost.add(child.digest)  # the list names deleted manifests
             else:
                 await self._bring(order, found, child.digest, meter)
         async with self._entering.setdefault(place, asyncio.Lock()):
@@ -310,7 +325,7 @@ class Copier:
         except TransferError as error:
             if error.code not in ("UNAUTHORIZED", "ExpiredToken"):
                 raise
-            # A token may end early, and a secret be changed while we use it.
+            # A token may expire early, and a secret may change while it is in use.
             newer = [
                 await front.side(reference, side.login)
                 for (front, reference), side in zip(fronts, sides, strict=True)
@@ -320,8 +335,10 @@ class Copier:
         return await skopeo.copy(*newer, timeout=timeout, progress=progress)
 
     async def _enter(self, order: Order) -> None:
-        """Let a referrer be found at the destination, if the registry does not see to that itself. Where the source
-        does not either, its index of referrers goes along as it is."""
+        """Make a referrer discoverable at the destination if the registry does not do so itself.
+
+        If the source does not either, its index of referrers is copied as it is.
+        """
         registry = self._route.dest.registry
         source = self._source(order)
         if await source.ask_referrers(order.source.repository, order.about) is None:
@@ -334,7 +351,7 @@ class Copier:
 
 
 class _Meter:
-    """Counts the bytes that were read for one image, and tells how many there are so far."""
+    """Counts the bytes read for one image and reports the total."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self._progress = progress
@@ -345,7 +362,7 @@ class _Meter:
         self._progress(self.read)
 
     def part(self) -> Callable[[int], None]:
-        """The progress of a part, which tells how much of it was read in all."""
+        """Return a progress function for a part. It takes the total bytes read of that part."""
         before = 0
 
         def told(read: int) -> None:

@@ -10,7 +10,9 @@ AT_ONCE = 16
 
 
 async def gather(work: Iterable[Coroutine[Any, Any, T]], at_once: int = AT_ONCE) -> list[T]:
-    """The results in the order of the work. The first failure ends the rest, and is raised."""
+    """Return the results in the order of the work. The first failure cancels the rest and is
+    raised.
+    """
     gate = asyncio.Semaphore(at_once)
 
     async def one(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -26,15 +28,15 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_once: int = AT_ONCE)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for coroutine in coroutines:
-            coroutine.close()  # those that had not begun
+            coroutine.close()  # those that have not started
 
 
 async def led(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The same, but the first goes alone: wrong credentials are then refused once, not sixteen times."""
+    """As `gather`, but the first goes alone: wrong credentials are then refused once, not 16 times."""
     coroutines = list(work)
     try:
         first = [await each for each in coroutines[:1]]
         return [*first, *await gather(coroutines[1:])]
     finally:
         for coroutine in coroutines:
-            coroutine.close()  # those that had not begun
+            coroutine.close()  # those that have not started

@@ -1,4 +1,4 @@
-"""Where images go: one registry, asked for what it has already."""
+"""The destination of images: one registry, and what it already has."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,16 +10,19 @@ from dth.images.registry.control import EcrControl, TagRule
 
 
 class Destination(Protocol):
-    makes_repositories: bool  # before images can be pushed to them
+    """Answers about the destination registry."""
+
+    makes_repositories: bool  # repositories must exist before a push
 
     async def repositories(self, names: Sequence[str]) -> dict[str, TagRule]:
-        """Those of these repositories that there are, with the rule for their tags. A registry that makes them by
-        itself may say that all are there."""
+        """Return those of the repositories that exist, with the rule for their tags.
+
+        A registry that creates repositories on push may report all as existing.
+        """
         ...
 
     async def digests(self, repository: str, references: Sequence[str]) -> dict[str, str | TransferError]:
-        """The digests of those of these tags and digests that are there; an error for those that cannot be asked
-        for."""
+        """Return the digests of the tags and digests that exist; an error for each failed request."""
         ...
 
     @property
@@ -27,7 +30,7 @@ class Destination(Protocol):
 
 
 class EcrDestination:
-    """A registry of Amazon ECR. Each repository is listed once, in bulk."""
+    """An Amazon ECR registry. Lists each repository once, in bulk."""
 
     makes_repositories = True
 
@@ -56,7 +59,7 @@ class EcrDestination:
 
 
 class OciDestination:
-    """Any registry: one HEAD for each tag. It makes repositories as they are pushed to."""
+    """Any registry: one HEAD per tag. The registry creates repositories on push."""
 
     makes_repositories = False
 

@@ -1,7 +1,7 @@
-"""SRC and DST of the command line, as parameters of a task.
+"""SRC and DST on the command line, as parameters of a task.
 
-A registry is named by its host. That of Amazon ECR tells account and region by itself; `ecr:REGION` is that of the
-account whose credentials are used.
+A registry is named by its host. An Amazon ECR host contains account and region; `ecr:REGION` is the
+registry of the account whose credentials are used.
 """
 
 import re
@@ -22,7 +22,8 @@ from dth.images.selection import ALL_TAGS
 
 Values = dict[str, Any]
 
-LEAST_PORT = 1024  # of a registry that is named by one word and its port
+# Least port of a registry named by one word and a port.
+LEAST_PORT = 1024
 
 _REGION = r"(?P<region>[a-z]{2,4}(-[a-z]+)+-\d)"
 _ECR_HOST = re.compile(rf"(?P<account>\d{{12}})\.dkr[.-]ecr(-fips)?\.{_REGION}\.[a-z0-9.-]+")
@@ -30,8 +31,11 @@ _OWN_ECR = re.compile(rf"ecr:{_REGION}(/(?P<rest>.*))?")
 
 
 def several(src: str, dst: str) -> Values:
-    """From SRC (a registry, a repository with all its tags, a pattern of repositories, or one image) to DST (a
-    registry, and what is put before the names there). Raises UsageError."""
+    """Return the parameters for a copy of several images. Raises UsageError.
+
+    SRC: a registry, a repository with all its tags, a pattern of repositories, or one image. DST: a
+    registry and a prefix for the names there.
+    """
     values, path = _source(src)
     dest, prefix = _dest(dst)
     if prefix:
@@ -48,7 +52,10 @@ def several(src: str, dst: str) -> Values:
 
 
 def one(src: str, dst: str) -> Values:
-    """From the image SRC to DST: a registry, where it keeps its name, or what it is called there. Raises UsageError."""
+    """Return the parameters for a copy of the image SRC. Raises UsageError.
+
+    DST: a registry, where the image keeps its name, or its new name.
+    """
     values, path = _source(src)
     if not path or "*" in path:
         raise UsageError(f"SRC {src!r} names no image; write REGISTRY/REPOSITORY:TAG")
@@ -62,7 +69,7 @@ def one(src: str, dst: str) -> Values:
         raise UsageError(f"DST {dst!r}: a digest follows from the image; give a tag, or nothing")
     on_hub = values.get("src_registry") == DOCKER_HUB
     known = before.repository.removeprefix(OFFICIAL) if on_hub else before.repository
-    # What goes along with the image goes to the same repository.
+    # What is attached to the image goes to the same repository.
     rules = [f"{known}={after.repository}"]
     tag = after.tag or before.tag
     if tag and tag != before.tag:
@@ -72,7 +79,7 @@ def one(src: str, dst: str) -> Values:
 
 
 def _source(text: str) -> tuple[Values, str]:
-    """The registry's parameters, and what is named within it."""
+    """Return the registry's parameters, and the name within it."""
     ecr, rest = _ecr(text, "src")
     if ecr:
         return {"source_type": SourceType.AMAZON_ECR, **ecr}, rest
@@ -89,7 +96,7 @@ def _dest(text: str) -> tuple[Values, str]:
 
 
 def _ecr(text: str, start: str) -> tuple[Values, str]:
-    """Account and region, if the registry is one of Amazon ECR."""
+    """Return account and region if the registry is Amazon ECR's."""
     own = _OWN_ECR.fullmatch(text)
     if own:
         return {f"{start}_region": own["region"]}, (own["rest"] or "").strip("/")
@@ -103,7 +110,7 @@ def _ecr(text: str, start: str) -> tuple[Values, str]:
 
 
 def _split(text: str, which: str) -> tuple[str, str]:
-    """Host and path. A name without a host is one of Docker Hub."""
+    """Return host and path. A name without a host belongs to Docker Hub."""
     if not text:
         raise UsageError(f"{which} is empty; it is not the name of a registry")
     if "://" in text:
@@ -122,13 +129,14 @@ def _split(text: str, which: str) -> tuple[str, str]:
 
 
 def _is_host(first: str, followed: bool, which: str) -> bool:
-    """Whether the first part of a name is a registry; otherwise it begins a name of Docker Hub."""
+    """Whether the first part of a name is a registry; otherwise the name belongs to Docker Hub."""
     if followed:
         return bool(re.search(r"[.:]", first)) or first == "localhost"
     if re.fullmatch(r"localhost(:[0-9]+)?|\[.*|[^:@]*\.[^@]*(:[0-9]+)?", first):
         return True
     port = re.fullmatch(r"[^:@]+:([0-9]{1,5})", first)
-    # `alpine:3` is an image, and `registry:5000` is a registry. A destination has no tag without a repository.
+    # `alpine:3` is an image, and `registry:5000` is a registry. A destination has no tag without a
+    # repository.
     return port is not None and (which == "DST" or int(port[1]) >= LEAST_PORT)
 
 
@@ -140,5 +148,5 @@ def _image(text: str, path: str) -> Reference:
 
 
 def _within(reference: Reference) -> str:
-    """The name within its registry."""
+    """Return the name within its registry."""
     return str(reference).removeprefix(f"{reference.registry}/")

@@ -1,6 +1,7 @@
-"""The finder: lists the source, plans by digest, makes repositories, and enqueues what is to be copied.
+"""The finder: lists the source, plans by digest, creates repositories, and enqueues the copies.
 
-Finding out costs little, so a finder that was killed does it again: what it had enqueued stays, and is counted once.
+Listing and planning cost little, so a finder that was killed repeats them. What it has already
+enqueued stays, and is counted once.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from dth.images.messages import Order, encode, is_unlisted, key_of, order_of, re
 from dth.images.plan import make_plan
 from dth.images.task import Route
 
-BATCH = 500  # images that are committed together
+BATCH = 500  # images per commit
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ REASONS = {
 
 
 async def list_and_plan(route: Route, known: dict[str, Known]) -> tuple[Listed, Plan]:
-    """What a run would do; nothing is written. Raises TransferError or ListingFailed for a side that cannot be
-    asked."""
+    """List the source and plan a run, without writing anything.
+
+    Raises TransferError or ListingFailed if a side does not answer.
+    """
     source_of, selection, wishes = route.origin.sources(), route.origin.selection, route.wishes(known)
     listed = await list_images(selection, source_of, route.origin.host)
     plan = await make_plan(
@@ -57,7 +60,7 @@ async def list_and_plan(route: Route, known: dict[str, Known]) -> tuple[Listed, 
 
 
 async def known_images(images: Images, host: str) -> dict[str, Known]:
-    """What earlier copies ended with, by what they are called at the destination `host`."""
+    """Return the results of earlier copies, by the image's name at the destination `host`."""
     return {
         f"{host}/{key}": Known(
             each.source_digest, each.dest_digest, tuple(p for p in each.platforms.split(",") if p)
@@ -74,10 +77,13 @@ class Finder:
         self._platform = platform
 
     async def run(self, run: Run) -> None:
-        """Ends with the run TRANSFERRING; a side that cannot be asked fails the run."""
+        """List, plan, and enqueue. Leaves the run in the state TRANSFERRING.
+
+        If a side does not answer, the run fails.
+        """
         if run.state is not RunState.LISTING:
             return
-        if run.counts.listed:  # the last that is written of a plan
+        if run.counts.listed:  # the last value written of a plan
             await self._platform.records.set_run(run.id, RunState.TRANSFERRING)
             return
         try:
@@ -111,11 +117,11 @@ class Finder:
         await records.set_run(run.id, RunState.TRANSFERRING)
 
     async def _make_repositories(self, names: Sequence[str]) -> dict[str, HubError]:
-        """Make them; those that cannot be made, with the reason."""
+        """Create the repositories. Return those that cannot be created, with the reason."""
         control = self._route.dest.control
         if not names or not control:
             return {}
-        gate = asyncio.Semaphore(4)  # ECR allows few of these a second
+        gate = asyncio.Semaphore(4)  # ECR allows few of these per second
 
         async def make(name: str) -> HubError | None:
             async with gate:
@@ -147,7 +153,8 @@ class Finder:
                 page.messages.append(encode(order))
                 pending.append(image)
             page.enqueued.append(Enqueued(image.key, order.moves or 0, order.digest, ""))
-        # A failure without its image could not be tried again; an image without its record would be pending for ever.
+        # A failure without its image could not be retried; an image without its record would be
+        # pending forever.
         await self._write(run, failed, lambda record: record is None or record.status is not Status.PENDING)
         await self._platform.records.commit(run.id, page)
         await self._write(run, pending, lambda record: record is not None and record.run == run.id)
@@ -155,12 +162,14 @@ class Finder:
     async def _write(
         self, run: Run, images: Sequence[ImageRecord], ours: Callable[[Record | None], bool]
     ) -> None:
-        """Write those that are this run's: what is under way in an earlier one stays with it."""
+        """Write this run's images. What is in progress in an earlier run stays with that run."""
         records = await self._platform.records.get([image.key for image in images])
         await self._platform.images.write([image for image in images if ours(records.get(image.key))])
 
     async def _remember(self, run: Run, plan: Plan, known: dict[str, Known]) -> None:
-        """Tags that never change, and were there already: they are not asked for again."""
+        """Remember immutable tags that already exist at the destination, so they are not requested
+        again.
+        """
         immutable = self._route.wishes({}).immutable
         await self._platform.images.write(
             [
@@ -174,7 +183,7 @@ class Finder:
         )
 
     async def _count(self, run: Run, plan: Plan, left_out: int, before: Iterable[str]) -> None:
-        """What there was besides: the ledger balances however often the finder had to begin."""
+        """Count the other images, so the ledger balances however often the finder started."""
         counts = (await self._platform.records.get_run(run.id)).counts
         there = set(before)
         same = sum(
@@ -187,7 +196,7 @@ class Finder:
         await self._platform.records.commit(run.id, page)
 
     async def _mended(self, run: Run, plan: Plan) -> list[Record]:
-        """What had failed, and is there now or can be listed: it is no failure any more."""
+        """Return failures of earlier runs that are resolved: the image exists, or can be listed."""
         there = {key_of(item.dest): item for item in plan.items if item.action is Action.SAME}
         unlisted = {record_key(item) for item in plan.items if item.action is Action.UNLISTED}
         mended = []
@@ -216,7 +225,7 @@ class Finder:
 
 
 def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Outcome | None:
-    """What is to be copied and cannot be; None where it can."""
+    """Return the failure of an item that cannot be copied; None if it can."""
     if item.action is Action.COPY and item.dest.repository not in refused:
         return None
     if item.action is Action.COPY:

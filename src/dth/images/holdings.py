@@ -1,4 +1,6 @@
-"""What a destination holds below its manifests: which layers, in which repositories, and what it has lost."""
+"""What a destination holds below its manifests: which layers in which repositories, and what it
+lost.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -7,11 +9,14 @@ from dth.core.errors import Corrupted, HubError, ObjectRefused, TransferError
 from dth.images.crowd import gather
 from dth.images.destination import Destination
 
-NEIGHBOURS = 100  # repositories that are looked into for layers
+NEIGHBOURS = 100  # repositories to search for layers
 
 
 class Holdings:
-    """Each thing is asked for once. `concerns_one` raises an error that concerns all of the destination."""
+    """Answers about a destination's content. Requests each thing once.
+
+    `concerns_one` raises an error that concerns the whole destination.
+    """
 
     def __init__(self, destination: Destination, concerns_one: Callable[[HubError], Awaitable[None]]) -> None:
         self._destination = destination
@@ -20,13 +25,13 @@ class Holdings:
         self._has_blob: dict[tuple[str, str], asyncio.Task[bool]] = {}
 
     async def close(self) -> None:
-        """End what is still asked for."""
+        """Cancel pending requests."""
         for task in self._has_blob.values():
             task.cancel()
         await asyncio.gather(*self._has_blob.values(), return_exceptions=True)
 
     async def lost(self, repository: str, digest: str) -> list[str]:
-        """What is not there of all that is under this digest."""
+        """Return the digests of everything missing below this digest."""
         try:
             found = await self._registry.manifest(repository, digest)
         except (Corrupted, ObjectRefused):
@@ -41,7 +46,10 @@ class Holdings:
         return lost
 
     async def repositories(self, names: Iterable[str], known: set[str]) -> set[str]:
-        """Those that are there, as far as the registry says so: one that is not has no layers. `known` are."""
+        """Return the repositories that exist, as far as the registry reports it.
+
+        A repository that does not exist has no layers. The `known` ones exist.
+        """
         wanted = set(names)
         if self._destination.makes_repositories:
             return wanted
@@ -50,13 +58,15 @@ class Holdings:
         return wanted & known | {name for name, has in zip(asked, there, strict=True) if has}
 
     async def where(self, places: Mapping[str, set[str]]) -> dict[str, str]:
-        """The layers that are in one of the repositories that are given for each, and in which."""
+        """Return the layers found in one of the repositories given for each, with that repository."""
         found = await gather(self._one_of(digest, sorted(names)) for digest, names in places.items())
         return {digest: has for digest, has in zip(places, found, strict=True) if has}
 
     async def neighbours(self, wanted: set[str], images: Mapping[str, str]) -> dict[str, str]:
-        """Those of the layers that are in other repositories, as far as one image of each (by its digest) tells:
-        whichever machine put them there."""
+        """Return wanted layers found in other repositories, with the repository.
+
+        Reads one image (by digest) of each repository. Any machine may have put the layers there.
+        """
         if not wanted:
             return {}
         looked = dict(sorted(images.items())[:NEIGHBOURS])
@@ -79,7 +89,7 @@ class Holdings:
         return ""
 
     async def _inside(self, repository: str, digest: str) -> set[str]:
-        """The layers under a manifest; those that cannot be read are left out."""
+        """Return the layers below a manifest; an empty set if it cannot be read."""
         try:
             top = await self._registry.manifest(repository, digest)
             parts = [

@@ -1,4 +1,4 @@
-"""What a plan says: for each image what is to be done, and how it looks for the whole run. Plain data."""
+"""The content of a plan: what to do with each image, and the totals for the whole run. Plain data."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,21 +9,27 @@ from dth.images.registry.reference import Reference
 
 
 class Action(StrEnum):
+    """What to do with an image, or why it cannot be copied."""
+
     SAME = "same"  # the destination has it
     COPY = "copy"
-    ALONG = "along"  # comes with another image, of which it is a part
-    CONFLICT = "conflict"  # the destination's tag is another image, and cannot be moved
-    MISSING = "missing"  # the source has it no longer, or never had it
-    REFUSED = "refused"  # it cannot be looked at, or has no place; `reason` says why
-    UNLISTED = (
-        "unlisted"  # a repository or a catalogue that cannot be listed, or what is attached to an image
-    )
+    ALONG = "along"  # part of another image, copied with it
+    # The destination's tag is another image and cannot be moved.
+    CONFLICT = "conflict"
+    MISSING = "missing"  # not, or no longer, at the source
+    # It cannot be read or has no place at the destination; `reason` says why.
+    REFUSED = "refused"
+    # A repository or catalog that cannot be listed, or the attachments of an image.
+    UNLISTED = "unlisted"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an earlier copy of an image ended with: not every registry stores what it is sent under the same digest, and
-    an index may have been narrowed to some platforms."""
+    """The result of an earlier copy of an image.
+
+    Some registries store content under another digest than was sent, and an index may have been
+    narrowed to some platforms.
+    """
 
     source_digest: str
     dest_digest: str
@@ -32,7 +38,9 @@ class Known:
 
 @dataclass(slots=True)
 class Item:
-    """One image. `digest` is the source's, `wanted` what the destination should have, `found` what it has."""
+    """One image. `digest` is the source's, `wanted` the one the destination should have, `found`
+    the one it has.
+    """
 
     source: Reference
     dest: Reference
@@ -41,16 +49,24 @@ class Item:
     digest: str = ""
     wanted: str = ""
     found: str = ""
-    size: int = 0  # bytes of its config and layers, each once
-    moves: int = 0  # bytes that its copy has to move, after those before it
-    after: tuple[int, ...] = ()  # places in the plan of items that have to end first
-    about: str = ""  # digest of the image with which it goes along
-    narrowed: Manifest | None = None  # the index to write at the destination in place of the source's
-    manifests: tuple[Manifest, ...] = ()  # what was read of it
-    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
-    code: str = ""  # by which failures are grouped, where `reason` came with one
-    damaged: bool = False  # the destination has lost a part of it
-    homeless: bool = False  # it has no place at the destination: what `dest` names is another's, or nothing
+    # Bytes of its config and layers, each counted once.
+    size: int = 0
+    # Bytes that its copy moves after the copies before it.
+    moves: int = 0
+    # Positions in the plan of items that must end first.
+    after: tuple[int, ...] = ()
+    # Digest of the image that it is attached to.
+    about: str = ""
+    # The index to write at the destination instead of the source's.
+    narrowed: Manifest | None = None
+    manifests: tuple[Manifest, ...] = ()  # manifests read so far
+    # Layers, each with the destination repository that has it.
+    mounts: tuple[tuple[str, str], ...] = ()
+    # Groups failures, if `reason` came with a code.
+    code: str = ""
+    damaged: bool = False  # the destination lost a part of it
+    # No place at the destination: `dest` names another image or nothing.
+    homeless: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -70,33 +86,36 @@ class Item:
 
 @dataclass(slots=True)
 class Plan:
-    """First the items that are to be copied, in the order in which they begin; then the others, by name."""
+    """The items to be copied, in the order in which they start, then the others by name."""
 
     items: list[Item]
-    repositories: list[str]  # to be made at the destination
-    looked_inside: bool = True  # whether the bytes are known
-    notes: list[str] = field(default_factory=list)  # what the user should know
+    repositories: list[str]  # to be created at the destination
+    looked_inside: bool = True  # whether the number of bytes is known
+    notes: list[str] = field(default_factory=list)  # information for the user
 
     @property
     def copies(self) -> list[Item]:
+        """The items to be copied."""
         return [item for item in self.items if item.action is Action.COPY]
 
     @property
     def attached(self) -> int:
-        """How many items go along with an image: signatures, attestations, SBOMs and the like."""
+        """The number of items attached to an image: signatures, attestations, SBOMs, and so on."""
         return sum(bool(item.about) for item in self.items)
 
     @property
     def impossible(self) -> int:
-        """How many items cannot be copied."""
+        """The number of items that cannot be copied."""
         passing = (Action.SAME, Action.COPY, Action.ALONG)
         return sum(item.action not in passing for item in self.items)
 
     @property
     def bytes(self) -> int:
+        """The bytes that all copies have to move."""
         return sum(item.moves for item in self.items)
 
     def counts(self) -> dict[Action, int]:
+        """Return the number of items per action."""
         return {action: sum(item.action is action for item in self.items) for action in Action}
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""What is to be copied: the images of a source that a selection takes.
+"""Lists the images of a source that a selection takes.
 
-Amazon ECR lists a repository in bulk, with digests and times. Any other registry lists its tags; when an image was
-built is written in the image, which has to be asked for. A source that cannot be listed says why.
+Amazon ECR lists a repository in bulk, with digests and times. Any other registry lists only its
+tags; the build time is in the image, which takes extra requests. A source that cannot be listed
+reports why.
 
-What refers to an image (signatures, attestations, SBOMs) is no image of its own: it is found by the image's digest and
-goes along with it. Cosign keeps it under tags made from the digest, OCI 1.1 as manifests with a subject.
+What refers to an image (signatures, attestations, SBOMs) is not an image of its own: it is found by
+the image's digest and copied along with it. Cosign stores it under tags made from the digest, OCI
+1.1 as manifests with a subject.
 """
 
 import asyncio
@@ -26,50 +28,61 @@ from dth.images.registry.reference import Reference, check_repository, is_digest
 from dth.images.selection import Wanted, read_image_list
 from dth.images.trouble import Incomplete, Judge, Trouble
 
-COSIGN = (".sig", ".att", ".sbom")  # ends of its tags
+COSIGN = (".sig", ".att", ".sbom")  # suffixes of its tags
 _ATTACHED = re.compile(r"(sha(?:256-[a-f0-9]{64}|512-[a-f0-9]{64,128}))(\.[\w.-]*)?")
-REPRODUCIBLE = datetime(1981, 1, 1, tzinfo=UTC).timestamp()  # builds that do not tell say 1970 or 1980
+# Builds without a real time report 1970 or 1980.
+REPRODUCIBLE = datetime(1981, 1, 1, tzinfo=UTC).timestamp()
 CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Image:
-    """What a source has under a tag, or by its digest alone. What is not known is empty."""
+    """What a source has under a tag, or under a digest alone. Unknown fields are empty."""
 
     registry: str
     repository: str
     tag: str = ""
     digest: str = ""
     size: int = 0  # bytes
-    made: float = 0.0  # when it was pushed, or else built: epoch seconds
+    # Time of the push, or else of the build, in epoch seconds.
+    made: float = 0.0
     media_type: str = ""
-    subject: str = ""  # digest of the image that this one is about
+    subject: str = ""  # digest of the image this describes
 
     @property
     def reference(self) -> Reference:
+        """The image by its tag, or else by its digest."""
         return Reference(self.registry, self.repository, self.tag, "" if self.tag else self.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`wanted`: what is named; None for everything. What is named by tag or digest is taken as it is; the rest must
-    pass the choices, the time and the number."""
+    """Which images to take.
+
+    `wanted`: the named images; None for everything. Images named by tag or digest are taken as they
+    are; the others must match the choices, the time, and the number.
+    """
 
     wanted: tuple[Wanted, ...] | None = None
     repositories: Choice = field(default_factory=Choice)
     tags: Choice = field(default_factory=Choice)
-    newest: int | None = None  # tags of each repository; what has no tag is then left out
+    # Number of tags per repository. If set, untagged images are left out.
+    newest: int | None = None
     since: float | None = None  # epoch seconds
     untagged: bool = True
 
     @property
     def every_tag(self) -> bool:
-        """Whether no tag of a repository is left out."""
+        """Whether the selection takes every tag of a repository."""
         return not self.tags and self.newest is None and self.since is None
 
     @staticmethod
     def of(parameters: EcrParameters, registry: str) -> "Selection":
-        """`registry`: the host of the source; for public images that of Docker Hub, where names may lead elsewhere."""
+        """Build the selection of a task.
+
+        `registry`: the host of the source; for public images, that of Docker Hub, because names may
+        include another host.
+        """
         within = registry if parameters.registry_of_names else ""
         selected = parameters.src_list is SourceList.SELECTED
         return Selection(
@@ -78,18 +91,21 @@ class Selection:
             Choice(parameters.include_tags, parameters.exclude_tags),
             parameters.newest_tags,
             parameters.pushed_since,
-            parameters.include_untagged
-            and not parameters.platforms,  # among them are the platforms of others
+            # Untagged images include the platforms of other images.
+            parameters.include_untagged and not parameters.platforms,
         )
 
 
 @dataclass(slots=True)
 class Listed:
-    images: list[Image]  # in order, each once
-    left_out: int  # images that the selection did not take
-    notes: list[str]  # what the user should know
+    """The result of a listing."""
+
+    images: list[Image]  # sorted, without duplicates
+    left_out: int  # images the selection does not take
+    notes: list[str]  # information for the user
     troubles: list[Trouble] = field(default_factory=list)  # what could not be listed
-    # Tags that are about an image, of repositories that were listed whole. They are no images of their own.
+    # Tags that describe an image, from repositories that were listed as a whole. They are not
+    # images of their own.
     digest_tags: list[Image] = field(default_factory=list)
 
 
@@ -97,34 +113,38 @@ class Source(Protocol):
     """Where images come from: one registry."""
 
     async def repositories(self) -> list[str]:
-        """All of them. Raises ListingFailed, with the reason, where they cannot be listed."""
+        """Return all names. Raises ListingFailed, with the reason, if they cannot be listed."""
         ...
 
     async def images(self, repository: str) -> list[Image] | None:
-        """All images but those that go along with another; None where there is no such repository. Raises Incomplete
-        when the list breaks off."""
+        """Return all images except those attached to another image.
+
+        None if the repository does not exist. Raises Incomplete if the list breaks off.
+        """
         ...
 
     async def digest_tags(self, repository: str) -> list[Image]:
-        """The tags that are made from the digest of an image which they are about."""
+        """Return the tags that are made from the digest of the image they describe."""
         ...
 
     async def dated(self, image: Image) -> Image:
-        """The image with the time at which it was made, as far as that can be found out."""
+        """Return the image with its build or push time, if that is available."""
         ...
 
     async def attached(self, repository: str, digest: str) -> list[Image]:
-        """What refers to the image with this digest."""
+        """Return what refers to the image with this digest."""
         ...
 
     async def more_attached(self, repository: str, digests: set[str]) -> bool:
-        """Whether there may be something that refers to a manifest besides these, as far as can be told without
-        asking."""
+        """Whether something may refer to a manifest other than these.
+
+        Decided without a request, as far as possible.
+        """
         ...
 
     @property
     def in_bulk(self) -> bool:
-        """Whether one request tells a repository's digests, with what has no tag."""
+        """Whether one request returns a repository's digests, including untagged images."""
         ...
 
     @property
@@ -132,8 +152,11 @@ class Source(Protocol):
 
 
 async def list_images(selection: Selection, source_of: Callable[[str], Source], registry: str) -> Listed:
-    """The images that the selection takes. `registry`: the one that is listed when nothing is named. What cannot be
-    listed is told beside. Raises what is wrong with the whole source."""
+    """List the images that the selection takes.
+
+    `registry`: the registry to list if nothing is named. What cannot be listed is in `troubles`.
+    Raises the error if the whole source fails.
+    """
     listing = _Listing(selection, source_of)
     if selection.wanted is None:
         await listing.everything(registry)
@@ -156,7 +179,7 @@ class _Listing:
         self._selection = selection
         self._source_of = source_of
         self._judge = Judge()
-        self._several = False  # whether the images are of more than one registry
+        self._several = False  # images are from several registries
         self.images: list[Image] = []
         self.left_out = 0
         self.notes: set[str] = set()
@@ -196,8 +219,8 @@ class _Listing:
         source = self._source_of(registry)
         known: dict[str, Image] = {}
         if named and source.in_bulk:
-            # Where listing is in bulk, it tells the digests of all that is named, in one request. Each is asked for
-            # where that is refused.
+            # A bulk listing returns the digests of all named images in one request. If the registry
+            # refuses it, each image is requested separately.
             try:
                 known = {image.tag: image for image in await source.images(repository) or [] if image.tag}
             except (TransferError, ListingFailed) as error:
@@ -207,7 +230,7 @@ class _Listing:
             self.images.append(found or Image(registry, repository, reference.tag, reference.digest))
 
     async def _whole(self, registry: str, repository: str) -> bool:
-        """A repository with all that the selection takes of it; False where it is not there."""
+        """List a repository and take what the selection takes. False if it does not exist."""
         source = self._source_of(registry)
         place = Reference(registry, repository)
         try:
@@ -234,8 +257,10 @@ class _Listing:
         return True
 
     async def _concerns_one(self, source: Source, error: HubError) -> None:
-        """Raises what is wrong with the registry as a whole, if that is what failed. One of several public registries
-        is not the whole source."""
+        """Raise `error` if the registry as a whole failed.
+
+        One of several public registries is not the whole source.
+        """
         whole = await self._judge.whole(source.registry, error)
         if whole and not self._several:
             raise error
@@ -246,7 +271,7 @@ class _Listing:
         return self._selection.untagged and self._selection.newest is None
 
     async def _recent(self, source: Source, images: list[Image]) -> tuple[list[Image], int]:
-        """Those that are young enough; and how many have failed to tell."""
+        """Return the images that are recent enough, and how many could not be dated."""
         since, newest = self._selection.since, self._selection.newest
         if since is None and newest is not None and newest >= len(images):
             return images, 0
@@ -266,7 +291,10 @@ class _Listing:
         return taken, failed
 
     async def _dated(self, source: Source, image: Image) -> Image | None:
-        """None for one whose age cannot be asked for: it might be among the newest, so it has failed."""
+        """Return the dated image, or None if the request fails.
+
+        The image might be among the newest, so None counts as a failure.
+        """
         try:
             return await source.dated(image)
         except TransferError as error:
@@ -276,7 +304,7 @@ class _Listing:
 
 
 class EcrSource:
-    """A registry of Amazon ECR. Each repository is listed once."""
+    """An Amazon ECR registry. Lists each repository once."""
 
     in_bulk = True
 
@@ -284,7 +312,8 @@ class EcrSource:
         self._control = control
         self._registry = registry
         self._plain = OciSource(registry)
-        self._about: dict[str, dict[str, list[Image]]] = {}  # by repository and digest, or stem of the tag
+        # By repository, then by digest or tag stem.
+        self._about: dict[str, dict[str, list[Image]]] = {}
         self._listed: dict[str, list[EcrImage] | None] = {}
         self._lock = asyncio.Lock()
 
@@ -332,7 +361,7 @@ class EcrSource:
         try:
             listed = await self._images(repository) or []
         except TransferError:
-            # Whoever may pull an image may not always list its repository.
+            # Permission to pull an image does not always include listing its repository.
             return await self._plain.attached(repository, digest)
         if repository not in self._about:
             about: dict[str, list[Image]] = {}
@@ -366,17 +395,17 @@ class EcrSource:
 
 
 class OciSource:
-    """Any registry. The tags of each repository are listed once."""
+    """Any registry. Lists the tags of each repository once."""
 
     in_bulk = False
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._tags: dict[str, asyncio.Task[list[str] | None]] = {}
-        self._stems: dict[
-            str, tuple[list[str], dict[str, list[str]]]
-        ] = {}  # tags, and those that are about a digest
-        self._by_the_way: dict[str, list[str]] = {}  # tags of repositories that nobody wanted to list
+        # By repository: its tags, and those of them that describe a digest, by stem.
+        self._stems: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
+        # Tags of repositories for which no full listing was requested.
+        self._by_the_way: dict[str, list[str]] = {}
 
     @property
     def registry(self) -> Registry:
@@ -402,14 +431,16 @@ class OciSource:
         return [Image(self._registry.host, repository, tag) for tag in tags if is_attached(tag)]
 
     async def dated(self, image: Image) -> Image:
-        """With the time at which it was built, as its annotations or its config say: up to three requests."""
+        """Return the image with its build time from its annotations or config: up to three
+        requests.
+        """
         top = await self._registry.manifest(image.repository, image.tag or image.digest)
         if top is None:
             raise SourceGone(f"{image.reference} is not there", code="MANIFEST_UNKNOWN")
         made = _annotated(top)
         found: Manifest | None = top
         if not made and top.is_index:
-            # What BuildKit attests has no platform of its own.
+            # BuildKit attestations have no platform of their own.
             parts = [each for each in top.children if not each.platform.startswith("unknown")]
             found = await self._registry.manifest(image.repository, parts[0].digest) if parts else None
             made = _annotated(found) if found else 0.0
@@ -442,14 +473,14 @@ class OciSource:
         return tags is None or self._registry.has_referrers or _has_others(tags, digests)
 
     async def _about(self, repository: str, digest: str) -> list[str]:
-        """The tags about one image of a repository that is not listed, which may have very many."""
+        """Return the tags about one image of an unlisted repository, which may have very many."""
         stem = digest.replace(":", "-")
         begin = fallback_tag(digest)[:-1]
         try:
             tags, more = await self._registry.tags_after(repository, begin)
-            # Not every registry begins where it is asked to, and in the order of the alphabet.
+            # Some registries ignore the start that was requested, or do not sort alphabetically.
             if not more and any(tag <= begin for tag in tags):
-                self._by_the_way[repository] = tags  # it told all of them
+                self._by_the_way[repository] = tags  # these are all of its tags
             if not more or (
                 tags == sorted(tags) and tags and begin < tags[0] and not tags[-1].startswith(stem)
             ):
@@ -462,7 +493,7 @@ class OciSource:
         return [name for name, digest in zip(names, there, strict=True) if digest]
 
     async def _told(self, repository: str) -> list[str] | None:
-        """The tags, as far as they were listed; None where nobody wanted the list."""
+        """Return the tags listed so far; None if the list was never requested."""
         if repository not in self._tags:
             return self._by_the_way.get(repository)
         try:
@@ -484,23 +515,23 @@ class OciSource:
 
 
 def is_attached(tag: str) -> bool:
-    """Whether the tag is one that is made from the digest of an image which it is about."""
+    """Whether the tag is made from the digest of the image it describes."""
     return bool(stem_of(tag))
 
 
 def is_fallback(tag: str) -> bool:
-    """Whether the tag is the one under which the referrers of an image are listed."""
+    """Whether the tag is the fallback tag that lists the referrers of an image."""
     return tag != "" and tag == stem_of(tag)
 
 
 def subject_of(tag: str) -> str:
-    """The digest of the image which the tag is about; "" where the tag does not have all of it."""
+    """Return the digest of the image the tag describes; "" if the tag does not contain all of it."""
     digest = stem_of(tag).replace("-", ":", 1)
     return digest if is_digest(digest) else ""
 
 
 def stem_of(tag: str) -> str:
-    """The part of the tag that is made from a digest; "" for a tag that is not."""
+    """Return the part of the tag that is made from a digest; "" if there is none."""
     found = _ATTACHED.fullmatch(tag)
     return found[1] if found else ""
 
@@ -514,13 +545,13 @@ def _by_stem(tags: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _has_others(tags: Sequence[str], digests: set[str]) -> bool:
-    """Whether there is a tag about a manifest besides these."""
+    """Whether a tag describes a manifest other than these."""
     stems = {digest.replace(":", "-") for digest in digests} | set(map(fallback_tag, digests))
     return any((stem := stem_of(tag)) and stem not in stems for tag in tags)
 
 
 def _in_order(tag: str) -> list[tuple[int, str]]:
-    """For sorting names as people count: v9 before v10."""
+    """Return a key that sorts names naturally: v9 before v10."""
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.findall(r"\d+|\D+", tag)]
 
 
@@ -529,7 +560,10 @@ def _annotated(manifest: Manifest) -> float:
 
 
 def _created(config: bytes) -> float:
-    """When an image was built, as its config says; 0 where it does not, or not truly (reproducible builds)."""
+    """Return the build time from an image's config.
+
+    0 if the config has none, or a false one (reproducible builds).
+    """
     try:
         fields = json.loads(config)
         made = _moment(fields.get("created"))
@@ -539,7 +573,7 @@ def _created(config: bytes) -> float:
 
 
 def _moment(text: object) -> float:
-    """Epoch seconds; 0 for none, and for one that says nothing."""
+    """Return epoch seconds; 0 for no time and for a meaningless one."""
     try:
         moment = datetime.fromisoformat(str(text))
         found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,7 +1,7 @@
-"""The messages of a task: one image to copy, as the plan has it.
+"""The messages of a task: each is one image to copy, with its part of the plan.
 
-A message has all that a worker needs, so that copying asks the registries nothing that the plan had asked already. One
-without a digest (an image that is tried again) is planned by the worker that takes it.
+A message has everything a worker needs, so a copy repeats no request of the planner. A message
+without a digest (an image that is retried) is planned by the worker that takes it.
 """
 
 import json
@@ -19,14 +19,14 @@ from dth.images.registry.manifest import Manifest
 from dth.images.registry.reference import Reference
 
 VERSION = 1
-MANIFESTS_LIMIT = (
-    64 * 1024
-)  # bytes of manifests that a message takes along; a queue takes no message of any size
-UNLISTED = " (cannot be listed)"  # after the name of a repository, in its record
+# Most bytes of packed manifests per message, because queues limit the size of messages.
+MANIFESTS_LIMIT = 64 * 1024
+# Suffix of the repository's name in its record.
+UNLISTED = " (cannot be listed)"
 
 
 class BadMessage(HubError):
-    """A message that nobody here can read: of another version, or not ours."""
+    """An unreadable message: of another version, or not from Data Transfer Hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +36,34 @@ class Order:
     run: int
     source: Reference
     dest: Reference
-    digest: str = ""  # the source's; "" = whatever is there now
-    about: str = ""  # digest of the image with which it goes along
+    digest: str = ""  # the source's; "" = the current one
+    # Digest of the image that it is attached to.
+    about: str = ""
     size: int = 0  # bytes of its config and layers
-    moves: int | None = 0  # bytes that have to cross; None: not known
-    after: tuple[str, ...] = ()  # keys of images that have to end first
+    moves: int | None = 0  # bytes to transfer; None: unknown
+    after: tuple[str, ...] = ()  # keys of images that must end first
     platforms: tuple[str, ...] = ()
-    narrowed: Manifest | None = None  # the index to write in place of the source's
-    mounts: tuple[tuple[str, str], ...] = ()  # layers, and the repository of the destination that has each
-    repair: bool = False  # the destination has the image, but not all of its parts
-    # What the plan has read of the source's. The copy reads those that are not here.
+    # The index to write instead of the source's.
+    narrowed: Manifest | None = None
+    # Layers, each with the destination repository that has it.
+    mounts: tuple[tuple[str, str], ...] = ()
+    # The destination has the image, but not all of its parts.
+    repair: bool = False
+    # The source's manifests that the plan has read. The copy reads the others.
     manifests: tuple[Manifest, ...] = ()
 
     @property
     def key(self) -> str:
+        """The key of the image's record."""
         return key_of(self.dest)
 
     @property
     def exactly(self) -> Reference:
-        """The source by its digest, so that what is copied is what was planned."""
+        """The source by digest, so that the copy matches the plan."""
         return Reference(self.source.registry, self.source.repository, "", self.digest)
 
     def record(self, status: Status = Status.PENDING, attempts: int = 0) -> ImageRecord:
+        """Return the record of the image with this status."""
         return ImageRecord(
             self.key,
             self.run,
@@ -73,13 +79,16 @@ class Order:
 
 
 def key_of(dest: Reference) -> str:
-    """What an image is called at the destination, without the registry, which is the same for all."""
+    """Return an image's name at the destination, without the registry, which is the same for all."""
     return str(dest).removeprefix(f"{dest.registry}/")
 
 
 def record_key(item: Item) -> str:
-    """What the image's record is called. One that has no place at the destination is called by its source too, so that
-    it does not pass for the image that has."""
+    """Return the key of the image's record.
+
+    For an image without a place at the destination, the key includes its source. It therefore
+    differs from the key of the image that has the place.
+    """
     key = key_of(item.dest)
     if item.action is Action.UNLISTED:
         return f"{key or item.dest.registry}{UNLISTED}"
@@ -87,16 +96,17 @@ def record_key(item: Item) -> str:
 
 
 def is_unlisted(key: str) -> bool:
-    """Whether a record is of something that could not be listed."""
+    """Whether a record is about something that could not be listed."""
     return key.endswith(UNLISTED)
 
 
 def has_place(key: str) -> bool:
-    """Whether a record is of an image with a place at the destination."""
+    """Whether a record is about an image with a place at the destination."""
     return " " not in key
 
 
 def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:
+    """Return the order for an item of a plan."""
     return Order(
         run,
         item.source,
@@ -115,7 +125,7 @@ def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Or
 
 
 def encode(order: Order) -> Outgoing:
-    """Sending the same order twice is one message."""
+    """Return the message. The same order sent twice is one message."""
     fields = asdict(replace(order, manifests=()))
     if order.narrowed:
         fields["narrowed"] = [order.narrowed.digest, order.narrowed.media_type, order.narrowed.body.decode()]
@@ -125,7 +135,7 @@ def encode(order: Order) -> Outgoing:
 
 
 def decode(body: str) -> Order:
-    """Raises BadMessage."""
+    """Return the order in a message. Raises BadMessage."""
     try:
         fields = json.loads(body)
         if fields.pop("version") != VERSION:
@@ -134,7 +144,7 @@ def decode(body: str) -> Order:
         if narrowed:
             digest, media_type, text = narrowed
             fields["narrowed"] = Manifest(digest, media_type, text.encode())
-        # Earlier versions sent none.
+        # Earlier versions sent no manifests.
         fields["manifests"] = _unpacked(fields.get("manifests", ""))
         for name in ("source", "dest"):
             fields[name] = Reference(**fields[name])
@@ -147,7 +157,7 @@ def decode(body: str) -> Order:
 
 
 def _packed(manifests: Iterable[Manifest]) -> str:
-    """Manifests as a text: most of what they say is there several times."""
+    """Return manifests as compressed text: they repeat most of their content."""
     fields = [[each.digest, each.media_type, each.body.decode("latin-1")] for each in manifests]
     return b85encode(zlib.compress(json.dumps(fields).encode(), 1)).decode() if fields else ""
 

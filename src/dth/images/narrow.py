@@ -1,7 +1,7 @@
-"""An index with only some of its platforms: written by us, because skopeo copies one platform or all.
+"""Writes an index with only some platforms, because skopeo copies one platform or all.
 
-The same index and platforms always make the same bytes, so that what was copied is known by its digest. An image with
-one platform is no index, and stays as it is.
+The same index and platforms always produce the same bytes, so the digest identifies earlier copies.
+An image with one platform is not an index, and stays as it is.
 """
 
 import hashlib
@@ -12,14 +12,18 @@ from typing import Any
 from dth.core.errors import ObjectRefused
 from dth.images.registry.manifest import INDEXES, Manifest
 
-_WITH_VARIANT = ("/armhf", "/armel")  # architectures whose names tell the variant
-ATTESTED = "vnd.docker.reference.digest"  # annotation of what BuildKit adds: the digest that it is about
+_WITH_VARIANT = ("/armhf", "/armel")  # architectures that imply a variant
+# Annotation of BuildKit's attestations: the digest they describe.
+ATTESTED = "vnd.docker.reference.digest"
 
 
 def narrow(manifest: Manifest, platforms: Sequence[str]) -> Manifest | None:
-    """The index with what runs on these platforms, and what is about it; itself where that is all of it or where it is
-    no index; None where nothing runs on them. `linux/arm` takes every variant, `linux/arm/v7` that one. Raises
-    ObjectRefused for an index that has others in it."""
+    """Return the index with the images for these platforms and their attestations.
+
+    Returns the index itself if that is all of it, or if it is not an index; None if no image is for
+    these platforms. `linux/arm` takes every variant, `linux/arm/v7` only that one. Raises
+    ObjectRefused for an index that contains other indexes.
+    """
     if not manifest.is_index or not platforms:
         return manifest
     if any(child.media_type in INDEXES for child in manifest.children):
@@ -45,14 +49,19 @@ def narrow(manifest: Manifest, platforms: Sequence[str]) -> Manifest | None:
 
 
 def runs_on(platform: str, wanted: str) -> bool:
-    """Whether what is for this platform is wanted; both as os/architecture or os/architecture/variant."""
+    """Whether an image for this platform is wanted; both as os/architecture or
+    os/architecture/variant.
+    """
     there, asked = normal(platform), normal(wanted)
     has_variant = wanted.count("/") > 1 or wanted.lower().endswith(_WITH_VARIANT)
     return there[:2] == asked[:2] and (not has_variant or there[2] == asked[2])
 
 
 def normal(platform: str) -> tuple[str, str, str]:
-    """Operating system, architecture and variant, as containerd writes them: one platform has several names."""
+    """Return operating system, architecture, and variant as containerd writes them.
+
+    One platform has several names.
+    """
     system, architecture, variant = (*platform.lower().split("/"), "", "")[:3]
     if system == "macos":
         system = "darwin"
@@ -73,7 +82,7 @@ def normal(platform: str) -> tuple[str, str, str]:
 
 
 def _attests(entry: Any) -> str:
-    """The digest which an entry of an index is about; "" for most."""
+    """Return the digest that an entry of an index describes; usually ""."""
     annotations = entry.get("annotations")
     found = annotations.get(ATTESTED) if isinstance(annotations, dict) else ""
     return found if isinstance(found, str) else ""

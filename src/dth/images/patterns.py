@@ -18,7 +18,7 @@ REGEX = "regex:"
 
 
 class Patterns:
-    """Several patterns, of which one has to match. Raises UsageError for one that cannot be read."""
+    """Several patterns, of which one must match. Raises UsageError for an invalid one."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [_compiled(each) for each in patterns]
@@ -28,11 +28,12 @@ class Patterns:
         return bool(self._patterns)
 
     def match(self, name: str) -> bool:
+        """Whether one of the patterns matches the whole name."""
         return any(pattern.fullmatch(name) for pattern in self._patterns)
 
 
 class Choice:
-    """What is chosen by patterns: what one of `include` matches (all where there are none) and none of `exclude`."""
+    """A choice by patterns: one of `include` matches (if there are any) and none of `exclude`."""
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include = Patterns(include)
@@ -43,6 +44,7 @@ class Choice:
         return bool(self._include) or bool(self._exclude)
 
     def takes(self, name: str) -> bool:
+        """Whether the name is chosen."""
         return (not self._include or self._include.match(name)) and not self._exclude.match(name)
 
 

@@ -1,8 +1,9 @@
-"""What a run will do, image by image, found out by digest before anything moves.
+"""The plan of a run: decides by digest what happens to each image before any byte moves.
 
-What has not changed costs no pull: on Amazon ECR about one call a repository, elsewhere a HEAD on either side. Only
-what is to be copied is looked into, for its layers: how many bytes move, and which image goes first, so that a layer
-that several images share crosses once. The same answers make the same plan.
+An unchanged image costs no pull: Amazon ECR needs about one call per repository, other registries
+one HEAD per side. The planner reads only the images to be copied, down to their layers. This shows
+how many bytes move and which image goes first, so that a layer shared by several images is
+transferred once. The same answers produce the same plan.
 """
 
 import asyncio
@@ -40,15 +41,20 @@ class Absent(HubError):
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How the plan is made. `known`: what earlier copies ended with, by the destination's name:tag or name@digest."""
+    """How to make the plan.
+
+    `known`: the results of earlier copies, by the destination's name:tag or name@digest.
+    """
 
     renames: Renames = field(default_factory=Renames)
     referrers: bool = True
     platforms: tuple[str, ...] = ()
-    immutable: Patterns = field(default_factory=lambda: Patterns(()))  # tags that are not asked for again
+    # Tags that are not requested again once they are at the destination.
+    immutable: Patterns = field(default_factory=lambda: Patterns(()))
     known: Mapping[str, Known] = field(default_factory=dict)
-    repair: bool = False  # look for what the destination has lost
-    look_inside: bool = True  # costs a GET for every manifest to be copied: on Docker Hub, a pull
+    repair: bool = False  # look for parts the destination lost
+    # Costs one GET per manifest to be copied: on Docker Hub, a pull.
+    look_inside: bool = True
 
 
 async def make_plan(
@@ -60,8 +66,12 @@ async def make_plan(
     digest_tags: Sequence[Image] = (),
     troubles: Sequence[Trouble] = (),
 ) -> Plan:
-    """What concerns one image is in its item. `digest_tags` go along whether the images that they are about are found
-    or not; `troubles` of the listing become items. Raises TransferError when a side as a whole cannot be asked."""
+    """Plan what happens to each of `images`.
+
+    An error that concerns one image is recorded in its item. `digest_tags` are copied even if the
+    images that they describe are not found. `troubles` from the listing become items. Raises
+    TransferError if a side as a whole does not answer.
+    """
     return await _Planner(source_of, destination, wishes).plan(images, digest_tags, troubles)
 
 
@@ -71,15 +81,19 @@ class _Planner:
         self._destination = destination
         self._wishes = wishes
         self._judge = Judge()
-        self._several = False  # whether the images are of more than one registry
+        self._several = False  # images are from several registries
         self._items: dict[Reference, Item] = {}  # by destination
-        self._refused: list[Item] = []  # those that have none of their own
-        self._asked: set[tuple[str, str, str]] = set()  # registry, repository, digest: for what refers to it
+        # Items that have no place of their own at the destination.
+        self._refused: list[Item] = []
+        # The (registry, repository, digest) triples whose referrers have been requested.
+        self._asked: set[tuple[str, str, str]] = set()
         self._notes: set[str] = set()
-        self._foreign: set[str] = set()  # images with layers that lie elsewhere than in a registry
+        # Images with layers that are stored outside a registry.
+        self._foreign: set[str] = set()
         self._rules: dict[str, TagRule] = {}
-        self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}  # by repository and digest
-        self._manifests: dict[tuple[str, str], Manifest] = {}  # what has been read
+        # By repository and digest.
+        self._reading: dict[tuple[str, str], asyncio.Task[Manifest | None]] = {}
+        self._manifests: dict[tuple[str, str], Manifest] = {}  # manifests read so far
         self._holdings = Holdings(destination, self._concerns_dest)
 
     async def plan(
@@ -124,8 +138,10 @@ class _Planner:
         return Plan([*ordered, *others], repositories, self._wishes.look_inside, sorted(self._notes))
 
     def _see_what_skopeo_can(self, copies: Iterable[Item]) -> None:
-        """Refuse the images that only skopeo may copy, where it cannot; of others nobody knows yet whether they will
-        have to be converted."""
+        """Refuse the images that only skopeo may copy if skopeo cannot run.
+
+        For other images it is not known yet whether they need conversion.
+        """
         for item in copies:
             why = skopeo.obstacle(item.source.registry, self._host)
             if skopeo.policy_checks(item.source):
@@ -151,7 +167,7 @@ class _Planner:
         )
 
     async def _add(self, images: Iterable[Image], depth: int = 0) -> None:
-        """Items for the images, and for what goes along with them."""
+        """Add items for the images and for everything attached to them."""
         fresh = [item for image in images if (item := self._item(image))]
         await led(self._resolve(item) for item in fresh)
         if not self._wishes.referrers or depth >= DEPTH:
@@ -164,7 +180,7 @@ class _Planner:
             await self._add(attached, depth + 1)
 
     async def _with_more(self, items: Sequence[Item]) -> list[Item]:
-        """Those of the images whose repository may have something that is attached to parts of images."""
+        """Return the items whose repository may contain something attached to parts of images."""
         digests: dict[tuple[str, str], set[str]] = {}
         for item in items:
             digests.setdefault((item.source.registry, item.source.repository), set()).add(item.digest)
@@ -175,7 +191,7 @@ class _Planner:
         return [item for item in items if more[item.source.registry, item.source.repository]]
 
     async def _attached_to_parts(self, item: Item) -> list[Image]:
-        """What refers to one of the manifests of an index."""
+        """Return what refers to one of the manifests of an index."""
         if item.digest in self._registry(item).without_parts:
             return []
         top = item.narrowed or await self._ask(item, self._manifest(item, item.digest))
@@ -184,7 +200,7 @@ class _Planner:
         return [image for found in several for image in found]
 
     async def _parts(self, item: Item, index: Manifest) -> list[Manifest]:
-        """The manifests of an index, and of those in it; without those that cannot be read."""
+        """Return the manifests of an index and of its nested indexes, except unreadable ones."""
         found: list[Manifest] = []
         for child in index.children:
             with contextlib.suppress(TransferError, Absent):
@@ -196,7 +212,7 @@ class _Planner:
         return found
 
     def _item(self, image: Image) -> Item | None:
-        """None where there is one already, or where it has no place."""
+        """Return a new item, or None if the image already has one or has no place."""
         source = image.reference
         try:
             dest = self._wishes.renames.dest(source, self._host)
@@ -210,14 +226,14 @@ class _Planner:
             return item
         if before.source == source:
             before.about = before.about or image.subject
-        elif not source.digest:  # of one digest there is only one, wherever it comes from
+        elif not source.digest:  # a digest is the same image everywhere
             item.action, item.reason = Action.REFUSED, f"{before.source} goes to {dest} already"
             item.homeless = True
             self._refused.append(item)
         return None
 
     async def _resolve(self, item: Item) -> None:
-        """The digest that the source has now."""
+        """Set the digest that the source has now."""
         if item.action is not Action.COPY:
             return
         known = self._known(item)
@@ -233,17 +249,21 @@ class _Planner:
             item.digest = found or ""
         item.wanted = item.digest
         if is_fallback(item.source.tag) and item.digest in (item.about, subject_of(item.source.tag)):
-            item.action = Action.ALONG  # some registries take such a tag for the digest itself
+            # Some registries resolve such a tag to the digest itself.
+            item.action = Action.ALONG
         if self._wishes.platforms and item.digest and not (known and known.source_digest == item.digest):
             await self._ask(item, self._narrow(item))
 
     def _known(self, item: Item) -> Known | None:
-        """What is remembered of the item, if it was copied as it would be now."""
+        """Return the record of an earlier copy, if it was made with the same platforms."""
         found = self._wishes.known.get(str(item.dest))
         return found if found and found.platforms == self._wishes.platforms else None
 
     def _was_told(self, item: Item) -> bool:
-        """Whether the source told us the digest just now; one that the user named may not be there."""
+        """Whether the source just reported this digest.
+
+        A digest that the user named may not exist.
+        """
         return bool(item.source.tag or item.about) or self._source_of(item.source.registry).in_bulk
 
     async def _head(self, item: Item) -> str | None:
@@ -261,7 +281,7 @@ class _Planner:
                 item.dest = replace(item.dest, digest=narrowed.digest)
 
     async def _attached(self, item: Item, digest: str) -> list[Image]:
-        """What refers to a manifest of the image; asked once for each."""
+        """Return what refers to a manifest of the image. Requests each manifest once."""
         source = item.source
         place = (source.registry, source.repository, digest)
         if place in self._asked:
@@ -271,7 +291,7 @@ class _Planner:
             found = await self._source_of(source.registry).attached(source.repository, digest)
         except (TransferError, ListingFailed) as error:
             await self._concerns_one(self._source_of(source.registry).registry, error)
-            # An image whose signature is left behind is not whole, and nobody would know.
+            # Without its signature the image is incomplete, and nobody would notice.
             said = ListingFailed(f"what is attached to {source.name}@{digest} cannot be found: {error}")
             self._add_trouble(Trouble(Reference(source.registry, source.repository, "", digest), said))
             return []
@@ -302,7 +322,8 @@ class _Planner:
         if isinstance(found, TransferError):
             await self._concerns_one(self._destination.registry, found)
             if found.status in (401, 403):
-                # Registries say so of a repository that is not there yet, too. If it is there, the copy is refused.
+                # Registries also return this status for a repository that does not exist yet. If it
+                # exists, the copy is refused.
                 item.reason, item.code = f"the destination does not let us look: {found}", reason_of(found)
             else:
                 _fail(item, found)
@@ -324,7 +345,7 @@ class _Planner:
             item.reason = f"{item.dest} is another image ({found}), and the repository's tags cannot be moved"
 
     async def _has_entries(self, item: Item) -> bool:
-        """Whether the list of referrers at the destination has all that the source's has. It may have more."""
+        """Whether the destination's list of referrers includes the source's. It may have more."""
         ours = await self._manifest(item, item.digest)
         theirs = await self._destination.registry.manifest(item.dest.repository, item.found)
         if not ours.is_index or not theirs or not theirs.is_index:
@@ -332,7 +353,7 @@ class _Planner:
         return {each.digest for each in ours.children} <= {each.digest for each in theirs.children}
 
     async def _check(self, item: Item) -> None:
-        """See whether the destination has every part of the image."""
+        """Check whether the destination has every part of the image."""
         lost = await self._holdings.lost(item.dest.repository, item.found)
         if lost:
             item.action, item.damaged = Action.COPY, True
@@ -342,14 +363,14 @@ class _Planner:
     # -------------------------------------------------------------------------------------- looking inside
 
     async def _look(self, item: Item) -> None:
-        """Read the manifests of what is to be copied."""
+        """Read the manifests of an image to be copied."""
         await self._ask(item, self._descend(item))
 
     async def _descend(self, item: Item) -> None:
         await self._read(item, item.narrowed or await self._manifest(item, item.digest))
 
     async def _read(self, item: Item, manifest: Manifest) -> None:
-        """Read what is below a manifest of the image, and see that all of it can be copied."""
+        """Read what is below a manifest of the image, and check that all of it can be copied."""
         if len(manifest.blobs) < manifest.blob_count:
             self._foreign.add(str(item.source))
         lists_referrers = is_fallback(item.source.tag)
@@ -377,16 +398,19 @@ class _Planner:
         return found
 
     def _under(self, item: Item) -> list[Manifest]:
-        """All that is known of the item's manifests, from the top."""
+        """Return the item's manifests that have been read, starting at the top."""
         top = item.narrowed or self._manifests.get((item.source.name, item.digest))
         found = [top] if top else []
-        for manifest in found:  # which grows meanwhile
+        for manifest in found:  # grows during the loop
             below = (self._manifests.get((item.source.name, child.digest)) for child in manifest.children)
             found += [each for each in below if each and each not in found]
         return found
 
     def _fold(self, copies: list[Item]) -> None:
-        """Parts of an index that is copied come with it: Amazon ECR lists them as images without a tag."""
+        """Mark the parts of an index that is copied as coming along with it.
+
+        Amazon ECR lists these parts as images without a tag.
+        """
         parts = {
             (item.dest.repository, part.digest)
             for item in copies
@@ -396,8 +420,6 @@ class _Planner:
         for item in copies:
             if item.dest.digest and (item.dest.repository, item.digest) in parts and not item.about:
                 item.action = Action.ALONG
-
-    # -------------------------------------------------------------------------------------------- ordering
 
     # -------------------------------------------------------------------------------------------- ordering
 
@@ -428,7 +450,10 @@ class _Planner:
         return self._source_of(item.source.registry).registry
 
     async def _ask(self, item: Item, asking: Coroutine[Any, Any, T]) -> T | None:
-        """The answer; None where there is none for reasons that concern this item alone, which are then in it."""
+        """Return the answer, or None if an error concerns this item alone.
+
+        The error is then recorded in the item.
+        """
         if (whole := self._judge.known(item.source.registry)) and self._several:
             asking.close()
             _fail(item, whole)
@@ -446,8 +471,10 @@ class _Planner:
         await self._concerns_one(self._destination.registry, error)
 
     async def _concerns_one(self, registry: Registry, error: HubError) -> None:
-        """Raises what is wrong with the registry as a whole, if that is what failed. One of several public registries
-        is not the whole source."""
+        """Raise `error` if the registry as a whole failed.
+
+        One of several public registries is not the whole source.
+        """
         whole = await self._judge.whole(registry, error)
         if whole and not (self._several and registry is not self._destination.registry):
             raise error

@@ -1,4 +1,4 @@
-"""What the hub knows of this plugin (entry point `dth.plugins`)."""
+"""The plugin's interface to the hub (entry point `dth.plugins`)."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -20,15 +20,20 @@ from dth.images.parameters import DestType, EcrParameters, SourceType, missing
 from dth.images.registry.reference import DOCKER_HUB, parse_within
 from dth.images.task import secret_uses
 
-ANY = "destination"  # for a registry which the copier finds out
-BATCH = 500  # images that are sent again in one transaction
+# Stands for the registry, which the copier determines.
+ANY = "destination"
+BATCH = 500  # images retried per transaction
 GIB = 1024**3
-REGION_GIB, INTERNET_GIB = 0.02, 0.09  # USD for bytes that leave a region of AWS; list prices of 2026-11
+# USD per GiB that leaves an AWS region; list prices of 2026-11.
+REGION_GIB, INTERNET_GIB = 0.02, 0.09
 
 
 class ImagesPlugin(Plugin):
-    """Tasks that move images. One worker copies several at once. Images are never deleted at the destination, and two
-    tasks may write one registry: an image that is there already is no work for the second."""
+    """Tasks that copy images. One worker copies several at once.
+
+    Images are never deleted at the destination. Two tasks may write to one registry: an image that
+    already exists is no work for the second.
+    """
 
     type = "ECR"
     things = "images"
@@ -87,8 +92,10 @@ class ImagesPlugin(Plugin):
         return "" if parameters.source_type is SourceType.AMAZON_ECR else "the source's registry"
 
     def spent(self, parameters: EcrParameters, runs: Sequence[Counts], prices: Prices) -> float | None:
-        """The bytes that left a region of AWS, by list prices. None for a registry elsewhere, whose prices nobody
-        knows."""
+        """Return the price of the bytes that left an AWS region, by list prices.
+
+        None for a source registry outside AWS, because its prices are unknown.
+        """
         if self.unpriced(parameters, prices):
             return None
         if parameters.dest_type is not DestType.AMAZON_ECR:
@@ -102,7 +109,7 @@ PLUGIN = ImagesPlugin()
 
 
 def _host_of_endpoint(url: str) -> str:
-    """Raises UsageError for what is no URL of a service."""
+    """Return the host of a service's URL. Raises UsageError for anything else."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -116,7 +123,7 @@ def _host_of_endpoint(url: str) -> str:
 
 
 def _place(parameters: EcrParameters, side: str) -> str:
-    """The registry, as people read it."""
+    """Return the registry's name for people."""
     if side == "source":
         if parameters.source_type is SourceType.PUBLIC:
             return "public registries"
@@ -132,12 +139,15 @@ def _place(parameters: EcrParameters, side: str) -> str:
 async def redrive(
     platform: Platform, parameters: EcrParameters, *, keys: Sequence[str] = (), reason: str = ""
 ) -> int:
-    """Try failed images again, in a run of its own: all, those named, or those of one reason. What is there now is
-    copied, whatever it was when it failed. Returns how many. Doing it again sends nothing twice."""
+    """Retry failed images in a new run: all, the named ones, or those with one reason.
+
+    Copies what exists now, whatever it was at the failure. Returns the number of images. A repeated
+    call sends nothing twice.
+    """
     run, sent = 0, 0
     async for batch in _failed(platform, keys, reason):
         before = await platform.images.latest([record.key for record in batch])
-        # One without a place has none now either: that is for the names of the task to change.
+        # An image without a place still has none: the task's names would have to change.
         known = [before[record.key] for record in batch if record.key in before and has_place(record.key)]
         if not known:
             continue
@@ -158,7 +168,8 @@ async def redrive(
 
 
 def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> Order:
-    registry = image.source.partition("/")[0]  # which may be a word that `parse` would not take for one
+    # `parse` might not recognize it as a registry.
+    registry = image.source.partition("/")[0]
     source = parse_within(registry, image.source)
     dest = parse_within(ANY, f"{ANY}/{image.key}")
     return Order(run, source, dest, about=image.about, platforms=parameters.platforms)
@@ -170,7 +181,8 @@ async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> Async
         if failed := [record for record in found.values() if record.status is Status.FAILED]:
             yield failed
         return
-    after = ""  # each once, even if it fails again meanwhile
+    # Takes each once, even if it fails again meanwhile.
+    after = ""
     while batch := await platform.records.page(status=Status.FAILED, reason=reason, after=after, limit=BATCH):
         yield batch
         after = batch[-1].key

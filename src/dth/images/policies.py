@@ -1,4 +1,4 @@
-"""IAM statements for Amazon ECR: what to add where a permission is missing."""
+"""IAM statements for Amazon ECR: what to add if a permission is missing."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from dth.images.parameters import EcrParameters
 
 Statement = dict[str, Any]  # as in a policy document
 
-PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}  # by the beginning of a region's name
+PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}  # by the start of a region's name
 TOKEN = ("ecr:GetAuthorizationToken",)
 LIST = ("ecr:DescribeRepositories", "ecr:DescribeImages")
 PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
@@ -22,12 +22,12 @@ CREATE = ("ecr:CreateRepository", "ecr:TagResource")
 
 
 def token() -> Statement:
-    """Signing in has no resource."""
+    """Allow signing in, which has no resource."""
     return {"Effect": "Allow", "Action": list(TOKEN), "Resource": "*"}
 
 
 def on_repositories(parameters: EcrParameters, side: str, *actions: str) -> Statement:
-    """Allow actions on the side's repositories: at the destination those below the prefix."""
+    """Allow actions on the side's repositories; at the destination, those below the prefix."""
     source = side == "source"
     region = parameters.src_region if source else parameters.dest_region
     account = (parameters.src_account_id if source else parameters.dest_account_id) or "*"
@@ -38,5 +38,5 @@ def on_repositories(parameters: EcrParameters, side: str, *actions: str) -> Stat
 
 
 def policy(statements: list[Statement]) -> dict[str, Any]:
-    """One policy document; empty where there is nothing to add."""
+    """Return one policy document; an empty one if there is nothing to add."""
     return {"Version": "2012-10-17", "Statement": statements} if statements else {}

@@ -1,6 +1,6 @@
-"""Before a task starts: what it will need, tried on both sides with the rights that it will have.
+"""Checks what a task needs before it starts: on both sides, with the rights that it will have.
 
-Nothing is written: an upload is begun and given up.
+Writes nothing: an upload is begun and cancelled.
 """
 
 import asyncio
@@ -30,21 +30,24 @@ from dth.images.renames import Renames
 from dth.images.skopeo import command as skopeo
 from dth.images.task import Front, Origin, open_front, secret_uses
 
-TRIED = 20  # named images that are looked up
-START = {"source": "src", "destination": "dest"}  # with which the parameters of a side begin
+TRIED = 20  # named images to look up
+START = {"source": "src", "destination": "dest"}  # Prefixes of the parameters of each side.
 
 
 @dataclass(slots=True)
 class Report:
+    """The results of a preflight."""
+
     checks: list[Check] = field(default_factory=list)
-    requests: int = 0  # that it took
+    requests: int = 0  # requests made
 
     @property
     def state(self) -> State:
-        """The worst of all checks."""
+        """The worst state of all checks."""
         return worst(self.checks)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the report with the IAM policies that each side lacks."""
         lacking = {
             side: [
                 c.statement for c in self.checks if c.side == side and c.statement and c.state is not State.OK
@@ -56,7 +59,7 @@ class Report:
 
 
 async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Report:
-    """Raises nothing of what it finds: whatever is wrong is in the report."""
+    """Run all checks. Raises no errors for what it finds: they are in the report."""
     checks = _Checks(parameters, transport, secrets)
     await checks.run()
     return checks.report
@@ -82,7 +85,7 @@ class _Checks:
     # --------------------------------------------------------------------------------------------- sides
 
     async def _open(self, side: str) -> Front | None:
-        """Reach a side and sign in."""
+        """Connect to a side and sign in."""
         try:
             front = await open_front(self._parameters, side, self._transport, self._secrets)
             self._fronts.append(front)
@@ -95,7 +98,7 @@ class _Checks:
         return front
 
     async def _source(self) -> list[Image]:
-        """Some of the images that the task will find."""
+        """Return some of the images that the task will find."""
         origin = Origin(self._parameters, self._transport)
         if self._parameters.source_type is not SourceType.PUBLIC:
             origin.front = await self._open("source")
@@ -175,7 +178,9 @@ class _Checks:
                 self._tell("source", "pull", State.OK, f"the manifest of {image.reference} can be read")
 
     async def _dest(self, dest: Front, images: list[Image]) -> None:
-        """Whether repositories are there or can be made, and images pushed to them."""
+        """Check whether repositories exist or can be created, and whether images can be pushed to
+        them.
+        """
         renames = Renames(self._parameters.rename_rules, self._parameters.dest_prefix)
         names: list[str] = []
         for image in images:

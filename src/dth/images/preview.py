@@ -1,4 +1,4 @@
-"""What a run would do, for people to look at: the plan of a task, with its bytes."""
+"""Shows people what a run would do: the plan of a task, with its bytes."""
 
 from typing import Any
 
@@ -10,12 +10,14 @@ from dth.images.parameters import EcrParameters
 from dth.images.registry.reference import DOCKER_HUB
 from dth.images.task import open_route
 
-SHOWN = 500  # items; of thousands nobody reads each
+SHOWN = 500  # most items shown
 
 
 async def preview(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> dict[str, Any]:
-    """The plan of a task that knows nothing of earlier runs. Nothing is written. Raises TransferError or ListingFailed
-    for a side that cannot be asked."""
+    """Return the plan of a task without knowledge of earlier runs. Writes nothing.
+
+    Raises TransferError or ListingFailed if a side does not answer.
+    """
     route = await open_route(parameters, transport, secrets)
     listed, plan = await list_and_plan(route, {})
     notes = [*listed.notes, *plan.notes]
@@ -27,10 +29,10 @@ async def preview(parameters: EcrParameters, transport: Transport, secrets: Secr
 
 
 def shown(plan: Plan) -> dict[str, Any]:
-    """What is to be done; of long plans the beginning."""
+    """Return what is to be done; only the start of long plans."""
     whole = plan.as_dict()
     whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
-    # Those that stay as they are say nothing that their number does not.
+    # For unchanged items, their number says enough.
     told = [item for item in whole["items"] if item["action"] != Action.SAME]
     whole["more"] = max(0, len(told) - SHOWN)
     whole["items"] = told[:SHOWN]

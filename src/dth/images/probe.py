@@ -1,5 +1,8 @@
-"""One side of a task alone, tried with the parameters that there are so far: whether it can be reached and listed, and
-if not, why. Nothing is written."""
+"""Tests one side of a task with the parameters given so far: can it be reached and listed, and if
+not, why?
+
+Writes nothing.
+"""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -12,12 +15,14 @@ from dth.images.parameters import EcrParameters, SourceList, SourceType
 from dth.images.registry.reference import DOCKER_HUB
 from dth.images.task import Front, Origin, open_front
 
-SAMPLE = 20  # repositories that are shown
+SAMPLE = 20  # most repositories shown
 
 
 @dataclass(slots=True)
 class Found:
-    """What came of it. `message` is one sentence, `advice` what to do about it, `detail` what was said to us."""
+    """The result. `message` is one sentence, `advice` what to do about it, `detail` the original
+    message.
+    """
 
     registry: str = ""
     region: str = ""
@@ -26,17 +31,16 @@ class Found:
     advice: str = ""
     detail: str = ""
     milliseconds: int = 0
-    sample: list[str] = field(
-        default_factory=list
-    )  # the first repositories, or the named images that are there
-    more: bool = False  # there are more of them
+    # The first repositories, or the named images that exist.
+    sample: list[str] = field(default_factory=list)
+    more: bool = False  # not all are in `sample`
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 async def probe(parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
-    """Try "source" or "destination". Raises nothing of what it finds."""
+    """Test "source" or "destination". Raises no errors for what it finds."""
     found = Found(region=parameters.src_region if side == "source" else parameters.dest_region)
     started = time.monotonic()
     try:
@@ -79,7 +83,7 @@ async def _side(
 
 
 async def _names(origin: Origin, found: Found) -> None:
-    """Look the first of the named images up."""
+    """Look up the first named images."""
     wanted = (origin.selection.wanted or ())[:SAMPLE]
     source_of = origin.sources()
     lacking: list[str] = []

@@ -1,4 +1,4 @@
-"""What the processes of a task for images do, on whichever platform."""
+"""What the processes of a task for images do, on every platform."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,15 @@ from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
 from dth.images.worker import Worker
 
-CONTROL_INTERVAL = 10.0  # seconds between the controller's looks
-LOOK = 0.1  # seconds between looks whether there is something to copy
+CONTROL_INTERVAL = 10.0  # seconds between the controller's checks
+# Seconds between checks for images to copy.
+LOOK = 0.1
 
 log = logging.getLogger(__name__)
 
 
 async def run(process: Process) -> dict[str, Any] | None:
-    """Be one process of a task; returns the result of a job."""
+    """Run one process of a task. Returns the result of a job."""
     parameters: EcrParameters = process.parameters
     secrets = process.secrets
     with Transport() as transport:
@@ -82,7 +83,7 @@ async def _find(
 async def _work(
     name: str, parameters: EcrParameters, transport: Transport, secrets: SecretStore, platform: Platform
 ) -> None:
-    """Nobody is asked for anything, not even for a token, before there is something to copy."""
+    """Copy images. Sends no request, not even for a token, before there is something to copy."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -98,7 +99,7 @@ async def _work(
 
 
 async def _control(platform: Platform) -> None:
-    """Settle what crashed its worker, until SIGTERM."""
+    """Settle images that crashed their worker, until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     while not stopped.is_set():

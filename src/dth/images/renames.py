@@ -1,8 +1,8 @@
 """The names of repositories at the destination: rename rules, then the prefix.
 
-A rule is `old=new`. `old` is the name of a repository, or ends with `*`, which stands for the rest of the name; a `*`
-at the end of `new` is where that rest goes. A rule for one image is `old:tag=new:tag` or `old@digest=new:tag`. The
-first rule that fits is applied, and no other.
+A rule is `old=new`. `old` is the name of a repository, or ends with `*` for the rest of the name. A
+`*` at the end of `new` marks where that rest goes. A rule for one image is `old:tag=new:tag` or
+`old@digest=new:tag`. Only the first matching rule is applied.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,12 @@ class _Rule:
     new: str
     rest: bool = False  # old ended with *
     keeps_rest: bool = False
-    pointer: str = ""  # tag or digest of the one image that it is for
-    tag: str = ""  # the image's new one
+    # Tag or digest of the only image it is for.
+    pointer: str = ""
+    tag: str = ""  # the image's new tag
 
     def apply(self, name: str, pointer: str) -> tuple[str, str] | None:
-        """The new name, and the new tag if there is one; None where the rule does not fit."""
+        """Return the new name and the new tag, if any; None if the rule does not match."""
         if self.pointer and self.pointer != pointer:
             return None
         if name == self.old and not self.rest:
@@ -33,15 +34,18 @@ class _Rule:
 
 
 class Renames:
-    """Raises UsageError for a rule that cannot be read."""
+    """The rename rules and the prefix of a task. Raises UsageError for an invalid rule."""
 
     def __init__(self, rules: Sequence[str] = (), prefix: str = "") -> None:
         self._rules = [_read(rule) for rule in rules]
         self._prefix = prefix.strip("/")
 
     def dest(self, source: Reference, host: str) -> Reference:
-        """What an image of this reference is called in the registry `host`. What Docker Hub keeps under `library/`
-        people name without it, and so does the destination. Raises UsageError for a name that cannot be."""
+        """Return the image's reference in the registry `host`.
+
+        People name Docker Hub's images without `library/`, and so does the destination. Raises
+        UsageError for an invalid name.
+        """
         name = source.repository
         if source.registry == DOCKER_HUB:
             name = name.removeprefix(OFFICIAL)
@@ -66,7 +70,7 @@ def _read(rule: str) -> _Rule:
     if "*" in old + new or (keeps and not rest):
         raise UsageError(f"the rename rule {rule!r} cannot be read: * may end both names, or the first")
     for name, open_end in ((old, rest), (new, keeps)):
-        # What is there of a name has to be right as far as it goes.
+        # A part of a name must be valid as far as it goes.
         check = name.rstrip("/._-") if open_end else name
         if check or not open_end:
             check_repository(check)

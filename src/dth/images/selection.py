@@ -1,4 +1,6 @@
-"""A list of images as people write it: `name:tag`, `name:ALL_TAGS`, `name@digest`, with commas or line ends between."""
+"""A list of images as people write it: `name:tag`, `name:ALL_TAGS`, `name@digest`, separated by
+commas or line breaks.
+"""
 
 import re
 from dataclasses import dataclass
@@ -11,15 +13,18 @@ ALL_TAGS = "ALL_TAGS"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Wanted:
-    """One image; or, with `all_tags`, a repository with all of its tags."""
+    """One image; or, with `all_tags`, a repository with all its tags."""
 
     reference: Reference
     all_tags: bool = False
 
 
 def read_image_list(text: str, registry: str = "") -> list[Wanted]:
-    """What is wanted, each once and in the order in which it is written. `registry`: the one that all names are in;
-    "" where each may name its own. Raises UsageError that names the entry."""
+    """Parse the list, in its order and without duplicates.
+
+    `registry`: the registry of all names; "" if each may include its own. Raises UsageError that
+    names the entry.
+    """
     found: dict[Wanted, None] = {}
     for entry in re.split(r"[,\s]+", text.strip()):
         if entry:

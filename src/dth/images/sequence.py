@@ -1,4 +1,4 @@
-"""In which order images are copied, so that a layer that several share crosses once."""
+"""The order in which images are copied, so that a shared layer is transferred once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,19 +7,24 @@ from dth.images.items import Item
 from dth.images.listing import is_fallback
 from dth.images.registry.manifest import LARGEST, Manifest
 
-SHARED_LEAST = 64 * 1024  # bytes of a layer for whose sake another image waits
+# Least bytes of a layer for which another image waits.
+SHARED_LEAST = 64 * 1024
 
 Under = Callable[[Item], Sequence[Manifest]]
 
 
 def in_order(copies: list[Item], under: Under, there: Mapping[str, str]) -> list[Item]:
-    """The items in the order in which they begin, with what each has to move, from where it can have the rest, and
-    whom it comes after. `under`: the manifests of an item as far as they are known, from the top; `there`: the layers
-    that the destination has, and in which of its repositories."""
+    """Return the items in the order in which they start.
+
+    Sets what each item has to move, where it can mount the rest from, and which items it must
+    follow. `under`: the known manifests of an item, from the top. `there`: the layers that the
+    destination has, with a repository of each.
+    """
     blobs = {id(item): blobs_of(under(item)) for item in copies}
     ordered = _by_savings(copies, blobs, there)
     before = _before(ordered, under)
-    first: dict[str, int] = {}  # by digest of a layer: the item that brings it
+    # By digest of a layer: the item that transfers it.
+    first: dict[str, int] = {}
     for place, item in enumerate(ordered):
         mounts: dict[str, str] = {}
         for digest, size in blobs[id(item)].items():
@@ -41,17 +46,20 @@ def in_order(copies: list[Item], under: Under, there: Mapping[str, str]) -> list
 
 
 def blobs_of(manifests: Sequence[Manifest]) -> dict[str, int]:
-    """Sizes of configs and layers, by digest."""
+    """Return the sizes of configs and layers, by digest."""
     return {blob.digest: blob.size for manifest in manifests for blob in manifest.blobs}
 
 
 def _by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Mapping[str, str]) -> list[Item]:
-    """In the order in which they begin: first who brings what others need. What is attached goes after all images, and
-    a list of referrers last, because it names only what the destination has by then."""
+    """Sort the items by start: first those with layers that others need.
+
+    Attachments follow after all images. Lists of referrers are last, because they name only what
+    the destination has by then.
+    """
     sharers = Counter(digest for item in copies for digest in blobs[id(item)])
 
     def saves(item: Item) -> int:
-        """Bytes that others are spared if this one goes first."""
+        """Return the bytes that other items save if this one goes first."""
         return sum(
             size * (sharers[digest] - 1)
             for digest, size in blobs[id(item)].items()
@@ -65,11 +73,13 @@ def _by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Map
 
 
 def _before(ordered: Sequence[Item], under: Under) -> list[set[int]]:
-    """For each item the places of those that it comes after, whatever layers they share."""
+    """Return for each item the positions of those that it must follow, whatever layers they share."""
     before: list[set[int]] = [set() for _ in ordered]
-    subjects: dict[tuple[str, str], int] = {}  # manifests, and the first item that brings each
-    referrers: dict[tuple[str, str], set[int]] = {}  # by what they are about
-    twins: dict[tuple[str, str], int] = {}  # by what they are: one image under several tags crosses once
+    # By manifest: the first item that copies it.
+    subjects: dict[tuple[str, str], int] = {}
+    referrers: dict[tuple[str, str], set[int]] = {}  # by subject
+    # By manifest: one image under several tags is transferred once.
+    twins: dict[tuple[str, str], int] = {}
     for place, item in enumerate(ordered):
         repository = item.dest.repository
         if (twin := twins.setdefault((repository, item.wanted), place)) != place:

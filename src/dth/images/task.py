@@ -1,4 +1,4 @@
-"""Opening a task: from its parameters to the registries on both sides, ready to be asked."""
+"""Opens a task: from its parameters to the registries of both sides, ready for requests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,14 +28,14 @@ from dth.images.skopeo import command as skopeo
 
 @dataclass(slots=True)
 class Front:
-    """A registry, who we are to it, and the control plane behind it if it is Amazon ECR's."""
+    """A registry, its login, and its control plane if it is Amazon ECR."""
 
     registry: Registry
     login: Login
     control: EcrControl | None = None
 
     def source(self) -> Source:
-        """As a place where images come from, with nothing of it listed yet."""
+        """Return it as a new source, with nothing listed yet."""
         return EcrSource(self.control, self.registry) if self.control else OciSource(self.registry)
 
     def destination(self) -> Destination:
@@ -43,10 +43,13 @@ class Front:
 
     @property
     def requests(self) -> int:
+        """The requests so far, to the registry and its control plane."""
         return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
 
     async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.Side:
-        """As skopeo needs it; the login is renewed where it is about to end, or was refused and there is a newer."""
+        """Return it for skopeo. Renews a login that is about to expire, or was refused if there is
+        a newer one.
+        """
         return skopeo.Side(
             reference, self.registry.address, await self.login.get(refused, reference.repository)
         )
@@ -54,7 +57,9 @@ class Front:
 
 @dataclass(slots=True)
 class Origin:
-    """Where images come from: one registry, or (`front` None) any public ones, each named in its reference."""
+    """The source: one registry, or (`front` is None) public registries, each named in its
+    reference.
+    """
 
     parameters: EcrParameters
     transport: Transport
@@ -63,7 +68,7 @@ class Origin:
 
     @property
     def host(self) -> str:
-        """The registry that is listed when nothing is named."""
+        """The registry that is listed if nothing is named."""
         return self.front.registry.host if self.front else DOCKER_HUB
 
     @property
@@ -72,11 +77,11 @@ class Origin:
 
     @property
     def fronts(self) -> list[Front]:
-        """Those that were needed so far."""
+        """The registries that were needed so far."""
         return [self.front] if self.front else list(self._public.values())
 
     def at(self, host: str) -> Front:
-        """The registry of an image."""
+        """Return the registry of an image."""
         if self.front:
             return self.front
         if host not in self._public:
@@ -84,7 +89,7 @@ class Origin:
         return self._public[host]
 
     def sources(self) -> Callable[[str], Source]:
-        """The sources by host, each listed at most once: for one plan."""
+        """Return the sources by host, each listed at most once: for one plan."""
         found: dict[str, Source] = {}
 
         def source_of(host: str) -> Source:
@@ -110,7 +115,7 @@ class Route:
     dest: Front
 
     def wishes(self, known: dict[str, Known]) -> Wishes:
-        """Images of Docker Hub are not looked into, which would count as pulls."""
+        """Return how to plan. Does not look inside images of Docker Hub: that would count as pulls."""
         parameters = self.parameters
         return Wishes(
             Renames(parameters.rename_rules, parameters.dest_prefix),
@@ -124,13 +129,15 @@ class Route:
 
     @property
     def requests(self) -> int:
-        """Asked so far, of registries and control planes."""
+        """The requests so far, to registries and control planes."""
         return sum(front.requests for front in (*self.origin.fronts, self.dest))
 
 
 async def open_route(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Route:
-    """Asks Amazon ECR for the hosts of its registries, and nobody else for anything. Raises UsageError for what cannot
-    be, TransferError where ECR does not let us in."""
+    """Open both sides. Requests only the hosts of Amazon ECR registries, from ECR.
+
+    Raises UsageError for invalid parameters, TransferError if ECR refuses the sign-in.
+    """
     for group in ("source", "destination"):
         for name in missing(parameters, group):
             raise UsageError(f"{name}: it has to be given")
@@ -143,7 +150,7 @@ async def open_route(parameters: EcrParameters, transport: Transport, secrets: S
 async def open_front(
     parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
 ) -> Front:
-    """One side alone, "source" or "destination"; not for public images, which name their registries themselves."""
+    """Open one side, "source" or "destination"; not for public images, which name their registries."""
     check_confined(parameters)
     given = _side(parameters, side)
     secrets = for_hosts(secrets, given.hosts)
@@ -162,7 +169,10 @@ async def open_front(
 def secret_uses(
     parameters: EcrParameters, sides: Sequence[str] = ("source", "destination")
 ) -> list[SecretUse]:
-    """Which secrets the task uses, and with which hosts. What a registry names for tokens is a part of it."""
+    """Return the task's secrets with the hosts that receive them.
+
+    The host that a registry names for tokens counts as part of it.
+    """
     found = []
     for side in sides:
         if side == "source" and parameters.source_type is SourceType.PUBLIC:
@@ -174,7 +184,10 @@ def secret_uses(
 
 
 def _refuse_other_host(given: "_Side") -> None:
-    """Users of a hub may not have what the hub is given by ECR, a password, sent to a host of their own."""
+    """Refuse to send ECR's password to another host.
+
+    A hub's users must not have the hub's ECR password sent to a host of their own.
+    """
     from_aws = aws_family(_api_host(given.access))
     if given.host and from_aws and not confinement.local_files() and not aws_family(host_of(given.host)):
         raise UsageError(f"{given.host!r} is no registry of Amazon ECR, whose password would be sent there")
@@ -191,14 +204,19 @@ class _Side:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All that can read what is sent to this side, as secrets are bound to them: of ECR the control plane, and the
-        registry if it is named."""
+        """All hosts that receive this side's credentials, as secrets are bound to them.
+
+        For ECR, the control plane, and the registry if it is named.
+        """
         registry = (host_of(self.host),) if self.host else ()
         return (_api_host(self.access), *registry) if self.is_ecr else registry
 
 
 def _api_host(access: AwsAccess) -> str:
-    """Of the control plane. Without a region it is that of the environment, in the same partition as the registry."""
+    """Return the host of the control plane.
+
+    Without a region it is that of the environment, in the same partition as the registry.
+    """
     if access.endpoint:
         return host_of(access.endpoint)
     return f"api.ecr.{access.region or 'us-east-1'}.{aws_domain(access.region)}"

@@ -1,6 +1,7 @@
-"""What fails while images are listed, planned and copied: one item alone, or a registry as a whole.
+"""Failures during listing, planning, and copying: of one item, or of a whole registry.
 
-One bad item never stops the others. Only a registry that lets nobody in, or does not answer at all, ends a run.
+One bad item never stops the others. A run ends only if a registry refuses everybody or does not
+answer at all.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ from dth.core.errors import (
 from dth.images.registry.client import Registry
 from dth.images.registry.reference import Reference
 
-# Amazon ECR says so of one repository or image: another may be allowed.
+# Amazon ECR returns these for one repository or image: another may be allowed.
 _OF_ONE = frozenset({"AccessDenied", "AccessDeniedException", "KmsException", "NotAuthorized"})
 
 
 class Incomplete(ListingFailed):
-    """A list that broke off. `found` is what was told before, `cause` is why no more came."""
+    """A list that broke off. `found` is what was listed before, `cause` the reason."""
 
     def __init__(self, found: list[str], cause: HubError) -> None:
         super().__init__(str(cause))
@@ -33,29 +34,33 @@ class Incomplete(ListingFailed):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What could not be listed, and why: an image; with neither tag nor digest a repository; without a repository the
-    catalogue of the registry."""
+    """What could not be listed, and why.
+
+    An image; with neither tag nor digest, a repository; without a repository, the registry's
+    catalog.
+    """
 
     source: Reference
     error: HubError
 
 
 class Judge:
-    """Tells what concerns all of a registry from what concerns one item. One for each plan and each worker."""
+    """Decides whether an error concerns a whole registry or one item. One per plan and per worker."""
 
     def __init__(self) -> None:
         self._whole: dict[str, TransferError] = {}  # by host
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def known(self, host: str) -> TransferError | None:
-        """Why nothing can be had from this registry, if that was found out."""
+        """Return why this whole registry is unavailable, if that is already known."""
         return self._whole.get(host)
 
     async def whole(self, registry: Registry, error: HubError) -> TransferError | None:
-        """What is wrong with the registry as a whole, in view of this error. None: the error concerns one item.
+        """Return what is wrong with the registry as a whole. None: the error concerns one item.
 
-        The registry is asked once more, for nothing in particular: whether it lets us in. Whoever asks at the same time
-        waits for that answer, because registries lock accounts after a few wrong passwords."""
+        Asks the registry once more whether it accepts the sign-in. Concurrent callers wait for that
+        answer, because registries lock accounts after a few wrong passwords.
+        """
         if not isinstance(error, EndpointRefused | ConnectionFailed) or error.code in _OF_ONE:
             return None
         async with self._locks[registry.host]:
@@ -72,7 +77,7 @@ class Judge:
 
 
 def reason_of(error: HubError) -> str:
-    """The code by which failures are grouped."""
+    """Return the code by which failures are grouped."""
     if isinstance(error, Incomplete):
         return reason_of(error.cause)
     code = getattr(error, "code", "")

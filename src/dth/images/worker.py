@@ -1,8 +1,9 @@
-"""The worker: takes the images of the queue, copies several at once, and writes what became of each.
+"""The worker: takes images from the queue, copies several at once, and writes the result of each.
 
-An image whose layers another one brings waits for that one; so every message that waits is held, and only those that
-could begin are counted against what may be held. The order that loses nothing is as everywhere: the image's record, the
-outcome, then the message. Everything before can happen twice without harm.
+An image waits for another image that transfers layers it needs. The worker therefore holds every
+waiting message, and counts only images that can start against its limit. The write order is the
+same as everywhere: the image's record, the outcome, then the message. This order loses nothing;
+every earlier step can happen twice without harm.
 """
 
 import asyncio
@@ -27,29 +28,34 @@ from dth.images.skopeo.said import CORRUPTED, UNKNOWN, same_words
 from dth.images.task import Front, Route
 from dth.images.trouble import Judge
 
-LEASE = 300.0  # seconds; extended while the work goes on
-BATCH = 100  # messages that are received at once
-HEARTBEAT = 20.0  # seconds between extensions and between looks at the pause switch
-WAIT = 1.0  # seconds for which an empty queue is asked
-LOOK = 2.0  # seconds between looks at what another process has in hand
-PAUSES = (5.0, 30.0, 120.0)  # seconds before an image is tried again; the last one stays
-# Seconds of being asked to wait after which an image has failed; Docker Hub's window is 6 h.
+LEASE = 300.0  # seconds; extended during the work
+BATCH = 100  # messages per receive
+# Seconds between lease extensions and between checks of the pause switch.
+HEARTBEAT = 20.0
+WAIT = 1.0  # seconds to poll an empty queue
+# Seconds between checks of an image that another process has in progress.
+LOOK = 2.0
+# Seconds before each retry of an image; the last value repeats.
+PAUSES = (5.0, 30.0, 120.0)
+# Seconds of throttling after which an image fails; Docker Hub's window is 6 h.
 PATIENCE = 7 * 3600.0
-LEAST_WAIT = 1.0  # seconds that one refusal counts against it
-MOST_HELD = 200  # messages in hand while a registry lets us wait
+# Least seconds of throttling that one refusal counts for.
+LEAST_WAIT = 1.0
+# Most messages in progress while a registry throttles.
+MOST_HELD = 200
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A message in hand."""
+    """A message in progress."""
 
     delivery: Delivery
     order: Order
-    waits: bool = True  # for another image
+    waits: bool = True  # for another image, or a registry
     lost: bool = False
-    moved: int = 0  # bytes that were read for it, in all tries
+    moved: int = 0  # bytes read for it, in all attempts
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -63,24 +69,25 @@ class Worker:
         self._judge = Judge()
         self._slots = asyncio.Semaphore(route.parameters.max_concurrency)
         self._held: dict[str, Held] = {}  # by key
-        self._fresh: list[Delivery] = []  # received, and not looked at yet
+        self._fresh: list[Delivery] = []  # received, not processed yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._reading: dict[str, int] = {}  # bytes read for the images in hand
-        self._read = 0  # for those before
+        self._reading: dict[str, int] = {}  # bytes read of images in progress
+        self._read = 0  # bytes read of finished images
         self._failure: BaseException | None = None
         self._gauge = Gauge(name, "worker", time.time(), started=time.time())
 
     def stop(self) -> None:
-        """End what is being copied, and give everything back."""
+        """Stop the copies in progress, and return their messages to the queue."""
         self._stopping.set()
 
     @property
     def busy(self) -> bool:
-        """Whether there is an image in hand."""
+        """Whether an image is in progress."""
         return bool(self._held or self._fresh)
 
     async def run(self) -> None:
+        """Work until stopped. Raises the first unexpected error of a copy."""
         paces_of(self._route.origin.transport).tell = self._tell
         loops = [
             asyncio.create_task(each) for each in (self._receive(), self._heartbeat(), self._stopping.wait())
@@ -112,7 +119,9 @@ class Worker:
             await self._accept()
 
     def _has_enough(self) -> bool:
-        """Whether to leave the rest in the queue: there it costs nothing, and others may take it."""
+        """Whether to leave the rest in the queue: it costs nothing there, and other workers may
+        take it.
+        """
         fronts = (*self._route.origin.fronts, self._route.dest)
         if len(self._held) >= MOST_HELD and any(front.registry.pace.waits for front in fronts):
             return True
@@ -120,8 +129,11 @@ class Worker:
         return begun >= 2 * self._route.parameters.max_concurrency
 
     async def _accept(self) -> None:
-        """Take up what has been received. What is not for us is given back or dropped last, when all the rest is held:
-        we may be stopped at any moment."""
+        """Start work on the messages received.
+
+        The worker may stop at any moment, so it first holds its own messages and only then drops or
+        releases the others.
+        """
         orders: list[tuple[Delivery, Order]] = []
         drop: list[Delivery] = []
         for delivery in self._fresh:
@@ -136,7 +148,8 @@ class Worker:
             record = records.get(order.key)
             if record is None or record.status is not Status.PENDING or record.run != order.run:
                 drop.append(delivery)
-            elif order.key in self._held:  # its lease was lost, and its first try has not noticed yet
+            elif order.key in self._held:
+                # Its lease was lost, and the first attempt has not noticed yet.
                 later.append(delivery)
             else:
                 self._hold(Held(delivery, order))
@@ -164,15 +177,18 @@ class Worker:
         for key in order.after:
             await self._end_of(key, order.run)
         image = await self._copy(held)
-        image.key = order.key  # under which it is waited for, whatever is there by now
+        # Other images wait for this key, whatever the source's tag is now.
+        image.key = order.key
         if not held.lost:
             await self._settle(held, image)
         del self._held[order.key]
         held.ended.set()
 
     async def _end_of(self, key: str, run: int) -> None:
-        """Wait until an image of this run is no longer under way, here or elsewhere. (Images of one run never wait for
-        each other; those of two might.)"""
+        """Wait until an image of this run is no longer in progress, here or in another process.
+
+        (Images of one run never wait for each other in a cycle; images of two runs might.)
+        """
         while True:
             held = self._held.get(key)
             if held and held.order.run == run:
@@ -203,13 +219,14 @@ class Worker:
         await self._platform.queue.delete([held.delivery])
 
     async def _copy(self, held: Held) -> ImageRecord:
-        """Try until it is copied, refused, or tried often enough; and how it went."""
+        """Try until the image is copied, refused, or out of attempts. Return the result."""
         order, begun = held.order, time.time()
         attempts, asked_to_wait, said = 0, 0.0, ""
         while True:
             try:
                 async with self._place(held):
-                    # Written first: by it one that crashes its worker is told from those that are merely held.
+                    # Written first, to tell an image that crashes its worker from images that are
+                    # merely held.
                     await self._platform.images.write([order.record(attempts=attempts + 1)])
                     copied = await self._try(held, order)
                 return self._copied(held, copied, attempts + 1, begun)
@@ -221,9 +238,8 @@ class Worker:
                     continue
                 attempts += 1
                 if isinstance(error, SourceGone) and order.digest:
-                    order = _anew(
-                        order
-                    )  # the tag may be another image by now, or the image be there after all
+                    # The tag may be another image by now, or the image may exist after all.
+                    order = _anew(order)
                     continue
                 futile = error.code in (UNKNOWN, CORRUPTED) and same_words(error.said, said)
                 if (
@@ -240,16 +256,19 @@ class Worker:
                 await asyncio.sleep(pause)
 
     async def _see_whether_all(self, order: Order, error: TransferError) -> None:
-        """Pause the task, and never return, if nothing can pass any more: one refused sign-in is enough."""
+        """Pause the task, and never return, if no image can succeed any more.
+
+        One refused sign-in is enough.
+        """
         front = self._front(order, error.host)
         if whole := await self._judge.whole(front.registry, error):
             _log("paused, because nothing can pass", order, whole)
             await self._platform.records.pause(str(whole))
             self.stop()
-            await asyncio.Event().wait()  # what is in hand is given back
+            await asyncio.Event().wait()  # messages in progress are released
 
     def _front(self, order: Order, host: str) -> Front:
-        """The registry that an error is of."""
+        """Return the registry that returned an error."""
         dest = self._route.dest
         return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
 
@@ -294,25 +313,27 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _place(self, held: Held) -> AsyncIterator[None]:
-        """One of the places for images that are copied, as soon as both registries let us."""
+        """Take one of the places for copies in progress, once both registries allow requests."""
         while True:
             held.waits = True
             while (seconds := self._wait_of(held.order)) > 0:  # noqa: ASYNC110 - it may be put off
                 await asyncio.sleep(seconds)
             held.waits = False
             async with self._slots:
-                if self._wait_of(held.order) <= 0:  # it may have been asked of us while we waited
+                if self._wait_of(held.order) <= 0:  # A registry may have throttled meanwhile.
                     yield
                     return
 
     def _wait_of(self, order: Order) -> float:
-        """Seconds for which nothing is to be asked of its registries."""
+        """Return the seconds for which its registries must not be asked."""
         fronts = self._route.origin.at(order.source.registry), self._route.dest
         return max(front.registry.pace.waits for front in fronts)
 
     async def _hold_back(self, order: Order, error: Throttled) -> float:
-        """A registry asked us to wait, for longer than one request does. Nothing is copied from or to it meanwhile.
-        Returns the seconds."""
+        """Handle a registry that throttles for longer than one request waits.
+
+        Nothing is copied from or to it meanwhile. Returns the seconds.
+        """
         pace = self._front(order, error.host).registry.pace
         self._gauge.throttled += 1
         _log("waiting, as the registry asked", order, error, seconds=round(pace.waits))
@@ -320,7 +341,7 @@ class Worker:
         return max(pace.waits, LEAST_WAIT)
 
     async def _tell(self, note: str) -> None:
-        """Let every run know of it that has images in hand."""
+        """Add a note to every run that has images in progress."""
         for run in sorted({held.order.run for held in self._held.values()}):
             await self._platform.records.add_note(run, note)
 
@@ -350,7 +371,7 @@ class Worker:
 
 
 def _anew(order: Order) -> Order:
-    """The same image, whatever it is by now."""
+    """Return an order for the same reference, without its planned digest."""
     return Order(order.run, order.source, order.dest, about=order.about, platforms=order.platforms)
 
 

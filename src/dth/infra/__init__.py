@@ -1,5 +1,7 @@
 """The AWS deployment: templates, and how they and the code get there."""
 
-PYTHON = "3.13"  # of functions, and of the package that machines take from Amazon Linux
-# Characters of the hub's stack. CloudFormation cuts a stack's name after 24 in the names of roles.
+# Of functions, and of the Amazon Linux package on machines.
+PYTHON = "3.13"
+# The most characters of the hub's stack name. CloudFormation truncates it to 24 in the names of
+# roles.
 MAX_HUB_NAME = 19

@@ -1,14 +1,14 @@
-"""The API of the hub for AppSync: the hub's one schema with the ways in which callers prove who they are, and the code
-of its resolvers.
+"""The hub's API for AppSync: the hub's schema with the ways to authenticate, and the resolvers'
+code.
 """
 
 import re
 
 from dth.hub.schema import schema_text
 
-BUILT_IN = ("scalar AWS", "directive @aws_")  # AppSync knows them without being told
+BUILT_IN = ("scalar AWS", "directive @aws_")  # AppSync defines these itself
 
-# The function answers with data or an error; clients tell errors by their type.
+# The function answers with data or an error; clients distinguish errors by their type.
 RESOLVER = """import { util } from '@aws-appsync/utils';
 export function request(ctx) {
   return {
@@ -25,8 +25,11 @@ export function response(ctx) {
 
 
 def render_schema(modes: tuple[str, ...]) -> str:
-    """The schema for these modes of authorization, such as "aws_cognito_user_pools": every type may be seen by each.
-    Comments, descriptions and what AppSync has built in are left out."""
+    """Return the schema for these authorization modes, such as "aws_cognito_user_pools".
+
+    Every mode gives access to all types. Comments, descriptions, and AppSync's own definitions are
+    left out.
+    """
     text = schema_text()
     text = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
     kept = []
@@ -43,7 +46,7 @@ def render_schema(modes: tuple[str, ...]) -> str:
 
 
 def root_fields() -> list[tuple[str, str]]:
-    """("Query" or "Mutation", the field's name), in the order of the schema."""
+    """Return ("Query" or "Mutation", the field's name), in the order of the schema."""
     text = schema_text()
     found = []
     for kind in ("Query", "Mutation"):

@@ -1,5 +1,7 @@
-"""The templates, from the stacks: without a network, and the same every time. Those of tasks are found by their entry
-points, `dth.stacks`."""
+"""Generates the templates from the stacks: without a network, and always the same.
+
+The stacks of tasks are found by their entry points, `dth.stacks`.
+"""
 
 import json
 import os
@@ -12,7 +14,9 @@ from dth.core.errors import UsageError
 
 
 def synth(directory: Path) -> dict[str, Path]:
-    """Write the templates into the directory; returns them by name. Raises UsageError without the extra `aws`."""
+    """Write the templates into the directory and return them by name. Raises UsageError without the
+    extra `aws`.
+    """
     prepare_cdk()
     try:
         import aws_cdk as cdk
@@ -38,8 +42,12 @@ def synth(directory: Path) -> dict[str, Path]:
 
 
 def prepare_cdk() -> None:
-    """Before the CDK is imported. It needs Node, which comes with the extra: a system's own may be too old. And it must
-    not look for faults in templates itself: that takes minutes where there are many conditions; cfn-lint does it."""
+    """Prepare the environment. Call this before the CDK is imported.
+
+    The CDK needs Node, which comes with the extra: the system's own may be too old. The CDK's own
+    validation of templates is off, because it takes minutes with many conditions; cfn-lint does
+    this.
+    """
     os.environ["CDK_VALIDATION"] = "false"
     if "JSII_NODE" in os.environ:
         return

@@ -1,7 +1,8 @@
-"""What runs on AWS, packed: our package with the dependencies that requirements.lock pins, as a tree for one platform.
+"""Packs what runs on AWS: our package with the dependencies pinned in requirements.lock, for one
+platform.
 
-Nothing is built and nothing of the tree is run here, so that any machine packs for any processor. The same input gives
-the same bytes: an asset's name can be its digest.
+Packing builds nothing and runs nothing of the tree, so any machine packs for any processor. The
+same input gives the same bytes, so an asset's name can be its digest.
 """
 
 import gzip
@@ -25,21 +26,21 @@ from dth.infra import PYTHON
 
 NAME = "data-transfer-hub"
 LOCK = "requirements.lock"
-MAX_UNPACKED = 250 * 1024 * 1024  # bytes that a function may have
-LEFT_OUT = {"__pycache__", "_console", "demo", "bin"}  # directories that nothing on AWS needs
+MAX_UNPACKED = 250 * 1024 * 1024  # most bytes of a function
+LEFT_OUT = {"__pycache__", "_console", "demo", "bin"}  # directories not needed on AWS
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a tree is to run: a processor as Linux calls it, and a Python."""
+    """The platform of a tree: a processor, by its Linux name, and a Python version."""
 
     machine: str  # "aarch64" or "x86_64"
     python: str = PYTHON
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the markers of dependencies ask for."""
+        """The values for the markers of dependencies."""
         return {
             "os_name": "posix",
             "sys_platform": "linux",
@@ -54,14 +55,14 @@ class Target:
 
     @property
     def tags(self) -> list[str]:
-        """The wheels that run there: Amazon Linux 2023 has glibc 2.34."""
+        """The tags of wheels for the platform: Amazon Linux 2023 has glibc 2.34."""
         return [f"manylinux_2_{minor}_{self.machine}" for minor in (34, 28, 17)] + [
             f"manylinux2014_{self.machine}"
         ]
 
 
 def write_zip(tree: Path, file: Path) -> None:
-    """As functions take it. Raises StateError when it is too large for one."""
+    """Pack the tree for functions. Raises StateError if it is too large."""
     size = 0
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path, name in _files(tree):
@@ -72,7 +73,7 @@ def write_zip(tree: Path, file: Path) -> None:
 
 
 def write_tar(tree: Path, file: Path, folder: str = "") -> None:
-    """As machines unpack it. `folder` comes before each name."""
+    """Pack the tree for machines. `folder` is put before each name."""
     with (
         file.open("wb") as raw,
         gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
@@ -86,7 +87,9 @@ def write_tar(tree: Path, file: Path, folder: str = "") -> None:
 
 
 def make_tree(target: Target, directory: Path) -> None:
-    """Put our package and its dependencies into the directory. Raises StateError when a wheel cannot be had."""
+    """Put our package and its dependencies into the directory. Raises StateError if a wheel is not
+    available.
+    """
     _install(target, directory)
     for path, name in package_files():
         copy = directory / "dth" / name
@@ -95,18 +98,22 @@ def make_tree(target: Target, directory: Path) -> None:
     ours = distribution(NAME)
     about = directory / f"{NAME.replace('-', '_')}-{ours.version}.dist-info"
     about.mkdir()
-    for name in ("METADATA", "entry_points.txt"):  # by which the plugins are found
+    for name in ("METADATA", "entry_points.txt"):  # needed to find the plugins
         (about / name).write_text(ours.read_text(name) or "", "utf-8")
 
 
 def package_files() -> Iterator[tuple[Path, str]]:
-    """The files of our package that are packed, with their names in it. The extension is of the machine that built it,
-    and stays behind: libcurl does its work."""
+    """Yield the files of our package to pack, with their names in it.
+
+    Leaves out the compiled extension, which is for this machine's platform: libcurl does its work.
+    """
     return ((path, name) for path, name in _files(Path(dth.__file__).parent) if path.suffix != ".so")
 
 
 def console_files() -> Iterator[tuple[Path, str]]:
-    """The files of the console, with their names in it; none where the package was built without one."""
+    """Yield the console's files with their names in it; none if the package was built without the
+    console.
+    """
     folder = Path(dth.__file__).parent / "_console"
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -114,7 +121,7 @@ def console_files() -> Iterator[tuple[Path, str]]:
 
 
 def write_console(file: Path) -> None:
-    """The console, as the hub's stack unpacks it."""
+    """Pack the console, as the hub's stack unpacks it."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path, name in console_files():
             _add(archive, path, name)
@@ -128,7 +135,7 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
 
 
 def needed(target: Target) -> set[str]:
-    """The names of what our package needs there, with all that this needs itself; of the extras, nothing."""
+    """Return the names of all direct and indirect dependencies on this platform, without extras."""
     found: set[str] = set()
     waiting = [(NAME, frozenset[str]())]
     while waiting:
@@ -146,7 +153,10 @@ def needed(target: Target) -> set[str]:
 
 
 def _requires(name: str) -> list[str]:
-    """What an installed package asks for; what is needed there alone is not here, and asks for nothing more."""
+    """Return the requirements of an installed package.
+
+    A dependency of the other platform alone is not installed here, and has no further requirements.
+    """
     try:
         return distribution(name).requires or []
     except PackageNotFoundError:
@@ -154,7 +164,7 @@ def _requires(name: str) -> list[str]:
 
 
 def pinned(names: set[str]) -> str:
-    """The part of requirements.lock with these, versions and hashes."""
+    """Return the part of requirements.lock for these packages, with versions and hashes."""
     entries = _lock().split("\n")
     kept: list[str] = []
     keep = False
@@ -167,7 +177,7 @@ def pinned(names: set[str]) -> str:
 
 
 def _lock() -> str:
-    """It is in the package; in a checkout, above it."""
+    """Return the lock file: it is in the package, or in a checkout above it."""
     here = Path(__file__)
     for place in (here.with_name(LOCK), here.parents[3] / LOCK):
         if place.exists():
@@ -195,7 +205,7 @@ def _install(target: Target, directory: Path) -> None:
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:
-    """The files that are packed, with their names, in order."""
+    """Yield the files to pack with their names, in order."""
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
         if path.is_file() and not LEFT_OUT.intersection(name.parts[:2]) and "__pycache__" not in name.parts:

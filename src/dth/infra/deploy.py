@@ -1,4 +1,4 @@
-"""Brings stacks up, changes them and takes them down, by change sets, and tells what happens meanwhile."""
+"""Creates, updates, and deletes stacks with change sets, and reports the events."""
 
 import difflib
 import time
@@ -10,7 +10,7 @@ from typing import Any
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.infra.publish import DIGESTS, Template
 
-FIRST_PAUSE, PAUSE = 0.3, 3.0  # seconds between looks: often at first
+FIRST_PAUSE, PAUSE = 0.3, 3.0  # Seconds between polls: short at first.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
@@ -18,12 +18,14 @@ Say = Callable[[str], None]
 
 
 class DeploymentFailed(HubError):
-    """A stack did not come to where it should; the message has the first resource that failed, and why."""
+    """A stack did not reach its target state. The message has the first failed resource and the
+    reason.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a difference: "Add", "Modify", "Remove"; a resource and its type; whether it is replaced."""
+    """One change: "Add", "Modify", "Remove"; a resource and its type; whether it is replaced."""
 
     action: str
     name: str
@@ -40,15 +42,16 @@ class Stack:
         self._say = say
 
     def status(self) -> str:
-        """As CloudFormation calls it; "" when there is no such stack."""
+        """Return CloudFormation's status; "" if the stack does not exist."""
         found = self._describe()
         return str(found["StackStatus"]) if found else ""
 
     def outputs(self) -> dict[str, str]:
+        """Return the stack's outputs by name; empty if there is no stack."""
         return {each["OutputKey"]: each["OutputValue"] for each in self._describe().get("Outputs", [])}
 
     def beginning_with(self, *beginnings: str) -> list[str]:
-        """The names of the stacks here that begin so."""
+        """Return the names of the stacks here with one of these prefixes."""
         pages = self._client.get_paginator("describe_stacks").paginate()
         return sorted(
             each["StackName"]
@@ -58,7 +61,7 @@ class Stack:
         )
 
     def difference(self, template: Template, parameters: Mapping[str, str]) -> list[Change]:
-        """What deploying would change; nothing is changed."""
+        """Return what a deployment would change, without any change."""
         change_set = self._propose(template, parameters)
         if not change_set:
             return []
@@ -66,12 +69,15 @@ class Stack:
             return list(self._changes(change_set))
         finally:
             self._client.delete_change_set(ChangeSetName=change_set)
-            if self.status() == "REVIEW_IN_PROGRESS":  # it was made for the question alone
+            if self.status() == "REVIEW_IN_PROGRESS":  # created only for this comparison
                 self._client.delete_stack(StackName=self.name)
 
     def deploy(self, template: Template, parameters: Mapping[str, str]) -> bool:
-        """Create the stack from the template, or update it. What is not given of its parameters stays as it
-        is. False when there is nothing to change. Raises DeploymentFailed."""
+        """Create the stack from the template, or update it. Returns False if there is nothing to
+        change.
+
+        Parameters that are not given keep their values. Raises DeploymentFailed.
+        """
         if self.status() in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS"):
             self._say(f"{self.name}: a first try failed; what is left of it is deleted")
             self.delete()
@@ -86,7 +92,7 @@ class Stack:
         return True
 
     def delete(self) -> None:
-        """Raises DeploymentFailed with what could not be deleted, and NotFound."""
+        """Delete the stack. Raises DeploymentFailed with what could not be deleted, and NotFound."""
         found = self._describe()
         if not found:
             raise NotFound(f"there is no stack {self.name!r} here")
@@ -110,11 +116,12 @@ class Stack:
             raise
 
     def _propose(self, template: Template, parameters: Mapping[str, str]) -> str:
-        """The id of a change set that can be executed; "" when it has no changes."""
+        """Return the id of a change set to execute; "" if it has no changes."""
         before = self._describe()
         exists = bool(before) and before["StackStatus"] != "REVIEW_IN_PROGRESS"
         known = {each["ParameterKey"] for each in before.get("Parameters", [])} if exists else set()
-        # Where the code is follows the template's own defaults: else an update would go on with the old one.
+        # The code's location comes from the template's defaults: otherwise an update would keep the
+        # old code.
         kept = (known & template.parameters.keys()) - {"assetBucket", "assetPrefix", *DIGESTS}
         _check(template, parameters, kept)
         given: list[dict[str, Any]] = [
@@ -159,7 +166,7 @@ class Stack:
             token = {"NextToken": page["NextToken"]}
 
     def _follow(self, began: float, stack: str = "") -> str:
-        """Tell the events until nothing is under way. Returns the last status."""
+        """Report events until no operation is in progress. Returns the last status."""
         told: set[str] = set()
         pause = FIRST_PAUSE
         while True:
@@ -177,7 +184,7 @@ class Stack:
             pause = min(PAUSE, pause * 1.3)
 
     def _events(self, began: float, stack: str = "") -> list[dict[str, Any]]:
-        """Those since then, the newest first."""
+        """Return the events since `began`, newest first."""
         import botocore.exceptions
 
         try:
@@ -205,14 +212,14 @@ def _line(event: dict[str, Any]) -> str:
 
 
 def _told(event: dict[str, Any]) -> str:
-    """What happened to which resource, and why where that is known."""
+    """Return what happened to which resource, and the reason if known."""
     what = f"{event['LogicalResourceId']} ({event['ResourceType']})"
     reason = " ".join(event.get("ResourceStatusReason", "").split())
     return f"{what}: {reason}" if reason else what
 
 
 def _check(template: Template, given: Mapping[str, str], kept: Iterable[str]) -> None:
-    """Raises UsageError for parameters that the template has not, and for those that it cannot be without."""
+    """Raise UsageError for unknown parameters, and for missing ones."""
     for name in given.keys() - template.parameters.keys():
         near = difflib.get_close_matches(name, template.parameters, 1)
         raise UsageError(f"the template has no parameter {name!r}" + (f"; is it {near[0]}?" if near else ""))

@@ -1,5 +1,7 @@
-"""The template of an ECR task: a state machine that plans and, where there is something to copy, runs containers which
-take it from a queue.
+"""The template of an ECR task: a state machine that plans and, if there are images to copy, runs
+containers.
+
+The containers take the images from a queue.
 """
 
 import json
@@ -17,16 +19,20 @@ from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
 from dth.infra.template import DEPLOYMENT
 
-PLAN = 900  # seconds that listing and planning may take: as long as a function may
-TICK = 60  # seconds that a look may take
-SETUP = 300  # seconds that setting up, or clearing up, may take
-WAIT = 60  # seconds between looks at what somebody else has in hand
-LONGEST = 7 * 86400  # seconds that a run may take
-CPU, MEMORY = 512, 1024  # units of a container, and MiB
-STOP = 120  # seconds that a container may take to give back what it has: the most that there is
+# Seconds for listing and planning: the most for a function.
+PLAN = 900
+TICK = 60  # seconds per look
+SETUP = 300  # Seconds for setup or cleanup.
+# Seconds between looks at images that a container has in progress.
+WAIT = 60
+LONGEST = 7 * 86400  # most seconds of a run
+CPU, MEMORY = 512, 1024  # CPU units and MiB of a container
+# Seconds for a container to return its messages: the most that Fargate allows.
+STOP = 120
 PROCESSORS = {"arm64": {"ecs": "ARM64", "image": "arm64"}, "x86-64": {"ecs": "X86_64", "image": "amd64"}}
 CONTAINER = "copier"
-PREFIX = r"|[a-z0-9]+([._/-]+[a-z0-9]+)*/?"  # of repositories: nothing that widens a policy gets in
+# Of repositories: nothing that would widen a policy is accepted.
+PREFIX = r"|[a-z0-9]+([._/-]+[a-z0-9]+)*/?"
 
 
 class EcrStack(TaskStack):
@@ -87,7 +93,9 @@ class EcrStack(TaskStack):
     # --------------------------------------------------------------------------------------------- rights
 
     def _roles(self) -> None:
-        """Of what plans and copies, of what sets the task up, and of Fargate as it starts a container."""
+        """Create the roles: for planning and copying, for setup, and for Fargate to start
+        containers.
+        """
         repository = Fn.select(0, Fn.split(":", Fn.select(1, Fn.split("/", Fn.ref("taskImage")))))
         self.copier_role = self.role(
             "CopierRole", "ecs-tasks.amazonaws.com", [], "Copies the images of a task"
@@ -100,7 +108,7 @@ class EcrStack(TaskStack):
             "StartRole",
             "ecs-tasks.amazonaws.com",
             [
-                allow(["ecr:GetAuthorizationToken"], "*"),  # which has no resource
+                allow(["ecr:GetAuthorizationToken"], "*"),  # it has no resource
                 allow(
                     ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
                     self.sub(
@@ -120,7 +128,7 @@ class EcrStack(TaskStack):
         ]
 
     def _registry_rights(self, roles: list[aws_iam.CfnRole]) -> list[aws_iam.CfnPolicy]:
-        """The registries of Amazon ECR that are read and written with our own roles."""
+        """Grant access to the Amazon ECR registries that are used with our own roles."""
         reads = self._own_role("Reads", "src", "sourceType", SourceType.AMAZON_ECR)
         writes = self._own_role("Writes", "dest", "destType", DestType.AMAZON_ECR)
         either = self.condition("UsesEcr", Fn.condition_or(self.holds(reads), self.holds(writes)))
@@ -137,7 +145,7 @@ class EcrStack(TaskStack):
             StringLike={"kms:ViaService": self.sub("ecr.${destRegion}.${AWS::URLSuffix}")},
         )
         granted: dict[str, tuple[list[Statement], str]] = {
-            "TokenRights": ([allow(TOKEN, "*")], either),  # which has no resource
+            "TokenRights": ([allow(TOKEN, "*")], either),  # it has no resource
             "ReadRights": ([allow([*LIST, *PULL], source)], reads),
             "WriteRights": ([allow(sorted({*LIST, *PULL, *PUSH, *CREATE}), dest)], writes),
             "EncryptRights": ([key], encrypts),
@@ -145,7 +153,7 @@ class EcrStack(TaskStack):
         return self.grant_all(roles, granted)
 
     def _own_role(self, what: str, side: str, kind: str, ecr: str) -> str:
-        """The condition that a side is a registry of Amazon ECR, reached with our own role."""
+        """Return the condition that a side is an Amazon ECR registry, used with our own role."""
         empty = [self.equals(f"{side}{name}", "") for name in ("Credential", "RoleArn")]
         return self.condition(f"OwnRole{what}", Fn.condition_and(self.equals(kind, ecr), *empty))
 
@@ -231,7 +239,9 @@ class EcrStack(TaskStack):
         )  # fmt: skip
 
     def _controller(self) -> None:
-        """The state machine of a run. It ends with FAILED where there is something to tell, so that lists show it."""
+        """Create the state machine of a run. It fails if there is something to report, so that
+        lists show it.
+        """
         definition = {
             "Comment": "One run of one task",
             "StartAt": "Plan",
@@ -294,8 +304,10 @@ class EcrStack(TaskStack):
 
     @staticmethod
     def _container() -> dict[str, Any]:
-        """One container, until the queue is empty. What goes wrong with it is no failure of the run: a look tells what
-        is left."""
+        """Return the state of one container, which runs until the queue is empty.
+
+        Its errors are not errors of the run: the next look finds what remains.
+        """
         network = {
             "Subnets": ["${ecsSubnetA}", "${ecsSubnetB}"],
             "SecurityGroups": ["${Group}"],
@@ -334,12 +346,13 @@ class EcrStack(TaskStack):
                 runs,
                 allow(["ecs:StopTask", "ecs:DescribeTasks"], self._containers_arn()),
                 passes,
-                # How Step Functions hears that a container has ended; the rule's name is its own.
+                # Step Functions needs this rule, whose name is fixed, to detect that a container
+                # has ended.
                 allow(
                     ["events:PutTargets", "events:PutRule", "events:DescribeRule"], self.arn("events", rule)
                 ),
                 allow(["sns:Publish"], self.topic.ref),
-                allow(DELIVER_LOGS, "*"),  # which have no resource of their own
+                allow(DELIVER_LOGS, "*"),  # no resource of their own
             ],
             "The state machine of a task",
         )
@@ -403,7 +416,7 @@ class EcrStack(TaskStack):
             ],
         )
         rule.cfn_options.condition = self.holds(scheduled)
-        rule.add_resource_dependency(self.resource)  # runs find their parameters
+        rule.add_resource_dependency(self.resource)  # runs need their parameters
 
     def _outputs(self) -> None:
         self.tell(
@@ -424,7 +437,7 @@ class EcrStack(TaskStack):
 
 
 def _invoke(function: str, follows: str) -> dict[str, Any]:
-    """A state that gives a function what it was given, and goes on with its answer."""
+    """Return a state that invokes a function with its input, and continues with the answer."""
     return {
         "Type": "Task",
         "Resource": "arn:${AWS::Partition}:states:::lambda:invoke",

@@ -1,5 +1,5 @@
-"""The template of the hub: console, API and sign-in, a workflow that makes and deletes the stacks of tasks, and the
-rights of each.
+"""The template of the hub: console, API, sign-in, the workflow that creates and deletes tasks'
+stacks, and rights.
 """
 
 import json
@@ -35,17 +35,23 @@ from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
 SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
-API_TIMEOUT = 29  # seconds: AppSync waits for thirty
-STEP_TIMEOUT = 60  # seconds that one step may take
-WATCH_TIMEOUT = 300  # seconds that a look at all tasks may take
-JOB_TIMEOUT = 660  # seconds: a job ends itself after ten minutes
+API_TIMEOUT = 29  # seconds: AppSync waits for 30
+STEP_TIMEOUT = 60  # seconds per step
+WATCH_TIMEOUT = 300  # seconds per check of all tasks
+# Seconds: a job ends itself after ten minutes.
+JOB_TIMEOUT = 660
 SCOPE = "openid profile email"
-CLI_PORT = 8976  # to which the browser comes back after dth login
+# The browser's redirect port for dth login.
+CLI_PORT = 8976
 
 
 class HubStack(Template):
-    """The hub. `own_pool`: its users are in a Cognito user pool of its own. Else an OpenID Connect issuer knows them,
-    as in China: its regions have no such pools, and refuse a template that names one."""
+    """The hub.
+
+    `own_pool`: its users are in a Cognito user pool of its own. Otherwise an OpenID Connect issuer
+    knows them, as in China: its regions do not have user pools, and reject a template that contains
+    one.
+    """
 
     own_pool = True
 
@@ -134,7 +140,7 @@ class HubStack(Template):
         self.new_vpc = self.condition("NewVpc", Fn.condition_equals(self.vpc_given.value_as_string, ""))
 
     def _demand(self) -> None:
-        """What CloudFormation refuses before it makes anything."""
+        """Add the rules with which CloudFormation rejects parameters before it creates anything."""
 
         def is_empty(parameter: cdk.CfnParameter) -> Any:
             return Fn.condition_equals(parameter.value_as_string, "")
@@ -182,7 +188,7 @@ class HubStack(Template):
     # ------------------------------------------------------------------------------------ what remembers
 
     def _remember(self) -> None:
-        """Tables stay when the stack goes: they are the hub's memory."""
+        """Create the tables, logs, key, and topic. The tables remain when the stack is deleted."""
         self.tables = {}
         for name, table in HUB_TABLES.items():
             made = self.table(f"{name.title()}Table", table)
@@ -215,8 +221,10 @@ class HubStack(Template):
     # -------------------------------------------------------------------------------------------- network
 
     def _network(self) -> None:
-        """A small VPC where none is named: two public subnets, and a way to S3 and DynamoDB that costs nothing. And a
-        cluster for the containers of all tasks."""
+        """Create a small VPC if none is named, and a cluster for the containers of all tasks.
+
+        The VPC has two public subnets and free gateway endpoints for S3 and DynamoDB.
+        """
         vpc = aws_ec2.CfnVPC(
             self, "Vpc", cidr_block="10.0.0.0/16", enable_dns_support=True, enable_dns_hostnames=True
         )
@@ -273,7 +281,7 @@ class HubStack(Template):
     # -------------------------------------------------------------------------------------------- sign-in
 
     def _users(self) -> None:
-        """A user pool with a group for each role, and the first administrator."""
+        """Create a user pool with a group per role, and the first administrator."""
         if not self.own_pool:
             return
         pool = aws_cognito.CfnUserPool(
@@ -302,7 +310,7 @@ class HubStack(Template):
             ),
         )
         pool.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
-        # The name is one for all of AWS: a part of the stack's id makes it ours.
+        # The name must be unique in all of AWS, so it includes a part of the stack's id.
         own = Fn.select(4, Fn.split("-", Fn.select(2, Fn.split("/", cdk.Aws.STACK_ID))))
         domain = aws_cognito.CfnUserPoolDomain(
             self, "SignInDomain", user_pool_id=pool.ref, domain=self.sub("dth-${Own}", Own=own)
@@ -338,7 +346,9 @@ class HubStack(Template):
     # ------------------------------------------------------------------------------------- rights of tasks
 
     def _task_roles(self) -> None:
-        """With what CloudFormation makes the stacks of tasks, and what no role of them can go beyond."""
+        """Create the service role with which CloudFormation creates tasks' stacks, and their roles'
+        boundary.
+        """
         bound = aws_iam.CfnManagedPolicy(
             self,
             "TaskBoundary",
@@ -354,7 +364,7 @@ class HubStack(Template):
             self.grant(name, [self.service_role], statements)
 
     def _bounds(self) -> list[Statement]:
-        """Of the roles of tasks, and of the jobs."""
+        """Return the limits of the roles of tasks, and of the jobs."""
         named = Fn.select(0, Fn.split(":", Fn.select(1, Fn.split("/", self.image.value_as_string))))
         repository = self.when(self.is_given(self.image), named, REPOSITORY)
         return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository)
@@ -367,7 +377,7 @@ class HubStack(Template):
             "StewardRole", "lambda.amazonaws.com", [], "Brings tasks to where they should be"
         )
         self.job_role = self.role("JobRole", "lambda.amazonaws.com", [], "Preflights, forecasts and probes")
-        # As the roles of tasks have it: by this tag the hub's buckets know them.
+        # Roles of tasks have this tag, too: the hub's buckets recognize them by it.
         self.job_role.tags.set_tag(TAG, "job")
         self.functions: list[aws_lambda.CfnFunction] = []
         roles = [self.api_role, self.steward_role, self.job_role]
@@ -383,7 +393,7 @@ class HubStack(Template):
             "Job", "job", self.job_role, JOB_TIMEOUT, "A preflight, a forecast or a probe", 1024
         )
         self.job.function_name = self.sub("${AWS::StackName}-job")
-        # It reads records as the API does, and signs.
+        # It reads records like the API, and signs.
         certificates = self._function(
             "Certificate", "certify", self.api_role, JOB_TIMEOUT, "A certificate of a run", 1024
         )
@@ -406,8 +416,10 @@ class HubStack(Template):
         return made
 
     def _environment(self) -> dict[str, str]:
-        """As `dth.platforms.aws.hub.settings` reads it. Some names are known before what they name is made, as that in
-        turn needs the functions."""
+        """Return the environment variables that `dth.platforms.aws.hub.settings` reads.
+
+        Some names are fixed before their resources exist, because these in turn need the functions.
+        """
         return {
             "DTH_REGION": cdk.Aws.REGION,
             "DTH_TASKS_TABLE": self.tables["tasks"].ref,
@@ -441,7 +453,7 @@ class HubStack(Template):
         }
 
     def _issuer(self) -> str:
-        """Whose tokens the API takes."""
+        """Return the issuer of the tokens that the API accepts."""
         if self.own_pool:
             return self.sub("https://${Name}", Name=self.pool.attr_provider_name)
         return self.issuer.value_as_string
@@ -467,7 +479,9 @@ class HubStack(Template):
         return [allow(USE_TABLE, tables), self.write_logs(self.logs.ref)]
 
     def _task_data_rights(self) -> list[Statement]:
-        """Records, queues and logs of every task: named as the hub names them."""
+        """Allow access to records, queues, and logs of every task, by the names that the hub gives
+        them.
+        """
         table = self.arn("dynamodb", "table/${AWS::StackName}-task-*")
         queues = [self.arn("sqs", f"${{AWS::StackName}}-{kind}-*") for kind in KINDS]
         return [
@@ -492,8 +506,8 @@ class HubStack(Template):
                 ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"],
                 self.arn("logs", "log-group:/dth/tasks/*"),
             ),
-            allow(["cloudwatch:GetMetricData"], "*"),  # which has no resource
-            allow(["secretsmanager:ListSecrets"], "*"),  # which has no resource
+            allow(["cloudwatch:GetMetricData"], "*"),  # it has no resource
+            allow(["secretsmanager:ListSecrets"], "*"),  # it has no resource
             allow(["secretsmanager:DescribeSecret"], secrets),
             allow(changes, secrets, StringEquals=ours),
             allow(["secretsmanager:CreateSecret", "secretsmanager:TagResource"], secrets, StringEquals=made),
@@ -542,12 +556,12 @@ class HubStack(Template):
                 ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
                 self.arn("logs", "log-group:/dth/tasks/*"),
             ),
-            allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # which has no resource
+            allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
             allow(["states:StartExecution"], self.arn("states", "stateMachine:${AWS::StackName}-ecr-*")),
         ]
 
     def _job_rights(self) -> list[Statement]:
-        """As much as workers may have: which stores a task will be about is not known before."""
+        """Allow as much as workers may have: the stores of a task are not known in advance."""
         return [
             each
             for each in self._bounds()
@@ -715,7 +729,10 @@ class HubStack(Template):
             resolver.add_resource_dependency(schema)
 
     def _alarm(self) -> None:
-        """Told when it goes on: a single failure is tried again. An answer that the API cannot give is in the log."""
+        """Create an alarm for repeated failures: a single failure is retried.
+
+        An answer that the API cannot give is in the log.
+        """
         topic = self.alarms(self.alarm_email, "cloudwatch.amazonaws.com")
         failures = [
             self.metric(each.node.id.lower(), "AWS/Lambda", "Errors", "Sum", "FunctionName", each.ref)
@@ -749,13 +766,14 @@ class HubStack(Template):
         )
 
     def _authentication(self) -> dict[str, Any]:
-        """By whose tokens users are known."""
+        """Return the API's way to authenticate users."""
         if self.own_pool:
             pool = aws_appsync.CfnGraphQLApi.UserPoolConfigProperty(
                 user_pool_id=self.pool.ref, aws_region=cdk.Aws.REGION, default_action="ALLOW"
             )
             return {"authentication_type": "AMAZON_COGNITO_USER_POOLS", "user_pool_config": pool}
-        # A pattern of what a token may be for (aud, azp): the access tokens of some issuers name the audience alone.
+        # A pattern for the token's audience (aud, azp): access tokens of some issuers name only the
+        # audience.
         either = self.sub("${oidcClientId}|${oidcAudience}")
         issuer = aws_appsync.CfnGraphQLApi.OpenIDConnectConfigProperty(
             issuer=self.issuer.value_as_string,
@@ -832,7 +850,9 @@ class HubStack(Template):
             resource.add_property_override(name, value)
 
     def _client_of_users(self) -> str:
-        """To whom tokens are given: the console, and the command line on somebody's own machine."""
+        """Return the client of the sign-in: for the console, and for the command line on a user's
+        machine.
+        """
         if not self.own_pool:
             return self.client.value_as_string
         here = self.site.address
@@ -881,6 +901,6 @@ class HubStack(Template):
 
 
 class OidcHubStack(HubStack):
-    """The hub whose users an OpenID Connect issuer knows."""
+    """The hub with users from an OpenID Connect issuer."""
 
     own_pool = False

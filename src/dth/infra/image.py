@@ -1,9 +1,9 @@
-"""The image of the task that copies images, made without a docker engine: Debian's Python and skopeo, and over them our
-package with its dependencies.
+"""Builds the image of the task that copies images, without a Docker engine.
 
-Debian's packages are unpacked, not installed: no script of theirs runs, so that any user of a machine with apt makes
-the image for any processor. Where there is no apt, the Dockerfile beside this file makes one that runs alike. The same
-packages give the same bytes.
+It contains Debian's Python and skopeo, and our package with its dependencies. Debian's packages are
+unpacked, not installed: none of their scripts run, so any user of a machine with apt can build the
+image for any processor. Without apt, the Dockerfile next to this file builds an equivalent image.
+The same packages give the same bytes.
 """
 
 import base64
@@ -29,11 +29,13 @@ from dth.images.skopeo import command as skopeo
 from dth.infra.bundle import Target, make_tree, write_tar
 
 REPOSITORY = "data-transfer-hub"
-ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}  # as Debian and OCI call what Linux calls so
+# Linux names, and those of Debian and OCI.
+ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 PACKAGES = (
     "ca-certificates", "golang-github-containers-image", "libpython3-stdlib", "python3-minimal", "skopeo",
 )  # fmt: skip
-# What only scripts of packages need, or tools that run containers or check signatures. To apt they are there already.
+# Packages that only package scripts need, or tools that run containers or check signatures. For apt
+# they are already installed.
 NEVER_RUN = (
     "adduser", "debconf", "dmsetup", "dpkg", "gnupg", "golang-github-containers-common", "init-system-helpers",
     "passwd", "perl", "perl-base", "usr-is-merged",
@@ -41,7 +43,7 @@ NEVER_RUN = (
 LEFT_OUT = re.compile(
     r"usr/share/(?!doc/[^/]+/copyright$)(doc|man|info|locale|lintian|bash-completion|zsh)/."
 )
-MERGED = ("bin", "lib", "lib64", "sbin")  # links into usr, as Debian has them
+MERGED = ("bin", "lib", "lib64", "sbin")  # links into usr, as in Debian
 CERTIFICATES = "usr/share/ca-certificates/"
 CODE = "opt/dth"
 USER = 10001
@@ -68,12 +70,15 @@ Say = Callable[[str], None]
 
 
 def make_image(machine: str, layout: Path, say: Say) -> None:
-    """Write the image for a processor, "aarch64" or "x86_64", into the directory, as an OCI layout. Raises StateError
-    where packages cannot be had."""
+    """Write the image for a processor, "aarch64" or "x86_64", into the directory, as an OCI layout.
+
+    Raises StateError if packages are not available.
+    """
     blobs = _Blobs(layout / "blobs" / "sha256")
     with tempfile.TemporaryDirectory(prefix="dth-image-") as name:
         scratch = Path(name)
-        scratch.chmod(0o755)  # apt, started by root, reads and writes as a user of its own
+        # If root starts apt, apt reads and writes as another user.
+        scratch.chmod(0o755)
         say("taking Debian's packages")
         packages = _download(machine, scratch)
         python = _write_system(packages, scratch / "system")
@@ -100,8 +105,10 @@ def make_image(machine: str, layout: Path, say: Say) -> None:
 
 
 def publish_images(session: Any, version: str, say: Say) -> str:
-    """The image for each processor in the account's own registry. Returns their URI as the template takes it: without
-    the processor, which their tags end with."""
+    """Publish the image for each processor in the account's own registry.
+
+    Returns their URI as the template takes it: without the processor at the end of the tags.
+    """
     uris = [
         publish_image(session, machine, f"{version}-{name}", say) for machine, name in ARCHITECTURES.items()
     ]
@@ -109,8 +116,11 @@ def publish_images(session: Any, version: str, say: Say) -> str:
 
 
 def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
-    """The image for a processor in the account's own registry, made and pushed unless it is there. Returns its URI.
-    `session`: of boto3. Raises StateError, and TransferError where the registry refuses it."""
+    """Build and push the image for a processor to the account's own registry, unless it exists.
+
+    Returns its URI. `session`: from boto3. Raises StateError, and TransferError if the registry
+    refuses the image.
+    """
     ecr = session.client("ecr")
     repository = _repository(ecr, say)
     if _is_there(ecr, tag):
@@ -132,7 +142,9 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
 
 
 def _download(machine: str, scratch: Path) -> list[Path]:
-    """The packages for the processor and what they need, from where this machine takes its own."""
+    """Download the packages and their dependencies for the processor, from this machine's apt
+    sources.
+    """
     architecture = ARCHITECTURES[machine]
     (scratch / "status").write_text(
         "".join(
@@ -171,7 +183,7 @@ def _apt(*arguments: str) -> None:
 
 
 def _write_system(packages: list[Path], file: Path) -> str:
-    """The layer with what the packages hold. Returns the version of its Python, such as "3.11"."""
+    """Write the layer with the packages' content. Returns its Python version, such as "3.11"."""
     with _Layer.open(file) as layer:
         for name in MERGED:
             layer.link(name, f"usr/{name}")
@@ -200,7 +212,7 @@ class _Layer:
     archive: tarfile.TarFile
     written: set[str] = field(default_factory=set)
     certificates: list[bytes] = field(default_factory=list)
-    python: str = ""  # that which /usr/bin/python3 is
+    python: str = ""  # what /usr/bin/python3 links to
 
     @classmethod
     @contextlib.contextmanager
@@ -213,7 +225,7 @@ class _Layer:
             yield cls(archive)
 
     def take(self, packed: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """What a package holds, as root's and without rights beyond those of its user."""
+        """Add an entry of a package, owned by root and without setuid or setgid bits."""
         member.name = _merged(member.name)
         if not member.name or member.name in self.written or LEFT_OUT.match(f"{member.name}/"):
             return
@@ -253,7 +265,7 @@ class _Layer:
 
 
 def _merged(name: str) -> str:
-    """The name as it is where /bin and the like are links into /usr. "" for what is there already."""
+    """Return the path with /bin and similar links resolved to /usr. "" for the links themselves."""
     path = name.removeprefix(".").strip("/")
     top, _, rest = path.partition("/")
     if top not in MERGED:
@@ -270,7 +282,7 @@ class _Blobs:
         self._folder = folder
 
     def add(self, media_type: str, body: bytes) -> dict[str, Any]:
-        """Its descriptor."""
+        """Add a blob. Returns its descriptor."""
         digest = hashlib.sha256(body).hexdigest()
         (self._folder / digest).write_bytes(body)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(body)}
@@ -286,7 +298,7 @@ def _json(value: Any) -> bytes:
 
 
 def _repository(ecr: Any, say: Say) -> str:
-    """The URI of the account's repository, which is made when it is not there."""
+    """Return the URI of the account's repository. Creates it if it does not exist."""
     import botocore.exceptions
 
     try:

@@ -1,7 +1,8 @@
-"""What an EC2 machine does when it starts: takes our code from the asset bucket, and lets systemd keep the agent going.
+"""The start script of an EC2 machine: fetches the code from the asset bucket and runs the agent
+under systemd.
 
-Nothing of third parties is downloaded: Python is Amazon Linux's own package, and everything else is in the bundle,
-whose digest is in the template.
+Nothing comes from third parties: Python is Amazon Linux's own package, and everything else is in
+the bundle, whose digest is in the template.
 """
 
 from collections.abc import Mapping
@@ -55,8 +56,10 @@ systemctl enable --now dth
 
 
 def user_data(kind: str, architecture: str, digest: str, environment: Mapping[str, str]) -> str:
-    """The script of a "worker" or "finder", encoded as EC2 wants it: it runs the bundle with this SHA-256 and no other.
-    Values may be what CloudFormation fills in."""
+    """Return the script of a "worker" or "finder", encoded for EC2.
+
+    It runs only the bundle with this SHA-256. Values may be CloudFormation expressions.
+    """
     values = {"Architecture": architecture, "Digest": digest} | {
         f"Value{number}": value for number, value in enumerate(environment.values())
     }

@@ -1,7 +1,7 @@
-"""Puts what the templates need into the account's asset bucket, and the templates with it.
+"""Puts the templates and everything they need into the account's asset bucket.
 
-Everything is below a prefix that follows from its contents: another version never changes what runs, and what is there
-already is neither made nor sent again.
+Everything is below a prefix derived from the content: a new version never changes what runs, and
+existing content is neither built nor sent again.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ from dth.infra.bundle import (
 )
 from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy
 
-ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # as the assets are named, and as Linux calls them
+ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # names of the assets, and Linux's names
 FUNCTIONS = "arm64"
-# The parameters of templates with the digest of an asset.
+# Template parameters that hold the digest of an asset.
 DIGESTS = {
     **{name: f"bundle-{architecture}.tar.gz" for architecture, name in BUNDLES.items()},
     "consoleDigest": "console.zip",
@@ -43,8 +43,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template in the asset bucket: its address as CloudFormation takes it, and its parameters (True: without a
-    default)."""
+    """A template in the asset bucket.
+
+    Its address for CloudFormation, and its parameters (True: without a default).
+    """
 
     url: str
     parameters: dict[str, bool]
@@ -52,15 +54,17 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is there: its version, which changes with the contents, and the templates by name."""
+    """What was published: its version, which changes with the content, and the templates by name."""
 
     version: str
     templates: dict[str, Template]
 
 
 def publish(session: Any, bucket: str, say: Say) -> Published:
-    """Publish into the bucket, "" for the account's own, which is made when it is not there. `session`: of boto3.
-    Raises UsageError and StateError."""
+    """Publish into the bucket, "" for the account's own, which is created if it does not exist.
+
+    `session`: from boto3. Raises UsageError and StateError.
+    """
     s3 = session.client("s3")
     account = session.client("sts").get_caller_identity()["Account"]
     bucket = bucket or f"data-transfer-hub-assets-{account}-{session.region_name}"
@@ -75,7 +79,7 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
             file.write_text(with_defaults(file.read_text("utf-8"), **given), "utf-8")
         keys = {name: f"{prefix}/templates/{name}.json" for name in templates}
         _prepare_bucket(s3, bucket, account, session.region_name, say)
-        if all(_is_there(s3, bucket, key) for key in keys.values()):  # they come last
+        if all(_is_there(s3, bucket, key) for key in keys.values()):  # they are written last
             say(f"s3://{bucket}/{prefix} is there")
             for name, file in templates.items():
                 _take_digests(s3, bucket, keys[name], file)
@@ -98,7 +102,7 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
 
 
 def make_assets(folder: Path) -> dict[str, Path]:
-    """The code for functions and for machines, by the names that the templates know it by."""
+    """Build the code for functions and machines. Returns it by the names in the templates."""
     with ThreadPoolExecutor() as pool:
         made = pool.map(lambda architecture: _make_assets(architecture, folder), ARCHITECTURES)
         assets = {file.name: file for files in made for file in files}
@@ -108,7 +112,7 @@ def make_assets(folder: Path) -> dict[str, Path]:
 
 
 def _make_assets(architecture: str, folder: Path) -> list[Path]:
-    """Those for one processor."""
+    """Build the assets for one processor."""
     tree = folder / ARCHITECTURES[architecture]
     tree.mkdir()
     make_tree(Target(ARCHITECTURES[architecture]), tree)
@@ -122,8 +126,10 @@ def _make_assets(architecture: str, folder: Path) -> list[Path]:
 
 
 def with_defaults(template: str, **defaults: str) -> str:
-    """The template that finds its code, and knows it, without being told. Of the defaults it takes those for its own
-    parameters."""
+    """Return the template with defaults for the code's location and digests.
+
+    Only those defaults are used for which the template has a parameter.
+    """
     found = json.loads(template)
     for name in defaults.keys() & found["Parameters"].keys():
         found["Parameters"][name]["Default"] = defaults[name]
@@ -131,8 +137,10 @@ def with_defaults(template: str, **defaults: str) -> str:
 
 
 def _take_digests(s3: Any, bucket: str, key: str, file: Path) -> None:
-    """Let the template have the digests of the code that was published before. Raises StateError where the template
-    that is there is another one in anything else."""
+    """Set the template's digests to those of the code published before.
+
+    Raises StateError if the published template differs in anything else.
+    """
     there = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
     try:
         declared = json.loads(there)["Parameters"]
@@ -158,13 +166,19 @@ def _parameters(file: Path) -> dict[str, bool]:
 
 
 def _address(s3: Any, bucket: str, key: str) -> str:
-    """Without a signature: CloudFormation reads the template with the rights of whoever asks it to."""
+    """Return the URL without a signature.
+
+    CloudFormation reads the template with the caller's rights.
+    """
     url: str = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
     return url.partition("?")[0]
 
 
 def _digest(templates: list[Path]) -> str:
-    """Of all that is published, as short as a name may be: of what it is made from, which is quicker than packing."""
+    """Return a short digest of everything published.
+
+    It covers the input, because that is faster than packing.
+    """
     digest = hashlib.sha256()
     for machine in ARCHITECTURES.values():
         digest.update(pinned(needed(Target(machine))).encode())
@@ -175,8 +189,10 @@ def _digest(templates: list[Path]) -> str:
 
 
 def _prepare_bucket(s3: Any, bucket: str, account: str, region: str, say: Say) -> None:
-    """Private, encrypted, versioned, by TLS alone, and changed by no task. Of a bucket that is there, if it is the
-    account's, only the last is seen to."""
+    """Create the bucket: private, encrypted, versioned, TLS only, and closed to changes by tasks.
+
+    For an existing bucket of the account, only the bucket policy is completed.
+    """
     import botocore.exceptions
 
     try:
@@ -207,7 +223,7 @@ def _refusals(s3: Any, bucket: str) -> list[Statement]:
 
 
 def _guard_bucket(s3: Any, bucket: str, say: Say) -> None:
-    """A bucket from before, or of somebody's own, has what it lacks of the policy. Its own statements stay."""
+    """Add the missing statements to the policy of an existing bucket. Other statements stay."""
     import botocore.exceptions
 
     try:

@@ -1,6 +1,7 @@
-"""The template of an S3 task: a queue, workers that scale with it, a finder, and what looks after them.
+"""The template of an S3 task: a queue, workers that scale with it, a finder, and their control.
 
-It can be deployed alone, as the existing solution's, or by the hub, which then owns the tables and the log group.
+The template can be deployed alone, as in the existing solution, or by the hub, which then owns the
+tables and the log group.
 """
 
 import json
@@ -26,13 +27,16 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.platforms.aws.gauges import NAMESPACE
 
-STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))  # messages visible and in flight, machines more
+# Messages visible and in flight, and machines to add.
+STEPS = ((100, 1), (500, 2), (2_000, 5), (10_000, 10))
 WARM_UP = 120  # seconds
-HEARTBEAT = 180  # seconds that a machine may take to drain
-TICK = 290  # seconds that a look may take; an express state machine has five minutes
-SETUP = 300  # seconds that setting up, or clearing up, may take
+HEARTBEAT = 180  # seconds for a machine to drain
+# Seconds per look; an express state machine has five minutes.
+TICK = 290
+SETUP = 300  # Seconds for setup or cleanup.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
-MACHINES = {  # by architecture: workers, the first choice first, and the finder
+# By architecture: workers, with the first choice first, and the finder.
+MACHINES = {
     "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
     "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
 }
@@ -113,7 +117,7 @@ class S3Stack(TaskStack):
     # --------------------------------------------------------------------------------------------- rights
 
     def _roles(self) -> None:
-        """Three roles: of the machines, of what controls them, and of what sets the task up."""
+        """Create three roles: for the machines, for their control, and for the setup of the task."""
         groups = [
             self.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/${{AWS::StackName}}-{kind}")
             for kind in ("worker", "finder")
@@ -138,7 +142,7 @@ class S3Stack(TaskStack):
             "ControlRole",
             "lambda.amazonaws.com",
             [
-                allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # which has no resource
+                allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
                 allow(scale, groups),
             ],
             "Control of a task",
@@ -171,13 +175,14 @@ class S3Stack(TaskStack):
         functions = [self.control_role, self.setup_role]
         return [
             self.grant("SubscriptionRights", [self.setup_role], [subscribe], self.own_events),
-            self.grant(
-                "NetworkRights", functions, [allow(in_vpc, "*")], self.in_vpc
-            ),  # as Lambda asks for it
+            # Lambda requires these rights in a VPC.
+            self.grant("NetworkRights", functions, [allow(in_vpc, "*")], self.in_vpc),
         ]
 
     def _store_rights(self) -> list[aws_iam.CfnPolicy]:
-        """The buckets that are read and written with our own roles; secrets and roles for the others."""
+        """Grant access to the buckets used with our own roles; secrets and roles are for the
+        others.
+        """
         reads, writes = self._own_role("Reads", "src"), self._own_role("Writes", "dest")
         mirrors = Fn.condition_or(
             self.equals("deleteMode", "Mirror"), self.equals("srcEvent", "CreateAndDelete")
@@ -217,14 +222,14 @@ class S3Stack(TaskStack):
         return self.grant_all(self.roles, granted)
 
     def _own_role(self, what: str, side: str) -> str:
-        """The condition that a side is reached with our own role."""
+        """Return the condition that a side is used with our own role."""
         empty = [self.equals(f"{side}{name}", "") for name in ("Credentials", "RoleArn")]
         if side == "src":
             empty.append(self.equals("srcAnonymous", "false"))
         return self.condition(f"OwnRole{what}", Fn.condition_and(*empty))
 
     def _secret(self, parameter: str) -> str:
-        """The secret that a parameter names."""
+        """Return the ARN of the secret that a parameter names."""
         return self.arn("secretsmanager", f"secret:${{{parameter}}}-??????")
 
     def _s3(self, resource: str, **values: str) -> str:
@@ -338,19 +343,18 @@ class S3Stack(TaskStack):
             ],
             **more,
         )
-        # New code comes with new machines; those that go drain first.
+        # New code needs new machines; the old ones drain first.
         group.cfn_options.update_policy = cdk.CfnUpdatePolicy(
             auto_scaling_rolling_update=cdk.CfnAutoScalingRollingUpdate(
                 max_batch_size=5, min_instances_in_service=0, suspend_processes=["AlarmNotification"]
             )
         )
-        group.add_resource_dependency(
-            self.resource
-        )  # machines find their parameters; and go before uploads are thrown away
+        # Machines need their parameters, and end before unfinished uploads are aborted.
+        group.add_resource_dependency(self.resource)
         return group
 
     def _scaling(self) -> None:
-        """Machines more by the backlog; back to the fewest when there is none."""
+        """Add machines according to the backlog; return to the minimum when there is none."""
         bounds = [above for above, _ in STEPS]
         more = aws_autoscaling.CfnScalingPolicy(
             self,
@@ -417,7 +421,11 @@ class S3Stack(TaskStack):
     # -------------------------------------------------------------------------------------------- control
 
     def _custom_resource(self) -> cdk.CfnCustomResource:
-        """Writes the parameters of a task without a hub, subscribes to a bucket's events, and clears up at the end."""
+        """Create the custom resource.
+
+        It writes the parameters of a task without a hub, subscribes to a bucket's events, and
+        cleans up at the end.
+        """
         function = self.function(
             "Setup", "dth.compose.aws.functions.objects.resource", self.setup_role, self.variables(),
             log_group=self.logs, timeout=SETUP, description="Sets a task up, and clears up after it",
@@ -431,13 +439,14 @@ class S3Stack(TaskStack):
         }
         properties = {name: self.when(self.own_events, value) for name, value in events.items()}
         resource = self.setup(function, SETUP, properties, lists=["ec2Subnets"])
-        for each in self.policies:  # S3 tries whether it may send, before it subscribes
+        # S3 tests whether it may send before it subscribes.
+        for each in self.policies:
             resource.add_resource_dependency(each)
         self.after_grants(resource, self.grants)
         return resource
 
     def _vpc(self) -> Any:
-        """Of a function that reaches the stores."""
+        """Return the VPC settings of a function that accesses the stores."""
         network = {
             "SubnetIds": Fn.ref("ec2Subnets"),
             "SecurityGroupIds": [self.security_group.attr_group_id],
@@ -465,10 +474,10 @@ class S3Stack(TaskStack):
         self._schedule()
 
     def _controller(self) -> None:
-        """The state machine that looks after the task each minute."""
+        """Create the state machine that controls the task every minute."""
         rights = [
             allow(["lambda:InvokeFunction"], self.tick.attr_arn),
-            allow(DELIVER_LOGS, "*"),  # which have no resource of their own
+            allow(DELIVER_LOGS, "*"),  # no resource of their own
         ]
         role = self.role("ControllerRole", "states.amazonaws.com", rights, "The controller of a task")
         definition = {
@@ -550,7 +559,8 @@ class S3Stack(TaskStack):
 
     def _watch(self) -> None:
         self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
-        # The controller settles dead letters within a minute: it tells how many there were, and SQS may not.
+        # The controller settles dead letters within a minute. It reports how many there were; SQS
+        # may not.
         aws_cloudwatch.CfnAlarm(
             self,
             "Failures",
@@ -607,7 +617,7 @@ class S3Stack(TaskStack):
 
 
 def _dashboard() -> dict[str, Any]:
-    """The body of the dashboard; `${...}` is filled in."""
+    """Return the body of the dashboard; `${...}` is replaced."""
 
     def graph(title: str, left: int, top: int, *metrics: list[Any], stat: str = "Sum") -> dict[str, Any]:
         return {

@@ -1,5 +1,7 @@
-"""The web console behind CloudFront: static files in a private bucket, and the API below the same address, so that no
-other place has to be asked.
+"""The web console behind CloudFront: static files in a private bucket, and the API at the same
+address.
+
+The console therefore needs no requests to other hosts.
 """
 
 from collections.abc import Sequence
@@ -12,20 +14,20 @@ from aws_cdk import CfnParameter, Fn, aws_cloudfront, aws_s3
 from dth.infra.statements import Statement, not_by_tasks, only_by_tls, policy
 from dth.infra.template import Template
 
-# Policies of CloudFront's own, the same in every account.
+# CloudFront's managed policies, the same in every account.
 CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"  # CachingOptimized
 NOT_CACHED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled
 ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
 CONSOLE = "Console"  # the bucket with its files
 RUNTIME = "cloudfront-js-2.0"
-# Which page an address means, the console decides.
+# The console decides which page an address means.
 PAGES = """function handler(event) {
   var request = event.request;
   if (request.uri.lastIndexOf('.') <= request.uri.lastIndexOf('/')) request.uri = '/index.html';
   return request;
 }
 """
-# AppSync wants the token alone.
+# AppSync requires the token alone.
 BEARER = """function handler(event) {
   var request = event.request;
   var given = request.headers.authorization;
@@ -37,7 +39,7 @@ BEARER = """function handler(event) {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What came of it. `address`: where the console is, as its users know it."""
+    """The site's resources. `address`: the console's address for its users."""
 
     bucket: aws_s3.CfnBucket
     distribution: aws_cloudfront.CfnDistribution
@@ -54,9 +56,13 @@ def add_site(
     *,
     plain: bool,
 ) -> Site:
-    """`api`: host of the GraphQL API. `asked`: addresses that the console asks besides, of sign-in. The parameters may
-    be empty: an own domain and its certificate (in ACM, or another that is in IAM), and a web ACL. `plain`: with
-    nothing that CloudFront lacks in China: functions, and access by signed requests."""
+    """Add the console's bucket and distribution to the stack.
+
+    `api`: host of the GraphQL API. `asked`: other addresses that the console requests, for sign-in.
+    These parameters may be empty: the domain, its certificate (in ACM, or another one in IAM), and
+    the web ACL. `plain`: without what CloudFront lacks in China: functions, and access with signed
+    requests.
+    """
     bucket = _bucket(stack)
     has_domain, has_acl = stack.is_given(domain), stack.is_given(web_acl)
     headers = _headers(stack, asked)
@@ -110,7 +116,7 @@ def add_site(
             ],
         ),
     )
-    # It takes the certificate for empty, although that is asked for first.
+    # cfn-lint assumes an empty certificate, although a condition excludes it.
     distribution.cfn_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W1030"]}}}
     _let_in(stack, bucket, reader or _distribution_itself(stack, distribution))
     host = stack.when(has_domain, domain.value_as_string, distribution.attr_domain_name)
@@ -127,7 +133,7 @@ def _certificate(stack: Template, managed: CfnParameter, server: CfnParameter | 
 
 
 def _bucket(stack: Template) -> aws_s3.CfnBucket:
-    """Private, encrypted, by CloudFront and TLS alone."""
+    """Create the bucket: private and encrypted."""
     encrypted = aws_s3.CfnBucket.ServerSideEncryptionByDefaultProperty(sse_algorithm="AES256")
     bucket = aws_s3.CfnBucket(
         stack,
@@ -154,8 +160,10 @@ def _bucket(stack: Template) -> aws_s3.CfnBucket:
 def _reader(
     stack: Template, bucket: aws_s3.CfnBucket, plain: bool
 ) -> tuple[Statement | None, aws_cloudfront.CfnDistribution.OriginProperty]:
-    """The console's files as an origin, and who reads them there: an identity of CloudFront's, or None for the
-    distribution itself."""
+    """Return the console's files as an origin, and who reads them.
+
+    The reader is an identity of CloudFront, or None for the distribution itself.
+    """
     if plain:
         identity = aws_cloudfront.CfnCloudFrontOriginAccessIdentity(
             stack,
@@ -194,7 +202,7 @@ def _origin(
 
 
 def _page_for_all() -> aws_cloudfront.CfnDistribution.CustomErrorResponseProperty:
-    """What is no file is a page of the console: the bucket says 403 of what it has not."""
+    """Show a page of the console for every missing file: for these the bucket returns 403."""
     return aws_cloudfront.CfnDistribution.CustomErrorResponseProperty(
         error_code=403, response_code=200, response_page_path="/index.html", error_caching_min_ttl=0
     )
@@ -244,7 +252,7 @@ def _function(
 
 
 def _headers(stack: Template, asked: list[str]) -> aws_cloudfront.CfnResponseHeadersPolicy:
-    """Nothing but our own files, and requests to the API and to sign-in."""
+    """Allow only our own files, and requests to the API and to sign-in."""
     asks = " ".join(["'self'", *asked])
     content = Fn.join(
         "",

@@ -1,11 +1,14 @@
-"""Statements of IAM policies, and what those of the hub are about. Nothing here needs the CDK, whose start is slow."""
+"""Statements of IAM policies, and constants for those of the hub. Does not import the CDK, which
+starts slowly.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 Statement = dict[str, Any]  # as in a policy document
-TAG = "DataTransferHub"  # the key of what marks secrets of the hub, and everything of its tasks
-# What changes a bucket, or the objects in it.
+# The tag key of the hub's secrets, and of everything of its tasks.
+TAG = "DataTransferHub"
+# Actions that change a bucket, or the objects in it.
 CHANGES = (
     "s3:PutObject*",
     "s3:DeleteObject*",
@@ -21,24 +24,26 @@ BUNDLES = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}  # the parameters wi
 
 
 def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statement:
-    """A statement. Conditions as in a policy: StringEquals={...}."""
+    """Return a statement that allows. Conditions as in a policy: StringEquals={...}."""
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
     return {**statement, "Condition": conditions} if conditions else statement
 
 
 def deny(actions: Sequence[str], resources: Any) -> Statement:
-    """A statement that no other can undo."""
+    """Return a statement that denies; no other statement overrides it."""
     return {"Effect": "Deny", "Action": list(actions), "Resource": resources}
 
 
 def policy(statements: Sequence[Any]) -> dict[str, Any]:
-    """A policy document."""
+    """Return a policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def not_by_tasks(resources: Any) -> Statement:
-    """A statement of a bucket's policy: no role of a task, nor of its preflights, changes what is there. All of them
-    have the tag `TAG`, and no other role has."""
+    """Return a bucket policy statement: no role of a task or of its preflights changes the content.
+
+    All of these roles have the tag `TAG`, and no other role has it.
+    """
     return {
         "Sid": "NotByTasks",
         "Effect": "Deny",
@@ -50,7 +55,7 @@ def not_by_tasks(resources: Any) -> Statement:
 
 
 def only_by_tls(resources: Any, action: str) -> Statement:
-    """A statement of a resource's policy: whoever comes without TLS is refused. `action` such as "sqs:*"."""
+    """Return a resource policy statement that denies access without TLS. `action` such as "sqs:*"."""
     return {
         "Sid": "OnlyByTls",
         "Effect": "Deny",

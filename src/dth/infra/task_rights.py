@@ -1,5 +1,7 @@
-"""The rights that come with tasks: with what the hub's service role makes their stacks, and what no role of a task can
-go beyond, whatever its template gives it.
+"""The rights for tasks: those of the service role that creates their stacks, and the limits of
+their roles.
+
+No role of a task can exceed these limits, whatever its template grants.
 """
 
 from collections.abc import Callable
@@ -10,7 +12,8 @@ from dth.infra.statements import CHANGES, Statement, allow, deny
 from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
 
 Sub = Callable[..., str]
-# In the names of the stacks of tasks, after the hub's own: so what is the hub's is not theirs.
+# Part of the names of tasks' stacks, after the hub's name: this separates their resources from the
+# hub's.
 KINDS = tuple(sorted(each.aws.name for each in plugins().values() if each.aws))
 WRITE_IMAGES = (
     "ecr:InitiateLayerUpload",
@@ -37,8 +40,11 @@ STORES = (
 
 
 def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statement]:
-    """Of every role of a task, and of the jobs that try a task out: each has a name. `hub_table`: the ARN of the hub's
-    table. `repository`: the name of that with the image of tasks."""
+    """Return the limits of every role of a task, and of the jobs that test a task. Each has a name.
+
+    `hub_table`: the ARN of the hub's table. `repository`: the name of the repository with the
+    tasks' image.
+    """
 
     def arn(service: str, resource: str) -> str:
         return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
@@ -136,7 +142,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
             ),
         ),
         _named("Code", allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/*"))),
-        # What the hub itself runs and shows: no task is about it, whatever its parameters name.
+        # What the hub itself runs and shows. No task may change it, whatever its parameters name.
         _named(
             "OwnBuckets",
             deny(
@@ -159,7 +165,8 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
                 ),
             ),
         ),
-        # What has no resource of its own: looking at groups, deliveries of logs, and what Lambda needs in a VPC.
+        # Actions without a resource: describing groups, log deliveries, and what Lambda needs in a
+        # VPC.
         _named(
             "Looking",
             allow(
@@ -184,8 +191,11 @@ def _named(name: str, statement: Statement) -> Statement:
 
 
 def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
-    """The service role's policies, by name: what the templates of tasks are made of, named as CloudFormation names it
-    after the stack, and no role without the boundary."""
+    """Return the service role's policies by name.
+
+    They cover the resources in tasks' templates, named by CloudFormation after the stack, and no
+    role without the boundary.
+    """
 
     def arn(service: str, resource: str) -> str:
         return sub(f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}")
@@ -310,7 +320,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 all_of("cloudwatch", "PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource"),
                 own("cloudwatch", "alarm:"),
             ),
-            # Alarms are described, and dashboards named, without the stack.
+            # Alarms are described, and dashboards named, without the stack's name.
             allow(
                 all_of("cloudwatch", "DescribeAlarms", "PutDashboard", "DeleteDashboards", "GetDashboard"),
                 "*",
@@ -355,7 +365,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 ),
                 own("states", "stateMachine:"),
             ),
-            allow(DELIVER_LOGS, "*"),  # which have no resource of their own
+            allow(DELIVER_LOGS, "*"),  # no resource of their own
         ],
         "MakesMachines": [
             allow(
@@ -424,7 +434,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 own("ecs", "cluster/"),
             ),
             allow(["ecs:TagResource"], own("ecs", "task-definition/")),
-            # What is only looked at, and task definitions, have no resource of their own.
+            # Read-only actions and task definitions have no resource of their own.
             allow(
                 [
                     *all_of(

@@ -1,7 +1,10 @@
-"""What the template of every task has, whatever it copies: tables and a log group, a queue for work and one for what
-crashes its workers, rights to these, secrets and roles of its sides, alarms, and a log of its state machine.
+"""What the template of every task has, whatever the task copies.
 
-It can be deployed alone, as the existing solution's, or by the hub, which then owns the tables and the log group.
+Tables and a log group, a queue for work and a dead-letter queue, rights to these, secrets and roles
+of the task's sides, alarms, and a log of its state machine.
+
+The template can be deployed alone, as in the existing solution, or by the hub, which then owns the
+tables and the log group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +26,8 @@ from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 
-VISIBILITY = 900  # seconds; workers extend it while they work
+# Seconds; workers extend it during the work.
+VISIBILITY = 900
 KEPT = 14 * 86400  # seconds
 MAX_RECEIVES = 5
 USE_TABLE = (
@@ -55,7 +59,8 @@ DELIVER_LOGS = (
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 )
-LAMBDA_RETRY = {  # of a state that invokes a function: what Lambda itself could not do at that moment
+# For a state that invokes a function: temporary failures of Lambda itself.
+LAMBDA_RETRY = {
     "ErrorEquals": [
         "Lambda.ServiceException",
         "Lambda.AWSLambdaException",
@@ -69,7 +74,7 @@ LAMBDA_RETRY = {  # of a state that invokes a function: what Lambda itself could
 
 
 def reads_bindings(table: Any) -> Statement:
-    """The right to read what secrets are bound to, and nothing else of the hub's table."""
+    """Return the right to read the bindings of secrets, and nothing else in the hub's table."""
     return {
         **allow(["dynamodb:GetItem"], table),
         "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PARTITION]}},
@@ -77,12 +82,14 @@ def reads_bindings(table: Any) -> Statement:
 
 
 class TaskStack(Template):
-    """The template of one plugin. What it makes is up to the plugin, in the order in which it calls these."""
+    """The template of one plugin. The plugin calls these methods in its own order."""
 
     # ---------------------------------------------------------------------------------------- parameters
 
     def declare(self, type: str, model: type[BaseModel], types: Mapping[str, str]) -> None:
-        """The parameters of the plugin, and what every task is told besides. `type`: as the API calls the plugin."""
+        """Declare the plugin's parameters, and those of every task. `type`: the plugin's name in
+        the API.
+        """
         self.type = type
         self.task = self.task_parameters(model, types, NOT_IN_TEMPLATES)
         task_id = self.parameter(
@@ -97,7 +104,8 @@ class TaskStack(Template):
             "logGroup", "Log group", DEPLOYMENT, "The hub's log group; an own one when empty.",
             default="", pattern="|[A-Za-z0-9_./#-]{1,512}",
         )  # fmt: skip
-        # Who deploys a task alone has chosen its stores; a hub says what it allows to the tasks of its users.
+        # Somebody who deploys a task alone has chosen its stores; a hub limits the tasks of its
+        # users.
         self.allowed_networks(default="private")
         self.hub_table = self.parameter(
             "hubTable", "Table of the hub", DEPLOYMENT,
@@ -106,7 +114,8 @@ class TaskStack(Template):
         )  # fmt: skip
         self.of_hub = self.is_given(task_id)
         self.id = self.when(self.of_hub, task_id.value_as_string, cdk.Aws.STACK_NAME)
-        # A hub may start and delete what is called after it; alone, CloudFormation finds a name.
+        # With a hub, the name starts with the stack's, so the hub may start and delete it; alone,
+        # CloudFormation chooses a name.
         self.machine_name = self.when(self.of_hub, cdk.Aws.STACK_NAME)
         self.own_tables = self.condition("OwnTables", Fn.condition_equals(tables.value_as_string, ""))
         self.own_logs = self.condition("OwnLogGroup", Fn.condition_equals(logs.value_as_string, ""))
@@ -114,13 +123,13 @@ class TaskStack(Template):
 
     @staticmethod
     def equals(parameter: str, value: str) -> Any:
-        """An expression of conditions: the parameter has that value."""
+        """Return an expression for conditions: the parameter has that value."""
         return Fn.condition_equals(Fn.ref(parameter), value)
 
     # ------------------------------------------------------------------------------------ what remembers
 
     def remember(self, *tables: str) -> None:
-        """The tables by these names, and the log group: the hub's, or own ones."""
+        """Create these tables and the log group under a condition: else the hub's are used."""
         self.tables: dict[str, str] = {}
         for name in tables:
             table = self.table(f"{name.title()}Table", TABLES[name])
@@ -133,6 +142,7 @@ class TaskStack(Template):
         self.logs = self.when(self.own_logs, group.ref, Fn.ref("logGroup"))
 
     def queues(self) -> None:
+        """Create the work queue and the dead-letter queue."""
         key = self.when(self.is_given(self.kms_key), self.kms_key.value_as_string)
         own_key = self.when(self.is_given(self.kms_key), cdk.Aws.NO_VALUE, True)
         self.dead = aws_sqs.CfnQueue(
@@ -154,7 +164,7 @@ class TaskStack(Template):
         )
 
     def queue_policies(self, *statements: Any) -> list[aws_sqs.CfnQueuePolicy]:
-        """Both queues by TLS alone; and the statements for the queue of work."""
+        """Return the policies of both queues: TLS only, and these statements for the work queue."""
         return [
             aws_sqs.CfnQueuePolicy(
                 self,
@@ -169,7 +179,9 @@ class TaskStack(Template):
         ]
 
     def variables(self) -> dict[str, str]:
-        """Which task this is, for everything that runs of it (`dth.platforms.aws.platform.AwsNames`)."""
+        """Return the environment variables that identify the task
+        (`dth.platforms.aws.platform.AwsNames`).
+        """
         return {
             "DTH_TASK": self.id,
             "DTH_TYPE": self.type,
@@ -185,7 +197,7 @@ class TaskStack(Template):
     # --------------------------------------------------------------------------------------------- rights
 
     def task_rights(self, roles: Sequence[aws_iam.CfnRole]) -> list[aws_iam.CfnPolicy]:
-        """What everything that touches the task's data needs."""
+        """Grant what everything that accesses the task's data needs."""
         table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Name}"
         tables = [
             self.sub(table + end, Name=name) for name in self.tables.values() for end in ("", "/index/*")
@@ -200,9 +212,12 @@ class TaskStack(Template):
     def side_rights(
         self, roles: Sequence[aws_iam.CfnRole], secret: str, keys_through: Sequence[str]
     ) -> list[aws_iam.CfnPolicy]:
-        """The secrets and the roles of source and destination. `secret`: how the parameters with their names end.
-        `keys_through`: services through which keys of others are used, besides Secrets Manager: which keys encrypt
-        what is there is not known here; their policies decide."""
+        """Grant the secrets and roles of source and destination.
+
+        `secret`: the suffix of the parameters with their names. `keys_through`: services, besides
+        Secrets Manager, through which other KMS keys may be used. The keys of the data are not
+        known here; their policies decide.
+        """
         services = [*keys_through, f"secretsmanager.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}"]
         keys = allow(
             ["kms:Decrypt", "kms:GenerateDataKey"],
@@ -230,7 +245,7 @@ class TaskStack(Template):
     def grant_all(
         self, roles: Sequence[aws_iam.CfnRole], granted: Mapping[str, tuple[list[Statement], str]]
     ) -> list[aws_iam.CfnPolicy]:
-        """Several grants by name: statements, and the condition under which they hold, "" for always."""
+        """Grant several policies by name: statements and their condition, "" for always."""
         return [
             self.grant(name, roles, statements, condition)
             for name, (statements, condition) in granted.items()
@@ -245,8 +260,12 @@ class TaskStack(Template):
         properties: Mapping[str, Any],
         lists: Sequence[str] = (),
     ) -> cdk.CfnCustomResource:
-        """What CloudFormation cannot do, done by the function within `timeout` seconds. It gets the parameters of a
-        task without a hub, and `properties`. `lists`: parameters that are lists."""
+        """Create a custom resource: the function does what CloudFormation cannot, within `timeout`
+        seconds.
+
+        It gets `properties` and the parameters of a task without a hub. `lists`: parameters that
+        are lists.
+        """
         own = {
             name: Fn.join(",", cdk.Token.as_list(Fn.ref(name))) if name in lists else Fn.ref(name)
             for name in self.task
@@ -259,8 +278,12 @@ class TaskStack(Template):
         return resource
 
     def after_grants(self, resource: cdk.CfnCustomResource, grants: Sequence[aws_iam.CfnPolicy]) -> None:
-        """The rights stand before the resource is made, and until it has gone. They are named, as a dependency cannot
-        be on what holds under a condition."""
+        """Make the resource depend on the rights: they exist before it is created and until it is
+        deleted.
+
+        The rights are referenced by name, because a dependency cannot point to a conditional
+        resource.
+        """
         for grant in grants:
             condition = grant.cfn_options.condition
             value = self.when(condition.node.id, grant.ref) if condition else grant.ref

@@ -1,8 +1,10 @@
-"""What the templates are made of: parameters from the plugins' models, functions, roles, tables, log groups.
+"""The building blocks of templates: parameters from the plugins' models, functions, roles, tables,
+log groups.
 
-Templates are written with CloudFormation's own resource types, so that what is deployed is what is read here. They need
-no bootstrapped account and no CDK at the other end: their code is in the bucket that the parameters `assetBucket` and
-`assetPrefix` name, and the plain JSON works in the CloudFormation console.
+Templates use CloudFormation's own resource types, so this code shows exactly what is deployed. They
+need no bootstrapped account and no CDK for deployment: their code is in the bucket that the
+parameters `assetBucket` and `assetPrefix` name, and the plain JSON works in the CloudFormation
+console.
 """
 
 import re
@@ -30,9 +32,10 @@ from dth.infra import PYTHON
 from dth.infra.statements import BUNDLES, Statement, allow, only_by_tls, policy
 from dth.platforms.aws.tables import Table, create_table
 
-RETENTION = 14  # days that log groups keep what is said
+RETENTION = 14  # days that log groups keep events
 NAME = r"[\w+=,@-][\w+=,.@-]{0,254}"  # of a secret
-PATTERNS = {  # of what policies are made from: nothing that widens them gets in
+# For values that become part of policies: nothing that would widen them is accepted.
+PATTERNS = {
     "Bucket": r"|[A-Za-z0-9][A-Za-z0-9._-]{1,253}",
     "RoleArn": r"|arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+",
     "Credentials": f"|{NAME}",
@@ -43,7 +46,8 @@ PATTERNS = {  # of what policies are made from: nothing that widens them gets in
     "Region": "|[a-z0-9-]+",
 }
 DIGEST = "|[0-9a-f]{64}"
-GROUPS = {  # of the plugins' models, as people read them
+# Groups in the plugins' models, and their titles.
+GROUPS = {
     "source": "Source",
     "destination": "Destination",
     "comparison": "What is copied",
@@ -55,7 +59,9 @@ DEPLOYMENT = "Deployment"
 
 
 class Template(cdk.Stack):
-    """One template. Parameters come first, then resources; `finish` writes how CloudFormation's console shows it."""
+    """One template: parameters first, then resources. `finish` writes the layout for
+    CloudFormation's console.
+    """
 
     def __init__(self, scope: Construct, name: str, description: str) -> None:
         super().__init__(
@@ -102,7 +108,9 @@ class Template(cdk.Stack):
     # ---------------------------------------------------------------------------------------- parameters
 
     def allowed_networks(self, default: str) -> None:
-        """Where tasks may connect to beyond public addresses, as `dth.platforms.aws.confined` reads it."""
+        """Declare where tasks may connect besides public addresses (see
+        `dth.platforms.aws.confined`).
+        """
         self.parameter(
             "allowedNetworks", "Allowed networks", DEPLOYMENT,
             "Where tasks may connect to besides public addresses, with commas between: private, loopback, or networks "
@@ -111,7 +119,9 @@ class Template(cdk.Stack):
         )  # fmt: skip
 
     def bundles(self) -> None:
-        """What machines run, by digest: they refuse anything else, whoever put it into the asset bucket."""
+        """Declare the digests of the machines' code: machines refuse any other code in the asset
+        bucket.
+        """
         for architecture, name in BUNDLES.items():
             self.parameter(
                 name, f"Code ({architecture})", DEPLOYMENT,
@@ -133,7 +143,7 @@ class Template(cdk.Stack):
         least: float | None = None,
         most: float | None = None,
     ) -> CfnParameter:
-        """A parameter. Without a default it must be given. `pattern` is of the whole value."""
+        """Declare a parameter. Without a default it is required. `pattern` matches the whole value."""
         self._groups.setdefault(group, []).append(name)
         self._labels[name] = label
         return CfnParameter(
@@ -151,8 +161,10 @@ class Template(cdk.Stack):
     def task_parameters(
         self, model: type[BaseModel], types: Mapping[str, str], leave_out: Sequence[str] = ()
     ) -> dict[str, CfnParameter]:
-        """One for each parameter of a plugin, by name. `types`: CloudFormation's own types of some, which thereby
-        cannot be left empty."""
+        """Declare the parameters of a plugin, and return them by name.
+
+        `types`: CloudFormation's own types of some, which therefore cannot be empty.
+        """
         return {
             str(field.alias): self._task_parameter(str(field.alias), field, types.get(str(field.alias), ""))
             for field in model.model_fields.values()
@@ -183,38 +195,42 @@ class Template(cdk.Stack):
     # ---------------------------------------------------------------------------------------- conditions
 
     def is_given(self, parameter: CfnParameter) -> str:
-        """The name of the condition that the parameter is not empty."""
+        """Return the name of the condition that the parameter is not empty."""
         name = parameter.node.id
         empty = Fn.condition_equals(parameter.value_as_string, "")
         return self.condition(f"Has{name[0].upper()}{name[1:]}", Fn.condition_not(empty))
 
     def is_true(self, parameter: CfnParameter) -> str:
-        """The name of the condition that the parameter is "true"."""
+        """Return the name of the condition that the parameter is "true"."""
         name = parameter.node.id
         return self.condition(
             f"Is{name[0].upper()}{name[1:]}", Fn.condition_equals(parameter.value_as_string, "true")
         )
 
     def condition(self, name: str, expression: Any) -> str:
-        """Its name. The same again is the same condition."""
+        """Define a condition and return its name. A repeated call returns the same condition."""
         if name not in self._conditions:
             self._conditions[name] = CfnCondition(self, name, expression=expression)
         return name
 
     def holds(self, name: str) -> Any:
-        """A condition by its name, as an expression of another."""
+        """Return a condition by its name, for use in another condition."""
         return self._conditions[name]
 
     @staticmethod
     def when(condition: str, value: Any, otherwise: Any = None) -> Any:
-        """`value` where the condition of that name holds; else `otherwise`, or as if nothing were written."""
+        """Return `value` if the named condition holds, else `otherwise`; without it, the property
+        is omitted.
+        """
         chosen = Fn.condition_if(condition, value, cdk.Aws.NO_VALUE if otherwise is None else otherwise)
         texts = isinstance(value, str) and isinstance(otherwise, str | None)
         return cdk.Token.as_string(chosen) if texts else chosen
 
     @staticmethod
     def sub(text: str, **values: Any) -> str:
-        """The text with `${...}` filled in: `values`, or what CloudFormation knows by that name."""
+        """Return the text with `${...}` replaced: by `values`, or by what CloudFormation knows by
+        that name.
+        """
         return Fn.sub(text, values or None)
 
     def arn(
@@ -225,7 +241,7 @@ class Template(cdk.Stack):
         account: str = "${AWS::AccountId}",
         region: str = "${AWS::Region}",
     ) -> str:
-        """An ARN in the stack's partition; `${...}` in it is what CloudFormation knows by that name."""
+        """Return an ARN in the stack's partition; CloudFormation replaces each `${...}` in it."""
         return self.sub(f"arn:${{AWS::Partition}}:{service}:{region}:{account}:{resource}")
 
     # ----------------------------------------------------------------------------------------- resources
@@ -240,9 +256,12 @@ class Template(cdk.Stack):
         managed: Sequence[str] = (),
         conditions: Mapping[str, Any] | None = None,
     ) -> aws_iam.CfnRole:
-        """A role for a service such as "lambda.amazonaws.com", with one policy of its own and the boundary. What holds
-        under a condition only is a `grant`: each `when` in a list doubles what linters have to look at. `managed`:
-        names of AWS's policies. `conditions`: of assuming it."""
+        """Create a role for a service such as "lambda.amazonaws.com", with its own policy and the
+        boundary.
+
+        Use a `grant` for conditional rights: each `when` in a list doubles the work of linters.
+        `managed`: names of AWS managed policies. `conditions`: for assuming the role.
+        """
         trust: Statement = {
             "Effect": "Allow",
             "Action": "sts:AssumeRole",
@@ -272,7 +291,7 @@ class Template(cdk.Stack):
         statements: Sequence[Statement],
         condition: str = "",
     ) -> aws_iam.CfnPolicy:
-        """Give rights to several roles, or where a condition holds only."""
+        """Grant rights to several roles, or only under a condition."""
         made = aws_iam.CfnPolicy(
             self,
             name,
@@ -297,8 +316,11 @@ class Template(cdk.Stack):
         memory: int = 512,
         **more: Any,
     ) -> aws_lambda.CfnFunction:
-        """A Lambda function: `handler` in our package, such as "dth.compose.aws.functions.objects.tick"; `timeout` in
-        seconds, `memory` in MiB. What it says goes to `log_group`, a name."""
+        """Create a Lambda function.
+
+        `handler` is in our package, such as "dth.compose.aws.functions.objects.tick"; `timeout` is
+        in seconds, `memory` in MiB. `log_group` is the name of its log group.
+        """
         return aws_lambda.CfnFunction(
             self,
             name,
@@ -320,13 +342,15 @@ class Template(cdk.Stack):
         )
 
     def log_group(self, name: str, **more: Any) -> aws_logs.CfnLogGroup:
-        """A log group with a name that CloudFormation gives it."""
+        """Create a log group. CloudFormation chooses its name."""
         return aws_logs.CfnLogGroup(
             self, name, retention_in_days=RETENTION, kms_key_id=self._key_or_none(), **more
         )
 
     def table(self, name: str, table: Table) -> aws_dynamodb.CfnTable:
-        """A table with keys and indexes as `table` says, billed on demand, with point-in-time recovery."""
+        """Create a table with the keys and indexes of `table`, on-demand billing, and point-in-time
+        recovery.
+        """
         made = create_table("", table)
         recovery = aws_dynamodb.CfnTable.PointInTimeRecoverySpecificationProperty(
             point_in_time_recovery_enabled=True
@@ -349,7 +373,9 @@ class Template(cdk.Stack):
         )
 
     def alarms(self, email: CfnParameter, *services: str) -> aws_sns.CfnTopic:
-        """A topic with that e-mail address, if one is given, to which these services of AWS may publish."""
+        """Create a topic for these AWS services, with a subscription of the e-mail address if one
+        is given.
+        """
         topic = aws_sns.CfnTopic(
             self,
             "Alarms",
@@ -381,7 +407,7 @@ class Template(cdk.Stack):
     def metric(
         id: str, namespace: str, metric: str, statistic: str, dimension: str, value: str
     ) -> aws_cloudwatch.CfnAlarm.MetricDataQueryProperty:
-        """A part of an alarm's expression, by the minute."""
+        """Return a metric for an alarm's expression, with a period of one minute."""
         return aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
             id=id,
             return_data=False,
@@ -397,19 +423,21 @@ class Template(cdk.Stack):
         )
 
     def grant_key(self, name: str, roles: Sequence[aws_iam.CfnRole]) -> aws_iam.CfnPolicy:
-        """Let them use the customer's key, where there is one."""
+        """Let the roles use the customer's key, if there is one."""
         used = allow(["kms:Decrypt", "kms:GenerateDataKey"], self.kms_key.value_as_string)
         return self.grant(name, roles, [used], self.is_given(self.kms_key))
 
     def write_logs(self, log_group: str) -> Statement:
-        """A statement: write into the log group of that name."""
+        """Return a statement that allows writing to the log group of that name."""
         arn = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${Group}:*"
         return allow(["logs:CreateLogStream", "logs:PutLogEvents"], self.sub(arn, Group=log_group))
 
     def logged(
         self, log_group: str, level: str
     ) -> aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty:
-        """What a state machine says, into the log group of that name: "ERROR", or "ALL" that it does."""
+        """Return the logging of a state machine to the log group of that name; level "ERROR" or
+        "ALL".
+        """
         log = aws_stepfunctions.CfnStateMachine.LogDestinationProperty(
             cloud_watch_logs_log_group=aws_stepfunctions.CfnStateMachine.CloudWatchLogsLogGroupProperty(
                 log_group_arn=self.sub(
@@ -423,12 +451,12 @@ class Template(cdk.Stack):
         )
 
     def tell(self, outputs: Mapping[str, tuple[str, str]]) -> None:
-        """The stack's outputs: value and description by name."""
+        """Add the stack's outputs: value and description by name."""
         for name, (value, description) in outputs.items():
             cdk.CfnOutput(self, f"Out{name}", value=value, description=description).override_logical_id(name)
 
     def finish(self) -> None:
-        """Tell CloudFormation's console how to show the parameters: the deployment's last."""
+        """Write how CloudFormation's console shows the parameters: the deployment group last."""
         groups = sorted(self._groups, key=lambda group: group == DEPLOYMENT)
         self.template_options.metadata = {
             "AWS::CloudFormation::Interface": {
@@ -444,14 +472,14 @@ class Template(cdk.Stack):
 
 
 def _text(value: Any) -> str:
-    """A default, as the API writes it."""
+    """Return a default as the API writes it."""
     if value is None or value == ():
         return ""
     return str(value).lower() if isinstance(value, bool) else str(getattr(value, "value", value))
 
 
 def _as_cdk(value: Any) -> Any:
-    """The arguments of an API call, as the CDK spells them."""
+    """Return the arguments of an API call in the CDK's spelling."""
     match value:
         case list():
             return [_as_cdk(each) for each in value]

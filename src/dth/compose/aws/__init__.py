@@ -1,4 +1,4 @@
-"""AWS: what machines, containers and functions run."""
+"""AWS: what machines, containers, and functions run."""
 
 # Containers that copy images of one task at the same time.
 CONTAINERS = 10

@@ -1,8 +1,9 @@
-"""What runs on a machine of an S3 task: `python -m dth.compose.aws.agent worker`, or `finder`.
+"""Runs on a machine of an S3 task: `python -m dth.compose.aws.agent worker`, or `finder`.
 
-It starts the task's processes (a worker for each processor, or one finder), starts again what dies, lets them read the
-task's parameters anew when those change, and drains them when the machine is about to go: when its group shrinks, or a
-spot machine is wanted back. Whatever ends here, other machines go on with what was left.
+The agent starts the task's processes (one worker per processor, or one finder) and restarts those
+that fail. If the task's parameters change, it restarts the processes with the new ones. When the
+machine is about to terminate (its group shrinks, or AWS reclaims a spot machine), it drains the
+processes. Other machines continue the work that remains.
 """
 
 import asyncio
@@ -35,14 +36,19 @@ from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.shipper import shipping
 
-LOOK = 5.0  # seconds between looks whether the machine is about to go, and for runs to list
-READ = 30.0  # seconds between looks whether the parameters have changed, or the task is paused
-DRAIN = 100.0  # seconds that processes may take to end: a spot machine has two minutes
-FAILURES = 5  # in a row, after which the finder's run fails, or the task pauses
-LASTED = 300.0  # seconds after which a process that ends has not failed in a row
-LONGEST_PAUSE = 60.0  # seconds before a process that failed is started again
+# Seconds between checks for the machine's end and for runs to list.
+LOOK = 5.0
+# Seconds between checks for new parameters and a paused task.
+READ = 30.0
+# Seconds for processes to end: a spot machine has two minutes.
+DRAIN = 100.0
+# Consecutive failures after which the finder's run fails, or the task pauses.
+FAILURES = 5
+# Uptime in seconds after which a failure is not consecutive.
+LASTED = 300.0
+LONGEST_PAUSE = 60.0  # most seconds before a restart
 PR_SET_PDEATHSIG = 1
-COMMAND = (sys.executable, "-m", "dth.compose.aws.agent")  # that a machine's processes are started with
+COMMAND = (sys.executable, "-m", "dth.compose.aws.agent")  # starts a machine's processes
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +58,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Machine:
-    """One machine, with the processes on it."""
+    """One machine with its processes."""
 
     kind: str
     instance: str
@@ -62,7 +68,7 @@ class Machine:
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def run(self, metadata: InstanceMetadata) -> None:
-        """Keep the processes until the machine is to go."""
+        """Keep the processes running until the machine is about to terminate."""
         count = (os.cpu_count() or 1) if self.kind == "worker" else 1
         names = [f"{self.instance}-{number}" for number in range(1, count + 1)]
         keepers = [asyncio.create_task(self._keep(name)) for name in names]
@@ -83,7 +89,9 @@ class Machine:
             await self._sleep(LOOK)
 
     async def _drain(self) -> None:
-        """Let everything end in order; what takes too long is killed, and its messages come back."""
+        """Let all processes end properly; kill those that take too long. Their messages return to
+        the queue.
+        """
         running = list(self._running.values())
         for process in running:
             _signal(process, signal.SIGTERM)
@@ -95,7 +103,7 @@ class Machine:
                 _signal(process, signal.SIGKILL)
 
     async def _watch_parameters(self) -> None:
-        """Who works with old parameters ends in order, and begins again with the new ones."""
+        """Restart the processes when the parameters change. They end properly first."""
         known = await self._parameters()
         while True:
             await asyncio.sleep(READ)
@@ -112,7 +120,7 @@ class Machine:
         return None
 
     async def _keep(self, name: str) -> None:
-        """Keep one process going."""
+        """Keep one process running."""
         failures = 0
         while not self.leaving.is_set():
             if await self._is_paused():
@@ -136,13 +144,13 @@ class Machine:
         return False
 
     async def _run_process(self, name: str) -> tuple[int, str]:
-        """Its exit code, and the last line that it left on standard error."""
+        """Return the exit code, and the last line on standard error."""
         arguments = (*COMMAND, self.kind, name)
         process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.PIPE)
         self._running[name] = process
         words = ""
         try:
-            if self.leaving.is_set():  # it came too late to be drained with the others
+            if self.leaving.is_set():  # started too late for the drain
                 _signal(process, signal.SIGTERM)
             assert process.stderr
             async for line in process.stderr:
@@ -152,7 +160,7 @@ class Machine:
             del self._running[name]
 
     async def _give_up(self, words: str) -> None:
-        """It fails whenever it is tried: a person has to look at it."""
+        """Report a process that fails on every attempt: a person must look at it."""
         records = self.platform.records
         with contextlib.suppress(StateError):
             if self.kind == "worker":
@@ -187,7 +195,10 @@ async def _be_machine(kind: str) -> None:
 
 
 async def _let_go(aws: Aws, instance: str) -> None:
-    """Tell the group that the machine may go. It goes all the same, only later, where that does not arrive."""
+    """Tell the group that the machine may terminate.
+
+    If this call fails, the machine still terminates, only later.
+    """
     hook, group = os.environ.get("DTH_LIFECYCLE_HOOK", ""), os.environ.get("DTH_GROUP", "")
     if hook and group:
         with contextlib.suppress(StateError):
@@ -212,14 +223,15 @@ async def _be_process(kind: str, name: str) -> None:
             return
         finding = asyncio.ensure_future(_find(platform))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, finding.cancel)
-        with contextlib.suppress(
-            asyncio.CancelledError
-        ):  # what was listed is committed, and what was said is sent
+        # The listed pages are committed, and the logs are sent.
+        with contextlib.suppress(asyncio.CancelledError):
             await finding
 
 
 async def _find(platform: AwsPlatform) -> None:
-    """List for one run after another, until SIGTERM: the task's state machine ends the machine when there is none."""
+    """List run after run until SIGTERM. The task's state machine ends the machine if there are no
+    runs.
+    """
     while True:
         for number in await _listing(platform):
             try:
@@ -227,7 +239,8 @@ async def _find(platform: AwsPlatform) -> None:
                     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
                         await processes.find(route, platform, Path(workdir), number)
             except StateError:
-                raise  # the platform's trouble: the run goes on later
+                # The platform failed: the run resumes later.
+                raise
             except HubError as error:
                 log.error("the run failed", extra={"fields": {"run": number, "error": str(error)}})
                 await platform.records.set_run(number, RunState.FAILED, str(error))
@@ -235,7 +248,7 @@ async def _find(platform: AwsPlatform) -> None:
 
 
 async def _listing(platform: AwsPlatform) -> list[int]:
-    """The runs that are to be listed, the oldest first."""
+    """Return the runs to list, oldest first."""
     runs = await platform.records.list_runs()
     if await platform.records.paused():
         return []
@@ -252,7 +265,7 @@ async def _route(platform: AwsPlatform) -> AsyncIterator[Route]:
 
 @asynccontextmanager
 async def _opened(names: AwsNames, stream: str, process: str) -> AsyncIterator[AwsPlatform]:
-    """The task's ports, with what is logged meanwhile going to a log stream."""
+    """Open the task's ports, and send logs to a log stream meanwhile."""
     aws = Aws(names.region, names.endpoint)
     try:
         with shipping(aws, os.environ["DTH_LOG_GROUP"], stream) as shipper:
@@ -263,13 +276,14 @@ async def _opened(names: AwsNames, stream: str, process: str) -> AsyncIterator[A
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be a machine (KIND), or one process of it (KIND NAME). Returns the exit code."""
+    """Run as a machine (KIND), or as one of its processes (KIND NAME). Returns the exit code."""
     os.umask(0o077)
     kind, *name = arguments
     try:
         confine_by_environment()
         if name:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody would restart it, or drain it
+            # Without the agent, nothing would restart or drain it.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             keep_memory()
             uvloop.run(_be_process(kind, name[0]))
         else:

@@ -1,7 +1,7 @@
-"""What the container of an ECR task runs: `python -m dth.compose.aws.copy_images`.
+"""Runs in the container of an ECR task: `python -m dth.compose.aws.copy_images`.
 
-It copies images from the task's queue until there is none left. The records have what ended here, and how; whatever is
-left comes back to the queue.
+Copies images from the task's queue until it is empty. The records contain the results; unfinished
+images return to the queue.
 """
 
 import asyncio
@@ -26,14 +26,16 @@ from dth.platforms.aws.parameters import read_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.shipper import shipping
 
-IDLE = 20.0  # seconds without an image, after which there is none left
-LOOK = 1.0  # seconds between looks at that
+IDLE = 20.0  # seconds without an image before it ends
+LOOK = 1.0  # seconds between idle checks
 
 log = logging.getLogger(__name__)
 
 
 async def copy_images() -> None:
-    """Until none is left, or SIGTERM. Raises HubError where nothing can be copied at all."""
+    """Copy images until the queue is empty, or SIGTERM. Raises HubError if nothing can be copied at
+    all.
+    """
     names = AwsNames.from_environment()
     name = f"copier-{uuid.uuid4().hex[:12]}"
     aws = Aws(names.region, names.endpoint)
@@ -52,7 +54,7 @@ async def copy_images() -> None:
 async def _work(name: str, platform: AwsPlatform) -> None:
     kind, values = await read_parameters(platform.dynamo)
     parameters: EcrParameters = as_model(kind, values)
-    # That many at once are for all containers together.
+    # The task's concurrency is for all containers together.
     share = -(-parameters.max_concurrency // CONTAINERS)
     parameters = parameters.model_copy(update={"max_concurrency": share})
     with Transport() as transport:
@@ -79,7 +81,7 @@ async def _end_when_idle(worker: Worker) -> None:
 
 
 def main() -> int:
-    """Returns the exit code."""
+    """Run the container. Returns the exit code."""
     try:
         confine_by_environment()
         asyncio.run(copy_images())

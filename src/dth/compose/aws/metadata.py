@@ -1,16 +1,16 @@
-"""What an EC2 machine is told about itself: the instance metadata service, version 2."""
+"""Metadata of an EC2 machine: the instance metadata service, version 2."""
 
 import os
 import time
 import urllib.error
 import urllib.request
 
-TTL = 21600  # seconds of a token
-TIMEOUT = 2.0  # seconds of one request
+TTL = 21600  # lifetime of a token in seconds
+TIMEOUT = 2.0  # seconds per request
 
 
 class InstanceMetadata:
-    """Blocks; for use on threads."""
+    """A client of the service. Its calls block; use it on threads."""
 
     def __init__(self) -> None:
         self._url = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
@@ -19,11 +19,14 @@ class InstanceMetadata:
 
     @property
     def instance(self) -> str:
-        """The machine's id. Raises OSError where there is no such service."""
+        """The machine's id. Raises OSError if there is no such service."""
         return self._get("instance-id")
 
     def leaving(self) -> str:
-        """Why the machine is about to go; "" while it stays, or while that cannot be asked."""
+        """Return why the machine is about to terminate.
+
+        "" if it is not, or if the service does not answer.
+        """
         try:
             if self._get("spot/instance-action"):
                 return "its spot capacity is wanted back"
@@ -34,7 +37,7 @@ class InstanceMetadata:
         return ""
 
     def _get(self, path: str) -> str:
-        """ "" for what is not there."""
+        """Return the value of a path; "" if it does not exist."""
         if time.monotonic() >= self._renew:
             headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(TTL)}
             self._token = self._ask("latest/api/token", "PUT", headers)
@@ -54,4 +57,5 @@ class InstanceMetadata:
             return str(answer.read().decode())
 
 
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is for the stores
+# Proxies are only for the stores.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,7 +1,7 @@
 """The processes of a task on one machine, as the nursery forks them.
 
-What a process does is its plugin's (`Plugin.processes`). It drains on SIGTERM, and says on standard error, in one
-line, why it failed.
+The plugin defines what a process does (`Plugin.processes`). A process drains on SIGTERM. If it
+fails, it reports the reason in one line on standard error.
 """
 
 import asyncio
@@ -32,16 +32,18 @@ from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.result import write_result
 
-# Made before anything is forked: it belongs to all processes of a command, or of a hub.
+# Created before any fork: all processes of a command, or of a hub, share it.
 BOARD = Board()
 
 
 def run(
     arguments: Sequence[str], secrets: SecretStore | None = None, find: Callable[[str], Plugin] = plugin
 ) -> int:
-    """Be one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code. `secrets`: where named secrets are;
-    files in the user's configuration by default. `find`: the plugin by its type. A command knows its own, and does not
-    look for others."""
+    """Run one process of a task: KIND STATE_DIR NAME [RUN]. Returns the exit code.
+
+    `secrets`: where named secrets are; by default, files in the user's configuration. `find`:
+    returns the plugin of a type. A command knows its own plugin, and does not look for others.
+    """
     kind, state, name, *rest = arguments
     keep_memory()
     journal = Journal(Path(state) / "logs" / f"{name}.log")
@@ -73,7 +75,7 @@ async def _run(
     secrets: SecretStore,
     find: Callable[[str], Plugin],
 ) -> None:
-    if kind == DIGESTER:  # the same for every kind of tasks
+    if kind == DIGESTER:  # the same for every type of task
         await _read_digest(state, name, number)
         return
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
@@ -99,7 +101,9 @@ def _prices(state: Path) -> Prices:
 
 
 async def _read_digest(state: Path, name: str, run: int) -> None:
-    """In small transactions, with a pause after each: others write to this database, too."""
+    """Read the digest in small transactions with a pause after each: others write to this database,
+    too.
+    """
     with open_platform(state, name) as platform:
         while True:
             if await platform.records.read_digest(run, DIGESTED_AT_ONCE):
@@ -109,16 +113,18 @@ async def _read_digest(state: Path, name: str, run: int) -> None:
 
 DIGESTER = "digester"
 DIGESTED_AT_ONCE = 2000  # records
-DIGEST_PAUSE = 0.005  # seconds in which others may write
-# Of a state directory that an early version made, for objects alone.
+DIGEST_PAUSE = 0.005  # Seconds in which others may write.
+# The type in a state directory of an early version, which supported only objects.
 DEFAULT_TYPE = "S3EC2"
 
 
 def load(chosen: Plugin) -> ModuleType:
-    """Import the processes of a plugin. Before a nursery forks them: once instead of in each."""
+    """Import the processes of a plugin. Called before a nursery forks: once instead of in each
+    process.
+    """
     return importlib.import_module(chosen.processes)
 
 
 def only(known: Plugin) -> Callable[[str], Plugin]:
-    """For `run`: this plugin, without a look at what else is installed."""
+    """For `run`: return this plugin, without a search for other installed plugins."""
     return {known.type: known}.__getitem__

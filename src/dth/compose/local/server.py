@@ -1,7 +1,7 @@
-"""The hub on one machine: where its parts are put together, and what it serves.
+"""The hub on one machine: how its parts are assembled, and what it serves.
 
-One process with one event loop answers requests and keeps the tasks; the nursery, forked before there is a loop, starts
-the processes of tasks.
+One process with one event loop answers requests and keeps the tasks. The nursery, which is forked
+before any event loop exists, starts the processes of tasks.
 """
 
 import asyncio
@@ -68,17 +68,19 @@ log = logging.getLogger(__name__)
 
 ADDRESS_FILE = "address"
 SETTINGS_FILE = "hub.yaml"
-# A hub on one machine stands where its users' stores do, unless its settings say something else.
+# A hub on one machine is in the same network as its users' stores, unless its settings differ.
 OPEN = Network(loopback=True, private=True)
 BUNDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BODY = 2 * 1024 * 1024  # bytes of a request
-ANSWER_BYTES = 4_000_000.0  # of an answer, which count as a second of work
+# Bytes of an answer that count as a second of work.
+ANSWER_BYTES = 4_000_000.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-FIRST_PASSWORD = "first password"  # the setting that has it
+FIRST_PASSWORD = "first password"  # name of the stored setting
 HSTS = "max-age=63072000"
 ENDED = (Progress.STOPPING, Progress.STOPPED, Progress.DONE)
 PRUNE = 300.0  # seconds between clean-ups
-AGAIN = 5.0  # seconds before background work that failed is started anew
+# Seconds before failed background work restarts.
+AGAIN = 5.0
 CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 HEADERS = {
     "content-security-policy": CSP,
@@ -91,7 +93,7 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where the hub is reached. `public_url`: as its users write it, where that is not what it listens at."""
+    """The hub's address. `public_url`: the address for users, if it differs from the listening one."""
 
     host: str = "127.0.0.1"
     port: int = 8780
@@ -100,7 +102,7 @@ class Listen:
     public_url: str = ""
 
     def check(self) -> None:
-        """Passwords and tokens do not cross a network in the clear. Raises UsageError."""
+        """Raise UsageError if passwords and tokens would cross a network in the clear."""
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise UsageError("--tls-cert and --tls-key go together")
         for path in (self.tls_certificate, self.tls_key):
@@ -115,7 +117,7 @@ class Listen:
             )
 
     def url(self, port: int) -> str:
-        """The address that users have."""
+        """Return the address for users."""
         if self.public_url:
             return self.public_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -124,7 +126,7 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `hub.yaml` in the data directory may say."""
+    """The settings in `hub.yaml` in the data directory."""
 
     issuer: IssuerConfig | None = None
     smtp: SmtpConfig | None = None
@@ -134,7 +136,7 @@ class Settings:
 
     @classmethod
     def read(cls, path: Path) -> "Settings":
-        """The defaults where there is no file. Raises UsageError that names what is wrong."""
+        """Read the settings; defaults if there is no file. Raises UsageError that names the error."""
         try:
             given = yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -162,7 +164,7 @@ class Settings:
 
 
 def _ca_bundles(given: object) -> dict[str, str]:
-    """Names of files of authorities, and the files. Raises UsageError."""
+    """Return names of CA bundles and their files. Raises UsageError."""
     if not isinstance(given, dict) or not all(
         isinstance(each, str) for pair in given.items() for each in pair
     ):
@@ -187,7 +189,7 @@ def _network(given: object) -> Network:
     return Network.read(given["allow"])
 
 
-# What a task may use of this machine, and how each is read from the settings.
+# What a task may use of this machine, and how to read each from the settings.
 CONFINING: dict[str, Callable[[object], Any]] = {
     "ca_bundles": _ca_bundles,
     "aws_profiles": _profiles,
@@ -197,7 +199,7 @@ CONFINING: dict[str, Callable[[object], Any]] = {
 
 @dataclass(slots=True)
 class Hub:
-    """Everything that a running hub consists of."""
+    """All parts of a running hub."""
 
     url: str
     nursery: Nursery
@@ -212,7 +214,10 @@ class Hub:
 
 
 def start_nursery(data_dir: Path) -> Nursery:
-    """Before any event loop. This process, and all that come of it, are confined to what the settings allow."""
+    """Start the nursery, before any event loop.
+
+    Confines this process and its descendants to what the settings allow.
+    """
     confine(Settings.read(data_dir / SETTINGS_FILE).confinement)
     for each in plugins().values():
         process.load(each)
@@ -226,11 +231,12 @@ async def serve(
     announce: Callable[[Hub], None],
     admin_password: str = "",
 ) -> None:
-    """Run the hub until SIGINT or SIGTERM. `announce` is called once it answers. `admin_password`: of the first user;
-    "" = one is made up.
+    """Run the hub until SIGINT or SIGTERM.
 
-    Without its nursery it can do nothing, and a process with threads cannot fork another one safely. Then it raises
-    StateError, so that the service manager starts it again.
+    Calls `announce` once the hub answers. `admin_password`: the first user's; "" = generate one.
+
+    Without its nursery the hub cannot work, and a process with threads cannot safely fork another
+    one. It then raises StateError, so the service manager restarts it.
     """
     listen.check()
     with lock_state_directory(data_dir, wait=10.0):
@@ -246,14 +252,15 @@ async def serve(
                     application(hub),
                     http="h11",
                     ws="none",
-                    log_level="error",  # what it warns of is for anybody to bring about
+                    log_level="error",  # Anybody can provoke its warnings.
                     access_log=False,
                     server_header=False,
                     lifespan="off",
                     timeout_graceful_shutdown=5,
                     ssl_certfile=listen.tls_certificate,
                     ssl_keyfile=listen.tls_key,
-                    # A proxy in front tells whom it stands for; which one is believed: FORWARDED_ALLOW_IPS.
+                    # A proxy in front reports its clients; FORWARDED_ALLOW_IPS says which proxy to
+                    # trust.
                     proxy_headers=proxied,
                 ),
                 Connections(Capacity.here(behind_proxy=proxied)),
@@ -265,7 +272,7 @@ async def serve(
             address = data_dir / ADDRESS_FILE
             partial_address = data_dir / f"{ADDRESS_FILE}.new"
             partial_address.write_text(f"{hub.url}\n", "utf-8")
-            partial_address.replace(address)  # nobody reads half of it
+            partial_address.replace(address)  # replaced atomically
             stack.callback(address.unlink, missing_ok=True)
             hub.ready = True
             announce(hub)
@@ -294,7 +301,9 @@ def _listening(listen: Listen) -> Any:
 async def open_hub(
     data_dir: Path, url: str, nursery: Nursery, admin_password: str = ""
 ) -> AsyncIterator[Hub]:
-    """Put the parts together; leaving ends them in order: tasks drain, messages are sent, databases close."""
+    """Assemble the parts. On exit they end in order: tasks drain, messages are sent, databases
+    close.
+    """
     settings = Settings.read(data_dir / SETTINGS_FILE)
     vault = open_vault(data_dir)
     with HubDatabase.open(data_dir / "hub.db") as database:
@@ -303,7 +312,7 @@ async def open_hub(
         smtp = settings.smtp
         stored = LocalSecrets(database, vault, {smtp.password_secret: smtp.hosts} if smtp else None)
         if smtp:
-            # Where it is bound elsewhere, the first mail says so.
+            # If the secret is bound to other hosts, the first mail reports it.
             with contextlib.suppress(WrongHost):
                 await stored.use([SecretUse("mail server", smtp.password_secret, smtp.hosts)])
         transport = Transport()
@@ -372,12 +381,14 @@ async def open_hub(
 async def _first_password(
     database: HubDatabase, vault: Vault, users: LocalUsers, given: str, settings: Settings
 ) -> str | None:
-    """What to say of how to sign in first: the password that was made up for admin, until another one was chosen."""
+    """Return the password that was generated for admin, until another one is chosen; None
+    otherwise.
+    """
     if settings.issuer:
         return None
     if made := await first_admin(users, given):
         if given:
-            return None  # whoever gave it knows it
+            return None  # the caller knows it
         await keep(database, vault, FIRST_PASSWORD, made.encode())
         return made
     known = await found(database, vault, FIRST_PASSWORD)
@@ -390,7 +401,7 @@ async def _first_password(
 
 
 async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
-    """A defect, or a disk that is full for a while, does not end what must go on."""
+    """Restart the work after a defect or a full disk: it must not end."""
     while True:
         try:
             await work()
@@ -406,7 +417,10 @@ async def _prune(metrics: LocalMetrics) -> None:
 
 
 def webhook_token(key: bytes, task: str) -> str:
-    """What proves that a notification is for this task. It follows from the hub's key, so that none is kept."""
+    """Return the token that proves a notification is for this task.
+
+    It is derived from the hub's key, so no token is stored.
+    """
     return hmac.new(key, task.encode(), sha256).hexdigest()
 
 
@@ -414,7 +428,7 @@ def webhook_token(key: bytes, task: str) -> str:
 
 
 def application(hub: Hub) -> Starlette:
-    """What the hub serves."""
+    """Return the application that serves the hub."""
     schema = graphql.load_schema()
     budgets = Budgets()
 
@@ -480,7 +494,7 @@ def application(hub: Hub) -> Starlette:
 
 
 def _headers(url: str) -> dict[str, str]:
-    """Those of every answer of a hub at this address."""
+    """Return the headers of every answer of a hub at this address."""
     return HEADERS | ({"strict-transport-security": HSTS} if url.startswith("https:") else {})
 
 
@@ -494,7 +508,7 @@ async def _guarded(
 
 
 async def _told(_: Request, error: Exception) -> Response:
-    """An error outside of GraphQL: one line and a status."""
+    """Answer an error outside of GraphQL: one line and a status."""
     status, code = 400, "BAD_INPUT"
     match error:
         case Unauthenticated():
@@ -516,7 +530,10 @@ async def _told(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    """Whoever asked has left before the question was over, as a browser does between two pages. Nobody reads this."""
+    """The client disconnected before the request was complete, as browsers do between pages.
+
+    Nobody reads this answer.
+    """
     return Response(status_code=400)
 
 
@@ -526,7 +543,9 @@ async def _internal(_: Request, error: Exception) -> Response:
 
 
 async def _caller(hub: Hub, request: Request) -> Identity:
-    """Who calls. Their connection stays when room is made for others."""
+    """Return the caller. The connections of authenticated callers stay open when room is needed for
+    others.
+    """
     _signed_in(request, False)
     caller = await hub.authenticator.identify(request.headers.get("authorization", ""))
     _signed_in(request, True)
@@ -548,11 +567,15 @@ async def _body(request: Request) -> bytes:
 
 
 async def _take_events(hub: Hub, request: Request) -> Response:
-    """A store's notifications for one task. What proves them is a bearer token, or `?token=` for senders that set no
-    headers (SNS). They are answered once they are safe in the task's queue."""
+    """Take a store's notifications for one task.
+
+    The proof is a bearer token, or `?token=` for senders that cannot set headers (SNS). The answer
+    follows once they are safe in the task's queue.
+    """
     task_id = request.path_params["task"]
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    token = bearer or scheme or request.query_params.get("token", "")  # MinIO sends it bare
+    # MinIO sends it without a scheme.
+    token = bearer or scheme or request.query_params.get("token", "")
     if not hmac.compare_digest(token.encode(), webhook_token(hub.webhook_key, task_id).encode()):
         raise Unauthenticated("the token is not that of this task; getWebhook has it")
     _signed_in(request, True)
@@ -567,7 +590,8 @@ async def _take_events(hub: Hub, request: Request) -> Response:
         log.warning("task %s: to confirm its SNS subscription, open %s", task_id, taken.confirm)
     if taken.messages:
         async with hub.keeper.open(task_id) as platform:
-            await hub.keeper.changed(task_id)  # so that a hub that is killed in between looks into the queue
+            # If the hub is killed before the next call, it checks the queue.
+            await hub.keeper.changed(task_id)
             await platform.queue.send(taken.messages)
         await hub.keeper.changed(task_id)
     return JSONResponse({"taken": len(taken.messages), "confirm": taken.confirm})

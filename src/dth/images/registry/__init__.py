@@ -1,1 +1,1 @@
-"""Registries: names, signing in, requests, manifests and blobs."""
+"""Registries: names, sign-in, requests, manifests, and blobs."""

@@ -1,4 +1,4 @@
-"""Where a registry is and how it is spoken to."""
+"""The address of a registry and its protocol."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,12 +11,17 @@ DOCKER_HUB_API = "registry-1.docker.io"
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """Where a registry is."""
+
     host: str  # as in references
-    plain_http: bool = False  # http; on the loopback interface that is so unless there is a CA bundle
-    ca_bundle: str = ""  # PEM file of authorities to trust; "" = those of libcurl
+    # Use http; the default on the loopback interface without a CA bundle.
+    plain_http: bool = False
+    # PEM file of trusted authorities; "" = libcurl's.
+    ca_bundle: str = ""
 
     @property
     def insecure(self) -> bool:
+        """Whether connections use http."""
         return self.plain_http or (not self.ca_bundle and _is_loopback(self.host))
 
     @property

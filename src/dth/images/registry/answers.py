@@ -1,4 +1,4 @@
-"""What an answer of a registry amounts to when it is not good."""
+"""Errors for a registry's unsuccessful answers."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from dth.images.registry.headers import seconds_to_wait
 
 
 def refusal(answer: Response, what: str) -> TransferError:
-    """The error for an answer that is not good; `what` was asked for."""
+    """Return the error for an unsuccessful answer to the request `what`."""
     status = answer.status
     code, said = said_in(answer)
     line = f"{what}: HTTP {status}{f' {code}' if code else ''}{colon(said)}"
@@ -37,12 +37,12 @@ def refusal(answer: Response, what: str) -> TransferError:
 
 
 def colon(said: str) -> str:
-    """The end of a line: what was said, if anything was. (The answer to a HEAD says nothing.)"""
+    """Return the end of a message: the registry's words, if any. (The answer to a HEAD has none.)"""
     return f": {said}" if said else ""
 
 
 def said_in(answer: Response) -> tuple[str, str]:
-    """Code and words of an error, as one line."""
+    """Return the code and message of an error, each as one line."""
     fields = json_in(answer)
     errors = fields.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else fields
@@ -54,12 +54,12 @@ def said_in(answer: Response) -> tuple[str, str]:
 
 
 def other_host(host: str) -> str:
-    """A host that an answer names, as it may be told."""
+    """Return a host from an answer in a form that is safe to show."""
     return foreign(host) or "another host"
 
 
 def json_in(answer: Response) -> dict[str, Any]:
-    """The object in an answer; an empty one where there is none."""
+    """Return the JSON object in an answer; an empty one if there is none."""
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):

@@ -1,6 +1,8 @@
-"""Clients of AWS services with the credentials of one side: a named secret, a profile, the environment or an instance
-role, and on top of any of these an assumed role. Finding and refreshing credentials is botocore's; a secret is looked
-at again while it is used, so that rotating it just works.
+"""Clients of AWS services with the credentials of one side.
+
+The credentials are a named secret, a profile, the environment, or an instance role, optionally with
+an assumed role on top. botocore finds and refreshes credentials. A secret is reread during use, so
+rotation needs no restart.
 """
 
 import io
@@ -31,19 +33,20 @@ from dth.core.errors import (
 from dth.core.secrets import SecretStore, WrongHost
 from dth.core.transport import ADDRESS_REFUSED, check_url, guard, parse_headers, refused
 
-SECRET_CHECK = 1.0  # seconds between looks at a secret
+SECRET_CHECK = 1.0  # seconds between reads of a secret
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60  # seconds
-CALLS = 8  # at once, by one client
+CALLS = 8  # concurrent calls per client
 LARGEST_ANSWER = 64 * 1024**2  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AwsAccess:
-    """Which service, and who we are to it; credentials that are all empty mean what the environment gives."""
+    """Which service to use, and as whom. If all credentials are empty, the environment's apply."""
 
     region: str
-    endpoint: str = ""  # URL; "" = that of the region in its partition
-    secret: str = ""  # name of a secret: access_key_id, secret_access_key, and what S3's may have
+    endpoint: str = ""  # URL; "" = the region's standard endpoint
+    # Name of a secret: access_key_id, secret_access_key, and the optional fields of S3 secrets.
+    secret: str = ""
     profile: str = ""
     role_arn: str = ""
     external_id: str = ""
@@ -52,7 +55,7 @@ class AwsAccess:
 
 
 class AwsClient:
-    """A botocore client, made when it is first needed and again when the secret has changed."""
+    """A botocore client, created on first use and again when the secret changes."""
 
     def __init__(self, service: str, access: AwsAccess, secrets: SecretStore) -> None:
         self._service = service
@@ -64,7 +67,7 @@ class AwsClient:
         self._looked = -SECRET_CHECK
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """One call; blocks. Raises TransferError."""
+        """Make one call; blocks. Raises TransferError."""
         import botocore.exceptions
 
         try:
@@ -90,7 +93,8 @@ class AwsClient:
             return self._secrets.read(self._access.secret)
         except UsageError as error:
             if self._client is not None and not isinstance(error, WrongHost):
-                return self._text  # perhaps just being written; what we have is tried
+                # The secret is perhaps just being written; keep using the previous one.
+                return self._text
             raise EndpointRefused(str(error), code="NoCredentials") from None
 
     def _make(self, secret: str) -> Any:
@@ -126,13 +130,13 @@ class AwsClient:
             ),
         )
         if access.endpoint and confinement.network():
-            # botocore would connect to wherever the name leads at that moment.
+            # botocore would connect to whatever address the name resolves to at that moment.
             client.meta.events.register("before-send", partial(_send, ca_bundle=access.ca_bundle))
         return client
 
 
 def _send(request: Any, *, ca_bundle: str, **_: Any) -> Any:
-    """Send a request of botocore's over libcurl, which connects only to where this process may."""
+    """Send a botocore request over libcurl, which connects only where this process may."""
     from botocore.awsrequest import AWSResponse
     from botocore.exceptions import EndpointConnectionError
 
@@ -195,7 +199,7 @@ def _parse(name: str, text: str) -> dict[str, str]:
 
 
 def _assumed(session: Any, access: AwsAccess, role: str, external_id: str) -> Any:
-    """Credentials of the role, assumed with those of the session and renewed before they end."""
+    """Return credentials of the role, assumed with the session's and renewed before they expire."""
     import botocore.credentials
 
     found = session.get_credentials()
@@ -246,7 +250,7 @@ _THROTTLING = frozenset(
 
 
 def _refusal(error: Any, operation: str) -> TransferError:
-    """What an answer of AWS amounts to."""
+    """Return the error for an AWS error response."""
     answer = error.response
     code = error_code(str(answer.get("Error", {}).get("Code", "")))
     said = confinement.foreign(" ".join(str(answer.get("Error", {}).get("Message", "")).split()))
@@ -268,13 +272,13 @@ def _refusal(error: Any, operation: str) -> TransferError:
 
 
 def _failure(error: Exception, service: str) -> TransferError:
-    """What it amounts to that there was no answer."""
+    """Return the error for a call without a response."""
     import botocore.exceptions
     import botocore.parsers
 
     said = " ".join(str(error).split())
     if isinstance(error, botocore.parsers.ResponseParserError):
-        # It shows what it could not read.
+        # Its message includes what it could not parse.
         said = confinement.foreign(said) or "the answer is none of this service"
     if isinstance(
         error,

@@ -1,8 +1,9 @@
-"""Bringing blobs (configs and layers) from one registry to another.
+"""Copies blobs (configs and layers) from one registry to another.
 
-A blob that the destination has is not sent. One that another of its repositories has is mounted from there. The rest is
-read once, checked against its digest in passing, and sent: through memory, never on disk. The last bytes of a blob that
-is not what its digest says are never sent.
+The destination does not receive a blob that it already has. If another of its repositories has the
+blob, it is mounted from there. Otherwise the blob is read once, checked against its digest on the
+way, and sent: through memory, never on disk. The last bytes of a blob with a wrong digest are never
+sent.
 """
 
 import asyncio
@@ -19,22 +20,24 @@ from dth.images.skopeo.said import CORRUPTED
 
 T = TypeVar("T")
 
-AT_ONCE = 12  # blobs on their way
-SMALL = 1024**2  # bytes of a blob that is read whole before it is sent
-PIPE_SIZE = 2 * 1024**2  # bytes of a larger one that are in memory
-CANNOT_TELL = (400, 405, 501)  # answers of a registry that cannot do a HEAD
-REMEMBERED = 100_000  # blobs of which it is known where they are
+AT_ONCE = 12  # blobs in progress at once
+# Largest blob, in bytes, that is read whole before it is sent.
+SMALL = 1024**2
+PIPE_SIZE = 2 * 1024**2  # Bytes in memory per larger blob.
+# Status codes of a registry that does not support HEAD.
+CANNOT_TELL = (400, 405, 501)
+REMEMBERED = 100_000  # blobs whose repository is remembered
 
 
 class Blobs:
-    """Those that go to one destination, in one process."""
+    """Copies blobs to one destination, in one process."""
 
     def __init__(self, dest: Registry) -> None:
         self._dest = dest
         self._places = asyncio.Semaphore(AT_ONCE)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by digest
-        self._brought: dict[str, str] = {}  # digests, and the repository that has got each
-        self._mounts = True  # repositories may share blobs, as far as we know
+        self._brought: dict[str, str] = {}  # By digest: the repository that has it.
+        self._mounts = True  # False once a mount has failed.
 
     async def bring(
         self,
@@ -45,10 +48,14 @@ class Blobs:
         mount: str,
         moved: Callable[[int], None],
     ) -> None:
-        """Let the repository have the blob. `mount`: another one that should have it, or ""; `moved` hears of bytes
-        that were read. Raises TransferError."""
+        """Make sure that the repository has the blob.
+
+        `mount`: another repository that should have it, or "". Calls `moved` with the number of
+        bytes read. Raises TransferError.
+        """
         lock = self._locks.setdefault(blob.digest, asyncio.Lock())
-        async with lock:  # who wants the same meanwhile mounts it then
+        # Others that want the same blob wait, then mount it.
+        async with lock:
             upload = await self._begin(blob.digest, source, source_repository, repository, mount)
             if upload:
                 async with self._places:
@@ -60,7 +67,7 @@ class Blobs:
     async def _begin(
         self, digest: str, source: Registry, source_repository: str, repository: str, mount: str
     ) -> Upload | None:
-        """None where the repository has the blob now."""
+        """Begin an upload. None if the repository has the blob now."""
         place = mount or self._brought.get(digest, "")
         looked = not place or place == repository
         if looked:
@@ -75,7 +82,7 @@ class Blobs:
             except TransferError:
                 self._mounts = False
             else:
-                # The other repository may have lost it.
+                # The other repository may have lost the blob.
                 if not upload or looked or not await self._has(repository, digest):
                     return upload
                 await self._dest.give_up(upload)
@@ -83,7 +90,9 @@ class Blobs:
         return await self._dest.begin_upload(repository)
 
     async def _has(self, repository: str, digest: str) -> bool:
-        """Whether the destination says that it has the blob. One that cannot be asked is sent it."""
+        """Whether the destination has the blob. If it does not support the request, the blob is
+        sent.
+        """
         try:
             return await self._dest.has_blob(repository, digest)
         except ObjectRefused as error:
@@ -113,7 +122,7 @@ class Blobs:
                 await self._dest.finish_upload(upload, blob.digest, pipe)
             await reading
         except TransferError:
-            if pipe.failed:  # it is the source that failed
+            if pipe.failed:  # the source failed
                 await self._dest.give_up(upload)
                 await reading
             if pipe.wrong:
@@ -125,7 +134,7 @@ class Blobs:
 
 
 class _Checked(Pipe):
-    """A pipe that lets the last bytes pass only if all are those of the digest."""
+    """A pipe that lets the last bytes pass only if the digest matches."""
 
     def __init__(self, blob: Descriptor, moved: Callable[[int], None]) -> None:
         super().__init__(blob.size, PIPE_SIZE)
@@ -149,7 +158,7 @@ class _Checked(Pipe):
 
 
 async def _read(source: Registry, repository: str, blob: Descriptor, pipe: _Checked) -> None:
-    """Pour the blob into the pipe."""
+    """Write the blob into the pipe."""
     await _of_source(source.read_blob(repository, blob.digest, blob.size, pipe), source, blob.digest)
     if pipe.written != blob.size:
         raise _corrupted(source, repository, blob.digest)
@@ -161,7 +170,7 @@ def _corrupted(source: Registry, repository: str, digest: str) -> Corrupted:
 
 
 async def _of_source(asking: Coroutine[Any, Any, T], source: Registry, digest: str) -> T:
-    """What the source answers for a blob. One that it has not is no image that is gone."""
+    """Return the source's answer for a blob. A missing blob does not mean that the image is gone."""
     try:
         return await asking
     except SourceGone as error:

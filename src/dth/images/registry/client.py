@@ -1,8 +1,10 @@
-"""A client of one registry: the OCI distribution API, as far as finding out what is to be copied needs it.
+"""A client of one registry, for the parts of the OCI distribution API that planning and copying
+need.
 
-It signs in as the registry wants it (`signing`), asks as fast as the registry takes it (`pace`), follows pages and
-redirects, tries again what is passing, and checks every manifest against its digest. What a method raises is a
-TransferError whose class says what follows; what is merely not there is None.
+The client signs in as the registry requires (`signing`), sends requests as fast as the registry
+accepts them (`pace`), follows pages and redirects, retries temporary failures, and checks every
+manifest against its digest. Methods raise a TransferError whose class says how to proceed; for
+something that does not exist they return None.
 """
 
 import asyncio
@@ -42,42 +44,48 @@ from dth.images.registry.reference import DOCKER_HUB, check_registry, is_digest,
 from dth.images.registry.registries import known_registry
 from dth.images.registry.signing import CLIENT, Signed, SigningIn
 
-ATTEMPTS = 5  # of one request, while its failures are passing
-STRIKES = 10  # refusals of one request, while the registry answers others
-BASE_DELAY, MAX_DELAY = 0.2, 10.0  # seconds between them, at most
+# Attempts per request, for temporary errors.
+ATTEMPTS = 5
+# Refusals of one request while the registry answers others.
+STRIKES = 10
+BASE_DELAY, MAX_DELAY = 0.2, 10.0  # Seconds between attempts, at most.
+# Page sizes to request; if the registry refuses one, the client requests the next.
 PAGES = (
     "1000",
     "100",
     "",
-)  # names a page that are asked for; a registry that refuses one is asked for the next
-FEW = 100  # tags, where only those about one image are looked for
-MOST_NAMES = 1_000_000  # in a listing
+)
+# Tags per request when only those of one image are needed.
+FEW = 100
+MOST_NAMES = 1_000_000  # names per listing
 MOST_PAGES = 100_000
-MOST_EMPTY = 1000  # pages in a row that tell nothing
-MOST_REPEATED = 3  # pages in a row that tell what is known
-MOST_REFERRERS = 100_000  # of one image
-MOST_ODD = 1000  # names that are none, which are kept to be told
+MOST_EMPTY = 1000  # consecutive pages without any names
+MOST_REPEATED = 3  # consecutive pages with known names only
+MOST_REFERRERS = 100_000  # per image
+MOST_ODD = 1000  # invalid names that are kept for the note
 SHOWN_ODD = 5
-LONGEST_NAME = 300  # characters; no name has so many
+LONGEST_NAME = 300  # Characters; no valid name is longer.
 MAX_REDIRECTS = 5
-# Seconds in which a registry has to answer after the last byte of a blob: some copy it to where it stays.
+# Seconds that a registry has to answer after the last byte of a blob: some first copy it to its
+# final place.
 STORING = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What a registry said of how much may still be pulled (Docker Hub does)."""
+    """The pulls that a registry still allows, as it reports (Docker Hub does)."""
 
-    limit: int  # in the window
+    limit: int  # pulls per window
     remaining: int
-    window: int  # seconds; 0 where it did not say
+    window: int  # seconds; 0 if not reported
 
 
 class RefusedAlone(Throttled):
-    """A request that is refused again and again while others pass: no time mends that."""
+    """A request that the registry keeps refusing while it answers others. Waiting does not help."""
 
     @classmethod
     def of(cls, error: TransferError) -> TransferError:
+        """Return the same error as a RefusedAlone if it is a Throttled, else the error itself."""
         if not isinstance(error, Throttled):
             return error
         return cls(str(error), code=error.code, status=error.status, said=error.said, host=error.host)
@@ -93,8 +101,8 @@ class _Request:
     headers: Mapping[str, str]
     body: Body = b""
     limit: int = LIMIT
-    sink: Pipe | None = None  # takes the body of a good answer
-    elsewhere: str = ""  # scheme and host, where it does not go to the registry itself
+    sink: Pipe | None = None  # receives the body of a successful answer
+    elsewhere: str = ""  # scheme and host, if not the registry's
 
     @property
     def streams(self) -> bool:
@@ -107,7 +115,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A blob that may be sent now. `elsewhere`: the URL, where that is not at the registry itself."""
+    """A blob upload that has begun. `elsewhere`: the URL, if it is not at the registry itself."""
 
     repository: str
     path: str  # and query
@@ -115,8 +123,12 @@ class Upload:
 
 
 class Registry:
-    """`calls` counts requests by method and kind, such as "HEAD manifests"; `rate_limit` is the last one heard of.
-    `pushes`: images go to it, so that tokens are for both directions. `odd_names`: what it lists and is no name."""
+    """A client of one registry.
+
+    `calls` counts requests by method and kind, such as "HEAD manifests". `rate_limit` is the last
+    one reported. `pushes`: images are pushed to this registry, so its tokens are for both
+    directions. `odd_names`: listed names that are invalid.
+    """
 
     def __init__(
         self,
@@ -133,19 +145,19 @@ class Registry:
         self.calls: Counter[str] = Counter()
         self.rate_limit: RateLimit | None = None
         self.odd_names: dict[str, None] = {}
-        self.without_parts: set[str] = (
-            set()
-        )  # digests of manifests that are no indexes, as far as a HEAD has told
+        # Digests of manifests that are not indexes, as far as a HEAD has shown.
+        self.without_parts: set[str] = set()
         self.pace: Pace = paces_of(transport).of(address.host)
         self._paces = paces_of(transport)
         self._known = known_registry(address.host)
         self._http = Http(transport, ca_bundle=address.ca_bundle)
         self._attempts = attempts
         self._signing = SigningIn(address, login, self._http)
-        self._headed: set[str] = set()  # repositories in which a HEAD has found something
-        self._no_heads = False  # it has what a HEAD did not find
-        self._page = 0  # which of PAGES it takes
-        self._knows_referrers: bool | None = None  # not asked yet
+        # Repositories in which a HEAD has found something.
+        self._headed: set[str] = set()
+        self._no_heads = False  # a GET found what a HEAD did not
+        self._page = 0  # index of the accepted size in PAGES
+        self._knows_referrers: bool | None = None  # not requested yet
         self._asking_referrers = asyncio.Lock()
 
     @property
@@ -154,7 +166,7 @@ class Registry:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of what it lists."""
+        """Notes for the user about the listing."""
         if not self.odd_names:
             return []
         count = len(self.odd_names)
@@ -164,14 +176,17 @@ class Registry:
         return [f"left out, because no image can be called so: {named}"]
 
     async def ping(self) -> None:
-        """Sign in, and see that a registry answers."""
+        """Sign in, and check that a registry answers."""
         await self._request("GET", "/v2/", "", "ping")
 
     # ------------------------------------------------------------------------------------------- manifests
 
     async def head(self, repository: str, reference: str) -> str | None:
-        """The digest of a tag (or of itself), None where there is none. On Docker Hub it costs no pull. What a HEAD
-        does not find is asked for by GET, because not every registry can do the first."""
+        """Return the digest of a tag (or of a digest itself), or None if it does not exist.
+
+        On Docker Hub, a HEAD costs no pull. If the HEAD finds nothing, a GET follows, because some
+        registries do not support HEAD.
+        """
         if not self._no_heads:
             try:
                 answer = await self._request(
@@ -189,7 +204,7 @@ class Registry:
             else:
                 self._headed.add(repository)
                 digest = answer.headers.get("docker-content-digest", "")
-                if is_digest(digest):  # optional by the standard
+                if is_digest(digest):  # optional in the standard
                     if is_digest(reference) and digest != reference:
                         raise Corrupted(
                             f"{self.host} answers {digest} for {reference}", code="DIGEST_INVALID"
@@ -202,14 +217,17 @@ class Registry:
         return found.digest if found else None
 
     def _absent(self, error: TransferError, repository: str) -> bool:
-        """Whether the refusal of a HEAD says that there is nothing. Where images go to, it may be a repository that is
-        not there yet and that nobody may read."""
+        """Whether a refused HEAD means that the image does not exist.
+
+        At a registry to push to, the repository may not exist yet, so nobody has permission to read
+        it.
+        """
         if isinstance(error, SourceGone):
             return self.pushes or self._known.heads or repository in self._headed
         return self.pushes and error.status in (401, 403)
 
     async def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """The manifest, its bytes checked against its digest; None where there is none."""
+        """Return the manifest after checking it against its digest, or None if it does not exist."""
         try:
             answer = await self._request(
                 "GET", _manifest(repository, reference), self._pull(repository), "manifests", accept=ACCEPT
@@ -228,7 +246,7 @@ class Registry:
         return found
 
     async def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
-        """Store a manifest whose parts are there, byte for byte, under a tag or its digest."""
+        """Store a manifest, byte for byte, under a tag or its digest. Its parts must exist already."""
         headers = {"user-agent": CLIENT, "content-type": manifest.media_type}
         path, scope = _manifest(repository, reference), self._push(repository)
         answer = await self._write(_Request("PUT", path, scope, headers, manifest.body), "manifests")
@@ -240,12 +258,16 @@ class Registry:
             )
 
     async def try_push(self, repository: str) -> None:
-        """See that we may push: an upload is begun and given up. Raises TransferError where we may not."""
+        """Check for push permission: begin an upload and cancel it. Raises TransferError if
+        refused.
+        """
         if upload := await self.begin_upload(repository):
             await self.give_up(upload)
 
     async def referrers(self, repository: str, digest: str) -> list[Descriptor]:
-        """The manifests that name this one as their subject: signatures, attestations, SBOMs of OCI 1.1."""
+        """Return the manifests that name this one as their subject: OCI 1.1 signatures,
+        attestations, SBOMs.
+        """
         found = await self.ask_referrers(repository, digest)
         if found is None:
             listed = await self.manifest(repository, fallback_tag(digest))
@@ -254,13 +276,16 @@ class Registry:
 
     @property
     def has_referrers(self) -> bool:
-        """Whether the registry was found to have the API for referrers."""
+        """Whether the registry is known to have the referrers API."""
         return self._knows_referrers is True
 
     async def ask_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
-        """The same by the API for it; None where the registry has none, which is found out once."""
+        """Return the referrers from the API, or None if the registry has no such API, which is
+        detected once.
+        """
         if self._knows_referrers is None:
-            async with self._asking_referrers:  # many may want to know at once: one finds out
+            # Several tasks may ask at once: one of them finds out.
+            async with self._asking_referrers:
                 if self._knows_referrers is None:
                     return await self._find_referrers(repository, digest)
         return await self._find_referrers(repository, digest) if self._knows_referrers else None
@@ -277,7 +302,8 @@ class Registry:
                         f"{self.host} lists more than {MOST_REFERRERS} referrers of one image"
                     )
         except TransferError as error:
-            if pages:  # a list that breaks off is no API that is not there
+            if pages:
+                # A list that breaks off does not mean that the API is missing.
                 raise
             if error.code == "NAME_UNKNOWN":
                 return []
@@ -299,6 +325,7 @@ class Registry:
     # ----------------------------------------------------------------------------------------------- blobs
 
     async def has_blob(self, repository: str, digest: str) -> bool:
+        """Whether the repository has the blob."""
         try:
             await self._request("HEAD", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs")
         except SourceGone:
@@ -310,8 +337,11 @@ class Registry:
         return True
 
     async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> Upload | None:
-        """Begin to send a blob. `mount`: its digest, and another repository of this registry that has it; None if the
-        registry has taken it from there."""
+        """Begin to send a blob.
+
+        `mount`: the digest of the blob and another repository of this registry that has it. Returns
+        None if the registry mounted the blob from there.
+        """
         path, scope = f"/v2/{repository}/blobs/uploads/", self._push(repository)
         if mount:
             path += f"?{urlencode({'mount': mount[0], 'from': mount[1]})}"
@@ -332,7 +362,7 @@ class Registry:
             raise ObjectRefused(
                 f"{self.host}/{repository} says in no way where blobs are sent to", code="BadUpload"
             ) from None
-        # Behind a proxy that ends TLS some registries give the wrong scheme.
+        # Behind a proxy that terminates TLS, some registries return the wrong scheme.
         if there.hostname == here.hostname and (there.port == here.port or there.scheme != here.scheme):
             return Upload(repository, _path(there))
         if there.scheme != "https" and not self.address.insecure:
@@ -342,7 +372,9 @@ class Registry:
         return Upload(repository, _path(there), f"{there.scheme}://{there.netloc}")
 
     async def finish_upload(self, upload: Upload, digest: str, body: Body) -> None:
-        """Send a blob in one piece. From a pipe it is sent once: what has passed is gone."""
+        """Send a blob in one piece. A blob from a pipe is sent only once, because the pipe cannot
+        rewind.
+        """
         path = f"{upload.path}{'&' if '?' in upload.path else '?'}{urlencode({'digest': digest})}"
         headers = {"user-agent": CLIENT, "content-type": "application/octet-stream"}
         scope = self._push(upload.repository)
@@ -355,14 +387,16 @@ class Registry:
             )
 
     async def give_up(self, upload: Upload) -> None:
-        """End an upload. Where that fails, the registry forgets it in time."""
+        """Cancel an upload. If that fails, the registry discards it later."""
         if not upload.elsewhere:
             with contextlib.suppress(TransferError):
                 await self._request("DELETE", upload.path, self._push(upload.repository), "uploads")
 
     async def read_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
-        """Pour a blob into the pipe. One that breaks off is gone on with, where the registry can do that. Its bytes are
-        not checked."""
+        """Write a blob into the pipe without checking its bytes.
+
+        An interrupted transfer resumes if the registry supports that.
+        """
         failures = 0
         while True:
             begun = sink.written
@@ -379,7 +413,7 @@ class Registry:
                     raise
 
     async def _pour_blob(self, repository: str, digest: str, size: int, sink: Pipe) -> None:
-        """Pour what the pipe has not had yet."""
+        """Write the rest of the blob into the pipe."""
         headers = {"user-agent": CLIENT}
         if sink.written:
             headers["range"] = f"bytes={sink.written}-"
@@ -389,8 +423,11 @@ class Registry:
         )
 
     async def _gives_rest(self, repository: str, digest: str, start: int, size: int) -> bool:
-        """Whether the registry answers with a part of a blob. One byte is asked for: what has gone into a pipe could
-        not be taken back. The whole blob would be too large."""
+        """Whether the registry answers a range request for a blob.
+
+        Requests one byte: bytes already in a pipe cannot be taken back, and the whole blob would be
+        too large.
+        """
         path = f"/v2/{repository}/blobs/{digest}"
         headers = {"user-agent": CLIENT, "range": f"bytes={start}-{start}"}
         request = _Request("GET", path, self._pull(repository), headers, limit=1)
@@ -402,7 +439,7 @@ class Registry:
         return answer.status == 206 and told in (f"bytes {start}-{start}/{size}", f"bytes {start}-{start}/*")
 
     async def blob(self, repository: str, digest: str, limit: int = LIMIT) -> bytes:
-        """A small blob, such as an image's config, checked against its digest."""
+        """Return a small blob, such as an image's config, after checking it against its digest."""
         answer = await self._request(
             "GET", f"/v2/{repository}/blobs/{digest}", self._pull(repository), "blobs", limit=limit
         )
@@ -413,8 +450,10 @@ class Registry:
     # --------------------------------------------------------------------------------------------- listing
 
     async def tags(self, repository: str, told: list[str] | None = None) -> list[str] | None:
-        """All tags, in the registry's order; None where there is no such repository. `told` has the names of the pages
-        before one that failed."""
+        """Return all tags in the registry's order, or None if the repository does not exist.
+
+        `told` receives the names from the pages before a failed one.
+        """
         path = f"/v2/{repository}/tags/list"
         try:
             found = await self._names(path, self._pull(repository), "tags", "tags", told)
@@ -425,26 +464,31 @@ class Registry:
         return self._sound(found, is_tag, f"{self.host}/{repository}:")
 
     async def tags_after(self, repository: str, last: str) -> tuple[list[str], bool]:
-        """The next few tags in the order of the alphabet, and whether the list goes on. A registry may tell the first
-        tags instead, or all of them."""
+        """Return the next few tags in alphabetical order, and whether the list continues.
+
+        A registry may return the first tags instead, or all of them.
+        """
         path = f"/v2/{repository}/tags/list?{urlencode({'n': FEW, 'last': last})}"
         answer = await self._request("GET", path, self._pull(repository), "tags")
         return self._names_in(answer, "tags"), bool(self._next(answer, path))
 
     async def has_repository(self, repository: str) -> bool:
-        """Whether there is such a repository, as far as the registry says so."""
+        """Whether the repository exists, as far as the registry reports it."""
         path = f"/v2/{repository}/tags/list?{urlencode({'n': 1})}"
         try:
             await self._request("GET", path, self._pull(repository), "tags")
         except SourceGone:
             return False
         except TransferError:
-            return True  # it may be
+            return True  # it may exist
         return True
 
     async def repositories(self, told: list[str] | None = None) -> list[str]:
-        """Every repository of the registry. Raises ListingFailed where it does not say. `told` has the names of the
-        pages before one that failed."""
+        """Return every repository of the registry.
+
+        `told` receives the names from the pages before a failed one. Raises ListingFailed if the
+        registry does not list them.
+        """
         if self.host == DOCKER_HUB:
             raise ListingFailed(
                 "docker.io cannot be listed: Docker Hub has no catalogue of its repositories; name the images"
@@ -459,7 +503,9 @@ class Registry:
         return self._sound(found, is_repository, f"{self.host}/")
 
     def _sound(self, names: list[str], is_one: Callable[[str], bool], before: str) -> list[str]:
-        """Those that are names. They go into paths, and images can be pushed to no others."""
+        """Return the valid names. The names become parts of paths, and images cannot be pushed to
+        others.
+        """
         odd = [name for name in names if not is_one(name)]
         for name in odd[: MOST_ODD - len(self.odd_names)]:
             self.odd_names[before + name] = None
@@ -468,7 +514,7 @@ class Registry:
     async def _names(
         self, path: str, scope: str, kind: str, field: str, told: list[str] | None = None
     ) -> list[str]:
-        """What the pages of a listing name, each once, in their order."""
+        """Return the names on all pages of a listing, in order, without duplicates."""
         found: dict[str, None] = {}
         empty = repeated = 0
         async for answer in self._pages(path, scope, kind, sized=True):
@@ -487,7 +533,7 @@ class Registry:
 
     def _names_in(self, answer: Response, field: str) -> list[str]:
         fields = json_in(answer)
-        names = fields.get(field) or []  # some say null for none
+        names = fields.get(field) or []  # some return null for an empty list
         nothing = not fields and answer.body.strip() not in (b"{}", b"null")
         if nothing or not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             raise ListingFailed(f"{self.host} answers a listing with something else")
@@ -511,7 +557,7 @@ class Registry:
                 raise ListingFailed(f"{self.host} lists more than {MOST_PAGES:,} pages")
 
     async def _first_page(self, path: str, scope: str, kind: str) -> tuple[Response, str]:
-        """The first page, as large as the registry lets it be, and the path by which it was asked for."""
+        """Return the first page, as large as the registry allows, and the path of its request."""
         for number, size in enumerate(PAGES[self._page :], self._page):
             asked = f"{path}?n={size}" if size else path
             try:
@@ -525,7 +571,7 @@ class Registry:
         raise AssertionError("unreachable: the last size is none")
 
     def _next(self, answer: Response, path: str) -> str:
-        """Path and query of the next page, "" after the last."""
+        """Return the path and query of the next page; "" after the last page."""
         try:
             link = next_link(answer.headers.get("link", ""))
             if not link:
@@ -535,7 +581,8 @@ class Registry:
             raise ListingFailed(
                 f"{self.host} says in no way where the next page is{colon(foreign(str(error)))}"
             ) from None
-        # Behind a proxy that ends TLS some registries give the wrong scheme or host: pages are never elsewhere.
+        # Behind a proxy that terminates TLS, some registries return the wrong scheme or host. Pages
+        # are always on the same host.
         if there.path != urlsplit(path).path and there.netloc != here.netloc:
             raise ListingFailed(f"{self.host} says that the next page is at {other_host(there.netloc)}")
         return _path(there)
@@ -543,7 +590,11 @@ class Registry:
     # -------------------------------------------------------------------------------------------- requests
 
     def _pull(self, repository: str) -> str:
-        """The scope for reading. Where images go to it is that for pushing: it makes the repository, at some."""
+        """Return the scope for reading.
+
+        At a registry to push to, this is the scope for pushing, which at some registries creates
+        the repository.
+        """
         return self._push(repository) if self.pushes else f"repository:{repository}:pull"
 
     @staticmethod
@@ -566,7 +617,7 @@ class Registry:
         return await self._send(_Request(method, path, scope, headers, limit=limit), kind)
 
     async def _write(self, request: _Request, kind: str) -> Response:
-        """The same for what changes something. What is not there is then no image that is gone."""
+        """Send a request that changes something. A 404 then does not mean that an image is gone."""
         try:
             return await self._send(request, kind)
         except SourceGone as error:
@@ -576,11 +627,15 @@ class Registry:
             ) from None
 
     async def _send(self, request: _Request, kind: str) -> Response:
-        """The good answer to a request, tried again while what goes wrong is passing, and while the registry asks to
-        wait and there is patience for it. What streams is tried again only as long as nothing has passed, and takes
-        none of the places: one such request may wait for another one."""
+        """Return the successful answer to a request.
+
+        Retries temporary errors, and retries throttled requests within the patience. A streaming
+        request is retried only if no byte has passed yet. It takes none of the places, because one
+        such request may wait for another.
+        """
         failures = strikes = 0
-        since, passes = 0.0, 0  # since when it is refused, and what had passed until then
+        # Start of the refusals, and the passes until then.
+        since, passes = 0.0, 0
         while True:
             waited = time.monotonic() - since if since else 0.0
             async with contextlib.nullcontext() if request.streams else self.pace.places:
@@ -597,7 +652,7 @@ class Registry:
             if _throttles(error):
                 self.pace.refused(entered, error.retry_after)
                 since = since or entered
-                # Others pass meanwhile: it may be this request alone that is refused.
+                # Other requests pass: perhaps the registry refuses only this one.
                 strikes += self.pace.passes > passes
                 passes = self.pace.passes
                 if strikes >= STRIKES:
@@ -606,7 +661,8 @@ class Registry:
                     raise error
                 limited = isinstance(error, Throttled) or error.status == 503
                 if kind != "ping" and not (limited and error.retry_after):
-                    # Nobody else may be asking: does the registry answer anything at all?
+                    # Perhaps no other request is running: check whether the registry answers
+                    # anything at all.
                     with contextlib.suppress(TransferError):
                         await self._knock(since)
                 continue
@@ -623,7 +679,9 @@ class Registry:
         await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
 
     async def _knock(self, since: float) -> None:
-        """Ask for what every registry answers, when it is its turn. Raises TransferError where that is refused, too."""
+        """Request what every registry answers, within the pace. Raises TransferError if that is
+        refused, too.
+        """
         request = _Request("GET", "/v2/", "", {"user-agent": CLIENT})
         async with self.pace.places:
             entered = await self.pace.enter(self._paces.patience - (time.monotonic() - since))
@@ -637,7 +695,9 @@ class Registry:
         self.pace.passed()
 
     def _would_take(self, error: TransferError, since: float) -> float:
-        """Seconds of waiting in all if the request is tried again; endless for an outage that has lasted."""
+        """Return the total seconds of waiting if the request is retried; infinity for a long
+        outage.
+        """
         seconds = time.monotonic() - since + self.pace.waits
         told = isinstance(error, Throttled) or error.retry_after
         return seconds if told or seconds <= OUTAGE else math.inf
@@ -645,7 +705,8 @@ class Registry:
     async def _attempt(self, request: _Request) -> Response:
         signed = Signed() if request.elsewhere else await self._signing.sign(request.scope)
         answer, own = await self._follow(request, signed)
-        # At first we are told how to sign in; what we then send may itself be too old.
+        # The first refusal may only say how to sign in; the token that is sent then may itself be
+        # too old.
         for _ in range(1 if signed.header else 2):
             if not own or answer.status not in (401, 403):
                 break
@@ -666,8 +727,10 @@ class Registry:
         return answer
 
     async def _follow(self, request: _Request, signed: Signed) -> tuple[Response, bool]:
-        """The answer after all redirects, and whether the registry itself gave it. Only the registry is told who we
-        are, and only it may say how to sign in."""
+        """Return the answer after all redirects, and whether the registry itself gave it.
+
+        Only the registry receives our credentials, and only it may say how to sign in.
+        """
         url = (request.elsewhere or self.address.url) + request.path
         origin = _origin(self.address.url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -710,7 +773,7 @@ class Registry:
 
 
 def fallback_tag(digest: str) -> str:
-    """The tag under which the referrers of a manifest are listed where the registry has no API for them."""
+    """Return the tag that lists the referrers of a manifest at a registry without the API for them."""
     algorithm, _, value = digest.partition(":")
     return f"{algorithm[:32]}-{value[:64]}"
 
@@ -720,19 +783,19 @@ def _manifest(repository: str, reference: str) -> str:
 
 
 def _path(where: SplitResult) -> str:
-    """Path and query as they are sent, whatever was written."""
+    """Return the path and query, quoted for sending."""
     return quote(f"{where.path}{f'?{where.query}' if where.query else ''}", safe="!$%&'()*+,/:;=?@[]~")
 
 
 def _lacks_api(error: TransferError) -> bool:
-    """Whether an answer may be that of a registry, or a gateway, to a path that it does not know."""
+    """Whether an answer may come from a registry or gateway that does not know the path."""
     if isinstance(error, NotSupported):
         return True
     return (400 <= error.status < 500 or error.status in (500, 502, 504)) and not _throttles(error)
 
 
 def _throttles(error: TransferError) -> bool:
-    """Whether the registry takes no requests, this one or any."""
+    """Whether the registry refuses requests for now, this one or all."""
     return isinstance(error, Throttled) or error.status == 503 or error.retry_after > 0
 
 

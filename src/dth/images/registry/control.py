@@ -1,7 +1,8 @@
-"""The control plane of Amazon ECR in one account and region: what repositories and images there are, in bulk; tokens
-for the registry; making repositories.
+"""The control plane of Amazon ECR in one account and region: bulk listings, tokens, new
+repositories.
 
-The registry's host is what ECR says it is, never built from account and region: partitions and private networks differ.
+The registry's host is the one that ECR returns. It is never built from account and region, because
+partitions and private networks differ.
 """
 
 import asyncio
@@ -20,14 +21,19 @@ from dth.images.registry.aws import AwsAccess, AwsClient
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import check_registry
 
-PAGE = 1000  # repositories or images in one answer
-MOST_NAMES = 100  # repositories that can be asked for by name in one call
-FEW = 10  # that are asked for one by one, where some are not there; for more, all are listed
-TOKEN_MARGIN = 7200.0  # seconds before its end at which a token is renewed, so that a copy has that long
-TOKEN_LEAST = 60.0  # seconds for which a token is used whatever its end (clocks differ)
+PAGE = 1000  # repositories or images per answer
+MOST_NAMES = 100  # Repositories per call by name.
+# Names to request one by one if one does not exist; for more names, all are listed.
+FEW = 10
+# Seconds before expiry at which a token is renewed, so a copy has at least this long.
+TOKEN_MARGIN = 7200.0
+# Seconds to use a token whatever its expiry (clocks differ).
+TOKEN_LEAST = 60.0
 
 
 class Mutability(StrEnum):
+    """Whether tags can be moved, as ECR's API spells it."""
+
     MUTABLE = "MUTABLE"
     IMMUTABLE = "IMMUTABLE"
     MUTABLE_WITH_EXCLUSION = "MUTABLE_WITH_EXCLUSION"
@@ -39,16 +45,19 @@ class TagRule:
     """Which tags of a repository can be moved to another image."""
 
     mode: Mutability = Mutability.MUTABLE
-    exclusions: tuple[str, ...] = ()  # wildcards of tags for which the opposite holds
+    # Wildcards of tags for which the opposite applies.
+    exclusions: tuple[str, ...] = ()
 
     def fixed(self, tag: str) -> bool:
-        """Whether the tag stays what it is, once it is there."""
+        """Whether the tag cannot be moved once it exists."""
         excluded = any(fnmatchcase(tag, pattern.replace("[", "[[]")) for pattern in self.exclusions)
         return self.mode.startswith("IMMUTABLE") != excluded
 
 
 @dataclass(frozen=True, slots=True)
 class EcrRepository:
+    """One repository. `host` is the registry's."""
+
     name: str
     host: str
     tag_rule: TagRule = TagRule()
@@ -60,25 +69,29 @@ class EcrImage:
 
     digest: str
     tags: tuple[str, ...]
-    size: int  # bytes of its layers, compressed
+    size: int  # compressed bytes of its layers
     pushed: float  # epoch seconds
     media_type: str = ""
     artifact_type: str = ""
-    subject: str = ""  # digest of the image that this one is about
+    subject: str = ""  # digest of the image this describes
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryTemplate:
-    """How repositories are made."""
+    """Settings for new repositories."""
 
     tag_rule: TagRule = TagRule()
     scan_on_push: bool = False
-    kms_key: str = ""  # "" = encrypted by S3 (AES256)
+    kms_key: str = ""  # "" = S3-managed encryption (AES256)
     tags: tuple[tuple[str, str], ...] = ()
 
 
 class EcrControl:
-    """`account`: whose registry; "" = that of the credentials. `calls` counts the calls by operation, pages each."""
+    """Calls of one account and region.
+
+    `account`: the registry's owner; "" = the account of the credentials. `calls` counts the calls
+    by operation; each page is one call.
+    """
 
     def __init__(self, access: AwsAccess, secrets: SecretStore, *, account: str = "") -> None:
         self.account = account
@@ -87,7 +100,7 @@ class EcrControl:
         self._client = AwsClient("ecr", access, secrets)
 
     async def repositories(self, names: Sequence[str] | None = None) -> dict[str, EcrRepository]:
-        """All repositories by name, or those of these that there are."""
+        """Return all repositories by name, or those of `names` that exist."""
         if names is not None and len(names) <= MOST_NAMES:
             found = await self._named(names)
         else:
@@ -100,12 +113,12 @@ class EcrControl:
         )
 
     async def _named(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Those of these that there are, perhaps with others."""
+        """Return those of the names that exist, perhaps with others."""
         if not names:
             return []
         try:
             return await self._pages("describe_repositories", "repositories", repositoryNames=list(names))
-        except SourceGone:  # one is not there, and so none are told
+        except SourceGone:  # If one does not exist, ECR returns none.
             if len(names) == 1:
                 return []
         if len(names) > FEW:
@@ -114,7 +127,9 @@ class EcrControl:
         return [each for several in found for each in several]
 
     async def images(self, repository: str) -> list[EcrImage] | None:
-        """All images of a repository, untagged ones too; None where there is no such repository."""
+        """Return all images of a repository, including untagged ones; None if there is no such
+        repository.
+        """
         try:
             found = await self._pages(
                 "describe_images", "imageDetails", repositoryName=repository, maxResults=PAGE
@@ -124,7 +139,9 @@ class EcrControl:
         return [_image(each) for each in found]
 
     async def create(self, name: str, template: RepositoryTemplate) -> EcrRepository:
-        """Make the repository; one that is there stays as it is. Raises TransferError that says what was refused."""
+        """Create the repository. An existing one stays as it is. Raises TransferError with the
+        reason.
+        """
         arguments: dict[str, Any] = {
             "repositoryName": name,
             "imageTagMutability": template.tag_rule.mode.value,
@@ -152,8 +169,9 @@ class EcrControl:
             ) from None
 
     async def authorization(self) -> tuple[UserPassword, str, float]:
-        """A new token: who to sign in as, the registry's host, and until when (epoch seconds)."""
-        # The host in the answer is that of the credentials' account, unless another is asked for.
+        """Return a new token: the credentials, the registry's host, and the expiry (epoch seconds)."""
+        # The host in the answer is that of the credentials' account unless another account is
+        # requested.
         ids = {"registryIds": [self.account]} if self.account else {}
         self.calls["get_authorization_token"] += 1
         answer = await asyncio.to_thread(self._client.call, "get_authorization_token", **ids)
@@ -184,7 +202,7 @@ class EcrControl:
 
 
 class EcrLogin:
-    """Signs in to the registry of an `EcrControl`, with tokens renewed well before their end."""
+    """Signs in to the registry of an `EcrControl`, with tokens renewed well before they expire."""
 
     def __init__(self, control: EcrControl) -> None:
         self._control = control
@@ -205,7 +223,7 @@ class EcrLogin:
             return self._found
 
     async def host(self) -> str:
-        """The registry's host, as ECR says it."""
+        """Return the registry's host as ECR reports it."""
         await self.get()
         try:
             return check_registry(self._host)

@@ -1,6 +1,7 @@
-"""Headers of registries, read in one pass: challenges, links, times to wait.
+"""Parsers for registry headers, in one pass: challenges, links, and wait times.
 
-A registry may send anything. A reader takes time in proportion to the header, and no header above `LONGEST` is read.
+A registry may send anything. Parsing takes time in proportion to the header's length, and no header
+longer than `LONGEST` is parsed.
 """
 
 import re
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-LONGEST = 8 * 1024  # characters of a header that is read
-LONGEST_WAIT = 366 * 86400.0  # seconds; a longer time means the same: not now
+LONGEST = 8 * 1024  # characters of a header
+# Seconds; a longer time has the same meaning: not now.
+LONGEST_WAIT = 366 * 86400.0
 
-# No pattern begins with what another one could have taken, so that none is tried twice at one place.
+# No pattern starts with what another can match, so no text is matched twice at one position.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -23,7 +25,7 @@ _SPACE = re.compile(r"[ \t]*")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """How a registry wants us to sign in."""
+    """How a registry requires clients to sign in."""
 
     scheme: str  # "basic" or "bearer"
     realm: str = ""
@@ -33,7 +35,10 @@ class Challenge:
 
 
 def read_challenge(header: str) -> Challenge | None:
-    """What a WWW-Authenticate header asks for; a token rather than a password. None for what we do not know."""
+    """Return what a WWW-Authenticate header requires, preferring a token to a password.
+
+    None for an unknown scheme.
+    """
     found: dict[str, Challenge] = {}
     for scheme, values in _challenges(header):
         names = ("realm", "service", "scope", "error")
@@ -44,7 +49,10 @@ def read_challenge(header: str) -> Challenge | None:
 
 
 def _challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Schemes with their parameters. Commas separate both: a word without a value begins a new challenge."""
+    """Yield schemes with their parameters.
+
+    Commas separate both: a word without a value begins a new challenge.
+    """
     if len(header) > LONGEST:
         return
     scheme, values, at = "", dict[str, str](), 0
@@ -67,8 +75,10 @@ def _challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def next_link(header: str) -> str:
-    """The target whose relation is `next`, as RFC 8288 writes it; "" where there is none. Raises ValueError for a
-    header that is too long to be read, and for one that speaks of a next page without saying where."""
+    """Return the target with the relation `next` (RFC 8288); "" if there is none.
+
+    Raises ValueError for a header that is too long, or that has a next page without an address.
+    """
     if len(header) > LONGEST:
         raise ValueError(f"a Link header has more than {LONGEST} characters")
     at = 0
@@ -84,7 +94,7 @@ def next_link(header: str) -> str:
 
 
 def _relations(header: str, at: int) -> tuple[list[str], int]:
-    """The relations that the parameters of a link state, and where they end. The first `rel` counts."""
+    """Return the relations in the parameters of a link, and where they end. The first `rel` counts."""
     relations: list[str] | None = None
     while True:
         at = _end(_SPACE, header, at)
@@ -99,13 +109,16 @@ def _relations(header: str, at: int) -> tuple[list[str], int]:
         if equals := _EQUALS.match(header, at):
             value, at = _value(header, equals.end())
         if word[0].lower() == "rel" and relations is None:
-            # Some write other quotation marks, or forget the last one.
+            # Some registries use other quotation marks, or omit the last one.
             value = value or header[begun:at].lstrip(' \t="')
             relations = value.lower().strip("'").split()
 
 
 def _value(header: str, at: int) -> tuple[str, int]:
-    """A value, quoted or not, and where it ends. An open quotation takes the rest, and is worth nothing."""
+    """Return a value, quoted or not, and where it ends.
+
+    An unclosed quotation takes the rest of the header and counts as empty.
+    """
     if header[at : at + 1] == '"':
         quoted = _QUOTED.match(header, at)
         return (re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()) if quoted else ("", len(header))
@@ -114,27 +127,29 @@ def _value(header: str, at: int) -> tuple[str, int]:
 
 
 def _end(pattern: re.Pattern[str], header: str, at: int) -> int:
-    """Where a pattern that may match nothing ends."""
+    """Return the end of a pattern that may match the empty string."""
     match = pattern.match(header, at)
     assert match is not None
     return match.end()
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that we are asked to wait; 0 where the answer does not say. A date is read against the answer's own."""
+    """Return the seconds to wait; 0 if the answer does not say. Dates are relative to the answer's
+    own.
+    """
     value = headers.get("retry-after", "").strip()[:64]
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), LONGEST_WAIT)
     now = _moment(headers.get("date", "")) or time.time()
     if moment := _moment(value):
         return min(max(0.0, moment - now), LONGEST_WAIT)
-    # Docker Hub tells when, in epoch seconds.
+    # Docker Hub sends the time in epoch seconds.
     reset = headers.get("x-ratelimit-reset") or headers.get("x-retry-after") or ""
     return min(max(0.0, float(reset) - now), LONGEST_WAIT) if re.fullmatch(r"[0-9]{9,11}", reset) else 0.0
 
 
 def _moment(date: str) -> float:
-    """The epoch seconds of an HTTP date, in any of its three forms; 0 for anything else."""
+    """Return the epoch seconds of an HTTP date in any of its three forms; 0 for anything else."""
     try:
         moment = parsedate_to_datetime(date[:64])
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

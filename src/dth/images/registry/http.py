@@ -1,6 +1,7 @@
-"""HTTP with registries: what is small (manifests, lists of tags, tokens) in memory, blobs through pipes.
+"""HTTP with registries: small content (manifests, tag lists, tokens) in memory, blobs through
+pipes.
 
-Proxies are those of the environment (`https_proxy`, `no_proxy`), as for skopeo.
+Proxies come from the environment (`https_proxy`, `no_proxy`), as for skopeo.
 """
 
 import asyncio
@@ -11,14 +12,18 @@ from urllib.parse import urlsplit
 from dth.core.errors import ObjectChanged, ObjectRefused
 from dth.core.transport import Body, ConnectOptions, Pipe, Response, Transport
 
-LIMIT = 8 * 1024**2  # bytes of an answer; a manifest has four MiB at most
-CONNECTIONS = 16  # requests in flight at most
+# Most bytes of an answer; a manifest has at most 4 MiB.
+LIMIT = 8 * 1024**2
+CONNECTIONS = 16  # most requests in flight
 CONNECT_TIMEOUT = 10.0  # seconds
 STALL_TIMEOUT = 30.0  # seconds without a byte
 
 
 class Http:
-    """Requests to one registry and to where it sends us. `ca_bundle`: a PEM file of the authorities to trust."""
+    """Requests to one registry and its redirect targets.
+
+    `ca_bundle`: a PEM file of the authorities to trust.
+    """
 
     def __init__(self, transport: Transport, *, ca_bundle: str = "") -> None:
         self._transport = transport
@@ -38,11 +43,15 @@ class Http:
         sink: Pipe | None = None,
         stall_timeout: float = 0.0,
     ) -> Response:
-        """One request, with header names in lower case; redirects are for the caller to follow. Raises TransferError
-        when there is no whole answer, or when it has more than `limit` bytes. `sink` takes the body of a good
-        answer; `stall_timeout`: seconds that may pass without a byte, 0: as always."""
+        """Send one request. Header names in the answer are lower case. Does not follow redirects.
+
+        Raises TransferError if the answer is incomplete or has more than `limit` bytes. `sink`
+        receives the body of a successful answer. `stall_timeout`: the seconds allowed without a
+        byte; 0 for the default.
+        """
         answer = None
-        # The transport ends an answer that is far too large. It lets every answer have as much as an error may have.
+        # The transport ends an answer that is far too large. It allows every answer the size of an
+        # error answer.
         with contextlib.suppress(ObjectChanged):
             async with self._places:
                 answer = await self._transport.send(

@@ -1,7 +1,9 @@
-"""What somebody signed in with on this machine: `skopeo login`, `podman login`, `docker login`, credential helpers.
+"""Credentials of earlier sign-ins on this machine: `skopeo login`, `podman login`, `docker login`,
+helpers.
 
-Files, their order and their keys are those of containers-auth.json(5), as skopeo reads them. A helper is a program that
-the file names; it gets the registry's host on its standard input and answers on its standard output.
+The files, their order, and their keys follow containers-auth.json(5), as skopeo reads them. A
+credential helper is a program that the file names. It reads the registry's host from standard input
+and answers on standard output.
 """
 
 import asyncio
@@ -22,10 +24,12 @@ from dth.core.errors import EndpointRefused
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import DOCKER_HUB
 
-HUB_URL = "https://index.docker.io/v1/"  # under which docker keeps what is for Docker Hub
+HUB_URL = "https://index.docker.io/v1/"  # Docker's key for Docker Hub.
 HUB_NAMES = (HUB_URL, "index.docker.io", "registry-1.docker.io", DOCKER_HUB)
-IDENTITY = "<token>"  # the user of whom a helper says that the secret is an identity token
-AUTH_FILES = "containers-auth.json"  # as registries.conf calls the files among the helpers
+# The user name with which a helper marks an identity token.
+IDENTITY = "<token>"
+# The name of the files in the list of helpers in registries.conf.
+AUTH_FILES = "containers-auth.json"
 LARGEST_FILE = 4 * 1024**2  # bytes
 HELPER_TIMEOUT = 30.0  # seconds
 
@@ -33,7 +37,7 @@ Config = Mapping[str, Any]
 
 
 class KeptLogin:
-    """Nobody where nobody signed in. What was found for a repository is kept until it is refused."""
+    """Nobody, if nobody signed in. Credentials found for a repository are cached until refused."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -49,8 +53,11 @@ class KeptLogin:
 
 
 def kept_for(host: str, repository: str = "") -> UserPassword | None:
-    """What is kept for a repository, or for the registry as such. Nobody in a hub, whose users are not those of its
-    machine. Raises EndpointRefused where a helper fails."""
+    """Return the stored credentials for a repository, or for the registry as such.
+
+    In a hub, returns None, because its users are not those of the machine. Raises EndpointRefused
+    if a helper fails.
+    """
     if not confinement.local_files():
         return None
     failed: EndpointRefused | None = None
@@ -61,7 +68,7 @@ def kept_for(host: str, repository: str = "") -> UserPassword | None:
             else:
                 found = _ask(helper, HUB_URL if host == DOCKER_HUB else host, must=True)
         except EndpointRefused as error:
-            failed = failed or error  # another one may know
+            failed = failed or error  # another helper may know
             continue
         if found:
             return found
@@ -79,7 +86,9 @@ def _in_files(host: str, repository: str) -> UserPassword | None:
 
 
 def _helpers() -> list[str]:
-    """Whom the machine asks for credentials, as containers-registries.conf(5) says; the files where it says nothing."""
+    """Return the machine's credential helpers (containers-registries.conf(5)); by default, the
+    files.
+    """
     system, user = Path("/etc/containers"), Path.home() / ".config/containers"
     if named := os.environ.get("CONTAINERS_REGISTRIES_CONF"):
         files = [Path(named)]
@@ -103,11 +112,11 @@ def _helpers() -> list[str]:
 @dataclass(frozen=True, slots=True)
 class _Place:
     path: Path
-    legacy: bool = False  # the file is the list of entries itself
+    legacy: bool = False  # the file contains only the entries
 
 
 def _places() -> Iterator[_Place]:
-    """In the order in which they are asked. A file that the environment names is the only one."""
+    """Yield the files in the order of their use. A file that the environment names is the only one."""
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
         yield _Place(Path(named))
         return
@@ -123,7 +132,7 @@ def _places() -> Iterator[_Place]:
 
 
 def _read(place: _Place) -> Config:
-    """A file that is not there, or is none, has no entries."""
+    """Return the entries of a file; none if the file is missing or invalid."""
     try:
         with place.path.open("rb") as file:
             found = json.loads(file.read(LARGEST_FILE))
@@ -138,7 +147,7 @@ def _read(place: _Place) -> Config:
 
 
 def _entered(config: Config, host: str, repository: str) -> UserPassword | None:
-    """The entry with the longest key that fits."""
+    """Return the credentials of the entry with the longest matching key."""
     auths = _section(config, "auths")
     for key in _keys(auths, host, repository):
         if found := _decoded(auths[key]):
@@ -147,8 +156,9 @@ def _entered(config: Config, host: str, repository: str) -> UserPassword | None:
 
 
 def _keys(auths: Config, host: str, repository: str) -> Iterator[str]:
-    """Those that fit: the repository, what it is in, the registry, and at last what people and old programs wrote for
-    the registry."""
+    """Yield the matching keys: the repository, its parent paths, the registry, and its old
+    spellings.
+    """
     parts = f"{host}/{repository}".split("/") if repository else [host]
     for length in range(len(parts), 0, -1):
         key = "/".join(parts[:length])
@@ -156,12 +166,15 @@ def _keys(auths: Config, host: str, repository: str) -> Iterator[str]:
             yield key
     yield from (key for key in auths if _host_of(key) == _host_of(host) and key != host)
     if not repository:
-        # Whether the registry lets us in at all is asked with what is kept for a part of it.
+        # To test access to the registry as such, use the credentials of a part of it.
         yield from sorted(key for key in auths if key.startswith(f"{host}/"))
 
 
 def _host_of(key: str) -> str:
-    """The registry of a key; a key with a path but without a scheme is for a part of one, and stays as it is."""
+    """Return the registry of a key.
+
+    A key with a path but without a scheme is for a part of a registry, and stays as it is.
+    """
     bare = re.sub(r"^https?://", "", key)
     if bare != key:
         bare = bare.partition("/")[0]
@@ -169,7 +182,7 @@ def _host_of(key: str) -> str:
 
 
 def _decoded(entry: Any) -> UserPassword | None:
-    """None for an entry without credentials, as docker leaves it where a helper has them."""
+    """None for an entry without credentials, which Docker writes if a helper has them."""
     if not isinstance(entry, dict):
         return None
     user, password = _text(entry, "username"), _text(entry, "password")
@@ -200,7 +213,7 @@ def _text(fields: Config, name: str) -> str:
 
 
 def _helped(config: Config, host: str) -> UserPassword | None:
-    """What the helper for this registry says."""
+    """Return the credentials from the helper for this registry."""
     helpers = _section(config, "credHelpers")
     for name in HUB_NAMES if host == DOCKER_HUB else (host,):
         if helper := _text(helpers, name):
@@ -209,7 +222,9 @@ def _helped(config: Config, host: str) -> UserPassword | None:
 
 
 def _stored(config: Config, host: str) -> UserPassword | None:
-    """What docker's store for all registries says. One that is not installed has nothing."""
+    """Return the credentials from Docker's store for all registries. A store that is not installed
+    has none.
+    """
     helper = _text(config, "credsStore")
     return _ask(helper, HUB_URL if host == DOCKER_HUB else host, must=False) if helper else None
 
@@ -229,7 +244,7 @@ def _ask(helper: str, server: str, *, must: bool) -> UserPassword | None:
     except subprocess.TimeoutExpired:
         raise _failed(f"{program} says nothing for {HELPER_TIMEOUT:g} s") from None
     if ended.returncode:
-        # What a helper says besides may hold anything.
+        # Other output of a helper may contain anything, so it is not shown.
         if not must or b"not found" in ended.stdout:
             return None
         raise _failed(f"{program} has no credentials for {server} (status {ended.returncode})")

@@ -1,5 +1,8 @@
-"""Who we are to a registry: nobody, a user with a password, or (see `control`) a token of Amazon ECR. What somebody
-signed in with on this machine is in `kept`."""
+"""Who to sign in to a registry as: nobody, a user with a password, or (see `control`) an Amazon ECR
+token.
+
+The credentials of earlier sign-ins on this machine are in `kept`.
+"""
 
 import asyncio
 import json
@@ -10,13 +13,16 @@ from typing import Protocol
 from dth.core.errors import EndpointRefused, UsageError
 from dth.core.secrets import SecretStore
 
-SECRET_CHECK = 1.0  # seconds between looks at a secret
+SECRET_CHECK = 1.0  # seconds between reads of a secret
 
 
 @dataclass(frozen=True, slots=True)
 class UserPassword:
-    """`identity_token`: what a registry gave in place of a password; its token service takes it. `registry_token`: what
-    the registry itself takes."""
+    """Credentials for a registry.
+
+    `identity_token`: replaces the password at the registry's token service. `registry_token`: a
+    token for the registry itself.
+    """
 
     user: str
     password: str = field(repr=False)
@@ -25,16 +31,21 @@ class UserPassword:
 
 
 class Login(Protocol):
+    """Provides the credentials for one registry."""
+
     async def get(self, refused: UserPassword | None = None, repository: str = "") -> UserPassword | None:
-        """Who to sign in as for this repository ("": for the registry as such); None: nobody. `refused` has just been
-        refused: something newer is returned if there is any, or else the same. Raises EndpointRefused when there is
-        nothing to be had."""
+        """Return who to sign in as for this repository ("": for the registry as such); None for
+        nobody.
+
+        `refused` was just refused: returns newer credentials if there are any, else the same.
+        Raises EndpointRefused if no credentials are available.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FixedLogin:
-    """The same for ever. None: nobody."""
+    """The same credentials forever. None: nobody."""
 
     found: UserPassword | None = None
 
@@ -46,8 +57,10 @@ ANONYMOUS = FixedLogin()
 
 
 class SecretLogin:
-    """A named secret, `{"username": "…", "password": "…"}`; looked at again while it is used, as it may have been
-    changed, taken away or bound to other hosts."""
+    """A named secret, `{"username": "…", "password": "…"}`.
+
+    The secret is reread during use, because it may be changed, removed, or bound to other hosts.
+    """
 
     def __init__(self, name: str, secrets: SecretStore) -> None:
         self._name = name

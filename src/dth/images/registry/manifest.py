@@ -12,32 +12,34 @@ from dth.images.registry.reference import is_digest
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"  # of an OCI 1.1 that never was; some are there
+# From an abandoned draft of OCI 1.1; some of these exist.
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT})
-# Bytes: nothing that is stored in a registry has so many.
+# Bytes: more than anything stored in a registry has.
 LARGEST = 2**42
 ACCEPT = f"{OCI_INDEX}, {DOCKER_LIST}, {OCI_MANIFEST}, {DOCKER_MANIFEST}, {OCI_ARTIFACT}"
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest says of something that it refers to."""
+    """A manifest's description of something that it refers to."""
 
     digest: str
     size: int
     media_type: str = ""
     artifact_type: str = ""
-    platform: str = ""  # os/architecture, or os/architecture/variant
-    foreign: bool = False  # lies elsewhere than in a registry
+    # os/architecture, or os/architecture/variant.
+    platform: str = ""
+    foreign: bool = False  # stored outside a registry
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`digest` is that of the bytes in `body`."""
+    """A manifest or index. `digest` is that of the bytes in `body`."""
 
     digest: str
     media_type: str
@@ -54,7 +56,7 @@ class Manifest:
 
     @cached_property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers, those that lie in the registry."""
+        """The config and layers that are in the registry."""
         if self.is_index:
             return ()
         config = self.fields.get("config")
@@ -64,7 +66,7 @@ class Manifest:
 
     @cached_property
     def blob_count(self) -> int:
-        """How many blobs the manifest has, with those that lie elsewhere."""
+        """The number of blobs of the manifest, including those outside the registry."""
         if self.is_index:
             return 0
         layers = self.fields.get("layers") or self.fields.get("blobs") or []
@@ -77,7 +79,7 @@ class Manifest:
 
     @cached_property
     def subject(self) -> str:
-        """Digest of the manifest that this one is about; "" for most."""
+        """The digest of the manifest that this one describes; usually ""."""
         subject = self.fields.get("subject")
         return _descriptor(subject).digest if subject else ""
 
@@ -94,17 +96,20 @@ class Manifest:
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """All that it says, as it says it. Raises ObjectRefused for what is no object."""
+        """The parsed JSON object. Raises ObjectRefused if it is not an object."""
         return _read(self.body, self.digest)
 
 
 def read_manifest(body: bytes, content_type: str, algorithm: str = "sha256") -> Manifest:
-    """The manifest in an answer. Raises ObjectRefused for what is none, NotSupported for a kind of old."""
+    """Return the manifest in an answer.
+
+    Raises ObjectRefused if it is not a manifest, NotSupported for an obsolete kind.
+    """
     digest = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in INDEXES | MANIFESTS:
         fields = _read(body, digest)
-        # Some registries say application/json, or nothing.
+        # Some registries send application/json, or no type.
         kind = str(fields.get("mediaType") or _guess(fields))
     if kind not in INDEXES | MANIFESTS:
         if fields.get("schemaVersion") == 1:
@@ -119,7 +124,7 @@ def read_manifest(body: bytes, content_type: str, algorithm: str = "sha256") -> 
 
 
 def _guess(fields: dict[str, Any]) -> str:
-    """OCI lets a manifest not say what it is."""
+    """Return the kind of a manifest without a media type, which OCI allows."""
     if fields.get("schemaVersion") != 2:
         return ""
     return OCI_INDEX if "manifests" in fields else OCI_MANIFEST if "config" in fields else ""

@@ -1,10 +1,12 @@
-"""How fast a registry is asked: one pace for each registry, shared by all requests of a process.
+"""How fast a registry is asked: one pace per registry, shared by all requests of a process.
 
-A registry that refuses requests (429, 503) is asked more slowly from then on, and not at all for as long as it says, or
-for a pause that doubles. While it answers, it is asked a little faster every second. Copies by skopeo are too many
-requests to be counted here, but they begin at this pace and wait with the others.
+After a registry refuses requests (429, 503), the pace is slower, and no requests are sent for the
+time it states, or else for a pause that doubles. While it answers, the pace increases a little
+every second. Copies by skopeo make too many requests to count here, but they start at this pace and
+wait with the others.
 
-Where processes have a board in common, what one of them is told holds for all, and they take turns.
+If processes share a board, a refusal that one process receives applies to all, and the processes
+take turns.
 """
 
 import asyncio
@@ -22,27 +24,39 @@ from dth.core.plugin import Board
 from dth.core.transport import Transport
 from dth.images.registry.registries import known_registry
 
-AT_ONCE = 16  # requests; those that were sent before a refusal still come
-PATIENCE = 60.0  # seconds for which a request waits for its registry, unless a process has more
-LONG_PATIENCE = 7 * 3600.0  # what a run has: Docker Hub counts in windows of 6 h
-OUTAGE = 600.0  # seconds for which 503 is waited out where it comes without a time
-FIRST_PAUSE, LAST_PAUSE = 1.0, 900.0  # seconds; doubled from refusal to refusal
-WINDOW = 5.0  # seconds over which the answers are counted that passed
-SLOWER = 0.7  # of the rate that passed
-FASTER, LEAST_FASTER = 2.0, 0.05  # requests a second more, each second; halved from refusal to refusal
-FASTER_AGAIN = 30.0  # seconds without a refusal in which that grows back by as much as it is
+# Concurrent requests; those sent before a refusal still arrive.
+AT_ONCE = 16
+# Seconds that a request waits for its registry, unless the process sets more.
+PATIENCE = 60.0
+# A run's patience: Docker Hub counts in windows of 6 h.
+LONG_PATIENCE = 7 * 3600.0
+# Seconds to wait out a 503 that comes without a time.
+OUTAGE = 600.0
+FIRST_PAUSE, LAST_PAUSE = 1.0, 900.0  # Seconds; each refusal doubles the pause.
+# Seconds in which successful answers are counted.
+WINDOW = 5.0
+SLOWER = 0.7  # factor for the rate that succeeded
+# Requests per second, added per second; each refusal halves it.
+FASTER, LEAST_FASTER = 2.0, 0.05
+# Seconds without a refusal in which the increase doubles.
+FASTER_AGAIN = 30.0
+# Requests per second: the least, the rate if nothing succeeded, and the rate above which there is
+# no limit.
 SLOWEST, GUESS, FREE = (
     0.1,
     1.0,
     100.0,
-)  # requests a second: at least, where nothing passed, and without any limit
-NOTED = 10.0  # seconds of a pause that is told to the user
+)
+NOTED = 10.0  # shortest pause, in seconds, to report
 
 log = logging.getLogger(__name__)
 
 
 class Pace:
-    """That of one registry. `rate`: requests a second to begin with; `most`: those that it documents. 0: not known."""
+    """The pace of one registry.
+
+    `rate`: requests per second at the start; `most`: the documented limit. 0: unknown.
+    """
 
     def __init__(
         self,
@@ -56,34 +70,37 @@ class Pace:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.host = host
-        self.rate = rate  # requests a second; 0: as they come
-        self.passes = 0  # answers so far that were no refusal
-        self.allows = ""  # what the registry says that it allows
+        self.rate = rate  # requests per second; 0: no limit
+        self.passes = 0  # answers so far that were not refusals
+        self.allows = ""  # the limit, as the registry states it
         self._most = most
         self._board = board
         self._tell = tell
         self._clock = clock
         self._sleep = sleep
-        self._until = 0.0  # nobody asks before
-        self._last = 0.0  # when somebody asked
+        self._until = 0.0  # no requests before this time
+        self._last = 0.0  # time of the last request
         self._slowed = 0.0
         self._raised = clock()
         self._faster = FASTER
-        self._pauses = 0  # without a time and in a row
-        self._passed: deque[float] = deque(maxlen=1000)  # when
+        # Consecutive pauses for refusals without a time.
+        self._pauses = 0
+        self._passed: deque[float] = deque(maxlen=1000)  # times
         self._noted = 0.0
-        self.places = asyncio.Semaphore(AT_ONCE)  # of requests under way
-        self._door = asyncio.Lock()  # those who wait go one after the other
+        self.places = asyncio.Semaphore(AT_ONCE)  # of requests in progress
+        self._door = asyncio.Lock()  # waiting requests go one by one
 
     @property
     def waits(self) -> float:
-        """Seconds for which nobody asks."""
+        """The seconds during which no request is sent."""
         self._hear()
         return max(0.0, self._until - self._clock())
 
     async def enter(self, patience: float = PATIENCE) -> float:
-        """Wait for one's turn, and return when that was, for `refused`. Raises Throttled where it would take longer
-        than `patience`, which is in seconds."""
+        """Wait for a turn, and return its time, for `refused`.
+
+        Raises Throttled if the wait would exceed `patience`, in seconds.
+        """
         async with self._door:
             begun = self._clock()
             while (seconds := self._seconds()) > 0:
@@ -95,7 +112,7 @@ class Pace:
             return self._last
 
     def passed(self) -> None:
-        """The registry has answered."""
+        """Record that the registry has answered."""
         now = self._clock()
         self.passes += 1
         self._pauses = 0
@@ -111,10 +128,14 @@ class Pace:
         self._raised = now
 
     def refused(self, entered: float, retry_after: float = 0.0) -> None:
-        """The registry has refused what entered then, and asked to wait so long, or without saying how long."""
+        """Record that the registry refused a request that entered then.
+
+        `retry_after` is the wait it asked for, 0 if it gave none.
+        """
         now = self._clock()
         self._until = max(self._until, now + retry_after)
-        if entered >= self._slowed:  # or else one of several that were under way when we slowed down
+        if entered >= self._slowed:
+            # Else it is one of several requests that were in progress during the last slowdown.
             self._slow_down(now, pauses=not retry_after)
         if self._board:
             self._board.hold(self.host, self._until, self.rate)
@@ -131,7 +152,7 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def turn(self, patience: float = PATIENCE) -> AsyncIterator[None]:
-        """One turn, for work of many requests such as a copy by skopeo."""
+        """Take one turn for work with many requests, such as a copy by skopeo."""
         entered = await self.enter(patience)
         try:
             yield
@@ -142,7 +163,7 @@ class Pace:
         self.passed()
 
     def _seconds(self) -> float:
-        """Those until it is our turn; it is taken where there are none."""
+        """Return the seconds until the next turn; if there are none, take the turn."""
         self._hear()
         now = self._clock()
         spacing = 1 / self.rate if self.rate else 0.0
@@ -152,7 +173,7 @@ class Pace:
         return seconds
 
     def _hear(self) -> None:
-        """What other processes were told."""
+        """Apply what other processes heard from the registry."""
         if not self._board:
             return
         until, rate = self._board.held(self.host)
@@ -171,7 +192,7 @@ class Pace:
         )
 
     async def note(self) -> None:
-        """Say once of each long pause until when it lasts."""
+        """Report each long pause once, with its end."""
         if self.waits < NOTED or self._until <= self._noted:
             return
         self._noted = self._until
@@ -184,8 +205,11 @@ class Pace:
 
 
 class Paces:
-    """Those of all registries of a process. `patience`: for how long a request waits, in seconds; `tell` hears of long
-    pauses; `board` is what other processes have in common with this one. All three are set before the first request."""
+    """The paces of all registries of a process.
+
+    `patience`: how long a request waits, in seconds; `tell` receives reports of long pauses;
+    `board` is shared with other processes. Set all three before the first request.
+    """
 
     def __init__(self) -> None:
         self.patience = PATIENCE
@@ -194,6 +218,7 @@ class Paces:
         self._by_host: dict[str, Pace] = {}
 
     def of(self, host: str) -> Pace:
+        """Return the pace of a registry, the same for all callers."""
         if host not in self._by_host:
             known = known_registry(host)
             self._by_host[host] = Pace(host, known.rate, known.most, tell=self._told, board=self.board)
@@ -208,5 +233,5 @@ _PACES: WeakKeyDictionary[Transport, Paces] = WeakKeyDictionary()
 
 
 def paces_of(transport: Transport) -> Paces:
-    """The paces of all that goes over this transport, which is one for each process."""
+    """Return the paces for everything on this transport. Each process has one transport."""
     return _PACES.setdefault(transport, Paces())

@@ -1,11 +1,12 @@
-"""Names of images, to the letter: `host:port/a/b:tag@sha256:...`.
+"""Names of images: `host:port/a/b:tag@sha256:...`.
 
-The grammar is that of the OCI and Docker registries (github.com/distribution/reference). As people write them, names
-leave things out: the registry (Docker Hub), the `library/` of its official images, the tag (`latest`). `parse` fills
-in the first two; a tag that was not written stays empty, because with a digest none is needed.
+The grammar is that of the OCI and Docker registries (github.com/distribution/reference). Names as
+people write them omit parts: the registry (Docker Hub), the `library/` of its official images, the
+tag (`latest`). `parse` fills in the first two. A missing tag stays empty, because a name with a
+digest needs none.
 
-Within one registry that is known, a name is a path and nothing else: `parse_within` guesses no registry from it, so
-that a repository `team.one/app` is one.
+Within one known registry, a name is only a path: `parse_within` never reads a registry from it, so
+`team.one/app` is a repository.
 """
 
 import ipaddress
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from dth.core.errors import UsageError
 
 DOCKER_HUB = "docker.io"
-OFFICIAL = "library/"  # where Docker Hub keeps what is named without a path
+OFFICIAL = "library/"  # Docker Hub's path for names without one.
 LATEST = "latest"
 MAX_REPOSITORY = 255  # characters
 MAX_REGISTRY = 255
@@ -31,7 +32,7 @@ _DIGESTS = {"sha256": 64, "sha384": 96, "sha512": 128}  # algorithm: hexadecimal
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
-    """One image, or with neither tag nor digest a repository."""
+    """One image, or a repository if it has neither tag nor digest."""
 
     registry: str  # host, or host:port
     repository: str
@@ -43,22 +44,24 @@ class Reference:
 
     @property
     def name(self) -> str:
+        """The repository with its registry."""
         return f"{self.registry}/{self.repository}"
 
     @property
     def pointer(self) -> str:
-        """What is asked of the registry: the digest, which says everything, or else the tag."""
+        """What to request from the registry: the digest if there is one, else the tag."""
         return self.digest or self.tag or LATEST
 
     def tagged(self) -> "Reference":
-        """With the tag that is meant when nothing is written."""
+        """Return the reference with the default tag if it has neither tag nor digest."""
         return self if self.tag or self.digest else replace(self, tag=LATEST)
 
 
 def parse(text: str) -> Reference:
-    """A name as people write it. Raises UsageError, one line that says what is wrong."""
+    """Parse a name as people write it. Raises UsageError with a one-line reason."""
     first, slash, rest = text.partition("/")
-    # A registry has a dot, a port or a capital letter, or is this machine; any other word begins a path.
+    # A registry has a dot, a port, or a capital letter, or is localhost; any other word begins a
+    # path.
     if slash and (re.search(r"[.:]", first) or first == "localhost" or first != first.lower()):
         registry, path = first, rest
     else:
@@ -71,19 +74,21 @@ def parse(text: str) -> Reference:
 
 
 def parse_within(registry: str, text: str) -> Reference:
-    """A name of an image in this registry: `repository:tag`, or with the registry written before it."""
+    """Parse the name of an image in this registry: `repository:tag`, or with the registry in front."""
     return _parse_path(text, registry, text.removeprefix(f"{registry}/"))
 
 
 def check_registry(text: str) -> str:
-    """The host of a registry, `host` or `host:port`, as it is. Raises UsageError."""
+    """Return the host of a registry, `host` or `host:port`, unchanged. Raises UsageError if
+    invalid.
+    """
     if not is_registry(text):
         raise UsageError(f"{text!r} is not the name of a registry; write host or host:port")
     return text
 
 
 def is_registry(text: str) -> bool:
-    """Whether this can be the host of a registry, `host` or `host:port`; an IPv6 address stands in brackets."""
+    """Whether this is a valid registry host, `host` or `host:port`; an IPv6 address is in brackets."""
     found = re.fullmatch(_REGISTRY, text) if len(text) <= MAX_REGISTRY else None
     if not found or int(found["port"] or 0) > MAX_PORT:
         return False
@@ -94,7 +99,7 @@ def is_registry(text: str) -> bool:
 
 
 def check_repository(text: str) -> str:
-    """The name of a repository within its registry, as it is. Raises UsageError."""
+    """Return the name of a repository within its registry, unchanged. Raises UsageError if invalid."""
     if problem := _repository_problem(text):
         raise UsageError(f"{text!r} names no repository: {problem}")
     return text
@@ -123,7 +128,7 @@ def _parse_path(text: str, registry: str, path: str) -> Reference:
 
 
 def _problem(repository: str, tag: str | None, digest: str | None) -> str:
-    """What is wrong with the parts of a name (None: not written); "" if nothing is."""
+    """Return what is wrong with the parts of a name (None: not given); "" if nothing is."""
     if problem := _repository_problem(repository):
         return problem
     if re.fullmatch(r"[a-f0-9]{64}", repository):

@@ -1,6 +1,7 @@
-"""What refers to an image, at a registry without the referrers API of OCI 1.1: an index under a tag made from the
-image's digest, which whoever pushes a referrer has to keep (OCI distribution specification 1.1, "Referrers Tag
-Schema").
+"""Referrers of an image at a registry without the referrers API of OCI 1.1.
+
+They are in an index under a tag made from the image's digest. The client that pushes a referrer
+must maintain this index (OCI distribution specification 1.1, "Referrers Tag Schema").
 """
 
 import hashlib
@@ -14,8 +15,10 @@ from dth.images.registry.manifest import OCI_INDEX, Manifest
 
 
 async def keep_fallback(registry: Registry, repository: str, about: str, referrer: Manifest) -> bool:
-    """Enter the referrer in the index, where the registry finds it in no other way. True: it was entered now. Not to
-    be called twice at once for one image: each writes what it has read."""
+    """Enter the referrer in the index, if the registry has no API for it. True if it was added now.
+
+    Do not call this concurrently for one image: each call writes what it has read.
+    """
     if await registry.ask_referrers(repository, about) is not None:
         return False
     tag = fallback_tag(about)
@@ -28,17 +31,21 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
 
 
 def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
-    """The index with the entries of both, without those of ours that are lost. Those of the destination stay as they
-    are. Raises ObjectRefused where the destination's tag is no such index."""
+    """Return the index with the entries of both, without those of ours that are lost.
+
+    The destination's entries stay as they are. Raises ObjectRefused if the destination's tag is not
+    such an index.
+    """
     if theirs is None and not lost:
         return ours
     return _with(theirs, about, [each for each in _entries(ours) if each["digest"] not in lost])
 
 
 def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> Manifest:
-    """The index with these entries too; itself where it has them."""
+    """Return the index with these entries added; the index itself if it has them already."""
     if there and there.digest == about:
-        there = None  # some registries take such a tag for the digest itself
+        # Some registries resolve such a tag to the digest itself.
+        there = None
     if there and not there.is_index:
         raise ObjectRefused(
             f"the tag {fallback_tag(about)} is an image at the destination, where a list of referrers has to be",
@@ -56,12 +63,12 @@ def _with(there: Manifest | None, about: str, entries: list[dict[str, Any]]) -> 
 
 
 def _entries(index: Manifest) -> list[dict[str, Any]]:
-    """Raises ObjectRefused where one of them is none."""
+    """Return the entries. Raises ObjectRefused if one of them is invalid."""
     return (index.fields.get("manifests") or []) if index.children else []
 
 
 def _descriptor(referrer: Manifest) -> dict[str, Any]:
-    """As the API would describe it: with its artifact type and annotations."""
+    """Describe the referrer as the API would: with its artifact type and annotations."""
     fields = referrer.fields
     config = fields.get("config")
     artifact = fields.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else "")

@@ -1,6 +1,6 @@
 """What is known of each kind of registry. A registry that is not in the table is `OTHER`.
 
-A row is where the client starts: what a registry answers goes before it.
+A row is only where the client starts: the registry's answers take precedence.
 """
 
 import re
@@ -9,18 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One kind. `rate` and `most` are requests a second, 0 where nothing is known."""
+    """One kind of registry. `rate` and `most` are requests per second, 0 if unknown."""
 
     name: str
-    hosts: tuple[str, ...] = ()  # patterns of host names; none for what people run themselves
-    rate: float = 0.0  # that we begin with
-    most: float = 0.0  # that it documents as its limit
-    catalogue: bool = True  # it lists its repositories to those who may
-    heads: bool = False  # a HEAD that says 404 is right, and a GET would cost a pull
+    # Patterns of host names; none for software that people host themselves.
+    hosts: tuple[str, ...] = ()
+    rate: float = 0.0  # at the start
+    most: float = 0.0  # the documented limit
+    # It lists its repositories to users with permission.
+    catalogue: bool = True
+    # A 404 to a HEAD is reliable, and a GET would cost a pull.
+    heads: bool = False
     sign_in: str = "token"
     referrers: str = "unknown"
-    limits: str = ""  # that it documents
-    odd: str = ""  # what it does otherwise than the standard says
+    limits: str = ""  # as documented
+    odd: str = ""  # differences from the standard
     tried: bool = False  # against the real service
 
 
@@ -118,7 +121,7 @@ KNOWN = (
 
 
 def known_registry(host: str) -> Known:
-    """The row of the registry with this host."""
+    """Return the row of the registry with this host."""
     for known in KNOWN:
         if any(re.fullmatch(pattern, host) for pattern in known.hosts):
             return known

@@ -1,7 +1,9 @@
-"""Signing in to a registry, as it asks for it: nobody, user and password, or a token for each repository.
+"""Signing in to a registry as it requires: as nobody, with user and password, or with a token per
+repository.
 
-Where we have credentials, `/v2/` is asked first how to sign in: some registries hide from the unsigned what is private.
-Credentials go to the registry, and to the one host that it names for tokens; tokens go to the registry alone.
+If there are credentials, the client first asks `/v2/` how to sign in, because some registries hide
+private content from anonymous clients. Credentials go to the registry and to the one host it names
+for tokens. Tokens go to the registry only.
 """
 
 import asyncio
@@ -21,16 +23,20 @@ from dth.images.registry.http import Http
 from dth.images.registry.login import Login, UserPassword
 
 CLIENT = "data-transfer-hub"
-TOKEN_SECONDS = 60.0  # that a token lasts when its service does not say
-LONGEST_TOKEN = 86400.0  # seconds for which we keep one, whatever it says
-TOKEN_MARGIN = 10.0  # seconds before its end at which a token is renewed
+# Lifetime of a token whose service does not state one.
+TOKEN_SECONDS = 60.0
+# Seconds to keep a token, whatever its lifetime.
+LONGEST_TOKEN = 86400.0
+# Seconds before expiry at which a token is renewed.
+TOKEN_MARGIN = 10.0
 MAX_REDIRECTS = 5
-REFUSED_SECONDS = 60.0  # for which refused credentials are not sent again: registries lock accounts
+# Seconds during which refused credentials are not sent again, because registries lock accounts.
+REFUSED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """An Authorization header, "" for none, and whose it is."""
+    """An Authorization header, "" for none, and its owner."""
 
     header: str = ""
     who: UserPassword | None = None
@@ -39,26 +45,29 @@ class Signed:
 @dataclass(frozen=True, slots=True)
 class _Token:
     signed: Signed
-    until: float  # when it is renewed
+    until: float  # when to renew it
 
 
 class SigningIn:
-    """For one registry. Tokens are kept until shortly before their end."""
+    """Signs in to one registry. Keeps tokens until shortly before they expire."""
 
     def __init__(self, address: Address, login: Login, http: Http) -> None:
         self._address = address
         self._login = login
         self._http = http
         self._challenge: Challenge | None = None
-        self._asked = False  # how to sign in
+        self._asked = False  # whether `/v2/` was asked how to sign in
         self._tokens: dict[str, _Token] = {}  # by scope
-        self._realm = ""  # host that is told our credentials
-        self._refused: dict[UserPassword, tuple[float, str]] = {}  # until when, and what was said
+        self._realm = ""  # host that receives the credentials
+        # Until when, and the registry's message.
+        self._refused: dict[UserPassword, tuple[float, str]] = {}
         self._lock = asyncio.Lock()
         self._nobody_passed = False
 
     async def sign(self, scope: str) -> Signed:
-        """What to send; nothing as long as the registry wants nothing, or we have nothing."""
+        """Return what to send: nothing if the registry requires nothing, or there are no
+        credentials.
+        """
         if self._challenge is None and not await self._ask_how(scope):
             return Signed()
         assert self._challenge is not None
@@ -68,7 +77,10 @@ class SigningIn:
         return kept.signed if kept and kept.until > time.monotonic() else await self._renew(scope, kept)
 
     async def again(self, scope: str, sent: Signed, answer: Response) -> Signed:
-        """Something else to send than what was just refused by the registry itself; the same when there is nothing."""
+        """Return something other than the header just refused by the registry itself.
+
+        The same if there is nothing else.
+        """
         challenge = (
             read_challenge(answer.headers.get("www-authenticate", "")) if answer.status == 401 else None
         )
@@ -85,12 +97,12 @@ class SigningIn:
         return await self._renew(scope, stale, wanted)
 
     def passed(self, signed: Signed) -> None:
-        """The registry has let this in."""
+        """Record that the registry accepted this."""
         if not signed.header:
             self._nobody_passed = True
 
     async def refusal(self, answer: Response, signed: Signed, what: str) -> TransferError:
-        """What a 401 amounts to, after all that we have was sent."""
+        """Return the error for a 401 after everything available was sent."""
         said = said_in(answer)[1]
         own = signed.who is not None and signed.who.registry_token
         if (signed.header.startswith("Bearer") and not own) or (not signed.header and self._nobody_passed):
@@ -103,7 +115,8 @@ class SigningIn:
                 status=401,
                 said=said,
             )
-        # Some say 401 of a single repository: whether the credentials hold, `/v2/` tells.
+        # Some registries return 401 for a single repository: `/v2/` shows whether the credentials
+        # are valid.
         if (await self._ping({"authorization": signed.header})).status == 200:
             return _denied(f"{what}: {_name(signed.who)} has no right to it", said)
         return self._remember(signed.who, said)
@@ -111,7 +124,9 @@ class SigningIn:
     # ------------------------------------------------------------------------------------------- challenges
 
     async def _ask_how(self, scope: str) -> bool:
-        """Ask `/v2/` how to sign in, once, if there is somebody to sign in as. Returns whether it says so."""
+        """Ask `/v2/` once how to sign in, if there are credentials. Return whether it requires a
+        sign-in.
+        """
         if not self._asked and await self._login.get(repository=repository_of(scope)):
             async with self._lock:
                 if not self._asked:
@@ -125,7 +140,7 @@ class SigningIn:
         return self._challenge is not None
 
     def _placed(self, challenge: Challenge) -> Challenge:
-        """With the whole URL of its realm; some write a path alone."""
+        """Return the challenge with the full URL of its realm; some registries send only a path."""
         if challenge.scheme != "bearer":
             return challenge
         try:
@@ -159,13 +174,13 @@ class SigningIn:
         async with self._lock:
             kept = self._tokens.get(scope)
             if kept and kept != stale and kept.until > time.monotonic():
-                return kept.signed  # somebody else has just got it
+                return kept.signed  # another task has just renewed it
             kept = await self._token(wanted or scope, repository_of(scope))
             self._tokens[scope] = kept
             return kept.signed
 
     async def _token(self, scope: str, repository: str) -> _Token:
-        """A new token from the registry's service."""
+        """Request a new token from the registry's service."""
         challenge = self._challenge
         assert challenge is not None
         realm = urlsplit(challenge.realm)
@@ -193,7 +208,7 @@ class SigningIn:
         if answer.status == 401 and who and (await self._exchange(challenge, "", who)).status == 401:
             raise self._remember(who, said_in(answer)[1])
         if answer.status in (401, 403) and scope.endswith(":pull,push"):
-            # For reading, less is enough.
+            # Reading needs fewer rights.
             answer = await self._exchange(challenge, scope.removesuffix(",push"), who)
         if answer.status in (401, 403):
             line = f"{self._address.host} gives {_name(who)} no right to {scope}"
@@ -203,7 +218,7 @@ class SigningIn:
         return _read_token(answer, who, realm.netloc)
 
     async def _exchange(self, challenge: Challenge, scope: str, who: UserPassword | None) -> Response:
-        """Ask for a token with a password, with an identity token, or as nobody."""
+        """Request a token with a password, with an identity token, or anonymously."""
         query = [("service", challenge.service)] if challenge.service else []
         headers = {"user-agent": CLIENT}
         if who and who.identity_token:
@@ -219,7 +234,9 @@ class SigningIn:
         return await self._get(f"{challenge.realm}{joint}{urlencode(query)}", headers)
 
     async def _get(self, url: str, headers: dict[str, str]) -> Response:
-        """The answer after all redirects. Only the host that was named for tokens is told who we are."""
+        """Return the answer after all redirects. Only the host named for tokens receives
+        credentials.
+        """
         host = urlsplit(url).netloc
         for _ in range(MAX_REDIRECTS):
             answer = await self._http.request("GET", url, headers)
@@ -240,7 +257,10 @@ class SigningIn:
     # ---------------------------------------------------------------------------------------------- refusals
 
     async def _who(self, repository: str) -> UserPassword | None:
-        """Whom to sign in as. Raises EndpointRefused where there is nobody but who was refused just now."""
+        """Return who to sign in as.
+
+        Raises EndpointRefused if the only credentials were refused a short time ago.
+        """
         who = await self._login.get(repository=repository)
         until, said = self._refused.get(who, (0.0, "")) if who else (0.0, "")
         if who is None or until < time.monotonic():
@@ -287,17 +307,18 @@ def _name(who: UserPassword | None) -> str:
 
 
 def basic(who: UserPassword) -> str:
+    """Return an Authorization header with user and password."""
     return f"Basic {base64.b64encode(f'{who.user}:{who.password}'.encode()).decode()}"
 
 
 def repository_of(scope: str) -> str:
-    """The repository that a scope is about first; "" where it is about none."""
+    """Return the first repository in a scope; "" if it has none."""
     found = re.match(r"repository:([^:\s]+):", scope)
     return found[1] if found else ""
 
 
 def _covers(scope: str, other: str) -> bool:
-    """Whether a scope allows all that the other does."""
+    """Whether a scope allows everything that the other allows."""
     ours = {}
     for each in scope.split():
         name, _, actions = each.rpartition(":")

@@ -1,1 +1,1 @@
-"""skopeo: how it is run, how it is confined, and what it says."""
+"""skopeo: how it runs, how it is confined, and what its messages mean."""

@@ -1,8 +1,9 @@
-"""Copying one image with skopeo, a process of its own: what a registry takes only converted, and what the machine's
-policy wants checked.
+"""Copies one image with skopeo in a separate process.
 
-Credentials reach it in two files that exist in memory only (temporary ones that nobody else can read, where the system
-has none in memory), never in its arguments or its environment. What it says when it fails decides what follows.
+skopeo copies what a registry accepts only converted, and what the machine's policy checks. It gets
+credentials in two files that exist only in memory (on systems without these, in temporary files
+that nobody else can read), never in its arguments or environment. Its error messages decide what
+happens next.
 """
 
 import asyncio
@@ -38,15 +39,16 @@ from dth.images.skopeo import landlock
 from dth.images.skopeo.gateway import Gateway, open_gateway
 from dth.images.skopeo.said import meaning
 
-OLDEST = (1, 6)  # has --preserve-digests and --multi-arch
-GRACE = 5.0  # seconds that skopeo has to end when it is asked to
-LOOK = 0.5  # seconds between looks at how far it is
-OUTPUT_LIMIT = 1024**2  # bytes that are read of what it prints
+# The first with --preserve-digests and --multi-arch.
+OLDEST = (1, 6)
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+LOOK = 0.5  # seconds between progress checks
+OUTPUT_LIMIT = 1024**2  # most bytes read of its output
 INSTALL = "install it (Debian, Ubuntu, Fedora, Alpine: the package skopeo; macOS: brew install skopeo)"
 POLICIES = ("/etc/containers/policy.json", "/usr/share/containers/policy.json")
 OF_THIS_MACHINE = ("127.0.0.1", "::1")
 PR_SET_PDEATHSIG = 1
-# Loaded here: between fork and exec nothing may be imported or allocated at length.
+# Loaded here, because between fork and exec nothing may be imported and little allocated.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_\w+|TZ|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)|XDG_\w+|CONTAINERS_\w+|GODEBUG",
@@ -65,17 +67,21 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """`digest` is the destination's. `read`: bytes that skopeo read, near to those that moved; 0 where the system does
-    not tell."""
+    """A finished copy.
+
+    `digest` is the destination's. `read`: the bytes that skopeo read, close to those that moved; 0
+    if the system does not report it.
+    """
 
     digest: str
-    preserved: bool  # whether it was made sure that the digest is the source's
+    # Whether the digest is guaranteed to be the source's.
+    preserved: bool
     read: int
     seconds: float
 
 
 class Unusable(NotSupported):
-    """An image has to be copied by skopeo, and cannot be: there is none, or none that can do it."""
+    """An image requires skopeo, and skopeo is not installed or cannot copy it."""
 
     CODE = "NoSkopeo"
 
@@ -84,7 +90,10 @@ class Unusable(NotSupported):
 
 
 def obstacle(*hosts: str) -> str:
-    """Why skopeo cannot copy between these registries, in one line; "" if it can, where it is installed."""
+    """Return in one line why skopeo cannot copy between these registries.
+
+    "" if it can, provided it is installed.
+    """
     for host in hosts:
         if host.startswith("["):
             return f"skopeo takes no registry at an IPv6 address such as {host}; name it by a host name"
@@ -97,7 +106,7 @@ def obstacle(*hosts: str) -> str:
 
 
 def lacking(command: str = "skopeo") -> str:
-    """The same where there is none; "" where there is one."""
+    """Return in one line why skopeo is missing; "" if it is installed."""
     return "" if shutil.which(command) else f"{command} is not here; {INSTALL}"
 
 
@@ -106,7 +115,10 @@ def _is_kept_from_here(network: Network | None) -> bool:
 
 
 async def version(command: str = "skopeo") -> tuple[int, ...]:
-    """That of the skopeo here. Raises UsageError, one line, where there is none or one too old."""
+    """Return the version of the installed skopeo.
+
+    Raises UsageError, with one line, if skopeo is missing or too old.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             command,
@@ -141,9 +153,12 @@ async def copy(
     timeout: float = 3600.0,
     progress: Callable[[int], None] | None = None,
 ) -> Copied:
-    """Copy the image with all of its platforms, its digest preserved where the destination can hold it as it is; where
-    it cannot, converted. `progress` hears how many bytes skopeo has read. When the call is cancelled, skopeo and all
-    that it started are ended first. Raises TransferError."""
+    """Copy the image with all its platforms.
+
+    Preserves the digest if the destination accepts the image unchanged; otherwise converts the
+    image. Calls `progress` with the number of bytes that skopeo has read. If the call is cancelled,
+    skopeo and everything it started end first. Raises TransferError.
+    """
     if why := obstacle(source.address.host, dest.address.host):
         raise Unusable(why)
     for side in (source, dest):
@@ -172,13 +187,16 @@ async def copy(
 
 
 async def _check_host(address: Address) -> None:
-    """Raise EndpointRefused where this process may not connect to the registry, before skopeo says it in its words."""
+    """Raise EndpointRefused if this process may not connect to the registry.
+
+    Otherwise skopeo would fail with a less clear message.
+    """
     network = confinement.network()
     place = urlsplit(address.url)
     if not network or not place.hostname:
         return
     found: list[Any] = []
-    # No such name here: skopeo says so, or a proxy knows it.
+    # If the name does not resolve here, skopeo reports it, or a proxy knows the name.
     with contextlib.suppress(OSError, UnicodeError):
         found = await asyncio.get_running_loop().getaddrinfo(place.hostname, place.port or 443)
     for *_, (host, *_) in found:
@@ -205,7 +223,7 @@ def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
 
 
 def _after(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
-    """The progress of a second attempt, told as that of both."""
+    """Return a progress function for a second attempt that reports the bytes of both."""
     return lambda read: progress(before + read)
 
 
@@ -215,7 +233,8 @@ class _Outcome:
     said: str  # on stderr
     digest: str
     read: int
-    refused: bool  # it wanted to go where this process may not connect to
+    # It tried to connect where this process may not.
+    refused: bool
 
 
 async def _run(
@@ -247,8 +266,10 @@ async def _run(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How a skopeo gets to its registries: as the environment says; or through a proxy of ours alone. `ports`: a
-    descriptor of Landlock's, where the kernel sees to it."""
+    """How skopeo connects to its registries: by the environment, or only through our own proxy.
+
+    `ports`: a Landlock descriptor, if the kernel enforces the rule.
+    """
 
     proxy: Gateway = field(default_factory=Gateway)
     ports: int | None = None
@@ -256,7 +277,7 @@ class _Way:
 
 @contextlib.asynccontextmanager
 async def _way_out(source: Side, dest: Side) -> AsyncIterator[_Way]:
-    """One that leads to nowhere else than this process may connect to."""
+    """Open a way that leads only to where this process may connect."""
     network = confinement.network()
     if network is None:
         yield _Way()
@@ -265,7 +286,8 @@ async def _way_out(source: Side, dest: Side) -> AsyncIterator[_Way]:
         if not _is_kept_from_here(network):
             yield _Way(proxy)
             return
-        # It goes past a proxy to addresses of its own machine; those of its registries were looked at.
+        # skopeo bypasses a proxy for addresses of its own machine; the addresses of its registries
+        # have been checked.
         places = [urlsplit(side.address.url) for side in (source, dest)]
         allowed = [place.port or PORTS[place.scheme] for place in places if _is_here(place.hostname or "")]
         with landlock.ports([proxy.port, *allowed]) as ports:
@@ -282,7 +304,7 @@ def _is_here(host: str) -> bool:
 def _start(
     arguments: list[str], errors: int, pass_fds: list[int], way: "_Way | None" = None
 ) -> "subprocess.Popen[bytes]":
-    """In a group of its own, so that it is ended with all that it started."""
+    """Start the process in its own process group, to end it with everything it started."""
     try:
         return subprocess.Popen(
             arguments,
@@ -302,7 +324,9 @@ def _start(
 
 
 def _before_it_begins(ports: int | None) -> None:
-    """In skopeo's process: the kernel ends it when the process that waits for it is killed. Linux only."""
+    """Runs in skopeo's process: if the waiting process is killed, the kernel ends skopeo. Linux
+    only.
+    """
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if ports is not None:
@@ -312,8 +336,10 @@ def _before_it_begins(ports: int | None) -> None:
 async def _wait(
     process: "subprocess.Popen[bytes]", deadline: float, progress: Callable[[int], None] | None
 ) -> int:
-    """Until the process has ended; how many bytes it has read. It is ended when time is up, which raises TimeoutError,
-    or when we are."""
+    """Wait for the process to end. Return the bytes it has read.
+
+    Ends the process if the time is up (raises TimeoutError) or if this call is cancelled.
+    """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     watch = os.pidfd_open(process.pid)
@@ -325,9 +351,8 @@ async def _wait(
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
                         await ended.wait()
-                read = max(
-                    read, _bytes_read(process.pid)
-                )  # an ended process tells, as long as it is not waited for
+                # An ended process reports its counter until it has been reaped.
+                read = max(read, _bytes_read(process.pid))
                 if progress:
                     progress(read)
     finally:
@@ -340,7 +365,7 @@ async def _wait(
 
 
 async def _whatever_comes(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work to its end, even if we are cancelled meanwhile."""
+    """Finish the work, even if this call is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     cancelled = None
     while not task.done():
@@ -353,14 +378,17 @@ async def _whatever_comes(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _end(process: "subprocess.Popen[bytes]", ended: asyncio.Event) -> None:
-    """End the whole group: ask first, insist later. Nothing is done to one that has ended by itself but to wait for
-    what it may have left behind."""
+    """End the whole group: SIGTERM first, SIGKILL later.
+
+    If the process has already ended, only its leftover children are killed.
+    """
     if not ended.is_set():
         _signal(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
                 await ended.wait()
-    _signal(process.pid, signal.SIGKILL)  # whoever is left; the number is ours until the next line
+    # Remaining processes. The group number stays valid until the next line.
+    _signal(process.pid, signal.SIGKILL)
     await ended.wait()
     process.wait()
 
@@ -387,7 +415,8 @@ class _File:
 
     fd: int
     path: str
-    passed: bool  # whether it inherits the descriptor, which the path then needs
+    # Whether skopeo inherits the descriptor, which the path then requires.
+    passed: bool
 
     def text(self) -> str:
         return os.pread(self.fd, OUTPUT_LIMIT, 0).decode("utf-8", "replace")
@@ -395,7 +424,7 @@ class _File:
 
 @contextlib.contextmanager
 def _scratch(name: str, content: bytes = b"") -> Iterator[_File]:
-    """A file in memory; in a folder for temporary ones, for our eyes only, where the system has none in memory."""
+    """Open a file in memory, or a private temporary file on systems without files in memory."""
     if hasattr(os, "memfd_create"):
         try:
             fd = os.memfd_create(f"dth-{name}")
@@ -424,8 +453,9 @@ def _write(fd: int, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _authfile(side: Side) -> Iterator[_File | None]:
-    """The credentials of one side, as skopeo reads them; None for nobody's."""
-    # A token for the registry itself could be given in the arguments alone, which all users of the machine see.
+    """Write the credentials of one side in skopeo's format; None without credentials."""
+    # A token for the registry itself would have to be in the arguments, which all users of the
+    # machine can see.
     if side.login is None or not (side.login.password or side.login.identity_token):
         yield None
         return
@@ -450,14 +480,18 @@ def _options(name: str, side: Side, authfile: _File | None, stack: contextlib.Ex
 
 
 def _name(side: Side) -> str:
-    """The image as skopeo takes it: by tag or by digest, never both."""
+    """Return the image's name for skopeo: with tag or digest, never both."""
     reference = side.reference
     pointer = f"@{reference.digest}" if reference.digest else f":{reference.pointer}"
     return f"docker://{reference.name}{pointer}"
 
 
 def _environment(proxy: int = 0) -> Mapping[str, str]:
-    """What of ours skopeo needs; nothing that could hold credentials to other things. `proxy`: the port of ours."""
+    """Return the environment variables that skopeo needs, without those that could hold other
+    credentials.
+
+    `proxy`: the port of our own proxy.
+    """
     found = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
     if not proxy:
         return found
@@ -466,13 +500,17 @@ def _environment(proxy: int = 0) -> Mapping[str, str]:
 
 
 def _policy() -> Path | None:
-    """The file in which the machine says which images it accepts; without any skopeo copies none."""
+    """Return the machine's policy on which images it accepts; without this file skopeo copies
+    nothing.
+    """
     paths = (Path.home() / ".config/containers/policy.json", *map(Path, POLICIES))
     return next((path for path in paths if path.exists()), None)
 
 
 def policy_checks(source: Reference) -> bool:
-    """Whether the machine's policy (containers-policy.json(5)) may want signatures of this image, or refuse it."""
+    """Whether the machine's policy (containers-policy.json(5)) may require signatures or refuse
+    this image.
+    """
     path = _policy()
     if not path:
         return False
@@ -482,12 +520,12 @@ def policy_checks(source: Reference) -> bool:
             _is_under(source, scope) for scope in _checked_scopes(path, stat.st_mtime_ns, stat.st_size)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True  # skopeo says what is wrong with it
+        return True  # skopeo reports the error in it
 
 
 @cache
 def _checked_scopes(path: Path, *_version: int) -> tuple[str, ...]:
-    """What the policy does not accept as it comes; "" for everything."""
+    """Return the scopes that the policy does not accept unconditionally; "" for everything."""
     fields = json.loads(path.read_text("utf-8"))
     scopes = {**(fields.get("transports") or {}).get("docker", {})}
     scopes.setdefault("", fields["default"])
@@ -505,7 +543,7 @@ def _is_under(source: Reference, scope: str) -> bool:
 
 
 def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
-    """What skopeo's words amount to."""
+    """Return the error for skopeo's message."""
     line = _fatal(said)
     where = f"{source.reference} -> {dest.reference}"
     if status < 0:
@@ -519,7 +557,7 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
 
 
 def _without_names(line: str, *sides: Side) -> str:
-    """Without the names of images, which may hold any word."""
+    """Remove the names of images, which may contain any word."""
     for side in sides:
         reference = side.reference
         for name in (reference.name, reference.repository):
@@ -530,7 +568,7 @@ def _without_names(line: str, *sides: Side) -> str:
 
 
 def _fatal(said: str) -> str:
-    """The message of its log that ended it, as one line and without the names of the files in memory."""
+    """Return the last error in skopeo's log, as one line."""
     found = re.findall(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"', said)
     text = re.sub(r"\\(.)", r"\1", found[-1]) if found else said.strip()[-500:]
     return " ".join(text.split())[:1000] or "skopeo failed without a word"

@@ -1,8 +1,9 @@
-"""The way out of a skopeo that works for users of a hub: a proxy that connects only to where the hub may.
+"""A proxy for a skopeo that works for users of a hub. It connects only where the hub may.
 
-skopeo looks up names by itself, follows redirections, and asks for tokens where a registry says. All of that comes
-here, because its environment names no other proxy. It goes past a proxy to addresses of its own machine alone, and from
-those the kernel keeps it (`landlock`) where the hub's settings do.
+skopeo resolves names itself, follows redirects, and requests tokens where a registry says. All of
+these connections use this proxy, because the environment names no other. skopeo bypasses a proxy
+only for addresses of its own machine; the kernel blocks these (`landlock`) if the hub's settings
+do.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from urllib.request import getproxies, proxy_bypass
 from dth.core.hosts import PORTS, PROXY_PORT
 from dth.core.network import Network
 
-HEAD_LIMIT = 64 * 1024  # bytes of a head
-HEAD_SECONDS = 60.0  # in which one has to come
+HEAD_LIMIT = 64 * 1024  # bytes per head
+HEAD_SECONDS = 60.0  # seconds in which a head must arrive
 CONNECT_SECONDS = 30.0
 PIECE = 256 * 1024  # bytes
-# What is between two neighbours alone.
+# Hop-by-hop headers.
 _HOP = re.compile(rb"(proxy-[a-z-]+|connection|keep-alive):", re.IGNORECASE)
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -29,13 +30,15 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(slots=True)
 class Gateway:
+    """The state of an open proxy."""
+
     port: int = 0
-    refused: bool = False  # something was asked for that it did not do
+    refused: bool = False  # It refused at least one connection.
 
 
 @contextlib.asynccontextmanager
 async def open_gateway(network: Network) -> AsyncIterator[Gateway]:
-    """Such a proxy, as long as it is needed."""
+    """Run the proxy while the context is open."""
     found = Gateway()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -59,11 +62,11 @@ async def open_gateway(network: Network) -> AsyncIterator[Gateway]:
 
 
 class _NoAnswer(Exception):
-    """The status that is told in place of an answer."""
+    """The status to send instead of an answer."""
 
 
 class _Refused(_NoAnswer):
-    """The hub may not connect there."""
+    """The hub may not connect to this address."""
 
     def __init__(self) -> None:
         super().__init__("403 Forbidden")
@@ -101,7 +104,7 @@ async def _serve(
         with contextlib.suppress(OSError):
             await writer.drain()
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-        pass  # the end of the connection tells
+        pass  # the closed connection is the answer
     finally:
         writer.close()
 
@@ -124,7 +127,7 @@ def _read(head: list[bytes]) -> _Asked:
 
 
 async def _open(network: Network, asked: _Asked, writer: asyncio.StreamWriter) -> _Streams:
-    """A connection by which the request has been sent, but for its body. `writer` goes to who asks."""
+    """Open a connection and send the request without its body. `writer` goes to the client."""
     host = asked.where.hostname or ""
     if network.refusal_of_host(host):
         raise _Refused
@@ -149,7 +152,7 @@ async def _open(network: Network, asked: _Asked, writer: asyncio.StreamWriter) -
 
 
 def _proxy(asked: _Asked) -> SplitResult | None:
-    """That of the administrator, as the environment says."""
+    """Return the administrator's proxy from the environment, if any."""
     proxies = getproxies()
     found = proxies.get(asked.where.scheme) or proxies.get("all")
     if not found or proxy_bypass(asked.where.netloc):
@@ -158,7 +161,7 @@ def _proxy(asked: _Asked) -> SplitResult | None:
 
 
 async def _connect(network: Network, host: str, port: int) -> _Streams:
-    """To one of the host's addresses, as they are now."""
+    """Connect to one of the host's current addresses."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=1)
@@ -176,7 +179,9 @@ async def _connect(network: Network, host: str, port: int) -> _Streams:
 
 
 async def _join(asked: _Asked, here: _Streams, there: _Streams) -> None:
-    """Pass on what both say. Each connection is for one request: the next one may be for another host."""
+    """Pass data in both directions. Each connection is for one request: the next may be for another
+    host.
+    """
     sending = asyncio.ensure_future(_pour(here[0], there[1], ends=asked.tunnels))
     try:
         if not asked.tunnels:
@@ -188,7 +193,7 @@ async def _join(asked: _Asked, here: _Streams, there: _Streams) -> None:
 
 
 async def _pass_heads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The head of an answer, and those of interim ones before it."""
+    """Pass on the head of an answer and of interim answers before it."""
     while True:
         first, *fields = await _head(reader)
         interim = re.match(rb"HTTP/\S+ 1(?!01)\d\d", first)
@@ -203,7 +208,7 @@ def _lines(lines: Iterable[bytes]) -> bytes:
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, ends: bool) -> None:
-    """`ends`: say that there is no more."""
+    """Copy all data. `ends`: then close the writing side."""
     with contextlib.suppress(OSError):
         while piece := await reader.read(PIECE):
             writer.write(piece)

@@ -1,6 +1,7 @@
-"""To which ports a program may connect, kept by the kernel: Landlock (Linux 6.7 and later).
+"""Restricts the ports that a program may connect to, enforced by the kernel: Landlock (Linux 6.7
+and later).
 
-Its rules know ports, no addresses.
+Its rules cover ports, not addresses.
 """
 
 import contextlib
@@ -10,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from os import close
 
-# The same on all processors.
+# The same numbers on all processors.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_FLAG = 1
-KNOWS_PORTS = 4  # version
+KNOWS_PORTS = 4  # first version with rules for ports
 CONNECT_TCP = 2
 NET_PORT = 2
 PR_SET_NO_NEW_PRIVS = 38
@@ -32,13 +33,13 @@ class _Port(ctypes.Structure):
 
 @cache
 def is_here() -> bool:
-    """Whether this kernel can do it."""
+    """Whether this kernel supports it."""
     return _libc is not None and _libc.syscall(CREATE_RULESET, None, 0, VERSION_FLAG) >= KNOWS_PORTS
 
 
 @contextlib.contextmanager
 def ports(allowed: Iterable[int]) -> Iterator[int]:
-    """A descriptor for `restrict`. Raises OSError where it cannot be had."""
+    """Create a descriptor for `restrict`. Raises OSError if that fails."""
     assert _libc is not None
     rules = _Ruleset(0, CONNECT_TCP)
     found = _checked(_libc.syscall(CREATE_RULESET, ctypes.byref(rules), ctypes.sizeof(rules), 0))
@@ -52,8 +53,10 @@ def ports(allowed: Iterable[int]) -> Iterator[int]:
 
 
 def restrict(descriptor: int) -> None:
-    """This process, and what it starts, for good. It is called between fork and exec: nothing is imported here, and a
-    failure ends the child."""
+    """Restrict this process and its children permanently.
+
+    Called between fork and exec: it must not import anything, and a failure ends the child.
+    """
     assert _libc is not None
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or _libc.syscall(RESTRICT_SELF, descriptor, 0):
         raise OSError("not restricted")

@@ -1,8 +1,8 @@
-"""What skopeo says when it fails, and what that amounts to: the one table of its messages.
+"""The table of skopeo's error messages and their meanings.
 
-The messages are those of the containers/image library; the tests have them from real ones (1.9, that of Debian 12, and
-the newest that Debian has) and from its sources. What is not in the table may be passing, and is tried again as long as
-the words change.
+The messages are those of the containers/image library. The tests have them from real versions (1.9
+in Debian 12, and the newest in Debian) and from the source code. A message that is not in the table
+may be temporary: the image is retried as long as the words change.
 """
 
 import re
@@ -29,7 +29,7 @@ _VARIES = re.compile(r'"[^"]*"|[\d.]+:\d+')
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """`of_the_dest`: the destination is where it failed."""
+    """The meaning of a message. `of_the_dest`: the failure is at the destination."""
 
     kind: type[TransferError]
     code: str
@@ -38,9 +38,10 @@ class Meaning:
 
 _STATUS = r"status(?: ?code)?:? (?:code )?(?:from registry )?"
 _NOT_THERE = rf"(manifest|name) unknown|not found|unknown to registry|{_STATUS}404"
-# (what it says, what that is, code); the first that is found decides. Codes of connections are those of the transport.
+# (pattern of the message, error, code); the first match decides. Codes of connection errors are
+# those of the transport.
 _FAILURES: list[tuple[str, type[TransferError], str]] = [
-    # By the kernel, where we have asked for it.
+    # From the kernel, if Landlock is active.
     (r"connect: permission denied", EndpointRefused, ADDRESS_REFUSED),
     (rf"too ?many ?requests|{_STATUS}429|rate limit|rate exceeded", Throttled, THROTTLED),
     (
@@ -63,11 +64,13 @@ _FAILURES: list[tuple[str, type[TransferError], str]] = [
     (r"i/o timeout|deadline exceeded|TLS handshake timeout|timeout awaiting", Transient, "TimeOut"),
     (r"connection reset|broken pipe|\bEOF\b|use of closed|closed network", Transient, "ConnectionBroken"),
     (r"digest did not match|does not match|digest invalid|size mismatch", Transient, CORRUPTED),
-    # Before the next one: Docker Hub says both of an image that is not there. Whether credentials hold, the plan knows.
+    # Must be before the next pattern: Docker Hub returns both for an image that does not exist. The
+    # plan has checked whether credentials are valid.
     (rf"denied|forbidden|is not authorized|{_STATUS}403", ObjectRefused, "DENIED"),
     (r"unauthorized|authentication required|invalid username|no basic auth", EndpointRefused, "UNAUTHORIZED"),
     (r"source image rejected", ObjectRefused, "POLICY"),
-    # A layer that is lost is no image that is gone: its manifest is still there, and whoever pulls it fails.
+    # A missing layer does not mean that the image is gone: its manifest still exists, and every
+    # pull fails.
     (
         rf"(reading|fetching|copying)[^:]* blob.*({_NOT_THERE})|unknown blob|blob unknown",
         ObjectRefused,
@@ -98,16 +101,16 @@ _OF_THE_DEST = re.compile(
 
 
 def meaning(line: str) -> Meaning:
-    """What a line of skopeo amounts to. It is without the names of images, which may hold any word."""
+    """Return the meaning of a skopeo message without image names, which may contain any word."""
     of_the_dest = _OF_THE_DEST.search(line) is not None
     for pattern, kind, code in _FAILURES:
         if re.search(pattern, line, re.IGNORECASE):
             if of_the_dest and kind is SourceGone:
-                return Meaning(ObjectRefused, "NAME_UNKNOWN", True)  # there is no such repository to push to
+                return Meaning(ObjectRefused, "NAME_UNKNOWN", True)  # the repository does not exist
             return Meaning(kind, code, of_the_dest)
     return Meaning(Transient, UNKNOWN, of_the_dest)
 
 
 def same_words(one: str, other: str) -> bool:
-    """Whether two lines say the same, but for addresses, which change from try to try."""
+    """Whether two messages are the same apart from addresses, which change between attempts."""
     return _VARIES.sub("", one) == _VARIES.sub("", other)

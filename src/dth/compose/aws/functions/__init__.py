@@ -1,1 +1,1 @@
-"""The functions of the deployment, by what they serve."""
+"""The functions of the deployment, by their purpose."""

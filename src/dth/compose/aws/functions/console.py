@@ -1,4 +1,6 @@
-"""Puts the console's files into their bucket, with `/config.json`, which says where its API and its sign-in are."""
+"""Puts the console's files into their bucket, with `/config.json`, which has the addresses of API
+and sign-in.
+"""
 
 import hashlib
 import io
@@ -13,14 +15,17 @@ from dth.compose.aws.functions.custom import answer
 from dth.core.errors import StateError
 from dth.platforms.aws.client import Aws
 
-HASHED = "assets/"  # the build gives these a name by their content
+HASHED = "assets/"  # the build names these by their content
 FOR_EVER, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
-AT_ONCE = 1000  # objects that one call deletes
+AT_ONCE = 1000  # objects per delete call
 
 
 def resource(event: dict[str, Any], context: Any) -> None:
-    """A custom resource. Properties: `Bucket`, `AssetBucket` and `Archive`, the key of a zip there, `Digest`, its
-    SHA-256, and `Config`, the text of config.json. Deleting it empties the bucket."""
+    """A custom resource.
+
+    Properties: `Bucket`; `AssetBucket` and `Archive`, the key of a zip there; `Digest`, its
+    SHA-256; and `Config`, the text of config.json. Deleting the resource empties the bucket.
+    """
     answer(event, context, lambda: _bring(event["RequestType"], event["ResourceProperties"]))
 
 
@@ -31,14 +36,15 @@ def _bring(kind: str, given: Mapping[str, str]) -> None:
         files = {} if kind == "Delete" else _files(aws, given)
         for name, body in files.items():
             _put(aws, given["Bucket"], name, body)
-        # What was there stays until the new is: a page that is open finds its files, and so does the next.
+        # Old files stay until the new ones are complete, so open pages and new pages find their
+        # files.
         _remove(aws, given["Bucket"], sorted(before - files.keys()))
     finally:
         aws.close()
 
 
 def _files(aws: Aws, given: Mapping[str, str]) -> dict[str, bytes]:
-    """By their names; the page that leads to the others comes last."""
+    """Return the files by name. The page that links to the others is last."""
     told = aws.call_now("s3", "get_object", Bucket=given["AssetBucket"], Key=given["Archive"])
     packed = told["Body"].read()
     if given.get("Digest") and hashlib.sha256(packed).hexdigest() != given["Digest"]:

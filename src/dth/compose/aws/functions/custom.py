@@ -12,15 +12,18 @@ from dth.platforms.aws.client import Refused
 
 MAX_REASON = 1000  # characters
 TIMEOUT = 30.0  # seconds
-PAUSES = (1, 2, 4, 8, 16, 16)  # seconds between tries of what is refused
+PAUSES = (1, 2, 4, 8, 16, 16)  # seconds between attempts after a refusal
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
 log = logging.getLogger(__name__)
 
 
 def answer(event: dict[str, Any], context: Any, work: Callable[[], object]) -> None:
-    """Do the work and say how it ended. A failure is told in one line, which the stack's events show; but a delete is
-    never refused, as the stack could not go then. The work may be done several times."""
+    """Do the work and report the result to CloudFormation.
+
+    A failure is reported in one line, which the stack's events show. A delete never fails, because
+    the stack could not be deleted then. The work may run several times.
+    """
     deleting = event["RequestType"] == "Delete"
     status, reason = "SUCCESS", ""
     try:
@@ -41,13 +44,13 @@ def answer(event: dict[str, Any], context: Any, work: Callable[[], object]) -> N
         "LogicalResourceId": event["LogicalResourceId"],
     }
     request = urllib.request.Request(event["ResponseURL"], json.dumps(body).encode(), method="PUT")
-    request.add_header("content-type", "")  # the address is signed for that
+    request.add_header("content-type", "")  # the URL's signature requires it
     with urllib.request.urlopen(request, timeout=TIMEOUT):
         pass
 
 
 def _patiently(work: Callable[[], object]) -> None:
-    """Rights that the stack gave a moment ago take some seconds until they hold everywhere."""
+    """Retry while permissions that the stack just granted take some seconds to apply everywhere."""
     for pause in PAUSES:
         try:
             work()

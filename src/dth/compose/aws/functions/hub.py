@@ -1,6 +1,8 @@
-"""The functions of the hub: `resolve` answers the API, `authorize` knows API tokens, `step` is one step of the workflow
-of a task, `watch` looks at all of them each minute, `job` does a preflight, a forecast or a probe, and `certify` makes
-a certificate.
+"""The functions of the hub.
+
+`resolve` answers the API. `authorize` checks API tokens. `step` runs one step of a task's workflow.
+`watch` checks all tasks every minute. `job` runs a preflight, a forecast, or a probe. `certify`
+creates a certificate.
 """
 
 import asyncio
@@ -29,7 +31,8 @@ from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.steward import watch as look_at_all
 from dth.platforms.aws.secrets import AwsSecrets
 
-TOKEN_KEPT = 60  # seconds for which AppSync asks no more who has an API token
+# Seconds for which AppSync caches the owner of an API token.
+TOKEN_KEPT = 60
 
 log = logging.getLogger(__name__)
 logging.getLogger("dth").setLevel(logging.INFO)
@@ -37,7 +40,7 @@ logging.getLogger("dth").setLevel(logging.INFO)
 
 @cache
 def _hub() -> AwsHub:
-    """One for all calls that a function's process answers."""
+    """Return the hub, shared by all calls that one process of a function answers."""
     confine_by_environment()
     return open_hub(HubSettings.from_environment())
 
@@ -46,7 +49,10 @@ def _hub() -> AwsHub:
 
 
 def resolve(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """A root field, as the resolvers of the API ask for it. Returns `data`, or `error` with `message` and `code`."""
+    """Answer a root field for the API's resolvers.
+
+    Returns `data`, or `error` with `message` and `code`.
+    """
     return asyncio.run(_resolve(event))
 
 
@@ -65,8 +71,11 @@ async def _resolve(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
-    """Whom AppSync let in: a user by the claims of a token, a program by an API token or by IAM. Whoever an
-    account lets call the API by IAM is an admin: its policies can name the fields."""
+    """Return the caller that AppSync authenticated.
+
+    A user is known by the claims of a token, a program by an API token or IAM. Anyone whom the
+    account allows to call the API by IAM is an admin: its policies can restrict the fields.
+    """
     if given := told.get("resolverContext"):
         return Identity(
             given["subject"], given["name"], Role(given["role"]), via="token", user=given.get("user", "")
@@ -89,7 +98,7 @@ def _texts(value: object) -> list[object]:
 
 
 def authorize(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """An authorizer of AppSync: whether somebody has that API token."""
+    """An AppSync authorizer: checks an API token."""
     return asyncio.run(_authorize(str(event.get("authorizationToken", ""))))
 
 
@@ -111,13 +120,16 @@ async def _authorize(header: str) -> dict[str, Any]:
 
 
 def step(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """{"task": id} -> the same, with `again`, and after how many seconds."""
+    """{"task": id} -> the same, with `again`, and the number of seconds to wait."""
     wait = asyncio.run(_hub().steward.step(event["task"]))
     return {"task": event["task"], "again": wait is not None, "wait": max(1, round(wait or 0))}
 
 
 def watch(event: dict[str, Any], context: Any) -> None:
-    """Raises HubError when it failed for a task: the hub's alarm counts that. The others were looked at."""
+    """Check all tasks. Raises HubError if the check of a task failed, for the hub's alarm.
+
+    A failure does not stop the checks of other tasks.
+    """
     asyncio.run(_watch())
 
 
@@ -135,12 +147,12 @@ async def _watch() -> None:
 
 
 def job(event: dict[str, Any], context: Any) -> None:
-    """`job`, `kind`, `parameters` as the hub's jobs start it, and `side` of a probe."""
+    """Run a job with `job`, `kind`, and `parameters` from the hub's jobs, and `side` for a probe."""
     asyncio.run(_job(event))
 
 
 def certify(event: dict[str, Any], context: Any) -> None:
-    """`job`, `task` and `run` as the hub's jobs start it."""
+    """Create a certificate with `job`, `task`, and `run` from the hub's jobs."""
     hub = _hub()
     asyncio.run(_end(hub, event["job"], make_certificate(hub.ports, event["task"], event["run"])))
 
@@ -151,7 +163,7 @@ async def _job(event: Mapping[str, Any]) -> None:
 
 
 async def _end(hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]]) -> None:
-    """Do it, and let the job have what came of it."""
+    """Do the work, and store the result in the job."""
     result: dict[str, Any] | None = None
     try:
         async with asyncio.timeout(LONGEST):

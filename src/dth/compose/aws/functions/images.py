@@ -1,8 +1,9 @@
-"""The functions of an ECR task, which its state machine calls.
+"""The functions of an ECR task, called by its state machine.
 
-`plan` begins a run, lists, plans and enqueues what is to be copied. `tick` brings the task to where it should be, and
-says how it stands and what comes next: containers that copy, a while of waiting, the end, or the end with something to
-tell. What one look leaves for the next is in the state machine's own state. `resource` does what CloudFormation cannot.
+`plan` begins a run: it lists, plans, and enqueues the copies. `tick` brings the task to its desired
+state and returns the current state and the next step: start containers, wait, end, or end with a
+notification. The state machine's own state keeps what one look passes to the next. `resource` does
+what CloudFormation cannot.
 """
 
 import asyncio
@@ -35,11 +36,13 @@ from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 
-PATIENCE = 10  # looks in a row that nothing came of, after which what is still to be copied is given up
-REGISTRY_PATIENCE = 600.0  # seconds that planning waits for a registry; the function has 15 minutes in all
-TOLD = 5  # failed images that a message names
-ENDING = 200.0  # seconds that containers may take to end
-ENDING_LOOK = 3.0  # seconds between looks at that
+# Consecutive looks without progress after which the remaining images are given up.
+PATIENCE = 10
+# Seconds that planning waits for a registry; the function has 15 minutes in total.
+REGISTRY_PATIENCE = 600.0
+TOLD = 5  # failed images named in a message
+ENDING = 200.0  # seconds for containers to end
+ENDING_LOOK = 3.0  # seconds between those checks
 GIVEN_UP = "its containers ended before it was copied; the log group says why"
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ logging.getLogger("dth").setLevel(logging.INFO)
 
 
 class Next(StrEnum):
-    """What the state machine does then."""
+    """The next step of the state machine."""
 
     COPY = "COPY"
     WAIT = "WAIT"
@@ -56,21 +59,28 @@ class Next(StrEnum):
 
 
 def plan(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """With {"resume": true} a paused task goes on: a person says so, never the schedule. With {"plan": false} nothing
-    is listed: what is enqueued is copied, such as images that failed and are tried again."""
+    """Plan a run.
+
+    {"resume": true} resumes a paused task; only a person sends it, never the schedule. With
+    {"plan": false} nothing is listed: the enqueued images are copied, such as failed images that
+    are retried.
+    """
     return asyncio.run(
         _plan(bool(event.get("resume")), event.get("plan") is not False, context.aws_request_id)
     )
 
 
 def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`event`: what the look before this one returned, if there was one."""
+    """Look at the task. `event`: the result of the previous look, if there was one."""
     return asyncio.run(_tick(event, context.aws_request_id))
 
 
 def resource(event: dict[str, Any], context: Any) -> None:
-    """A custom resource. Making it begins the first run, deleting it ends what runs. Properties: `Parameters` of a task
-    without a hub (which writes them itself), `StateMachine`, `Cluster`, and `Family` of its containers."""
+    """A custom resource. Creating it begins the first run, deleting it ends everything that runs.
+
+    Properties: `Parameters` of a task without a hub (a hub writes them itself), `StateMachine`,
+    `Cluster`, and `Family` of its containers.
+    """
     answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
 
 
@@ -88,7 +98,8 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
         try:
             await _find(platform, parameters, run)
         except StateError:
-            raise  # the platform's trouble: the state machine tries again
+            # The platform failed: the state machine retries.
+            raise
         except HubError as error:
             await records.set_run(run.id, RunState.FAILED, str(error))
             log.error("the run failed: %s", error)
@@ -114,9 +125,11 @@ async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """How the task stood at the look before: of which run it is, how often nothing came of a look, how much had come to
-    its end, and the counts of the run. `fresh`: what is enqueued has only just been, and the queue may not know it
-    yet."""
+    """The task's state at the previous look.
+
+    The run, the number of looks without progress, the number of settled images, and the run's
+    counts. `fresh`: the images were just enqueued, and the queue's counts may not include them yet.
+    """
 
     run: int = 0
     idle: int = 0
@@ -150,7 +163,7 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
         follows = Next.COPY
         tasks = list(range(1, min(CONTAINERS, waiting, parameters.max_concurrency) + 1))
     elif waiting:
-        follows = Next.WAIT  # somebody has it, or had
+        follows = Next.WAIT  # A container has, or had, the images.
     else:
         follows = Next.TELL if run and (run.counts.failed or run.error) else Next.DONE
     return {
@@ -200,7 +213,7 @@ def _as_dict(run: Run) -> dict[str, Any]:
 
 
 async def _told(platform: AwsPlatform, run: Run) -> str:
-    """What a person should know of a run that did not go well."""
+    """Return the message to a person about a run that did not go well."""
     lines = [f"Data Transfer Hub, task {os.environ['DTH_TASK']}, run {run.id}:"]
     if run.error:
         lines.append(run.error)
@@ -228,10 +241,10 @@ async def _resource(event: dict[str, Any], request: str) -> None:
             await _end(platform.aws, given)
             return
         if "Parameters" in given:
-            as_model(PLUGIN.type, given["Parameters"])  # wrong ones end here, in one line
+            as_model(PLUGIN.type, given["Parameters"])  # invalid ones end here, in one line
             await write_parameters(platform.dynamo, PLUGIN.type, given["Parameters"])
         if kind == "Create":
-            # The name makes asking twice the same as once.
+            # The name makes the call idempotent.
             name = f"first-{event['RequestId']}"
             await platform.aws.call(
                 "stepfunctions",
@@ -243,7 +256,7 @@ async def _resource(event: dict[str, Any], request: str) -> None:
 
 
 async def _end(aws: Aws, given: Mapping[str, str]) -> None:
-    """Stop what runs, and wait until it has: a cluster with containers cannot be deleted."""
+    """Stop everything and wait until it has stopped: a cluster with containers cannot be deleted."""
     running = await aws.call(
         "stepfunctions", "list_executions", stateMachineArn=given["StateMachine"], statusFilter="RUNNING"
     )

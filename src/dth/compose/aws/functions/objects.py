@@ -1,8 +1,9 @@
 """The functions of an S3 task.
 
-`tick`, once a minute, brings the task to where it should be, whatever happened before: runs are begun and closed, giant
-uploads looked after, the finder's machine started and ended, workers kept from a paused task, and work that was lost
-with the queue is compared anew. `start` begins a run by the schedule. `resource` does what CloudFormation cannot.
+Once a minute, `tick` brings the task to its desired state, whatever happened before. It begins and
+closes runs, checks giant uploads, starts and ends the finder's machine, and keeps workers from a
+paused task. It also compares again what was lost with the queue. `start` begins a run on schedule.
+`resource` does what CloudFormation cannot.
 """
 
 import asyncio
@@ -31,8 +32,9 @@ from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.parameters import read_parameters, write_parameters
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 
-LOST_AFTER = 5  # looks at an empty queue, after which what a run still waits for is lost
-MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look leaves for the next
+# Looks at an empty queue after which the remaining work of a run is lost.
+LOST_AFTER = 5
+MEMORY_KEY = {"pk": "task", "sk": "tick"}  # what one look passes to the next
 LOST = "its messages are gone: the queue was purged, or kept them for as long as it keeps any"
 
 log = logging.getLogger(__name__)
@@ -40,16 +42,23 @@ logging.getLogger("dth").setLevel(logging.INFO)
 
 
 def tick(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Look at the task. Returns its state."""
     return asyncio.run(_tick(context.aws_request_id))
 
 
 def start(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """With {"resume": true} a paused task goes on: a person says so, never the schedule."""
+    """Begin a run.
+
+    {"resume": true} resumes a paused task; only a person sends it, never the schedule.
+    """
     return asyncio.run(_start(bool(event.get("resume")), context.aws_request_id))
 
 
 def resource(event: dict[str, Any], context: Any) -> None:
-    """A custom resource. Deleting it never fails: what cannot be taken back is told, and the stack goes."""
+    """A custom resource.
+
+    Deleting it never fails: what cannot be undone is reported, and the stack is deleted.
+    """
     answer(event, context, lambda: asyncio.run(_resource(event, context.aws_request_id)))
 
 
@@ -77,7 +86,9 @@ class Control:
     name: str
 
     async def look(self) -> dict[str, Any]:
-        """Bring the task to where it should be. Returns how it stands, for whoever reads the execution."""
+        """Bring the task to its desired state. Returns its current state, for readers of the
+        execution.
+        """
         records = self.platform.records
         memory = await _Memory.read(self.platform.dynamo)
         if not await records.list_runs(1):
@@ -107,7 +118,8 @@ class Control:
         await self._set_finder(listing and not paused)
         await self._set_workers(bool(paused), depth)
         settled = memory.count(runs)
-        if await memory.write(self.platform.dynamo):  # else another look came between, and counts it
+        # Otherwise another look ran meanwhile and counts it.
+        if await memory.write(self.platform.dynamo):
             report(
                 {
                     "ObjectsTransferred": settled.done,
@@ -127,11 +139,13 @@ class Control:
         }
 
     def _held_up(self, run: Run, runs: list[Run]) -> bool:
-        """Whether the finder would only wait: then it has no machine yet."""
+        """Whether the finder would only wait. It has no machine then."""
         return self.parameters.src_event is EventMode.NO and held_up(run, runs)
 
     async def _check(self, memory: "_Memory") -> None:
-        """Look after giant uploads and dead letters. A store that cannot be opened fails the runs, not this."""
+        """Check giant uploads and dead letters. A store that cannot be opened fails the runs, not
+        this look.
+        """
         try:
             platform = self.platform
             async with opened(self.parameters, platform.secrets, platform.limits) as route:
@@ -142,8 +156,10 @@ class Control:
             log.warning("the stores cannot be opened: %s", error)
 
     async def _is_lost(self, runs: list[Run], depth: Depth, memory: "_Memory") -> bool:
-        """Whether runs wait for outcomes that nothing is left to bring: the queue was seen empty several times, no
-        upload is under way, and nothing moved meanwhile."""
+        """Whether runs wait for results that can no longer arrive.
+
+        The queue was empty at several looks, no upload is in progress, and nothing moved meanwhile.
+        """
         waiting = [run for run in runs if not run.counts.balanced]
         idle = depth.visible + depth.in_flight + depth.delayed == 0
         if not waiting or not idle or await self.platform.uploads.live():
@@ -172,8 +188,11 @@ class Control:
             await self._scale(group, DesiredCapacity=int(wanted))
 
     async def _set_workers(self, paused: bool, depth: Depth) -> None:
-        """A paused task has no machines, and nothing scales it. Else there is one at least while there is work; how
-        many more is up to the alarms."""
+        """Set the size of the worker group.
+
+        A paused task has no machines, and no scaling. Otherwise there is at least one machine while
+        there is work; the alarms decide on more.
+        """
         group = await self._group(os.environ["DTH_WORKER_GROUP"])
         least = self.parameters.min_capacity
         stopped = {each["ProcessName"] for each in group.get("SuspendedProcesses", [])}
@@ -221,11 +240,12 @@ class _Settled:
 
 @dataclass(slots=True)
 class _Memory:
-    """What one look leaves for the next."""
+    """What one look passes to the next."""
 
-    quiet: dict[str, int] = field(default_factory=dict)  # of the controller
+    quiet: dict[str, int] = field(default_factory=dict)  # the controller's
     counts: dict[str, list[int]] = field(default_factory=dict)  # by run: done, failed, bytes
-    idle: int = 0  # looks at which the queue was empty, and nothing moved
+    # Looks with an empty queue and no progress.
+    idle: int = 0
     settled: int = -1
     version: int = 0
 
@@ -235,7 +255,7 @@ class _Memory:
         return cls(**json.loads(item["json"]), version=item["version"]) if item else cls()
 
     async def write(self, dynamo: Dynamo) -> bool:
-        """False when another look has written since this was read."""
+        """Save the memory. False if another look has written since this one was read."""
         values = {"quiet": self.quiet, "counts": self.counts, "idle": self.idle, "settled": self.settled}
         return await dynamo.put(
             "state",
@@ -245,7 +265,7 @@ class _Memory:
         )
 
     def count(self, runs: list[Run]) -> _Settled:
-        """What the runs have settled since the last look."""
+        """Return what the runs have settled since the last look."""
         before, self.counts = (
             self.counts,
             {str(run.id): [run.counts.done, run.counts.failed, run.counts.done_bytes] for run in runs},
@@ -269,8 +289,10 @@ def _settled(run: Run) -> int:
 
 
 async def _resource(event: dict[str, Any], request: str) -> None:
-    """Properties: `Parameters` of a task without a hub (which writes them itself), and for events `Bucket`, `Prefix`,
-    `Events` ("Create" or "CreateAndDelete") and `QueueArn`."""
+    """Properties: `Parameters` of a task without a hub (a hub writes them itself).
+
+    For events also `Bucket`, `Prefix`, `Events` ("Create" or "CreateAndDelete"), and `QueueArn`.
+    """
     kind, given = event["RequestType"], event["ResourceProperties"]
     async with _opened(request) as platform:
         if kind == "Delete":
@@ -280,7 +302,7 @@ async def _resource(event: dict[str, Any], request: str) -> None:
                 await Controller(route, platform, request).abort_all()
             return
         if "Parameters" in given:
-            # Wrong ones end here, in one line.
+            # Invalid parameters end here, with one line.
             parameters = as_model(PLUGIN.type, given["Parameters"])
             await platform.limits.set_rates(shared_rates(parameters))
             await write_parameters(platform.dynamo, PLUGIN.type, given["Parameters"])
@@ -302,7 +324,10 @@ def _subscription(given: dict[str, str]) -> dict[str, Any]:
 
 
 async def _follow(aws: Aws, bucket: str, subscription: dict[str, Any] | None) -> None:
-    """Let the bucket tell the task's queue of its events, or no more. What others have it tell stays as it is."""
+    """Subscribe the task's queue to the bucket's events, or unsubscribe it.
+
+    Other notifications of the bucket stay as they are.
+    """
     if not bucket:
         return
     ours = f"dth-{os.environ['DTH_TASK']}"

@@ -1,4 +1,4 @@
-"""Metrics that a function writes: lines of CloudWatch's embedded metric format, by task."""
+"""Writes a function's metrics as lines of CloudWatch's embedded metric format, per task."""
 
 import json
 import os
@@ -18,7 +18,7 @@ UNITS = {
 
 
 def report(values: Mapping[str, float]) -> None:
-    """What was settled since the last look, and what waits: names of UNITS."""
+    """Report what was settled since the last look, and what is waiting: names from UNITS."""
     described = {
         "Namespace": NAMESPACE,
         "Dimensions": [["Task"]],
