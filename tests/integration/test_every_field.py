@@ -343,7 +343,7 @@ def _anything(name: str) -> dict[str, Any]:
         "String": "none",
         "[String!]": [],
         "Int": 1,
-        "str": "S3EC2",
+        "TaskType": "S3EC2",
         "GraphName": "Network",
         "Role": "viewer",
         "Side": "SOURCE",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.graphql import nodes
 
+from dth.core.plugins import types
 from dth.hub.model import Role
 from dth.hub.parameters import form
 from tests.engine import Side, bodies
@@ -51,7 +52,7 @@ FIELDS = [
 
 # Words that lead further than noise does: names of parameters, values that they take or nearly take, and whatever the
 # world has.
-WORDS = [field["name"] for kind in str for field in form(kind)]
+WORDS = [field["name"] for kind in types() for field in form(kind)]
 WORDS += ["", "0", "-1", "1e400", "NaN", "true", "5G", "1 hour", "0 0 * * ? *", "2026-01-01T00:00:00Z"]
 WORDS += ["s3://a/b", "../..", "Mon-Fri 08:00-18:00 10M", "https://127.0.0.1:1", "{}", "[]", "null"]
 WORDS += ["\x00", "\u202e", "a" * 2000]

@@ -115,7 +115,7 @@ def test_a_signal_to_the_whole_group_drains(dth: Dth, many: list[str], proxy_b: 
 def test_the_words_come_from_a_process_that_imports(dth: Dth) -> None:
     """Before the command's own code is loaded."""
     code = (
-        "import os, signal; from dth import interrupts; interrupts.handle(interrupts.leave); "
+        "import os, signal; from dth.core import interrupts; interrupts.handle(interrupts.leave); "
         "os.kill(os.getpid(), signal.SIGTERM)"
     )
     done = subprocess.run(

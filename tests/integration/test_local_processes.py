@@ -17,7 +17,9 @@ PREAMBLE = """
 import asyncio, json, sys, time
 from pathlib import Path
 from dth.platforms.local.platform import open_platform
-from dth.core.ports import Outcome, Status, Upload
+from dth.core.ports.records import Outcome
+from dth.core.ports.status import Status
+from dth.core.ports.uploads import Upload
 
 state, owner = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)

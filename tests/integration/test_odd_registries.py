@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from dth.compose.local.images import _find
 
 from dth.core.errors import EndpointRefused, ListingFailed, ObjectRefused, Throttled, TransferError, Transient
 from dth.core.ports.runs import RunKind
 from dth.images.listing import OciSource, Selection, list_images
 from dth.images.parameters import EcrParameters
+from dth.images.processes import _find
 from dth.images.registry import pace
 from dth.images.registry.address import Address
 from dth.images.registry.client import Registry

@@ -229,14 +229,6 @@ async def test_only_what_has_ended_is_deleted(ports: Any) -> None:
         await ports.tasks.get(task.id)
 
 
-async def test_two_tasks_do_not_write_one_place(ports: Any) -> None:
-    first = await made(ports)
-    with pytest.raises(Conflict, match=f"task {first.id} writes s3://there/ in the same store"):
-        await made(ports)
-    other = await made(ports, destBucket="elsewhere")
-    assert (await ports.tasks.get(other.id)).destination == "s3://elsewhere/"
-
-
 async def test_a_stopped_task_that_is_resumed_runs_again(ports: Any) -> None:
     task = await made(ports)
     await tasks.stop(ports, task.id)

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
@@ -255,7 +255,6 @@ class Transport:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._proxied = bool(getproxies_environment())
         self._native: Native | None = None
         if native.available():
             self._native = Native(self._loop, pycurl.version)
@@ -416,6 +415,11 @@ class Transport:
         self.requests += 1
         self.bytes_out += size
         return Response(*answer)
+
+    @cached_property
+    def _proxied(self) -> bool:
+        """Whether the environment names a proxy, when the first request is sent."""
+        return bool(getproxies_environment())
 
     def _new_handle(self, kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
         curl = _new_handle(kind, method, options)
