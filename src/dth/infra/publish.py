@@ -72,7 +72,7 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         folder = Path(scratch)
         say("making the templates")
         templates = synth(folder)
-        published = f"{version(NAME)}-{_digest(list(templates.values()))}"
+        published = f"{version(NAME)}-{_digest([templates[name] for name in sorted(templates)])}"
         prefix = f"dth/{published}"
         for file in templates.values():
             given = {"assetBucket": bucket, "assetPrefix": prefix}
