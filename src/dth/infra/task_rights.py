@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from dth.core.plugins import plugins
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
-from dth.infra.statements import CHANGES, Statement, allow, deny
-from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
+from dth.infra.statements import CHANGES, LOGS, ROLES, Statement, allow, deny
+from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, USE_QUEUE, USE_TABLE, reads_bindings
 
 Sub = Callable[..., str]
 # Part of the names of tasks' stacks, after the hub's name: this separates their resources from the
@@ -91,7 +91,10 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
         _named("Tables", allow(USE_TABLE, arn("dynamodb", "table/${AWS::StackName}-task-*"))),
         _named(
             "Logs",
-            allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("logs", "log-group:/dth/tasks/*")),
+            allow(
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
+            ),
         ),
         _named(
             "Machines",
@@ -116,7 +119,8 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
         _named(
             "Passing",
             allow(
-                ["iam:PassRole"], sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${AWS::StackName}-*")
+                ["iam:PassRole"],
+                sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role{ROLES}${{AWS::StackName}}-*"),
             ),
         ),
         _named(
@@ -172,12 +176,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
             allow(
                 [
                     "autoscaling:DescribeAutoScalingGroups",
-                    "ec2:CreateNetworkInterface",
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSubnets",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:AssignPrivateIpAddresses",
-                    "ec2:UnassignPrivateIpAddresses",
+                    *IN_VPC,
                     *DELIVER_LOGS,
                 ],
                 "*",
@@ -208,7 +207,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
 
     roles, profiles = (
         [
-            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}/${{AWS::StackName}}-{kind}-*")
+            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}{ROLES}${{AWS::StackName}}-{kind}-*")
             for kind in KINDS
         ]
         for of in ("role", "instance-profile")
@@ -427,7 +426,6 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "CreateCluster",
                     "DeleteCluster",
                     "DescribeClusters",
-                    "PutClusterCapacityProviders",
                     "TagResource",
                     "UntagResource",
                 ),
