@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
+import cfnlint
 import pytest
 
 from tests.infra.checks import inline, resources
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMES = ("s3", "ecr", "hub", "hub-oidc")
 HUBS = ("hub", "hub-oidc")
@@ -183,6 +183,108 @@ def test_a_template_takes_schedules_only_as_eventbridge_does(templates: dict[str
     for bad in ("cron(0 20 ? * MON-FRI *)", "0 20 ? * mon-fri *", "5 minutes", "0 20 ? * *"):
         assert not re.fullmatch(cron, bad)
     assert re.fullmatch(cron, declared["ec2CronExpression"]["Default"])
+
+
+# ------------------------------------------------------------------------------- CloudFormation's handlers
+
+HANDLERS = json.loads(Path(__file__).with_name("handlers.json").read_text("utf-8"))["types"]
+# In a hub, these are the hub's: CloudFormation makes them only for a task alone, with the rights of who deploys it.
+OF_THE_HUB = {"AWS::DynamoDB::Table", "AWS::Logs::LogGroup"}
+# What a handler calls only for properties that our templates do not have, or not for every role: action and why.
+NOT_CALLED = {
+    r"autoscaling:(Attach|Detach)\w+": "load balancers and other sources of traffic",
+    r"autoscaling:(Start|Cancel)InstanceRefresh": "machines are replaced by rolling updates",
+    r"autoscaling:(Put|Delete)NotificationConfiguration": "groups tell nobody",
+    r"ec2:Get\*": "instance requirements; that one action is given",
+    r"(managed-fleets|vpc-lattice):.+": "fleets and lattices",
+    r"ssm:Get\*": "the image of Amazon Linux only: parameters of others may be secrets",
+    r"ec2:\w+SecurityGroup(RuleDescriptions)?Ingress": "no group lets anybody in",
+    r"ecs:(PutAccountSetting(Default)?|PutClusterCapacityProviders)": "FARGATE needs no capacity provider",
+    r"iam:(Get|Put|Delete)(Group|User)Policy": "policies of roles only",
+    r"iam:DeleteRolePermissionsBoundary": "no role may lose its boundary",
+    r"lambda:(Put|Delete)FunctionCo\w+|lambda:GetCodeSigningConfig": "signed code and reserved concurrency",
+    r"lambda:(GetLayerVersion|PassCapacityProvider|PublishVersion)": "layers, capacity and versions",
+    r"lambda:Put(FunctionRecursion|FunctionScaling|RuntimeManagement)Config": "as Lambda has them by default",
+    r"(elasticfilesystem|s3files):.+": "file systems",
+    r"kms:(CreateGrant|DescribeKey|Encrypt)": "keys of functions, machines and clusters: AWS's own",
+    r"sns:PutDataProtectionPolicy": "topics carry no data",
+}
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_the_service_role_may_do_what_cloudformation_s_handlers_do(
+    templates: dict[str, Path], hub: str
+) -> None:
+    """One missing action fails every task of the hub. The table says where it is from."""
+    made = {each["Type"] for name in ("s3", "ecr") for each in _read(templates, name)["Resources"].values()}
+    made -= {*OF_THE_HUB, "AWS::CloudFormation::CustomResource"}
+    assert made - HANDLERS.keys() == set()
+    allowed = _allowed(_read(templates, hub), "ServiceRole")
+    missing = {
+        f"{kind}: {action}"
+        for kind in made
+        for action in HANDLERS[kind]
+        if not any(fnmatchcase(action, pattern) for pattern in allowed)
+        and not any(re.fullmatch(pattern, action) for pattern in NOT_CALLED)
+    }
+    assert missing == set()
+    declared = {action for kind in made for action in HANDLERS[kind]}
+    assert [each for each in NOT_CALLED if not any(re.fullmatch(each, action) for action in declared)] == []
+
+
+# ------------------------------------------------------------------------------------ actions and services
+
+POLICIES_OF_LINT = json.loads(
+    (Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text("utf-8")
+)
+
+
+def _documents(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every policy document of a template, of roles and of resources."""
+    found: list[dict[str, Any]] = []
+
+    def walk(value: Any) -> None:
+        match value:
+            case {"Statement": list()}:
+                found.append(value)
+            case dict():
+                for each in value.values():
+                    walk(each)
+            case list():
+                for each in value:
+                    walk(each)
+
+    walk(template["Resources"])
+    return found
+
+
+def _unknown(statement: dict[str, Any]) -> list[str]:
+    """Actions and condition keys that the service does not have."""
+    statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
+    actions = statement["Action"]
+    unknown = []
+    for action in [actions] if isinstance(actions, str) else actions:
+        service, _, name = action.partition(":")
+        known = POLICIES_OF_LINT.get(service, {}).get("Actions", {})
+        if not any(fnmatchcase(each, name.lower()) for each in known):
+            unknown.append(action)
+    for keys in statement.get("Condition", {}).values():
+        for key in keys:
+            service = key.partition(":")[0]
+            if service != "aws" and service not in POLICIES_OF_LINT:
+                unknown.append(key)
+    return unknown
+
+
+def test_every_action_is_one_of_its_service(template: dict[str, Any]) -> None:
+    statements = [each for document in _documents(template) for each in document["Statement"]]
+    assert len(statements) > 20
+    assert [unknown for each in statements for unknown in _unknown(each)] == []
+
+
+@pytest.mark.parametrize("action", ["sqs:GetQueue", "ecr:GetToken", "nothing:Do", "s3:PutBucketWebsites*"])
+def test_an_action_that_no_service_has_is_seen(action: str) -> None:
+    assert _unknown({"Action": [action]}) == [action]
 
 
 # ---------------------------------------------------------------------------------------------- China

@@ -273,6 +273,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 all_of(
                     "sqs",
                     "CreateQueue",
+                    "GetQueueUrl",
                     "DeleteQueue",
                     "GetQueueAttributes",
                     "SetQueueAttributes",
@@ -312,6 +313,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "TagResource",
                     "UntagResource",
                     "ListTargetsByRule",
+                    "ListTagsForResource",
                 ),
                 own("events", "rule/"),
             ),
@@ -321,7 +323,15 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
             ),
             # Alarms are described, and dashboards named, without the stack's name.
             allow(
-                all_of("cloudwatch", "DescribeAlarms", "PutDashboard", "DeleteDashboards", "GetDashboard"),
+                all_of(
+                    "cloudwatch",
+                    "DescribeAlarms",
+                    "GetMetricData",
+                    "ListTagsForResource",
+                    "PutDashboard",
+                    "DeleteDashboards",
+                    "GetDashboard",
+                ),
                 "*",
             ),
         ],
@@ -345,10 +355,14 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "GetFunctionCodeSigningConfig",
                     "GetRuntimeManagementConfig",
                     "GetFunctionRecursionConfig",
+                    "GetFunctionScalingConfig",
                 ),
                 own("lambda", "function:"),
             ),
-            allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            allow(
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+            ),
             allow(
                 all_of(
                     "states",
@@ -398,6 +412,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "DeleteSecurityGroup",
                     "AuthorizeSecurityGroupEgress",
                     "RevokeSecurityGroupEgress",
+                    "UpdateSecurityGroupRuleDescriptionsEgress",
                     "CreateTags",
                     "DeleteTags",
                     "RunInstances",
@@ -426,36 +441,22 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "CreateCluster",
                     "DeleteCluster",
                     "DescribeClusters",
+                    "UpdateCluster",
+                    "UpdateClusterSettings",
                     "TagResource",
                     "UntagResource",
                 ),
                 own("ecs", "cluster/"),
             ),
             allow(["ecs:TagResource"], own("ecs", "task-definition/")),
-            # Read-only actions and task definitions have no resource of their own.
+            # Looking and task definitions have no resource of their own. What the handlers of
+            # CloudFormation look at changes from one month to the next.
             allow(
                 [
-                    *all_of(
-                        "autoscaling",
-                        "DescribeAutoScalingGroups",
-                        "DescribeScalingActivities",
-                        "DescribePolicies",
-                        "DescribeLifecycleHooks",
-                        "DescribeTags",
-                        "DescribeScheduledActions",
-                    ),
-                    *all_of(
-                        "ec2",
-                        "DescribeLaunchTemplates",
-                        "DescribeLaunchTemplateVersions",
-                        "DescribeSecurityGroups",
-                        "DescribeSecurityGroupRules",
-                        "DescribeSubnets",
-                        "DescribeVpcs",
-                        "DescribeImages",
-                        "DescribeNetworkInterfaces",
-                        "DescribeInstances",
-                    ),
+                    "autoscaling:Describe*",
+                    "ec2:Describe*",
+                    "ec2:GetInstanceTypesFromInstanceRequirements",
+                    "elasticloadbalancing:Describe*",
                     *all_of(
                         "ecs",
                         "RegisterTaskDefinition",
