@@ -6,7 +6,9 @@ same input gives the same bytes, so an asset's name can be its digest.
 """
 
 import gzip
+import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -191,7 +193,7 @@ def _install(target: Target, directory: Path) -> None:
         wanted.flush()
         platforms = [word for tag in target.tags for word in ("--platform", tag)]
         command = [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *(*_pip(), "install", "--quiet", "--disable-pip-version-check"),
             *("--target", str(directory), "--no-deps", "--no-compile", "--require-hashes"),
             *("--only-binary=:all:", "--implementation", "cp", "--python-version", target.python),
             *(*platforms, "--requirement", wanted.name),
@@ -202,6 +204,17 @@ def _install(target: Target, directory: Path) -> None:
         raise StateError(
             f"the packages for {target.machine} cannot be had: {errors[-1].removeprefix('ERROR: ').strip()}"
         )
+
+
+def _pip() -> tuple[str, ...]:
+    """Return the command of pip. An environment of uv has none, and uv runs one of its own."""
+    if importlib.util.find_spec("pip"):
+        return sys.executable, "-m", "pip"
+    if uv := shutil.which("uv"):
+        return uv, "tool", "run", "pip"
+    raise StateError(
+        f"the packages are fetched with pip, which is not in this environment: {sys.executable} -m ensurepip"
+    )
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:

@@ -18,6 +18,7 @@ OPTIONAL = {
     "public_ip",
     "cluster",
     "task_image",
+    "assumable_roles",
     "allowed_networks",
     "user_pool",
     "audience",
@@ -73,6 +74,8 @@ class HubSettings:
     public_ip: str = "ENABLED"
     cluster: str = ""
     task_image: str = ""
+    # Patterns of the ARNs of roles that tasks may assume, separated by spaces.
+    assumable_roles: str = ""
     allowed_networks: str = ""
     # Id of the Cognito user pool; "" = an external issuer.
     user_pool: str = ""
