@@ -353,6 +353,22 @@ def test_an_update_keeps_the_number_of_machines(templates: dict[str, Path]) -> N
         assert kept == {"IgnoreUnmodifiedGroupSizeProperties": True}
 
 
+def test_functions_run_the_version_of_the_code_that_was_published(template: dict[str, Any]) -> None:
+    for found in resources(template, "AWS::Lambda::Function").values():
+        assert found["Code"]["S3ObjectVersion"] == {
+            "Fn::If": ["HasLambdaVersion", {"Ref": "lambdaVersion"}, {"Ref": "AWS::NoValue"}]
+        }
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_a_hub_knows_the_digests_of_the_templates_of_tasks(templates: dict[str, Path], hub: str) -> None:
+    template = _read(templates, hub)
+    steps = resources(template, "AWS::Lambda::Function")["Step"]["Environment"]["Variables"]
+    assert steps["DTH_TEMPLATES"] == {"Fn::Sub": "ecr=${templateEcr} s3=${templateS3}"}
+    assert {"templateS3", "templateEcr"} <= template["Parameters"].keys()
+    assert "s3:GetObjectVersion" in _allowed(template, "StewardRole")
+
+
 # ------------------------------------------------------------------------------------------------- quotas
 
 # AWS's default quotas of an account or region.

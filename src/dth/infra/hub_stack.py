@@ -27,7 +27,7 @@ from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
-from dth.infra.statements import BUNDLES, LOGS, TAG, Statement, allow, only_by_tls, policy
+from dth.infra.statements import BUNDLES, LOGS, TAG, Statement, allow, only_by_tls, policy, template_parameter
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
 from dth.infra.template import DEPLOYMENT, DIGEST, NETWORK, Template
@@ -124,6 +124,12 @@ class HubStack(Template):
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
         self.bundles()
+        for kind in KINDS:
+            self.parameter(
+                template_parameter(kind), f"Template of tasks ({kind})", DEPLOYMENT,
+                f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no other; dth aws publish "
+                "fills it in. Not looked at when empty.", default="", pattern=DIGEST,
+            )  # fmt: skip
         self.console_digest = self.parameter(
             "consoleDigest", "Console", DEPLOYMENT,
             "SHA-256 of console.zip; dth aws publish fills it in. Not looked at when empty.",
@@ -450,6 +456,7 @@ class HubStack(Template):
             "DTH_ASSET_URL": self.sub(
                 "https://${assetBucket}.s3.${AWS::Region}.${AWS::URLSuffix}/${assetPrefix}"
             ),
+            "DTH_TEMPLATES": self.sub(" ".join(f"{kind}=${{{template_parameter(kind)}}}" for kind in KINDS)),
             "DTH_SERVICE_ROLE": self.service_role.attr_arn,
             "DTH_WORKFLOW": self._workflow_arn(),
             "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
@@ -577,7 +584,10 @@ class HubStack(Template):
                 self.service_role.attr_arn,
                 StringEquals={"iam:PassedToService": "cloudformation.amazonaws.com"},
             ),
-            allow(["s3:GetObject"], self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            allow(
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+            ),
             allow(
                 [f"dynamodb:{each}" for each in makes], self.arn("dynamodb", "table/${AWS::StackName}-task-*")
             ),

@@ -95,6 +95,14 @@ class Template(cdk.Stack):
             "Where in that bucket it is.",
             pattern=r"[\w.-]+(/[\w.-]+)*",
         )
+        self.code_version = self.parameter(
+            "lambdaVersion",
+            "Version of the functions' code",
+            DEPLOYMENT,
+            "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The newest when empty.",
+            default="",
+            pattern=r"|[\w.-]{1,1024}",
+        )
         self.boundary = self.parameter(
             "permissionsBoundary",
             "Permissions boundary",
@@ -346,7 +354,11 @@ class Template(cdk.Stack):
             architectures=["arm64"],
             handler=handler,
             code=aws_lambda.CfnFunction.CodeProperty(
-                s3_bucket=self.asset_bucket.value_as_string, s3_key=self.sub("${assetPrefix}/lambda.zip")
+                s3_bucket=self.asset_bucket.value_as_string,
+                s3_key=self.sub("${assetPrefix}/lambda.zip"),
+                s3_object_version=self.when(
+                    self.is_given(self.code_version), self.code_version.value_as_string
+                ),
             ),
             role=role.attr_arn,
             timeout=timeout,

@@ -10,6 +10,7 @@ OPTIONAL = {
     "console_bucket",
     "bundle_arm64",
     "bundle_x86_64",
+    "templates",
     "prices",
     "permissions_boundary",
     "kms_key",
@@ -64,6 +65,8 @@ class HubSettings:
     console_bucket: str = ""
     bundle_arm64: str = ""  # SHA-256 of what machines run
     bundle_x86_64: str = ""
+    # SHA-256 of the templates of tasks: `s3=... ecr=...`.
+    templates: str = ""
     # JSON: prices of stores that are not AWS, by host.
     prices: str = ""
     permissions_boundary: str = ""
@@ -85,6 +88,10 @@ class HubSettings:
     roles: str = ""
     # The role of users whose tokens name none; "" = they are refused.
     default_role: str = ""
+
+    def template_digest(self, kind: str) -> str:
+        """SHA-256 of the template of a kind of task; "" if it is not known."""
+        return dict(each.split("=", 1) for each in self.templates.split()).get(kind, "")
 
     @property
     def first_subnet(self) -> str:
