@@ -16,7 +16,7 @@ from dth.hub.notifications import Event
 from dth.hub.parameters import read_parameters
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import HORIZON, Rate, Schedule, Window
+from dth.hub.schedule import HORIZON, Rate, Schedule, Window, read_schedule
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -407,8 +407,7 @@ def schedule_of(task: Task) -> Schedule | None:
     if task.schedule_type is ScheduleType.ONE_TIME:
         return None
     parameters = read_parameters(task.type, task.parameters)
-    text = parameters.schedule_rate or parameters.ec2_cron_expression
-    return Schedule.parse(text) if text else None
+    return read_schedule(parameters.schedule_rate, parameters.ec2_cron_expression)
 
 
 def next_run(task: Task, now: float) -> float:
