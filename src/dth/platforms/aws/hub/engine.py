@@ -13,7 +13,6 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
@@ -114,8 +113,10 @@ class Place:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
         if task.schedule_type.value == "ONE_TIME":
             return {"scheduleRate": "", "ec2CronExpression": ""}
-        read = read_parameters(task.type, task.parameters)
-        return {"scheduleRate": read.schedule_rate, "ec2CronExpression": read.ec2_cron_expression}
+        return {
+            "scheduleRate": task.model.schedule_rate,
+            "ec2CronExpression": task.model.ec2_cron_expression,
+        }
 
 
 class AwsEngine:
