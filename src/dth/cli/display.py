@@ -37,6 +37,11 @@ def amount(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+def counted(number: float, thing: str) -> str:
+    """A number of things, such as `1 object` and `2 objects`."""
+    return f"{number:.0f} {thing}" + ("" if number == 1 else "s")
+
+
 def shown(key: str) -> str:
     """A key as it may be printed: whatever could move a cursor or break a line is escaped."""
     return "".join(

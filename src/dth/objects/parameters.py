@@ -130,6 +130,7 @@ class S3Parameters(TaskParameters):
         "commands also a file.",
         what=True,
         cli="--manifest",
+        cli_too="--files-from",
         names=Names.LIST,
     )
     src_inventory: str = parameter(
@@ -557,6 +558,16 @@ class S3Parameters(TaskParameters):
         cli="--worker-number",
         ge=1,
         le=10,
+    )
+    requests_in_flight: int | None = parameter(
+        None,
+        "engine",
+        "Requests in flight",
+        "Requests in flight to each store at most, for each worker; takes precedence over the concurrency.",
+        what=False,
+        cli="--concurrency",
+        ge=1,
+        le=1000,
     )
     min_capacity: int = parameter(
         1,

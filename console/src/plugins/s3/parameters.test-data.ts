@@ -51,6 +51,7 @@ const MORE: Record<string, Partial<Parameter>> = {
   multipartThreshold: { ...size, ...number('67108864', 5 * 1024 ** 2) },
   partSize: { ...size, ...number('16777216', 5 * 1024 ** 2, 5 * 1024 ** 3) },
   workerNumber: number('4', 1, 10),
+  requestsInFlight: number('', 1, 1000),
   minCapacity: number('1', 0, 64),
   desiredCapacity: number('1', 0, 64),
   maxCapacity: number('20', 1, 64),

@@ -128,6 +128,7 @@ export const comparison: Step = {
         'partSize',
         'giantObjectThreshold',
         'memoryBudget',
+        'requestsInFlight',
         'checksumMode',
         'srcEtags',
         'verifyAfter',
