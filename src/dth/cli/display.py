@@ -139,6 +139,11 @@ def day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
 
 
+def when(text: str | None) -> str:
+    """A time of the API as lists show it; "" for none."""
+    return day(datetime.fromisoformat(text).timestamp()) if text else ""
+
+
 def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print a list with aligned columns."""
     widths = [max(map(len, each)) for each in zip(head, *rows, strict=True)]

@@ -83,11 +83,18 @@ async def watch(foreground: Foreground, *, quiet: bool, things: str = "objects")
 
 
 def run_on_hub(
-    url: str, kind: str, parameters: TaskParameters, command: str, *, as_json: bool, **more: object
+    url: str,
+    kind: str,
+    parameters: TaskParameters,
+    command: str,
+    *,
+    as_json: bool,
+    report: Path | None = None,
+    **more: object,
 ) -> int:
     """Create the task on a hub, and follow it. The hub's own credentials and secrets are used. `more`: parameters that
     are said even where they are the default."""
-    from dth.cli import task
+    from dth.cli import task, task_look
     from dth.cli.hub import connect
 
     client = connect(url, None)
@@ -96,6 +103,8 @@ def run_on_hub(
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
     code = task.follow(client, made, quiet=as_json)
+    if report:
+        task_look.save_report(report, task_look.read_records(client, made, {}))
     if as_json:
         click.echo(json.dumps(task.get(client, made)))
     else:

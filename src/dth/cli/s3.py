@@ -102,6 +102,8 @@ def sync(
     where it was when the same command is given again.
     """
     parameters = pair(src, dst, given)
+    if report:
+        check_report(report)
     if dry_run and (report or state):
         raise UsageError(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
@@ -111,19 +113,21 @@ def sync(
             raise UsageError(
                 "--hub takes customer keys from its secrets: give --src-sse-c-secret, --dst-sse-c-secret"
             )
-        if dry_run or report or state:
-            raise UsageError(
-                "--hub keeps state and records itself: leave out --dry-run, --report and --state"
-            )
+        if dry_run or state:
+            raise UsageError("--hub keeps its own state: leave out --dry-run and --state")
         if parameters.src_manifest == STDIN:
             raise UsageError(
                 "--manifest -: a hub cannot read what this command is given; put it into a bucket"
             )
         return run_on_hub(
-            hub_url, PLUGIN.type, parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
+            hub_url,
+            PLUGIN.type,
+            parameters,
+            "dth s3 sync",
+            as_json=as_json,
+            report=report,
+            destKeepsSrcPrefix=False,
         )
-    if report:
-        check_report(report)
     with keep_stdin(parameters) as parameters:
         parameters = start.settled(parameters, verbose=verbose)
         if dry_run:
