@@ -15,6 +15,7 @@ from dth.core.errors import HubError, UsageError, full_disk
 GROUPS = {
     "aws": "dth.cli.aws:aws",
     "backup": "dth.cli.backup:backup",
+    "completion": "dth.cli.completion:completion",
     "demo": "dth.cli.demo:demo",
     "doctor": "dth.cli.doctor:doctor",
     "ecr": "dth.cli.ecr:ecr",

@@ -19,7 +19,7 @@ from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
+from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, telling_options, watch
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
@@ -73,14 +73,13 @@ def s3() -> None:
 @task_options(S3Parameters)
 @key_file_options("src", "dst")
 @output_options
-@verbose_option
+@telling_options
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
     help="Keep the state here: resumable, and records for later runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
-@click.option("--quiet", is_flag=True, help="No progress.")
 @click.option(
     "--hub", "hub_url", metavar="URL", help="Let this hub do it, as a one-time task, and watch it to the end."
 )
@@ -89,10 +88,9 @@ def sync(
     dst: str,
     as_json: bool,
     report: Path | None,
-    verbose: bool,
+    telling: Telling,
     state: Path | None,
     dry_run: bool,
-    quiet: bool,
     hub_url: str | None,
     **given: Any,
 ) -> int:
@@ -129,7 +127,7 @@ def sync(
             destKeepsSrcPrefix=False,
         )
     with keep_stdin(parameters) as parameters:
-        parameters = start.settled(parameters, verbose=verbose)
+        parameters = start.settled(parameters, verbose=telling.sides)
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
         processes.load(parameters, FileSecrets(secrets_directory()))
@@ -143,7 +141,7 @@ def sync(
                     directory,
                     report,
                     as_json=as_json,
-                    quiet=quiet or as_json,
+                    telling=telling.without_progress() if as_json else telling,
                     asked_for=state is not None,
                 )
             )
@@ -157,12 +155,12 @@ async def _sync(
     report: Path | None,
     *,
     as_json: bool,
-    quiet: bool,
+    telling: Telling,
     asked_for: bool,
 ) -> int:
     """`asked_for`: the user named the state, and it is kept."""
     await _check(parameters)
-    parameters = await aimed(parameters, src, quiet=quiet)
+    parameters = await aimed(parameters, src, quiet=telling.quiet)
     # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
     task = parameters.model_dump(mode="json", by_alias=True)
     identity = {name: task[name] for name in IDENTITY}
@@ -176,9 +174,9 @@ async def _sync(
             shared_rates(parameters),
             asked_for=asked_for,
         ) as foreground:
-            if foreground.resumed and not quiet:
+            if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
-            snapshot = await watch(foreground, quiet=quiet)
+            snapshot = await watch(foreground, telling)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
             foreground.keep = asked_for or code != 0
     except asyncio.CancelledError:
