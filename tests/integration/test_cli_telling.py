@@ -61,3 +61,36 @@ def test_completion_in_bash_finds_commands_and_options(dth: Dth) -> None:
     assert (syntax.returncode, syntax.stderr) == (0, "")
     dth.env |= {"_DTH_COMPLETE": "bash_complete", "COMP_WORDS": "dth s3 s", "COMP_CWORD": "2"}
     assert dth.run().out.splitlines() == ["plain,stat", "plain,state", "plain,sync"]
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [
+        (("--filter-rules", "aws", "--exclude", "*", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
+        (("--filter-rules", "aws", "--exclude=x/*"), ["a.jpg", "c.tmp"]),
+        (("--filter-rules", "rclone", "--exclude", "/x/**", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
+        (("--filter", "- *.tmp", "--filter", "- x/"), ["a.jpg"]),
+    ],
+)
+def test_filters_as_other_tools_read_them(
+    dth: Dth, source: Side, dest: Side, options: tuple[str, ...], copied: list[str]
+) -> None:
+    source.put(bodies(["a.jpg", "x/b.jpg", "c.tmp"]))
+    found = dth.here("s3", "sync", *between(source, dest), *options, "--dry-run")
+    assert found.code == 0, found
+    assert [line.split()[1] for line in found.out.splitlines() if line.startswith("copy")] == copied
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--filter-rules", "aws"), "give one of them"),
+        (("--filter-rules", "aws", "--include", "a", "--filter", "+ a"), "leave out --filter"),
+        (("--filter", "+ a", "--include", "b"), "give filter rules, or include"),
+        (("--filter", "a"), "write '+ PATTERN'"),
+        (("--filter-rules", "rclone", "--include", "{{a.*}}"), "regular expression"),
+    ],
+)
+def test_filters_that_cannot_be_are_told(dth: Dth, options: tuple[str, ...], told: str) -> None:
+    done = dth.here("s3", "sync", "s3://a", "s3://b", *options, "--dry-run")
+    assert (done.code, told in done.err) == (2, True), done

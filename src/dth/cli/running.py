@@ -62,7 +62,12 @@ def telling_options(command: Any) -> Any:
 
     @functools.wraps(command)
     def wrapped(
-        *args: Any, quiet: bool, verbose: int, log_file: Path | None, progress_json: float | None, **kwargs: Any
+        *args: Any,
+        quiet: bool,
+        verbose: int,
+        log_file: Path | None,
+        progress_json: float | None,
+        **kwargs: Any,
     ) -> Any:
         telling = Telling(quiet, verbose > 0, verbose > 1, log_file, progress_json or 0.0)
         if log_file:

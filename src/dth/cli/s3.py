@@ -15,6 +15,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
+from dth.cli.filter_rules import InOrder, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
@@ -67,10 +68,11 @@ def s3() -> None:
 # ------------------------------------------------------------------------------------------------------- sync
 
 
-@s3.command()
+@s3.command(cls=InOrder)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)
+@filter_rules_option
 @key_file_options("src", "dst")
 @output_options
 @telling_options
@@ -381,6 +383,7 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
 
 
 def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
+    read_filters(given)
     src_bucket, src_prefix = parse_url(src, "SRC")
     dest_bucket, dest_prefix = parse_url(dst, "DST")
     parameters = build_parameters(
@@ -399,7 +402,9 @@ def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
 async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
     """The parameters that copy one object, if that is what SRC names."""
     p = parameters
-    chosen = p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns
+    chosen = (
+        p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns or p.filter_rules
+    )
     if src.endswith("/") or not p.src_prefix or chosen:
         return parameters
     key = p.src_prefix.removesuffix("/")

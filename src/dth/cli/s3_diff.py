@@ -11,6 +11,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import result, shown
+from dth.cli.filter_rules import InOrder, filter_rules_option
 from dth.cli.manifest import keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
@@ -24,10 +25,11 @@ from dth.objects.compare.merge import Policy
 from dth.objects.parameters import S3Parameters
 
 
-@click.command()
+@click.command(cls=InOrder)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)
+@filter_rules_option
 @click.option(
     "--sample",
     type=click.FloatRange(0, 100, min_open=True),

@@ -138,6 +138,7 @@ def object_filter(parameters: S3Parameters) -> Filter:
     return Filter(
         include=parameters.include_patterns,
         exclude=parameters.exclude_patterns,
+        rules=parameters.filter_rules,
         min_size=parameters.min_size or 0,
         max_size=parameters.max_size,
         modified_since=_listing_time(parameters.modified_since),

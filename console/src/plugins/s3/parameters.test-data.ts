@@ -37,6 +37,7 @@ const MORE: Record<string, Partial<Parameter>> = {
   srcEvent: choice(['No', 'Create', 'CreateAndDelete'], 'No'),
   includePatterns: list,
   excludePatterns: list,
+  filterRules: list,
   srcStorageClasses: list,
   minSize: size,
   maxSize: size,

@@ -99,6 +99,7 @@ export const comparison: Step = {
       items: [
         'includePatterns',
         'excludePatterns',
+        'filterRules',
         'minSize',
         'maxSize',
         'modifiedSince',
