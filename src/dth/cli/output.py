@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -34,6 +35,11 @@ class Output(StrEnum):
     def print_item(self, data: Any) -> None:
         """Print one of many: JSON has one object per line, YAML one list."""
         self.print([data] if self is Output.YAML else data)
+
+
+def iso(at: float) -> str | None:
+    """A time as programs read it; None for never."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
 
 
 def output_format(command: F) -> F:
