@@ -131,6 +131,12 @@ class AwsEngine:
     def place(self, task: str, type: str) -> Place:
         return Place(self._settings, task, type)
 
+    async def worker_group(self, id: str) -> str:
+        """The Auto Scaling group of the task's workers; "" if it has none."""
+        item = await self._dynamo.get("tasks", {"Id": id})
+        place = self.place(id, item["Type"]) if item else None
+        return f"{place.stack}-{place.kind.workers}" if place and place.kind.workers else ""
+
     async def changed(self, id: str) -> None:
         """Start the workflow, which brings the task to its desired state. If two executions do so at the same time,
         each finds what the other has done."""
