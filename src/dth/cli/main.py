@@ -54,9 +54,11 @@ def _message(error: click.ClickException) -> str:
 
     if instead := hint(error):
         return f"{error.message.rstrip('.')}; {instead}"
+    # Click writes a choice in several lines.
+    message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx:
-        return f"{error.format_message()} (try: {error.ctx.command_path} --help)"
-    return error.format_message()
+        return f"{message} (try: {error.ctx.command_path} --help)"
+    return message
 
 
 def main() -> None:
