@@ -13,8 +13,9 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import Stack
+from dth.hub.schedule import SCHEDULES
+from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
@@ -112,10 +113,8 @@ class Place:
 
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
-        if task.schedule_type.value == "ONE_TIME":
-            return {"scheduleRate": "", "ec2CronExpression": ""}
-        read = read_parameters(task.type, task.parameters)
-        return {"scheduleRate": read.schedule_rate, "ec2CronExpression": read.ec2_cron_expression}
+        schedule = schedule_of(task)
+        return dict.fromkeys(SCHEDULES, "") | ({schedule.parameter: schedule.text} if schedule else {})
 
 
 class AwsEngine:
@@ -128,6 +127,12 @@ class AwsEngine:
 
     def place(self, task: str, type: str) -> Place:
         return Place(self._settings, task, type)
+
+    async def worker_group(self, id: str) -> str:
+        """The Auto Scaling group of the task's workers; "" if it has none."""
+        item = await self._dynamo.get("tasks", {"Id": id})
+        place = self.place(id, item["Type"]) if item else None
+        return f"{place.stack}-{place.kind.workers}" if place and place.kind.workers else ""
 
     async def changed(self, id: str) -> None:
         """Start the workflow, which brings the task to its desired state. If two executions do so at the same time,
