@@ -75,6 +75,7 @@ def test_an_object_in_parts_is_continued(dth: Dth, proxy_b: Proxy, source: Side,
     proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", query="partNumber", nth=3)
     failed = copy(dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS)
     assert (failed.code, failed.out) == (1, "")
+    assert failed.err.startswith("dth: destination: PUT ")
     assert "AccessDenied" in failed.err
     proxy_b.clear()
     proxy_b.forget()
