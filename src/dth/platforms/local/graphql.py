@@ -79,6 +79,9 @@ PAGE_SIZES = ("limit", "count")
 USUAL_PAGE, LONGEST_PAGE = 1000, 10_000
 FEW = 10  # entries of a list within an entry
 MAX_NESTING = 50  # levels of JSON
+# Values in the JSON of a request. Each root field that uses a variable reads all of it.
+MAX_INPUTS = 10_000
+MAX_TEXT = 100_000  # characters of one text in the variables
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Validating some queries takes long. It must not delay other answers, or the checking of passwords.
@@ -161,8 +164,6 @@ def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | 
 
 
 def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
-    if problem := _problem_of(request):
-        return failure(problem, "BAD_INPUT")
     if not isinstance(request, dict) or not isinstance(request.get("query"), str):
         return failure("a request is JSON with a query", "BAD_INPUT")
     variables, operation, text = request.get("variables"), request.get("operationName"), request["query"]
@@ -172,6 +173,7 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
         return failure("operationName is a name", "BAD_INPUT")
     if len(text) > MAX_QUERY:
         return failure(f"the query has {len(text)} characters; {MAX_QUERY} are the most", "LIMIT")
+    _refuse_values(request)
     document = parse(text, max_tokens=MAX_TOKENS)
     _refuse_excess(document)
     problems = validate(schema, document, max_errors=5)
@@ -185,23 +187,29 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
     return Checked(document, variables, operation)
 
 
-def _problem_of(request: object) -> str:
-    """What is wrong with the JSON of a request, regardless of its content; "" for nothing."""
-    level = [request]
+def _refuse_values(request: dict[str, Any]) -> None:
+    """Refuse JSON that no resolver should have to read, regardless of its content."""
+    level: list[object] = [request]
+    count = 0
     for _ in range(MAX_NESTING):
         inner: list[object] = []
         for value in level:
             if isinstance(value, str):
                 if not value.isascii() and SURROGATE.search(value):
-                    return "the request has half a character (a lone surrogate) in it"
+                    raise GraphQLError("the request has half a character (a lone surrogate) in it")
+                if len(value) > MAX_TEXT:
+                    raise _limit(f"a text has {len(value)} characters; {MAX_TEXT} are the most")
             elif isinstance(value, dict):
                 inner += [*value, *value.values()]
             elif isinstance(value, list):
                 inner += value
         if not inner:
-            return ""
+            return
+        count += len(inner)
+        if count > MAX_INPUTS:
+            raise _limit(f"the request has more than {MAX_INPUTS} values in its variables")
         level = inner
-    return f"the request is nested deeper than {MAX_NESTING} levels"
+    raise GraphQLError(f"the request is nested deeper than {MAX_NESTING} levels")
 
 
 def failure(message: str, code: str) -> dict[str, Any]:
