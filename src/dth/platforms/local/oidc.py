@@ -339,7 +339,8 @@ class Provider:
         detail = {"client": asked.client, "address": _address(request)}
         await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
         grant = Grant(account.user.name, account.epoch, time.time())
-        cookie, family = await self._grants.open_session(grant)
+        replaced = request.cookies.get(SESSION_COOKIE, "")
+        cookie, family = await self._grants.open_session(grant, replaced)
         response = await self._grant(asked, Session(grant, account, family))
         self._set_cookie(response, SESSION_COOKIE, cookie)
         return response
