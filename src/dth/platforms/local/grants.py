@@ -4,8 +4,8 @@ Codes and refresh tokens are valid once. A second use means that somebody else h
 sign-in ends, whichever of the two comes next.
 
 All that comes from one sign-in is a family: the session, its codes, and the tokens from these codes. What comes from
-one code is a chain. Access tokens name their chain, and end with it. A later sign-in of the same user in the same browser
-continues the family, so that signing out ends all of it; a sign-in of another user ends it.
+one code is a chain. Access tokens name their chain, and end with it. A later sign-in of the same user in the same
+browser continues the family, so that signing out ends all of it; a sign-in of another user ends it.
 """
 
 import json

@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,7 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    ExecutionContext,
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
@@ -37,6 +38,7 @@ from graphql import (
     SelectionSetNode,
     TypeMetaFieldDef,
     TypeNameMetaFieldDef,
+    Undefined,
     VariableNode,
     assert_valid_schema,
     build_schema,
@@ -45,6 +47,7 @@ from graphql import (
     parse,
     validate,
 )
+from graphql.pyutils import Path
 
 from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
@@ -133,12 +136,39 @@ async def answer(
         context_value=(ports, caller),
         variable_values=checked.variables,
         operation_name=checked.operation,
+        execution_context_class=_Execution,
     )
     done: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
     answered: dict[str, Any] = {"data": done.data}
     if done.errors:
         answered["errors"] = [_told(error) for error in done.errors]
     return answered
+
+
+class _Execution(ExecutionContext):
+    """Starts each mutation when the one before it has ended. graphql-core creates all of them first, and if one
+    fails, it abandons the others, which Python reports in the log."""
+
+    def execute_fields_serially(
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Path | None,
+        fields: dict[str, list[FieldNode]],
+    ) -> Awaitable[dict[str, Any]]:
+        async def one_by_one() -> dict[str, Any]:
+            results = {}
+            for name, nodes in fields.items():
+                result = self.execute_field(
+                    parent_type, source_value, nodes, Path(path, name, parent_type.name)
+                )
+                if self.is_awaitable(result):
+                    result = await result
+                if result is not Undefined:
+                    results[name] = result
+            return results
+
+        return one_by_one()
 
 
 @dataclass(frozen=True, slots=True)
