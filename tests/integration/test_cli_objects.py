@@ -75,6 +75,7 @@ def test_an_object_in_parts_is_continued(dth: Dth, proxy_b: Proxy, source: Side,
     proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", query="partNumber", nth=3)
     failed = copy(dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS)
     assert (failed.code, failed.out) == (1, "")
+    assert failed.err.startswith("dth: destination: PUT ")
     assert "AccessDenied" in failed.err
     proxy_b.clear()
     proxy_b.forget()
@@ -113,6 +114,40 @@ def test_standard_input_and_output(dth: Dth, source: Side, body: bytes) -> None:
     assert err.startswith(f"{source.url}/in -> -: ")
 
 
+def test_files_of_this_machine(dth: Dth, source: Side) -> None:
+    (dth.home / "report.csv").write_bytes(b"a,b\n")
+    os.utime(dth.home / "report.csv", (1_700_000_000, 1_700_000_000))
+    options = ("--src-endpoint-url", source.server.url, "--dst-endpoint-url", source.server.url)
+    up = dth.run("s3", "cp", "./report.csv", f"{source.url}/in/", *options)
+    assert up.code == 0, up
+    assert source.contents() == {"in/report.csv": b"a,b\n"}
+    assert source.head("in/report.csv")["x-amz-meta-mtime"] == "1700000000.000000000"
+    (dth.home / "folder").mkdir()
+    down = dth.run("s3", "cp", f"{source.url}/in/report.csv", "./folder/", *options)
+    assert down.code == 0, down
+    assert (dth.home / "folder" / "report.csv").read_bytes() == b"a,b\n"
+    named = dth.run("s3", "cp", f"{source.url}/in/report.csv", "./folder/other", *options)
+    assert named.code == 0, named
+    assert sorted(path.name for path in (dth.home / "folder").iterdir()) == ["other", "report.csv"]
+    assert dth.run("s3", "cp", "./folder", f"{source.url}/", *options).err.startswith(
+        "dth: SRC './folder' is a folder"
+    )
+    missing = dth.run("s3", "cp", f"{source.url}/in/report.csv", "./no/such", *options)
+    assert (missing.code, "cannot be written: No such file" in missing.err) == (2, True)
+    both = dth.run("s3", "cp", "./report.csv", "./copy", *options)
+    assert (both.code, "one of SRC and DST must be s3://" in both.err) == (2, True)
+
+
+def test_a_file_appears_only_when_the_object_is_whole(dth: Dth) -> None:
+    with OddStore("flip-on-range") as store:
+        side = Side(store, store.bucket())
+        side.put({"a": BIG})
+        done = dth.run("s3", "cp", f"{side.url}/a", "./copy", "--src-endpoint-url", store.url)
+    assert done.code == 1
+    assert "the bytes that came have" in done.err
+    assert not [path for path in dth.home.iterdir() if "copy" in path.name]
+
+
 def test_an_upload_from_standard_input_that_fails_leaves_nothing(
     dth: Dth, proxy_b: Proxy, dest: Side
 ) -> None:
@@ -142,7 +177,7 @@ def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
         ("cp s3://a/b/ s3://b", "names no object"),
         ("cp - s3://b", "names no object; write s3://bucket/key"),
         ("cp s3://a/b - --json", "--json prints to standard output"),
-        ("cp s3://a/b s3://b --content-type x/y", "for an object from standard input"),
+        ("cp s3://a/b s3://b --content-type x/y", "for what comes from a file or standard input"),
         ("cp - s3://b/c --expected-size many", "--expected-size: 'many' is not a size"),
         ("cp s3://a/*.jpg s3://b", "a URL takes no wildcards"),
         ("rm s3://a", "names no object; --recursive deletes"),

@@ -10,7 +10,7 @@ import click
 
 from dth.cli.lazy import LazyGroup
 from dth.core import interrupts
-from dth.core.errors import HubError, UsageError, full_disk
+from dth.core.errors import HubError, TransferError, UsageError, full_disk
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",
@@ -54,9 +54,11 @@ def _message(error: click.ClickException) -> str:
 
     if instead := hint(error):
         return f"{error.message.rstrip('.')}; {instead}"
+    # Click writes a choice in several lines.
+    message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx:
-        return f"{error.format_message()} (try: {error.ctx.command_path} --help)"
-    return error.format_message()
+        return f"{message} (try: {error.ctx.command_path} --help)"
+    return message
 
 
 def main() -> None:
@@ -81,7 +83,9 @@ def _run() -> int:
         click.echo(f"dth: {_message(error)}", err=True)
         return 2
     except HubError as error:
-        click.echo(f"dth: {error}", err=True)
+        # Often both stores have one host name.
+        side = error.side if isinstance(error, TransferError) else ""
+        click.echo(f"dth: {side}: {error}" if side else f"dth: {error}", err=True)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         sys.stderr.close()

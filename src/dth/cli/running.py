@@ -5,7 +5,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,43 +57,45 @@ class Telling:
         return replace(self, quiet=True)
 
 
-def telling_options(command: Any) -> Any:
-    """The options of what a command tells while it runs, which arrive together as `telling`."""
+def telling_options(*, sides: bool) -> Callable[[Any], Any]:
+    """The options of what a command tells while it runs, which arrive together as `telling`. `sides`: it can say how
+    each side is reached."""
 
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        quiet: bool,
-        verbose: int,
-        log_file: Path | None,
-        progress_json: float | None,
-        **kwargs: Any,
-    ) -> Any:
-        telling = Telling(quiet, verbose > 0, verbose > 1, log_file, progress_json or 0.0)
-        if log_file:
-            from dth.cli.log_lines import open_log
+    def decorate(command: Any) -> Any:
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any,
+            quiet: bool,
+            verbose: int,
+            log_file: Path | None,
+            progress_json: float | None,
+            **kwargs: Any,
+        ) -> Any:
+            telling = Telling(quiet, verbose > 0, verbose > sides, log_file, progress_json or 0.0)
+            if log_file:
+                from dth.cli.log_lines import open_log
 
-            open_log(log_file).close()
-        return command(*args, telling=telling, **kwargs)
+                open_log(log_file).close()
+            return command(*args, telling=telling, **kwargs)
 
-    wrapped = click.option("--quiet", is_flag=True, help="No progress.")(wrapped)
-    wrapped = click.option(
-        "--progress-json",
-        type=click.FloatRange(0, min_open=True),
-        metavar="SECONDS",
-        help="Print a JSON object with the progress every so many seconds, on standard error.",
-    )(wrapped)
-    wrapped = click.option(
-        "--log-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Append the logs of the run's processes to this file.",
-    )(wrapped)
-    return click.option(
-        "-v",
-        "--verbose",
-        count=True,
-        help="Show on standard error how each side is reached, and what says so; -vv: also the logs of the run.",
-    )(wrapped)
+        wrapped = click.option("--quiet", is_flag=True, help="No progress.")(wrapped)
+        wrapped = click.option(
+            "--progress-json",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            help="Print a JSON object with the progress every so many seconds, on standard error.",
+        )(wrapped)
+        wrapped = click.option(
+            "--log-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Append the logs of the run's processes to this file.",
+        )(wrapped)
+        more = "how each side is reached, and what says so; -vv: also " if sides else ""
+        return click.option(
+            "-v", "--verbose", count=True, help=f"Show on standard error {more}the logs of the run."
+        )(wrapped)
+
+    return decorate
 
 
 def run_work(work: Coroutine[Any, Any, int]) -> int:

@@ -75,7 +75,7 @@ def s3() -> None:
 @filter_rules_option
 @key_file_options("src", "dst")
 @output_options
-@telling_options
+@telling_options(sides=True)
 @click.option(
     "--state",
     type=click.Path(path_type=Path),

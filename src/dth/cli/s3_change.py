@@ -131,14 +131,15 @@ def make_bucket(url: str, verbose: bool, **given: Any) -> int:
 
 async def _make_bucket(parameters: S3Parameters) -> int:
     with Transport() as transport:
-        store = await start.opened("source", parameters, transport, FileSecrets(secrets_directory()))
+        secrets = FileSecrets(secrets_directory())
+        store = await start.opened("source", parameters, transport, secrets, one_store=True)
         try:
             await store.send(Request("PUT", body=_configuration(store)))
         except TransferError as error:
             if error.code in EXISTS:
                 whose = " and is yours" if error.code == EXISTS[1] else ""
                 raise HubError(f"there is a bucket s3://{store.bucket} already{whose}") from None
-            raise UsageError(start.told(error, "source", parameters, store)) from None
+            raise UsageError(start.told(error, "source", parameters, store, one_store=True)) from None
     click.echo(f"s3://{store.bucket} created at {store.endpoint.url}")
     return 0
 

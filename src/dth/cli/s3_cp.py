@@ -1,14 +1,16 @@
-"""`dth s3 cp`: copies one object, also from standard input and to standard output."""
+"""`dth s3 cp`: copies one object, also from and to a file, standard input and standard output."""
 
 import asyncio
 import contextlib
 import json
 import os
+import re
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -73,32 +75,48 @@ def cp(
 ) -> int:
     """Copy one object: s3://bucket/key to s3://bucket/key.
 
-    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either, - stands for standard
-    input or output. An object in parts that was interrupted is continued when the same command is given again. For
-    everything below a prefix there is dth s3 sync.
+    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either there may be a file, or
+    - for standard input or output. An interrupted copy between two stores in parts continues when the same command is
+    given again. For everything below a prefix there is dth s3 sync.
     """
-    if src == dst == STREAM:
+    here = [url for url in (src, dst) if _is_here(url)]
+    if len(here) > 1:
         raise UsageError("one of SRC and DST must be s3://bucket/key")
-    if src != STREAM and (content_type or expected_size):
-        raise UsageError("--content-type and --expected-size are for an object from standard input (SRC -)")
+    if not _is_here(src) and (content_type or expected_size):
+        raise UsageError(
+            "--content-type and --expected-size are for what comes from a file or standard input"
+        )
     if dst == STREAM and as_json:
         raise UsageError("--json prints to standard output, where the object goes: leave it out")
     parameters = _named(src, dst, given)
-    sides = tuple(side for side, url in (("source", src), ("destination", dst)) if url != STREAM)
+    sides = tuple(side for side, url in (("source", src), ("destination", dst)) if not _is_here(url))
     parameters = start.settled(parameters, sides, verbose=verbose)
     said = _Said(src, dst, quiet=quiet, as_json=as_json)
     if dst == STREAM:
-        return run_work(_to_stream(parameters, said, dry_run=dry_run))
-    if src == STREAM:
-        if sys.stdin.isatty():
-            raise UsageError("- reads standard input: write COMMAND | dth s3 cp - DST, or < FILE")
-        if dry_run:
-            raise UsageError("--dry-run: what comes from standard input is not known before it is read")
-        size = _size(expected_size)
-        return run_work(_from_stream(parameters, said, content_type, size))
+        return run_work(_give(parameters, said, _Stdout(), dry_run=dry_run))
+    if _is_here(dst):
+        said.dst = str(_target(dst, parameters.src_prefix))
+        return run_work(_give(parameters, said, _NewFile(Path(said.dst)), dry_run=dry_run))
+    if _is_here(src):
+        return _take(src, parameters, said, content_type, _size(expected_size), dry_run=dry_run)
     return run_work(
         _copy(parameters, said, default_state(f"{PLUGIN.type} cp", parameters, given), dry_run=dry_run)
     )
+
+
+def _is_here(url: str) -> bool:
+    """Whether it is a file or a stream of this machine."""
+    return url == STREAM or bool(re.match(r"[~/.]", url)) or (":" not in url and Path(url).exists())
+
+
+def _target(dst: str, key: str) -> Path:
+    """The file that an object is written to. A folder keeps the object's name."""
+    path, name = Path(dst).expanduser(), key.rpartition("/")[2]
+    if not dst.endswith("/") and not path.is_dir():
+        return path
+    if name in (".", "..") or "\0" in name:
+        raise UsageError(f"the name {name!r} is none for a file; give DST one")
+    return path / name
 
 
 def _size(text: str) -> int:
@@ -111,7 +129,7 @@ def _size(text: str) -> int:
 def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     fixed: dict[str, Any] = {"dest_keeps_src_prefix": False}
     name = ""
-    if src != STREAM:
+    if not _is_here(src):
         bucket, key = parse_url(src, "SRC", folder=False)
         if not key or key.endswith("/"):
             raise UsageError(
@@ -119,7 +137,9 @@ def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
             )
         name = key.rpartition("/")[2]
         fixed |= {"src_bucket": bucket, "src_prefix": key}
-    if dst != STREAM:
+    else:
+        name = "" if src == STREAM else Path(src).expanduser().name
+    if not _is_here(dst):
         bucket, key = parse_url(dst, "DST", folder=False)
         if not key or key.endswith("/"):
             if not name:
@@ -239,46 +259,118 @@ async def _progress(route: Route, item: Item, said: _Said) -> AsyncIterator[None
             await asyncio.gather(showing, return_exceptions=True)
 
 
-# ---------------------------------------------------------------------------------------------------- streams
+# ------------------------------------------------------------------------------------------ files and streams
 
 
-async def _to_stream(parameters: S3Parameters, said: _Said, *, dry_run: bool) -> int:
-    out = sys.stdout.buffer
+class _Stdout:
+    """Standard output, as the place of an object."""
 
-    def write(chunks: Sequence[bytes]) -> None:
+    def open(self) -> None:
+        """Begin."""
+
+    def write(self, chunks: Sequence[bytes]) -> None:
         for chunk in chunks:
-            out.write(chunk)
-        out.flush()
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
 
-    async def give(chunks: Sequence[bytes]) -> None:
-        await asyncio.to_thread(write, chunks)
+    def keep(self) -> None:
+        """The object is whole."""
 
-    with Transport() as transport:
+    def close(self) -> None:
+        """Leave nothing of an object that is not whole, where that is possible."""
+
+
+class _NewFile(_Stdout):
+    """A file, which has its name only when the object is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def open(self) -> None:
+        try:
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it stays open until `close`
+                dir=self._path.parent, prefix=f".{self._path.name[:64]}.", delete=False
+            )
+        except OSError as error:
+            raise UsageError(f"DST {str(self._path)!r} cannot be written: {error.strerror}") from None
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        assert self._file
+        self._file.writelines(chunks)
+
+    def keep(self) -> None:
+        assert self._file
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        Path(self._file.name).replace(self._path)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
+
+
+async def _give(parameters: S3Parameters, said: _Said, place: _Stdout, *, dry_run: bool) -> int:
+    """Write an object to a file or a stream."""
+
+    async def write(chunks: Sequence[bytes]) -> None:
+        await asyncio.to_thread(place.write, chunks)
+
+    with Transport() as transport, contextlib.closing(place):
         secrets = FileSecrets(secrets_directory())
-        source = await start.open_source(parameters, transport, secrets, must_list=False)
+        source = await start.open_side("source", parameters, transport, secrets)
         item = await _looked(source, parameters.src_prefix)
         if dry_run:
             said.would(item)
             return 0
-        verified = await single.read_object(source, item, give)
+        place.open()
+        verified = await single.read_object(source, item, write)
+        await asyncio.to_thread(place.keep)
     said.result(item.size, item.etag, "", verified)
     return 0
 
 
-async def _from_stream(parameters: S3Parameters, said: _Said, content_type: str, size: int) -> int:
+def _take(
+    src: str, parameters: S3Parameters, said: _Said, content_type: str, size: int, *, dry_run: bool
+) -> int:
+    """Write a file or a stream as an object."""
     headers = {"content-type": content_type} if content_type else {}
+    said.dst = f"s3://{parameters.dest_bucket}/{parameters.dest_prefix}"
+    if src == STREAM:
+        if sys.stdin.isatty():
+            raise UsageError("- reads standard input: write COMMAND | dth s3 cp - DST, or < FILE")
+        if dry_run:
+            raise UsageError("--dry-run: what comes from standard input is not known before it is read")
+        return run_work(_put(parameters, said, sys.stdin.fileno(), headers, size))
+    path = Path(src).expanduser()
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if dry_run:
+                said.would(Item(str(path), found.st_size, ""))
+                return 0
+            # As rclone keeps it.
+            headers["x-amz-meta-mtime"] = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
+            return run_work(_put(parameters, said, file.fileno(), headers, max(size, found.st_size)))
+    except IsADirectoryError:
+        raise UsageError(f"SRC {src!r} is a folder; cp copies one file") from None
+    except OSError as error:
+        raise UsageError(f"SRC {src!r} cannot be read: {error.strerror}") from None
+
+
+async def _put(parameters: S3Parameters, said: _Said, file: int, headers: dict[str, str], size: int) -> int:
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
         dest = await start.open_side("destination", parameters, transport, secrets)
         copied: Copied = await single.write_object(
-            dest, parameters.dest_prefix, _stdin(), parameters, headers, size
+            dest, parameters.dest_prefix, _read(file), parameters, headers, size
         )
     said.result(copied.size, copied.dest_etag, copied.proof, copied.verified)
     return 0
 
 
-async def _stdin() -> AsyncIterator[bytes]:
-    """Standard input in pieces, until its end."""
-    file = sys.stdin.fileno()
+async def _read(file: int) -> AsyncIterator[bytes]:
+    """The bytes of a file or stream in pieces, until its end."""
     while chunk := await asyncio.to_thread(os.read, file, STEP):
         yield chunk

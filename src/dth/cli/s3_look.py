@@ -57,7 +57,7 @@ async def opened(parameters: S3Parameters, *, must_list: bool = True) -> AsyncIt
     """The store, ready and seen to answer."""
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
-        yield await start.open_source(parameters, transport, secrets, must_list=must_list)
+        yield await start.open_store(parameters, transport, secrets, must_list=must_list)
 
 
 def named(url: str, given: dict[str, Any], *, verbose: bool, folder: bool = False) -> S3Parameters:

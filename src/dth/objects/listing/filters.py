@@ -114,8 +114,9 @@ def contradiction(wanted: Filter) -> str:
         return ""
     includes = " ".join(f"--include {glob!r}" for glob in wanted.include)
     return (
-        f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because exclude wins; to copy "
-        f"only what is included, leave it out: {includes} (--filter-rules aws reads both as the AWS CLI does)"
+        f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because exclude wins (unless "
+        "--filter-rules aws reads both as the AWS CLI does); to copy only what is included, leave it out: "
+        f"{includes}"
     )
 
 
