@@ -30,8 +30,8 @@ ACCEPTED = {
     ("Users", "COG8", ""): "the pool's paid plan is for its owner to choose",
     ("Cluster", "ECS4", ""): "containers live for minutes; Container Insights would cost more than they do",
     ("Api", "ASC3", ""): "what was asked, and by whom, is in the hub's audit log",
-    **{("TaskBoundary", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "iam::*", "secret:*")},
-    **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "iam::*", "secret:*")},
+    **{("TaskBoundary", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
+    **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
     ("JobRights", "IAM5", "Resource::*"): NO_RESOURCE,
     **{
         (name, "IAM5", "Resource::*"): NO_RESOURCE
@@ -54,6 +54,8 @@ ACCEPTED = {
     ("ApiRights", "IAM5", "secret:*"): "those with the hub's tag; describing one tells whether it has it",
     ("MakesFunctions", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
     ("StewardRights", "IAM5", "<assetPrefix>/*"): "the templates of this version",
+    ("MakesMachines", "IAM5", "Action::"): "what CloudFormation's handlers look at; looking changes nothing",
+    ("TableKeyRights", "IAM5", "Action::"): "as DynamoDB asks for; of the customer's key alone, and through DynamoDB",
     ("MakesRoles", "IAM5", "aws-service-role"): "those of three services, each by its name",
     ("MakesMachines", "IAM5", ":ec2:"): "launch templates and security groups have ids that are not known before",
     ("MakesMachines", "IAM5", "ami-amazon-linux-latest"): "Amazon Linux, for either processor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -258,9 +259,14 @@ def _documents(template: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _first(value: dict[str, Any]) -> Any:
+    """What stands under a condition."""
+    return value["Fn::If"][1] if "Fn::If" in value else value
+
+
 def _unknown(statement: dict[str, Any]) -> list[str]:
     """Actions and condition keys that the service does not have."""
-    statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
+    statement = _first(statement)
     actions = statement["Action"]
     unknown = []
     for action in [actions] if isinstance(actions, str) else actions:
@@ -268,7 +274,7 @@ def _unknown(statement: dict[str, Any]) -> list[str]:
         known = POLICIES_OF_LINT.get(service, {}).get("Actions", {})
         if not any(fnmatchcase(each, name.lower()) for each in known):
             unknown.append(action)
-    for keys in statement.get("Condition", {}).values():
+    for keys in _first(statement.get("Condition", {})).values():
         for key in keys:
             service = key.partition(":")[0]
             if service != "aws" and service not in POLICIES_OF_LINT:
@@ -285,6 +291,130 @@ def test_every_action_is_one_of_its_service(template: dict[str, Any]) -> None:
 @pytest.mark.parametrize("action", ["sqs:GetQueue", "ecr:GetToken", "nothing:Do", "s3:PutBucketWebsites*"])
 def test_an_action_that_no_service_has_is_seen(action: str) -> None:
     assert _unknown({"Action": [action]}) == [action]
+
+
+# ------------------------------------------------------------------------------------- who acts for whom
+
+# Services that do not say for whose account they assume a role: a role can only be passed in its own account.
+SAY_NO_ACCOUNT = {"lambda.amazonaws.com", "appsync.amazonaws.com", "cloudformation.amazonaws.com"}
+
+
+def test_a_service_acts_for_this_account_only(template: dict[str, Any]) -> None:
+    for document in _documents(template):
+        for statement in document["Statement"]:
+            statement = _first(statement)
+            principal = statement.get("Principal", {})
+            if statement["Effect"] == "Deny" or "Service" not in principal:
+                continue
+            service = principal["Service"]
+            if json.dumps(service).strip('"') in SAY_NO_ACCOUNT or "ec2" in json.dumps(service):
+                assert statement["Action"] == "sts:AssumeRole"
+                continue
+            condition = json.dumps(_first(statement["Condition"]))
+            assert '"aws:SourceAccount": {"Ref": "AWS::AccountId"}' in condition or (
+                '"aws:SourceArn"' in condition and "${AWS::AccountId}" in condition
+            ), statement
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_tasks_assume_only_roles_that_the_administrator_names(templates: dict[str, Path], hub: str) -> None:
+    template = _read(templates, hub)
+    pattern = template["Parameters"]["assumableRoles"]["AllowedPattern"]
+    for good in ("", "arn:aws:iam::123456789012:role/transfer-* arn:aws-cn:iam::*:role/a/b"):
+        assert re.fullmatch(pattern, good)
+    for bad in ("*", "arn:aws:iam::*:user/x", "arn:aws:iam::123456789012:role/a,"):
+        assert not re.fullmatch(pattern, bad) or bad.endswith(",")
+    [boundary] = resources(template, "AWS::IAM::ManagedPolicy").values()
+    for statements in (boundary["PolicyDocument"]["Statement"], _statements(template, "JobRole")):
+        [assumes] = [each for each in statements if "sts:AssumeRole" in each["Action"]]
+        assert assumes["Resource"]["Fn::If"][:2] == [
+            "HasAssumableRoles", {"Fn::Split": [" ", {"Ref": "assumableRoles"}]},
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_the_hub_may_encrypt_tables_with_the_customer_s_key(templates: dict[str, Path], hub: str) -> None:
+    """DynamoDB acts with the rights of who creates a table."""
+    template = _read(templates, hub)
+    rights = resources(template, "AWS::IAM::Policy")["TableKeyRights"]
+    [statement] = rights["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == {
+        "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant",
+    }  # fmt: skip
+    assert statement["Resource"] == {"Ref": "kmsKeyArn"}
+    assert "dynamodb" in json.dumps(statement["Condition"])
+    assert rights["Roles"] == [{"Ref": "StewardRole"}]
+
+
+def test_an_update_keeps_the_number_of_machines(templates: dict[str, Path]) -> None:
+    template = _read(templates, "s3")
+    for name in ("WorkerGroup", "FinderGroup"):
+        kept = template["Resources"][name]["UpdatePolicy"]["AutoScalingScheduledAction"]
+        assert kept == {"IgnoreUnmodifiedGroupSizeProperties": True}
+
+
+def test_functions_run_the_version_of_the_code_that_was_published(template: dict[str, Any]) -> None:
+    for found in resources(template, "AWS::Lambda::Function").values():
+        assert found["Code"]["S3ObjectVersion"] == {
+            "Fn::If": ["HasLambdaVersion", {"Ref": "lambdaVersion"}, {"Ref": "AWS::NoValue"}]
+        }
+
+
+@pytest.mark.parametrize("hub", HUBS)
+def test_a_hub_knows_the_digests_of_the_templates_of_tasks(templates: dict[str, Path], hub: str) -> None:
+    template = _read(templates, hub)
+    steps = resources(template, "AWS::Lambda::Function")["Step"]["Environment"]["Variables"]
+    assert steps["DTH_TEMPLATES"] == {"Fn::Sub": "ecr=${templateEcr} s3=${templateS3}"}
+    assert {"templateS3", "templateEcr"} <= template["Parameters"].keys()
+    assert "s3:GetObjectVersion" in _allowed(template, "StewardRole")
+
+
+# ------------------------------------------------------------------------------------------------- quotas
+
+# AWS's default quotas of an account or region.
+QUOTAS = {
+    "AWS::Events::Rule": 300, "AWS::IAM::Role": 1000, "AWS::AutoScaling::AutoScalingGroup": 500,
+    "AWS::DynamoDB::Table": 2500, "AWS::StepFunctions::StateMachine": 10_000, "AWS::SNS::Topic": 100_000,
+    "AWS::CloudWatch::Alarm": 5_000, "AWS::EC2::LaunchTemplate": 5_000, "AWS::EC2::SecurityGroup": 2_500,
+    "AWS::CloudFormation::Stack": 2_000, "AWS::IAM::InstanceProfile": 1_000,
+}  # fmt: skip
+# Of an account: what Step Functions adds for a log group that it does not know by its prefix.
+LOG_POLICY, LOG_ENTRY = 5_120, 110  # characters
+LAMBDA_STORAGE, LAMBDA_ZIP = 75_000, 46  # MB; the archive as it was measured
+# What still grows with each task, and the number of tasks that a new account has room for. The docs name them.
+FEWEST = {"s3": {"AWS::Events::Rule": 150, "AWS::IAM::Role": 200, "AWS::AutoScaling::AutoScalingGroup": 250}}
+FEWEST["s3"]["AWS::Lambda::Function"] = 543
+FEWEST["ecr"] = {"AWS::Events::Rule": 300, "AWS::IAM::Role": 166, "AWS::Lambda::Function": 543}
+
+
+@pytest.mark.parametrize("name", ["s3", "ecr"])
+def test_a_hundred_tasks_fit_into_a_new_account(templates: dict[str, Path], name: str) -> None:
+    template = _read(templates, name)
+    of_one = Counter(each["Type"] for each in template["Resources"].values())
+    of_one["AWS::CloudFormation::Stack"] = 1
+    room = {kind: most // of_one[kind] for kind, most in QUOTAS.items() if of_one[kind]}
+    room["AWS::Lambda::Function"] = LAMBDA_STORAGE // (LAMBDA_ZIP * of_one["AWS::Lambda::Function"])
+    prefixed = "/aws/vendedlogs/" in json.dumps(resources(template, "AWS::Logs::LogGroup"))
+    room["policy of logs"] = 10_000 if prefixed else LOG_POLICY // LOG_ENTRY
+    assert all(tasks >= 100 for tasks in room.values()), room
+    # A thousand need larger quotas: these, and no others.
+    assert {kind: tasks for kind, tasks in room.items() if tasks < 1000 and kind in FEWEST[name]} == FEWEST[
+        name
+    ]
+    named = {"AWS::DynamoDB::Table"}
+    assert {kind for kind, tasks in room.items() if tasks < 1000} - FEWEST[name].keys() - named == set()
+
+
+def test_a_template_is_within_cloudformation_s_limits(template: dict[str, Any]) -> None:
+    assert len(json.dumps(template, separators=(",", ":"))) < 1_000_000
+    assert len(template["Resources"]) < 500
+    assert len(template["Parameters"]) < 200
+    assert len(template.get("Outputs", {})) < 200
+    assert len(template.get("Mappings", {})) < 200
+    assert all(len(each.get("Description", "")) < 4000 for each in template["Parameters"].values())
+    for found in resources(template, "AWS::Lambda::Function").values():
+        names = found.get("Environment", {}).get("Variables", {})
+        assert sum(len(name) + 60 for name in names) < 4096
 
 
 # ---------------------------------------------------------------------------------------------- China

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from dth.core.errors import Conflict, UsageError
@@ -328,6 +329,19 @@ def check(ports: HubPorts, type: str, parameters: Any) -> None:
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
         raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
+    if ports.assumable_roles is not None:
+        _check_roles(ports.assumable_roles, parameters)
+
+
+def _check_roles(patterns: Sequence[str], parameters: Any) -> None:
+    """Check that the administrator lets tasks assume the roles of both sides. Raises UsageError."""
+    for name, field in type(parameters).model_fields.items():
+        role = getattr(parameters, name) if str(field.alias).endswith("RoleArn") else ""
+        if role and not any(fnmatchcase(role, pattern) for pattern in patterns):
+            raise UsageError(
+                f"{field.alias}: tasks of this hub may not assume {role!r}; an administrator allows it with "
+                "the parameter assumableRoles of the hub's stack"
+            )
 
 
 def _fill_in(task: Task, ports: HubPorts) -> None:

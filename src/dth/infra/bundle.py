@@ -6,7 +6,9 @@ same input gives the same bytes, so an asset's name can be its digest.
 """
 
 import gzip
+import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -213,7 +215,7 @@ def _install(target: Target, directory: Path, requirements: list[str], *options:
         wanted.flush()
         platforms = [word for tag in target.tags for word in ("--platform", tag)]
         command = [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *(*_pip(), "install", "--quiet", "--disable-pip-version-check"),
             *("--target", str(directory), "--no-deps", "--no-compile", *options),
             *("--only-binary=:all:", "--implementation", "cp", "--python-version", target.python),
             *(*platforms, "--requirement", wanted.name),
@@ -224,6 +226,17 @@ def _install(target: Target, directory: Path, requirements: list[str], *options:
         raise StateError(
             f"the packages for {target.machine} are not available: {errors[-1].removeprefix('ERROR: ').strip()}"
         )
+
+
+def _pip() -> tuple[str, ...]:
+    """Return the command of pip. An environment of uv has none, and uv runs one of its own."""
+    if importlib.util.find_spec("pip"):
+        return sys.executable, "-m", "pip"
+    if uv := shutil.which("uv"):
+        return uv, "tool", "run", "pip"
+    raise StateError(
+        f"the packages are fetched with pip, which is not in this environment: {sys.executable} -m ensurepip"
+    )
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:

@@ -107,12 +107,15 @@ class S3Stack(TaskStack):
             "SubscribesToEvents", Fn.condition_and(self.holds(self.events), self.holds(in_account))
         )
         bucket = self.sub("arn:${AWS::Partition}:s3:::${srcBucket}")
+        by_name = {"ArnEquals": {"aws:SourceArn": bucket}}
+        by_owner = {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}}
         from_bucket = {
             "Effect": "Allow",
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": self.queue.attr_arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": bucket}},
+            # Names of buckets are given anew after a deletion. The owner of a bucket elsewhere is not known.
+            "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))
 
@@ -347,10 +350,14 @@ class S3Stack(TaskStack):
             **more,
         )
         # New code needs new machines; the old ones drain first.
+        # An update keeps the number of machines that runs.
         group.cfn_options.update_policy = cdk.CfnUpdatePolicy(
+            auto_scaling_scheduled_action=cdk.CfnAutoScalingScheduledAction(
+                ignore_unmodified_group_size_properties=True
+            ),
             auto_scaling_rolling_update=cdk.CfnAutoScalingRollingUpdate(
                 max_batch_size=5, min_instances_in_service=0, suspend_processes=["AlarmNotification"]
-            )
+            ),
         )
         # Machines need their parameters, and end before unfinished uploads are aborted.
         group.add_resource_dependency(self.resource)

@@ -28,6 +28,11 @@ CHANGES = (
 BUNDLES = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}  # the parameters with their digests
 
 
+def template_parameter(kind: str) -> str:
+    """Return the hub's parameter with the digest of the template of a kind of task."""
+    return f"template{kind.title()}"
+
+
 def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statement:
     """Return a statement that allows. Conditions as in a policy: StringEquals={...}."""
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}

@@ -5,6 +5,7 @@ No role of a task can exceed these limits, whatever its template grants.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from dth.core.plugins import plugins
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
@@ -39,11 +40,11 @@ STORES = (
 )
 
 
-def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statement]:
+def bounds(sub: Sub, tag: str, hub_table: str, repository: str, assumable: Any) -> list[Statement]:
     """Return the limits of every role of a task, and of the jobs that test a task. Each has a name.
 
     `hub_table`: the ARN of the hub's table. `repository`: the name of the repository with the
-    tasks' image.
+    tasks' image. `assumable`: patterns of the ARNs of roles that tasks may assume.
     """
 
     def arn(service: str, resource: str) -> str:
@@ -72,7 +73,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
             ),
         ),
         _named("Bindings", reads_bindings(hub_table)),
-        _named("Roles", allow(["sts:AssumeRole"], sub("arn:${AWS::Partition}:iam::*:role/*"))),
+        _named("Roles", allow(["sts:AssumeRole"], assumable)),
         _named(
             "Keys",
             allow(

@@ -49,6 +49,9 @@ PATTERNS = {
     "ec2CronExpression": r"|[\d*/,-]+ [\d*/,-]+ [\d*/,?LW-]+ [\dA-Z*/,-]+ [\dA-Z*/,?#-]+ [\d*/,-]+",
 }
 DIGEST = "|[0-9a-f]{64}"
+# Services that say for whose account they assume a role, by their documentation. Lambda, EC2 and
+# CloudFormation do not; there only the account itself can pass the role.
+SAY_ACCOUNT = {"states.amazonaws.com", "events.amazonaws.com", "ecs-tasks.amazonaws.com"}
 NETWORK = "Network and machines"
 # Groups in the plugins' models, and their titles.
 GROUPS = {
@@ -91,6 +94,14 @@ class Template(cdk.Stack):
             DEPLOYMENT,
             "Where in that bucket it is.",
             pattern=r"[\w.-]+(/[\w.-]+)*",
+        )
+        self.code_version = self.parameter(
+            "lambdaVersion",
+            "Version of the functions' code",
+            DEPLOYMENT,
+            "Version of lambda.zip in the asset bucket; dth aws publish fills it in. The newest when empty.",
+            default="",
+            pattern=r"|[\w.-]{1,1024}",
         )
         self.boundary = self.parameter(
             "permissionsBoundary",
@@ -265,25 +276,22 @@ class Template(cdk.Stack):
         statements: Sequence[Any],
         description: str,
         *,
-        managed: Sequence[str] = (),
-        conditions: Mapping[str, Any] | None = None,
         only: Mapping[str, Sequence[Statement]] | None = None,
     ) -> aws_iam.CfnRole:
         """Create a role for a service such as "lambda.amazonaws.com", with its own policy and the
         boundary.
 
         Use a `grant` for conditional rights: each `when` in a list doubles the work of linters.
-        `managed`: names of AWS managed policies. `conditions`: for assuming the role. `only`: rights
-        by condition that the role must have when it is created, because a function with it is
-        refused otherwise.
+        `only`: rights by condition that the role must have when it is created, because a function
+        with it is refused otherwise.
         """
         trust: Statement = {
             "Effect": "Allow",
             "Action": "sts:AssumeRole",
             "Principal": {"Service": service},
         }
-        if conditions:
-            trust["Condition"] = dict(conditions)
+        if service in SAY_ACCOUNT:
+            trust["Condition"] = {"StringEquals": {"aws:SourceAccount": cdk.Aws.ACCOUNT_ID}}
         inline = aws_iam.CfnRole.PolicyProperty
         policies: list[Any] = []
         if statements:
@@ -297,10 +305,6 @@ class Template(cdk.Stack):
             description=description,
             assume_role_policy_document=policy([trust]),
             policies=policies or None,
-            managed_policy_arns=[
-                self.arn("iam", f"policy/{each}", account="aws", region="") for each in managed
-            ]
-            or None,
             path=self.sub(ROLES),
             permissions_boundary=self.when(self.is_given(self.boundary), self.boundary.value_as_string),
         )
@@ -350,7 +354,11 @@ class Template(cdk.Stack):
             architectures=["arm64"],
             handler=handler,
             code=aws_lambda.CfnFunction.CodeProperty(
-                s3_bucket=self.asset_bucket.value_as_string, s3_key=self.sub("${assetPrefix}/lambda.zip")
+                s3_bucket=self.asset_bucket.value_as_string,
+                s3_key=self.sub("${assetPrefix}/lambda.zip"),
+                s3_object_version=self.when(
+                    self.is_given(self.code_version), self.code_version.value_as_string
+                ),
             ),
             role=role.attr_arn,
             timeout=timeout,

@@ -2,6 +2,8 @@
 exists while the task works.
 """
 
+import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -73,7 +75,8 @@ class Place:
 
     @property
     def template(self) -> str:
-        return f"{self.settings.asset_url}/templates/{self.kind.name}.json"
+        """Below the asset prefix."""
+        return f"templates/{self.kind.name}.json"
 
     def names(self, outputs: Mapping[str, str]) -> AwsNames:
         """For the adapters of the task's ports. Without outputs (there is no stack), the queue is left out."""
@@ -214,6 +217,24 @@ class AwsEngine:
     async def with_stacks(self) -> list[str]:
         """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
+
+    async def template(self, place: Place) -> str:
+        """The address of the template of the task, as it was published with this hub, and of no other version of it.
+        Raises UsageError if somebody changed it."""
+        settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
+        digest = settings.template_digest(place.kind.name)
+        if not digest:
+            return address
+        key = f"{settings.asset_prefix}/{place.template}"
+        found = await self._aws.call("s3", "get_object", Bucket=settings.asset_bucket, Key=key)
+        body = await asyncio.to_thread(found["Body"].read)
+        if hashlib.sha256(body).hexdigest() != digest:
+            raise UsageError(
+                f"s3://{settings.asset_bucket}/{key} is not the template that was published with this hub: an "
+                "administrator publishes it again"
+            )
+        version = found.get("VersionId", "null")
+        return address if version == "null" else f"{address}?versionId={version}"
 
     async def make_memory(self, place: Place) -> bool:
         """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being

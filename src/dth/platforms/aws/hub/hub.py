@@ -76,6 +76,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         webhook=webhook,
         prices=prices_of(settings),
         own_buckets=frozenset({settings.asset_bucket, settings.console_bucket} - {""}),
+        assumable_roles=tuple(settings.assumable_roles.split()),
         info={"platform": "aws", "issuer": settings.issuer, "limits": {}},
     )
     return AwsHub(

@@ -147,10 +147,14 @@ class Steward:
             if not await self.engine.make_memory(place):
                 return ""
             try:
-                await self.stacks.update(place.stack, place.template, place.parameters(task))
+                await self.stacks.update(
+                    place.stack, await self.engine.template(place), place.parameters(task)
+                )
             except Refused as error:
                 if error.code not in REFUSED:
                     raise
+                return f"the change could not be made: {error}"
+            except UsageError as error:
                 return f"the change could not be made: {error}"
         if not stack.stands_as_before:
             return ""
@@ -189,15 +193,19 @@ class Steward:
                 await self._begin_anew(platform, task)
         try:
             if not stack.status:
-                await self.stacks.create(place.stack, place.template, place.parameters(task), task.id)
+                await self.stacks.create(
+                    place.stack, await self.engine.template(place), place.parameters(task), task.id
+                )
                 return LATER
             if self._differs(stack, task, place) and await self.stacks.update(
-                place.stack, place.template, place.parameters(task)
+                place.stack, await self.engine.template(place), place.parameters(task)
             ):
                 return LATER
         except Refused as error:
             if error.code not in REFUSED:
                 raise
+            return await self._set_up_failed(view, place, str(error))
+        except UsageError as error:
             return await self._set_up_failed(view, place, str(error))
         # It was set up before: continue what was paused.
         if before and before.outputs:
