@@ -306,10 +306,8 @@ def conclude(found: dict[str, Any]) -> int:
     if found["reason"]:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
-        click.echo(
-            f"dth: {counted(info['failed'], found['things'].removesuffix('s'))} failed; dth task show {found['id']} says why",
-            err=True,
-        )
+        many = counted(info["failed"], found["things"].removesuffix("s"))
+        click.echo(f"dth: {many} failed; dth task show {found['id']} says why", err=True)
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
 
 
