@@ -13,9 +13,9 @@ from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
 from dth.objects.compare.merge import Place, overlaps
-from dth.objects.listing.filters import Filter
+from dth.objects.listing.filters import Filter, only_key
 from dth.objects.listing.pages import KeyMap
-from dth.objects.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
+from dth.objects.parameters import OTHER_AWS_CLASSES, DeleteMode, S3Parameters, SourceEtags, StorageClass
 from dth.objects.sides import START, side_settings
 from dth.objects.store.bucket_names import access_point, bucket_label
 from dth.objects.store.client import S3Client
@@ -249,9 +249,12 @@ async def _keys(client: S3Client, side: str) -> Keys | None:
 
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool) -> None:
-    keys = key_map(parameters)
-    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
-    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
+    keys, prefix = key_map(parameters), parameters.src_prefix
+    if parameters.delete_mode is not DeleteMode.MIRROR and (name := only_key(object_filter(parameters))):
+        # Whatever else is there is neither copied nor deleted.
+        prefix, one_object = prefix + name, True
+    here = Place(source.endpoint.store, source.bucket, prefix)
+    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(prefix))
     if one_object:
         if here == there:
             raise UsageError(f"SRC and DST are the same object s3://{here.bucket}/{here.prefix}")
