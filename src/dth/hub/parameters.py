@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from dth.core.errors import UsageError
 from dth.core.parameters import is_size
 from dth.core.plugins import plugin
+from dth.hub.model import Task
 
 
 def read_parameters(type: str, given: Mapping[str, str]) -> Any:
@@ -25,6 +26,11 @@ def read_parameters(type: str, given: Mapping[str, str]) -> Any:
         return model.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
         raise UsageError(explain(error)) from None
+
+
+def parameters_of(task: Task) -> Any:
+    """The parameters that the task works with, parsed. Raises UsageError."""
+    return read_parameters(task.type, task.resolved)
 
 
 def _several(name: str, text: str) -> list[str]:

@@ -13,7 +13,7 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
-from dth.hub.parameters import read_parameters
+from dth.hub.parameters import parameters_of
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
 from dth.hub.schedule import HORIZON, Rate, Schedule, Window
@@ -52,7 +52,7 @@ UNBOUND = Terms()
 
 def terms_of(task: Task) -> Terms:
     """Raises UsageError for invalid parameters."""
-    chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+    chosen, parameters = plugin(task.type), parameters_of(task)
     return Terms(
         schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.things
     )
@@ -406,7 +406,7 @@ def schedule_of(task: Task) -> Schedule | None:
     """When runs begin; None for a one-time task. Raises UsageError."""
     if task.schedule_type is ScheduleType.ONE_TIME:
         return None
-    parameters = read_parameters(task.type, task.parameters)
+    parameters = parameters_of(task)
     text = parameters.schedule_rate or parameters.ec2_cron_expression
     return Schedule.parse(text) if text else None
 

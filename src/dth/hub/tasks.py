@@ -6,18 +6,19 @@ starts over.
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dth.core.errors import Conflict, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
 from dth.core.secrets import unbound_warning
-from dth.hub import budget, lifecycle
+from dth.core.stores import Store
+from dth.hub import budget, lifecycle, stores
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
-from dth.hub.parameters import read_parameters
+from dth.hub.parameters import parameters_of
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.schedule import Timetable, Window
 from dth.hub.steward import (
@@ -37,6 +38,7 @@ MAX_VALUE = 16_384  # characters per parameter
 MAX_DESCRIPTION = 1000
 # The most tries against others who change the same task at the same moment.
 SAVES = 50
+PAGE = 500  # tasks
 
 
 async def create(
@@ -62,6 +64,7 @@ async def create(
         updated=now,
         run_requested=True,
     )
+    task.stores = await stores.named(ports, type, task.parameters)
     _fill_in(task, ports)
     task.spent = budget.spent(task, [], ports.prices)
     await _refuse_conflict(ports.tasks, task)
@@ -116,7 +119,7 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
     await _use_secrets(ports, task)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
-        parameters = read_parameters(task.type, task.parameters)
+        parameters = parameters_of(task)
         async with ports.engine.open(id) as platform:
             # A hub that ends in between finds what was begun.
             await ports.engine.changed(id)
@@ -139,9 +142,12 @@ async def edit(
 ) -> Task:
     """Change some parameters; an empty value removes one. Running work uses the new values at once. Source and
     destination cannot change, because the records describe them."""
+    added: dict[str, dict[str, str]] = {}
     if parameters:
         task = await ports.tasks.get(id)
-        candidate = replace(task, parameters=_merged(task.parameters, parameters))
+        merged = _merged(task.parameters, parameters)
+        added = await stores.named(ports, task.type, merged)
+        candidate = replace(task, parameters=merged, stores=added)
         _fill_in(candidate, ports)
         if (candidate.source, candidate.destination, candidate.writes) != (
             task.source,
@@ -160,7 +166,7 @@ async def edit(
         if description is not None:
             task.description = _described(description)
         if parameters:
-            task.parameters = _merged(task.parameters, parameters)
+            task.parameters, task.stores = _merged(task.parameters, parameters), added
         _fill_in(task, ports)
         if task.next_run and _schedule_text(task) != before:
             task.next_run = next_run(task, time.time())
@@ -182,6 +188,47 @@ async def clone(
         description=task.description if description is None else description,
         created_by=created_by,
     )
+
+
+async def change_store(ports: HubPorts, name: str, changes: Mapping[str, Any]) -> Store:
+    """Change some fields of a store; an empty value removes one. Its tasks use the change at once, as if they were
+    edited. A change that one of them cannot use is refused. Called again after an interruption, it completes the
+    change."""
+    store = await stores.changed(ports, name, changes)
+    using = [task async for task in _using(ports, name)]
+    for task in using:
+        try:
+            candidate = replace(task, stores=_with_store(task, store))
+            _fill_in(candidate, ports)
+            await _use_secrets(ports, candidate)
+        except UsageError as error:
+            raise UsageError(f"task {task.id} uses this store, and cannot use the change: {error}") from None
+    await ports.stores.save(store)
+
+    def change(task: Task) -> None:
+        if name in task.stores:
+            task.stores = _with_store(task, store)
+            _fill_in(task, ports)
+
+    for task in using:
+        with contextlib.suppress(NotFound):
+            await _change(ports, task.id, change)
+    return await ports.stores.get(name)
+
+
+def _with_store(task: Task, store: Store) -> dict[str, dict[str, str]]:
+    return task.stores | {store.name: stores.added_by(store, task.type, task.parameters)}
+
+
+async def _using(ports: HubPorts, store: str) -> AsyncIterator[Task]:
+    page = 1
+    while True:
+        found, total = await ports.tasks.find(TaskQuery(store=store, count=PAGE, page=page))
+        for task in found:
+            yield task
+        if page * PAGE >= total:
+            return
+        page += 1
 
 
 async def delete(ports: HubPorts, id: str) -> Task:
@@ -338,7 +385,7 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
         if len(value) > MAX_VALUE:
             raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
     chosen = plugin(task.type)
-    parameters = read_parameters(task.type, task.parameters)
+    parameters = parameters_of(task)
     check(ports, task.type, parameters)
     schedule_of(task)
     Window.parse(parameters.transfer_window)
@@ -357,7 +404,7 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
     """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now. Returns
     those that may be used with any host. Raises WrongHost."""
     try:
-        uses = plugin(task.type).secret_uses(read_parameters(task.type, task.parameters))
+        uses = plugin(task.type).secret_uses(parameters_of(task))
     except UsageError:
         # A task that cannot run uses no secrets, and reports the reason when it tries.
         return ()
@@ -367,12 +414,12 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
     """Refuse two tasks that write to one destination prefix: they would undo each other's work."""
     others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
-    ours = read_parameters(task.type, task.parameters)
+    ours = parameters_of(task)
     for other in others:
         if other.type == task.type and other.id != task.id:
             why = ""
             with contextlib.suppress(UsageError):  # A task that cannot run writes nothing.
-                why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
+                why = plugin(task.type).conflict(ours, parameters_of(other))
             if why:
                 raise Conflict(
                     f"destBucket: task {other.id} {why}; stop it first, or give another destPrefix"

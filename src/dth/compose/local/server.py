@@ -41,7 +41,7 @@ from dth.core.transport import Transport
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Task
-from dth.hub.parameters import read_parameters
+from dth.hub.parameters import parameters_of
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql
@@ -59,6 +59,7 @@ from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
+from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
@@ -332,6 +333,7 @@ async def open_hub(
             tasks=LocalTasks(database),
             engine=keeper,
             secrets=stored,
+            stores=LocalStores(database),
             users=None if settings.issuer else users,
             tokens=tokens,
             audit=LocalAudit(database),
@@ -581,7 +583,7 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     _signed_in(request, True)
     task = await hub.ports.tasks.get(task_id)
     chosen = plugin(task.type)
-    if not chosen.follows_events(read_parameters(task.type, task.parameters)):
+    if not chosen.follows_events(parameters_of(task)):
         raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
     if task.progress in ENDED:
         raise Conflict(f"the task is {task.progress}; it takes no events until it is resumed")

@@ -13,7 +13,7 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
+from dth.hub.parameters import parameters_of
 from dth.hub.ports import Stack
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
@@ -88,7 +88,7 @@ class Place:
         settings = self.settings
         given = {
             name: value
-            for name, value in task.parameters.items()
+            for name, value in task.resolved.items()
             if name not in NOT_IN_TEMPLATES and len(value) <= MAX_VALUE
         }
         ours = {
@@ -114,7 +114,7 @@ class Place:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
         if task.schedule_type.value == "ONE_TIME":
             return {"scheduleRate": "", "ec2CronExpression": ""}
-        read = read_parameters(task.type, task.parameters)
+        read = parameters_of(task)
         return {"scheduleRate": read.schedule_rate, "ec2CronExpression": read.ec2_cron_expression}
 
 

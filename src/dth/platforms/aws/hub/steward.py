@@ -15,7 +15,7 @@ from dth.core.ports.runs import RunKind
 from dth.hub import tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import Progress, Task
-from dth.hub.parameters import read_parameters
+from dth.hub.parameters import parameters_of
 from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.schedule import Timetable
@@ -223,11 +223,11 @@ class Steward:
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
         """Write what functions and machines read, and the current rates."""
-        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        chosen, parameters = plugin(task.type), parameters_of(task)
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
-        await write_parameters(platform.dynamo, task.type, task.parameters)
+        await write_parameters(platform.dynamo, task.type, task.resolved)
 
     # --------------------------------------------------------------------------------------------- working
 
@@ -243,7 +243,7 @@ class Steward:
 
     async def _retry_failed(self, task: Task) -> float:
         async with self.engine.open(task.id) as platform:
-            await plugin(task.type).redrive(platform, read_parameters(task.type, task.parameters))
+            await plugin(task.type).redrive(platform, parameters_of(task))
         await self._run_containers(task, COPY_ONLY)
         await tasks.note(self.ports, task.id, redrive_requested=False)
         return 0.0
