@@ -22,6 +22,7 @@ GROUPS = {
     "logout": "dth.cli.login:logout",
     "s3": "dth.cli.s3:s3",
     "secret": "dth.cli.secret:secret",
+    "store": "dth.cli.store:store",
     "task": "dth.cli.task:task",
     "token": "dth.cli.token:token",
     "up": "dth.cli.up:up",
@@ -30,7 +31,7 @@ GROUPS = {
 }
 
 # What they do is on an event loop (`run_work`); before it runs there is nothing to clean up.
-WORKING = ("ecr", "s3", "up")
+WORKING = ("ecr", "s3", "store", "up")
 
 
 class LazyGroup(click.Group):

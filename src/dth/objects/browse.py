@@ -16,9 +16,11 @@ from dth.core.errors import (
     TransferError,
 )
 from dth.core.plugin import Process
+from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects.checks.notes import Trouble
 from dth.objects.listing.pages import PrefixListing
+from dth.objects.parameters import S3Parameters
 from dth.objects.store.answers import parse_xml
 from dth.objects.store.client import S3Client
 from dth.objects.store.request import Request
@@ -29,6 +31,7 @@ PAGE = 200  # keys and folders
 MAX_PAGE = 1000
 LONGEST = 20.0  # seconds
 META = "x-amz-meta-"
+NOTHING: Mapping[str, str] = {}
 # What is shown of an object besides its own metadata, by header.
 SHOWN = {
     "content-length": "size",
@@ -54,19 +57,24 @@ Look = Callable[[S3Client, Mapping[str, str]], Awaitable[dict[str, Any]]]
 
 
 async def look(process: Process) -> dict[str, Any]:
-    """The answer to a look of this kind, for one side of a task. `ok`, `message`, `advice` and `detail` are as in a
-    probe."""
-    parameters, side = process.parameters, process.name
-    if process.kind == "buckets":
+    return await look_into(process.kind, process.parameters, process.name, process.secrets, process.asked)
+
+
+async def look_into(
+    kind: str, parameters: S3Parameters, side: str, secrets: SecretStore, asked: Mapping[str, str] = NOTHING
+) -> dict[str, Any]:
+    """The answer to a look of this kind (one of `LOOKS`), for one side of a task. `ok`, `message`, `advice` and
+    `detail` are as in a probe."""
+    if kind == "buckets":
         # The bucket may be part of the host's name, and may not exist.
         start = "src" if side == "source" else "dest"
         parameters = parameters.model_copy(update={f"{start}_bucket": ""})
     endpoint, bucket = endpoint_of(parameters, side), bucket_of(parameters, side)
     try:
         with Transport() as transport:
-            client = await open_side(parameters, side, transport, process.secrets, attempts=2)
+            client = await open_side(parameters, side, transport, secrets, attempts=2)
             async with asyncio.timeout(LONGEST):
-                found = await LOOKS[process.kind](client, process.asked)
+                found = await LOOKS[kind](client, asked)
     except TimeoutError:
         advice = f"See that {endpoint.url} can be reached from here."
         return _failed(f"The store did not answer within {LONGEST:g} seconds.", advice)
