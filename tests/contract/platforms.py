@@ -208,6 +208,9 @@ class OnAws:
             except HubError as error:
                 await jobs.end(id, None, str(error))
 
+        async def no_machines(task: str) -> str:
+            return ""
+
         yield OpenHub(
             AwsTasks(dynamo),
             AwsAudit(dynamo),
@@ -216,7 +219,7 @@ class OnAws:
             AwsStores(dynamo),
             users,
             notifications,
-            AwsMetrics(aws, dynamo, str),
+            AwsMetrics(aws, dynamo, no_machines),
             AwsLogs(aws, prefix),
             jobs,
             deliver=notifications.deliver,

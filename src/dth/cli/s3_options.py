@@ -20,7 +20,7 @@ from dth.objects.stores import settings_of_store
 
 F = Callable[..., Any]
 # A text that names a store. The bucket may be the ARN of an access point.
-NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,62}):(?!//)(.*)", re.DOTALL)
+NAMED = re.compile(r"(?!arn:)([A-Za-z0-9][A-Za-z0-9_.-]{0,62}):(?!//)(.*)", re.DOTALL)
 KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from dth.hub.parameters import read_parameters
 
 
 class ScheduleType(StrEnum):
@@ -56,7 +60,7 @@ class Summary:
     last_seconds: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass
 class Task:
     """One transfer that a user set up. `version` counts changes: a write names the version that it is based on."""
 
@@ -90,9 +94,18 @@ class Task:
     @property
     def resolved(self) -> dict[str, str]:
         """The parameters together with what the stores add: what the task works with."""
-        return {
-            name: value for store in self.stores.values() for name, value in store.items()
-        } | self.parameters
+        added = {name: value for store in self.stores.values() for name, value in store.items()}
+        return added | self.parameters
+
+    @cached_property
+    def model(self) -> Any:
+        """What the task works with, as the model of its plugin, parsed at the first use. Raises UsageError."""
+        return read_parameters(self.type, self.resolved)
+
+    def give(self, parameters: dict[str, str], stores: dict[str, dict[str, str]]) -> None:
+        """Replace the parameters, and what the stores add to them."""
+        self.parameters, self.stores = parameters, stores
+        self.__dict__.pop("model", None)
 
 
 class Role(StrEnum):

@@ -12,6 +12,7 @@ from dth.core.plugins import plugin, plugins
 from dth.core.stores import Store
 from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
+from dth.hub.roles import check_roles
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 MAX_FIELD = 2000  # characters
@@ -80,6 +81,7 @@ async def check(ports: HubPorts, store: Store) -> None:
         for side in SIDES if not store.anonymous else (SIDE,):
             parameters = read_parameters(chosen.type, chosen.store_settings(store, side))
             check_confined(parameters)
+            check_roles(ports, parameters)
             uses = chosen.secret_uses(parameters, [side])
     except UsageError as error:
         raise UsageError(_in_words_of_a_store(str(error), chosen)) from None

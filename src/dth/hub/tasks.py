@@ -18,9 +18,9 @@ from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
-from dth.hub.parameters import parameters_of
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
-from dth.hub.schedule import Timetable, Window
+from dth.hub.roles import check_roles
+from dth.hub.schedule import Timetable, Window, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -119,7 +119,8 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
     await _use_secrets(ports, task)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
-        parameters = parameters_of(task)
+        # Invalid parameters are refused before anything begins.
+        parameters = task.model
         async with ports.engine.open(id) as platform:
             # A hub that ends in between finds what was begun.
             await ports.engine.changed(id)
@@ -166,7 +167,7 @@ async def edit(
         if description is not None:
             task.description = _described(description)
         if parameters:
-            task.parameters, task.stores = _merged(task.parameters, parameters), added
+            task.give(_merged(task.parameters, parameters), added)
         _fill_in(task, ports)
         if task.next_run and _schedule_text(task) != before:
             task.next_run = next_run(task, time.time())
@@ -207,7 +208,7 @@ async def change_store(ports: HubPorts, name: str, changes: Mapping[str, Any]) -
 
     def change(task: Task) -> None:
         if name in task.stores:
-            task.stores = _with_store(task, store)
+            task.give(task.parameters, _with_store(task, store))
             _fill_in(task, ports)
 
     for task in using:
@@ -375,6 +376,7 @@ def check(ports: HubPorts, type: str, parameters: Any) -> None:
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
         raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
+    check_roles(ports, parameters)
 
 
 def _fill_in(task: Task, ports: HubPorts) -> None:
@@ -385,9 +387,10 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
         if len(value) > MAX_VALUE:
             raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
     chosen = plugin(task.type)
-    parameters = parameters_of(task)
+    parameters = task.model
     check(ports, task.type, parameters)
-    schedule_of(task)
+    if schedule_of(task):
+        task.parameters = normalised(task.parameters)
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
     budget.check(task, ports.prices)
@@ -404,7 +407,7 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
     """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now. Returns
     those that may be used with any host. Raises WrongHost."""
     try:
-        uses = plugin(task.type).secret_uses(parameters_of(task))
+        uses = plugin(task.type).secret_uses(task.model)
     except UsageError:
         # A task that cannot run uses no secrets, and reports the reason when it tries.
         return ()
@@ -414,12 +417,12 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
     """Refuse two tasks that write to one destination prefix: they would undo each other's work."""
     others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
-    ours = parameters_of(task)
+    ours = task.model
     for other in others:
         if other.type == task.type and other.id != task.id:
             why = ""
             with contextlib.suppress(UsageError):  # A task that cannot run writes nothing.
-                why = plugin(task.type).conflict(ours, parameters_of(other))
+                why = plugin(task.type).conflict(ours, other.model)
             if why:
                 raise Conflict(
                     f"destBucket: task {other.id} {why}; stop it first, or give another destPrefix"

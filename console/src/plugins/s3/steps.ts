@@ -113,6 +113,7 @@ export const comparison: Step = {
       items: [
         'includePatterns',
         'excludePatterns',
+        'filterRules',
         'minSize',
         'maxSize',
         'modifiedSince',
@@ -142,6 +143,7 @@ export const comparison: Step = {
         'partSize',
         'giantObjectThreshold',
         'memoryBudget',
+        'requestsInFlight',
         'checksumMode',
         'srcEtags',
         'verifyAfter',

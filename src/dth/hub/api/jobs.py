@@ -16,6 +16,7 @@ from dth.hub.api.tasks import NewTask
 from dth.hub.api.text import iso, within
 from dth.hub.model import Role
 from dth.hub.ports import Job
+from dth.hub.roles import check_roles
 
 PAGE, MAX_PAGE = 200, 1000  # keys and folders of a look
 
@@ -58,6 +59,7 @@ async def test_connection(call: Call, *, input: dict[str, Any], side: str) -> Jo
     new = NewTask.of(input)
     parameters, chosen = await stores.complete(call.ports, new.type, new.parameters), side.lower()
     check_confined(parameters)
+    check_roles(call.ports, parameters)
     plugin(new.type).check_side(parameters, chosen)
     await call.ports.secrets.use(plugin(new.type).secret_uses(parameters, [chosen]))
     return JobAnswer.of(await call.ports.jobs.start("probe", _given(new.type, parameters), chosen))
@@ -106,6 +108,7 @@ async def look(
     new, chosen = NewTask.of(input), side.lower()
     parameters = await stores.complete(call.ports, new.type, new.parameters)
     check_confined(parameters)
+    check_roles(call.ports, parameters)
     if kind not in plugin(new.type).looks:
         raise UsageError(f"type: tasks for {plugin(new.type).things} have no store to look into")
     if kind != "buckets":
