@@ -26,6 +26,7 @@ from dth.platforms.aws.hub.logs import AwsLogs
 from dth.platforms.aws.hub.metrics import AwsMetrics
 from dth.platforms.aws.hub.notifications import AwsNotifications
 from dth.platforms.aws.hub.secrets import AwsHubSecrets
+from dth.platforms.aws.hub.stores import AwsStores
 from dth.platforms.aws.hub.tables import HUB_TABLES
 from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
@@ -39,6 +40,7 @@ from dth.platforms.local.logs import LocalLogs
 from dth.platforms.local.metrics import LocalMetrics
 from dth.platforms.local.notifier import Notifier
 from dth.platforms.local.secrets import LocalSecrets
+from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     import pytest
 
     from dth.core.ports.platform import Platform
-    from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Tasks, Users
+    from dth.hub.ports import Audit, Jobs, Logs, Metrics, Notifications, Secrets, Stores, Tasks, Users
     from dth.platforms.local.nursery import Nursery
     from tests.servers.ministack import MiniStack
 
@@ -76,6 +78,7 @@ class OpenHub:
     audit: Audit
     tokens: LocalTokens | AwsTokens
     secrets: Secrets
+    stores: Stores
     users: Users
     notifications: Notifications
     metrics: Metrics
@@ -137,6 +140,7 @@ class Local:
                 LocalAudit(database),
                 LocalTokens(database),
                 LocalSecrets(database, vault),
+                LocalStores(database),
                 LocalUsers(database),
                 notifier,
                 LocalMetrics(database),
@@ -212,6 +216,7 @@ class OnAws:
             AwsAudit(dynamo),
             AwsTokens(dynamo, users),
             AwsHubSecrets(aws, dynamo, prefix),
+            AwsStores(dynamo),
             users,
             notifications,
             AwsMetrics(aws, dynamo, no_machines),

@@ -16,6 +16,7 @@ import pytest
 
 from dth.core.errors import Conflict, HubError, NotFound, UsageError
 from dth.core.secrets import SecretUse, WrongHost
+from dth.core.stores import Store
 from dth.hub.model import (
     AuditEntry,
     ErrorCode,
@@ -176,6 +177,56 @@ async def test_the_audit_log_can_be_asked_for_some_operations(hub: OpenHub) -> N
     found, total = await hub.audit.find(target="one", what=("stopTask", "editTask"))
     assert ([each.what for each in found], total) == (["editTask", "stopTask"], 2)
     assert (await hub.audit.find(what=("deleteUser",)))[1] == 0
+
+
+# -------------------------------------------------------------------------------------------------- stores
+
+
+async def test_a_store_is_kept_as_it_was_written(hub: OpenHub) -> None:
+    assert await hub.stores.list() == []
+    old = Store(
+        "old-minio", kind="MinIO", endpoint="http://a:9000,http://b:9000", secret="keys", description="雪"
+    )
+    plain = Store("aws-eu", region="eu-west-1", anonymous=True)
+    before = time.time()
+    for store in (old, plain):
+        await hub.stores.add(store)
+    with pytest.raises(Conflict, match="already"):
+        await hub.stores.add(replace(old, endpoint="http://c"))
+    found = await hub.stores.get("old-minio")
+    assert before - 1 <= found.updated <= time.time() + 1
+    assert replace(found, updated=0.0) == old
+    assert [replace(each, updated=0.0) for each in await hub.stores.list()] == [plain, old]
+    await hub.stores.save(replace(old, secret="", ca_bundle="corporate"))
+    found = await hub.stores.get("old-minio")
+    assert (found.secret, found.ca_bundle, found.endpoint) == ("", "corporate", old.endpoint)
+    await hub.stores.remove("old-minio")
+    for gone in (
+        hub.stores.get("old-minio"),
+        hub.stores.save(old),
+        hub.stores.remove("old-minio"),
+        hub.stores.get(""),
+        hub.stores.get("x" * 5000),
+    ):
+        with pytest.raises(NotFound):
+            await gone
+
+
+async def test_what_stores_add_to_a_task_is_kept_and_counted(hub: OpenHub) -> None:
+    of_old, of_new = {"srcEndpoint": "http://a"}, {"destEndpoint": "http://b"}
+    await hub.tasks.add(task("one", stores={"old": of_old, "new's %": of_new}))
+    await hub.tasks.add(task("two", stores={"old": of_old}))
+    await hub.tasks.add(task("three"))
+    found = await hub.tasks.get("one")
+    assert found.stores == {"old": of_old, "new's %": of_new}
+    assert found.resolved == found.parameters | of_old | of_new
+    assert await hub.tasks.count_by_store() == {"old": 2, "new's %": 1}
+    for name, ids in (("old", {"one", "two"}), ("new's %", {"one"}), ("none", set())):
+        using, total = await hub.tasks.find(TaskQuery(store=name))
+        assert ({each.id for each in using}, total) == (ids, len(ids))
+    found.stores = {}
+    assert await hub.tasks.save(found)
+    assert await hub.tasks.count_by_store() == {"old": 1}
 
 
 # ------------------------------------------------------------------------------------- tokens and secrets

@@ -55,6 +55,7 @@ PAGES = (
         for tab in ("details", "engine", "runs", "objects", "monitoring", "options")
     ),
     "/tasks/IMAGES/edit",
+    "/stores",
     "/secrets",
     "/users",
     "/tokens",

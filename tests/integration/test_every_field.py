@@ -82,6 +82,11 @@ class World:
         self.hub.secret(name, "a", "b")
         return name
 
+    def store(self) -> str:
+        name = self.name()
+        query = "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        return str(self.hub.call(query, n=name, i={"endpoint": self.source.server.url})["name"])
+
     def user(self) -> str:
         name = self.name()
         self.hub.call(
@@ -130,6 +135,10 @@ class Row:
 
 
 VIEWER, OPERATOR, ADMIN = ROLES
+JOBS = {
+    "preflight", "forecast", "testConnection", "certify", "testStore", "listBuckets", "browse", "objectDetails",
+    "createBucket",
+}  # fmt: skip
 NO_NAME = {"name": "no-such-name"}
 NO_TYPE = {"input": {"type": "S3EC2", "parameters": [{"ParameterKey": "noSuch", "ParameterValue": "x"}]}}
 
@@ -205,6 +214,25 @@ ROWS: dict[str, Row] = {
         ADMIN, lambda w: {"name": w.secret(), "hosts": ["store.example.com"]}, NO_NAME, {"hosts": ["a/b"]}
     ),
     "deleteSecret": Row(OPERATOR, lambda w: {"name": w.secret()}, NO_NAME),
+    "listStores": Row(VIEWER),
+    "getStore": Row(VIEWER, lambda w: {"name": w.store()}, NO_NAME),
+    "createStore": Row(
+        OPERATOR,
+        lambda w: {"name": w.name(), "input": {"endpoint": "http://127.0.0.1:9000", "kind": "MinIO"}},
+        bad={"input": {"kind": "NoSuch"}},
+    ),
+    "updateStore": Row(
+        OPERATOR,
+        lambda w: {"name": w.store(), "input": {"region": "eu-west-1"}},
+        NO_NAME,
+        {"input": {"endpoint": "ftp://x"}},
+    ),
+    "deleteStore": Row(OPERATOR, lambda w: {"name": w.store()}, NO_NAME),
+    "testStore": Row(OPERATOR, lambda w: {"name": w.store()}, NO_NAME),
+    "listBuckets": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad=NO_TYPE),
+    "browse": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE"}, bad={"count": 0}),
+    "objectDetails": Row(OPERATOR, lambda w: {"input": w.input(), "side": "SOURCE", "key": "a"}, bad=NO_TYPE),
+    "createBucket": Row(OPERATOR, lambda w: {"input": w.input(), "side": "DESTINATION"}, bad=NO_TYPE),
     "createToken": Row(
         ADMIN, lambda w: {"name": w.name(), "role": "viewer", "expiresInDays": 1}, bad={"expiresInDays": 0}
     ),
@@ -258,7 +286,7 @@ def test_a_root_field(world: World, name: str) -> None:
 
 def _succeeds(world: World, name: str, row: Row, role: Role) -> None:
     given = row.good(world)
-    if name in ("preflight", "forecast", "testConnection", "certify"):
+    if name in JOBS:
         _wait_for_jobs(world)
     before, _ = world.audited()
     answer = world.ask(name, given, role)
@@ -348,6 +376,7 @@ def _anything(name: str) -> dict[str, Any]:
         "Role": "viewer",
         "Side": "SOURCE",
         "CreateTaskInput": {"type": "S3EC2"},
+        "StoreInput": {},
         "EditTaskInput": {},
         "ChannelInput": {"kind": "none", "target": "none"},
     }

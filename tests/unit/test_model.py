@@ -25,7 +25,7 @@ def test_parameters_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one = task(srcBucket="a")
     assert (one.model.src_bucket, one.model.dest_bucket) == ("a", "")
     assert len(parsed) == 1
-    one.give({"srcBucket": "b"})
+    one.give({"srcBucket": "b"}, {})
     assert one.model.src_bucket == "b"
 
 

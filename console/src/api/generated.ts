@@ -88,6 +88,22 @@ export type Side =
   | 'SOURCE'
   | 'DESTINATION';
 
+export type StoreInput = {
+  kind?: string | null | undefined;
+  endpoint?: string | null | undefined;
+  region?: string | null | undefined;
+  secret?: string | null | undefined;
+  profile?: string | null | undefined;
+  roleArn?: string | null | undefined;
+  externalId?: string | null | undefined;
+  addressingStyle?: string | null | undefined;
+  caBundle?: string | null | undefined;
+  proxy?: string | null | undefined;
+  checksumMode?: string | null | undefined;
+  anonymous?: boolean | null | undefined;
+  description?: string | null | undefined;
+};
+
 export type Role =
   | 'viewer'
   | 'operator'
@@ -457,6 +473,76 @@ export type HomeQueryVariables = Exact<{
 
 
 export type HomeQuery = { hubInfo: { tasks: string }, listSecrets: Array<{ name: string } | null> | null, day: { rate: number, active: number, waiting: number, workers: number, bytes: number, objects: number, failed: number, points: Array<{ at: number, bytes: number, objects: number, failed: number }> }, today: { bytes: number, objects: number, failed: number }, halted: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null, recent: { total: number | null, items: Array<{ id: string, description: string | null, type: TaskType | null, progress: TaskProgress | null, phase: TaskPhase | null, waitsFor: string | null, reason: string | null, source: string | null, destination: string | null, scheduleType: ScheduleType | null, schedule: string | null, nextRunAt: string | null, createdAt: string | null, createdBy: string | null, updatedAt: string | null, stoppedAt: string | null, spent: number | null, lastRun: { id: number, result: RunResult, endedAt: string | null, seconds: number } | null, progressInfo: { objects: number | null, doneObjects: number | null, failed: number | null, run: number | null, listing: boolean | null, totalBytes: number | null, doneBytes: number | null, percent: number | null, rate: number | null, eta: number | null, workers: number | null, waiting: number | null, state: string | null, note: string | null } | null } | null> | null } | null };
+
+export type StoresQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type StoresQuery = { listStores: Array<{ name: string, kind: string, endpoint: string, region: string, secret: string, profile: string, roleArn: string, externalId: string, addressingStyle: string, caBundle: string, proxy: string, checksumMode: string, anonymous: boolean, description: string, updatedAt: string | null, tasks: number }> };
+
+export type CreateStoreMutationVariables = Exact<{
+  name: string;
+  input: StoreInput;
+}>;
+
+
+export type CreateStoreMutation = { createStore: { name: string } };
+
+export type UpdateStoreMutationVariables = Exact<{
+  name: string;
+  input: StoreInput;
+}>;
+
+
+export type UpdateStoreMutation = { updateStore: { name: string } };
+
+export type DeleteStoreMutationVariables = Exact<{
+  name: string;
+}>;
+
+
+export type DeleteStoreMutation = { deleteStore: { name: string } };
+
+export type TestStoreMutationVariables = Exact<{
+  name: string;
+}>;
+
+
+export type TestStoreMutation = { job: { id: string } };
+
+export type ListBucketsMutationVariables = Exact<{
+  input: CreateTaskInput;
+  side: Side;
+}>;
+
+
+export type ListBucketsMutation = { job: { id: string } };
+
+export type BrowseMutationVariables = Exact<{
+  input: CreateTaskInput;
+  side: Side;
+  prefix?: string | null | undefined;
+  token?: string | null | undefined;
+}>;
+
+
+export type BrowseMutation = { job: { id: string } };
+
+export type ObjectDetailsMutationVariables = Exact<{
+  input: CreateTaskInput;
+  side: Side;
+  key: string;
+}>;
+
+
+export type ObjectDetailsMutation = { job: { id: string } };
+
+export type CreateBucketMutationVariables = Exact<{
+  input: CreateTaskInput;
+  side: Side;
+}>;
+
+
+export type CreateBucketMutation = { job: { id: string } };
 
 export type WhoAmIQueryVariables = Exact<{ [key: string]: never; }>;
 
@@ -1349,6 +1435,84 @@ export const HomeDocument = new TypedDocumentString(`
     note
   }
 }`) as unknown as TypedDocumentString<HomeQuery, HomeQueryVariables>;
+export const StoresDocument = new TypedDocumentString(`
+    query Stores {
+  listStores {
+    name
+    kind
+    endpoint
+    region
+    secret
+    profile
+    roleArn
+    externalId
+    addressingStyle
+    caBundle
+    proxy
+    checksumMode
+    anonymous
+    description
+    updatedAt
+    tasks
+  }
+}
+    `) as unknown as TypedDocumentString<StoresQuery, StoresQueryVariables>;
+export const CreateStoreDocument = new TypedDocumentString(`
+    mutation CreateStore($name: String!, $input: StoreInput!) {
+  createStore(name: $name, input: $input) {
+    name
+  }
+}
+    `) as unknown as TypedDocumentString<CreateStoreMutation, CreateStoreMutationVariables>;
+export const UpdateStoreDocument = new TypedDocumentString(`
+    mutation UpdateStore($name: String!, $input: StoreInput!) {
+  updateStore(name: $name, input: $input) {
+    name
+  }
+}
+    `) as unknown as TypedDocumentString<UpdateStoreMutation, UpdateStoreMutationVariables>;
+export const DeleteStoreDocument = new TypedDocumentString(`
+    mutation DeleteStore($name: String!) {
+  deleteStore(name: $name) {
+    name
+  }
+}
+    `) as unknown as TypedDocumentString<DeleteStoreMutation, DeleteStoreMutationVariables>;
+export const TestStoreDocument = new TypedDocumentString(`
+    mutation TestStore($name: String!) {
+  job: testStore(name: $name) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<TestStoreMutation, TestStoreMutationVariables>;
+export const ListBucketsDocument = new TypedDocumentString(`
+    mutation ListBuckets($input: CreateTaskInput!, $side: Side!) {
+  job: listBuckets(input: $input, side: $side) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<ListBucketsMutation, ListBucketsMutationVariables>;
+export const BrowseDocument = new TypedDocumentString(`
+    mutation Browse($input: CreateTaskInput!, $side: Side!, $prefix: String, $token: String) {
+  job: browse(input: $input, side: $side, prefix: $prefix, token: $token) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<BrowseMutation, BrowseMutationVariables>;
+export const ObjectDetailsDocument = new TypedDocumentString(`
+    mutation ObjectDetails($input: CreateTaskInput!, $side: Side!, $key: String!) {
+  job: objectDetails(input: $input, side: $side, key: $key) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<ObjectDetailsMutation, ObjectDetailsMutationVariables>;
+export const CreateBucketDocument = new TypedDocumentString(`
+    mutation CreateBucket($input: CreateTaskInput!, $side: Side!) {
+  job: createBucket(input: $input, side: $side) {
+    id
+  }
+}
+    `) as unknown as TypedDocumentString<CreateBucketMutation, CreateBucketMutationVariables>;
 export const WhoAmIDocument = new TypedDocumentString(`
     query WhoAmI {
   whoAmI {

@@ -25,6 +25,7 @@ export interface Handle {
     | 'tasks'
     | 'create'
     | 'edit'
+    | 'stores'
     | 'secrets'
     | 'users'
     | 'tokens'
@@ -179,7 +180,17 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
   const { pathname } = useLocation();
   const { may } = useSession();
   const link = (
-    page: 'home' | 'tasks' | 'create' | 'secrets' | 'users' | 'tokens' | 'channels' | 'settings' | 'audit',
+    page:
+      | 'home'
+      | 'tasks'
+      | 'create'
+      | 'stores'
+      | 'secrets'
+      | 'users'
+      | 'tokens'
+      | 'channels'
+      | 'settings'
+      | 'audit',
     href: string,
   ) => ({ type: 'link', text: t(`nav.${page}`), href }) as const;
   const administration = [
@@ -198,6 +209,7 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
     link('home', '/'),
     link('tasks', '/tasks'),
     ...(may('operator') ? [link('create', '/tasks/create')] : []),
+    link('stores', '/stores'),
     { type: 'divider' },
     { type: 'section-group', title: t('nav.administration'), items: administration },
   ];

@@ -41,6 +41,11 @@ export const pages: RouteObject[] = [
     ],
   },
   {
+    path: 'stores',
+    handle: handle('stores'),
+    lazy: async () => ({ Component: (await import('../pages/Stores')).Stores }),
+  },
+  {
     path: 'secrets',
     handle: handle('secrets'),
     lazy: async () => ({ Component: (await import('../pages/admin/Secrets')).Secrets }),

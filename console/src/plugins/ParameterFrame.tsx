@@ -36,7 +36,8 @@ export function ParameterFrame({
       <FormField
         {...(bare ? {} : { label, info: <ParameterHelp parameter={parameter} /> })}
         errorText={texts.problem(problem(name))}
-        stretch
+        // With a control beside it, the field leaves room for that.
+        stretch={!more.secondaryControl}
         {...more}
       >
         {children}

@@ -36,7 +36,7 @@ function Fields({ section }: { section: Section }) {
   const [open, setOpen] = useState(false);
   const wrong = namesOf({ id: '', sections: [section] }).some(problem);
   const items = section.items
-    .filter((item) => typeof item !== 'string' || reading.shows(item))
+    .filter((item) => (typeof item === 'string' ? reading.shows(item) : (item.applies?.(reading) ?? true)))
     .map((item) =>
       typeof item === 'string' ? (
         <ParameterField key={item} name={item} />

@@ -49,7 +49,8 @@ export function read(form: TaskForm, { wizard, parameters, platform }: Kind): Re
   const known = new Map(parameters.map((each) => [each.name, each]));
   const picks = picksOf(wizard);
   /** The way chosen, or the first there is where that one does not apply. */
-  const chosen = ({ id, options }: Pick) => {
+  const chosen = ({ id, options, applies }: Pick) => {
+    if (applies && !applies(reading)) return undefined;
     const open = options.filter((option) => option.applies?.(reading) ?? true);
     return open.find((option) => option.id === form.picks[id]) ?? open[0];
   };

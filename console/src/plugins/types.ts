@@ -28,6 +28,8 @@ export interface TaskPlugin {
   wizard: (parameters: readonly Parameter[]) => Promise<WizardPlan>;
   /** Tabs of its tasks: more than all kinds have, or its own in the place of one. */
   tabs: Readonly<Record<string, ComponentType<TabProps>>>;
+  /** The page of the stores that its tasks name, where they name stores. */
+  Stores?: ComponentType;
   /** Counts of a run that mean something for this kind, beside those of all kinds. */
   counts: readonly ('archived' | 'verified')[];
 }
@@ -88,6 +90,8 @@ export interface Section {
 /** Ways of which a user chooses one. Each has parameters of its own; those of the other ways do not apply. */
 export interface Pick {
   id: string;
+  /** When there is a choice at all, where that is not always. */
+  applies?: (form: Reading) => boolean;
   options: readonly {
     id: string;
     parameters: readonly string[];

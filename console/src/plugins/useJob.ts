@@ -3,7 +3,9 @@ import { useState } from 'react';
 import { JobResultDocument, type TypedDocumentString } from '../api/generated';
 import { nameOf, useApi } from '../api/hooks';
 
-const PAUSE = 500; // milliseconds between two looks at a job
+// Milliseconds between two looks at a job: short at first, as some are done in a moment.
+const FIRST_PAUSE = 100;
+const PAUSE = 500;
 
 /** What a job of the hub finds out, once it has ended. */
 export async function resultOf<V>(
@@ -13,11 +15,11 @@ export async function resultOf<V>(
   signal?: AbortSignal,
 ): Promise<string> {
   const { job } = await api.request(document, variables, signal);
-  while (true) {
+  for (let pause = FIRST_PAUSE; ; pause = Math.min(PAUSE, pause * 2)) {
     const { getJob } = await api.request(JobResultDocument, { id: job.id }, signal);
     if (getJob.state === 'FAILED') throw new Error(getJob.error);
     if (getJob.state === 'DONE') return getJob.result;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    await new Promise((resolve) => setTimeout(resolve, pause));
     signal?.throwIfAborted();
   }
 }

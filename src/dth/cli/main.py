@@ -24,6 +24,7 @@ GROUPS = {
     "runs": "dth.cli.task_look:runs",
     "s3": "dth.cli.s3:s3",
     "secret": "dth.cli.secret:secret",
+    "store": "dth.cli.store:store",
     "task": "dth.cli.task:task",
     "token": "dth.cli.token:token",
     "up": "dth.cli.up:up",
@@ -32,7 +33,7 @@ GROUPS = {
 }
 
 # What they do is on an event loop (`run_work`); before it runs there is nothing to clean up.
-WORKING = ("ecr", "s3", "up")
+WORKING = ("ecr", "s3", "store", "up")
 
 
 class Groups(LazyGroup):

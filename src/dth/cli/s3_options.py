@@ -11,11 +11,16 @@ import click
 from dth.cli.options import TASKS_ONLY, validated
 from dth.core.errors import UsageError
 from dth.core.parameters import extra
+from dth.core.stores_file import read_stores, store_named
 from dth.objects.parameters import S3Parameters
+from dth.objects.sides import START
 from dth.objects.store.bucket_names import split_url
 from dth.objects.store.credentials import KEY_FILE
+from dth.objects.stores import settings_of_store
 
 F = Callable[..., Any]
+# A text that names a store. The bucket may be the ARN of an access point.
+NAMED = re.compile(r"(?!arn:)([A-Za-z0-9][A-Za-z0-9_.-]{0,62}):(?!//)(.*)", re.DOTALL)
 KEY_FILES = {"src": "src_sse_customer_key_file", "dst": "dest_sse_customer_key_file"}
 
 
@@ -48,7 +53,24 @@ def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
             raise UsageError(f"give --{side}-sse-c-secret or --{side}-sse-c-key-file, not both")
         if file:
             values[name] = f"{KEY_FILE}{Path(file).absolute()}"
-    return validated(S3Parameters, values | fixed)
+    return validated(S3Parameters, _from_stores(values | fixed))
+
+
+def _from_stores(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, in which a bucket that names its store (`old-minio:photos`) becomes the bucket and what the store
+    gives. Options have priority over the store."""
+    for side, start in START.items():
+        bucket = str(values.get(f"{start}_bucket") or "")
+        if found := NAMED.fullmatch(bucket):
+            settings = settings_of_store(store_named(found[1]), side)
+            given = {alias: settings[alias] for alias in settings if not values.get(_field(alias))}
+            values = {**given, **values, f"{start}_bucket": found[2]}
+    return values
+
+
+def _field(alias: str) -> str:
+    """The field of a parameter."""
+    return next(name for name, field in S3Parameters.model_fields.items() if field.alias == alias)
 
 
 def _joined(name: str, value: Any) -> Any:
@@ -61,10 +83,15 @@ def default_workers() -> int:
 
 
 def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
-    """Bucket and prefix of `s3://bucket/prefix`. A prefix names a folder: it ends with a slash."""
-    if not text.startswith("s3://"):
+    """Bucket and prefix of `s3://bucket/prefix`, or of `store:bucket/prefix`, whose bucket keeps the store's name for
+    `build_parameters`. A prefix names a folder: it ends with a slash."""
+    if not text.startswith("s3://") and (named := NAMED.fullmatch(text)) and named[1] in read_stores():
+        bucket, prefix = split_url(named[2].lstrip("/"))
+        bucket = bucket and f"{named[1]}:{bucket}"
+    elif not text.startswith("s3://"):
         raise UsageError(f"{which} {text!r} {_no_url(text, which)}")
-    bucket, prefix = split_url(text.removeprefix("s3://"))
+    else:
+        bucket, prefix = split_url(text.removeprefix("s3://"))
     if not bucket:
         raise UsageError(f"{which} {text!r} names no bucket; write s3://bucket/prefix")
     if "*" in text:
@@ -97,8 +124,9 @@ def _no_url(text: str, which: str) -> str:
     side = "dst" if which == "DST" else "src"
     if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
         return (
-            f"is no S3 URL (a remote of rclone?): write s3://{remote[2] or 'bucket/prefix'} "
-            f"with --{side}-endpoint-url and --{side}-profile"
+            f"names the store {remote[1]!r}, which is not known: dth store add {remote[1]} or dth store import-rclone "
+            f"makes it known; or write s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
+            f"--{side}-profile"
         )
     if re.search(r"[/\\~]|^\.", text):
         return "is a local path; only s3://bucket/prefix is supported, on both sides"

@@ -18,6 +18,7 @@ from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import Counts
 from dth.core.prices import Prices
 from dth.core.secrets import SecretStore, SecretUse
+from dth.core.stores import Store
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -75,8 +76,9 @@ class Process:
     """One process of a task, as `Plugin.processes` runs it.
 
     `kind`: "finder", "worker", "controller", "sweeper" (one pass of the controller when everything is settled),
-    "aborter" (the task stops: discard what it began), or a job that returns a result: "preflight", "forecast", "probe".
-    `name`: of the process. For a probe, the side that it tests ("source" or "destination").
+    "aborter" (the task stops: discard what it began), or a job that returns a result: "preflight", "forecast",
+    "probe", or a look into a store.
+    `name`: of the process. For a probe or a look, the side ("source" or "destination"). `asked`: what a look is for.
     `run`: the run that a finder lists for.
     `folder`: for the process's own files while it runs.
     """
@@ -90,6 +92,7 @@ class Process:
     open_platform: Callable[[], AbstractContextManager[Platform]]
     prices: Callable[[], Prices]
     board: Board | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,21 @@ class Plugin(ABC):
         """Send failed items again: all of them, the named ones, or those with one reason. Returns how many."""
 
     # ------------------------------------------------------------------------------------- abilities
+
+    # The kinds of job that look into the store of one side.
+    looks: ClassVar[frozenset[str]] = frozenset()
+
+    def stores(self, given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """The stores that the parameters name: by side, the parameter and the name of the store."""
+        return {}
+
+    def store_parameters(self, side: str) -> Mapping[str, str]:
+        """The parameters that a store gives, each with the field of the store; empty if the tasks use no stores."""
+        return {}
+
+    def store_settings(self, store: Store, side: str) -> dict[str, str]:
+        """The store in the form of parameters of this side. Raises UsageError if it cannot be this side."""
+        raise UsageError(f"tasks for {self.things} use no stores")
 
     # Parameters that the hub itself applies. Changing them needs no new processes.
     live: ClassVar[frozenset[str]] = frozenset()

@@ -69,6 +69,8 @@ class Task:
     schedule_type: ScheduleType
     # By their names in PARITY, with values as given.
     parameters: dict[str, str]
+    # What its stores add to the parameters, by the name of the store.
+    stores: dict[str, dict[str, str]] = field(default_factory=dict)
     description: str = ""
     progress: Progress = Progress.STARTING
     created: float = 0.0
@@ -89,14 +91,20 @@ class Task:
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)
 
+    @property
+    def resolved(self) -> dict[str, str]:
+        """The parameters together with what the stores add: what the task works with."""
+        added = {name: value for store in self.stores.values() for name, value in store.items()}
+        return added | self.parameters
+
     @cached_property
     def model(self) -> Any:
-        """The parameters as the model of the task's plugin, parsed at the first use. Raises UsageError."""
-        return read_parameters(self.type, self.parameters)
+        """What the task works with, as the model of its plugin, parsed at the first use. Raises UsageError."""
+        return read_parameters(self.type, self.resolved)
 
-    def give(self, parameters: dict[str, str]) -> None:
-        """Replace the parameters."""
-        self.parameters = parameters
+    def give(self, parameters: dict[str, str], stores: dict[str, dict[str, str]]) -> None:
+        """Replace the parameters, and what the stores add to them."""
+        self.parameters, self.stores = parameters, stores
         self.__dict__.pop("model", None)
 
 

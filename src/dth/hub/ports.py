@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from dth.core.ports.platform import Platform
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
+from dth.core.stores import Store
 from dth.hub.model import AuditEntry, Progress, Role, ScheduleType, Task
 
 # --------------------------------------------------------------------------------------------------- tasks
@@ -26,6 +27,7 @@ class TaskQuery:
     type: str | None = None
     schedule_type: ScheduleType | None = None
     writes: str = ""  # exact match
+    store: str = ""  # only tasks that use this store
     # Searched in description, id, source and destination. Case does not matter.
     text: str = ""
     order: str = "created"  # or "updated", "description", "progress"
@@ -63,6 +65,11 @@ class Tasks(Protocol):
 
     async def count(self) -> dict[Progress, int]:
         """The number of tasks by status."""
+        ...
+
+    async def count_by_store(self) -> dict[str, int]:
+        """The number of tasks that use each store; stores that no task uses are left out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,33 @@ class Secrets(Protocol):
         ...
 
     async def delete(self, name: str) -> None:
+        """Raises NotFound."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------- stores
+
+
+class Stores(Protocol):
+    """The stores of the hub, which tasks name. `updated` of a store is set when it is written."""
+
+    async def list(self) -> list[Store]:
+        """In the order of their names."""
+        ...
+
+    async def get(self, name: str) -> Store:
+        """Raises NotFound."""
+        ...
+
+    async def add(self, store: Store) -> None:
+        """Raises Conflict if the name exists."""
+        ...
+
+    async def save(self, store: Store) -> None:
+        """Replace the store with this name. Raises NotFound."""
+        ...
+
+    async def remove(self, name: str) -> None:
         """Raises NotFound."""
         ...
 
@@ -379,9 +413,11 @@ CERTIFICATE = "certificate"
 class Jobs(Protocol):
     """Starts jobs, and keeps their results."""
 
-    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
-        """Start the job where the workers run, with their permissions. `side`, for a probe: "source" or
-        "destination"."""
+    async def start(
+        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+    ) -> Job:
+        """Start the job where the workers run, with their permissions. `side`, for a probe or a look: "source" or
+        "destination". `asked`: what a look is for."""
         ...
 
     async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:
@@ -404,6 +440,7 @@ class HubPorts:
     tasks: Tasks
     engine: Engine
     secrets: Secrets
+    stores: Stores
     users: Users | None
     tokens: Tokens
     audit: Audit

@@ -6,19 +6,20 @@ starts over.
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
-from dth.core.errors import Conflict, UsageError
+from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.parameters import check_confined
 from dth.core.plugins import plugin
 from dth.core.secrets import unbound_warning
-from dth.hub import budget, lifecycle
+from dth.core.stores import Store
+from dth.hub import budget, lifecycle, stores
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
+from dth.hub.roles import check_roles
 from dth.hub.schedule import Timetable, Window, normalised
 from dth.hub.steward import (
     Action,
@@ -37,6 +38,7 @@ MAX_VALUE = 16_384  # characters per parameter
 MAX_DESCRIPTION = 1000
 # The most tries against others who change the same task at the same moment.
 SAVES = 50
+PAGE = 500  # tasks
 
 
 async def create(
@@ -62,6 +64,7 @@ async def create(
         updated=now,
         run_requested=True,
     )
+    task.stores = await stores.named(ports, type, task.parameters)
     _fill_in(task, ports)
     task.spent = budget.spent(task, [], ports.prices)
     await _refuse_conflict(ports.tasks, task)
@@ -140,9 +143,12 @@ async def edit(
 ) -> Task:
     """Change some parameters; an empty value removes one. Running work uses the new values at once. Source and
     destination cannot change, because the records describe them."""
+    added: dict[str, dict[str, str]] = {}
     if parameters:
         task = await ports.tasks.get(id)
-        candidate = replace(task, parameters=_merged(task.parameters, parameters))
+        merged = _merged(task.parameters, parameters)
+        added = await stores.named(ports, task.type, merged)
+        candidate = replace(task, parameters=merged, stores=added)
         _fill_in(candidate, ports)
         if (candidate.source, candidate.destination, candidate.writes) != (
             task.source,
@@ -161,7 +167,7 @@ async def edit(
         if description is not None:
             task.description = _described(description)
         if parameters:
-            task.give(_merged(task.parameters, parameters))
+            task.give(_merged(task.parameters, parameters), added)
         _fill_in(task, ports)
         if task.next_run and _schedule_text(task) != before:
             task.next_run = next_run(task, time.time())
@@ -183,6 +189,47 @@ async def clone(
         description=task.description if description is None else description,
         created_by=created_by,
     )
+
+
+async def change_store(ports: HubPorts, name: str, changes: Mapping[str, Any]) -> Store:
+    """Change some fields of a store; an empty value removes one. Its tasks use the change at once, as if they were
+    edited. A change that one of them cannot use is refused. Called again after an interruption, it completes the
+    change."""
+    store = await stores.changed(ports, name, changes)
+    using = [task async for task in _using(ports, name)]
+    for task in using:
+        try:
+            candidate = replace(task, stores=_with_store(task, store))
+            _fill_in(candidate, ports)
+            await _use_secrets(ports, candidate)
+        except UsageError as error:
+            raise UsageError(f"task {task.id} uses this store, and cannot use the change: {error}") from None
+    await ports.stores.save(store)
+
+    def change(task: Task) -> None:
+        if name in task.stores:
+            task.give(task.parameters, _with_store(task, store))
+            _fill_in(task, ports)
+
+    for task in using:
+        with contextlib.suppress(NotFound):
+            await _change(ports, task.id, change)
+    return await ports.stores.get(name)
+
+
+def _with_store(task: Task, store: Store) -> dict[str, dict[str, str]]:
+    return task.stores | {store.name: stores.added_by(store, task.type, task.parameters)}
+
+
+async def _using(ports: HubPorts, store: str) -> AsyncIterator[Task]:
+    page = 1
+    while True:
+        found, total = await ports.tasks.find(TaskQuery(store=store, count=PAGE, page=page))
+        for task in found:
+            yield task
+        if page * PAGE >= total:
+            return
+        page += 1
 
 
 async def delete(ports: HubPorts, id: str) -> Task:
@@ -329,19 +376,7 @@ def check(ports: HubPorts, type: str, parameters: Any) -> None:
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
         raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
-    if ports.assumable_roles is not None:
-        _check_roles(ports.assumable_roles, parameters)
-
-
-def _check_roles(patterns: Sequence[str], parameters: Any) -> None:
-    """Check that the administrator lets tasks assume the roles of both sides. Raises UsageError."""
-    for name, field in type(parameters).model_fields.items():
-        role = getattr(parameters, name) if str(field.alias).endswith("RoleArn") else ""
-        if role and not any(fnmatchcase(role, pattern) for pattern in patterns):
-            raise UsageError(
-                f"{field.alias}: tasks of this hub may not assume {role!r}; an administrator allows it with "
-                "the parameter assumableRoles of the hub's stack"
-            )
+    check_roles(ports, parameters)
 
 
 def _fill_in(task: Task, ports: HubPorts) -> None:

@@ -95,6 +95,13 @@ class SourceEtags(StrEnum):
 
 class S3Parameters(TaskParameters):
     # ------------------------------------------------------------------------------------------- source
+    src_store: str = parameter(
+        "",
+        "source",
+        "Source store",
+        "Name of a store of the hub, which gives the kind, endpoint, region, credentials, addressing, CA and proxy.",
+        what=True,
+    )
     src_type: StoreType | None = parameter(
         None,
         "source",
@@ -235,6 +242,14 @@ class S3Parameters(TaskParameters):
     )
 
     # -------------------------------------------------------------------------------------- destination
+    dest_store: str = parameter(
+        "",
+        "destination",
+        "Destination store",
+        "Name of a store of the hub, which gives the kind, endpoint, region, credentials, addressing, CA, proxy and "
+        "checksum mode.",
+        what=True,
+    )
     dest_type: StoreType | None = parameter(
         None,
         "destination",

@@ -1,7 +1,7 @@
 """The plugin for objects, as the hub sees it (entry point `dth.plugins`)."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from dth.core.errors import UsageError
 from dth.core.hosts import host_of
@@ -12,10 +12,12 @@ from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
+from dth.core.stores import Store
 from dth.objects.compare.merge import Place, overlaps
 from dth.objects.forecast import estimate
 from dth.objects.listing.filters import build
 from dth.objects.parameters import DeleteMode, EventMode, S3Parameters, missing
+from dth.objects.stores import parameters_of_stores, settings_of_store, stores_in
 from dth.objects.task import (
     check_storage_class,
     endpoint_of,
@@ -43,6 +45,7 @@ class ObjectsPlugin(Plugin):
         {"maxBytesPerSecond", "maxRequestsPerSecond", "bandwidthTimetable", "transferWindow", "budget"}
     )
     verifies = True
+    looks = frozenset({"buckets", "browse", "object", "createBucket"})
     aws = AwsTask(
         "s3",
         ("objects", "parts", "state"),
@@ -69,7 +72,20 @@ class ObjectsPlugin(Plugin):
 
     def ends(self, parameters: S3Parameters) -> Ends:
         here, there = places(parameters)
-        return Ends(shown(here), shown(there), f"{there.store} {there.bucket}")
+        return Ends(
+            shown_in(parameters.src_store, here),
+            shown_in(parameters.dest_store, there),
+            f"{there.store} {there.bucket}",
+        )
+
+    def stores(self, given: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        return stores_in(given)
+
+    def store_parameters(self, side: str) -> Mapping[str, str]:
+        return parameters_of_stores(side)
+
+    def store_settings(self, store: Store, side: str) -> dict[str, str]:
+        return settings_of_store(store, side)
 
     async def redrive(
         self, platform: Platform, parameters: S3Parameters, *, keys: Sequence[str] = (), reason: str = ""
@@ -138,6 +154,11 @@ def places(parameters: S3Parameters) -> tuple[Place, Place]:
 def shown(place: Place) -> str:
     """A place in the form shown to people."""
     return f"s3://{place.bucket}/{place.prefix}"
+
+
+def shown_in(store: str, place: Place) -> str:
+    """A place in the form shown to people, with the name of its store if it has one."""
+    return f"{store}: {place.bucket}/{place.prefix}".rstrip("/") if store else shown(place)
 
 
 def deletes(parameters: S3Parameters) -> bool:

@@ -119,8 +119,15 @@ async def _probe(process: Process) -> dict[str, Any]:
         return (await probe(process.parameters, process.name, transport, process.secrets)).as_dict()
 
 
+async def _look(process: Process) -> dict[str, Any]:
+    from dth.objects.browse import look
+
+    return await look(process)
+
+
 JOBS: dict[str, Callable[[Process], Awaitable[dict[str, Any]]]] = {
     "preflight": _preflight,
     "forecast": _forecast,
     "probe": _probe,
+    **dict.fromkeys(("buckets", "browse", "object", "createBucket"), _look),
 }

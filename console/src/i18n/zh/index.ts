@@ -4,9 +4,10 @@ import common from './common.json';
 import create from './create.json';
 import detail from './detail.json';
 import home from './home.json';
+import stores from './stores.json';
 import tasks from './tasks.json';
 
 const plugins = import.meta.glob<object>('../../plugins/*/zh.json', { eager: true, import: 'default' });
 
-export const own = { ...common, admin, create, detail, home, tasks };
+export const own = { ...common, admin, create, detail, home, stores, tasks };
 export default { ...own, ...byFolder(plugins) };

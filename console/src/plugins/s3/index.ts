@@ -14,5 +14,6 @@ export const plugin: TaskPlugin = {
   order: 1,
   wizard: async () => (await import('./wizard')).wizard,
   tabs: { events: lazy(async () => ({ default: (await import('./Events')).Events })) },
+  Stores: lazy(async () => ({ default: (await import('./stores/Stores')).Stores })),
   counts: ['archived', 'verified'],
 };

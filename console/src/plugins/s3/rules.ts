@@ -33,6 +33,8 @@ const SELF_HOSTED = new Set([
 ]);
 
 export function isAws(form: Reading, side: Side): boolean {
+  // What the store is, the hub knows.
+  if (form.given(`${side}Store`)) return false;
   const type = form.value(`${side}Type`);
   if (type) return type === 'Amazon_S3';
   const host = hostOf(form.value(`${side}Endpoint`));
@@ -51,6 +53,22 @@ function hostOf(endpoint: string): string {
   }
 }
 
+/** Whether the form itself says where the side is, and no store does. */
+export const isTyped = (side: Side) => (form: Reading) => !form.given(`${side}Store`);
+/** What a store gives. */
+const OF_STORES = [
+  'Type',
+  'Endpoint',
+  'Region',
+  'InCurrentAccount',
+  'RoleArn',
+  'ExternalId',
+  'AddressingStyle',
+  'CaBundle',
+  'Proxy',
+];
+const typedAlone = (side: Side) => OF_STORES.map((end) => [`${side}${end}`, isTyped(side)] as const);
+
 const isSigned = (form: Reading) => form.picked('srcAccess') !== 'anonymous';
 /** Whole prefixes are listed on both sides, as mirror deletes need them. */
 const isListed = (form: Reading) =>
@@ -60,7 +78,9 @@ const isListed = (form: Reading) =>
 const restores = (form: Reading) => form.value('restoreArchived') === 'true';
 
 export const applies: WizardPlan['applies'] = {
-  srcRoleArn: isSigned,
+  ...Object.fromEntries([...typedAlone('src'), ...typedAlone('dest')]),
+  srcAnonymous: isTyped('src'),
+  srcRoleArn: (form) => isTyped('src')(form) && isSigned(form),
   srcExternalId: (form) => form.given('srcRoleArn'),
   destExternalId: (form) => form.given('destRoleArn'),
   isPayerRequest: isSigned,

@@ -1,16 +1,21 @@
 import type { Step } from '../types';
+import { isTyped } from './rules';
 import { TestDestination, TestSource } from './TestConnection';
 
 export const source: Step = {
   id: 'source',
   sections: [
-    { id: 'sourceStore', items: ['srcType', 'srcEndpoint', 'srcRegion', 'srcBucket', 'srcPrefix'] },
+    {
+      id: 'sourceStore',
+      items: ['srcStore', 'srcType', 'srcEndpoint', 'srcRegion', 'srcBucket', 'srcPrefix'],
+    },
     {
       id: 'sourceAccess',
       items: [
         'srcInCurrentAccount',
         {
           id: 'srcAccess',
+          applies: isTyped('src'),
           options: [
             { id: 'secret', parameters: ['srcCredentials'] },
             { id: 'profile', parameters: ['srcProfile'] },
@@ -49,7 +54,15 @@ export const destination: Step = {
   sections: [
     {
       id: 'destinationStore',
-      items: ['destType', 'destEndpoint', 'destRegion', 'destBucket', 'destPrefix', 'destKeepsSrcPrefix'],
+      items: [
+        'destStore',
+        'destType',
+        'destEndpoint',
+        'destRegion',
+        'destBucket',
+        'destPrefix',
+        'destKeepsSrcPrefix',
+      ],
     },
     {
       id: 'destinationAccess',
@@ -57,6 +70,7 @@ export const destination: Step = {
         'destInCurrentAccount',
         {
           id: 'destAccess',
+          applies: isTyped('dest'),
           options: [
             { id: 'secret', parameters: ['destCredentials'] },
             { id: 'profile', parameters: ['destProfile'] },

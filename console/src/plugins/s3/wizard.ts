@@ -3,6 +3,8 @@ import type { WizardPlan } from '../types';
 import { Forecast } from './Forecast';
 import { applies, check, needs, standards } from './rules';
 import { SecretField } from '../SecretField';
+import { PlaceField } from './stores/PlaceField';
+import { StoreField } from './stores/StoreField';
 import { comparison, destination, source } from './steps';
 
 export const wizard: WizardPlan = {
@@ -27,6 +29,8 @@ export const wizard: WizardPlan = {
   ],
   // The records of a task are about these.
   fixed: [
+    'srcStore',
+    'destStore',
     'srcBucket',
     'srcPrefix',
     'destType',
@@ -36,6 +40,12 @@ export const wizard: WizardPlan = {
     'destKeepsSrcPrefix',
   ],
   fields: {
+    srcStore: StoreField,
+    destStore: StoreField,
+    srcBucket: PlaceField,
+    srcPrefix: PlaceField,
+    destBucket: PlaceField,
+    destPrefix: PlaceField,
     srcCredentials: SecretField,
     destCredentials: SecretField,
     ...scheduleFields,

@@ -27,7 +27,7 @@ from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
 from dth.platforms.local.board import Board
-from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
+from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.result import write_result
@@ -79,6 +79,7 @@ async def _run(
         await _read_digest(state, name, number)
         return
     values = json.loads((state / TASK_FILE).read_text("utf-8"))
+    asked = values.pop(ASKED, {})
     chosen = find(values.pop("type", DEFAULT_TYPE))
     process = Process(
         kind=kind,
@@ -90,6 +91,7 @@ async def _run(
         open_platform=partial(open_platform, state, name),
         prices=partial(_prices, state),
         board=BOARD,
+        asked=asked,
     )
     result = await load(chosen).run(process)
     if result is not None:

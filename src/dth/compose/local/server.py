@@ -58,6 +58,7 @@ from dth.platforms.local.notifier import Notifier, SmtpConfig
 from dth.platforms.local.nursery import LOST, Nursery
 from dth.platforms.local.oidc import COMMAND, Provider
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
+from dth.platforms.local.stores import LocalStores
 from dth.platforms.local.tasks import LocalAudit, LocalTasks
 from dth.platforms.local.tokens import LocalTokens
 from dth.platforms.local.users import LocalUsers, first_admin
@@ -331,6 +332,7 @@ async def open_hub(
             tasks=LocalTasks(database),
             engine=keeper,
             secrets=stored,
+            stores=LocalStores(database),
             users=None if settings.issuer else users,
             tokens=tokens,
             audit=LocalAudit(database),

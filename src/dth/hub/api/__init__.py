@@ -4,8 +4,20 @@ and an AppSync Lambda function both call `resolve`.
 A root field returns a dataclass of `answers`; `resolve` converts it to JSON.
 """
 
-from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, tasks, users
+from dth.hub.api import audit, channels, graphs, hub, jobs, logs, records, secrets, stores, tasks, users
 from dth.hub.api.door import FIELDS, code_of, resolve
 
 __all__ = ["FIELDS", "code_of", "resolve"]
-__all__ += ["audit", "channels", "graphs", "hub", "jobs", "logs", "records", "secrets", "tasks", "users"]
+__all__ += [
+    "audit",
+    "channels",
+    "graphs",
+    "hub",
+    "jobs",
+    "logs",
+    "records",
+    "secrets",
+    "stores",
+    "tasks",
+    "users",
+]

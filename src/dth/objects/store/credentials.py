@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dth.core import confinement
 from dth.core.errors import EndpointRefused, UsageError, error_code
 from dth.core.secrets import SecretStore, WrongHost
+from dth.core.stores_file import KEYS_OF, keys_of
 from dth.objects.store.signing import Keys
 
 SECRET_CHECK = 1.0  # seconds between checks of a secret
@@ -53,13 +54,16 @@ class Credentials(Protocol):
 
 class FileSecrets:
     """Secrets as files in one directory, `NAME.json`, readable by their owner only. This is for commands, which may
-    read what their user may read: `file:PATH` names a file that contains only a customer key."""
+    read what their user may read: `file:PATH` names a file that contains only a customer key, and `store:NAME` the keys
+    of a store in the user's file of stores."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def read(self, name: str) -> str:
         """The text of the secret. Raises UsageError."""
+        if name.startswith(KEYS_OF):
+            return keys_of(name)
         if name.startswith(KEY_FILE):
             return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):

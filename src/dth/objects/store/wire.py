@@ -86,7 +86,8 @@ class Addresses:
 
 def _address(url: str, addressing: Addressing, bucket: str) -> Address:
     scheme, _, host = url.partition("://")
-    if addressing is Addressing.VIRTUAL and "." not in bucket:
+    # Without a bucket it is the address of the whole store.
+    if bucket and addressing is Addressing.VIRTUAL and "." not in bucket:
         host, root = f"{bucket}.{host}", ""
     else:
         root = f"/{bucket}"

@@ -19,6 +19,8 @@ NOT_IN_TEMPLATES = (
     "destProfile",
     "srcCaBundle",
     "destCaBundle",
+    "srcStore",
+    "destStore",
 )
 
 

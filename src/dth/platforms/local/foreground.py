@@ -19,6 +19,7 @@ from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
 
 TASK_FILE = "task.json"
+ASKED = "asked"  # in the file of a look: what it is for
 PRICES_FILE = "prices.json"  # of a job
 KEPT_RUNS = 100
 ELSEWHERE = "choose another directory with --state or DTH_STATE_DIR"

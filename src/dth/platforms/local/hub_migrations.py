@@ -41,4 +41,12 @@ def bind_secrets(connection: Connection) -> None:
     connection.exec_driver_sql("""ALTER TABLE secret ADD COLUMN hosts TEXT NOT NULL DEFAULT '["*"]'""")
 
 
-STEPS: list[Callable[[Connection], None]] = [own_tokens, decide_from_the_hub, bind_secrets]
+def name_stores(connection: Connection) -> None:
+    """There are stores, which tasks name."""
+    hub_schema.store.create(connection, checkfirst=True)
+    columns = {column["name"] for column in inspect(connection).get_columns("task")}
+    if "stores" not in columns:  # the table may be younger than the version of the database
+        connection.exec_driver_sql("ALTER TABLE task ADD COLUMN stores TEXT NOT NULL DEFAULT '{}'")
+
+
+STEPS: list[Callable[[Connection], None]] = [own_tokens, decide_from_the_hub, bind_secrets, name_stores]

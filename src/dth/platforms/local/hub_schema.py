@@ -51,6 +51,8 @@ task = Table(
     # Only for the keeper (`agenda`). Null: no look is needed until the task changes.
     Column("look_at", Float, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
+    # JSON: what its stores add to the parameters, by the name of the store.
+    Column("stores", Text, nullable=False, server_default="{}"),
     Index("task_created", "created"),
     Index("task_progress", "progress", "created"),
     Index("task_writes", "writes"),
@@ -135,6 +137,16 @@ secret = Table(
     Column("updated", Float, nullable=False),
     # JSON list of the hosts it is bound to (`dth.core.hosts`); []: the first use sets them.
     Column("hosts", Text, nullable=False),
+)
+
+# -------------------------------------------------------------------------------------------------- stores
+
+store = Table(
+    "store",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("given", Text, nullable=False),  # JSON
+    Column("updated", Float, nullable=False),
 )
 
 # --------------------------------------------------------------------------------------------------- audit

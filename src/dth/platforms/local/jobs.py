@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.core.prices import Prices
 from dth.hub.ports import CERTIFICATE, Job
-from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
+from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import job
 from dth.platforms.local.nursery import Nursery
@@ -48,11 +48,12 @@ class LocalJobs:
         self._prices = {host: asdict(price) for host, price in (prices or {}).items()}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
+    async def start(
+        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+    ) -> Job:
         job = Job(id=str(uuid.uuid4()), kind=kind, started=time.time())
-        return await self._begin(
-            job, partial(self._result, kind, side or kind, self._folder / job.id, parameters)
-        )
+        given = {**parameters, ASKED: dict(asked or {})}
+        return await self._begin(job, partial(self._result, kind, side or kind, self._folder / job.id, given))
 
     async def certify(self, task: str, run: int, work: Work) -> Job:
         return await self._begin(Job(id=str(uuid.uuid4()), kind=CERTIFICATE, started=time.time()), work)

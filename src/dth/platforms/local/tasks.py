@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from dth.core.errors import Conflict, NotFound
@@ -56,6 +56,9 @@ class LocalTasks:
 
     async def count(self) -> dict[Progress, int]:
         return await self._database.read(_count)
+
+    async def count_by_store(self) -> dict[str, int]:
+        return await self._database.read(_count_by_store)
 
 
 class LocalAudit:
@@ -111,6 +114,9 @@ def _chosen(query: TaskQuery) -> Select[tuple[str]]:
         chosen = chosen.where(task.c.schedule_type == query.schedule_type.value)
     if query.writes:
         chosen = chosen.where(task.c.writes == query.writes)
+    if query.store:
+        used = func.json_each(task.c.stores).table_valued("key")
+        chosen = chosen.where(select(used.c.key).where(used.c.key == query.store).exists())
     if query.text:
         places = (task.c.description, task.c.source, task.c.destination, task.c.id)
         chosen = chosen.where(or_(*(place.icontains(query.text, autoescape=True) for place in places)))
@@ -137,10 +143,18 @@ def _count(connection: Connection) -> dict[Progress, int]:
     return {Progress(progress): count for progress, count in rows}
 
 
+def _count_by_store(connection: Connection) -> dict[str, int]:
+    used = func.json_each(task.c.stores).table_valued("key")
+    every = task.join(used, true())
+    rows = connection.execute(select(used.c.key, func.count()).select_from(every).group_by(used.c.key)).all()
+    return {row[0]: row[1] for row in rows}
+
+
 def _row(task: Task) -> dict[str, Any]:
     return {
         **asdict(task),
         "parameters": json.dumps(task.parameters),
+        "stores": json.dumps(task.stores),
         "summary": json.dumps(asdict(task.summary)),
     }
 
@@ -154,6 +168,7 @@ def task_of(row: Row[Any]) -> Task:
             "type": row.type,
             "schedule_type": ScheduleType(row.schedule_type),
             "parameters": json.loads(row.parameters),
+            "stores": json.loads(row.stores),
             "progress": Progress(row.progress),
             "error_code": ErrorCode(row.error_code) if row.error_code else None,
             "run_requested": bool(row.run_requested),

@@ -147,7 +147,8 @@ async def _watch() -> None:
 
 
 def job(event: dict[str, Any], context: Any) -> None:
-    """Run a job with `job`, `kind`, and `parameters` from the hub's jobs, and `side` for a probe."""
+    """Run a job with `job`, `kind`, and `parameters` from the hub's jobs, `side` for a probe or a look, and
+    `asked` for a look."""
     asyncio.run(_job(event))
 
 
@@ -191,6 +192,7 @@ async def _result(hub: AwsHub, event: Mapping[str, Any]) -> dict[str, Any]:
             folder=Path(folder),
             open_platform=_no_platform,
             prices=lambda: hub.ports.prices,
+            asked=event.get("asked", {}),
         )
         result: dict[str, Any] = await importlib.import_module(chosen.processes).run(process)
         return result

@@ -92,7 +92,7 @@ class Place:
         settings = self.settings
         given = {
             name: value
-            for name, value in task.parameters.items()
+            for name, value in task.resolved.items()
             if name not in NOT_IN_TEMPLATES and len(value) <= MAX_VALUE
         }
         ours = {

@@ -21,6 +21,7 @@ from dth.platforms.aws.hub.secrets import AwsHubSecrets
 from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.stacks import Stacks
 from dth.platforms.aws.hub.steward import Steward
+from dth.platforms.aws.hub.stores import AwsStores
 from dth.platforms.aws.hub.tasks import AwsAudit, AwsTasks
 from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
@@ -65,6 +66,7 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         tasks=AwsTasks(dynamo),
         engine=engine,
         secrets=AwsHubSecrets(aws, dynamo, settings.secret_tag),
+        stores=AwsStores(dynamo),
         users=users,
         tokens=tokens,
         audit=AwsAudit(dynamo),

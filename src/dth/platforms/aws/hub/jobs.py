@@ -32,8 +32,10 @@ class AwsJobs:
         self._function = function
         self._certifies = certifies
 
-    async def start(self, kind: str, parameters: Mapping[str, Any], side: str = "") -> Job:
-        event = {"kind": kind, "parameters": dict(parameters), "side": side}
+    async def start(
+        self, kind: str, parameters: Mapping[str, Any], side: str = "", asked: Mapping[str, str] | None = None
+    ) -> Job:
+        event = {"kind": kind, "parameters": dict(parameters), "side": side, "asked": dict(asked or {})}
         return await self._invoke(self._function, kind, event)
 
     async def certify(self, task: str, run: int, work: Callable[[], Awaitable[dict[str, Any]]]) -> Job:

@@ -237,7 +237,7 @@ class Steward:
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
-        await write_parameters(platform.dynamo, task.type, task.parameters)
+        await write_parameters(platform.dynamo, task.type, task.resolved)
 
     # --------------------------------------------------------------------------------------------- working
 

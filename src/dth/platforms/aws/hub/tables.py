@@ -13,6 +13,7 @@ In the hub table:
 | `count` | `audit` | the last of these numbers |
 | `token` | the token's SHA-256 | an API token |
 | `secret` | its name | the hosts that it is bound to |
+| `store` | its name | a store |
 | `job` | the job's id | a preflight, a forecast, a probe; expires after a day |
 
 Its items have a time to live in `expires` (seconds since the epoch).

@@ -73,6 +73,9 @@ class AwsTasks:
     async def count(self) -> dict[Progress, int]:
         return dict(Counter([task.progress async for task in self._all()]))
 
+    async def count_by_store(self) -> dict[str, int]:
+        return dict(Counter([name async for task in self._all() for name in task.stores]))
+
     async def _all(self) -> AsyncIterator[Task]:
         async for item in self._dynamo.scan("tasks"):
             yield _task(item)
@@ -141,6 +144,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (not query.type or task.type == query.type)
         and (not query.schedule_type or task.schedule_type is query.schedule_type)
         and (not query.writes or task.writes == query.writes)
+        and (not query.store or query.store in task.stores)
         and (not text or any(text in place.casefold() for place in places))
     )
 
@@ -149,6 +153,7 @@ def _item(task: Task) -> Item:
     values: Mapping[str, Any] = {
         **asdict(task),
         "parameters": json.dumps(task.parameters),
+        "stores": json.dumps(task.stores),
         "summary": json.dumps(asdict(task.summary)),
         "reason": line(task.reason),
         "error_code": task.error_code.value if task.error_code else None,
@@ -164,6 +169,7 @@ def _task(item: Item) -> Task:
             "type": values["type"],
             "schedule_type": ScheduleType(values["schedule_type"]),
             "parameters": json.loads(values["parameters"]),
+            "stores": json.loads(values.get("stores", "{}")),
             "progress": Progress(values["progress"]),
             "error_code": ErrorCode(values["error_code"]) if values.get("error_code") else None,
             "summary": Summary(**json.loads(values["summary"])),
