@@ -472,7 +472,7 @@ class Multipart:
         except Damaged as damage:
             # What was joined is not what was sent, so the object starts over.
             await remove_damaged(dest, key, damage)
-            await self._end_used_up(upload, key)
+            await self._end_used_up(upload)
             raise UploadLost(str(damage), code=damage.code) from None
         return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
 
@@ -593,12 +593,12 @@ class Multipart:
         try:
             headers = (await dest.head(key)).headers
         except SourceGone:
-            raise await self._not_joined(upload, key, "no such object") from None
+            raise await self._not_joined(upload, "no such object") from None
         except TransferError:
             # Whoever may write may not always read.
             return etag, True
         if self._is_older(upload, headers):
-            raise await self._not_joined(upload, key, "an older object")
+            raise await self._not_joined(upload, "an older object")
         found, mark = headers.get("content-length", ""), headers.get(SOURCE_ETAG, "")
         if found and found != str(upload.size):
             if framed:
@@ -609,7 +609,7 @@ class Multipart:
                 etag=etag,
             )
         if mark and mark != upload.etag:
-            raise await self._not_joined(upload, key, "another object")
+            raise await self._not_joined(upload, "another object")
         etag = bare_etag(headers.get("etag", "")) or etag
         if is_encrypted(headers):
             dest.capabilities.learn_etags(md5s=False)
@@ -626,9 +626,9 @@ class Multipart:
         begun = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
         return date is not None and email.utils.mktime_tz(date) < begun
 
-    async def _not_joined(self, upload: Upload, key: str, instead: str) -> UploadLost:
+    async def _not_joined(self, upload: Upload, instead: str) -> UploadLost:
         """The error to raise when a store joined nothing. What is there instead stays: it is not damaged."""
-        await self._end_used_up(upload, key)
+        await self._end_used_up(upload)
         text = f"key {upload.key!r}: the store answered that it joined the parts, but has {instead}"
         return UploadLost(text, code="NotStored")
 
@@ -670,15 +670,15 @@ class Multipart:
 
     async def _lost(self, upload: Upload) -> HubError:
         """The error to raise when the destination does not know the upload: UploadLost for one caller only."""
-        if await self._end_used_up(upload, self._route.keys.to_dest(upload.key)):
+        if await self._end_used_up(upload):
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
 
-    async def _end_used_up(self, upload: Upload, key: str) -> bool:
+    async def _end_used_up(self, upload: Upload) -> bool:
         """End an upload that the destination has joined or lost by its own account, and discard what it may have kept
         of it all the same. True for the one call that did it."""
         with suppress(TransferError):
-            await self._route.dest.abort_upload(key, upload.upload_id)
+            await self._route.dest.abort_upload(self._route.keys.to_dest(upload.key), upload.upload_id)
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
     async def _reap(self, upload: Upload, key: str) -> None:
