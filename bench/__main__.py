@@ -90,7 +90,7 @@ def unchanged_objects() -> list[Row]:
         Row("the same, time", f"{dth.wall:.1f} s", f"{peer.wall:.1f} s"),
         Row(
             "the same, largest process",
-            f"{dth.core.memory / MIB:.0f} MiB",
+            f"{dth.memory / MIB:.0f} MiB",
             f"{peer.memory / MIB:.0f} MiB",
             "256 MiB",
         ),

@@ -197,7 +197,7 @@ def _line(result: Result) -> str:
         f"{fast.wall:.1f} s ({fast_name})",
         f"{dth.wall / fast.wall:.2f}",
         _goal(case.wall),
-        f"{dth.core.memory / MIB:.0f}, {frugal.memory / MIB:.0f}",
+        f"{dth.memory / MIB:.0f}, {frugal.memory / MIB:.0f}",
         f"{dth.requests / case.count:.2f}, {frugal.requests / case.count:.2f}" if dth.requests else "",
     ]
     return f"| {' | '.join(cells)} |"

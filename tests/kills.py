@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,7 @@ class Kills:
             found |= {f"task-{n}/{name}/{kind}": blob(LARGE[kind], n) for kind in large}
             self._source.put(found)
         for task in self._tasks:
-            self._insist(lambda task=task: self._start_run(task))
+            self._insist(partial(self._start_run, task))
 
     def _start_run(self, task: str) -> None:
         newest = max((run["id"] for run in self._hub.runs(task)), default=0)
