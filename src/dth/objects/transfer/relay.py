@@ -164,7 +164,7 @@ class Route:
     def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
         """The same properties, with a reason if the source reports metadata that it cannot state."""
         missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
-        if properties.reason or not missing:
+        if properties.reason or missing in ("", "0"):
             return properties
         detail = f"{missing} entries of its metadata cannot be stated by the source"
         return replace(properties, reason="MetadataUnread", detail=detail)
