@@ -40,6 +40,7 @@ from dth.objects.listing.pages import PrefixListing, pages
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
+from dth.objects.store.folders.paths import place_of
 from dth.objects.task import object_filter, open_source, shared_rates
 from dth.objects.transfer.relay import Route
 from dth.platforms.local.foreground import Foreground, open_foreground
@@ -90,10 +91,11 @@ def sync(
     hub_url: str | None,
     **given: Any,
 ) -> int:
-    """Copy what is missing or different from SRC to DST (s3://bucket/prefix).
+    """Copy what is missing or different from SRC to DST.
 
-    Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync goes on
-    where it was when the same command is given again.
+    Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC is the key of an
+    object or a file, that one is copied into DST. An interrupted sync goes on where it was when the same command is
+    given again.
     """
     parameters = _pair(src, dst, given)
     if dry_run and (report or state):
@@ -527,7 +529,7 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any) -> int:
-    """List the objects of s3://bucket/prefix."""
+    """List the objects of s3://bucket/prefix, or the files of a folder."""
     bucket, prefix = parse_url(url, "URL", folder=False)
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
     parameters = start.settled(parameters, ("source",), verbose=verbose)
@@ -538,7 +540,7 @@ async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
     objects = size = 0
     with Transport() as transport:
         source = await start.open_source(parameters, transport, FileSecrets(secrets_directory()))
-        name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
+        name, delimiter = source.place, "" if recursive else "/"
         listing = PrefixListing(
             source,
             parameters.src_prefix,
@@ -595,7 +597,8 @@ async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parame
     folder, slash, name = key.rpartition("/")
     if not quiet:
         click.echo(
-            f"s3://{p.src_bucket}/{key} is an object: it is copied to s3://{p.dest_bucket}/{p.dest_prefix}{name}",
+            f"{place_of(p.src_bucket)}/{key} is an object: it is copied to "
+            f"{place_of(p.dest_bucket)}/{p.dest_prefix}{name}",
             err=True,
         )
     return parameters.model_copy(

@@ -112,6 +112,8 @@ def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3C
         return f"{side}: {error}"
     settings = side_settings(parameters, side)
     endpoint = client.endpoint if client else settings.endpoint
+    if endpoint.is_folder:
+        return f"{side}: {error}"
     option = OPTION[side]
     names = {
         "Bucket": ARGUMENT[side],

@@ -181,7 +181,7 @@ class Comparison:
             examples = ", ".join(map(repr, self._absent))
             notes.append(
                 f"not found: {self._absent_count} of {self._listed} keys that the list names do not exist in "
-                f"s3://{parameters.src_bucket}, for example {examples}"
+                f"{self._route.source.place}, for example {examples}"
             )
             if self._absolute_count:
                 notes.append(
@@ -205,7 +205,7 @@ class Comparison:
         keys."""
         dest = self._dest_listing()
         parameters, source = self._route.parameters, self._route.source
-        prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
+        prefix, name = parameters.src_prefix, f"source {source.place}"
         objects = PrefixListing(
             source,
             self._beginning,
@@ -238,7 +238,7 @@ class Comparison:
         return PrefixListing(
             dest,
             self._beginning,
-            name=f"destination s3://{dest.bucket}",
+            name=f"destination {dest.place}",
             rename=self._route.keys,
             ordered=not dest.bucket.endswith(DIRECTORY_BUCKET),
             first_version=dest.first_version,

@@ -184,7 +184,9 @@ async def confirm(
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
-    by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
+    # The MD5 in the source's ETag is a checksum that the source states.
+    agreed = stated.agreed or bool(stated.md5 and stated.compared)
+    by_store = Verified.STORE if written.confirmed else Verified.SOURCE if agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
     if encrypted or (md5 and not is_md5(written.etag)):
         # A bucket that encrypts one object by default encrypts all of them.
@@ -198,6 +200,8 @@ async def confirm(
                 etag=written.etag,
                 version=written.version,
             )
+        if not stated.compared and by_store is Verified.NOT:
+            return Verified.SOURCE
         return by_store
     if written.etag.lower() == md5:
         known.learn_etags(md5s=True)
