@@ -166,6 +166,7 @@ class Comparison:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
             self.notes += sweep.notes + [note for store in self._stores for note in store.notes]
+            self.notes += self._route.source.left_out
             for spool in self._spools:
                 spool.close()
 

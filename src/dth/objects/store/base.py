@@ -70,12 +70,15 @@ class Requests:
         self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
         self.rates = rates or (StoreRate(), StoreRate())
         below: Sender = self._signing
+        self._folder: Folder | None = None
         if endpoint.is_folder:
             # It answers no checksums, and nobody compares an MD5.
             self.capabilities.echoes = False
             self.capabilities.refused.add(Feature.MD5)
             writes, follows = side == "destination", endpoint.follows_links
-            below = Folder(bucket, transport, self.capabilities.note, writes=writes, follow=follows)
+            below = self._folder = Folder(
+                bucket, transport, self.capabilities.note, writes=writes, follow=follows
+            )
         self._gated = Gated(below, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
         self._customer = _customer_headers(endpoint.customer_key)
@@ -84,6 +87,11 @@ class Requests:
     def first_version(self) -> bool:
         """Whether the store is known to support only the first version of the listing API."""
         return self.endpoint.profile.listing_version == 1
+
+    @property
+    def left_out(self) -> list[str]:
+        """What listings left out because it is no object: links and special files of a folder."""
+        return self._folder.left_out if self._folder else []
 
     @property
     def place(self) -> str:

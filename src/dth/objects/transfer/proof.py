@@ -184,8 +184,8 @@ async def confirm(
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
-    # The MD5 in the source's ETag is a checksum that the source states.
-    agreed = stated.agreed or bool(stated.md5 and stated.compared)
+    # A folder holds exactly the bytes that were compared with the MD5 in the source's ETag.
+    agreed = stated.agreed or (dest.endpoint.is_folder and bool(stated.md5 and stated.compared))
     by_store = Verified.STORE if written.confirmed else Verified.SOURCE if agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
     if encrypted or (md5 and not is_md5(written.etag)):
@@ -200,8 +200,6 @@ async def confirm(
                 etag=written.etag,
                 version=written.version,
             )
-        if not stated.compared and by_store is Verified.NOT:
-            return Verified.SOURCE
         return by_store
     if written.etag.lower() == md5:
         known.learn_etags(md5s=True)

@@ -36,7 +36,7 @@ from dth.core.errors import (
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.store.folders.paths import ATTRIBUTE, Root, is_marked, names_of, refusal, refuse_link
-from dth.objects.store.folders.tree import Found, Tree
+from dth.objects.store.folders.tree import LINK, Found, Tree
 from dth.objects.store.request import Request
 
 # The time of a file, as rclone writes it: seconds since the epoch with up to nine decimals.
@@ -89,6 +89,15 @@ class Folder:
         self._transport = transport
         self._note = note
         self._writes = writes
+
+    @property
+    def left_out(self) -> list[str]:
+        """What of the folder is no object, for the user."""
+        found = []
+        for kind, number in self._tree.skipped.items():
+            cure = "; --links follow copies what they lead to" if kind == LINK else ""
+            found.append(f"skipped in {self.path}: {number} {kind}{'s' if number > 1 else ''}{cure}")
+        return found
 
     async def send(self, request: Request) -> Response:
         """The answer to a request. Raises TransferError."""
@@ -190,10 +199,6 @@ class Folder:
             f"<EncodingType>url</EncodingType><IsTruncated>{'true' if more else 'false'}</IsTruncated>{end}{rows}"
             "</ListBucketResult>"
         )
-        for kind, number in self._tree.skipped.items():
-            if not more and not self._writes:
-                cure = "; --links follow copies what they lead to" if kind == "symbolic link" else ""
-                self._note(f"skipped in {self.path}: {number} {kind}{'s' if number > 1 else ''}{cure}")
         return Response(200, {}, [text.encode()])
 
     def _row(self, found: Found) -> str:
