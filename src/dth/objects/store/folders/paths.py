@@ -90,9 +90,13 @@ class Root:
     @contextmanager
     def folder(self, key: str, names: list[str], *, make: bool = False) -> Iterator[int]:
         """The open folder with this path below the root."""
-        if make:
+        try:
+            found = os.open(self.path, DIRECTORY)
+        except FileNotFoundError:
+            if not make:
+                raise
             os.makedirs(self.path, exist_ok=True)
-        found = os.open(self.path, DIRECTORY)
+            found = os.open(self.path, DIRECTORY)
         try:
             for name in names:
                 found = self._next(key, found, name, make=make)
@@ -157,14 +161,16 @@ def folds_case(folder: int) -> bool:
     return True
 
 
-def refuse_link(key: str, parent: int, name: str) -> None:
-    """Raise ObjectRefused if this name is a symbolic link."""
+def refuse_link(key: str, parent: int, name: str) -> int:
+    """What kind of file has this name, as in `st_mode`; 0 if there is none. Raises ObjectRefused for a symbolic
+    link."""
     try:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
-        return
-    if stat.S_ISLNK(found.st_mode):
+        return 0
+    if stat.S_ISLNK(mode):
         raise refusal(key, f"leads through the symbolic link {name!r}, which is not followed", "SymbolicLink")
+    return mode
 
 
 def folder_of(text: str, which: str, *, must_exist: bool) -> str:

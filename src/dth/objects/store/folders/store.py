@@ -325,13 +325,11 @@ class Folder:
 
     def _refuse_target(self, key: str, folder: int, name: str) -> None:
         """Refuse to replace what is no file."""
-        refuse_link(key, folder, name)
-        with suppress(FileNotFoundError):
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                raise refusal(key, "has the name of a folder", "NameIsFolder")
-            if not stat.S_ISREG(mode):
-                raise refusal(key, "has the name of a special file", "NameIsSpecial")
+        mode = refuse_link(key, folder, name)
+        if stat.S_ISDIR(mode):
+            raise refusal(key, "has the name of a folder", "NameIsFolder")
+        if mode and not stat.S_ISREG(mode):
+            raise refusal(key, "has the name of a special file", "NameIsSpecial")
 
     def _place(
         self, folder: int, file: int, temporary: str, name: str, modified: int | None, source: str
