@@ -251,6 +251,27 @@ def test_ls_and_a_dry_run_and_filters_work_on_folders(dth: Dth, dest: Side, tmp_
     assert dest.listed() == ["a.txt", "c/d.txt"]
 
 
+def test_checksums_of_files_are_computed_and_compared(dth: Dth, source: Side, tmp_path: Path) -> None:
+    back = tmp_path / "back"
+    source.put({"same": b"1234", "other": b"1234"})
+    write(back, {"same": b"1234", "other": b"9999"})
+    done = dth.run("s3", "diff", *from_(source), f"{back}", "--compare", "checksum")
+    assert (done.code, done.out.splitlines()[0]) == (1, "* other  (checksum)"), done
+    (back / "other").write_bytes(b"1234")
+    done = dth.run("s3", "diff", *from_(source), f"{back}", "--compare", "checksum", "--json")
+    assert (done.code, json.loads(done.out)["unjudged"]) == (0, 0), done
+    assert dth.run("s3", "diff", f"{back}", f"{back}/../back2", "--compare", "checksum").code == 1
+
+
+def test_a_list_names_files_and_folders_go_to_folders(dth: Dth, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    write(here, {"a": b"1", "b/c": b"2", "d": b"3"})
+    (tmp_path / "list").write_text("b/c\n../up\n")
+    done = dth.run("s3", "sync", f"{here}", f"{there}", "--manifest", f"{tmp_path}/list", "--json")
+    assert [each["key"] for each in json.loads(done.out)["failures"]] == ["../up"]
+    assert read(there) == {"b/c": b"2"}
+
+
 @pytest.mark.usefixtures("confined")
 def test_a_hub_copies_no_folders_of_its_machine(tmp_path: Path) -> None:
     for side in ("src", "dest"):

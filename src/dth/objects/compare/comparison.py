@@ -24,7 +24,7 @@ from dth.core.errors import (
 )
 from dth.core.ports.records import Record, Records
 from dth.core.ports.runs import Counts, Cursor
-from dth.objects.compare.contents import in_sample, same_contents
+from dth.objects.compare.contents import in_sample, same_contents, with_sums_of_files
 from dth.objects.compare.merge import (
     Batch,
     Pick,
@@ -370,6 +370,8 @@ class Comparison:
             return Pick(source, dest, Verdict.MISSING)
         dest_head = evidence(there.headers)
         source_head = evidence(here.headers) if here else None
+        if source_head:
+            source_head, dest_head = await with_sums_of_files(route, source, dest, source_head, dest_head)
         verdict = decide_with_evidence(policy, source, dest, record, dest_head, source_head)
         judged = Pick(source, dest, verdict)
         if source_head and verdict in (Verdict.UNPROVEN, Verdict.TIME):
