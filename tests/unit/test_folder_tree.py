@@ -36,8 +36,8 @@ def make(root: str, paths: set[str]) -> set[str]:
     return made
 
 
-def tree(root: str, *, follow: bool = False, sweep: bool = False) -> Tree:
-    return Tree(root, follow=follow, sweep=sweep)
+def tree(root: str, *, follow: bool = False) -> Tree:
+    return Tree(root, follow=follow)
 
 
 @given(st.sets(PATH, max_size=20), PATH, st.integers(1, 5), st.booleans())
@@ -108,12 +108,14 @@ def test_links_are_followed_if_asked_but_not_in_circles(tmp_path: Path) -> None:
     assert [each.key for each in one.walk()] == ["folder/file", "link/file"]
 
 
-def test_what_a_killed_writer_left_is_never_listed_and_removed_by_a_destination(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_never_listed_and_removed_if_asked(tmp_path: Path) -> None:
     for name in ("0" * 16 + ".part", "1" * 16 + ".upload"):
         (tmp_path / f".dth-{name}").touch()
     assert list(tree(str(tmp_path)).walk()) == []
     assert len(list(tmp_path.iterdir())) == 2
-    assert list(tree(str(tmp_path), sweep=True).walk()) == []
+    one = tree(str(tmp_path))
+    one.sweep = True
+    assert list(one.walk()) == []
     # An upload in parts goes on after its process ended.
     assert [path.name for path in tmp_path.iterdir()] == [f".dth-{'1' * 16}.upload"]
 

@@ -88,6 +88,11 @@ class Requests:
         """Whether the store is known to support only the first version of the listing API."""
         return self.endpoint.profile.listing_version == 1
 
+    def sweep(self) -> None:
+        """Remove what killed writers left in a folder, while it is listed."""
+        if self._folder:
+            self._folder.sweep()
+
     @property
     def left_out(self) -> list[str]:
         """What listings left out because it is no object: links and special files of a folder."""

@@ -85,7 +85,7 @@ class Folder:
     ) -> None:
         self.path = path
         self._root = Root(path, follow=follow and not writes)
-        self._tree = Tree(path, follow=follow and not writes, sweep=writes)
+        self._tree = Tree(path, follow=follow and not writes, may_lack=writes)
         self._transport = transport
         self._note = note
         self._writes = writes
@@ -98,6 +98,10 @@ class Folder:
             cure = "; --links follow copies what they lead to" if kind == LINK else ""
             found.append(f"skipped in {self.path}: {number} {kind}{'s' if number > 1 else ''}{cure}")
         return found
+
+    def sweep(self) -> None:
+        """From now on, listings remove what killed writers left."""
+        self._tree.sweep = True
 
     async def send(self, request: Request) -> Response:
         """The answer to a request. Raises TransferError."""

@@ -50,13 +50,14 @@ class _Names(NamedTuple):
 
 
 class Tree:
-    """The files below `root`. `follow`: symbolic links are followed. `sweep`: what a writer left that was killed is
-    removed on the way."""
+    """The files below `root`. `follow`: symbolic links are followed. `may_lack`: a root that does not exist is empty."""
 
-    def __init__(self, root: str, *, follow: bool, sweep: bool) -> None:
+    def __init__(self, root: str, *, follow: bool = False, may_lack: bool = False) -> None:
+        # Whether what a writer left that was killed is removed on the way.
+        self.sweep = False
         self._root = root
         self._follow = follow
-        self._sweep = sweep
+        self._may_lack = may_lack
         self._kept: OrderedDict[str, tuple[int, _Names]] = OrderedDict()
         self._walks: OrderedDict[tuple[str, bool, str], Iterator[Found]] = OrderedDict()
         self._skipped: dict[str, str] = {}
@@ -149,7 +150,7 @@ class Tree:
                 del self._kept[folder]
             found = self._scan(folder, path, state)
         except (FileNotFoundError, NotADirectoryError):
-            if not folder and not self._sweep:
+            if not folder and not self._may_lack:
                 raise
             return _Names([], False, (0, 0))
         if time.time() - state.st_mtime > SETTLED and len(found.names) <= MOST_KEPT:
@@ -165,7 +166,7 @@ class Tree:
             for entry in entries:
                 name = entry.name
                 if name[:5] == ".dth-" and TEMPORARY.fullmatch(name):
-                    if self._sweep:
+                    if self.sweep:
                         _remove_if_abandoned(f"{path}/{name}")
                     continue
                 empty = False
