@@ -80,7 +80,9 @@ class Hub:
 
 def deploy_hub(region: Region, templates: dict[str, Path], console: bytes) -> Hub:
     """The template with a user pool, whose administrator signs in. `console`: the archive of its pages."""
-    stack = deploy_template(region, templates, "hub", console, adminEmail=ADMIN)
+    stack = deploy_template(
+        region, templates, "hub", console, adminEmail=ADMIN, assumableRoles="arn:aws:iam::*:role/*"
+    )
     cognito, pool = region.boto("cognito-idp"), stack.outputs["UserPool"]
     cognito.admin_set_user_password(UserPoolId=pool, Username=ADMIN, Password=PASSWORD, Permanent=True)
     client = cognito.create_user_pool_client(

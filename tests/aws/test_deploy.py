@@ -105,6 +105,14 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
         assert len(libraries) > 5
         assert {(head[:4], head[18]) for head in heads} == {(b"\x7fELF", machine)}
         hub = json.loads(s3.get_object(Bucket=BUCKET, Key=f"{prefix}/templates/hub.json")["Body"].read())
+        assert (
+            hub["Parameters"]["templateS3"]["Default"]
+            == hashlib.sha256(
+                s3.get_object(Bucket=BUCKET, Key=f"{prefix}/templates/s3.json")["Body"].read()
+            ).hexdigest()
+        )
+        zipped = s3.head_object(Bucket=BUCKET, Key=f"{prefix}/lambda.zip")["VersionId"]
+        assert hub["Parameters"]["lambdaVersion"]["Default"] == zipped
         parameter = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}[name]
         assert hub["Parameters"][parameter]["Default"] == hashlib.sha256(packed).hexdigest()
     assert "NotByTasks" in s3.get_bucket_policy(Bucket=BUCKET)["Policy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,38 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
     assert not [name for name in tables if name.startswith(f"{prefix}-one-")]
     groups = cloud.boto("logs").describe_log_groups(logGroupNamePrefix=f"/{prefix}")["logGroups"]
     assert groups == []
+    aws.close()
+
+
+async def test_tasks_are_made_from_the_template_that_was_published_and_no_other(
+    cloud: MiniStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    s3, bucket = cloud.boto("s3"), f"assets-{os.getpid()}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    key, body = "dth/1/templates/s3.json", b'{"Resources": {}}'
+    version = s3.put_object(Bucket=bucket, Key=key, Body=body)["VersionId"]
+    texts = {each.name: each.name for each in fields(HubSettings)}
+    assets = {
+        "region": cloud.region,
+        "asset_bucket": bucket,
+        "asset_prefix": "dth/1",
+        "asset_url": "https://b/dth/1",
+    }
+    aws = Aws(cloud.region, cloud.url)
+
+    def engine(templates: str) -> AwsEngine:
+        return AwsEngine(aws, Dynamo(aws, {}), HubSettings(**{**texts, **assets, "templates": templates}))
+
+    good = engine(f"ecr= s3={hashlib.sha256(body).hexdigest()}")
+    address = "https://b/dth/1/templates/s3.json"
+    assert await good.template(good.place("one", "S3EC2")) == f"{address}?versionId={version}"
+    # Published by hand, without digests.
+    assert await engine("ecr= s3=").template(good.place("one", "S3EC2")) == address
+    s3.put_object(Bucket=bucket, Key=key, Body=body + b" ")
+    with pytest.raises(UsageError, match="is not the template that was published with this hub"):
+        await good.template(good.place("one", "S3EC2"))
     aws.close()
 
 

@@ -91,6 +91,14 @@ async def test_a_token_ends_with_its_owner_and_follows_the_owners_role(
 # ------------------------------------------------------------------------------------------------- graphs
 
 
+async def group_of(task: str) -> str:
+    return f"{task}-worker"
+
+
+async def no_group(task: str) -> str:
+    return ""
+
+
 async def test_graphs_of_a_task_come_from_cloudwatch(cloud: MiniStack, aws: Aws, dynamo: Dynamo) -> None:
     task = f"task-{next(_numbers)}"
     now = int(time.time()) // 60 * 60 - 600
@@ -107,7 +115,7 @@ async def test_graphs_of_a_task_come_from_cloudwatch(cloud: MiniStack, aws: Aws,
                     }
                 ],
             )
-    metrics = AwsMetrics(aws, dynamo, lambda task: f"{task}-worker")
+    metrics = AwsMetrics(aws, dynamo, group_of)
     times, series = await metrics.read(task, ["bytes_out", "waiting", "desired"], now, now + 180, 60)
     assert times == [now, now + 60, now + 120]
     assert {each.name: each.values for each in series} == {
@@ -117,8 +125,13 @@ async def test_graphs_of_a_task_come_from_cloudwatch(cloud: MiniStack, aws: Aws,
     assert halves.values == [50, 50]
 
 
+async def test_a_task_without_machines_has_no_numbers_of_machines(aws: Aws, dynamo: Dynamo) -> None:
+    _, [machines] = await AwsMetrics(aws, dynamo, no_group).read("a", ["desired"], 0, 60, 60)
+    assert machines.values == [None]
+
+
 async def test_what_all_tasks_did_is_counted(aws: Aws, dynamo: Dynamo) -> None:
-    metrics = AwsMetrics(aws, dynamo, str)
+    metrics = AwsMetrics(aws, dynamo, group_of)
     begin = 1_800_000_000
     await metrics.write("a", begin + 5, {"transferred": 3, "bytes_out": 10, "waiting": 7})
     await metrics.write("b", begin + 599, {"transferred": 2, "failed": 0})

@@ -204,6 +204,9 @@ class OnAws:
             except HubError as error:
                 await jobs.end(id, None, str(error))
 
+        async def no_machines(task: str) -> str:
+            return ""
+
         yield OpenHub(
             AwsTasks(dynamo),
             AwsAudit(dynamo),
@@ -211,7 +214,7 @@ class OnAws:
             AwsHubSecrets(aws, dynamo, prefix),
             users,
             notifications,
-            AwsMetrics(aws, dynamo, str),
+            AwsMetrics(aws, dynamo, no_machines),
             AwsLogs(aws, prefix),
             jobs,
             deliver=notifications.deliver,

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dth.core.errors import StateError
 from dth.infra import bundle
-from dth.infra.bundle import Target, make_tree, needed, pinned, write_tar, write_zip
+from dth.infra.bundle import Target, make_tree, needed, pinned, unpinned, write_tar, write_zip
 from tests.conftest import made_once
+from tests.servers.process import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +26,26 @@ if TYPE_CHECKING:
 HERE = Target(platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}")
 
 
+ECHO = REPOSITORY / "tests" / "plugins" / "echo"
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For this machine. What is for AWS's is looked at where it is published: in tests/aws/test_deploy.py."""
-    return made_once(tmp_path_factory, "tree", lambda folder: make_tree(HERE, folder))
+    """For this machine, packed where a third plugin is installed.
+
+    tests/aws/test_deploy.py looks at what is packed for the machines of AWS.
+    """
+    return made_once(tmp_path_factory, "tree", _make_tree)
+
+
+def _make_tree(folder: Path) -> None:
+    program = f"""
+from pathlib import Path
+from dth.infra.bundle import Target, make_tree
+make_tree(Target({HERE.machine!r}, {HERE.python!r}), Path({str(folder)!r}))
+"""
+    path = f"{REPOSITORY / 'src'}:{ECHO}"
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 def test_what_runs_on_aws_starts_from_the_tree_alone(tree: Path, tmp_path: Path) -> None:
@@ -36,7 +54,7 @@ import sys
 import dth.compose.aws.agent, dth.compose.aws.copy_images
 from dth.compose.aws.functions import console, hub, images, objects
 from dth.core.plugins import plugins
-assert plugins().keys() == {"S3EC2", "ECR"}, plugins()
+assert plugins().keys() == {"S3EC2", "ECR", "ECHO"}, plugins()
 foreign = [name for name, module in sys.modules.items()
            if (getattr(module, "__file__", None) or "").find("site-packages") >= 0]
 assert not foreign, foreign
@@ -83,6 +101,19 @@ def test_only_what_the_base_needs_is_in_it(tree: Path) -> None:
     assert text.count("--hash=sha256:") >= len(names)
 
 
+def test_a_plugin_brings_its_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        bundle, "_requires", {"echo": ["ministack", "click"], "ministack": [], "click": []}.get
+    )
+    monkeypatch.setattr(bundle, "distributions", lambda: ["echo"])
+    monkeypatch.setattr(bundle, "_lock", lambda: "click==8.0 \\\n    --hash=sha256:0\n")
+    assert needed(HERE) == {"ministack", "click"}
+    assert pinned({"ministack", "click"}).count("==") == 1
+    assert unpinned({"ministack", "click"}) == [f"ministack=={version('ministack')}"]
+    with pytest.raises(StateError, match="a plugin needs the package no-such, which is not installed"):
+        unpinned({"no-such"})
+
+
 def test_too_much_for_a_function_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "MAX_UNPACKED", 10)
     (tmp_path / "tree").mkdir()
@@ -92,6 +123,6 @@ def test_too_much_for_a_function_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_wheel_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=r"the packages for riscv64 cannot be had: .+") as told:
+    with pytest.raises(StateError, match=r"the packages for riscv64 are not available: .+") as told:
         make_tree(Target("riscv64"), tmp_path)
     assert "\n" not in str(told.value)

@@ -246,6 +246,26 @@ def test_a_query_that_costs_too_much_is_refused(hub: Hub, what: str) -> None:
     assert len(json.dumps(answer)) < 2000
 
 
+LISTS = " ".join(f"a{n}: listTasksV2(statuses: $s) {{ total }}" for n in range(20))
+TOO_MANY = {
+    "a list": (f"query ($s: [TaskProgress!]) {{ {LISTS} }}", {"s": ["DONE"] * 200_000}),
+    "lists": (f"query ($s: [TaskProgress!]) {{ {LISTS} }}", {"s": ["DONE"], "t": [["x"] * 100] * 200}),
+    "objects": (
+        "mutation ($i: CreateTaskInput!) { createTask(input: $i) { id } }",
+        {"i": {"type": "S3EC2", "scheduleType": "ONE_TIME", "parameters": [{"ParameterKey": "x"}] * 50_000}},
+    ),
+    "a text": ("mutation ($n: String!) { deleteSecret(name: $n) { name } }", {"n": "@:" * 900_000}),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MANY)
+def test_variables_that_cost_too_much_are_refused(hub: Hub, what: str) -> None:
+    query, variables = TOO_MANY[what]
+    answer = ask(hub, query, **variables)
+    assert (code(answer), answer.get("data")) == ("LIMIT", None)
+    assert len(json.dumps(answer)) < 2000
+
+
 def test_what_a_client_may_ask_is_answered(hub: Hub) -> None:
     for full in (False, True):
         query = get_introspection_query(full, full, full, full, full)

@@ -53,7 +53,7 @@ async def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 async def test_who_came_and_went(hub: Hub) -> None:
     browser = hub.browser()
-    await hub.sign_in(browser, "ann", "a wrong password")
+    await hub.sign_in(browser, " ANN", "a wrong password")  # the log has the user's one name
     await hub.sign_in(browser, "my secret password", "typed into the wrong field")
     tokens = await hub.tokens_of("ann", browser)
     command = await hub.continued(browser)
@@ -117,7 +117,7 @@ def test_what_commands_do_on_the_hubs_machine(dth: Dth, tmp_path: Path) -> None:
     data = tmp_path / "data"
     where = ("--data-dir", data)
     assert typed(dth, PASSWORD, "user", "add", "Ann", "--role", "admin", *where).code == 0
-    assert typed(dth, "another horse battery", "user", "passwd", "ann", *where).code == 0
+    assert typed(dth, "another horse battery", "user", "passwd", "Ann", *where).code == 0
     assert dth.here("user", "role", "ann", "viewer", *where).code == 2  # the last admin
     made = dth.here("token", "create", "--name", "nightly", *where)
     assert made.code == 0
@@ -132,7 +132,7 @@ def test_what_commands_do_on_the_hubs_machine(dth: Dth, tmp_path: Path) -> None:
     found = asyncio.run(read())
     user = getpass.getuser()
     assert told(found) == [
-        ("createUser", user, "local", "Ann", "ok"),
+        ("createUser", user, "local", "ann", "ok"),
         ("setUserPassword", user, "local", "ann", "ok"),
         ("setUserRole", user, "local", "ann", "CONFLICT"),
         ("createToken", user, "local", "nightly", "ok"),
@@ -180,6 +180,11 @@ def test_a_viewer_reads_what_concerns_tasks(tmp_path: Path) -> None:
                 n=name,
                 p=PASSWORD,
             )
+        hub.call(
+            "mutation ($n: String!, $p: String!) { setUserPassword(name: $n, password: $p) }",
+            n=" KEYS",
+            p=PASSWORD,
+        )
         made = hub.call(
             'mutation { createToken(name: "backdoor", role: admin) { info { id } } }',
         )["info"]["id"]
@@ -195,6 +200,8 @@ def test_a_viewer_reads_what_concerns_tasks(tmp_path: Path) -> None:
 
         assert read(viewer, target=BOTH) == {"createTask", "stopTask"}
         assert read(hub.client, target=BOTH) == {"createTask", "stopTask", "createUser"}
+        # However a name is written, the log has its one form.
+        assert read(hub.client, target="keys") == {"createSecret", "createUser", "setUserPassword"}
         for target in ("keys", "backdoor", made, "admin", "*", "%", f" {BOTH}"):
             with pytest.raises(NotFound):
                 read(viewer, target=target)

@@ -87,7 +87,8 @@ def test_a_sync_with_its_plan_and_its_report(
         assert row["source_digest"] == row["dest_digest"] == there.digest(repository, tag)
     assert set(rows) > {"mirror/team/a:v1", "mirror/team/b:v1", "mirror/both:v1"}
 
-    again = dth.run("ecr", "sync", *command)
+    again = dth.run("ecr", "sync", *command, "-v")
+    assert "INFO started" in again.err
     assert (again.code, again.out.splitlines()[0].partition(" in ")[0]) == (
         0,
         "4 listed, 4 same, 0 copied (0 B moved, 0 B there already), 0 failed",

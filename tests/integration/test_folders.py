@@ -162,7 +162,6 @@ def test_a_killed_sync_into_a_folder_goes_on_and_leaves_nothing_behind(
     wait_for(lambda: back.exists() and len(list(back.iterdir())) > 50)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    (back / f".dth-{'0' * 16}.part").write_bytes(b"of a writer that was killed")
     done = dth.run(*command)
     assert done.code == 0, done
     assert read(back) == source.contents()
@@ -243,6 +242,10 @@ def test_ls_and_a_dry_run_and_filters_work_on_folders(dth: Dth, dest: Side, tmp_
     write(here, {"a.txt": b"1", "b.log": b"22", "c/d.txt": b"333"})
     listed = dth.run("s3", "ls", f"{here}")
     assert [line.split()[-1] for line in listed.out.splitlines()] == ["c/", "a.txt", "b.log"]
+    assert dth.run("s3", "du", f"{here}").out.splitlines()[1].split()[:3] == ["3", "6", "B"]
+    done = dth.run("s3", "rm", f"{here}/a.txt")
+    assert (done.code, (here / "a.txt").exists()) == (2, True)
+    assert "for buckets only" in done.err
     done = dth.run("s3", "sync", f"{here}", *to(dest), "--exclude", "*.log", "--dry-run")
     assert done.code == 0, done
     assert "would copy 2 (4 bytes)" in done.out or "would copy 2" in done.out

@@ -503,6 +503,40 @@ async def test_a_session_renews_silently_until_the_user_leaves(hub: Hub) -> None
         assert (await each.get("/oidc/authorize", query)).back["error"] == "login_required"
 
 
+async def test_signing_out_ends_every_sign_in_of_the_user_in_this_browser(hub: Hub) -> None:
+    browser = hub.browser()
+    first = await hub.tokens_of("ann", browser)
+    command = await hub.continued(browser)
+    second = await hub.tokens_of("ann", browser, prompt="login")
+    assert (await hub.who(first["access_token"])).status == 200
+    await browser.get("/oidc/logout")
+    for each in (first, command, second):
+        assert (await hub.who(each["access_token"])).status == 401
+    assert (await hub.refresh(first["refresh_token"])).status == 400
+    assert (await hub.refresh(command["refresh_token"], "dth-cli")).status == 400
+
+
+async def test_who_signs_in_as_another_user_signs_the_first_one_out(hub: Hub) -> None:
+    await hub.users.add("eve", PASSWORD, Role.VIEWER)
+    browser, elsewhere = hub.browser(), hub.browser()
+    first, other = await hub.tokens_of("ann", browser), await hub.tokens_of("ann", elsewhere)
+    await hub.tokens_of("eve", browser, prompt="login")
+    assert (await hub.who(first["access_token"])).status == 401
+    assert (await hub.refresh(first["refresh_token"])).status == 400
+    assert (await hub.who(other["access_token"])).status == 200
+
+
+async def test_signing_out_after_the_session_has_expired_ends_its_tokens(hub: Hub, clock: Clock) -> None:
+    browser = hub.browser()
+    tokens = await hub.tokens_of("ann", browser)
+    clock.now += grants_module.SESSION_LIFE + 60
+    await hub.tokens_of("ann")  # what has expired is forgotten now and then
+    answer = await browser.get("/oidc/authorize", hub.asked(pkce()[1], prompt="none"))
+    assert answer.back["error"] == "login_required"
+    await browser.get("/oidc/logout")
+    assert (await hub.refresh(tokens["refresh_token"])).status == 400
+
+
 @pytest.mark.parametrize("place", ["", "https://evil.example/", "//evil.example", "{origin}.evil.example/"])
 async def test_leaving_leads_nowhere_else(hub: Hub, place: str) -> None:
     place = place.replace("{origin}", hub.origin)

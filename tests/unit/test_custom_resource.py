@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.compose.aws.functions import custom
+from dth.compose.aws.functions import custom, objects
 from dth.core.errors import UsageError
 from dth.platforms.aws.client import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @pytest.fixture
@@ -107,3 +109,25 @@ def test_a_delete_is_never_refused(answers: tuple[str, list[dict[str, Any]]]) ->
     url, taken = answers
     custom.answer(event(url, "Delete"), None, Failing(UsageError("the store is gone"), 1))
     assert (taken[0]["Status"], taken[0]["Reason"]) == ("SUCCESS", "the store is gone")
+
+
+async def test_uploads_are_discarded_when_the_source_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its notifications cannot be read any more; parts in the destination would stay, and be billed."""
+    discarded: list[str] = []
+
+    @asynccontextmanager
+    async def platform(request: str) -> AsyncIterator[Any]:
+        yield SimpleNamespace(aws=None)
+
+    async def gone(aws: Any, bucket: str, subscription: Any) -> None:
+        raise Refused("the bucket is gone", "NoSuchBucket", {})
+
+    async def discard(platform: Any, request: str) -> None:
+        discarded.append(request)
+
+    monkeypatch.setattr(objects, "_opened", platform)
+    monkeypatch.setattr(objects, "_follow", gone)
+    monkeypatch.setattr(objects, "_abort_uploads", discard)
+    with pytest.raises(Refused):
+        await objects._resource({"RequestType": "Delete", "ResourceProperties": {"Bucket": "b"}}, "request")
+    assert discarded == ["request"]

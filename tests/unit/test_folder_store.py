@@ -35,6 +35,25 @@ def put(key: str, body: bytes = b"x", **headers: str) -> Request:
     )
 
 
+@pytest.fixture(params=[True, False], ids=["without a name", "with a temporary name"])
+def nameless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which a file is written."""
+    if not request.param:
+        monkeypatch.setattr("dth.objects.store.folders.store.NAMELESS", 0)
+
+
+@pytest.mark.usefixtures("nameless")
+async def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    one = folder(tmp_path)
+    for body in (b"first", b"second", b""):
+        await one.send(put("a/b", body))
+        assert (tmp_path / "a" / "b").read_bytes() == body
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    (tmp_path / "c").touch()
+    assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "c").stat().st_mode
+
+
+@pytest.mark.usefixtures("nameless")
 @pytest.mark.parametrize(
     ("number", "kind", "code"),
     [

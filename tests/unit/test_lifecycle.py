@@ -54,6 +54,7 @@ class Ports:
         self.engine = self.metrics = Told()
         self.prices: Prices = {}
         self.own_buckets: frozenset[str] = frozenset()
+        self.assumable_roles: tuple[str, ...] | None = None
 
 
 @pytest.fixture
@@ -251,3 +252,28 @@ async def test_tasks_are_found_by_page_status_and_text(ports: Any) -> None:
     assert (await ports.tasks.find(TaskQuery(text="%_")))[1] == 25
     assert (await ports.tasks.find(TaskQuery(text="'; DROP TABLE task; --")))[1] == 0
     assert await ports.tasks.count() == {Progress.STARTING: 24, Progress.PAUSED: 1}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "allowed"),
+    [
+        (None, True),
+        ((), False),
+        (("arn:aws:iam::*:role/transfer-*",), True),
+        (("arn:aws:iam::123456789012:role/other", "arn:aws:iam::210987654321:role/*"), False),
+    ],
+)
+async def test_tasks_name_only_roles_that_the_administrator_allows(
+    ports: Any, patterns: tuple[str, ...] | None, allowed: bool
+) -> None:
+    ports.assumable_roles = patterns
+    role = "arn:aws:iam::123456789012:role/transfer-photos"
+    if allowed:
+        task = await made(ports, srcRoleArn=role)
+        assert task.parameters["srcRoleArn"] == role
+        return
+    with pytest.raises(UsageError, match=r"srcRoleArn: tasks of this hub may not assume .*assumableRoles"):
+        await made(ports, srcRoleArn=role)
+    task = await made(ports)
+    with pytest.raises(UsageError, match="destRoleArn: "):
+        await tasks.edit(ports, task.id, parameters={"destRoleArn": role})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
 from dth.core.confinement import check_host
 from dth.core.errors import UsageError
-from dth.core.network import Network
+from dth.core.network import Network, environment_names_proxy
 
 OPEN = Network(loopback=True, private=True)
 CLOSED = Network()
@@ -19,6 +20,11 @@ NEVER = (
     "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16",
     "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "::169.254.169.254", "::ffff:0:169.254.169.254",
     "64:ff9b::169.254.169.254", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1", "::ffff:100.100.100.200",
+    # Local NAT64 with prefixes of 48, 56 and 64 bits, alone and with something behind.
+    "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a9fe:a9:fe00:808:808", "64:ff9b:1:a9:fe:a9fe::",
+    "64:ff9b:1:0:a9:fea9:fe00::",
+    # Tunnels: ISATAP and Teredo.
+    "2001:db8::5efe:169.254.169.254", "2600::200:5efe:a9fe:a9fe", "2001:0:808:808::5601:5601",
     "224.0.0.1", "ff02::1", "240.0.0.1", "255.255.255.255",
 )  # fmt: skip
 LOOPBACK = (
@@ -33,9 +39,13 @@ LOOPBACK = (
 )
 PRIVATE = (
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fc00::1", "fd12:3456::1", "fec0::1",
-    "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1", "0.1.2.3",
+    "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:a00:1::1", "0.1.2.3", "64:ff9b:1:a00:0:100:808:808",
+    "2600::5efe:10.0.0.1", "2001:0:808:808::f7f7:f7f7",
 )  # fmt: skip
-PUBLIC = ("8.8.8.8", "52.95.110.1", "2600:1f18::1", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1")
+PUBLIC = (
+    "8.8.8.8", "52.95.110.1", "2600:1f18::1", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1", "64:ff9b::8.8.8.8",
+    "64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::", "2600::5efe:8.8.8.8",
+)  # fmt: skip
 # Hosts of URLs that are addresses, written in other ways.
 METADATA_SPELT = (
     "2852039166", "0xa9fea9fe", "0xA9.0xFE.0xA9.0xFE", "0251.0376.0251.0376", "025177524776", "169.254.43518",
@@ -127,3 +137,23 @@ def test_a_hub_does_not(confined: None) -> None:
     check_host("127.0.0.1")
     with pytest.raises(UsageError, match=r"169\.254\.169\.254 is a link-local address"):
         check_host("169.254.169.254")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("https_proxy", "http://127.0.0.1:3128", True),
+        ("HTTP_PROXY", "http://127.0.0.1:3128", True),
+        ("All_Proxy", "socks5h://127.0.0.1:1080", True),
+        ("HTTPS_PROXY", "", False),
+        ("NO_PROXY", "*", False),
+        ("PROXY", "http://127.0.0.1:3128", False),
+    ],
+)
+def test_the_environment_names_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: bool
+) -> None:
+    for known in [known for known in os.environ if known.lower().endswith("_proxy")]:
+        monkeypatch.delenv(known)
+    monkeypatch.setenv(name, value)
+    assert environment_names_proxy() is expected

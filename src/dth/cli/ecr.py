@@ -13,7 +13,7 @@ import click
 from dth.cli.display import amount, shown
 from dth.cli.options import task_options, validated
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
-from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
+from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, telling_options, watch
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
 from dth.core.config import secrets_directory
@@ -68,17 +68,13 @@ def ecr() -> None:
 
 
 def _run_options(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--hub",
-            "hub_url",
-            metavar="URL",
-            help="Let this hub do it, as a one-time task, and watch it to the end.",
-        ),
-        click.option("--quiet", is_flag=True, help="No progress."),
-    ):
-        command = option(command)
-    return command
+    command = telling_options(sides=False)(command)
+    return click.option(
+        "--hub",
+        "hub_url",
+        metavar="URL",
+        help="Let this hub do it, as a one-time task, and watch it to the end.",
+    )(command)
 
 
 @ecr.command()
@@ -88,13 +84,19 @@ def _run_options(command: Any) -> Any:
 @output_options
 @_run_options
 def copy(
-    src: str, dst: str, as_json: bool, report: Path | None, quiet: bool, hub_url: str | None, **given: Any
+    src: str,
+    dst: str,
+    as_json: bool,
+    report: Path | None,
+    telling: Telling,
+    hub_url: str | None,
+    **given: Any,
 ) -> int:
     """Copy the image SRC, with all its platforms and signatures, to DST.
 
     DST is a registry, or what the image is called there: REGISTRY/REPOSITORY[:TAG].
     """
-    return _start(one(src, dst), given, "dth ecr copy", as_json, report, None, quiet, hub_url, keep=False)
+    return _start(one(src, dst), given, "dth ecr copy", as_json, report, None, telling, hub_url, keep=False)
 
 
 @ecr.command()
@@ -114,7 +116,7 @@ def sync(
     report: Path | None,
     state: Path | None,
     dry_run: bool,
-    quiet: bool,
+    telling: Telling,
     hub_url: str | None,
     **given: Any,
 ) -> int:
@@ -127,7 +129,9 @@ def sync(
         if report or hub_url:
             raise UsageError("--dry-run writes nothing: leave out --report and --hub")
         return _planned(src, dst, given, state, as_json=as_json)
-    return _start(several(src, dst), given, "dth ecr sync", as_json, report, state, quiet, hub_url, keep=True)
+    return _start(
+        several(src, dst), given, "dth ecr sync", as_json, report, state, telling, hub_url, keep=True
+    )
 
 
 @ecr.command()
@@ -186,7 +190,7 @@ def _start(
     as_json: bool,
     report: Path | None,
     state: Path | None,
-    quiet: bool,
+    telling: Telling,
     hub_url: str | None,
     *,
     keep: bool,
@@ -208,7 +212,7 @@ def _start(
                 directory,
                 report,
                 as_json=as_json,
-                quiet=quiet or as_json,
+                telling=telling.without_progress() if as_json else telling,
                 asked_for=state is not None,
                 keep=keep,
             )
@@ -222,7 +226,7 @@ async def _run(
     report: Path | None,
     *,
     as_json: bool,
-    quiet: bool,
+    telling: Telling,
     asked_for: bool,
     keep: bool,
 ) -> int:
@@ -232,9 +236,9 @@ async def _run(
     identity = {name: task[name] for name in IDENTITY}
     try:
         async with open_foreground(task, identity, state, 1, nursery, {}, asked_for=asked_for) as foreground:
-            if foreground.resumed and not quiet:
+            if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
-            snapshot = await watch(foreground, quiet=quiet, things="images")
+            snapshot = await watch(foreground, telling, things="images")
             code = await _conclude(foreground, snapshot, report, as_json=as_json)
             foreground.keep = keep or code != 0
     except asyncio.CancelledError:

@@ -57,14 +57,21 @@ def _check_ca(side: str, settings: SideSettings) -> None:
         raise UsageError(f"{side}: the file of authorities {path} ({origin}) cannot be read")
 
 
-async def open_route(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> Route:
-    """Both sides, ready and seen to answer. Raises UsageError for what the user has to mend."""
+async def open_route(
+    parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, one_object: bool = False
+) -> Route:
+    """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object and its copy. Raises
+    UsageError for what the user has to mend."""
     try:
-        route = await task.open_route(parameters, transport, secrets)
+        route = await task.open_route(parameters, transport, secrets, one_object=one_object)
     except TransferError as error:
-        raise UsageError(_told(error, error.side, parameters)) from None
-    listed = not (parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file)
-    compared = not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+        raise UsageError(told(error, error.side, parameters)) from None
+    listed = not (
+        one_object or parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file
+    )
+    compared = (
+        not one_object and not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+    )
     ends = (
         ("source", route.source, parameters.src_prefix, listed),
         ("destination", route.dest, route.keys.to_dest(parameters.src_prefix), compared),
@@ -75,27 +82,56 @@ async def open_route(parameters: S3Parameters, transport: Transport, secrets: Se
     asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:
-            raise UsageError(_told(trouble, side, parameters, client))
+            raise UsageError(told(trouble, side, parameters, client))
     return route
 
 
-async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
-    """The source alone, ready and seen to answer."""
-    try:
-        client = await task.open_source(parameters, transport, secrets)
-    except TransferError as error:
-        raise UsageError(_told(error, "source", parameters)) from None
-    await _keys("source", client, parameters)
-    if trouble := await _asked(reach(client, parameters.src_prefix, must_list=True)):
-        raise UsageError(_told(trouble, "source", parameters, client))
+async def open_store(
+    parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, must_list: bool = True
+) -> S3Client:
+    """The store of a command that has only one, the source of its parameters. As `open_side`."""
+    return await open_side("source", parameters, transport, secrets, must_list=must_list, one_store=True)
+
+
+async def open_side(
+    side: str,
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    must_list: bool = False,
+    one_store: bool = False,
+) -> S3Client:
+    """One side alone, ready and seen to answer. Raises UsageError for what the user has to mend."""
+    client = await opened(side, parameters, transport, secrets, one_store=one_store)
+    prefix = parameters.src_prefix if side == "source" else parameters.dest_prefix
+    if trouble := await _asked(reach(client, prefix, must_list=must_list)):
+        raise UsageError(told(trouble, side, parameters, client, one_store=one_store))
     return client
 
 
-async def _keys(side: str, client: S3Client, parameters: S3Parameters) -> None:
+async def opened(
+    side: str,
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    one_store: bool = False,
+) -> S3Client:
+    """One side alone, with its credentials. Nobody has been asked anything."""
+    try:
+        client = await task.open_side(parameters, side, transport, secrets)
+    except TransferError as error:
+        raise UsageError(told(error, side, parameters, one_store=one_store)) from None
+    await _keys(side, client, parameters, one_store=one_store)
+    return client
+
+
+async def _keys(side: str, client: S3Client, parameters: S3Parameters, *, one_store: bool = False) -> None:
     try:
         await client.credentials.keys()
     except TransferError as error:
-        raise UsageError(_told(error, side, parameters, client)) from None
+        raise UsageError(told(error, side, parameters, client, one_store=one_store)) from None
 
 
 async def _asked(request: Awaitable[None]) -> TransferError | None:
@@ -106,8 +142,16 @@ async def _asked(request: Awaitable[None]) -> TransferError | None:
     return None
 
 
-def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3Client | None = None) -> str:
-    """One line: the side, what is wrong and where, and what to do about it with this command."""
+def told(
+    error: TransferError,
+    side: str,
+    parameters: S3Parameters,
+    client: S3Client | None = None,
+    *,
+    one_store: bool = False,
+) -> str:
+    """One line: the side, what is wrong and where, and what to do about it with this command. `one_store`: the command
+    has one side, and calls it URL."""
     if error.code == "NoCredentials":
         return f"{side}: {error}"
     settings = side_settings(parameters, side)
@@ -116,7 +160,7 @@ def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3C
         return f"{side}: {error}"
     option = OPTION[side]
     names = {
-        "Bucket": ARGUMENT[side],
+        "Bucket": "URL" if one_store else ARGUMENT[side],
         "Endpoint": f"{option}-endpoint-url",
         "Credentials": _credentials(option, settings.credentials),
         "Region": f"{option}-region",
@@ -134,7 +178,9 @@ def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3C
         endpoint.url,
     )
     if trouble.meaning == trouble.error:
-        return f"{side} {endpoint.url}: {trouble.error}; {trouble.todo}"
+        return f"{side} {endpoint.url}: {trouble.error}; {trouble.todo}".removeprefix(
+            f"{side} " if one_store else ""
+        )
     code = f"{error.status} {error.code}".removeprefix("0 ")
     where = "" if endpoint.url in trouble.meaning else f"{endpoint.url}: "
     return f"{side}: {trouble.meaning} ({where}{code}); {trouble.todo}"

@@ -4,6 +4,7 @@ An address is checked when the connection is made, because a name may resolve di
 """
 
 import ipaddress
+import os
 import socket
 import unicodedata
 from collections.abc import Iterable
@@ -36,10 +37,17 @@ HOLDING_IPV4 = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
     (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
-    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),
     (ipaddress.IPv6Network("::/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
 )
+# The network of local NAT64 gateways. The length of its prefix says where the IPv4 address is: after 96 bits, or after
+# 48, 56 or 64, and then bits 64 to 71 are left out (RFC 6052). Only the gateway's operator knows the length.
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+# The number of bits after the IPv4 address, without bits 64 to 71.
+BEHIND_LOCAL = (40, 32, 24)
+# The middle of the identifier of a tunnel to an IPv4 address (ISATAP, RFC 5214), whatever its two flags.
+TUNNEL, TUNNEL_BITS = 0x5EFE, 0xFCFF_FFFF
+IPV4_BITS = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +70,12 @@ class Network:
     def refusal(self, address: str) -> str:
         """Why a connection may not go to this IP address, as the end of a sentence; "" if it may."""
         try:
-            found = real_address(address)
+            reached = leads_to(address)
         except ValueError:
             return "is no IP address"
+        return next(filter(None, map(self._refusal, reached)), "")
+
+    def _refusal(self, found: IpAddress) -> str:
         if never(found):
             return "is a link-local address or one of a metadata service, where nothing may connect"
         if any(found in each for each in self.networks):
@@ -86,7 +97,7 @@ class Network:
         except (OSError, ValueError):
             pass
         try:
-            return self.refusal(str(real_address(host)))
+            return self.refusal(str(ipaddress.ip_address(host.partition("%")[0])))
         except ValueError:
             return ""
 
@@ -101,16 +112,34 @@ def _networks(words: Iterable[str]) -> Iterable[IpNetwork]:
             ) from None
 
 
+def leads_to(text: str) -> list[IpAddress]:
+    """All addresses that a connection to this address may reach: the IPv4 address if an IPv6 address contains one, or
+    several if it can be read in several ways. Raises ValueError if the text is not an address."""
+    found = ipaddress.ip_address(text.partition("%")[0])
+    value = int(found)
+    if isinstance(found, ipaddress.IPv4Address) or value <= 1:
+        return [found]
+    for network, behind in HOLDING_IPV4:
+        if found in network:
+            return [_ipv4(value >> behind)]
+    if found in LOCAL_NAT64:
+        short = (value >> 64 << 56) | (value & (1 << 56) - 1)
+        held: list[IpAddress] = [_ipv4(value), *(_ipv4(short >> behind) for behind in BEHIND_LOCAL)]
+        # Where no address is, there are zeros.
+        return [each for each in held if int(each) >> 24] or held[:1]
+    if (value >> 32) & TUNNEL_BITS == TUNNEL:
+        return [found, _ipv4(value)]
+    return [found, found.teredo[1]] if found.teredo else [found]
+
+
+def _ipv4(bits: int) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(bits & IPV4_BITS)
+
+
 def real_address(text: str) -> IpAddress:
     """The address that is reached: the IPv4 address if an IPv6 address contains one. Raises ValueError if the text is
     not an address."""
-    found = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(found, ipaddress.IPv4Address) or int(found) <= 1:
-        return found
-    for network, behind in HOLDING_IPV4:
-        if found in network:
-            return ipaddress.IPv4Address((int(found) >> behind) & 0xFFFF_FFFF)
-    return found
+    return leads_to(text)[0]
 
 
 def never(address: IpAddress) -> bool:
@@ -127,3 +156,13 @@ def is_loopback(address: IpAddress) -> bool:
 def is_private(address: IpAddress) -> bool:
     """Whether the address is valid only within some networks."""
     return not address.is_global or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+
+
+def environment_names_proxy() -> bool:
+    """Whether an environment variable names a proxy, in the way that libcurl reads them.
+
+    `urllib.request` could tell, but importing it takes 4% of the start of a command."""
+    return any(
+        value and name[-6:].lower() == "_proxy" and name.lower() != "no_proxy"
+        for name, value in os.environ.items()
+    )

@@ -100,12 +100,14 @@ class AwsTask:
     `tables`: the tables of `dth.platforms.aws.tables` that it needs.
     `network`, `code`: the settings of the hub that its template takes, by template parameter name. A task's own network
     settings take precedence.
+    `workers`: the end of the name of the Auto Scaling group of its machines, after the stack's name; "" if it has none.
     """
 
     name: str
     tables: tuple[str, ...]
     network: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+    workers: str = ""
     # Whether each run is an execution of the state machine that the stack's output `StateMachine` names. If not, what
     # runs in the stack detects a new run itself.
     executes_runs: bool = False

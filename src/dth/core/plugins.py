@@ -29,6 +29,16 @@ def types() -> tuple[str, ...]:
     return tuple(_entries())
 
 
+def distributions() -> list[str]:
+    """The names of the installed distributions that have plugins, this project's among them."""
+    return sorted({entry.dist.name for entry in _entries().values() if entry.dist})
+
+
+def packages() -> list[str]:
+    """The top-level packages that have plugins, this project's among them."""
+    return sorted({entry.module.partition(".")[0] for entry in _entries().values()})
+
+
 @lru_cache
 def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="dth.plugins")}

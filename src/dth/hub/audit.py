@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dth.hub.model import AuditEntry
+from dth.hub.names import canonical
 from dth.hub.ports import Audit
 
 SIGN_IN, SIGN_OUT, CONTINUE = "signIn", "signOut", "continueSession"
@@ -28,6 +29,14 @@ OF_TASKS = (
     "redriveDeadLetters",
     "deleteTask",
 )
+
+OF_USERS = ("createUser", "setUserPassword", "setUserRole", "deleteUser")
+
+
+def target_of(what: str, name: str) -> str:
+    """What an operation concerns. A user is named in the stored form, however the caller wrote the name: then a search
+    for the user finds all entries."""
+    return canonical(name) if what in OF_USERS else name
 
 
 async def note(

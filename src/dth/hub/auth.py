@@ -27,7 +27,7 @@ from joserfc.jwk import JWKRegistry, Key, KeySet
 from joserfc.jws import JWSRegistry
 
 from dth.core.errors import Forbidden, HubError, Unauthenticated, UsageError
-from dth.core.network import never, real_address
+from dth.core.network import leads_to, never
 from dth.hub.model import ROLES, Identity, Role
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.s
     neither may lead to a metadata service."""
     found = socket.create_connection(address, *more, **options)
     reached = found.getpeername()[0]
-    if never(real_address(reached)):
+    if any(map(never, leads_to(reached))):
         found.close()
         raise OSError(f"{address[0]} is at {reached}, where nothing may connect")
     return found

@@ -7,21 +7,19 @@ from dth.core.plugins import plugin
 from dth.core.ports.runs import Run
 from dth.core.prices import Prices
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 
 UNKNOWN = -1.0
 
 
 def spent(task: Task, runs: Iterable[Run], prices: Prices) -> float:
     """The cost of the task's runs so far, in USD."""
-    parameters = read_parameters(task.type, task.parameters)
-    found = plugin(task.type).spent(parameters, [run.counts for run in runs], prices)
+    found = plugin(task.type).spent(task.model, [run.counts for run in runs], prices)
     return UNKNOWN if found is None else found
 
 
 def check(task: Task, prices: Prices) -> None:
     """Raises UsageError for a budget that cannot be enforced, because a price is not known."""
-    chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+    chosen, parameters = plugin(task.type), task.model
     if chosen.budget(parameters) is not None and (unknown := chosen.unpriced(parameters, prices)):
         raise UsageError(
             f"budget: no prices are known for {unknown}; an administrator gives them in hub.yaml, below prices"

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from dth.hub.parameters import read_parameters
 
 
 class ScheduleType(StrEnum):
@@ -56,7 +60,7 @@ class Summary:
     last_seconds: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass
 class Task:
     """One transfer that a user set up. `version` counts changes: a write names the version that it is based on."""
 
@@ -84,6 +88,16 @@ class Task:
     next_run: float = 0.0  # when the schedule begins a run
     spent: float = 0.0  # estimated cost so far, in USD
     summary: Summary = field(default_factory=Summary)
+
+    @cached_property
+    def model(self) -> Any:
+        """The parameters as the model of the task's plugin, parsed at the first use. Raises UsageError."""
+        return read_parameters(self.type, self.parameters)
+
+    def give(self, parameters: dict[str, str]) -> None:
+        """Replace the parameters."""
+        self.parameters = parameters
+        self.__dict__.pop("model", None)
 
 
 class Role(StrEnum):

@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from dth.core.plugins import plugin
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.progress import State
 
 # The reasons that the engine gives when a task does nothing although it has work.
@@ -53,7 +52,7 @@ def waits_for(task: Task) -> str:
         return task.reason
     if not _is_between_runs(task):
         return task.summary.note
-    if plugin(task.type).follows_events(read_parameters(task.type, task.parameters)):
+    if plugin(task.type).follows_events(task.model):
         return "event notifications of the source"
     return "the next run" if task.next_run else "somebody who starts a run"
 

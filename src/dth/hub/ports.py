@@ -415,6 +415,8 @@ class HubPorts:
     webhook: Callable[[Task], Awaitable[dict[str, str]]]  # where events go: url, token
     # Buckets that the hub itself runs and displays: no task may write to them.
     own_buckets: frozenset[str] = frozenset()
+    # Patterns of the ARNs of roles that tasks may name; None where the hub has no rights of its own to guard.
+    assumable_roles: tuple[str, ...] | None = None
     # Prices of stores that are not AWS, as set by the administrator.
     prices: Prices = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)  # for hubInfo: platform, address, limits

@@ -13,10 +13,9 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
-from dth.hub.parameters import read_parameters
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import HORIZON, Rate, Schedule, Window
+from dth.hub.schedule import HORIZON, Rate, Schedule, Window, read_schedule
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -52,7 +51,7 @@ UNBOUND = Terms()
 
 def terms_of(task: Task) -> Terms:
     """Raises UsageError for invalid parameters."""
-    chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+    chosen, parameters = plugin(task.type), task.model
     return Terms(
         schedule_of(task), Window.parse(parameters.transfer_window), chosen.budget(parameters), chosen.things
     )
@@ -406,9 +405,7 @@ def schedule_of(task: Task) -> Schedule | None:
     """When runs begin; None for a one-time task. Raises UsageError."""
     if task.schedule_type is ScheduleType.ONE_TIME:
         return None
-    parameters = read_parameters(task.type, task.parameters)
-    text = parameters.schedule_rate or parameters.ec2_cron_expression
-    return Schedule.parse(text) if text else None
+    return read_schedule(task.model.schedule_rate, task.model.ec2_cron_expression)
 
 
 def next_run(task: Task, now: float) -> float:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from dth.core.errors import Conflict, UsageError
@@ -17,9 +18,8 @@ from dth.core.secrets import unbound_warning
 from dth.hub import budget, lifecycle
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
-from dth.hub.schedule import Timetable, Window
+from dth.hub.schedule import Timetable, Window, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -116,7 +116,8 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
     await _use_secrets(ports, task)
     if keys or reason:
         lifecycle.after(task.progress, Event.START)
-        parameters = read_parameters(task.type, task.parameters)
+        # Invalid parameters are refused before anything begins.
+        parameters = task.model
         async with ports.engine.open(id) as platform:
             # A hub that ends in between finds what was begun.
             await ports.engine.changed(id)
@@ -160,7 +161,7 @@ async def edit(
         if description is not None:
             task.description = _described(description)
         if parameters:
-            task.parameters = _merged(task.parameters, parameters)
+            task.give(_merged(task.parameters, parameters))
         _fill_in(task, ports)
         if task.next_run and _schedule_text(task) != before:
             task.next_run = next_run(task, time.time())
@@ -328,6 +329,19 @@ def check(ports: HubPorts, type: str, parameters: Any) -> None:
     plugin(type).check(parameters)
     if own := plugin(type).buckets_written(parameters) & ports.own_buckets:
         raise UsageError(f"destBucket: {min(own)!r} is a bucket of the hub itself, to which no task writes")
+    if ports.assumable_roles is not None:
+        _check_roles(ports.assumable_roles, parameters)
+
+
+def _check_roles(patterns: Sequence[str], parameters: Any) -> None:
+    """Check that the administrator lets tasks assume the roles of both sides. Raises UsageError."""
+    for name, field in type(parameters).model_fields.items():
+        role = getattr(parameters, name) if str(field.alias).endswith("RoleArn") else ""
+        if role and not any(fnmatchcase(role, pattern) for pattern in patterns):
+            raise UsageError(
+                f"{field.alias}: tasks of this hub may not assume {role!r}; an administrator allows it with "
+                "the parameter assumableRoles of the hub's stack"
+            )
 
 
 def _fill_in(task: Task, ports: HubPorts) -> None:
@@ -338,9 +352,10 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
         if len(value) > MAX_VALUE:
             raise UsageError(f"{name}: {MAX_VALUE} characters are the most")
     chosen = plugin(task.type)
-    parameters = read_parameters(task.type, task.parameters)
+    parameters = task.model
     check(ports, task.type, parameters)
-    schedule_of(task)
+    if schedule_of(task):
+        task.parameters = normalised(task.parameters)
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
     budget.check(task, ports.prices)
@@ -357,7 +372,7 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
     """Check that the task's secrets may be used with its hosts; unbound secrets are bound to these now. Returns
     those that may be used with any host. Raises WrongHost."""
     try:
-        uses = plugin(task.type).secret_uses(read_parameters(task.type, task.parameters))
+        uses = plugin(task.type).secret_uses(task.model)
     except UsageError:
         # A task that cannot run uses no secrets, and reports the reason when it tries.
         return ()
@@ -367,12 +382,12 @@ async def _use_secrets(ports: HubPorts, task: Task) -> Sequence[str]:
 async def _refuse_conflict(tasks: Tasks, task: Task) -> None:
     """Refuse two tasks that write to one destination prefix: they would undo each other's work."""
     others, _ = await tasks.find(TaskQuery(progress=lifecycle.LIVE, writes=task.writes, count=1000))
-    ours = read_parameters(task.type, task.parameters)
+    ours = task.model
     for other in others:
         if other.type == task.type and other.id != task.id:
             why = ""
             with contextlib.suppress(UsageError):  # A task that cannot run writes nothing.
-                why = plugin(task.type).conflict(ours, read_parameters(other.type, other.parameters))
+                why = plugin(task.type).conflict(ours, other.model)
             if why:
                 raise Conflict(
                     f"destBucket: task {other.id} {why}; stop it first, or give another destPrefix"

@@ -1,12 +1,14 @@
-"""Packs what runs on AWS: our package with the dependencies pinned in requirements.lock, for one
-platform.
+"""Packs what runs on AWS: our package and those of the installed plugins, with their dependencies,
+for one platform. requirements.lock pins our own dependencies.
 
 Packing builds nothing and runs nothing of the tree, so any machine packs for any processor. The
 same input gives the same bytes, so an asset's name can be its digest.
 """
 
 import gzip
+import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -22,6 +25,7 @@ from packaging.utils import canonicalize_name
 
 import dth
 from dth.core.errors import StateError
+from dth.core.plugins import distributions, packages
 from dth.infra import PYTHON
 
 NAME = "data-transfer-hub"
@@ -87,27 +91,35 @@ def write_tar(tree: Path, file: Path, folder: str = "") -> None:
 
 
 def make_tree(target: Target, directory: Path) -> None:
-    """Put our package and its dependencies into the directory. Raises StateError if a wheel is not
-    available.
+    """Put our package, the plugins, and their dependencies into the directory. Raises StateError if
+    a wheel is not available.
     """
-    _install(target, directory)
+    names = needed(target)
+    _install(target, directory, pinned(names).splitlines(), "--require-hashes")
+    if others := unpinned(names):
+        _install(target, directory, others)
     for path, name in package_files():
-        copy = directory / "dth" / name
+        copy = directory / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    ours = distribution(NAME)
-    about = directory / f"{NAME.replace('-', '_')}-{ours.version}.dist-info"
-    about.mkdir()
-    for name in ("METADATA", "entry_points.txt"):  # needed to find the plugins
-        (about / name).write_text(ours.read_text(name) or "", "utf-8")
+    for each in map(distribution, distributions()):
+        about = directory / f"{each.name.replace('-', '_')}-{each.version}.dist-info"
+        about.mkdir(exist_ok=True)
+        for name in ("METADATA", "entry_points.txt"):  # needed to find the plugins
+            (about / name).write_text(each.read_text(name) or "", "utf-8")
 
 
 def package_files() -> Iterator[tuple[Path, str]]:
-    """Yield the files of our package to pack, with their names in it.
+    """Yield the files to pack of our package and of the plugins' packages, with their paths.
 
     Leaves out the compiled extension, which is for this machine's platform: libcurl does its work.
     """
-    return ((path, name) for path, name in _files(Path(dth.__file__).parent) if path.suffix != ".so")
+    for package in packages():
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path, name in _files(Path(folder)):
+                if path.suffix != ".so":
+                    yield path, f"{package}/{name}"
 
 
 def console_files() -> Iterator[tuple[Path, str]]:
@@ -137,7 +149,7 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
 def needed(target: Target) -> set[str]:
     """Return the names of all direct and indirect dependencies on this platform, without extras."""
     found: set[str] = set()
-    waiting = [(NAME, frozenset[str]())]
+    waiting = [(name, frozenset[str]()) for name in distributions()]
     while waiting:
         name, extras = waiting.pop()
         for text in _requires(name):
@@ -176,6 +188,18 @@ def pinned(names: set[str]) -> str:
     return "\n".join(kept) + "\n"
 
 
+def unpinned(names: set[str]) -> list[str]:
+    """Return what only plugins need, in the versions that are installed here.
+
+    Raises StateError if one is not installed.
+    """
+    locked = {canonicalize_name(line.partition("==")[0]) for line in _lock().splitlines() if "==" in line}
+    try:
+        return [f"{name}=={distribution(name).version}" for name in sorted(names - locked)]
+    except PackageNotFoundError as error:
+        raise StateError(f"a plugin needs the package {error.name}, which is not installed") from None
+
+
 def _lock() -> str:
     """Return the lock file: it is in the package, or in a checkout above it."""
     here = Path(__file__)
@@ -185,14 +209,14 @@ def _lock() -> str:
     raise StateError(f"{LOCK} is not in this installation; install data-transfer-hub from its wheel")
 
 
-def _install(target: Target, directory: Path) -> None:
+def _install(target: Target, directory: Path, requirements: list[str], *options: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as wanted:
-        wanted.write(pinned(needed(target)))
+        wanted.write("\n".join(requirements) + "\n")
         wanted.flush()
         platforms = [word for tag in target.tags for word in ("--platform", tag)]
         command = [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--target", str(directory), "--no-deps", "--no-compile", "--require-hashes"),
+            *(*_pip(), "install", "--quiet", "--disable-pip-version-check"),
+            *("--target", str(directory), "--no-deps", "--no-compile", *options),
             *("--only-binary=:all:", "--implementation", "cp", "--python-version", target.python),
             *(*platforms, "--requirement", wanted.name),
         ]
@@ -200,8 +224,19 @@ def _install(target: Target, directory: Path) -> None:
     if ran.returncode:
         errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")] or [ran.stderr[-300:]]
         raise StateError(
-            f"the packages for {target.machine} cannot be had: {errors[-1].removeprefix('ERROR: ').strip()}"
+            f"the packages for {target.machine} are not available: {errors[-1].removeprefix('ERROR: ').strip()}"
         )
+
+
+def _pip() -> tuple[str, ...]:
+    """Return the command of pip. An environment of uv has none, and uv runs one of its own."""
+    if importlib.util.find_spec("pip"):
+        return sys.executable, "-m", "pip"
+    if uv := shutil.which("uv"):
+        return uv, "tool", "run", "pip"
+    raise StateError(
+        f"the packages are fetched with pip, which is not in this environment: {sys.executable} -m ensurepip"
+    )
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dth.core.errors import HubError, NotFound, UsageError
-from dth.infra.publish import DIGESTS, Template
+from dth.infra.publish import Template, filled
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # Seconds between polls: short at first.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
@@ -122,7 +122,7 @@ class Stack:
         known = {each["ParameterKey"] for each in before.get("Parameters", [])} if exists else set()
         # The code's location comes from the template's defaults: otherwise an update would keep the
         # old code.
-        kept = (known & template.parameters.keys()) - {"assetBucket", "assetPrefix", *DIGESTS}
+        kept = (known & template.parameters.keys()) - filled()
         _check(template, parameters, kept)
         given: list[dict[str, Any]] = [
             *({"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()),

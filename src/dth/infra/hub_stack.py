@@ -27,20 +27,23 @@ from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
-from dth.infra.statements import BUNDLES, TAG, Statement, allow, only_by_tls, policy
+from dth.infra.statements import BUNDLES, LOGS, TAG, Statement, allow, only_by_tls, policy, template_parameter
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
-from dth.infra.template import DEPLOYMENT, DIGEST, Template
+from dth.infra.template import DEPLOYMENT, DIGEST, NETWORK, Template
 from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
-SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
+SIGN_IN, ADDRESS, ALARMS = "Sign-in", "Address", "Alarms"
 API_TIMEOUT = 29  # seconds: AppSync waits for 30
 STEP_TIMEOUT = 60  # seconds per step
 WATCH_TIMEOUT = 300  # seconds per check of all tasks
 # Seconds: a job ends itself after ten minutes.
 JOB_TIMEOUT = 660
 SCOPE = "openid profile email"
+ROLE_ARN = r"arn:aws[a-z-]*:iam::([0-9]{12}|\*):role/[\w+=,.@/*-]+"
+# The limits of tasks' roles that are about source and destination.
+OF_SIDES = ("Stores", "Token", "Registries", "Secrets", "Roles", "Keys")
 # The browser's redirect port for dth login.
 CLI_PORT = 8976
 
@@ -89,6 +92,7 @@ class HubStack(Template):
             "subnetIds", "Subnets", NETWORK, "Of that VPC, with commas between.",
             default="", pattern="|subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*",
         )  # fmt: skip
+        self.public_ip("machines and containers of tasks")
         self.domain = self.parameter(
             "domainName", "Domain", ADDRESS, "Own domain of the console, such as transfers.example.com.",
             default="", pattern=r"|([a-z0-9-]+\.)+[a-z]{2,}",
@@ -120,12 +124,24 @@ class HubStack(Template):
             default="", pattern=r"|[a-z0-9.-]+(:\d+)?/[a-z0-9._-]+:[\w.-]+",
         )  # fmt: skip
         self.bundles()
+        for kind in KINDS:
+            self.parameter(
+                template_parameter(kind), f"Template of tasks ({kind})", DEPLOYMENT,
+                f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no other; dth aws publish "
+                "fills it in. Not looked at when empty.", default="", pattern=DIGEST,
+            )  # fmt: skip
         self.console_digest = self.parameter(
             "consoleDigest", "Console", DEPLOYMENT,
             "SHA-256 of console.zip; dth aws publish fills it in. Not looked at when empty.",
             default="", pattern=DIGEST,
         )  # fmt: skip
         self.allowed_networks(default="")
+        self.assumable = self.parameter(
+            "assumableRoles", "Roles that tasks may assume", DEPLOYMENT,
+            "ARNs of roles that tasks may name in srcRoleArn and destRoleArn, with spaces between; * stands for any "
+            "text. None when empty.",
+            default="", pattern=f"|{ROLE_ARN}( {ROLE_ARN})*",
+        )  # fmt: skip
         self.prices = self.parameter(
             "storePrices", "Prices of stores", DEPLOYMENT,
             "Of stores that are not AWS, in USD, by host and port, as JSON: "
@@ -276,7 +292,7 @@ class HubStack(Template):
             self.subnets_given.value_as_string,
         )
 
-        self.cluster = aws_ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE"])
+        self.cluster = aws_ecs.CfnCluster(self, "Cluster")
 
     # -------------------------------------------------------------------------------------------- sign-in
 
@@ -367,7 +383,12 @@ class HubStack(Template):
         """Return the limits of the roles of tasks, and of the jobs."""
         named = Fn.select(0, Fn.split(":", Fn.select(1, Fn.split("/", self.image.value_as_string))))
         repository = self.when(self.is_given(self.image), named, REPOSITORY)
-        return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository)
+        assumable = self.when(
+            self.is_given(self.assumable),
+            Fn.split(" ", self.assumable.value_as_string),
+            [self.arn("iam", "role/nobody", region="")],
+        )
+        return bounds(self.sub, TAG, self.tables["hub"].attr_arn, repository, assumable)
 
     # ------------------------------------------------------------------------------------------ functions
 
@@ -383,6 +404,7 @@ class HubStack(Template):
         roles = [self.api_role, self.steward_role, self.job_role]
         self.grant("HubRights", roles, self._hub_rights())
         self.grant_key("KeyRights", [*roles, self.service_role])
+        self.grant("TableKeyRights", [self.steward_role], [self._table_keys()], self.is_given(self.kms_key))
         self.grant("TaskDataRights", [self.api_role, self.steward_role], self._task_data_rights())
         self.grant("ApiRights", [self.api_role], self._api_rights())
         if self.own_pool:
@@ -425,7 +447,7 @@ class HubStack(Template):
             "DTH_TASKS_TABLE": self.tables["tasks"].ref,
             "DTH_HUB_TABLE": self.tables["hub"].ref,
             "DTH_TABLE_PREFIX": self.sub("${AWS::StackName}-task"),
-            "DTH_LOG_PREFIX": "/dth/tasks",
+            "DTH_LOG_PREFIX": self.sub(f"{LOGS}/${{AWS::StackName}}"),
             "DTH_STACK_PREFIX": cdk.Aws.STACK_NAME,
             "DTH_ASSET_BUCKET": self.asset_bucket.value_as_string,
             "DTH_ASSET_PREFIX": self.asset_prefix.value_as_string,
@@ -434,6 +456,7 @@ class HubStack(Template):
             "DTH_ASSET_URL": self.sub(
                 "https://${assetBucket}.s3.${AWS::Region}.${AWS::URLSuffix}/${assetPrefix}"
             ),
+            "DTH_TEMPLATES": self.sub(" ".join(f"{kind}=${{{template_parameter(kind)}}}" for kind in KINDS)),
             "DTH_SERVICE_ROLE": self.service_role.attr_arn,
             "DTH_WORKFLOW": self._workflow_arn(),
             "DTH_JOB_FUNCTION": self.sub("${AWS::StackName}-job"),
@@ -446,7 +469,9 @@ class HubStack(Template):
             "DTH_KMS_KEY": self.kms_key.value_as_string,
             "DTH_VPC": self.vpc,
             "DTH_SUBNETS": self.subnets,
+            "DTH_PUBLIC_IP": Fn.ref("publicIp"),
             "DTH_CLUSTER": self.cluster.ref,
+            "DTH_ASSUMABLE_ROLES": self.assumable.value_as_string,
             "DTH_PRICES": self.prices.value_as_string,
             "DTH_TASK_IMAGE": self.image.value_as_string,
             VARIABLE: Fn.ref("allowedNetworks"),
@@ -487,7 +512,7 @@ class HubStack(Template):
         return [
             allow([*USE_TABLE, "dynamodb:DeleteTable"], table),
             allow(USE_QUEUE, queues),
-            allow(["logs:DeleteLogGroup"], self.arn("logs", "log-group:/dth/tasks/*")),
+            allow(["logs:DeleteLogGroup"], self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*")),
             allow(["states:StartExecution"], self._workflow_arn()),
             allow(["sns:Publish"], self.topic.ref),
         ]
@@ -504,7 +529,7 @@ class HubStack(Template):
         return [
             allow(
                 ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"],
-                self.arn("logs", "log-group:/dth/tasks/*"),
+                self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
             allow(["cloudwatch:GetMetricData"], "*"),  # it has no resource
             allow(["secretsmanager:ListSecrets"], "*"),  # it has no resource
@@ -527,6 +552,17 @@ class HubStack(Template):
             self.pool.attr_arn,
         )  # fmt: skip
 
+    def _table_keys(self) -> Statement:
+        """Allow the hub to encrypt tables with the customer's key: DynamoDB acts with the rights of
+        who creates a table.
+        """
+        uses = ["Encrypt", "Decrypt", "ReEncrypt*", "GenerateDataKey*", "DescribeKey", "CreateGrant"]
+        return allow(
+            [f"kms:{each}" for each in uses],
+            self.kms_key.value_as_string,
+            StringEquals={"kms:ViaService": self.sub("dynamodb.${AWS::Region}.${AWS::URLSuffix}")},
+        )
+
     def _steward_rights(self) -> list[Statement]:
         stacks = [self.arn("cloudformation", f"stack/${{AWS::StackName}}-{kind}-*/*") for kind in KINDS]
         acts = (
@@ -548,13 +584,16 @@ class HubStack(Template):
                 self.service_role.attr_arn,
                 StringEquals={"iam:PassedToService": "cloudformation.amazonaws.com"},
             ),
-            allow(["s3:GetObject"], self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            allow(
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                self.sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+            ),
             allow(
                 [f"dynamodb:{each}" for each in makes], self.arn("dynamodb", "table/${AWS::StackName}-task-*")
             ),
             allow(
                 ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
-                self.arn("logs", "log-group:/dth/tasks/*"),
+                self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
             allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
             allow(["states:StartExecution"], self.arn("states", "stateMachine:${AWS::StackName}-ecr-*")),
@@ -562,11 +601,7 @@ class HubStack(Template):
 
     def _job_rights(self) -> list[Statement]:
         """Allow as much as workers may have: the stores of a task are not known in advance."""
-        return [
-            each
-            for each in self._bounds()
-            if each["Sid"] in ("Stores", "Registries", "Secrets", "Keys") or each["Effect"] == "Deny"
-        ]
+        return [each for each in self._bounds() if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"]
 
     # ------------------------------------------------------------------------------------------- workflow
 

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -115,6 +116,16 @@ def publish_images(session: Any, version: str, say: Say) -> str:
     return uris[0].removesuffix(f"-{next(iter(ARCHITECTURES.values()))}")
 
 
+def _need_tools() -> None:
+    """Raises StateError if an image cannot be built and pushed here."""
+    if missing := [tool for tool in ("apt-get", "skopeo") if not shutil.which(tool)]:
+        raise StateError(
+            f"the image of tasks that copy images is made with apt-get and skopeo, and {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not here: deploy with -p taskImage=URI of an image made elsewhere "
+            "(by dth aws publish, or from the Dockerfile in dth/infra); a hub takes -p taskImage= for none"
+        )
+
+
 def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
     """Build and push the image for a processor to the account's own registry, unless it exists.
 
@@ -126,6 +137,7 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
     if _is_there(ecr, tag):
         say(f"{repository}:{tag} is there")
     else:
+        _need_tools()
         with tempfile.TemporaryDirectory(prefix="dth-layout-") as layout:
             make_image(machine, Path(layout), say)
             say(f"{repository}:{tag}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dth.core.errors import StateError, UsageError
+from dth.core.plugins import plugins
 from dth.infra.app import synth
 from dth.infra.bundle import (
     NAME,
@@ -28,7 +29,7 @@ from dth.infra.bundle import (
     write_tar,
     write_zip,
 )
-from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy
+from dth.infra.statements import BUNDLES, Statement, not_by_tasks, only_by_tls, policy, template_parameter
 
 ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}  # names of the assets, and Linux's names
 FUNCTIONS = "arm64"
@@ -37,6 +38,9 @@ DIGESTS = {
     **{name: f"bundle-{architecture}.tar.gz" for architecture, name in BUNDLES.items()},
     "consoleDigest": "console.zip",
 }
+
+# The parameter with the version of the functions' code: CloudFormation takes no digest of it.
+VERSION = "lambdaVersion"
 
 Say = Callable[[str], None]
 
@@ -71,7 +75,10 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
     with tempfile.TemporaryDirectory(prefix="dth-publish-") as scratch:
         folder = Path(scratch)
         say("making the templates")
-        templates = synth(folder)
+        made = synth(folder)
+        # A hub's template tells the digests of the others.
+        templates = {name: made[name] for name in sorted(made, key=lambda name: name.startswith("hub"))}
+        told: dict[str, str] = {}
         published = f"{version(NAME)}-{_digest([templates[name] for name in sorted(templates)])}"
         prefix = f"dth/{published}"
         for file in templates.values():
@@ -82,15 +89,18 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         if all(_is_there(s3, bucket, key) for key in keys.values()):  # they are written last
             say(f"s3://{bucket}/{prefix} is there")
             for name, file in templates.items():
-                _take_digests(s3, bucket, keys[name], file)
+                _take_digests(s3, bucket, keys[name], file, told)
+                told[template_parameter(name)] = _sha256(file)
         else:
             say("packing the code")
             assets = make_assets(folder)
             for name, file in assets.items():
                 _put(s3, bucket, f"{prefix}/{name}", file, say)
-            digests = {parameter: _sha256(assets[name]) for parameter, name in DIGESTS.items()}
+            told |= {parameter: _sha256(assets[name]) for parameter, name in DIGESTS.items()}
+            told[VERSION] = _version(s3, bucket, f"{prefix}/lambda.zip")
             for name, file in templates.items():
-                file.write_text(with_defaults(file.read_text("utf-8"), **digests), "utf-8")
+                file.write_text(with_defaults(file.read_text("utf-8"), **told), "utf-8")
+                told[template_parameter(name)] = _sha256(file)
                 _put(s3, bucket, keys[name], file, say)
         return Published(
             published,
@@ -99,6 +109,12 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
                 for name, file in templates.items()
             },
         )
+
+
+def filled() -> set[str]:
+    """Return the template parameters that publishing fills in."""
+    kinds = {each.aws.name for each in plugins().values() if each.aws}
+    return {"assetBucket", "assetPrefix", VERSION, *DIGESTS, *map(template_parameter, kinds)}
 
 
 def make_assets(folder: Path) -> dict[str, Path]:
@@ -136,23 +152,29 @@ def with_defaults(template: str, **defaults: str) -> str:
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
-def _take_digests(s3: Any, bucket: str, key: str, file: Path) -> None:
-    """Set the template's digests to those of the code published before.
+def _take_digests(s3: Any, bucket: str, key: str, file: Path, told: dict[str, str]) -> None:
+    """Set the template's digests to those of the code published before, and to those that are told.
 
     Raises StateError if the published template differs in anything else.
     """
     there = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
     try:
         declared = json.loads(there)["Parameters"]
-        digests = {name: declared[name]["Default"] for name in DIGESTS.keys() & declared.keys()}
+        digests = {name: declared[name]["Default"] for name in {*DIGESTS, VERSION} & declared.keys()}
     except (ValueError, KeyError, TypeError, AttributeError):
         digests = {}
-    file.write_text(with_defaults(file.read_text("utf-8"), **digests), "utf-8")
+    file.write_text(with_defaults(file.read_text("utf-8"), **digests, **told), "utf-8")
     if file.read_text("utf-8") != there:
         raise StateError(
             f"s3://{bucket}/{key} is not the template of this version: somebody changed it; find out who, delete what "
             "is below its prefix and publish again"
         )
+
+
+def _version(s3: Any, bucket: str, key: str) -> str:
+    """Return the version of the object; "" in a bucket without versions."""
+    found = str(s3.head_object(Bucket=bucket, Key=key).get("VersionId", ""))
+    return "" if found == "null" else found
 
 
 def _sha256(file: Path) -> str:

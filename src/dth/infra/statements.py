@@ -8,6 +8,11 @@ from typing import Any
 Statement = dict[str, Any]  # as in a policy document
 # The tag key of the hub's secrets, and of everything of its tasks.
 TAG = "DataTransferHub"
+# The path of every role: two hubs with one name in two regions share no role.
+ROLES = "/dth/${AWS::Region}/"
+# Log groups are named with this prefix and the stack's name. Step Functions needs an own entry in the
+# account's resource policy, which has room for some forty, for each log group that begins otherwise.
+LOGS = "/aws/vendedlogs/dth"
 # Actions that change a bucket, or the objects in it.
 CHANGES = (
     "s3:PutObject*",
@@ -21,6 +26,11 @@ CHANGES = (
     "s3:BypassGovernanceRetention",
 )
 BUNDLES = {"arm64": "bundleArm64", "x86_64": "bundleX8664"}  # the parameters with their digests
+
+
+def template_parameter(kind: str) -> str:
+    """Return the hub's parameter with the digest of the template of a kind of task."""
+    return f"template{kind.title()}"
 
 
 def allow(actions: Sequence[str], resources: Any, **conditions: Any) -> Statement:

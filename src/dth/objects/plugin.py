@@ -46,8 +46,9 @@ class ObjectsPlugin(Plugin):
     aws = AwsTask(
         "s3",
         ("objects", "parts", "state"),
-        network={"ec2VpcId": "vpc", "ec2Subnets": "subnets"},
+        network={"ec2VpcId": "vpc", "ec2Subnets": "subnets", "publicIp": "public_ip"},
         code={"bundleArm64": "bundle_arm64", "bundleX8664": "bundle_x86_64"},
+        workers="worker",
     )
 
     def check(self, parameters: S3Parameters) -> None:

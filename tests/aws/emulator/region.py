@@ -70,11 +70,11 @@ class Stack:
 
 
 class Region(MiniStack):
-    """Call `reset` between tests: everything is forgotten."""
+    """Call `reset` between tests: everything is forgotten. `installed`: more folders with packages of functions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *installed: Path) -> None:
         env = {
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
+            "PYTHONPATH": ":".join(map(str, (ROOT, ROOT / "src", *installed))),
             "MINISTACK_HOST": "127.0.0.1",
             "EMULATOR_SPEED": str(SPEED),
             "SFN_WAIT_SCALE": str(1 / SPEED),

@@ -41,7 +41,6 @@ from dth.core.transport import Transport
 from dth.hub import monitoring
 from dth.hub.auth import Authenticator, IssuerConfig, Verifier
 from dth.hub.model import Identity, Progress, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql
@@ -581,7 +580,7 @@ async def _take_events(hub: Hub, request: Request) -> Response:
     _signed_in(request, True)
     task = await hub.ports.tasks.get(task_id)
     chosen = plugin(task.type)
-    if not chosen.follows_events(read_parameters(task.type, task.parameters)):
+    if not chosen.follows_events(task.model):
         raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
     if task.progress in ENDED:
         raise Conflict(f"the task is {task.progress}; it takes no events until it is resumed")

@@ -12,6 +12,7 @@ from typing import Any
 
 from dth.core.errors import BeingSetUp, Conflict, Forbidden, HubError, NotFound, Unauthenticated, UsageError
 from dth.hub.api.answers import as_json, camel, snake
+from dth.hub.audit import target_of
 from dth.hub.model import AuditEntry, Identity, Role
 from dth.hub.ports import HubPorts
 
@@ -90,7 +91,7 @@ async def resolve(ports: HubPorts, caller: Identity | None, name: str, arguments
     if not field.changes:
         return as_json(await field.function(call, **given))
     entry = await ports.audit.begin(
-        AuditEntry(time.time(), caller.name, caller.via, name, _target(arguments), _detail(arguments))
+        AuditEntry(time.time(), caller.name, caller.via, name, _target(name, arguments), _detail(arguments))
     )
     try:
         answer = await field.function(call, **given)
@@ -119,8 +120,8 @@ def _subject(answer: Any) -> str:
     return str(getattr(answer, "id", "") or getattr(answer, "name", ""))
 
 
-def _target(arguments: Mapping[str, Any]) -> str:
-    return str(arguments.get("id") or arguments.get("name") or "")
+def _target(what: str, arguments: Mapping[str, Any]) -> str:
+    return target_of(what, str(arguments.get("id") or arguments.get("name") or ""))
 
 
 def _detail(arguments: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from dth.hub import certificate
 from dth.hub.api.answers import answers
 from dth.hub.api.door import Call, query
 from dth.hub.model import Role
-from dth.hub.parameters import read_parameters
 
 
 @answers("HubInfo")
@@ -49,6 +48,6 @@ async def hub_info(call: Call) -> HubInfo:
 @query(Role.OPERATOR)
 async def get_webhook(call: Call, *, id: str) -> Webhook:
     task = await call.ports.tasks.get(id)
-    if not plugin(task.type).follows_events(read_parameters(task.type, task.parameters)):
+    if not plugin(task.type).follows_events(task.model):
         raise UsageError("the task follows no events; set srcEvent to Create or CreateAndDelete")
     return Webhook(**await call.ports.webhook(task))

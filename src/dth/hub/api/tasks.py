@@ -212,7 +212,7 @@ async def list_tasks_v2(
     type: str | None = None, schedule_type: str | None = None, text: str | None = None, order_by: str = "created",
     descending: bool = True,
 ) -> TaskPage:  # fmt: skip
-    chosen = [Progress(each) for each in [*(statuses or []), *([progress] if progress else [])]]
+    chosen = [Progress(each) for each in {*(statuses or []), *([progress] if progress else [])}]
     found, total = await call.ports.tasks.find(
         TaskQuery(
             progress=chosen,

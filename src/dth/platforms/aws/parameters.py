@@ -23,7 +23,7 @@ NOT_IN_TEMPLATES = (
 
 
 async def read_parameters(dynamo: Dynamo) -> tuple[str, dict[str, str]]:
-    """The task's type ("S3EC2" or "ECR") and its parameters as texts. Raises StateError if there are none."""
+    """The task's type, such as "S3EC2", and its parameters as texts. Raises StateError if there are none."""
     item = await dynamo.get("state", KEY)
     if not item:
         raise StateError("the task's parameters have not been written yet; its stack does so when it is made")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dth.hub.api import code_of
-from dth.hub.audit import entry, note
+from dth.hub.audit import entry, note, target_of
 from dth.platforms.local import hub_migrations
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
@@ -55,7 +55,7 @@ class _Audited:
 
         async def change(*args: Any, **kwargs: Any) -> Any:
             given = inspect.signature(method).bind(*args, **kwargs).arguments
-            target = str(next(iter(given.values())))
+            target = target_of(what, str(next(iter(given.values()))))
             detail = {name: value for name, value in given.items() if name not in SECRET}
             number = await self._audit.begin(entry(what, who(), LOCAL, target=target, detail=detail))
             try:

@@ -108,7 +108,8 @@ class Peer:
             case State.IDLE:
                 return 2 if self.signed_in else 1
             case State.BODY | State.UNREAD:
-                return None if self.signed_in else 3
+                # Those of the signed-in, too: one viewer could hold all places, and so would keep everybody out.
+                return 4 if self.signed_in else 3
             case State.ANSWER:
                 return None if self.signed_in else 4
 

@@ -4,7 +4,8 @@ Codes and refresh tokens are valid once. A second use means that somebody else h
 sign-in ends, whichever of the two comes next.
 
 All that comes from one sign-in is a family: the session, its codes, and the tokens from these codes. What comes from
-one code is a chain. Access tokens name their chain, and end with it.
+one code is a chain. Access tokens name their chain, and end with it. A later sign-in of the same user in the same
+browser continues the family, so that signing out ends all of it; a sign-in of another user ends it.
 """
 
 import json
@@ -76,11 +77,9 @@ class LocalGrants:
     def __init__(self, database: HubDatabase) -> None:
         self._database = database
 
-    async def open_session(self, grant: Grant) -> tuple[str, str]:
-        """Returns the session's secret, and the family that begins with it."""
-        family = _name()
-        expires = time.time() + SESSION_LIFE
-        return await self._database.write(_give, Kind.SESSION, grant, expires, family, family), family
+    async def open_session(self, grant: Grant, replaced: str = "") -> tuple[str, str]:
+        """Returns the session's secret and its family. `replaced`: the secret of the browser's session so far."""
+        return await self._database.write(_open, grant, replaced, time.time() + SESSION_LIFE)
 
     async def give_code(self, grant: Grant, family: str) -> str:
         """Issue a code, which begins a new chain of the family."""
@@ -119,8 +118,25 @@ def _hash(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+def _open(connection: Connection, grant: Grant, replaced: str, expires: float) -> tuple[str, str]:
+    family = _name()
+    found = select(table).where(table.c.hash == _hash(replaced), table.c.kind == Kind.SESSION.value)
+    if row := connection.execute(found).first():
+        if Grant(**json.loads(row.data)).user == grant.user:
+            family = row.family
+            connection.execute(delete(table).where(table.c.hash == row.hash))
+        else:
+            connection.execute(delete(table).where(table.c.family == row.family))
+    return _give(connection, Kind.SESSION, grant, expires, family, family), family
+
+
 def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, family: str, chain: str) -> str:
-    connection.execute(delete(table).where(table.c.expires < time.time()))
+    now = time.time()
+    tokens = table.alias()
+    # A session that has expired is kept while tokens of its family are valid: signing out must still find them.
+    needed = select(tokens.c.family).where(tokens.c.kind == Kind.REFRESH.value, tokens.c.expires >= now)
+    is_needed = (table.c.kind == Kind.SESSION.value) & table.c.family.in_(needed)
+    connection.execute(delete(table).where(table.c.expires < now, ~is_needed))
     secret = secrets.token_urlsafe(32)
     connection.execute(
         insert(table).values(

@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,7 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    ExecutionContext,
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
@@ -37,6 +38,7 @@ from graphql import (
     SelectionSetNode,
     TypeMetaFieldDef,
     TypeNameMetaFieldDef,
+    Undefined,
     VariableNode,
     assert_valid_schema,
     build_schema,
@@ -45,6 +47,7 @@ from graphql import (
     parse,
     validate,
 )
+from graphql.pyutils import Path
 
 from dth.core.errors import HubError
 from dth.hub.api import FIELDS, code_of, resolve
@@ -79,6 +82,9 @@ PAGE_SIZES = ("limit", "count")
 USUAL_PAGE, LONGEST_PAGE = 1000, 10_000
 FEW = 10  # entries of a list within an entry
 MAX_NESTING = 50  # levels of JSON
+# Values in the JSON of a request. Each root field that uses a variable reads all of it.
+MAX_INPUTS = 10_000
+MAX_TEXT = 100_000  # characters of one text in the variables
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Validating some queries takes long. It must not delay other answers, or the checking of passwords.
@@ -130,12 +136,39 @@ async def answer(
         context_value=(ports, caller),
         variable_values=checked.variables,
         operation_name=checked.operation,
+        execution_context_class=_Execution,
     )
     done: ExecutionResult = result if isinstance(result, ExecutionResult) else await result
     answered: dict[str, Any] = {"data": done.data}
     if done.errors:
         answered["errors"] = [_told(error) for error in done.errors]
     return answered
+
+
+class _Execution(ExecutionContext):
+    """Starts each mutation when the one before it has ended. graphql-core creates all of them first, and if one
+    fails, it abandons the others, which Python reports in the log."""
+
+    def execute_fields_serially(
+        self,
+        parent_type: GraphQLObjectType,
+        source_value: Any,
+        path: Path | None,
+        fields: dict[str, list[FieldNode]],
+    ) -> Awaitable[dict[str, Any]]:
+        async def one_by_one() -> dict[str, Any]:
+            results = {}
+            for name, nodes in fields.items():
+                result = self.execute_field(
+                    parent_type, source_value, nodes, Path(path, name, parent_type.name)
+                )
+                if self.is_awaitable(result):
+                    result = await result
+                if result is not Undefined:
+                    results[name] = result
+            return results
+
+        return one_by_one()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +194,6 @@ def _checked(schema: GraphQLSchema, request: object, spent: Spent) -> Checked | 
 
 
 def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
-    if problem := _problem_of(request):
-        return failure(problem, "BAD_INPUT")
     if not isinstance(request, dict) or not isinstance(request.get("query"), str):
         return failure("a request is JSON with a query", "BAD_INPUT")
     variables, operation, text = request.get("variables"), request.get("operationName"), request["query"]
@@ -172,6 +203,7 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
         return failure("operationName is a name", "BAD_INPUT")
     if len(text) > MAX_QUERY:
         return failure(f"the query has {len(text)} characters; {MAX_QUERY} are the most", "LIMIT")
+    _refuse_values(request)
     document = parse(text, max_tokens=MAX_TOKENS)
     _refuse_excess(document)
     problems = validate(schema, document, max_errors=5)
@@ -185,23 +217,29 @@ def _check(schema: GraphQLSchema, request: object) -> Checked | dict[str, Any]:
     return Checked(document, variables, operation)
 
 
-def _problem_of(request: object) -> str:
-    """What is wrong with the JSON of a request, regardless of its content; "" for nothing."""
-    level = [request]
+def _refuse_values(request: dict[str, Any]) -> None:
+    """Refuse JSON that no resolver should have to read, regardless of its content."""
+    level: list[object] = [request]
+    count = 0
     for _ in range(MAX_NESTING):
         inner: list[object] = []
         for value in level:
             if isinstance(value, str):
                 if not value.isascii() and SURROGATE.search(value):
-                    return "the request has half a character (a lone surrogate) in it"
+                    raise GraphQLError("the request has half a character (a lone surrogate) in it")
+                if len(value) > MAX_TEXT:
+                    raise _limit(f"a text has {len(value)} characters; {MAX_TEXT} are the most")
             elif isinstance(value, dict):
                 inner += [*value, *value.values()]
             elif isinstance(value, list):
                 inner += value
         if not inner:
-            return ""
+            return
+        count += len(inner)
+        if count > MAX_INPUTS:
+            raise _limit(f"the request has more than {MAX_INPUTS} values in its variables")
         level = inner
-    return f"the request is nested deeper than {MAX_NESTING} levels"
+    raise GraphQLError(f"the request is nested deeper than {MAX_NESTING} levels")
 
 
 def failure(message: str, code: str) -> dict[str, Any]:

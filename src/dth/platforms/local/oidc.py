@@ -29,6 +29,7 @@ from dth.core.errors import Conflict, HubError, Unauthenticated
 from dth.hub.audit import CONTINUE, SIGN_IN, SIGN_OUT, note
 from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
+from dth.hub.names import canonical
 from dth.platforms.local import sign_in_page
 from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
 from dth.platforms.local.hub_database import HubDatabase
@@ -250,7 +251,7 @@ class Provider:
         if checked.account is None:
             known = await self._users.knows(name)
             await self._failures.note(
-                name if known else "(unknown)", address, "LIMIT" if checked.wait else "wrong"
+                canonical(name) if known else "(unknown)", address, "LIMIT" if checked.wait else "wrong"
             )
         if checked.wait:
             wait = math.ceil(checked.wait)
@@ -339,7 +340,8 @@ class Provider:
         detail = {"client": asked.client, "address": _address(request)}
         await note(self._audit, SIGN_IN, account.user.name, VIA, **detail)
         grant = Grant(account.user.name, account.epoch, time.time())
-        cookie, family = await self._grants.open_session(grant)
+        replaced = request.cookies.get(SESSION_COOKIE, "")
+        cookie, family = await self._grants.open_session(grant, replaced)
         response = await self._grant(asked, Session(grant, account, family))
         self._set_cookie(response, SESSION_COOKIE, cookie)
         return response

@@ -15,7 +15,6 @@ from dth.core.errors import HubError, UsageError
 from dth.core.parameters import check_confined
 from dth.hub import tasks
 from dth.hub.model import Progress, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.steward import (
     Action,
@@ -135,7 +134,7 @@ class Runner:
         if task.progress not in (Progress.STARTING, Progress.IN_PROGRESS):
             return view
         try:
-            check_confined(read_parameters(task.type, task.parameters))
+            check_confined(task.model)
             return replace(view, terms=terms_of(task))
         except UsageError as error:
             # Written by an older hub, or the settings now allow less.

@@ -9,7 +9,6 @@ from pathlib import Path
 from dth.core.errors import HubError
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.nursery import Nursery
 
@@ -29,8 +28,7 @@ def remove_state(state: Path) -> None:
 
 def write_task_file(state: Path, task: Task) -> str:
     """Write the parameters for the task's processes, without those that they do not need. Returns the text written."""
-    parameters = read_parameters(task.type, task.parameters)
-    given = parameters.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    given = task.model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     live = plugin(task.type).live
     values = {"type": task.type} | {name: each for name, each in given.items() if name not in live}
     text = json.dumps(values, indent=1)

@@ -13,7 +13,6 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import RunKind, RunState
 from dth.hub import budget, monitoring, tasks
 from dth.hub.model import Progress, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.phase import NO_WORKER
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, State, with_last_run
@@ -65,7 +64,7 @@ class Orders:
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        chosen, parameters = plugin(task.type), task.model
         timetable, usual = chosen.bandwidth(parameters)
         return cls(chosen, parameters, terms_of(task), Timetable.parse(timetable), usual)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dth.core.errors import UsageError
 from dth.core.parameters import TaskParameters, parameter
-from dth.core.plugin import Ends, Plugin
+from dth.core.plugin import AwsTask, Ends, Plugin
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Enqueued, Page
@@ -31,6 +31,7 @@ class EchoPlugin(Plugin):
     things = "lines"
     parameters = EchoParameters
     processes = "dth_echo.processes"
+    aws = AwsTask("echo", ("objects", "state"), executes_runs=True)
 
     def check(self, parameters: EchoParameters) -> None:
         for side in ("source", "destination"):

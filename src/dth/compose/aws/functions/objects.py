@@ -296,10 +296,11 @@ async def _resource(event: dict[str, Any], request: str) -> None:
     kind, given = event["RequestType"], event["ResourceProperties"]
     async with _opened(request) as platform:
         if kind == "Delete":
-            await _follow(platform.aws, given.get("Bucket", ""), None)
-            parameters = await _parameters(platform)
-            async with opened(parameters, platform.secrets, platform.limits) as route:
-                await Controller(route, platform, request).abort_all()
+            try:
+                await _follow(platform.aws, given.get("Bucket", ""), None)
+            finally:
+                # The source may be gone, and parts in the destination would be billed for ever.
+                await _abort_uploads(platform, request)
             return
         if "Parameters" in given:
             # Invalid parameters end here, with one line.
@@ -311,6 +312,11 @@ async def _resource(event: dict[str, Any], request: str) -> None:
             await _follow(platform.aws, before, None)
         if given.get("Bucket"):
             await _follow(platform.aws, given["Bucket"], _subscription(given))
+
+
+async def _abort_uploads(platform: AwsPlatform, request: str) -> None:
+    async with opened(await _parameters(platform), platform.secrets, platform.limits) as route:
+        await Controller(route, platform, request).abort_all()
 
 
 def _subscription(given: dict[str, str]) -> dict[str, Any]:

@@ -44,6 +44,10 @@ MTIME = "x-amz-meta-mtime"
 SECONDS = re.compile(r"-?\d{1,12}(\.\d{1,9})?\d*")
 # The size of the parts of an upload, which says where in the file each part belongs.
 PART_SIZE = "x-dth-part-size"
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Where open files have names, and the flag for a file without a name; 0 if this system has none.
+DESCRIPTORS = "/proc/self/fd"
+NAMELESS: int = getattr(os, "O_TMPFILE", 0) if os.path.isdir(DESCRIPTORS) else 0
 # Bytes that pass through a pipe at once.
 STEP = 256 * 1024
 # Types of files that are packed, whose names also say what they hold.
@@ -345,7 +349,7 @@ class Folder:
         etag = etag_of(os.fstat(file))
         self._keep_source(file, etag, source)
         os.fsync(file)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        _give_name(folder, file, temporary, name)
         os.fsync(folder)
         return Response(200, {"etag": f'"{etag}"'})
 
@@ -390,8 +394,7 @@ class Folder:
         number = secrets.token_hex(8)
         with self._root.parent(request.key, make=True) as (folder, name):
             self._refuse_target(request.key, folder, name)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(f".dth-{number}.upload", flags, 0o666, dir_fd=folder))
+            os.close(os.open(f".dth-{number}.upload", CREATE, 0o666, dir_fd=folder))
         # What completes it may be another process, which knows only the id.
         upload = ":".join((number, *map(quote_plus, parts)))
         return _document(f"<Upload><UploadId>{upload}</UploadId></Upload>")
@@ -589,21 +592,64 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[int, str]]:
-    """A new file under a temporary name, which is removed if something goes wrong. Its lock says that it is in use."""
-    name = f".dth-{secrets.token_hex(8)}.part"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(name, flags, 0o666, dir_fd=folder)
+    """A new file in an open folder, and its temporary name, which is removed if something goes wrong. Where the system
+    can do that, the file has no name ("") before it is complete, so that a killed process leaves nothing."""
+    name = ""
+    file = _open_nameless(folder)
+    if file < 0:
+        name = _new_name()
+        file = os.open(name, CREATE, 0o666, dir_fd=folder)
     try:
-        # Some file systems have no locks. What is left there by a killed process stays.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if name:
+            _lock(file)
         yield file, name
     except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
+        if name:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
         raise
     finally:
         os.close(file)
+
+
+def _open_nameless(folder: int) -> int:
+    """A file without a name; -1 if the file system has none."""
+    if not NAMELESS:
+        return -1
+    try:
+        return os.open(".", NAMELESS | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            return -1
+        raise
+
+
+def _new_name() -> str:
+    return f".dth-{secrets.token_hex(8)}.part"
+
+
+def _lock(file: int) -> None:
+    """Show that a file with a temporary name is in use. Some file systems have no locks; there, a listing may remove
+    it, and it is written again."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _give_name(folder: int, file: int, temporary: str, name: str) -> None:
+    """Put a complete file in the place of the one with this name."""
+    if not temporary:
+        try:
+            _link(folder, file, name)
+            return
+        except FileExistsError:
+            temporary = _new_name()
+            _lock(file)
+            _link(folder, file, temporary)
+    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _link(folder: int, file: int, name: str) -> None:
+    os.link(f"{DESCRIPTORS}/{file}", name, dst_dir_fd=folder, follow_symlinks=True)
 
 
 def _fields(upload: str) -> tuple[str, int, str, str]:

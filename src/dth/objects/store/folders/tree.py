@@ -50,7 +50,7 @@ class _Names(NamedTuple):
 
 
 class Tree:
-    """The files below `root`. `follow`: symbolic links are followed. `may_lack`: a root that does not exist is empty."""
+    """The files below `root`. `follow`: symbolic links are followed. `may_lack`: a root that is not there is empty."""
 
     def __init__(self, root: str, *, follow: bool = False, may_lack: bool = False) -> None:
         # Whether what a writer left that was killed is removed on the way.

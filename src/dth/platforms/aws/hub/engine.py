@@ -2,6 +2,8 @@
 exists while the task works.
 """
 
+import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,8 +15,9 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import Stack
+from dth.hub.schedule import SCHEDULES
+from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
@@ -72,7 +75,8 @@ class Place:
 
     @property
     def template(self) -> str:
-        return f"{self.settings.asset_url}/templates/{self.kind.name}.json"
+        """Below the asset prefix."""
+        return f"templates/{self.kind.name}.json"
 
     def names(self, outputs: Mapping[str, str]) -> AwsNames:
         """For the adapters of the task's ports. Without outputs (there is no stack), the queue is left out."""
@@ -112,10 +116,8 @@ class Place:
 
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
-        if task.schedule_type.value == "ONE_TIME":
-            return {"scheduleRate": "", "ec2CronExpression": ""}
-        read = read_parameters(task.type, task.parameters)
-        return {"scheduleRate": read.schedule_rate, "ec2CronExpression": read.ec2_cron_expression}
+        schedule = schedule_of(task)
+        return dict.fromkeys(SCHEDULES, "") | ({schedule.parameter: schedule.text} if schedule else {})
 
 
 class AwsEngine:
@@ -128,6 +130,12 @@ class AwsEngine:
 
     def place(self, task: str, type: str) -> Place:
         return Place(self._settings, task, type)
+
+    async def worker_group(self, id: str) -> str:
+        """The Auto Scaling group of the task's workers; "" if it has none."""
+        item = await self._dynamo.get("tasks", {"Id": id})
+        place = self.place(id, item["Type"]) if item else None
+        return f"{place.stack}-{place.kind.workers}" if place and place.kind.workers else ""
 
     async def changed(self, id: str) -> None:
         """Start the workflow, which brings the task to its desired state. If two executions do so at the same time,
@@ -209,6 +217,24 @@ class AwsEngine:
     async def with_stacks(self) -> list[str]:
         """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
+
+    async def template(self, place: Place) -> str:
+        """The address of the template of the task, as it was published with this hub, and of no other version of it.
+        Raises UsageError if somebody changed it."""
+        settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
+        digest = settings.template_digest(place.kind.name)
+        if not digest:
+            return address
+        key = f"{settings.asset_prefix}/{place.template}"
+        found = await self._aws.call("s3", "get_object", Bucket=settings.asset_bucket, Key=key)
+        body = await asyncio.to_thread(found["Body"].read)
+        if hashlib.sha256(body).hexdigest() != digest:
+            raise UsageError(
+                f"s3://{settings.asset_bucket}/{key} is not the template that was published with this hub: an "
+                "administrator publishes it again"
+            )
+        version = found.get("VersionId", "null")
+        return address if version == "null" else f"{address}?versionId={version}"
 
     async def make_memory(self, place: Place) -> bool:
         """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being

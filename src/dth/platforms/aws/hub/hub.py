@@ -69,13 +69,14 @@ def open_hub(settings: HubSettings, endpoint: str = "") -> AwsHub:
         tokens=tokens,
         audit=AwsAudit(dynamo),
         notifications=notifications,
-        metrics=AwsMetrics(aws, dynamo, lambda task: engine.place(task, "S3EC2").stack + "-worker"),
+        metrics=AwsMetrics(aws, dynamo, engine.worker_group),
         logs=AwsLogs(aws, settings.log_prefix),
         jobs=jobs,
         signing_key=signing_key,
         webhook=webhook,
         prices=prices_of(settings),
         own_buckets=frozenset({settings.asset_bucket, settings.console_bucket} - {""}),
+        assumable_roles=tuple(settings.assumable_roles.split()),
         info={"platform": "aws", "issuer": settings.issuer, "limits": {}},
     )
     return AwsHub(

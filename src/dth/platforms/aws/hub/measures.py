@@ -12,7 +12,6 @@ from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget
 from dth.hub.model import Task
-from dth.hub.parameters import read_parameters
 from dth.hub.ports import HubPorts
 from dth.hub.progress import Meter, grown, with_last_run
 from dth.hub.reading import Reading, with_retries
@@ -61,8 +60,7 @@ class Measures:
         before = _reading(item["reading"]) if "reading" in item else None
         await self.dynamo.put("hub", {**key, "at": now.at, "reading": _as_text(now)})
         meter = Meter()
-        parameters = read_parameters(task.type, task.parameters)
-        timetable, usual = plugin(task.type).bandwidth(parameters)
+        timetable, usual = plugin(task.type).bandwidth(task.model)
         meter.cap = float(Timetable.parse(timetable).cap_at(now.at, usual) or 0)
         if before:
             meter.update(before)

@@ -6,7 +6,7 @@ In the hub table: `total`, ten minutes as ten digits: the sums of these ten minu
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,9 +38,9 @@ STATISTICS = {Combine.SUM: "Sum", Combine.MEAN: "Average", Combine.MAX: "Maximum
 
 
 class AwsMetrics:
-    """`hub.ports.Metrics`. `group_of`: the Auto Scaling group of a task's workers."""
+    """`hub.ports.Metrics`. `group_of`: the Auto Scaling group of a task's workers, "" if it has none."""
 
-    def __init__(self, aws: Aws, dynamo: Dynamo, group_of: Callable[[str], str]) -> None:
+    def __init__(self, aws: Aws, dynamo: Dynamo, group_of: Callable[[str], Awaitable[str]]) -> None:
         self._aws = aws
         self._dynamo = dynamo
         self._group_of = group_of
@@ -94,8 +94,12 @@ class AwsMetrics:
     ) -> dict[str, dict[int, float]]:
         """Values by name and by the start time of each step. CloudWatch's steps begin at multiples of the period."""
         found: dict[str, dict[int, float]] = {name: {} for name in names}
+        group = "" if GROUPS.keys().isdisjoint(names) else await self._group_of(task)
+        asked = [name for name in names if name in OURS or group]
+        if not asked:
+            return found
         arguments: dict[str, Any] = {
-            "MetricDataQueries": [self._query(name, task, period) for name in names],
+            "MetricDataQueries": [self._query(name, task, group, period) for name in asked],
             "StartTime": datetime.fromtimestamp(math.floor(start / period) * period, UTC),
             "EndTime": datetime.fromtimestamp(min(end, time.time() + period), UTC),
             "ScanBy": "TimestampAscending",
@@ -109,10 +113,11 @@ class AwsMetrics:
                 return found
             arguments["NextToken"] = answer["NextToken"]
 
-    def _query(self, name: str, task: str, period: int) -> dict[str, Any]:
+    @staticmethod
+    def _query(name: str, task: str, group: str, period: int) -> dict[str, Any]:
         if name in GROUPS:
             namespace, metric = "AWS/AutoScaling", GROUPS[name]
-            dimension = {"Name": "AutoScalingGroupName", "Value": self._group_of(task)}
+            dimension = {"Name": "AutoScalingGroupName", "Value": group}
         else:
             namespace, metric = NAMESPACE, OURS[name]
             dimension = {"Name": "Task", "Value": task}

@@ -10,13 +10,16 @@ OPTIONAL = {
     "console_bucket",
     "bundle_arm64",
     "bundle_x86_64",
+    "templates",
     "prices",
     "permissions_boundary",
     "kms_key",
     "vpc",
     "subnets",
+    "public_ip",
     "cluster",
     "task_image",
+    "assumable_roles",
     "allowed_networks",
     "user_pool",
     "audience",
@@ -62,14 +65,20 @@ class HubSettings:
     console_bucket: str = ""
     bundle_arm64: str = ""  # SHA-256 of what machines run
     bundle_x86_64: str = ""
+    # SHA-256 of the templates of tasks: `s3=... ecr=...`.
+    templates: str = ""
     # JSON: prices of stores that are not AWS, by host.
     prices: str = ""
     permissions_boundary: str = ""
     kms_key: str = ""
     vpc: str = ""
     subnets: str = ""
+    # "ENABLED" or "DISABLED": whether what runs in the subnets gets a public address.
+    public_ip: str = "ENABLED"
     cluster: str = ""
     task_image: str = ""
+    # Patterns of the ARNs of roles that tasks may assume, separated by spaces.
+    assumable_roles: str = ""
     allowed_networks: str = ""
     # Id of the Cognito user pool; "" = an external issuer.
     user_pool: str = ""
@@ -79,6 +88,10 @@ class HubSettings:
     roles: str = ""
     # The role of users whose tokens name none; "" = they are refused.
     default_role: str = ""
+
+    def template_digest(self, kind: str) -> str:
+        """SHA-256 of the template of a kind of task; "" if it is not known."""
+        return dict(each.split("=", 1) for each in self.templates.split()).get(kind, "")
 
     @property
     def first_subnet(self) -> str:

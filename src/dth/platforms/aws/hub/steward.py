@@ -15,7 +15,6 @@ from dth.core.ports.runs import RunKind
 from dth.hub import tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import Progress, Task
-from dth.hub.parameters import read_parameters
 from dth.hub.phase import OUTSIDE_WINDOW
 from dth.hub.ports import HubPorts, Stack, TaskQuery
 from dth.hub.schedule import Timetable
@@ -48,8 +47,8 @@ from dth.platforms.aws.platform import AwsPlatform
 
 # Seconds until the next step, for something that takes moments and for a stack.
 SOON, LATER = 5.0, 15.0
-# The input of an execution for images that needs no plan.
-COPY_ONLY = '{"plan": false}'
+# The input of an execution that lists nothing: it only processes what is in the queue.
+QUEUED_ONLY = '{"plan": false}'
 ANEW = "the task was set up anew: what was on its way is compared again"
 GONE = "its CloudFormation stack is gone; start the task again"
 TAKEN_BACK = "a change could not be made, and was taken back: "
@@ -144,11 +143,18 @@ class Steward:
     async def _change(self, task: Task, place: Place, stack: StackState) -> str:
         """Apply new parameters to a running task, as far as its stack accepts them. Returns why it does not."""
         if stack.stands and self._differs(stack, task, place):
+            # A newer hub may call for a log group or a table that is not there yet.
+            if not await self.engine.make_memory(place):
+                return ""
             try:
-                await self.stacks.update(place.stack, place.template, place.parameters(task))
+                await self.stacks.update(
+                    place.stack, await self.engine.template(place), place.parameters(task)
+                )
             except Refused as error:
                 if error.code not in REFUSED:
                     raise
+                return f"the change could not be made: {error}"
+            except UsageError as error:
                 return f"the change could not be made: {error}"
         if not stack.stands_as_before:
             return ""
@@ -187,19 +193,23 @@ class Steward:
                 await self._begin_anew(platform, task)
         try:
             if not stack.status:
-                await self.stacks.create(place.stack, place.template, place.parameters(task), task.id)
+                await self.stacks.create(
+                    place.stack, await self.engine.template(place), place.parameters(task), task.id
+                )
                 return LATER
             if self._differs(stack, task, place) and await self.stacks.update(
-                place.stack, place.template, place.parameters(task)
+                place.stack, await self.engine.template(place), place.parameters(task)
             ):
                 return LATER
         except Refused as error:
             if error.code not in REFUSED:
                 raise
             return await self._set_up_failed(view, place, str(error))
+        except UsageError as error:
+            return await self._set_up_failed(view, place, str(error))
         # It was set up before: continue what was paused.
         if before and before.outputs:
-            await self._run_containers(task, COPY_ONLY)
+            await self._execute_run(task, QUEUED_ONLY)
         await tasks.started(self.ports, task.id)
         return 0.0
 
@@ -223,7 +233,7 @@ class Steward:
 
     async def _write_parameters(self, platform: AwsPlatform, task: Task) -> None:
         """Write what functions and machines read, and the current rates."""
-        chosen, parameters = plugin(task.type), read_parameters(task.type, task.parameters)
+        chosen, parameters = plugin(task.type), task.model
         timetable, usual = chosen.bandwidth(parameters)
         cap = Timetable.parse(timetable).cap_at(time.time(), usual)
         await platform.limits.set_rates(chosen.rates(parameters, cap))
@@ -237,20 +247,19 @@ class Steward:
             run, _ = await platform.records.begin_run(RunKind.SYNC, beside=True)
             if note:
                 await platform.records.add_note(run.id, note)
-        await self._run_containers(task, "{}")
+        await self._execute_run(task, "{}")
         await tasks.begun(self.ports, task.id, next_run)
         return 0.0
 
     async def _retry_failed(self, task: Task) -> float:
         async with self.engine.open(task.id) as platform:
-            await plugin(task.type).redrive(platform, read_parameters(task.type, task.parameters))
-        await self._run_containers(task, COPY_ONLY)
+            await plugin(task.type).redrive(platform, task.model)
+        await self._execute_run(task, QUEUED_ONLY)
         await tasks.note(self.ports, task.id, redrive_requested=False)
         return 0.0
 
-    async def _run_containers(self, task: Task, given: str) -> None:
-        """Start the containers, for a task for images: each run is an execution. A task for objects notices a new run
-        itself."""
+    async def _execute_run(self, task: Task, given: str) -> None:
+        """Start an execution, for a kind of task whose runs are executions. Others notice a new run themselves."""
         stack = await self.engine.stack(task.id)
         if stack and self.engine.place(task.id, task.type).kind.executes_runs:
             machine = stack.outputs["StateMachine"]
@@ -270,7 +279,7 @@ class Steward:
     async def _release(self, task: Task) -> None:
         async with self.engine.open(task.id) as platform:
             await platform.records.resume()
-        await self._run_containers(task, COPY_ONLY)
+        await self._execute_run(task, QUEUED_ONLY)
 
     # ---------------------------------------------------------------------------------------------- ending
 

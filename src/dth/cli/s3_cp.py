@@ -1,0 +1,376 @@
+"""`dth s3 cp`: copies one object, also from and to a file, standard input and standard output."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from dth.cli import start
+from dth.cli.display import ProgressView, amount, shown
+from dth.cli.options import task_options
+from dth.cli.running import interrupted, run_work, verbose_option
+from dth.cli.s3_look import no_object
+from dth.cli.s3_options import build_parameters, key_file_options, parse_url
+from dth.cli.state import default_state
+from dth.core.config import secrets_directory
+from dth.core.errors import HubError, SourceGone, UsageError
+from dth.core.parameters import parse_size
+from dth.core.ports.runs import Counts, RunKind
+from dth.core.ports.status import Verified
+from dth.core.transport import Transport
+from dth.hub.progress import Standing, State
+from dth.objects.parameters import S3Parameters
+from dth.objects.plugin import PLUGIN
+from dth.objects.store.client import S3Client
+from dth.objects.store.credentials import FileSecrets
+from dth.objects.transfer import single
+from dth.objects.transfer.messages import Item
+from dth.objects.transfer.relay import Copied, Route
+from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory
+from dth.platforms.local.foreground import ELSEWHERE, TASK_FILE
+from dth.platforms.local.platform import LocalPlatform, open_platform
+
+STREAM = "-"
+STEP = 1024 * 1024  # bytes read from standard input at once
+TICK = 1.0  # seconds
+WORDS = {
+    Verified.STORE: "verified by the store's checksum",
+    Verified.ETAG: "verified by MD5",
+    Verified.SOURCE: "verified by the source's checksum",
+    Verified.CONTENT: "verified by reading back",
+    Verified.NOT: "not verified",
+}
+
+
+@click.command()
+@click.argument("src")
+@click.argument("dst")
+@task_options(S3Parameters, ("source", "destination", "engine"))
+@key_file_options("src", "dst")
+@click.option("--content-type", default="", help="Of an object from standard input, such as text/csv.")
+@click.option("--expected-size", metavar="N", default="", help="How much comes from standard input at most.")
+@click.option("--dry-run", is_flag=True, help="Show what would be copied; write nothing.")
+@click.option("--quiet", is_flag=True, help="No progress and no result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@verbose_option
+def cp(
+    src: str,
+    dst: str,
+    content_type: str,
+    expected_size: str,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Copy one object: s3://bucket/key to s3://bucket/key.
+
+    A DST that ends with a slash, and a bucket alone, keep the object's name. In place of either there may be a file, or
+    - for standard input or output. An interrupted copy between two stores in parts continues when the same command is
+    given again. For everything below a prefix there is dth s3 sync.
+    """
+    here = [url for url in (src, dst) if _is_here(url)]
+    if len(here) > 1:
+        raise UsageError("one of SRC and DST must be s3://bucket/key")
+    if not _is_here(src) and (content_type or expected_size):
+        raise UsageError(
+            "--content-type and --expected-size are for what comes from a file or standard input"
+        )
+    if dst == STREAM and as_json:
+        raise UsageError("--json prints to standard output, where the object goes: leave it out")
+    parameters = _named(src, dst, given)
+    sides = tuple(side for side, url in (("source", src), ("destination", dst)) if not _is_here(url))
+    parameters = start.settled(parameters, sides, verbose=verbose)
+    said = _Said(src, dst, quiet=quiet, as_json=as_json)
+    if dst == STREAM:
+        return run_work(_give(parameters, said, _Stdout(), dry_run=dry_run))
+    if _is_here(dst):
+        said.dst = str(_target(dst, parameters.src_prefix))
+        return run_work(_give(parameters, said, _NewFile(Path(said.dst)), dry_run=dry_run))
+    if _is_here(src):
+        return _take(src, parameters, said, content_type, _size(expected_size), dry_run=dry_run)
+    return run_work(
+        _copy(parameters, said, default_state(f"{PLUGIN.type} cp", parameters, given), dry_run=dry_run)
+    )
+
+
+def _is_here(url: str) -> bool:
+    """Whether it is a file or a stream of this machine."""
+    return url == STREAM or bool(re.match(r"[~/.]", url)) or (":" not in url and Path(url).exists())
+
+
+def _target(dst: str, key: str) -> Path:
+    """The file that an object is written to. A folder keeps the object's name."""
+    path, name = Path(dst).expanduser(), key.rpartition("/")[2]
+    if not dst.endswith("/") and not path.is_dir():
+        return path
+    if name in (".", "..") or "\0" in name:
+        raise UsageError(f"the name {name!r} is none for a file; give DST one")
+    return path / name
+
+
+def _size(text: str) -> int:
+    try:
+        return int(parse_size(text)) if text else 0
+    except ValueError as error:
+        raise UsageError(f"--expected-size: {error}") from None
+
+
+def _named(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
+    fixed: dict[str, Any] = {"dest_keeps_src_prefix": False}
+    name = ""
+    if not _is_here(src):
+        bucket, key = parse_url(src, "SRC", folder=False)
+        if not key or key.endswith("/"):
+            raise UsageError(
+                f"SRC {src!r} names no object; everything below it is copied by dth s3 sync SRC DST"
+            )
+        name = key.rpartition("/")[2]
+        fixed |= {"src_bucket": bucket, "src_prefix": key}
+    else:
+        name = "" if src == STREAM else Path(src).expanduser().name
+    if not _is_here(dst):
+        bucket, key = parse_url(dst, "DST", folder=False)
+        if not key or key.endswith("/"):
+            if not name:
+                raise UsageError(f"DST {dst!r} names no object; write s3://bucket/key")
+            key += name
+        fixed |= {"dest_bucket": bucket, "dest_prefix": key}
+    return build_parameters(given, **fixed)
+
+
+class _Said:
+    """What the command says of its work and of its result."""
+
+    def __init__(self, src: str, dst: str, *, quiet: bool, as_json: bool) -> None:
+        self.src, self.dst = src, dst
+        self.quiet, self.as_json = quiet, as_json
+        self._began = time.monotonic()
+
+    def result(self, size: int, etag: str, proof: str, verified: Verified, lacks: str = "") -> None:
+        seconds = time.monotonic() - self._began
+        if self.as_json:
+            found = {
+                "source": self.src,
+                "destination": self.dst,
+                "bytes": size,
+                "etag": etag,
+                "proof": proof,
+                "verified": verified.value,
+                "incomplete": lacks,
+                "seconds": round(seconds, 3),
+            }
+            click.echo(json.dumps(found))
+        elif not self.quiet:
+            rate = f"{amount(size / seconds)}/s" if seconds else ""
+            click.echo(
+                f"{shown(self.src)} -> {shown(self.dst)}: "
+                f"{amount(size)} in {seconds:.1f} s ({rate}), {WORDS[verified]}",
+                err=self.dst == STREAM,
+            )
+            if lacks:
+                click.echo(f"  note: {lacks}", err=True)
+
+    def would(self, item: Item) -> None:
+        click.echo(
+            f"copy    {shown(self.src)} -> {shown(self.dst)}  ({amount(item.size)})", err=self.dst == STREAM
+        )
+
+
+async def _looked(source: S3Client, key: str) -> Item:
+    try:
+        return await single.look(source, key)
+    except SourceGone:
+        raise HubError(await no_object(source, key)) from None
+
+
+# -------------------------------------------------------------------------------------------- store to store
+
+
+async def _copy(parameters: S3Parameters, said: _Said, state: Path, *, dry_run: bool) -> int:
+    with Transport() as transport:
+        secrets = FileSecrets(secrets_directory())
+        route = await start.open_route(parameters, transport, secrets, one_object=True)
+        said.dst = f"s3://{parameters.dest_bucket}/{parameters.dest_prefix}"
+        item = await _looked(route.source, parameters.src_prefix)
+        if dry_run:
+            said.would(item)
+            return 0
+        try:
+            async with _resumable(parameters, state) as (platform, run), _progress(route, item, said):
+                copied = await single.copy_object(route, platform.uploads, run, item)
+        except asyncio.CancelledError:
+            return interrupted(state)
+    said.result(copied.size, copied.dest_etag, copied.proof, copied.verified, copied.detail)
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _resumable(parameters: S3Parameters, state: Path) -> AsyncIterator[tuple[LocalPlatform, int]]:
+    """Where an object in parts keeps what is done of it. It stays only while there is an upload to continue."""
+    with lock_state_directory(state, hint=ELSEWHERE):
+        keep = False
+        try:
+            (state / TASK_FILE).write_text(parameters.model_dump_json(by_alias=True), "utf-8")
+            with open_platform(state, single.OWNER) as platform:
+                await platform.release_owner(single.OWNER)
+                run, _ = await platform.records.begin_run(RunKind.SYNC)
+                try:
+                    yield platform, run.id
+                finally:
+                    keep = bool(await platform.uploads.live())
+        finally:
+            if not keep:
+                remove_state_directory(state)
+
+
+@contextlib.asynccontextmanager
+async def _progress(route: Route, item: Item, said: _Said) -> AsyncIterator[None]:
+    async def show(view: ProgressView) -> None:
+        began, before = time.monotonic(), 0
+        while True:
+            await asyncio.sleep(TICK)
+            done = min(item.size, route.tally.recorded + route.tally.held)
+            seconds = time.monotonic() - began
+            before = max(before, done)
+            rate = before / seconds
+            percent = int(before * 100 / item.size) if item.size else -1
+            eta = (item.size - before) / rate if rate else -1.0
+            view.update(
+                Standing(State.COPYING, "", 1, 0, 0, item.size, before, percent, rate, 0.0, eta), Counts(), 1
+            )
+
+    with ProgressView(quiet=said.quiet or said.as_json, things="objects") as view:
+        showing = asyncio.create_task(show(view))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+
+
+# ------------------------------------------------------------------------------------------ files and streams
+
+
+class _Stdout:
+    """Standard output, as the place of an object."""
+
+    def open(self) -> None:
+        """Begin."""
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+    def keep(self) -> None:
+        """The object is whole."""
+
+    def close(self) -> None:
+        """Leave nothing of an object that is not whole, where that is possible."""
+
+
+class _NewFile(_Stdout):
+    """A file, which has its name only when the object is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def open(self) -> None:
+        try:
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it stays open until `close`
+                dir=self._path.parent, prefix=f".{self._path.name[:64]}.", delete=False
+            )
+        except OSError as error:
+            raise UsageError(f"DST {str(self._path)!r} cannot be written: {error.strerror}") from None
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        assert self._file
+        self._file.writelines(chunks)
+
+    def keep(self) -> None:
+        assert self._file
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        Path(self._file.name).replace(self._path)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
+
+
+async def _give(parameters: S3Parameters, said: _Said, place: _Stdout, *, dry_run: bool) -> int:
+    """Write an object to a file or a stream."""
+
+    async def write(chunks: Sequence[bytes]) -> None:
+        await asyncio.to_thread(place.write, chunks)
+
+    with Transport() as transport, contextlib.closing(place):
+        secrets = FileSecrets(secrets_directory())
+        source = await start.open_side("source", parameters, transport, secrets)
+        item = await _looked(source, parameters.src_prefix)
+        if dry_run:
+            said.would(item)
+            return 0
+        place.open()
+        verified = await single.read_object(source, item, write)
+        await asyncio.to_thread(place.keep)
+    said.result(item.size, item.etag, "", verified)
+    return 0
+
+
+def _take(
+    src: str, parameters: S3Parameters, said: _Said, content_type: str, size: int, *, dry_run: bool
+) -> int:
+    """Write a file or a stream as an object."""
+    headers = {"content-type": content_type} if content_type else {}
+    said.dst = f"s3://{parameters.dest_bucket}/{parameters.dest_prefix}"
+    if src == STREAM:
+        if sys.stdin.isatty():
+            raise UsageError("- reads standard input: write COMMAND | dth s3 cp - DST, or < FILE")
+        if dry_run:
+            raise UsageError("--dry-run: what comes from standard input is not known before it is read")
+        return run_work(_put(parameters, said, sys.stdin.fileno(), headers, size))
+    path = Path(src).expanduser()
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if dry_run:
+                said.would(Item(str(path), found.st_size, ""))
+                return 0
+            # As rclone keeps it.
+            headers["x-amz-meta-mtime"] = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
+            return run_work(_put(parameters, said, file.fileno(), headers, max(size, found.st_size)))
+    except IsADirectoryError:
+        raise UsageError(f"SRC {src!r} is a folder; cp copies one file") from None
+    except OSError as error:
+        raise UsageError(f"SRC {src!r} cannot be read: {error.strerror}") from None
+
+
+async def _put(parameters: S3Parameters, said: _Said, file: int, headers: dict[str, str], size: int) -> int:
+    with Transport() as transport:
+        secrets = FileSecrets(secrets_directory())
+        dest = await start.open_side("destination", parameters, transport, secrets)
+        copied: Copied = await single.write_object(
+            dest, parameters.dest_prefix, _read(file), parameters, headers, size
+        )
+    said.result(copied.size, copied.dest_etag, copied.proof, copied.verified)
+    return 0
+
+
+async def _read(file: int) -> AsyncIterator[bytes]:
+    """The bytes of a file or stream in pieces, until its end."""
+    while chunk := await asyncio.to_thread(os.read, file, STEP):
+        yield chunk
