@@ -14,10 +14,10 @@ import pytest
 
 from dth.core.errors import NoSuchUpload, SourceGone
 from dth.core.ports.uploads import Part, Upload, UploadState
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import KeyMap
 from dth.objects.store.checksums import checksum
 from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
 from dth.platforms.local.platform import open_platform
 

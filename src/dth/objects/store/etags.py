@@ -8,6 +8,8 @@ something else and shows only whether the object has changed.
 import re
 from collections.abc import Mapping
 
+# The hub leaves this header on the objects that it writes.
+SOURCE_ETAG = "x-amz-meta-dth-source-etag"
 MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 

@@ -30,12 +30,11 @@ from dth.core.ports.status import Verified
 from dth.core.ports.uploads import Part, Upload, Uploads, UploadState
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import Entry
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import bare_etag, is_encrypted, is_md5
+from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5
 from dth.objects.store.objects import Written
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
@@ -185,7 +184,10 @@ class Multipart:
         answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
         properties = await route.properties(item.key, answer.headers, whole=False)
         upload.upload_id = await route.dest.create_upload(
-            route.keys.to_dest(item.key), properties.headers, insist=route.insisted
+            route.keys.to_dest(item.key),
+            properties.headers,
+            insist=route.insisted,
+            part_size=part_size,
         )
         self._lacks[item.key] = route.lacking(properties)
         parts = [Part(number) for number in range(1, upload.parts + 1)]
