@@ -16,7 +16,6 @@ OPTIONAL = {
     "kms_key",
     "vpc",
     "subnets",
-    "public_ip",
     "cluster",
     "task_image",
     "assumable_roles",
@@ -62,6 +61,8 @@ class HubSettings:
     secret_tag: str
     issuer: str  # whose tokens the API accepts
     client: str  # to whom the tokens are issued
+    # "ENABLED" or "DISABLED": whether what runs in the subnets gets a public address.
+    public_ip: str
     console_bucket: str = ""
     bundle_arm64: str = ""  # SHA-256 of what machines run
     bundle_x86_64: str = ""
@@ -73,8 +74,6 @@ class HubSettings:
     kms_key: str = ""
     vpc: str = ""
     subnets: str = ""
-    # "ENABLED" or "DISABLED": whether what runs in the subnets gets a public address.
-    public_ip: str = "ENABLED"
     cluster: str = ""
     task_image: str = ""
     # Patterns of the ARNs of roles that tasks may assume, separated by spaces.
