@@ -126,7 +126,7 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, output: Out
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
     info, last = each["progressInfo"], each["lastRun"]
-    failed = f", {info['failed']:.0f} failed" if info["failed"] else ""
+    failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
     why = each["reason"] or each["waitsFor"] or ""
     return (
         each["id"][:SHORT],
