@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,6 +132,16 @@ async def test_the_etag_of_the_source_is_kept_until_the_file_changes(tmp_path: P
     assert (await one.send(Request("HEAD", "a"))).headers.get(mark) == "etag-of-the-object"
     (tmp_path / "a").write_bytes(b"y")
     assert mark not in (await one.send(Request("HEAD", "a"))).headers
+
+
+async def test_a_destination_states_when_a_file_was_written_whatever_time_it_was_given(
+    tmp_path: Path,
+) -> None:
+    await folder(tmp_path).send(put("a", **{"x-amz-meta-mtime": "1000000000"}))
+    there = (await folder(tmp_path).send(Request("HEAD", "a"))).headers["last-modified"]
+    here = (await folder(tmp_path, writes=False).send(Request("HEAD", "a"))).headers["last-modified"]
+    assert here == "Sun, 09 Sep 2001 01:46:40 GMT"
+    assert abs(parsedate_to_datetime(there).timestamp() - time.time()) < 3600
 
 
 async def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -214,12 +214,14 @@ class Folder:
         if state is None:
             return f"<CommonPrefixes><Prefix>{_encoded(key)}</Prefix></CommonPrefixes>"
         size = 0 if key.endswith("/") else state.st_size
-        # As a destination, stores state when an object was written.
-        modified = max(state.st_mtime, state.st_ctime) if self._writes else state.st_mtime
         return (
-            f"<Contents><Key>{_encoded(key)}</Key><LastModified>{_iso(modified)}</LastModified>"
+            f"<Contents><Key>{_encoded(key)}</Key><LastModified>{_iso(self._modified(state))}</LastModified>"
             f'<ETag>"{etag_of(state)}"</ETag><Size>{size}</Size></Contents>'
         )
+
+    def _modified(self, state: os.stat_result) -> float:
+        """The time of a file. As a destination, a store states when the object was written."""
+        return max(state.st_mtime, state.st_ctime) if self._writes else state.st_mtime
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -299,7 +301,7 @@ class Folder:
             "content-length": str(state.st_size),
             "content-type": _type_of(key.rpartition("/")[2]),
             "etag": f'"{etag}"',
-            "last-modified": formatdate(max(0.0, state.st_mtime), usegmt=True),
+            "last-modified": formatdate(max(0.0, self._modified(state)), usegmt=True),
             MTIME: _seconds(state.st_mtime_ns),
         }
         if source := _kept_source(file, etag):
