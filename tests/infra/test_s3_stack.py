@@ -132,6 +132,7 @@ def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: d
         assert values.keys() <= set(re.findall(r"\$\{(\w+)\}", script))
         script = re.sub(r"\$\{[\w:]+\}", "x", script)
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+        assert script.index("tar -xzf") < script.index("-m compileall -q") < script.index("systemctl enable")
         assert len(script) < 8000  # EC2 takes 16 KiB
         assert re.findall(r"https?://\S+|\bpip\b|\bcurl\b", script) == []
         assert f"-m dth.compose.aws.agent {name.removesuffix('Template').lower()}" in script

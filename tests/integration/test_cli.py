@@ -227,8 +227,8 @@ def test_help_names_every_command(dth: Dth) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("sync /home/me s3://b", "is a local path"),
-        ("sync s3://a ./here", "is a local path"),
+        ("sync /home/no/body s3://b", "there is no folder '/home/no/body'"),
+        ("sync s3://a /dev/null", "is no folder"),
         ("sync file:///x s3://b", "only s3://bucket/prefix"),
         ("sync s3:// s3://b", "names no bucket"),
         ("sync s3://a", "Missing argument 'DST'"),
@@ -262,7 +262,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --report /proc/x.csv", "--report"),
         ("diff s3://a s3://b --src-secret ../x", "no name for a secret"),
         ("diff s3://a s3://b --src-profile nobody", "profile 'nobody'"),
-        ("ls /tmp", "is a local path"),
+        ("ls ./nothing", "there is no folder './nothing'"),
         ("frobnicate", "No such command"),
     ],
 )

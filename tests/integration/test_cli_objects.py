@@ -96,6 +96,15 @@ def test_a_copy_within_a_store_may_begin_like_its_source(dth: Dth, source: Side)
     assert (same.code, "the same object" in same.err) == (2, True)
 
 
+def test_a_sync_of_one_object_may_lead_into_a_folder_beside_it(dth: Dth, source: Side) -> None:
+    source.put({"a": b"1", "b": b"2"})
+    done = dth.run("s3", "sync", f"{source.url}/a", f"{source.url}/copies", *between(source, source)[2:])
+    assert done.code == 0, done
+    assert source.contents() == {"a": b"1", "b": b"2", "copies/a": b"1"}
+    onto = dth.run("s3", "sync", f"{source.url}/a", source.url, *between(source, source)[2:])
+    assert (onto.code, "overlap" in onto.err) == (2, True), onto
+
+
 @pytest.mark.parametrize("body", [b"", b"few bytes\n", BIG], ids=["empty", "few", "parts"])
 def test_standard_input_and_output(dth: Dth, source: Side, body: bytes) -> None:
     code, out, err = stream(

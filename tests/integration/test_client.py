@@ -27,7 +27,6 @@ from dth.core.errors import (
     Transient,
 )
 from dth.core.transport import Pipe, Response, Transport
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import KeyMap, PrefixListing, pages
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.answers import classify, parse_error, parse_time
@@ -35,6 +34,7 @@ from dth.objects.store.capabilities import Feature
 from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Addressing, ChecksumMode
+from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.store.objects import Written
 from dth.objects.store.pace import Budget, Cap
 from dth.objects.store.signing import quote_key

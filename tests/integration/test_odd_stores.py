@@ -21,12 +21,14 @@ from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FixedCredentials
 from dth.objects.store.endpoints import resolve_endpoint
 from dth.objects.store.objects import Written
+from dth.objects.task import shared_rates
 from dth.objects.transfer.proof import check_source, compare_stated
 from tests.engine import (
     FOUR_PARTS,
     GIANT,
     MIB,
     PARTED,
+    SECONDS,
     TWO_PARTS,
     Dth,
     Engine,
@@ -405,6 +407,48 @@ def test_one_damaged_part_of_many_is_noticed(pair: Pair, dest: str, times: int, 
         assert pair.there() == {}
 
 
+@pytest.mark.parametrize("checksums", ["", "no-checksums", "no-checksums etag-opaque"])
+@pytest.mark.parametrize("mode", ["crc64nvme", "md5"])
+@pytest.mark.parametrize("giant", [False, True])
+@pytest.mark.parametrize("before", ["fresh", "old", "marked"])
+def test_an_upload_that_is_said_to_be_joined_and_is_not_starts_over(
+    pair: Pair, checksums: str, mode: str, giant: bool, before: str
+) -> None:
+    body = os.urandom(FOUR_PARTS)
+    pair.put({"k": body, "new": body})
+    # The object before has the same size; with a mark, it is a copy of the source's object before.
+    pair.lay("k", os.urandom(FOUR_PARTS))
+    if before == "old":
+        pair.at("k").modified -= 3600
+    elif before == "marked":
+        pair.at("k").headers["x-amz-meta-dth-source-etag"] = b"another"
+    pair.quirks("", f"join-stale {checksums}", join_stale=2)
+    settled(pair.run(checksum_mode=mode, **(GIANT if giant else PARTED)), 2)
+    assert pair.there() == {"k": body, "new": body}
+
+
+def test_an_older_object_stays_where_an_upload_is_never_joined(pair: Pair) -> None:
+    pair.put({"k": os.urandom(FOUR_PARTS)})
+    pair.lay("k", b"an older body")
+    pair.at("k").modified -= 3600
+    pair.quirks("", "join-stale")
+    ran = pair.run(**PARTED)
+    settled(ran, 0, 1)
+    assert ran.records["k"].reason == "NotStored"
+    assert pair.there() == {"k": b"an older body"}
+
+
+@pytest.mark.parametrize("giant", [False, True])
+def test_what_was_damaged_while_it_was_joined_is_noticed_though_the_answer_was_lost(
+    pair: Pair, giant: bool
+) -> None:
+    body = os.urandom(FOUR_PARTS)
+    pair.put({"k": body})
+    pair.quirks("", "flip-on-join join-late-error", flip_on_join=1, join_late_error=1)
+    settled(pair.run(**(GIANT if giant else PARTED)), 1)
+    assert pair.there() == {"k": body}
+
+
 def test_a_store_that_lies_is_found_out_by_reading_back(pair: Pair) -> None:
     pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
     pair.quirks("", "lies")
@@ -461,7 +505,8 @@ def test_each_record_says_who_verified_the_copy(pair: Pair) -> None:
 
 @pytest.mark.parametrize("checksums", ["", "no-checksums "])
 @pytest.mark.parametrize(
-    "kind", ["etag-upper", "etag-random", "etag-opaque", "etag-hmac", "kms", "weak-etags"]
+    "kind",
+    ["etag-upper", "etag-random", "etag-opaque", "etag-hmac", "kms", "weak-etags", "etags-quoted-twice"],
 )
 def test_a_second_run_copies_nothing_whatever_the_etags_are(pair: Pair, kind: str, checksums: str) -> None:
     pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
@@ -510,7 +555,8 @@ def test_the_md5_of_a_source_counts_where_the_copy_has_none(pair: Pair, source: 
 
 
 @pytest.mark.parametrize(
-    "kind", ["weak-etags", "weak-etags-412", "refuses-if-match-400", "refuses-if-match-501"]
+    "kind",
+    ["weak-etags", "weak-etags-412", "etags-quoted-twice", "refuses-if-match-400", "refuses-if-match-501"],
 )
 def test_odd_etags_of_a_source_do_no_harm(pair: Pair, kind: str) -> None:
     pair.put({**SMALL, "parted": os.urandom(TWO_PARTS)})
@@ -558,6 +604,7 @@ def test_a_source_whose_etags_are_opaque_can_be_said_to_be_so(pair: Pair) -> Non
         ("", "object-lock refuses-checksum-headers"),
         ("doubled-headers", ""),
         ("v1-only", "v1-only"),
+        ("no-is-truncated", "no-is-truncated"),
         ("refuses-encoding-400", "refuses-encoding-501"),
         ("refuses-encoding-501 v1-only", "refuses-encoding-400 no-token"),
     ],
@@ -746,7 +793,10 @@ def test_a_streamed_part_that_is_damaged_on_its_way_here_is_noticed(streaming: P
     arrived_whole(streaming, stream(streaming, state="later"))
 
 
-@pytest.mark.parametrize("quirk", ["put-html", "put-html-etag", "put-error", "put-no-etag"])
+@pytest.mark.parametrize(
+    "quirk",
+    ["put-html", "put-html-etag", "put-error", "put-no-etag", "put-text", "put-cut", "put-202"],
+)
 def test_a_write_that_is_answered_by_something_else_has_failed(pair: Pair, quirk: str) -> None:
     pair.put(bodies("abc"))
     pair.quirks("", quirk)
@@ -857,6 +907,16 @@ def test_one_object_that_alone_is_refused_fails_with_its_reason(pair: Pair, quir
     assert record.reason in ("SlowDown", "HTTP429", "InternalError", "ServiceUnavailable")
 
 
+def test_a_giant_object_that_is_never_joined_fails(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dth.objects.transfer.failures.LONGEST_FAILING", 1.0)
+    pair.put(SMALL)
+    pair.put({"giant": os.urandom(FOUR_PARTS)})
+    pair.quirks("", "join-503")
+    ran = pair.run(**GIANT)
+    settled(ran, len(SMALL), 1)
+    assert ran.records["giant"].reason == "SlowDown"
+
+
 @pytest.mark.parametrize("side", ["source", "dest"])
 def test_a_prefix_that_alone_is_refused_fails(pair: Pair, side: str) -> None:
     good, bad = (bodies(f"{name}/{n}" for n in range(100)) for name in ("good", "bad"))
@@ -964,7 +1024,9 @@ def test_tags_are_copied_where_none_are_counted(pair: Pair, quirk: str) -> None:
     assert pair.at("tagged").tags == "project=apollo&owner=me"
 
 
-@pytest.mark.parametrize("quirk", ["tags-denied", "tags-500", "tags-401", "tags-no-key"])
+@pytest.mark.parametrize(
+    "quirk", ["tags-denied", "tags-500", "tags-401", "tags-no-key", "tags-html", "tags-error"]
+)
 @pytest.mark.parametrize("kind", ["", "MinIO"])
 def test_tags_that_cannot_be_read_are_counted_as_lacking(pair: Pair, kind: str, quirk: str) -> None:
     tagged = bodies(f"{n:03}" for n in range(150))
@@ -975,6 +1037,21 @@ def test_tags_that_cannot_be_read_are_counted_as_lacking(pair: Pair, kind: str, 
     assert ran.counts.incomplete == len(tagged)
     assert {record.reason for record in ran.records.values()} == {"TagsUnread"}
     assert "tags of the source cannot be read" in ran.notes
+
+
+def test_a_request_for_tags_does_not_wait_for_its_turn_among_large_bodies(pair: Pair) -> None:
+    pair.put({"k": b"x"}, **{"x-amz-tagging": "a=b"})
+    engine = Engine(pair._state / "state", *pair.sides, max_bytes_per_second=600 * 1024)
+
+    async def tags() -> str:
+        async with engine.opened("worker") as (route, platform):
+            await platform.limits.set_rates(shared_rates(route.parameters))
+            cap = route.source.caps[-1]
+            cap.adopt(600 * 1024)
+            async with cap.paced(10 * MIB, received=True):
+                return await asyncio.wait_for(route.source.tags("k"), SECONDS)
+
+    assert asyncio.run(tags()) == "a=b"
 
 
 def test_tags_of_which_some_are_not_told_are_counted_as_lacking(pair: Pair) -> None:
@@ -1035,9 +1112,10 @@ def test_headers_that_come_twice_are_kept_whole(pair: Pair) -> None:
 # ---------------------------------------------------------------------------------------------- the rest
 
 
-def test_the_store_tells_the_region(pair: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("quirk", ["region", "region-in-text", "region-location"])
+def test_the_store_tells_the_region(pair: Pair, tmp_path: Path, quirk: str) -> None:
     pair.put(bodies("ab"))
-    pair.quirks("region", "region")
+    pair.quirks(quirk, quirk)
     dth = Dth(tmp_path / "home")
     dth.home.mkdir()
     found = dth.sync(*pair.sides)

@@ -411,10 +411,10 @@ def test_an_endpoint_can_be_given_several_times(dth: Dth, source: Side, proxy_a:
         ("ceph:src", "write s3://src with --src-endpoint-url and --src-profile"),
         ("ceph:", "write s3://bucket/prefix with"),
         ("S3://src", "write s3:// in small letters"),
-        ("src", "write s3://src"),
+        ("photos", "write s3://photos"),
         ("arn:aws:s3:eu-west-1:123456789012:accesspoint/p", "write s3://arn:aws:s3:"),
         ("gs://src", "only s3://bucket/prefix"),
-        ("../src", "is a local path"),
+        ("photos", "for a folder ./photos"),
     ],
 )
 def test_what_is_no_url_is_told_what_to_write(dth: Dth, url: str, told: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from tests.engine import Dth, Side, bodies
 from tests.hub import Hub
+from tests.servers.proxy import Proxy, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,40 @@ def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, des
     assert here.run("task", "delete", task).code == 0
     gone = here.run("task", "show", task)
     assert (gone.code, gone.err) == (2, f"dth: there is no task '{task}'\n")
+
+
+def test_the_log_of_a_task_is_followed(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("a"))
+    made = here.run("task", "create", "--once", "--watch", *words(hub, source, dest)).out.strip()
+    following = here.start("task", "logs", made, "-f", "-n", "1")
+    assert following.stdout is not None
+    first = following.stdout.readline()
+    assert here.run("task", "run", made, "--watch").code == 0
+    later = following.stdout.readline()
+    following.send_signal(signal.SIGINT)
+    done = here.end(following)
+    assert first
+    assert later > first  # it begins with its time
+    assert done.code == 1
+    here.run("task", "delete", made)
+
+
+def test_a_run_of_a_scheduled_task_and_a_retry_are_watched(
+    hub: Hub, here: Dth, proxy_b: Proxy, source: Side, dest: Side
+) -> None:
+    source.put(bodies("ab"))
+    refusing = proxy_b.rule(Reply(403, "AccessDenied", "Not you"), method="PUT", key="b")
+    there = Side(proxy_b, dest.bucket)
+    made = here.run("task", "create", *words(hub, source, there)).out.strip()
+    failed = here.run("task", "run", made, "--watch")
+    assert failed.code == 1, failed
+    assert "1 object failed" in failed.err
+    assert "AccessDenied" in here.run("task", "failures", made).out
+    proxy_b.remove(refusing)
+    again = here.run("task", "retry", made, "--watch")
+    assert again.code == 0, again
+    assert dest.listed() == ["a", "b"]
+    here.run("task", "delete", made, "--wait")
 
 
 def test_a_running_task_is_deleted_in_one_step(hub: Hub, here: Dth, source: Side, dest: Side) -> None:

@@ -66,6 +66,7 @@ QUIRKS = {
     "weak-etags": 'Writes W/"…" in the answers about objects; listings have the plain ETag.',
     "weak-etags-412": "As weak-etags, and a strong If-Match fails with 412.",
     "etag-upper": "ETags are MD5 in capital letters.",
+    "etags-quoted-twice": 'Writes ""…"" in all answers, listings as well.',
     "etag-random": "ETags are 32 hexadecimal digits, others for each write.",
     "etag-opaque": "ETags are 64 hexadecimal digits.",
     "etag-hmac": "ETags are 32 hexadecimal digits that depend on the body but are no MD5.",
@@ -74,6 +75,9 @@ QUIRKS = {
     "put-html": "Answers a PUT with 200 and an HTML page, and stores nothing.",
     "put-html-etag": "As put-html, and the page has an ETag.",
     "put-error": "Answers a PUT with 200, an ETag and an <Error> document, and stores nothing.",
+    "put-text": "Answers a PUT with 200, an ETag and a line of text, and stores nothing.",
+    "put-cut": "Answers a PUT with 200, an ETag and the beginning of a document, and stores nothing.",
+    "put-202": "Answers a PUT with 202 and an ETag, and stores nothing.",
     "put-no-etag": "Answers a PUT without an ETag.",
     "put-loses": "Answers a PUT rightly, and stores nothing.",
     "put-loses-body": "Answers a PUT rightly, and stores an empty object.",
@@ -83,6 +87,9 @@ QUIRKS = {
     "flip-on-copy": "Damages what it copies by itself, parts as well, and answers the ETag of what it stored.",
     "flip-on-join": "Damages what it joins of parts, and answers another ETag than the parts make.",
     "lies": "Stores a damaged body, and answers and states the ETag and checksum of what was sent.",
+    "join-503": "Answers 503 SlowDown to the completion of an upload.",
+    "join-late-error": "Joins the parts, and answers 200 with an <Error> document.",
+    "join-stale": "Joins nothing, and answers with the ETag of the object that was there before.",
     "parts-limit": "Takes part numbers up to 10 only.",
     "acl-refused": "Answers 400 to x-amz-acl.",
     "class-refused": "Answers 400 to every storage class but STANDARD.",
@@ -107,6 +114,8 @@ QUIRKS = {
     "tags-uncounted": "Does not tell the number of tags.",
     "tags-500": "Does not tell the number of tags, and answers 500 to requests for them.",
     "tags-401": "Does not tell the number of tags, and answers 401 to requests for them.",
+    "tags-html": "Does not tell the number of tags, and answers requests for them with an HTML page.",
+    "tags-error": "Does not tell the number of tags, and answers requests for them with 200 and an error.",
     "tags-no-key": "Does not tell the number of tags, and answers 404 NoSuchKey to requests for them.",
     "tags-404": "Does not tell the number of tags, and answers 404 NoSuchTagSet where there are none.",
     "tags-partly": "Tells the number of tags, and leaves the last one out when it is asked for them.",
@@ -125,6 +134,7 @@ QUIRKS = {
     "retry-after": 'As always-503, with "Retry-After: 3600".',
     # Listings
     "v1-only": "Knows the first version of ListObjects only.",
+    "no-is-truncated": "Listings do not say whether they are truncated.",
     "no-token": "Pages of ListObjectsV2 are truncated without a token.",
     "refuses-encoding-400": "Answers 400 InvalidArgument to listings of objects with encoding-type.",
     "refuses-encoding-501": "Answers 501 NotImplemented to listings of objects with encoding-type.",
@@ -136,6 +146,8 @@ QUIRKS = {
     "html-listing": "Answers a listing with 200 and an HTML page.",
     # The endpoint
     "region": "Takes signatures for the region garage only, and names it in the refusal.",
+    "region-in-text": "As region, and the name is in the message only.",
+    "region-location": "As region, and answers IllegalLocationConstraintException.",
     "redirect-301": "Answers 301 PermanentRedirect with another endpoint.",
     "redirect-307": "Answers 307 TemporaryRedirect with another endpoint.",
 }
@@ -283,7 +295,7 @@ class OddStore(S3Server):
         self.requests: list[Request] = []
         self._faults: list[Exception] = []
         self.buckets: dict[str, Bucket] = {}
-        if "region" in self.quirks:
+        if any(quirk.startswith("region") for quirk in self.quirks):
             self.region = "garage"
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
@@ -457,11 +469,17 @@ class OddStore(S3Server):
 
     def _refuse_endpoint(self, request: Request) -> None:
         scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/", request.header("authorization"))
-        if scope and scope[1] != "garage" and self.has("region"):
+        if scope and scope[1] != "garage":
             text = (
                 f"The authorization header is malformed; the region '{scope[1]}' is wrong; expecting 'garage'"
             )
-            raise _Refused(400, "AuthorizationHeaderMalformed", text, "<Region>garage</Region>")
+            if self.has("region"):
+                raise _Refused(400, "AuthorizationHeaderMalformed", text, "<Region>garage</Region>")
+            if self.has("region-in-text"):
+                raise _Refused(400, "AuthorizationHeaderMalformed", text)
+            if self.has("region-location"):
+                code = "IllegalLocationConstraintException"
+                raise _Refused(400, code, "It is elsewhere", x_amz_bucket_region="garage")
         endpoint = f"<Endpoint>{ELSEWHERE}</Endpoint><Bucket>{request.bucket}</Bucket>"
         text = "The bucket you are attempting to access must be addressed using the specified endpoint."
         if self.has("redirect-301"):
@@ -579,7 +597,8 @@ class OddStore(S3Server):
         fields = f"<Name>{request.bucket}</Name><Prefix>{text(prefix)}</Prefix><MaxKeys>{limit}</MaxKeys>"
         fields += "<EncodingType>url</EncodingType>" if encoded else ""
         fields += f"<Delimiter>{text(delimiter)}</Delimiter>" if delimiter else ""
-        fields += f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        if not self.has("no-is-truncated"):
+            fields += f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
         fields += f"<KeyCount>{len(page)}</KeyCount>" if version_2 else f"<Marker>{text(after)}</Marker>"
         if more and version_2 and not self.has("no-token"):
             fields += f"<NextContinuationToken>{_bytes(page[-1]).hex()}</NextContinuationToken>"
@@ -590,6 +609,8 @@ class OddStore(S3Server):
                 fields += f"<CommonPrefixes><Prefix>{text(name)}</Prefix></CommonPrefixes>"
             else:
                 fields += _entry(text(name), objects[name])
+        if self.has("etags-quoted-twice"):
+            fields = fields.replace("&quot;", "&quot;&quot;")
         return _document("ListBucketResult", fields)
 
     def _encoder(self, encoded: bool) -> Callable[[str], str]:
@@ -725,7 +746,7 @@ class OddStore(S3Server):
             del headers[0]
         uncounted = (
             "tags-uncounted",
-            *(quirk for quirk in QUIRKS if re.match(r"tags-(\d|denied|no)", quirk)),
+            *(quirk for quirk in QUIRKS if re.match(r"tags-(\d|denied|no|html|error)", quirk)),
         )
         if stored.tags and not any(map(self.has, uncounted)):
             count = len(parse_qsl(stored.tags, keep_blank_values=True))
@@ -760,6 +781,10 @@ class OddStore(S3Server):
             raise _Refused(500, "InternalError", "We encountered an internal error")
         if self.has("tags-401"):
             raise _Refused(401, "Unauthorized", "Not for you")
+        if self.has("tags-html"):
+            return Reply(body=_HTML, content_type="text/html")
+        if self.has("tags-error"):
+            return Reply(body=_XML + b"<Error><Code>InternalError</Code></Error>")
         if self.has("tags-no-key"):
             raise _Refused(404, "NoSuchKey", "The specified key does not exist.")
         if request.method == "PUT":
@@ -795,6 +820,12 @@ class OddStore(S3Server):
         if self.has("put-error"):
             error = "<Error><Code>InternalError</Code><Message>Try again</Message></Error>"
             return Reply(body=_XML + error.encode(), headers=[("ETag", '"5f3a"')])
+        if self.has("put-text"):
+            return Reply(body=b"Internal error", headers=[("ETag", '"5f3a"')], content_type="text/plain")
+        if self.has("put-cut"):
+            return Reply(body=_XML + b"<Err", headers=[("ETag", '"5f3a"')])
+        if self.has("put-202"):
+            return Reply(202, headers=[("ETag", '"5f3a"')])
         stored = self._written(request, flipped=self.has("flip-on-write"))
         reply = self._written_reply(stored)
         if self.has("put-loses-body"):
@@ -978,12 +1009,20 @@ class OddStore(S3Server):
             parts.append(part)
         if not parts:
             raise _Refused(400, "MalformedXML", "The XML you provided was not well-formed")
+        if self.has("join-503"):
+            raise _Refused(503, "SlowDown", "Please reduce your request rate.")
+        if self.has("join-stale"):
+            before = self.buckets[request.bucket].objects.get(request.key)
+            fields = f"<ETag>&quot;{before.etag if before else '5f3a-2'}&quot;</ETag>"
+            return _document("CompleteMultipartUploadResult", fields)
         stored = self._joined(upload, parts)
         for name, value in request.checksums.items():
             if stored.checksums.get(name, value) != value and not self.has("no-checksums"):
                 raise _Refused(400, "BadDigest", f"The {name.upper()} you specified did not match.")
         self._keep(request, stored)
         del self.buckets[request.bucket].uploads[request.query["uploadId"]]
+        if self.has("join-late-error"):
+            return Reply(body=_XML + b"<Error><Code>InternalError</Code></Error>")
         fields = f"<Bucket>{request.bucket}</Bucket><Key>{escape(request.key)}</Key>"
         fields += f"<ETag>{escape(self._quoted(stored))}</ETag>"
         for name, value in stored.checksums.items():
@@ -1031,7 +1070,8 @@ class OddStore(S3Server):
 
     def _quoted(self, stored: Stored) -> str:
         weak = "W/" if self.has("weak-etags") or self.has("weak-etags-412") else ""
-        return f'{weak}"{stored.etag}"'
+        quotes = '""' if self.has("etags-quoted-twice") else '"'
+        return f"{weak}{quotes}{stored.etag}{quotes}"
 
     def _stated(self, stored: Stored) -> list[tuple[str, str | bytes]]:
         if not stored.checksums or self.has("no-checksums"):

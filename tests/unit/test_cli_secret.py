@@ -168,3 +168,11 @@ def test_the_key_is_rotated_while_the_hub_runs(tmp_path: Path, monkeypatch: pyte
         assert StoredSecrets(tmp_path).read("one") == VALUE
         (tmp_path / "key").unlink()
         assert isinstance(run("rotate-key", "--data-dir", tmp_path).exception, StateError)
+
+
+def test_a_secret_that_nothing_can_use_is_told(hub: Hub) -> None:
+    odd = run("create", "one", given='{"user": "me"}')
+    assert odd.exit_code == 0
+    assert "no store and no registry can use this secret" in odd.stderr
+    for value in (VALUE, '{"username": "u", "password": "p"}', '{"sse_customer_key": "k"}'):
+        assert run("create", "one", given=value).stderr == ""

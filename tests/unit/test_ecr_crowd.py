@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.images.crowd import gather, led
+from dth.images.crowd import AT_ONCE, gather, led
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
 
 
 async def test_results_come_in_order_and_few_are_at_once() -> None:
@@ -23,6 +27,27 @@ async def test_results_come_in_order_and_few_are_at_once() -> None:
     assert await gather((work(number) for number in range(30)), at_once=4) == list(range(30))
     assert most == 4
     assert await gather([]) == []
+
+
+async def test_work_is_made_when_its_turn_comes() -> None:
+    """A hostile registry names a million repositories."""
+    made, ended = 0, 0
+
+    async def work() -> None:
+        nonlocal ended
+        await asyncio.sleep(0)
+        ended += 1
+
+    def many() -> Iterator[Coroutine[Any, Any, None]]:
+        nonlocal made
+        for _ in range(1000):
+            made += 1
+            assert made - ended <= AT_ONCE
+            yield work()
+
+    assert await led(many()) == [None] * 1000
+    made, ended = 0, 0
+    assert await gather(many()) == [None] * 1000
 
 
 @pytest.mark.filterwarnings("error")

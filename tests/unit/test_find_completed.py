@@ -14,9 +14,10 @@ import pytest
 
 from dth.core.errors import NoSuchUpload, SourceGone
 from dth.core.ports.uploads import Part, Upload, UploadState
-from dth.objects.compare.merge import SOURCE_ETAG
+from dth.objects.listing.pages import KeyMap
 from dth.objects.store.checksums import checksum
 from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
 from dth.platforms.local.platform import open_platform
 
@@ -42,6 +43,9 @@ class Dest:
     async def complete_upload(self, *_: Any) -> None:
         raise NoSuchUpload("no such upload")
 
+    async def abort_upload(self, *_: Any) -> None:
+        """There is nothing to discard."""
+
     async def head(self, key: str, **_: Any) -> Any:
         if self._headers is None:
             raise SourceGone("no such key")
@@ -51,7 +55,7 @@ class Dest:
 async def joined(headers: dict[str, str] | None, *, proof: str = PROOF, md5s: list[str] = MD5S) -> str:
     """The ETag that was taken as the result's."""
     parts = [Part(number, etag, PROOF) for number, etag in enumerate(md5s, 1)]
-    route = cast("Route", SimpleNamespace(dest=Dest(headers)))
+    route = cast("Route", SimpleNamespace(dest=Dest(headers), keys=KeyMap()))
     with tempfile.TemporaryDirectory() as folder, open_platform(Path(folder), "w1") as platform:
         upload = Upload("k", 1, "e1", SIZE, 10)
         await platform.uploads.intend(upload)

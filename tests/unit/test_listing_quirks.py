@@ -311,7 +311,16 @@ async def test_a_character_that_xml_cannot_hold_is_told(no_waiting: None) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["aB1", '"aB1"', "&quot;aB1&quot;", 'W/"aB1"', "W/&#34;aB1&#34;", "&amp;quot;aB1&amp;quot;", "W/aB1"],
+    [
+        "aB1",
+        '"aB1"',
+        "&quot;aB1&quot;",
+        'W/"aB1"',
+        "W/&#34;aB1&#34;",
+        "&amp;quot;aB1&amp;quot;",
+        "W/aB1",
+        '""aB1""',
+    ],
 )
 def test_etags_are_bare_and_keep_their_case(text: str) -> None:
     body = document(item(entry("k"), False).replace("&quot;etag-&quot;", text))
@@ -320,6 +329,7 @@ def test_etags_are_bare_and_keep_their_case(text: str) -> None:
 
 def test_an_etag_with_a_slash_stays_whole() -> None:
     assert bare_etag('"a/b=="') == "a/b=="
+    assert bare_etag('""a-2""') == bare_etag('" a-2 "') == "a-2"
     assert bare_etag("") == ""
 
 

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FixedCredentials
 from dth.objects.store.endpoints import EtagKind, resolve_endpoint
-from dth.objects.store.etags import is_md5
+from dth.objects.store.etags import SOURCE_ETAG, is_md5
 from dth.objects.store.pace import Budget
 from dth.objects.transfer.proof import source_md5
 from dth.objects.transfer.relay import METADATA_LIMIT, Route

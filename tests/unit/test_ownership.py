@@ -43,7 +43,7 @@ from dth.objects.transfer.worker import Worker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from dth.core.ports.queue import Delivery
     from dth.core.ports.runs import Run
@@ -123,6 +123,9 @@ class Client:
         self.capabilities = Capabilities(ChecksumMode.CRC64NVME, EtagKind.MD5, counts_tags=True)
         self.endpoint = resolve_endpoint(url="http://127.0.0.1:1")
         self.gate = pace.Gate()
+
+    def note_clock(self, headers: Mapping[str, str]) -> None:
+        """Its clock is right."""
 
     async def tags(self, key: str, *, attempts: int = 0) -> str:
         return ""

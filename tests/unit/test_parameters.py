@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from dth.cli.options import validated
 from dth.core.errors import UsageError
 from dth.core.parameters import GIB, KIB, MIB, choices, options, parse_moment, parse_size
+from dth.hub.parameters import read_parameters
 from dth.objects.parameters import S3Parameters
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they are listed.
@@ -179,6 +180,8 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         ({"worker_number": 0}, "--worker-number: .* it must be at least 1"),
         ({"delete_max_percent": 101}, "--delete-max-percent: .* it must be at most 100"),
         ({"max_requests_per_second": 0}, "--max-requests-per-second: .* it must be more than 0"),
+        ({"max_requests_per_second": "inf"}, "--max-requests-per-second: Input should be a finite number"),
+        ({"budget": "1e400"}, "budget: Input should be a finite number"),
         (
             {"max_bytes_per_second": "1000"},
             "--max-bytes-per-second: .* it must be at least 1024",
@@ -232,3 +235,10 @@ def test_parameters_do_not_change() -> None:
     parameters = S3Parameters()
     with pytest.raises(ValidationError):
         parameters.src_bucket = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["inf", "-Infinity", "1e400", "nan"])
+@pytest.mark.parametrize("name", ["budget", "maxRequestsPerSecond", "deleteMaxPercent"])
+def test_a_task_has_no_number_without_end(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name}: '{text}' is "):
+        read_parameters("S3EC2", {"srcBucket": "a", "destBucket": "b", name: text})

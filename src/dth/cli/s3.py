@@ -38,6 +38,7 @@ from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
+from dth.objects.store.folders.paths import place_of
 from dth.objects.task import object_filter, open_source, shared_rates
 from dth.objects.transfer.relay import Route
 from dth.platforms.local.foreground import Foreground, open_foreground
@@ -96,10 +97,11 @@ def sync(
     hub_url: str | None,
     **given: Any,
 ) -> int:
-    """Copy what is missing or different from SRC to DST (s3://bucket/prefix).
+    """Copy what is missing or different from SRC to DST.
 
-    Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync goes on
-    where it was when the same command is given again.
+    Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC is the key of an
+    object or a file, that one is copied into DST. An interrupted sync goes on where it was when the same command is
+    given again.
     """
     parameters = pair(src, dst, given)
     if report:
@@ -419,7 +421,8 @@ async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Paramet
     folder, slash, name = key.rpartition("/")
     if not quiet:
         click.echo(
-            f"s3://{p.src_bucket}/{key} is an object: it is copied to s3://{p.dest_bucket}/{p.dest_prefix}{name}",
+            f"{place_of(p.src_bucket)}/{key} is an object: it is copied to "
+            f"{place_of(p.dest_bucket)}/{p.dest_prefix}{name}",
             err=True,
         )
     return parameters.model_copy(

@@ -48,7 +48,7 @@ def remove(
 
     In a bucket with versions, the objects get delete markers, and their versions stay.
     """
-    parameters = named(url, given, verbose=verbose, folder=recursive)
+    parameters = named(url, given, verbose=verbose, folder=recursive, stores_only=True)
     if not recursive and (not parameters.src_prefix or parameters.src_prefix.endswith("/")):
         raise UsageError(f"URL {url!r} names no object; --recursive deletes everything below it")
     if recursive and not (yes or dry_run) and not sys.stdin.isatty():
@@ -123,7 +123,7 @@ async def _delete(store: S3Client, entries: Sequence[Entry]) -> list[tuple[str, 
 @looking
 def make_bucket(url: str, verbose: bool, **given: Any) -> int:
     """Create the bucket s3://bucket."""
-    parameters = named(url, given, verbose=verbose)
+    parameters = named(url, given, verbose=verbose, stores_only=True)
     if parameters.src_prefix:
         raise UsageError(f"URL {url!r}: write s3://{parameters.src_bucket}; prefixes need not be created")
     return run_work(_make_bucket(parameters))

@@ -17,7 +17,7 @@ from dth.cli.output import Output, output_format
 from dth.cli.running import run_work, verbose_option
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.core.config import secrets_directory
-from dth.core.errors import HubError, SourceGone, TransferError
+from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
 from dth.objects.listing.lookup import nothing_below
 from dth.objects.listing.pages import Entry, PrefixListing, pages
@@ -25,6 +25,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FileSecrets
 from dth.objects.store.etags import bare_etag
+from dth.objects.store.folders.paths import is_folder, place_of
 from dth.objects.transfer.proof import stated_checksums
 
 META = "x-amz-meta-"
@@ -60,9 +61,13 @@ async def opened(parameters: S3Parameters, *, must_list: bool = True) -> AsyncIt
         yield await start.open_store(parameters, transport, secrets, must_list=must_list)
 
 
-def named(url: str, given: dict[str, Any], *, verbose: bool, folder: bool = False) -> S3Parameters:
+def named(
+    url: str, given: dict[str, Any], *, verbose: bool, folder: bool = False, stores_only: bool = False
+) -> S3Parameters:
     """The parameters of a command that asks one store for this URL."""
     bucket, prefix = parse_url(url, "URL", folder=folder)
+    if stores_only and is_folder(bucket):
+        raise UsageError(f"URL {url!r} is of this machine; this command is for buckets only")
     parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
     return start.settled(parameters, ("source",), verbose=verbose)
 
@@ -71,7 +76,7 @@ def listing(client: S3Client, prefix: str, delimiter: str = "") -> PrefixListing
     return PrefixListing(
         client,
         prefix,
-        name=f"s3://{client.bucket}",
+        name=client.place,
         delimiter=delimiter,
         first_version=client.first_version,
     )
@@ -98,7 +103,7 @@ def list_(
     verbose: bool,
     **given: Any,
 ) -> int:
-    """List the objects of s3://bucket/prefix.
+    """List the objects of s3://bucket/prefix, or the files of a folder.
 
     Times are UTC. JSON has one object per line.
     """
@@ -158,7 +163,7 @@ def _line(entry: Entry, *, long: bool, human: bool) -> str:
 )
 @output_format
 def du(url: str, depth: int, output: Output, verbose: bool, **given: Any) -> int:
-    """Show how many objects are below s3://bucket/prefix, and their size."""
+    """Show how many objects are below s3://bucket/prefix or in a folder, and their size."""
     parameters = named(url, given, verbose=verbose)
     return run_work(_du(parameters, depth, output))
 
@@ -184,7 +189,7 @@ async def _du(parameters: S3Parameters, depth: int, output: Output) -> int:
                 for folder in _folders(entry.key, prefix, depth):
                     found.setdefault(folder, _Size()).add(entry.size)
         nothing = "" if found[prefix].objects or not prefix else await nothing_below(source, prefix)
-    root = f"s3://{parameters.src_bucket}/"
+    root = f"{place_of(parameters.src_bucket)}/"
     # The total comes last.
     rows = sorted(found.items(), key=lambda row: (row[0] == prefix, row[0]))
     if output.for_people:
@@ -249,13 +254,13 @@ def _text(value: Any) -> str:
 
 async def no_object(client: S3Client, key: str) -> str:
     """There is no such object: one line with what may have been meant."""
-    text = f"there is no object s3://{client.bucket}/{key}"
+    text = f"there is no object {client.place}/{key}"
     if key.endswith("/"):
         return text
     try:
         below = await listing(client, f"{key}/").page(limit=1)
         if below.entries:
-            return f"{text}; there are objects below s3://{client.bucket}/{key}/"
+            return f"{text}; there are objects below {client.place}/{key}/"
         found = (await nothing_below(client, key)).partition("; ")[2]
     except HubError:
         # The lookup is only a help, and may be forbidden.
@@ -266,7 +271,7 @@ async def no_object(client: S3Client, key: str) -> str:
 async def _object(source: S3Client, key: str) -> dict[str, Any]:
     headers = (await source.head(key, checksums=True)).headers
     found: dict[str, Any] = {
-        "url": f"s3://{source.bucket}/{key}",
+        "url": f"{source.place}/{key}",
         "size": int(headers["content-length"]),
         "modified": _moment(headers.get("last-modified", "")),
         "etag": bare_etag(headers.get("etag", "")),
@@ -303,7 +308,7 @@ def _groups(headers: Mapping[str, str]) -> dict[str, Any]:
 async def _bucket(source: S3Client) -> dict[str, Any]:
     headers = (await source.head_bucket()).headers
     found = {
-        "url": f"s3://{source.bucket}",
+        "url": source.place,
         "endpoint": source.endpoint.url,
         "region": headers.get("x-amz-bucket-region") or source.endpoint.region,
     }

@@ -16,6 +16,7 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.sides import START
 from dth.objects.store.bucket_names import split_url
 from dth.objects.store.credentials import KEY_FILE
+from dth.objects.store.folders.paths import folder_of
 from dth.objects.stores import settings_of_store
 
 F = Callable[..., Any]
@@ -84,7 +85,10 @@ def default_workers() -> int:
 
 def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     """Bucket and prefix of `s3://bucket/prefix`, or of `store:bucket/prefix`, whose bucket keeps the store's name for
-    `build_parameters`. A prefix names a folder: it ends with a slash."""
+    `build_parameters`. A prefix names a folder: it ends with a slash. A folder of this machine stands in the place of
+    the bucket."""
+    if is_local(text):
+        return _parse_path(text, which, folder=folder)
     if not text.startswith("s3://") and (named := NAMED.fullmatch(text)) and named[1] in read_stores():
         bucket, prefix = split_url(named[2].lstrip("/"))
         bucket = bucket and f"{named[1]}:{bucket}"
@@ -99,6 +103,19 @@ def parse_url(text: str, which: str, *, folder: bool = True) -> tuple[str, str]:
     if folder and prefix and not prefix.endswith("/"):
         prefix += "/"
     return bucket, prefix
+
+
+def is_local(text: str) -> bool:
+    """Whether a text names a folder or file of this machine: by how it begins or ends, or because it is there."""
+    begins = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
+    return begins or (":" not in text and (text.endswith("/") or os.path.isdir(text)))  # noqa: PTH112
+
+
+def _parse_path(text: str, which: str, *, folder: bool) -> tuple[str, str]:
+    path = Path(text).expanduser()
+    if which != "DST" and path.is_file() and not text.endswith("/"):
+        return folder_of(str(path.parent), which, must_exist=True), path.name + "/" * folder
+    return folder_of(text, which, must_exist=which != "DST"), ""
 
 
 def _without_wildcards(bucket: str, prefix: str) -> str:
@@ -128,6 +145,4 @@ def _no_url(text: str, which: str) -> str:
             f"makes it known; or write s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
             f"--{side}-profile"
         )
-    if re.search(r"[/\\~]|^\.", text):
-        return "is a local path; only s3://bucket/prefix is supported, on both sides"
-    return f"is no S3 URL; for the bucket of that name write s3://{text}"
+    return f"is no S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"

@@ -33,6 +33,10 @@ value_option = click.option(
 description_option = click.option("--description", help="What it is for.")
 
 
+# What S3 and Amazon ECR, other registries, and customer keys (SSE-C) read of a secret.
+FORMS = ({"access_key_id", "secret_access_key"}, {"username", "password"}, {"sse_customer_key"})
+
+
 @click.group()
 def secret() -> None:
     """Named secrets of a hub: credentials that tasks refer to by name."""
@@ -104,6 +108,7 @@ def create(
         given,
     )
     click.echo(f"{shown(name)} is kept, encrypted")
+    _warn_of_form(given["value"])
     return 0
 
 
@@ -187,6 +192,16 @@ def rotate_key(data_dir: Path | None) -> int:
     count = asyncio.run(work())
     click.echo(f"{count} values are encrypted with the new key; back it up together with {DATABASE_FILE}")
     return 0
+
+
+def _warn_of_form(value: str) -> None:
+    """Tell of a value that neither stores nor registries can use. Another plugin may."""
+    found = json.loads(value)
+    if not any(form <= found.keys() for form in FORMS):
+        names = "; ".join(" and ".join(sorted(form)) for form in FORMS)
+        click.echo(
+            f"warning: no store and no registry can use this secret; it has none of: {names}", err=True
+        )
 
 
 def _value(file: Path | None) -> str:

@@ -156,6 +156,8 @@ def told(
         return f"{side}: {error}"
     settings = side_settings(parameters, side)
     endpoint = client.endpoint if client else settings.endpoint
+    if endpoint.is_folder:
+        return f"{side}: {error}"
     option = OPTION[side]
     names = {
         "Bucket": "URL" if one_store else ARGUMENT[side],

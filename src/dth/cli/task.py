@@ -227,8 +227,9 @@ def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None
     said_at, said = 0.0, ""
     while True:
         found = get(client, id)
-        last = found["lastRun"]
-        over = found["progress"] in OVER or (after is not None and last is not None and last["id"] > after)
+        run = newest_run(client, id) if after is not None else None
+        ended = run if run and run["id"] > (after or 0) and run["endedAt"] else None
+        over = found["progress"] in OVER or ended is not None
         line = _line(found)
         if quiet:
             pass
@@ -238,7 +239,7 @@ def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None
             click.echo(line, err=True)
             said_at, said = time.monotonic(), line
         if over:
-            return conclude(found, ended=after is not None and found["progress"] not in OVER)
+            return conclude(found) if found["progress"] in OVER or not ended else _conclude_run(found, ended)
         time.sleep(TICK)
 
 
@@ -275,24 +276,38 @@ def _verified(kind: str, counts: dict[str, float]) -> list[str]:
     return [line for line in lines if line]
 
 
-def conclude(found: dict[str, Any], *, ended: bool = False) -> int:
-    """Say why a task that is over did not end well; its exit code. `ended`: one run of a scheduled task is."""
-    if ended:
-        result = found["lastRun"]["result"]
-        if result not in ("DONE", "EMPTY"):
-            click.echo(
-                f"dth: run {found['lastRun']['id']}: {result.lower()}; dth task show {found['id']} says why",
-                err=True,
-            )
-        return 0 if result in ("DONE", "EMPTY") else 1
+def newest_run(client: HubClient, id: str) -> dict[str, Any] | None:
+    """The newest run that copied or tried again, not one that follows events."""
+    query = "query ($id: ID!) { listRuns(id: $id, count: 10) { id kind endedAt error counts { failed } } }"
+    runs = client.call(query, {"id": id})["listRuns"]
+    return next((run for run in runs if run["kind"] != "events"), None)
+
+
+def _newest(client: HubClient, id: str) -> int:
+    """The id of the newest run; 0 if there is none."""
+    run = newest_run(client, id)
+    return int(run["id"]) if run else 0
+
+
+def _conclude_run(found: dict[str, Any], run: dict[str, Any]) -> int:
+    """As `conclude`, for one run of a task that continues."""
+    if not run["error"] and not run["counts"]["failed"]:
+        return 0
+    why = (
+        shown(run["error"]) or f"{counted(run['counts']['failed'], found['things'].removesuffix('s'))} failed"
+    )
+    click.echo(f"dth: run {run['id']}: {why}; dth task show {found['id']} says more", err=True)
+    return 1
+
+
+def conclude(found: dict[str, Any]) -> int:
+    """Say why a task that is over did not end well; its exit code."""
     info = found["progressInfo"]
     if found["reason"]:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
     elif info["failed"]:
-        click.echo(
-            f"dth: {info['failed']:.0f} {found['things']} failed; dth task show {found['id']} says why",
-            err=True,
-        )
+        many = counted(info["failed"], found["things"].removesuffix("s"))
+        click.echo(f"dth: {many} failed; dth task show {found['id']} says why", err=True)
     return 0 if found["progress"] == "DONE" and not info["failed"] else 1
 
 
@@ -331,9 +346,9 @@ def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> N
     def command(id: str, hub: Connect, watch_it: bool = False) -> int:
         client = hub()
         task_id = find(client, id)
-        before = get(client, task_id)["lastRun"] if watch_it else None
+        before = _newest(client, task_id) if watch_it else 0
         change(client, operation, task_id)
-        return follow(client, task_id, after=before["id"] if before else 0) if watch_it else 0
+        return follow(client, task_id, after=before) if watch_it else 0
 
     if watched:
         command = watch_option(command)
@@ -409,14 +424,14 @@ def retry(id: str, reason: str, keys: tuple[str, ...], watch_it: bool, hub: Conn
         what = f" for the reason {reason!r}" if reason else ""
         click.echo(f"nothing has failed{what}, so there is nothing to try again", err=True)
         return 0
-    before = get(client, task_id)["lastRun"] if watch_it else None
+    before = _newest(client, task_id) if watch_it else 0
     done = client.call(
         """mutation ($id: ID!, $keys: [String!], $reason: String) {
             retryFailed(id: $id, keys: $keys, reason: $reason) { id progress } }""",
         {"id": task_id, "keys": list(keys) or None, "reason": reason or None},
     )["retryFailed"]
     click.echo(f"{done['id']} {done['progress']}")
-    return follow(client, task_id, after=before["id"] if before else 0) if watch_it else 0
+    return follow(client, task_id, after=before) if watch_it else 0
 
 
 @task.command()

@@ -28,6 +28,8 @@ class Names(StrEnum):
 
     # A file of the machine, or an object.
     LIST = "list"
+    # A bucket, or a folder of the machine, which begins with a slash.
+    BUCKET = "bucket"
     # A file of authorities.
     CA_BUNDLE = "CA bundle"
     # A profile of the AWS configuration.
@@ -38,7 +40,11 @@ class TaskParameters(BaseModel):
     """The base of a plugin's model. Its fields are declared with `parameter`."""
 
     model_config = ConfigDict(
-        alias_generator=AliasGenerator(alias=to_camel), populate_by_name=True, extra="forbid", frozen=True
+        alias_generator=AliasGenerator(alias=to_camel),
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
 
@@ -185,7 +191,16 @@ def _check_object(value: str) -> None:
         )
 
 
+def _check_bucket(value: str) -> None:
+    if value.startswith("/"):
+        raise UsageError(
+            f"{value!r} is a folder; a hub copies no folders of its machine: name a bucket, or copy the folder "
+            "with dth s3 sync on the machine where it is"
+        )
+
+
 _CHECKS = {
+    Names.BUCKET: _check_bucket,
     Names.LIST: _check_object,
     Names.CA_BUNDLE: confinement.ca_file,
     Names.PROFILE: confinement.aws_profile,

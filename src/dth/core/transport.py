@@ -134,6 +134,26 @@ class Pipe:
             self._resume_source()
         return data
 
+    async def feed(self, chunk: bytes) -> bool:
+        """As `write`, for a source that is no request: waits while the pipe is full. False: the other side gave up."""
+        room = asyncio.Event()
+        self._resume_source = room.set
+        while (code := self.write(chunk)) == pycurl.WRITEFUNC_PAUSE:
+            await room.wait()
+            room.clear()
+        return code is None
+
+    async def draw(self, size: int) -> bytes:
+        """As `read`, for a sink that is no request: waits while the pipe is empty. b"": the other side gave up."""
+        more = asyncio.Event()
+        self._resume_sink = more.set
+        while isinstance(data := self.read(size), int):
+            if self.failed:
+                return b""
+            await more.wait()
+            more.clear()
+        return data
+
     def _take(self, size: int) -> bytes:
         """As much as available, up to `size` bytes, because each read leads to a system call."""
         taken: list[bytes] = []
@@ -204,6 +224,15 @@ class Valve:
     def pass_(self, amount: int) -> None:
         """Count bytes that have passed."""
         self.left -= amount
+
+    async def let(self, amount: int) -> None:
+        """Let bytes pass that are no request's: waits for the grant."""
+        granted = asyncio.Event()
+        self.resume = granted.set
+        while not self.open():
+            await granted.wait()
+            granted.clear()
+        self.pass_(amount)
 
 
 Body = bytes | Sequence[bytes] | Pipe
@@ -438,6 +467,12 @@ class Transport:
         for key in [key for key in self._idle if key[0] is options]:
             for curl in self._idle.pop(key):
                 curl.close()
+
+    def count(self, *, received: int = 0, sent: int = 0) -> None:
+        """Count what was transferred without a connection: bytes read from or written to a folder."""
+        self.requests += 1
+        self._bytes_in += received
+        self.bytes_out += sent
 
     @property
     def bytes_in(self) -> int:

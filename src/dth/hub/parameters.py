@@ -77,6 +77,8 @@ def said(problem: ErrorDetails) -> str:
             return "there is no such parameter"
         case "enum":
             return f"{problem['input']!r} is none of {limits['expected']}"
+        case "finite_number":
+            return f"{problem['input']!r} is no number"
     return problem["msg"].removeprefix("Value error, ")
 
 

@@ -11,13 +11,13 @@ import logging
 import time
 from collections.abc import Sequence
 
-from dth.core.errors import Disposition, EndpointRefused, HubError, TransferError
+from dth.core.errors import HubError, TransferError
 from dth.core.ports.platform import Platform
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
 from dth.core.ports.uploads import Upload, UploadState
 from dth.objects.transfer import ownership
-from dth.objects.transfer.failures import MAX_ATTEMPTS
+from dth.objects.transfer.failures import MAX_ATTEMPTS, Before, Failures, Next
 from dth.objects.transfer.handlers import done
 from dth.objects.transfer.messages import (
     BadMessage,
@@ -49,9 +49,9 @@ log = logging.getLogger(__name__)
 class Controller:
     """One task's controller. Two at once do no harm, because completing has one owner.
 
-    `quiet`: uploads without progress, with the number of parts that were done when the queue was last seen empty, and
-    for the queue itself the number of objects settled then. A caller that creates a controller for each check passes
-    on what the previous one left there."""
+    `quiet`: uploads without progress, with the number of parts that were done when the queue was last seen empty, or
+    with the time since which completing them fails; and for the queue itself the number of objects settled then. A
+    caller that creates a controller for each check passes on what the previous one left there."""
 
     def __init__(
         self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
@@ -59,6 +59,7 @@ class Controller:
         self._platform = platform
         self._route = route
         self._multipart = Multipart(route, platform.uploads, name)
+        self._failures = Failures(route)
         self.quiet: dict[str, int] = {} if quiet is None else quiet
 
     async def check(self) -> None:
@@ -69,17 +70,27 @@ class Controller:
         idle = depth.visible + depth.in_flight + depth.delayed == 0
         live = await self._platform.uploads.live()
         for upload in live:
+            before = self._failures.before()
             try:
                 await self._look_at(upload, idle)
-            except EndpointRefused as error:
-                await self._platform.records.pause(str(error))
-                return
             except UploadLost as error:
                 await self._begin_anew(upload, error)
             except (TransferError, Busy) as error:
-                if getattr(error, "disposition", Disposition.RETRY) is not Disposition.RETRY:
-                    await self._give_up(upload, error)
+                if not await self._goes_on(upload, error, before):
+                    return
         await self._mend(idle, live)
+
+    async def _goes_on(self, upload: Upload, error: HubError, before: Before) -> bool:
+        """Leave a failed upload for the next check, or give it up: what fails for too long while other requests pass
+        never ends otherwise. False if the task pauses."""
+        since = self.quiet.setdefault(upload.upload_id, int(time.time()))
+        # Each check is the first attempt: only the time bounds how often an upload is tried.
+        decision = await self._failures.decide(error, 0, before, since)
+        if decision.next is Next.PAUSE:
+            await self._platform.records.pause(decision.reason)
+        elif decision.next not in (Next.WAIT, Next.AGAIN):
+            await self._give_up(upload, error)
+        return decision.next is not Next.PAUSE
 
     async def abort_all(self) -> None:
         """Discard every upload that the task began, because the task stops."""

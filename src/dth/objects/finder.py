@@ -73,6 +73,7 @@ class Finder:
         listing = [cursor for cursor in cursors if cursor.id != DELETES_CURSOR]
         if run.state is RunState.LISTING:
             began = 0.0 if self._always else time.time()
+            self._route.dest.sweep()
             comparison = Comparison(
                 self._route, self._workdir, records=records, cursors=listing, whole_source=whole_source
             )

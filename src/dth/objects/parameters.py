@@ -93,6 +93,13 @@ class SourceEtags(StrEnum):
     OPAQUE = "OPAQUE"
 
 
+class Links(StrEnum):
+    """What is done with symbolic links in a folder that is read."""
+
+    SKIP = "skip"
+    FOLLOW = "follow"
+
+
 class S3Parameters(TaskParameters):
     # ------------------------------------------------------------------------------------------- source
     src_store: str = parameter(
@@ -110,8 +117,18 @@ class S3Parameters(TaskParameters):
         what=True,
         cli="--src-type",
     )
-    src_bucket: str = parameter("", "source", "Source bucket", "Bucket to read.", what=True, required=True)
+    src_bucket: str = parameter(
+        "", "source", "Source bucket", "Bucket to read.", what=True, required=True, names=Names.BUCKET
+    )
     src_prefix: str = parameter("", "source", "Source prefix", "Only keys that begin with this.", what=True)
+    links: Links = parameter(
+        Links.SKIP,
+        "source",
+        "Symbolic links",
+        "What to do with symbolic links in a folder: leave them out with a note, or copy what they lead to.",
+        what=True,
+        cli="--links",
+    )
     src_prefixs_list_file: str = parameter(
         "",
         "comparison",
@@ -259,7 +276,13 @@ class S3Parameters(TaskParameters):
         cli="--dst-type",
     )
     dest_bucket: str = parameter(
-        "", "destination", "Destination bucket", "Bucket to write.", what=True, required=True
+        "",
+        "destination",
+        "Destination bucket",
+        "Bucket to write.",
+        what=True,
+        required=True,
+        names=Names.BUCKET,
     )
     dest_prefix: str = parameter("", "destination", "Destination prefix", "Put before every key.", what=True)
     dest_keeps_src_prefix: bool = parameter(

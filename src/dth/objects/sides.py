@@ -7,10 +7,18 @@ from dth.core import confinement
 from dth.core.errors import UsageError
 from dth.core.hosts import hosts_of
 from dth.core.transport import ConnectOptions
-from dth.objects.parameters import S3Parameters
+from dth.objects.parameters import Links, S3Parameters
 from dth.objects.store.aws_config import UNSET, AwsConfig, Setting, read_config
 from dth.objects.store.credentials import CredentialSource, described
-from dth.objects.store.endpoints import PROFILES, Addressing, Endpoint, check_proxy, resolve_endpoint
+from dth.objects.store.endpoints import (
+    PROFILES,
+    Addressing,
+    Endpoint,
+    check_proxy,
+    folder_endpoint,
+    resolve_endpoint,
+)
+from dth.objects.store.folders.paths import is_folder
 
 # The beginning of the names of a side's parameters, and of its options.
 START = {"source": "src", "destination": "dest"}
@@ -31,11 +39,15 @@ class SideSettings:
     @property
     def hosts(self) -> tuple[str, ...]:
         """All hosts that can read what is sent to this side, in the form that secrets are bound to."""
+        if self.endpoint.is_folder:
+            return ()
         return hosts_of(self.endpoint.urls, self.endpoint.connect.proxy)
 
     def lines(self) -> list[str]:
         """What a user needs to know if the wrong place is used. Never contains a secret."""
         endpoint = self.endpoint
+        if endpoint.is_folder:
+            return ["a folder of this machine"]
         url = self.url.origin or (f"of {endpoint.profile.name}" if endpoint.url else "")
         style = self.addressing.origin or f"as {endpoint.profile.name} and the bucket's name have it"
         ca_bundle = self.ca_bundle
@@ -71,6 +83,8 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
     def option(name: str, flag: str) -> Setting:
         return Setting(given(name), f"{OPTION[side]}-{flag}") if given(name) else UNSET
 
+    if is_folder(given("bucket")):
+        return _folder_settings(parameters, side)
     try:
         proxy = check_proxy(given("proxy")) if given("proxy") else ""
     except UsageError as error:
@@ -118,6 +132,27 @@ def side_settings(parameters: S3Parameters, side: str) -> SideSettings:
         addressing=style if style.value and style.value != Addressing.AUTO else UNSET,
         ca_bundle=ca_bundle,
     )
+
+
+# What only a store has.
+_OF_STORES = {
+    "endpoint": "endpoint-url",
+    "type": "type",
+    "region": "region",
+    "credentials": "secret",
+    "profile": "profile",
+    "role_arn": "role-arn",
+    "proxy": "proxy",
+    "sse_customer_key": "sse-c-secret",
+}
+
+
+def _folder_settings(parameters: S3Parameters, side: str) -> SideSettings:
+    for name, flag in _OF_STORES.items():
+        if getattr(parameters, f"{START[side]}_{name}"):
+            raise UsageError(f"{side}: a folder takes no {OPTION[side]}-{flag}; leave it out")
+    endpoint = folder_endpoint(follows_links=parameters.links is Links.FOLLOW)
+    return SideSettings(endpoint, CredentialSource(anonymous=True), UNSET, UNSET, UNSET, UNSET)
 
 
 def _configured_url(config: AwsConfig, kind: str, *, names_profile: bool) -> Setting:

@@ -1,11 +1,11 @@
 """Opens a task: from its parameters to the route from source to destination that the engine uses."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 
 from dth.core.errors import TransferError, UsageError
 from dth.core.parameters import check_confined
@@ -13,14 +13,15 @@ from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
 from dth.objects.compare.merge import Place, overlaps
-from dth.objects.listing.filters import Filter
+from dth.objects.listing.filters import Filter, only_key
 from dth.objects.listing.pages import KeyMap
-from dth.objects.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
+from dth.objects.parameters import OTHER_AWS_CLASSES, DeleteMode, S3Parameters, SourceEtags, StorageClass
 from dth.objects.sides import START, side_settings
 from dth.objects.store.bucket_names import access_point, bucket_label
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource, read_customer_key, resolve_credentials
 from dth.objects.store.endpoints import Endpoint, EtagKind, in_region
+from dth.objects.store.folders.paths import place_of
 from dth.objects.store.pace import Budget, Cap, Gate, follow
 from dth.objects.store.rate import store_rates
 from dth.objects.store.retry import ATTEMPTS
@@ -76,6 +77,7 @@ async def open_route(
         _refuse_overlap(parameters, source, dest, one_object=one_object)
     server_side = (
         parameters.server_side_copy
+        and not source.endpoint.is_folder
         and one_store
         # A copy request would name its source by the ARN, not by the host name. Relaying treats both alike.
         and not access_point(parameters.src_bucket)
@@ -148,7 +150,7 @@ def object_filter(parameters: S3Parameters) -> Filter:
 
 
 def describe_source(parameters: S3Parameters) -> str:
-    return f"s3://{PurePosixPath(parameters.src_bucket)}/{parameters.src_prefix}"
+    return f"{place_of(parameters.src_bucket)}/{parameters.src_prefix}"
 
 
 def _without_aws_defaults(parameters: S3Parameters) -> S3Parameters:
@@ -249,17 +251,26 @@ async def _keys(client: S3Client, side: str) -> Keys | None:
 
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool) -> None:
-    keys = key_map(parameters)
-    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
-    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
+    keys, prefix = key_map(parameters), parameters.src_prefix
+    if parameters.delete_mode is not DeleteMode.MIRROR and (name := only_key(object_filter(parameters))):
+        # Whatever else is there is neither copied nor deleted.
+        prefix, one_object = prefix + name, True
+    ends = ((source, prefix), (dest, keys.to_dest(prefix)))
+    here, there = (_place_of(client, prefix) for client, prefix in ends)
     if one_object:
         if here == there:
-            raise UsageError(f"SRC and DST are the same object s3://{here.bucket}/{here.prefix}")
+            raise UsageError(f"SRC and DST are the same object {source.place}/{prefix}")
     elif overlaps(here, there):
-        raise UsageError(
-            f"source and destination overlap: s3://{here.bucket}/{here.prefix} and s3://{there.bucket}/{there.prefix} "
-            "are in one store, and one lies in the other"
-        )
+        one, other = (f"{client.place}/{prefix}" for client, prefix in ends)
+        where = "" if source.endpoint.is_folder else "are in one store, and "
+        raise UsageError(f"source and destination overlap: {one} and {other} {where}one lies in the other")
+
+
+def _place_of(client: S3Client, prefix: str) -> Place:
+    if client.endpoint.is_folder:
+        # One folder may lie in another, under whatever name.
+        return Place(client.endpoint.store, "", f"{os.path.realpath(client.bucket).rstrip('/')}/{prefix}")
+    return Place(client.endpoint.store, client.bucket, prefix)
 
 
 def _listing_time(moment: float | None) -> str:

@@ -83,6 +83,9 @@ def _by_tls(original: type[Any]) -> type[Any]:
         init(self, *arguments, **{**more, "secure_transport": True})
         if self.action.startswith("ecs:") and _cluster.get():
             self.service_context["ecs:cluster"] = _cluster.get()
+        # A service, as which the emulator comes, says for whose account it assumes a role.
+        if self.action == "sts:AssumeRole" and self.principal_arn.endswith(":root"):
+            self.service_context["aws:sourceaccount"] = self.principal_account
 
     original.__init__ = by_tls  # type: ignore[method-assign]
     return original

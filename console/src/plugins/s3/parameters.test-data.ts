@@ -22,6 +22,7 @@ const MORE: Record<string, Partial<Parameter>> = {
   destBucket: { required: true },
   srcAddressingStyle: ADDRESSING,
   destAddressingStyle: ADDRESSING,
+  links: choice(['skip', 'follow'], 'skip'),
   srcAnonymous: no,
   srcInCurrentAccount: no,
   destInCurrentAccount: yes,

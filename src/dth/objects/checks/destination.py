@@ -25,11 +25,12 @@ from dth.core.errors import (
 from dth.objects.checks import bucket_settings as buckets
 from dth.objects.checks import policies
 from dth.objects.checks.notes import Side
-from dth.objects.compare.merge import SOURCE_ETAG, Policy, unholdable
+from dth.objects.compare.merge import Policy, unholdable
 from dth.objects.listing.pages import Entry
 from dth.objects.parameters import Encryption
 from dth.objects.plugin import deletes
 from dth.objects.store.endpoints import ChecksumMode
+from dth.objects.store.etags import SOURCE_ETAG
 from dth.objects.transfer.relay import Route
 
 PROBE = b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, delete it.\n"

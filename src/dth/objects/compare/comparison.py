@@ -24,7 +24,7 @@ from dth.core.errors import (
 )
 from dth.core.ports.records import Record, Records
 from dth.core.ports.runs import Counts, Cursor
-from dth.objects.compare.contents import in_sample, same_contents
+from dth.objects.compare.contents import in_sample, same_contents, with_sums_of_files
 from dth.objects.compare.merge import (
     Batch,
     Pick,
@@ -166,6 +166,7 @@ class Comparison:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
             self.notes += sweep.notes + [note for store in self._stores for note in store.notes]
+            self.notes += self._route.source.left_out
             for spool in self._spools:
                 spool.close()
 
@@ -181,7 +182,7 @@ class Comparison:
             examples = ", ".join(map(repr, self._absent))
             notes.append(
                 f"not found: {self._absent_count} of {self._listed} keys that the list names do not exist in "
-                f"s3://{parameters.src_bucket}, for example {examples}"
+                f"{self._route.source.place}, for example {examples}"
             )
             if self._absolute_count:
                 notes.append(
@@ -205,7 +206,7 @@ class Comparison:
         keys."""
         dest = self._dest_listing()
         parameters, source = self._route.parameters, self._route.source
-        prefix, name = parameters.src_prefix, f"source s3://{source.bucket}"
+        prefix, name = parameters.src_prefix, f"source {source.place}"
         objects = PrefixListing(
             source,
             self._beginning,
@@ -238,7 +239,7 @@ class Comparison:
         return PrefixListing(
             dest,
             self._beginning,
-            name=f"destination s3://{dest.bucket}",
+            name=f"destination {dest.place}",
             rename=self._route.keys,
             ordered=not dest.bucket.endswith(DIRECTORY_BUCKET),
             first_version=dest.first_version,
@@ -369,6 +370,8 @@ class Comparison:
             return Pick(source, dest, Verdict.MISSING)
         dest_head = evidence(there.headers)
         source_head = evidence(here.headers) if here else None
+        if source_head:
+            source_head, dest_head = await with_sums_of_files(route, source, dest, source_head, dest_head)
         verdict = decide_with_evidence(policy, source, dest, record, dest_head, source_head)
         judged = Pick(source, dest, verdict)
         if source_head and verdict in (Verdict.UNPROVEN, Verdict.TIME):

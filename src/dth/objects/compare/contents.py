@@ -4,11 +4,18 @@ They are read in ranges and not kept, so memory use is constant and no disk is n
 """
 
 import hashlib
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dth.core.errors import Damaged
+from dth.objects.compare.merge import Evidence
 from dth.objects.listing.pages import Entry
+from dth.objects.store.checksums import Checksum
+from dth.objects.store.client import S3Client
+from dth.objects.store.endpoints import ChecksumMode, EtagKind
+from dth.objects.store.etags import is_md5
 from dth.objects.transfer.group import together
 from dth.objects.transfer.proof import STEP, read_range
 
@@ -53,6 +60,44 @@ async def check_contents(route: "Route", source: Entry, dest_etag: str, version:
             etag=dest_etag,
             version=version,
         )
+
+
+async def with_sums_of_files(
+    route: "Route", source: Entry, dest: Entry, here: Evidence, there: Evidence
+) -> tuple[Evidence, Evidence]:
+    """What is known of both sides, with the checksums that a folder does not state. Its file is read for those that the
+    other side states."""
+    ends = ((route.source, source, here), (route.dest, dest, there))
+    if not any(client.endpoint.is_folder for client, _, _ in ends):
+        return here, there
+    stated = [_stated(client, entry, head) for client, entry, head in ends]
+    every = all(client.endpoint.is_folder for client, _, _ in ends)
+    wanted = {ChecksumMode.CRC64NVME} if every else stated[0].keys() | stated[1].keys()
+    keys = (source.key, route.keys.to_dest(dest.key))
+    found = []
+    for (client, entry, head), key, sums in zip(ends, keys, stated, strict=True):
+        if client.endpoint.is_folder:
+            sums = await _computed(client, key, entry, wanted)
+        found.append(replace(head, checksums=sums))
+    return found[0], found[1]
+
+
+def _stated(client: S3Client, entry: Entry, head: Evidence) -> dict[str, str]:
+    """The checksums that a store states, the MD5 in an ETag among them."""
+    sums = dict(head.checksums)
+    opaque = head.encrypted or client.capabilities.etags is EtagKind.OPAQUE
+    if is_md5(entry.etag) and not opaque:
+        sums[ChecksumMode.MD5] = b64encode(bytes.fromhex(entry.etag)).decode()
+    return sums
+
+
+async def _computed(client: S3Client, key: str, entry: Entry, wanted: Iterable[str]) -> dict[str, str]:
+    running = {mode: Checksum(mode) for mode in wanted}
+    for first in range(0, entry.size if running else 0, STEP):
+        chunks = await read_range(client, key, entry.size, entry.etag, first)
+        for each in running.values():
+            each.update(*chunks)
+    return {mode: each.base64() for mode, each in running.items()}
 
 
 def equal(one: Sequence[bytes], other: Sequence[bytes]) -> bool:

@@ -14,10 +14,7 @@ from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Cursor
 from dth.core.ports.status import Status, Verified
 from dth.objects.listing.pages import MAX_KEY_BYTES, Entry, KeyMap, is_archived
-from dth.objects.store.etags import is_md5, same_etag
-
-# The hub leaves this header on the objects that it writes.
-SOURCE_ETAG = "x-amz-meta-dth-source-etag"
+from dth.objects.store.etags import SOURCE_ETAG, is_md5, same_etag
 
 
 class Policy(StrEnum):

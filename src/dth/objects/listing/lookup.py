@@ -26,9 +26,9 @@ async def is_only_an_object(client: S3Client, key: str) -> bool:
 
 async def nothing_below(client: S3Client, prefix: str) -> str:
     """A note for a prefix without keys, with the name that may have been meant."""
-    place = f"s3://{client.bucket}/"
+    place = f"{client.place}/"
     if not prefix:
-        return f"{NOTHING_BELOW}{place}: the bucket is empty"
+        return f"{NOTHING_BELOW}{place}: the {'folder' if client.endpoint.is_folder else 'bucket'} is empty"
     try:
         meant = await _meant(client, prefix)
     except HubError:

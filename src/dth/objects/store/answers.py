@@ -31,7 +31,9 @@ ENDPOINT_CODES = {
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
     "InvalidAccessKeyId",
+    "IllegalLocationConstraintException",
     "InvalidBucketName",
+    "InvalidRegion",
     "InvalidSecurity",
     "InvalidToken",
     "NoSuchBucket",
@@ -72,6 +74,8 @@ NAMES_OF_STATUS = {
     503: "ServiceUnavailable",
 }
 REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# How a message names the region, where the document has no element for it.
+EXPECTED_REGION = re.compile(rb"expecting '([A-Za-z0-9_-]{1,64})'")
 # The scheme, host and port of the address that an answer leads to.
 HOST = re.compile(r"(https?://)?[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(?=/|$)")
 # The longest pause that a store may ask for, in seconds.
@@ -81,6 +85,15 @@ LONGEST_PAUSE = 3600.0
 def is_error(body: bytes) -> bool:
     """Whether a body is an <Error> document, not a document that contains an <Error>."""
     return ERROR.match(body) is not None
+
+
+def is_document(body: bytes) -> bool:
+    """Whether a body is an XML document that contains no error."""
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return False
+    return all(_local(element.tag) != "Error" for element in root.iter())
 
 
 def parse_error(body: bytes) -> tuple[str, str]:
@@ -125,6 +138,8 @@ def _location(response: Response) -> str:
 def region_of(response: Response) -> str:
     """The region of the bucket, if an answer names it; else ""."""
     found = response.headers.get("x-amz-bucket-region", "") or find_text(response.body, "Region")
+    if not found and (expected := EXPECTED_REGION.search(response.body)):
+        found = expected[1].decode()
     return found if REGION.fullmatch(found) else ""
 
 

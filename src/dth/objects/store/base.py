@@ -15,13 +15,15 @@ from dth.core.errors import (
 )
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.objects.store.answers import region_of
-from dth.objects.store.capabilities import Adapting, Capabilities, Dress
+from dth.objects.store.capabilities import Adapting, Capabilities, Dress, Feature
 from dth.objects.store.credentials import Credentials
 from dth.objects.store.endpoints import Endpoint
+from dth.objects.store.folders.paths import place_of
+from dth.objects.store.folders.store import Folder
 from dth.objects.store.gate import Gated
 from dth.objects.store.pace import Cap, Gate
 from dth.objects.store.rate import StoreRate
-from dth.objects.store.request import Request
+from dth.objects.store.request import Request, Sender
 from dth.objects.store.retry import ATTEMPTS
 from dth.objects.store.retrying import Retrying
 from dth.objects.store.sign import Signing
@@ -67,7 +69,17 @@ class Requests:
         self._wire = Wire(transport, endpoint.connect, bucket, byte_cap)
         self._signing = Signing(self._wire, endpoint, bucket, credentials, self.capabilities.note)
         self.rates = rates or (StoreRate(), StoreRate())
-        self._gated = Gated(self._signing, self.gate, request_cap, byte_cap, self.rates)
+        below: Sender = self._signing
+        self._folder: Folder | None = None
+        if endpoint.is_folder:
+            # It answers no checksums, and nobody compares an MD5.
+            self.capabilities.echoes = False
+            self.capabilities.refused.add(Feature.MD5)
+            writes, follows = side == "destination", endpoint.follows_links
+            below = self._folder = Folder(
+                bucket, transport, self.capabilities.note, writes=writes, follow=follows
+            )
+        self._gated = Gated(below, self.gate, request_cap, byte_cap, self.rates)
         self._adapting = Adapting(Retrying(self._gated, attempts), self.capabilities, endpoint.host)
         self._customer = _customer_headers(endpoint.customer_key)
 
@@ -75,6 +87,21 @@ class Requests:
     def first_version(self) -> bool:
         """Whether the store is known to support only the first version of the listing API."""
         return self.endpoint.profile.listing_version == 1
+
+    def sweep(self) -> None:
+        """Remove what killed writers left in a folder, while it is listed."""
+        if self._folder:
+            self._folder.sweep()
+
+    @property
+    def left_out(self) -> list[str]:
+        """What listings left out because it is no object: links and special files of a folder."""
+        return self._folder.left_out if self._folder else []
+
+    @property
+    def place(self) -> str:
+        """The bucket or folder as users write it, without a slash at the end."""
+        return place_of(self.bucket)
 
     @property
     def clock_offset(self) -> float:
@@ -127,6 +154,8 @@ class Requests:
 
     def where(self, method: str, key: str) -> str:
         """The beginning of a message about one request."""
+        if self.endpoint.is_folder:
+            return f"folder {self.bucket}, key {key!r}"
         return f"{method} {self._signing.addresses.first.host}/{self.bucket} key {key!r}"
 
     def bad_answer(self, method: str, key: str, lacks: str) -> Transient:

@@ -263,6 +263,11 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
+# A folder of this machine. It is named as a bucket, and never as a kind of store.
+FOLDER = Profile(
+    "Folder", checksum=ChecksumMode.CRC64NVME, tags=False, acl=False, etags=EtagKind.OPAQUE, counts_tags=True
+)
+
 # A region that can be part of a host name.
 REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
@@ -281,6 +286,8 @@ class Endpoint:
     connect: ConnectOptions = field(default_factory=ConnectOptions)
     requester_pays: bool = False
     customer_key: bytes = field(default=b"", repr=False)  # for SSE-C; 32 bytes
+    # Whether symbolic links in a folder are followed.
+    follows_links: bool = False
 
     @property
     def url(self) -> str:
@@ -299,6 +306,10 @@ class Endpoint:
     @property
     def is_aws(self) -> bool:
         return self.profile.name == "Amazon_S3"
+
+    @property
+    def is_folder(self) -> bool:
+        return self.profile is FOLDER
 
     @property
     def store(self) -> str:
@@ -346,6 +357,13 @@ def resolve_endpoint(
         checksum=checksum or profile.checksum,
         connect=connect or ConnectOptions(),
         requester_pays=requester_pays,
+    )
+
+
+def folder_endpoint(*, follows_links: bool) -> Endpoint:
+    """The endpoint of folders of this machine."""
+    return Endpoint(
+        ("file://localhost",), "", FOLDER, Addressing.PATH, FOLDER.checksum, follows_links=follows_links
     )
 
 

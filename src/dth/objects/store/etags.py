@@ -8,16 +8,18 @@ something else and shows only whether the object has changed.
 import re
 from collections.abc import Mapping
 
+# The hub leaves this header on the objects that it writes.
+SOURCE_ETAG = "x-amz-meta-dth-source-etag"
 MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def bare_etag(text: str) -> str:
-    """An ETag without quotes (literal or as XML entities) and without the mark of a weak one. Upper and lower case are
-    kept, because stores compare exactly."""
-    if text[:1] == '"' and text[-1:] == '"':
-        return text[1:-1]
+    """An ETag without quotes (literal or as XML entities, however many) and without the mark of a weak one. Upper and
+    lower case are kept, because stores compare exactly."""
+    if text[:1] == '"' and text[-1:] == '"' and '"' not in (inner := text[1:-1]):
+        return inner.strip()
     text = text.strip().removeprefix("W/")
-    return text.replace("&quot;", '"').replace("&#34;", '"').strip('"')
+    return text.replace("&quot;", '"').replace("&#34;", '"').strip('" ')
 
 
 def same_etag(one: str, other: str) -> bool:

@@ -51,8 +51,7 @@ class Gated:
 
     async def _paced(self, request: Request) -> Response:
         """Send when the caps permit it: a small body once it is granted completely, a large one as it is granted."""
-        size = request.size
-        amount = size or request.limit
+        size, amount = request.size, request.moved
         if self._request_cap:
             await self._request_cap.take(1)
         if self._byte_cap is None or not amount:
@@ -65,7 +64,7 @@ class Gated:
         requests, sent = self._request_cap, self._byte_cap
         if requests is not None and requests.rate:
             return True
-        return sent is not None and (sent.rate > 0 or (request.size or request.limit) > sent.SMALL)
+        return sent is not None and (sent.rate > 0 or request.moved > sent.SMALL)
 
     async def _counted(self, request: Request, *, takes_place: bool = False) -> Response:
         """Send at the store's rate, and learn from the answer."""

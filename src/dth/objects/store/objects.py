@@ -16,10 +16,11 @@ from dth.core.errors import (
     ObjectRefused,
     SourceGone,
     TransferError,
+    Transient,
 )
 from dth.core.transport import Body, Pipe, Response
-from dth.objects.listing.pages import parse_page
-from dth.objects.store.answers import find_text, parse_xml
+from dth.objects.listing.pages import is_web_page, parse_page
+from dth.objects.store.answers import find_text, is_document, is_error, parse_xml
 from dth.objects.store.base import Requests
 from dth.objects.store.capabilities import CHECKSUM_MODE, SUMS, Feature, dressed
 from dth.objects.store.checksums import checksum, header_name
@@ -37,6 +38,8 @@ OPTIONAL = frozenset({"x-amz-acl", "x-amz-tagging"})
 # The maximum bytes of a list of tags.
 TAGS_LIMIT = 64 * 1024
 # The codes of a 404 that mean that an object has no tags.
+# The statuses of a store that has written something. 202 is a promise, and 206 is about reading.
+WRITTEN = (200, 201, 204)
 NO_TAG_SET = frozenset({"NoSuchTagSet", "NoSuchTagSetError"})
 # How a body may be sent.
 GZIP, PLAIN = "gzip", "identity"
@@ -255,9 +258,17 @@ class Objects(Requests):
         unknown = NotSupported(
             f"{self.where('GET', key)}: no tags in the answer", code="NotImplemented", status=501
         )
+
+        def check(response: Response) -> None:
+            # An answer with an ETag is the object, which may itself be a web page or a document about an error.
+            body = response.body
+            if "etag" not in response.headers and (is_error(body) or is_web_page(body)):
+                where, status = self.where("GET", key), response.status
+                raise Transient(f"{where}: no tags in the answer", code="BadAnswer", status=status)
+
         try:
             response = await self.send(
-                Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT, attempts=attempts)
+                Request("GET", key, query={"tagging": ""}, limit=TAGS_LIMIT, attempts=attempts, check=check)
             )
         except ObjectChanged as error:
             # A store that does not know this query sends the object, which may be large.
@@ -320,9 +331,14 @@ class Objects(Requests):
         return self.written("PUT", key, response, cover)
 
     def check_etag_answered(self, method: str, key: str, response: Response) -> None:
-        """A store answers a write with an ETag. A proxy or a sign-in page does not."""
+        """A store answers a write with an ETag, and with no body or a document. A proxy, a sign-in page or a broken
+        gateway does not."""
         if not bare_etag(response.headers.get("etag", "")):
             raise self.bad_answer(method, key, "no ETag")
+        text = response.body.strip() if response.chunks else b""
+        if response.status not in WRITTEN or (text and not is_document(text)):
+            what = f"status {response.status} and {len(text)} bytes that S3 does not answer to a write"
+            raise Transient(f"{self.where(method, key)}: {what}", code="BadAnswer")
 
     def written(self, method: str, key: str, response: Response, cover: Cover) -> Written:
         """The result of a write. Raises Damaged if the answer contradicts what was sent."""

@@ -46,6 +46,12 @@ class Request:
         return sum(map(len, body)) if isinstance(body, list) else len(body)
 
     @property
+    def moved(self) -> int:
+        """Bytes of the body in either direction that count for a cap. The tags of an object do not: `limit` is far more
+        than they have, and a request for them must not wait for its turn among large bodies."""
+        return self.size or (0 if self.query and "tagging" in self.query else self.limit)
+
+    @property
     def carried(self) -> Mapping[str, str]:
         """All headers before signing, and anything else in the request that a store may refuse."""
         if not self.options and not self.encodes:

@@ -16,6 +16,7 @@ from dth.objects.store.chunked import Trailed
 from dth.objects.store.covers import Cover
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted
+from dth.objects.store.folders.store import PART_SIZE
 from dth.objects.store.key_lists import of_key
 from dth.objects.store.objects import Objects, Written, not_written, split, whole
 from dth.objects.store.request import Request
@@ -37,11 +38,18 @@ class MultipartUploads(Objects):
     """Requests about multipart uploads."""
 
     async def create_upload(
-        self, key: str, headers: Mapping[str, str], *, insist: AbstractSet[str] = frozenset()
+        self,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        insist: AbstractSet[str] = frozenset(),
+        part_size: int = 0,
     ) -> str:
-        """Begin a multipart upload. Returns its id."""
+        """Begin a multipart upload. Returns its id. A folder has to know the size of its parts."""
         must, options = split(headers, insist)
         must |= self._customer
+        if self.endpoint.is_folder:
+            must[PART_SIZE] = str(part_size)
 
         def dress(without: AbstractSet[Feature]) -> Request:
             more: dict[str, str] = {}

@@ -5,11 +5,13 @@ parts done, and one owner who completes it. An upload is resumed only if the sou
 of its record.
 """
 
+import email.utils
 import hashlib
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 
 from dth.core.errors import (
     Corrupted,
@@ -28,12 +30,11 @@ from dth.core.ports.status import Verified
 from dth.core.ports.uploads import Part, Upload, Uploads, UploadState
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import Entry
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import bare_etag, is_md5
+from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5
 from dth.objects.store.objects import Written
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
@@ -55,6 +56,8 @@ STREAM_ABOVE = 64 * MIB
 PIPE_SIZE = 8 * MIB
 COPY_PART = 512 * MIB  # part size of copies inside a store
 COMPLETE_LEASE = 960.0  # seconds one owner may take to complete
+# The ETag that S3 gives an object made of parts.
+MULTIPART_ETAG = re.compile(r"[0-9a-fA-F]{32}-\d+")
 # The prefix of a checksum to which the checksums of parts can be joined.
 CRC64 = f"{ChecksumMode.CRC64NVME}:"
 # Seconds that a store's clock may be behind the time that it reported.
@@ -181,7 +184,10 @@ class Multipart:
         answer = await route.source.get(item.key, size=item.size, etag=item.etag, span=(0, 0))
         properties = await route.properties(item.key, answer.headers, whole=False)
         upload.upload_id = await route.dest.create_upload(
-            route.keys.to_dest(item.key), properties.headers, insist=route.insisted
+            route.keys.to_dest(item.key),
+            properties.headers,
+            insist=route.insisted,
+            part_size=part_size,
         )
         self._lacks[item.key] = route.lacking(properties)
         parts = [Part(number) for number in range(1, upload.parts + 1)]
@@ -462,11 +468,13 @@ class Multipart:
                 await self._uploads.unclaim(upload.key, upload.upload_id, self._owner)
             raise
         try:
-            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed)
+            etag, known = await self._look_at_joined(upload, key, parts, etag, answered, proof)
+            read = self._route.parameters.verify_after or not known
+            verified = await self._judge(upload, key, parts, etag, answered, proof, agreed=agreed, read=read)
         except Damaged as damage:
-            # What was joined is not what was sent. The upload is used up, so the object starts over.
+            # What was joined is not what was sent, so the object starts over.
             await remove_damaged(dest, key, damage)
-            await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
+            await self._end_used_up(upload)
             raise UploadLost(str(damage), code=damage.code) from None
         return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
 
@@ -530,9 +538,9 @@ class Multipart:
         proof: str,
         *,
         agreed: bool,
+        read: bool,
     ) -> Verified:
-        """Who confirms the joined object. Raises Damaged if something contradicts it."""
-        await self._check_size(upload, key, etag)
+        """Who confirms the joined object. `read`: read it back. Raises Damaged if something contradicts it."""
         if answered and "-" not in answered and proof and proof != CRC64 + answered:
             raise Damaged(
                 f"key {upload.key!r}: the store joined {answered}, the parts make {proof}",
@@ -540,17 +548,13 @@ class Multipart:
                 etag=etag,
             )
         joined = _joined_etag(parts) if all(part.verified is Verified.ETAG for part in parts) else ""
-        if joined and re.fullmatch(r"[0-9a-fA-F]{32}-\d+", etag) and etag.lower() != joined:
-            raise Damaged(
-                f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
-                code="EtagMismatch",
-                etag=etag,
-            )
-        if self._route.parameters.verify_after and not proof:
+        if _contradicts(etag, joined):
+            raise _etag_mismatch(upload, etag, joined)
+        if read and not proof:
             # There is no checksum of the bytes that were sent.
             await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
-        if self._route.parameters.verify_after:
+        if read:
             stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
             if CRC64 + stored != proof:
                 raise Damaged(
@@ -576,24 +580,59 @@ class Multipart:
             return Verified.NOT
         return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), Written(etag))
 
-    async def _check_size(self, upload: Upload, key: str, etag: str) -> None:
-        """Check the size of the copy, because a store may confirm a framed body and store the frame too. Raises
-        Damaged."""
-        if upload.part_size <= STREAM_ABOVE or not self._route.dest.capabilities.trailing:
-            return
+    async def _look_at_joined(
+        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+    ) -> tuple[str, bool]:
+        """The ETag of the joined object, and whether it is known to be the one. Looks at the object, unless the answer
+        shows it: an answer may be about another object, or come from something before the store. Raises Damaged."""
+        # A store may confirm a framed body and store the frame too.
+        dest = self._route.dest
+        framed = upload.part_size > STREAM_ABOVE and dest.capabilities.trailing
+        joined = _joined_etag(parts)
+        proven = etag.lower() == joined or (answered and proof == CRC64 + answered)
+        if proven and not framed:
+            return etag, True
         try:
-            answer = await self._route.dest.head(key)
+            headers = (await dest.head(key)).headers
+        except SourceGone:
+            raise await self._not_joined(upload, "no such object") from None
         except TransferError:
-            # The parts were confirmed. Whoever may write may not always read.
-            return
-        found = answer.headers.get("content-length", "")
+            # Whoever may write may not always read.
+            return etag, True
+        if self._is_older(upload, headers):
+            raise await self._not_joined(upload, "an older object")
+        found, mark = headers.get("content-length", ""), headers.get(SOURCE_ETAG, "")
         if found and found != str(upload.size):
-            self._give_up_trailers("another size")
+            if framed:
+                self._give_up_trailers("another size")
             raise Damaged(
                 f"key {upload.key!r}: the copy has {found} bytes, the source {upload.size}",
                 code="SizeMismatch",
                 etag=etag,
             )
+        if mark and mark != upload.etag:
+            raise await self._not_joined(upload, "another object")
+        etag = bare_etag(headers.get("etag", "")) or etag
+        if is_encrypted(headers):
+            dest.capabilities.learn_etags(md5s=False)
+        if _contradicts(etag, joined) and await dest.gives_md5s(key, self._route.asked_for):
+            raise _etag_mismatch(upload, etag, joined)
+        # Without the mark, it may be an object that was there before.
+        return etag, bool(proven or mark or etag.lower() == joined or self._route.server_side)
+
+    def _is_older(self, upload: Upload, headers: Mapping[str, str]) -> bool:
+        """Whether an object at the destination is older than this upload, by the store's clock."""
+        dest = self._route.dest
+        dest.note_clock(headers)
+        date = email.utils.parsedate_tz(headers.get("last-modified", ""))
+        begun = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
+        return date is not None and email.utils.mktime_tz(date) < begun
+
+    async def _not_joined(self, upload: Upload, instead: str) -> UploadLost:
+        """The error to raise when a store joined nothing. What is there instead stays: it is not damaged."""
+        await self._end_used_up(upload)
+        text = f"key {upload.key!r}: the store answered that it joined the parts, but has {instead}"
+        return UploadLost(text, code="NotStored")
 
     async def _source_states(self, upload: Upload) -> str:
         """The CRC64NVME of the whole object that the source states; "" if it states none."""
@@ -633,9 +672,16 @@ class Multipart:
 
     async def _lost(self, upload: Upload) -> HubError:
         """The error to raise when the destination does not know the upload: UploadLost for one caller only."""
-        if await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED):
+        if await self._end_used_up(upload):
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
+
+    async def _end_used_up(self, upload: Upload) -> bool:
+        """End an upload that the destination has joined or lost by its own account, and discard what it may have kept
+        of it all the same. True for the one call that did it."""
+        with suppress(TransferError):
+            await self._route.dest.abort_upload(self._route.keys.to_dest(upload.key), upload.upload_id)
+        return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
     async def _reap(self, upload: Upload, key: str) -> None:
         """Abort uploads of exactly this key that began after the intent. A crash between CreateMultipartUpload and
@@ -707,3 +753,16 @@ def _joined_etag(parts: list[Part]) -> str:
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
+
+
+def _contradicts(etag: str, joined: str) -> bool:
+    """Whether an ETag looks like one made of parts, and is not the one that these parts make."""
+    return joined != "" and MULTIPART_ETAG.fullmatch(etag) is not None and etag.lower() != joined
+
+
+def _etag_mismatch(upload: Upload, etag: str, joined: str) -> Damaged:
+    return Damaged(
+        f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
+        code="EtagMismatch",
+        etag=etag,
+    )

@@ -184,7 +184,9 @@ async def confirm(
     """
     known = dest.capabilities
     md5 = written.md5 or stated.md5
-    by_store = Verified.STORE if written.confirmed else Verified.SOURCE if stated.agreed else Verified.NOT
+    # A folder holds exactly the bytes that were compared with the MD5 in the source's ETag.
+    agreed = stated.agreed or (dest.endpoint.is_folder and bool(stated.md5 and stated.compared))
+    by_store = Verified.STORE if written.confirmed else Verified.SOURCE if agreed else Verified.NOT
     encrypted = written.encrypted or bool(dest.endpoint.customer_key)
     if encrypted or (md5 and not is_md5(written.etag)):
         # A bucket that encrypts one object by default encrypts all of them.

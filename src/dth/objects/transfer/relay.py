@@ -11,13 +11,13 @@ from dth.core.errors import Damaged, ObjectRefused
 from dth.core.ports.status import Verified
 from dth.core.transport import Transport
 from dth.objects.compare.contents import check_contents
-from dth.objects.compare.merge import SOURCE_ETAG
 from dth.objects.listing.pages import Entry, KeyMap
 from dth.objects.parameters import Encryption, S3Parameters
 from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
-from dth.objects.store.etags import bare_etag, is_md5
+from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_md5
+from dth.objects.store.folders.store import MTIME, written_time
 from dth.objects.store.objects import Written
 from dth.objects.store.pace import Budget, Scout
 from dth.objects.store.tags import NO_TAGS, REFUSED, TagReader
@@ -155,6 +155,8 @@ class Route:
         ETag at the destination can be the MD5 that it is at the source."""
         tags = await self.tags.of(key, answer) if self.parameters.copy_tags else NO_TAGS
         headers = self._carried(answer)
+        if self.dest.endpoint.is_folder and MTIME not in headers:
+            headers[MTIME] = written_time(answer)
         if not (whole and self._etags_will_be_equal(stated_md5)):
             add_mark(headers, bare_etag(answer.get("etag", "")))
         if tags.value:
@@ -164,7 +166,7 @@ class Route:
     def _lacking_metadata(self, answer: Mapping[str, str], properties: Properties) -> Properties:
         """The same properties, with a reason if the source reports metadata that it cannot state."""
         missing = answer.get("x-amz-missing-meta", "") if self.parameters.include_metadata else ""
-        if properties.reason or not missing:
+        if properties.reason or missing in ("", "0"):
             return properties
         detail = f"{missing} entries of its metadata cannot be stated by the source"
         return replace(properties, reason="MetadataUnread", detail=detail)

@@ -1,8 +1,10 @@
 """One object alone: a copy of it under any key, and its bytes from and to a stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 
 from dth.core.errors import Damaged, TransferError, UsageError
 from dth.core.ports.status import Verified
@@ -64,28 +66,41 @@ async def read_object(source: S3Client, item: Item, write: Write) -> Verified:
     """Give the bytes of the object to `write`, in order. Returns who confirms them. Raises Corrupted if they are not
     what the source states; of an object of one piece nothing was written then."""
     whole = await in_order(source, item.key, item.size, item.etag, joined=False)
-    spans = [(first, min(first + PIECE, item.size) - 1) for first in range(0, item.size, PIECE)]
-    async with Group() as group:
-
-        async def read(span: tuple[int, int] | None) -> Sequence[bytes]:
-            answer = await source.get(item.key, size=item.size, etag=item.etag, span=span)
-            return answer.chunks
-
-        wanted = spans if len(spans) > 1 else [None]
-        pieces = [group.start(read(span)) for span in wanted[:AHEAD]]
-        for number in range(len(wanted)):
-            chunks = await pieces[0]
-            del pieces[0]
-            if number + AHEAD < len(wanted):
-                pieces.append(group.start(read(wanted[number + AHEAD])))
+    number = 0
+    async with contextlib.aclosing(_pieces(source, item)) as pieces:
+        async for chunks in pieces:
+            number += 1
             if whole:
-                await whole.add(number + 1, chunks)
-                if len(wanted) == 1:
+                await whole.add(number, chunks)
+                if item.size <= PIECE:
                     whole.check()
             await write(chunks)
     if whole:
         whole.check()
     return Verified.SOURCE if whole else Verified.NOT
+
+
+async def _pieces(source: S3Client, item: Item) -> AsyncGenerator[Sequence[bytes]]:
+    """The object in pieces, of which some are read ahead."""
+
+    async def read(first: int) -> Sequence[bytes]:
+        span = (first, min(first + PIECE, item.size) - 1) if item.size > PIECE else None
+        return (await source.get(item.key, size=item.size, etag=item.etag, span=span)).chunks
+
+    # An empty object is read too.
+    beginnings = iter(range(0, max(item.size, 1), PIECE))
+    reading = deque(asyncio.create_task(read(first)) for first in islice(beginnings, AHEAD))
+    try:
+        while reading:
+            chunks = await reading[0]
+            reading.popleft()
+            for first in islice(beginnings, 1):
+                reading.append(asyncio.create_task(read(first)))
+            yield chunks
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def write_object(
@@ -152,7 +167,7 @@ class _Upload:
             named = [(number, part.etag, part.proof) for number, part in enumerate(self._sent, 1)]
             etag, answered = await self._dest.complete_upload(self._key, self._id, named)
         except BaseException:
-            with suppress(TransferError):
+            with contextlib.suppress(TransferError):
                 await self._dest.abort_upload(self._key, self._id)
             raise
         confirmed = all(part.confirmed for part in self._sent)

@@ -55,9 +55,12 @@ async def look(route: "Route", key: str, etag: str, size: int) -> int:
 
 
 def _counts(route: "Route") -> bool:
-    """Whether the source's ETags are checked at all."""
+    """Whether the source's ETags are checked at all. A folder confirms nothing that is written to it."""
     plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
-    return (plain or route.parameters.verify_after) and route.source.capabilities.etags is not EtagKind.OPAQUE
+    alone = route.dest.endpoint.is_folder
+    return (
+        plain or alone or route.parameters.verify_after
+    ) and route.source.capabilities.etags is not EtagKind.OPAQUE
 
 
 async def _part_size(route: "Route", key: str, etag: str, size: int, count: int) -> int:
