@@ -33,6 +33,7 @@ PAGES = (
     "/",
     "/tasks",
     "/tasks/create",
+    "/tasks/quick",
     "/tasks/TASK",
     *(
         f"/tasks/TASK?tab={tab}"

@@ -129,3 +129,37 @@ def test_a_task_is_made_from_two_stores(console: Console, source: Side, dest: Si
     picture(page, "stores-390")
     console.open("/tasks/create")
     picture(page, "wizard-390")
+
+
+def test_a_first_transfer_takes_one_page(console: Console, source: Side, dest: Side) -> None:
+    page = console.page
+    old, new = (f"{name}-{uuid.uuid4().hex[:6]}" for name in ("from", "to"))
+    source.put(bodies(["a", "b"]))
+    for name, side in ((old, source), (new, dest)):
+        console.hub.secret(f"keys-{name}", side.server.access_key, side.server.secret_key)
+        query = "mutation ($n: String!, $i: StoreInput!) { createStore(name: $n, input: $i) { name } }"
+        console.hub.call(query, n=name, i={"endpoint": side.server.url, "secret": f"keys-{name}"})
+    console.open("/tasks/quick")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_text("Needed.").first).to_be_visible()
+    choose(page, "Source store", old)
+    field(page, "Source bucket").fill(source.bucket)
+    choose(page, "Destination store", old)
+    field(page, "Destination bucket").fill(source.bucket)
+    page.get_by_role("button", name="Start", exact=True).click()
+    # What the hub objects to stands at its field, and one can go there.
+    page.get_by_role("button", name="Go to field").click()
+    expect(field(page, "Destination bucket")).to_be_focused()
+    assert console.accessibility() == []
+    choose(page, "Destination store", new)
+    field(page, "Destination bucket").fill(f"s3://{dest.bucket}")
+    picture(page, "quick")
+    page.get_by_role("button", name="Start", exact=True).click()
+    made = task_id(page)
+    wait_for(lambda: console.hub.task(made)["progress"] == "DONE")
+    assert sorted(dest.listed()) == ["a", "b"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    console.language("zh")
+    console.open("/tasks/quick")
+    picture(page, "quick-390-zh")
+    assert console.accessibility() == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dth.cli.s3_options import build_parameters, parse_url
 from tests.engine import bodies
 
 if TYPE_CHECKING:
@@ -170,3 +171,9 @@ def test_the_stores_of_a_hub(dth: Dth, hub: Hub, source: Side) -> None:
     assert source.bucket in dth.here("store", "test", "old", *at).out
     assert dth.here("store", "remove", "old", *at).code == 0
     assert dth.here("store", "list", *at).out == ""
+
+
+def test_the_arn_of_an_access_point_is_no_store() -> None:
+    bucket = "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine"
+    assert parse_url(f"s3://{bucket}/a", "URL", folder=False) == (bucket, "a")
+    assert build_parameters({}, src_bucket=bucket).src_bucket == bucket

@@ -24,6 +24,7 @@ export interface Handle {
     | 'home'
     | 'tasks'
     | 'create'
+    | 'quick'
     | 'edit'
     | 'stores'
     | 'secrets'
@@ -184,6 +185,7 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
       | 'home'
       | 'tasks'
       | 'create'
+      | 'quick'
       | 'stores'
       | 'secrets'
       | 'users'
@@ -208,12 +210,14 @@ function Navigation({ onFollow }: { onFollow: () => void }) {
   const items: SideNavigationProps.Item[] = [
     link('home', '/'),
     link('tasks', '/tasks'),
-    ...(may('operator') ? [link('create', '/tasks/create')] : []),
+    ...(may('operator') ? [link('create', '/tasks/create'), link('quick', '/tasks/quick')] : []),
     link('stores', '/stores'),
     { type: 'divider' },
     { type: 'section-group', title: t('nav.administration'), items: administration },
   ];
-  const active = pathname === '/tasks/create' ? pathname : `/${pathname.split('/')[1] ?? ''}`;
+  const active = ['/tasks/create', '/tasks/quick'].includes(pathname)
+    ? pathname
+    : `/${pathname.split('/')[1] ?? ''}`;
   return (
     <SideNavigation
       items={items}

@@ -24,6 +24,11 @@ export const pages: RouteObject[] = [
         lazy: async () => ({ Component: (await import('../pages/create/CreateTask')).CreateTask }),
       },
       {
+        path: 'quick',
+        handle: handle('quick', 'operator'),
+        lazy: async () => ({ Component: (await import('../pages/create/QuickTask')).QuickTask }),
+      },
+      {
         path: ':id',
         handle: handle('task'),
         children: [

@@ -41,6 +41,8 @@ export interface TaskPlugin {
  */
 export interface WizardPlan {
   steps: readonly Step[];
+  /** The parameters of a page that asks only from where and to where, where the tasks name stores. */
+  quick?: readonly { id: string; items: readonly string[] }[];
   /** What a new form begins with. */
   start: { values: Readonly<Record<string, string>>; picks: Readonly<Record<string, string>> };
   /** When a parameter applies, where that is not always. */

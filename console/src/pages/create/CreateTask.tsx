@@ -102,7 +102,7 @@ function ChangedTask({ task, kind }: { task: Task; kind: Kind }) {
   );
 }
 
-function useCreation() {
+export function useCreation() {
   const create = useChange(CreateTaskDocument, [TasksDocument, HomeDocument]);
   return async (form: TaskForm, kind: Kind) => {
     const made = await create.mutateAsync({ input: taskInput(form, kind) }).catch((error: unknown) => {
@@ -116,7 +116,7 @@ function useCreation() {
 }
 
 /** Its child once the hub's parameters and the console's form of this type are here. */
-function WithKind({ type, children }: { type: string; children: (kind: Kind) => ReactNode }) {
+export function WithKind({ type, children }: { type: string; children: (kind: Kind) => ReactNode }) {
   const plugin = pluginOf(type);
   const hub = useData(CreateHubDocument, {}, ONCE);
   const form = useData(FormParametersDocument, { type: type as FormParametersQueryVariables['type'] }, ONCE);

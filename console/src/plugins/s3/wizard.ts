@@ -9,6 +9,10 @@ import { comparison, destination, source } from './steps';
 
 export const wizard: WizardPlan = {
   steps: [source, destination, comparison, scheduleStep],
+  quick: [
+    { id: 'sourceStore', items: ['srcStore', 'srcBucket', 'srcPrefix'] },
+    { id: 'destinationStore', items: ['destStore', 'destBucket', 'destPrefix'] },
+  ],
   start: {
     values: { scheduleRate: '1 day' },
     picks: { srcAccess: 'secret', destAccess: 'secret', copied: 'all', schedule: 'once' },

@@ -2,6 +2,7 @@ import Button from '@cloudscape-design/components/button';
 import Select from '@cloudscape-design/components/select';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { useTaskForm } from '../../context';
 import { StoresDocument } from '../../../api/generated';
 import { useData } from '../../../api/hooks';
 import { ParameterFrame } from '../../ParameterFrame';
@@ -14,8 +15,9 @@ export function StoreField({ name }: { name: string }) {
   const { text, fixed, set, touch } = useParameter(name);
   const { data } = useData(StoresDocument, {});
   const [creating, setCreating] = useState(false);
+  const needed = useTaskForm().reading.needs(name);
   const options = [
-    { value: '', label: t('stores.typed') },
+    ...(needed ? [] : [{ value: '', label: t('stores.typed') }]),
     ...(data?.listStores ?? []).map((store) => ({
       value: store.name,
       label: store.name,
@@ -30,7 +32,11 @@ export function StoreField({ name }: { name: string }) {
     >
       <Select
         options={options}
-        selectedOption={options.find((each) => each.value === text) ?? { value: text, label: text }}
+        selectedOption={
+          options.find((each) => each.value === text) ?? (text ? { value: text, label: text } : null)
+        }
+        placeholder={t('stores.pick')}
+        empty={t('stores.none')}
         disabled={fixed}
         filteringType={options.length > 10 ? 'auto' : 'none'}
         filteringAriaLabel={t('stores.find')}
