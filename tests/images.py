@@ -178,6 +178,6 @@ def _side(start: str, server: Any) -> dict[str, Any]:
 
 
 async def settled(platform: LocalPlatform) -> bool:
-    """Nothing is under way."""
+    """Nothing is in progress."""
     depth = await platform.queue.depth()
     return depth.visible + depth.in_flight + depth.delayed == 0

@@ -66,7 +66,7 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     [table] = [name for name in region.boto("dynamodb").list_tables()["TableNames"] if "State" in name]
     region.boto("dynamodb").put_item(TableName=table, Item=pause)
     code, out, _ = dth("status", "photos")
-    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (go on: dth aws run photos)")
+    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (resume: dth aws run photos)")
     code, out, _ = dth("run", "photos")
     assert (code, out.splitlines()) == (
         0,

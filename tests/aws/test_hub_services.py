@@ -231,7 +231,7 @@ async def test_an_address_hears_by_the_topic(
     await notifications.notify(Event.TASK_ERROR, TASK, "no such bucket")
     await notifications.deliver()
     assert [item async for item in dynamo.query("hub", "#pk = :pk", {"pk": "outbox"})] == []
-    with pytest.raises(UsageError, match="no e-mail address"):
+    with pytest.raises(UsageError, match="not an e-mail address"):
         await notifications.put_channel(Channel("ops", "email", "nobody"))
     await notifications.remove_channel("ops")
     assert await notifications.channels() == []

@@ -233,7 +233,7 @@ async def test_a_secret_is_bound_once(hub: OpenHub) -> None:
     with pytest.raises(WrongHost):
         await secrets.use([SecretUse("source", each, ("c.example.com",)) for each in (name, other)])
     assert await hosts() == {name: (), other: ("b.example.com",)}
-    with pytest.raises(UsageError, match="is no host"):
+    with pytest.raises(UsageError, match="is not a host"):
         await secrets.bind(name, ["http://a/b"])
     with pytest.raises(NotFound):
         await secrets.bind("nobody-at-all", [])

@@ -239,7 +239,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --storage-class no/class", "--storage-class"),
         (
             "sync s3://a s3://b --storage-class GLACER --dst-type Amazon_S3",
-            "'GLACER' is no storage class of AWS",
+            "'GLACER' is not a storage class of AWS",
         ),
         ("sync s3://a s3://b --part-size 1M", "--part-size"),
         ("sync s3://a s3://b --part-size many", "--part-size: 'many' is not a size"),
@@ -260,7 +260,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --report x.txt", "must end in .csv or .parquet"),
         ("sync s3://a s3://b --report /no/such/folder/x.csv", "No such file or directory"),
         ("sync s3://a s3://b --report /proc/x.csv", "--report"),
-        ("diff s3://a s3://b --src-secret ../x", "no name for a secret"),
+        ("diff s3://a s3://b --src-secret ../x", "not a valid name for a secret"),
         ("diff s3://a s3://b --src-profile nobody", "profile 'nobody'"),
         ("ls /tmp", "is a local path"),
         ("frobnicate", "No such command"),
@@ -346,7 +346,7 @@ def test_a_state_that_cannot_be_used(dth: Dth, source: Side, dest: Side) -> None
         damaged = dth.home / "damaged"
         damaged.mkdir()
         (damaged / "task.db").write_bytes(b"no database" * 1000)
-        assert "no database" in one_line(dth.run(*command, damaged), 1)
+        assert "not a database" in one_line(dth.run(*command, damaged), 1)
 
         assert f"is in use by process {os.getpid()}" in one_line(dth.end(waiting), 1)
 

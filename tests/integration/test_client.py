@@ -132,7 +132,7 @@ async def test_odd_keys_come_and_go_on_moto(transport: Transport, s3_moto: MotoS
 
 
 async def test_keys_go_on_the_wire_byte_for_byte(source: S3Client, proxy_a: Proxy, bucket_a: str) -> None:
-    keys = [*ODD_KEYS, "a\udcffb"]  # the last: a byte that is no UTF-8
+    keys = [*ODD_KEYS, "a\udcffb"]  # the last: a byte that is not UTF-8
     for key in keys:
         with pytest.raises(SourceGone):
             await source.head(key)

@@ -126,7 +126,7 @@ async def test_no_keys_anywhere(secrets: FileSecrets, profiles: Path) -> None:
         nobody
     )
     profiles.write_text("[default\n")
-    assert "credentials cannot be had" in await refused(resolve_credentials(CredentialSource(), secrets))
+    assert "credentials are not available" in await refused(resolve_credentials(CredentialSource(), secrets))
 
 
 async def test_nobody_signs_nothing(
@@ -257,7 +257,7 @@ def test_a_secret_lies_in_its_directory(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
     write_secret(tmp_path, access_key_id="AKID", secret_access_key="s")
-    with pytest.raises(UsageError, match="is no name for a secret"):
+    with pytest.raises(UsageError, match="is not a valid name for a secret"):
         FileSecrets(folder).read(name)
 
 
@@ -274,7 +274,7 @@ async def test_a_secret_that_is_being_written_is_waited_for(
         assert await credentials.keys() == Keys("AKID1", "s")
         path.write_text('{"access_key_id": "AKID1", "secret_access_key": "s"}')
     assert await credentials.keys() == Keys("AKID1", "s")
-    # What stays broken is no use any more.
+    # What stays broken is of no use any more.
     path.unlink()
     for _ in range(module.SECRET_TRIES - 1):
         assert await credentials.keys() == Keys("AKID1", "s")
@@ -368,7 +368,7 @@ async def test_a_role_that_is_not_given_is_told(tmp_path: Path, secrets: FileSec
     write_secret(tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn)
     proxy.rule(Reply(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"), method="POST")
     said = await refused(resolve_credentials(secret(sts_endpoint=proxy.url), secrets))
-    assert said.startswith("credentials cannot be had: ")
+    assert said.startswith("credentials are not available: ")
     assert "AssumeRole" in said
 
 
@@ -462,6 +462,6 @@ async def test_keys_that_expired_are_made_anew_at_once(
     assert second == program.newest != first
     program.fail(True)
     await until_expired(credentials)
-    assert "credentials cannot be had: " in await refused(credentials)
+    assert "credentials are not available: " in await refused(credentials)
     program.fail(False)
     assert await credentials.keys() == program.newest != second

@@ -57,7 +57,7 @@ def ecr_here(here: RegistryServer) -> Iterator[EcrServer]:
 
 
 class Sides:
-    """Opens both sides anew for each plan, as a run does."""
+    """Opens both sides again for each plan, as a run does."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport

@@ -710,7 +710,7 @@ async def test_a_source_that_asks_to_wait_is_left_alone_for_as_long(
     await working
     ran = await engine.ended(run.id)
     assert ran.counts.done == 6
-    assert {each.attempts for each in ran.images.values()} == {1}  # waiting is no failure
+    assert {each.attempts for each in ran.images.values()} == {1}  # waiting is not a failure
     host = front.url.partition("//")[2]
     assert any(
         note.startswith(f"{host} asked us to wait (100 pulls in 6 h are allowed)") for note in ran.run.notes

@@ -297,7 +297,7 @@ def test_a_code_of_mfa_cannot_be_asked_for_without_a_terminal(dth: Dth, source: 
     done = dth.run("s3", "ls", source.url, *options)
     assert done.code == 2
     last = done.err.splitlines()[-1]
-    assert "source: credentials cannot be had: the profile asks for an MFA code" in last
+    assert "source: credentials are not available: the profile asks for an MFA code" in last
 
 
 def test_an_acl_that_was_asked_for_and_not_set_is_no_success(

@@ -163,7 +163,7 @@ def test_a_kind_that_the_answer_does_not_tell(content: bytes, kind: str) -> None
         (b"[]", OCI_MANIFEST, "is not JSON"),
         (body(config=blob(A, 1), layers=[{"size": 1}]), OCI_MANIFEST, "without saying what"),
         (body(config=blob("sha256:1", 1), layers=[]), OCI_MANIFEST, "without saying what"),
-        (body(config=blob(A, 1), layers="x"), OCI_MANIFEST, "layers is no list"),
+        (body(config=blob(A, 1), layers="x"), OCI_MANIFEST, "layers is not a list"),
         (b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+prettyjws", "schema 1"),
         (b'{"schemaVersion": 3}', "text/plain", "unknown kind"),
     ],

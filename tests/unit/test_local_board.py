@@ -119,7 +119,7 @@ async def test_a_refusal_that_one_process_meets_holds_the_others() -> None:
 
 
 async def test_a_longer_time_that_is_heard_of_later_counts() -> None:
-    """Also if it comes for a request that was under way when the first refusal came."""
+    """Also if it comes for a request that was in progress when the first refusal came."""
     board, clock = Board(), Time()
     finder, worker = (Pace(HOST, board=board, clock=clock, sleep=clock.sleep) for _ in range(2))
     entered = await finder.enter(0)

@@ -71,9 +71,9 @@ async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(tmp_path: Path, se
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../x", "a b", "x\n", "x" * 256, "a'--"])
 async def test_names_that_cannot_be(tmp_path: Path, secrets: LocalSecrets, name: str) -> None:
-    with pytest.raises(UsageError, match="no name for a secret"):
+    with pytest.raises(UsageError, match="not a valid name for a secret"):
         await secrets.create(name, VALUE)
-    with pytest.raises(UsageError, match="no name for a secret"):
+    with pytest.raises(UsageError, match="not a valid name for a secret"):
         StoredSecrets(tmp_path).read(name)
 
 

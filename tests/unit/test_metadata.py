@@ -105,7 +105,7 @@ def test_our_own_entry_is_written_where_the_etag_will_not_tell() -> None:
     assert written({}, MD5, whole=False)[SOURCE_ETAG] == MD5
     kms = {"dest_put_object_sse_type": "AWS_KMS"}
     assert written({}, MD5, **kms)[SOURCE_ETAG] == MD5
-    # The source's ETag is no MD5, or the destination's are none.
+    # The source's ETag is not an MD5, or the destination's are none.
     encrypted = {"x-amz-server-side-encryption": "aws:kms"}
     assert written(encrypted, MD5)[SOURCE_ETAG] == MD5
     assert written({}, MD5, kind=EtagKind.OPAQUE)[SOURCE_ETAG] == MD5

@@ -554,7 +554,7 @@ class Machine(RuleBasedStateMachine):
             assert count <= 1 + self.allowed[key], (key, body, count, self.allowed)
 
     async def left(self) -> object:
-        """What is still under way."""
+        """What is still in progress."""
         pending = await self.others.records.page(status=Status.PENDING)
         return pending, await self.others.queue.depth(), await self.others.uploads.live()
 

@@ -40,7 +40,7 @@ def worker(
 @dataclass
 class Load:
     """What is copied, and how fast it goes: `lanes` objects at once, each with a pause before its bytes, which all
-    share `speed` bytes a second."""
+    share `speed` bytes per second."""
 
     sizes: list[int]
     speed: float
@@ -156,7 +156,7 @@ def test_one_giant_object_shows_bytes_percent_and_rate_from_the_first_seconds() 
     assert set(halves) <= {48, 49, 50}
 
 
-# ------------------------------------------------------------------------------- bytes that are under way
+# ------------------------------------------------------------------------------- bytes that are in progress
 
 
 def shown(meter: Meter, found: Reading) -> int:
@@ -199,7 +199,7 @@ def test_what_a_process_had_in_hand_when_it_died_is_lost_and_what_it_counted_is_
     assert shown(meter, reading(1, gauges, [whole], 20)) == 200
     again = [worker(9, name="a", started=8), worker(9, under_way=40, name="b")]
     assert shown(meter, reading(9, again, [whole], 20)) == 160
-    # One that says nothing for long has nothing under way.
+    # One that says nothing for long has nothing in progress.
     silent = [worker(50, name="a", started=8), worker(9, under_way=40, name="b")]
     assert shown(meter, reading(50, silent, [whole], 20)) == 120
 

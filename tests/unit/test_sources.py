@@ -234,7 +234,7 @@ async def test_inventories_that_cannot_be_read_are_refused(tmp_path: Path) -> No
     body, fetch = told("ORC", b"")
     with pytest.raises(UsageError, match="ORC"):
         await read_inventory(body, fetch, tmp_path, name="i", bucket="b")
-    with pytest.raises(UsageError, match=r"no manifest\.json"):
+    with pytest.raises(UsageError, match=r"not a manifest\.json"):
         await read_inventory(b"{}", fetch, tmp_path, name="i", bucket="b")
     body, _ = told("CSV", csv_file([row(WANTED[0])]))
     with pytest.raises(Corrupted):

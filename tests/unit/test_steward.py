@@ -317,14 +317,14 @@ DUE = scheduled(next_run=THREE)
         (scheduled(run_requested=True, next_run=THREE), {"runs": [LISTING], "listing": True}, [Continue()]),
         # A hub that was down.
         (DUE, {"began": NOON - 5}, [
-            BeginRun(late := "the schedule wanted this run 32400 seconds before it began: the hub did not run",
+            BeginRun(late := "this run began 32400 seconds late: the hub did not run",
                      TOMORROW),
             missed(late),
         ]),
         (DUE, {"began": THREE + 60, "now": THREE + 61}, [BeginRun("", TOMORROW)]),
         # As many tasks as may work at once did.
         (DUE, {"waited": True, "now": THREE + LATE}, [
-            BeginRun(late := "the schedule wanted this run 300 seconds before it began: it waited for a place",
+            BeginRun(late := "this run began 300 seconds late: the maximum number of tasks was running",
                      TOMORROW),
             missed(late),
         ]),
@@ -334,7 +334,7 @@ DUE = scheduled(next_run=THREE)
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:58-14:00")), "began": NOON - 60},
          [BeginRun("", TOMORROW)]),
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:00-14:00")), "began": NOON - 60}, [
-            BeginRun(late := "the schedule wanted this run 32400 seconds before it began: the hub did not run",
+            BeginRun(late := "this run began 32400 seconds late: the hub did not run",
                      TOMORROW),
             missed(late),
         ]),
@@ -370,7 +370,7 @@ def test_a_run_that_waits_for_a_place_is_told_when_it_counts_as_missed() -> None
 
 def test_a_run_that_waits_for_a_place_again_is_told_once() -> None:
     task = replace(DUE, reason=NO_PLACE)
-    late = "the schedule wanted this run 300 seconds before it began: it waited for a place"
+    late = "this run began 300 seconds late: the maximum number of tasks was running"
     actions = decide(view(task, now=THREE + LATE, in_line=True, waited=True))
     assert actions == [missed(CANNOT_BEGIN), BeginRun(late, TOMORROW)]
 
@@ -418,9 +418,7 @@ def test_a_task_remembers_what_it_may_miss_while_it_is_paused_and_not_when_it_en
 
 # ---------------------------------------------------------------------------------- runs that a stack begins
 
-NOT_BEGUN = (
-    "the schedule wanted this run 300 seconds before it began: the schedule of its stack did not begin it"
-)
+NOT_BEGUN = "this run began 300 seconds late: the schedule of its stack did not start it"
 
 
 @pytest.mark.parametrize(
@@ -503,7 +501,7 @@ def test_a_scheduled_task_says_why_its_last_run_failed_until_another_begins() ->
     assert decide(seen) == [notice, reason, Idle()]
     seen = replace(seen, task=scheduled(reason=reason.reason), told=frozenset({notice.key}))
     assert decide(seen) == [Idle()]
-    # Nothing of it is told while it may be begun anew.
+    # Nothing of it is told while it may be begun again.
     assert decide(replace(view(scheduled(), [failed, DONE]), listing=True)) == [Idle()]
     assert decide(replace(seen, runs=[run(4, RunState.LISTING), failed])) == [Say(""), Continue()]
 

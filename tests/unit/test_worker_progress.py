@@ -48,7 +48,7 @@ def a_message_is_done(worker: Any) -> None:
 
 
 def test_work_that_stands_still_is_given_up() -> None:
-    with pytest.raises(Stalled, match="2 messages in hand, and nothing has moved for 1800 s"):
+    with pytest.raises(Stalled, match="2 messages in progress, and nothing has moved for 1800 s"):
         look(worker(held=2))
 
 

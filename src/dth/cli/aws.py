@@ -142,7 +142,7 @@ def diff(
 @click.argument("stack")
 @_account
 def status(stack: str, region: str | None, profile: str | None) -> int:
-    """Show how the task of STACK stands. Exit code 1 if something failed, or it is paused."""
+    """Show the state of the task of STACK. Exit code 1 if something failed, or it is paused."""
     with _told():
         session = _session(region, profile)
         return _show(stack, _invoke(session, _output(session, stack, "TickFunction"), {}))
@@ -152,7 +152,7 @@ def status(stack: str, region: str | None, profile: str | None) -> int:
 @click.argument("stack")
 @_account
 def run(stack: str, region: str | None, profile: str | None) -> int:
-    """Let the task of STACK compare and copy now. A task that is paused goes on."""
+    """Let the task of STACK compare and copy now. A paused task resumes."""
     goes_on = {"resume": True}
     with _told():
         session = _session(region, profile)
@@ -160,7 +160,7 @@ def run(stack: str, region: str | None, profile: str | None) -> int:
             return _show(stack, _invoke(session, start, goes_on))
         machine = _output(session, stack, "StateMachine")
         session.client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(goes_on))
-    click.echo(f"{stack}: a run begins; dth aws status {stack} tells how it stands")
+    click.echo(f"{stack}: a run begins; dth aws status {stack} shows its progress")
     return 0
 
 
@@ -197,7 +197,7 @@ def _show(stack: str, found: dict[str, Any]) -> int:
         f"{found['waiting'] + found['inFlight']} messages in the queue"
     )
     if found["paused"]:
-        click.echo(f"paused: {found['paused']} (go on: dth aws run {stack})")
+        click.echo(f"paused: {found['paused']} (resume: dth aws run {stack})")
     return 1 if found["paused"] or run["failed"] or run["error"] else 0
 
 

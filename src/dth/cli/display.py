@@ -51,7 +51,7 @@ def clock(seconds: float) -> str:
 
 
 class ProgressView:
-    """How a run stands: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error."""
+    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error."""
 
     def __init__(self, *, quiet: bool = False, things: str = "objects") -> None:
         self._quiet = quiet

@@ -154,7 +154,7 @@ def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
     """Compare the images of SRC with those of DST, down to the layers that DST has; write nothing.
 
     Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a part, ! for those
-    about which nothing can be told. Exit code 0: equal; 1: different; 2: could not tell.
+    that could not be checked. Exit code 0: equal; 1: different; 2: could not tell.
     """
     parameters = _parameters(several(src, dst), {**given, "repair": True})
     try:
@@ -381,7 +381,7 @@ async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
 
 
 async def _made(parameters: EcrParameters, state: Path) -> tuple[Listed, Plan, int]:
-    """The plan, with what earlier runs found out; and how many requests it took."""
+    """The plan, with what earlier runs determined; and how many requests it took."""
     with Transport() as transport:
         paces = paces_of(transport)
         paces.patience = LONG_PATIENCE

@@ -89,7 +89,7 @@ def logout(hub_url: str | None) -> None:
         click.echo(f"not signed in at {hub}", err=True)
         return
     if ended.revocation_endpoint and ended.refresh_token:
-        # It is forgotten here in any case; a hub that is down cannot be told.
+        # It is forgotten here in any case; a hub that is down is not informed.
         with contextlib.suppress(HubError):
             form = {"token": ended.refresh_token, "client_id": ended.client_id}
             fetch_json(ended.revocation_endpoint, form, ca_bundle=_ca_bundle())
@@ -108,7 +108,7 @@ def last_hub() -> str | None:
 def session(hub_url: str) -> str | None:
     """An access token for the hub that holds for a while, renewed when needed; None: sign in first.
 
-    Raises HubError when it cannot be renewed now, although the session goes on.
+    Raises HubError when it cannot be renewed now, although the session continues.
     """
     hub = _normal(hub_url)
     found = _read().get(hub)

@@ -42,7 +42,7 @@ class Place:
         path = (self._data_dir or data_directory()) / "hub.db"
         if not make and not path.exists():
             raise UsageError(
-                f"{path.parent} is no data directory of a hub; name one (--data-dir D, or --hub URL)"
+                f"{path.parent} is not a data directory of a hub; name one (--data-dir D, or --hub URL)"
             )
         if path.parent.exists():
             keep_private(path.parent)

@@ -92,7 +92,7 @@ def sync(
 ) -> int:
     """Copy what is missing or different from SRC to DST (s3://bucket/prefix).
 
-    Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync goes on
+    Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync resumes
     where it was when the same command is given again.
     """
     parameters = _pair(src, dst, given)
@@ -233,12 +233,12 @@ async def _conclude(
     if error:
         click.echo(f"dth: {error}", err=True)
     if snapshot.paused:
-        click.echo("dth: nothing is lost; mend this and give the same command again to go on", err=True)
+        click.echo("dth: nothing is lost; mend this and run the same command again to resume", err=True)
     return 0 if good else 1
 
 
 def _nothing(listed: int, not_found: int, notes: list[str]) -> str:
-    """Why the run is no success though nothing failed: there was nothing, where something must have been meant."""
+    """Why the run is not a success though nothing failed: there was nothing, where something must have been meant."""
     if 0 < listed == not_found:
         return f"not found: none of the {listed} keys that the list names exists at the source"
     # A bucket may be empty; a prefix that no key has is a mistake.
@@ -525,7 +525,7 @@ def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
 @key_file_options("src")
 @verbose_option
 @click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any) -> int:
     """List the objects of s3://bucket/prefix."""
     bucket, prefix = parse_url(url, "URL", folder=False)
@@ -590,7 +590,7 @@ async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parame
             if not await is_only_an_object(source, key):
                 return parameters
     except HubError:
-        # What cannot be read is told where it is needed.
+        # What cannot be read is reported where it is needed.
         return parameters
     folder, slash, name = key.rpartition("/")
     if not quiet:

@@ -91,15 +91,15 @@ def _no_url(text: str, which: str) -> str:
     if text[:5].lower() == "s3://":
         return "has the scheme in capitals; write s3:// in small letters"
     if re.match(r"[A-Za-z0-9+.-]+://", text):
-        return "is no S3 URL: only s3://bucket/prefix is understood"
+        return "is not an S3 URL: only s3://bucket/prefix is understood"
     if text.startswith("arn:"):
         return f"is an ARN; write s3://{text}"
     side = "dst" if which == "DST" else "src"
     if remote := re.fullmatch(r"(\w[\w.+@-]*):(?!\\)/?(.*)", text):
         return (
-            f"is no S3 URL (a remote of rclone?): write s3://{remote[2] or 'bucket/prefix'} "
+            f"is not an S3 URL (a remote of rclone?): write s3://{remote[2] or 'bucket/prefix'} "
             f"with --{side}-endpoint-url and --{side}-profile"
         )
     if re.search(r"[/\\~]|^\.", text):
         return "is a local path; only s3://bucket/prefix is supported, on both sides"
-    return f"is no S3 URL; for the bucket of that name write s3://{text}"
+    return f"is not an S3 URL; for the bucket of that name write s3://{text}"

@@ -1,5 +1,5 @@
-"""How a command of objects begins: both sides are settled, opened and asked once, so that what cannot work is told with
-its side and its cure before anything starts."""
+"""How a command of objects begins: both sides are settled, opened and asked once. Problems are reported with their side
+and the remedy before anything starts."""
 
 import asyncio
 import os
@@ -71,7 +71,7 @@ async def open_route(parameters: S3Parameters, transport: Transport, secrets: Se
     )
     for side, client, _, _ in ends:  # before anybody is asked
         await _keys(side, client, parameters)
-    # Both at once, but of two troubles always the same one is told.
+    # Both at once, but of two problems the same one is always reported.
     asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:

@@ -23,12 +23,12 @@ FIELDS = """id description type things progress phase waitsFor scheduleType sche
     progressInfo { run listing objects doneObjects failed totalBytes doneBytes percent rate eta workers waiting
         state note }
     lastRun { id result endedAt seconds }"""
-# Of the counts of a run: those that are shown as they are, and those that are told in words.
+# Of the counts of a run: those that are shown as they are, and those that are shown in words.
 COUNTED = "listed same enqueued done failed cancelled"
 VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
-FIRST_LOOK = 0.05  # seconds before a job that is soon done is looked at
+FIRST_LOOK = 0.05  # seconds before a job that is soon done is checked
 PLAIN_TICK = 5.0  # where there is no terminal
 
 Connect = Callable[[], HubClient]
@@ -118,7 +118,7 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bo
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @hub_options
 def show(id: str, as_json: bool, hub: Connect) -> int:
-    """Show a task: how it stands, its parameters, its last runs, what failed."""
+    """Show a task: its state, its parameters, its last runs, what failed."""
     client = hub()
     found = client.call(
         f"""query ($id: ID!) {{
@@ -191,7 +191,7 @@ def watch(id: str, hub: Connect) -> int:
 
 
 def follow(client: HubClient, id: str, *, quiet: bool = False) -> int:
-    """Show how a task goes on until it is over. Returns the exit code."""
+    """Show the progress of a task until it is over. Returns the exit code."""
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
@@ -299,8 +299,8 @@ def _simple(name: str, operation: str, help: str) -> None:
         return 0
 
 
-_simple("pause", "pauseTask", "Pause a task: what is in hand is finished, nothing new begins.")
-_simple("resume", "resumeTask", "Go on after a pause, a stop or an error.")
+_simple("pause", "pauseTask", "Pause a task: what is in progress is finished, and nothing new begins.")
+_simple("resume", "resumeTask", "Resume after a pause, a stop or an error.")
 _simple("run", "startRun", "Compare and copy now, whatever the schedule says.")
 _simple("delete", "deleteTask", "Forget a task that has ended; what it copied stays.")
 
@@ -309,7 +309,7 @@ _simple("delete", "deleteTask", "Forget a task that has ended; what it copied st
 @click.argument("id")
 @hub_options
 def stop(id: str, hub: Connect) -> int:
-    """End a task: uploads are thrown away, nothing begins any more."""
+    """End a task: uploads are discarded, nothing begins any more."""
     done = hub().call("mutation ($id: String) { stopTask(id: $id) { id progress } }", {"id": id})["stopTask"]
     click.echo(f"{done['id']} {done['progress']}")
     return 0

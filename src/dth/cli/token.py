@@ -82,7 +82,7 @@ def span(text: str) -> float:
     """Seconds of a time span such as `90d`."""
     match = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"{text!r} is no time span; a number and one of m, h, d, w makes one: 90d")
+        raise UsageError(f"{text!r} is not a time span; a number and one of m, h, d, w makes one: 90d")
     return int(match[1]) * UNITS[match[2]]
 
 

@@ -557,7 +557,7 @@ WIDE_BUFFER = 16 * 1024 * 1024
 
 
 def limit_receiving(size: int, fd: int) -> None:
-    """Let a socket receive so many bytes before they are read; 0: as many as the system permits."""
+    """Let a socket receive this many bytes before they are read; 0: as many as the system permits."""
     connection = socket.socket(fileno=fd)
     # The kernel doubles the value.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)

@@ -64,7 +64,7 @@ class Network:
         try:
             found = real_address(address)
         except ValueError:
-            return "is no IP address"
+            return "is not an IP address"
         if never(found):
             return "is a link-local address or one of a metadata service, where nothing may connect"
         if any(found in each for each in self.networks):

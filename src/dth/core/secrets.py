@@ -62,7 +62,7 @@ def check_use(name: str, bindings: Sequence[str], hosts: Iterable[str]) -> None:
             )
         raise WrongHost(
             f"secret {name!r} may not be used with {host}: it is bound to {', '.join(bindings)}; name another secret, "
-            "or let an administrator bind it anew"
+            "or let an administrator bind it again"
         )
 
 

@@ -156,7 +156,7 @@ def check_channel(channel: Channel) -> None:
 def check_address(address: str) -> None:
     """Raises UsageError for an invalid e-mail address. Only ASCII addresses that need no quotes are valid."""
     if not ADDRESS.fullmatch(address) or ".." in address:
-        raise UsageError(f"target: {address[:80]!r} is no e-mail address")
+        raise UsageError(f"target: {address[:80]!r} is not an e-mail address")
 
 
 def endpoint_of(url: str) -> Endpoint:

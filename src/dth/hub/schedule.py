@@ -460,7 +460,7 @@ def _parse_cap(parameter: str, text: str) -> int | None:
         cap = 0
     if not 0 < cap < 2**63:
         raise UsageError(
-            f"{parameter}: {text!r} is not a cap; write bytes a second such as 10M, or unlimited"
+            f"{parameter}: {text!r} is not a cap; write bytes per second such as 10M, or unlimited"
         )
     return cap
 

@@ -26,12 +26,14 @@ SKEW = 5.0
 NOTHING = Depth(0, 0, 0)
 ALWAYS = Window()
 
-CANNOT_BEGIN = "the run that is due cannot begin: as many tasks as may work at once do; it waits for a place"
-LEFT_OUT = "the listing before is not at its end; this one is left out"
-WHILE_PAUSED = "the schedule wanted a run while the task was paused; it begins as soon as the task may work"
-WAITED = "it waited for a place"
+CANNOT_BEGIN = (
+    "a run is due, but the maximum number of tasks is already running; it starts when one of them ends"
+)
+LEFT_OUT = "the previous listing is still in progress; this run is skipped"
+WHILE_PAUSED = "a run was due while the task was paused; it starts when the task resumes"
+WAITED = "the maximum number of tasks was running"
 DOWN = "the hub did not run"
-NOT_BEGUN = "the schedule of its stack did not begin it"
+NOT_BEGUN = "the schedule of its stack did not start it"
 
 # ------------------------------------------------------------------------------------------------------ views
 
@@ -379,7 +381,7 @@ def _why_late(view: View) -> str:
     else:
         return ""
     seconds = round(view.now - view.task.next_run)
-    return f"the schedule wanted this run {seconds} seconds before it began: {why}"
+    return f"this run began {seconds} seconds late: {why}"
 
 
 def _once_a_run(task: Task) -> str:

@@ -153,7 +153,7 @@ def decode(body: str) -> Order:
         fields["mounts"] = tuple((digest, name) for digest, name in fields["mounts"])
         return Order(**fields)
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
-        raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None
+        raise BadMessage(f"a message that this program did not write: {body[:80]!r}") from None
 
 
 def _packed(manifests: Iterable[Manifest]) -> str:

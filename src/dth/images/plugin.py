@@ -32,7 +32,7 @@ class ImagesPlugin(Plugin):
     """Tasks that copy images. One worker copies several at once.
 
     Images are never deleted at the destination. Two tasks may write to one registry: an image that
-    already exists is no work for the second.
+    already exists is not work for the second.
     """
 
     type = "ECR"

@@ -190,7 +190,9 @@ def _refuse_other_host(given: "_Side") -> None:
     """
     from_aws = aws_family(_api_host(given.access))
     if given.host and from_aws and not confinement.local_files() and not aws_family(host_of(given.host)):
-        raise UsageError(f"{given.host!r} is no registry of Amazon ECR, whose password would be sent there")
+        raise UsageError(
+            f"{given.host!r} is not a registry of Amazon ECR, whose password would be sent there"
+        )
 
 
 @dataclass(frozen=True, slots=True)

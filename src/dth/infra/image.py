@@ -179,7 +179,7 @@ def _apt(*arguments: str) -> None:
     if ran.returncode:
         errors = [line for line in ran.stderr.splitlines() if line.startswith("E: ")] or [ran.stderr[-300:]]
         said = " ".join(errors[0].removeprefix("E: ").split())
-        raise StateError(f"the packages of Debian cannot be had: {said}; {otherwise}")
+        raise StateError(f"the packages of Debian are not available: {said}; {otherwise}")
 
 
 def _write_system(packages: list[Path], file: Path) -> str:

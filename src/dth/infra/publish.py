@@ -150,7 +150,7 @@ def _take_digests(s3: Any, bucket: str, key: str, file: Path) -> None:
     file.write_text(with_defaults(file.read_text("utf-8"), **digests), "utf-8")
     if file.read_text("utf-8") != there:
         raise StateError(
-            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; find out who, delete what "
+            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; determine who, delete what "
             "is below its prefix and publish again"
         )
 
@@ -247,7 +247,7 @@ def _is_there(s3: Any, bucket: str, key: str) -> bool:
         return True
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
-            raise StateError(f"s3://{bucket}/{key} cannot be looked at: {error}") from None
+            raise StateError(f"s3://{bucket}/{key} cannot be read: {error}") from None
         return False
 
 

@@ -119,7 +119,7 @@ def check_storage_class(parameters: S3Parameters) -> None:
     known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
     if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
         raise UsageError(
-            f"destStorageClass: {asked!r} is no storage class of AWS; one of {', '.join(StorageClass)}"
+            f"destStorageClass: {asked!r} is not a storage class of AWS; one of {', '.join(StorageClass)}"
         )
 
 

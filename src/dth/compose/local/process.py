@@ -56,7 +56,7 @@ def run(
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
-    except Exception as error:  # noqa: BLE001 - a defect of ours: the log keeps where
+    except Exception as error:  # noqa: BLE001 - a defect of this program: the log keeps where
         if full := full_disk(error):
             print(full, file=sys.stderr)
             code = 1

@@ -106,7 +106,7 @@ class Listen:
             raise UsageError("--tls-cert and --tls-key go together")
         for path in (self.tls_certificate, self.tls_key):
             if path and not path.is_file():
-                raise UsageError(f"{path} is no file")
+                raise UsageError(f"{path} is not a file")
         if self.host in LOOPBACK or self.tls_certificate:
             return
         if not self.public_url.startswith("https://"):
@@ -170,7 +170,7 @@ def _ca_bundles(given: object) -> dict[str, str]:
         raise UsageError("names with a file each are needed, such as corporate: /etc/ssl/corporate.pem")
     for name, file in given.items():
         if not BUNDLE.fullmatch(name):
-            raise UsageError(f"{name!r} is no name: letters, digits and any of _.- make one")
+            raise UsageError(f"{name!r} is not a name: letters, digits and any of _.- make one")
         if not Path(file).is_absolute() or not Path(file).is_file():
             raise UsageError(f"{name}: {file!r} is not the path of a file, from / on")
     return given
@@ -405,7 +405,7 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception:
-            log.exception("%s failed; it is started anew", what)
+            log.exception("%s failed; it is started again", what)
         await asyncio.sleep(AGAIN)
 
 

@@ -392,7 +392,9 @@ class NewTask:
         chosen = input.get("id") or ""
         # It becomes the name of a folder and part of other names.
         if chosen and not UUID.fullmatch(chosen):
-            raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
+            raise UsageError(
+                f"id: {chosen[:50]!r} is not a UUID such as 123e4567-e89b-12d3-a456-426614174000"
+            )
         return cls(
             type=input["type"],
             schedule_type=ScheduleType(kind),

@@ -284,7 +284,7 @@ class Registry:
         detected once.
         """
         if self._knows_referrers is None:
-            # Several tasks may ask at once: one of them finds out.
+            # Several tasks may ask at once: one of them does it.
             async with self._asking_referrers:
                 if self._knows_referrers is None:
                     return await self._find_referrers(repository, digest)

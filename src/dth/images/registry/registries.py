@@ -39,8 +39,8 @@ KNOWN = (
         sign_in="token of auth.docker.io",
         referrers="API",
         limits=(
-            "Pulls in a window of hours, told in the headers `ratelimit-*`: 100 in 6 h without an account, 200 with a "
-            "free one. A HEAD is no pull. All requests: thousands a minute for each address."
+            "Pulls in a window of hours, reported in the headers `ratelimit-*`: 100 in 6 h without an account, 200 "
+            "with a free one. A HEAD is not a pull. All requests: thousands per minute for each address."
         ),
         odd="No catalogue. Names without a path are `library/`.",
     ),
@@ -50,7 +50,7 @@ KNOWN = (
         rate=10,
         sign_in="token of the host itself",
         referrers="API",
-        limits="A few requests a second for each address, with bursts. 429 comes without a time to wait.",
+        limits="A few requests per second for each address, with bursts. 429 comes without a time to wait.",
         odd=(
             "A token for pulling from a repository that is not there yet is answered 401; one for pulling and pushing "
             "makes it. Older versions answer 400 to the referrers API."
@@ -64,7 +64,7 @@ KNOWN = (
         sign_in="token of the host itself",
         referrers="tags",
         limits=(
-            "44,000 requests a minute, 2,000 for pushing, by the words of its refusals. The time to wait is in the "
+            "44,000 requests per minute, 2,000 for pushing, by the words of its refusals. The time to wait is in the "
             "message, not in a header."
         ),
         odd="No catalogue.",
@@ -74,7 +74,7 @@ KNOWN = (
         (r"\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.[a-z0-9.-]+",),
         sign_in="password of 12 h from its control plane",
         referrers="API",
-        limits="Per account, region and action, from hundreds to thousands a second.",
+        limits="Per account, region and action, from hundreds to thousands per second.",
         odd="Repositories have to be made first. Listed by its control plane.",
     ),
     Known(
@@ -115,7 +115,7 @@ KNOWN = (
         sign_in="user and password, or its own token",
         referrers="API in newer versions",
         limits="None documented.",
-        odd="Private repositories may be hidden from the unsigned by 403 or 404: only `/v2/` tells how to sign in.",
+        odd="Private repositories may be hidden from the unsigned by 403 or 404: only `/v2/` says how to sign in.",
     ),
 )
 

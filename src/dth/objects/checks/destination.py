@@ -126,7 +126,7 @@ class DestChecks(Side):
                 name,
                 State.UNKNOWN,
                 f"cannot be read ({error.code}): {meaning}",
-                "add the statement to have it looked at; the task does not need it"
+                "add the statement to have it checked; the task does not need it"
                 if refused
                 else "try again later",
                 policies.on_bucket(self.client.endpoint, self.client.bucket, action) if refused else None,
@@ -284,7 +284,7 @@ class DestChecks(Side):
             await self._explain(refusal)
             return False
         self.note(
-            "PutObject", State.OK, "an upload was begun, written to and thrown away, with the task's headers"
+            "PutObject", State.OK, "an upload was begun, written to and discarded, with the task's headers"
         )
         return True
 
@@ -417,7 +417,7 @@ class DestChecks(Side):
             await _finish(self._clean(versions - {""}, versioned, answered))
 
     async def _check_head(self, key: str) -> None:
-        """Check that objects in the bucket can be looked at, as comparing does."""
+        """Check that objects in the bucket can be read (HEAD), as comparing does."""
         try:
             await self.ask(lambda: self.client.head(key))
         except SourceGone:
@@ -435,7 +435,7 @@ class DestChecks(Side):
                 but="compare by size+time" if needed else "",
             )
         else:
-            self.note("GetObject", State.OK, "objects there can be looked at")
+            self.note("GetObject", State.OK, "objects there can be read")
 
     async def _check_delete(self, versions: set[str]) -> None:
         try:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 # Seconds that one answer may take, including retries.
 PATIENCE = 10.0
 ATTEMPTS = 3  # per request
-LISTED = 20  # keys looked at
+LISTED = 20  # keys checked
 # Seconds for which the first request of a command is retried.
 FIRST_PATIENCE = 2.0
 # With the beginning of the names of their parameters.
@@ -49,7 +49,7 @@ ENDING = {
         "there is no bucket {bucket!r} at {host}, or no S3 at all",
         "correct {Bucket} or {Endpoint}",
     ),
-    "InvalidBucketName": ("bucket", "{bucket!r} is no name for a bucket", "correct {Bucket}"),
+    "InvalidBucketName": ("bucket", "{bucket!r} is not a valid name for a bucket", "correct {Bucket}"),
     "InvalidAccessKeyId": (
         "credentials",
         "the store does not know the access key",

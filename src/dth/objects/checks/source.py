@@ -220,7 +220,7 @@ class SourceChecks(Side):
         try:
             files = [str(file["key"]) for file in json.loads(manifest)["files"]]
         except (ValueError, KeyError, TypeError):
-            found = f"{place!r} is no manifest.json of an S3 Inventory report"
+            found = f"{place!r} is not a manifest.json of an S3 Inventory report"
             self.note("inventory", State.FAILED, found, "correct srcInventory")
             return
         if files:

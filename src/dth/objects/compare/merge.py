@@ -157,7 +157,7 @@ def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence |
 
 def _is_ours(record: Record, dest: Entry) -> bool:
     """Whether the destination object is the one that the record is about. If nobody confirmed the copy, two MD5s that
-    differ mean that it may be damaged, so it has to be looked at."""
+    differ mean that it may be damaged, so it must be checked."""
     if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)

@@ -240,7 +240,7 @@ class PrefixListing:
             self._fall_back(f"refuses ListObjectsV2 ({refused.code})")
         if page.marker and not first:
             if token:
-                raise Transient("the listing does not go on: the store ignores a continuation token")
+                raise Transient("the listing does not advance: the store ignores a continuation token")
             # The store ignores start-after. Ask again with the first version.
             self._first_version = True
             return await self._page(prefix, after, token, limit)
@@ -346,7 +346,7 @@ def _last_name(page: ListPage) -> str:
     """Where the first version of the API continues after this page, if the store does not say so."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
     if not last or _CUT_MARK.search(last[-80:]):
-        raise Transient("the answer to a listing is cut short, but does not say where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to continue")
     return last
 
 
@@ -471,7 +471,7 @@ def parse_page(body: bytes) -> ListPage:
     anything else, because an answer that is not a listing must never count as an empty one."""
     page = read_page(body)
     if page.cut_short:
-        raise Transient("the answer to a listing is cut short, but does not say where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to continue")
     return page
 
 
@@ -480,7 +480,7 @@ def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
     if not body or is_web_page(body):
         what = "is a web page" if body else "is empty"
         raise Transient(
-            f"the answer to a listing {what}: this is no S3 store, or something stands before it",
+            f"the answer to a listing {what}: this is not an S3 store, or something stands before it",
             code=NO_LISTING,
         )
     if len(body) > _USUAL_BYTES:
@@ -589,7 +589,7 @@ class _Document:
                 "encoding-type=url; rename that object, or name the objects in a manifest"
             )
         return (
-            f"the answer to a listing is no XML ({error}): this is no S3 store, or a key has a character that XML "
+            f"the answer to a listing is not XML ({error}): this is not an S3 store, or a key has a character that XML "
             "cannot hold"
         )
 
@@ -599,11 +599,11 @@ class _Document:
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
             but = foreign(f" but {name!r}")
-            raise Transient(f"the answer to a listing is no ListBucketResult{but}", code=NO_LISTING)
+            raise Transient(f"the answer to a listing is not a ListBucketResult{but}", code=NO_LISTING)
         if name == "Contents":
             self.items.append({})
         if len(self._path) > _DEEPEST or len(self.items) > _MOST_ITEMS:
-            raise Transient("the answer to a listing has too many elements: it is no page of a listing")
+            raise Transient("the answer to a listing has too many elements: it is not a page of a listing")
         self._path.append(name)
         self._text.clear()
 
@@ -657,4 +657,4 @@ def _ends(body: bytes) -> bool:
 
 
 def _refuse_doctype(*_: object) -> NoReturn:
-    raise Transient("the answer to a listing has a document type: it is no listing")
+    raise Transient("the answer to a listing has a document type: it is not a listing")

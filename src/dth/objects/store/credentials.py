@@ -63,7 +63,9 @@ class FileSecrets:
         if name.startswith(KEY_FILE):
             return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
-            raise UsageError(f"{name!r} is no name for a secret: letters, digits and any of _+=,.@- make one")
+            raise UsageError(
+                f"{name!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make one"
+            )
         path = self._directory / f"{name}.json"
         try:
             if path.stat().st_mode & 0o077:
@@ -189,7 +191,7 @@ class ResolvedCredentials:
                 # The present keys are still valid.
                 return
             raise EndpointRefused(
-                f"credentials cannot be had: {_line(error)}", code="NoCredentials"
+                f"credentials are not available: {_line(error)}", code="NoCredentials"
             ) from None
         self._keys = Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
@@ -278,7 +280,9 @@ def _find(source: CredentialSource, base: Keys | None) -> Any:
             f"profile {profile!r} is not in the AWS configuration files", code="NoCredentials"
         ) from None
     except botocore.exceptions.BotoCoreError as error:
-        raise EndpointRefused(f"credentials cannot be had: {_line(error)}", code="NoCredentials") from None
+        raise EndpointRefused(
+            f"credentials are not available: {_line(error)}", code="NoCredentials"
+        ) from None
     if found is None:
         raise EndpointRefused(
             "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret, or use anonymous access",

@@ -181,7 +181,7 @@ class MultipartUploads(Objects):
     async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
         """Whether ETags of objects written with these headers are MD5s; None if this cannot be determined.
 
-        Writes an empty part to find out, because nothing of it can be damaged in transfer. It is aborted at once.
+        Writes an empty part for this, because nothing of it can be damaged in transfer. It is aborted at once.
         """
         known = self.capabilities
         if known.etags is not EtagKind.UNKNOWN:

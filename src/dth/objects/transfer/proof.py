@@ -104,7 +104,7 @@ def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
 def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
     return Corrupted(
         f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If the ETags of "
-        "this store are no MD5s, say so: --src-etags OPAQUE",
+        "this store are not MD5s, say so: --src-etags OPAQUE",
         code="EtagMismatch",
     )
 

@@ -283,8 +283,8 @@ class Worker:
         self._still = 0 if moves else self._still + 1
         if self._still >= STILL:
             held = len(self._held)
-            log.error("the work in hand stands still, and is given up", extra={"fields": {"held": held}})
-            raise Stalled(f"{held} messages in hand, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
+            log.error("the work in progress has stalled, and is given up", extra={"fields": {"held": held}})
+            raise Stalled(f"{held} messages in progress, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
 
     async def _report(self) -> None:
         gauge, route = self._progress, self._route

@@ -99,7 +99,7 @@ class SmtpConfig:
         try:
             check_address(self.sender)
         except UsageError:
-            raise ValueError(f"sender: {self.sender!r} is no e-mail address") from None
+            raise ValueError(f"sender: {self.sender!r} is not an e-mail address") from None
 
 
 class Notifier:
@@ -139,7 +139,7 @@ class Notifier:
             try:
                 check_address(address)
             except UsageError:
-                log.warning("task %s: alarmEmail is no e-mail address; nobody is told there", task.id)
+                log.warning("task %s: alarmEmail is not an e-mail address; nobody is notified there", task.id)
                 address = ""
         await self._database.write(_add, self._vault, new, address, once)
         self._woken.set()

@@ -539,7 +539,7 @@ def _problem(query: Mapping[str, str]) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a submitted form; empty if it is not a form, is larger than any of ours, or has a field twice."""
+    """The fields of a submitted form; empty if it is not a form, is too large, or has a field twice."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

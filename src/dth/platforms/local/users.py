@@ -207,7 +207,7 @@ def weakness_of(name: str, password: str) -> Weakness | None:
 def _new_email(email: str) -> str:
     good = len(email) <= MAX_EMAIL and email.isprintable() and re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", email)
     if email and not good:
-        raise UsageError(f"{email!r} is no e-mail address")
+        raise UsageError(f"{email!r} is not an e-mail address")
     return email
 
 

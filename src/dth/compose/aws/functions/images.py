@@ -94,7 +94,7 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
             return await _look(platform, _Before(fresh=True))
         parameters = await _parameters(platform)
         run, resumed = await records.begin_run(RunKind.SYNC, beside=True)
-        log.info("run %s", "goes on: it is being planned" if resumed else "begun", extra={"run": run.id})
+        log.info("run %s", "resumed: it is being planned" if resumed else "begun", extra={"run": run.id})
         try:
             await _find(platform, parameters, run)
         except StateError:

@@ -49,7 +49,7 @@ from dth.platforms.aws.platform import AwsPlatform
 SOON, LATER = 5.0, 15.0
 # The input of an execution that lists nothing: it only processes what is in the queue.
 QUEUED_ONLY = '{"plan": false}'
-ANEW = "the task was set up anew: what was on its way is compared again"
+ANEW = "the task was set up again: what was in progress is compared again"
 GONE = "its CloudFormation stack is gone; start the task again"
 TAKEN_BACK = "a change could not be made, and was taken back: "
 MOST = 10_000  # the most live tasks
