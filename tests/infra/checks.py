@@ -72,6 +72,11 @@ def resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def inline(role: dict[str, Any]) -> list[dict[str, Any]]:
+    """The policies of the role itself, those under a condition, too."""
+    return [each["Fn::If"][1] if "Fn::If" in each else each for each in role.get("Policies", [])]
+
+
 def read_state_machines(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The definitions of a template's state machines, with names in the place of what CloudFormation fills in."""
     machines = {}

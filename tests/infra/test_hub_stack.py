@@ -31,7 +31,8 @@ ACCEPTED = {
     ("Cluster", "ECS4", ""): "containers live for minutes; Container Insights would cost more than they do",
     ("Api", "ASC3", ""): "what was asked, and by whom, is in the hub's audit log",
     **{("TaskBoundary", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "iam::*", "secret:*")},
-    **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "secret:*")},
+    **{("JobRights", "IAM5", part): STORES for part in (":s3:::", "ecr:*", ":kms:", "iam::*", "secret:*")},
+    ("JobRights", "IAM5", "Resource::*"): NO_RESOURCE,
     **{
         (name, "IAM5", "Resource::*"): NO_RESOURCE
         for name in (
@@ -47,7 +48,7 @@ ACCEPTED = {
         )
     },
     **{
-        (name, "IAM5", "/dth/tasks/*"): "the log groups of tasks"
+        (name, "IAM5", "/aws/vendedlogs/dth/<AWS::StackName>/*"): "the log groups of tasks"
         for name in ("TaskBoundary", "TaskDataRights", "ApiRights", "StewardRights")
     },
     ("ApiRights", "IAM5", "secret:*"): "those with the hub's tag; describing one tells whether it has it",
@@ -151,7 +152,9 @@ def test_no_role_of_a_task_goes_beyond_its_bounds(template: dict[str, Any]) -> N
     assert rights["iam:PassRole"]["Condition"]["StringEquals"]["iam:PassedToService"]
     # The hub's own roles are none of a task's: their names go on with what they are.
     patterns = [each["Fn::Sub"] for each in rights["iam:CreateRole"]["Resource"]]
-    assert all(re.search(r"role/\$\{AWS::StackName\}-(s3|ecr)-\*$", each) for each in patterns)
+    assert all(
+        re.search(r"role/dth/\$\{AWS::Region\}/\$\{AWS::StackName\}-(s3|ecr)-\*$", each) for each in patterns
+    )
     names = resources(template, "AWS::IAM::Role").keys()
     assert not [name for name in names if re.match("s3|ecr", name)]
     assert MAX_HUB_NAME + len("-ecr-") <= 24

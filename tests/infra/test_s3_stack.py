@@ -14,7 +14,7 @@ import pytest
 
 from dth.objects.parameters import S3Parameters
 from dth.platforms.aws.tables import TABLES
-from tests.infra.checks import Findings, resources
+from tests.infra.checks import Findings, inline, resources
 
 NOT_ALONE = [  # they need a hub, or a file on the machine
     "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle", "destCaBundle",
@@ -23,9 +23,8 @@ ACCEPTED = {
     # What the rule finds: why it is so.
     ("MachineRole", "IAM5", "<assetPrefix>/*"): "all of this version's code, and nothing else of the bucket",
     ("MachineRole", "IAM5", "autoScalingGroup:*"): "the part of the ARN before the group's name is a number of AWS's",
-    ("ControlRole", "IAM5", "autoScalingGroup:*"): "the part of the ARN before the group's name is a number of AWS's",
-    ("ControlRole", "IAM5", "Resource::*"): "DescribeAutoScalingGroups takes no resource",
-    ("NetworkRights", "IAM5", "Resource::*"): "as Lambda asks for, of functions that are in a VPC",
+    ("ControlRole", "IAM5", ""): "the rule does not read a policy under a condition; a test below does",
+    ("SetupRole", "IAM5", ""): "the rule does not read a policy under a condition; a test below does",
     ("ControllerRole", "IAM5", "Resource::*"): "deliveries of logs take no resource",
     ("TaskRights", "IAM5", "/index/*"): "the indexes of the task's own tables",
     ("TaskRights", "IAM5", ":log-group:"): "the streams of the task's own log group",
@@ -217,6 +216,25 @@ def test_rights_are_given_where_they_are_needed_only(template: dict[str, Any]) -
         ("SubscriptionRights", "SubscribesToEvents"),
     ):
         assert template["Resources"][name]["Condition"] == condition
+
+
+def test_control_and_setup_have_few_rights_of_their_own(template: dict[str, Any]) -> None:
+    own = {
+        name: [
+            (statement["Action"], statement["Resource"])
+            for policy in inline(role)
+            for statement in policy["PolicyDocument"]["Statement"]
+        ]
+        for name, role in resources(template, "AWS::IAM::Role").items()
+    }
+    # Lambda asks for them for functions in a VPC, and they take no resource.
+    [in_vpc] = own["SetupRole"]
+    assert in_vpc[1] == "*"
+    assert {action.partition(":")[0] for action in in_vpc[0]} == {"ec2"}
+    looks, scales, also = own["ControlRole"]
+    assert looks == (["autoscaling:DescribeAutoScalingGroups"], "*")
+    assert all("autoScalingGroupName/${AWS::StackName}-" in each["Fn::Sub"] for each in scales[1])
+    assert also == in_vpc
 
 
 def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:

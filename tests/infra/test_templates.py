@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.checks import find_faults, read_state_machines, resources
+from tests.infra.checks import find_faults, inline, read_state_machines, resources
 
 REGIONS = {  # in which there is everything that the template names
     "s3": ["us-east-1", "cn-north-1", "us-gov-west-1"],
@@ -100,7 +100,7 @@ def test_what_may_be_refused_by_tls_alone_is(template: dict[str, Any]) -> None:
 def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: dict[str, Any]) -> None:
     roles = resources(template, "AWS::IAM::Role")
     rights = [*resources(template, "AWS::IAM::Policy").values()]
-    rights += [each for role in roles.values() for each in role.get("Policies", [])]
+    rights += [each for role in roles.values() for each in inline(role)]
     statements = [each for given in rights for each in given["PolicyDocument"]["Statement"]]
     assert statements
     for statement in statements:
@@ -112,8 +112,7 @@ def test_no_right_is_for_all_of_a_service_and_every_role_is_bounded(template: di
 def test_policies_are_not_too_long(template: dict[str, Any]) -> None:
     roles = resources(template, "AWS::IAM::Role")
     lengths = {
-        name: [_length(each["PolicyDocument"]) for each in role.get("Policies", [])]
-        for name, role in roles.items()
+        name: [_length(each["PolicyDocument"]) for each in inline(role)] for name, role in roles.items()
     }
     for made in resources(template, "AWS::IAM::Policy").values():
         for role in made["Roles"]:

@@ -204,7 +204,7 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
     assert "\x1b" not in err
     assert "\r" not in err
     listing, transferring = err.splitlines()
-    assert listing == "listing 10: 5/10 objects, 450 B of 1000 B, 100 B/s, 2/s, failed 1, 1 workers"
+    assert listing == "listing 10: 5/10 objects, 450 B of 1000 B, 100 B/s, 2/s, failed 1, 1 worker"
     assert transferring == (
         "copying: 5/10 objects, 450 B of 1000 B (45%), 100 B/s, 2/s, failed 1, ETA 1:05, 2 workers, 1 object: 503"
     )

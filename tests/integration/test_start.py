@@ -425,10 +425,14 @@ def test_what_is_no_url_is_told_what_to_write(dth: Dth, url: str, told: str) -> 
     ("words", "told"),
     [
         ("sync s3://a s3://b --bwlimit 1M", "--max-bytes-per-second"),
-        ("sync s3://a s3://b --files-from x", "--manifest"),
+        ("sync s3://a s3://b --include-from x", "--files-from"),
+        ("sync s3://a s3://b --transfers 8", "--concurrency"),
         ("sync s3://a s3://b -n", "--dry-run"),
         ("sync s3://a s3://b --delete", "--delete-mode Mirror"),
         ("cp s3://a s3://b", "dth s3 sync"),
+        ("copy s3://a s3://b", "dth s3 sync"),
+        ("cat s3://a/b", "dth s3 cp URL -"),
+        ("purge s3://a/b", "dth s3 rm"),
         ("mirror s3://a s3://b", "--delete-mode Mirror"),
     ],
 )

@@ -44,18 +44,77 @@ def test_a_task_from_creation_to_deletion(hub: Hub, here: Dth, source: Side, des
     task = made.out.strip()
     assert "done, 3/3 objects" in made.err
     listed = here.run("task", "list", "--text", "by hand")
-    assert f"{task}  DONE        3/3" in listed.out
+    assert re.search(rf"^{task[:8]}  by hand +DONE +3/3 +\S+ \S+ done ", listed.out, re.MULTILINE), listed.out
+    assert listed.out.startswith("ID        DESCRIPTION")
+    assert yaml.safe_load(here.run("task", "list", "--output", "yaml").out)["total"] >= 1
     shown = here.run("task", "show", task)
     assert re.search(r"objects +3 of 3, 0 failed", shown.out), shown.out
     assert re.search(r"run 1 \(sync, DONE.*: listed 3 .* cancelled 0\n  3 verified by MD5\n", shown.out)
     assert json.loads(here.run("task", "show", task, "--json").out)["getTask"]["progress"] == "DONE"
     source.put(bodies("d"))
-    assert here.run("task", "run", task).out.strip() == f"{task} STARTING"
-    assert here.run("task", "watch", task).code == 0
+    again = here.run("task", "run", "by hand", "--watch")
+    assert (again.code, again.out.strip()) == (0, f"{task} STARTING")
+    assert here.run("task", "watch", task[:6]).code == 0
+    runs = here.run("runs", task[:8], "--json").json
+    assert [(each["id"], each["counts"]["done"]) for each in runs] == [(2, 1.0), (1, 3.0)]
+    assert "by hand" in here.run("runs").out
+    nothing = here.run("task", "retry", task)
+    assert (nothing.code, "nothing has failed" in nothing.err) == (0, True)
+    refused = here.run("task", "pause", task)
+    assert (refused.code, refused.err) == (
+        2,
+        "dth: a task that is DONE cannot be paused; it can be run again\n",
+    )
+    assert here.run("task", "failures", task).out == "nothing has failed\n"
+    found = here.run("task", "records", task, "--status", "done", "--output", "yaml")
+    assert [each["key"] for each in yaml.safe_load(found.out)] == ["a", "b", "c", "d"]
+    report = here.home / "report.csv"
+    assert here.run("task", "records", task, "--run", "2", "--report", report).code == 0
+    assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [["d", "DONE"]]
+    logged = here.run("task", "logs", task, "-n", "5")
+    assert (logged.code, len(logged.out.splitlines())) == (0, 5)
     assert dest.listed() == ["a", "b", "c", "d"]
     assert here.run("task", "delete", task).code == 0
     gone = here.run("task", "show", task)
     assert (gone.code, gone.err) == (2, f"dth: there is no task '{task}'\n")
+
+
+def test_a_running_task_is_deleted_in_one_step(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("a"))
+    made = here.run("task", "create", *words(hub, source, dest)).out.strip()
+    live = here.run("task", "delete", made)
+    assert live.code == 2
+    assert "cannot be deleted; stop it first" in live.err
+    done = here.run("task", "delete", made, "--wait")
+    assert done.code == 0, done
+    assert f"{made} STOPPED" in done.out
+    assert here.run("task", "show", made).code == 2
+
+
+def test_a_name_that_fits_several_tasks_is_refused(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
+    ids = ["aaaa0000-0b44-4d0e-9c5e-6f3f2b0c8f11", "aaaa1111-0b44-4d0e-9c5e-6f3f2b0c8f11"]
+    for name, target in zip(ids, ("one", "two"), strict=True):
+        task = {
+            "id": name,
+            "scheduleType": "ONE_TIME",
+            "parameters": dict(word.split("=", 1) for word in words(hub, source, dest, destPrefix=target)),
+        }
+        (here.home / "task.json").write_text(json.dumps(task))
+        assert here.run("task", "apply", "-f", here.home / "task.json").code == 0
+    many = here.run("task", "show", "aaaa")
+    assert many.code == 2
+    assert all(each in many.err for each in ids)
+    assert here.run("task", "show", "aaaa1", "--json").json["getTask"]["id"] == ids[1]
+
+
+def test_the_parameters_of_tasks_are_listed(hub: Hub, here: Dth) -> None:
+    found = here.run("task", "parameters", "bucket", "write", "--json").json
+    assert [each["name"] for each in found] == ["destBucket"]
+    listed = here.run("task", "parameters", "--type", "ECR")
+    assert listed.code == 0
+    assert re.search(r"^srcImageList ", listed.out, re.MULTILINE)
+    wrong = here.run("task", "create", "srcBuckt=a")
+    assert (wrong.code, "is srcBucket meant?" in wrong.err) == (2, True)
 
 
 def test_a_failed_transfer_is_exit_code_1(hub: Hub, here: Dth, source: Side, dest: Side) -> None:
@@ -153,7 +212,10 @@ def test_sync_on_a_hub(hub: Hub, dth: Dth, source: Side, dest: Side) -> None:
     assert "2 listed, 0 same, 2 transferred" in done.out
     assert "\n  2 verified by MD5\n" in done.out
     assert dest.listed() == ["copy/a", "copy/b"]
-    assert dth.run(*arguments, "--report", "x.csv").code == 2
+    source.put(bodies(["folder/c"]))
+    report = dth.home / "x.csv"
+    assert dth.run(*arguments, "--report", report).code == 0
+    assert [line.split(",")[:2] for line in report.read_text().splitlines()[1:]] == [["folder/c", "DONE"]]
 
 
 def test_a_second_hub_on_the_same_data_is_refused(hub: Hub, dth: Dth) -> None:

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from dth.cli.display import when
 from dth.cli.secret import secret
 from dth.core.errors import Conflict, HubError, StateError, UsageError
 from dth.hub.client import HubClient, with_token
@@ -77,10 +78,12 @@ def test_the_list_shows_names(hub: Hub) -> None:
     found = [one, {**one, "name": "new", "hosts": []}, {**one, "name": "any", "hosts": ["*"]}]
     hub.answer = {"data": {"listSecrets": found}}
     listed = run("list")
+    changed = when("2026-01-01T00:00:00Z")
     assert listed.stdout == (
-        "  one  2026-01-01T00:00:00Z  a.example  x\\x1b[2J\n"
-        "  new  2026-01-01T00:00:00Z  bound at its first use  x\\x1b[2J\n"
-        "  any  2026-01-01T00:00:00Z  any host  x\\x1b[2J\n"
+        f"NAME  CHANGED{' ' * 11}HOSTS                   DESCRIPTION\n"
+        f"one   {changed}  a.example               x\\x1b[2J\n"
+        f"new   {changed}  bound at its first use  x\\x1b[2J\n"
+        f"any   {changed}  any host                x\\x1b[2J\n"
     )
     assert listed.stderr == (
         "warning: secret 'any' is bound to no host: whoever may make tasks can send it anywhere; "
@@ -88,7 +91,7 @@ def test_the_list_shows_names(hub: Hub) -> None:
     )
     assert json.loads(run("list", "--json").stdout) == found
     hub.answer = {"data": {"listSecrets": []}}
-    assert run("list").stdout == ""
+    assert run("list").stdout == "NAME  CHANGED  HOSTS  DESCRIPTION\n"
 
 
 def test_a_value_comes_from_standard_input_or_a_file(hub: Hub, tmp_path: Path) -> None:

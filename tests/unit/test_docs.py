@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from docs import generate
+from docs import generate, man
 from dth.cli.main import cli
 from dth.objects.parameters import S3Parameters
 
@@ -132,3 +132,22 @@ def test_an_example_is_in_the_file_that_it_names(page: str, source: str, text: s
 
 def test_contributing_shows_examples() -> None:
     assert len(list(excerpts())) >= 8
+
+
+def test_a_manual_page_has_the_text_of_the_help() -> None:
+    @click.command()
+    @click.option("--deep", is_flag=True, help="Look into 'every' folder.")
+    def search(deep: bool) -> None:
+        """Find things.
+
+        A word of more.
+
+        \b
+        .one: as it is
+        two
+        """
+
+    text = man.page("dth search", search)
+    assert ".SH NAME\ndth search \\- Find things.\n" in text
+    assert ".TP\n.B \\-\\-deep\nLook into 'every' folder.\n" in text
+    assert ".nf\n\\&.one: as it is\ntwo\n.fi" in text

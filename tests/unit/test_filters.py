@@ -3,7 +3,7 @@
 import pytest
 
 from dth.core.errors import UsageError
-from dth.objects.listing.filters import Filter, aged, build
+from dth.objects.listing.filters import Filter, aged, aws_rules, build, rclone_rules
 from dth.objects.listing.pages import Entry
 
 
@@ -82,3 +82,31 @@ def test_folder_markers_are_objects_like_others() -> None:
 
 def test_ages() -> None:
     assert aged(3600, now=86400.0 * 365) == "1970-12-31T23:00:00"
+
+
+@pytest.mark.parametrize(
+    ("rules", "passing"),
+    [
+        (("- *.tmp",), {"a.jpg", "x/b.jpg", "x/y/c.jpg"}),
+        (("+ x/y/", "- x/", "- *.tmp"), {"a.jpg", "x/y/c.jpg", "x/y/d.tmp"}),
+        (("+ *.jpg", "- **"), {"a.jpg", "x/b.jpg", "x/y/c.jpg"}),
+        (rclone_rules(["/x/**"], ["*.tmp"]), {"x/b.jpg", "x/y/c.jpg", "x/y/d.tmp"}),
+        (rclone_rules([], ["*.jpg"]), {"x/y/d.tmp", "e.tmp"}),
+        (aws_rules([(False, "*"), (True, "*.jpg")]), {"a.jpg", "x/b.jpg", "x/y/c.jpg"}),
+        (aws_rules([(True, "*.jpg"), (False, "*")]), set()),
+        (aws_rules([(False, "x/*"), (True, "x/?/c.jpg")]), {"a.jpg", "x/y/c.jpg", "e.tmp"}),
+        (aws_rules([(False, "*.tmp")]), {"a.jpg", "x/b.jpg", "x/y/c.jpg"}),
+        (aws_rules([(False, "x?b.jpg")]), {"a.jpg", "x/y/c.jpg", "x/y/d.tmp", "e.tmp"}),
+    ],
+)
+def test_the_first_rule_that_matches_decides(rules: tuple[str, ...], passing: set[str]) -> None:
+    keys = ["a.jpg", "x/b.jpg", "x/y/c.jpg", "x/y/d.tmp", "e.tmp"]
+    test = build(Filter(rules=rules), "in/")
+    assert test is not None
+    assert {key for key in keys if test(Entry(f"in/{key}", 1))} == passing
+
+
+@pytest.mark.parametrize("rule", ["*.jpg", "+*.jpg", "+", "! *"])
+def test_a_rule_that_cannot_be_read_is_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match="cannot be read: write"):
+        build(Filter(rules=(rule,)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
 from dth.core.confinement import check_host
 from dth.core.errors import UsageError
-from dth.core.network import Network
+from dth.core.network import Network, environment_names_proxy
 
 OPEN = Network(loopback=True, private=True)
 CLOSED = Network()
@@ -127,3 +128,23 @@ def test_a_hub_does_not(confined: None) -> None:
     check_host("127.0.0.1")
     with pytest.raises(UsageError, match=r"169\.254\.169\.254 is a link-local address"):
         check_host("169.254.169.254")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("https_proxy", "http://127.0.0.1:3128", True),
+        ("HTTP_PROXY", "http://127.0.0.1:3128", True),
+        ("All_Proxy", "socks5h://127.0.0.1:1080", True),
+        ("HTTPS_PROXY", "", False),
+        ("NO_PROXY", "*", False),
+        ("PROXY", "http://127.0.0.1:3128", False),
+    ],
+)
+def test_the_environment_names_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: bool
+) -> None:
+    for known in [known for known in os.environ if known.lower().endswith("_proxy")]:
+        monkeypatch.delenv(known)
+    monkeypatch.setenv(name, value)
+    assert environment_names_proxy() is expected

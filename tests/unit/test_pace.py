@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dth.core.errors import StateError
 from dth.core.ports.limits import Lease
 from dth.core.transport import Valve
 from dth.objects.store import pace
-from dth.objects.store.pace import CAP_SLICE, Budget, Cap, Gate, Supply
+from dth.objects.store.pace import CAP_SLICE, Budget, Cap, Gate, Supply, run_time_wanted
 from dth.platforms.local.limits import CAPACITY
 from tests.clock import Clock
 from tests.servers.process import REPOSITORY
@@ -300,6 +301,66 @@ async def test_who_gives_up_waiting_for_the_budget_blocks_nobody() -> None:
     await turns()
     assert small.done()
     assert budget.used == 70
+
+
+class Core:
+    """How long a thread wanted to run, as a test says: for a part of the time that passes."""
+
+    def __init__(self, part: float) -> None:
+        self.part = part
+        self.looks = 0
+        self.looked = asyncio.Event()
+
+    def __call__(self) -> float:
+        self.looks += 1
+        if self.looks == 10:
+            self.looked.set()
+        return self.part * asyncio.get_running_loop().time()
+
+
+async def test_a_budget_opens_while_the_process_waits_for_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Budget, "NEAR", 40)
+    monkeypatch.setattr(Budget, "LOOK", 0.001)
+    core = Core(0.9)
+    budget = Budget(100, core)
+    tasks = [asyncio.create_task(budget.acquire(10)) for _ in range(20)]
+    await core.looked.wait()
+    assert sum(task.done() for task in tasks) == 4
+    core.part = 0.1
+    await asyncio.gather(*tasks[:10])
+    await turns()
+    assert (budget.used, tasks[10].done()) == (100, False)
+    # What was found out is kept.
+    core.part = 0.9
+    budget.release(100)
+    await asyncio.gather(*tasks)
+    assert budget.used == 100
+
+
+async def test_four_bodies_have_room_at_once_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Budget, "NEAR", 40)
+    budget = Budget(100, Core(1.0))
+    tasks = [asyncio.create_task(budget.acquire(20)) for _ in range(5)]
+    await turns()
+    assert [task.done() for task in tasks] == [True, True, True, True, False]
+    budget.release(20)
+    await tasks[4]
+    giant = asyncio.create_task(budget.acquire(1000))
+    await turns()
+    assert not giant.done()
+    budget.release(80)
+    await giant
+    assert budget.used == 100
+
+
+async def test_a_thread_that_runs_or_would_run_is_seen_to_do_so() -> None:
+    before = run_time_wanted()
+    assert before > 0
+    started = time.thread_time()
+    while time.thread_time() - started < 0.02:
+        pass
+    # A part of it is counted at the next tick of the clock only.
+    assert run_time_wanted() - before >= 0.01
 
 
 @given(

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.hub.schedule import Cron, Rate, Schedule, Timetable, Window, describe
+from dth.hub.schedule import Cron, Rate, Schedule, Timetable, Window, describe, normalised
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -294,6 +294,40 @@ def test_schedules_are_described() -> None:
     assert Schedule.parse("5 minutes") == Rate(5, "minute")
     assert Schedule.parse("0 20 ? * MON-FRI *") == Schedule.parse("cron(0 20 ? * mon-fri *)")
     assert isinstance(Schedule.parse("0 20 ? * MON-FRI *"), Cron)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ({"scheduleRate": "1 hours"}, {"scheduleRate": "1 hour"}),
+        ({"scheduleRate": "5 minute"}, {"scheduleRate": "5 minutes"}),
+        ({"scheduleRate": "5 MINUTES"}, {"scheduleRate": "5 minutes"}),
+        ({"scheduleRate": "rate(05  Days)"}, {"scheduleRate": "5 days"}),
+        (
+            {"ec2CronExpression": "cron(0 20 ? * mon-fri *)"},
+            {"ec2CronExpression": "0 20 ? * MON-FRI *"},
+        ),
+        ({"ec2CronExpression": "rate(1 hours)"}, {"scheduleRate": "1 hour"}),
+        ({"scheduleRate": "cron(0 20 ? * * *)"}, {"ec2CronExpression": "0 20 ? * * *"}),
+        (
+            {"scheduleRate": "2 hour", "ec2CronExpression": "0 0 * * ? *"},
+            {"scheduleRate": "2 hours", "ec2CronExpression": "0 0 * * ? *"},
+        ),
+        ({"scheduleRate": "", "ec2CronExpression": ""}, {"scheduleRate": "", "ec2CronExpression": ""}),
+        ({}, {}),
+    ],
+)
+def test_a_schedule_is_written_in_the_one_way_that_eventbridge_takes(
+    given: dict[str, str], written: dict[str, str]
+) -> None:
+    assert normalised({"srcBucket": "b", **given}) == {"srcBucket": "b", **written}
+    # Once is enough.
+    assert normalised(written) == written
+
+
+def test_a_schedule_that_never_comes_is_refused_where_it_is_written() -> None:
+    with pytest.raises(UsageError, match="is not a rate"):
+        normalised({"scheduleRate": "5 weeks"})
 
 
 # ----------------------------------------------------------------------------------------------------- windows

@@ -19,3 +19,9 @@ def test_a_command_imports_neither_the_hub_nor_the_other_plugin(plugin: str, oth
     found = done.stdout.split()
     assert not {name.partition(".")[0] for name in found} & FOREIGN
     assert not [name for name in found if name.startswith((*HUB, *OTHERS, other))]
+
+
+def test_a_command_for_objects_imports_no_second_http_client() -> None:
+    code = "import sys, dth.__main__, dth.cli.s3; print('urllib.request' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -4,7 +4,7 @@ import type { Config } from './config';
 export const CALLBACK = '/auth/callback';
 export const SILENT_CALLBACK = '/auth/silent';
 const SIGNED_OUT = 'dth.signed-out';
-const BEGUN_ANEW = 'dth.begun-again';
+const BEGUN_ANEW = 'dth.begun-anew';
 const ONCE_IN = 10_000; // milliseconds
 
 /**

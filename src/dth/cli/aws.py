@@ -11,6 +11,7 @@ import click
 
 from dth.cli.display import amount
 from dth.core.errors import NotFound, StateError, UsageError
+from dth.hub.schedule import normalised
 from dth.infra import MAX_HUB_NAME
 
 TEMPLATES = ("s3", "ecr", "hub", "hub-oidc")
@@ -255,7 +256,7 @@ def _given(parameters: tuple[str, ...]) -> dict[str, str]:
         if not found or not name.isalnum():
             raise UsageError(f"--parameter {each!r}: write NAME=VALUE, such as srcBucket=photos")
         given[name] = value
-    return given
+    return normalised(given)
 
 
 def _session(region: str | None, profile: str | None) -> Any:

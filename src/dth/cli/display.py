@@ -1,5 +1,6 @@
 """What commands print: amounts, keys, progress, results."""
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,11 @@ def amount(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+def counted(number: float, thing: str) -> str:
+    """A number of things, such as `1 object` and `2 objects`."""
+    return f"{number:.0f} {thing}" + ("" if number == 1 else "s")
+
+
 def shown(key: str) -> str:
     """A key as it may be printed: whatever could move a cursor or break a line is escaped."""
     return "".join(
@@ -51,17 +57,25 @@ def clock(seconds: float) -> str:
 
 
 class ProgressView:
-    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error."""
+    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error.
 
-    def __init__(self, *, quiet: bool = False, things: str = "objects") -> None:
+    `plain`: no bar. `json_seconds`: instead of either, a JSON object per line at this interval in seconds, and at the end.
+    """
+
+    def __init__(
+        self, *, quiet: bool = False, things: str = "objects", plain: bool = False, json_seconds: float = 0.0
+    ) -> None:
         self._quiet = quiet
+        self._plain = plain or bool(json_seconds)
+        self._json_seconds = json_seconds
+        self._last: dict[str, Any] = {}
         self._things = things
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and not self._plain and sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task("starting", total=None, rest="")
@@ -70,8 +84,16 @@ class ProgressView:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+        if self._last:
+            self._print_json()
 
     def update(self, standing: Standing, counts: Counts, workers: int) -> None:
+        if self._json_seconds:
+            self._last = progress_object(standing, counts, workers)
+            if time.monotonic() - self._last_line >= self._json_seconds:
+                self._last_line = time.monotonic()
+                self._print_json()
+            return
         if self._quiet:
             return
         what = f"listing {counts.listed}" if standing.state is State.LISTING else standing.state.lower()
@@ -94,7 +116,31 @@ class ProgressView:
             )
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._last_line = time.monotonic()
-            print(f"{what}: {rest}, {workers} workers{note}", file=sys.stderr, flush=True)
+            print(f"{what}: {rest}, {counted(workers, 'worker')}{note}", file=sys.stderr, flush=True)
+
+    def _print_json(self) -> None:
+        print(json.dumps(self._last), file=sys.stderr, flush=True)
+
+
+def progress_object(standing: Standing, counts: Counts, workers: int) -> dict[str, Any]:
+    """How a run stands, as `--progress-json` prints it. What is not known is null."""
+    return {
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "state": standing.state.value,
+        "listed": counts.listed,
+        "objects": standing.total,
+        "ended": standing.ended,
+        "failed": standing.failed,
+        "bytes": standing.total_bytes,
+        "done_bytes": standing.done_bytes,
+        "percent": standing.percent if standing.percent >= 0 else None,
+        "bytes_per_second": round(standing.rate),
+        "objects_per_second": round(standing.objects, 1),
+        "eta_seconds": round(standing.eta) if standing.eta >= 0 else None,
+        "deleted": counts.deleted,
+        "workers": workers,
+        "note": standing.note,
+    }
 
 
 def _amounts(standing: Standing, things: str) -> str:
@@ -132,6 +178,11 @@ def table(rows: list[tuple[str, str]]) -> None:
 def day(at: float) -> str:
     """A time as lists show it, where the reader is."""
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if at else "never"
+
+
+def when(text: str | None) -> str:
+    """A time of the API as lists show it; "" for none."""
+    return day(datetime.fromisoformat(text).timestamp()) if text else ""
 
 
 def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

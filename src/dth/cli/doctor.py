@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from dth.cli.output import Output, output_format
 from dth.core.config import data_directory
 from dth.core.errors import HubError
 
@@ -23,13 +24,16 @@ Check = tuple[str, str, str]  # OK, WARNING or FAILED; what; the finding
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the hub."
 )
-def doctor(data_dir: Path | None) -> int:
+@output_format
+def doctor(data_dir: Path | None, output: Output) -> int:
     """Check this installation: what is missing, what is wrong, what to do. Exit code 1 if something fails."""
-    failed = False
-    for state, what, finding in (*_machine(), *_data(data_dir or data_directory())):
-        click.echo(f"{state:<8} {what}: {finding}")
-        failed = failed or state == "FAILED"
-    return 1 if failed else 0
+    checks = [*_machine(), *_data(data_dir or data_directory())]
+    if output.for_people:
+        for state, what, finding in checks:
+            click.echo(f"{state:<8} {what}: {finding}")
+    else:
+        output.print([{"state": state, "check": what, "finding": finding} for state, what, finding in checks])
+    return 1 if any(state == "FAILED" for state, _, _ in checks) else 0
 
 
 def _machine() -> Iterator[Check]:

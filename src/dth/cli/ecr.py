@@ -13,7 +13,7 @@ import click
 from dth.cli.display import amount, shown
 from dth.cli.options import task_options, validated
 from dth.cli.report import IMAGE_COLUMNS, Row, check_report, write_report
-from dth.cli.running import interrupted, output_options, run_on_hub, run_work, watch
+from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, watch
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
 from dth.core.config import secrets_directory
@@ -234,7 +234,7 @@ async def _run(
         async with open_foreground(task, identity, state, 1, nursery, {}, asked_for=asked_for) as foreground:
             if foreground.resumed and not quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
-            snapshot = await watch(foreground, quiet=quiet, things="images")
+            snapshot = await watch(foreground, Telling(quiet=quiet), things="images")
             code = await _conclude(foreground, snapshot, report, as_json=as_json)
             foreground.keep = keep or code != 0
     except asyncio.CancelledError:

@@ -5,11 +5,16 @@ from click.exceptions import NoSuchOption
 
 _BANDWIDTH = "the cap on bandwidth is --max-bytes-per-second, such as 10M"
 _DRY_RUN = "a dry run is --dry-run"
-_WORKERS = "the number of worker processes is --workers"
-_KEYS = "a list of keys is --manifest FILE"
+_WORKERS = "requests in flight are --concurrency, for each of the --workers"
+_KEYS = "a list of keys is --files-from FILE"
 _DELETE = "deleting what the source does not have is --delete-mode Mirror"
 _ENDPOINT = "an endpoint is of one side: --src-endpoint-url, --dst-endpoint-url"
 _PROFILE = "a profile is of one side: --src-profile, --dst-profile"
+_FILTER = (
+    "patterns are --include and --exclude; --filter-rules rclone takes them in the order that rclone does"
+)
+_CONCURRENCY = "requests in flight are --concurrency, for each worker"
+_PROGRESS_LINES = "progress for programs is --progress-json SECONDS"
 _PROGRESS = "progress is shown unless --quiet is given"
 
 OPTIONS = {
@@ -22,7 +27,6 @@ OPTIONS = {
     "--numworkers": _WORKERS,
     "--max-workers": _WORKERS,
     "--checkers": _WORKERS,
-    "--files-from": _KEYS,
     "--include-from": _KEYS,
     "--delete": _DELETE,
     "--remove": _DELETE,
@@ -38,17 +42,39 @@ OPTIONS = {
     "--update": "comparing by size and time is --compare size+time",
     "--referrers": "what is attached to images goes along unless --no-attached is given",
     "--no-referrers": "images without what is attached to them are copied with --no-attached",
+    "--max-concurrent-requests": _CONCURRENCY,
+    "--stats": _PROGRESS_LINES,
+    "--use-json-log": _PROGRESS_LINES,
+    "--filter": _FILTER,
+    "--filter-from": _FILTER,
+    "--exclude-from": _FILTER,
+    "--ignore-existing": "what is at the destination already is kept as it is only if it is the same (--compare)",
+    "--max-delete": "the guard of deletes is --delete-max-percent",
+    "--backup-dir": "copies are not moved away; turn on versions in the bucket of the destination",
+    "--acl-public": "an ACL is given with --acl public-read",
+    "-r": "everything below SRC is copied; nothing more is needed",
     "-P": _PROGRESS,
     "--progress": _PROGRESS,
 }
 COMMANDS = {
-    **dict.fromkeys(("cp", "copy", "mv"), "copying is dth s3 sync SRC DST; nothing at the source is deleted"),
+    **dict.fromkeys(
+        ("copy", "copyto"),
+        "one object is copied by dth s3 cp SRC DST, everything below a prefix by dth s3 sync SRC DST",
+    ),
+    **dict.fromkeys(
+        ("mv", "move"), "copy with dth s3 sync SRC DST, check with dth s3 diff, then delete with dth s3 rm"
+    ),
     "mirror": "mirroring is dth s3 sync SRC DST --delete-mode Mirror",
     **dict.fromkeys(("check", "cmp"), "comparing is dth s3 diff SRC DST"),
-    **dict.fromkeys(("lsf", "lsl", "list", "tree"), "listing is dth s3 ls URL"),
-    **dict.fromkeys(
-        ("mb", "rb", "rm", "du", "cat"), "dth only copies and compares; use the tools of the store"
-    ),
+    **dict.fromkeys(("lsf", "lsl", "lsd", "list", "tree"), "listing is dth s3 ls URL"),
+    "size": "the size of what is below a prefix is shown by dth s3 du URL",
+    **dict.fromkeys(("head", "info"), "what a store says of an object is shown by dth s3 stat URL"),
+    "cat": "dth s3 cp URL - writes an object to standard output",
+    "rcat": "dth s3 cp - URL writes an object from standard input",
+    "pipe": "dth s3 cp - URL writes an object from standard input",
+    **dict.fromkeys(("delete", "purge", "del"), "deleting is dth s3 rm URL, with --recursive for a prefix"),
+    "mkdir": "a bucket is created by dth s3 mb s3://bucket",
+    "rb": "dth deletes no buckets; use the tools of the store",
 }
 
 

@@ -38,7 +38,8 @@ def naming_a_hub(argument: str, make: Callable[[str | None, Path | None], Any]) 
             "--hub",
             "hub_url",
             metavar="URL",
-            help="Address of the hub. [default: DTH_HUB, or the one signed in to, or this machine's]",
+            help="Address of the hub. [default: DTH_HUB, or the one signed in to, or this machine's]. DTH_CA_BUNDLE "
+            "names a file of authorities to trust.",
         )(wrapped)
 
     return decorate
@@ -58,6 +59,10 @@ def connect(hub_url: str | None, data_dir: Path | None) -> HubClient:
     if data_dir is None:
         url = hub_url or os.environ.get("DTH_HUB") or last_hub()
         if url:
+            if "://" not in url:
+                raise UsageError(
+                    f"the address of the hub, {url!r}, has no scheme: write http://{url} or https://{url}"
+                )
             if token := os.environ.get("DTH_TOKEN"):
                 return HubClient(url, with_token(lambda: token), ca)
             if region := region_of(url):

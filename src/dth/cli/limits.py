@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dth.cli.display import amount, table
+from dth.cli.output import Output, output_format
 from dth.cli.running import run_work
 from dth.cli.s3_options import build_parameters
 from dth.core.errors import UsageError
@@ -22,8 +23,8 @@ HELP = f"A new limit; {NONE} takes it away."
 @click.option("--state", type=click.Path(path_type=Path), help="The state directory of the sync.")
 @click.option("--max-bytes-per-second", "sent", metavar="N", help=HELP)
 @click.option("--max-requests-per-second", "requests", metavar="N", help=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def limits(state: Path | None, sent: str | None, requests: str | None, as_json: bool) -> int:
+@output_format
+def limits(state: Path | None, sent: str | None, requests: str | None, output: Output) -> int:
     """Show or change the limits of a sync while it runs.
 
     A change acts within five seconds, also on objects in progress. It ends with the command. Without --state there must
@@ -38,19 +39,19 @@ def limits(state: Path | None, sent: str | None, requests: str | None, as_json: 
     }
     changes = {name: rate for name, rate in wanted.items() if named[name.partition(".")[2]]}
     directory = _checked(state) if state else _only_one()
-    return run_work(_limits(directory, changes, as_json))
+    return run_work(_limits(directory, changes, output))
 
 
-async def _limits(state: Path, changes: dict[str, float], as_json: bool) -> int:
+async def _limits(state: Path, changes: dict[str, float], output: Output) -> int:
     with open_platform(state, "limits") as platform:
         if changes:
             await platform.limits.set_rates(changes)
         rates = await platform.limits.rates()
     # Both sides have the same.
     sent, requests = rates.get("source.bytes", 0.0), rates.get("source.requests", 0.0)
-    if as_json:
+    if not output.for_people:
         shown = {"maxBytesPerSecond": sent or None, "maxRequestsPerSecond": requests or None}
-        click.echo(json.dumps({"state": str(state), **shown}))
+        output.print({"state": str(state), **shown})
         return 0
     click.echo(f"{state}:")
     table(

@@ -3,23 +3,25 @@
 0: success; 1: a transfer failed; 2: the command cannot be carried out as given.
 """
 
-import importlib
 import os
 import sys
 
 import click
 
+from dth.cli.lazy import LazyGroup
 from dth.core import interrupts
 from dth.core.errors import HubError, UsageError, full_disk
 
 GROUPS = {
     "aws": "dth.cli.aws:aws",
     "backup": "dth.cli.backup:backup",
+    "completion": "dth.cli.completion:completion",
     "demo": "dth.cli.demo:demo",
     "doctor": "dth.cli.doctor:doctor",
     "ecr": "dth.cli.ecr:ecr",
     "login": "dth.cli.login:login",
     "logout": "dth.cli.login:logout",
+    "runs": "dth.cli.task_look:runs",
     "s3": "dth.cli.s3:s3",
     "secret": "dth.cli.secret:secret",
     "task": "dth.cli.task:task",
@@ -33,23 +35,15 @@ GROUPS = {
 WORKING = ("ecr", "s3", "up")
 
 
-class LazyGroup(click.Group):
-    """Commands are imported when they are asked for, so that `dth --help` answers at once."""
+class Groups(LazyGroup):
+    """The commands of `dth`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(GROUPS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in GROUPS:
-            return None
-        module, _, name = GROUPS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+    def loaded(self, name: str) -> None:
         # Others may have asked for a password, or have files and processes that must not stay behind.
-        interrupts.handle(interrupts.leave if cmd_name in WORKING else interrupts.unwind)
-        return command
+        interrupts.handle(interrupts.leave if name in WORKING else interrupts.unwind)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Groups, modules=GROUPS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="data-transfer-hub", prog_name="dth")
 def cli() -> None:
     """Move objects between S3-compatible stores and images between registries, safely and fast."""

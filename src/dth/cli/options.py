@@ -20,15 +20,18 @@ TASKS_ONLY = frozenset({"dest_storage_class", "dest_acl"})  # the command line l
 def task_options(
     model: type[TaskParameters],
     groups: tuple[str, ...] = ("source", "destination", "comparison", "engine"),
+    *,
+    one_store: bool = False,
 ) -> Callable[[F], F]:
-    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None."""
+    """Decorate a command with one option for each parameter of these groups. What is not given arrives as None.
+    `one_store`: the command has one side only, so that its options need not name it: --src-profile is --profile too."""
 
     def decorate(command: F) -> F:
         for name, field in reversed(options_of(model)):
             if extra(field)["group"] not in groups:
                 continue
             command = click.option(
-                extra(field)["cli"],
+                *_names(field, one_store=one_store),
                 name,
                 default=None,
                 multiple=field.annotation == tuple[str, ...] or extra(field)["several"],
@@ -38,6 +41,13 @@ def task_options(
         return command
 
     return decorate
+
+
+def _names(field: Any, *, one_store: bool) -> list[str]:
+    """The names of the option, without doubles."""
+    option, other = extra(field)["cli"], extra(field)["cli_too"]
+    plain = option.replace("--src-", "--", 1) if one_store else ""
+    return [name for name in dict.fromkeys((option, plain, other)) if name]
 
 
 def _kind(field: Any) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,61 @@ def verbose_option(command: Any) -> Any:
     )(command)
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a command tells while it runs."""
+
+    quiet: bool = False
+    # How each side is reached.
+    sides: bool = False
+    # The logs of its processes: on standard error, and in this file.
+    logs: bool = False
+    log_file: Path | None = None
+    json_seconds: float = 0.0
+
+    def without_progress(self) -> "Telling":
+        return replace(self, quiet=True)
+
+
+def telling_options(command: Any) -> Any:
+    """The options of what a command tells while it runs, which arrive together as `telling`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        quiet: bool,
+        verbose: int,
+        log_file: Path | None,
+        progress_json: float | None,
+        **kwargs: Any,
+    ) -> Any:
+        telling = Telling(quiet, verbose > 0, verbose > 1, log_file, progress_json or 0.0)
+        if log_file:
+            from dth.cli.log_lines import open_log
+
+            open_log(log_file).close()
+        return command(*args, telling=telling, **kwargs)
+
+    wrapped = click.option("--quiet", is_flag=True, help="No progress.")(wrapped)
+    wrapped = click.option(
+        "--progress-json",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="Print a JSON object with the progress at this interval in seconds, on standard error.",
+    )(wrapped)
+    wrapped = click.option(
+        "--log-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Append the logs of the run's processes to this file.",
+    )(wrapped)
+    return click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Show on standard error how each side is reached, and what says so; -vv: also the logs of the run.",
+    )(wrapped)
+
+
 def run_work(work: Coroutine[Any, Any, int]) -> int:
     """Run on an event loop where SIGINT and SIGTERM end the work in order. A second one does not wait for that; one
     that comes when the work has ended changes nothing."""
@@ -68,26 +125,46 @@ def interrupted(state: Path) -> int:
     return 1
 
 
-async def watch(foreground: Foreground, *, quiet: bool, things: str = "objects") -> Snapshot:
+async def watch(foreground: Foreground, telling: Telling, *, things: str = "objects") -> Snapshot:
     """Show the progress of the run until it is over, and then its state."""
     meter, limits = Meter(), foreground.platform.limits
-    with ProgressView(quiet=quiet, things=things) as view:
-        watching = foreground.supervisor.watch()
-        async with contextlib.aclosing(watching):  # type: ignore[type-var]
-            async for snapshot in watching:
-                if not quiet:
-                    meter.cap = (await limits.rates()).get("dest.bytes", 0.0)
-                    meter.update(snapshot.reading())
-                    view.update(meter.standing(snapshot.run), snapshot.run.counts, snapshot.workers)
+    view = ProgressView(
+        quiet=telling.quiet, things=things, plain=telling.logs, json_seconds=telling.json_seconds
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(view)
+        lines = None
+        if telling.logs or telling.log_file:
+            from dth.cli.log_lines import LogLines
+
+            lines = await stack.enter_async_context(
+                LogLines(foreground.state, telling.log_file, on_stderr=telling.logs)
+            )
+        closing = contextlib.aclosing(foreground.supervisor.watch())  # type: ignore[type-var]
+        watching = await stack.enter_async_context(closing)
+        async for snapshot in watching:
+            if lines:
+                await lines.write()
+            if not telling.quiet or telling.json_seconds:
+                meter.cap = (await limits.rates()).get("dest.bytes", 0.0)
+                meter.update(snapshot.reading())
+                view.update(meter.standing(snapshot.run), snapshot.run.counts, snapshot.workers)
     return snapshot
 
 
 def run_on_hub(
-    url: str, kind: str, parameters: TaskParameters, command: str, *, as_json: bool, **more: object
+    url: str,
+    kind: str,
+    parameters: TaskParameters,
+    command: str,
+    *,
+    as_json: bool,
+    report: Path | None = None,
+    **more: object,
 ) -> int:
     """Create the task on a hub, and follow it. The hub's own credentials and secrets are used. `more`: parameters that
     are said even where they are the default."""
-    from dth.cli import task
+    from dth.cli import task, task_look
     from dth.cli.hub import connect
 
     client = connect(url, None)
@@ -96,6 +173,8 @@ def run_on_hub(
     made = task.create_task(client, given, once=True, kind=kind, description=command)
     click.echo(f"task {made}", err=True)
     code = task.follow(client, made, quiet=as_json)
+    if report:
+        task_look.save_report(report, task_look.read_records(client, made, {}))
     if as_json:
         click.echo(json.dumps(task.get(client, made)))
     else:

@@ -1,12 +1,11 @@
-"""`dth s3`: sync, diff, ls."""
+"""`dth s3`: the group of commands for objects; sync."""
 
 import asyncio
 import contextlib
 import json
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,12 @@ import click
 
 from dth.cli import start
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
-from dth.cli.limits import limits
+from dth.cli.filter_rules import InOrder, filter_rules_option, read_filters
+from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
-from dth.cli.running import interrupted, output_options, run_on_hub, run_work, verbose_option, watch
+from dth.cli.running import Telling, interrupted, output_options, run_on_hub, run_work, telling_options, watch
 from dth.cli.s3_options import build_parameters, key_file_options, parse_url
 from dth.cli.state import default_state, state_commands
 from dth.compose.local import process
@@ -31,12 +31,10 @@ from dth.core.ports.runs import Counts
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
 from dth.objects import processes
-from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
-from dth.objects.compare.merge import Policy
+from dth.objects.compare.comparison import NOT_FOUND, Comparison
 from dth.objects.finder import refuse_deletes
 from dth.objects.listing.filters import contradiction, escaped
 from dth.objects.listing.lookup import NOTHING_BELOW, is_only_an_object
-from dth.objects.listing.pages import PrefixListing, pages
 from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
@@ -50,31 +48,40 @@ SHOWN_FAILURES = 100
 IDENTITY = ("srcBucket", "srcPrefix", "srcEndpoint", "destBucket", "destPrefix", "destEndpoint")
 
 
-@click.group()
+COMMANDS = {
+    "cp": "dth.cli.s3_cp:cp",
+    "diff": "dth.cli.s3_diff:diff",
+    "du": "dth.cli.s3_look:du",
+    "limits": "dth.cli.limits:limits",
+    "ls": "dth.cli.s3_look:list_",
+    "mb": "dth.cli.s3_change:make_bucket",
+    "rm": "dth.cli.s3_change:remove",
+    "stat": "dth.cli.s3_look:stat",
+}
+
+
+@click.group(cls=LazyGroup, modules=COMMANDS)
 def s3() -> None:
     """Objects between S3-compatible stores."""
-
-
-s3.add_command(limits)
 
 
 # ------------------------------------------------------------------------------------------------------- sync
 
 
-@s3.command()
+@s3.command(cls=InOrder)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)
+@filter_rules_option
 @key_file_options("src", "dst")
 @output_options
-@verbose_option
+@telling_options
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
     help="Keep the state here: resumable, and records for later runs.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
-@click.option("--quiet", is_flag=True, help="No progress.")
 @click.option(
     "--hub", "hub_url", metavar="URL", help="Let this hub do it, as a one-time task, and watch it to the end."
 )
@@ -83,10 +90,9 @@ def sync(
     dst: str,
     as_json: bool,
     report: Path | None,
-    verbose: bool,
+    telling: Telling,
     state: Path | None,
     dry_run: bool,
-    quiet: bool,
     hub_url: str | None,
     **given: Any,
 ) -> int:
@@ -95,7 +101,9 @@ def sync(
     Both name folders. Where SRC is the key of an object, that object is copied into DST. An interrupted sync resumes
     where it was when the same command is given again.
     """
-    parameters = _pair(src, dst, given)
+    parameters = pair(src, dst, given)
+    if report:
+        check_report(report)
     if dry_run and (report or state):
         raise UsageError(
             "--dry-run writes nothing: leave out --report and --state, or use dth s3 diff --report"
@@ -105,21 +113,23 @@ def sync(
             raise UsageError(
                 "--hub takes customer keys from its secrets: give --src-sse-c-secret, --dst-sse-c-secret"
             )
-        if dry_run or report or state:
-            raise UsageError(
-                "--hub keeps state and records itself: leave out --dry-run, --report and --state"
-            )
+        if dry_run or state:
+            raise UsageError("--hub keeps its own state: leave out --dry-run and --state")
         if parameters.src_manifest == STDIN:
             raise UsageError(
                 "--manifest -: a hub cannot read what this command is given; put it into a bucket"
             )
         return run_on_hub(
-            hub_url, PLUGIN.type, parameters, "dth s3 sync", as_json=as_json, destKeepsSrcPrefix=False
+            hub_url,
+            PLUGIN.type,
+            parameters,
+            "dth s3 sync",
+            as_json=as_json,
+            report=report,
+            destKeepsSrcPrefix=False,
         )
-    if report:
-        check_report(report)
     with keep_stdin(parameters) as parameters:
-        parameters = start.settled(parameters, verbose=verbose)
+        parameters = start.settled(parameters, verbose=telling.sides)
         if dry_run:
             return run_work(_dry_run(parameters, src, as_json))
         processes.load(parameters, FileSecrets(secrets_directory()))
@@ -133,7 +143,7 @@ def sync(
                     directory,
                     report,
                     as_json=as_json,
-                    quiet=quiet or as_json,
+                    telling=telling.without_progress() if as_json else telling,
                     asked_for=state is not None,
                 )
             )
@@ -147,12 +157,12 @@ async def _sync(
     report: Path | None,
     *,
     as_json: bool,
-    quiet: bool,
+    telling: Telling,
     asked_for: bool,
 ) -> int:
     """`asked_for`: the user named the state, and it is kept."""
     await _check(parameters)
-    parameters = await _aimed(parameters, src, quiet=quiet)
+    parameters = await aimed(parameters, src, quiet=telling.quiet)
     # The command gives every value it means, so defaults made for tasks (storage class, ACL) must not come back.
     task = parameters.model_dump(mode="json", by_alias=True)
     identity = {name: task[name] for name in IDENTITY}
@@ -166,9 +176,9 @@ async def _sync(
             shared_rates(parameters),
             asked_for=asked_for,
         ) as foreground:
-            if foreground.resumed and not quiet:
+            if foreground.resumed and not telling.quiet:
                 click.echo(f"resuming run {foreground.run} ({state})", err=True)
-            snapshot = await watch(foreground, quiet=quiet)
+            snapshot = await watch(foreground, telling)
             code = await _conclude(foreground, snapshot, report, parameters, as_json=as_json)
             foreground.keep = asked_for or code != 0
     except asyncio.CancelledError:
@@ -318,10 +328,10 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     counts, size, biggest = Counts(), 0, 0
     parts = not_found = 0
     started = time.monotonic()
-    parameters = await _aimed(parameters, src, quiet=as_json)
-    async with _compared(parameters) as (route, comparison):
+    parameters = await aimed(parameters, src, quiet=as_json)
+    async with compared(parameters) as (route, comparison):
         async for decided in comparison:
-            _add(counts, decided.counts)
+            add_counts(counts, decided.counts)
             not_found += len(decided.absent)
             counts.enqueued += len(decided.transfer)
             counts.failed += len(decided.refused)
@@ -369,199 +379,11 @@ async def _dry_run(parameters: S3Parameters, src: str, as_json: bool) -> int:
     return 1 if error else 0
 
 
-@s3.command()
-@click.argument("src")
-@click.argument("dst")
-@task_options(S3Parameters)
-@click.option(
-    "--sample",
-    type=click.FloatRange(0, 100, min_open=True),
-    metavar="PERCENT",
-    help="With --compare content: read this part of the objects, always the same ones. The others count as the same if "
-    "their sizes are.",
-)
-@key_file_options("src", "dst")
-@output_options
-@verbose_option
-def diff(
-    src: str,
-    dst: str,
-    sample: float | None,
-    as_json: bool,
-    report: Path | None,
-    verbose: bool,
-    **given: Any,
-) -> int:
-    """Compare SRC with DST and write nothing.
-
-    Prints + for objects missing in DST, * for different ones, - for those only in DST, ? for those that could not be
-    verified, ! for those that could not be read. Exit code 0: equal; 1: different; 2: could not tell.
-    """
-    parameters = _pair(src, dst, given)
-    if sample is not None and parameters.compare_policy is not Policy.CONTENT:
-        raise UsageError("--sample needs --compare content: nothing else reads objects")
-    if report:
-        check_report(report)
-    parameters = start.settled(parameters, verbose=verbose)
-    try:
-        with keep_stdin(parameters) as parameters:
-            share = 100.0 if sample is None else sample
-            return run_work(_diff(parameters, src, report, as_json, share))
-    except HubError as error:
-        click.echo(f"dth: {error}", err=True)
-        return 2
-
-
-async def _diff(parameters: S3Parameters, src: str, report: Path | None, as_json: bool, sample: float) -> int:
-    counts = Counts()
-    found = {"missing": 0, "different": 0, "extra": 0, "unknown": 0, "unjudged": 0}
-    reasons: Counter[str] = Counter()
-    started = time.monotonic()
-    parameters = await _aimed(parameters, src, quiet=as_json)
-
-    async def rows() -> AsyncIterator[Row]:
-        async with _compared(parameters, sample) as (_, comparison):
-            async for decided in comparison:
-                _leave_unjudged(decided)
-                reasons.update(why for _, why in decided.unjudged)
-                _add(counts, decided.counts)
-                for sign, kind, key, size, etag, why in _differences(decided):
-                    found[kind] += 1
-                    if not as_json:
-                        click.echo(f"{sign} {shown(key)}" + (f"  ({why})" if why else ""))
-                    yield (key, kind, size, etag, "", "", "", 0, why, "")
-            notes.extend(comparison.notes)
-
-    notes: list[str] = []
-    if report:
-        await write_report(report, rows())
-    else:
-        async for _ in rows():
-            pass
-    different = found["missing"] + found["different"] + found["extra"]
-    undecided = found["unknown"] or found["unjudged"] or counts.archived
-    compared = counts.listed > counts.filtered or different or undecided
-    nothing = "" if compared else _nothing_compared(counts)
-    code = 1 if different else 2 if undecided or nothing else 0
-    if as_json:
-        click.echo(
-            json.dumps(
-                result(
-                    counts,
-                    time.monotonic() - started,
-                    {"notes": notes, "error": nothing, **found, "equal": code == 0},
-                )
-            )
-        )
-        return code
-    click.echo(
-        f"{counts.listed} listed, {counts.same} same, {found['missing']} missing, {found['different']} different, "
-        f"{found['extra']} only in the destination"
-    )
-    for line in _remarks(counts, reasons, parameters.compare_policy, sample):
-        click.echo(f"  {line}")
-    for note in notes:
-        click.echo(f"  note: {note}")
-    if nothing:
-        click.echo(f"dth: {nothing}", err=True)
-    return code
-
-
-def _remarks(counts: Counts, reasons: Counter[str], policy: Policy, sample: float) -> Iterator[str]:
-    """What the numbers of a comparison leave open."""
-    if counts.unproven and sample < 100:
-        yield f"{counts.unproven} of the same by size only: they are not in the sample"
-    elif counts.unproven:
-        yield f"{counts.unproven} of the same were compared by time only; --compare checksum or content compares more"
-    if counts.archived:
-        yield f"{counts.archived} archived at the source and missing or different in the destination"
-    for why, number in reasons.most_common():
-        yield f"{number} could not be verified: {why}"
-    if reasons and policy is Policy.CHECKSUM:
-        yield "--compare content reads and compares the bytes"
-
-
-def _leave_unjudged(decided: Decided) -> None:
-    """Take what could not be judged out of what is the same or different by other signs."""
-    keys = {pick.source.key for pick, _ in decided.unjudged}
-    decided.transfer = [pick for pick in decided.transfer if pick.source.key not in keys]
-    taken = sum(not pick.verdict.transfers for pick, _ in decided.unjudged)
-    decided.counts.same -= taken
-    decided.counts.unproven -= taken
-
-
-def _nothing_compared(counts: Counts) -> str:
-    if counts.filtered:
-        return "nothing was compared: no object passes the filters"
-    return "nothing was compared: there is no object on either side"
-
-
-def _differences(decided: Decided) -> list[tuple[str, str, str, int, str, str]]:
-    found = []
-    for pick in decided.transfer:
-        missing = pick.dest is None
-        sign, kind = ("+", "missing") if missing else ("*", "different")
-        why = "" if missing else str(pick.verdict)
-        found.append((sign, kind, pick.source.key, pick.source.size, pick.source.etag, why))
-    found += [
-        ("!", "unknown", refused.source.key, refused.source.size, "", refused.detail)
-        for refused in decided.refused
-    ]
-    found += [
-        ("?", "unjudged", pick.source.key, pick.source.size, pick.source.etag, why)
-        for pick, why in decided.unjudged
-    ]
-    found += [("!", "unknown", entry.key, 0, "", "not found at the source") for entry in decided.absent]
-    found += [("-", "extra", key, 0, "", "") for key in decided.extra]
-    return found
-
-
-# --------------------------------------------------------------------------------------------------------- ls
-
-
-@s3.command(name="ls")
-@click.argument("url")
-@task_options(S3Parameters, ("source",))
-@key_file_options("src")
-@verbose_option
-@click.option("-r", "--recursive", is_flag=True, help="All keys below the prefix instead of one level.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-def list_(url: str, recursive: bool, as_json: bool, verbose: bool, **given: Any) -> int:
-    """List the objects of s3://bucket/prefix."""
-    bucket, prefix = parse_url(url, "URL", folder=False)
-    parameters = build_parameters(given, src_bucket=bucket, src_prefix=prefix)
-    parameters = start.settled(parameters, ("source",), verbose=verbose)
-    return run_work(_ls(parameters, recursive, as_json))
-
-
-async def _ls(parameters: S3Parameters, recursive: bool, as_json: bool) -> int:
-    objects = size = 0
-    with Transport() as transport:
-        source = await start.open_source(parameters, transport, FileSecrets(secrets_directory()))
-        name, delimiter = f"s3://{parameters.src_bucket}", "" if recursive else "/"
-        listing = PrefixListing(
-            source,
-            parameters.src_prefix,
-            name=name,
-            delimiter=delimiter,
-            first_version=source.first_version,
-        )
-        async for page in pages(listing):
-            for folder in page.prefixes:
-                click.echo(json.dumps({"prefix": folder}) if as_json else f"{'PRE':>34}  {shown(folder)}")
-            for entry in page.entries:
-                objects, size = objects + 1, size + entry.size
-                row = f"{entry.modified:19} {entry.size:>14}  {shown(entry.key)}"
-                click.echo(json.dumps(entry._asdict()) if as_json else row)
-    if not as_json:
-        click.echo(f"{objects} objects, {amount(size)}", err=True)
-    return 0
-
-
 # ----------------------------------------------------------------------------------------------------- common
 
 
-def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
+def pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
+    read_filters(given)
     src_bucket, src_prefix = parse_url(src, "SRC")
     dest_bucket, dest_prefix = parse_url(dst, "DST")
     parameters = build_parameters(
@@ -577,10 +399,12 @@ def _pair(src: str, dst: str, given: dict[str, Any]) -> S3Parameters:
     return parameters
 
 
-async def _aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
+async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Parameters:
     """The parameters that copy one object, if that is what SRC names."""
     p = parameters
-    chosen = p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns
+    chosen = (
+        p.src_manifest or p.src_inventory or p.src_prefixs_list_file or p.include_patterns or p.filter_rules
+    )
     if src.endswith("/") or not p.src_prefix or chosen:
         return parameters
     key = p.src_prefix.removesuffix("/")
@@ -616,7 +440,7 @@ async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
 
 
 @contextlib.asynccontextmanager
-async def _compared(
+async def compared(
     parameters: S3Parameters, sample: float = 100.0
 ) -> AsyncIterator[tuple[Route, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
@@ -624,6 +448,6 @@ async def _compared(
             yield route, Comparison(route, Path(workdir), sample=sample)
 
 
-def _add(total: Counts, more: Counts) -> None:
+def add_counts(total: Counts, more: Counts) -> None:
     for name in Counts.__dataclass_fields__:
         setattr(total, name, getattr(total, name) + getattr(more, name))

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from dth.cli.display import shown, table
+from dth.cli.display import columns, shown, when
 from dth.cli.hub import hub_options
+from dth.cli.output import Output, output_format
 from dth.core.config import data_directory
 from dth.core.errors import UsageError
 from dth.core.secrets import is_unbound, unbound_warning
@@ -38,23 +39,26 @@ def secret() -> None:
 
 
 @secret.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_format
 @hub_options
-def list_(as_json: bool, hub: Connect) -> int:
+def list_(output: Output, hub: Connect) -> int:
     """List the secrets; never their values."""
     found = hub().call("query { listSecrets { name description updatedAt hosts } }")["listSecrets"]
-    if as_json:
-        click.echo(json.dumps(found))
-    elif found:
-        table(
+    if output.for_people:
+        columns(
+            ("NAME", "CHANGED", "HOSTS", "DESCRIPTION"),
             [
                 (
-                    each["name"],
-                    f"{each['updatedAt']}  {_bound(each['hosts'])}  {shown(each['description'] or '')}",
+                    shown(each["name"]),
+                    when(each["updatedAt"]),
+                    _bound(each["hosts"]),
+                    shown(each["description"] or ""),
                 )
                 for each in found
-            ]
+            ],
         )
+    else:
+        output.print(found)
     for each in found:
         if is_unbound(each["hosts"]):
             click.echo(

@@ -57,14 +57,21 @@ def _check_ca(side: str, settings: SideSettings) -> None:
         raise UsageError(f"{side}: the file of authorities {path} ({origin}) cannot be read")
 
 
-async def open_route(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> Route:
-    """Both sides, ready and seen to answer. Raises UsageError for what the user has to mend."""
+async def open_route(
+    parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, one_object: bool = False
+) -> Route:
+    """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object and its copy. Raises
+    UsageError for what the user has to mend."""
     try:
-        route = await task.open_route(parameters, transport, secrets)
+        route = await task.open_route(parameters, transport, secrets, one_object=one_object)
     except TransferError as error:
-        raise UsageError(_told(error, error.side, parameters)) from None
-    listed = not (parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file)
-    compared = not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+        raise UsageError(told(error, error.side, parameters)) from None
+    listed = not (
+        one_object or parameters.src_manifest or parameters.src_inventory or parameters.src_prefixs_list_file
+    )
+    compared = (
+        not one_object and not parameters.src_skip_compare and parameters.compare_policy is not Policy.ALWAYS
+    )
     ends = (
         ("source", route.source, parameters.src_prefix, listed),
         ("destination", route.dest, route.keys.to_dest(parameters.src_prefix), compared),
@@ -75,19 +82,40 @@ async def open_route(parameters: S3Parameters, transport: Transport, secrets: Se
     asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:
-            raise UsageError(_told(trouble, side, parameters, client))
+            raise UsageError(told(trouble, side, parameters, client))
     return route
 
 
-async def open_source(parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+async def open_source(
+    parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, must_list: bool = True
+) -> S3Client:
     """The source alone, ready and seen to answer."""
+    return await open_side("source", parameters, transport, secrets, must_list=must_list)
+
+
+async def open_side(
+    side: str,
+    parameters: S3Parameters,
+    transport: Transport,
+    secrets: SecretStore,
+    *,
+    must_list: bool = False,
+) -> S3Client:
+    """One side alone, ready and seen to answer. Raises UsageError for what the user has to mend."""
+    client = await opened(side, parameters, transport, secrets)
+    prefix = parameters.src_prefix if side == "source" else parameters.dest_prefix
+    if trouble := await _asked(reach(client, prefix, must_list=must_list)):
+        raise UsageError(told(trouble, side, parameters, client))
+    return client
+
+
+async def opened(side: str, parameters: S3Parameters, transport: Transport, secrets: SecretStore) -> S3Client:
+    """One side alone, with its credentials. Nobody has been asked anything."""
     try:
-        client = await task.open_source(parameters, transport, secrets)
+        client = await task.open_side(parameters, side, transport, secrets)
     except TransferError as error:
-        raise UsageError(_told(error, "source", parameters)) from None
-    await _keys("source", client, parameters)
-    if trouble := await _asked(reach(client, parameters.src_prefix, must_list=True)):
-        raise UsageError(_told(trouble, "source", parameters, client))
+        raise UsageError(told(error, side, parameters)) from None
+    await _keys(side, client, parameters)
     return client
 
 
@@ -95,7 +123,7 @@ async def _keys(side: str, client: S3Client, parameters: S3Parameters) -> None:
     try:
         await client.credentials.keys()
     except TransferError as error:
-        raise UsageError(_told(error, side, parameters, client)) from None
+        raise UsageError(told(error, side, parameters, client)) from None
 
 
 async def _asked(request: Awaitable[None]) -> TransferError | None:
@@ -106,7 +134,7 @@ async def _asked(request: Awaitable[None]) -> TransferError | None:
     return None
 
 
-def _told(error: TransferError, side: str, parameters: S3Parameters, client: S3Client | None = None) -> str:
+def told(error: TransferError, side: str, parameters: S3Parameters, client: S3Client | None = None) -> str:
     """One line: the side, what is wrong and where, and what to do about it with this command."""
     if error.code == "NoCredentials":
         return f"{side}: {error}"

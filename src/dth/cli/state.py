@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dth.cli.display import amount, columns, day, shown
+from dth.cli.output import Output, output_format
 from dth.compose.local.process import DEFAULT_TYPE
 from dth.core.config import state_directory
 from dth.core.errors import HubError, UsageError
@@ -20,6 +21,7 @@ from dth.platforms.local.foreground import TASK_FILE
 from dth.platforms.local.platform import open_platform
 
 UNFINISHED = "unfinished"
+HEAD = ("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS")
 
 
 def default_state(kind: str, parameters: TaskParameters, given: dict[str, Any]) -> Path:
@@ -88,9 +90,14 @@ def state_commands(kind: str, command: str) -> click.Group:
         pass
 
     @group.command(name="ls", help=f"List the states that {command} keeps where no --state was given.")
-    def list_() -> int:
+    @output_format
+    def list_(output: Output) -> int:
         rows = [_row(kept) for kept in kept_states(kind)]
-        columns(("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS"), rows)
+        if output.for_people:
+            columns(HEAD, rows)
+        else:
+            names = ("name", "source", "destination", "lastUsed", "size", "status")
+            output.print([dict(zip(names, row, strict=True)) for row in rows])
         return 0
 
     @group.command(

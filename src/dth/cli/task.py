@@ -10,8 +10,11 @@ from typing import Any
 import click
 import yaml
 
-from dth.cli.display import INCOMPLETE, amount, clock, shown, table, verified_words
+from dth.cli.display import INCOMPLETE, amount, clock, columns, counted, shown, table, verified_words, when
 from dth.cli.hub import hub_options
+from dth.cli.lazy import LazyGroup
+from dth.cli.output import Output, output_format
+from dth.cli.task_ids import find
 from dth.core.errors import HubError, UsageError
 from dth.core.plugins import verifies
 from dth.core.ports.runs import Counts
@@ -26,6 +29,8 @@ FIELDS = """id description type things progress phase waitsFor scheduleType sche
 # Of the counts of a run: those that are shown as they are, and those that are shown in words.
 COUNTED = "listed same enqueued done failed cancelled"
 VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
+SHORT = 8  # characters of an id in lists
+ENDED = ("DONE", "STOPPED", "ERROR")
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
 FIRST_LOOK = 0.05  # seconds before a job that is soon done is checked
@@ -34,9 +39,20 @@ PLAIN_TICK = 5.0  # where there is no terminal
 Connect = Callable[[], HubClient]
 
 
-@click.group()
+MODULES = {
+    "failures": "dth.cli.task_look:failures",
+    "logs": "dth.cli.task_look:logs",
+    "parameters": "dth.cli.task_look:parameters",
+    "records": "dth.cli.task_look:records",
+}
+
+
+@click.group(cls=LazyGroup, modules=MODULES)
 def task() -> None:
-    """Tasks of a hub."""
+    """Tasks of a hub.
+
+    ID is an id, the beginning of one, or a description.
+    """
 
 
 @task.command()
@@ -51,7 +67,7 @@ def create(
 ) -> int:
     """Create a task: dth task create srcBucket=a destBucket=b --once.
 
-    The reference page of parameters has all names. The hub refuses a name that it does not know.
+    dth task parameters lists all names.
     """
     client = hub()
     known = client.call("{ hubInfo { plugins } }")["hubInfo"]["plugins"]
@@ -89,9 +105,9 @@ def _warn(changed: dict[str, Any]) -> None:
 @click.option("--text", default="", help="Only tasks with this in description, id, source or destination.")
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--count", default=20, show_default=True, type=click.IntRange(1, 100))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_format
 @hub_options
-def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bool, hub: Connect) -> int:
+def list_(status: tuple[str, ...], text: str, page: int, count: int, output: Output, hub: Connect) -> int:
     """List tasks, newest first."""
     found = hub().call(
         f"""query ($statuses: [TaskProgress!], $text: String, $page: Int, $count: Int) {{
@@ -99,25 +115,39 @@ def list_(status: tuple[str, ...], text: str, page: int, count: int, as_json: bo
         }}""",
         {"statuses": [each.upper() for each in status], "text": text, "page": page, "count": count},
     )["listTasksV2"]
-    if as_json:
-        click.echo(json.dumps(found))
+    if not output.for_people:
+        output.print(found)
         return 0
-    for each in found["items"]:
-        info = each["progressInfo"]
-        failed = f" failed {info['failed']:.0f}" if info["failed"] else ""
-        click.echo(
-            f"{each['id']}  {each['phase']:<11} {info['doneObjects']:.0f}/{info['objects']:.0f}{failed}  "
-            f"{shown(each['source'])} -> {shown(each['destination'])}  {shown(each['description'] or '')}"
-        )
-    click.echo(f"{len(found['items'])} of {found['total']} tasks", err=True)
+    head = ("ID", "DESCRIPTION", "STATUS", "DONE", "LAST RUN", "NEXT RUN", "SOURCE", "DESTINATION", "REASON")
+    columns(head, [_row(each) for each in found["items"]])
+    click.echo(f"{len(found['items'])} of {counted(found['total'], 'task')}", err=True)
     return 0
+
+
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    info, last = each["progressInfo"], each["lastRun"]
+    failed = f", {info['failed']:.0f} failed" if info["failed"] else ""
+    why = each["reason"] or each["waitsFor"] or ""
+    return (
+        each["id"][:SHORT],
+        shown(each["description"] or ""),
+        each["phase"],
+        f"{info['doneObjects']:.0f}/{info['objects']:.0f}{failed}"
+        if info["objects"]
+        else "nothing new" * bool(last),
+        f"{when(last['endedAt'])} {last['result'].lower()}" if last else "",
+        when(each["nextRunAt"]),
+        shown(each["source"]),
+        shown(each["destination"]),
+        shown(why),
+    )
 
 
 @task.command()
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_format
 @hub_options
-def show(id: str, as_json: bool, hub: Connect) -> int:
+def show(id: str, output: Output, hub: Connect) -> int:
     """Show a task: its state, its parameters, its last runs, what failed."""
     client = hub()
     found = client.call(
@@ -127,10 +157,10 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
                 counts {{ {COUNTED} {VERIFIED} }} }}
             failureGroups(id: $id) {{ reason count detail keys advice }}
         }}""",
-        {"id": id},
+        {"id": find(client, id)},
     )
-    if as_json:
-        click.echo(json.dumps(found))
+    if not output.for_people:
+        output.print(found)
         return 0
     shown_task, info = found["getTask"], found["getTask"]["progressInfo"]
     rows = [
@@ -187,16 +217,18 @@ def show(id: str, as_json: bool, hub: Connect) -> int:
 @hub_options
 def watch(id: str, hub: Connect) -> int:
     """Follow a task until it is done, stopped, paused or in error. Exit code 1 if something failed."""
-    return follow(hub(), id)
+    client = hub()
+    return follow(client, find(client, id))
 
 
-def follow(client: HubClient, id: str, *, quiet: bool = False) -> int:
-    """Show the progress of a task until it is over. Returns the exit code."""
+def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None = None) -> int:
+    """Show the progress of a task until it is over, or a run later than `after` has ended. Returns the exit code."""
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
         found = get(client, id)
-        over = found["progress"] in OVER
+        last = found["lastRun"]
+        over = found["progress"] in OVER or (after is not None and last is not None and last["id"] > after)
         line = _line(found)
         if quiet:
             pass
@@ -206,7 +238,7 @@ def follow(client: HubClient, id: str, *, quiet: bool = False) -> int:
             click.echo(line, err=True)
             said_at, said = time.monotonic(), line
         if over:
-            return conclude(found)
+            return conclude(found, ended=after is not None and found["progress"] not in OVER)
         time.sleep(TICK)
 
 
@@ -243,8 +275,16 @@ def _verified(kind: str, counts: dict[str, float]) -> list[str]:
     return [line for line in lines if line]
 
 
-def conclude(found: dict[str, Any]) -> int:
-    """Say why a task that is over did not end well; its exit code."""
+def conclude(found: dict[str, Any], *, ended: bool = False) -> int:
+    """Say why a task that is over did not end well; its exit code. `ended`: one run of a scheduled task is."""
+    if ended:
+        result = found["lastRun"]["result"]
+        if result not in ("DONE", "EMPTY"):
+            click.echo(
+                f"dth: run {found['lastRun']['id']}: {result.lower()}; dth task show {found['id']} says why",
+                err=True,
+            )
+        return 0 if result in ("DONE", "EMPTY") else 1
     info = found["progressInfo"]
     if found["reason"]:
         click.echo(f"dth: {found['progress']}: {shown(found['reason'])}", err=True)
@@ -285,50 +325,98 @@ def _bytes(info: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------- changes
 
 
-def _simple(name: str, operation: str, help: str) -> None:
-    """A command that calls one mutation with an id."""
+def _simple(name: str, operation: str, help: str, *, watched: bool = False) -> None:
+    """A command that calls one mutation with an id. `watched`: it may wait for the end of what it begins."""
 
-    @task.command(name=name, help=help)
-    @click.argument("id")
-    @hub_options
-    def command(id: str, hub: Connect) -> int:
-        done = hub().call(f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id progress }} }}", {"id": id})[
-            operation
-        ]
-        click.echo(f"{done['id']} {done['progress']}")
-        return 0
+    def command(id: str, hub: Connect, watch_it: bool = False) -> int:
+        client = hub()
+        task_id = find(client, id)
+        before = get(client, task_id)["lastRun"] if watch_it else None
+        change(client, operation, task_id)
+        return follow(client, task_id, after=before["id"] if before else 0) if watch_it else 0
+
+    if watched:
+        command = watch_option(command)
+    task.command(name=name, help=help)(click.argument("id")(hub_options(command)))
 
 
-_simple("pause", "pauseTask", "Pause a task: what is in progress is finished, and nothing new begins.")
-_simple("resume", "resumeTask", "Resume after a pause, a stop or an error.")
-_simple("run", "startRun", "Compare and copy now, whatever the schedule says.")
-_simple("delete", "deleteTask", "Forget a task that has ended; what it copied stays.")
+def watch_option(command: Any) -> Any:
+    return click.option("--watch", "watch_it", is_flag=True, help="Wait for the end of the run.")(command)
+
+
+def change(client: HubClient, operation: str, id: str) -> None:
+    """Call a mutation that takes an id and answers the task, and print how the task stands then."""
+    done = client.call(f"mutation ($id: ID!) {{ {operation}(id: $id) {{ id progress }} }}", {"id": id})[
+        operation
+    ]
+    click.echo(f"{done['id']} {done['progress']}")
+
+
+_simple("pause", "pauseTask", "Pause a task: what is in progress is finished, nothing new begins.")
+_simple("resume", "resumeTask", "Continue after a pause, a stop or an error.", watched=True)
+_simple("run", "startRun", "Compare and copy now, whatever the schedule says.", watched=True)
 
 
 @task.command()
 @click.argument("id")
+@click.option("--wait", is_flag=True, help="Stop it first if it runs, and wait until it has stopped.")
 @hub_options
-def stop(id: str, hub: Connect) -> int:
-    """End a task: uploads are discarded, nothing begins any more."""
-    done = hub().call("mutation ($id: String) { stopTask(id: $id) { id progress } }", {"id": id})["stopTask"]
-    click.echo(f"{done['id']} {done['progress']}")
+def delete(id: str, wait: bool, hub: Connect) -> int:
+    """Forget a task that has ended; what it copied stays."""
+    client = hub()
+    task_id = find(client, id)
+    if wait and get(client, task_id)["progress"] not in ENDED:
+        _stop(client, task_id, wait=True)
+    change(client, "deleteTask", task_id)
     return 0
+
+
+@task.command()
+@click.argument("id")
+@click.option("--wait", is_flag=True, help="Wait until it has stopped.")
+@hub_options
+def stop(id: str, wait: bool, hub: Connect) -> int:
+    """End a task: uploads are discarded, nothing begins any more."""
+    client = hub()
+    _stop(client, find(client, id), wait=wait)
+    return 0
+
+
+def _stop(client: HubClient, id: str, *, wait: bool) -> None:
+    progress = client.call("mutation ($id: String) { stopTask(id: $id) { progress } }", {"id": id})[
+        "stopTask"
+    ]["progress"]
+    while wait and progress not in ENDED:
+        time.sleep(TICK)
+        progress = get(client, id)["progress"]
+    click.echo(f"{id} {progress}")
 
 
 @task.command()
 @click.argument("id")
 @click.option("--reason", default="", help="Only what failed for this reason.")
 @click.option("--key", "keys", multiple=True, help="Only this object; several times for several.")
+@watch_option
 @hub_options
-def retry(id: str, reason: str, keys: tuple[str, ...], hub: Connect) -> int:
+def retry(id: str, reason: str, keys: tuple[str, ...], watch_it: bool, hub: Connect) -> int:
     """Try again what failed."""
-    done = hub().call(
+    client = hub()
+    task_id = find(client, id)
+    groups = client.call("query ($id: ID!) { failureGroups(id: $id) { reason } }", {"id": task_id})[
+        "failureGroups"
+    ]
+    if not groups or (reason and reason not in {each["reason"] for each in groups}):
+        what = f" for the reason {reason!r}" if reason else ""
+        click.echo(f"nothing has failed{what}, so there is nothing to try again", err=True)
+        return 0
+    before = get(client, task_id)["lastRun"] if watch_it else None
+    done = client.call(
         """mutation ($id: ID!, $keys: [String!], $reason: String) {
             retryFailed(id: $id, keys: $keys, reason: $reason) { id progress } }""",
-        {"id": id, "keys": list(keys) or None, "reason": reason or None},
+        {"id": task_id, "keys": list(keys) or None, "reason": reason or None},
     )["retryFailed"]
     click.echo(f"{done['id']} {done['progress']}")
-    return 0
+    return follow(client, task_id, after=before["id"] if before else 0) if watch_it else 0
 
 
 @task.command()
@@ -341,9 +429,10 @@ def edit(id: str, parameters: tuple[str, ...], description: str | None, hub: Con
     if not parameters and description is None:
         raise UsageError("nothing to change: give NAME=VALUE or --description")
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
-    done = hub().call(
+    client = hub()
+    done = client.call(
         "mutation ($id: ID!, $input: EditTaskInput!) { editTask(id: $id, input: $input) { id progress warnings } }",
-        {"id": id, "input": changes},
+        {"id": find(client, id), "input": changes},
     )["editTask"]
     _warn(done)
     click.echo(f"{done['id']} {done['progress']}")
@@ -358,9 +447,10 @@ def edit(id: str, parameters: tuple[str, ...], description: str | None, hub: Con
 def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Connect) -> int:
     """Create a task like another one, with changes."""
     changes = {"parameters": _pairs(_given(parameters)), "description": description}
-    made = hub().call(
+    client = hub()
+    made = client.call(
         "mutation ($id: ID!, $input: EditTaskInput) { cloneTask(id: $id, input: $input) { id warnings } }",
-        {"id": id, "input": changes},
+        {"id": find(client, id), "input": changes},
     )["cloneTask"]
     _warn(made)
     click.echo(made["id"])
@@ -374,8 +464,9 @@ def clone(id: str, parameters: tuple[str, ...], description: str | None, hub: Co
 def certificate(id: str, run: int, hub: Connect) -> int:
     """Print the signed certificate of a run that is done, for dth verify-certificate."""
     client = hub()
+    task_id = find(client, id)
     begun = client.call(
-        "mutation ($id: ID!, $run: Int!) { certify(id: $id, run: $run) { id } }", {"id": id, "run": run}
+        "mutation ($id: ID!, $run: Int!) { certify(id: $id, run: $run) { id } }", {"id": task_id, "run": run}
     )["certify"]
     asking = "query ($id: ID!) { getJob(id: $id) { state error result } hubInfo { certificateKey } }"
     pause = FIRST_LOOK
@@ -397,8 +488,12 @@ def certificate(id: str, run: int, hub: Connect) -> int:
 @hub_options
 def export(id: str, hub: Connect) -> int:
     """Print a task as a file for dth task apply."""
-    text = hub().call("query ($id: ID!) { exportTask(id: $id) }", {"id": id})["exportTask"]
-    click.echo(yaml.safe_dump({"id": id, **json.loads(text)}, sort_keys=False, allow_unicode=True), nl=False)
+    client = hub()
+    task_id = find(client, id)
+    text = client.call("query ($id: ID!) { exportTask(id: $id) }", {"id": task_id})["exportTask"]
+    click.echo(
+        yaml.safe_dump({"id": task_id, **json.loads(text)}, sort_keys=False, allow_unicode=True), nl=False
+    )
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dth.cli.display import columns, day, shown
+from dth.cli.output import Output, iso, output_format
 from dth.cli.place import ROLE, Place, moment, place_options
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
@@ -45,22 +46,40 @@ def create(name: str, role: str, expires: str, place: Place) -> None:
 
 
 @token.command("list")
+@output_format
 @place_options
-def list_(place: Place) -> None:
+def list_(output: Output, place: Place) -> None:
     """List the API tokens. Their values are never shown."""
     with _tokens(place) as tokens:
-        rows = [
-            (
-                each.id,
-                shown(each.name),
-                each.role.value,
-                day(each.created),
-                day(each.expires),
-                day(each.last_used),
-                shown(each.created_by),
-            )
-            for each in asyncio.run(tokens.list())
-        ]
+        found = asyncio.run(tokens.list())
+    if not output.for_people:
+        output.print(
+            [
+                {
+                    "id": each.id,
+                    "name": each.name,
+                    "role": each.role.value,
+                    "createdAt": iso(each.created),
+                    "expiresAt": iso(each.expires),
+                    "lastUsedAt": iso(each.last_used),
+                    "createdBy": each.created_by,
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [
+        (
+            each.id,
+            shown(each.name),
+            each.role.value,
+            day(each.created),
+            day(each.expires),
+            day(each.last_used),
+            shown(each.created_by),
+        )
+        for each in found
+    ]
     columns(("ID", "NAME", "ROLE", "CREATED", "EXPIRES", "LAST USED", "BY"), rows)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dth.cli.display import columns, day, shown
+from dth.cli.output import Output, iso, output_format
 from dth.cli.place import ROLE, Place, moment, place_options
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
@@ -26,21 +27,38 @@ def user() -> None:
 
 
 @user.command("list")
+@output_format
 @place_options
-def list_(place: Place) -> None:
+def list_(output: Output, place: Place) -> None:
     """Show all users."""
     with _users(place) as users:
-        rows = [
-            (
-                each.name,
-                each.role.value,
-                shown(each.email),
-                day(each.created),
-                day(each.last_login),
-                "must change" if each.must_change else "",
-            )
-            for each in asyncio.run(users.list())
-        ]
+        found = asyncio.run(users.list())
+    if not output.for_people:
+        output.print(
+            [
+                {
+                    "name": each.name,
+                    "role": each.role.value,
+                    "email": each.email,
+                    "createdAt": iso(each.created),
+                    "lastLoginAt": iso(each.last_login),
+                    "mustChangePassword": each.must_change,
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [
+        (
+            each.name,
+            each.role.value,
+            shown(each.email),
+            day(each.created),
+            day(each.last_login),
+            "must change" if each.must_change else "",
+        )
+        for each in found
+    ]
     columns(("NAME", "ROLE", "E-MAIL", "CREATED", "LAST SIGN-IN", "PASSWORD"), rows)
 
 

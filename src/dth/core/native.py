@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.request import getproxies_environment
 
 from pycurl import READFUNC_PAUSE, WRITEFUNC_PAUSE
 
 from dth.core import confinement
 from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Transient
+from dth.core.network import environment_names_proxy
 
 if TYPE_CHECKING:
     from dth._http import Connection, Event, Session, Trust
@@ -567,7 +567,7 @@ def limit_receiving(size: int, fd: int) -> None:
 def _origin(root: str, options: "ConnectOptions") -> Origin | None:
     """The origin for a URL root; None if it is for libcurl."""
     found = ROOT.fullmatch(root)
-    if found is None or options.proxy or options.receive_buffer or getproxies_environment():
+    if found is None or options.proxy or options.receive_buffer or environment_names_proxy():
         return None
     scheme, host, port = found.groups()
     if scheme == "https" and not tls_available():

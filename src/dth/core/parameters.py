@@ -50,6 +50,7 @@ def parameter(
     *,
     what: bool,
     cli: str = "",
+    cli_too: str = "",
     alias: str | None = None,
     required: bool = False,
     several: bool = False,
@@ -59,9 +60,9 @@ def parameter(
 ) -> Any:
     """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
     only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
-    may be another bucket. `cli`: its option on the command line; "" = none. `required`: no task can be without it.
-    `several`: the option can be given several times, and its values are joined with commas. `also`: other names of
-    allowed values. `names`: what of the machine its value may be."""
+    may be another bucket. `cli`: its option on the command line; "" = none. `cli_too`: another name of that option.
+    `required`: no task can be without it. `several`: the option can be given several times, and its values are joined
+    with commas. `also`: other names of allowed values. `names`: what of the machine its value may be."""
     return Field(
         default,
         title=label,
@@ -71,6 +72,7 @@ def parameter(
             "group": group,
             "what": what,
             "cli": cli,
+            "cli_too": cli_too,
             "required": required,
             "several": several,
             "also": dict(also or {}),

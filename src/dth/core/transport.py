@@ -17,14 +17,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment
 
 import pycurl
 
 from dth.core import confinement, native
 from dth.core.errors import ConnectionFailed, ObjectChanged, TransferError, Transient, Unreachable
 from dth.core.native import Native, limit_receiving
-from dth.core.network import Network
+from dth.core.network import Network, environment_names_proxy
 
 # Bytes libcurl reads from a socket at once.
 BUFFER = 256 * 1024
@@ -419,7 +418,7 @@ class Transport:
     @cached_property
     def _proxied(self) -> bool:
         """Whether the environment names a proxy, when the first request is sent."""
-        return bool(getproxies_environment())
+        return environment_names_proxy()
 
     def _new_handle(self, kind: str, method: str, options: ConnectOptions) -> pycurl.Curl:
         curl = _new_handle(kind, method, options)

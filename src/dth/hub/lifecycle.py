@@ -63,6 +63,14 @@ TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
     },
 }
 
+# What a user may ask for, as what happens to the task.
+ASKED_FOR = {
+    Event.PAUSE: "paused",
+    Event.RESUME: "resumed",
+    Event.STOP: "stopped",
+    Event.START: "run again",
+}
+
 # Something of the task runs, or may be about to run.
 LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)
 REMOVABLE = (P.STOPPED, P.DONE, P.ERROR)
@@ -72,10 +80,8 @@ def after(progress: Progress, event: Event) -> Progress:
     """The status after this event. Raises Conflict if the event makes no sense in this status."""
     to = TRANSITIONS[event].get(progress)
     if to is None:
-        possible = [each.value for each in TRANSITIONS if progress in TRANSITIONS[each] and each in ASKED_FOR]
-        hint = f"; what it takes now: {', '.join(possible)}" if possible else "; wait until it has stopped"
-        raise Conflict(f"a task that is {progress} does not {event}{hint}")
+        possible = [words for each, words in ASKED_FOR.items() if progress in TRANSITIONS[each]]
+        hint = f"it can be {' or '.join(possible)}" if possible else "wait until it has stopped"
+        asked = ASKED_FOR.get(event, event.value)
+        raise Conflict(f"a task that is {progress} cannot be {asked}; {hint}")
     return to
-
-
-ASKED_FOR = (Event.PAUSE, Event.RESUME, Event.STOP, Event.START)

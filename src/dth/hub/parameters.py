@@ -1,7 +1,8 @@
 """Parameters of tasks as text: parsed into the plugin's model, and described for forms."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, get_args
 
@@ -18,13 +19,29 @@ def read_parameters(type: str, given: Mapping[str, str]) -> Any:
     that names the parameter and the problem."""
     model = plugin(type).parameters
     lists = {field.alias for field in model.model_fields.values() if field.annotation == tuple[str, ...]}
+    names = {str(field.alias): field for field in model.model_fields.values()}
     values = {
-        name: _several(name, text) if name in lists else text for name, text in given.items() if text != ""
+        name: _several(name, text) if name in lists else _in_our_case(names.get(name), text)
+        for name, text in given.items()
+        if text != ""
     }
+    if unknown := next((name for name in values if name not in names), ""):
+        raise UsageError(f"{unknown}: there is no such parameter{_meant(unknown, names)}")
     try:
         return model.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
         raise UsageError(explain(error)) from None
+
+
+def _in_our_case(field: Any, text: str) -> str:
+    """A choice in any case."""
+    return next((each for each in (_choices(field) if field else ()) if each.lower() == text.lower()), text)
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    by_case = {each.lower(): each for each in names}
+    found = get_close_matches(name.lower(), by_case, 1)
+    return f"; is {by_case[found[0]]} meant?" if found else ""
 
 
 def _several(name: str, text: str) -> list[str]:

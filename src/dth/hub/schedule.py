@@ -26,10 +26,10 @@ times that the clock skips do not occur, and times that it repeats occur twice.
 import re
 from abc import ABC, abstractmethod
 from calendar import monthrange
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import NoReturn, Self
+from typing import ClassVar, NoReturn, Self
 from zoneinfo import ZoneInfo
 
 from dth.core.errors import UsageError
@@ -37,6 +37,7 @@ from dth.core.parameters import parse_size
 
 # --------------------------------------------------------------------------------------------------- schedules
 
+SCHEDULES = ("scheduleRate", "ec2CronExpression")  # parameters of tasks
 UNITS = {"minute": 60, "hour": 3600, "day": 86400}  # seconds
 MOST = 999_999  # of a rate's units
 CRON_FIELDS = "minutes hours day-of-month month day-of-week year"
@@ -61,6 +62,14 @@ class Schedule(ABC):
             )
         return _parse_cron([word.upper() for word in words])
 
+    # The parameter of tasks that takes `text`.
+    parameter: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The one way in which EventBridge takes it: what stands between the parentheses."""
+
     @abstractmethod
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
         """The first time after `moment` at which a run begins; None if there is none. A rate counts from `anchor`,
@@ -74,6 +83,11 @@ class Rate(Schedule):
 
     count: int
     unit: str
+    parameter: ClassVar[str] = "scheduleRate"
+
+    @property
+    def text(self) -> str:
+        return f"{self.count} {self.unit}{'' if self.count == 1 else 's'}"
 
     @property
     def seconds(self) -> float:
@@ -89,12 +103,17 @@ class Rate(Schedule):
 class Cron(Schedule):
     """Every minute that matches all fields."""
 
-    text: str
+    parameter: ClassVar[str] = "ec2CronExpression"
+    fields: str
     minutes: tuple[int, ...]  # each in ascending order
     hours: tuple[int, ...]
     days: "Days" = field(compare=False, repr=False)
     months: tuple[int, ...]
     years: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        return self.fields
 
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
         if moment >= LAST_MOMENT:
@@ -118,6 +137,26 @@ class Cron(Schedule):
         return datetime(*found, tzinfo=UTC).timestamp() if found else None
 
 
+def read_schedule(rate: str, cron: str) -> Schedule | None:
+    """The schedule of a task with these parameters, of which the rate is the first. Raises UsageError."""
+    text = rate or cron
+    return Schedule.parse(text) if text else None
+
+
+def normalised(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters with their schedule written as EventBridge takes it, in the parameter that takes it. Raises
+    UsageError."""
+    rate, cron = (parameters.get(name, "") for name in SCHEDULES)
+    schedule = read_schedule(rate, cron)
+    if schedule is None:
+        return dict(parameters)
+    written = SCHEDULES[0] if rate else SCHEDULES[1]
+    return {
+        **{name: value for name, value in parameters.items() if name != written},
+        schedule.parameter: schedule.text,
+    }
+
+
 def describe(schedule: Schedule) -> str:
     """A schedule in a few words; a cron expression unchanged."""
     match schedule:
@@ -125,8 +164,8 @@ def describe(schedule: Schedule) -> str:
             return f"every {unit}"
         case Rate(count=count, unit=unit):
             return f"every {count} {unit}s"
-        case Cron(text=text):
-            return text
+        case Cron():
+            return schedule.text
     raise AssertionError(schedule)
 
 
@@ -211,7 +250,7 @@ def _parse_cron(fields: list[str]) -> Cron:
             f"cron expression: day-of-month is {of_month!r} and day-of-week {of_week!r}; exactly one must be '?'"
         )
     cron = Cron(
-        text=" ".join(fields),
+        fields=" ".join(fields),
         minutes=MINUTES.list(minutes),
         hours=HOURS.list(hours),
         days=_days_of_week(of_week) if of_month == "?" else _days_of_month(of_month),

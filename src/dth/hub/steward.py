@@ -15,7 +15,7 @@ from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.notifications import Event
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import HORIZON, Rate, Schedule, Window
+from dth.hub.schedule import HORIZON, Rate, Schedule, Window, read_schedule
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -407,8 +407,7 @@ def schedule_of(task: Task) -> Schedule | None:
     """When runs begin; None for a one-time task. Raises UsageError."""
     if task.schedule_type is ScheduleType.ONE_TIME:
         return None
-    text = task.model.schedule_rate or task.model.ec2_cron_expression
-    return Schedule.parse(text) if text else None
+    return read_schedule(task.model.schedule_rate, task.model.ec2_cron_expression)
 
 
 def next_run(task: Task, now: float) -> float:

@@ -18,7 +18,7 @@ from dth.hub import budget, lifecycle
 from dth.hub.lifecycle import Event
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
-from dth.hub.schedule import Timetable, Window
+from dth.hub.schedule import Timetable, Window, normalised
 from dth.hub.steward import (
     Action,
     Fail,
@@ -340,7 +340,8 @@ def _fill_in(task: Task, ports: HubPorts) -> None:
     chosen = plugin(task.type)
     parameters = task.model
     check(ports, task.type, parameters)
-    schedule_of(task)
+    if schedule_of(task):
+        task.parameters = normalised(task.parameters)
     Window.parse(parameters.transfer_window)
     Timetable.parse(chosen.bandwidth(parameters)[0])
     budget.check(task, ports.prices)

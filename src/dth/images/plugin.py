@@ -47,6 +47,7 @@ class ImagesPlugin(Plugin):
             "ecsSubnetA": "first_subnet",
             "ecsSubnetB": "last_subnet",
             "ecsClusterName": "cluster",
+            "publicIp": "public_ip",
         },
         code={"taskImage": "task_image"},
         executes_runs=True,

@@ -17,7 +17,7 @@ from dth.images.plugin import PLUGIN
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
 from dth.infra.statements import Statement, allow
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
-from dth.infra.template import DEPLOYMENT
+from dth.infra.template import DEPLOYMENT, NETWORK
 
 # Seconds for listing and planning: the most for a function.
 PLAN = 900
@@ -69,16 +69,11 @@ class EcrStack(TaskStack):
             },
         )
         self.task["destPrefix"].allowed_pattern = f"^({PREFIX})$"
-        network = "Network and machines"
         self.parameter(
-            "architecture", "Processors", network, "Of the containers: Graviton, or x86-64 where there is none.",
+            "architecture", "Processors", NETWORK, "Of the containers: Graviton, or x86-64 where there is none.",
             default="arm64", allowed=list(PROCESSORS),
         )  # fmt: skip
-        self.parameter(
-            "publicIp", "Public address", network,
-            "Whether containers get a public address: in a subnet without NAT they reach no registry without one.",
-            default="ENABLED", allowed=["ENABLED", "DISABLED"],
-        )  # fmt: skip
+        self.public_ip("containers")
         self.parameter(
             "taskImage", "Image", DEPLOYMENT,
             "Image of the containers without the processor at its end, as dth aws publish puts it into the account's "
@@ -170,7 +165,7 @@ class EcrStack(TaskStack):
 
     def _containers(self) -> None:
         own = self.condition("OwnCluster", self.equals("ecsClusterName", ""))
-        cluster = aws_ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE"])
+        cluster = aws_ecs.CfnCluster(self, "Cluster")
         cluster.cfn_options.condition = self.holds(own)
         self.cluster = self.when(own, cluster.ref, Fn.ref("ecsClusterName"))
         self.family = self.sub("${AWS::StackName}-copier")

@@ -27,20 +27,22 @@ from dth.hub.model import ROLES
 from dth.infra.api import RESOLVER, render_schema, root_fields
 from dth.infra.image import REPOSITORY
 from dth.infra.site import CONSOLE, add_site
-from dth.infra.statements import BUNDLES, TAG, Statement, allow, only_by_tls, policy
+from dth.infra.statements import BUNDLES, LOGS, TAG, Statement, allow, only_by_tls, policy
 from dth.infra.task_rights import KINDS, bounds, makes_stacks
 from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, USE_QUEUE, USE_TABLE
-from dth.infra.template import DEPLOYMENT, DIGEST, Template
+from dth.infra.template import DEPLOYMENT, DIGEST, NETWORK, Template
 from dth.platforms.aws.confined import VARIABLE
 from dth.platforms.aws.hub.tables import HUB_TABLES
 
-SIGN_IN, NETWORK, ADDRESS, ALARMS = "Sign-in", "Network", "Address", "Alarms"
+SIGN_IN, ADDRESS, ALARMS = "Sign-in", "Address", "Alarms"
 API_TIMEOUT = 29  # seconds: AppSync waits for 30
 STEP_TIMEOUT = 60  # seconds per step
 WATCH_TIMEOUT = 300  # seconds per check of all tasks
 # Seconds: a job ends itself after ten minutes.
 JOB_TIMEOUT = 660
 SCOPE = "openid profile email"
+# The limits of tasks' roles that are about source and destination.
+OF_SIDES = ("Stores", "Token", "Registries", "Secrets", "Roles", "Keys")
 # The browser's redirect port for dth login.
 CLI_PORT = 8976
 
@@ -89,6 +91,7 @@ class HubStack(Template):
             "subnetIds", "Subnets", NETWORK, "Of that VPC, separated by commas.",
             default="", pattern="|subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*",
         )  # fmt: skip
+        self.public_ip("machines and containers of tasks")
         self.domain = self.parameter(
             "domainName", "Domain", ADDRESS, "Own domain of the console, such as transfers.example.com.",
             default="", pattern=r"|([a-z0-9-]+\.)+[a-z]{2,}",
@@ -276,7 +279,7 @@ class HubStack(Template):
             self.subnets_given.value_as_string,
         )
 
-        self.cluster = aws_ecs.CfnCluster(self, "Cluster", capacity_providers=["FARGATE"])
+        self.cluster = aws_ecs.CfnCluster(self, "Cluster")
 
     # -------------------------------------------------------------------------------------------- sign-in
 
@@ -425,7 +428,7 @@ class HubStack(Template):
             "DTH_TASKS_TABLE": self.tables["tasks"].ref,
             "DTH_HUB_TABLE": self.tables["hub"].ref,
             "DTH_TABLE_PREFIX": self.sub("${AWS::StackName}-task"),
-            "DTH_LOG_PREFIX": "/dth/tasks",
+            "DTH_LOG_PREFIX": self.sub(f"{LOGS}/${{AWS::StackName}}"),
             "DTH_STACK_PREFIX": cdk.Aws.STACK_NAME,
             "DTH_ASSET_BUCKET": self.asset_bucket.value_as_string,
             "DTH_ASSET_PREFIX": self.asset_prefix.value_as_string,
@@ -446,6 +449,7 @@ class HubStack(Template):
             "DTH_KMS_KEY": self.kms_key.value_as_string,
             "DTH_VPC": self.vpc,
             "DTH_SUBNETS": self.subnets,
+            "DTH_PUBLIC_IP": Fn.ref("publicIp"),
             "DTH_CLUSTER": self.cluster.ref,
             "DTH_PRICES": self.prices.value_as_string,
             "DTH_TASK_IMAGE": self.image.value_as_string,
@@ -487,7 +491,7 @@ class HubStack(Template):
         return [
             allow([*USE_TABLE, "dynamodb:DeleteTable"], table),
             allow(USE_QUEUE, queues),
-            allow(["logs:DeleteLogGroup"], self.arn("logs", "log-group:/dth/tasks/*")),
+            allow(["logs:DeleteLogGroup"], self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*")),
             allow(["states:StartExecution"], self._workflow_arn()),
             allow(["sns:Publish"], self.topic.ref),
         ]
@@ -504,7 +508,7 @@ class HubStack(Template):
         return [
             allow(
                 ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"],
-                self.arn("logs", "log-group:/dth/tasks/*"),
+                self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
             allow(["cloudwatch:GetMetricData"], "*"),  # it has no resource
             allow(["secretsmanager:ListSecrets"], "*"),  # it has no resource
@@ -554,7 +558,7 @@ class HubStack(Template):
             ),
             allow(
                 ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
-                self.arn("logs", "log-group:/dth/tasks/*"),
+                self.arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
             ),
             allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
             allow(["states:StartExecution"], self.arn("states", "stateMachine:${AWS::StackName}-ecr-*")),
@@ -562,11 +566,7 @@ class HubStack(Template):
 
     def _job_rights(self) -> list[Statement]:
         """Allow as much as workers may have: the stores of a task are not known in advance."""
-        return [
-            each
-            for each in self._bounds()
-            if each["Sid"] in ("Stores", "Registries", "Secrets", "Keys") or each["Effect"] == "Deny"
-        ]
+        return [each for each in self._bounds() if each["Sid"] in OF_SIDES or each["Effect"] == "Deny"]
 
     # ------------------------------------------------------------------------------------------- workflow
 

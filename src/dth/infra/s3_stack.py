@@ -21,8 +21,9 @@ from aws_cdk import (
 from constructs import Construct
 
 from dth.infra.machines import user_data
-from dth.infra.statements import BUNDLES, Statement, allow
-from dth.infra.task_stack import DELIVER_LOGS, LAMBDA_RETRY, TaskStack
+from dth.infra.statements import BUNDLES, ROLES, Statement, allow
+from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, LAMBDA_RETRY, TaskStack
+from dth.infra.template import NETWORK
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.platforms.aws.gauges import NAMESPACE
@@ -76,18 +77,19 @@ class S3Stack(TaskStack):
             S3Parameters,
             {"ec2VpcId": "AWS::EC2::VPC::Id", "ec2Subnets": "List<AWS::EC2::Subnet::Id>"},
         )
-        network = "Network and machines"
         self.parameter(
-            "architecture", "Processors", network, "Of the machines: Graviton, or x86-64 where there is none.",
+            "architecture", "Processors", NETWORK, "Of the machines: Graviton, or x86-64 where there is none.",
             default="arm64", allowed=list(MACHINES),
         )  # fmt: skip
         in_vpc = self.parameter(
-            "functionsInVpc", "Functions in the VPC", network,
+            "functionsInVpc", "Functions in the VPC", NETWORK,
             "Whether the functions reach the stores through the VPC, as the machines do: for stores that only it "
             "reaches. Its subnets then need a route to AWS's services.",
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
+        self.public_ip("machines")
+        self.has_address = self.condition("HasPublicIp", self.equals("publicIp", "ENABLED"))
         self.bundles()
         self.on_arm = self.condition("OnArm", self.equals("architecture", "arm64"))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
@@ -132,7 +134,9 @@ class S3Stack(TaskStack):
             ],
             "Finder and workers of a task",
         )
-        self.profile = aws_iam.CfnInstanceProfile(self, "MachineProfile", roles=[self.machine_role.ref])
+        self.profile = aws_iam.CfnInstanceProfile(
+            self, "MachineProfile", path=self.sub(ROLES), roles=[self.machine_role.ref]
+        )
         scale = [
             "autoscaling:UpdateAutoScalingGroup",
             "autoscaling:SuspendProcesses",
@@ -146,9 +150,14 @@ class S3Stack(TaskStack):
                 allow(scale, groups),
             ],
             "Control of a task",
+            only={self.in_vpc: [allow(IN_VPC, "*")]},
         )
         self.setup_role = self.role(
-            "SetupRole", "lambda.amazonaws.com", [], "Sets a task up, and clears up after it"
+            "SetupRole",
+            "lambda.amazonaws.com",
+            [],
+            "Sets a task up, and clears up after it",
+            only={self.in_vpc: [allow(IN_VPC, "*")]},
         )
         self.roles = [self.machine_role, self.control_role, self.setup_role]
         self.grants = [
@@ -159,25 +168,12 @@ class S3Stack(TaskStack):
         ]
 
     def _setup_rights(self) -> list[aws_iam.CfnPolicy]:
-        in_vpc = [
-            "ec2:CreateNetworkInterface",
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeSubnets",
-            "ec2:DeleteNetworkInterface",
-            "ec2:AssignPrivateIpAddresses",
-            "ec2:UnassignPrivateIpAddresses",
-        ]
         subscribe = allow(
             ["s3:GetBucketNotification", "s3:PutBucketNotification"],
             self._s3("${srcBucket}"),
             StringEquals={"aws:ResourceAccount": cdk.Aws.ACCOUNT_ID},
         )
-        functions = [self.control_role, self.setup_role]
-        return [
-            self.grant("SubscriptionRights", [self.setup_role], [subscribe], self.own_events),
-            # Lambda requires these rights in a VPC.
-            self.grant("NetworkRights", functions, [allow(in_vpc, "*")], self.in_vpc),
-        ]
+        return [self.grant("SubscriptionRights", [self.setup_role], [subscribe], self.own_events)]
 
     def _store_rights(self) -> list[aws_iam.CfnPolicy]:
         """Grant access to the buckets used with our own roles; secrets and roles are for the
@@ -290,7 +286,14 @@ class S3Stack(TaskStack):
                 iam_instance_profile=aws_ec2.CfnLaunchTemplate.IamInstanceProfileProperty(
                     arn=self.profile.attr_arn
                 ),
-                security_group_ids=[self.security_group.attr_group_id],
+                network_interfaces=[
+                    aws_ec2.CfnLaunchTemplate.NetworkInterfaceProperty(
+                        device_index=0,
+                        groups=[self.security_group.attr_group_id],
+                        associate_public_ip_address=self.when(self.has_address, True, False),
+                        delete_on_termination=True,
+                    )
+                ],
                 metadata_options=aws_ec2.CfnLaunchTemplate.MetadataOptionsProperty(
                     http_tokens="required", http_put_response_hop_limit=1
                 ),

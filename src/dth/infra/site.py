@@ -18,6 +18,18 @@ from dth.infra.template import Template
 CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"  # CachingOptimized
 NOT_CACHED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # CachingDisabled
 ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # AllViewerExceptHostHeader
+# What CloudFront forwards in China, where it has no policies. Answers of the API are never kept.
+FILES = {"forwarded_values": {"QueryString": False}}
+API = {
+    "forwarded_values": {
+        "QueryString": True,
+        "Headers": ["Authorization"],
+        "Cookies": {"Forward": "none"},
+    },
+    "min_ttl": 0,
+    "default_ttl": 0,
+    "max_ttl": 0,
+}
 CONSOLE = "Console"  # the bucket with its files
 RUNTIME = "cloudfront-js-2.0"
 # The console decides which page an address means.
@@ -60,12 +72,16 @@ def add_site(
 
     `api`: host of the GraphQL API. `asked`: other addresses that the console requests, for sign-in.
     These parameters may be empty: the domain, its certificate (in ACM, or another one in IAM), and
-    the web ACL. `plain`: without what CloudFront lacks in China: functions, and access with signed
-    requests.
+    the web ACL. `plain`: for China, too. Without the types of resources that its regions do not know,
+    functions and access with signed requests; and there, without the properties that its CloudFront
+    refuses.
     """
     bucket = _bucket(stack)
     has_domain, has_acl = stack.is_given(domain), stack.is_given(web_acl)
     headers = _headers(stack, asked)
+    here = _China(stack) if plain else None
+    if here:
+        headers.cfn_options.condition = stack.holds(here.elsewhere)
     reader, console = _reader(stack, bucket, plain)
     by_default = {
         "ViewerCertificate": {"CloudFrontDefaultCertificate": True},
@@ -79,10 +95,10 @@ def add_site(
             comment=stack.sub("Data Transfer Hub ${AWS::StackName}"),
             default_root_object="index.html",
             http_version="http2",
-            ipv6_enabled=True,
+            ipv6_enabled=here.not_there(True, False) if here else True,
             aliases=cdk.Token.as_list(stack.when(has_domain, [domain.value_as_string])),
             viewer_certificate=stack.when(has_domain, by_default["Own"], by_default["ViewerCertificate"]),
-            web_acl_id=stack.when(has_acl, web_acl.value_as_string),
+            web_acl_id=_web_acl(stack, has_acl, web_acl, here),
             origins=[
                 console,
                 aws_cloudfront.CfnDistribution.OriginProperty(
@@ -97,9 +113,8 @@ def add_site(
             default_cache_behavior=aws_cloudfront.CfnDistribution.DefaultCacheBehaviorProperty(
                 target_origin_id="console",
                 viewer_protocol_policy="redirect-to-https",
-                cache_policy_id=CACHED,
                 compress=True,
-                response_headers_policy_id=headers.attr_id,
+                **_caching(here, {"cache_policy_id": CACHED}, headers, FILES),
                 function_associations=None if plain else [_function(stack, "Pages", PAGES)],
             ),
             cache_behaviors=[
@@ -108,19 +123,63 @@ def add_site(
                     target_origin_id="api",
                     viewer_protocol_policy="https-only",
                     allowed_methods=["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"],
-                    cache_policy_id=NOT_CACHED,
-                    origin_request_policy_id=ALL_BUT_HOST,
-                    response_headers_policy_id=headers.attr_id,
+                    **_caching(
+                        here,
+                        {"cache_policy_id": NOT_CACHED, "origin_request_policy_id": ALL_BUT_HOST},
+                        headers,
+                        API,
+                    ),
                     function_associations=None if plain else [_function(stack, "Bearer", BEARER)],
                 )
             ],
         ),
     )
-    # cfn-lint assumes an empty certificate, although a condition excludes it.
-    distribution.cfn_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W1030"]}}}
+    # cfn-lint assumes an empty certificate, and policies in China, although conditions exclude both.
+    ignored = ["W1030", "W3704"] if here else ["W1030"]
+    distribution.cfn_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ignored}}}
     _let_in(stack, bucket, reader or _distribution_itself(stack, distribution))
     host = stack.when(has_domain, domain.value_as_string, distribution.attr_domain_name)
     return Site(bucket, distribution, stack.sub("https://${Host}", Host=host))
+
+
+class _China:
+    """Whether the stack is in China, whose CloudFront has no policies, no IPv6, and no web ACLs."""
+
+    def __init__(self, stack: Template) -> None:
+        self._stack = stack
+        there = stack.condition("InChina", Fn.condition_equals(cdk.Aws.PARTITION, "aws-cn"))
+        self.there = there
+        self.elsewhere = stack.condition("NotInChina", Fn.condition_not(stack.holds(there)))
+
+    def not_there(self, value: Any, otherwise: Any = None) -> Any:
+        """Return the value outside China, and `otherwise` there; without it, no property."""
+        return self._stack.when(self.elsewhere, value, otherwise)
+
+    def only_there(self, value: Any) -> Any:
+        """Return the value in China, and no property elsewhere."""
+        chosen = self._stack.when(self.there, value)
+        return cdk.Token.as_number(chosen) if isinstance(value, int) else chosen
+
+
+def _caching(
+    here: _China | None,
+    policies: dict[str, str],
+    headers: aws_cloudfront.CfnResponseHeadersPolicy,
+    forwarded: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the policies of a behaviour; in China, what it forwards and keeps."""
+    policies = {**policies, "response_headers_policy_id": headers.attr_id}
+    if here is None:
+        return policies
+    return {
+        **{name: here.not_there(value) for name, value in policies.items()},
+        **{name: here.only_there(value) for name, value in forwarded.items()},
+    }
+
+
+def _web_acl(stack: Template, given: str, web_acl: CfnParameter, here: _China | None) -> Any:
+    chosen = stack.when(given, web_acl.value_as_string)
+    return here.not_there(chosen) if here else chosen
 
 
 def _certificate(stack: Template, managed: CfnParameter, server: CfnParameter | None = None) -> Any:
@@ -179,7 +238,7 @@ def _reader(
         stack,
         "ConsoleAccess",
         origin_access_control_config=aws_cloudfront.CfnOriginAccessControl.OriginAccessControlConfigProperty(
-            name=stack.sub("${AWS::StackName}-console"),
+            name=stack.sub("${AWS::StackName}-${AWS::Region}-console"),
             origin_access_control_origin_type="s3",
             signing_behavior="always",
             signing_protocol="sigv4",
@@ -241,7 +300,7 @@ def _function(
     made = aws_cloudfront.CfnFunction(
         stack,
         name,
-        name=stack.sub(f"${{AWS::StackName}}-{name}"),
+        name=stack.sub(f"${{AWS::StackName}}-${{AWS::Region}}-{name}"),
         auto_publish=True,
         function_code=code,
         function_config=aws_cloudfront.CfnFunction.FunctionConfigProperty(comment=name, runtime=RUNTIME),
@@ -267,7 +326,7 @@ def _headers(stack: Template, asked: list[str]) -> aws_cloudfront.CfnResponseHea
         stack,
         "SecurityHeaders",
         response_headers_policy_config=config.ResponseHeadersPolicyConfigProperty(
-            name=stack.sub("${AWS::StackName}-security"),
+            name=stack.sub("${AWS::StackName}-${AWS::Region}-security"),
             security_headers_config=config.SecurityHeadersConfigProperty(
                 content_security_policy=config.ContentSecurityPolicyProperty(
                     content_security_policy=content, override=True

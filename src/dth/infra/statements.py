@@ -8,6 +8,11 @@ from typing import Any
 Statement = dict[str, Any]  # as in a policy document
 # The tag key of the hub's secrets, and of everything of its tasks.
 TAG = "DataTransferHub"
+# The path of every role: two hubs with one name in two regions share no role.
+ROLES = "/dth/${AWS::Region}/"
+# Log groups are named with this prefix and the stack's name. Step Functions needs an own entry in the
+# account's resource policy, which has room for some forty, for each log group that begins otherwise.
+LOGS = "/aws/vendedlogs/dth"
 # Actions that change a bucket, or the objects in it.
 CHANGES = (
     "s3:PutObject*",

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from dth.core.plugins import plugins
 from dth.images.policies import CREATE, LIST, PULL, PUSH, TOKEN
-from dth.infra.statements import CHANGES, Statement, allow, deny
-from dth.infra.task_stack import DELIVER_LOGS, USE_QUEUE, USE_TABLE, reads_bindings
+from dth.infra.statements import CHANGES, LOGS, ROLES, Statement, allow, deny
+from dth.infra.task_stack import DELIVER_LOGS, IN_VPC, USE_QUEUE, USE_TABLE, reads_bindings
 
 Sub = Callable[..., str]
 # Part of the names of tasks' stacks, after the hub's name: this separates their resources from the
@@ -91,7 +91,10 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
         _named("Tables", allow(USE_TABLE, arn("dynamodb", "table/${AWS::StackName}-task-*"))),
         _named(
             "Logs",
-            allow(["logs:CreateLogStream", "logs:PutLogEvents"], arn("logs", "log-group:/dth/tasks/*")),
+            allow(
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                arn("logs", f"log-group:{LOGS}/${{AWS::StackName}}/*"),
+            ),
         ),
         _named(
             "Machines",
@@ -116,7 +119,8 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
         _named(
             "Passing",
             allow(
-                ["iam:PassRole"], sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${AWS::StackName}-*")
+                ["iam:PassRole"],
+                sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role{ROLES}${{AWS::StackName}}-*"),
             ),
         ),
         _named(
@@ -172,12 +176,7 @@ def bounds(sub: Sub, tag: str, hub_table: str, repository: str) -> list[Statemen
             allow(
                 [
                     "autoscaling:DescribeAutoScalingGroups",
-                    "ec2:CreateNetworkInterface",
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSubnets",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:AssignPrivateIpAddresses",
-                    "ec2:UnassignPrivateIpAddresses",
+                    *IN_VPC,
                     *DELIVER_LOGS,
                 ],
                 "*",
@@ -208,7 +207,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
 
     roles, profiles = (
         [
-            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}/${{AWS::StackName}}-{kind}-*")
+            sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{of}{ROLES}${{AWS::StackName}}-{kind}-*")
             for kind in KINDS
         ]
         for of in ("role", "instance-profile")
@@ -274,6 +273,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                 all_of(
                     "sqs",
                     "CreateQueue",
+                    "GetQueueUrl",
                     "DeleteQueue",
                     "GetQueueAttributes",
                     "SetQueueAttributes",
@@ -313,6 +313,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "TagResource",
                     "UntagResource",
                     "ListTargetsByRule",
+                    "ListTagsForResource",
                 ),
                 own("events", "rule/"),
             ),
@@ -322,7 +323,15 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
             ),
             # Alarms are described, and dashboards named, without the stack's name.
             allow(
-                all_of("cloudwatch", "DescribeAlarms", "PutDashboard", "DeleteDashboards", "GetDashboard"),
+                all_of(
+                    "cloudwatch",
+                    "DescribeAlarms",
+                    "GetMetricData",
+                    "ListTagsForResource",
+                    "PutDashboard",
+                    "DeleteDashboards",
+                    "GetDashboard",
+                ),
                 "*",
             ),
         ],
@@ -346,10 +355,14 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "GetFunctionCodeSigningConfig",
                     "GetRuntimeManagementConfig",
                     "GetFunctionRecursionConfig",
+                    "GetFunctionScalingConfig",
                 ),
                 own("lambda", "function:"),
             ),
-            allow(["s3:GetObject"], sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*")),
+            allow(
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                sub("arn:${AWS::Partition}:s3:::${assetBucket}/${assetPrefix}/*"),
+            ),
             allow(
                 all_of(
                     "states",
@@ -399,6 +412,7 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "DeleteSecurityGroup",
                     "AuthorizeSecurityGroupEgress",
                     "RevokeSecurityGroupEgress",
+                    "UpdateSecurityGroupRuleDescriptionsEgress",
                     "CreateTags",
                     "DeleteTags",
                     "RunInstances",
@@ -427,37 +441,22 @@ def makes_stacks(sub: Sub, boundary: str) -> dict[str, list[Statement]]:
                     "CreateCluster",
                     "DeleteCluster",
                     "DescribeClusters",
-                    "PutClusterCapacityProviders",
+                    "UpdateCluster",
+                    "UpdateClusterSettings",
                     "TagResource",
                     "UntagResource",
                 ),
                 own("ecs", "cluster/"),
             ),
             allow(["ecs:TagResource"], own("ecs", "task-definition/")),
-            # Read-only actions and task definitions have no resource of their own.
+            # Looking and task definitions have no resource of their own. What the handlers of
+            # CloudFormation look at changes from one month to the next.
             allow(
                 [
-                    *all_of(
-                        "autoscaling",
-                        "DescribeAutoScalingGroups",
-                        "DescribeScalingActivities",
-                        "DescribePolicies",
-                        "DescribeLifecycleHooks",
-                        "DescribeTags",
-                        "DescribeScheduledActions",
-                    ),
-                    *all_of(
-                        "ec2",
-                        "DescribeLaunchTemplates",
-                        "DescribeLaunchTemplateVersions",
-                        "DescribeSecurityGroups",
-                        "DescribeSecurityGroupRules",
-                        "DescribeSubnets",
-                        "DescribeVpcs",
-                        "DescribeImages",
-                        "DescribeNetworkInterfaces",
-                        "DescribeInstances",
-                    ),
+                    "autoscaling:Describe*",
+                    "ec2:Describe*",
+                    "ec2:GetInstanceTypesFromInstanceRequirements",
+                    "elasticloadbalancing:Describe*",
                     *all_of(
                         "ecs",
                         "RegisterTaskDefinition",

@@ -59,6 +59,15 @@ DELIVER_LOGS = (
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 )
+# What Lambda demands of the role of a function in a VPC.
+IN_VPC = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
 # For a state that invokes a function: temporary failures of Lambda itself.
 LAMBDA_RETRY = {
     "ErrorEquals": [

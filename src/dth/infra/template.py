@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 from dth.core.parameters import choices, extra, is_open
 from dth.infra import PYTHON
-from dth.infra.statements import BUNDLES, Statement, allow, only_by_tls, policy
+from dth.infra.statements import BUNDLES, LOGS, ROLES, Statement, allow, only_by_tls, policy
 from dth.platforms.aws.tables import Table, create_table
 
 RETENTION = 14  # days that log groups keep events
@@ -44,8 +44,12 @@ PATTERNS = {
     "StorageClass": r"|[\w.:+-]{1,128}",
     "AccountId": "|[0-9]{12}",
     "Region": "|[a-z0-9-]+",
+    # As EventBridge takes them: `dth aws deploy` and the hub write them so.
+    "scheduleRate": "|1 (minute|hour|day)|([2-9]|[1-9][0-9]{1,5}) (minutes|hours|days)",
+    "ec2CronExpression": r"|[\d*/,-]+ [\d*/,-]+ [\d*/,?LW-]+ [\dA-Z*/,-]+ [\dA-Z*/,?#-]+ [\d*/,-]+",
 }
 DIGEST = "|[0-9a-f]{64}"
+NETWORK = "Network and machines"
 # Groups in the plugins' models, and their titles.
 GROUPS = {
     "source": "Source",
@@ -53,7 +57,7 @@ GROUPS = {
     "comparison": "What is copied",
     "engine": "Engine",
     "schedule": "Schedule and notifications",
-    "compatibility": "Network and machines",
+    "compatibility": NETWORK,
 }
 DEPLOYMENT = "Deployment"
 
@@ -116,6 +120,14 @@ class Template(cdk.Stack):
             "Where tasks may connect to besides public addresses, separated by commas: private, loopback, or networks "
             "such as 10.20.0.0/16. Metadata services never.",
             default=default, pattern="[a-z0-9.:/, ]{0,1000}",
+        )  # fmt: skip
+
+    def public_ip(self, who: str) -> CfnParameter:
+        """Declare whether what runs in the subnets gets a public address. `who`: such as machines."""
+        return self.parameter(
+            "publicIp", "Public address", NETWORK,
+            f"Whether {who} get a public address: in a subnet without NAT they reach nothing outside without one.",
+            default="ENABLED", allowed=["ENABLED", "DISABLED"],
         )  # fmt: skip
 
     def bundles(self) -> None:
@@ -255,12 +267,15 @@ class Template(cdk.Stack):
         *,
         managed: Sequence[str] = (),
         conditions: Mapping[str, Any] | None = None,
+        only: Mapping[str, Sequence[Statement]] | None = None,
     ) -> aws_iam.CfnRole:
         """Create a role for a service such as "lambda.amazonaws.com", with its own policy and the
         boundary.
 
         Use a `grant` for conditional rights: each `when` in a list doubles the work of linters.
-        `managed`: names of AWS managed policies. `conditions`: for assuming the role.
+        `managed`: names of AWS managed policies. `conditions`: for assuming the role. `only`: rights
+        by condition that the role must have when it is created, because a function with it is
+        refused otherwise.
         """
         trust: Statement = {
             "Effect": "Allow",
@@ -269,18 +284,24 @@ class Template(cdk.Stack):
         }
         if conditions:
             trust["Condition"] = dict(conditions)
+        inline = aws_iam.CfnRole.PolicyProperty
+        policies: list[Any] = []
+        if statements:
+            policies.append(inline(policy_name="Own", policy_document=policy(statements)))
+        for condition, rights in (only or {}).items():
+            given = {"PolicyName": condition, "PolicyDocument": policy(rights)}
+            policies.append(self.when(condition, given))
         return aws_iam.CfnRole(
             self,
             name,
             description=description,
             assume_role_policy_document=policy([trust]),
-            policies=[aws_iam.CfnRole.PolicyProperty(policy_name="Own", policy_document=policy(statements))]
-            if statements
-            else None,
+            policies=policies or None,
             managed_policy_arns=[
                 self.arn("iam", f"policy/{each}", account="aws", region="") for each in managed
             ]
             or None,
+            path=self.sub(ROLES),
             permissions_boundary=self.when(self.is_given(self.boundary), self.boundary.value_as_string),
         )
 
@@ -342,9 +363,14 @@ class Template(cdk.Stack):
         )
 
     def log_group(self, name: str, **more: Any) -> aws_logs.CfnLogGroup:
-        """Create a log group. CloudFormation chooses its name."""
+        """Create the log group of the stack."""
         return aws_logs.CfnLogGroup(
-            self, name, retention_in_days=RETENTION, kms_key_id=self._key_or_none(), **more
+            self,
+            name,
+            log_group_name=self.sub(f"{LOGS}/${{AWS::StackName}}"),
+            retention_in_days=RETENTION,
+            kms_key_id=self._key_or_none(),
+            **more,
         )
 
     def table(self, name: str, table: Table) -> aws_dynamodb.CfnTable:

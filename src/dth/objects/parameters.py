@@ -130,6 +130,7 @@ class S3Parameters(TaskParameters):
         "commands also a file.",
         what=True,
         cli="--manifest",
+        cli_too="--files-from",
         names=Names.LIST,
     )
     src_inventory: str = parameter(
@@ -420,6 +421,14 @@ class S3Parameters(TaskParameters):
     exclude_patterns: tuple[str, ...] = parameter(
         (), "comparison", "Exclude", "Globs; keys that match one are left out.", what=True, cli="--exclude"
     )
+    filter_rules: tuple[str, ...] = parameter(
+        (),
+        "comparison",
+        "Filter rules",
+        "Rules in place of include and exclude: + GLOB or - GLOB; the first that matches a key decides.",
+        what=True,
+        cli="--filter",
+    )
     min_size: Size | None = parameter(
         None, "comparison", "Smallest size", "Leave out smaller objects.", what=True, cli="--min-size", ge=0
     )
@@ -557,6 +566,16 @@ class S3Parameters(TaskParameters):
         cli="--worker-number",
         ge=1,
         le=10,
+    )
+    requests_in_flight: int | None = parameter(
+        None,
+        "engine",
+        "Requests in flight",
+        "Requests in flight to each store at most, for each worker; takes precedence over the concurrency.",
+        what=False,
+        cli="--concurrency",
+        ge=1,
+        le=1000,
     )
     min_capacity: int = parameter(
         1,
@@ -696,6 +715,8 @@ class S3Parameters(TaskParameters):
         sources = [self.src_prefixs_list_file, self.src_manifest, self.src_inventory]
         if sum(map(bool, sources)) > 1:
             raise ValueError("give one of prefix list, manifest and inventory")
+        if self.filter_rules and (self.include_patterns or self.exclude_patterns):
+            raise ValueError("give filter rules, or include and exclude patterns")
         if self.src_anonymous and (self.src_profile or self.src_credentials or self.src_role_arn):
             raise ValueError("the source is anonymous, yet it has credentials")
         if self.dest_put_object_sse_kms_key_id and self.dest_put_object_sse_type is not Encryption.AWS_KMS:

@@ -46,7 +46,7 @@ class ObjectsPlugin(Plugin):
     aws = AwsTask(
         "s3",
         ("objects", "parts", "state"),
-        network={"ec2VpcId": "vpc", "ec2Subnets": "subnets"},
+        network={"ec2VpcId": "vpc", "ec2Subnets": "subnets", "publicIp": "public_ip"},
         code={"bundleArm64": "bundle_arm64", "bundleX8664": "bundle_x86_64"},
         workers="worker",
     )

@@ -54,9 +54,11 @@ async def open_route(
     limits: Limits | None = None,
     *,
     attempts: int = ATTEMPTS,
+    one_object: bool = False,
 ) -> Route:
     """Open both sides of a task for requests, each of which is tried up to `attempts` times. The only request that this
-    sends asks for the region of an AWS bucket if none is given. Raises UsageError for invalid parameters."""
+    sends asks for the region of an AWS bucket if none is given. `one_object`: the prefixes are the keys of one object
+    and its copy. Raises UsageError for invalid parameters."""
     parameters = _without_aws_defaults(parameters)
     rates = await limits.rates() if limits else {}
     opened = (parameters, transport, secrets, limits, rates, attempts)
@@ -71,7 +73,7 @@ async def open_route(
     one_store = bool(set(source.endpoint.urls) & set(dest.endpoint.urls))
     keys = key_map(parameters)
     if one_store:
-        _refuse_overlap(parameters, source, dest)
+        _refuse_overlap(parameters, source, dest, one_object=one_object)
     server_side = (
         parameters.server_side_copy
         and one_store
@@ -136,6 +138,7 @@ def object_filter(parameters: S3Parameters) -> Filter:
     return Filter(
         include=parameters.include_patterns,
         exclude=parameters.exclude_patterns,
+        rules=parameters.filter_rules,
         min_size=parameters.min_size or 0,
         max_size=parameters.max_size,
         modified_since=_listing_time(parameters.modified_since),
@@ -245,11 +248,14 @@ async def _keys(client: S3Client, side: str) -> Keys | None:
         raise
 
 
-def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client) -> None:
+def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool) -> None:
     keys = key_map(parameters)
     here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
     there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
-    if overlaps(here, there):
+    if one_object:
+        if here == there:
+            raise UsageError(f"SRC and DST are the same object s3://{here.bucket}/{here.prefix}")
+    elif overlaps(here, there):
         raise UsageError(
             f"source and destination overlap: s3://{here.bucket}/{here.prefix} and s3://{there.bucket}/{there.prefix} "
             "are in one store, and one lies in the other"

@@ -99,6 +99,7 @@ export const comparison: Step = {
       items: [
         'includePatterns',
         'excludePatterns',
+        'filterRules',
         'minSize',
         'maxSize',
         'modifiedSince',
@@ -128,6 +129,7 @@ export const comparison: Step = {
         'partSize',
         'giantObjectThreshold',
         'memoryBudget',
+        'requestsInFlight',
         'checksumMode',
         'srcEtags',
         'verifyAfter',

@@ -15,6 +15,9 @@ A pattern that begins with `/` is matched from the source prefix on. Any other p
 `*.jpg` finds images at every depth. A pattern that ends with `/` means everything below that folder. An object is
 included if no exclude pattern matches its key, and an include pattern does or there are none. Exclude takes precedence.
 The order of patterns does not matter.
+
+Rules take the place of both: `+ PATTERN` includes and `- PATTERN` excludes, and the first rule that matches a key
+decides. A key that no rule matches is included. `rclone_rules` and `aws_rules` write what these tools mean as rules.
 """
 
 import re
@@ -34,6 +37,7 @@ class Filter:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     min_size: int = 0  # bytes
     max_size: int | None = None  # bytes
     modified_since: str = ""  # inclusive
@@ -63,7 +67,8 @@ class Watch:
 
     def __init__(self, wanted: Filter, prefix: str = "") -> None:
         self._start = len(prefix)
-        self._unmatched = {glob: _pattern([glob]).fullmatch for glob in (*wanted.include, *wanted.exclude)}
+        globs = [*wanted.include, *wanted.exclude, *(glob for _, glob in map(read_rule, wanted.rules))]
+        self._unmatched = {glob: _pattern([glob]).fullmatch for glob in globs if glob != EVERYTHING}
 
     def watching(self, test: Callable[[Entry], bool] | None) -> Callable[[Entry], bool] | None:
         """The same test, which also watches the patterns."""
@@ -110,11 +115,40 @@ def contradiction(wanted: Filter) -> str:
     includes = " ".join(f"--include {glob!r}" for glob in wanted.include)
     return (
         f"--exclude {everything[0]!r} leaves out everything, whatever --include says, because exclude wins; to copy "
-        f"only what is included, leave it out: {includes}"
+        f"only what is included, leave it out: {includes} (--filter-rules aws reads both as the AWS CLI does)"
     )
 
 
+EVERYTHING = "**"
 _ANY_KEYS = ("a", "Z.9", "é/0", "-/b/.c d")
+
+
+def read_rule(text: str) -> tuple[bool, str]:
+    """Whether a rule includes, and its pattern. Raises UsageError."""
+    found = re.fullmatch(r"\s*([-+])\s+(.*\S)\s*", text, re.DOTALL)
+    if not found:
+        raise UsageError(f"The rule {text!r} cannot be read: write '+ PATTERN' or '- PATTERN'")
+    return found[1] == "+", found[2]
+
+
+def rclone_rules(include: Iterable[str], exclude: Iterable[str]) -> tuple[str, ...]:
+    """What rclone means by these patterns: it looks at those that include first, and then leaves out all others."""
+    included = [f"+ {glob}" for glob in include]
+    for glob in (*include, *exclude):
+        if "{{" in glob:
+            raise UsageError(f"The pattern {glob!r} holds a regular expression, which is not supported")
+    return (*included, *(f"- {glob}" for glob in exclude), *([f"- {EVERYTHING}"] if included else []))
+
+
+def aws_rules(given: Iterable[tuple[bool, str]]) -> tuple[str, ...]:
+    """What the AWS CLI means by these patterns, in their order, with whether each includes: the last that matches
+    decides, and its wildcards do not stop at a slash."""
+    return tuple(f"{'+' if includes else '-'} /{_from_aws(glob)}" for includes, glob in reversed([*given]))
+
+
+def _from_aws(glob: str) -> str:
+    signs = {"*": "**", "?": "{?,/}", "{": r"\{", "\\": r"\\"}
+    return "".join(signs.get(sign, sign) for sign in glob)
 
 
 def escaped(name: str) -> str:
@@ -138,6 +172,17 @@ def _key_tests(wanted: Filter, start: int) -> Iterable[Callable[[Entry], bool]]:
     if wanted.include:
         included = _pattern(wanted.include).fullmatch
         yield lambda entry: included(entry.key, start) is not None
+    if wanted.rules:
+        yield _rule_test(wanted.rules, start)
+
+
+def _rule_test(rules: tuple[str, ...], start: int) -> Callable[[Entry], bool]:
+    read = [(includes, _pattern([glob]).fullmatch) for includes, glob in map(read_rule, rules)]
+
+    def passes(entry: Entry) -> bool:
+        return next((includes for includes, matches in read if matches(entry.key, start)), True)
+
+    return passes
 
 
 def _property_tests(wanted: Filter) -> Iterable[Callable[[Entry], bool]]:

@@ -4,9 +4,9 @@ import calendar
 import email.utils
 import re
 import time
+from html import unescape
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
-from xml.sax.saxutils import unescape
 
 from dth.core import confinement
 from dth.core.errors import (
@@ -192,7 +192,7 @@ def find_text(body: bytes, name: str) -> str:
     except ElementTree.ParseError:
         # The document may repeat a key that XML cannot hold. The rest of it is still usable.
         found = re.search(rf"<(?:\w+:)?{name}>([^<]*)</".encode(), body)
-        return unescape(found[1].decode(errors="replace"), {"&quot;": '"', "&#34;": '"'}) if found else ""
+        return unescape(found[1].decode(errors="replace")) if found else ""
     for element in root.iter():
         if _local(element.tag) == name:
             return element.text or ""

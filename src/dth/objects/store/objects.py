@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from dth.core.errors import (
     Corrupted,
@@ -396,7 +396,7 @@ class Objects(Requests):
         """Request a readable copy of an archived object. Returns False if a restore is already in progress."""
         body = (
             f"<RestoreRequest><Days>{days}</Days>"
-            f"<GlacierJobParameters><Tier>{escape(tier)}</Tier></GlacierJobParameters></RestoreRequest>"
+            f"<GlacierJobParameters><Tier>{escape(tier, quote=False)}</Tier></GlacierJobParameters></RestoreRequest>"
         ).encode()
         headers = {"content-type": "application/xml"}
         headers[header_name(ChecksumMode.MD5)] = checksum(ChecksumMode.MD5, [body])

@@ -9,7 +9,8 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -401,12 +402,28 @@ async def follow(limits: Limits, caps: Sequence[Cap]) -> None:
 
 class Budget:
     """The bytes of bodies that may be in memory at once. First come, first served, so that large bodies are not
-    starved. A body larger than the whole budget goes alone."""
+    starved. A body larger than the whole budget goes alone.
 
-    def __init__(self, size: int) -> None:
+    It starts at `NEAR` and grows by one body at a time while bodies wait for memory and the process waits for the
+    stores. When the process is busy, more bodies would only lie in memory and fall out of the CPU's caches before
+    their turn comes: each then costs up to twice as much.
+    """
+
+    NEAR = 32 * 1024 * 1024
+    # There is always room for this number of bodies, whatever their size: one is received while another is sent.
+    BODIES = 4
+    # Seconds between two looks, and the share of them from which the thread counts as busy: it ran, or it waited for a
+    # core.
+    LOOK = 0.05
+    BUSY = 0.5
+
+    def __init__(self, size: int, run_time: Callable[[], float] | None = None) -> None:
         self.size = size
         self.used = 0
+        self._run_time = run_time or run_time_wanted
+        self._open = min(size, self.NEAR)
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._look: asyncio.TimerHandle | None = None
 
     @property
     def short(self) -> bool:
@@ -416,11 +433,14 @@ class Budget:
     async def acquire(self, amount: int) -> None:
         """Wait for `amount` bytes, or for the whole budget if that is less. Give them back with `release`."""
         amount = min(amount, self.size)
-        if not self._queue and self.used + amount <= self.size:
+        self._open = max(self._open, min(self.size, self.BODIES * amount))
+        if not self._queue and self.used + amount <= self._open:
             self.used += amount
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         self._queue.append((amount, future))
+        self._look_later(loop)
         try:
             await future
         except asyncio.CancelledError:
@@ -432,13 +452,40 @@ class Budget:
     def release(self, amount: int) -> None:
         """Give `amount` bytes back."""
         self.used -= min(amount, self.size)
+        self._admit()
+
+    def _admit(self) -> None:
         while self._queue:
             wanted, future = self._queue[0]
             if future.done():
                 self._queue.popleft()
-            elif self.used + wanted <= self.size:
+            elif self.used + wanted <= self._open:
                 self._queue.popleft()
                 self.used += wanted
                 future.set_result(None)
             else:
                 return
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._look is None and self._open < self.size:
+            self._look = loop.call_later(self.LOOK, self._widen, loop, loop.time(), self._run_time())
+
+    def _widen(self, loop: asyncio.AbstractEventLoop, since: float, before: float) -> None:
+        """Let the next body in beside the others, unless the process was busy."""
+        self._look = None
+        if not self._queue:
+            return
+        if self._run_time() - before < self.BUSY * (loop.time() - since):
+            self._open = min(self.size, self._open + self._queue[0][0])
+            self._admit()
+        if self._queue:
+            self._look_later(loop)
+
+
+def run_time_wanted() -> float:
+    """Seconds that this thread has run or has waited for a core; 0 where the system does not say."""
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0
+    return (int(ran) + int(waited)) / 1e9

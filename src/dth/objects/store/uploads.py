@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from dth.core.errors import NoSuchUpload, ObjectRefused, SourceGone, TransferError
 from dth.core.transport import Pipe, Response
@@ -120,7 +120,9 @@ class MultipartUploads(Objects):
             sum_ = f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>" if mode == ChecksumMode.CRC64NVME else ""
             if Feature.UPLOAD_SUM in self.capabilities.refused or Feature.SUM in self.capabilities.refused:
                 sum_ = ""
-            items.append(f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag)}"</ETag>{sum_}</Part>')
+            items.append(
+                f'<Part><PartNumber>{number}</PartNumber><ETag>"{escape(etag, quote=False)}"</ETag>{sum_}</Part>'
+            )
         body = "".join(["<CompleteMultipartUpload>", *items, "</CompleteMultipartUpload>"]).encode()
         response = await self.send(
             Request(

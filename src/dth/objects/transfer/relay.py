@@ -53,7 +53,8 @@ CARRIED = frozenset(
 
 def requests_at_once(parameters: S3Parameters) -> int:
     """The most requests that one worker has in flight to each side."""
-    return REQUESTS + MORE_REQUESTS * (parameters.worker_number - 1)
+    by_units = REQUESTS + MORE_REQUESTS * (parameters.worker_number - 1)
+    return parameters.requests_in_flight or by_units
 
 
 def lanes(parameters: S3Parameters) -> int:
@@ -193,28 +194,12 @@ class Route:
     @cached_property
     def asked_for(self) -> dict[str, str]:
         """The headers that the task sets on every object."""
-        parameters = self.parameters
-        headers: dict[str, str] = {}
-        if parameters.dest_storage_class:
-            headers["x-amz-storage-class"] = str(parameters.dest_storage_class)
-        if parameters.dest_acl:
-            headers["x-amz-acl"] = parameters.dest_acl.value
-        if parameters.dest_put_object_sse_type is Encryption.AES256:
-            headers["x-amz-server-side-encryption"] = "AES256"
-        elif parameters.dest_put_object_sse_type is Encryption.AWS_KMS:
-            headers["x-amz-server-side-encryption"] = "aws:kms"
-            if parameters.dest_put_object_sse_kms_key_id:
-                headers["x-amz-server-side-encryption-aws-kms-key-id"] = (
-                    parameters.dest_put_object_sse_kms_key_id
-                )
-        return headers
+        return asked_for(self.parameters)
 
     @cached_property
     def insisted(self) -> frozenset[str]:
         """The headers that the user asked for explicitly. If a store refuses one, it refuses the object."""
-        parameters = self.parameters
-        named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
-        return frozenset({"x-amz-acl"} if named else ())
+        return insisted(self.parameters)
 
     def copied_properties(self, answer: Mapping[str, str], md5: str) -> Properties:
         """As `properties`, for a copy inside the store, which copies the tags itself."""
@@ -287,6 +272,28 @@ class Route:
                 etag=written.etag,
                 version=written.version,
             )
+
+
+def asked_for(parameters: S3Parameters) -> dict[str, str]:
+    """The headers that these parameters set on every object that is written."""
+    headers: dict[str, str] = {}
+    if parameters.dest_storage_class:
+        headers["x-amz-storage-class"] = str(parameters.dest_storage_class)
+    if parameters.dest_acl:
+        headers["x-amz-acl"] = parameters.dest_acl.value
+    if parameters.dest_put_object_sse_type is Encryption.AES256:
+        headers["x-amz-server-side-encryption"] = "AES256"
+    elif parameters.dest_put_object_sse_type is Encryption.AWS_KMS:
+        headers["x-amz-server-side-encryption"] = "aws:kms"
+        if parameters.dest_put_object_sse_kms_key_id:
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = parameters.dest_put_object_sse_kms_key_id
+    return headers
+
+
+def insisted(parameters: S3Parameters) -> frozenset[str]:
+    """The headers that the user asked for explicitly."""
+    named = parameters.dest_acl and "dest_acl" in parameters.model_fields_set
+    return frozenset({"x-amz-acl"} if named else ())
 
 
 def add_mark(headers: dict[str, str], etag: str) -> bool:

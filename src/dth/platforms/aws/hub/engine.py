@@ -14,6 +14,8 @@ from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
 from dth.hub.ports import Stack
+from dth.hub.schedule import SCHEDULES
+from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
@@ -111,12 +113,8 @@ class Place:
 
     def _schedule(self, task: Task) -> dict[str, str]:
         """The stack begins the runs. For a one-time task, it begins only the first one."""
-        if task.schedule_type.value == "ONE_TIME":
-            return {"scheduleRate": "", "ec2CronExpression": ""}
-        return {
-            "scheduleRate": task.model.schedule_rate,
-            "ec2CronExpression": task.model.ec2_cron_expression,
-        }
+        schedule = schedule_of(task)
+        return dict.fromkeys(SCHEDULES, "") | ({schedule.parameter: schedule.text} if schedule else {})
 
 
 class AwsEngine:

@@ -15,6 +15,7 @@ OPTIONAL = {
     "kms_key",
     "vpc",
     "subnets",
+    "public_ip",
     "cluster",
     "task_image",
     "allowed_networks",
@@ -68,6 +69,8 @@ class HubSettings:
     kms_key: str = ""
     vpc: str = ""
     subnets: str = ""
+    # "ENABLED" or "DISABLED": whether what runs in the subnets gets a public address.
+    public_ip: str = "ENABLED"
     cluster: str = ""
     task_image: str = ""
     allowed_networks: str = ""

@@ -143,6 +143,9 @@ class Steward:
     async def _change(self, task: Task, place: Place, stack: StackState) -> str:
         """Apply new parameters to a running task, as far as its stack accepts them. Returns why it does not."""
         if stack.stands and self._differs(stack, task, place):
+            # A newer hub may call for a log group or a table that is not there yet.
+            if not await self.engine.make_memory(place):
+                return ""
             try:
                 await self.stacks.update(place.stack, place.template, place.parameters(task))
             except Refused as error:

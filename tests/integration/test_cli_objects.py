@@ -1,0 +1,271 @@
+"""The commands for single objects, and for a look at a store: cp, ls, du, stat, rm, mb."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.engine import MIB, PARTED_OPTIONS, Done, Dth, Side, between, bodies
+from tests.servers.odd import OddStore
+from tests.servers.proxy import Proxy, Reply
+
+if TYPE_CHECKING:
+    from tests.servers.ministack import MiniStack
+
+ONE_AND_A_HALF = os.urandom(MIB // 2) * 3
+BIG = os.urandom(MIB) * 12  # three parts of 5 MiB
+
+
+def at(side: Side) -> tuple[str, str]:
+    return "--endpoint-url", side.server.url
+
+
+def stream(dth: Dth, *arguments: str, body: bytes = b"") -> tuple[int, bytes, str]:
+    """A command with bytes on its standard input and output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dth", *arguments],
+        env={**os.environ, **dth.env},
+        input=body,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def copy(dth: Dth, src: str, dst: str, source: Side, dest: Side, *more: str) -> Done:
+    _, _, *options = between(source, dest)
+    return dth.here("s3", "cp", src, dst, *options, *more)
+
+
+# --- cp ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b"small", ONE_AND_A_HALF], ids=["empty", "small", "larger"])
+def test_one_object_is_copied_under_another_name(dth: Dth, source: Side, dest: Side, body: bytes) -> None:
+    source.put({"folder/a b+%.txt": body, "folder/a b+%.txt.bak": b"no"}, **{"content-type": "text/plain"})
+    done = copy(dth, f"{source.url}/folder/a b+%.txt", f"{dest.url}/there/ü.txt", source, dest)
+    assert (done.code, done.err) == (0, "")
+    assert f"s3://{dest.bucket}/there/ü.txt" in done.out
+    assert "verified by MD5" in done.out or "verified by the store's checksum" in done.out
+    assert dest.contents() == {"there/ü.txt": body}
+    assert dest.head("there/ü.txt")["content-type"] == "text/plain"
+    assert not dth.states.exists() or not list(dth.states.iterdir())
+
+
+def test_a_folder_or_a_bucket_as_destination_keeps_the_name(dth: Dth, source: Side, dest: Side) -> None:
+    source.put({"x/a": b"1"})
+    found = copy(dth, f"{source.url}/x/a", f"{dest.url}/y/", source, dest, "--json").json
+    assert (found["destination"], found["bytes"]) == (f"s3://{dest.bucket}/y/a", 1)
+    assert found["etag"] == dest.etags()["y/a"]
+    copy(dth, f"{source.url}/x/a", f"{dest.url}", source, dest)
+    assert dest.listed() == ["a", "y/a"]
+
+
+def test_an_object_in_parts_is_continued(dth: Dth, proxy_b: Proxy, source: Side, dest: Side) -> None:
+    source.put({"big": BIG})
+    there = Side(proxy_b, dest.bucket)
+    proxy_b.rule(Reply(403, "AccessDenied"), method="PUT", query="partNumber", nth=3)
+    failed = copy(dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS)
+    assert (failed.code, failed.out) == (1, "")
+    assert "AccessDenied" in failed.err
+    proxy_b.clear()
+    proxy_b.forget()
+    done = copy(dth, f"{source.url}/big", f"{dest.url}/copy", source, there, *PARTED_OPTIONS, "--json")
+    assert done.code == 0, done
+    assert dest.get("copy") == BIG
+    assert proxy_b.count("POST", query="uploads") == 0  # the same upload is used
+    assert done.json["verified"] in ("etag", "store", "source")
+    assert not dest.uploads()
+
+
+def test_a_copy_within_a_store_may_begin_like_its_source(dth: Dth, source: Side) -> None:
+    source.put({"a": b"1"})
+    done = copy(dth, f"{source.url}/a", f"{source.url}/a.bak", source, source)
+    assert done.code == 0, done
+    assert source.contents() == {"a": b"1", "a.bak": b"1"}
+    same = copy(dth, f"{source.url}/a", f"{source.url}/a", source, source)
+    assert (same.code, "the same object" in same.err) == (2, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"few bytes\n", BIG], ids=["empty", "few", "parts"])
+def test_standard_input_and_output(dth: Dth, source: Side, body: bytes) -> None:
+    code, out, err = stream(
+        dth,
+        *("s3", "cp", "-", f"{source.url}/in", "--dst-endpoint-url", source.server.url),
+        *(*PARTED_OPTIONS, "--content-type", "text/csv"),
+        body=body,
+    )
+    assert (code, err) == (0, "")
+    assert b"verified by" in out
+    assert source.contents() == {"in": body}
+    assert source.head("in")["content-type"] == "text/csv"
+    assert not source.uploads()
+    code, out, err = stream(dth, "s3", "cp", f"{source.url}/in", "-", "--src-endpoint-url", source.server.url)
+    assert (code, out == body) == (0, True)
+    assert err.startswith(f"{source.url}/in -> -: ")
+
+
+def test_an_upload_from_standard_input_that_fails_leaves_nothing(
+    dth: Dth, proxy_b: Proxy, dest: Side
+) -> None:
+    proxy_b.rule(Reply(403, "AccessDenied", "Not you"), method="PUT", key="in")
+    there = ("--dst-endpoint-url", proxy_b.url, *PARTED_OPTIONS)
+    code, out, err = stream(dth, "s3", "cp", "-", f"{dest.url}/in", *there, body=BIG)
+    assert (code, out) == (1, b"")
+    assert "AccessDenied" in err
+    assert not dest.uploads()
+    assert not dest.listed()
+
+
+def test_damage_on_the_way_to_standard_output_is_found(dth: Dth) -> None:
+    with OddStore("flip-on-read") as store:
+        side = Side(store, store.bucket())
+        side.put({"a": b"good bytes"})
+        code, out, err = stream(dth, "s3", "cp", f"{side.url}/a", "-", "--src-endpoint-url", store.url)
+    assert (code, out) == (1, b"")
+    assert "the bytes that came have" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("cp - -", "one of SRC and DST"),
+        ("cp s3://a s3://b", "names no object; everything below it is copied by dth s3 sync"),
+        ("cp s3://a/b/ s3://b", "names no object"),
+        ("cp - s3://b", "names no object; write s3://bucket/key"),
+        ("cp s3://a/b - --json", "--json prints to standard output"),
+        ("cp s3://a/b s3://b --content-type x/y", "for an object from standard input"),
+        ("cp - s3://b/c --expected-size many", "--expected-size: 'many' is not a size"),
+        ("cp s3://a/*.jpg s3://b", "a URL takes no wildcards"),
+        ("rm s3://a", "names no object; --recursive deletes"),
+        ("rm s3://a/b/", "names no object; --recursive deletes"),
+        ("mb s3://a/b", "prefixes need not be created"),
+    ],
+)
+def test_usage_is_one_line(dth: Dth, words: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = dth.here("s3", *words.split())
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_an_object_that_is_not_there(dth: Dth, source: Side, dest: Side) -> None:
+    source.put({"photos/2026.txt": b"1"})
+    done = copy(dth, f"{source.url}/photos/2025.txt", dest.url, source, dest)
+    assert (done.code, done.out) == (1, "")
+    assert "there is no object" in done.err
+    assert f"there is s3://{source.bucket}/photos/2026.txt" in done.err
+    folder = copy(dth, f"{source.url}/photos", dest.url, source, dest)
+    assert f"there are objects below s3://{source.bucket}/photos/" in folder.err
+
+
+# --- ls, du, stat --------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_more_when_asked(dth: Dth, source: Side) -> None:
+    source.put({"a": b"1" * 2048, "folder/b": b"2"})
+    done = dth.here("s3", "ls", source.url, *at(source), "-l", "--human", "--summarize")
+    assert (done.code, done.err) == (0, "")
+    folder, line, total = done.out.splitlines()
+    assert folder.endswith("  folder/")
+    assert "Z" in line
+    assert "2.0 KiB" in line
+    assert source.etags()["a"] in line
+    assert "STANDARD" in line
+    assert total == "1 object, 2.0 KiB"
+    found = yaml.safe_load(dth.here("s3", "ls", source.url, *at(source), "-r", "--output", "yaml").out)
+    assert [each["key"] for each in found] == ["a", "folder/b"]
+
+
+def test_ls_of_a_mistyped_prefix_says_what_there_is(dth: Dth, source: Side) -> None:
+    source.put({"photos/a": b"1"})
+    done = dth.here("s3", "ls", f"{source.url}/phots/", *at(source))
+    assert done.code == 1
+    assert f"there is s3://{source.bucket}/photos/" in done.err
+
+
+def test_du(dth: Dth, source: Side) -> None:
+    source.put({"a/b/c": b"12", "a/d": b"3", "e": b"4567"})
+    found = dth.here("s3", "du", source.url, *at(source), "--json").json
+    assert found == [{"prefix": "", "objects": 3, "bytes": 7}]
+    deep = dth.here("s3", "du", source.url, *at(source), "-d", "1")
+    assert [line.split() for line in deep.out.splitlines()[1:]] == [
+        ["2", "3", "B", f"s3://{source.bucket}/a/"],
+        ["3", "7", "B", f"s3://{source.bucket}/"],
+    ]
+    below = dth.here("s3", "du", f"{source.url}/a/", *at(source), "-d", "3", "--json").json
+    assert [(each["prefix"], each["objects"]) for each in below] == [("a/b/", 1), ("a/", 2)]
+
+
+def test_stat(dth: Dth, source: Side) -> None:
+    source.put({"a": b"x" * 2048}, **{"content-type": "text/plain", "x-amz-meta-of": "me"})
+    found = dth.here("s3", "stat", f"{source.url}/a", *at(source), "--json").json
+    assert (found["size"], found["type"], found["metadata"]) == (2048, "text/plain", {"of": "me"})
+    assert found["etag"] == source.etags()["a"]
+    assert found["modified"].endswith("Z")
+    table = dth.here("s3", "stat", f"{source.url}/a", *at(source)).out
+    assert "2048 (2.0 KiB)" in table
+    bucket = dth.here("s3", "stat", source.url, *at(source), "--json").json
+    assert bucket["versioning"] == "Off"
+    gone = dth.here("s3", "stat", f"{source.url}/b", *at(source))
+    assert (gone.code, gone.out) == (1, "")
+    assert "there is no object" in gone.err
+
+
+# --- rm, mb --------------------------------------------------------------------------------------------------
+
+
+def test_rm_of_one_object(dth: Dth, source: Side) -> None:
+    source.put(bodies(["a", "ab"]))
+    assert dth.here("s3", "rm", f"{source.url}/a", *at(source), "--dry-run").out.startswith("delete  a")
+    assert source.listed() == ["a", "ab"]
+    done = dth.here("s3", "rm", f"{source.url}/a", *at(source))
+    assert (done.code, done.out) == (0, "1 object deleted, 0 failed\n")
+    assert source.listed() == ["ab"]
+    gone = dth.here("s3", "rm", f"{source.url}/a", *at(source))
+    assert gone.code == 1
+    assert "there is no object" in gone.err
+
+
+def test_rm_of_a_prefix_is_guarded(dth: Dth, source: Side) -> None:
+    source.put(bodies(["old/a", "old/b", "older", "new"]))
+    command = ("s3", "rm", f"{source.url}/old", "-r", *at(source))
+    asked = dth.run(*command)  # its standard input is not a terminal
+    assert asked.code == 2
+    assert "give --yes" in asked.err
+    many = dth.here(*command, "--yes", "--max-delete", "1")
+    assert many.code == 1
+    assert "more than 1 object" in many.err
+    assert len(source.listed()) == 4
+    assert "would delete 2 objects" in dth.here(*command, "--dry-run").out
+    assert dth.here(*command, "--yes").out == "2 objects deleted, 0 failed\n"
+    assert source.listed() == ["new", "older"]
+    assert dth.here(*command, "--yes").code == 1
+
+
+def test_rm_says_what_failed(dth: Dth, proxy_a: Proxy, source: Side) -> None:
+    source.put(bodies(["x/a", "x/b"]))
+    proxy_a.rule(Reply(403, "AccessDenied", "Not you"), method="DELETE", key="x/b")
+    done = dth.here("s3", "rm", f"{source.url}/x/", "-r", "-y", "--endpoint-url", proxy_a.url)
+    assert done.code == 1
+    assert "1 object deleted, 1 failed" in done.out
+    assert "failed: x/b: " in done.out
+
+
+def test_mb(dth: Dth, s3_a: MiniStack, source: Side) -> None:
+    name = f"{source.bucket}-new"
+    done = dth.here("s3", "mb", f"s3://{name}", "--endpoint-url", s3_a.url)
+    assert done.code == 0, done
+    assert s3_a.keys(name) == []
+    again = dth.here("s3", "mb", f"s3://{name}", "--endpoint-url", s3_a.url)
+    # Some stores answer the owner of a bucket that they have created it.
+    assert again.code == 0 or "there is a bucket" in again.err
+    assert json.loads(dth.here("s3", "stat", f"s3://{name}", "--endpoint-url", s3_a.url, "--json").out)

@@ -1,0 +1,96 @@
+"""What commands tell while they run, for people and for programs: progress, logs, completion."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine import Dth, Side, between, bodies
+
+if TYPE_CHECKING:
+    from tests.servers.proxy import Proxy
+
+
+def test_progress_for_programs_and_a_log_file(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies(["a", "b"]))
+    log = dth.home / "run.log"
+    options = ("--progress-json", "0.1", "--log-file", log, "--quiet")
+    done = dth.run("s3", "sync", *between(source, dest), *options)
+    assert done.code == 0, done
+    told = [json.loads(line) for line in done.err.splitlines()]
+    assert told
+    assert (told[-1]["objects"], told[-1]["ended"], told[-1]["failed"]) == (2, 2, 0)
+    assert told[-1].keys() >= {"state", "percent", "done_bytes", "bytes_per_second", "eta_seconds", "workers"}
+    lines = log.read_text().splitlines()
+    assert any(" finder" in line and "started" in line for line in lines), lines
+
+
+def test_very_verbose_shows_the_logs(dth: Dth, source: Side, dest: Side) -> None:
+    source.put(bodies("a"))
+    done = dth.run("s3", "sync", *between(source, dest), "-vv")
+    assert done.code == 0, done
+    assert "source: endpoint" in done.err
+    assert "INFO started" in done.err
+    once = dth.run("s3", "sync", *between(source, dest), "-v")
+    assert "INFO started" not in once.err
+
+
+def test_a_log_file_that_cannot_be_written_is_told_first(dth: Dth, proxy_a: Proxy, dest: Side) -> None:
+    there = Side(proxy_a, "nobody")
+    done = dth.here("s3", "sync", *between(there, dest), "--log-file", "/no/such/folder/x")
+    assert done.code == 2
+    assert "--log-file /no/such/folder/x: No such file or directory" in done.err
+    assert not proxy_a.requests
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(dth: Dth, shell: str) -> None:
+    script = dth.here("completion", shell)
+    assert script.code == 0
+    assert "_DTH_COMPLETE" in script.out
+    assert "dth" in script.out
+
+
+def test_completion_in_bash_finds_commands_and_options(dth: Dth) -> None:
+    file = dth.home / "dth.bash"
+    file.write_text(dth.here("completion", "bash").out)
+    syntax = subprocess.run(["bash", "-n", file], capture_output=True, text=True, check=False)
+    assert (syntax.returncode, syntax.stderr) == (0, "")
+    dth.env |= {"_DTH_COMPLETE": "bash_complete", "COMP_WORDS": "dth s3 s", "COMP_CWORD": "2"}
+    assert dth.run().out.splitlines() == ["plain,stat", "plain,state", "plain,sync"]
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [
+        (("--filter-rules", "aws", "--exclude", "*", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
+        (("--filter-rules", "aws", "--exclude=x/*"), ["a.jpg", "c.tmp"]),
+        (("--filter-rules", "rclone", "--exclude", "/x/**", "--include", "*.jpg"), ["a.jpg", "x/b.jpg"]),
+        (("--filter", "- *.tmp", "--filter", "- x/"), ["a.jpg"]),
+    ],
+)
+def test_filters_as_other_tools_read_them(
+    dth: Dth, source: Side, dest: Side, options: tuple[str, ...], copied: list[str]
+) -> None:
+    source.put(bodies(["a.jpg", "x/b.jpg", "c.tmp"]))
+    found = dth.here("s3", "sync", *between(source, dest), *options, "--dry-run")
+    assert found.code == 0, found
+    assert [line.split()[1] for line in found.out.splitlines() if line.startswith("copy")] == copied
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--filter-rules", "aws"), "give one of them"),
+        (("--filter-rules", "aws", "--include", "a", "--filter", "+ a"), "leave out --filter"),
+        (("--filter", "+ a", "--include", "b"), "give filter rules, or include"),
+        (("--filter", "a"), "write '+ PATTERN'"),
+        (("--filter-rules", "rclone", "--include", "{{a.*}}"), "regular expression"),
+    ],
+)
+def test_filters_that_cannot_be_are_told(dth: Dth, options: tuple[str, ...], told: str) -> None:
+    done = dth.here("s3", "sync", "s3://a", "s3://b", *options, "--dry-run")
+    assert (done.code, told in done.err) == (2, True), done
