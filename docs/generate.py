@@ -17,7 +17,7 @@ from dth.cli.options import TASKS_ONLY
 from dth.core import parameters
 from dth.core.parameters import TaskParameters
 from dth.images.parameters import EcrParameters
-from dth.images.registry.registries import KNOWN, OTHER, Known
+from dth.images.registry.registries import KNOWN, OTHER, KnownRegistry
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.endpoints import PROFILES, Profile
 
@@ -349,7 +349,7 @@ def registries_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _registry(known: Known) -> tuple[str, ...]:
+def _registry(known: KnownRegistry) -> tuple[str, ...]:
     most = f", at most {known.most:g}" if known.most else ""
     return (
         known.name,

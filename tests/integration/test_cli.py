@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from dth.cli.display import ProgressView
 from dth.core.ports.runs import Counts
-from dth.hub.progress import Standing, State
+from dth.hub.progress import RunActivity, Standing
 from dth.platforms.local.filesystem import lock_state_directory
 from tests.engine import Done, Dth, Side, between, bodies, hurry
 from tests.servers.listing_server import ListingServer
@@ -194,8 +194,8 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("dth.cli.display.PLAIN_INTERVAL", -1.0)
     counts = Counts(listed=10, enqueued=10, enqueued_bytes=1000, done=4, done_bytes=400, failed=1)
-    standing = Standing(State.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
-    copying = replace(standing, state=State.COPYING, note="1 object: 503", percent=45, eta=65.0)
+    standing = Standing(RunActivity.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
+    copying = replace(standing, state=RunActivity.COPYING, note="1 object: 503", percent=45, eta=65.0)
     with ProgressView() as view:
         view.update(standing, counts, 1)
         view.update(copying, counts, 2)

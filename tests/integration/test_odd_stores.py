@@ -20,7 +20,7 @@ from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FixedCredentials
 from dth.objects.store.endpoints import resolve_endpoint
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.transfer.proof import check_source, compare_stated
 from tests.engine import (
     FOUR_PARTS,
@@ -331,7 +331,7 @@ def test_a_copy_inside_a_store_need_not_be_readable(pair: Pair) -> None:
 
     async def verified() -> Verified:
         async with engine.opened("worker") as (route, _):
-            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, Written("etag"))
+            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, StoreWrite("etag"))
 
     assert asyncio.run(verified()) is Verified.NOT
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.secrets import check_value
 from dth.objects.store.credentials import CredentialSource, SecretCredentials
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
@@ -57,9 +57,9 @@ async def test_a_running_worker_sees_a_changed_secret(
     monkeypatch.setattr("dth.objects.store.credentials.SECRET_CHECK", 0.0)
     await secrets.create("one", VALUE)
     credentials = SecretCredentials(CredentialSource(secret="one"), StoredSecrets(tmp_path))
-    assert await credentials.keys() == Keys("AK", "SK", "")
+    assert await credentials.keys() == AccessKeys("AK", "SK", "")
     await secrets.update("one", VALUE.replace("AK", "AK2"))
-    assert await credentials.keys() == Keys("AK2", "SK", "")
+    assert await credentials.keys() == AccessKeys("AK2", "SK", "")
 
 
 async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(tmp_path: Path, secrets: LocalSecrets) -> None:

@@ -16,7 +16,7 @@ from dth.objects.store.endpoints import EtagKind, resolve_endpoint
 from dth.objects.store.etags import is_md5
 from dth.objects.store.pace import Budget
 from dth.objects.transfer.proof import source_md5
-from dth.objects.transfer.relay import METADATA_LIMIT, Route
+from dth.objects.transfer.relay import METADATA_LIMIT, ObjectRoute
 
 MD5 = "0123456789abcdef0123456789abcdef"
 PARTED = f"{MD5}-7"
@@ -37,7 +37,7 @@ def written(
     endpoint = resolve_endpoint(url="http://127.0.0.1:1")
     source, dest = (S3Client(nobody, endpoint, "b", FixedCredentials(None)) for _ in range(2))
     source.capabilities.counts_tags, dest.capabilities.etags = True, kind
-    route = Route(source, dest, KeyMap(), task, Budget(1), nobody, server_side=False)
+    route = ObjectRoute(source, dest, KeyMap(), task, Budget(1), nobody, server_side=False)
 
     async def tags_of_source(key: str, **_: int) -> str:
         return tags

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.hub.schedule import Cron, Rate, Schedule, Timetable, Window, describe, normalised
+from dth.hub.schedule import Cron, FixedRate, Schedule, Timetable, Window, describe, normalised
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -291,7 +291,7 @@ def test_schedules_are_described() -> None:
     assert describe(Schedule.parse("1 hours")) == "every hour"
     assert describe(Schedule.parse("7 Days")) == "every 7 days"
     assert describe(Schedule.parse("cron(0  20 ? * mon-fri *)")) == "0 20 ? * MON-FRI *"
-    assert Schedule.parse("5 minutes") == Rate(5, "minute")
+    assert Schedule.parse("5 minutes") == FixedRate(5, "minute")
     assert Schedule.parse("0 20 ? * MON-FRI *") == Schedule.parse("cron(0 20 ? * mon-fri *)")
     assert isinstance(Schedule.parse("0 20 ? * MON-FRI *"), Cron)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.ports.queue import Delivery
-from dth.objects.transfer.worker import STILL, Stalled, Work, Worker
+from dth.objects.transfer.worker import STILL, ObjectWorker, Stalled, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def worker(*, held: int = 1) -> Any:
     """One that holds so many deliveries."""
-    made: Any = object.__new__(Worker)
+    made: Any = object.__new__(ObjectWorker)
     made._held = {Work(Delivery(str(n), "", 1, ""), 1) for n in range(held)}
     made._seen, made._still = None, 0
     made._route = SimpleNamespace(

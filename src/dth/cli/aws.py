@@ -167,9 +167,9 @@ def run(stack: str, region: str | None, profile: str | None) -> int:
 
 def _output(session: Any, stack: str, name: str, *, needed: bool = True) -> str:
     """What the stack tells by that name; "" when it does not."""
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
 
-    outputs = Stack(session.client("cloudformation"), stack, _say).outputs()
+    outputs = DeployedStack(session.client("cloudformation"), stack, _say).outputs()
     if name not in outputs and (needed or "TickFunction" not in outputs):
         raise NotFound(f"there is no stack {stack!r} of Data Transfer Hub here")
     return outputs.get(name, "")
@@ -211,10 +211,10 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
 
     What was copied stays, and so do the asset bucket and the tables and users of a hub.
     """
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
 
     with _told():
-        there = Stack(_session(region, profile).client("cloudformation"), stack, _say)
+        there = DeployedStack(_session(region, profile).client("cloudformation"), stack, _say)
         is_hub = "ServiceRole" in there.outputs()
         if is_hub and (tasks := there.beginning_with(f"{stack}-s3-", f"{stack}-ecr-")):
             raise UsageError(
@@ -237,7 +237,7 @@ def _prepared(
             f"{stack!r} is too long for a hub, after which its tasks' stacks are called: {MAX_HUB_NAME} characters are "
             "the most"
         )
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
     from dth.infra.image import publish_images
     from dth.infra.publish import publish as put
 
@@ -246,7 +246,7 @@ def _prepared(
     made = published.templates[template]
     if "taskImage" in made.parameters and "taskImage" not in given:
         given["taskImage"] = publish_images(session, published.version, _say)
-    return Stack(session.client("cloudformation"), stack, _say), made
+    return DeployedStack(session.client("cloudformation"), stack, _say), made
 
 
 def _given(parameters: tuple[str, ...]) -> dict[str, str]:

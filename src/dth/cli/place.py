@@ -24,7 +24,7 @@ T = TypeVar("T")
 ROLE = click.Choice([role.value for role in ROLES])
 
 
-class Place:
+class HubPlace:
     """What `--hub` and `--data-dir` name. A data directory is on this machine: no hub needs to run."""
 
     def __init__(self, hub_url: str | None, data_dir: Path | None) -> None:
@@ -52,7 +52,7 @@ class Place:
 
 def place_options(command: F) -> F:
     """`--hub` and `--data-dir`, which arrive together as `place`. The hub need not run where it is this machine's."""
-    return naming_a_hub("place", Place)(command)
+    return naming_a_hub("place", HubPlace)(command)
 
 
 def moment(text: str | None) -> float:

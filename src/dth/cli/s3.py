@@ -15,7 +15,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
-from dth.cli.filter_rules import InOrder, filter_rules_option, read_filters
+from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
@@ -39,7 +39,7 @@ from dth.objects.parameters import DeleteMode, S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
 from dth.objects.task import object_filter, open_source, shared_rates
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
@@ -68,7 +68,7 @@ def s3() -> None:
 # ------------------------------------------------------------------------------------------------------- sync
 
 
-@s3.command(cls=InOrder)
+@s3.command(cls=OrderedPatterns)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)
@@ -434,7 +434,7 @@ async def _check(parameters: S3Parameters) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
+async def _route(parameters: S3Parameters) -> AsyncIterator[ObjectRoute]:
     with Transport() as transport:
         yield await start.open_route(parameters, transport, FileSecrets(secrets_directory()))
 
@@ -442,7 +442,7 @@ async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
 @contextlib.asynccontextmanager
 async def compared(
     parameters: S3Parameters, sample: float = 100.0
-) -> AsyncIterator[tuple[Route, Comparison]]:
+) -> AsyncIterator[tuple[ObjectRoute, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
         async with _route(parameters) as route:
             yield route, Comparison(route, Path(workdir), sample=sample)

@@ -12,7 +12,7 @@ from dth.core.errors import TransferError, UsageError
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects import task
-from dth.objects.checks.notes import Trouble, reach
+from dth.objects.checks.notes import SideTrouble, reach
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.filters import build
 from dth.objects.parameters import S3Parameters
@@ -20,7 +20,7 @@ from dth.objects.sides import OPTION, START, SideSettings, side_settings
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource
 from dth.objects.task import object_filter
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}
 SIDES = tuple(ARGUMENT)
@@ -59,7 +59,7 @@ def _check_ca(side: str, settings: SideSettings) -> None:
 
 async def open_route(
     parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, one_object: bool = False
-) -> Route:
+) -> ObjectRoute:
     """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object and its copy. Raises
     UsageError for what the user has to mend."""
     try:
@@ -150,7 +150,7 @@ def told(error: TransferError, side: str, parameters: S3Parameters, client: S3Cl
         "Proxy": f"{option}-proxy",
         "AddressingStyle": f"{option}-addressing-style",
     }
-    trouble = Trouble.of(
+    trouble = SideTrouble.of(
         error,
         side,
         endpoint,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from dth.core.checks import Check, State
+from dth.core.checks import Check, CheckState
 from dth.core.errors import UsageError
 from dth.core.hosts import ANY, covers, first_bindings
 
@@ -95,7 +95,7 @@ def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check
             continue
         if unbound:
             todo = f"let an administrator bind it to {', '.join(use.hosts)}"
-            found.append(Check(use.side, "secret", State.WARNING, unbound_warning(use.name), todo))
+            found.append(Check(use.side, "secret", CheckState.WARNING, unbound_warning(use.name), todo))
     return found
 
 

@@ -121,7 +121,7 @@ def require_secure(url: str) -> None:
 # ---------------------------------------------------------------------------------------------------- keys
 
 
-class Keys(Protocol):
+class VerificationKeys(Protocol):
     """Where a verifier gets the public keys of an issuer."""
 
     async def find(self, kid: str | None) -> KeySet:
@@ -328,7 +328,7 @@ class Verifier:
     def __init__(
         self,
         config: IssuerConfig,
-        keys: Keys | None = None,
+        keys: VerificationKeys | None = None,
         resolve: Callable[[Claims], Awaitable[Identity]] | None = None,
     ) -> None:
         self.config = config

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from dth.core.plugins import plugin
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.hub.progress import State
+from dth.hub.progress import RunActivity
 
 # The reasons that the engine gives when a task does nothing although it has work.
 OUTSIDE_WINDOW = "outside the transfer window"
@@ -58,4 +58,4 @@ def waits_for(task: Task) -> str:
 
 
 def _is_between_runs(task: Task) -> bool:
-    return task.summary.state in ("", State.ENDED, State.EMPTY)
+    return task.summary.state in ("", RunActivity.ENDED, RunActivity.EMPTY)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dth.core.errors import StateError
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import parse
 from dth.images.skopeo import command as skopeo
@@ -133,8 +133,8 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
             user, _, password = base64.b64decode(granted).decode().partition(":")
             image = parse(f"{repository}:{tag}")
             authorities = session._session.get_config_variable("ca_bundle") or ""
-            address = Address(image.registry, ca_bundle=authorities)
-            skopeo.push(Path(layout), skopeo.Side(image, address, UserPassword(user, password)))
+            address = RegistryAddress(image.registry, ca_bundle=authorities)
+            skopeo.push(Path(layout), skopeo.CopyEnd(image, address, UserPassword(user, password)))
     return f"{repository}:{tag}"
 
 

@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PublishedTemplate:
     """A template in the asset bucket.
 
     Its address for CloudFormation, and its parameters (True: without a default).
@@ -57,7 +57,7 @@ class Published:
     """What was published: its version, which changes with the content, and the templates by name."""
 
     version: str
-    templates: dict[str, Template]
+    templates: dict[str, PublishedTemplate]
 
 
 def publish(session: Any, bucket: str, say: Say) -> Published:
@@ -95,7 +95,7 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         return Published(
             published,
             {
-                name: Template(_address(s3, bucket, keys[name]), _parameters(file))
+                name: PublishedTemplate(_address(s3, bucket, keys[name]), _parameters(file))
                 for name, file in templates.items()
             },
         )

@@ -12,7 +12,7 @@ from dth.core.parameters import check_confined
 from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
-from dth.objects.compare.merge import Place, overlaps
+from dth.objects.compare.merge import ObjectsPlace, overlaps
 from dth.objects.listing.filters import Filter
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import OTHER_AWS_CLASSES, S3Parameters, SourceEtags, StorageClass
@@ -24,12 +24,14 @@ from dth.objects.store.endpoints import Endpoint, EtagKind, in_region
 from dth.objects.store.pace import Budget, Cap, Gate, follow
 from dth.objects.store.rate import store_rates
 from dth.objects.store.retry import ATTEMPTS
-from dth.objects.store.signing import Keys
-from dth.objects.transfer.relay import Route, requests_at_once
+from dth.objects.store.signing import AccessKeys
+from dth.objects.transfer.relay import ObjectRoute, requests_at_once
 
 
 @asynccontextmanager
-async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
+async def opened(
+    parameters: S3Parameters, secrets: SecretStore, limits: Limits
+) -> AsyncIterator[ObjectRoute]:
     """Both sides of a task, opened with `open_route` and closed at the end. Follows changes of the shared rates."""
     with Transport() as transport:
         route = await open_route(parameters, transport, secrets, limits)
@@ -55,7 +57,7 @@ async def open_route(
     *,
     attempts: int = ATTEMPTS,
     one_object: bool = False,
-) -> Route:
+) -> ObjectRoute:
     """Open both sides of a task for requests, each of which is tried up to `attempts` times. The only request that this
     sends asks for the region of an AWS bucket if none is given. `one_object`: the prefixes are the keys of one object
     and its copy. Raises UsageError for invalid parameters."""
@@ -81,7 +83,9 @@ async def open_route(
         and not access_point(parameters.src_bucket)
         and await _keys(source, "source") == await _keys(dest, "destination")
     )
-    return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
+    return ObjectRoute(
+        source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side
+    )
 
 
 def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
@@ -240,7 +244,7 @@ def _throttled_together(endpoint: Endpoint, bucket: str) -> str:
     return f"{endpoint.store}/{bucket}" if endpoint.is_aws else endpoint.store
 
 
-async def _keys(client: S3Client, side: str) -> Keys | None:
+async def _keys(client: S3Client, side: str) -> AccessKeys | None:
     try:
         return await client.credentials.keys()
     except TransferError as error:
@@ -250,8 +254,8 @@ async def _keys(client: S3Client, side: str) -> Keys | None:
 
 def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, *, one_object: bool) -> None:
     keys = key_map(parameters)
-    here = Place(source.endpoint.store, source.bucket, parameters.src_prefix)
-    there = Place(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
+    here = ObjectsPlace(source.endpoint.store, source.bucket, parameters.src_prefix)
+    there = ObjectsPlace(source.endpoint.store, dest.bucket, keys.to_dest(parameters.src_prefix))
     if one_object:
         if here == there:
             raise UsageError(f"SRC and DST are the same object s3://{here.bucket}/{here.prefix}")

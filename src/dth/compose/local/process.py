@@ -26,14 +26,14 @@ from dth.core.plugins import plugin
 from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
-from dth.platforms.local.board import Board
+from dth.platforms.local.board import LocalBoard
 from dth.platforms.local.foreground import PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.result import write_result
 
 # Created before any fork: all processes of a command, or of a hub, share it.
-BOARD = Board()
+BOARD = LocalBoard()
 
 
 def run(

@@ -46,7 +46,7 @@ from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql
 from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
-from dth.platforms.local.connections import Capacity, Connections, Server
+from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.hub_database import HubDatabase
@@ -262,7 +262,7 @@ async def serve(
                     # trust.
                     proxy_headers=proxied,
                 ),
-                Connections(Capacity.here(behind_proxy=proxied)),
+                Connections(ConnectionLimits.here(behind_proxy=proxied)),
             )
             serving = asyncio.create_task(server.serve(sockets))
             loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRegistry:
     """One kind of registry. `rate` and `most` are requests per second, 0 if unknown."""
 
     name: str
@@ -27,10 +27,10 @@ class Known:
     tried: bool = False  # against the real service
 
 
-OTHER = Known("Other", sign_in="as it says", limits="Learned from its answers.")
+OTHER = KnownRegistry("Other", sign_in="as it says", limits="Learned from its answers.")
 
 KNOWN = (
-    Known(
+    KnownRegistry(
         "Docker Hub",
         (r"docker\.io", r"registry-1\.docker\.io"),
         rate=20,
@@ -44,7 +44,7 @@ KNOWN = (
         ),
         odd="No catalogue. Names without a path are `library/`.",
     ),
-    Known(
+    KnownRegistry(
         "Quay",
         (r"quay\.io",),
         rate=10,
@@ -56,7 +56,7 @@ KNOWN = (
             "makes it. Older versions answer 400 to the referrers API."
         ),
     ),
-    Known(
+    KnownRegistry(
         "GHCR",
         (r"ghcr\.io",),
         rate=30,
@@ -69,7 +69,7 @@ KNOWN = (
         ),
         odd="No catalogue.",
     ),
-    Known(
+    KnownRegistry(
         "Amazon ECR",
         (r"\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.[a-z0-9.-]+",),
         sign_in="password of 12 h from its control plane",
@@ -77,7 +77,7 @@ KNOWN = (
         limits="Per account, region and action, from hundreds to thousands per second.",
         odd="Repositories have to be made first. Listed by its control plane.",
     ),
-    Known(
+    KnownRegistry(
         "Amazon ECR Public",
         (r"public\.ecr\.aws",),
         rate=1,
@@ -87,7 +87,7 @@ KNOWN = (
         limits="Pulls: 1 a second without an account, 10 with one; 500 GB a month without an account.",
         odd="No catalogue.",
     ),
-    Known(
+    KnownRegistry(
         "GitLab",
         (r"registry\.gitlab\.com",),
         catalogue=False,
@@ -95,21 +95,21 @@ KNOWN = (
         limits="30 refused sign-ins in 3 minutes: 403 for an hour.",
         odd="The tag `sha256-HEX` is the manifest with that digest. The catalogue is for administrators.",
     ),
-    Known(
+    KnownRegistry(
         "Harbor",
         sign_in="token of the host itself",
         referrers="API since 2.8",
         limits="None of its own; its reverse proxy may have some.",
         odd="Before 2.8 the referrers API answers 401 without a challenge. The catalogue is for administrators.",
     ),
-    Known(
+    KnownRegistry(
         "Nexus",
         sign_in="user and password, or its own token",
         referrers="unknown",
         limits="None of its own.",
         odd="HEAD of a manifest may answer 404 where GET has it.",
     ),
-    Known(
+    KnownRegistry(
         "Artifactory",
         (r"[a-z0-9-]+\.jfrog\.io",),
         sign_in="user and password, or its own token",
@@ -120,7 +120,7 @@ KNOWN = (
 )
 
 
-def known_registry(host: str) -> Known:
+def known_registry(host: str) -> KnownRegistry:
     """Return the row of the registry with this host."""
     for known in KNOWN:
         if any(re.fullmatch(pattern, host) for pattern in known.hosts):

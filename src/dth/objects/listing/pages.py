@@ -40,7 +40,7 @@ EMPTY_PAGES = 2000
 ONGOING = "ongoing"  # Entry.restore during a restore
 
 
-class Entry(NamedTuple):
+class ListedObject(NamedTuple):
     """One object as a listing shows it.
 
     `modified` is UTC as `YYYY-MM-DDTHH:MM:SS`, so times can be compared as text; "" is unknown.
@@ -58,13 +58,13 @@ class Entry(NamedTuple):
 
 
 # Makes an entry from an iterable of its fields. Several times faster than calling the class.
-make_entry: Callable[[Iterable[object]], Entry] = partial(tuple.__new__, Entry)
+make_entry: Callable[[Iterable[object]], ListedObject] = partial(tuple.__new__, ListedObject)
 
 # GLACIER_IR is not included, because it can be read at once.
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-def is_archived(entry: Entry) -> bool:
+def is_archived(entry: ListedObject) -> bool:
     """Whether the object is in an archive class without a restored copy, so it cannot be read now."""
     return entry.storage_class in _ARCHIVES and entry.restore in ("", ONGOING)
 
@@ -79,7 +79,7 @@ class ListPage:
     as the store wrote it.
     """
 
-    entries: list[Entry]
+    entries: list[ListedObject]
     token: str = ""
     prefixes: list[str] = field(default_factory=list)
     marker: bool = False
@@ -372,7 +372,7 @@ def _cut_mark(length: int, digest: str) -> str:
 _CUT_MARK = re.compile(r"\.\.\. \(\d+ bytes, [0-9a-f]{12}\)$")
 
 
-def _renamed(rename: KeyMap, entries: list[Entry]) -> list[Entry]:
+def _renamed(rename: KeyMap, entries: list[ListedObject]) -> list[ListedObject]:
     cut, strip = len(rename.add), rename.strip
     return [make_entry((strip + e[0][cut:], *e[1:])) for e in entries]
 
@@ -533,13 +533,13 @@ def _parse_any(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
         raise Transient(f"the answer to a listing has an object without its {what}") from error
 
 
-def _read(key: str, item: dict[str, str]) -> Entry:
+def _read(key: str, item: dict[str, str]) -> ListedObject:
     etag = bare_etag(item.get("ETag", ""))
     modified = to_second(item.get("LastModified", ""))
     size = int(item["Size"])
     if not 0 <= size < 2**63:
         raise ValueError("size")
-    return Entry(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
+    return ListedObject(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
 
 
 def _restore(fields: dict[str, str]) -> str:
@@ -548,7 +548,7 @@ def _restore(fields: dict[str, str]) -> str:
 
 
 def to_second(text: str) -> str:
-    """An ISO 8601 time in the format of `Entry.modified`; "" if the text is not one."""
+    """An ISO 8601 time in the format of `ListedObject.modified`; "" if the text is not one."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -638,7 +638,7 @@ class _Document:
         decoded = unquote_to_bytes(text).decode("utf-8", "surrogateescape").split("\n")
         return decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
 
-    def result(self, entries: list[Entry]) -> ListPage:
+    def result(self, entries: list[ListedObject]) -> ListPage:
         marker = "Marker" in self.fields and "KeyCount" not in self.fields
         page = ListPage(entries, "", self.decoded(self.prefixes), marker)
         page.escaped, page.echo = list(self._escaped.values()), self.fields.get("Prefix", "")

@@ -23,7 +23,7 @@ from dth.core.errors import Corrupted, UsageError
 from dth.objects.listing.pages import (
     MAX_KEY_BYTES,
     PAGE_SIZE,
-    Entry,
+    ListedObject,
     ListPage,
     PrefixListing,
     Trail,
@@ -61,7 +61,7 @@ async def read_prefixes(chunks: Chunks, workdir: Path, *, name: str, within: str
     prefixes = Spool(workdir, name=name, prefix=within)
     try:
         async for lines in _lines(_unzipped(chunks, name), name):
-            await prefixes.add(Entry(line, 0) for line in _narrowed(lines, within, name))
+            await prefixes.add(ListedObject(line, 0) for line in _narrowed(lines, within, name))
         await prefixes.sort()
         await _remove_inner(prefixes)
     except BaseException:
@@ -130,7 +130,7 @@ class ListOfPrefixes:
         while True:
             group = (await self._prefixes.page(above, limit=TOGETHER)).entries
             found = await asyncio.gather(*(self._bucket.page_below(p.key, "", "", limit) for p in group))
-            entries: list[Entry] = []
+            entries: list[ListedObject] = []
             for prefix, page in zip(group, found, strict=True):
                 entries += page.entries
                 above = prefix.key
@@ -185,7 +185,7 @@ class _Table:
     prefix: str
     encoded: bool = True  # keys are URL-encoded
 
-    def entries(self, rows: Iterable[tuple[int, Iterable[Any]]]) -> Iterator[Entry]:
+    def entries(self, rows: Iterable[tuple[int, Iterable[Any]]]) -> Iterator[ListedObject]:
         """The objects in numbered rows. Raises UsageError."""
         for number, row in rows:
             cells = dict(zip(self.columns, row, strict=False))
@@ -209,17 +209,17 @@ class _Table:
             if key and key.startswith(self.prefix):
                 yield self._entry(number, key, cells)
 
-    def _entry(self, number: int, key: str, cells: dict[str, Any]) -> Entry:
+    def _entry(self, number: int, key: str, cells: dict[str, Any]) -> ListedObject:
         size, etag = cells.get("size"), bare_etag(cells.get("etag") or "")
         if size in (None, "") or not etag:
-            return Entry(key, -1)
+            return ListedObject(key, -1)
         text = str(size).strip()
         # 18 digits always fit into 64 bits.
         if not (text.isascii() and text.isdecimal() and len(text) <= 18):
             raise UsageError(f"{self.name}, line {number}: {_brief(text)} is not a size in bytes")
         modified = cells.get("modified") or ""
         when = to_second(modified if isinstance(modified, str) else modified.isoformat())
-        return Entry(key, int(text), etag, when, cells.get("class") or "")
+        return ListedObject(key, int(text), etag, when, cells.get("class") or "")
 
     def rows(self, lines: list[Line]) -> Iterator[tuple[int, list[str]]]:
         """The rows of CSV. Each row is one line: an unclosed quote must not swallow the lines after it."""

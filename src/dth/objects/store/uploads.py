@@ -17,7 +17,7 @@ from dth.objects.store.covers import Cover
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted
 from dth.objects.store.key_lists import of_key
-from dth.objects.store.objects import Objects, Written, not_written, split, whole
+from dth.objects.store.objects import Objects, StoreWrite, not_written, split, whole
 from dth.objects.store.request import Request
 
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
@@ -60,7 +60,7 @@ class MultipartUploads(Objects):
             raise not_written(error) from None
         return find_text(response.body, "UploadId")
 
-    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
+    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> StoreWrite:
         """Write one part. Raises NoSuchUpload if the upload is gone."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         cover = Cover(self.capabilities, body)
@@ -80,7 +80,7 @@ class MultipartUploads(Objects):
 
     async def stream_part(
         self, key: str, upload_id: str, number: int, pipe: Pipe, mode: ChecksumMode, *, stated: str = ""
-    ) -> Written:
+    ) -> StoreWrite:
         """Write one part from a pipe, without retries: bytes that have passed are gone, so the caller that holds both
         ends starts over.
 
@@ -107,7 +107,7 @@ class MultipartUploads(Objects):
         answered = response.headers.get(header_name(mode), "")
         etag = bare_etag(response.headers.get("etag", ""))
         proof = f"{mode}:{answered}" if answered else ""
-        return Written(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
+        return StoreWrite(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]

@@ -30,9 +30,9 @@ from dth.core.hosts import host_of
 from dth.core.secrets import SecretUse
 from dth.hub.model import Task
 from dth.hub.notifications import (
-    Event,
     Message,
     Notice,
+    NotifiedEvent,
     check_address,
     check_channel,
     compose,
@@ -133,7 +133,7 @@ class Notifier:
         return await self._try(found[id], compose([trial()]), uuid.uuid4().hex)
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        new = notice(Event(event), task, text)
+        new = notice(NotifiedEvent(event), task, text)
         address = task.parameters.get("alarmEmail", "").strip()
         if address:
             try:
@@ -381,7 +381,7 @@ def _waiting(connection: Connection, id: str) -> Sequence[Row[Any]]:
 
 
 def _notice(row: Row[Any]) -> Notice:
-    return Notice(Event(row.event), row.task, row.subject, row.text, row.at)
+    return Notice(NotifiedEvent(row.event), row.task, row.subject, row.text, row.at)
 
 
 def _mark_sent(connection: Connection, ids: Sequence[int]) -> None:
