@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dth.images.destination import Destination, EcrDestination, OciDestination
-from dth.images.items import Action, Item, Plan
+from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.listing import EcrSource, OciSource, Selection, Source, list_images
 from dth.images.parameters import EcrParameters
 from dth.images.plan import Wishes, make_plan
@@ -51,11 +51,11 @@ async def carry_out(
     """Copy what the plan says, each image after those that it waits for."""
     done = [asyncio.Event() for _ in plan.items]
 
-    async def one(item: Item, ended: asyncio.Event) -> None:
+    async def one(item: ImageItem, ended: asyncio.Event) -> None:
         for place in item.after:
             await done[place].wait()
         ends = [
-            skopeo.Side(reference, registry.address, await login.get())
+            skopeo.CopyEnd(reference, registry.address, await login.get())
             for reference, registry, login in (
                 (item.source, source.registry, logins[0]), (item.dest, destination.registry, logins[1])
             )
@@ -95,7 +95,7 @@ async def test_between_registries_every_layer_crosses_once(
             )
 
         plan = await planned()
-        assert plan.counts()[Action.COPY] == 12
+        assert plan.counts()[ImageAction.COPY] == 12
         expected = sum(map(len, (base, middle, *own.values())))
         assert expected < plan.bytes < expected + 10_000  # the configs
         front.forget()
@@ -107,7 +107,7 @@ async def test_between_registries_every_layer_crosses_once(
         for item in plan.items:
             assert there.digest(item.dest.repository, item.dest.pointer) == item.digest
         again = await planned()
-        assert again.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 12}
+        assert again.counts() == {**dict.fromkeys(ImageAction, 0), ImageAction.SAME: 12}
 
 
 async def test_between_ecrs_with_repositories_that_are_made(
@@ -162,6 +162,6 @@ async def test_between_ecrs_with_repositories_that_are_made(
         ecr_there.calls.clear()
         again = await planned()
         assert again.copies == []
-        assert again.counts()[Action.SAME] == 5  # the parts of the index are there, each by its digest
+        assert again.counts()[ImageAction.SAME] == 5  # the parts of the index are there, each by its digest
         # An immutable repository takes no pushes, not even of the same: nothing was pushed.
         assert ecr_there.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]

@@ -333,7 +333,7 @@ def test_a_copy_inside_a_store_need_not_be_readable(pair: Pair) -> None:
 
     async def verified() -> Verified:
         async with engine.opened("worker") as (route, _):
-            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, Written("etag"))
+            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, StoreWrite("etag"))
 
     assert asyncio.run(verified()) is Verified.NOT
 
@@ -732,7 +732,7 @@ def test_a_store_that_knows_no_trailers_gets_none(streaming: Pair, quirk: str, c
     if quirk != "refuses-trailers-400":
         # That refusal speaks of a wrong checksum, so those parts go again with theirs before them, wanted or not.
         assert ("wants checksums before bodies" in ran.notes) == bool(lock)
-    # All four parts were under way before the first one was answered. None was sent so twice.
+    # All four parts were in progress before the first one was answered. None was sent so twice.
     assert sum("x-amz-trailer" in each.headers for each in streaming.dest.requests) <= 4
 
 

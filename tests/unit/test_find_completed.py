@@ -22,7 +22,7 @@ from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
 from dth.platforms.local.platform import open_platform
 
 if TYPE_CHECKING:
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
 
 BODIES = [b"first part", b"second part"]
 SIZE = sum(map(len, BODIES))
@@ -57,7 +57,7 @@ async def joined(headers: dict[str, str] | None, *, proof: str = PROOF, md5s: li
     parts = [Part(number, etag, PROOF) for number, etag in enumerate(md5s, 1)]
     route = cast("Route", SimpleNamespace(dest=Dest(headers), keys=KeyMap()))
     with tempfile.TemporaryDirectory() as folder, open_platform(Path(folder), "w1") as platform:
-        upload = Upload("k", 1, "e1", SIZE, 10)
+        upload = GiantUpload("k", 1, "e1", SIZE, 10)
         await platform.uploads.intend(upload)
         await platform.uploads.start("k", "u1", parts, [])
         upload.upload_id, upload.state = "u1", UploadState.UPLOADING

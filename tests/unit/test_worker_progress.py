@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.ports.queue import Delivery
-from dth.objects.transfer.worker import STILL, Stalled, Work, Worker
+from dth.objects.transfer.worker import STILL, ObjectWorker, Stalled, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def worker(*, held: int = 1) -> Any:
     """One that holds so many deliveries."""
-    made: Any = object.__new__(Worker)
+    made: Any = object.__new__(ObjectWorker)
     made._held = {Work(Delivery(str(n), "", 1, ""), 1) for n in range(held)}
     made._seen, made._still = None, 0
     made._route = SimpleNamespace(
@@ -48,7 +48,7 @@ def a_message_is_done(worker: Any) -> None:
 
 
 def test_work_that_stands_still_is_given_up() -> None:
-    with pytest.raises(Stalled, match="2 messages in hand, and nothing has moved for 1800 s"):
+    with pytest.raises(Stalled, match="2 messages in progress, and nothing has moved for 1800 s"):
         look(worker(held=2))
 
 

@@ -201,7 +201,7 @@ class Valve:
         self.widen(buffer)
 
     def widen(self, buffer: int) -> None:
-        """Let the connection receive so many bytes before they are granted; 0: as many as the system permits."""
+        """Let the connection receive this many bytes before they are granted; 0: as many as the system permits."""
         if self.widen_to:
             self.widen_to(buffer)
 
@@ -696,7 +696,7 @@ class Guard:
         family, kind, protocol, place = address
         inet = family in (socket.AF_INET, socket.AF_INET6)
         host = place[0] if inet else "a socket of this machine"
-        why = self._network.refusal(host) if inet else "is no address of a network"
+        why = self._network.refusal(host) if inet else "is not an address of a network"
         self.refused = f"{host} {why}" if why else ""
         return int(pycurl.SOCKET_BAD) if why else socket.socket(family, kind, protocol)
 

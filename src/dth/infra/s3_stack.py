@@ -475,7 +475,7 @@ class S3Stack(TaskStack):
                 log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
             )
             for name, description in (
-                ("tick", "Brings the task to where it should be, once a minute"),
+                ("tick", "Brings the task to its desired state, once a minute"),
                 ("start", "Begins a run, by the schedule"),
             )
         }  # fmt: skip
@@ -612,13 +612,13 @@ class S3Stack(TaskStack):
                 "DeadLetterUrl": (self.dead.attr_queue_url, "Messages that crashed their workers"),
                 "TickFunction": (
                     self.tick.ref,
-                    "Brings the task to where it should be, and tells how it stands",
+                    "Brings the task to its desired state, and returns the current one",
                 ),
                 "StartFunction": (self.start.ref, "Begins a run"),
                 "StateMachine": (self.controller.ref, "The controller"),
                 "WorkerGroup": (self.workers.ref, "Auto Scaling group of the workers"),
                 "FinderGroup": (self.finders.ref, "Auto Scaling group of the finder"),
-                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
+                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts must allow"),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Alarms"),
                 "Dashboard": (self.dashboard.ref, "CloudWatch dashboard"),

@@ -141,17 +141,17 @@ class ObjectsPlugin(Plugin):
 PLUGIN = ObjectsPlugin()
 
 
-def places(parameters: S3Parameters) -> tuple[Place, Place]:
+def places(parameters: S3Parameters) -> tuple[ObjectsPlace, ObjectsPlace]:
     """The places that the task reads and writes."""
     source, dest = resolve_endpoints(parameters)
     prefix = key_map(parameters).to_dest(parameters.src_prefix)
     return (
-        Place(source.store, parameters.src_bucket, parameters.src_prefix),
-        Place(dest.store, parameters.dest_bucket, prefix),
+        ObjectsPlace(source.store, parameters.src_bucket, parameters.src_prefix),
+        ObjectsPlace(dest.store, parameters.dest_bucket, prefix),
     )
 
 
-def shown(place: Place) -> str:
+def shown(place: ObjectsPlace) -> str:
     """A place in the form shown to people."""
     return f"s3://{place.bucket}/{place.prefix}"
 

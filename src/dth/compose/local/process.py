@@ -33,7 +33,7 @@ from dth.platforms.local.platform import open_platform
 from dth.platforms.local.result import write_result
 
 # Created before any fork: all processes of a command, or of a hub, share it.
-BOARD = Board()
+BOARD = LocalBoard()
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
-    except Exception as error:  # noqa: BLE001 - a defect of ours: the log keeps where
+    except Exception as error:  # noqa: BLE001 - a defect of this program: the log keeps where
         if full := full_disk(error):
             print(full, file=sys.stderr)
             code = 1

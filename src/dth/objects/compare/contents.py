@@ -20,12 +20,12 @@ from dth.objects.transfer.group import together
 from dth.objects.transfer.proof import STEP, read_range
 
 if TYPE_CHECKING:
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
 
 LANES = 4  # ranges of one object compared at once
 
 
-async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
+async def same_contents(route: "ObjectRoute", source: ListedObject, dest: ListedObject) -> bool:
     """Whether two objects of equal size have the same bytes. Stops at the first range that differs. Memory is taken
     from the route's budget."""
     size, there = source.size, route.keys.to_dest(source.key)
@@ -51,9 +51,11 @@ async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
     return True
 
 
-async def check_contents(route: "Route", source: Entry, dest_etag: str, version: str = "") -> None:
+async def check_contents(
+    route: "ObjectRoute", source: ListedObject, dest_etag: str, version: str = ""
+) -> None:
     """Read an object on both sides after it was copied. Raises Damaged if the copy has different bytes."""
-    if not await same_contents(route, source, Entry(source.key, source.size, dest_etag)):
+    if not await same_contents(route, source, ListedObject(source.key, source.size, dest_etag)):
         raise Damaged(
             f"key {source.key!r}: the copy that was read back is not what the source has",
             code="ContentMismatch",

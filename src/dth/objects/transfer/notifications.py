@@ -36,7 +36,7 @@ _SUBSCRIBE_URL = re.compile(r"https://sns(-fips)?\.[a-z0-9-]+\.amazonaws\.(com|c
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class StoreNotification:
     """The content of a delivery."""
 
     records: list[Record]
@@ -44,7 +44,7 @@ class Notification:
     confirm: str = ""
 
 
-def parse(body: bytes) -> Notification:
+def parse(body: bytes) -> StoreNotification:
     """Read the body of a request. Raises UsageError if it is too large or not a notification."""
     if len(body) > MAX_BODY:
         raise UsageError(f"notification: {len(body)} bytes are too many; {MAX_BODY} are the most")
@@ -52,7 +52,7 @@ def parse(body: bytes) -> Notification:
     return read(_load(body.decode("utf-8", "surrogateescape")))
 
 
-def read(delivered: Any) -> Notification:
+def read(delivered: Any) -> StoreNotification:
     """Read parsed JSON. Raises UsageError."""
     records: list[Record] = []
     confirm = ""
@@ -63,7 +63,7 @@ def read(delivered: Any) -> Notification:
             records += _records(each)
         if len(records) > MAX_RECORDS:
             raise UsageError(f"notification: more than {MAX_RECORDS} records; send them in several")
-    return Notification(records, confirm)
+    return StoreNotification(records, confirm)
 
 
 def event_id(records: Sequence[Record]) -> str:
@@ -97,7 +97,7 @@ def _unwrap(delivered: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         case [_, *_]:
             for each in delivered:
                 yield from _unwrap(each, depth + 1)
-        case {"Type": "Notification", "Message": str(text)}:
+        case {"Type": "StoreNotification", "Message": str(text)}:
             yield from _unwrap(_load(text), depth + 1)
         case {}:
             yield delivered

@@ -15,7 +15,7 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.ports import Stack
+from dth.hub.ports import TaskStackState
 from dth.hub.schedule import SCHEDULES
 from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
@@ -42,7 +42,7 @@ class _Nowhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskNames:
     """The names of all resources of one task."""
 
     settings: HubSettings
@@ -128,8 +128,8 @@ class AwsEngine:
         self._dynamo = dynamo
         self._settings = settings
 
-    def place(self, task: str, type: str) -> Place:
-        return Place(self._settings, task, type)
+    def place(self, task: str, type: str) -> TaskNames:
+        return TaskNames(self._settings, task, type)
 
     async def worker_group(self, id: str) -> str:
         """The Auto Scaling group of the task's workers; "" if it has none."""
@@ -196,13 +196,13 @@ class AwsEngine:
                 raise
         return True
 
-    async def stack(self, id: str) -> Stack | None:
+    async def stack(self, id: str) -> TaskStackState | None:
         item = await self._dynamo.get("hub", {"pk": STACK, "sk": id})
-        return Stack(**json.loads(item["json"])) if item else None
+        return TaskStackState(**json.loads(item["json"])) if item else None
 
     # ------------------------------------------------------------------------------------ for the steward
 
-    async def keep_stack(self, id: str, stack: Stack | None) -> None:
+    async def keep_stack(self, id: str, stack: TaskStackState | None) -> None:
         """Store the state of the stack. A stack may have no outputs while it changes: the previous ones are kept."""
         before, key = await self.stack(id), {"pk": STACK, "sk": id}
         if stack is None:
