@@ -228,7 +228,7 @@ def test_help_names_every_command(dth: Dth) -> None:
     ("arguments", "told"),
     [
         ("sync /home/no/body s3://b", "there is no folder '/home/no/body'"),
-        ("sync s3://a /dev/null", "is no folder"),
+        ("sync s3://a /dev/null", "is not a folder"),
         ("sync file:///x s3://b", "only s3://bucket/prefix"),
         ("sync s3:// s3://b", "names no bucket"),
         ("sync s3://a", "Missing argument 'DST'"),

@@ -35,7 +35,7 @@ from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Addressing, ChecksumMode
 from dth.objects.store.etags import SOURCE_ETAG
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.pace import Budget, Cap
 from dth.objects.store.signing import quote_key
 from dth.objects.transfer.messages import ObjectItem

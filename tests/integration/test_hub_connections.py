@@ -248,10 +248,12 @@ def test_what_is_of_least_use_goes_first(clock: Clock) -> None:
     assert admit("one more", ConnectionState.HEAD) is None
 
 
-@pytest.mark.parametrize("state", [State.BODY, State.UNREAD])
-def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(clock: Clock, state: State) -> None:
+@pytest.mark.parametrize("state", [ConnectionState.BODY, ConnectionState.UNREAD])
+def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(
+    clock: Clock, state: ConnectionState
+) -> None:
     ended: list[str] = []
-    all_of_them = Connections(Capacity(3, 3))
+    all_of_them = Connections(ConnectionLimits(3, 3))
     for name in ("first", "second", "third"):
         clock.now += 1
         peer = all_of_them.admit("a", lambda name=name: ended.append(name))  # type: ignore[misc]
@@ -261,7 +263,7 @@ def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(clock: Clock, 
     clock.now += 1
     stranger = all_of_them.admit("b", lambda: ended.append("stranger"))
     assert stranger
-    stranger.enter(State.ANSWER)
+    stranger.enter(ConnectionState.ANSWER)
     assert all_of_them.admit("c", lambda: None)
     assert ended == ["first", "second"]
 

@@ -20,7 +20,7 @@ from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FixedCredentials
 from dth.objects.store.endpoints import resolve_endpoint
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.task import shared_rates
 from dth.objects.transfer.proof import check_source, compare_stated
 from tests.engine import (

@@ -83,7 +83,7 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
             "--progress-json",
             type=click.FloatRange(0, min_open=True),
             metavar="SECONDS",
-            help="Print a JSON object with the progress every so many seconds, on standard error.",
+            help="Print a JSON object with the progress at this interval in seconds, on standard error.",
         )(wrapped)
         wrapped = click.option(
             "--log-file",

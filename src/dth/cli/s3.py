@@ -100,7 +100,7 @@ def sync(
     """Copy what is missing or different from SRC to DST.
 
     Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC is the key of an
-    object or a file, that one is copied into DST. An interrupted sync goes on where it was when the same command is
+    object or a file, that one is copied into DST. An interrupted sync resumes where it was when the same command is
     given again.
     """
     parameters = pair(src, dst, given)

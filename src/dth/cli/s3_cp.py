@@ -350,7 +350,7 @@ def _take(
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if dry_run:
-                said.would(Item(str(path), found.st_size, ""))
+                said.would(ObjectItem(str(path), found.st_size, ""))
                 return 0
             # As rclone keeps it.
             headers["x-amz-meta-mtime"] = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
@@ -365,7 +365,7 @@ async def _put(parameters: S3Parameters, said: _Said, file: int, headers: dict[s
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
         dest = await start.open_side("destination", parameters, transport, secrets)
-        copied: Copied = await single.write_object(
+        copied: CopiedObject = await single.write_object(
             dest, parameters.dest_prefix, _read(file), parameters, headers, size
         )
     said.result(copied.size, copied.dest_etag, copied.proof, copied.verified)

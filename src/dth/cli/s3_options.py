@@ -145,4 +145,4 @@ def _no_url(text: str, which: str) -> str:
             f"makes it known; or write s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
             f"--{side}-profile"
         )
-    return f"is no S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"
+    return f"is not an S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"

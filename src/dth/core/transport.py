@@ -135,7 +135,8 @@ class Pipe:
         return data
 
     async def feed(self, chunk: bytes) -> bool:
-        """As `write`, for a source that is no request: waits while the pipe is full. False: the other side gave up."""
+        """As `write`, for a source that is not a request: waits while the pipe is full. False: the other side gave
+        up."""
         room = asyncio.Event()
         self._resume_source = room.set
         while (code := self.write(chunk)) == pycurl.WRITEFUNC_PAUSE:
@@ -144,7 +145,7 @@ class Pipe:
         return code is None
 
     async def draw(self, size: int) -> bytes:
-        """As `read`, for a sink that is no request: waits while the pipe is empty. b"": the other side gave up."""
+        """As `read`, for a sink that is not a request: waits while the pipe is empty. b"": the other side gave up."""
         more = asyncio.Event()
         self._resume_sink = more.set
         while isinstance(data := self.read(size), int):
@@ -226,7 +227,7 @@ class Valve:
         self.left -= amount
 
     async def let(self, amount: int) -> None:
-        """Let bytes pass that are no request's: waits for the grant."""
+        """Let bytes pass that belong to no request: waits for the grant."""
         granted = asyncio.Event()
         self.resume = granted.set
         while not self.open():

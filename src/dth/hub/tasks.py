@@ -16,7 +16,7 @@ from dth.core.plugins import plugin
 from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
-from dth.hub.lifecycle import Event
+from dth.hub.lifecycle import TaskEvent
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles

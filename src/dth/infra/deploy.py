@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dth.core.errors import HubError, NotFound, UsageError
-from dth.infra.publish import Template, filled
+from dth.infra.publish import PublishedTemplate, filled
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # Seconds between polls: short at first.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]

@@ -128,7 +128,7 @@ class HubStack(Template):
             self.parameter(
                 template_parameter(kind), f"Template of tasks ({kind})", DEPLOYMENT,
                 f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no other; dth aws publish "
-                "fills it in. Not looked at when empty.", default="", pattern=DIGEST,
+                "fills it in. Not checked when empty.", default="", pattern=DIGEST,
             )  # fmt: skip
         self.console_digest = self.parameter(
             "consoleDigest", "Console", DEPLOYMENT,

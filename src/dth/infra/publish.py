@@ -153,7 +153,7 @@ def with_defaults(template: str, **defaults: str) -> str:
 
 
 def _take_digests(s3: Any, bucket: str, key: str, file: Path, told: dict[str, str]) -> None:
-    """Set the template's digests to those of the code published before, and to those that are told.
+    """Set the template's digests to those of the code published before, and to those that are given.
 
     Raises StateError if the published template differs in anything else.
     """

@@ -114,7 +114,7 @@ class S3Stack(TaskStack):
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": self.queue.attr_arn,
-            # Names of buckets are given anew after a deletion. The owner of a bucket elsewhere is not known.
+            # Names of buckets are free again after a deletion. The owner of a bucket elsewhere is not known.
             "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))

@@ -18,7 +18,7 @@ from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
 from dth.core.ports.uploads import GiantUpload, UploadState
 from dth.objects.transfer import ownership
-from dth.objects.transfer.failures import MAX_ATTEMPTS, Before, Failures, Next
+from dth.objects.transfer.failures import MAX_ATTEMPTS, Before, Failures, Remedy
 from dth.objects.transfer.handlers import done
 from dth.objects.transfer.messages import (
     DeleteMessage,
@@ -80,17 +80,17 @@ class Controller:
                     return
         await self._mend(idle, live)
 
-    async def _goes_on(self, upload: Upload, error: HubError, before: Before) -> bool:
+    async def _goes_on(self, upload: GiantUpload, error: HubError, before: Before) -> bool:
         """Leave a failed upload for the next check, or give it up: what fails for too long while other requests pass
         never ends otherwise. False if the task pauses."""
         since = self.quiet.setdefault(upload.upload_id, int(time.time()))
         # Each check is the first attempt: only the time bounds how often an upload is tried.
         decision = await self._failures.decide(error, 0, before, since)
-        if decision.next is Next.PAUSE:
+        if decision.next is Remedy.PAUSE:
             await self._platform.records.pause(decision.reason)
-        elif decision.next not in (Next.WAIT, Next.AGAIN):
+        elif decision.next not in (Remedy.WAIT, Remedy.AGAIN):
             await self._give_up(upload, error)
-        return decision.next is not Next.PAUSE
+        return decision.next is not Remedy.PAUSE
 
     async def abort_all(self) -> None:
         """Discard every upload that the task began, because the task stops."""

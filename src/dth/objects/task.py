@@ -12,7 +12,7 @@ from dth.core.parameters import check_confined
 from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
-from dth.objects.compare.merge import Place, overlaps
+from dth.objects.compare.merge import ObjectsPlace, overlaps
 from dth.objects.listing.filters import Filter, only_key
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import OTHER_AWS_CLASSES, DeleteMode, S3Parameters, SourceEtags, StorageClass
@@ -270,11 +270,13 @@ def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, 
         raise UsageError(f"source and destination overlap: {one} and {other} {where}one lies in the other")
 
 
-def _place_of(client: S3Client, prefix: str) -> Place:
+def _place_of(client: S3Client, prefix: str) -> ObjectsPlace:
     if client.endpoint.is_folder:
         # One folder may lie in another, under whatever name.
-        return Place(client.endpoint.store, "", f"{os.path.realpath(client.bucket).rstrip('/')}/{prefix}")
-    return Place(client.endpoint.store, client.bucket, prefix)
+        return ObjectsPlace(
+            client.endpoint.store, "", f"{os.path.realpath(client.bucket).rstrip('/')}/{prefix}"
+        )
+    return ObjectsPlace(client.endpoint.store, client.bucket, prefix)
 
 
 def _listing_time(moment: float | None) -> str:

@@ -26,7 +26,7 @@ from dth.core.plugins import plugin
 from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
-from dth.platforms.local.board import Board
+from dth.platforms.local.board import LocalBoard
 from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform

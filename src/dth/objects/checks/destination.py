@@ -24,14 +24,14 @@ from dth.core.errors import (
 )
 from dth.objects.checks import bucket_settings as buckets
 from dth.objects.checks import policies
-from dth.objects.checks.notes import Side
+from dth.objects.checks.notes import CheckedSide
 from dth.objects.compare.merge import Policy, unholdable
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.parameters import Encryption
 from dth.objects.plugin import deletes
 from dth.objects.store.endpoints import ChecksumMode
 from dth.objects.store.etags import SOURCE_ETAG
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 PROBE = b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, delete it.\n"
 PROBE_TAGS = "dth-preflight=probe"

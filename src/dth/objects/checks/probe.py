@@ -18,7 +18,7 @@ from dth.objects.task import bucket_of, endpoint_of, key_map, open_side
 
 
 @dataclass(slots=True)
-class StoreAnswer:
+class ProbeAnswer:
     """The result. `message` is one sentence, `advice` what to do about it, `detail` the original error."""
 
     endpoint: str
@@ -43,11 +43,11 @@ class StoreAnswer:
 
 async def probe(
     parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore
-) -> StoreAnswer:
+) -> ProbeAnswer:
     """Test "source" or "destination". Problems are in the result and not raised."""
     endpoint = endpoint_of(parameters, side)
     bucket = bucket_of(parameters, side)
-    found = StoreAnswer(endpoint.url, bucket, endpoint.region)
+    found = ProbeAnswer(endpoint.url, bucket, endpoint.region)
     started = time.monotonic()
     try:
         client = await open_side(parameters, side, transport, secrets, attempts=1)
@@ -62,7 +62,7 @@ async def probe(
 class _SideProbe(CheckedSide):
     """A side that is reached and listed once."""
 
-    def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: StoreAnswer) -> None:
+    def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: ProbeAnswer) -> None:
         prefix = parameters.src_prefix
         super().__init__(
             parameters, client, prefix if side == "source" else key_map(parameters).to_dest(prefix)

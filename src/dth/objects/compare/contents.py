@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dth.core.errors import Damaged
 from dth.objects.compare.merge import Evidence
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
@@ -65,7 +65,7 @@ async def check_contents(
 
 
 async def with_sums_of_files(
-    route: "Route", source: Entry, dest: Entry, here: Evidence, there: Evidence
+    route: "ObjectRoute", source: ListedObject, dest: ListedObject, here: Evidence, there: Evidence
 ) -> tuple[Evidence, Evidence]:
     """What is known of both sides, with the checksums that a folder does not state. Its file is read for those that the
     other side states."""
@@ -84,7 +84,7 @@ async def with_sums_of_files(
     return found[0], found[1]
 
 
-def _stated(client: S3Client, entry: Entry, head: Evidence) -> dict[str, str]:
+def _stated(client: S3Client, entry: ListedObject, head: Evidence) -> dict[str, str]:
     """The checksums that a store states, the MD5 in an ETag among them."""
     sums = dict(head.checksums)
     opaque = head.encrypted or client.capabilities.etags is EtagKind.OPAQUE
@@ -93,7 +93,7 @@ def _stated(client: S3Client, entry: Entry, head: Evidence) -> dict[str, str]:
     return sums
 
 
-async def _computed(client: S3Client, key: str, entry: Entry, wanted: Iterable[str]) -> dict[str, str]:
+async def _computed(client: S3Client, key: str, entry: ListedObject, wanted: Iterable[str]) -> dict[str, str]:
     running = {mode: Checksum(mode) for mode in wanted}
     for first in range(0, entry.size if running else 0, STEP):
         chunks = await read_range(client, key, entry.size, entry.etag, first)

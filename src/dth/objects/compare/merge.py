@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Cursor
 from dth.core.ports.status import Status, Verified
-from dth.objects.listing.pages import MAX_KEY_BYTES, Entry, KeyMap, is_archived
+from dth.objects.listing.pages import MAX_KEY_BYTES, KeyMap, ListedObject, is_archived
 from dth.objects.store.etags import SOURCE_ETAG, is_md5, same_etag
 
 

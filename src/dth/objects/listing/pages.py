@@ -642,7 +642,7 @@ class _Document:
         marker = "Marker" in self.fields and "KeyCount" not in self.fields
         page = ListPage(entries, "", self.decoded(self.prefixes), marker)
         page.escaped, page.echo = list(self._escaped.values()), self.fields.get("Prefix", "")
-        # A page that says where to go on is not the last one.
+        # A page that says where the next one begins is not the last one.
         goes_on = self.fields.get("NextContinuationToken") or self.fields.get("NextMarker")
         if self.fields.get("IsTruncated", "true" if goes_on else "").strip().lower() == "true":
             token = "" if marker else self.fields.get("NextContinuationToken", "")

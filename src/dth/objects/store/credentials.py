@@ -18,7 +18,7 @@ from dth.core import confinement
 from dth.core.errors import EndpointRefused, UsageError, error_code
 from dth.core.secrets import SecretStore, WrongHost
 from dth.core.stores_file import KEYS_OF, keys_of
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 
 SECRET_CHECK = 1.0  # seconds between checks of a secret
 # Consecutive checks that must fail before keys that were good are given up.

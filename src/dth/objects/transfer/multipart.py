@@ -30,12 +30,12 @@ from dth.core.ports.status import Verified
 from dth.core.ports.uploads import GiantUpload, Part, Uploads, UploadState
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
 from dth.objects.transfer.group import Group, together
@@ -584,7 +584,7 @@ class Multipart:
         return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), StoreWrite(etag))
 
     async def _look_at_joined(
-        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+        self, upload: GiantUpload, key: str, parts: list[Part], etag: str, answered: str, proof: str
     ) -> tuple[str, bool]:
         """The ETag of the joined object, and whether it is known to be the one. Looks at the object, unless the answer
         shows it: an answer may be about another object, or come from something before the store. Raises Damaged."""
@@ -623,7 +623,7 @@ class Multipart:
         # Without the mark, it may be an object that was there before.
         return etag, bool(proven or mark or etag.lower() == joined or self._route.server_side)
 
-    def _is_older(self, upload: Upload, headers: Mapping[str, str]) -> bool:
+    def _is_older(self, upload: GiantUpload, headers: Mapping[str, str]) -> bool:
         """Whether an object at the destination is older than this upload, by the store's clock."""
         dest = self._route.dest
         dest.note_clock(headers)
@@ -631,7 +631,7 @@ class Multipart:
         begun = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
         return date is not None and email.utils.mktime_tz(date) < begun
 
-    async def _not_joined(self, upload: Upload, instead: str) -> UploadLost:
+    async def _not_joined(self, upload: GiantUpload, instead: str) -> UploadLost:
         """The error to raise when a store joined nothing. What is there instead stays: it is not damaged."""
         await self._end_used_up(upload)
         text = f"key {upload.key!r}: the store answered that it joined the parts, but has {instead}"
@@ -679,14 +679,14 @@ class Multipart:
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
 
-    async def _end_used_up(self, upload: Upload) -> bool:
+    async def _end_used_up(self, upload: GiantUpload) -> bool:
         """End an upload that the destination has joined or lost by its own account, and discard what it may have kept
         of it all the same. True for the one call that did it."""
         with suppress(TransferError):
             await self._route.dest.abort_upload(self._route.keys.to_dest(upload.key), upload.upload_id)
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
-    async def _reap(self, upload: Upload, key: str) -> None:
+    async def _reap(self, upload: GiantUpload, key: str) -> None:
         """Abort uploads of exactly this key that began after the intent. A crash between CreateMultipartUpload and
         recording its id leaves an upload that no record names."""
         dest = self._route.dest
@@ -765,7 +765,7 @@ def _contradicts(etag: str, joined: str) -> bool:
     return joined != "" and MULTIPART_ETAG.fullmatch(etag) is not None and etag.lower() != joined
 
 
-def _etag_mismatch(upload: Upload, etag: str, joined: str) -> Damaged:
+def _etag_mismatch(upload: GiantUpload, etag: str, joined: str) -> Damaged:
     return Damaged(
         f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
         code="EtagMismatch",

@@ -11,14 +11,14 @@ from dth.core.errors import Damaged, ObjectRefused
 from dth.core.ports.status import Verified
 from dth.core.transport import Transport
 from dth.objects.compare.contents import check_contents
-from dth.objects.listing.pages import Entry, KeyMap
+from dth.objects.listing.pages import KeyMap, ListedObject
 from dth.objects.parameters import Encryption, S3Parameters
 from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_md5
 from dth.objects.store.folders.store import MTIME, written_time
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.pace import Budget, Scout
 from dth.objects.store.tags import NO_TAGS, REFUSED, TagReader
 from dth.objects.transfer.messages import ObjectItem

@@ -80,7 +80,7 @@ async def read_object(source: S3Client, item: ObjectItem, write: Write) -> Verif
     return Verified.SOURCE if whole else Verified.NOT
 
 
-async def _pieces(source: S3Client, item: Item) -> AsyncGenerator[Sequence[bytes]]:
+async def _pieces(source: S3Client, item: ObjectItem) -> AsyncGenerator[Sequence[bytes]]:
     """The object in pieces, of which some are read ahead."""
 
     async def read(first: int) -> Sequence[bytes]:

@@ -54,7 +54,7 @@ async def look(route: "ObjectRoute", key: str, etag: str, size: int) -> int:
     return await _part_size(route, key, etag, size, int(match[2])) if match else size
 
 
-def _counts(route: "Route") -> bool:
+def _counts(route: "ObjectRoute") -> bool:
     """Whether the source's ETags are checked at all. A folder confirms nothing that is written to it."""
     plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
     alone = route.dest.endpoint.is_folder

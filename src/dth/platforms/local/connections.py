@@ -107,10 +107,10 @@ class Peer:
                 return 0
             case ConnectionState.IDLE:
                 return 2 if self.signed_in else 1
-            case State.BODY | State.UNREAD:
+            case ConnectionState.BODY | ConnectionState.UNREAD:
                 # Those of the signed-in, too: one viewer could hold all places, and so would keep everybody out.
                 return 4 if self.signed_in else 3
-            case State.ANSWER:
+            case ConnectionState.ANSWER:
                 return None if self.signed_in else 4
 
 

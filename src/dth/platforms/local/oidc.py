@@ -350,7 +350,7 @@ class Provider:
         grant = Grant(account.user.name, account.epoch, time.time())
         replaced = request.cookies.get(SESSION_COOKIE, "")
         cookie, family = await self._grants.open_session(grant, replaced)
-        response = await self._grant(asked, Session(grant, account, family))
+        response = await self._grant(asked, BrowserSession(grant, account, family))
         self._set_cookie(response, SESSION_COOKIE, cookie)
         return response
 

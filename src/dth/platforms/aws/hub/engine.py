@@ -218,7 +218,7 @@ class AwsEngine:
         """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
 
-    async def template(self, place: Place) -> str:
+    async def template(self, place: TaskNames) -> str:
         """The address of the template of the task, as it was published with this hub, and of no other version of it.
         Raises UsageError if somebody changed it."""
         settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
@@ -236,7 +236,7 @@ class AwsEngine:
         version = found.get("VersionId", "null")
         return address if version == "null" else f"{address}?versionId={version}"
 
-    async def make_memory(self, place: Place) -> bool:
+    async def make_memory(self, place: TaskNames) -> bool:
         """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being
         created."""
         for name, table in place.tables.items():
