@@ -15,7 +15,7 @@ from dth.images.listing import EcrSource, Image, OciSource, Selection, Source, l
 from dth.images.narrow import narrow, runs_on
 from dth.images.patterns import Patterns
 from dth.images.plan import Wishes, make_plan
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrLogin
 from dth.images.registry.login import FixedLogin, UserPassword
 from dth.images.registry.manifest import OCI_INDEX, Manifest, read_manifest
@@ -66,14 +66,14 @@ class Sides:
 
     def registry(self, server: Any) -> Registry:
         login = FixedLogin(UserPassword(USER, PASSWORD))
-        return Registry(self.transport, Address(server.url.partition("//")[2]), login, attempts=1)
+        return Registry(self.transport, RegistryAddress(server.url.partition("//")[2]), login, attempts=1)
 
     async def plan(
         self, source: Any, destination: Any, images: list[Image] | None = None, **wishes: Any
     ) -> Plan:
         if isinstance(source, EcrServer):
             control = control_of(source)
-            registry = Registry(self.transport, Address(source.registry.host), EcrLogin(control))
+            registry = Registry(self.transport, RegistryAddress(source.registry.host), EcrLogin(control))
             self.source = EcrSource(control, registry)
         else:
             self.source = OciSource(self.registry(source))
@@ -322,7 +322,7 @@ async def test_wrong_credentials_stop_the_plan(
 ) -> None:
     here.push("a", "v1", image("a", [SMALL]))
     login = FixedLogin(UserPassword(USER, "wrong"))
-    source = OciSource(Registry(sides.transport, Address(here.host), login))
+    source = OciSource(Registry(sides.transport, RegistryAddress(here.host), login))
     destination = OciDestination(sides.registry(there))
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
         await make_plan([Image(here.host, "a", "v1")], lambda _: source, destination, Wishes())

@@ -23,7 +23,7 @@ from dth.core.errors import (
     Transient,
     UsageError,
 )
-from dth.images.registry.client import Address
+from dth.images.registry.client import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import Reference
 from dth.images.skopeo import command as skopeo
@@ -83,7 +83,7 @@ def side(
 ) -> CopyEnd:
     host = server.url.partition("//")[2]
     ca = str(server.ca) if getattr(server, "ca", None) else ""
-    return CopyEnd(Reference(host, repository, tag, digest), Address(host, ca_bundle=ca), login)
+    return CopyEnd(Reference(host, repository, tag, digest), RegistryAddress(host, ca_bundle=ca), login)
 
 
 async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -168,7 +168,9 @@ async def test_tls_and_tokens(there: RegistryServer) -> None:
         tls.push("team/app", "v1", BOTH)
         await skopeo.copy(side(tls, "team/app", "v1", login=None), side(guarded, "x", "v1"))
         assert guarded.digest("x", "v1") == BOTH.digest
-        other = CopyEnd(side(tls, "team/app", "v1").reference, Address(tls.host, ca_bundle="/etc/hostname"))
+        other = CopyEnd(
+            side(tls, "team/app", "v1").reference, RegistryAddress(tls.host, ca_bundle="/etc/hostname")
+        )
         with pytest.raises(EndpointRefused, match="x509") as told:
             await skopeo.copy(other, side(there, "x", "v1"))
         assert told.value.code == "UntrustedCertificate"

@@ -11,7 +11,7 @@ from dth.images.listing import EcrSource, OciSource, Selection, Source, list_ima
 from dth.images.parameters import EcrParameters
 from dth.images.plan import Wishes, make_plan
 from dth.images.registry.aws import AwsAccess
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrControl, EcrLogin
 from dth.images.registry.login import FixedLogin, Login, UserPassword
 from dth.images.renames import Renames
@@ -84,8 +84,8 @@ async def test_between_registries_every_layer_crosses_once(
     here.push("team/both", "", sbom)
     here.push("team/both", *fallback(both, ("application/spdx+json", sbom)))
     with PlainProxy(here) as front:
-        source = OciSource(Registry(transport, Address(front.url.partition("//")[2]), LOGIN))
-        destination = OciDestination(Registry(transport, Address(there.host), LOGIN))
+        source = OciSource(Registry(transport, RegistryAddress(front.url.partition("//")[2]), LOGIN))
+        destination = OciDestination(Registry(transport, RegistryAddress(there.host), LOGIN))
 
         async def planned() -> Plan:
             host = source.registry.host
@@ -127,7 +127,7 @@ async def test_between_ecrs_with_repositories_that_are_made(
             EcrControl(AwsAccess("eu-west-1", each.url, "keys"), Secrets()) for each in (ecr_here, ecr_there)
         ]
         logins = (EcrLogin(controls[0]), EcrLogin(controls[1]))
-        registries = [Registry(transport, Address(await login.host()), login) for login in logins]
+        registries = [Registry(transport, RegistryAddress(await login.host()), login) for login in logins]
 
         async def planned() -> Plan:
             source = EcrSource(controls[0], registries[0])

@@ -97,7 +97,7 @@ def _unwrap(delivered: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         case [_, *_]:
             for each in delivered:
                 yield from _unwrap(each, depth + 1)
-        case {"Type": "StoreNotification", "Message": str(text)}:
+        case {"Type": "Notification", "Message": str(text)}:
             yield from _unwrap(_load(text), depth + 1)
         case {}:
             yield delivered
