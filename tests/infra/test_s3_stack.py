@@ -233,7 +233,10 @@ def test_control_and_setup_have_few_rights_of_their_own(template: dict[str, Any]
     [in_vpc] = own["SetupRole"]
     assert in_vpc[1] == "*"
     assert {action.partition(":")[0] for action in in_vpc[0]} == {"ec2"}
-    looks, scales, also = own["ControlRole"]
+    looks, scales, misses, also = own["ControlRole"]
+    assert misses == (
+        ["sqs:GetQueueAttributes", "sqs:SendMessage"], {"Fn::GetAtt": ["MissedStarts", "Arn"]},
+    )  # fmt: skip
     assert looks == (["autoscaling:DescribeAutoScalingGroups"], "*")
     assert all("autoScalingGroupName/${AWS::StackName}-" in each["Fn::Sub"] for each in scales[1])
     assert also == in_vpc
@@ -252,5 +255,5 @@ def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
 def test_failures_are_told_by_mail(template: dict[str, Any]) -> None:
     alarm = resources(template, "AWS::CloudWatch::Alarm")["Failures"]
     assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
-    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
+    assert alarm["Threshold"] == 0
     assert template["Resources"]["AlarmMail"]["Condition"] == "HasAlarmEmail"

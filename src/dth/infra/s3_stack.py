@@ -118,6 +118,8 @@ class S3Stack(TaskStack):
             "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))
+        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
+        self.missed = self.missed_starts()
 
     # --------------------------------------------------------------------------------------------- rights
 
@@ -151,6 +153,7 @@ class S3Stack(TaskStack):
             [
                 allow(["autoscaling:DescribeAutoScalingGroups"], "*"),  # it has no resource
                 allow(scale, groups),
+                allow(["sqs:GetQueueAttributes", "sqs:SendMessage"], self.missed.attr_arn),
             ],
             "Control of a task",
             only={self.in_vpc: [allow(IN_VPC, "*")]},
@@ -468,15 +471,19 @@ class S3Stack(TaskStack):
             **self.variables(),
             "DTH_FINDER_GROUP": self.finders.ref,
             "DTH_WORKER_GROUP": self.workers.ref,
+            "DTH_MISSED_STARTS_URL": self.missed.ref,
         }
+        # Of events that EventBridge hands over and does not wait for.
+        unheard = aws_lambda.CfnFunction.DeadLetterConfigProperty(target_arn=self.missed.attr_arn)
         functions = {
             name: self.function(
                 name.title(), f"dth.compose.aws.functions.objects.{name}", self.control_role, environment,
                 log_group=self.logs, timeout=TICK - 5, description=description, vpc_config=self._vpc(),
+                dead_letter_config=letters,
             )
-            for name, description in (
-                ("tick", "Brings the task to where it should be, once a minute"),
-                ("start", "Begins a run, by the schedule"),
+            for name, description, letters in (
+                ("tick", "Brings the task to where it should be, once a minute", None),
+                ("start", "Begins a run, by the schedule", unheard),
             )
         }  # fmt: skip
         self.tick, self.start = functions["tick"], functions["start"]
@@ -552,7 +559,13 @@ class S3Stack(TaskStack):
             "Schedule",
             description="Begins runs",
             schedule_expression=expression,
-            targets=[aws_events.CfnRule.TargetProperty(id="Start", arn=self.start.attr_arn)],
+            targets=[
+                aws_events.CfnRule.TargetProperty(
+                    id="Start",
+                    arn=self.start.attr_arn,
+                    dead_letter_config=aws_events.CfnRule.DeadLetterConfigProperty(arn=self.missed.attr_arn),
+                )
+            ],
         )
         permission = aws_lambda.CfnPermission(
             self,
@@ -568,29 +581,20 @@ class S3Stack(TaskStack):
     # ---------------------------------------------------------------------------------- alarms and dashboard
 
     def _watch(self) -> None:
-        self.topic = self.alarms(self.task["alarmEmail"], "cloudwatch.amazonaws.com")
-        # The controller settles dead letters within a minute. It reports how many there were; SQS
-        # may not.
-        aws_cloudwatch.CfnAlarm(
-            self,
+        self.alarm(
             "Failures",
-            alarm_description="Objects failed, or messages crashed their workers: the task's records say which and why",
-            comparison_operator="GreaterThanThreshold",
-            threshold=0,
-            evaluation_periods=1,
-            treat_missing_data="notBreaching",
-            alarm_actions=[self.topic.ref],
-            metrics=[
-                aws_cloudwatch.CfnAlarm.MetricDataQueryProperty(
-                    id="failures",
-                    expression="FILL(dead, 0) + FILL(letters, 0) + FILL(failed, 0)",
-                    label="Failures",
-                    return_data=True,
-                ),
-                self.queue_metric("dead", self.dead, "ApproximateNumberOfMessagesVisible"),
-                self.metric("letters", NAMESPACE, "DeadLetters", "Sum", "Task", self.id),
-                self.metric("failed", NAMESPACE, "ObjectsFailed", "Sum", "Task", self.id),
-            ],
+            "Objects or runs failed, the task is paused, messages crashed their workers, or the schedule could not "
+            "begin a run: the task's runs, records and log group say which and why",
+            self.topic,
+            (NAMESPACE, "Failures", "Task", self.id),
+        )
+        # What fails is not told by the look itself then. A single look is made up for by the next.
+        self.alarm(
+            "Control",
+            "The task is not looked after: its controller fails again and again, and the log group says why",
+            self.topic,
+            ("AWS/States", "ExecutionsFailed", "StateMachineArn", self.controller.ref),
+            failing=3,
         )
         self.dashboard = aws_cloudwatch.CfnDashboard(
             self,
@@ -610,6 +614,7 @@ class S3Stack(TaskStack):
                 "QueueUrl": (self.queue.attr_queue_url, "Messages of the task"),
                 "QueueArn": (self.queue.attr_arn, "Where event notifications of other accounts' buckets go"),
                 "DeadLetterUrl": (self.dead.attr_queue_url, "Messages that crashed their workers"),
+                "MissedStartsUrl": (self.missed.ref, "Starts of the schedule that nobody heard"),
                 "TickFunction": (
                     self.tick.ref,
                     "Brings the task to where it should be, and tells how it stands",
