@@ -10,11 +10,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import cfnlint
 import pytest
 
 from dth.objects.parameters import S3Parameters
 from dth.platforms.aws.tables import TABLES
-from tests.infra.checks import Findings, inline, resources
+from tests.infra.checks import Findings, Resolved, inline, resources
 
 NOT_ALONE = [  # they need a hub, or a file on the machine
     "transferWindow", "bandwidthTimetable", "budget", "srcProfile", "destProfile", "srcCaBundle", "destCaBundle",
@@ -199,6 +200,49 @@ def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) ->
         assert {each["MetricStat"]["Metric"]["MetricName"] for each in metrics} == {
             "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible",
         }  # fmt: skip
+
+
+REGIONS_OF_TYPES = json.loads(
+    (
+        Path(cfnlint.__file__).parent / "data/schemas/extensions/aws_ec2_instance/instancetype_enum.json"
+    ).read_text("utf-8")
+)
+REGIONS = REGIONS_OF_TYPES.keys() - {"all", "description"}
+
+
+def _types(template: dict[str, Any], group: str, **given: str) -> list[str]:
+    """The types that CloudFormation makes of the parameters."""
+    policy = resources(template, "AWS::AutoScaling::AutoScalingGroup")[group]["MixedInstancesPolicy"]
+    resolved = Resolved(template, given)
+    found = [resolved.value(each) for each in policy["LaunchTemplate"]["Overrides"]]
+    return [resolved.value(each["InstanceType"]) for each in found if each]
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86-64"])
+def test_machines_have_no_credits_and_their_types_are_in_the_regions(
+    template: dict[str, Any], architecture: str
+) -> None:
+    workers = _types(template, "WorkerGroup", architecture=architecture)
+    finders = _types(template, "FinderGroup", architecture=architecture)
+    assert len(workers) > 1  # Spot needs a choice
+    assert len(finders) == 1
+    assert [each for each in (*workers, *finders) if each.startswith("t")] == []
+    regions = {name: set(each["enum"]) for name, each in REGIONS_OF_TYPES.items() if name in REGIONS}
+    assert len(regions) > 30
+    missing = {name for name, known in regions.items() if not {*workers, *finders} <= known}
+    assert missing == (set() if architecture == "arm64" else {"ap-southeast-4", "eu-south-2"})
+
+
+def test_types_of_machines_can_be_chosen(template: dict[str, Any]) -> None:
+    assert _types(template, "WorkerGroup", workerTypes="c7gn.medium") == ["c7gn.medium"]
+    two = _types(template, "WorkerGroup", workerTypes="c7gn.large,c6gn.large")
+    assert two == ["c7gn.large", "c6gn.large"]
+    assert _types(template, "FinderGroup", finderType="r7g.large") == ["r7g.large"]
+    pattern = template["Parameters"]["workerTypes"]["AllowedPattern"]
+    for good in ("", "c7gn.medium", "m7i-flex.large,c5.large"):
+        assert re.fullmatch(pattern, good)
+    for bad in ("c7gn", "a.b,", "a.b, c.d", "a.b,a.c,a.d,a.e,a.f"):
+        assert not re.fullmatch(pattern, bad)
 
 
 def test_machines_drain_before_they_go(template: dict[str, Any]) -> None:

@@ -36,11 +36,19 @@ HEARTBEAT = 180  # seconds for a machine to drain
 TICK = 290
 SETUP = 300  # Seconds for setup or cleanup.
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${Name}"
-# By architecture: workers, with the first choice first, and the finder.
+# By architecture: workers, with the first choice first, and the finder. None has CPU credits: a burstable machine
+# that works all day costs more, and its network falls to a fraction. All regions have those for arm64, nearly all have
+# the others.
 MACHINES = {
-    "arm64": {"name": "arm64", "worker": "t4g.micro", "other": "t4g.small", "finder": "m6g.large"},
-    "x86-64": {"name": "x86_64", "worker": "t3.micro", "other": "t3.small", "finder": "m6i.large"},
+    "arm64": {
+        "name": "arm64",
+        "workers": "c6g.medium,m6g.medium,r6g.medium,c6g.large",
+        "finder": "m6g.large",
+    },
+    "x86-64": {"name": "x86_64", "workers": "m6i.large,m6i.xlarge", "finder": "m6i.large"},
 }
+MOST_TYPES = 4  # of workers
+TYPE = r"[a-z][a-z0-9-]*\.[a-z0-9-]+"
 READ = ("s3:GetObject", "s3:GetObjectTagging")
 WRITE = (
     "s3:PutObject",
@@ -88,12 +96,40 @@ class S3Stack(TaskStack):
             default="false", allowed=["true", "false"],
         )  # fmt: skip
         self.in_vpc = self.is_true(in_vpc)
+        worker_types = self.parameter(
+            "workerTypes", "Types of workers", NETWORK,
+            f"Instance types for workers, the first choice first, at most {MOST_TYPES} with commas between, all with "
+            "processors as above; Spot takes whichever has capacity. Empty: "
+            + "; ".join(f"{each['workers']} ({name})" for name, each in MACHINES.items()) + ".",
+            default="", pattern=f"|{TYPE}(,{TYPE}){{0,{MOST_TYPES - 1}}}",
+        )  # fmt: skip
+        finder_type = self.parameter(
+            "finderType", "Type of the finder", NETWORK,
+            "Instance type for the machine that lists, with processors as above. Empty: "
+            + "; ".join(f"{each['finder']} ({name})" for name, each in MACHINES.items()) + ".",
+            default="", pattern=f"|{TYPE}",
+        )  # fmt: skip
         self.public_ip("machines")
         self.has_address = self.condition("HasPublicIp", self.equals("publicIp", "ENABLED"))
         self.bundles()
         self.on_arm = self.condition("OnArm", self.equals("architecture", "arm64"))
         mapping = cdk.CfnMapping(self, "Machines", mapping=MACHINES)
         self.machine = {each: mapping.find_in_map(Fn.ref("architecture"), each) for each in MACHINES["arm64"]}
+        chosen = self.is_given(worker_types)
+        given = worker_types.value_as_string
+        types = _split(self.when(chosen, given, self.machine["workers"]))
+        self.worker_types = []
+        for number in range(MOST_TYPES):
+            there = Fn.condition_not(Fn.condition_equals(Fn.select(number, _split(given)), ""))
+            by_default = [
+                Fn.condition_and(Fn.condition_equals(given, ""), self.equals("architecture", name))
+                for name, each in MACHINES.items()
+                if len(each["workers"].split(",")) > number
+            ]
+            name = self.condition(f"HasWorkerType{number + 1}", Fn.condition_or(there, *by_default))
+            self.worker_types.append(self.when(name, {"InstanceType": Fn.select(number, types)}))
+        finder = self.when(self.is_given(finder_type), finder_type.value_as_string, self.machine["finder"])
+        self.finder_types = [{"InstanceType": finder}]
 
     # ------------------------------------------------------------------------------------------ the queue
 
@@ -261,11 +297,11 @@ class S3Stack(TaskStack):
             most=Fn.ref("maxCapacity"),
             desired_capacity=Fn.ref("desiredCapacity"),
             on_demand=cdk.Token.as_number(self.when(self.is_true(self.task["spotWorkers"]), 0, 100)),
-            types=[self.machine["worker"], self.machine["other"]],
+            types=self.worker_types,
             disk=8,
         )
         self.finders = self._group(
-            "Finder", least="0", most="1", on_demand=100, types=[self.machine["finder"]], disk=32
+            "Finder", least="0", most="1", on_demand=100, types=self.finder_types, disk=32
         )
         aws_autoscaling.CfnLifecycleHook(
             self,
@@ -279,7 +315,7 @@ class S3Stack(TaskStack):
         self._scaling()
 
     def _group(
-        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[str], disk: int, **more: Any
+        self, kind: str, *, least: str, most: str, on_demand: Any, types: list[Any], disk: int, **more: Any
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
         environment = {**self.variables(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
@@ -331,12 +367,6 @@ class S3Stack(TaskStack):
                     launch_template_specification=aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateSpecificationProperty(
                         launch_template_id=launch.ref, version=launch.attr_latest_version_number
                     ),
-                    overrides=[
-                        aws_autoscaling.CfnAutoScalingGroup.LaunchTemplateOverridesProperty(
-                            instance_type=each
-                        )
-                        for each in types
-                    ],
                 ),
             ),
             metrics_collection=[
@@ -352,6 +382,8 @@ class S3Stack(TaskStack):
             ],
             **more,
         )
+        # Without the CDK's own classes, which know no condition for a single type.
+        group.add_property_override("MixedInstancesPolicy.LaunchTemplate.Overrides", types)
         # New code needs new machines; the old ones drain first.
         # An update keeps the number of machines that runs.
         group.cfn_options.update_policy = cdk.CfnUpdatePolicy(
@@ -629,6 +661,11 @@ class S3Stack(TaskStack):
                 "Dashboard": (self.dashboard.ref, "CloudWatch dashboard"),
             }
         )
+
+
+def _split(types: str) -> list[str]:
+    """Return the types as a list of at least MOST_TYPES, with empty ones at its end."""
+    return Fn.split(",", Fn.join("", [types, "," * MOST_TYPES]))
 
 
 def _dashboard() -> dict[str, Any]:
