@@ -139,46 +139,96 @@ def test_a_start_script_is_good_bash_and_downloads_nothing_of_others(template: d
         assert f"-m dth.compose.aws.agent {name.removesuffix('Template').lower()}" in script
 
 
-@pytest.mark.parametrize("changed", [False, True])
-def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
-    template: dict[str, Any], tmp_path: Path, changed: bool
-) -> None:
-    [found] = [resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]]
-    script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
-    assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
-    bundle = tmp_path / "bundle.tar.gz"
-    with tarfile.open(bundle, "w:gz") as archive:
+class Boot:
+    """Runs the start script of a worker to where the service begins, in a folder, with stand-ins for commands.
+
+    `failing`: by command, how often it fails first.
+    """
+
+    def __init__(self, template: dict[str, Any], folder: Path, digest: str, **failing: int) -> None:
+        found = resources(template, "AWS::EC2::LaunchTemplate")["WorkerTemplate"]
+        script, values = found["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+        assert values["Digest"] == {"Fn::If": ["OnArm", {"Ref": "bundleArm64"}, {"Ref": "bundleX8664"}]}
+        script = script[: script.index("export PYTHONPATH")].replace("${Digest}", digest)
+        script = re.sub(r"\$\{[\w:]+\}", "x", script).replace('PAUSES="5 15 45 90"', 'PAUSES="0 0 0 0"')
+        for part in ("/opt", "/var", "/dev/console"):
+            script = script.replace(part, f"{folder}{part}")
+        self.folder, self.calls = folder, folder / "calls"
+        for each in ("opt/dth", "var/log", "var/lib/cloud/data", "dev", "bin"):
+            (folder / each).mkdir(parents=True)
+        (folder / "var/lib/cloud/data/instance-id").write_text("i-0abc\n")
+        for name in ("aws", "dnf", "useradd", "install", "modprobe", "sysctl", "shutdown"):
+            command = folder / "bin" / name
+            command.write_text(
+                f'#!/bin/bash\necho "{name} $*" >> {self.calls}\n'
+                f'if [ $(grep -c "^{name} " {self.calls}) -le {failing.get(name, 0)} ]; then\n'
+                f'  echo "{name} is broken" >&2; exit 1\nfi\n'
+                # aws s3 cp --only-show-errors SOURCE DESTINATION
+                f'if [ "$1" = s3 ]; then cp {folder}/bundle.tar.gz "$5"; fi\n'
+            )
+            command.chmod(0o755)
+        self.ran = subprocess.run(
+            ["bash", "-c", script],
+            env={"PATH": f"{folder}/bin:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def called(self, command: str) -> list[str]:
+        return [line for line in self.calls.read_text().splitlines() if line.startswith(command)]
+
+
+@pytest.fixture
+def digest(tmp_path: Path) -> str:
+    """Makes the published bundle."""
+    with tarfile.open(tmp_path / "bundle.tar.gz", "w:gz") as archive:
         archive.add(__file__, "code.py")
-    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
-    if changed:
-        bundle.write_bytes(bundle.read_bytes() + b"\0")
-    aws = tmp_path / "bin/aws"
-    aws.parent.mkdir()
-    # aws s3 cp --only-show-errors SOURCE DESTINATION
-    aws.write_text(f'#!/bin/sh\ncp {bundle} "$5"\n')
-    aws.chmod(0o755)
-    (tmp_path / "dth").mkdir()
-    fetch = script[script.index("BUNDLE=") : script.index("export PYTHONPATH")].replace(
-        "/opt", str(tmp_path / "opt")
-    )
-    (tmp_path / "opt/dth").mkdir(parents=True)
-    for name, value in {
-        "Digest": digest,
-        "assetBucket": "b",
-        "assetPrefix": "p",
-        "Architecture": "arm64",
-    }.items():
-        fetch = fetch.replace(f"${{{name}}}", value)
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", fetch],
-        env={"PATH": f"{aws.parent}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode != 0) is changed, ran.stderr
-    assert (tmp_path / "opt/dth/code.py").exists() is not changed
-    assert ("is not what was published" in ran.stderr) is changed
+    return hashlib.sha256((tmp_path / "bundle.tar.gz").read_bytes()).hexdigest()
+
+
+def test_a_machine_comes_up_after_some_failures(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    boot = Boot(template, tmp_path, digest, dnf=2, aws=3)
+    assert boot.ran.returncode == 0, boot.ran.stdout
+    assert (tmp_path / "opt/dth/code.py").exists()
+    assert (len(boot.called("dnf")), len(boot.called("aws s3"))) == (3, 4)
+    assert boot.called("shutdown") == []
+
+
+def test_a_machine_that_does_not_come_up_says_why_and_ends(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    boot = Boot(template, tmp_path, digest, dnf=99)
+    assert boot.ran.returncode != 0
+    assert len(boot.called("dnf")) == 5
+    why = "Data Transfer Hub: the machine i-0abc did not come up: dnf is broken"
+    assert (tmp_path / "dev/console").read_text() == why + "\n"
+    [sent] = boot.called("aws logs put-log-events")
+    assert why in sent
+    assert boot.called("shutdown") == ["shutdown -h +5"]
+    for found in resources(template, "AWS::EC2::LaunchTemplate").values():
+        assert found["LaunchTemplateData"]["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_a_machine_runs_the_bundle_that_was_published_and_no_other(
+    template: dict[str, Any], tmp_path: Path, digest: str
+) -> None:
+    with (tmp_path / "bundle.tar.gz").open("ab") as bundle:
+        bundle.write(b"\0")
+    boot = Boot(template, tmp_path, digest)
+    assert boot.ran.returncode != 0
+    assert not (tmp_path / "opt/dth/code.py").exists()
+    assert "is not what was published" in (tmp_path / "dev/console").read_text()
+    assert boot.called("shutdown")
+
+
+def test_a_shell_on_machines_is_for_those_who_ask(template: dict[str, Any]) -> None:
+    role = resources(template, "AWS::IAM::Role")["MachineRole"]
+    policy = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"}
+    assert role["ManagedPolicyArns"] == {"Fn::If": ["IsSessionManager", [policy], {"Ref": "AWS::NoValue"}]}
+    assert template["Parameters"]["sessionManager"]["Default"] == "false"
 
 
 def test_workers_scale_by_the_steps_that_users_know(template: dict[str, Any]) -> None:

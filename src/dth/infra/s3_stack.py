@@ -109,6 +109,12 @@ class S3Stack(TaskStack):
             + "; ".join(f"{each['finder']} ({name})" for name, each in MACHINES.items()) + ".",
             default="", pattern=f"|{TYPE}",
         )  # fmt: skip
+        sessions = self.parameter(
+            "sessionManager", "Session Manager", NETWORK,
+            "Whether people with the right to do so may open a shell on machines through AWS Systems Manager.",
+            default="false", allowed=["true", "false"],
+        )  # fmt: skip
+        self.has_sessions = self.is_true(sessions)
         self.public_ip("machines")
         self.has_address = self.condition("HasPublicIp", self.equals("publicIp", "ENABLED"))
         self.bundles()
@@ -175,6 +181,8 @@ class S3Stack(TaskStack):
             ],
             "Finder and workers of a task",
         )
+        manages = self.sub("arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")
+        self.machine_role.add_property_override("ManagedPolicyArns", self.when(self.has_sessions, [manages]))
         self.profile = aws_iam.CfnInstanceProfile(
             self, "MachineProfile", path=self.sub(ROLES), roles=[self.machine_role.ref]
         )
@@ -336,6 +344,8 @@ class S3Stack(TaskStack):
                         delete_on_termination=True,
                     )
                 ],
+                # A machine that does not come up ends itself.
+                instance_initiated_shutdown_behavior="terminate",
                 metadata_options=aws_ec2.CfnLaunchTemplate.MetadataOptionsProperty(
                     http_tokens="required", http_put_response_hop_limit=1
                 ),
