@@ -326,7 +326,13 @@ class S3Stack(TaskStack):
         self, kind: str, *, least: str, most: str, on_demand: Any, types: list[Any], disk: int, **more: Any
     ) -> aws_autoscaling.CfnAutoScalingGroup:
         name = self.sub(f"${{AWS::StackName}}-{kind.lower()}")
-        environment = {**self.variables(), "DTH_GROUP": name, "DTH_LIFECYCLE_HOOK": "drain"}
+        environment = {
+            **self.variables(),
+            "DTH_GROUP": name,
+            "DTH_LIFECYCLE_HOOK": "drain",
+            # As functions have it: whose STS gives roles of other accounts.
+            "AWS_DEFAULT_REGION": cdk.Aws.REGION,
+        }
         digest = self.when(self.on_arm, *(Fn.ref(name) for name in BUNDLES.values()))
         launch = aws_ec2.CfnLaunchTemplate(
             self,
