@@ -346,6 +346,11 @@ def test_a_minute_looks_after_the_task(template: dict[str, Any]) -> None:
     assert max(each["Timeout"] for each in functions.values()) <= 300
 
 
+def test_a_hub_pays_for_no_dashboards(template: dict[str, Any]) -> None:
+    assert template["Resources"]["Dashboard"]["Condition"] == "Alone"
+    assert template["Outputs"]["Dashboard"]["Condition"] == "Alone"
+
+
 def test_failures_are_told_by_mail(template: dict[str, Any]) -> None:
     alarm = resources(template, "AWS::CloudWatch::Alarm")["Failures"]
     assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]

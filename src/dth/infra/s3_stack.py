@@ -5,7 +5,7 @@ tables and the log group.
 """
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import (
@@ -655,6 +655,8 @@ class S3Stack(TaskStack):
                 Finders=self.finders.ref,
             ),
         )
+        # A hub shows the graphs of its tasks itself, and each dashboard costs money.
+        self.dashboard.cfn_options.condition = self.holds(self.alone)
 
     def _outputs(self) -> None:
         self.tell(
@@ -674,9 +676,13 @@ class S3Stack(TaskStack):
                 "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Alarms"),
-                "Dashboard": (self.dashboard.ref, "CloudWatch dashboard"),
             }
         )
+        shown = cdk.CfnOutput(
+            self, "OutDashboard", value=self.dashboard.ref, description="CloudWatch dashboard of a task alone"
+        )
+        shown.override_logical_id("Dashboard")
+        shown.condition = cast("cdk.CfnCondition", self.holds(self.alone))
 
 
 def _split(types: str) -> list[str]:
