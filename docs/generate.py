@@ -17,7 +17,7 @@ from dth.cli.options import TASKS_ONLY
 from dth.core import parameters
 from dth.core.parameters import TaskParameters
 from dth.images.parameters import EcrParameters
-from dth.images.registry.registries import KNOWN, OTHER, Known
+from dth.images.registry.registries import KNOWN, OTHER, KnownRegistry
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.endpoints import PROFILES, Profile
 
@@ -259,7 +259,7 @@ def stores_page() -> str:
         _table(STORE_PLACES, map(_place, PROFILES.values())),
         "Region: the one that requests are signed for if none is given. Where it is in the host name, it is read from",
         "there; the AWS configuration and `us-east-1` come last.\n",
-        "Several endpoint URLs of one store can be given: the option several times, or URLs with commas between. They",
+        "Several endpoint URLs of one store can be given: the option several times, or URLs separated by commas. They",
         "are of one kind and all http or all https.\n",
         "A bucket's name with capitals or underscores stands in the path, wherever others of that store stand; with",
         "`--src-addressing-style virtual` it is refused. An access point of AWS is given by its ARN, as in",
@@ -278,13 +278,13 @@ def stores_page() -> str:
         "- Metadata: `RFC 2047` where user metadata beyond ASCII is sent encoded, `bytes` where it is sent as it is.",
         "- Gzip: `accepted` where a store would unpack objects in gzip for those who do not say that they accept it.\n",
         "A profile is where a transfer starts. If the first objects are refused because of a checksum, an ACL or tags,",
-        "the transfer goes on with less, and its result has a note that says so.\n",
+        "the transfer continues with less, and its result has a note that says so.\n",
         "## Good to know\n",
         *(f"- **{p.name}**: {p.limits}" for p in PROFILES.values() if p.limits),
         "",
         "## Stores that were tried\n",
         "What `python -m tests.contract.store --endpoint-url URL` found. It tries any S3 store, and deletes what it",
-        "wrote. A checksum that is *judged* was refused when it was wrong; a *parrot* repeats what it was told.\n",
+        "wrote. A checksum that is *judged* was refused when it was wrong; a *parrot* repeats what was sent.\n",
         _trials(),
     ]
     return "\n".join(parts) + "\n"
@@ -337,8 +337,8 @@ def registries_page() -> str:
         "**None of these has been tried against the real service yet.** The rows follow its documentation and public",
         "reports; the client is tested against registries that behave in these ways on one machine.\n",
         _table(REGISTRY_TRAITS, map(_registry, (*KNOWN, OTHER))),
-        "- Lists: whether its catalogue of repositories can be had. Where it cannot, name the images.",
-        "- Begins with: requests a second for each process. A registry that answers is asked faster, up to the limit",
+        "- Lists: whether its catalogue of repositories is available. Where it cannot, name the images.",
+        "- Begins with: requests per second for each process. A registry that answers is asked faster, up to the limit",
         "  that it documents (*at most*) or without one; a registry that refuses (429, 503) is asked more slowly.",
         "- Referrers: how it keeps what refers to an image, by the API of OCI 1.1 or under tags.\n",
         "## Limits, as documented\n",
@@ -349,7 +349,7 @@ def registries_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _registry(known: Known) -> tuple[str, ...]:
+def _registry(known: KnownRegistry) -> tuple[str, ...]:
     most = f", at most {known.most:g}" if known.most else ""
     return (
         known.name,

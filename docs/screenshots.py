@@ -62,7 +62,7 @@ SHOWN = ("create", "task-failed", "task-objects", "home", "task-overview", "task
 
 @contextmanager
 def furnished(folder: Path) -> Iterator[tuple[Hub, dict[str, str]]]:
-    """A hub with tasks that are through, under way, and in trouble."""
+    """A hub with tasks that are through, in progress, and in trouble."""
     with ExitStack() as stack:
         here, there = (stack.enter_context(MiniStack()) for _ in range(2))
         refusing = stack.enter_context(Proxy(there))

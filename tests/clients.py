@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dth.core.transport import ConnectOptions
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import resolve_endpoint
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 
 if TYPE_CHECKING:
     from dth.core.transport import Transport
@@ -20,9 +20,9 @@ class Fixed:
     """Credentials that stay what they are."""
 
     def __init__(self, access: str, secret: str, token: str = "") -> None:
-        self._keys = Keys(access, secret, token)
+        self._keys = AccessKeys(access, secret, token)
 
-    async def keys(self) -> Keys | None:
+    async def keys(self) -> AccessKeys | None:
         return self._keys
 
 

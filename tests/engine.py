@@ -29,10 +29,10 @@ from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.transport import Transport
 from dth.objects.controller import Controller
-from dth.objects.finder import Finder
+from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import S3Parameters
 from dth.objects.task import open_route, shared_rates
-from dth.objects.transfer.worker import Stalled, Worker
+from dth.objects.transfer.worker import ObjectWorker, Stalled
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.queue import LocalQueue
 from tests.servers.process import REPOSITORY
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
     from tests.servers.s3 import S3Server
 
 MIB = 1024 * 1024
@@ -184,7 +184,7 @@ class Engine:
             **parameters,
         }
         self.platform: LocalPlatform
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, ObjectWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def run(
@@ -303,7 +303,7 @@ class Engine:
     async def _process(self, name: str, parameters: S3Parameters, run: Run) -> None:
         async with self.opened(name, parameters) as (route, platform):
             if name == "finder":
-                await Finder(route, platform, self.state).run(run)
+                await ObjectFinder(route, platform, self.state).run(run)
             elif name == "controller":
                 controller = Controller(route, platform, name)
                 while not self._over.is_set():
@@ -311,7 +311,7 @@ class Engine:
                     await asyncio.sleep(0.1)
                 await controller.check()
             else:
-                self.workers[name] = Worker(name, route, platform)
+                self.workers[name] = ObjectWorker(name, route, platform)
                 await self.workers[name].run()
 
     @contextlib.asynccontextmanager
@@ -327,7 +327,7 @@ class Engine:
     @contextlib.asynccontextmanager
     async def opened(
         self, name: str, parameters: S3Parameters | None = None
-    ) -> AsyncIterator[tuple[Route, LocalPlatform]]:
+    ) -> AsyncIterator[tuple[ObjectRoute, LocalPlatform]]:
         """The route and the platform, as a process has them."""
         parameters = parameters or self._parameters({})
         transport = Transport()

@@ -15,7 +15,7 @@ from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.transport import Transport
 from dth.images import worker
-from dth.images.finder import Finder
+from dth.images.finder import ImageFinder
 from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
 from dth.images.registry import client as registry
@@ -23,8 +23,8 @@ from dth.images.registry import pace
 from dth.images.registry.aws import AwsAccess
 from dth.images.registry.control import EcrControl
 from dth.images.registry.pace import paces_of
-from dth.images.task import Route, open_route
-from dth.images.worker import Worker
+from dth.images.task import ImageRoute, open_route
+from dth.images.worker import ImageWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from tests.hub import balanced
 from tests.servers.registry import PASSWORD, USER, EcrServer
@@ -110,7 +110,7 @@ class Engine:
         return EcrParameters.model_validate(self.parameters).model_copy(update=self.changes)
 
     @contextlib.asynccontextmanager
-    async def opened(self, name: str) -> AsyncIterator[tuple[Route, LocalPlatform]]:
+    async def opened(self, name: str) -> AsyncIterator[tuple[ImageRoute, LocalPlatform]]:
         """As a process has them."""
         with open_platform(self.state, name) as platform, Transport() as transport:
             if self.patience:
@@ -121,13 +121,13 @@ class Engine:
         """Begin a run, and plan for it."""
         async with self.opened("finder") as (route, platform):
             run, _ = await platform.records.begin_run(RunKind.SYNC, beside=True)
-            await Finder(route, platform).run(run)
+            await ImageFinder(route, platform).run(run)
             return await platform.records.get_run(run.id)
 
     async def work(self, until: Callable[[LocalPlatform], Awaitable[bool]] | None = None) -> None:
         """Let a worker work until all runs are settled, or this holds; then stop it."""
         async with self.opened("worker-1") as (route, platform):
-            working = Worker("worker-1", route, platform)
+            working = ImageWorker("worker-1", route, platform)
             task = asyncio.create_task(working.run())
             try:
                 async with asyncio.timeout(SECONDS):
@@ -178,6 +178,6 @@ def _side(start: str, server: Any) -> dict[str, Any]:
 
 
 async def settled(platform: LocalPlatform) -> bool:
-    """Nothing is under way."""
+    """Nothing is in progress."""
     depth = await platform.queue.depth()
     return depth.visible + depth.in_flight + depth.delayed == 0

@@ -103,7 +103,7 @@ class Kills:
     # ------------------------------------------------------------------------------------------ what happens
 
     def add(self, name: str, small: int, large: Iterable[str] = ()) -> None:
-        """New objects for each task, and a run of each that will list them, beside those that are under way."""
+        """New objects for each task, and a run of each that will list them, beside those that are in progress."""
         for n in range(len(self._tasks)):
             found = {
                 f"task-{n}/{name}/{i:03}": blob(self._dice.randrange(100, 50_000), i) for i in range(small)

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from typing import Any, Self, TypeAlias
 
 INTERFACE: int
-# What became of a request, where it is no HTTP status.
+# What became of a request, where it is not an HTTP status.
 BROKEN: int
 STALE: int
 TIMED_OUT: int

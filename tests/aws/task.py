@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from dth.core.ports.runs import Run
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
     from tests.aws.emulator.region import Region
 
 MIB = 1024 * 1024
@@ -50,7 +50,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def route_of(platform: AwsPlatform) -> AsyncIterator[Route]:
+async def route_of(platform: AwsPlatform) -> AsyncIterator[ObjectRoute]:
     async def read() -> Any:
         with contextlib.suppress(StateError):
             return await read_parameters(platform.dynamo)

@@ -219,7 +219,7 @@ async def _play(world: World, plan: list[tuple[str, Any]]) -> None:
                 await world.work(quiet, *how)
             case "reconcile":
                 await world.live("controller", lambda process: process.records.reconcile())
-            case "beside":  # a second run lists the same objects while the first is under way
+            case "beside":  # a second run lists the same objects while the first is in progress
                 await quiet.records.set_run(run.id, (await quiet.records.get_run(run.id)).state.TRANSFERRING)
                 run, _ = await quiet.records.begin_run(RunKind.SYNC, beside=True)
                 await world.find(run)

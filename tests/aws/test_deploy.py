@@ -14,7 +14,7 @@ import pytest
 
 from dth.core.errors import UsageError
 from dth.infra import deploy
-from dth.infra.publish import Template
+from dth.infra.publish import PublishedTemplate
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.region import wait_for
 
@@ -66,7 +66,7 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
     [table] = [name for name in region.boto("dynamodb").list_tables()["TableNames"] if "State" in name]
     region.boto("dynamodb").put_item(TableName=table, Item=pause)
     code, out, _ = dth("status", "photos")
-    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (go on: dth aws run photos)")
+    assert (code, out.splitlines()[-1]) == (1, "paused: the keys are wrong (resume: dth aws run photos)")
     code, out, _ = dth("run", "photos")
     assert (code, out.splitlines()) == (
         0,
@@ -139,8 +139,8 @@ def test_a_stack_comes_changes_and_goes(dth: Command, region: Region) -> None:
 
 
 def test_parameters_are_looked_at_before_anything_is_made(region: Region) -> None:
-    template = Template("", {"srcBucket": True, "destBucket": True, "maxCapacity": False})
-    photos = deploy.Stack(region.boto("cloudformation"), "photos", lambda line: None)
+    template = PublishedTemplate("", {"srcBucket": True, "destBucket": True, "maxCapacity": False})
+    photos = deploy.DeployedStack(region.boto("cloudformation"), "photos", lambda line: None)
     for given, line in (
         ({"srcBucket": "source"}, "the template needs destBucket: give each with --parameter NAME=VALUE"),
         ({"maxCapacty": "3"}, "the template has no parameter 'maxCapacty'; is it maxCapacity?"),

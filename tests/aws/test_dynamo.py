@@ -9,7 +9,7 @@ import pytest
 from dth.core.errors import StateError
 from dth.platforms.aws import dynamo as dynamo_module
 from dth.platforms.aws.client import Refused
-from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.tables import TABLES
 
 if TYPE_CHECKING:
@@ -100,11 +100,14 @@ async def test_a_transaction_waits_for_others_and_says_which_condition_failed(
     calls.on(conflict)
     one, other = items(2)
     new = "attribute_not_exists(#pk)"
-    actions = [Action("state", item=one, condition=new), Action("state", item=other, condition=new)]
+    actions = [
+        TransactItem("state", item=one, condition=new),
+        TransactItem("state", item=other, condition=new),
+    ]
     assert await dynamo.transact(actions) == []
     assert len(tokens) == 3
     assert len(set(tokens)) == 1
-    actions[1] = Action("state", item=items(3)[2], condition=new)
+    actions[1] = TransactItem("state", item=items(3)[2], condition=new)
     assert await dynamo.transact(actions) == ["ConditionalCheckFailed", "None"]
     assert await dynamo.get("state", {"pk": "p", "sk": "0002"}) == {}
 

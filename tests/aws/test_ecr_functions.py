@@ -12,7 +12,7 @@ from dth.compose.aws.functions.images import PATIENCE, _Before, _look
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import RunKind, RunState
 from dth.core.ports.status import Status
-from dth.images.messages import Order, encode
+from dth.images.messages import CopyOrder, encode
 from dth.images.registry.reference import Reference
 from dth.platforms.aws.parameters import write_parameters
 
@@ -27,8 +27,10 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DTH_TASK", "nightly")
 
 
-def order(run: int, name: str) -> Order:
-    return Order(run, Reference("from.example", name, "v1"), Reference("to.example", name, "v1"), "sha256:1")
+def order(run: int, name: str) -> CopyOrder:
+    return CopyOrder(
+        run, Reference("from.example", name, "v1"), Reference("to.example", name, "v1"), "sha256:1"
+    )
 
 
 async def enqueue(platform: AwsPlatform, *names: str) -> int:

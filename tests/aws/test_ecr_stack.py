@@ -140,7 +140,7 @@ def test_images_arrive_and_unchanged_ones_start_no_container(
     assert out.splitlines()[0] == "images: run 1 DONE"
     assert "3 images listed, 0 the same, 3 of 3 settled, 0 failed" in out
 
-    line = "images: a run begins; dth aws status images tells how it stands\n"
+    line = "images: a run begins; dth aws status images shows its progress\n"
     assert dth("run", "images") == (0, line, "")
     assert ended(stack, 2) == "SUCCEEDED"
     assert states(stack, 2) == ["Plan", "Decide", "Done"]

@@ -14,7 +14,7 @@ import pytest
 
 from dth.core.ports.runs import RunKind
 from dth.core.ports.status import Status
-from dth.objects.finder import Finder
+from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import EventMode
 from dth.objects.plugin import PLUGIN
 from dth.objects.transfer.handlers import Handlers
@@ -274,7 +274,7 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
         async with engine.opened("finder-2") as (route, platform):
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
             assert not resumed
-            await Finder(route, platform, engine.state).run(run)
+            await ObjectFinder(route, platform, engine.state).run(run)
             assert await PLUGIN.redrive(platform, engine._parameters({})) == 0
             while not all(run.counts.balanced for run in await platform.records.list_runs()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

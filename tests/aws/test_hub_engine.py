@@ -11,7 +11,7 @@ import pytest
 
 from dth.core.errors import BeingSetUp, Conflict, UsageError
 from dth.hub.model import ScheduleType, Task
-from dth.hub.ports import Stack
+from dth.hub.ports import TaskStackState
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.engine import AwsEngine
@@ -59,10 +59,12 @@ async def test_a_task_is_not_forgotten_while_it_has_a_stack(
             await platform.records.list_runs()
     assert await engine.make_memory(engine.place("one", "S3EC2"))
     assert await engine.make_memory(engine.place("one", "S3EC2"))  # which is nothing new
-    await engine.keep_stack("one", Stack("arn", "s3-one", "CREATE_COMPLETE", {"QueueUrl": "somewhere"}))
-    await engine.keep_stack("one", Stack("arn", "s3-one", "DELETE_IN_PROGRESS"))
+    await engine.keep_stack(
+        "one", TaskStackState("arn", "s3-one", "CREATE_COMPLETE", {"QueueUrl": "somewhere"})
+    )
+    await engine.keep_stack("one", TaskStackState("arn", "s3-one", "DELETE_IN_PROGRESS"))
     assert await engine.with_stacks() == ["one"]
-    assert await engine.stack("one") == Stack(
+    assert await engine.stack("one") == TaskStackState(
         "arn", "s3-one", "DELETE_IN_PROGRESS", {"QueueUrl": "somewhere"}
     )
 

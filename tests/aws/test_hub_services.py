@@ -16,7 +16,7 @@ import pytest
 
 from dth.core.errors import NotFound, UsageError
 from dth.hub.model import Role, ScheduleType, Task
-from dth.hub.notifications import Event
+from dth.hub.notifications import NotifiedEvent
 from dth.hub.ports import Channel
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.dynamo import Dynamo
@@ -187,13 +187,13 @@ async def test_a_webhook_hears_what_it_wants_once(
     await notifications.put_channel(Channel("off", "webhook", receiver.url, enabled=False))
     assert [each.id for each in await notifications.channels()] == ["all", "done", "off"]
     for _ in range(2):
-        await notifications.notify(Event.TASK_ERROR, TASK, "no such bucket", once="run 1")
+        await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "no such bucket", once="run 1")
     await notifications.deliver()
     [body] = receiver.bodies
     assert (body["source"], body["notices"][0]["text"]) == ("data-transfer-hub", "no such bucket")
     assert "Task failed: Photos" in body["text"]
-    await notifications.notify(Event.TASK_ERROR, TASK, "no such bucket", once="run 1")
-    await notifications.notify(Event.TASK_DONE, TASK, "3 transferred, 0 failed")
+    await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "no such bucket", once="run 1")
+    await notifications.notify(NotifiedEvent.TASK_DONE, TASK, "3 transferred, 0 failed")
     await notifications.deliver()
     await notifications.deliver()
     assert len(receiver.bodies) == 3
@@ -205,9 +205,9 @@ async def test_what_does_not_arrive_waits_for_its_next_try(
 ) -> None:
     receiver.status = 500
     await notifications.put_channel(Channel("all", "webhook", receiver.url))
-    await notifications.notify(Event.TASK_ERROR, TASK, "first")
+    await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "first")
     await notifications.deliver()
-    await notifications.notify(Event.TASK_ERROR, TASK, "second")
+    await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "second")
     await notifications.deliver()
     assert len(receiver.bodies) == 1  # the pause is not over
     assert "answered 500" in await notifications.test_channel("all")
@@ -228,10 +228,10 @@ async def test_an_address_hears_by_the_topic(
     sns = cloud.boto("sns")
     [subscribed] = sns.list_subscriptions_by_topic(TopicArn=notifications._topic)["Subscriptions"]
     assert (subscribed["Protocol"], subscribed["Endpoint"]) == ("email", "ops@example.com")
-    await notifications.notify(Event.TASK_ERROR, TASK, "no such bucket")
+    await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "no such bucket")
     await notifications.deliver()
     assert [item async for item in dynamo.query("hub", "#pk = :pk", {"pk": "outbox"})] == []
-    with pytest.raises(UsageError, match="no e-mail address"):
+    with pytest.raises(UsageError, match="not an e-mail address"):
         await notifications.put_channel(Channel("ops", "email", "nobody"))
     await notifications.remove_channel("ops")
     assert await notifications.channels() == []

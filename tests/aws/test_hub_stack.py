@@ -20,7 +20,7 @@ import pytest
 
 from dth.core.ports.records import Enqueued, Page
 from dth.core.ports.runs import RunState
-from dth.objects.transfer.messages import Item, encode, pack
+from dth.objects.transfer.messages import ObjectItem, encode, pack
 from dth.objects.transfer.multipart import Multipart
 from tests.aws.emulator.command import Command
 from tests.aws.emulator.machines import Machines
@@ -133,7 +133,7 @@ async def test_all_that_objects_meet_on_their_way(hub: Hub, fresh_region: Region
     async with opened(fresh_region, task, outputs, *tables) as platform, route_of(platform) as route:
         [run] = await until(platform.records.list_runs)
         etag = fresh_region.boto("s3").head_object(Bucket="source", Key="giant")["ETag"].strip('"')
-        giant, poison = Item("giant", 17 * MIB, etag), Item("poison", 3, "etag")
+        giant, poison = ObjectItem("giant", 17 * MIB, etag), ObjectItem("poison", 3, "etag")
         message = encode(next(pack(run.id, [poison])))
         enqueued = [
             Enqueued(giant.key, giant.size, giant.etag, "lost"),

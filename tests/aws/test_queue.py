@@ -12,7 +12,7 @@ import pytest
 
 from dth.core.errors import StateError, UsageError
 from dth.core.ports.queue import Depth, Outgoing
-from dth.objects.transfer.messages import EventMessage, Item, decode, encode, pack
+from dth.objects.transfer.messages import EventMessage, ObjectItem, decode, encode, pack
 from dth.platforms.aws import queue as queue_module
 from dth.platforms.aws.platform import open_platform
 
@@ -109,7 +109,7 @@ async def test_a_lost_lease_is_told_and_a_lost_delete_is_nothing(
 async def test_packs_of_any_size_fit_into_calls(aws: AwsPlatform, calls: Calls) -> None:
     # 1,024 bytes each, and three times as many in JSON
     keys = [f"{n:04}" + "\U0001f600" * 255 for n in range(200)]
-    messages = [encode(each) for each in pack(1, [Item(key, 5, "e" * 32) for key in keys])]
+    messages = [encode(each) for each in pack(1, [ObjectItem(key, 5, "e" * 32) for key in keys])]
     assert max(len(each.body) for each in messages) > 150_000
     await aws.queue.send(messages)
     assert calls.calls["sqs"] == 3  # the smallest goes with another

@@ -92,7 +92,7 @@ async def test_objects_of_all_kinds_arrive(
     assert not fresh_region.boto("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
     assert not fresh_region.boto("lambda").list_functions()["Functions"]
     assert not fresh_region.boto("iam").list_roles()["Roles"]
-    # A look that was under way may say why it failed, into a group that the emulator makes for it.
+    # A look that was in progress may say why it failed, into a group that the emulator makes for it.
     assert not [line for line in logs(fresh_region) if "[$LATEST]" not in line]
 
 
@@ -127,11 +127,11 @@ async def test_work_that_was_lost_with_the_queue_is_compared_anew(
         await platform.queue.purge()
         machines.frozen = False
 
-        lost, anew = await over(platform), await over(platform, 2)
+        lost, again = await over(platform), await over(platform, 2)
 
     assert (lost.state, lost.counts.cancelled) == (RunState.FAILED, 5)
     assert "its messages are gone" in lost.error
-    assert (anew.state, anew.counts.done) == (RunState.DONE, 5)
+    assert (again.state, again.counts.done) == (RunState.DONE, 5)
 
 
 async def test_a_paused_task_has_no_machines(

@@ -27,7 +27,7 @@ from dth.hub.model import (
     Summary,
     Task,
 )
-from dth.hub.notifications import Event
+from dth.hub.notifications import NotifiedEvent
 from dth.hub.ports import CERTIFICATE, Channel, LogPage, TaskQuery
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ async def test_a_secret_is_bound_once(hub: OpenHub) -> None:
     with pytest.raises(WrongHost):
         await secrets.use([SecretUse("source", each, ("c.example.com",)) for each in (name, other)])
     assert await hosts() == {name: (), other: ("b.example.com",)}
-    with pytest.raises(UsageError, match="is no host"):
+    with pytest.raises(UsageError, match="is not a host"):
         await secrets.bind(name, ["http://a/b"])
     with pytest.raises(NotFound):
         await secrets.bind("nobody-at-all", [])
@@ -424,8 +424,8 @@ async def test_a_channel_is_told_what_it_wants(hub: OpenHub, receiver: Receiver)
     told = hub.notifications
     await told.put_channel(Channel("done", "webhook", receiver.url, events=("TASK_DONE",)))
     await told.put_channel(Channel("off", "webhook", receiver.url, enabled=False))
-    await told.notify(Event.TASK_ERROR, task(), "no such bucket")
-    await told.notify(Event.TASK_DONE, task(), "3 transferred")
+    await told.notify(NotifiedEvent.TASK_ERROR, task(), "no such bucket")
+    await told.notify(NotifiedEvent.TASK_DONE, task(), "3 transferred")
     await hub.deliver()
     await hub.deliver()
     assert receiver.texts == ["3 transferred"]
@@ -435,9 +435,9 @@ async def test_a_channel_is_told_what_it_wants(hub: OpenHub, receiver: Receiver)
 async def test_what_is_told_once_is_told_once(hub: OpenHub, receiver: Receiver) -> None:
     await hub.notifications.put_channel(Channel("all", "webhook", receiver.url))
     for once in ("run 1", "run 1", "run 2", "", ""):
-        await hub.notifications.notify(Event.TASK_ERROR, task(), once, once=once)
+        await hub.notifications.notify(NotifiedEvent.TASK_ERROR, task(), once, once=once)
     await hub.deliver()
-    await hub.notifications.notify(Event.TASK_ERROR, task(), "run 1", once="run 1")
+    await hub.notifications.notify(NotifiedEvent.TASK_ERROR, task(), "run 1", once="run 1")
     await hub.deliver()
     assert receiver.texts == ["", "", "run 1", "run 2"]
 
@@ -472,7 +472,7 @@ async def test_a_channel_is_tried_at_once(hub: OpenHub, receiver: Receiver) -> N
 async def test_what_did_not_arrive_is_kept(hub: OpenHub, receiver: Receiver) -> None:
     receiver.status = 500
     await hub.notifications.put_channel(Channel("a", "webhook", receiver.url))
-    await hub.notifications.notify(Event.TASK_ERROR, task(), "kept")
+    await hub.notifications.notify(NotifiedEvent.TASK_ERROR, task(), "kept")
     await hub.deliver()
     await hub.deliver()
     assert len(receiver.bodies) == 1  # its next try is later

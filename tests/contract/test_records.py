@@ -500,7 +500,7 @@ async def test_pages_of_what_failed(records: Records) -> None:
         FailureGroup("even", 5, "why 8", ["a/0", "a/2"]),
         FailureGroup("odd", 4, "why 7", ["a/1", "a/3"]),
     ]
-    await records.commit(run.id, Page(enqueued=enqueued("a/0")))  # a redrive: it is no failure any more
+    await records.commit(run.id, Page(enqueued=enqueued("a/0")))  # a redrive: it is not a failure any more
     assert await found(limit=1) == ["a/1"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.uploads import Part, Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, Part, UploadState
 
 if TYPE_CHECKING:
     from dth.core.ports.platform import Platform
@@ -24,8 +24,8 @@ def uploads(platform: Platform) -> Uploads:
     return platform.uploads
 
 
-def giant(key: str = "k\udcff", etag: str = "e") -> Upload:
-    return Upload(key, run=1, etag=etag, size=100, part_size=50, source_part=25)
+def giant(key: str = "k\udcff", etag: str = "e") -> GiantUpload:
+    return GiantUpload(key, run=1, etag=etag, size=100, part_size=50, source_part=25)
 
 
 async def begun(uploads: Uploads, key: str = "k\udcff") -> None:

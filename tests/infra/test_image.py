@@ -174,7 +174,7 @@ def test_without_debian_packages_one_line_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(image, "PACKAGES", ("no-such-package",))
     with pytest.raises(
-        StateError, match=r"cannot be had: Unable to locate package no-such-package; with docker, "
+        StateError, match=r"are not available: Unable to locate package no-such-package; with docker, "
     ):
         image.make_image(MACHINE, tmp_path / "one", lambda line: None)
     monkeypatch.setenv("PATH", str(tmp_path))

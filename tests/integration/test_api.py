@@ -250,7 +250,7 @@ def test_a_name_that_cannot_be_is_refused_in_one_line(hub: Hub, name: str) -> No
         createUser(name: $n, password: "a long enough password", role: viewer) { name } }"""
     (error,) = ask(hub, query, hub.token, n=name)[1]["errors"]
     assert error["extensions"]["code"] == "BAD_INPUT"
-    assert "is no user name" in error["message"]
+    assert "is not a user name" in error["message"]
     assert "\n" not in error["message"]
     assert len(error["message"]) < 200
 
@@ -311,7 +311,7 @@ def test_what_the_hub_does_now_and_did(hub: Hub, source: Side, dest: Side) -> No
     for given, said in (
         ({"hours": 0}, "hours: 0 is out of range"),
         ({"hours": 745}, "hours: 745 is out of range"),
-        ({"since": "yesterday"}, "since: 'yesterday' is no time"),
+        ({"since": "yesterday"}, "since: 'yesterday' is not a time"),
         ({"since": "2099-01-01T00:00:00Z"}, "since: it must be in the past"),
         ({"since": "2020-01-01T00:00:00Z"}, "since: 31 days back is the most"),
     ):

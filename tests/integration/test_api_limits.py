@@ -48,7 +48,7 @@ def code(answer: dict[str, Any]) -> str:
     return str(errors[0]["extensions"]["code"]) if errors else ""
 
 
-# ----------------------------------------------------------------------------------------- what is no input
+# ----------------------------------------------------------------------------------------- what is not an input
 
 SCALARS: dict[str, Any] = {
     "Int": (1, (None, -1, 0, 2**31 - 1, 2**31, 1.5, "1", True, [])),
@@ -185,7 +185,7 @@ def test_a_task_is_called_by_a_uuid_as_everybody_writes_it(hub: Hub, given: str)
     pairs = [{"ParameterKey": f"{side}Bucket", "ParameterValue": side} for side in ("src", "dest")]
     answer = ask(hub, query, i={"type": "S3EC2", "id": given, "parameters": pairs})
     assert code(answer) == "BAD_INPUT"
-    assert "is no UUID" in answer["errors"][0]["message"]
+    assert "is not a UUID" in answer["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e400", "9" * 400, "\u0661e9\x00"])

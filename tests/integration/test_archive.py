@@ -62,7 +62,7 @@ def test_archived_objects_are_restored_on_request_and_copied_when_they_can_be_re
     assert (first.counts.archived, first.counts.restores, first.counts.done) == (2, 2, 1)
     assert glacier.restore_asked(archive.bucket, "a")
 
-    second = engine.run(restore_archived=True)  # still under way: nothing is asked again
+    second = engine.run(restore_archived=True)  # still in progress: nothing is asked again
     assert (second.counts.archived, second.counts.restores) == (2, 0)
     assert glacier.count("POST", query="restore") == 2
 

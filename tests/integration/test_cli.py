@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from dth.cli.display import ProgressView
 from dth.core.ports.runs import Counts
-from dth.hub.progress import Standing, State
+from dth.hub.progress import RunActivity, Standing
 from dth.platforms.local.filesystem import lock_state_directory
 from tests.engine import Done, Dth, Side, between, bodies, hurry
 from tests.servers.listing_server import ListingServer
@@ -194,8 +194,8 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
 ) -> None:
     monkeypatch.setattr("dth.cli.display.PLAIN_INTERVAL", -1.0)
     counts = Counts(listed=10, enqueued=10, enqueued_bytes=1000, done=4, done_bytes=400, failed=1)
-    standing = Standing(State.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
-    copying = replace(standing, state=State.COPYING, note="1 object: 503", percent=45, eta=65.0)
+    standing = Standing(RunActivity.LISTING, "", 10, 5, 1, 1000, 450, -1, 100.0, 2.0, -1.0)
+    copying = replace(standing, state=RunActivity.COPYING, note="1 object: 503", percent=45, eta=65.0)
     with ProgressView() as view:
         view.update(standing, counts, 1)
         view.update(copying, counts, 2)
@@ -228,7 +228,7 @@ def test_help_names_every_command(dth: Dth) -> None:
     ("arguments", "told"),
     [
         ("sync /home/no/body s3://b", "there is no folder '/home/no/body'"),
-        ("sync s3://a /dev/null", "is no folder"),
+        ("sync s3://a /dev/null", "is not a folder"),
         ("sync file:///x s3://b", "only s3://bucket/prefix"),
         ("sync s3:// s3://b", "names no bucket"),
         ("sync s3://a", "Missing argument 'DST'"),
@@ -239,7 +239,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --storage-class no/class", "--storage-class"),
         (
             "sync s3://a s3://b --storage-class GLACER --dst-type Amazon_S3",
-            "'GLACER' is no storage class of AWS",
+            "'GLACER' is not a storage class of AWS",
         ),
         ("sync s3://a s3://b --part-size 1M", "--part-size"),
         ("sync s3://a s3://b --part-size many", "--part-size: 'many' is not a size"),
@@ -260,7 +260,7 @@ def test_help_names_every_command(dth: Dth) -> None:
         ("sync s3://a s3://b --report x.txt", "must end in .csv or .parquet"),
         ("sync s3://a s3://b --report /no/such/folder/x.csv", "No such file or directory"),
         ("sync s3://a s3://b --report /proc/x.csv", "--report"),
-        ("diff s3://a s3://b --src-secret ../x", "no name for a secret"),
+        ("diff s3://a s3://b --src-secret ../x", "not a valid name for a secret"),
         ("diff s3://a s3://b --src-profile nobody", "profile 'nobody'"),
         ("ls ./nothing", "there is no folder './nothing'"),
         ("frobnicate", "No such command"),
@@ -346,7 +346,7 @@ def test_a_state_that_cannot_be_used(dth: Dth, source: Side, dest: Side) -> None
         damaged = dth.home / "damaged"
         damaged.mkdir()
         (damaged / "task.db").write_bytes(b"no database" * 1000)
-        assert "no database" in one_line(dth.run(*command, damaged), 1)
+        assert "not a database" in one_line(dth.run(*command, damaged), 1)
 
         assert f"is in use by process {os.getpid()}" in one_line(dth.end(waiting), 1)
 

@@ -282,7 +282,7 @@ def test_rm_of_one_object(dth: Dth, source: Side) -> None:
 def test_rm_of_a_prefix_is_guarded(dth: Dth, source: Side) -> None:
     source.put(bodies(["old/a", "old/b", "older", "new"]))
     command = ("s3", "rm", f"{source.url}/old", "-r", *at(source))
-    asked = dth.run(*command)  # its standard input is no terminal
+    asked = dth.run(*command)  # its standard input is not a terminal
     assert asked.code == 2
     assert "give --yes" in asked.err
     many = dth.here(*command, "--yes", "--max-delete", "1")

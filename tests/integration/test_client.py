@@ -35,11 +35,11 @@ from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Addressing, ChecksumMode
 from dth.objects.store.etags import SOURCE_ETAG
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.pace import Budget, Cap
 from dth.objects.store.signing import quote_key
-from dth.objects.transfer.messages import Item
-from dth.objects.transfer.relay import Route, relay_whole
+from dth.objects.transfer.messages import ObjectItem
+from dth.objects.transfer.relay import ObjectRoute, relay_whole
 from dth.platforms.local.platform import open_platform
 from tests.clients import Fixed, connect
 from tests.servers.proxy import Corrupt, Proxy, Reply, RequestHeaders, ResponseHeaders
@@ -85,9 +85,9 @@ def dest(transport: Transport, proxy_b: Proxy, bucket_b: str) -> S3Client:
     return connect(transport, proxy_b, bucket_b)
 
 
-def route(source: S3Client, dest: S3Client, transport: Transport, **parameters: Any) -> Route:
+def route(source: S3Client, dest: S3Client, transport: Transport, **parameters: Any) -> ObjectRoute:
     task = S3Parameters.model_validate({"dest_storage_class": None, "dest_acl": None, **parameters})
-    return Route(source, dest, KeyMap(), task, Budget(64 * MIB), transport, server_side=False)
+    return ObjectRoute(source, dest, KeyMap(), task, Budget(64 * MIB), transport, server_side=False)
 
 
 async def listed(client: S3Client, prefix: str = "") -> list[str]:
@@ -132,7 +132,7 @@ async def test_odd_keys_come_and_go_on_moto(transport: Transport, s3_moto: MotoS
 
 
 async def test_keys_go_on_the_wire_byte_for_byte(source: S3Client, proxy_a: Proxy, bucket_a: str) -> None:
-    keys = [*ODD_KEYS, "a\udcffb"]  # the last: a byte that is no UTF-8
+    keys = [*ODD_KEYS, "a\udcffb"]  # the last: a byte that is not UTF-8
     for key in keys:
         with pytest.raises(SourceGone):
             await source.head(key)
@@ -541,7 +541,7 @@ async def test_fault_08_every_call_to_the_source_pays(
     await source.tags("k")
     await source.head_bucket()
     await listed(source)
-    await relay_whole(route(source, dest, transport), Item("k", 4, ""))
+    await relay_whole(route(source, dest, transport), ObjectItem("k", 4, ""))
     assert len(proxy_a.requests) >= 8
     assert {request.headers.get("x-amz-request-payer") for request in proxy_a.requests} == {"requester"}
     proxy_a.forget()
@@ -590,7 +590,7 @@ async def test_fault_08_metadata_of_every_kind_arrives(
         when=lambda request: "tagging" not in request.query,
     )
     etag = (await source.head("k")).headers["etag"].strip('"')
-    copied = await relay_whole(route(source, dest, transport), Item("k", 4, etag))
+    copied = await relay_whole(route(source, dest, transport), ObjectItem("k", 4, etag))
     assert copied.etag == etag
     (put,) = proxy_b.seen(method="PUT")
     for name, value in {**described, **raw, "Content-Encoding": "gzip"}.items():
@@ -617,7 +617,7 @@ async def test_fault_08_our_own_entry_is_left_out_where_metadata_is_full(
     for size, ours in ((10, parted), (2040, None)):
         s3_a.put(bucket_a, "k", b"body", {"x-amz-meta-full": "x" * size})
         proxy_b.forget()
-        await relay_whole(route(source, dest, transport), Item("k", 4, parted))
+        await relay_whole(route(source, dest, transport), ObjectItem("k", 4, parted))
         (put,) = proxy_b.seen(method="PUT")
         assert put.headers.get(SOURCE_ETAG) == ours
         assert len(put.headers.get("x-amz-meta-full") or "") == size
@@ -649,9 +649,9 @@ async def test_fault_08_tags_that_cannot_be_read_fail_the_object(
     proxy_a.rule(ResponseHeaders(set={"x-amz-tagging-count": "1"}), method="GET")
     proxy_a.rule(reply, query="tagging")
     with pytest.raises(kind):
-        await relay_whole(route(source, dest, transport), Item("k", 4, ""))
+        await relay_whole(route(source, dest, transport), ObjectItem("k", 4, ""))
     assert s3_b.keys(bucket_b) == []
-    await relay_whole(route(source, dest, transport, copy_tags=False), Item("k", 4, ""))
+    await relay_whole(route(source, dest, transport, copy_tags=False), ObjectItem("k", 4, ""))
     assert s3_b.keys(bucket_b) == ["k"]
 
 
@@ -887,7 +887,7 @@ async def test_a_copy_within_the_store_keeps_its_conditions(
     source: S3Client, s3_a: MiniStack, bucket_a: str, proxy_a: Proxy
 ) -> None:
     etag = s3_a.put(bucket_a, "odd \n+%/../key", b"0123456789").strip('"')
-    assert await source.copy(source, "odd \n+%/../key", "copy", etag, {}) == Written(etag)
+    assert await source.copy(source, "odd \n+%/../key", "copy", etag, {}) == StoreWrite(etag)
     upload = await source.create_upload("parts", {})
     part = await source.copy_part(source, "odd \n+%/../key", "parts", upload, 1, etag, (2, 6))
     await source.complete_upload("parts", upload, [(1, part, "")])
@@ -966,7 +966,7 @@ async def test_caps_hold_at_the_server(
                     number = next(numbers) % len(sizes)
                     try:
                         async with asyncio.timeout(until - time.monotonic()):
-                            await relay_whole(over, Item(f"k{number}", sizes[number], ""))
+                            await relay_whole(over, ObjectItem(f"k{number}", sizes[number], ""))
                     except TimeoutError:
                         return
 

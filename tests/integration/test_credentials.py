@@ -21,7 +21,7 @@ from dth.objects.store.credentials import (
     SecretCredentials,
     resolve_credentials,
 )
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 from tests.clients import connect
 from tests.servers.proxy import Action, Proxy, Reply
 
@@ -76,9 +76,11 @@ async def refused(credentials: Credentials) -> str:
 async def test_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch, secrets: FileSecrets) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert await resolve_credentials(CredentialSource(), secrets).keys() == Keys("AKIDENV", "secret")
+    assert await resolve_credentials(CredentialSource(), secrets).keys() == AccessKeys("AKIDENV", "secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
-    assert await resolve_credentials(CredentialSource(), secrets).keys() == Keys("AKIDENV", "secret", "token")
+    assert await resolve_credentials(CredentialSource(), secrets).keys() == AccessKeys(
+        "AKIDENV", "secret", "token"
+    )
 
 
 async def test_half_a_key_in_the_environment_is_told(
@@ -107,7 +109,7 @@ def add_profile(path: Path, name: str, **values: str) -> None:
 async def test_keys_of_a_profile(profiles: Path, secrets: FileSecrets) -> None:
     add_profile(profiles, "work", aws_access_key_id="AKIDWORK", aws_secret_access_key="secret")
     found = resolve_credentials(CredentialSource(profile="work"), secrets)
-    assert await asyncio.gather(*(found.keys() for _ in range(5))) == [Keys("AKIDWORK", "secret")] * 5
+    assert await asyncio.gather(*(found.keys() for _ in range(5))) == [AccessKeys("AKIDWORK", "secret")] * 5
 
 
 async def test_a_profile_that_is_missing_is_named(
@@ -126,7 +128,7 @@ async def test_no_keys_anywhere(secrets: FileSecrets, profiles: Path) -> None:
         nobody
     )
     profiles.write_text("[default\n")
-    assert "credentials cannot be had" in await refused(resolve_credentials(CredentialSource(), secrets))
+    assert "credentials are not available" in await refused(resolve_credentials(CredentialSource(), secrets))
 
 
 async def test_nobody_signs_nothing(
@@ -182,7 +184,7 @@ async def test_a_rotated_secret_is_used_while_running(
         await client.put("k2", [b"x"], {})
     write_secret(tmp_path, access_key_id=new[0], secret_access_key=new[1])
     async with asyncio.timeout(5):
-        while (await client.credentials.keys()) != Keys(*new):  # noqa: ASYNC110
+        while (await client.credentials.keys()) != AccessKeys(*new):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await asyncio.gather(*(client.put(f"k{n}", [b"x"], {}) for n in range(10)))
     s3_auth.drop(bucket)
@@ -202,7 +204,7 @@ async def test_many_who_ask_first_are_all_given_keys(tmp_path: Path) -> None:
     write_secret(tmp_path, access_key_id="AKID", secret_access_key="s")
     slow = Slow(tmp_path)
     credentials = resolve_credentials(secret(), slow)
-    assert await asyncio.gather(*(credentials.keys() for _ in range(20))) == [Keys("AKID", "s")] * 20
+    assert await asyncio.gather(*(credentials.keys() for _ in range(20))) == [AccessKeys("AKID", "s")] * 20
     assert slow.reads == 1
 
 
@@ -257,7 +259,7 @@ def test_a_secret_lies_in_its_directory(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
     write_secret(tmp_path, access_key_id="AKID", secret_access_key="s")
-    with pytest.raises(UsageError, match="is no name for a secret"):
+    with pytest.raises(UsageError, match="is not a valid name for a secret"):
         FileSecrets(folder).read(name)
 
 
@@ -269,19 +271,19 @@ async def test_a_secret_that_is_being_written_is_waited_for(
     credentials = resolve_credentials(secret(), secrets)
     assert isinstance(credentials, SecretCredentials)
     for text in ("", '{"access_key_id": "AK'):
-        assert await credentials.keys() == Keys("AKID1", "s")
+        assert await credentials.keys() == AccessKeys("AKID1", "s")
         path.write_text(text)
-        assert await credentials.keys() == Keys("AKID1", "s")
+        assert await credentials.keys() == AccessKeys("AKID1", "s")
         path.write_text('{"access_key_id": "AKID1", "secret_access_key": "s"}')
-    assert await credentials.keys() == Keys("AKID1", "s")
-    # What stays broken is no use any more.
+    assert await credentials.keys() == AccessKeys("AKID1", "s")
+    # What stays broken is of no use any more.
     path.unlink()
     for _ in range(module.SECRET_TRIES - 1):
-        assert await credentials.keys() == Keys("AKID1", "s")
+        assert await credentials.keys() == AccessKeys("AKID1", "s")
     assert "No such file" in await refused(credentials)
     assert "No such file" in await refused(credentials)
     write_secret(tmp_path, access_key_id="AKID2", secret_access_key="s")
-    assert await credentials.keys() == Keys("AKID2", "s")
+    assert await credentials.keys() == AccessKeys("AKID2", "s")
 
 
 # ------------------------------------------------------------------------------------------------ roles
@@ -368,7 +370,7 @@ async def test_a_role_that_is_not_given_is_told(tmp_path: Path, secrets: FileSec
     write_secret(tmp_path, access_key_id="test", secret_access_key="test", role_arn=arn)
     proxy.rule(Reply(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"), method="POST")
     said = await refused(resolve_credentials(secret(sts_endpoint=proxy.url), secrets))
-    assert said.startswith("credentials cannot be had: ")
+    assert said.startswith("credentials are not available: ")
     assert "AssumeRole" in said
 
 
@@ -413,8 +415,8 @@ class ShortLived:
         return len(self._count.read_text().split())
 
     @property
-    def newest(self) -> Keys:
-        return Keys(f"AKID{self.made}", "s")
+    def newest(self) -> AccessKeys:
+        return AccessKeys(f"AKID{self.made}", "s")
 
     def fail(self, fails: bool) -> None:
         if fails:
@@ -462,6 +464,6 @@ async def test_keys_that_expired_are_made_anew_at_once(
     assert second == program.newest != first
     program.fail(True)
     await until_expired(credentials)
-    assert "credentials cannot be had: " in await refused(credentials)
+    assert "credentials are not available: " in await refused(credentials)
     program.fail(False)
     assert await credentials.keys() == program.newest != second

@@ -95,7 +95,7 @@ async def test_registries_that_take_blobs_in_their_own_way(
 async def test_registries_that_take_none(
     tmp_path: Path, source: RegistryServer, open_there: RegistryServer, quirk: str, reason: str
 ) -> None:
-    """What the destination has not is no image that is gone at the source."""
+    """What the destination has not is not an image that is gone at the source."""
     with OddRegistry(open_there, quirk) as odd:
         ran = await Engine(tmp_path, source, odd, retries=0).run()
     assert ran.reasons == {"team/app:v1": reason, "team/other:v1": reason}
@@ -176,7 +176,7 @@ async def test_a_blob_that_breaks_off_is_gone_on_with(
 async def test_a_blob_whose_connections_are_reset(
     tmp_path: Path, source: RegistryServer, there: RegistryServer
 ) -> None:
-    """What was under way is lost with a reset: there may be nothing to go on with."""
+    """What was in progress is lost with a reset: there may be nothing to go on with."""
     with PlainProxy(source) as front:
         front.rule(Reset(after=BROKEN), method="GET", key=f"blobs/{digest_of(BIG)}", nth={1, 3})
         ran = await Engine(tmp_path, front, there, retries=0).run()
@@ -214,8 +214,8 @@ async def test_a_blob_of_a_registry_without_ranges_begins_anew(
         quirk(front)
         ran = await Engine(tmp_path, front, there, retries=2).run()
         assert ran.reasons == {"team/app:v1": "DONE", "team/other:v1": "DONE"}
-        begun, asked, anew = ranges(front)
-        assert begun == anew == ""
+        begun, asked, again = ranges(front)
+        assert begun == again == ""
         assert asked or quirk is no_ranges
     assert there.digest("team/app", "v1") == APP.digest
 

@@ -233,7 +233,7 @@ def test_an_interrupted_sync_goes_on(
         process.send_signal(signal.SIGINT)
         done = dth.end(process)
         assert done.code == 1
-        assert done.err.splitlines()[-1].startswith("dth: interrupted; give the same command again to go on")
+        assert done.err.splitlines()[-1].startswith("dth: interrupted; run the same command again to resume")
         front.clear()
         again = dth.run(*command, "--json")
         assert again.code == 0, again

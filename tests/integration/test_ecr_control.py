@@ -19,7 +19,7 @@ from dth.core.errors import (
 )
 from dth.images.registry import control as module
 from dth.images.registry.aws import AwsAccess
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrControl, EcrLogin, Mutability, RepositoryTemplate, TagRule
 from dth.images.registry.manifest import OCI_MANIFEST
 from tests.images import Secrets
@@ -244,7 +244,7 @@ async def test_signing_in_with_tokens_that_are_renewed(
     there.push("login/app", "v1", image("a", [layer("base", 1000)]))
     login = EcrLogin(connect(ecr.url))
     assert await login.host() == there.host
-    client = Registry(transport, Address(there.host), login)
+    client = Registry(transport, RegistryAddress(there.host), login)
     assert await client.tags("login/app") == ["v1"]
     assert await client.tags("login/app") == ["v1"]
     assert ecr.calls == ["GetAuthorizationToken"]

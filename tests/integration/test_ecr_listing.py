@@ -22,7 +22,7 @@ from dth.images.listing import (
     subject_of,
 )
 from dth.images.parameters import EcrParameters
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrLogin
 from dth.images.registry.login import FixedLogin, UserPassword
 from tests.images import control_of
@@ -86,13 +86,13 @@ def ecr(server: RegistryServer) -> Iterator[EcrServer]:
 @pytest.fixture
 def oci(transport: Transport, server: RegistryServer) -> OciSource:
     login = FixedLogin(UserPassword(USER, PASSWORD))
-    return OciSource(Registry(transport, Address(server.host), login, attempts=2))
+    return OciSource(Registry(transport, RegistryAddress(server.host), login, attempts=2))
 
 
 @pytest.fixture
 def bulk(transport: Transport, server: RegistryServer, ecr: EcrServer) -> EcrSource:
     control = control_of(ecr)
-    return EcrSource(control, Registry(transport, Address(server.host), EcrLogin(control)))
+    return EcrSource(control, Registry(transport, RegistryAddress(server.host), EcrLogin(control)))
 
 
 @pytest.fixture(params=["oci", "bulk"])
@@ -239,14 +239,14 @@ async def test_a_repository_that_is_not_there(source: OciSource | EcrSource) -> 
 
 
 async def test_a_source_that_cannot_be_listed_says_why(transport: Transport) -> None:
-    source = OciSource(Registry(transport, Address("docker.io")))
+    source = OciSource(Registry(transport, RegistryAddress("docker.io")))
     with pytest.raises(ListingFailed, match="Docker Hub has no catalogue"):
         await list_images(Selection(), lambda _: source, "docker.io")
 
 
 async def test_a_registry_without_repositories(transport: Transport) -> None:
     with RegistryServer() as empty:
-        registry = Registry(transport, Address(empty.host))
+        registry = Registry(transport, RegistryAddress(empty.host))
         found = await list_images(Selection(), lambda _: OciSource(registry), empty.host)
         assert found == Listed([], 0, [f"{empty.host} has no repositories"])
 
@@ -255,7 +255,9 @@ async def test_public_images_of_several_registries(transport: Transport) -> None
     with RegistryServer() as one, RegistryServer() as two:
         one.push("team/app", "v1", BOTH)
         two.push("team/app", "v2", BOTH)
-        sources = {each.host: OciSource(Registry(transport, Address(each.host))) for each in (one, two)}
+        sources = {
+            each.host: OciSource(Registry(transport, RegistryAddress(each.host))) for each in (one, two)
+        }
         text = f"{one.host}/team/app:v1,{two.host}/team/app:ALL_TAGS"
         parameters = EcrParameters.model_validate(
             {"sourceType": "Public", "srcList": "SELECTED", "srcImageList": text},

@@ -90,7 +90,7 @@ async def test_what_the_source_refuses(
     assert there.digest("team/fine", "v1") == one("fine").digest
     if bad.endswith(":v1"):
         assert there.digest("team/bad", "v2") == one("bad2").digest
-    # When it is well again, it is copied, and is no failure any more.
+    # When it is well again, it is copied, and is not a failure any more.
     front.clear()
     assert (await engine.run()).counts.failed == 0
     with open_platform(tmp_path, "test") as platform:

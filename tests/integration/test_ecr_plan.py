@@ -10,12 +10,12 @@ import pytest
 
 from dth.core.errors import EndpointRefused
 from dth.images.destination import Destination, EcrDestination, OciDestination
-from dth.images.items import Action, Item, Known, Plan
+from dth.images.items import EarlierCopy, ImageAction, ImageItem, Plan
 from dth.images.listing import EcrSource, Image, OciSource, Selection, Source, list_images
 from dth.images.narrow import narrow, runs_on
 from dth.images.patterns import Patterns
 from dth.images.plan import Wishes, make_plan
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrLogin
 from dth.images.registry.login import FixedLogin, UserPassword
 from dth.images.registry.manifest import OCI_INDEX, Manifest, read_manifest
@@ -57,7 +57,7 @@ def ecr_here(here: RegistryServer) -> Iterator[EcrServer]:
 
 
 class Sides:
-    """Opens both sides anew for each plan, as a run does."""
+    """Opens both sides again for each plan, as a run does."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -66,14 +66,14 @@ class Sides:
 
     def registry(self, server: Any) -> Registry:
         login = FixedLogin(UserPassword(USER, PASSWORD))
-        return Registry(self.transport, Address(server.url.partition("//")[2]), login, attempts=1)
+        return Registry(self.transport, RegistryAddress(server.url.partition("//")[2]), login, attempts=1)
 
     async def plan(
         self, source: Any, destination: Any, images: list[Image] | None = None, **wishes: Any
     ) -> Plan:
         if isinstance(source, EcrServer):
             control = control_of(source)
-            registry = Registry(self.transport, Address(source.registry.host), EcrLogin(control))
+            registry = Registry(self.transport, RegistryAddress(source.registry.host), EcrLogin(control))
             self.source = EcrSource(control, registry)
         else:
             self.source = OciSource(self.registry(source))
@@ -92,11 +92,11 @@ def sides(transport: Transport) -> Sides:
     return Sides(transport)
 
 
-def actions(plan: Plan) -> dict[str, Action]:
+def actions(plan: Plan) -> dict[str, ImageAction]:
     return {str(item.dest).partition("/")[2]: item.action for item in plan.items}
 
 
-def item(plan: Plan, name: str) -> Item:
+def item(plan: Plan, name: str) -> ImageItem:
     return next(each for each in plan.items if str(each.dest).endswith(name))
 
 
@@ -117,7 +117,7 @@ async def test_what_is_there_what_is_new_and_what_has_changed(
     there.push("team/only-there", "v1", one)
     plan = await sides.plan(here, there)
     assert actions(plan) == {
-        "team/same:v1": Action.SAME, "team/new:v1": Action.COPY, "team/changed:v1": Action.COPY
+        "team/same:v1": ImageAction.SAME, "team/new:v1": ImageAction.COPY, "team/changed:v1": ImageAction.COPY
     }  # fmt: skip
     changed = item(plan, "changed:v1")
     assert (changed.digest, changed.wanted, changed.found) == (two.digest, two.digest, one.digest)
@@ -127,7 +127,7 @@ async def test_what_is_there_what_is_new_and_what_has_changed(
     assert {new.moves, changed.moves} == {plan.bytes, 0}
     assert new.size == changed.size == size(*two.blobs)
     assert plan.repositories == []  # a registry makes its own
-    assert plan.counts()[Action.COPY] == 2
+    assert plan.counts()[ImageAction.COPY] == 2
 
 
 async def test_what_has_not_changed_costs_two_requests_a_tag(
@@ -139,7 +139,7 @@ async def test_what_has_not_changed_costs_two_requests_a_tag(
         for number in range(1, 50):
             server.tag("team/app", f"t{number:02}", built)
     plan = await sides.plan(here, there)
-    assert plan.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 50}
+    assert plan.counts() == {**dict.fromkeys(ImageAction, 0), ImageAction.SAME: 50}
     assert plan.bytes == 0
     assert sides.source.registry.calls["HEAD manifests"] == 50
     assert sides.destination.registry.calls == {"HEAD manifests": 50}
@@ -157,7 +157,7 @@ async def test_between_ecrs_it_costs_one_call_a_repository(
             for name in "ab":
                 each.registry.push(repository, name, index(image(name, [SMALL]), image(f"{name}2", [SMALL])))
     plan = await sides.plan(ecr_here, ecr)
-    assert plan.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 12}
+    assert plan.counts() == {**dict.fromkeys(ImageAction, 0), ImageAction.SAME: 12}
     assert ecr_here.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
     assert ecr.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]
     assert not sides.source.registry.calls
@@ -178,10 +178,10 @@ async def test_repositories_to_be_made_and_parts_that_come_along(
     plan = await sides.plan(ecr_here, ecr, renames=Renames(prefix="m"))
     assert plan.repositories == ["m/team/app"]
     assert actions(plan) == {
-        "m/team/app:v1": Action.COPY,
-        f"m/team/app@{alone.digest}": Action.COPY,
-        **{f"m/team/app@{child.digest}": Action.ALONG for child in both.children},
-        "m/team/old:v1": Action.SAME,
+        "m/team/app:v1": ImageAction.COPY,
+        f"m/team/app@{alone.digest}": ImageAction.COPY,
+        **{f"m/team/app@{child.digest}": ImageAction.ALONG for child in both.children},
+        "m/team/old:v1": ImageAction.SAME,
     }
     # What the untagged image has is in another repository there, from which it can be mounted.
     assert plan.bytes == size(BASE, MIDDLE, *(each.blobs[0] for each in both.children))
@@ -206,9 +206,9 @@ async def test_tags_that_cannot_be_moved(sides: Sides, here: RegistryServer, ecr
     here.push("fixed", "v3", two)
     plan = await sides.plan(here, ecr)
     assert actions(plan) == {
-        "fixed:v1": Action.SAME, "fixed:v2": Action.CONFLICT, "fixed:latest": Action.CONFLICT,
-        "fixed:v3": Action.COPY,
-        "mixed:v1": Action.SAME, "mixed:v2": Action.CONFLICT, "mixed:latest": Action.COPY,
+        "fixed:v1": ImageAction.SAME, "fixed:v2": ImageAction.CONFLICT, "fixed:latest": ImageAction.CONFLICT,
+        "fixed:v3": ImageAction.COPY,
+        "mixed:v1": ImageAction.SAME, "mixed:v2": ImageAction.CONFLICT, "mixed:latest": ImageAction.COPY,
     }  # fmt: skip
     conflict = item(plan, "fixed:v2")
     assert conflict.reason == (
@@ -312,7 +312,7 @@ async def test_tags_that_must_not_be_listed(
         proxy.rule(Reply(403, body=b'{"errors": [{"code": "DENIED", "message": "no"}]}'), key="tags/list")
         host = proxy.url.partition("//")[2]
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
-        assert set(actions(plan).values()) == {Action.COPY}
+        assert set(actions(plan).values()) == {ImageAction.COPY}
         # The names under which something may be attached to it were asked for.
         assert sum("/sha256-" in each.path for each in proxy.seen("HEAD")) == 4
 
@@ -322,7 +322,7 @@ async def test_wrong_credentials_stop_the_plan(
 ) -> None:
     here.push("a", "v1", image("a", [SMALL]))
     login = FixedLogin(UserPassword(USER, "wrong"))
-    source = OciSource(Registry(sides.transport, Address(here.host), login))
+    source = OciSource(Registry(sides.transport, RegistryAddress(here.host), login))
     destination = OciDestination(sides.registry(there))
     with pytest.raises(EndpointRefused, match="refuses the credentials"):
         await make_plan([Image(here.host, "a", "v1")], lambda _: source, destination, Wishes())
@@ -349,7 +349,7 @@ async def test_a_part_that_is_not_there(sides: Sides, here: RegistryServer, ther
         proxy.rule(Reply(404), key=both.children[1].digest)
         host = proxy.url.partition("//")[2]
         plan = await sides.plan(proxy, there, [Image(host, "a", "v1")])
-        assert (plan.items[0].action, plan.items[0].code) == (Action.REFUSED, "INCOMPLETE")
+        assert (plan.items[0].action, plan.items[0].code) == (ImageAction.REFUSED, "INCOMPLETE")
         platform = f"the platform linux/amd64 ({both.children[1].digest})"
         assert f"{host}/a:v1 is not whole: the source does not have {platform}" in plan.items[0].reason
 
@@ -379,7 +379,7 @@ async def test_signatures_and_referrers_go_along(
         images = [Image(here.host, "aa", "v1")]
         plan = await sides.plan(source, there, images)
         assert set(actions(plan)) == expected
-        assert set(actions(plan).values()) == {Action.COPY}
+        assert set(actions(plan).values()) == {ImageAction.COPY}
         assert plan.items[0].dest.tag == "v1"
         assert all(each.about for each in plan.items[1:])
         listed = item(plan, f"a:{tag}")
@@ -389,8 +389,8 @@ async def test_signatures_and_referrers_go_along(
     # What is attached later is found, though the image itself has not changed.
     there.push("aa", "v1", built)
     late = await sides.plan(here, there, [Image(here.host, "aa", "v1")])
-    assert actions(late)["aa:v1"] is Action.SAME
-    assert actions(late)[f"aa:{tag}.sig"] is Action.COPY
+    assert actions(late)["aa:v1"] is ImageAction.SAME
+    assert actions(late)[f"aa:{tag}.sig"] is ImageAction.COPY
 
 
 # --------------------------------------------------------------------------- platforms, and what is remembered
@@ -413,25 +413,25 @@ async def test_only_some_platforms(sides: Sides, here: RegistryServer, there: Re
     there.push("a", "v1", Built(OCI_INDEX, narrowed.narrowed.body, children=(amd,)))
     there.push("a", "s", single)
     again = await sides.plan(here, there, platforms=("linux/amd64",))
-    assert set(actions(again).values()) == {Action.SAME}
+    assert set(actions(again).values()) == {ImageAction.SAME}
     known = {
-        f"{there.host}/a:v1": Known(both.digest, narrowed.wanted, ("linux/amd64",)),
-        f"{there.host}/a:s": Known(single.digest, single.digest, ("linux/amd64",)),
+        f"{there.host}/a:v1": EarlierCopy(both.digest, narrowed.wanted, ("linux/amd64",)),
+        f"{there.host}/a:s": EarlierCopy(single.digest, single.digest, ("linux/amd64",)),
     }
     again = await sides.plan(here, there, platforms=("linux/amd64",), known=known)
-    assert set(actions(again).values()) == {Action.SAME}
+    assert set(actions(again).values()) == {ImageAction.SAME}
     assert sides.source.registry.calls["GET manifests"] == 0
     # What was remembered of other platforms does not count.
     other = await sides.plan(here, there, platforms=("linux/arm64",), known=known)
-    assert item(other, "a:v1").action is Action.COPY
+    assert item(other, "a:v1").action is ImageAction.COPY
     assert item(other, "a:v1").wanted not in (narrowed.wanted, both.digest)
     # What is remembered no longer holds there: it is narrowed all the same.
     there.push("a", "v1", single)
     again = await sides.plan(here, there, platforms=("linux/amd64",), known=known)
-    assert item(again, "a:v1").action is Action.COPY
+    assert item(again, "a:v1").action is ImageAction.COPY
     assert item(again, "a:v1").wanted == narrowed.wanted
     none = await sides.plan(here, there, platforms=("windows/amd64",))
-    assert item(none, "a:v1").action is Action.REFUSED
+    assert item(none, "a:v1").action is ImageAction.REFUSED
     assert "none of the platforms windows/amd64" in item(none, "a:v1").reason
 
 
@@ -441,11 +441,11 @@ async def test_a_copy_that_got_another_digest_is_known(
     one, other = image("one", [SMALL]), image("as stored", [SMALL])
     here.push("a", "v1", one)
     there.push("a", "v1", other)
-    assert actions(await sides.plan(here, there))["a:v1"] is Action.COPY
-    known = {f"{there.host}/a:v1": Known(one.digest, other.digest)}
-    assert actions(await sides.plan(here, there, known=known))["a:v1"] is Action.SAME
+    assert actions(await sides.plan(here, there))["a:v1"] is ImageAction.COPY
+    known = {f"{there.host}/a:v1": EarlierCopy(one.digest, other.digest)}
+    assert actions(await sides.plan(here, there, known=known))["a:v1"] is ImageAction.SAME
     there.push("a", "v1", image("moved", [SMALL]))
-    assert actions(await sides.plan(here, there, known=known))["a:v1"] is Action.COPY
+    assert actions(await sides.plan(here, there, known=known))["a:v1"] is ImageAction.COPY
 
 
 async def test_tags_that_never_change_are_not_asked_for_again(
@@ -455,9 +455,9 @@ async def test_tags_that_never_change_are_not_asked_for_again(
     for tag in ("v1", "v2", "latest"):
         here.push("a", tag, one)
         there.push("a", tag, one)
-    known = {f"{there.host}/a:{tag}": Known(one.digest, one.digest) for tag in ("v1", "latest")}
+    known = {f"{there.host}/a:{tag}": EarlierCopy(one.digest, one.digest) for tag in ("v1", "latest")}
     plan = await sides.plan(here, there, immutable=Patterns(["v*"]), known=known)
-    assert set(actions(plan).values()) == {Action.SAME}
+    assert set(actions(plan).values()) == {ImageAction.SAME}
     assert sides.destination.registry.calls == {"HEAD manifests": 2}  # v2 and latest
 
 

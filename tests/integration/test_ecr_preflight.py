@@ -10,7 +10,7 @@ import pytest
 from dth.core.errors import EndpointRefused
 from dth.core.transport import Transport
 from dth.images.parameters import EcrParameters
-from dth.images.preflight import State, preflight
+from dth.images.preflight import CheckState, preflight
 from dth.images.preview import preview
 from dth.images.probe import probe
 from tests.images import KEYS, Secrets
@@ -76,7 +76,7 @@ async def check(parameters: EcrParameters) -> dict[str, Any]:
         report = await preflight(parameters, transport, SECRETS)
     for each in report.checks:
         assert "\n" not in each.found + each.todo
-        assert each.todo or each.state is not State.FAILED, each
+        assert each.todo or each.state is not CheckState.FAILED, each
         assert "hunter2" not in each.found
     found = report.as_dict()
     assert json.loads(json.dumps(found)) == found

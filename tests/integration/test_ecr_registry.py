@@ -23,7 +23,7 @@ from dth.core.errors import (
     UsageError,
 )
 from dth.core.transport import Response, Transport
-from dth.images.registry.client import Address, RateLimit, Registry, fallback_tag
+from dth.images.registry.client import RateLimit, Registry, RegistryAddress, fallback_tag
 from dth.images.registry.login import ANONYMOUS, FixedLogin, Login, SecretLogin, UserPassword
 from dth.images.registry.manifest import DOCKER_LIST, OCI_INDEX
 from tests.servers.proxy import Corrupt, Drop, Proxy, Reply, ResponseHeaders, Rewrite, Stall, Truncate
@@ -82,7 +82,7 @@ def client(transport: Transport) -> Callable[..., Registry]:
     """Makes clients that hurry."""
 
     def make(url: str, login: Login = ANONYMOUS, attempts: int = 3, ca: str = "") -> Registry:
-        address = Address(url.partition("//")[2], ca_bundle=ca)
+        address = RegistryAddress(url.partition("//")[2], ca_bundle=ca)
         return Registry(transport, address, login, attempts=attempts)
 
     return make
@@ -413,7 +413,7 @@ async def test_no_redirect_leaves_tls() -> None:
         Redirecting() as transport,
         pytest.raises(EndpointRefused, match=r"redirects to quay\.io without TLS"),
     ):
-        await Registry(transport, Address("quay.io")).blob("team/app", digest_of(BASE))
+        await Registry(transport, RegistryAddress("quay.io")).blob("team/app", digest_of(BASE))
 
 
 # ----------------------------------------------------------------------------------------------- referrers
@@ -465,7 +465,7 @@ async def test_a_schema_of_old_is_refused(proxy: Proxy, client: Callable[..., Re
 async def test_closing_the_transport_ends_what_is_under_way(proxy: Proxy) -> None:
     proxy.rule(Stall(30))
     with Transport() as transport:
-        registry = Registry(transport, Address(proxy.url.partition("//")[2]))
+        registry = Registry(transport, RegistryAddress(proxy.url.partition("//")[2]))
         asking = asyncio.create_task(registry.head("team/app", "v1"))
         await asyncio.sleep(0.2)
     with pytest.raises(asyncio.CancelledError):

@@ -23,11 +23,11 @@ from dth.core.errors import (
     Transient,
     UsageError,
 )
-from dth.images.registry.client import Address
+from dth.images.registry.client import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import Reference
 from dth.images.skopeo import command as skopeo
-from dth.images.skopeo.command import Copied, Side
+from dth.images.skopeo.command import CopyEnd, SkopeoCopy
 from tests.servers.proxy import Reply, Stall
 from tests.servers.registry import (
     NEEDED,
@@ -80,10 +80,10 @@ def here() -> Iterator[RegistryServer]:
 
 def side(
     server: Any, repository: str, tag: str = "", digest: str = "", login: UserPassword | None = LOGIN
-) -> Side:
+) -> CopyEnd:
     host = server.url.partition("//")[2]
     ca = str(server.ca) if getattr(server, "ca", None) else ""
-    return Side(Reference(host, repository, tag, digest), Address(host, ca_bundle=ca), login)
+    return CopyEnd(Reference(host, repository, tag, digest), RegistryAddress(host, ca_bundle=ca), login)
 
 
 async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
@@ -168,7 +168,9 @@ async def test_tls_and_tokens(there: RegistryServer) -> None:
         tls.push("team/app", "v1", BOTH)
         await skopeo.copy(side(tls, "team/app", "v1", login=None), side(guarded, "x", "v1"))
         assert guarded.digest("x", "v1") == BOTH.digest
-        other = Side(side(tls, "team/app", "v1").reference, Address(tls.host, ca_bundle="/etc/hostname"))
+        other = CopyEnd(
+            side(tls, "team/app", "v1").reference, RegistryAddress(tls.host, ca_bundle="/etc/hostname")
+        )
         with pytest.raises(EndpointRefused, match="x509") as told:
             await skopeo.copy(other, side(there, "x", "v1"))
         assert told.value.code == "UntrustedCertificate"
@@ -307,7 +309,7 @@ def processes(word: str) -> list[int]:
 
 async def running(
     proxy: PlainProxy, there: RegistryServer, **options: Any
-) -> tuple[asyncio.Task[Copied], int]:
+) -> tuple[asyncio.Task[SkopeoCopy], int]:
     """A copy that stands still in the middle, and the number of its process."""
     proxy.rule(Stall(60, after=500_000), method="GET", key="blobs")
     host = proxy.url.partition("//")[2]

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from dth.images.destination import Destination, EcrDestination, OciDestination
-from dth.images.items import Action, Item, Plan
+from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.listing import EcrSource, OciSource, Selection, Source, list_images
 from dth.images.parameters import EcrParameters
 from dth.images.plan import Wishes, make_plan
 from dth.images.registry.aws import AwsAccess
-from dth.images.registry.client import Address, Registry
+from dth.images.registry.client import Registry, RegistryAddress
 from dth.images.registry.control import EcrControl, EcrLogin
 from dth.images.registry.login import FixedLogin, Login, UserPassword
 from dth.images.renames import Renames
@@ -51,11 +51,11 @@ async def carry_out(
     """Copy what the plan says, each image after those that it waits for."""
     done = [asyncio.Event() for _ in plan.items]
 
-    async def one(item: Item, ended: asyncio.Event) -> None:
+    async def one(item: ImageItem, ended: asyncio.Event) -> None:
         for place in item.after:
             await done[place].wait()
         ends = [
-            skopeo.Side(reference, registry.address, await login.get())
+            skopeo.CopyEnd(reference, registry.address, await login.get())
             for reference, registry, login in (
                 (item.source, source.registry, logins[0]), (item.dest, destination.registry, logins[1])
             )
@@ -84,8 +84,8 @@ async def test_between_registries_every_layer_crosses_once(
     here.push("team/both", "", sbom)
     here.push("team/both", *fallback(both, ("application/spdx+json", sbom)))
     with PlainProxy(here) as front:
-        source = OciSource(Registry(transport, Address(front.url.partition("//")[2]), LOGIN))
-        destination = OciDestination(Registry(transport, Address(there.host), LOGIN))
+        source = OciSource(Registry(transport, RegistryAddress(front.url.partition("//")[2]), LOGIN))
+        destination = OciDestination(Registry(transport, RegistryAddress(there.host), LOGIN))
 
         async def planned() -> Plan:
             host = source.registry.host
@@ -95,7 +95,7 @@ async def test_between_registries_every_layer_crosses_once(
             )
 
         plan = await planned()
-        assert plan.counts()[Action.COPY] == 12
+        assert plan.counts()[ImageAction.COPY] == 12
         expected = sum(map(len, (base, middle, *own.values())))
         assert expected < plan.bytes < expected + 10_000  # the configs
         front.forget()
@@ -107,7 +107,7 @@ async def test_between_registries_every_layer_crosses_once(
         for item in plan.items:
             assert there.digest(item.dest.repository, item.dest.pointer) == item.digest
         again = await planned()
-        assert again.counts() == {**dict.fromkeys(Action, 0), Action.SAME: 12}
+        assert again.counts() == {**dict.fromkeys(ImageAction, 0), ImageAction.SAME: 12}
 
 
 async def test_between_ecrs_with_repositories_that_are_made(
@@ -127,7 +127,7 @@ async def test_between_ecrs_with_repositories_that_are_made(
             EcrControl(AwsAccess("eu-west-1", each.url, "keys"), Secrets()) for each in (ecr_here, ecr_there)
         ]
         logins = (EcrLogin(controls[0]), EcrLogin(controls[1]))
-        registries = [Registry(transport, Address(await login.host()), login) for login in logins]
+        registries = [Registry(transport, RegistryAddress(await login.host()), login) for login in logins]
 
         async def planned() -> Plan:
             source = EcrSource(controls[0], registries[0])
@@ -162,6 +162,6 @@ async def test_between_ecrs_with_repositories_that_are_made(
         ecr_there.calls.clear()
         again = await planned()
         assert again.copies == []
-        assert again.counts()[Action.SAME] == 5  # the parts of the index are there, each by its digest
+        assert again.counts()[ImageAction.SAME] == 5  # the parts of the index are there, each by its digest
         # An immutable repository takes no pushes, not even of the same: nothing was pushed.
         assert ecr_there.calls == ["DescribeRepositories", "DescribeImages", "DescribeImages"]

@@ -20,14 +20,14 @@ from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.images import controller, worker
-from dth.images.finder import Finder
-from dth.images.messages import Order, decode, encode, key_of
+from dth.images.finder import ImageFinder
+from dth.images.messages import CopyOrder, decode, encode, key_of
 from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
 from dth.images.registry import client as registry
 from dth.images.registry import pace
 from dth.images.registry.reference import Reference
-from dth.images.worker import Worker
+from dth.images.worker import ImageWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from tests.images import JSON, SECONDS, Engine, said, settled
 from tests.servers.proxy import Hook, Reply, Stall
@@ -140,8 +140,8 @@ async def test_images_that_wait_for_each_other_in_different_runs_do_not_wait_for
         here.push(name, "v1", one(name))
     engine = Engine(tmp_path, here, there)
 
-    def order(run: int, name: str, *after: str) -> Order:
-        return Order(
+    def order(run: int, name: str, *after: str) -> CopyOrder:
+        return CopyOrder(
             run,
             Reference(here.host, name, "v1"),
             Reference(there.host, name, "v1"),
@@ -202,10 +202,10 @@ async def test_a_finder_that_was_killed_counts_everything_once(
                 platform, records=Mortal(platform.records, budget), images=Mortal(platform.images, budget)
             )
             with contextlib.suppress(Killed):
-                await Finder(route, mortal).run(run)
+                await ImageFinder(route, mortal).run(run)
             if writes == 3:  # meanwhile there is something new
                 here.push("team/app", "v9", one("v9"))
-            await Finder(route, platform).run(await platform.records.get_run(run.id))
+            await ImageFinder(route, platform).run(await platform.records.get_run(run.id))
             counts = (await platform.records.get_run(run.id)).counts
             depth = await platform.queue.depth()
             tags = 3 if writes < 3 else 4
@@ -233,7 +233,7 @@ async def test_a_finder_that_was_killed_and_then_fails_leaves_a_ledger_that_bala
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Finder, "_count", die)
+        patch.setattr(ImageFinder, "_count", die)
         with pytest.raises(Killed):
             await engine.find()
     engine.secrets["source"] = json.dumps({"username": USER, "password": "hunter2"})
@@ -710,7 +710,7 @@ async def test_a_source_that_asks_to_wait_is_left_alone_for_as_long(
     await working
     ran = await engine.ended(run.id)
     assert ran.counts.done == 6
-    assert {each.attempts for each in ran.images.values()} == {1}  # waiting is no failure
+    assert {each.attempts for each in ran.images.values()} == {1}  # waiting is not a failure
     host = front.url.partition("//")[2]
     assert any(
         note.startswith(f"{host} asked us to wait (100 pulls in 6 h are allowed)") for note in ran.run.notes
@@ -871,7 +871,7 @@ async def test_what_was_received_and_not_looked_at_when_it_is_stopped_is_given_b
                 looking.set()
                 await asyncio.sleep(60)
 
-        working = Worker("worker-1", route, replace(platform, records=Slow()))
+        working = ImageWorker("worker-1", route, replace(platform, records=Slow()))
         task = asyncio.create_task(working.run())
         await asyncio.wait_for(looking.wait(), 10)
         working.stop()
@@ -927,7 +927,7 @@ async def test_a_worker_that_cannot_write_down_what_it_did_ends_and_does_it_agai
                 raise StateError("the disk is full")
 
         with pytest.raises(StateError, match="the disk is full"):
-            await Worker("worker-1", route, replace(platform, records=Full())).run()
+            await ImageWorker("worker-1", route, replace(platform, records=Full())).run()
         await platform.release_owner("worker-1")
     assert not copying(here)
     await engine.work()
@@ -946,7 +946,7 @@ async def test_an_image_that_crashes_its_worker_takes_no_others_along(
     for _ in range(5):  # as often as a message may be received
         rule.hits = 0
         async with engine.opened("worker-1") as (route, platform):
-            task = asyncio.create_task(Worker("worker-1", route, _Deaf(platform)).run())
+            task = asyncio.create_task(ImageWorker("worker-1", route, _Deaf(platform)).run())
             await until(lambda: rule.hits)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -986,7 +986,7 @@ async def test_a_dead_message_of_an_image_that_was_copied_changes_nothing(
     await engine.run()
     with open_platform(tmp_path, "controller") as platform:
         reference = Reference(here.host, "team/app", "v1")
-        order = Order(1, reference, replace(reference, registry=there.host), one("v1").digest)
+        order = CopyOrder(1, reference, replace(reference, registry=there.host), one("v1").digest)
         await platform.queue.send([encode(order), replace(encode(order), id="odd", body="?")])
         for _ in range(6):
             await platform.queue.receive(10, 0.0, 0.0)
@@ -1004,7 +1004,7 @@ async def test_messages_of_others_are_dropped(
     run = await engine.find()
     with open_platform(tmp_path, "test") as platform:
         reference = Reference(here.host, "no/such", "v1")
-        stray = Order(run.id, reference, replace(reference, registry=there.host), one("v1").digest)
+        stray = CopyOrder(run.id, reference, replace(reference, registry=there.host), one("v1").digest)
         odd = replace(encode(stray), id="odd", body="[]")
         await platform.queue.send([encode(stray), odd])
     await engine.work()
@@ -1146,7 +1146,7 @@ async def test_tokens_that_end_early_and_secrets_that_change_are_renewed_in_betw
         await route.origin.at(here.host).login.get()
         ecr.password = PASSWORD
         engine.secrets["login"] = json.dumps({"username": USER, "password": PASSWORD})
-        working = Worker("worker-1", route, platform)
+        working = ImageWorker("worker-1", route, platform)
         task = asyncio.create_task(working.run())
         await all_settled(platform)
         working.stop()

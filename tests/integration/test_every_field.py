@@ -124,7 +124,7 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """A root field. `role`: the least that may call it; `good`: arguments that succeed, made anew for each call;
+    """A root field. `role`: the least that may call it; `good`: arguments that succeed, made again for each call;
     `unknown`: some that name what does not exist, and `bad`: some that make no sense, each in place of good ones. Where
     they are not given they follow from the schema."""
 

@@ -83,7 +83,7 @@ def test_the_rate_that_a_store_grants_is_used(
     ran = Engine(tmp_path / "state", source, Side(proxy_b, dest.bucket)).run(workers=2)
     assert ran.counts.done == 320
     assert time.monotonic() - started < 320 / 80 * 3
-    # What was under way when the first one was refused, and what the search for the rate costs.
+    # What was in progress when the first one was refused, and what the search for the rate costs.
     assert limit.refused < limit.granted / 2, (limit.refused, limit.granted)
 
 
@@ -321,7 +321,7 @@ def test_fault_11_a_run_ends_by_its_ledger_whatever_became_of_its_objects(
     counts = ran.counts
     assert ran.run.state is RunState.DONE
     assert (counts.listed, counts.filtered, counts.same, counts.enqueued) == (6, 1, 1, 4)
-    # What is listed and cannot be read is no object that has gone.
+    # What is listed and cannot be read is not an object that has gone.
     assert (counts.done, counts.failed, counts.cancelled, counts.extra) == (1, 3, 0, 1)
     assert ran.records["gone"].reason == "Unreadable"
 

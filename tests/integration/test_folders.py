@@ -191,7 +191,7 @@ def test_a_folder_that_is_not_there_or_holds_nothing_is_told_in_one_line(
     assert (done.code, done.err) == (2, f"dth: SRC: there is no folder '{tmp_path}/none'\n")
     (tmp_path / "file").touch()
     done = dth.run("s3", "sync", *from_(dest), f"{tmp_path}/file")
-    assert (done.code, done.err) == (2, f"dth: DST '{tmp_path}/file' is no folder\n")
+    assert (done.code, done.err) == (2, f"dth: DST '{tmp_path}/file' is not a folder\n")
     done = dth.run("s3", "sync", f"{tmp_path}", f"{tmp_path}/below")
     assert done.code == 2
     assert "one lies in the other" in done.err

@@ -17,8 +17,8 @@ from tests.servers.proxy import Delay, Hook, Proxy, Reply, RequestHeaders, Reset
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dth.core.ports.uploads import Part, Upload
-    from dth.objects.transfer.relay import Copied
+    from dth.core.ports.uploads import GiantUpload, Part
+    from dth.objects.transfer.relay import CopiedObject
     from tests.servers.proxy import Request
 
 KINDS = pytest.mark.parametrize("settings", [PARTED, GIANT], ids=["parted", "giant"])
@@ -65,7 +65,7 @@ def test_parts_of_a_giant_object_are_spread_over_the_workers(
     copy_part = Multipart.copy_part
     by: dict[str, int] = {}
 
-    async def noted(self: Multipart, upload: Upload, number: int) -> Part:
+    async def noted(self: Multipart, upload: GiantUpload, number: int) -> Part:
         by[self._owner] = by.get(self._owner, 0) + 1
         return await copy_part(self, upload, number)
 
@@ -153,7 +153,7 @@ def test_the_controller_completes_what_the_last_worker_could_not(
     source.put({"k": blob(FOUR_PARTS)})
     complete = Multipart.complete
 
-    async def workers_die(self: Multipart, upload: Upload) -> Copied | None:
+    async def workers_die(self: Multipart, upload: GiantUpload) -> CopiedObject | None:
         if self._owner.startswith("worker"):
             raise Crash
         return await complete(self, upload)
@@ -170,7 +170,7 @@ def test_an_upload_with_all_its_parts_is_completed_though_its_message_is_dead(
     source.put({"k": blob(FOUR_PARTS)})
     complete = Multipart.complete
 
-    async def workers_die(self: Multipart, upload: Upload) -> Copied | None:
+    async def workers_die(self: Multipart, upload: GiantUpload) -> CopiedObject | None:
         if self._owner.startswith("worker"):
             raise Crash
         return await complete(self, upload)
@@ -203,7 +203,7 @@ def test_an_upload_that_was_never_begun_begins_anew(
     begin = Multipart.begin
     calls = iter(range(1000))
 
-    async def only_intends(self: Multipart, run: int, item: Any, *, spread: bool = False) -> Upload:
+    async def only_intends(self: Multipart, run: int, item: Any, *, spread: bool = False) -> GiantUpload:
         if next(calls) == 0:
             with monkeypatch.context() as broken:
                 broken.setattr(self._route.source, "get", None)

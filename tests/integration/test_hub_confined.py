@@ -297,17 +297,17 @@ def test_a_path_is_refused_in_one_clear_line(fortress: Fortress) -> None:
     path = str(fortress.canary)
     values = fortress.objects(srcManifest=path, srcSkipCompare="true")
     line = (
-        f"srcManifest: {path!r} is no name of an object; a hub opens no files of its machine: give a key of the "
-        "source bucket, or s3://bucket/key"
+        f"srcManifest: {path!r} is not a valid name of an object; a hub opens no files of its machine: give a key of "
+        "the source bucket, or s3://bucket/key"
     )
     assert line in fortress.create("S3EC2", values)
     assert line in fortress.job("preflight", "S3EC2", values)["error"]
     assert (
-        "srcCaBundle: '/etc/hostname' is no CA bundle of this hub (ca_bundles of its settings lists own)"
+        "srcCaBundle: '/etc/hostname' is not a CA bundle of this hub (ca_bundles of its settings lists own)"
         in (fortress.create("S3EC2", fortress.objects(srcCaBundle="/etc/hostname")))
     )
     assert (
-        "destProfile: 'unlisted' is no AWS profile of this hub (aws_profiles of its settings lists listed)"
+        "destProfile: 'unlisted' is not an AWS profile of this hub (aws_profiles of its settings lists listed)"
         in (fortress.create("S3EC2", fortress.objects(destProfile="unlisted", destCredentials="")))
     )
 
@@ -332,7 +332,7 @@ def test_a_task_of_an_older_hub_that_holds_a_path_fails_when_it_runs(fortress: F
         database.close()
         hub.do("startRun", made)
         wait_for(lambda: hub.task(made)["progress"] == "ERROR")
-        assert hub.task(made)["reason"].startswith(f"{name}: {value!r} is no "), hub.task(made)
+        assert hub.task(made)["reason"].startswith(f"{name}: {value!r} is not a"), hub.task(made)
         assert [each["id"] for each in hub.call("{ listTasksV2 { items { id } } }")["items"]]
     fortress.untouched()
     assert fortress.store.requests == []

@@ -19,7 +19,12 @@ import pytest
 
 from dth.cli.hub import ADDRESS_FILE
 from dth.platforms.local import connections as connections_module
-from dth.platforms.local.connections import Capacity, Connections, State, raise_descriptor_limit
+from dth.platforms.local.connections import (
+    ConnectionLimits,
+    Connections,
+    ConnectionState,
+    raise_descriptor_limit,
+)
 from tests.engine import wait_for
 from tests.servers.certificates import make_certificates
 from tests.servers.process import REPOSITORY
@@ -221,9 +226,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_what_is_of_least_use_goes_first(clock: Clock) -> None:
     ended: list[str] = []
-    all_of_them = Connections(Capacity(6, 6))
+    all_of_them = Connections(ConnectionLimits(6, 6))
 
-    def admit(name: str, state: State, *, signed_in: bool = False) -> Any:
+    def admit(name: str, state: ConnectionState, *, signed_in: bool = False) -> Any:
         clock.now += 1
         peer = all_of_them.admit("a", lambda: ended.append(name))
         if peer:
@@ -231,22 +236,24 @@ def test_what_is_of_least_use_goes_first(clock: Clock) -> None:
             peer.signed_in = signed_in
         return peer
 
-    admit("working", State.ANSWER, signed_in=True)
-    admit("stranger", State.ANSWER)
-    admit("slow", State.BODY)
-    admit("known and idle", State.IDLE, signed_in=True)
-    admit("idle", State.IDLE)
-    admit("half", State.HEAD)
+    admit("working", ConnectionState.ANSWER, signed_in=True)
+    admit("stranger", ConnectionState.ANSWER)
+    admit("slow", ConnectionState.BODY)
+    admit("known and idle", ConnectionState.IDLE, signed_in=True)
+    admit("idle", ConnectionState.IDLE)
+    admit("half", ConnectionState.HEAD)
     for _ in range(6):
-        admit("new", State.ANSWER, signed_in=True)
+        admit("new", ConnectionState.ANSWER, signed_in=True)
     assert ended == ["half", "idle", "known and idle", "slow", "stranger"]
-    assert admit("one more", State.HEAD) is None
+    assert admit("one more", ConnectionState.HEAD) is None
 
 
-@pytest.mark.parametrize("state", [State.BODY, State.UNREAD])
-def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(clock: Clock, state: State) -> None:
+@pytest.mark.parametrize("state", [ConnectionState.BODY, ConnectionState.UNREAD])
+def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(
+    clock: Clock, state: ConnectionState
+) -> None:
     ended: list[str] = []
-    all_of_them = Connections(Capacity(3, 3))
+    all_of_them = Connections(ConnectionLimits(3, 3))
     for name in ("first", "second", "third"):
         clock.now += 1
         peer = all_of_them.admit("a", lambda name=name: ended.append(name))  # type: ignore[misc]
@@ -256,20 +263,20 @@ def test_those_who_are_signed_in_only_hold_what_nobody_else_needs(clock: Clock, 
     clock.now += 1
     stranger = all_of_them.admit("b", lambda: ended.append("stranger"))
     assert stranger
-    stranger.enter(State.ANSWER)
+    stranger.enter(ConnectionState.ANSWER)
     assert all_of_them.admit("c", lambda: None)
     assert ended == ["first", "second"]
 
 
 def test_one_address_takes_no_room_from_others(clock: Clock) -> None:
     ended: list[str] = []
-    all_of_them = Connections(Capacity(10, 5))
+    all_of_them = Connections(ConnectionLimits(10, 5))
 
     def admit(address: str) -> None:
         clock.now += 1
         peer = all_of_them.admit(address, lambda: ended.append(address))
         assert peer
-        peer.enter(State.HEAD)
+        peer.enter(ConnectionState.HEAD)
 
     for _ in range(4):
         admit("good")
@@ -279,9 +286,14 @@ def test_one_address_takes_no_room_from_others(clock: Clock) -> None:
 
 
 def test_every_step_has_its_time(clock: Clock) -> None:
-    for state, seconds in ((State.HANDSHAKE, 10), (State.HEAD, 10), (State.BODY, 60), (State.UNREAD, 60)):
-        ended: list[State] = []
-        all_of_them = Connections(Capacity(10, 5))
+    for state, seconds in (
+        (ConnectionState.HANDSHAKE, 10),
+        (ConnectionState.HEAD, 10),
+        (ConnectionState.BODY, 60),
+        (ConnectionState.UNREAD, 60),
+    ):
+        ended: list[ConnectionState] = []
+        all_of_them = Connections(ConnectionLimits(10, 5))
         peer = all_of_them.admit("a", lambda ended=ended, state=state: ended.append(state))  # type: ignore[misc]
         assert peer
         peer.enter(state)
@@ -295,12 +307,12 @@ def test_every_step_has_its_time(clock: Clock) -> None:
 
 
 def test_the_log_has_a_line_now_and_then(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    all_of_them = Connections(Capacity(1, 1))
+    all_of_them = Connections(ConnectionLimits(1, 1))
     for number in range(10_000):
         clock.now += 0.001
         peer = all_of_them.admit(f"10.0.0.{number % 7}", lambda: None)
         assert peer
-        peer.enter(State.HEAD)
+        peer.enter(ConnectionState.HEAD)
     assert len(caplog.messages) == 1
     clock.now += 10
     all_of_them.sweep()
@@ -312,8 +324,8 @@ def test_as_many_descriptors_as_may_be() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
-        assert Capacity.here(behind_proxy=False) == Capacity(128, 64)
-        assert Capacity.here(behind_proxy=True) == Capacity(128, 128)
+        assert ConnectionLimits.here(behind_proxy=False) == ConnectionLimits(128, 64)
+        assert ConnectionLimits.here(behind_proxy=True) == ConnectionLimits(128, 128)
         raise_descriptor_limit()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:

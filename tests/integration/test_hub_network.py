@@ -21,7 +21,7 @@ from dth.core.errors import EndpointRefused, HubError, Unreachable
 from dth.core.network import Network
 from dth.core.transport import ADDRESS_REFUSED, ConnectOptions, Transport
 from dth.hub.auth import fetch_json
-from dth.images.registry.client import Address
+from dth.images.registry.client import RegistryAddress
 from dth.images.registry.reference import Reference
 from dth.images.skopeo import command as skopeo
 from dth.images.skopeo import landlock
@@ -428,8 +428,8 @@ async def test_skopeo_is_not_started_for_a_registry_that_leads_inside(
 ) -> None:
     confined_to(monkeypatch, Network.read(["127.0.0.2/32"]))
 
-    def side(host: str) -> skopeo.Side:
-        return skopeo.Side(Reference(host, "team/app", "v1", ""), Address(host))
+    def side(host: str) -> skopeo.CopyEnd:
+        return skopeo.CopyEnd(Reference(host, "team/app", "v1", ""), RegistryAddress(host))
 
     for pair in (
         (side(f"localhost:{inside.port}"), side("127.0.0.2:1")),
@@ -480,7 +480,9 @@ async def test_skopeo_is_led_nowhere_by_a_registry(
     leading = attacking(by + where.format(inside.port))
     with Server("127.0.0.2", leading) as source, Server("127.0.0.2", taking) as dest:
         sides = [
-            skopeo.Side(Reference(each.host, "team/app", "v1", ""), Address(each.host, plain_http=True))
+            skopeo.CopyEnd(
+                Reference(each.host, "team/app", "v1", ""), RegistryAddress(each.host, plain_http=True)
+            )
             for each in (source, dest)
         ]
         with pytest.raises(EndpointRefused) as refused:
@@ -514,8 +516,9 @@ async def test_skopeo_copies_through_the_gateway(monkeypatch: pytest.MonkeyPatch
         for host in (dest.host, dest.host.replace("127.0.0.1", "dest.test")):
             hosts = (source.host.replace("127.0.0.1", "source.test"), host)
             sides = [
-                skopeo.Side(
-                    Reference(each, "team/app", f"v{len(host)}", built.digest), Address(each, plain_http=True)
+                skopeo.CopyEnd(
+                    Reference(each, "team/app", f"v{len(host)}", built.digest),
+                    RegistryAddress(each, plain_http=True),
                 )
                 for each in hosts
             ]
@@ -581,7 +584,8 @@ async def test_skopeo_is_not_started_where_it_cannot_be_kept_in(monkeypatch: pyt
     confined_to(monkeypatch, Network())
     monkeypatch.setattr(landlock, "is_here", lambda: False)
     sides = [
-        skopeo.Side(Reference(each, "team/app", "v1", ""), Address(each)) for each in ("a.test", "b.test")
+        skopeo.CopyEnd(Reference(each, "team/app", "v1", ""), RegistryAddress(each))
+        for each in ("a.test", "b.test")
     ]
     with pytest.raises(skopeo.Unusable, match="cannot keep skopeo from them"):
         await skopeo.copy(*sides, command="/bin/false")

@@ -89,7 +89,7 @@ def test_a_schedule_runs_while_long_tasks_fill_the_places(
         scheduled = hub.create(source, dest, once=False, destPrefix="scheduled", scheduleRate="1 day")
         wait_for(lambda: [run["state"] for run in hub.runs(scheduled)] == ["DONE"])
         long = [hub.create(*slow, destPrefix=f"long{number}") for number in range(2)]
-        wait_for(lambda: any("waiting for a place" in hub.task(each)["reason"] for each in long))
+        wait_for(lambda: any("the maximum number of tasks" in hub.task(each)["reason"] for each in long))
         make_due(hub, scheduled)
         wait_for(lambda: len(hub.runs(scheduled)) == 2)
         assert all(hub.task(each)["progress"] == "IN_PROGRESS" for each in long)
@@ -117,8 +117,8 @@ def test_a_run_that_cannot_begin_is_told(
             [(text,)] = database.execute("SELECT text FROM outbox WHERE event = 'MISSED_SCHEDULE'")
         assert "as many tasks as may work at once do" in text
         wait_for(lambda: len(hub.runs(scheduled)) == 2)
-        [note] = [each for each in hub.runs(scheduled)[0]["notes"] if "the schedule wanted" in each]
-        assert "it waited for a place" in note
+        [note] = [each for each in hub.runs(scheduled)[0]["notes"] if "seconds late" in each]
+        assert "the maximum number of tasks was running" in note
 
 
 def make_due(hub: Hub, task: str, ago: float = 1.0) -> None:

@@ -164,9 +164,9 @@ def test_tasks_beyond_the_bound_wait_for_their_turn(
         first = hub.create(*slow, destPrefix="first")
         wait_for(lambda: slow[1].listed())
         second = hub.create(*slow, destPrefix="second")
-        wait_for(lambda: "waiting for a place" in hub.task(second)["reason"])
+        wait_for(lambda: "the maximum number of tasks" in hub.task(second)["reason"])
         third = hub.create(*slow, destPrefix="third")
-        wait_for(lambda: "waiting for a place" in hub.task(third)["reason"])
+        wait_for(lambda: "the maximum number of tasks" in hub.task(third)["reason"])
         hub.do("stopTask", third)  # which does not wait
         hub.wait(third, "STOPPED")
         assert hub.task(first)["progress"] == "IN_PROGRESS"

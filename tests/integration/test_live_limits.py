@@ -1,4 +1,4 @@
-"""Caps that come, change and go while bodies are under way."""
+"""Caps that come, change and go while bodies are in progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.servers.ministack import MiniStack
 
 MIB = 1024 * 1024
-LOW = 1 * MIB  # bytes a second
+LOW = 1 * MIB  # bytes per second
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, select, update
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.core.transport import ConnectOptions, Transport
 from dth.hub.model import ScheduleType, Task
-from dth.hub.notifications import Event
+from dth.hub.notifications import NotifiedEvent
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post
 from dth.platforms.local import notifier as notifier_module
@@ -252,12 +252,12 @@ async def test_who_is_told_what_and_once(database: HubDatabase, vault: Vault, po
         Channel("off", "email", "off@example.org", enabled=False),
     ):
         await notifier.put_channel(channel)
-    await notifier.notify(Event.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
-    await notifier.notify(Event.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
-    await notifier.notify(Event.TASK_DONE, task(alarmEmail="all@example.org"), "x", once="2")
-    await notifier.notify(Event.TASK_DONE, task(alarmEmail="no address\r\nBcc: x@y"), "x")
-    await notifier.notify(Event.TASK_ERROR, task(), "x")
-    await notifier.notify(Event.TASK_ERROR, task(), "x")
+    await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
+    await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail="me@example.org"), "x", once="1")
+    await notifier.notify(NotifiedEvent.TASK_DONE, task(alarmEmail="all@example.org"), "x", once="2")
+    await notifier.notify(NotifiedEvent.TASK_DONE, task(alarmEmail="no address\r\nBcc: x@y"), "x")
+    await notifier.notify(NotifiedEvent.TASK_ERROR, task(), "x")
+    await notifier.notify(NotifiedEvent.TASK_ERROR, task(), "x")
     told = [channel for channel, _, _ in await states(database)]
     assert told == ["all", "email:me@example.org", "all", "done", "all", "done", "all", "all"]
 
@@ -278,7 +278,7 @@ async def test_what_comes_together_is_one_mail(
     notifier = Notifier(database, vault, server.config(), post)
     for n in range(30):
         text = f"grün {n}\r\nBcc: victim@example.org\r\n\r\n.\r\nMAIL FROM:<x@y>"
-        await notifier.notify(Event.DEAD_LETTERS, task(alarmEmail=ADDRESS), text)
+        await notifier.notify(NotifiedEvent.DEAD_LETTERS, task(alarmEmail=ADDRESS), text)
     async with running(notifier):
         await settled(database)
     (mail,) = server.box.mails
@@ -368,9 +368,9 @@ async def test_what_was_refused_is_sent_later_with_what_came_meanwhile(
     server.box.refuses = True
     notifier = Notifier(database, vault, server.config(user="", password_secret=""), post)
     async with running(notifier):
-        await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
+        await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
         await until(database, lambda rows: rows[0][2] >= 2)
-        await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "second")
+        await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "second")
         server.box.refuses = False
         rows = await settled(database)
     assert [state for _, state, _ in rows] == ["SENT", "SENT"]
@@ -384,7 +384,7 @@ async def test_what_a_clock_that_was_ahead_put_off_is_sent_at_once(
 ) -> None:
     server = mail_server("none")
     notifier = Notifier(database, vault, server.config(user="", password_secret=""), post)
-    await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
+    await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "first")
     ahead = time.time() + 3 * 3600
     await database.write(lambda connection: connection.execute(update(outbox).values(at=ahead, due=ahead)))
     async with running(notifier):
@@ -403,7 +403,7 @@ async def test_what_nobody_takes_for_a_day_is_given_up(
     monkeypatch.setattr(notifier_module, "LAST_PAUSE", 0.01)
     notifier = Notifier(database, vault, None, post)
     async with running(notifier):
-        await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "x")
+        await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "x")
         rows = await settled(database)
     assert rows == [(f"email:{ADDRESS}", "FAILED", notifier_module.TRIES - 1)]
 
@@ -417,7 +417,7 @@ async def test_a_hub_that_ends_waits_for_no_mail_server(
         smtp = SmtpConfig("127.0.0.1", "hub@example.org", silent.getsockname()[1], security="none")
         notifier = Notifier(database, vault, smtp, post)
         async with running(notifier):
-            await notifier.notify(Event.TASK_ERROR, task(alarmEmail=ADDRESS), "x")
+            await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "x")
             connection, _ = await connected
             connection.sendall(b"220 hello\r\n")
             await asyncio.to_thread(connection.recv, 100)
@@ -434,7 +434,9 @@ async def test_a_webhook_gets_slacks_form_and_ours(
     notifier = Notifier(database, vault, None, post)
     await notifier.put_channel(Channel("w", "webhook", hook.url))
     async with running(notifier):
-        await notifier.notify(Event.TASK_ERROR, task(), "<!channel> & <https://evil|click> @here\u202e")
+        await notifier.notify(
+            NotifiedEvent.TASK_ERROR, task(), "<!channel> & <https://evil|click> @here\u202e"
+        )
         await settled(database)
     (body,) = hook.bodies
     assert body["path"] == f"/services/T0/{PASSWORD}?x=1"
@@ -496,7 +498,7 @@ async def test_one_that_is_down_holds_up_no_other(
     await notifier.put_channel(Channel("a", "webhook", f"{hook.url}&down"))
     await notifier.put_channel(Channel("b", "webhook", hook.url))
     async with running(notifier):
-        await notifier.notify(Event.TASK_DONE, task(), "x")
+        await notifier.notify(NotifiedEvent.TASK_DONE, task(), "x")
         await until(database, lambda rows: ("b", "SENT", 0) in rows and any(tries for _, _, tries in rows))
         await notifier.put_channel(Channel("a", "webhook", hook.url, enabled=False))
         assert sorted(state for _, state, _ in await settled(database)) == ["FAILED", "SENT"]
@@ -508,7 +510,7 @@ async def test_a_crash_between_sending_and_marking_sends_again(
 ) -> None:  # fmt: skip
     first = Notifier(database, vault, None, post)
     await first.put_channel(Channel("w", "webhook", hook.url))
-    await first.notify(Event.TASK_DONE, task(), "x", once="1")
+    await first.notify(NotifiedEvent.TASK_DONE, task(), "x", once="1")
 
     def crash(*_: object) -> None:
         raise KeyError
@@ -538,6 +540,6 @@ async def test_a_database_that_fails_for_a_while_ends_nothing(
     notifier = Notifier(database, vault, None, post)
     await notifier.put_channel(Channel("w", "webhook", hook.url))
     async with running(notifier):
-        await notifier.notify(Event.TASK_DONE, task(), "x")
+        await notifier.notify(NotifiedEvent.TASK_DONE, task(), "x")
         await settled(database)
     assert len(hook.bodies) == 1

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dth.objects.transfer.events import Event, read_events
+from dth.objects.transfer.events import ObjectEvent, read_events
 from dth.objects.transfer.messages import EventMessage, decode
 from tests.servers.ministack import MiniStack
 
@@ -38,8 +38,8 @@ def test_the_three_ways_to_a_queue_tell_the_same(s3_a: MiniStack, bucket_a: str)
     s3.put_object(Bucket=bucket_a, Key=KEY, Body=b"hello")
     s3.delete_object(Bucket=bucket_a, Key=KEY)
 
-    def delivered(way: str) -> list[Event]:
-        events: list[Event] = []
+    def delivered(way: str) -> list[ObjectEvent]:
+        events: list[ObjectEvent] = []
         deadline = time.monotonic() + 20
         while len(events) < 2 and time.monotonic() < deadline:
             answer = sqs.receive_message(QueueUrl=queues[way][0], MaxNumberOfMessages=10, WaitTimeSeconds=1)

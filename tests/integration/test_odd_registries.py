@@ -17,7 +17,7 @@ from dth.images.listing import OciSource, Selection, list_images
 from dth.images.parameters import EcrParameters
 from dth.images.processes import _find
 from dth.images.registry import pace
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.client import Registry
 from dth.images.registry.login import ANONYMOUS, FixedLogin, Login, UserPassword
 from dth.images.registry.pace import paces_of
@@ -88,7 +88,7 @@ def make(transport: Transport, behind: RegistryServer) -> Iterator[Make]:
     ) -> tuple[Registry, OddRegistry]:
         odd = OddRegistry(behind, *quirks, rate=rate)
         made.append(odd)
-        return Registry(transport, Address(odd.host), login, pushes=pushes, attempts=attempts), odd
+        return Registry(transport, RegistryAddress(odd.host), login, pushes=pushes, attempts=attempts), odd
 
     yield make
     for odd in made:

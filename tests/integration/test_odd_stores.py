@@ -20,7 +20,7 @@ from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FixedCredentials
 from dth.objects.store.endpoints import resolve_endpoint
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.task import shared_rates
 from dth.objects.transfer.proof import check_source, compare_stated
 from tests.engine import (
@@ -333,7 +333,7 @@ def test_a_copy_inside_a_store_need_not_be_readable(pair: Pair) -> None:
 
     async def verified() -> Verified:
         async with engine.opened("worker") as (route, _):
-            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, Written("etag"))
+            return await compare_stated(route.dest, "k", {"sha256": "c3Vt"}, StoreWrite("etag"))
 
     assert asyncio.run(verified()) is Verified.NOT
 
@@ -732,7 +732,7 @@ def test_a_store_that_knows_no_trailers_gets_none(streaming: Pair, quirk: str, c
     if quirk != "refuses-trailers-400":
         # That refusal speaks of a wrong checksum, so those parts go again with theirs before them, wanted or not.
         assert ("wants checksums before bodies" in ran.notes) == bool(lock)
-    # All four parts were under way before the first one was answered. None was sent so twice.
+    # All four parts were in progress before the first one was answered. None was sent so twice.
     assert sum("x-amz-trailer" in each.headers for each in streaming.dest.requests) <= 4
 
 

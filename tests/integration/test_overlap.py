@@ -14,7 +14,7 @@ import pytest
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.runs import RunKind, RunState
 from dth.core.ports.status import Status
-from dth.objects.finder import Finder
+from dth.objects.finder import ObjectFinder
 from dth.objects.plugin import redrive
 from dth.platforms.local import records as local_records
 from dth.platforms.local.platform import open_platform
@@ -36,7 +36,7 @@ async def another_run(engine: Engine) -> None:
     async with engine.opened("finder-2") as (route, platform):
         run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
         assert not resumed
-        await Finder(route, platform, engine.state).run(run)
+        await ObjectFinder(route, platform, engine.state).run(run)
 
 
 async def to_the_end(engine: Engine) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.core.checks import State
+from dth.core.checks import CheckState
 from dth.core.transport import Transport
-from dth.objects.checks.preflight import Report, preflight
+from dth.objects.checks.preflight import ObjectPreflight, preflight
 from dth.objects.parameters import S3Parameters
 from dth.objects.task import open_route
 from tests.engine import Keyring, Side, hurry
@@ -63,7 +63,7 @@ class Task:
             **parameters,
         }
 
-    async def check(self, **changes: Any) -> Report:
+    async def check(self, **changes: Any) -> ObjectPreflight:
         parameters = S3Parameters.model_validate({**self.parameters, **changes})
         transport = Transport()
         try:
@@ -72,17 +72,17 @@ class Task:
             transport.close()
         for check in report.checks:
             assert "\n" not in check.found + check.todo
-            assert check.todo or check.state in (State.OK, State.UNKNOWN, State.WARNING), check
+            assert check.todo or check.state in (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING), check
         assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
         assert report.requests <= 40
         return report
 
     async def failed(self, **changes: Any) -> dict[str, str]:
         """By side and name: what was found and what to do."""
-        return told(await self.check(**changes), State.FAILED)
+        return told(await self.check(**changes), CheckState.FAILED)
 
 
-def told(report: Report, *states: State) -> dict[str, str]:
+def told(report: ObjectPreflight, *states: CheckState) -> dict[str, str]:
     return {
         f"{check.side} {check.name}": f"{check.found}; {check.todo}"
         for check in report.checks
@@ -90,7 +90,7 @@ def told(report: Report, *states: State) -> dict[str, str]:
     }
 
 
-def state(report: Report, side: str, name: str) -> State:
+def state(report: ObjectPreflight, side: str, name: str) -> CheckState:
     [found] = [check.state for check in report.checks if (check.side, check.name) == (side, name)]
     return found
 
@@ -153,10 +153,10 @@ def guarded(s3_auth: MiniStack) -> Iterator[Callable[..., Task]]:
 async def test_nothing_is_missing(guarded: Callable[..., Task]) -> None:
     task = guarded(delete_mode="Mirror")
     report = await task.check()
-    assert told(report, State.FAILED, State.UNKNOWN) == {}
+    assert told(report, CheckState.FAILED, CheckState.UNKNOWN) == {}
     assert report.as_dict()["policies"] == {"source": {}, "destination": {}}
     for name in ("ListBucket", "PutObject", "probe object", "GetObject", "DeleteObject", "clean-up"):
-        assert state(report, "destination", name) is State.OK
+        assert state(report, "destination", name) is CheckState.OK
     assert left(task.dest) == []
 
 
@@ -164,7 +164,7 @@ async def test_nothing_is_missing(guarded: Callable[..., Task]) -> None:
 async def test_a_missing_action_at_the_source_is_named(guarded: Callable[..., Task], action: str) -> None:
     task = guarded(source={action}, src_prefix="in/tagged" if action == "GetObjectTagging" else "in/")
     report = await task.check()
-    assert list(told(report, State.FAILED)) == [f"source {action}"]
+    assert list(told(report, CheckState.FAILED)) == [f"source {action}"]
     prefix = task.parameters["src_prefix"]
     arn = f"arn:aws:s3:::{task.source.bucket}"
     expected: dict[str, Any] = {"Effect": "Allow", "Action": [f"s3:{action}"], "Resource": f"{arn}/{prefix}*"}
@@ -180,7 +180,7 @@ async def test_a_missing_action_at_the_destination_is_named(
 ) -> None:
     task = guarded(dest={action}, delete_mode="Mirror")
     report = await task.check()
-    assert list(told(report, State.FAILED)) == [f"destination {action}"]
+    assert list(told(report, CheckState.FAILED)) == [f"destination {action}"]
     [statement] = report.policy("destination")["Statement"]
     assert statement["Action"] == [f"s3:{action}"]
     assert left(task.dest) == []
@@ -190,9 +190,9 @@ async def test_a_missing_action_at_the_destination_is_named(
 async def test_a_setting_that_may_not_be_read_is_unknown(guarded: Callable[..., Task], action: str) -> None:
     task = guarded(dest={action})
     report = await task.check()
-    assert told(report, State.FAILED) == {}
+    assert told(report, CheckState.FAILED) == {}
     [check] = [check for check in report.checks if check.statement]
-    assert (check.state, check.statement["Action"]) == (State.UNKNOWN, [f"s3:{action}"])
+    assert (check.state, check.statement["Action"]) == (CheckState.UNKNOWN, [f"s3:{action}"])
     assert report.policy("destination") == {}  # the task does not need it
     assert left(task.dest) == []
 
@@ -212,7 +212,7 @@ async def test_the_policy_of_the_report_is_all_that_was_missing(
     task = guarded(source=set(SOURCE_ACTIONS), dest=set(DEST_ACTIONS), delete_mode="Mirror")
     for _ in range(4):  # one thing may hide another
         report = await task.check()
-        if report.state in (State.OK, State.UNKNOWN):
+        if report.state in (CheckState.OK, CheckState.UNKNOWN):
             break
         for name, side in (("source", "source"), ("dest", "destination")):
             if added := report.policy(side):
@@ -220,7 +220,7 @@ async def test_the_policy_of_the_report_is_all_that_was_missing(
                 task.statements[name] += added["Statement"]
                 access, secret = s3_auth.user({"Version": "2012-10-17", "Statement": task.statements[name]})
                 task.keyring.secrets[name] = {"access_key_id": access, "secret_access_key": secret}
-    assert told(report, State.FAILED, State.WARNING) == {}
+    assert told(report, CheckState.FAILED, CheckState.WARNING) == {}
     assert left(task.dest) == []
 
 
@@ -229,17 +229,17 @@ async def test_rights_that_only_writing_needs(guarded: Callable[..., Task]) -> N
     for lacking in ({"DeleteObject"}, set(DEST_ACTIONS[5:])):
         task = guarded(dest=lacking)
         report = await task.check()
-        assert told(report, State.FAILED) == {}
-        assert state(report, "destination", "PutObject") is State.OK
-        assert state(report, "destination", "probe object") is State.UNKNOWN
+        assert told(report, CheckState.FAILED) == {}
+        assert state(report, "destination", "PutObject") is CheckState.OK
+        assert state(report, "destination", "probe object") is CheckState.UNKNOWN
         assert left(task.dest) == []
 
 
 async def test_what_could_not_be_taken_away_is_not_begun(guarded: Callable[..., Task]) -> None:
     task = guarded(dest={"AbortMultipartUpload", "DeleteObject"})
     report = await task.check()
-    assert list(told(report, State.FAILED)) == ["destination AbortMultipartUpload"]
-    assert state(report, "destination", "PutObject") is State.UNKNOWN
+    assert list(told(report, CheckState.FAILED)) == ["destination AbortMultipartUpload"]
+    assert state(report, "destination", "PutObject") is CheckState.UNKNOWN
     assert left(task.dest) == []
 
 
@@ -267,7 +267,7 @@ async def test_kms_keys_are_named(task: Task, proxy_a: Proxy, proxy_b: Proxy) ->
     said = f"User: u is not authorized to perform: kms:Decrypt on resource: {key} because no policy"
     proxy_a.rule(Reply(403, "AccessDenied", said), method="GET", key="^in/")
     report = await task.check()
-    assert set(told(report, State.FAILED)) == {"source KMS", "destination KMS"}
+    assert set(told(report, CheckState.FAILED)) == {"source KMS", "destination KMS"}
     [statement] = report.policy("source")["Statement"]
     assert statement == {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": key}
     [statement] = report.policy("destination")["Statement"]
@@ -302,8 +302,8 @@ async def test_versions_of_the_probe_go_too(task: Task, dest: Side) -> None:
     for status in ("Enabled", "Suspended"):
         s3.put_bucket_versioning(Bucket=dest.bucket, VersioningConfiguration={"Status": status})
         report = await task.check(delete_mode="Mirror")
-        assert told(report, State.FAILED, State.UNKNOWN) == {}
-        assert state(report, "destination", "DeleteObject") is State.OK
+        assert told(report, CheckState.FAILED, CheckState.UNKNOWN) == {}
+        assert state(report, "destination", "DeleteObject") is CheckState.OK
         assert left(dest) == []
 
 
@@ -314,9 +314,9 @@ async def test_a_version_that_could_not_be_deleted_is_not_written(
     versioning = {"Status": "Enabled"}
     s3_auth.boto().put_bucket_versioning(Bucket=task.dest.bucket, VersioningConfiguration=versioning)
     report = await task.check()
-    assert state(report, "destination", "PutObject") is State.OK
-    assert "s3:DeleteObjectVersion" in told(report, State.UNKNOWN)["destination probe object"]
-    assert state(report, "destination", "DeleteObject") is State.UNKNOWN
+    assert state(report, "destination", "PutObject") is CheckState.OK
+    assert "s3:DeleteObjectVersion" in told(report, CheckState.UNKNOWN)["destination probe object"]
+    assert state(report, "destination", "DeleteObject") is CheckState.UNKNOWN
     assert left(task.dest) == []
 
 
@@ -333,9 +333,9 @@ async def test_object_lock_lets_no_probe_be_written(
     source.put(OBJECTS)
     task = Task(Side(proxy_a, source.bucket), Side(proxy_b, bucket))
     report = await task.check()
-    assert "GOVERNANCE for 30 days" in told(report, State.UNKNOWN)["destination probe object"]
-    assert state(report, "destination", "object-lock") is State.WARNING
-    assert state(report, "destination", "PutObject") is State.OK
+    assert "GOVERNANCE for 30 days" in told(report, CheckState.UNKNOWN)["destination probe object"]
+    assert state(report, "destination", "object-lock") is CheckState.WARNING
+    assert state(report, "destination", "PutObject") is CheckState.OK
     assert not [r for r in proxy_b.requests if r.method == "PUT" and "uploadId" not in r.query]
     assert "destination object-lock" in await task.failed(checksum_mode="none")
     assert left(task.dest) == []
@@ -376,9 +376,9 @@ async def test_a_quirky_store_is_told_apart(s3_rclone: RcloneServe, source: Side
     source.put(OBJECTS)
     task = Task(Side(proxy_a, source.bucket), Side(s3_rclone, bucket), dest_acl=None, dest_storage_class=None)
     report = await task.check()
-    assert told(report, State.FAILED) == {}
-    assert state(report, "destination", "lifecycle") is State.UNKNOWN
-    assert state(report, "destination", "clean-up") is State.OK
+    assert told(report, CheckState.FAILED) == {}
+    assert state(report, "destination", "lifecycle") is CheckState.UNKNOWN
+    assert state(report, "destination", "clean-up") is CheckState.OK
     assert s3_rclone.keys(bucket) == []
     s3_rclone.drop(bucket)
 
@@ -388,7 +388,7 @@ async def test_a_quirky_store_is_told_apart(s3_rclone: RcloneServe, source: Side
 
 async def test_an_empty_source_is_a_warning(task: Task) -> None:
     report = await task.check(src_prefix="nothing/")
-    assert state(report, "source", "ListBucket") is State.WARNING
+    assert state(report, "source", "ListBucket") is CheckState.WARNING
 
 
 async def test_lists_of_what_to_copy(task: Task, source: Side) -> None:
@@ -397,9 +397,9 @@ async def test_lists_of_what_to_copy(task: Task, source: Side) -> None:
         {"list": b"\r\nin/b\r\n", "manifest": b"in/a\n", "inv/manifest.json": json.dumps(inventory).encode()}
     )
     report = await task.check(src_prefixs_list_file="list")
-    assert state(report, "source", "list") is State.OK
+    assert state(report, "source", "list") is CheckState.OK
     assert "in/b" in next(check.found for check in report.checks if check.name == "ListBucket")
-    assert state(await task.check(src_manifest="manifest"), "source", "list") is State.OK
+    assert state(await task.check(src_manifest="manifest"), "source", "list") is CheckState.OK
     failed = await task.failed(src_inventory=f"s3://{source.bucket}/inv/manifest.json")
     assert "inv/data.csv" in failed["source list"]
     source.put({"inv/data.csv": b"x"})
@@ -415,7 +415,7 @@ async def test_lists_of_what_to_copy(task: Task, source: Side) -> None:
 async def test_requester_pays_is_proven(task: Task, proxy_a: Proxy) -> None:
     proxy_a.rule(ResponseHeaders(set={"x-amz-request-charged": "requester"}), key="^in/")
     report = await task.check(is_payer_request=True)
-    assert "charged to us" in told(report, State.OK)["source requester pays"]
+    assert "charged to us" in told(report, CheckState.OK)["source requester pays"]
     asked = [r.headers.get("x-amz-request-payer") for r in proxy_a.requests]
     assert set(asked) == {"requester"}
 
@@ -479,7 +479,7 @@ async def test_a_store_that_never_answers_ends_the_preflight(
     proxy_a.rule(Delay(30))
     proxy_b.rule(Delay(30), method="PUT")
     report = await task.check()
-    assert set(told(report, State.FAILED)) == {"source connection", "destination connection"}
+    assert set(told(report, CheckState.FAILED)) == {"source connection", "destination connection"}
     assert left(task.dest) == []
 
 
@@ -500,7 +500,7 @@ async def test_passing_faults_leave_nothing(task: Task, proxy_b: Proxy) -> None:
         rule = proxy_b.rule(action, nth=1, **target)
         report = await task.check(delete_mode="Mirror")
         proxy_b.remove(rule)
-        assert told(report, State.FAILED) == {}
+        assert told(report, CheckState.FAILED) == {}
         assert left(task.dest) == [], (
             action,
             target,
@@ -517,7 +517,7 @@ async def test_a_lost_answer_to_every_put_leaves_nothing(
         dest.server.boto().put_bucket_versioning(Bucket=dest.bucket, VersioningConfiguration=status)
     proxy_b.rule(Reset(), method="PUT", when=lambda r: "uploadId" not in r.query)
     report = await task.check()
-    assert ".dth-preflight-" in told(report, State.WARNING)["destination clean-up"]
+    assert ".dth-preflight-" in told(report, CheckState.WARNING)["destination clean-up"]
     assert left(dest) == []
     proxy_b.rule(Reset(), method="POST")
     await task.check()
@@ -535,7 +535,7 @@ async def test_what_cannot_be_deleted_is_named(task: Task, proxy_b: Proxy) -> No
     proxy_b.rule(Reply(500), method="DELETE", when=lambda r: written and "uploadId" not in r.query)
     report = await task.check()
     [key] = left(task.dest)
-    failed = told(report, State.FAILED)
+    failed = told(report, CheckState.FAILED)
     assert list(failed) == ["destination clean-up"]
     assert f"{key!r} in s3://{task.dest.bucket} is left" in failed["destination clean-up"]
 

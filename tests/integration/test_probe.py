@@ -10,7 +10,7 @@ import pytest
 
 from dth.core.errors import HubError
 from dth.core.transport import Transport
-from dth.objects.checks.probe import Found, probe
+from dth.objects.checks.probe import ProbeAnswer, probe
 from dth.objects.parameters import S3Parameters
 from tests.engine import Keyring, Side, bodies, hurry, wait_for
 from tests.servers.process import listening_socket
@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def found(
     side: str, server: S3Server, bucket: str, *, keys: dict[str, str] | None = None, **changes: Any
-) -> Found:
+) -> ProbeAnswer:
     """Probe a bucket as one side; the other is unknown yet. `changes`: parameters without their side."""
     keyring = Keyring(k=server)
     keyring.secrets["k"] |= keys or {}

@@ -261,7 +261,7 @@ def test_admins_bind_anew_and_operators_do_not(world: World) -> None:
     name = world.secret([world.host])
     with pytest.raises(HubError, match="needs the role admin"):
         world.operator.call(BIND, {"n": name, "h": [world.attacker.host]})
-    with pytest.raises(HubError, match="is no host"):
+    with pytest.raises(HubError, match="is not a host"):
         world.hub.call(BIND, n=name, h=["http://a.example/b"])
     assert world.hub.call(BIND, n=name, h=["Other.Example.COM."])["hosts"] == ["other.example.com"]
     with refused(world, name):

@@ -14,7 +14,7 @@ import pytest
 
 from dth.core.errors import ConnectionFailed, UsageError
 from dth.core.transport import Transport
-from dth.objects.checks.notes import Trouble
+from dth.objects.checks.notes import SideTrouble
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.aws_config import CA_VARIABLES
 from dth.objects.store.credentials import FileSecrets
@@ -210,7 +210,7 @@ def test_http_and_https_that_do_not_fit_are_told(dth: Dth, s3_a: MiniStack, s3_t
 def test_a_server_that_does_not_understand_tls_may_not_answer(said: str) -> None:
     endpoint = resolve_endpoint(url="https://127.0.0.1:9000")
     error = ConnectionFailed(f"127.0.0.1:9000: {said}")
-    todo = Trouble.of(error, "source", endpoint, "bucket").todo
+    todo = SideTrouble.of(error, "source", endpoint, "bucket").todo
     assert todo.startswith("write http:// in srcEndpoint (http://127.0.0.1:9000) if it speaks no TLS")
 
 
@@ -297,7 +297,7 @@ def test_a_code_of_mfa_cannot_be_asked_for_without_a_terminal(dth: Dth, source: 
     done = dth.run("s3", "ls", source.url, *options)
     assert done.code == 2
     last = done.err.splitlines()[-1]
-    assert "source: credentials cannot be had: the profile asks for an MFA code" in last
+    assert "source: credentials are not available: the profile asks for an MFA code" in last
 
 
 def test_an_acl_that_was_asked_for_and_not_set_is_no_success(

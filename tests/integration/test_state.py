@@ -164,7 +164,7 @@ def test_a_first_try_that_is_interrupted_before_it_listed_anything_leaves_no_sta
     done = dth.end(process)
     assert (done.code, done.err.splitlines()[-1]) == (
         1,
-        "dth: interrupted; give the same command again to go on",
+        "dth: interrupted; run the same command again to resume",
     )
     assert states(dth) == []
 
@@ -222,7 +222,7 @@ def test_what_is_no_state_of_ours_is_listed_and_removed_all_the_same(dth: Dth) -
     damaged = dth.states / "sync-damaged"
     damaged.mkdir()
     (damaged / "task.json").write_text('{"srcBucket": "a", "destBucket": "b"}')
-    (damaged / "task.db").write_text("this is no database, and never was" * 100)
+    (damaged / "task.db").write_text("this is not a database, and never was" * 100)
     with open_platform(dth.states / "sync-nameless", "test") as platform:
         asyncio.run(platform.records.begin_run(RunKind.SYNC))
     rows = dth.here("s3", "state", "ls").out.splitlines()[1:]

@@ -142,11 +142,11 @@ def test_the_remotes_of_rclone_are_taken_over(dth: Dth, tmp_path: Path) -> None:
     }  # fmt: skip
     assert "SK=with=equals" in file_of(dth).read_text()
     for said in (
-        "old: storage_class (STANDARD_IA) is no property of a store; give --storage-class with a command",
-        "old: server_side_encryption (aws:kms) is no property of a store; give --sse with a command",
+        "old: storage_class (STANDARD_IA) is not a property of a store; give --storage-class with a command",
+        "old: server_side_encryption (aws:kms) is not a property of a store; give --sse with a command",
         "old: not taken: chunk_size",
-        "gdrive: a remote of type drive is no S3 store",
-        "photos drive: 'photos drive' is no name for a store",
+        "gdrive: a remote of type drive is not an S3 store",
+        "photos drive: 'photos drive' is not a name for a store",
         "3 of 4 S3 remotes are kept",
     ):
         assert said in done.err, said

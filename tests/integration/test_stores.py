@@ -24,8 +24,8 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.store.checksums import checksum
 from dth.objects.store.endpoints import ChecksumMode
 from dth.objects.store.pace import Budget
-from dth.objects.transfer.messages import Item
-from dth.objects.transfer.relay import Route, copy_in_store, relay_whole
+from dth.objects.transfer.messages import ObjectItem
+from dth.objects.transfer.relay import ObjectRoute, copy_in_store, relay_whole
 from tests.clients import connect
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def source(transport: Transport, s3_a: MiniStack, bucket_a: str) -> S3Client:
     return connect(transport, s3_a, bucket_a)
 
 
-def route(source: S3Client, dest: S3Client, transport: Transport, **parameters: Any) -> Route:
+def route(source: S3Client, dest: S3Client, transport: Transport, **parameters: Any) -> ObjectRoute:
     task = S3Parameters.model_validate({"dest_storage_class": None, "dest_acl": None, **parameters})
-    return Route(source, dest, KeyMap(), task, Budget(64 * MIB), transport, server_side=False)
+    return ObjectRoute(source, dest, KeyMap(), task, Budget(64 * MIB), transport, server_side=False)
 
 
 async def listed(client: S3Client) -> list[str]:
@@ -219,7 +219,7 @@ async def test_objects_are_relayed_with_what_describes_them(
     keys = keys_for(store)
     for number, key in enumerate(keys):
         s3_a.put(bucket_a, key, b"%d" % number * (number * 1000 + 1), {**described, **tagged})
-    items = [Item(entry.key, entry.size, entry.etag) for entry in await entries(source)]
+    items = [ObjectItem(entry.key, entry.size, entry.etag) for entry in await entries(source)]
     assert len(items) == len(keys)
     copies = await asyncio.gather(*(relay_whole(over, item) for item in items))
     for item, copied in zip(items, copies, strict=True):
@@ -250,7 +250,7 @@ async def test_what_is_asked_for_reaches_the_store(
     over = route(
         source, client, transport, dest_storage_class="STANDARD_IA", dest_put_object_sse_type="AES256"
     )
-    await relay_whole(over, Item("k", 4, ""))
+    await relay_whole(over, ObjectItem("k", 4, ""))
     if type(store).__name__ == "RcloneServe":
         return
     answer = await client.head("k")
@@ -267,7 +267,7 @@ async def test_acls_are_left_out_where_the_store_takes_none(
     over = route(source, client, transport)
     over.parameters = S3Parameters.model_validate({"dest_storage_class": None, "dest_acl": "public-read"})
     over.parameters.model_fields_set.discard("dest_acl")
-    await asyncio.gather(*(relay_whole(over, Item(f"k{n}", 4, "")) for n in range(5)))
+    await asyncio.gather(*(relay_whole(over, ObjectItem(f"k{n}", 4, "")) for n in range(5)))
     assert await listed(client) == [f"k{n}" for n in range(5)]
     refused = type(store).__name__ == "MiniStack"
     assert client.capabilities.acl is not refused
@@ -275,7 +275,7 @@ async def test_acls_are_left_out_where_the_store_takes_none(
     if refused:
         asked = route(source, client, transport, dest_acl="public-read")
         with pytest.raises(ObjectRefused, match="AccessControlListNotSupported"):
-            await relay_whole(asked, Item("k1", 4, ""))
+            await relay_whole(asked, ObjectItem("k1", 4, ""))
 
 
 # ------------------------------------------------------------------------------------------------ as a source
@@ -289,7 +289,7 @@ async def test_objects_are_relayed_from_every_store(
     for key in keys_for(store):
         await client.put(key, [key.encode()], {"content-type": "a/b", "x-amz-meta-owner": "me"})
     for entry in await entries(client):
-        await relay_whole(over, Item(entry.key, entry.size, entry.etag))
+        await relay_whole(over, ObjectItem(entry.key, entry.size, entry.etag))
         answer = await dest.get(entry.key, size=entry.size)
         assert answer.body == entry.key.encode()
         assert answer.headers["content-type"] == "a/b"
@@ -298,7 +298,7 @@ async def test_objects_are_relayed_from_every_store(
     listed_etag = (await client.head("changed")).headers["etag"].strip('"')
     await client.put("changed", [b"new"], {})
     with pytest.raises(ObjectChanged):
-        await relay_whole(over, Item("changed", 3, listed_etag))
+        await relay_whole(over, ObjectItem("changed", 3, listed_etag))
     with pytest.raises(SourceGone):
         await dest.head("changed")
 
@@ -313,9 +313,9 @@ async def test_objects_are_copied_within_every_store(
     for key in keys_for(store):
         await client.put(key, [key.encode()], headers)
     for entry in await entries(client):
-        copied = await copy_in_store(over, Item(entry.key, entry.size, entry.etag))
+        copied = await copy_in_store(over, ObjectItem(entry.key, entry.size, entry.etag))
         if copied is None:
-            copied = await relay_whole(over, Item(entry.key, entry.size, entry.etag))
+            copied = await relay_whole(over, ObjectItem(entry.key, entry.size, entry.etag))
         answer = await other.get(entry.key, size=entry.size)
         assert answer.body == entry.key.encode()
         assert answer.headers["content-type"] == "a/b"
@@ -323,4 +323,4 @@ async def test_objects_are_copied_within_every_store(
         if type(store).__name__ != "RcloneServe":
             assert await other.tags(entry.key) == "a=1"
     with pytest.raises((SourceGone, ObjectChanged, ObjectRefused)):
-        await copy_in_store(over, Item("none", 1, ""))
+        await copy_in_store(over, ObjectItem("none", 1, ""))

@@ -18,7 +18,7 @@ from dth.core.ports.runs import Counts, Cursor, RunKind
 from dth.core.transport import Transport
 from dth.objects.store.pace import Cap
 from dth.objects.transfer.handlers import Handlers
-from dth.objects.transfer.worker import Worker
+from dth.objects.transfer.worker import ObjectWorker
 from dth.platforms.local import supervisor
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.supervisor import Supervisor, one_by_one
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 
-def at_first(monkeypatch: pytest.MonkeyPatch, key: str, befall: Callable[[Worker], Awaitable[Any]]) -> None:
+def at_first(
+    monkeypatch: pytest.MonkeyPatch, key: str, befall: Callable[[ObjectWorker], Awaitable[Any]]
+) -> None:
     """Let this happen to the worker that is about to transfer `key` for the first time."""
     carry = Handlers.carry
     left = [befall]
@@ -58,7 +60,7 @@ def test_a_worker_that_crashes_as_outcomes_are_to_be_committed_ends(
     """Its commit loop, woken in that very moment, must hear that it is cancelled."""
     source.put(bodies(f"{n:02}" for n in range(40)))
 
-    async def crash(worker: Worker) -> None:
+    async def crash(worker: ObjectWorker) -> None:
         monkeypatch.setattr("dth.objects.transfer.worker.FLUSH", 0.1)
         worker._wake.set()  # the tenth message in hand has just been done
         raise Crash
@@ -74,19 +76,19 @@ def test_a_worker_that_crashes_while_it_drains_ends(
     engine: Engine, source: Side, dest: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.put(bodies(f"{n:02}" for n in range(40)))
-    drain = Worker._drain
+    drain = ObjectWorker._drain
     draining = asyncio.Event()
 
-    async def tell(worker: Worker) -> None:
+    async def tell(worker: ObjectWorker) -> None:
         draining.set()
         await drain(worker)
 
-    async def crash(worker: Worker) -> None:
+    async def crash(worker: ObjectWorker) -> None:
         worker.stop()
         await draining.wait()
         raise Crash
 
-    monkeypatch.setattr(Worker, "_drain", tell)
+    monkeypatch.setattr(ObjectWorker, "_drain", tell)
     at_first(monkeypatch, "07", crash)
     ran = engine.run()
     assert (ran.crashes, ran.counts.done) == (["worker-1"], 40)

@@ -69,7 +69,7 @@ QUIRKS = {
     "etags-quoted-twice": 'Writes ""…"" in all answers, listings as well.',
     "etag-random": "ETags are 32 hexadecimal digits, others for each write.",
     "etag-opaque": "ETags are 64 hexadecimal digits.",
-    "etag-hmac": "ETags are 32 hexadecimal digits that depend on the body but are no MD5.",
+    "etag-hmac": "ETags are 32 hexadecimal digits that depend on the body but are not MD5s.",
     "kms": "Encrypts with aws:kms and says so; ETags are as with etag-random.",
     # Writes that go wrong
     "put-html": "Answers a PUT with 200 and an HTML page, and stores nothing.",

@@ -123,7 +123,7 @@ _Answer = tuple[int, "list[tuple[str, str]]", bytes]
 
 @dataclass
 class _Bucket:
-    """Takes `rate` requests a second, and `burst` at once."""
+    """Takes `rate` requests per second, and `burst` at once."""
 
     rate: float
     burst: float

@@ -206,7 +206,7 @@ def SlowDown() -> Reply:  # noqa: N802 (reads as the action that it makes)
 
 
 class Limit(Action):
-    """Grant so many requests a second (after a burst); answer those above with 503 SlowDown."""
+    """Grant so many requests per second (after a burst); answer those above with 503 SlowDown."""
 
     def __init__(self, rate: float, burst: float | None = None) -> None:
         self.rate = rate
@@ -662,7 +662,7 @@ class Proxy(S3Server):
 
 
 class _Upstream:
-    """One client connection's connection to the real server, made anew when it is gone."""
+    """One client connection's connection to the real server, made again when it is gone."""
 
     def __init__(self, server: S3Server) -> None:
         address = urlsplit(server.url)

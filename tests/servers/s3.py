@@ -31,7 +31,7 @@ _boto_lock = threading.Lock()  # building a boto3 client is not thread-safe
 
 @cache
 def _session() -> boto3.Session:
-    """One for all, because each reads the service models anew. Made late, when the environment is set up."""
+    """One for all, because each reads the service models again. Made late, when the environment is set up."""
     return boto3.Session()
 
 

@@ -1,7 +1,7 @@
 """A newer skopeo than the machine's: the packages of Debian's next release, unpacked into a folder, with the libraries
 that it needs. Nothing of it is installed.
 
-    newer = newer_skopeo()  # a folder for PATH; None where it cannot be had
+    newer = newer_skopeo()  # a folder for PATH; None where it is not available
 """
 
 from __future__ import annotations

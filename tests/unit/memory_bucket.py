@@ -7,13 +7,15 @@ from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
 
 from dth.core.errors import TransferError
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 
 TIME = "2024-05-17T09:12:01"
 
 
-def entry(key: str, content: str = "", *, modified: str = TIME, storage_class: str = "STANDARD") -> Entry:
-    return Entry(key, len(content), f"etag-{content}", modified, storage_class)
+def entry(
+    key: str, content: str = "", *, modified: str = TIME, storage_class: str = "STANDARD"
+) -> ListedObject:
+    return ListedObject(key, len(content), f"etag-{content}", modified, storage_class)
 
 
 @dataclass
@@ -26,7 +28,7 @@ class MemoryBucket:
 
     def __init__(
         self,
-        entries: Iterable[Entry] = (),
+        entries: Iterable[ListedObject] = (),
         *,
         cap: int = 1000,
         order: Callable[[str], object] = lambda key: key,
@@ -96,7 +98,7 @@ def document(inner: str) -> bytes:
     ).encode()
 
 
-def item(e: Entry, encode: bool = True) -> str:
+def item(e: ListedObject, encode: bool = True) -> str:
     key = quote_plus(e.key, safe="/", errors="surrogateescape") if encode else escape(e.key)
     return (
         f"<Contents><Key>{key}</Key><LastModified>{e.modified}.000Z</LastModified>"

@@ -178,11 +178,11 @@ async def test_gzip_files_one_after_the_other_are_read(tmp_path: Path, size: int
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('b,a\nb,"open\nb,c\n', "line 2: this is no row of CSV (a quote is not closed)"),
-        ('b,a\nb,"open', "line 2: this is no row of CSV (a quote is not closed)"),
-        ('b,a\nb,"x"y\n', "line 2: this is no row of CSV"),
-        ("key,size,etag\nk,many,e\n", "line 2: 'many' is no size in bytes"),
-        ("key,size,etag\n\nk,-5,e\n", "line 3: '-5' is no size in bytes"),
+        ('b,a\nb,"open\nb,c\n', "line 2: this is not a row of CSV (a quote is not closed)"),
+        ('b,a\nb,"open', "line 2: this is not a row of CSV (a quote is not closed)"),
+        ('b,a\nb,"x"y\n', "line 2: this is not a row of CSV"),
+        ("key,size,etag\nk,many,e\n", "line 2: 'many' is not a size in bytes"),
+        ("key,size,etag\n\nk,-5,e\n", "line 3: '-5' is not a size in bytes"),
         (f"key,size,etag\nk,{'9' * 5000},e\n", "line 2: '999"),
         ("b,a\nother,k\n", "line 2: an object of bucket 'other' is listed for bucket 'b'"),
         ("a\ns3://b/k\n", "line 2: 's3://b/k' is a URL; write only the key"),
@@ -206,7 +206,7 @@ async def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, text: str, to
     ],
 )
 async def test_a_report_that_is_none_is_one_line(tmp_path: Path, body: bytes) -> None:
-    with pytest.raises(UsageError, match=r"^s3://b/manifest\.json (is no|has more)") as caught:
+    with pytest.raises(UsageError, match=r"^s3://b/manifest\.json (is not a|has more)") as caught:
         await read_inventory(body, lambda _: chunks(b""), tmp_path, name="s3://b/manifest.json", bucket="b")
     assert len(str(caught.value)) < 300
 
@@ -238,7 +238,7 @@ async def test_a_long_text_in_parquet_is_named(tmp_path: Path) -> None:
         UsageError, match=r"^there, rows 1 to \d+: a text of 100000 bytes; 65536 are the most$"
     ):
         await read_inventory(told, lambda _: chunks(file.getvalue()), tmp_path, name="report", bucket="b")
-    with pytest.raises(UsageError, match=r"^there is no Parquet file"):
+    with pytest.raises(UsageError, match=r"^there is not a Parquet file"):
         await read_inventory(told, lambda _: chunks(b"nothing"), tmp_path, name="report", bucket="b")
     assert not list(tmp_path.iterdir())
 

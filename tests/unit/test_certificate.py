@@ -168,7 +168,7 @@ def test_no_member_can_be_changed_added_or_left_out(data: st.DataObject) -> None
     ],
 )  # fmt: skip
 def test_what_is_no_certificate(text: bytes) -> None:
-    with pytest.raises(UsageError, match="no certificate"):
+    with pytest.raises(UsageError, match="not a certificate"):
         verify(read(text))
 
 
@@ -391,7 +391,7 @@ def test_what_is_no_report(file: Path, report: Path, text: bytes) -> None:
     report.write_bytes(text)
     done = run(file, "--report", report)
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception).startswith(f"{report} is no report of objects")
+    assert str(done.exception).startswith(f"{report} is not a report of objects")
     assert len(str(done.exception).splitlines()) == 1
     report.unlink()
     assert "No such file" in str(run(file, "--report", report).exception)

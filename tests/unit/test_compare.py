@@ -8,7 +8,7 @@ from dth.core.ports.records import Record
 from dth.core.ports.status import Status
 from dth.objects.compare.merge import (
     Evidence,
-    Place,
+    ObjectsPlace,
     Policy,
     Rules,
     Verdict,
@@ -20,7 +20,7 @@ from dth.objects.compare.merge import (
     unholdable,
     why_unjudged,
 )
-from dth.objects.listing.pages import ONGOING, Entry, KeyMap
+from dth.objects.listing.pages import ONGOING, KeyMap, ListedObject
 
 MD5 = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -29,8 +29,8 @@ OLD, NEW = "2024-01-01T00:00:00", "2024-06-01T00:00:00"
 
 def obj(
     etag: str = MD5, size: int = 3, modified: str = OLD, storage_class: str = "", restore: str = ""
-) -> Entry:
-    return Entry("k", size, etag, modified, storage_class, restore)
+) -> ListedObject:
+    return ListedObject("k", size, etag, modified, storage_class, restore)
 
 
 def record(etag: str, dest_etag: str, status: Status = Status.DONE) -> Record:
@@ -62,7 +62,7 @@ def record(etag: str, dest_etag: str, status: Status = Status.DONE) -> Record:
         (Policy.ALWAYS, None, Verdict.ALWAYS),
     ],
 )
-def test_what_the_listings_tell(policy: Policy, dest: Entry | None, verdict: Verdict) -> None:
+def test_what_the_listings_tell(policy: Policy, dest: ListedObject | None, verdict: Verdict) -> None:
     assert decide(policy, obj(), dest) is verdict
 
 
@@ -119,7 +119,7 @@ def test_what_the_record_tells(known: Record | None, verdict: Verdict) -> None:
         (obj("abc-2", modified="2023-01-01T00:00:00"), Evidence(), Verdict.TIME),
     ],
 )
-def test_what_a_head_tells(dest: Entry, head: Evidence, verdict: Verdict) -> None:
+def test_what_a_head_tells(dest: ListedObject, head: Evidence, verdict: Verdict) -> None:
     assert decide_with_evidence(Policy.ETAG, obj(), dest, None, head) is verdict
 
 
@@ -168,8 +168,8 @@ OBJECTS = st.dictionaries(KEYS, st.tuples(st.integers(0, 2), st.sampled_from([MD
 def test_the_merge_equals_a_naive_one(
     here: dict[str, tuple[int, str]], there: dict[str, tuple[int, str]], policy: Policy, filtering: bool
 ) -> None:
-    source = {k: Entry(k, size, etag) for k, (size, etag) in here.items()}
-    dest = {k: Entry(k, size, etag) for k, (size, etag) in there.items()}
+    source = {k: ListedObject(k, size, etag) for k, (size, etag) in here.items()}
+    dest = {k: ListedObject(k, size, etag) for k, (size, etag) in there.items()}
     keep = (lambda e: "a" not in e.key) if filtering else None
     batch = compare(Rules(policy, KeyMap("", "to/"), keep), list(source.values()), dest.values())
 
@@ -192,21 +192,21 @@ def test_the_merge_equals_a_naive_one(
 
 
 def test_the_ledger_counts_archived_objects() -> None:
-    stored = [Entry("a", 1, "x", "", "GLACIER"), Entry("b", 1, "y", "", "GLACIER")]
+    stored = [ListedObject("a", 1, "x", "", "GLACIER"), ListedObject("b", 1, "y", "", "GLACIER")]
     batch = compare(Rules(), stored, [stored[0]])
     assert (batch.counts.same, batch.counts.archived, batch.archived) == (1, 1, stored[1:])
 
 
 def test_objects_of_which_only_the_key_is_known_are_set_apart() -> None:
-    bare = Entry("a", -1)
-    batch = compare(Rules(keep=lambda e: e.size > 5), [bare], [Entry("a", 1, "x")])
-    assert [(p.source, p.dest) for p in batch.bare] == [(bare, Entry("a", 1, "x"))]
+    bare = ListedObject("a", -1)
+    batch = compare(Rules(keep=lambda e: e.size > 5), [bare], [ListedObject("a", 1, "x")])
+    assert [(p.source, p.dest) for p in batch.bare] == [(bare, ListedObject("a", 1, "x"))]
     assert (batch.counts.filtered, batch.counts.extra) == (0, 0)
 
 
 def test_keys_too_long_for_the_destination_are_refused_and_not_truncated() -> None:
     rules = Rules(rename=KeyMap("", "p" * 1000 + "/"))
-    batch = compare(rules, [Entry("é" * 12, 1, "x"), Entry("e" * 23, 1, "x")], [])
+    batch = compare(rules, [ListedObject("é" * 12, 1, "x"), ListedObject("e" * 23, 1, "x")], [])
     assert [p.source.key for p in batch.transfer] == ["e" * 23]
     [refusal] = batch.refused
     assert refusal.source.key == "é" * 12
@@ -215,10 +215,10 @@ def test_keys_too_long_for_the_destination_are_refused_and_not_truncated() -> No
 
 def test_the_marker_of_the_source_folder_itself_has_no_place() -> None:
     rules = Rules(rename=KeyMap("data/", ""))
-    batch = compare(rules, [Entry("data/", 0, "x"), Entry("data/sub/", 0, "x")], [])
+    batch = compare(rules, [ListedObject("data/", 0, "x"), ListedObject("data/sub/", 0, "x")], [])
     assert [p.source.key for p in batch.transfer] == ["data/sub/"]
     assert batch.counts.filtered == 1
-    full = compare(rules, [Entry("data/", 7, "x")], [])
+    full = compare(rules, [ListedObject("data/", 7, "x")], [])
     assert "no name left" in full.refused[0].detail
 
 
@@ -240,8 +240,8 @@ def test_keys_that_no_store_can_hold() -> None:
     ],
 )
 def test_overlap(one: tuple[str, str, str], other: tuple[str, str, str], overlap: bool) -> None:
-    assert overlaps(Place(*one), Place(*other)) is overlap
-    assert overlaps(Place(*other), Place(*one)) is overlap
+    assert overlaps(ObjectsPlace(*one), ObjectsPlace(*other)) is overlap
+    assert overlaps(ObjectsPlace(*other), ObjectsPlace(*one)) is overlap
 
 
 KMS = "no comparable ETag (encrypted with KMS or a customer's key"

@@ -55,7 +55,7 @@ def test_what_an_administrator_lists(settings: Path, tmp_path: Path) -> None:
         ("ca_bundles: {own: 1}", "ca_bundles: names with a file each"),
         ("ca_bundles: {own: own.pem}", "ca_bundles: own: 'own.pem' is not the path of a file"),
         ("ca_bundles: {own: /not/there.pem}", "ca_bundles: own: '/not/there.pem' is not the path of a file"),
-        ("ca_bundles: {/etc/own: /etc/hostname}", "ca_bundles: '/etc/own' is no name"),
+        ("ca_bundles: {/etc/own: /etc/hostname}", "ca_bundles: '/etc/own' is not a name"),
         ("aws_profiles: backup", "aws_profiles: a list of names"),
         ("aws_profiles: ['']", "aws_profiles: a list of names"),
         ("network: [loopback]", "network: it has allow and nothing else"),
@@ -116,7 +116,7 @@ def test_names_of_objects_are_taken(value: str, confined: None) -> None:
 def test_paths_and_what_leads_elsewhere_are_not(value: str, confined: None) -> None:
     for name in ("src_manifest", "src_inventory", "src_prefixs_list_file"):
         parameters = S3Parameters.model_validate({name: value})
-        with pytest.raises(UsageError, match="is no name of an object"):
+        with pytest.raises(UsageError, match="is not a valid name of an object"):
             check_confined(parameters)
 
 
@@ -142,7 +142,7 @@ async def test_no_profile_is_used_that_nobody_listed(tmp_path: Path, monkeypatch
     assert await access() == "DEFAULT"
     monkeypatch.setattr(_State, "confinement", Confinement(aws_profiles=frozenset({"listed"})))
     assert await access(profile="listed") == "LISTED"
-    with pytest.raises(UsageError, match="'default' is no AWS profile of this hub"):
+    with pytest.raises(UsageError, match="'default' is not an AWS profile of this hub"):
         await access(profile="default")
     with pytest.raises(Exception, match="no credentials"):
         await access()

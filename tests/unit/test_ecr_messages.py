@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dth.core.ports.queue import BadMessage
 from dth.core.ports.status import Status
-from dth.images.items import Action, Item
+from dth.images.items import ImageAction, ImageItem
 from dth.images.messages import (
     MANIFESTS_LIMIT,
-    BadMessage,
-    Order,
+    CopyOrder,
     decode,
     encode,
     has_place,
@@ -35,7 +35,7 @@ manifests = st.builds(
     st.dictionaries(texts, texts).map(lambda fields: json.dumps(fields, ensure_ascii=False).encode()),
 )
 orders = st.builds(
-    Order,
+    CopyOrder,
     st.integers(1, 2**40),
     references,
     references,
@@ -50,11 +50,11 @@ orders = st.builds(
     st.booleans(),
     st.lists(manifests).map(tuple),
 )
-APP = Order(7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST)
+APP = CopyOrder(7, Reference("quay.io", "team/app", "v1"), Reference("here:5000", "x/app", "v1"), DIGEST)
 
 
 @given(orders)
-def test_what_is_sent_arrives_as_it_was(order: Order) -> None:
+def test_what_is_sent_arrives_as_it_was(order: CopyOrder) -> None:
     assert decode(encode(order).body) == order
 
 
@@ -120,10 +120,10 @@ def test_the_same_image_in_a_run_is_one_message() -> None:
 def test_keys() -> None:
     assert APP.key == "x/app:v1"
     assert key_of(Reference("here:5000", "here", "", DIGEST)) == f"here@{DIGEST}"
-    item = Item(APP.source, APP.dest)
+    item = ImageItem(APP.source, APP.dest)
     assert record_key(item) == "x/app:v1"
     assert has_place("x/app:v1")
-    item.action, item.homeless = Action.REFUSED, True
+    item.action, item.homeless = ImageAction.REFUSED, True
     assert record_key(item) == "x/app:v1 (quay.io/team/app:v1)"
     assert not has_place(record_key(item))
 

@@ -35,7 +35,7 @@ class Time:
 
 
 class Taking:
-    """A registry that takes `rate` requests a second, and `burst` at once."""
+    """A registry that takes `rate` requests per second, and `burst` at once."""
 
     def __init__(self, clock: Time, rate: float, burst: float) -> None:
         self.clock, self.rate, self.burst, self.left, self.at = clock, rate, burst, burst, clock.now

@@ -15,7 +15,7 @@ from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.hub.parameters import read_parameters
 from dth.images import plugin
-from dth.images.items import Action, Item, Plan
+from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.messages import decode
 from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
@@ -197,13 +197,13 @@ async def test_a_hub_that_dies_while_it_sends_again_loses_nothing(
 def test_a_preview_leaves_out_what_stays_as_it_is() -> None:
     """However much of it there is: what needs an eye is to be seen."""
 
-    def item(n: int, action: Action) -> Item:
+    def item(n: int, action: ImageAction) -> ImageItem:
         reference = Reference("here", "app", f"{n:04}")
-        return Item(reference, replace(reference, registry="there"), action)
+        return ImageItem(reference, replace(reference, registry="there"), action)
 
-    items = [*(item(n, Action.SAME) for n in range(600)), item(600, Action.CONFLICT)]
+    items = [*(item(n, ImageAction.SAME) for n in range(600)), item(600, ImageAction.CONFLICT)]
     found = shown(Plan(items, []))
     assert [each["action"] for each in found["items"]] == ["conflict"]
     assert (found["more"], found["counts"]["same"]) == (0, 600)
-    many = shown(Plan([item(n, Action.COPY) for n in range(600)], []))
+    many = shown(Plan([item(n, ImageAction.COPY) for n in range(600)], []))
     assert (len(many["items"]), many["more"]) == (500, 100)

@@ -22,7 +22,7 @@ from dth.images.registry.reference import (
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 
-# The grammar of github.com/distribution/reference, written anew from its own rules, piece by piece as there.
+# The grammar of github.com/distribution/reference, written again from its own rules, piece by piece as there.
 ALPHANUMERIC = r"[a-z0-9]+"
 SEPARATOR = r"(?:[._]|__|[-]+)"
 PATH_COMPONENT = rf"{ALPHANUMERIC}(?:{SEPARATOR}{ALPHANUMERIC})*"
@@ -149,7 +149,7 @@ def test_we_take_what_the_grammar_takes(text: str) -> None:
     try:
         found = parse(text)
     except UsageError:
-        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is no registry,
+        # What we refuse beyond the grammar: digests nobody makes, ids, lengths, capitals in what is not a registry,
         # addresses and ports that there cannot be.
         assert match is None or not _usual(text, match)
         return

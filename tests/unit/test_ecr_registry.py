@@ -9,7 +9,7 @@ import pytest
 
 from dth.core.errors import NotSupported, ObjectRefused, SourceGone, Throttled, TransferError, Transient
 from dth.core.transport import Response
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import refusal
 from dth.images.registry.client import fallback_tag
 from dth.images.registry.headers import Challenge, read_challenge
@@ -96,14 +96,14 @@ def test_seconds_to_wait() -> None:
 
 
 def test_addresses() -> None:
-    assert Address("docker.io").url == "https://registry-1.docker.io"
-    assert Address("quay.io").url == "https://quay.io"
-    assert Address("quay.io", plain_http=True).url == "http://quay.io"
+    assert RegistryAddress("docker.io").url == "https://registry-1.docker.io"
+    assert RegistryAddress("quay.io").url == "https://quay.io"
+    assert RegistryAddress("quay.io", plain_http=True).url == "http://quay.io"
     for host in ("localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"):
-        assert Address(host).url == f"http://{host}"
-        assert Address(host, ca_bundle="ca.pem").url == f"https://{host}"
+        assert RegistryAddress(host).url == f"http://{host}"
+        assert RegistryAddress(host, ca_bundle="ca.pem").url == f"https://{host}"
     for host in ("localhost.example.com", "127.0.0.1.nip.io", "10.0.0.1"):
-        assert not Address(host).insecure
+        assert not RegistryAddress(host).insecure
 
 
 def test_no_password_is_ever_shown() -> None:
@@ -163,7 +163,7 @@ def test_a_kind_that_the_answer_does_not_tell(content: bytes, kind: str) -> None
         (b"[]", OCI_MANIFEST, "is not JSON"),
         (body(config=blob(A, 1), layers=[{"size": 1}]), OCI_MANIFEST, "without saying what"),
         (body(config=blob("sha256:1", 1), layers=[]), OCI_MANIFEST, "without saying what"),
-        (body(config=blob(A, 1), layers="x"), OCI_MANIFEST, "layers is no list"),
+        (body(config=blob(A, 1), layers="x"), OCI_MANIFEST, "layers is not a list"),
         (b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+prettyjws", "schema 1"),
         (b'{"schemaVersion": 3}', "text/plain", "unknown kind"),
     ],
@@ -180,9 +180,9 @@ def test_fallback_tags() -> None:
 
 def test_addresses_of_this_machine() -> None:
     for host in ("127.1.2.3", "[0:0:0:0:0:0:0:1]:5000", "[::1]"):
-        assert Address(host).url == f"http://{host}"
+        assert RegistryAddress(host).url == f"http://{host}"
     for host in ("127.999.1.1", "[::2]:5000", "localhost.", "[2001:db8::1]"):
-        assert Address(host).url == f"https://{host}"
+        assert RegistryAddress(host).url == f"https://{host}"
 
 
 def test_what_is_known_of_registries() -> None:

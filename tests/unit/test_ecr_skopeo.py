@@ -14,13 +14,14 @@ from dth.core.errors import (
     Transient,
     Unreachable,
 )
-from dth.images.registry.client import Address
+from dth.images.registry.client import RegistryAddress
 from dth.images.registry.reference import parse
-from dth.images.skopeo.command import Side, _environment, explain
+from dth.images.skopeo.command import CopyEnd, _environment, explain
 
-SOURCE = Side(parse("quay.io/denied/app:429"), Address("quay.io"))
-DEST = Side(
-    parse("1.dkr.ecr.eu-west-1.amazonaws.com/not/found:v1"), Address("1.dkr.ecr.eu-west-1.amazonaws.com")
+SOURCE = CopyEnd(parse("quay.io/denied/app:429"), RegistryAddress("quay.io"))
+DEST = CopyEnd(
+    parse("1.dkr.ecr.eu-west-1.amazonaws.com/not/found:v1"),
+    RegistryAddress("1.dkr.ecr.eu-west-1.amazonaws.com"),
 )
 READING = "initializing source docker://quay.io/denied/app:429: reading manifest 429 in quay.io/denied/app: "
 REUSE = (

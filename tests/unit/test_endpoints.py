@@ -298,9 +298,9 @@ def test_an_access_point_is_asked_under_its_own_host(arn: str, url: str, asked: 
         ("arn:aws:s3express:us-west-2:123456789012:bucket/b", "directory bucket"),
         ("arn:aws:s3:::bucket", "is the ARN of a bucket: write its name, 'bucket'"),
         ("arn:aws:s3:eu-west-1:12345:accesspoint/p", "account of 12 digits"),
-        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/", "no ARN of an access point"),
-        ("arn:aws:iam::123456789012:role/x", "no ARN of an access point"),
-        ("arn:", "no ARN of an access point"),
+        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/", "not an ARN of an access point"),
+        ("arn:aws:iam::123456789012:role/x", "not an ARN of an access point"),
+        ("arn:", "not an ARN of an access point"),
     ],
 )
 def test_what_is_no_plain_bucket_at_aws_is_refused_with_the_reason(bucket: str, says: str) -> None:

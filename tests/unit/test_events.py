@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dth.objects.transfer.events import Event, read_events
+from dth.objects.transfer.events import ObjectEvent, read_events
 from dth.objects.transfer.messages import EventMessage
 
 ETAG = "0123456789abcdef0123456789abcdef"
@@ -28,7 +28,7 @@ def record(
     }
 
 
-def read(*records: Any) -> list[Event]:
+def read(*records: Any) -> list[ObjectEvent]:
     return read_events(EventMessage("m", list(records)), "bucket")
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from dth.core.errors import UsageError
 from dth.objects.listing.filters import Filter, aged, aws_rules, build, rclone_rules
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 
 
 def keeps(wanted: Filter, key: str, size: int = 1, modified: str = "", storage_class: str = "") -> bool:
     test = build(wanted, "data/")
     assert test is not None
-    return test(Entry("data/" + key, size, "x", modified, storage_class))
+    return test(ListedObject("data/" + key, size, "x", modified, storage_class))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_first_rule_that_matches_decides(rules: tuple[str, ...], passing: se
     keys = ["a.jpg", "x/b.jpg", "x/y/c.jpg", "x/y/d.tmp", "e.tmp"]
     test = build(Filter(rules=rules), "in/")
     assert test is not None
-    assert {key for key in keys if test(Entry(f"in/{key}", 1))} == passing
+    assert {key for key in keys if test(ListedObject(f"in/{key}", 1))} == passing
 
 
 @pytest.mark.parametrize("rule", ["*.jpg", "+*.jpg", "+", "! *"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dth.core.errors import NoSuchUpload, SourceGone
-from dth.core.ports.uploads import Part, Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, Part, UploadState
 from dth.objects.listing.pages import KeyMap
 from dth.objects.store.checksums import checksum
 from dth.objects.store.endpoints import ChecksumMode
@@ -22,7 +22,7 @@ from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
 from dth.platforms.local.platform import open_platform
 
 if TYPE_CHECKING:
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
 
 BODIES = [b"first part", b"second part"]
 SIZE = sum(map(len, BODIES))
@@ -55,9 +55,9 @@ class Dest:
 async def joined(headers: dict[str, str] | None, *, proof: str = PROOF, md5s: list[str] = MD5S) -> str:
     """The ETag that was taken as the result's."""
     parts = [Part(number, etag, PROOF) for number, etag in enumerate(md5s, 1)]
-    route = cast("Route", SimpleNamespace(dest=Dest(headers), keys=KeyMap()))
+    route = cast("ObjectRoute", SimpleNamespace(dest=Dest(headers), keys=KeyMap()))
     with tempfile.TemporaryDirectory() as folder, open_platform(Path(folder), "w1") as platform:
-        upload = Upload("k", 1, "e1", SIZE, 10)
+        upload = GiantUpload("k", 1, "e1", SIZE, 10)
         await platform.uploads.intend(upload)
         await platform.uploads.start("k", "u1", parts, [])
         upload.upload_id, upload.state = "u1", UploadState.UPLOADING

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.core.prices import Prices
 from dth.hub import lifecycle, tasks
-from dth.hub.lifecycle import Event
+from dth.hub.lifecycle import TaskEvent
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
 from dth.hub.ports import TaskQuery
 from dth.platforms.local.hub_database import HubDatabase
@@ -79,8 +79,8 @@ def test_every_status_can_be_reached_and_left() -> None:
     assert reached == left == set(Progress)
 
 
-@given(st.lists(st.sampled_from(list(Event)), max_size=40))
-def test_a_users_call_once_more_changes_nothing(events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(list(TaskEvent)), max_size=40))
+def test_a_users_call_once_more_changes_nothing(events: list[TaskEvent]) -> None:
     progress = Progress.STARTING
     for event in events:
         with contextlib.suppress(Conflict):
@@ -91,7 +91,8 @@ def test_a_users_call_once_more_changes_nothing(events: list[Event]) -> None:
 
 def test_what_ended_is_not_ended_by_a_late_word_of_the_engine() -> None:
     for event, progress in itertools.product(
-        (Event.FINISHED, Event.FAIL, Event.STARTED), (Progress.STOPPED, Progress.STOPPING, Progress.PAUSED)
+        (TaskEvent.FINISHED, TaskEvent.FAIL, TaskEvent.STARTED),
+        (Progress.STOPPED, Progress.STOPPING, Progress.PAUSED),
     ):
         with pytest.raises(Conflict):
             lifecycle.after(progress, event)

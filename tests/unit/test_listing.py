@@ -11,8 +11,8 @@ from dth.core.errors import EndpointRefused, ListingFailed, Transient
 from dth.objects.listing import pages as module
 from dth.objects.listing.pages import (
     ONGOING,
-    Entry,
     KeyMap,
+    ListedObject,
     ListPage,
     PrefixListing,
     _parse_any,
@@ -271,4 +271,4 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_entries_are_plain_tuples() -> None:
-    assert Entry("k", 1) == ("k", 1, "", "", "", "")
+    assert ListedObject("k", 1) == ("k", 1, "", "", "", "")

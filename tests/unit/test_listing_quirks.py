@@ -157,7 +157,7 @@ async def test_a_store_that_ignores_its_marker_ends(no_waiting: None) -> None:
 async def test_a_page_that_is_cut_short_and_empty_is_an_error(no_waiting: None, first: bool) -> None:
     bucket = MemoryBucket()
     bucket._render = lambda *_: document("<IsTruncated>true</IsTruncated>" + "<Marker/>" * first)  # type: ignore[method-assign]
-    with pytest.raises(ListingFailed, match="does not say where to go on"):
+    with pytest.raises(ListingFailed, match="does not say where to continue"):
         await everything(PrefixListing(bucket, first_version=first))
 
 

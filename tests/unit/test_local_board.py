@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dth.images.registry.pace import Pace
 from dth.platforms.local import board as module
-from dth.platforms.local.board import Board
+from dth.platforms.local.board import LocalBoard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def in_a_child(work: Callable[[], object]) -> int:
 
 
 def test_what_one_process_says_all_know() -> None:
-    board = Board()
+    board = LocalBoard()
     assert board.held(HOST) == (0.0, 0.0)
     in_a_child(lambda: board.hold(HOST, 1000.0, 5.0))
     assert board.held(HOST) == (1000.0, 5.0)
@@ -41,7 +41,7 @@ def test_what_one_process_says_all_know() -> None:
 
 
 def test_a_turn_is_had_by_one() -> None:
-    board = Board()
+    board = LocalBoard()
     assert board.claim(HOST, 1000.0, 0.5) == 0
     assert in_a_child(lambda: board.claim(HOST, 1000.2, 0.5) > 0) == 1
     assert board.claim("ghcr.io", 1000.2, 0.5) == 0
@@ -50,7 +50,7 @@ def test_a_turn_is_had_by_one() -> None:
 
 
 def test_processes_at_once_have_each_turn_once() -> None:
-    board, children, turns = Board(), [], 2000
+    board, children, turns = LocalBoard(), [], 2000
     for _ in range(4):
         reader, writer = os.pipe()
         pid = os.fork()
@@ -70,7 +70,7 @@ def test_processes_at_once_have_each_turn_once() -> None:
 
 
 def test_one_that_is_killed_while_it_writes_holds_up_nobody() -> None:
-    board = Board()
+    board = LocalBoard()
 
     def die() -> None:
         with board._locked():
@@ -82,7 +82,7 @@ def test_one_that_is_killed_while_it_writes_holds_up_nobody() -> None:
 
 
 def test_a_full_board_shares_no_more() -> None:
-    board = Board()
+    board = LocalBoard()
     for number in range(module.ENTRIES):
         board.hold(f"registry-{number}", 1000.0 + number, 0.0)
     assert [board.held(f"registry-{number}")[0] for number in (0, 511)] == [1000.0, 1511.0]
@@ -107,7 +107,7 @@ class Time:
 
 
 async def test_a_refusal_that_one_process_meets_holds_the_others() -> None:
-    board, clock = Board(), Time()
+    board, clock = LocalBoard(), Time()
     finder, worker = (Pace(HOST, board=board, clock=clock, sleep=clock.sleep) for _ in range(2))
     assert await worker.enter(0) == 1000
     finder.refused(await finder.enter(0), 30)
@@ -119,8 +119,8 @@ async def test_a_refusal_that_one_process_meets_holds_the_others() -> None:
 
 
 async def test_a_longer_time_that_is_heard_of_later_counts() -> None:
-    """Also if it comes for a request that was under way when the first refusal came."""
-    board, clock = Board(), Time()
+    """Also if it comes for a request that was in progress when the first refusal came."""
+    board, clock = LocalBoard(), Time()
     finder, worker = (Pace(HOST, board=board, clock=clock, sleep=clock.sleep) for _ in range(2))
     entered = await finder.enter(0)
     clock.now += 0.5
@@ -131,7 +131,7 @@ async def test_a_longer_time_that_is_heard_of_later_counts() -> None:
 
 async def test_processes_take_turns() -> None:
     """Together they are as fast as one of them may be."""
-    board, clock = Board(), Time()
+    board, clock = LocalBoard(), Time()
     paces = [Pace(HOST, 2.0, 2.0, board=board, clock=clock, sleep=clock.sleep) for _ in range(3)]
     for _ in range(10):
         await asyncio.gather(*(pace.enter(1e9) for pace in paces))

@@ -108,7 +108,7 @@ async def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "task.db"
     path.write_bytes(b"no database " * 1000)
-    with pytest.raises(StateError, match="no database"):
+    with pytest.raises(StateError, match="not a database"):
         TaskDatabase.open(path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dth.core.errors import Conflict, NotFound, UsageError
 from dth.hub.secrets import check_value
 from dth.objects.store.credentials import CredentialSource, SecretCredentials
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.secrets import LocalSecrets, StoredSecrets
 from dth.platforms.local.vault import open_vault
@@ -57,9 +57,9 @@ async def test_a_running_worker_sees_a_changed_secret(
     monkeypatch.setattr("dth.objects.store.credentials.SECRET_CHECK", 0.0)
     await secrets.create("one", VALUE)
     credentials = SecretCredentials(CredentialSource(secret="one"), StoredSecrets(tmp_path))
-    assert await credentials.keys() == Keys("AK", "SK", "")
+    assert await credentials.keys() == AccessKeys("AK", "SK", "")
     await secrets.update("one", VALUE.replace("AK", "AK2"))
-    assert await credentials.keys() == Keys("AK2", "SK", "")
+    assert await credentials.keys() == AccessKeys("AK2", "SK", "")
 
 
 async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(tmp_path: Path, secrets: LocalSecrets) -> None:
@@ -71,9 +71,9 @@ async def test_nothing_of_a_value_is_on_the_disk_or_in_a_repr(tmp_path: Path, se
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../x", "a b", "x\n", "x" * 256, "a'--"])
 async def test_names_that_cannot_be(tmp_path: Path, secrets: LocalSecrets, name: str) -> None:
-    with pytest.raises(UsageError, match="no name for a secret"):
+    with pytest.raises(UsageError, match="not a valid name for a secret"):
         await secrets.create(name, VALUE)
-    with pytest.raises(UsageError, match="no name for a secret"):
+    with pytest.raises(UsageError, match="not a valid name for a secret"):
         StoredSecrets(tmp_path).read(name)
 
 

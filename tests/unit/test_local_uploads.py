@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dth.core.ports.queue import Outgoing
-from dth.core.ports.uploads import Part, Upload, Uploads
+from dth.core.ports.uploads import GiantUpload, Part, Uploads
 from dth.platforms.local.platform import LocalPlatform, open_platform
 from dth.platforms.local.uploads import LocalUploads
 
@@ -23,8 +23,8 @@ def uploads(platform: LocalPlatform) -> Uploads:
     return platform.uploads
 
 
-def giant(key: str = "k\udcff", etag: str = "e") -> Upload:
-    return Upload(key, run=1, etag=etag, size=100, part_size=50)
+def giant(key: str = "k\udcff", etag: str = "e") -> GiantUpload:
+    return GiantUpload(key, run=1, etag=etag, size=100, part_size=50)
 
 
 async def begun(uploads: Uploads, key: str = "k\udcff") -> None:

@@ -141,7 +141,7 @@ async def test_a_rotation_changes_the_key_and_every_value(tmp_path: Path, databa
 async def test_a_rotation_that_dies_leaves_all_readable(
     tmp_path: Path, database: HubDatabase, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Before the new key is written, after all is encrypted anew, before the old key is dropped."""
+    """Before the new key is written, after all is encrypted again, before the old key is dropped."""
     await LocalSecrets(database, open_vault(tmp_path)).create("s", VALUE)
     stored = StoredSecrets(tmp_path)
 

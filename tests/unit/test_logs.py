@@ -350,7 +350,7 @@ def test_pages_from_either_end_show_each_line_once(
 
     def walk(forward: bool) -> list[LogEvent]:
         found: list[LogEvent] = []
-        log = logs_module._Log(path, "x")
+        log = logs_module._LogFiles(path, "x")
         with log:
             place = log.begin if forward else log.end
             while True:
@@ -361,7 +361,7 @@ def test_pages_from_either_end_show_each_line_once(
                 found = [*found, *page.events] if forward else [*page.events, *found]
                 _, _, rest = (page.forward if forward else page.backward).partition("/")
                 file, _, offset = rest.partition(".")
-                place = logs_module.Place(int(file), int(offset))
+                place = logs_module.LogPosition(int(file), int(offset))
 
     if not path.exists():
         return

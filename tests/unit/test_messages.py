@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dth.core.ports.queue import BadMessage
 from dth.objects.transfer.messages import (
     PACK_BELOW,
     PACK_BYTES,
     PACK_ENCODED,
     PACK_OBJECTS,
-    BadMessage,
     DeleteMessage,
     EventMessage,
-    Item,
     Message,
+    ObjectItem,
     ObjectsMessage,
     PartMessage,
     child,
@@ -37,7 +37,7 @@ KEYS = st.text(
     max_size=40,
 )
 ITEMS = st.builds(
-    Item, key=KEYS, size=st.integers(-1, 2**45), etag=st.text(max_size=20), attempts=st.integers(0, 5)
+    ObjectItem, key=KEYS, size=st.integers(-1, 2**45), etag=st.text(max_size=20), attempts=st.integers(0, 5)
 )
 PARTS = st.builds(
     PartMessage,
@@ -85,7 +85,7 @@ def test_fault_04_no_key_breaks_a_part_message(text: str) -> None:
 @given(
     st.lists(
         st.builds(
-            Item,
+            ObjectItem,
             key=KEYS | st.integers(1, 1024).map(lambda n: "\x01" * n),
             size=st.integers(-1, PACK_BELOW + 2) | st.just(PACK_BELOW - 1),
             etag=st.just("0123456789abcdef0123456789abcdef"),
@@ -94,7 +94,7 @@ def test_fault_04_no_key_breaks_a_part_message(text: str) -> None:
     )
 )
 @settings(max_examples=40)
-def test_packs_hold_every_object_once_in_order_and_within_their_limits(items: list[Item]) -> None:
+def test_packs_hold_every_object_once_in_order_and_within_their_limits(items: list[ObjectItem]) -> None:
     messages = list(pack(7, items))
     # In order among the packed and among the single ones: a single one goes ahead of the pack being filled.
     packed = [item for item in items if 0 <= item.size < PACK_BELOW]
@@ -112,7 +112,7 @@ def test_packs_hold_every_object_once_in_order_and_within_their_limits(items: li
 
 def test_a_pack_ends_at_the_first_limit_it_meets() -> None:
     def sizes(count: int, key: str, size: int) -> list[int]:
-        return [len(m.items) for m in pack(1, [Item(f"{key}{n:05}", size, "e") for n in range(count)])]
+        return [len(m.items) for m in pack(1, [ObjectItem(f"{key}{n:05}", size, "e") for n in range(count)])]
 
     assert sizes(250, "k", 10) == [100, 100, 50]
     assert sizes(100, "k", PACK_BELOW - 1) == [64, 36]
@@ -123,8 +123,8 @@ def test_a_pack_ends_at_the_first_limit_it_meets() -> None:
 
 
 @given(st.lists(ITEMS, max_size=30), st.integers(1, 10**9))
-def test_ids_are_the_same_again(items: list[Item], run: int) -> None:
-    again = [Item(item.key, item.size, item.etag, item.attempts) for item in items]
+def test_ids_are_the_same_again(items: list[ObjectItem], run: int) -> None:
+    again = [ObjectItem(item.key, item.size, item.etag, item.attempts) for item in items]
     first, second = list(pack(run, items)), list(pack(run, again))
     assert [encode(message) for message in first] == [encode(message) for message in second]
     for message in first:
@@ -132,7 +132,12 @@ def test_ids_are_the_same_again(items: list[Item], run: int) -> None:
 
 
 def test_ids_tell_apart_what_differs() -> None:
-    ids = {message_id(run, Item(key, 1, etag)) for run in (1, 2) for key in ("a", "ab") for etag in ("", "b")}
+    ids = {
+        message_id(run, ObjectItem(key, 1, etag))
+        for run in (1, 2)
+        for key in ("a", "ab")
+        for etag in ("", "b")
+    }
     parts = {
         part_message(run, key, upload, "e", 9, 1, number, attempts).id
         for run in (1, 2)

@@ -15,7 +15,7 @@ from dth.objects.store.endpoints import EtagKind, resolve_endpoint
 from dth.objects.store.etags import SOURCE_ETAG, is_md5
 from dth.objects.store.pace import Budget
 from dth.objects.transfer.proof import source_md5
-from dth.objects.transfer.relay import METADATA_LIMIT, Route
+from dth.objects.transfer.relay import METADATA_LIMIT, ObjectRoute
 
 MD5 = "0123456789abcdef0123456789abcdef"
 PARTED = f"{MD5}-7"
@@ -36,7 +36,7 @@ def written(
     endpoint = resolve_endpoint(url="http://127.0.0.1:1")
     source, dest = (S3Client(nobody, endpoint, "b", FixedCredentials(None)) for _ in range(2))
     source.capabilities.counts_tags, dest.capabilities.etags = True, kind
-    route = Route(source, dest, KeyMap(), task, Budget(1), nobody, server_side=False)
+    route = ObjectRoute(source, dest, KeyMap(), task, Budget(1), nobody, server_side=False)
 
     async def tags_of_source(key: str, **_: int) -> str:
         return tags
@@ -104,7 +104,7 @@ def test_our_own_entry_is_written_where_the_etag_will_not_tell() -> None:
     assert written({}, MD5, whole=False)[SOURCE_ETAG] == MD5
     kms = {"dest_put_object_sse_type": "AWS_KMS"}
     assert written({}, MD5, **kms)[SOURCE_ETAG] == MD5
-    # The source's ETag is no MD5, or the destination's are none.
+    # The source's ETag is not an MD5, or the destination's are none.
     encrypted = {"x-amz-server-side-encryption": "aws:kms"}
     assert written(encrypted, MD5)[SOURCE_ETAG] == MD5
     assert written({}, MD5, kind=EtagKind.OPAQUE)[SOURCE_ETAG] == MD5

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.objects.transfer.events import Event, read_events
-from dth.objects.transfer.messages import BadMessage, EventMessage, decode, encode
-from dth.objects.transfer.notifications import MAX_BODY, MAX_RECORDS, Notification, event_id, parse
+from dth.core.ports.queue import BadMessage
+from dth.objects.transfer.events import ObjectEvent, read_events
+from dth.objects.transfer.messages import EventMessage, decode, encode
+from dth.objects.transfer.notifications import MAX_BODY, MAX_RECORDS, StoreNotification, event_id, parse
 
 ETAG = "0123456789abcdef0123456789abcdef"
 CONFIRM = (
@@ -135,11 +136,11 @@ def sns(inner: Any, kind: str = "Notification", **more: Any) -> dict[str, Any]:
     }
 
 
-def said(delivered: Any) -> Notification:
+def said(delivered: Any) -> StoreNotification:
     return parse(json.dumps(delivered).encode())
 
 
-def events(delivered: Any) -> list[Event]:
+def events(delivered: Any) -> list[ObjectEvent]:
     return read_events(EventMessage("m", said(delivered).records), "bucket")
 
 
@@ -161,7 +162,7 @@ FORMS = {
 def test_every_form_says_the_same(form: str) -> None:
     (event,) = events(FORMS[form])
     sequencer = "5DD7E6F708D142C7" if "ceph" in form or form == "an array" else "0055AED6DCD90281E5"
-    assert event == Event(
+    assert event == ObjectEvent(
         "a b+c/d", True, sequencer.ljust(64, "0"), time="2026-01-02T03:04:05", size=1024, etag=ETAG
     )
 
@@ -199,14 +200,14 @@ def test_deletions_come_from_eventbridge_as_well() -> None:
     ],
 )
 def test_what_changes_no_object_gives_no_records(nothing: Any) -> None:
-    assert said(nothing) == Notification([])
+    assert said(nothing) == StoreNotification([])
 
 
 def test_a_subscription_waits_for_an_operator() -> None:
     asked = sns(
         "You have chosen to subscribe", "SubscriptionConfirmation", SubscribeURL=CONFIRM, Token="2336412f"
     )
-    assert said(asked) == Notification([], confirm=CONFIRM)
+    assert said(asked) == StoreNotification([], confirm=CONFIRM)
     with pytest.raises(BadMessage, match="message m asks to confirm a subscription: open https://sns"):
         decode("m", json.dumps(asked))
 

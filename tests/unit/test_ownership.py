@@ -36,10 +36,10 @@ from dth.objects.store import pace
 from dth.objects.store.capabilities import Capabilities
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.endpoints import ChecksumMode, EtagKind, resolve_endpoint
-from dth.objects.store.objects import Written
-from dth.objects.transfer.messages import EventMessage, Item, encode, pack
-from dth.objects.transfer.relay import Route
-from dth.objects.transfer.worker import Worker
+from dth.objects.store.objects import StoreWrite
+from dth.objects.transfer.messages import EventMessage, ObjectItem, encode, pack
+from dth.objects.transfer.relay import ObjectRoute
+from dth.objects.transfer.worker import ObjectWorker
 from dth.platforms.local.platform import LocalPlatform, open_platform
 
 if TYPE_CHECKING:
@@ -154,12 +154,12 @@ class Client:
         part = body[span[0] : span[1] + 1] if span else body
         return Response(200, {"etag": f'"{etag_of(body)}"'}, [part])
 
-    async def put(self, key: str, chunks: list[bytes], headers: dict[str, str], **_: Any) -> Written:
+    async def put(self, key: str, chunks: list[bytes], headers: dict[str, str], **_: Any) -> StoreWrite:
         await self._gate("put", key)
         body = b"".join(chunks)
         self._bucket.puts[key, body] += 1
         self._bucket.objects[key] = (body, etag_of(body))
-        return Written(etag_of(body), md5=etag_of(body))
+        return StoreWrite(etag_of(body), md5=etag_of(body))
 
     async def delete(self, key: str, version: str = "") -> None:
         self._bucket.objects.pop(key, None)
@@ -170,13 +170,13 @@ class Client:
         self._bucket.uploads[number] = (key, headers["x-amz-meta-dth-source-etag"], {})
         return number
 
-    async def upload_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> Written:
+    async def upload_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> StoreWrite:
         await self._gate("part", key)
         body = b"".join(chunks)
         self._upload(upload_id)[2][number] = body
         checksum = Checksum(ChecksumMode.CRC64NVME)
         checksum.update(body)
-        return Written(etag_of(body), f"{ChecksumMode.CRC64NVME}:{checksum.base64()}", confirmed=True)
+        return StoreWrite(etag_of(body), f"{ChecksumMode.CRC64NVME}:{checksum.base64()}", confirmed=True)
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: list[tuple[int, str, str]]
@@ -205,12 +205,12 @@ class Client:
         return self._bucket.uploads[upload_id]
 
 
-def route_between(parameters: S3Parameters, source: Bucket, dest: Bucket, gate: Gate) -> Route:
+def route_between(parameters: S3Parameters, source: Bucket, dest: Bucket, gate: Gate) -> ObjectRoute:
     """A route between two dictionaries. What its stores are like is known, so that no request waits for another."""
     here: Any = Client(source, gate)
     there: Any = Client(dest, gate)
     nobody: Any = None
-    return Route(
+    return ObjectRoute(
         here,
         there,
         KeyMap(),
@@ -246,16 +246,16 @@ class Fused:
 
 
 class Process:
-    """A worker's life, a step at a time. All that the test knows of the inside of `Worker` is here."""
+    """A worker's life, a step at a time. All that the test knows of the inside of `ObjectWorker` is here."""
 
-    def __init__(self, name: str, platform: LocalPlatform, route: Callable[[Gate], Route]) -> None:
+    def __init__(self, name: str, platform: LocalPlatform, route: Callable[[Gate], ObjectRoute]) -> None:
         self.name = name
         self.fuse = -1  # calls until it dies; none while it is negative
         self.gate = Gate()
         ports = {port: Fused(getattr(platform, port), self) for port in ("queue", "records", "uploads")}
         shared = SimpleNamespace(**ports, limits=platform.limits, gauges=platform.gauges)
         self.queue = ports["queue"]
-        self.worker: Any = Worker(name, route(self.gate), shared)  # type: ignore[arg-type]
+        self.worker: Any = ObjectWorker(name, route(self.gate), shared)  # type: ignore[arg-type]
         self.tasks: set[asyncio.Task[None]] = set()
         self.held: dict[str, set[str]] = {}  # keys by message
 
@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
-    def route(self, gate: Gate) -> Route:
+    def route(self, gate: Gate) -> ObjectRoute:
         return route_between(self.parameters, self.source, self.dest, gate)
 
     @initialize(events=st.booleans())
@@ -424,7 +424,9 @@ class Machine(RuleBasedStateMachine):
         listed = [key for key in keys if key in self.source.objects]
         differ = [key for key in listed if self.source.objects[key][0] != there.get(key)]
         items = [
-            Item(key, len(body), etag_of(body)) for key in differ for body in [self.source.objects[key][0]]
+            ObjectItem(key, len(body), etag_of(body))
+            for key in differ
+            for body in [self.source.objects[key][0]]
         ]
         # Giants are far below the size at which objects go alone.
         packed = list(pack(run, [item for item in items if item.key in SMALL]))
@@ -557,7 +559,7 @@ class Machine(RuleBasedStateMachine):
             assert count <= 1 + self.allowed[key], (key, body, count, self.allowed)
 
     async def left(self) -> object:
-        """What is still under way."""
+        """What is still in progress."""
         pending = await self.others.records.page(status=Status.PENDING)
         return pending, await self.others.queue.depth(), await self.others.uploads.live()
 

@@ -186,7 +186,10 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
             {"max_bytes_per_second": "1000"},
             "--max-bytes-per-second: .* it must be at least 1024",
         ),
-        ({"dest_storage_class": "COLD\r\nx: y"}, "--storage-class: .* is no name of a storage class"),
+        (
+            {"dest_storage_class": "COLD\r\nx: y"},
+            "--storage-class: .* is not a valid name of a storage class",
+        ),
         ({"dest_acl": "mine"}, "--acl: Input should be 'private', "),
         ({"modified_since": "soon"}, "--modified-since: 'soon' is neither a date"),
         ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),

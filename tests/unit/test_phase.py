@@ -10,9 +10,9 @@ import pytest
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub.model import Progress, ScheduleType, Summary, Task
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW, Phase, phase, waits_for
-from dth.hub.progress import Result, State, percent_of, with_last_run
+from dth.hub.progress import Result, RunActivity, percent_of, with_last_run
 
-SUMMARY = Summary(run=3, state=State.ENDED)
+SUMMARY = Summary(run=3, state=RunActivity.ENDED)
 TASK = Task(
     "t", "S3EC2", ScheduleType.FIXED_RATE, {"srcBucket": "a", "destBucket": "b"},
     progress=Progress.IN_PROGRESS, next_run=5.0, summary=SUMMARY,
@@ -20,7 +20,7 @@ TASK = Task(
 EVENTS = {"srcBucket": "a", "destBucket": "b", "srcEvent": "Create"}
 
 
-def moving(state: State, note: str = "") -> Summary:
+def moving(state: RunActivity, note: str = "") -> Summary:
     return Summary(run=3, state=state, note=note)
 
 
@@ -30,16 +30,16 @@ def moving(state: State, note: str = "") -> Summary:
         ({}, Phase.WAITING, "the next run"),
         ({"next_run": 0.0}, Phase.WAITING, "somebody who starts a run"),
         ({"parameters": EVENTS}, Phase.WAITING, "event notifications of the source"),
-        ({"summary": moving(State.EMPTY)}, Phase.WAITING, "the next run"),
+        ({"summary": moving(RunActivity.EMPTY)}, Phase.WAITING, "the next run"),
         ({"reason": "run 3 failed: it could not be listed"}, Phase.WAITING, "the next run"),
         ({"run_requested": True}, Phase.STARTING, ""),
         ({"summary": Summary()}, Phase.STARTING, ""),
-        ({"summary": moving(State.LISTING)}, Phase.LISTING, ""),
-        ({"summary": moving(State.COPYING)}, Phase.COPYING, ""),
-        ({"summary": moving(State.DELETING)}, Phase.DELETING, ""),
-        ({"summary": moving(State.WAITING, "503 SlowDown")}, Phase.WAITING, "503 SlowDown"),
-        ({"summary": moving(State.COPYING), "reason": OUTSIDE_WINDOW}, Phase.WAITING, OUTSIDE_WINDOW),
-        ({"summary": moving(State.COPYING), "reason": NO_PLACE}, Phase.WAITING, NO_PLACE),
+        ({"summary": moving(RunActivity.LISTING)}, Phase.LISTING, ""),
+        ({"summary": moving(RunActivity.COPYING)}, Phase.COPYING, ""),
+        ({"summary": moving(RunActivity.DELETING)}, Phase.DELETING, ""),
+        ({"summary": moving(RunActivity.WAITING, "503 SlowDown")}, Phase.WAITING, "503 SlowDown"),
+        ({"summary": moving(RunActivity.COPYING), "reason": OUTSIDE_WINDOW}, Phase.WAITING, OUTSIDE_WINDOW),
+        ({"summary": moving(RunActivity.COPYING), "reason": NO_PLACE}, Phase.WAITING, NO_PLACE),
         ({"schedule_type": ScheduleType.ONE_TIME}, Phase.COPYING, ""),
         *(({"progress": each}, Phase(each), "") for each in Progress if each is not Progress.IN_PROGRESS),
     ],
@@ -88,7 +88,7 @@ def test_what_became_of_the_last_run(runs: list[Run], told: tuple[int, Result]) 
         (Summary(total=1, replicated=0, total_bytes=1000, done_bytes=1000), 99),
         (Summary(total=1, replicated=1, total_bytes=1000, done_bytes=1000), 100),
         (Summary(total=4, replicated=1, failed=1), 50),
-        (Summary(total=4, replicated=3, total_bytes=9, done_bytes=6, state=State.ENDED), 100),
+        (Summary(total=4, replicated=3, total_bytes=9, done_bytes=6, state=RunActivity.ENDED), 100),
     ],
 )
 def test_how_much_of_a_run_is_through(summary: Summary, percent: int | None) -> None:

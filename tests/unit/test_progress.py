@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
-from dth.hub.progress import FIRST_ANSWER, NOTHING_FOUND, Cost, Meter, Rate, Standing, State
+from dth.hub.progress import FIRST_ANSWER, NOTHING_FOUND, Meter, RunActivity, SmoothedRate, Standing, TimeCost
 from dth.hub.reading import Reading
 
 NOTHING = Depth(0, 0, 0)
@@ -40,7 +40,7 @@ def worker(
 @dataclass
 class Load:
     """What is copied, and how fast it goes: `lanes` objects at once, each with a pause before its bytes, which all
-    share `speed` bytes a second."""
+    share `speed` bytes per second."""
 
     sizes: list[int]
     speed: float
@@ -150,13 +150,13 @@ def test_one_giant_object_shows_bytes_percent_and_rate_from_the_first_seconds() 
     at, standing = next((at, standing) for at, standing in told.items() if at >= 3)
     assert standing.done_bytes == pytest.approx(50e6 * at, rel=0.5)
     assert standing.rate == pytest.approx(50e6, rel=0.5)
-    assert (standing.state, standing.ended, standing.total) == (State.COPYING, 0, 1)
+    assert (standing.state, standing.ended, standing.total) == (RunActivity.COPYING, 0, 1)
     assert standing.percent == int(100 * standing.done_bytes / (6 * GIB))
     halves = [standing.percent for at, standing in told.items() if 64 <= at <= 65]
     assert set(halves) <= {48, 49, 50}
 
 
-# ------------------------------------------------------------------------------- bytes that are under way
+# ------------------------------------------------------------------------------- bytes that are in progress
 
 
 def shown(meter: Meter, found: Reading) -> int:
@@ -199,7 +199,7 @@ def test_what_a_process_had_in_hand_when_it_died_is_lost_and_what_it_counted_is_
     assert shown(meter, reading(1, gauges, [whole], 20)) == 200
     again = [worker(9, name="a", started=8), worker(9, under_way=40, name="b")]
     assert shown(meter, reading(9, again, [whole], 20)) == 160
-    # One that says nothing for long has nothing under way.
+    # One that says nothing for long has nothing in progress.
     silent = [worker(50, name="a", started=8), worker(9, under_way=40, name="b")]
     assert shown(meter, reading(50, silent, [whole], 20)) == 120
 
@@ -217,18 +217,18 @@ def test_a_run_that_is_taken_up_begins_with_what_it_has() -> None:
 @pytest.mark.parametrize(
     ("found", "state", "note"),
     [
-        (run(state=RunState.LISTING, listed=0), State.LISTING, FIRST_ANSWER),
-        (run(state=RunState.LISTING, listed=5), State.LISTING, ""),
-        (run(enqueued=5), State.COPYING, ""),
-        (run(listed=0), State.EMPTY, NOTHING_FOUND),
-        (run(state=RunState.DONE, listed=0), State.EMPTY, NOTHING_FOUND),
-        (run(state=RunState.DONE, listed=3), State.ENDED, ""),
-        (run(state=RunState.FAILED, listed=0), State.ENDED, ""),
-        (run(state=RunState.DELETING, delete_enqueued=4), State.DELETING, ""),
-        (run(state=RunState.DELETING, enqueued=1, delete_enqueued=4), State.COPYING, ""),
+        (run(state=RunState.LISTING, listed=0), RunActivity.LISTING, FIRST_ANSWER),
+        (run(state=RunState.LISTING, listed=5), RunActivity.LISTING, ""),
+        (run(enqueued=5), RunActivity.COPYING, ""),
+        (run(listed=0), RunActivity.EMPTY, NOTHING_FOUND),
+        (run(state=RunState.DONE, listed=0), RunActivity.EMPTY, NOTHING_FOUND),
+        (run(state=RunState.DONE, listed=3), RunActivity.ENDED, ""),
+        (run(state=RunState.FAILED, listed=0), RunActivity.ENDED, ""),
+        (run(state=RunState.DELETING, delete_enqueued=4), RunActivity.DELETING, ""),
+        (run(state=RunState.DELETING, enqueued=1, delete_enqueued=4), RunActivity.COPYING, ""),
     ],
 )
-def test_states(found: Run, state: State, note: str) -> None:
+def test_states(found: Run, state: RunActivity, note: str) -> None:
     meter = Meter()
     meter.update(reading(1, [], [found]))
     standing = meter.standing(found)
@@ -245,18 +245,18 @@ def test_a_run_waits_when_nothing_moves_and_workers_say_why() -> None:
     ]
     both = "1 object: 503 from the source; no answer from the destination"
     meter.update(reading(1, notes, [whole]))
-    assert (meter.standing(whole).state, meter.standing(whole).note) == (State.COPYING, both)
+    assert (meter.standing(whole).state, meter.standing(whole).note) == (RunActivity.COPYING, both)
     meter.update(reading(7, notes, [whole]))
-    assert (meter.standing(whole).state, meter.standing(whole).note) == (State.WAITING, both)
+    assert (meter.standing(whole).state, meter.standing(whole).note) == (RunActivity.WAITING, both)
     meter.update(reading(8, [worker(8, name="a", under_way=1)], [whole]))
-    assert (meter.standing(whole).state, meter.standing(whole).note) == (State.COPYING, "")
+    assert (meter.standing(whole).state, meter.standing(whole).note) == (RunActivity.COPYING, "")
 
 
 # -------------------------------------------------------------------------------------------------- rates
 
 
 def test_a_steady_rate_is_right_at_once_and_a_change_is_seen() -> None:
-    rate = Rate()
+    rate = SmoothedRate()
     assert rate.per_second == 0.0
     rate.add(100, 1.0)
     assert rate.per_second == pytest.approx(100)
@@ -267,7 +267,7 @@ def test_a_steady_rate_is_right_at_once_and_a_change_is_seen() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 100)), min_size=1, max_size=20))
 def test_a_rate_is_between_the_slowest_and_the_fastest(pieces: list[tuple[float, float]]) -> None:
-    rate = Rate()
+    rate = SmoothedRate()
     speeds = [amount / seconds for amount, seconds in pieces if seconds > 1e-3]
     for amount, seconds in pieces:
         if seconds > 1e-3:
@@ -283,11 +283,11 @@ pieces = st.tuples(st.integers(0, 1000), st.integers(0, 10**9), st.floats(0.5, 6
 def test_the_time_for_more_is_never_negative_and_is_the_past_where_that_comes_again(
     past: list[tuple[int, int, float]], objects: int, size: int
 ) -> None:
-    cost = Cost()
+    cost = TimeCost()
     for piece in past:
         cost.add(*piece)
     assert cost.seconds(objects, size) >= -1.0
-    alike = Cost()
+    alike = TimeCost()
     for _ in range(5):
         alike.add(10, 10_000, 2.0)
     assert alike.seconds(100, 100_000) == pytest.approx(20.0)

@@ -14,7 +14,7 @@ from dth.core.errors import ListingFailed, Transient
 from dth.core.ports.runs import Cursor
 from dth.objects.compare.merge import Batch, Rules, Verdict
 from dth.objects.listing import ranges
-from dth.objects.listing.pages import Entry, KeyMap, PrefixListing
+from dth.objects.listing.pages import KeyMap, ListedObject, PrefixListing
 from dth.objects.listing.ranges import OutOfOrder, Sweep, boundary
 from tests.unit.memory_bucket import MemoryBucket, entry
 
@@ -64,7 +64,7 @@ async def run(sweep: Sweep, result: Result, stop_after: int | None = None) -> Re
     return result
 
 
-def expect(result: Result, source: dict[str, Entry], dest: dict[str, Entry]) -> None:
+def expect(result: Result, source: dict[str, ListedObject], dest: dict[str, ListedObject]) -> None:
     same = {k for k in source if k in dest and dest[k][1:3] == source[k][1:3]}
     assert sorted(result.transfer) == sorted(source.keys() - same)
     assert sorted(result.extra) == sorted(dest.keys() - source.keys())

@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @dataclass
 class Play:
-    """Processes that send as fast as they may, and a store that takes `limit` requests a second."""
+    """Processes that send as fast as they may, and a store that takes `limit` requests per second."""
 
     clock: Clock
     rates: list[StoreRate]
@@ -99,7 +99,7 @@ def test_whatever_a_store_takes_is_found_and_hardly_passed(limit: int, latency: 
         # Once it is found: of what could pass, nearly everything does, and little is refused.
         assert 10 * limit / seconds > 0.93 * limit
         assert play.refused - refused < 0.05 * 10 * limit
-        # All of them were under way when the first one was refused.
+        # All of them were in progress when the first one was refused.
         assert refused < 2 * play.lanes + 0.05 * 10 * limit
 
 

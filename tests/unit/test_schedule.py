@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dth.core.errors import UsageError
-from dth.hub.schedule import Cron, Rate, Schedule, Timetable, Window, describe, normalised
+from dth.hub.schedule import Cron, FixedRate, Schedule, Timetable, Window, describe, normalised
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
 MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -46,7 +46,7 @@ def after(schedule: str, moment: str) -> str:
         ("cron(0/60 * * * ? *)", "2026-01-01T10:59:59.9", "2026-01-01 11:00:00"),
         (" CRON( 0 12 * * ? * ) ", "2026-01-01T12:00", "2026-01-02 12:00:00"),
         ("* * * * ? *", "2026-12-31T23:59:00", "2027-01-01 00:00:00"),
-        ("0 0 29 2 ? *", "2096-02-29T00:00", "2104-02-29 00:00:00"),  # 2100 is no leap year
+        ("0 0 29 2 ? *", "2096-02-29T00:00", "2104-02-29 00:00:00"),  # 2100 is not a leap year
         ("0 0 L 2 ? *", "2027-03-01T00:00", "2028-02-29 00:00:00"),
         ("0 0 31 * ? *", "2026-01-31T00:00", "2026-03-31 00:00:00"),
         ("0 0 LW * ? *", "2026-01-01T00:00", "2026-01-30 00:00:00"),  # the 31st is a Saturday
@@ -291,7 +291,7 @@ def test_schedules_are_described() -> None:
     assert describe(Schedule.parse("1 hours")) == "every hour"
     assert describe(Schedule.parse("7 Days")) == "every 7 days"
     assert describe(Schedule.parse("cron(0  20 ? * mon-fri *)")) == "0 20 ? * MON-FRI *"
-    assert Schedule.parse("5 minutes") == Rate(5, "minute")
+    assert Schedule.parse("5 minutes") == FixedRate(5, "minute")
     assert Schedule.parse("0 20 ? * MON-FRI *") == Schedule.parse("cron(0 20 ? * mon-fri *)")
     assert isinstance(Schedule.parse("0 20 ? * MON-FRI *"), Cron)
 
@@ -519,7 +519,7 @@ def test_changes_of_a_timetable_have_their_time_zone() -> None:
 
 @pytest.mark.parametrize("cap", ["", "0", "0.1", "x", "-5", "1e3", "99999999T", "9" * 5000, "\udcff"])
 def test_caps_that_cannot_be_are_refused(cap: str) -> None:
-    with pytest.raises(UsageError, match=r"^bandwidthTimetable: .* is not a cap; write bytes a second"):
+    with pytest.raises(UsageError, match=r"^bandwidthTimetable: .* is not a cap; write bytes per second"):
         Timetable.parse(f"Mon 08:00-18:00 {cap}")
 
 

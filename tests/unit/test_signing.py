@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.objects.store import signing
-from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_key, quote_query
+from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, AccessKeys, Signer, quote_key, quote_query
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
-KEYS = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+KEYS = AccessKeys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 # Keys as stores hold them: any UTF-8, and single bytes that are none.
 ANY_KEY = st.text(
     st.one_of(
@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def by_botocore(
-    keys: Keys, region: str, method: str, path: str, query: str, headers: dict[str, str], payload: str
+    keys: AccessKeys, region: str, method: str, path: str, query: str, headers: dict[str, str], payload: str
 ) -> str:
     """The same request's authorization as botocore has it."""
     url = f"https://{headers['host']}{path}" + (f"?{query}" if query else "")
@@ -81,7 +81,7 @@ def value(dice: random.Random) -> str:
 def test_thousands_of_random_requests_are_signed_as_botocore_signs_them(clock: Clock) -> None:
     dice = random.Random(20260301)
     signers = {region: Signer(region) for region in ("us-east-1", "cn-north-1", "oss-cn-hangzhou", "")}
-    people = [KEYS, Keys("AKIA2", "other/secret"), Keys("ASIA3", "third", "session+token/=" * 20)]
+    people = [KEYS, AccessKeys("AKIA2", "other/secret"), AccessKeys("ASIA3", "third", "session+token/=" * 20)]
     for number in range(4000):
         clock.now += dice.choice([0, 0, 0, 0.4, 1, 61, 3600, 90_000])
         region = dice.choice(list(signers))
@@ -132,11 +132,11 @@ def test_bytes_of_header_values_are_signed_as_they_are(raw: bytes, blanks: str) 
 def test_a_signer_that_is_kept_follows_the_clock_and_the_keys(clock: Clock) -> None:
     kept = Signer("us-east-1")
     midnight = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
-    rotated = Keys(KEYS.access, "another secret")
+    rotated = AccessKeys(KEYS.access, "another secret")
     for now, keys in [
         (NOON, KEYS),
         (NOON, rotated),
-        (NOON + 1, Keys(*("AKIDEXAMPLE", KEYS.secret))),
+        (NOON + 1, AccessKeys(*("AKIDEXAMPLE", KEYS.secret))),
         (midnight - 1, KEYS),
         (midnight, KEYS),
         (NOON, KEYS),
@@ -166,7 +166,7 @@ def test_a_query_is_sorted_as_it_is_encoded(query: dict[str, str]) -> None:
 
 
 def test_keys_never_print_the_secret() -> None:
-    keys = Keys("AKIDEXAMPLE", "a secret", "a token")
+    keys = AccessKeys("AKIDEXAMPLE", "a secret", "a token")
     assert "secret" not in f"{keys} {keys!r} {[keys]}"
     assert "token" not in f"{keys} {keys!r} {[keys]}"
     assert "AKIDEXAMPLE" not in f"{keys}"

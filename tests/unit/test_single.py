@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dth.core.ports.status import Verified
 from dth.objects.store.endpoints import EtagKind
 from dth.objects.transfer import single
-from dth.objects.transfer.messages import Item
+from dth.objects.transfer.messages import ObjectItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def test_an_object_is_read_in_order_and_in_little_memory(monkeypatch: pytest.Mon
             alive.append(weakref.ref(chunk))  # type: ignore[arg-type]
         most = max(most, sum(each() is not None for each in alive))
 
-    item = Item("key", 90, "0123-2")
+    item = ObjectItem("key", 90, "0123-2")
     verified = asyncio.run(single.read_object(Source(), item, write))  # type: ignore[arg-type]
     assert verified is Verified.NOT
     assert read == b"".join(f"{first:03}".encode() for first in range(0, 90, 3))

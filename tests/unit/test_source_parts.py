@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dth.core.errors import Corrupted
-from dth.core.ports.uploads import Upload
+from dth.core.ports.uploads import GiantUpload
 from dth.objects.store.endpoints import ChecksumMode
-from dth.objects.transfer.proof import InOrder
+from dth.objects.transfer.proof import DigestInOrder
 from dth.objects.transfer.source_parts import Sums, aligned, guess
 from tests.engine import MIB, blob
 
@@ -55,7 +55,7 @@ def test_no_part_of_the_source_is_divided(source_part: int, expected: int) -> No
 @given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 50))
 def test_sums_do_not_depend_on_how_the_bytes_come(lengths: list[int], part: int) -> None:
     body = blob(sum(lengths))
-    sums = Sums(Upload("k", 1, "e", len(body) + part + 1, 100, source_part=part))
+    sums = Sums(GiantUpload("k", 1, "e", len(body) + part + 1, 100, source_part=part))
     rest = body
     for length in lengths:
         sums.update(rest[:length])
@@ -68,7 +68,7 @@ def test_pieces_that_come_in_any_order_are_hashed_in_theirs() -> None:
     pieces = {number: blob(1000, number) for number in range(1, 6)}
 
     async def add(md5: str) -> None:
-        whole = InOrder("k", ChecksumMode.MD5, md5)
+        whole = DigestInOrder("k", ChecksumMode.MD5, md5)
         await asyncio.gather(*(whole.add(number, [pieces[number]]) for number in (3, 5, 1, 4, 2, 1)))
         whole.check()
 

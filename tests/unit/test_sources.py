@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from dth.core.errors import Corrupted, UsageError
 from dth.objects.compare.merge import Rules
-from dth.objects.listing.pages import Entry, KeyMap, Listing, PrefixListing, pages
+from dth.objects.listing.pages import KeyMap, ListedObject, Listing, PrefixListing, pages
 from dth.objects.listing.ranges import Sweep
 from dth.objects.listing.sources import ListOfPrefixes, read_inventory, read_manifest, read_prefixes
 from dth.objects.listing.spool import Spool
@@ -32,7 +32,7 @@ async def chunks(data: bytes, size: int = 7) -> AsyncIterator[bytes]:
         yield data[at : at + size]
 
 
-async def everything(listing: Listing) -> list[Entry]:
+async def everything(listing: Listing) -> list[ListedObject]:
     return [e async for page in pages(listing) for e in page.entries]
 
 
@@ -51,7 +51,7 @@ def test_a_spool_is_in_the_order_of_code_points(keys: list[str], after: str, lim
     async def scenario(workdir: Path) -> None:
         spool = Spool(workdir)
         for key in keys:
-            await spool.add([Entry(key, 1, "e")])
+            await spool.add([ListedObject(key, 1, "e")])
         await spool.sort()
         expected = sorted(set(keys))
         assert await keys_of(spool) == expected
@@ -128,7 +128,7 @@ def test_overlapping_prefixes_hold_every_key_once(
 
 async def manifest(
     tmp_path: Path, text: str, prefix: str = "", pack: Callable[[bytes], bytes] = bytes
-) -> list[Entry]:
+) -> list[ListedObject]:
     data = pack(text.encode())
     spool = await read_manifest(chunks(data), tmp_path, name="m", bucket="b", prefix=prefix)
     return await everything(spool)
@@ -136,15 +136,15 @@ async def manifest(
 
 async def test_a_manifest_of_batch_operations(tmp_path: Path) -> None:
     found = await manifest(tmp_path, 'b,z%2Fa+b%2B\r\n\r\n"b","a%0Ab",version\r\nb,z%2Fa+b%2B\r\n')
-    assert found == [Entry("a\nb", -1), Entry("z/a b+", -1)]
+    assert found == [ListedObject("a\nb", -1), ListedObject("z/a b+", -1)]
 
 
 async def test_a_manifest_with_a_header(tmp_path: Path) -> None:
     text = 'Key,Size,ETag,Bucket\nb,5,"""x""",b\na,,,b\nc,0,y,b\n'
     assert await manifest(tmp_path, text, pack=gzip.compress) == [
-        Entry("a", -1),
-        Entry("b", 5, "x"),
-        Entry("c", 0, "y"),
+        ListedObject("a", -1),
+        ListedObject("b", 5, "x"),
+        ListedObject("c", 0, "y"),
     ]
 
 
@@ -164,8 +164,8 @@ async def test_manifests_that_make_no_sense_are_refused(tmp_path: Path, text: st
 
 SCHEMA = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
 WANTED = [
-    Entry("a b/é\n", 7, "x-2", "2024-05-17T09:12:01", "GLACIER"),
-    Entry("z", 0, "y", "2024-05-17T09:12:01", "STANDARD"),
+    ListedObject("a b/é\n", 7, "x-2", "2024-05-17T09:12:01", "GLACIER"),
+    ListedObject("z", 0, "y", "2024-05-17T09:12:01", "STANDARD"),
 ]
 
 
@@ -182,13 +182,13 @@ def csv_file(rows: list[tuple[str, ...]]) -> bytes:
     return gzip.compress("".join(",".join(f'"{c}"' for c in row) + "\n" for row in rows).encode())
 
 
-def row(e: Entry, latest: str = "true", deleted: str = "false") -> tuple[str, ...]:
+def row(e: ListedObject, latest: str = "true", deleted: str = "false") -> tuple[str, ...]:
     key = quote_plus(e.key)
     return ("b", key, "v", latest, deleted, str(e.size), f"{e.modified}.000Z", e.etag, e.storage_class)
 
 
 async def test_an_inventory_in_csv(tmp_path: Path) -> None:
-    old, marker = Entry("z", 9, "old"), ("b", "gone", "v", "true", "true", "", "", "", "")
+    old, marker = ListedObject("z", 9, "old"), ("b", "gone", "v", "true", "true", "", "", "", "")
     body, fetch = told(
         "CSV", csv_file([row(WANTED[1]), marker]), csv_file([row(old, "false"), row(WANTED[0])])
     )
@@ -196,7 +196,7 @@ async def test_an_inventory_in_csv(tmp_path: Path) -> None:
     assert await everything(spool) == WANTED
 
 
-def parquet_file(entries: list[Entry]) -> bytes:
+def parquet_file(entries: list[ListedObject]) -> bytes:
     when = datetime(2024, 5, 17, 9, 12, 1, tzinfo=UTC)
     table = pyarrow.table(
         {
@@ -234,7 +234,7 @@ async def test_inventories_that_cannot_be_read_are_refused(tmp_path: Path) -> No
     body, fetch = told("ORC", b"")
     with pytest.raises(UsageError, match="ORC"):
         await read_inventory(body, fetch, tmp_path, name="i", bucket="b")
-    with pytest.raises(UsageError, match=r"no manifest\.json"):
+    with pytest.raises(UsageError, match=r"not a manifest\.json"):
         await read_inventory(b"{}", fetch, tmp_path, name="i", bucket="b")
     body, _ = told("CSV", csv_file([row(WANTED[0])]))
     with pytest.raises(Corrupted):

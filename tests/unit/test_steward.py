@@ -16,9 +16,9 @@ from dth.core.errors import UsageError
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.hub import budget, tasks
-from dth.hub.lifecycle import Event as Change
+from dth.hub.lifecycle import TaskEvent as Change
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
-from dth.hub.notifications import Event
+from dth.hub.notifications import NotifiedEvent
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.schedule import Schedule, Window
 from dth.hub.steward import (
@@ -101,11 +101,11 @@ def view(task: Task, runs: list[Run] | None = None, depth: Depth = EMPTY, **more
     return View(task, **{"now": NOON, "terms": terms, "runs": runs, "depth": depth, **more})
 
 
-def told(event: Event, text: str, once: str) -> Notify:
+def told(event: NotifiedEvent, text: str, once: str) -> Notify:
     return Notify(event, text, once)
 
 
-MISSED = Event.MISSED_SCHEDULE
+MISSED = NotifiedEvent.MISSED_SCHEDULE
 
 
 def missed(text: str, next_run: float = THREE) -> Notify:
@@ -141,7 +141,7 @@ def test_a_task_that_cannot_be_set_up_or_go_on_has_failed(progress: Progress) ->
     why = "its CloudFormation stack is gone; start the task again"
     assert decide(view(task, [COPYING], BUSY, refusal=why)) == [
         Fail(why, ErrorCode.CFN_ERROR),
-        told(Event.TASK_ERROR, why, "version 7"),
+        told(NotifiedEvent.TASK_ERROR, why, "version 7"),
     ]
 
 
@@ -204,7 +204,7 @@ def test_trouble_is_told_once_the_window_is_open() -> None:
     assert decide(seen) == [Say(OUTSIDE_WINDOW), Hold(OUTSIDE_WINDOW, at("2026-05-04T22:00"))]
     assert decide(replace(seen, now=at("2026-05-04T22:00"))) == [
         Pause("AccessDenied"),
-        told(Event.TASK_PAUSED, "AccessDenied", "version 3"),
+        told(NotifiedEvent.TASK_PAUSED, "AccessDenied", "version 3"),
     ]
 
 
@@ -215,7 +215,7 @@ def test_trouble_of_an_endpoint_pauses_before_anything_begins() -> None:
     task = scheduled(run_requested=True, redrive_requested=True, next_run=THREE)
     assert decide(view(task, [COPYING], BUSY, paused="403 at the source")) == [
         Pause("403 at the source"),
-        told(Event.TASK_PAUSED, "403 at the source", "version 1"),
+        told(NotifiedEvent.TASK_PAUSED, "403 at the source", "version 1"),
     ]
 
 
@@ -259,7 +259,7 @@ def test_at_its_budget_a_task_pauses(
     pauses = [each for each in decide(seen) if isinstance(each, Pause)]
     assert bool(pauses) is reached
     if limit == 2.0 and reached:
-        assert decide(seen) == [Pause(SPENT), told(Event.TASK_PAUSED, SPENT, "version 1")]
+        assert decide(seen) == [Pause(SPENT), told(NotifiedEvent.TASK_PAUSED, SPENT, "version 1")]
 
 
 # -------------------------------------------------------------------------------------------- schedules
@@ -317,14 +317,14 @@ DUE = scheduled(next_run=THREE)
         (scheduled(run_requested=True, next_run=THREE), {"runs": [LISTING], "listing": True}, [Continue()]),
         # A hub that was down.
         (DUE, {"began": NOON - 5}, [
-            BeginRun(late := "the schedule wanted this run 32400 seconds before it began: the hub did not run",
+            BeginRun(late := "this run began 32400 seconds late: the hub did not run",
                      TOMORROW),
             missed(late),
         ]),
         (DUE, {"began": THREE + 60, "now": THREE + 61}, [BeginRun("", TOMORROW)]),
         # As many tasks as may work at once did.
         (DUE, {"waited": True, "now": THREE + LATE}, [
-            BeginRun(late := "the schedule wanted this run 300 seconds before it began: it waited for a place",
+            BeginRun(late := "this run began 300 seconds late: the maximum number of tasks was running",
                      TOMORROW),
             missed(late),
         ]),
@@ -334,7 +334,7 @@ DUE = scheduled(next_run=THREE)
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:58-14:00")), "began": NOON - 60},
          [BeginRun("", TOMORROW)]),
         (DUE, {"terms": replace(DAILY, window=Window.parse("11:00-14:00")), "began": NOON - 60}, [
-            BeginRun(late := "the schedule wanted this run 32400 seconds before it began: the hub did not run",
+            BeginRun(late := "this run began 32400 seconds late: the hub did not run",
                      TOMORROW),
             missed(late),
         ]),
@@ -370,7 +370,7 @@ def test_a_run_that_waits_for_a_place_is_told_when_it_counts_as_missed() -> None
 
 def test_a_run_that_waits_for_a_place_again_is_told_once() -> None:
     task = replace(DUE, reason=NO_PLACE)
-    late = "the schedule wanted this run 300 seconds before it began: it waited for a place"
+    late = "this run began 300 seconds late: the maximum number of tasks was running"
     actions = decide(view(task, now=THREE + LATE, in_line=True, waited=True))
     assert actions == [missed(CANNOT_BEGIN), BeginRun(late, TOMORROW)]
 
@@ -418,9 +418,7 @@ def test_a_task_remembers_what_it_may_miss_while_it_is_paused_and_not_when_it_en
 
 # ---------------------------------------------------------------------------------- runs that a stack begins
 
-NOT_BEGUN = (
-    "the schedule wanted this run 300 seconds before it began: the schedule of its stack did not begin it"
-)
+NOT_BEGUN = "this run began 300 seconds late: the schedule of its stack did not start it"
 
 
 @pytest.mark.parametrize(
@@ -460,8 +458,8 @@ def test_the_schedule_of_a_stack(task: Task, more: dict[str, Any], actions: list
 @pytest.mark.parametrize(
     ("runs", "depth", "actions"),
     [
-        ([DONE], EMPTY, [Finish(), told(Event.TASK_DONE, "3 transferred, 0 failed", "1")]),
-        ([], EMPTY, [Finish(), told(Event.TASK_DONE, "0 transferred, 0 failed", "1")]),
+        ([DONE], EMPTY, [Finish(), told(NotifiedEvent.TASK_DONE, "3 transferred, 0 failed", "1")]),
+        ([], EMPTY, [Finish(), told(NotifiedEvent.TASK_DONE, "0 transferred, 0 failed", "1")]),
         # The ledger does not balance, or is not closed, or something is in the queue.
         ([COPYING], EMPTY, [Continue()]),
         ([LISTING], EMPTY, [Continue()]),
@@ -474,15 +472,15 @@ def test_the_schedule_of_a_stack(task: Task, more: dict[str, Any], actions: list
         # What was tried again since counts by how that ended, failed deletes as well.
         ([run(2, kind=RunKind.REDRIVE, enqueued=2, done=1, failed=1),
           run(listed=3, enqueued=3, done=1, failed=2, delete_enqueued=1, delete_failed=1)], EMPTY,
-         [Finish(), told(Event.TASK_DONE, "2 transferred, 2 failed", "1")]),
+         [Finish(), told(NotifiedEvent.TASK_DONE, "2 transferred, 2 failed", "1")]),
         # A listing that failed, now or long ago.
         ([FAILED], EMPTY, [Fail("no such bucket", ErrorCode.FINDER_ERROR)]),
         ([run(2, kind=RunKind.REDRIVE), FAILED], EMPTY, [Fail("no such bucket", ErrorCode.FINDER_ERROR)]),
-        ([DONE, FAILED], EMPTY, [Finish(), told(Event.TASK_DONE, "3 transferred, 0 failed", "1")]),
+        ([DONE, FAILED], EMPTY, [Finish(), told(NotifiedEvent.TASK_DONE, "3 transferred, 0 failed", "1")]),
         # What it had in flight goes on first.
         ([run(state=RunState.FAILED, error="x", enqueued=2, done=1)], EMPTY, [Continue()]),
         ([run(state=RunState.FAILED, error="x", ended=NOON - 5)], EMPTY,
-         [told(Event.TASK_ERROR, "x", "1"), Fail("x", ErrorCode.FINDER_ERROR)]),
+         [told(NotifiedEvent.TASK_ERROR, "x", "1"), Fail("x", ErrorCode.FINDER_ERROR)]),
     ],
 )  # fmt: skip
 def test_a_one_time_task_ends_by_its_ledger(runs: list[Run], depth: Depth, actions: list[Action]) -> None:
@@ -499,11 +497,14 @@ def test_a_scheduled_task_waits_between_its_runs() -> None:
 def test_a_scheduled_task_says_why_its_last_run_failed_until_another_begins() -> None:
     failed = run(3, RunState.FAILED, error="no such bucket", ended=NOON - 10)
     seen = view(scheduled(), [failed, DONE])
-    reason, notice = Say("run 3 failed: no such bucket"), told(Event.TASK_ERROR, "no such bucket", "3")
+    reason, notice = (
+        Say("run 3 failed: no such bucket"),
+        told(NotifiedEvent.TASK_ERROR, "no such bucket", "3"),
+    )
     assert decide(seen) == [notice, reason, Idle()]
     seen = replace(seen, task=scheduled(reason=reason.reason), told=frozenset({notice.key}))
     assert decide(seen) == [Idle()]
-    # Nothing of it is told while it may be begun anew.
+    # Nothing of it is told while it may be begun again.
     assert decide(replace(view(scheduled(), [failed, DONE]), listing=True)) == [Idle()]
     assert decide(replace(seen, runs=[run(4, RunState.LISTING), failed])) == [Say(""), Continue()]
 
@@ -701,7 +702,7 @@ def test_until_the_next_change_time_alone_changes_nothing(seen: View, part: floa
     def kinds(now: float) -> list[object]:
         """But what ended some time ago is told no more."""
         actions = decide(replace(seen, now=now))
-        old = (Event.TASK_ERROR, Event.DEAD_LETTERS)
+        old = (NotifiedEvent.TASK_ERROR, NotifiedEvent.DEAD_LETTERS)
         return [type(each) for each in actions if not (isinstance(each, Notify) and each.event in old)]
 
     until = next_change(seen) or seen.now + DAY

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dth.objects.forecast.survey import Unsteerable, survey
-from dth.objects.listing.pages import Entry, ListPage
+from dth.objects.listing.pages import ListedObject, ListPage
 
 DICE = random.Random(7)
 
@@ -30,7 +30,7 @@ class Keys:
         start = bisect_right(self.keys, token or after)
         keys = self.keys[start : start + min(limit, self.size)]
         more = start + len(keys) < len(self.keys)
-        return ListPage([Entry(key, 1) for key in keys], keys[-1] if more else "")
+        return ListPage([ListedObject(key, 1) for key in keys], keys[-1] if more else "")
 
 
 def numbered(count: int) -> list[str]:

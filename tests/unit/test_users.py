@@ -19,8 +19,8 @@ from dth.platforms.local.users import (
     FORGET_AFTER,
     MAX_PASSWORD,
     USER_TRIES,
-    Check,
     LocalUsers,
+    SignInCheck,
     Weakness,
     first_admin,
 )
@@ -83,7 +83,7 @@ async def test_the_right_password_of_a_user_and_nothing_else(users: LocalUsers, 
         ("\udcff", "\udcff"),
         ("x" * 10_000, "x" * 1_000_000),
     ):
-        assert await users.check(name, password) == Check()
+        assert await users.check(name, password) == SignInCheck()
     (user,) = await users.list()
     assert user.last_login == clock.now
 

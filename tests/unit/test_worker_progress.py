@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.ports.queue import Delivery
-from dth.objects.transfer.worker import STILL, Stalled, Work, Worker
+from dth.objects.transfer.worker import STILL, LeasedMessage, ObjectWorker, Stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def worker(*, held: int = 1) -> Any:
     """One that holds so many deliveries."""
-    made: Any = object.__new__(Worker)
-    made._held = {Work(Delivery(str(n), "", 1, ""), 1) for n in range(held)}
+    made: Any = object.__new__(ObjectWorker)
+    made._held = {LeasedMessage(Delivery(str(n), "", 1, ""), 1) for n in range(held)}
     made._seen, made._still = None, 0
     made._route = SimpleNamespace(
         source=SimpleNamespace(held_back=0),
@@ -44,11 +44,11 @@ def a_request_ends(worker: Any) -> None:
 
 
 def a_message_is_done(worker: Any) -> None:
-    worker._held = {*list(worker._held)[1:], Work(Delivery("next", "", 1, ""), 1)}
+    worker._held = {*list(worker._held)[1:], LeasedMessage(Delivery("next", "", 1, ""), 1)}
 
 
 def test_work_that_stands_still_is_given_up() -> None:
-    with pytest.raises(Stalled, match="2 messages in hand, and nothing has moved for 1800 s"):
+    with pytest.raises(Stalled, match="2 messages in progress, and nothing has moved for 1800 s"):
         look(worker(held=2))
 
 

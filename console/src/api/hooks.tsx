@@ -17,7 +17,7 @@ export function useApi(): Api {
   return api;
 }
 
-/** The name of a document's operation, by which answers are cached and thrown away. */
+/** The name of a document's operation, by which answers are cached and discarded. */
 export function nameOf(document: { toString(): string }): string {
   return /(?:query|mutation)\s+(\w+)/.exec(document.toString())?.[1] ?? '';
 }

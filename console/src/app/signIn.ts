@@ -56,7 +56,7 @@ export async function signOut(manager: Session): Promise<void> {
 }
 
 /**
- * Whether an answer of the issuer that fits nothing may be thrown away, and the page begun anew: it comes when one goes
+ * Whether an answer of the issuer that fits nothing may be discarded, and the page begun again: it comes when one goes
  * back over a sign-in. Once in a while: an issuer that answers wrongly every time is to be told.
  */
 export function mayBeginAnew(): boolean {

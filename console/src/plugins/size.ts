@@ -1,6 +1,6 @@
 const UNITS = ['', 'K', 'M', 'G', 'T'];
 
-/** The bytes that `16MiB`, `1.5G` or `100k` says; NaN for what is no size. Units are binary, as the hub reads them. */
+/** The bytes that `16MiB`, `1.5G` or `100k` says; NaN for what is not a size. Units are binary, as the hub reads them. */
 export function amount(text: string): number {
   const found = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$/i.exec(text);
   if (!found) return NaN;

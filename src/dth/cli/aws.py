@@ -143,7 +143,7 @@ def diff(
 @click.argument("stack")
 @_account
 def status(stack: str, region: str | None, profile: str | None) -> int:
-    """Show how the task of STACK stands. Exit code 1 if something failed, or it is paused."""
+    """Show the state of the task of STACK. Exit code 1 if something failed, or it is paused."""
     with _told():
         session = _session(region, profile)
         return _show(stack, _invoke(session, _output(session, stack, "TickFunction"), {}))
@@ -153,7 +153,7 @@ def status(stack: str, region: str | None, profile: str | None) -> int:
 @click.argument("stack")
 @_account
 def run(stack: str, region: str | None, profile: str | None) -> int:
-    """Let the task of STACK compare and copy now. A task that is paused goes on."""
+    """Let the task of STACK compare and copy now. A paused task resumes."""
     goes_on = {"resume": True}
     with _told():
         session = _session(region, profile)
@@ -161,15 +161,15 @@ def run(stack: str, region: str | None, profile: str | None) -> int:
             return _show(stack, _invoke(session, start, goes_on))
         machine = _output(session, stack, "StateMachine")
         session.client("stepfunctions").start_execution(stateMachineArn=machine, input=json.dumps(goes_on))
-    click.echo(f"{stack}: a run begins; dth aws status {stack} tells how it stands")
+    click.echo(f"{stack}: a run begins; dth aws status {stack} shows its progress")
     return 0
 
 
 def _output(session: Any, stack: str, name: str, *, needed: bool = True) -> str:
     """What the stack tells by that name; "" when it does not."""
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
 
-    outputs = Stack(session.client("cloudformation"), stack, _say).outputs()
+    outputs = DeployedStack(session.client("cloudformation"), stack, _say).outputs()
     if name not in outputs and (needed or "TickFunction" not in outputs):
         raise NotFound(f"there is no stack {stack!r} of Data Transfer Hub here")
     return outputs.get(name, "")
@@ -198,7 +198,7 @@ def _show(stack: str, found: dict[str, Any]) -> int:
         f"{found['waiting'] + found['inFlight']} messages in the queue"
     )
     if found["paused"]:
-        click.echo(f"paused: {found['paused']} (go on: dth aws run {stack})")
+        click.echo(f"paused: {found['paused']} (resume: dth aws run {stack})")
     return 1 if found["paused"] or run["failed"] or run["error"] else 0
 
 
@@ -211,10 +211,10 @@ def destroy(stack: str, yes: bool, region: str | None, profile: str | None) -> i
 
     What was copied stays, and so do the asset bucket and the tables and users of a hub.
     """
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
 
     with _told():
-        there = Stack(_session(region, profile).client("cloudformation"), stack, _say)
+        there = DeployedStack(_session(region, profile).client("cloudformation"), stack, _say)
         is_hub = "ServiceRole" in there.outputs()
         if is_hub and (tasks := there.beginning_with(f"{stack}-s3-", f"{stack}-ecr-")):
             raise UsageError(
@@ -237,7 +237,7 @@ def _prepared(
             f"{stack!r} is too long for a hub, after which its tasks' stacks are called: {MAX_HUB_NAME} characters are "
             "the most"
         )
-    from dth.infra.deploy import Stack
+    from dth.infra.deploy import DeployedStack
     from dth.infra.image import publish_images
     from dth.infra.publish import publish as put
 
@@ -246,7 +246,7 @@ def _prepared(
     made = published.templates[template]
     if "taskImage" in made.parameters and "taskImage" not in given:
         given["taskImage"] = publish_images(session, published.version, _say)
-    return Stack(session.client("cloudformation"), stack, _say), made
+    return DeployedStack(session.client("cloudformation"), stack, _say), made
 
 
 def _given(parameters: tuple[str, ...]) -> dict[str, str]:

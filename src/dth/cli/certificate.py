@@ -106,7 +106,7 @@ def _compare(document: dict[str, Any], report: Path) -> str:
     except OSError as error:
         raise UsageError(f"{report}: {error.strerror}") from None
     except (ValueError, csv.Error, UsageError) as error:
-        raise UsageError(f"{report} is no report of objects: row {digest.count + 1}: {error}") from None
+        raise UsageError(f"{report} is not a report of objects: row {digest.count + 1}: {error}") from None
     records = document["records"]
     if digest.count != records["count"]:
         return f"{report} has {digest.count:,} objects, the certificate {records['count']:,}"

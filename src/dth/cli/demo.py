@@ -127,7 +127,7 @@ def _keep(urls: Sequence[str], hub: DemoHub) -> None:
 
 
 def _lines(command: Sequence[str]) -> str:
-    """The command as a shell takes it, one option a line."""
+    """The command as a shell takes it, one option per line."""
     text = ""
     for word in command:
         text += f" \\\n    {word}" if word.startswith("--") else f" {shlex.quote(word)}"

@@ -12,7 +12,7 @@ import click
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts
 from dth.core.ports.status import Verified
-from dth.hub.progress import Standing, State
+from dth.hub.progress import RunActivity, Standing
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -57,9 +57,9 @@ def clock(seconds: float) -> str:
 
 
 class ProgressView:
-    """How a run stands: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error.
+    """The state of a run: a bar on a terminal, a line now and then elsewhere, nothing when quiet. On standard error.
 
-    `plain`: no bar. `json_seconds`: instead of either, a JSON object per line every so many seconds, and at the end.
+    `plain`: no bar. `json_seconds`: instead of either, a JSON object at this interval in seconds and at the end.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ProgressView:
             return
         if self._quiet:
             return
-        what = f"listing {counts.listed}" if standing.state is State.LISTING else standing.state.lower()
+        what = f"listing {counts.listed}" if standing.state is RunActivity.LISTING else standing.state.lower()
         rest = _amounts(standing, self._things)
         if standing.failed:
             rest += f", failed {standing.failed}"

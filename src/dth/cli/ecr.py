@@ -24,7 +24,7 @@ from dth.core.ports.status import Status
 from dth.core.transport import Transport
 from dth.images.ends import one, several
 from dth.images.finder import known_images, list_and_plan
-from dth.images.items import Action, Item, Plan
+from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.listing import Listed
 from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
@@ -48,11 +48,11 @@ IDENTITY = (
     "destPrefix",
 )
 SIGNS = {
-    Action.COPY: "+",
-    Action.CONFLICT: "!",
-    Action.MISSING: "!",
-    Action.REFUSED: "!",
-    Action.UNLISTED: "!",
+    ImageAction.COPY: "+",
+    ImageAction.CONFLICT: "!",
+    ImageAction.MISSING: "!",
+    ImageAction.REFUSED: "!",
+    ImageAction.UNLISTED: "!",
 }
 DIFFERENCES = {"missing": "+", "different": "*", "damaged": "~", "unknown": "!"}
 options = task_options(EcrParameters)
@@ -158,7 +158,7 @@ def diff(src: str, dst: str, state: Path | None, as_json: bool, **given: Any) ->
     """Compare the images of SRC with those of DST, down to the layers that DST has; write nothing.
 
     Prints + for images missing in DST, * for different ones, ~ for those of which DST has lost a part, ! for those
-    about which nothing can be told. Exit code 0: equal; 1: different; 2: could not tell.
+    that could not be checked. Exit code 0: equal; 1: different; 2: could not tell.
     """
     parameters = _parameters(several(src, dst), {**given, "repair": True})
     try:
@@ -385,7 +385,7 @@ async def _plan(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
 
 
 async def _made(parameters: EcrParameters, state: Path) -> tuple[Listed, Plan, int]:
-    """The plan, with what earlier runs found out; and how many requests it took."""
+    """The plan, with what earlier runs determined; and how many requests it took."""
     with Transport() as transport:
         paces = paces_of(transport)
         paces.patience = LONG_PATIENCE
@@ -408,7 +408,7 @@ def _show(made: Plan, listed: Listed, notes: list[str]) -> None:
             size = f"{amount(item.moves)} of {amount(item.size)}" if made.looked_inside else item.digest[:19]
             why = (
                 f"{size}{f'; {item.reason}' if item.reason else ''}"
-                if item.action is Action.COPY
+                if item.action is ImageAction.COPY
                 else item.reason
             )
             click.echo(
@@ -419,8 +419,8 @@ def _show(made: Plan, listed: Listed, notes: list[str]) -> None:
     counts = made.counts()
     bytes_ = amount(made.bytes) if made.looked_inside else "bytes not known"
     click.echo(
-        f"{len(made.items)} images, {counts[Action.SAME] + counts[Action.ALONG]} same; "
-        f"would copy {counts[Action.COPY]} ({bytes_}), {made.impossible} cannot be copied"
+        f"{len(made.items)} images, {counts[ImageAction.SAME] + counts[ImageAction.ALONG]} same; "
+        f"would copy {counts[ImageAction.COPY]} ({bytes_}), {made.impossible} cannot be copied"
     )
     _say_attached(made.attached)
     if listed.left_out:
@@ -468,12 +468,12 @@ async def _diff(parameters: EcrParameters, state: Path, *, as_json: bool) -> int
     return code
 
 
-def _difference(item: Item) -> str:
+def _difference(item: ImageItem) -> str:
     """What a comparison says of an image."""
-    if item.action in (Action.SAME, Action.ALONG):
+    if item.action in (ImageAction.SAME, ImageAction.ALONG):
         return "same"
     if item.damaged:
         return "damaged"
-    if item.action is Action.CONFLICT or (item.action is Action.COPY and item.found):
+    if item.action is ImageAction.CONFLICT or (item.action is ImageAction.COPY and item.found):
         return "different"
-    return "missing" if item.action is Action.COPY and not item.code else "unknown"
+    return "missing" if item.action is ImageAction.COPY and not item.code else "unknown"

@@ -14,7 +14,7 @@ ORDER = "dth.filters"
 PATTERNS = {"--include": True, "--exclude": False}
 
 
-class InOrder(click.Command):
+class OrderedPatterns(click.Command):
     """A command that remembers in which order its patterns were given. Click keeps the order of one option only."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

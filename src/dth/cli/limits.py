@@ -27,7 +27,7 @@ HELP = f"A new limit; {NONE} takes it away."
 def limits(state: Path | None, sent: str | None, requests: str | None, output: Output) -> int:
     """Show or change the limits of a sync while it runs.
 
-    A change acts within five seconds, also on objects under way. It ends with the command. Without --state there must
+    A change acts within five seconds, also on objects in progress. It ends with the command. Without --state there must
     be exactly one sync that runs on this machine for this user.
     """
     given = {"max_bytes_per_second": sent, "max_requests_per_second": requests}

@@ -43,7 +43,7 @@ ANSWER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dth</tit
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SignIn:
     """What a sign-in left. `expires`: when the access token does."""
 
     client_id: str
@@ -89,7 +89,7 @@ def logout(hub_url: str | None) -> None:
         click.echo(f"not signed in at {hub}", err=True)
         return
     if ended.revocation_endpoint and ended.refresh_token:
-        # It is forgotten here in any case; a hub that is down cannot be told.
+        # It is forgotten here in any case; a hub that is down is not informed.
         with contextlib.suppress(HubError):
             form = {"token": ended.refresh_token, "client_id": ended.client_id}
             fetch_json(ended.revocation_endpoint, form, ca_bundle=_ca_bundle())
@@ -108,7 +108,7 @@ def last_hub() -> str | None:
 def session(hub_url: str) -> str | None:
     """An access token for the hub that holds for a while, renewed when needed; None: sign in first.
 
-    Raises HubError when it cannot be renewed now, although the session goes on.
+    Raises HubError when it cannot be renewed now, although the session continues.
     """
     hub = _normal(hub_url)
     found = _read().get(hub)
@@ -126,7 +126,7 @@ def session(hub_url: str) -> str | None:
     return found.access_token if found else None
 
 
-def _renewed(old: Session) -> Session | None:
+def _renewed(old: SignIn) -> SignIn | None:
     if not old.refresh_token:
         return None
     form = {"grant_type": "refresh_token", "refresh_token": old.refresh_token, "client_id": old.client_id}
@@ -157,7 +157,7 @@ def _port(settings: Mapping[str, Any]) -> int:
     return port if isinstance(port, int) else 0
 
 
-def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> Session:
+def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> SignIn:
     ca = _ca_bundle()
     issuer = str(settings.get("authority", ""))
     client = str(settings.get("cliClientId") or CLIENT)
@@ -197,7 +197,7 @@ def _sign_in(settings: Mapping[str, Any], callback: "_Callback") -> Session:
         "code_verifier": verifier,
     }
     tokens = _tokens(fetch_json(str(endpoints["token_endpoint"]), form, ca_bundle=ca))
-    return Session(
+    return SignIn(
         client_id=client,
         token_endpoint=str(endpoints["token_endpoint"]),
         revocation_endpoint=str(endpoints.get("revocation_endpoint") or ""),
@@ -289,14 +289,14 @@ def _file() -> Path:
     return config_directory() / "sessions.json"
 
 
-def _read() -> dict[str, Session]:
+def _read() -> dict[str, SignIn]:
     """All sessions, the newest last."""
     path = _file()
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise StateError(f"{path} can be read by others; run: chmod 600 {path}")
-            return {hub: Session(**found) for hub, found in json.load(file).items()}
+            return {hub: SignIn(**found) for hub, found in json.load(file).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -306,7 +306,7 @@ def _read() -> dict[str, Session]:
 
 
 @contextmanager
-def _locked() -> Iterator[dict[str, Session]]:
+def _locked() -> Iterator[dict[str, SignIn]]:
     """The sessions, for nobody else meanwhile; written back at the end."""
     path = _file()
     try:
@@ -322,7 +322,7 @@ def _locked() -> Iterator[dict[str, Session]]:
         raise StateError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _write(path: Path, sessions: Mapping[str, Session]) -> None:
+def _write(path: Path, sessions: Mapping[str, SignIn]) -> None:
     file, written = tempfile.mkstemp(dir=path.parent, prefix=".sessions-")  # readable by its owner only
     try:
         with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor, not a path

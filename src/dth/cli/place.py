@@ -24,7 +24,7 @@ T = TypeVar("T")
 ROLE = click.Choice([role.value for role in ROLES])
 
 
-class Place:
+class HubPlace:
     """What `--hub` and `--data-dir` name. A data directory is on this machine: no hub needs to run."""
 
     def __init__(self, hub_url: str | None, data_dir: Path | None) -> None:
@@ -42,7 +42,7 @@ class Place:
         path = (self._data_dir or data_directory()) / "hub.db"
         if not make and not path.exists():
             raise UsageError(
-                f"{path.parent} is no data directory of a hub; name one (--data-dir D, or --hub URL)"
+                f"{path.parent} is not a data directory of a hub; name one (--data-dir D, or --hub URL)"
             )
         if path.parent.exists():
             keep_private(path.parent)
@@ -52,7 +52,7 @@ class Place:
 
 def place_options(command: F) -> F:
     """`--hub` and `--data-dir`, which arrive together as `place`. The hub need not run where it is this machine's."""
-    return naming_a_hub("place", Place)(command)
+    return naming_a_hub("place", HubPlace)(command)
 
 
 def moment(text: str | None) -> float:

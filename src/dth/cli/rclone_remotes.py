@@ -67,7 +67,7 @@ def read_remotes(path: Path) -> Remotes:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no configuration of rclone: it is not text") from None
+        raise UsageError(f"{path} is not a configuration of rclone: it is not text") from None
     if ENCRYPTED in text[:1000]:
         raise UsageError(
             f"{path} is encrypted; write it in the clear to a private file first: rclone config show"
@@ -76,14 +76,14 @@ def read_remotes(path: Path) -> Remotes:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise UsageError(f"{path} is no configuration of rclone: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path} is not a configuration of rclone: {' '.join(str(error).split())}") from None
     found = Remotes()
     for name in parser.sections():
         remote = {option: value.strip() for option, value in parser.items(name) if value.strip()}
         if remote.get("type") == "s3":
             found.stores[name] = _store(name, remote, found.said)
         else:
-            found.said.append(f"{name}: a remote of type {remote.get('type', 'unknown')} is no S3 store")
+            found.said.append(f"{name}: a remote of type {remote.get('type', 'unknown')} is not an S3 store")
     return found
 
 
@@ -109,7 +109,7 @@ def _store(name: str, remote: Mapping[str, str], said: list[str]) -> dict[str, A
         if option in OPTIONS:
             shown = "" if option.startswith("sse_customer_key") else f" ({value})"
             said.append(
-                f"{name}: {option}{shown} is no property of a store; give {OPTIONS[option]} with a command"
+                f"{name}: {option}{shown} is not a property of a store; give {OPTIONS[option]} with a command"
             )
     rest = [
         each

@@ -1,4 +1,4 @@
-"""Reports: one row an object, as CSV or Parquet by the file's name.
+"""Reports: one row per object, as CSV or Parquet by the file's name.
 
 Whoever may write to a source chooses its keys, and a spreadsheet takes a cell that begins with = for a formula. Such a
 text, and one with characters that cannot be seen, is marked by a quote before it, with escapes for what is hidden. Any

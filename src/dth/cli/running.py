@@ -25,7 +25,7 @@ def output_options(command: Any) -> Any:
     command = click.option(
         "--report",
         type=click.Path(path_type=Path),
-        help="Write one row an object or image: .csv or .parquet.",
+        help="Write one row per object or image: .csv or .parquet.",
     )(command)
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout."
@@ -83,7 +83,7 @@ def telling_options(*, sides: bool) -> Callable[[Any], Any]:
             "--progress-json",
             type=click.FloatRange(0, min_open=True),
             metavar="SECONDS",
-            help="Print a JSON object with the progress every so many seconds, on standard error.",
+            help="Print a JSON object with the progress at this interval in seconds, on standard error.",
         )(wrapped)
         wrapped = click.option(
             "--log-file",
@@ -111,7 +111,7 @@ def run_work(work: Coroutine[Any, Any, int]) -> int:
             click.echo(interrupts.WORDS, err=True)
             code = 1
         except BaseException:
-            # The error has not been told yet.
+            # The error has not been reported yet.
             interrupts.handle(interrupts.leave)
             raise
         interrupts.handle(lambda: os._exit(code))
@@ -123,12 +123,12 @@ def run_work(work: Coroutine[Any, Any, int]) -> int:
 def interrupted(state: Path) -> int:
     """Say that a run was interrupted; the exit code."""
     where = f" (state: {state})" if state.exists() else ""
-    click.echo(f"{interrupts.WORDS}; give the same command again to go on{where}", err=True)
+    click.echo(f"{interrupts.WORDS}; run the same command again to resume{where}", err=True)
     return 1
 
 
 async def watch(foreground: Foreground, telling: Telling, *, things: str = "objects") -> Snapshot:
-    """Show how the run goes on until it is over; how it stands then."""
+    """Show the progress of the run until it is over, and then its state."""
     meter, limits = Meter(), foreground.platform.limits
     view = ProgressView(
         quiet=telling.quiet, things=things, plain=telling.logs, json_seconds=telling.json_seconds

@@ -15,7 +15,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import INCOMPLETE, amount, failure_lines, result, shown, table, verified_words
-from dth.cli.filter_rules import InOrder, filter_rules_option, read_filters
+from dth.cli.filter_rules import OrderedPatterns, filter_rules_option, read_filters
 from dth.cli.lazy import LazyGroup
 from dth.cli.manifest import STDIN, keep_stdin
 from dth.cli.options import task_options
@@ -40,7 +40,7 @@ from dth.objects.plugin import PLUGIN
 from dth.objects.store.credentials import KEY_FILE, FileSecrets
 from dth.objects.store.folders.paths import place_of
 from dth.objects.task import object_filter, open_source, shared_rates
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.local.foreground import Foreground, open_foreground
 from dth.platforms.local.nursery import Nursery
 from dth.platforms.local.supervisor import Snapshot
@@ -69,7 +69,7 @@ def s3() -> None:
 # ------------------------------------------------------------------------------------------------------- sync
 
 
-@s3.command(cls=InOrder)
+@s3.command(cls=OrderedPatterns)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)
@@ -100,7 +100,7 @@ def sync(
     """Copy what is missing or different from SRC to DST.
 
     Each is s3://bucket/prefix or a folder of this machine (./folder, /folder, ~/folder). Where SRC is the key of an
-    object or a file, that one is copied into DST. An interrupted sync goes on where it was when the same command is
+    object or a file, that one is copied into DST. An interrupted sync resumes where it was when the same command is
     given again.
     """
     parameters = pair(src, dst, given)
@@ -245,12 +245,12 @@ async def _conclude(
     if error:
         click.echo(f"dth: {error}", err=True)
     if snapshot.paused:
-        click.echo("dth: nothing is lost; mend this and give the same command again to go on", err=True)
+        click.echo("dth: nothing is lost; mend this and run the same command again to resume", err=True)
     return 0 if good else 1
 
 
 def _nothing(listed: int, not_found: int, notes: list[str]) -> str:
-    """Why the run is no success though nothing failed: there was nothing, where something must have been meant."""
+    """Why the run is not a success though nothing failed: there was nothing, where something must have been meant."""
     if 0 < listed == not_found:
         return f"not found: none of the {listed} keys that the list names exists at the source"
     # A bucket may be empty; a prefix that no key has is a mistake.
@@ -416,7 +416,7 @@ async def aimed(parameters: S3Parameters, src: str, *, quiet: bool) -> S3Paramet
             if not await is_only_an_object(source, key):
                 return parameters
     except HubError:
-        # What cannot be read is told where it is needed.
+        # What cannot be read is reported where it is needed.
         return parameters
     folder, slash, name = key.rpartition("/")
     if not quiet:
@@ -437,7 +437,7 @@ async def _check(parameters: S3Parameters) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
+async def _route(parameters: S3Parameters) -> AsyncIterator[ObjectRoute]:
     with Transport() as transport:
         yield await start.open_route(parameters, transport, FileSecrets(secrets_directory()))
 
@@ -445,7 +445,7 @@ async def _route(parameters: S3Parameters) -> AsyncIterator[Route]:
 @contextlib.asynccontextmanager
 async def compared(
     parameters: S3Parameters, sample: float = 100.0
-) -> AsyncIterator[tuple[Route, Comparison]]:
+) -> AsyncIterator[tuple[ObjectRoute, Comparison]]:
     with tempfile.TemporaryDirectory(prefix="dth-") as workdir:
         async with _route(parameters) as route:
             yield route, Comparison(route, Path(workdir), sample=sample)

@@ -16,7 +16,7 @@ from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
 from dth.objects.listing.lookup import nothing_below
-from dth.objects.listing.pages import Entry, pages
+from dth.objects.listing.pages import ListedObject, pages
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FileSecrets
@@ -77,17 +77,17 @@ async def _remove(parameters: S3Parameters, recursive: bool, dry_run: bool, yes:
     return 1 if failures else 0
 
 
-async def _one(store: S3Client, key: str) -> list[Entry]:
+async def _one(store: S3Client, key: str) -> list[ListedObject]:
     try:
         headers = (await store.head(key)).headers
     except SourceGone:
         raise HubError(await no_object(store, key)) from None
-    return [Entry(key, int(headers["content-length"]))]
+    return [ListedObject(key, int(headers["content-length"]))]
 
 
-async def _below(store: S3Client, prefix: str, most: int) -> list[Entry]:
+async def _below(store: S3Client, prefix: str, most: int) -> list[ListedObject]:
     """All objects there. Raises HubError if there are none, or more than `most`."""
-    found: list[Entry] = []
+    found: list[ListedObject] = []
     async for page in pages(listing(store, prefix)):
         found += page.entries
         if len(found) > most:
@@ -100,7 +100,7 @@ async def _below(store: S3Client, prefix: str, most: int) -> list[Entry]:
     return found
 
 
-async def _delete(store: S3Client, entries: Sequence[Entry]) -> list[tuple[str, TransferError]]:
+async def _delete(store: S3Client, entries: Sequence[ListedObject]) -> list[tuple[str, TransferError]]:
     """Delete them; what failed."""
     failures: list[tuple[str, TransferError]] = []
 

@@ -27,14 +27,14 @@ from dth.core.parameters import parse_size
 from dth.core.ports.runs import Counts, RunKind
 from dth.core.ports.status import Verified
 from dth.core.transport import Transport
-from dth.hub.progress import Standing, State
+from dth.hub.progress import RunActivity, Standing
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import PLUGIN
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FileSecrets
 from dth.objects.transfer import single
-from dth.objects.transfer.messages import Item
-from dth.objects.transfer.relay import Copied, Route
+from dth.objects.transfer.messages import ObjectItem
+from dth.objects.transfer.relay import CopiedObject, ObjectRoute
 from dth.platforms.local.filesystem import lock_state_directory, remove_state_directory
 from dth.platforms.local.foreground import ELSEWHERE, TASK_FILE
 from dth.platforms.local.platform import LocalPlatform, open_platform
@@ -181,13 +181,13 @@ class _Said:
             if lacks:
                 click.echo(f"  note: {lacks}", err=True)
 
-    def would(self, item: Item) -> None:
+    def would(self, item: ObjectItem) -> None:
         click.echo(
             f"copy    {shown(self.src)} -> {shown(self.dst)}  ({amount(item.size)})", err=self.dst == STREAM
         )
 
 
-async def _looked(source: S3Client, key: str) -> Item:
+async def _looked(source: S3Client, key: str) -> ObjectItem:
     try:
         return await single.look(source, key)
     except SourceGone:
@@ -235,7 +235,7 @@ async def _resumable(parameters: S3Parameters, state: Path) -> AsyncIterator[tup
 
 
 @contextlib.asynccontextmanager
-async def _progress(route: Route, item: Item, said: _Said) -> AsyncIterator[None]:
+async def _progress(route: ObjectRoute, item: ObjectItem, said: _Said) -> AsyncIterator[None]:
     async def show(view: ProgressView) -> None:
         began, before = time.monotonic(), 0
         while True:
@@ -247,7 +247,9 @@ async def _progress(route: Route, item: Item, said: _Said) -> AsyncIterator[None
             percent = int(before * 100 / item.size) if item.size else -1
             eta = (item.size - before) / rate if rate else -1.0
             view.update(
-                Standing(State.COPYING, "", 1, 0, 0, item.size, before, percent, rate, 0.0, eta), Counts(), 1
+                Standing(RunActivity.COPYING, "", 1, 0, 0, item.size, before, percent, rate, 0.0, eta),
+                Counts(),
+                1,
             )
 
     with ProgressView(quiet=said.quiet or said.as_json, things="objects") as view:
@@ -348,7 +350,7 @@ def _take(
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if dry_run:
-                said.would(Item(str(path), found.st_size, ""))
+                said.would(ObjectItem(str(path), found.st_size, ""))
                 return 0
             # As rclone keeps it.
             headers["x-amz-meta-mtime"] = f"{found.st_mtime_ns // 10**9}.{found.st_mtime_ns % 10**9:09}"
@@ -363,7 +365,7 @@ async def _put(parameters: S3Parameters, said: _Said, file: int, headers: dict[s
     with Transport() as transport:
         secrets = FileSecrets(secrets_directory())
         dest = await start.open_side("destination", parameters, transport, secrets)
-        copied: Copied = await single.write_object(
+        copied: CopiedObject = await single.write_object(
             dest, parameters.dest_prefix, _read(file), parameters, headers, size
         )
     said.result(copied.size, copied.dest_etag, copied.proof, copied.verified)

@@ -11,7 +11,7 @@ import click
 
 from dth.cli import start
 from dth.cli.display import result, shown
-from dth.cli.filter_rules import InOrder, filter_rules_option
+from dth.cli.filter_rules import OrderedPatterns, filter_rules_option
 from dth.cli.manifest import keep_stdin
 from dth.cli.options import task_options
 from dth.cli.report import Row, check_report, write_report
@@ -25,7 +25,7 @@ from dth.objects.compare.merge import Policy
 from dth.objects.parameters import S3Parameters
 
 
-@click.command(cls=InOrder)
+@click.command(cls=OrderedPatterns)
 @click.argument("src")
 @click.argument("dst")
 @task_options(S3Parameters)

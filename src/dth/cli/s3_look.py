@@ -20,7 +20,7 @@ from dth.core.config import secrets_directory
 from dth.core.errors import HubError, SourceGone, TransferError, UsageError
 from dth.core.transport import Transport
 from dth.objects.listing.lookup import nothing_below
-from dth.objects.listing.pages import Entry, PrefixListing, pages
+from dth.objects.listing.pages import ListedObject, PrefixListing, pages
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import FileSecrets
@@ -145,7 +145,7 @@ async def _ls(
     return 0
 
 
-def _line(entry: Entry, *, long: bool, human: bool) -> str:
+def _line(entry: ListedObject, *, long: bool, human: bool) -> str:
     when = f"{entry.modified}Z" if entry.modified else ""
     size = amount(entry.size) if human else str(entry.size)
     more = f"  {entry.etag:<35} {entry.storage_class or 'STANDARD':<14}" if long else ""

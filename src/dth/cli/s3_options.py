@@ -135,7 +135,7 @@ def _no_url(text: str, which: str) -> str:
     if text[:5].lower() == "s3://":
         return "has the scheme in capitals; write s3:// in small letters"
     if re.match(r"[A-Za-z0-9+.-]+://", text):
-        return "is no S3 URL: only s3://bucket/prefix is understood"
+        return "is not an S3 URL: only s3://bucket/prefix is understood"
     if text.startswith("arn:"):
         return f"is an ARN; write s3://{text}"
     side = "dst" if which == "DST" else "src"
@@ -145,4 +145,4 @@ def _no_url(text: str, which: str) -> str:
             f"makes it known; or write s3://{remote[2] or 'bucket/prefix'} with --{side}-endpoint-url and "
             f"--{side}-profile"
         )
-    return f"is no S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"
+    return f"is not an S3 URL; for the bucket of that name write s3://{text}, for a folder ./{text}"

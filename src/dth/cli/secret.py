@@ -1,5 +1,5 @@
-"""`dth secret`: named secrets of a hub. A value is typed in, piped in or read from a file: command lines are no place
-for secrets, as anybody on the machine can read them."""
+"""`dth secret`: named secrets of a hub. A value is typed in, piped in or read from a file. Do not write secrets on
+command lines: anybody on the machine can read them."""
 
 import asyncio
 import json

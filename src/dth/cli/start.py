@@ -1,5 +1,5 @@
-"""How a command of objects begins: both sides are settled, opened and asked once, so that what cannot work is told with
-its side and its cure before anything starts."""
+"""How a command of objects begins: both sides are settled, opened and asked once. Problems are reported with their side
+and the remedy before anything starts."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from dth.core.errors import TransferError, UsageError
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects import task
-from dth.objects.checks.notes import Trouble, reach
+from dth.objects.checks.notes import SideTrouble, reach
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.filters import build
 from dth.objects.parameters import S3Parameters
@@ -20,7 +20,7 @@ from dth.objects.sides import OPTION, START, SideSettings, side_settings
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource
 from dth.objects.task import object_filter
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 ARGUMENT = {"source": "SRC", "destination": "DST"}
 SIDES = tuple(ARGUMENT)
@@ -59,7 +59,7 @@ def _check_ca(side: str, settings: SideSettings) -> None:
 
 async def open_route(
     parameters: S3Parameters, transport: Transport, secrets: SecretStore, *, one_object: bool = False
-) -> Route:
+) -> ObjectRoute:
     """Both sides, ready and seen to answer. `one_object`: the prefixes are the keys of one object and its copy. Raises
     UsageError for what the user has to mend."""
     try:
@@ -78,7 +78,7 @@ async def open_route(
     )
     for side, client, _, _ in ends:  # before anybody is asked
         await _keys(side, client, parameters)
-    # Both at once, but of two troubles always the same one is told.
+    # Both at once, but of two problems the same one is always reported.
     asked = [_asked(reach(client, prefix, must_list=must)) for _, client, prefix, must in ends]
     for (side, client, _, _), trouble in zip(ends, await asyncio.gather(*asked), strict=True):
         if trouble:
@@ -168,7 +168,7 @@ def told(
         "Proxy": f"{option}-proxy",
         "AddressingStyle": f"{option}-addressing-style",
     }
-    trouble = Trouble.of(
+    trouble = SideTrouble.of(
         error,
         side,
         endpoint,

@@ -25,7 +25,7 @@ HEAD = ("NAME", "SOURCE", "DESTINATION", "LAST USED", "SIZE", "STATUS")
 
 
 def default_state(kind: str, parameters: TaskParameters, given: dict[str, Any]) -> Path:
-    """The state of a command that was given none. The same transfer finds it again and goes on, whatever its speed.
+    """The state of a command that was given none. The same transfer finds it again and continues, whatever its speed.
     `given`: the options as they were typed."""
     fields = type(parameters).model_fields
     what = {
@@ -101,7 +101,7 @@ def state_commands(kind: str, command: str) -> click.Group:
         return 0
 
     @group.command(
-        name="rm", help="Remove states. The next run of their command lists and compares everything anew."
+        name="rm", help="Remove states. The next run of their command lists and compares everything again."
     )
     @click.argument("names", metavar="[NAME]...", nargs=-1)
     @click.option("--all", "all_", is_flag=True, help="Remove all that are not in use.")

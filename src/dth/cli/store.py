@@ -75,7 +75,7 @@ def store() -> None:
 @click.argument("name")
 @click.option("--endpoint-url", "endpoint", metavar="URL", help="URL of the store; AWS by region when empty.")
 @click.option("--type", "kind", type=_one_of(StoreType), help="Kind of store. [default: by the endpoint]")
-@click.option("--region", metavar="TEXT", help="Region; found out for AWS when empty.")
+@click.option("--region", metavar="TEXT", help="Region; detected for AWS when empty.")
 @click.option("--profile", metavar="NAME", help="Profile of the AWS configuration with the keys.")
 @click.option("--secret", metavar="NAME", help="Named secret with the keys.")
 @click.option(
@@ -207,7 +207,7 @@ def remove(name: str, hub: Hub) -> int:
 def import_rclone(file: Path | None, replace: bool) -> int:
     """Take over the S3 remotes of an rclone.conf.
 
-    FILE is where rclone has its configuration if it is not given. What a store cannot take is told.
+    FILE is where rclone has its configuration if it is not given. What a store cannot take is reported.
     """
     found = read_remotes(file or rclone_file())
     taken = 0

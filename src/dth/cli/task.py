@@ -26,14 +26,14 @@ FIELDS = """id description type things progress phase waitsFor scheduleType sche
     progressInfo { run listing objects doneObjects failed totalBytes doneBytes percent rate eta workers waiting
         state note }
     lastRun { id result endedAt seconds }"""
-# Of the counts of a run: those that are shown as they are, and those that are told in words.
+# Of the counts of a run: those that are shown as they are, and those that are shown in words.
 COUNTED = "listed same enqueued done failed cancelled"
 VERIFIED = "verified_store verified_etag verified_source verified_content incomplete"
 SHORT = 8  # characters of an id in lists
 ENDED = ("DONE", "STOPPED", "ERROR")
 OVER = ("DONE", "STOPPED", "ERROR", "PAUSED")
 TICK = 1.0  # seconds between looks of `watch`
-FIRST_LOOK = 0.05  # seconds before a job that is soon done is looked at
+FIRST_LOOK = 0.05  # seconds before a job that is soon done is checked
 PLAIN_TICK = 5.0  # where there is no terminal
 
 Connect = Callable[[], HubClient]
@@ -148,7 +148,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
 @output_format
 @hub_options
 def show(id: str, output: Output, hub: Connect) -> int:
-    """Show a task: how it stands, its parameters, its last runs, what failed."""
+    """Show a task: its state, its parameters, its last runs, what failed."""
     client = hub()
     found = client.call(
         f"""query ($id: ID!) {{
@@ -222,7 +222,7 @@ def watch(id: str, hub: Connect) -> int:
 
 
 def follow(client: HubClient, id: str, *, quiet: bool = False, after: int | None = None) -> int:
-    """Show how a task goes on until it is over, or until a later run than `after` has ended. Returns the exit code."""
+    """Show the progress of a task until it is over, or a run later than `after` has ended. Returns the exit code."""
     tick = TICK if sys.stderr.isatty() else PLAIN_TICK
     said_at, said = 0.0, ""
     while True:
@@ -391,7 +391,7 @@ def delete(id: str, wait: bool, hub: Connect) -> int:
 @click.option("--wait", is_flag=True, help="Wait until it has stopped.")
 @hub_options
 def stop(id: str, wait: bool, hub: Connect) -> int:
-    """End a task: uploads are thrown away, nothing begins any more."""
+    """End a task: uploads are discarded, nothing begins any more."""
     client = hub()
     _stop(client, find(client, id), wait=wait)
     return 0

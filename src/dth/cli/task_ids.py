@@ -8,7 +8,7 @@ from dth.hub.client import HubClient
 
 WHOLE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 PAGE = 100
-NAMED = 5  # tasks of which a name that fits several is told
+NAMED = 5  # tasks of which a name that matches several is shown
 
 
 def find(client: HubClient, name: str) -> str:

@@ -107,7 +107,7 @@ def _last_runs(client: HubClient, count: int, output: Output) -> int:
 
 @click.command()
 @click.argument("id")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Continue with new ones, until Ctrl-C.")
 @click.option(
     "-n", "--lines", default=100, show_default=True, type=click.IntRange(1, 10_000), help="How many."
 )
@@ -117,7 +117,7 @@ def _last_runs(client: HubClient, count: int, output: Output) -> int:
 def logs(id: str, follow: bool, lines: int, process: str, search: str, hub: Connect) -> int:
     """Show the last lines of the logs of a task's processes, in the order of time."""
     client = hub()
-    log = _Log(client, find(client, id), process, search)
+    log = _TaskLog(client, find(client, id), process, search)
     log.print_last(lines)
     while follow:
         time.sleep(TICK)
@@ -125,7 +125,7 @@ def logs(id: str, follow: bool, lines: int, process: str, search: str, hub: Conn
     return 0
 
 
-class _Log:
+class _TaskLog:
     """The logs of all processes of a task, as one."""
 
     def __init__(self, client: HubClient, task: str, process: str, search: str) -> None:

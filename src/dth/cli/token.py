@@ -10,7 +10,7 @@ import click
 
 from dth.cli.display import columns, day, shown
 from dth.cli.output import Output, iso, output_format
-from dth.cli.place import ROLE, Place, moment, place_options
+from dth.cli.place import ROLE, HubPlace, moment, place_options
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import Role
@@ -33,7 +33,7 @@ def token() -> None:
     "--expires", metavar="SPAN", default="90d", show_default=True, help="When it ends: 90d, 12h, 4w."
 )
 @place_options
-def create(name: str, role: str, expires: str, place: Place) -> None:
+def create(name: str, role: str, expires: str, place: HubPlace) -> None:
     """Make a token, and print it on the last line, this once: only its hash is kept.
 
     A token that is made by way of a hub (--hub) ends with the user who made it, and may never do more than that user.
@@ -48,7 +48,7 @@ def create(name: str, role: str, expires: str, place: Place) -> None:
 @token.command("list")
 @output_format
 @place_options
-def list_(output: Output, place: Place) -> None:
+def list_(output: Output, place: HubPlace) -> None:
     """List the API tokens. Their values are never shown."""
     with _tokens(place) as tokens:
         found = asyncio.run(tokens.list())
@@ -86,14 +86,14 @@ def list_(output: Output, place: Place) -> None:
 @token.command()
 @click.argument("id")
 @place_options
-def revoke(id: str, place: Place) -> None:
+def revoke(id: str, place: HubPlace) -> None:
     """End a token, at once."""
     with _tokens(place) as tokens:
         asyncio.run(tokens.revoke(id))
     click.echo(f"{id} is revoked")
 
 
-def _tokens(place: Place, *, make: bool = False) -> AbstractContextManager[Tokens]:
+def _tokens(place: HubPlace, *, make: bool = False) -> AbstractContextManager[Tokens]:
     return place.open(LocalTokens, RemoteTokens, make=make)
 
 
@@ -101,7 +101,7 @@ def span(text: str) -> float:
     """Seconds of a time span such as `90d`."""
     match = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"{text!r} is no time span; a number and one of m, h, d, w makes one: 90d")
+        raise UsageError(f"{text!r} is not a time span; a number and one of m, h, d, w makes one: 90d")
     return int(match[1]) * UNITS[match[2]]
 
 

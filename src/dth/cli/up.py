@@ -44,7 +44,7 @@ def up(
 ) -> int:
     """Run a hub on this machine, until Ctrl-C.
 
-    Tasks go on where they were. The first start makes up a password for the user admin, unless a file has one. It is
+    Tasks resume where they were. The first start makes up a password for the user admin, unless a file has one. It is
     printed at each start until admin has signed in and chosen another.
     """
     from dth.compose.local import server

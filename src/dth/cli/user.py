@@ -9,7 +9,7 @@ import click
 
 from dth.cli.display import columns, day, shown
 from dth.cli.output import Output, iso, output_format
-from dth.cli.place import ROLE, Place, moment, place_options
+from dth.cli.place import ROLE, HubPlace, moment, place_options
 from dth.core.errors import UsageError
 from dth.hub.client import HubClient
 from dth.hub.model import Role
@@ -29,7 +29,7 @@ def user() -> None:
 @user.command("list")
 @output_format
 @place_options
-def list_(output: Output, place: Place) -> None:
+def list_(output: Output, place: HubPlace) -> None:
     """Show all users."""
     with _users(place) as users:
         found = asyncio.run(users.list())
@@ -68,7 +68,7 @@ def list_(output: Output, place: Place) -> None:
 @click.option("--email", default="")
 @click.option("--must-change", is_flag=True, help="Ask for a new password at the first sign-in.")
 @place_options
-def add(name: str, role: str, email: str, must_change: bool, place: Place) -> None:
+def add(name: str, role: str, email: str, must_change: bool, place: HubPlace) -> None:
     """Add a user. The password is asked for, or read from standard input.
 
     With --hub, the new user must always choose a new password at the first sign-in.
@@ -82,7 +82,7 @@ def add(name: str, role: str, email: str, must_change: bool, place: Place) -> No
 @click.argument("name")
 @click.option("--must-change", is_flag=True, help="Ask for a new password at the next sign-in.")
 @place_options
-def passwd(name: str, must_change: bool, place: Place) -> None:
+def passwd(name: str, must_change: bool, place: HubPlace) -> None:
     """Set a user's password, and end the user's sessions. It is asked for, or read from standard input."""
     with _users(place) as users:
         asyncio.run(users.set_password(name, _password(), must_change=must_change))
@@ -93,7 +93,7 @@ def passwd(name: str, must_change: bool, place: Place) -> None:
 @click.argument("name")
 @click.argument("role", type=ROLE)
 @place_options
-def role(name: str, role: str, place: Place) -> None:
+def role(name: str, role: str, place: HubPlace) -> None:
     """Give a user another role. It holds at once."""
     with _users(place) as users:
         changed = asyncio.run(users.set_role(name, Role(role)))
@@ -103,14 +103,14 @@ def role(name: str, role: str, place: Place) -> None:
 @user.command()
 @click.argument("name")
 @place_options
-def rm(name: str, place: Place) -> None:
+def rm(name: str, place: HubPlace) -> None:
     """Remove a user, and end the user's sessions."""
     with _users(place) as users:
         asyncio.run(users.remove(name))
     click.echo(f"{name} is removed")
 
 
-def _users(place: Place, *, make: bool = False) -> AbstractContextManager[Users]:
+def _users(place: HubPlace, *, make: bool = False) -> AbstractContextManager[Users]:
     return place.open(LocalUsers, RemoteUsers, make=make)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 Statement = dict[str, Any]  # of an IAM policy document
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """The result of one check."""
 
     OK = "OK"
@@ -24,17 +24,19 @@ class Check:
 
     side: str  # "source" or "destination"
     name: str
-    state: State
+    state: CheckState
     found: str  # one line
     todo: str = ""  # what to do about it, one line
     # The IAM statement to add; {} if none is missing.
     statement: Statement = field(default_factory=dict)
 
 
-def worst(checks: Iterable[Check]) -> State:
+def worst(checks: Iterable[Check]) -> CheckState:
     """The overall result: the worst state among the checks."""
     states = {check.state for check in checks}
-    return next(s for s in (State.FAILED, State.WARNING, State.UNKNOWN, State.OK) if s in states)
+    return next(
+        s for s in (CheckState.FAILED, CheckState.WARNING, CheckState.UNKNOWN, CheckState.OK) if s in states
+    )
 
 
 def report(

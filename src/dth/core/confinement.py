@@ -28,8 +28,8 @@ class Confinement:
         """The path of the file with this name. Raises UsageError."""
         if name not in self.ca_bundles:
             raise UsageError(
-                f"{name!r} is no CA bundle of this hub ({_names(self.ca_bundles, 'ca_bundles')}); name one of these, "
-                "never a path"
+                f"{name!r} is not a CA bundle of this hub ({_names(self.ca_bundles, 'ca_bundles')}); name one of "
+                "these, never a path"
             )
         return self.ca_bundles[name]
 
@@ -37,8 +37,8 @@ class Confinement:
         """The same name. Raises UsageError if tasks may not use it."""
         if name not in self.aws_profiles:
             raise UsageError(
-                f"{name!r} is no AWS profile of this hub ({_names(self.aws_profiles, 'aws_profiles')}); name one of "
-                "these, or a secret"
+                f"{name!r} is not an AWS profile of this hub ({_names(self.aws_profiles, 'aws_profiles')}); name "
+                "one of these, or a secret"
             )
         return name
 

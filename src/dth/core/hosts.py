@@ -145,8 +145,8 @@ def _binding(text: str) -> str:
     if text == ANY:
         return ANY
     wrong = UsageError(
-        f"hosts: {text[:LONGEST]!r} is no host; write store.example.com, store.example.com:9000, *.example.com for all "
-        "hosts below it, or * for any host"
+        f"hosts: {text[:LONGEST]!r} is not a host; write store.example.com, store.example.com:9000, *.example.com for "
+        "all hosts below it, or * for any host"
     )
     below = text.startswith(BELOW)
     name = text.removeprefix(BELOW)

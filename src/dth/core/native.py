@@ -86,7 +86,7 @@ def keep_memory(size: int) -> None:
         _http.keep_memory(size)
 
 
-class Origin:
+class PooledServer:
     """One server, reached with the same options, and its idle connections."""
 
     def __init__(self, name: str, scheme: str, host: str, port: int, options: "ConnectOptions") -> None:
@@ -166,7 +166,7 @@ class Native:
         self._loop = loop
         self._agent = agent
         self._engine = _http.Engine()
-        self._origins: dict[tuple[ConnectOptions, str], Origin | None] = {}
+        self._origins: dict[tuple[ConnectOptions, str], PooledServer | None] = {}
         # By the path of the CA file, because reading one takes long.
         self._trusts: dict[str, Trust] = {}
         self._waiting: set[asyncio.Future[Any]] = set()
@@ -206,7 +206,7 @@ class Native:
         if origin is None:
             return None
         pieces, source = (body, None) if isinstance(body, Sequence) else ((), body)
-        ends = Ends(valve, sink, source)
+        ends = BodyEnds(valve, sink, source)
         head = self._head(origin, method, target, headers, size)
         if head is None:
             return None
@@ -227,7 +227,7 @@ class Native:
         raise _failure(origin, what, more, sized=limit > 0)
 
     async def _exchange(
-        self, origin: Origin, connection: "Connection", request: Request, ends: "Ends"
+        self, origin: PooledServer, connection: "Connection", request: Request, ends: "BodyEnds"
     ) -> Outcome | None:
         """One request over one connection; None if the connection was already closed."""
         future: Promise = self._loop.create_future()
@@ -260,7 +260,7 @@ class Native:
         return what, more, chunks
 
     def _head(
-        self, origin: Origin, method: str, target: str, headers: Mapping[str, str], size: int
+        self, origin: PooledServer, method: str, target: str, headers: Mapping[str, str], size: int
     ) -> bytes | None:
         """The request line and the headers of a request; None if it is for libcurl."""
         if not isinstance(headers, dict) or not UNUSUAL.isdisjoint(headers):
@@ -326,7 +326,7 @@ class Native:
 
     # ------------------------------------------------------------------------------------------------ connecting
 
-    async def _connected(self, origin: Origin) -> "Connection | None":
+    async def _connected(self, origin: PooledServer) -> "Connection | None":
         """A new connection; None if libcurl should try, and report what is wrong."""
         # Not the task's result: it is lost if the task is cancelled at the moment when it ends.
         made: list[Connection] = []
@@ -347,7 +347,7 @@ class Native:
             for connection in made:
                 connection.abort()
 
-    async def _connect(self, origin: Origin, made: "list[Connection]") -> None:
+    async def _connect(self, origin: PooledServer, made: "list[Connection]") -> None:
         try:
             found = await _first(self._loop, await origin.addresses())
         except (OSError, UnicodeError):
@@ -364,7 +364,7 @@ class Native:
             found.close()
             raise
 
-    async def _sealed(self, origin: Origin, sock: socket.socket) -> "Session":
+    async def _sealed(self, origin: PooledServer, sock: socket.socket) -> "Session":
         trust = self._trusts.get(origin.options.ca_bundle)
         if trust is None:
             trust = self._trusts[origin.options.ca_bundle] = _trust(origin.options.ca_bundle)
@@ -395,7 +395,7 @@ class Native:
         return connection
 
 
-class Ends(NamedTuple):
+class BodyEnds(NamedTuple):
     """Where the bytes of a request come from and go to if that is not memory, and what paces them."""
 
     valve: "Valve | None"
@@ -422,7 +422,7 @@ class Flow:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        ends: Ends,
+        ends: BodyEnds,
         connection: "Connection",
         future: Promise,
         *,
@@ -557,14 +557,14 @@ WIDE_BUFFER = 16 * 1024 * 1024
 
 
 def limit_receiving(size: int, fd: int) -> None:
-    """Let a socket receive so many bytes before they are read; 0: as many as the system permits."""
+    """Let a socket receive this many bytes before they are read; 0: as many as the system permits."""
     connection = socket.socket(fileno=fd)
     # The kernel doubles the value.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, (size or WIDE_BUFFER) // 4)
     connection.detach()
 
 
-def _origin(root: str, options: "ConnectOptions") -> Origin | None:
+def _origin(root: str, options: "ConnectOptions") -> PooledServer | None:
     """The origin for a URL root; None if it is for libcurl."""
     found = ROOT.fullmatch(root)
     if found is None or options.proxy or options.receive_buffer or environment_names_proxy():
@@ -572,7 +572,7 @@ def _origin(root: str, options: "ConnectOptions") -> Origin | None:
     scheme, host, port = found.groups()
     if scheme == "https" and not tls_available():
         return None
-    return Origin(root.partition("//")[2], scheme, host, int(port or PORTS[scheme]), options)
+    return PooledServer(root.partition("//")[2], scheme, host, int(port or PORTS[scheme]), options)
 
 
 async def _first(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket | None:
@@ -630,7 +630,7 @@ def _trust(ca_bundle: str) -> "Trust":
     return _http.Trust(usual.cafile, usual.capath)
 
 
-def _failure(origin: Origin, what: int, why: str, *, sized: bool) -> TransferError:
+def _failure(origin: PooledServer, what: int, why: str, *, sized: bool) -> TransferError:
     """The error that libcurl would cause."""
     if what == _http.TOO_LARGE and sized:
         return ObjectChanged(f"{origin.name}: the answer is larger than the object was", code="SizeChanged")

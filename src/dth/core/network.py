@@ -72,7 +72,7 @@ class Network:
         try:
             reached = leads_to(address)
         except ValueError:
-            return "is no IP address"
+            return "is not an IP address"
         return next(filter(None, map(self._refusal, reached)), "")
 
     def _refusal(self, found: IpAddress) -> str:

@@ -186,8 +186,8 @@ def check_confined(parameters: TaskParameters) -> None:
 def _check_object(value: str) -> None:
     if PATH.match(value) or (value.startswith("s3://") and not OBJECT.fullmatch(value)):
         raise UsageError(
-            f"{value!r} is no name of an object; a hub opens no files of its machine: give a key of the source bucket, "
-            "or s3://bucket/key"
+            f"{value!r} is not a valid name of an object; a hub opens no files of its machine: give a key of the "
+            "source bucket, or s3://bucket/key"
         )
 
 

@@ -18,7 +18,7 @@ class Price:
             value: object = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= float(str(value)) < math.inf:
-                raise ValueError(f"{name}: {value!r} is no price; give US dollars, 0 or more")
+                raise ValueError(f"{name}: {value!r} is not a price; give US dollars, 0 or more")
 
 
 # By the host of an endpoint, with its port if it has one.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from dth.core.checks import Check, State
+from dth.core.checks import Check, CheckState
 from dth.core.errors import UsageError
 from dth.core.hosts import ANY, covers, first_bindings
 
@@ -62,7 +62,7 @@ def check_use(name: str, bindings: Sequence[str], hosts: Iterable[str]) -> None:
             )
         raise WrongHost(
             f"secret {name!r} may not be used with {host}: it is bound to {', '.join(bindings)}; name another secret, "
-            "or let an administrator bind it anew"
+            "or let an administrator bind it again"
         )
 
 
@@ -95,7 +95,7 @@ def warn_of_unbound(uses: Iterable[SecretUse], store: SecretStore) -> list[Check
             continue
         if unbound:
             todo = f"let an administrator bind it to {', '.join(use.hosts)}"
-            found.append(Check(use.side, "secret", State.WARNING, unbound_warning(use.name), todo))
+            found.append(Check(use.side, "secret", CheckState.WARNING, unbound_warning(use.name), todo))
     return found
 
 

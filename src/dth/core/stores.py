@@ -9,8 +9,8 @@ from dth.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """`kind` is a profile of the plugin; "": the endpoint decides. `endpoint`: one URL, or several of one store with
-    commas between. `secret`: the name of the secret with its keys. Empty fields are not given."""
+    """`kind` is a profile of the plugin; "": the endpoint decides. `endpoint`: one URL, or several of one store,
+    separated by commas. `secret`: the name of the secret with its keys. Empty fields are not given."""
 
     name: str
     kind: str = ""

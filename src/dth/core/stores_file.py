@@ -95,7 +95,7 @@ def add_store(name: str, values: Mapping[str, Any], *, replace: bool = False) ->
     """Write a store to the file; the rest of the file stays as it is. Raises UsageError."""
     if not NAME.fullmatch(name) or name in RESERVED:
         raise UsageError(
-            f"{name[:80]!r} is no name for a store: letters, digits and any of _.- make one, up to 63"
+            f"{name[:80]!r} is not a name for a store: letters, digits and any of _.- make one, up to 63"
         )
     store_of(name, values)
     known = read_stores()

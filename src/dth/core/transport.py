@@ -135,7 +135,8 @@ class Pipe:
         return data
 
     async def feed(self, chunk: bytes) -> bool:
-        """As `write`, for a source that is no request: waits while the pipe is full. False: the other side gave up."""
+        """As `write`, for a source that is not a request: waits while the pipe is full. False: the other side gave
+        up."""
         room = asyncio.Event()
         self._resume_source = room.set
         while (code := self.write(chunk)) == pycurl.WRITEFUNC_PAUSE:
@@ -144,7 +145,7 @@ class Pipe:
         return code is None
 
     async def draw(self, size: int) -> bytes:
-        """As `read`, for a sink that is no request: waits while the pipe is empty. b"": the other side gave up."""
+        """As `read`, for a sink that is not a request: waits while the pipe is empty. b"": the other side gave up."""
         more = asyncio.Event()
         self._resume_sink = more.set
         while isinstance(data := self.read(size), int):
@@ -201,7 +202,7 @@ class Valve:
         self.widen(buffer)
 
     def widen(self, buffer: int) -> None:
-        """Let the connection receive so many bytes before they are granted; 0: as many as the system permits."""
+        """Let the connection receive this many bytes before they are granted; 0: as many as the system permits."""
         if self.widen_to:
             self.widen_to(buffer)
 
@@ -226,7 +227,7 @@ class Valve:
         self.left -= amount
 
     async def let(self, amount: int) -> None:
-        """Let bytes pass that are no request's: waits for the grant."""
+        """Let bytes pass that belong to no request: waits for the grant."""
         granted = asyncio.Event()
         self.resume = granted.set
         while not self.open():
@@ -696,7 +697,7 @@ class Guard:
         family, kind, protocol, place = address
         inet = family in (socket.AF_INET, socket.AF_INET6)
         host = place[0] if inet else "a socket of this machine"
-        why = self._network.refusal(host) if inet else "is no address of a network"
+        why = self._network.refusal(host) if inet else "is not an address of a network"
         self.refused = f"{host} {why}" if why else ""
         return int(pycurl.SOCKET_BAD) if why else socket.socket(family, kind, protocol)
 

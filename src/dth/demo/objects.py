@@ -87,7 +87,7 @@ class Sample:
 
 @cache
 def _noise() -> bytes:
-    """What the chunks of large objects are turns of: making them anew each time would take longer than copying them."""
+    """What the chunks of large objects are turns of: making them each time would take longer than copying."""
     return random.Random(0).randbytes(CHUNK)
 
 

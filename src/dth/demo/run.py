@@ -26,7 +26,7 @@ from dth.demo.stores import end_with_parent
 from dth.objects.listing.pages import PrefixListing
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import resolve_endpoint
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 
 AT_ONCE = 64  # requests to one store
 STOP_LIMIT = 40.0  # seconds that an interrupted command may take to end
@@ -40,8 +40,8 @@ Tick = Callable[[int], None]  # called with the bytes that were just dealt with
 class DemoKeys:
     """The stores take any credentials; these are signed with all the same."""
 
-    async def keys(self) -> Keys:
-        return Keys("demo", "demo")
+    async def keys(self) -> AccessKeys:
+        return AccessKeys("demo", "demo")
 
 
 def use_own_settings(folder: Path) -> None:
@@ -117,7 +117,7 @@ def sync_arguments(urls: Sequence[str], hub: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class DemoResult:
     """How a run of the task ended: how many objects came to which end."""
 
     done: int
@@ -150,14 +150,14 @@ def the_task(hub: DemoHub) -> str:
     return str(items[0]["id"]) if items else ""
 
 
-def last_run(hub: DemoHub, task: str) -> Copied:
+def last_run(hub: DemoHub, task: str) -> DemoResult:
     """How the last run ended, as the API tells it."""
     query = "query ($id: ID!) { listRuns(id: $id, count: 1) { counts { done failed } } }"
     counts = hub.client.call(query, {"id": task})["listRuns"][0]["counts"]
-    return Copied(int(counts["done"]), int(counts["failed"]))
+    return DemoResult(int(counts["done"]), int(counts["failed"]))
 
 
-def run_again(hub: DemoHub, task: str) -> Copied:
+def run_again(hub: DemoHub, task: str) -> DemoResult:
     """Let the task compare once more, without a word."""
     hub.client.call("mutation ($id: ID!) { startRun(id: $id) { id } }", {"id": task})
     query = "query ($id: ID!) { getTask(id: $id) { progress reason } }"
@@ -175,22 +175,22 @@ def run_again(hub: DemoHub, task: str) -> Copied:
 
 
 @dataclass(slots=True)
-class Verified:
+class DemoCheck:
     """What reading everything back showed. `objects` are right in both stores; each problem is one line."""
 
     objects: int = 0
     problems: list[str] = field(default_factory=list)
 
 
-def verify(urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick) -> Verified:
+def verify(urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick) -> DemoCheck:
     """Read every object from both stores: its bytes by SHA-256, its metadata and tags; and nothing else is there."""
     return _run(lambda: _verify(urls, samples, digests, tick))
 
 
 async def _verify(
     urls: Sequence[str], samples: Sequence[Sample], digests: dict[str, str], tick: Tick
-) -> Verified:
-    verified = Verified()
+) -> DemoCheck:
+    verified = DemoCheck()
     async with _clients(urls) as clients:
         for client in clients:
             extra = await _keys(client) - digests.keys()

@@ -93,7 +93,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def end_with_parent() -> Callable[[], None]:
-    """For `preexec_fn`: the child gets SIGTERM when this thread of ours ends in any way."""
+    """For `preexec_fn`: the child gets SIGTERM when this thread ends in any way."""
     parent = os.getpid()
 
     def prepare() -> None:

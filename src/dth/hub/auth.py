@@ -102,7 +102,7 @@ def _role(place: str, name: object) -> Role:
     try:
         return Role(str(name))
     except ValueError:
-        raise UsageError(f"{place}: {name!r} is no role; there are {', '.join(ROLES)}") from None
+        raise UsageError(f"{place}: {name!r} is not a role; there are {', '.join(ROLES)}") from None
 
 
 def require_secure(url: str) -> None:
@@ -111,9 +111,9 @@ def require_secure(url: str) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise UsageError(f"{url!r} is no URL") from None
+        raise UsageError(f"{url!r} is not a URL") from None
     if not host or parts.username is not None or parts.fragment:
-        raise UsageError(f"{url!r} is no address of a server; it looks like https://host/path")
+        raise UsageError(f"{url!r} is not an address of a server; it looks like https://host/path")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         raise UsageError(f"{url!r} is not safe; https is needed (http only for 127.0.0.1 and localhost)")
 
@@ -121,7 +121,7 @@ def require_secure(url: str) -> None:
 # ---------------------------------------------------------------------------------------------------- keys
 
 
-class Keys(Protocol):
+class VerificationKeys(Protocol):
     """Where a verifier gets the public keys of an issuer."""
 
     async def find(self, kid: str | None) -> KeySet:
@@ -157,7 +157,9 @@ class IssuerKeys:
                 if self._due(kid):
                     await self._refresh()
         if self._keys is None:
-            raise Unauthenticated(f"the keys of {self._config.issuer} cannot be had; try again in a moment")
+            raise Unauthenticated(
+                f"the keys of {self._config.issuer} are not available; try again in a moment"
+            )
         return self._keys
 
     def _knows(self, kid: str | None) -> bool:
@@ -291,7 +293,7 @@ def fetch_json(url: str, form: Mapping[str, str] | None = None, *, ca_bundle: st
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise HubError(f"{url} answered something that is no JSON object")
+        raise HubError(f"{url} answered something that is not a JSON object")
     return found
 
 
@@ -326,7 +328,7 @@ class Verifier:
     def __init__(
         self,
         config: IssuerConfig,
-        keys: Keys | None = None,
+        keys: VerificationKeys | None = None,
         resolve: Callable[[Claims], Awaitable[Identity]] | None = None,
     ) -> None:
         self.config = config
@@ -361,7 +363,7 @@ class Verifier:
         if not self._for_us(claims):
             raise Unauthenticated("the token is for somebody else (audience)")
         if not is_access_token(claims, self.config, decoded.header):
-            raise Unauthenticated("this is no access token (perhaps an ID token); send the access token")
+            raise Unauthenticated("this is not an access token (perhaps an ID token); send the access token")
         return claims
 
     def _for_us(self, claims: Claims) -> bool:

@@ -184,7 +184,9 @@ def verify(document: dict[str, Any], *, public_key: str | None = None) -> str:
         except ValueError:
             raise UsageError("the public key is not 32 bytes in base64") from None
     if document.get("format") not in (FORMAT, SECOND_FORMAT, FIRST_FORMAT):
-        raise UsageError(f"this is no certificate of the format {FORMAT}, {SECOND_FORMAT} or {FIRST_FORMAT}")
+        raise UsageError(
+            f"this is not a certificate of the format {FORMAT}, {SECOND_FORMAT} or {FIRST_FORMAT}"
+        )
     content = {name: value for name, value in document.items() if name != "signature"}
     try:
         key = _decoded(document.get("public_key"), 32)
@@ -208,7 +210,7 @@ def read(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise UsageError("this is no certificate: not a JSON object, or one with a member twice")
+        raise UsageError("this is not a certificate: not a JSON object, or one with a member twice")
     return document
 
 

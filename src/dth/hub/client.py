@@ -65,7 +65,7 @@ class HubClient:
             reason = getattr(error, "reason", error)
             raise HubError(f"the hub at {self.url} does not answer: {reason}") from None
         except ValueError:
-            raise HubError(f"what answers at {self.url} is no hub") from None
+            raise HubError(f"what answers at {self.url} is not a hub") from None
         for told in answer.get("errors") or []:
             # AppSync uses errorType where others use extensions.code.
             code = (told.get("extensions") or {}).get("code") or told.get("errorType") or ""

@@ -16,7 +16,7 @@ from dth.core.errors import Conflict
 from dth.hub.model import Progress
 
 
-class Event(StrEnum):
+class TaskEvent(StrEnum):
     """What changes the status of a task."""
 
     STARTED = "started"  # its processes can run
@@ -33,17 +33,17 @@ class Event(StrEnum):
 
 P = Progress
 
-TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
-    Event.STARTED: {P.STARTING: P.IN_PROGRESS, P.IN_PROGRESS: P.IN_PROGRESS},
-    Event.PAUSE: {P.STARTING: P.PAUSED, P.IN_PROGRESS: P.PAUSED, P.PAUSED: P.PAUSED},
-    Event.RESUME: {
+TRANSITIONS: dict[TaskEvent, dict[Progress, Progress]] = {
+    TaskEvent.STARTED: {P.STARTING: P.IN_PROGRESS, P.IN_PROGRESS: P.IN_PROGRESS},
+    TaskEvent.PAUSE: {P.STARTING: P.PAUSED, P.IN_PROGRESS: P.PAUSED, P.PAUSED: P.PAUSED},
+    TaskEvent.RESUME: {
         P.PAUSED: P.STARTING,
         P.STOPPED: P.STARTING,
         P.ERROR: P.STARTING,
         P.STARTING: P.STARTING,
         P.IN_PROGRESS: P.IN_PROGRESS,
     },
-    Event.STOP: {
+    TaskEvent.STOP: {
         P.STARTING: P.STOPPING,
         P.IN_PROGRESS: P.STOPPING,
         P.PAUSED: P.STOPPING,
@@ -51,10 +51,10 @@ TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
         P.STOPPING: P.STOPPING,
         P.STOPPED: P.STOPPED,
     },
-    Event.ENDED: {P.STOPPING: P.STOPPED},
-    Event.FINISHED: {P.STARTING: P.DONE, P.IN_PROGRESS: P.DONE},
-    Event.FAIL: {P.STARTING: P.ERROR, P.IN_PROGRESS: P.ERROR},
-    Event.START: {
+    TaskEvent.ENDED: {P.STOPPING: P.STOPPED},
+    TaskEvent.FINISHED: {P.STARTING: P.DONE, P.IN_PROGRESS: P.DONE},
+    TaskEvent.FAIL: {P.STARTING: P.ERROR, P.IN_PROGRESS: P.ERROR},
+    TaskEvent.START: {
         P.STARTING: P.STARTING,
         P.IN_PROGRESS: P.IN_PROGRESS,
         P.STOPPED: P.STARTING,
@@ -65,10 +65,10 @@ TRANSITIONS: dict[Event, dict[Progress, Progress]] = {
 
 # What a user may ask for, as what happens to the task.
 ASKED_FOR = {
-    Event.PAUSE: "paused",
-    Event.RESUME: "resumed",
-    Event.STOP: "stopped",
-    Event.START: "run again",
+    TaskEvent.PAUSE: "paused",
+    TaskEvent.RESUME: "resumed",
+    TaskEvent.STOP: "stopped",
+    TaskEvent.START: "run again",
 }
 
 # Something of the task runs, or may be about to run.
@@ -76,7 +76,7 @@ LIVE = (P.STARTING, P.IN_PROGRESS, P.PAUSED, P.STOPPING)
 REMOVABLE = (P.STOPPED, P.DONE, P.ERROR)
 
 
-def after(progress: Progress, event: Event) -> Progress:
+def after(progress: Progress, event: TaskEvent) -> Progress:
     """The status after this event. Raises Conflict if the event makes no sense in this status."""
     to = TRANSITIONS[event].get(progress)
     if to is None:

@@ -267,7 +267,7 @@ def _moment(name: str, text: str) -> float:
             moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             raise UsageError(
-                f"{name}: {text[:50]!r} is no time; give ISO 8601, or seconds or milliseconds since 1970"
+                f"{name}: {text[:50]!r} is not a time; give ISO 8601, or seconds or milliseconds since 1970"
             ) from None
     if not 0 <= moment <= LAST_SECOND:
         raise UsageError(f"{name}: {text[:50]!r} is not between the years 1970 and 9999")

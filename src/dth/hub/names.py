@@ -26,6 +26,6 @@ def new_name(name: str) -> str:
     if not is_name(kept):
         shown = name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
         raise UsageError(
-            f"{shown!r} is no user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
+            f"{shown!r} is not a user name: letters, digits and any of _.@+- make one, {MAX_NAME} at most"
         )
     return kept

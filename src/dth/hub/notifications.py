@@ -22,7 +22,7 @@ from dth.hub.model import Task
 from dth.hub.ports import Channel
 
 
-class Event(StrEnum):
+class NotifiedEvent(StrEnum):
     TASK_ERROR = "TASK_ERROR"  # a task or a run failed
     DEAD_LETTERS = "DEAD_LETTERS"  # the hub gave up on objects
     TASK_DONE = "TASK_DONE"  # a one-time task has ended
@@ -33,12 +33,12 @@ class Event(StrEnum):
 
 
 TITLES = {
-    Event.TASK_ERROR: "Task failed",
-    Event.DEAD_LETTERS: "Objects failed",
-    Event.TASK_DONE: "Task done",
-    Event.MISSED_SCHEDULE: "Run missed",
-    Event.TASK_PAUSED: "Task paused",
-    Event.TEST: "Test",
+    NotifiedEvent.TASK_ERROR: "Task failed",
+    NotifiedEvent.DEAD_LETTERS: "Objects failed",
+    NotifiedEvent.TASK_DONE: "Task done",
+    NotifiedEvent.MISSED_SCHEDULE: "Run missed",
+    NotifiedEvent.TASK_PAUSED: "Task paused",
+    NotifiedEvent.TEST: "Test",
 }
 
 SENDER = "Data Transfer Hub"
@@ -52,7 +52,7 @@ SHOWN = 20
 class Notice:
     """One event, each text as one safe line."""
 
-    event: Event
+    event: NotifiedEvent
     task: str  # id of the task; "" if none is concerned
     subject: str
     text: str
@@ -68,7 +68,7 @@ class Message:
     notices: Sequence[Notice]
 
 
-def notice(event: Event, task: Task, text: str) -> Notice:
+def notice(event: NotifiedEvent, task: Task, text: str) -> Notice:
     """A notice about a task, with untrusted text made safe."""
     name = line(task.description, MAX_NAME) or line(f"{task.source} to {task.destination}", MAX_NAME)
     return Notice(event, task.id, f"{TITLES[event]}: {name}", line(text), time.time())
@@ -76,7 +76,13 @@ def notice(event: Event, task: Task, text: str) -> Notice:
 
 def trial() -> Notice:
     """The notice for testing a channel."""
-    return Notice(Event.TEST, "", TITLES[Event.TEST], "Notifications of this hub arrive here.", time.time())
+    return Notice(
+        NotifiedEvent.TEST,
+        "",
+        TITLES[NotifiedEvent.TEST],
+        "Notifications of this hub arrive here.",
+        time.time(),
+    )
 
 
 def compose(notices: Sequence[Notice]) -> Message:
@@ -124,7 +130,7 @@ MAX_URL = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class WebhookTarget:
     """The target of a webhook's request."""
 
     host: str  # a name or an address, without brackets
@@ -141,8 +147,8 @@ def check_channel(channel: Channel) -> None:
     if len(channel.name) > MAX_NAME:
         raise UsageError(f"name: {MAX_NAME} characters are the most")
     for event in channel.events:
-        if event not in Event.__members__:
-            raise UsageError(f"events: {event[:80]!r} is none of {', '.join(Event)}")
+        if event not in NotifiedEvent.__members__:
+            raise UsageError(f"events: {event[:80]!r} is none of {', '.join(NotifiedEvent)}")
     if channel.kind == "email":
         check_address(channel.target)
     else:
@@ -156,10 +162,10 @@ def check_channel(channel: Channel) -> None:
 def check_address(address: str) -> None:
     """Raises UsageError for an invalid e-mail address. Only ASCII addresses that need no quotes are valid."""
     if not ADDRESS.fullmatch(address) or ".." in address:
-        raise UsageError(f"target: {address[:80]!r} is no e-mail address")
+        raise UsageError(f"target: {address[:80]!r} is not an e-mail address")
 
 
-def endpoint_of(url: str) -> Endpoint:
+def endpoint_of(url: str) -> WebhookTarget:
     """Raises UsageError for a URL that webhooks may not have. The message does not show the URL, as it may be a
     secret."""
     match = URL.fullmatch(url)
@@ -171,10 +177,10 @@ def endpoint_of(url: str) -> Endpoint:
     encrypted = match["scheme"] == "https"
     if not encrypted and not _is_loopback(host):
         raise UsageError("target: a webhook's URL must begin with https:// (http:// only on this machine)")
-    return Endpoint(host, int(match["port"] or (443 if encrypted else 80)), encrypted)
+    return WebhookTarget(host, int(match["port"] or (443 if encrypted else 80)), encrypted)
 
 
-def refuse_address(endpoint: Endpoint, address: str) -> None:
+def refuse_address(endpoint: WebhookTarget, address: str) -> None:
     """Raises UsageError for an IP address that a webhook may not reach: a hub must not send its users' messages to
     services that only its machine can reach. Raises ValueError for text that is not an IP address."""
     here = is_loopback(real_address(address))

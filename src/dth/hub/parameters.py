@@ -78,7 +78,7 @@ def said(problem: ErrorDetails) -> str:
         case "enum":
             return f"{problem['input']!r} is none of {limits['expected']}"
         case "finite_number":
-            return f"{problem['input']!r} is no number"
+            return f"{problem['input']!r} is not a number"
     return problem["msg"].removeprefix("Value error, ")
 
 

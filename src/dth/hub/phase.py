@@ -6,13 +6,13 @@ from enum import StrEnum
 
 from dth.core.plugins import plugin
 from dth.hub.model import Progress, ScheduleType, Task
-from dth.hub.progress import State
+from dth.hub.progress import RunActivity
 
 # The reasons that the engine gives when a task does nothing although it has work.
 OUTSIDE_WINDOW = "outside the transfer window"
-NO_PLACE = "waiting for a place: as many tasks as may work at once do"
+NO_PLACE = "waiting: the maximum number of tasks is already running"
 HELD = (OUTSIDE_WINDOW, NO_PLACE)
-NO_WORKER = "waiting for a worker: as many as may run do, for other tasks"  # a note of the run
+NO_WORKER = "waiting: other tasks use all workers that may run"  # a note of the run
 
 
 class Phase(StrEnum):
@@ -58,4 +58,4 @@ def waits_for(task: Task) -> str:
 
 
 def _is_between_runs(task: Task) -> bool:
-    return task.summary.state in ("", State.ENDED, State.EMPTY)
+    return task.summary.state in ("", RunActivity.ENDED, RunActivity.EMPTY)

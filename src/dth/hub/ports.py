@@ -73,7 +73,7 @@ class Tasks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class TaskStackState:
     """The CloudFormation stack of a task. `status` is CloudFormation's own; `descriptions` explains each of the
     `outputs`."""
 
@@ -96,7 +96,7 @@ class Engine(Protocol):
         """Open the task's queue, records and ledgers."""
         ...
 
-    async def stack(self, id: str) -> Stack | None:
+    async def stack(self, id: str) -> TaskStackState | None:
         """The stack as of the last look. None: the task has no stack, on this platform or at the moment."""
         ...
 

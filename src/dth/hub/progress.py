@@ -36,7 +36,7 @@ FIRST_ANSWER = "waiting for the source's first answer"
 NOTHING_FOUND = "nothing found at the source"
 
 
-class State(StrEnum):
+class RunActivity(StrEnum):
     """What a run is doing."""
 
     LISTING = "LISTING"
@@ -61,7 +61,7 @@ class Standing:
     """The state of a run. `done_bytes` includes bytes in progress; `percent` is -1 if the total is unknown, and `eta`
     (seconds) is -1 if unknown."""
 
-    state: State
+    state: RunActivity
     note: str
     total: int
     ended: int
@@ -74,7 +74,7 @@ class Standing:
     eta: float
 
 
-class Rate:
+class SmoothedRate:
     """Units per second, smoothed: an amount from `HALF_LIFE` seconds ago has half the weight. Time that is not
     reported does not count: report nothing while a task is paused, and the rate stays as it was."""
 
@@ -99,7 +99,7 @@ class Rate:
         return self._sum / self._weight if self._weight else 0.0
 
 
-class Cost:
+class TimeCost:
     """The time that objects and bytes take. For many small objects requests dominate, for a few large ones bytes;
     least squares over the recent past tells them apart. If the data does not, a request counts as `REQUEST` bytes."""
 
@@ -157,7 +157,7 @@ class Meter:
         self._seen: deque[tuple[float, float]] = deque()  # Times, and the bytes moved until then.
         self._lives: frozenset[tuple[str, float]] = frozenset()
         self._moved = 0.0
-        self._rate, self._objects, self._cost = Rate(), Rate(), Cost()
+        self._rate, self._objects, self._cost = SmoothedRate(), SmoothedRate(), TimeCost()
         # Objects, bytes and seconds since the last step.
         self._step = (0.0, 0.0, 0.0)
         self._progressed = 0.0  # when something last settled or moved
@@ -250,21 +250,21 @@ class Meter:
             note=standing.note,
         )
 
-    def _state(self, run: Run) -> tuple[State, str]:
+    def _state(self, run: Run) -> tuple[RunActivity, str]:
         counts = run.counts
         match run.state:
             case RunState.LISTING:
                 heard = counts.listed or counts.dest_listed
-                return State.LISTING, self._note or ("" if heard else FIRST_ANSWER)
+                return RunActivity.LISTING, self._note or ("" if heard else FIRST_ANSWER)
             case _ if run.kind is RunKind.SYNC and not counts.listed and run.state is not RunState.FAILED:
-                return State.EMPTY, NOTHING_FOUND
+                return RunActivity.EMPTY, NOTHING_FOUND
             case RunState.DONE | RunState.FAILED if counts.balanced:
-                return State.ENDED, ""
+                return RunActivity.ENDED, ""
             case RunState.DELETING if counts.enqueued == counts.done + counts.failed + counts.cancelled:
-                return State.DELETING, self._note
+                return RunActivity.DELETING, self._note
         at = self._before.at if self._before else 0.0
         waits = self._note and at - self._progressed >= STILL
-        return (State.WAITING if waits else State.COPYING), self._note
+        return (RunActivity.WAITING if waits else RunActivity.COPYING), self._note
 
     def _eta(self, counts: Counts, ended: int, done: int) -> float:
         objects = counts.enqueued - ended
@@ -307,7 +307,7 @@ def percent_of(summary: "Summary") -> int | None:
     """The progress of a run in percent, for lists; None if there is nothing to copy (yet)."""
     if summary.total <= 0:
         return None
-    if summary.state == State.ENDED:  # even if some of it was cancelled
+    if summary.state == RunActivity.ENDED:  # even if some of it was cancelled
         return 100
     counts = Counts(
         enqueued=summary.total,

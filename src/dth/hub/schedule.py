@@ -78,7 +78,7 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Rate(Schedule):
+class FixedRate(Schedule):
     """Repeats at a fixed interval."""
 
     count: int
@@ -160,23 +160,23 @@ def normalised(parameters: Mapping[str, str]) -> dict[str, str]:
 def describe(schedule: Schedule) -> str:
     """A schedule in a few words; a cron expression unchanged."""
     match schedule:
-        case Rate(count=1, unit=unit):
+        case FixedRate(count=1, unit=unit):
             return f"every {unit}"
-        case Rate(count=count, unit=unit):
+        case FixedRate(count=count, unit=unit):
             return f"every {count} {unit}s"
         case Cron():
             return schedule.text
     raise AssertionError(schedule)
 
 
-def _parse_rate(words: list[str]) -> Rate:
+def _parse_rate(words: list[str]) -> FixedRate:
     shown = " ".join(words)
     found = re.fullmatch(r"([0-9]{1,6}) (minute|hour|day)s?", shown, re.IGNORECASE)
     if not found or not int(found[1]):
         raise UsageError(
             f"schedule: {shown!r} is not a rate; write a number from 1 to {MOST} and minutes, hours or days"
         )
-    return Rate(int(found[1]), found[2].lower())
+    return FixedRate(int(found[1]), found[2].lower())
 
 
 # ------------------------------------------------------------------------------------------------------- cron
@@ -339,7 +339,7 @@ _ENTRY = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WeekHours:
     """Some days (0: Monday), with start and end in minutes of the day. The end is exclusive."""
 
     days: frozenset[int]
@@ -358,7 +358,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Weekly(ABC):
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[WeekHours, ...] = ()
     zone: tzinfo = UTC
 
     def next_change(self, moment: float) -> float | None:
@@ -373,7 +373,7 @@ class _Weekly(ABC):
     @abstractmethod
     def _holds(self, moment: float) -> Hashable: ...
 
-    def _entry(self, moment: float) -> Entry | None:
+    def _entry(self, moment: float) -> WeekHours | None:
         wall = self._wall(moment)
         return next((entry for entry in self.entries if entry.covers(wall)), None)
 
@@ -432,7 +432,7 @@ class Timetable(_Weekly):
         return (True, entry.cap) if entry else (False, None)
 
 
-def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[Entry, ...], tzinfo]:
+def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[WeekHours, ...], tzinfo]:
     if not text.strip():
         return (), UTC
     texts = text.split(",")
@@ -452,7 +452,7 @@ def _parse_entries(parameter: str, text: str, *, caps: bool) -> tuple[tuple[Entr
     return tuple(entries), zone
 
 
-def _parse_entry(parameter: str, text: str, *, caps: bool) -> tuple[Entry, str]:
+def _parse_entry(parameter: str, text: str, *, caps: bool) -> tuple[WeekHours, str]:
     """Returns the entry, and the rest of the text."""
     example = "Mon-Fri 08:00-18:00 10M" if caps else "Mon-Fri 20:00-06:00"
     found = _ENTRY.fullmatch(" ".join(text.split()))
@@ -469,7 +469,7 @@ def _parse_entry(parameter: str, text: str, *, caps: bool) -> tuple[Entry, str]:
     if caps:
         word, _, left = left.partition(" ")
         cap = _parse_cap(parameter, word)
-    return Entry(_parse_days(parameter, found["first"], found["last"]), start, end, cap), left
+    return WeekHours(_parse_days(parameter, found["first"], found["last"]), start, end, cap), left
 
 
 def _parse_days(parameter: str, first: str | None, last: str | None) -> frozenset[int]:
@@ -499,7 +499,7 @@ def _parse_cap(parameter: str, text: str) -> int | None:
         cap = 0
     if not 0 < cap < 2**63:
         raise UsageError(
-            f"{parameter}: {text!r} is not a cap; write bytes a second such as 10M, or unlimited"
+            f"{parameter}: {text!r} is not a cap; write bytes per second such as 10M, or unlimited"
         )
     return cap
 

@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
     """Raises UsageError for an invalid name."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name[:80]!r} is no name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
+            f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
         )
 
 

@@ -12,10 +12,10 @@ from dth.core.plugins import plugin
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Task
-from dth.hub.notifications import Event
+from dth.hub.notifications import NotifiedEvent
 from dth.hub.phase import NO_PLACE, OUTSIDE_WINDOW
 from dth.hub.reading import with_retries
-from dth.hub.schedule import HORIZON, Rate, Schedule, Window, read_schedule
+from dth.hub.schedule import HORIZON, FixedRate, Schedule, Window, read_schedule
 
 # The most seconds by which a scheduled run may be late before it counts as missed.
 LATE = 300.0
@@ -26,12 +26,14 @@ SKEW = 5.0
 NOTHING = Depth(0, 0, 0)
 ALWAYS = Window()
 
-CANNOT_BEGIN = "the run that is due cannot begin: as many tasks as may work at once do; it waits for a place"
-LEFT_OUT = "the listing before is not at its end; this one is left out"
-WHILE_PAUSED = "the schedule wanted a run while the task was paused; it begins as soon as the task may work"
-WAITED = "it waited for a place"
+CANNOT_BEGIN = (
+    "a run is due, but the maximum number of tasks is already running; it starts when one of them ends"
+)
+LEFT_OUT = "the previous listing is still in progress; this run is skipped"
+WHILE_PAUSED = "a run was due while the task was paused; it starts when the task resumes"
+WAITED = "the maximum number of tasks was running"
 DOWN = "the hub did not run"
-NOT_BEGUN = "the schedule of its stack did not begin it"
+NOT_BEGUN = "the schedule of its stack did not start it"
 
 # ------------------------------------------------------------------------------------------------------ views
 
@@ -118,7 +120,7 @@ class Say:
 class Notify:
     """Notify the subscribers. Of one task and event, each value of `once` is sent once."""
 
-    event: Event
+    event: NotifiedEvent
     text: str
     once: str
 
@@ -236,7 +238,7 @@ def _start(view: View) -> list[Action]:
     if view.refusal:
         return _fail(view)
     if is_due(view.task, view.now) and not _has_begun(view) and view.now >= _late_at(view):
-        return [Notify(Event.MISSED_SCHEDULE, WHILE_PAUSED, _once_a_run(view.task)), SetUp()]
+        return [Notify(NotifiedEvent.MISSED_SCHEDULE, WHILE_PAUSED, _once_a_run(view.task)), SetUp()]
     return [SetUp()]
 
 
@@ -259,7 +261,7 @@ def _go_on(view: View) -> list[Action]:
     if view.in_line:
         actions += _say(view, NO_PLACE)
         if is_due(view.task, view.now) and view.now >= _late_at(view):
-            actions.append(Notify(Event.MISSED_SCHEDULE, CANNOT_BEGIN, _once_a_run(view.task)))
+            actions.append(Notify(NotifiedEvent.MISSED_SCHEDULE, CANNOT_BEGIN, _once_a_run(view.task)))
     elif view.runs is not None and BeginRun not in map(type, begin):
         actions += _say(view, view.trouble or _why_last_failed(view))
     actions += begin
@@ -281,16 +283,16 @@ def _what_is_left(view: View) -> list[Action]:
         return [Fail(run.error, ErrorCode.FINDER_ERROR)]
     done = run.counts.done if run else 0
     text = f"{done} transferred, {_lost(run) if run else 0} failed"
-    return [Finish(), Notify(Event.TASK_DONE, text, f"{task.version}")]
+    return [Finish(), Notify(NotifiedEvent.TASK_DONE, text, f"{task.version}")]
 
 
 def _fail(view: View) -> list[Action]:
-    told = Notify(Event.TASK_ERROR, view.refusal, f"version {view.task.version}")
+    told = Notify(NotifiedEvent.TASK_ERROR, view.refusal, f"version {view.task.version}")
     return [Fail(view.refusal, ErrorCode.CFN_ERROR), told]
 
 
 def _pause(view: View, reason: str) -> list[Action]:
-    return [Pause(reason), Notify(Event.TASK_PAUSED, reason, f"version {view.task.version}")]
+    return [Pause(reason), Notify(NotifiedEvent.TASK_PAUSED, reason, f"version {view.task.version}")]
 
 
 def _say(view: View, reason: str) -> list[Action]:
@@ -330,13 +332,13 @@ def _what_is_due(view: View) -> list[Action]:
             return [*actions, BeginRun()] if view.by_stack else actions
         return [
             *actions,
-            Notify(Event.MISSED_SCHEDULE, LEFT_OUT, _once_a_run(task)),
+            Notify(NotifiedEvent.MISSED_SCHEDULE, LEFT_OUT, _once_a_run(task)),
             SetNextRun(_upcoming(view)),
         ]
     late = _why_late(view) if due else ""
     actions.append(BeginRun(late, _upcoming(view) if due else None))
     if late:
-        actions.append(Notify(Event.MISSED_SCHEDULE, late, _once_a_run(task)))
+        actions.append(Notify(NotifiedEvent.MISSED_SCHEDULE, late, _once_a_run(task)))
     return actions
 
 
@@ -349,7 +351,7 @@ def _is_listing(view: View) -> bool:
 def _has_begun(view: View) -> bool:
     """Whether the stack has begun the run that is due. A stack counts a rate from a different moment than the hub."""
     schedule = view.terms.schedule
-    since = view.task.next_run - (schedule.seconds if isinstance(schedule, Rate) else SKEW)
+    since = view.task.next_run - (schedule.seconds if isinstance(schedule, FixedRate) else SKEW)
     return any(run.kind is RunKind.SYNC and run.started >= since for run in view.runs or ())
 
 
@@ -379,7 +381,7 @@ def _why_late(view: View) -> str:
     else:
         return ""
     seconds = round(view.now - view.task.next_run)
-    return f"the schedule wanted this run {seconds} seconds before it began: {why}"
+    return f"this run began {seconds} seconds late: {why}"
 
 
 def _once_a_run(task: Task) -> str:
@@ -476,10 +478,10 @@ def _what_ended(view: View) -> list[Action]:
         if view.now - run.ended > RECENT:
             continue
         if failed and run.id == failed.id:
-            told.append(Notify(Event.TASK_ERROR, run.error, f"{run.id}"))
+            told.append(Notify(NotifiedEvent.TASK_ERROR, run.error, f"{run.id}"))
         if not run.is_open and (lost := _lost(run)):
             text = f"{lost} {view.terms.things} failed in run {run.id}"
-            told.append(Notify(Event.DEAD_LETTERS, text, f"{run.id} {lost}"))
+            told.append(Notify(NotifiedEvent.DEAD_LETTERS, text, f"{run.id} {lost}"))
     return told
 
 

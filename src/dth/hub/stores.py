@@ -70,7 +70,7 @@ async def check(ports: HubPorts, store: Store) -> None:
     that is not bound yet is bound to these hosts. Raises UsageError."""
     if not NAME.fullmatch(store.name):
         raise UsageError(
-            f"{store.name[:80]!r} is no name for a store: letters, digits and any of _.- make one, up to 63"
+            f"{store.name[:80]!r} is not a name for a store: letters, digits and any of _.- make one, up to 63"
         )
     for name, value in store.given().items():
         if isinstance(value, str) and len(value) > MAX_FIELD:

@@ -16,7 +16,7 @@ from dth.core.plugins import plugin
 from dth.core.secrets import unbound_warning
 from dth.core.stores import Store
 from dth.hub import budget, lifecycle, stores
-from dth.hub.lifecycle import Event
+from dth.hub.lifecycle import TaskEvent
 from dth.hub.model import ErrorCode, Progress, ScheduleType, Summary, Task
 from dth.hub.ports import HubPorts, TaskQuery, Tasks
 from dth.hub.roles import check_roles
@@ -82,7 +82,7 @@ async def create(
 
 async def stop(ports: HubPorts, id: str) -> Task:
     """Stop the task. Work in progress is finished or abandoned, uploads are discarded, and nothing new begins."""
-    return await _change(ports, id, lambda task: move(task, Event.STOP))
+    return await _change(ports, id, lambda task: move(task, TaskEvent.STOP))
 
 
 async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> Task:
@@ -91,7 +91,7 @@ async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> T
     def change(task: Task) -> None:
         if task.progress is not Progress.PAUSED:
             task.reason = reason
-        move(task, Event.PAUSE)
+        move(task, TaskEvent.PAUSE)
 
     return await _change(ports, id, change)
 
@@ -99,7 +99,7 @@ async def pause(ports: HubPorts, id: str, reason: str = "paused by a user") -> T
 async def resume(ports: HubPorts, id: str) -> Task:
     """Continue after a pause or an error. A stopped task compares again."""
     await _use_secrets(ports, await ports.tasks.get(id))
-    return await _change(ports, id, lambda task: _begin(task, Event.RESUME))
+    return await _change(ports, id, lambda task: _begin(task, TaskEvent.RESUME))
 
 
 async def start_run(ports: HubPorts, id: str) -> Task:
@@ -107,7 +107,7 @@ async def start_run(ports: HubPorts, id: str) -> Task:
     await _use_secrets(ports, await ports.tasks.get(id))
 
     def change(task: Task) -> None:
-        _begin(task, Event.START)
+        _begin(task, TaskEvent.START)
         task.run_requested = True
 
     return await _change(ports, id, change)
@@ -118,7 +118,7 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
     task = await ports.tasks.get(id)
     await _use_secrets(ports, task)
     if keys or reason:
-        lifecycle.after(task.progress, Event.START)
+        lifecycle.after(task.progress, TaskEvent.START)
         # Invalid parameters are refused before anything begins.
         parameters = task.model
         async with ports.engine.open(id) as platform:
@@ -127,7 +127,7 @@ async def retry_failed(ports: HubPorts, id: str, *, keys: list[str] | None = Non
             await plugin(task.type).redrive(platform, parameters, keys=keys or (), reason=reason)
 
     def change(task: Task) -> None:
-        _begin(task, Event.START)
+        _begin(task, TaskEvent.START)
         task.redrive_requested = task.redrive_requested or not (keys or reason)
 
     return await _change(ports, id, change)
@@ -250,17 +250,17 @@ async def delete(ports: HubPorts, id: str) -> Task:
 
 async def started(ports: HubPorts, id: str) -> Task:
     """The task's processes can run."""
-    return await _change(ports, id, lambda task: move(task, Event.STARTED), tell=False)
+    return await _change(ports, id, lambda task: move(task, TaskEvent.STARTED), tell=False)
 
 
 async def finished(ports: HubPorts, id: str) -> Task:
     """All of a one-time task is done."""
-    return await _change(ports, id, lambda task: move(task, Event.FINISHED), tell=False)
+    return await _change(ports, id, lambda task: move(task, TaskEvent.FINISHED), tell=False)
 
 
 async def ended(ports: HubPorts, id: str) -> Task:
     """Nothing of a stopped task runs any more."""
-    await _change(ports, id, lambda task: move(task, Event.ENDED), tell=False)
+    await _change(ports, id, lambda task: move(task, TaskEvent.ENDED), tell=False)
     task = await ports.tasks.get(id)
     task.summary.rate, task.summary.workers, task.summary.waiting = 0.0, 0, 0
     task.summary.listing, task.summary.eta = False, -1.0
@@ -272,7 +272,7 @@ async def fail(ports: HubPorts, id: str, reason: str, code: ErrorCode) -> Task:
     """Put the task in ERROR, with one line that says why."""
 
     def change(task: Task) -> None:
-        move(task, Event.FAIL)
+        move(task, TaskEvent.FAIL)
         task.reason, task.error_code = reason, code
 
     return await _change(ports, id, change, tell=False)
@@ -327,7 +327,7 @@ async def carry_out(ports: HubPorts, task: Task, action: Action) -> None:
 # ------------------------------------------------------------------------------------------------- details
 
 
-def move(task: Task, event: Event) -> None:
+def move(task: Task, event: TaskEvent) -> None:
     """The only place where a task's status changes."""
     before = task.progress
     task.progress = lifecycle.after(before, event)
@@ -347,11 +347,11 @@ def move(task: Task, event: Event) -> None:
         task.run_requested = task.redrive_requested = False
 
 
-def _begin(task: Task, event: Event) -> None:
+def _begin(task: Task, event: TaskEvent) -> None:
     """Continue a task; one that had ended begins a run."""
     had_ended = task.progress in lifecycle.REMOVABLE
     move(task, event)
-    if had_ended and event is Event.RESUME:
+    if had_ended and event is TaskEvent.RESUME:
         task.run_requested = True
 
 

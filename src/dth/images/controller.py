@@ -4,10 +4,10 @@ import contextlib
 import time
 
 from dth.core.ports.platform import Platform
-from dth.core.ports.queue import Delivery, Outgoing
+from dth.core.ports.queue import BadMessage, Delivery, Outgoing
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.images.messages import BadMessage, Order, decode
+from dth.images.messages import CopyOrder, decode
 
 
 async def settle_dead(platform: Platform) -> None:
@@ -23,7 +23,7 @@ async def settle_dead(platform: Platform) -> None:
         await platform.queue.delete(dead)
 
 
-async def _settle(platform: Platform, delivery: Delivery, order: Order) -> None:
+async def _settle(platform: Platform, delivery: Delivery, order: CopyOrder) -> None:
     record = (await platform.records.get([order.key])).get(order.key)
     if record is None or record.status is not Status.PENDING or record.run != order.run:
         return

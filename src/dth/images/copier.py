@@ -19,9 +19,9 @@ from dth.core.errors import (
     Transient,
 )
 from dth.images.crowd import gather
-from dth.images.items import Action
+from dth.images.items import ImageAction
 from dth.images.listing import Image, is_fallback
-from dth.images.messages import Order
+from dth.images.messages import CopyOrder
 from dth.images.plan import make_plan
 from dth.images.registry.blobs import Blobs
 from dth.images.registry.client import Registry
@@ -30,7 +30,7 @@ from dth.images.registry.reference import Reference
 from dth.images.registry.referrers import keep_fallback, merge
 from dth.images.skopeo import command as skopeo
 from dth.images.skopeo.said import THROTTLED, UNAVAILABLE
-from dth.images.task import Route
+from dth.images.task import ImageRoute
 
 PARTS = 4  # parts of one image copied at once
 # Status codes of a registry that does not accept a manifest as it is.
@@ -48,10 +48,10 @@ class NotTaken(ObjectRefused):
 
 
 @dataclass(slots=True)
-class Copied:
+class CopiedImage:
     """The result of a copy. `order` is the order as it was carried out."""
 
-    order: Order
+    order: CopyOrder
     dest_digest: str
     # The destination already had it: nothing was copied.
     there: bool = False
@@ -60,14 +60,14 @@ class Copied:
 class Copier:
     """Copies images for one task in one process."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: ImageRoute) -> None:
         self._route = route
         self._entering: dict[tuple[str, str], asyncio.Lock] = {}
         self._door = asyncio.Lock()
         self._let_in: set[str] = set()  # registries that accepted the sign-in
         self._blobs = Blobs(route.dest.registry)
 
-    async def copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
+    async def copy(self, order: CopyOrder, progress: Callable[[int], None]) -> CopiedImage:
         """Copy the image.
 
         Calls `progress` with the number of bytes read for it so far. If the call is cancelled,
@@ -93,7 +93,7 @@ class Copier:
             await self._enter(copied.order)
         return copied
 
-    async def _sign_in(self, order: Order) -> None:
+    async def _sign_in(self, order: CopyOrder) -> None:
         """Check once that each registry accepts the sign-in, before several copies start in
         parallel.
 
@@ -113,7 +113,7 @@ class Copier:
                         pass  # the copy reports the error
                 self._let_in.add(host)
 
-    async def _copy(self, order: Order, progress: Callable[[int], None]) -> Copied:
+    async def _copy(self, order: CopyOrder, progress: Callable[[int], None]) -> CopiedImage:
         if not order.digest:
             planned = await self.plan(order)
             if planned.there:
@@ -129,7 +129,7 @@ class Copier:
             return found
         return await self._copy_whole(order, progress)
 
-    async def plan(self, order: Order) -> Copied:
+    async def plan(self, order: CopyOrder) -> CopiedImage:
         """Look up what the source has now under this reference, and whether to copy it.
 
         Creates the repository if there is none. Raises SourceGone or CannotCopy.
@@ -146,16 +146,16 @@ class Copier:
         plan = await make_plan([image], route.origin.sources(), route.dest.destination(), wishes)
         item = next(each for each in plan.items if each.source == order.source)
         match item.action:
-            case Action.MISSING:
+            case ImageAction.MISSING:
                 raise SourceGone(item.reason, code="MANIFEST_UNKNOWN")
-            case Action.CONFLICT:
+            case ImageAction.CONFLICT:
                 raise CannotCopy(item.reason, code="IMMUTABLE")
-            case Action.REFUSED:
+            case ImageAction.REFUSED:
                 raise CannotCopy(item.reason, code=item.code or "REFUSED")
         if route.dest.control:
             for name in plan.repositories:
                 await route.dest.control.create(name, route.parameters.template)
-        fresh = Order(
+        fresh = CopyOrder(
             order.run,
             order.source,
             item.dest,
@@ -167,7 +167,7 @@ class Copier:
             narrowed=item.narrowed,
             repair=item.damaged,
         )
-        return Copied(fresh, item.found, there=item.action is Action.SAME)
+        return CopiedImage(fresh, item.found, there=item.action is ImageAction.SAME)
 
     def _pinned(self, source: Reference) -> str:
         """Return the digest that the user named with the tag; "" if the tag may be any image."""
@@ -176,10 +176,10 @@ class Copier:
             (each.digest for each in wanted if each.digest and replace(each, digest="") == source), ""
         )
 
-    def _wanted(self, order: Order) -> str:
+    def _wanted(self, order: CopyOrder) -> str:
         return order.narrowed.digest if order.narrowed else order.digest
 
-    async def _found(self, order: Order) -> Copied | None:
+    async def _found(self, order: CopyOrder) -> CopiedImage | None:
         """Return the image if the destination already has all of it, else None.
 
         It may be there under another tag, or because an interrupted copy was almost complete. (A
@@ -195,15 +195,15 @@ class Copier:
             if not found:
                 return None
             if not order.dest.tag or await registry.head(repository, order.dest.tag) == wanted:
-                return Copied(order, wanted, there=True)
+                return CopiedImage(order, wanted, there=True)
             await registry.put_manifest(repository, order.dest.tag, found)
         except (Throttled, EndpointRefused):
             raise
         except TransferError:
             return None  # the copy reports the error
-        return Copied(order, wanted)
+        return CopiedImage(order, wanted)
 
-    async def _copy_whole(self, order: Order, progress: Callable[[int], None]) -> Copied:
+    async def _copy_whole(self, order: CopyOrder, progress: Callable[[int], None]) -> CopiedImage:
         checked = skopeo.policy_checks(order.source)
         meter = _Meter(progress)
         if order.narrowed is None and checked:
@@ -220,14 +220,14 @@ class Copier:
                 return await self._convert(order, meter)
             except skopeo.Unusable as error:
                 raise NotTaken(f"{refusal}; {error}", code=refusal.code, status=refusal.status) from None
-        return Copied(order, top.digest)
+        return CopiedImage(order, top.digest)
 
-    async def _still_there(self, order: Order) -> None:
+    async def _still_there(self, order: CopyOrder) -> None:
         """Check that the source has not deleted the image since the plan read it."""
         if not await self._source(order).head(order.source.repository, order.digest):
             raise SourceGone(f"{order.exactly} is not there", code="MANIFEST_UNKNOWN")
 
-    async def _manifest(self, order: Order, digest: str) -> Manifest:
+    async def _manifest(self, order: CopyOrder, digest: str) -> Manifest:
         """Return a manifest of the image, from the plan or else from the source."""
         for each in order.manifests:
             if each.digest == digest:
@@ -239,13 +239,13 @@ class Copier:
             raise NotSupported(f"{order.source.name}@{digest} is not there", code="INCOMPLETE")
         return found
 
-    async def _bring(self, order: Order, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
+    async def _bring(self, order: CopyOrder, manifest: Manifest, pointer: str, meter: "_Meter") -> None:
         """Copy a manifest of the image with everything below it."""
         await gather((self._bring_part(order, child.digest, meter) for child in manifest.children), PARTS)
         await gather((self._bring_blob(order, blob, meter) for blob in _each_once(manifest.blobs)), PARTS)
         await self._put(order.dest, pointer, manifest)
 
-    async def _bring_part(self, order: Order, digest: str, meter: "_Meter") -> None:
+    async def _bring_part(self, order: CopyOrder, digest: str, meter: "_Meter") -> None:
         if not skopeo.policy_checks(order.source):
             await self._bring(order, await self._manifest(order, digest), digest, meter)
             return
@@ -258,7 +258,7 @@ class Copier:
         )
         await self._skopeo(source, dest, meter.part())
 
-    async def _bring_blob(self, order: Order, blob: Descriptor, meter: "_Meter") -> None:
+    async def _bring_blob(self, order: CopyOrder, blob: Descriptor, meter: "_Meter") -> None:
         mount = dict(order.mounts).get(blob.digest, "")
         source, repository = self._source(order), order.dest.repository
         await self._blobs.bring(blob, source, order.source.repository, repository, mount, meter.add)
@@ -276,7 +276,7 @@ class Copier:
                 raise
             raise kind(str(error), code=code, status=error.status, said=error.said, host=error.host) from None
 
-    async def _convert(self, order: Order, meter: "_Meter") -> Copied:
+    async def _convert(self, order: CopyOrder, meter: "_Meter") -> CopiedImage:
         """Let skopeo copy the image: unchanged if possible, else as the destination accepts it."""
         try:
             copied = await self._skopeo(order.exactly, order.dest, meter.part())
@@ -286,10 +286,10 @@ class Copier:
                 raise
             # skopeo does not copy nested indexes: copy the parts, and write the index as it is.
             await self._bring(order, top, order.dest.pointer, meter)
-            return Copied(order, top.digest)
-        return Copied(order, copied.digest)
+            return CopiedImage(order, top.digest)
+        return CopiedImage(order, copied.digest)
 
-    async def _merge(self, order: Order, ours: Manifest, progress: Callable[[int], None]) -> Copied:
+    async def _merge(self, order: CopyOrder, ours: Manifest, progress: Callable[[int], None]) -> CopiedImage:
         """Add the source's list of referrers to the destination's, which may have its own entries."""
         registry, place = self._route.dest.registry, (order.dest.repository, order.about)
         meter, lost = _Meter(progress), set()
@@ -305,16 +305,16 @@ class Copier:
             theirs = await registry.manifest(order.dest.repository, order.dest.tag)
             merged = merge(theirs, ours, order.about, lost)
             if theirs and merged.digest == theirs.digest:
-                return Copied(order, merged.digest, there=True)
+                return CopiedImage(order, merged.digest, there=True)
             await registry.put_manifest(order.dest.repository, order.dest.tag, merged)
-        return Copied(order, merged.digest)
+        return CopiedImage(order, merged.digest)
 
-    def _source(self, order: Order) -> Registry:
+    def _source(self, order: CopyOrder) -> Registry:
         return self._route.origin.at(order.source.registry).registry
 
     async def _skopeo(
         self, source: Reference, dest: Reference, progress: Callable[[int], None]
-    ) -> skopeo.Copied:
+    ) -> skopeo.SkopeoCopy:
         route = self._route
         fronts = (route.origin.at(source.registry), source), (route.dest, dest)
         sides = [await front.side(reference) for front, reference in fronts]
@@ -334,7 +334,7 @@ class Copier:
                 raise
         return await skopeo.copy(*newer, timeout=timeout, progress=progress)
 
-    async def _enter(self, order: Order) -> None:
+    async def _enter(self, order: CopyOrder) -> None:
         """Make a referrer discoverable at the destination if the registry does not do so itself.
 
         If the source does not either, its index of referrers is copied as it is.

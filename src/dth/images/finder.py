@@ -16,25 +16,25 @@ from dth.core.ports.platform import Platform
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Run, RunState
 from dth.core.ports.status import Status
-from dth.images.items import Action, Item, Known, Plan
+from dth.images.items import EarlierCopy, ImageAction, ImageItem, Plan
 from dth.images.listing import Listed, list_images
-from dth.images.messages import Order, encode, is_unlisted, key_of, order_of, record_key
+from dth.images.messages import CopyOrder, encode, is_unlisted, key_of, order_of, record_key
 from dth.images.plan import make_plan
-from dth.images.task import Route
+from dth.images.task import ImageRoute
 
 BATCH = 500  # images per commit
 
 log = logging.getLogger(__name__)
 
 REASONS = {
-    Action.CONFLICT: "IMMUTABLE",
-    Action.MISSING: "MANIFEST_UNKNOWN",
-    Action.REFUSED: "REFUSED",
-    Action.UNLISTED: "CANNOT_LIST",
+    ImageAction.CONFLICT: "IMMUTABLE",
+    ImageAction.MISSING: "MANIFEST_UNKNOWN",
+    ImageAction.REFUSED: "REFUSED",
+    ImageAction.UNLISTED: "CANNOT_LIST",
 }
 
 
-async def list_and_plan(route: Route, known: dict[str, Known]) -> tuple[Listed, Plan]:
+async def list_and_plan(route: ImageRoute, known: dict[str, EarlierCopy]) -> tuple[Listed, Plan]:
     """List the source and plan a run, without writing anything.
 
     Raises TransferError or ListingFailed if a side does not answer.
@@ -59,20 +59,20 @@ async def list_and_plan(route: Route, known: dict[str, Known]) -> tuple[Listed, 
     return listed, plan
 
 
-async def known_images(images: Images, host: str) -> dict[str, Known]:
+async def known_images(images: Images, host: str) -> dict[str, EarlierCopy]:
     """Return the results of earlier copies, by the image's name at the destination `host`."""
     return {
-        f"{host}/{key}": Known(
+        f"{host}/{key}": EarlierCopy(
             each.source_digest, each.dest_digest, tuple(p for p in each.platforms.split(",") if p)
         )
         for key, each in (await images.copied()).items()
     }
 
 
-class Finder:
+class ImageFinder:
     """One pass for one run."""
 
-    def __init__(self, route: Route, platform: Platform) -> None:
+    def __init__(self, route: ImageRoute, platform: Platform) -> None:
         self._route = route
         self._platform = platform
 
@@ -108,7 +108,7 @@ class Finder:
         work = [
             item
             for item in plan.items
-            if item.action not in (Action.SAME, Action.ALONG) and record_key(item) not in before
+            if item.action not in (ImageAction.SAME, ImageAction.ALONG) and record_key(item) not in before
         ]
         for first in range(0, len(work), BATCH):
             await self._commit(run, plan, work[first : first + BATCH], refused)
@@ -136,7 +136,7 @@ class Finder:
         return {name: error for name, error in zip(names, made, strict=True) if error}
 
     async def _commit(
-        self, run: Run, plan: Plan, items: Sequence[Item], refused: dict[str, HubError]
+        self, run: Run, plan: Plan, items: Sequence[ImageItem], refused: dict[str, HubError]
     ) -> None:
         orders = [order_of(run.id, item, plan, self._route.parameters.platforms) for item in items]
         page = Page()
@@ -166,7 +166,7 @@ class Finder:
         records = await self._platform.records.get([image.key for image in images])
         await self._platform.images.write([image for image in images if ours(records.get(image.key))])
 
-    async def _remember(self, run: Run, plan: Plan, known: dict[str, Known]) -> None:
+    async def _remember(self, run: Run, plan: Plan, known: dict[str, EarlierCopy]) -> None:
         """Remember immutable tags that already exist at the destination, so they are not requested
         again.
         """
@@ -175,7 +175,7 @@ class Finder:
             [
                 _same(order_of(run.id, item, plan, self._route.parameters.platforms), item)
                 for item in plan.items
-                if item.action is Action.SAME
+                if item.action is ImageAction.SAME
                 and item.source.tag
                 and str(item.dest) not in known
                 and immutable.match(item.source.tag)
@@ -187,7 +187,7 @@ class Finder:
         counts = (await self._platform.records.get_run(run.id)).counts
         there = set(before)
         same = sum(
-            item.action in (Action.SAME, Action.ALONG) and key_of(item.dest) not in there
+            item.action in (ImageAction.SAME, ImageAction.ALONG) and key_of(item.dest) not in there
             for item in plan.items
         )
         listed = left_out + same + counts.enqueued + counts.pending
@@ -197,8 +197,8 @@ class Finder:
 
     async def _mended(self, run: Run, plan: Plan) -> list[Record]:
         """Return failures of earlier runs that are resolved: the image exists, or can be listed."""
-        there = {key_of(item.dest): item for item in plan.items if item.action is Action.SAME}
-        unlisted = {record_key(item) for item in plan.items if item.action is Action.UNLISTED}
+        there = {key_of(item.dest): item for item in plan.items if item.action is ImageAction.SAME}
+        unlisted = {record_key(item) for item in plan.items if item.action is ImageAction.UNLISTED}
         mended = []
         async for record in self._platform.records.scan(status=Status.FAILED):
             if item := there.get(record.key):
@@ -224,11 +224,11 @@ class Finder:
         return mended
 
 
-def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Outcome | None:
+def _failure(run: Run, item: ImageItem, key: str, refused: dict[str, HubError]) -> Outcome | None:
     """Return the failure of an item that cannot be copied; None if it can."""
-    if item.action is Action.COPY and item.dest.repository not in refused:
+    if item.action is ImageAction.COPY and item.dest.repository not in refused:
         return None
-    if item.action is Action.COPY:
+    if item.action is ImageAction.COPY:
         error = refused[item.dest.repository]
         reason, detail = getattr(error, "code", "") or "REPOSITORY_REFUSED", str(error)
     else:
@@ -236,7 +236,7 @@ def _failure(run: Run, item: Item, key: str, refused: dict[str, HubError]) -> Ou
     return Outcome(key, run.id, Status.FAILED, etag=item.digest, reason=reason, detail=detail)
 
 
-def _same(order: Order, item: Item) -> ImageRecord:
+def _same(order: CopyOrder, item: ImageItem) -> ImageRecord:
     image = order.record(Status.DONE)
     image.dest_digest, image.moved, image.ended = item.found, 0, time.time()
     return image

@@ -8,7 +8,7 @@ from dth.images.registry.manifest import Manifest
 from dth.images.registry.reference import Reference
 
 
-class Action(StrEnum):
+class ImageAction(StrEnum):
     """What to do with an image, or why it cannot be copied."""
 
     SAME = "same"  # the destination has it
@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class EarlierCopy:
     """The result of an earlier copy of an image.
 
     Some registries store content under another digest than was sent, and an index may have been
@@ -37,14 +37,14 @@ class Known:
 
 
 @dataclass(slots=True)
-class Item:
+class ImageItem:
     """One image. `digest` is the source's, `wanted` the one the destination should have, `found`
     the one it has.
     """
 
     source: Reference
     dest: Reference
-    action: Action = Action.COPY
+    action: ImageAction = ImageAction.COPY
     reason: str = ""
     digest: str = ""
     wanted: str = ""
@@ -88,15 +88,15 @@ class Item:
 class Plan:
     """The items to be copied, in the order in which they start, then the others by name."""
 
-    items: list[Item]
+    items: list[ImageItem]
     repositories: list[str]  # to be created at the destination
     looked_inside: bool = True  # whether the number of bytes is known
     notes: list[str] = field(default_factory=list)  # information for the user
 
     @property
-    def copies(self) -> list[Item]:
+    def copies(self) -> list[ImageItem]:
         """The items to be copied."""
-        return [item for item in self.items if item.action is Action.COPY]
+        return [item for item in self.items if item.action is ImageAction.COPY]
 
     @property
     def attached(self) -> int:
@@ -106,7 +106,7 @@ class Plan:
     @property
     def impossible(self) -> int:
         """The number of items that cannot be copied."""
-        passing = (Action.SAME, Action.COPY, Action.ALONG)
+        passing = (ImageAction.SAME, ImageAction.COPY, ImageAction.ALONG)
         return sum(item.action not in passing for item in self.items)
 
     @property
@@ -114,9 +114,9 @@ class Plan:
         """The bytes that all copies have to move."""
         return sum(item.moves for item in self.items)
 
-    def counts(self) -> dict[Action, int]:
+    def counts(self) -> dict[ImageAction, int]:
         """Return the number of items per action."""
-        return {action: sum(item.action is action for item in self.items) for action in Action}
+        return {action: sum(item.action is action for item in self.items) for action in ImageAction}
 
     def as_dict(self) -> dict[str, Any]:
         return {

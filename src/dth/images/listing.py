@@ -26,7 +26,7 @@ from dth.images.registry.control import EcrControl, EcrImage
 from dth.images.registry.manifest import Manifest
 from dth.images.registry.reference import Reference, check_repository, is_digest, is_tag
 from dth.images.selection import Wanted, read_image_list
-from dth.images.trouble import Incomplete, Judge, Trouble
+from dth.images.trouble import Incomplete, Judge, ListingTrouble
 
 COSIGN = (".sig", ".att", ".sbom")  # suffixes of its tags
 _ATTACHED = re.compile(r"(sha(?:256-[a-f0-9]{64}|512-[a-f0-9]{64,128}))(\.[\w.-]*)?")
@@ -103,7 +103,7 @@ class Listed:
     images: list[Image]  # sorted, without duplicates
     left_out: int  # images the selection does not take
     notes: list[str]  # information for the user
-    troubles: list[Trouble] = field(default_factory=list)  # what could not be listed
+    troubles: list[ListingTrouble] = field(default_factory=list)  # what could not be listed
     # Tags that describe an image, from repositories that were listed as a whole. They are not
     # images of their own.
     digest_tags: list[Image] = field(default_factory=list)
@@ -183,7 +183,7 @@ class _Listing:
         self.images: list[Image] = []
         self.left_out = 0
         self.notes: set[str] = set()
-        self.troubles: list[Trouble] = []
+        self.troubles: list[ListingTrouble] = []
         self.digest_tags: list[Image] = []
 
     async def everything(self, registry: str) -> None:
@@ -193,7 +193,7 @@ class _Listing:
             if not error.found:
                 raise error.cause from None
             names = error.found
-            self.troubles.append(Trouble(Reference(registry, ""), error.cause))
+            self.troubles.append(ListingTrouble(Reference(registry, ""), error.cause))
         taken = [name for name in names if self._selection.repositories.takes(name)]
         if not names:
             self.notes.add(f"{registry} has no repositories")
@@ -215,7 +215,7 @@ class _Listing:
         named = [each.reference for each in wanted if not each.all_tags]
         if len(named) < len(wanted) and not await self._whole(registry, repository):
             gone = ListingFailed(f"{registry}/{repository} cannot be listed: there is no such repository")
-            self.troubles.append(Trouble(Reference(registry, repository), gone))
+            self.troubles.append(ListingTrouble(Reference(registry, repository), gone))
         source = self._source_of(registry)
         known: dict[str, Image] = {}
         if named and source.in_bulk:
@@ -238,11 +238,11 @@ class _Listing:
             found = await source.images(repository)
         except Incomplete as error:
             await self._concerns_one(source, error.cause)
-            self.troubles.append(Trouble(place, error.cause))
+            self.troubles.append(ListingTrouble(place, error.cause))
             found = [Image(registry, repository, tag) for tag in error.found if not is_attached(tag)]
         except (TransferError, ListingFailed, UsageError) as error:
             await self._concerns_one(source, error)
-            self.troubles.append(Trouble(place, error))
+            self.troubles.append(ListingTrouble(place, error))
             return True
         if found is None:
             return False
@@ -299,7 +299,7 @@ class _Listing:
             return await source.dated(image)
         except TransferError as error:
             await self._concerns_one(source, error)
-            self.troubles.append(Trouble(image.reference, error))
+            self.troubles.append(ListingTrouble(image.reference, error))
             return None
 
 

@@ -10,11 +10,10 @@ from base64 import b85decode, b85encode
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from dth.core.errors import HubError
 from dth.core.ports.images import ImageRecord
-from dth.core.ports.queue import Outgoing
+from dth.core.ports.queue import BadMessage, Outgoing
 from dth.core.ports.status import Status
-from dth.images.items import Action, Item, Plan
+from dth.images.items import ImageAction, ImageItem, Plan
 from dth.images.registry.manifest import Manifest
 from dth.images.registry.reference import Reference
 
@@ -25,12 +24,8 @@ MANIFESTS_LIMIT = 64 * 1024
 UNLISTED = " (cannot be listed)"
 
 
-class BadMessage(HubError):
-    """An unreadable message: of another version, or not from Data Transfer Hub."""
-
-
 @dataclass(frozen=True, slots=True)
-class Order:
+class CopyOrder:
     """One image to copy. `key` names its record."""
 
     run: int
@@ -83,14 +78,14 @@ def key_of(dest: Reference) -> str:
     return str(dest).removeprefix(f"{dest.registry}/")
 
 
-def record_key(item: Item) -> str:
+def record_key(item: ImageItem) -> str:
     """Return the key of the image's record.
 
     For an image without a place at the destination, the key includes its source. It therefore
     differs from the key of the image that has the place.
     """
     key = key_of(item.dest)
-    if item.action is Action.UNLISTED:
+    if item.action is ImageAction.UNLISTED:
         return f"{key or item.dest.registry}{UNLISTED}"
     return f"{key} ({item.source})" if item.homeless else key
 
@@ -105,9 +100,9 @@ def has_place(key: str) -> bool:
     return " " not in key
 
 
-def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Order:
+def order_of(run: int, item: ImageItem, plan: Plan, platforms: tuple[str, ...]) -> CopyOrder:
     """Return the order for an item of a plan."""
-    return Order(
+    return CopyOrder(
         run,
         item.source,
         item.dest,
@@ -124,7 +119,7 @@ def order_of(run: int, item: Item, plan: Plan, platforms: tuple[str, ...]) -> Or
     )
 
 
-def encode(order: Order) -> Outgoing:
+def encode(order: CopyOrder) -> Outgoing:
     """Return the message. The same order sent twice is one message."""
     fields = asdict(replace(order, manifests=()))
     if order.narrowed:
@@ -134,7 +129,7 @@ def encode(order: Order) -> Outgoing:
     return Outgoing(f"{order.run}-{order.key}", json.dumps({"version": VERSION, **fields}))
 
 
-def decode(body: str) -> Order:
+def decode(body: str) -> CopyOrder:
     """Return the order in a message. Raises BadMessage."""
     try:
         fields = json.loads(body)
@@ -151,9 +146,9 @@ def decode(body: str) -> Order:
         for name in ("after", "platforms"):
             fields[name] = tuple(fields[name])
         fields["mounts"] = tuple((digest, name) for digest, name in fields["mounts"])
-        return Order(**fields)
+        return CopyOrder(**fields)
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
-        raise BadMessage(f"a message that is none of ours: {body[:80]!r}") from None
+        raise BadMessage(f"a message that this program did not write: {body[:80]!r}") from None
 
 
 def _packed(manifests: Iterable[Manifest]) -> str:

@@ -80,7 +80,7 @@ class EcrParameters(TaskParameters):
         "",
         "source",
         "Image list",
-        "Images with commas or line ends between: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
+        "Images separated by commas or line ends: name:tag, name:ALL_TAGS, name@digest; name alone means latest.",
         what=True,
     )
     src_credential: str = parameter(
@@ -335,7 +335,7 @@ class EcrParameters(TaskParameters):
         None,
         "comparison",
         "Newest tags",
-        "Only so many tags of each repository, the newest: by push in Amazon ECR, elsewhere by when they were built.",
+        "Only this many tags of each repository, the newest: by push in Amazon ECR, elsewhere by when they were built.",
         what=True,
         cli="--newest-tags",
         ge=1,
@@ -384,7 +384,7 @@ class EcrParameters(TaskParameters):
         (),
         "comparison",
         "Tags that never change",
-        "Globs, or regular expressions after regex:; such tags are not looked at again once they were copied.",
+        "Globs, or regular expressions after regex:; such tags are not checked again after they were copied.",
         what=True,
         cli="--immutable-tag",
     )
@@ -446,7 +446,7 @@ class EcrParameters(TaskParameters):
         "",
         "schedule",
         "Alarm e-mail",
-        "Address that hears of failures.",
+        "Address that is notified about failures.",
         what=False,
         pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )

@@ -15,7 +15,7 @@ from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
-from dth.images.messages import Order, encode, has_place
+from dth.images.messages import CopyOrder, encode, has_place
 from dth.images.parameters import DestType, EcrParameters, SourceType, missing
 from dth.images.registry.reference import DOCKER_HUB, parse_within
 from dth.images.task import secret_uses
@@ -32,7 +32,7 @@ class ImagesPlugin(Plugin):
     """Tasks that copy images. One worker copies several at once.
 
     Images are never deleted at the destination. Two tasks may write to one registry: an image that
-    already exists is no work for the second.
+    already exists is not work for the second.
     """
 
     type = "ECR"
@@ -168,12 +168,12 @@ async def redrive(
     return sent
 
 
-def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> Order:
+def _again(run: int, image: ImageRecord, parameters: EcrParameters) -> CopyOrder:
     # `parse` might not recognize it as a registry.
     registry = image.source.partition("/")[0]
     source = parse_within(registry, image.source)
     dest = parse_within(ANY, f"{ANY}/{image.key}")
-    return Order(run, source, dest, about=image.about, platforms=parameters.platforms)
+    return CopyOrder(run, source, dest, about=image.about, platforms=parameters.platforms)
 
 
 async def _failed(platform: Platform, keys: Sequence[str], reason: str) -> AsyncIterator[list[Record]]:

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from dth.core.checks import Check, State, report, worst
+from dth.core.checks import Check, CheckState, report, worst
 from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -28,21 +28,21 @@ from dth.images.listing import Image, Source
 from dth.images.parameters import DestType, EcrParameters, SourceList, SourceType
 from dth.images.renames import Renames
 from dth.images.skopeo import command as skopeo
-from dth.images.task import Front, Origin, open_front, secret_uses
+from dth.images.task import Front, ImageSource, open_front, secret_uses
 
 TRIED = 20  # named images to look up
 START = {"source": "src", "destination": "dest"}  # Prefixes of the parameters of each side.
 
 
 @dataclass(slots=True)
-class Report:
+class ImagePreflight:
     """The results of a preflight."""
 
     checks: list[Check] = field(default_factory=list)
     requests: int = 0  # requests made
 
     @property
-    def state(self) -> State:
+    def state(self) -> CheckState:
         """The worst state of all checks."""
         return worst(self.checks)
 
@@ -50,7 +50,9 @@ class Report:
         """Return the report with the IAM policies that each side lacks."""
         lacking = {
             side: [
-                c.statement for c in self.checks if c.side == side and c.statement and c.state is not State.OK
+                c.statement
+                for c in self.checks
+                if c.side == side and c.statement and c.state is not CheckState.OK
             ]
             for side in START
         }
@@ -58,7 +60,7 @@ class Report:
         return report(self.checks, needed, self.requests)
 
 
-async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Report:
+async def preflight(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> ImagePreflight:
     """Run all checks. Raises no errors for what it finds: they are in the report."""
     checks = _Checks(parameters, transport, secrets)
     await checks.run()
@@ -71,7 +73,7 @@ class _Checks:
         self._transport = transport
         self._secrets = secrets
         self._fronts: list[Front] = []
-        self.report = Report()
+        self.report = ImagePreflight()
 
     async def run(self) -> None:
         source, dest = await asyncio.gather(self._source(), self._open("destination"))
@@ -94,12 +96,12 @@ class _Checks:
             self._tell_trouble(side, error)
             return None
         who = "signed in" if await front.login.get() else "nobody signs in"
-        self._tell(side, "registry", State.OK, f"{front.registry.host} answers ({who})")
+        self._tell(side, "registry", CheckState.OK, f"{front.registry.host} answers ({who})")
         return front
 
     async def _source(self) -> list[Image]:
         """Return some of the images that the task will find."""
-        origin = Origin(self._parameters, self._transport)
+        origin = ImageSource(self._parameters, self._transport)
         if self._parameters.source_type is not SourceType.PUBLIC:
             origin.front = await self._open("source")
             if origin.front is None:
@@ -112,7 +114,7 @@ class _Checks:
             if not origin.front:
                 self._fronts += origin.fronts
 
-    async def _all(self, origin: Origin) -> list[Image]:
+    async def _all(self, origin: ImageSource) -> list[Image]:
         source = origin.sources()(origin.host)
         try:
             names = await source.repositories()
@@ -127,17 +129,19 @@ class _Checks:
             self._tell(
                 "source",
                 "listing",
-                State.WARNING,
+                CheckState.WARNING,
                 f"{origin.host} has {what}",
                 "see that the patterns are right",
             )
             return []
-        self._tell("source", "listing", State.OK, f"{len(chosen)} of {len(names)} repositories take part")
+        self._tell(
+            "source", "listing", CheckState.OK, f"{len(chosen)} of {len(names)} repositories take part"
+        )
         some = [each for each in images or [] if each.tag or each.digest][:1]
         await self._pull(source, some)
         return [*some, *(Image(origin.host, name) for name in chosen[1:TRIED])]
 
-    async def _named(self, origin: Origin) -> list[Image]:
+    async def _named(self, origin: ImageSource) -> list[Image]:
         source_of = origin.sources()
         wanted = (origin.selection.wanted or ())[:TRIED]
         found: list[Image] = []
@@ -158,12 +162,14 @@ class _Checks:
                 )
                 continue
             if not there:
-                self._tell("source", str(reference), State.FAILED, "it is not there", "correct srcImageList")
+                self._tell(
+                    "source", str(reference), CheckState.FAILED, "it is not there", "correct srcImageList"
+                )
                 continue
             found.append(Image(reference.registry, reference.repository, reference.tag, reference.digest))
         if found:
             self._tell(
-                "source", "images", State.OK, f"{len(found)} of {len(wanted)} names looked up are there"
+                "source", "images", CheckState.OK, f"{len(found)} of {len(wanted)} names looked up are there"
             )
         return found
 
@@ -175,7 +181,7 @@ class _Checks:
                 statement = policies.on_repositories(self._parameters, "source", *policies.PULL)
                 self._tell_failure("source", "pull", error, "allow pulling", statement)
             else:
-                self._tell("source", "pull", State.OK, f"the manifest of {image.reference} can be read")
+                self._tell("source", "pull", CheckState.OK, f"the manifest of {image.reference} can be read")
 
     async def _dest(self, dest: Front, images: list[Image]) -> None:
         """Check whether repositories exist or can be created, and whether images can be pushed to
@@ -187,7 +193,7 @@ class _Checks:
             try:
                 names.append(renames.dest(image.reference, dest.registry.host).repository)
             except UsageError as error:
-                self._tell("destination", "names", State.FAILED, str(error), "correct renameRules")
+                self._tell("destination", "names", CheckState.FAILED, str(error), "correct renameRules")
         names = sorted(set(names))
         there = names
         if dest.control:
@@ -201,12 +207,14 @@ class _Checks:
                 self._tell(
                     "destination",
                     "repositories",
-                    State.UNKNOWN,
+                    CheckState.UNKNOWN,
                     f"{missing} of {len(names)} repositories will be made; whether we may is only known then",
                     f"see that {' and '.join(policies.CREATE)} are allowed",
                 )
             elif names:
-                self._tell("destination", "repositories", State.OK, f"all {len(names)} looked up are there")
+                self._tell(
+                    "destination", "repositories", CheckState.OK, f"all {len(names)} looked up are there"
+                )
         if there:
             await self._push(dest, there[0])
 
@@ -217,20 +225,22 @@ class _Checks:
             statement = policies.on_repositories(self._parameters, "destination", *policies.PUSH)
             self._tell_failure("destination", "push", error, "allow pushing", statement)
         else:
-            self._tell("destination", "push", State.OK, f"we may push to {dest.registry.host}/{repository}")
+            self._tell(
+                "destination", "push", CheckState.OK, f"we may push to {dest.registry.host}/{repository}"
+            )
 
     async def _skopeo(self) -> None:
         try:
             version = await skopeo.version()
         except UsageError as error:
             self._tell(
-                "destination", "skopeo", State.UNKNOWN, str(error), "install skopeo on the hub's machine"
+                "destination", "skopeo", CheckState.UNKNOWN, str(error), "install skopeo on the hub's machine"
             )
             return
-        self._tell("destination", "skopeo", State.OK, f"skopeo {'.'.join(map(str, version))} is here")
+        self._tell("destination", "skopeo", CheckState.OK, f"skopeo {'.'.join(map(str, version))} is here")
         if why := skopeo.obstacle(*(front.registry.host for front in self._fronts)):
             found = f"images that the destination does not take as they are will fail: {why}"
-            self._tell("destination", "conversion", State.WARNING, found, "see that it takes the images")
+            self._tell("destination", "conversion", CheckState.WARNING, found, "see that it takes the images")
 
     # -------------------------------------------------------------------------------------------- telling
 
@@ -238,7 +248,7 @@ class _Checks:
         self,
         side: str,
         name: str,
-        state: State,
+        state: CheckState,
         found: str,
         todo: str = "",
         statement: policies.Statement | None = None,
@@ -254,7 +264,7 @@ class _Checks:
     def _tell_failure(
         self, side: str, name: str, error: HubError, todo: str, statement: policies.Statement
     ) -> None:
-        state = State.UNKNOWN if isinstance(error, Throttled) else State.FAILED
+        state = CheckState.UNKNOWN if isinstance(error, Throttled) else CheckState.FAILED
         denied = isinstance(error, ObjectRefused | EndpointRefused | ListingFailed)
         self._tell(side, name, state, str(error), todo if denied else "", statement if denied else None)
 
@@ -275,4 +285,4 @@ class _Checks:
                 name, todo, statement = "credentials", "allow signing in", policies.token()
             case _:
                 name, todo = "credentials", f"correct {start}Credential"
-        self.report.checks.append(Check(side, name, State.FAILED, str(error), todo, statement or {}))
+        self.report.checks.append(Check(side, name, CheckState.FAILED, str(error), todo, statement or {}))

@@ -5,7 +5,7 @@ from typing import Any
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.images.finder import list_and_plan
-from dth.images.items import Action, Plan
+from dth.images.items import ImageAction, Plan
 from dth.images.parameters import EcrParameters
 from dth.images.registry.reference import DOCKER_HUB
 from dth.images.task import open_route
@@ -33,7 +33,7 @@ def shown(plan: Plan) -> dict[str, Any]:
     whole = plan.as_dict()
     whole["size"] = sum(item.size for item in plan.copies) if plan.looked_inside else None
     # For unchanged items, their number says enough.
-    told = [item for item in whole["items"] if item["action"] != Action.SAME]
+    told = [item for item in whole["items"] if item["action"] != ImageAction.SAME]
     whole["more"] = max(0, len(told) - SHOWN)
     whole["items"] = told[:SHOWN]
     return whole

@@ -13,13 +13,13 @@ from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.images.parameters import EcrParameters, SourceList, SourceType
 from dth.images.registry.reference import DOCKER_HUB
-from dth.images.task import Front, Origin, open_front
+from dth.images.task import Front, ImageSource, open_front
 
 SAMPLE = 20  # most repositories shown
 
 
 @dataclass(slots=True)
-class Found:
+class RegistryAnswer:
     """The result. `message` is one sentence, `advice` what to do about it, `detail` the original
     message.
     """
@@ -39,13 +39,15 @@ class Found:
         return asdict(self)
 
 
-async def probe(parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
+async def probe(
+    parameters: EcrParameters, side: str, transport: Transport, secrets: SecretStore
+) -> RegistryAnswer:
     """Test "source" or "destination". Raises no errors for what it finds."""
-    found = Found(region=parameters.src_region if side == "source" else parameters.dest_region)
+    found = RegistryAnswer(region=parameters.src_region if side == "source" else parameters.dest_region)
     started = time.monotonic()
     try:
         if side == "source" and parameters.source_type is SourceType.PUBLIC:
-            await _names(Origin(parameters, transport), found)
+            await _names(ImageSource(parameters, transport), found)
         else:
             front = await open_front(parameters, side, transport, secrets)
             await _side(parameters, side, transport, front, found)
@@ -59,12 +61,12 @@ async def probe(parameters: EcrParameters, side: str, transport: Transport, secr
 
 
 async def _side(
-    parameters: EcrParameters, side: str, transport: Transport, front: Front, found: Found
+    parameters: EcrParameters, side: str, transport: Transport, front: Front, found: RegistryAnswer
 ) -> None:
     found.registry = front.registry.host
     await front.registry.ping()
     if side == "source" and parameters.src_list is SourceList.SELECTED:
-        await _names(Origin(parameters, transport, front), found)
+        await _names(ImageSource(parameters, transport, front), found)
         return
     found.ok = True
     if (side == "destination" and not front.control) or front.registry.host == DOCKER_HUB:
@@ -82,7 +84,7 @@ async def _side(
     found.message = f"{front.registry.host} has {len(names)} repositories."
 
 
-async def _names(origin: Origin, found: Found) -> None:
+async def _names(origin: ImageSource, found: RegistryAnswer) -> None:
     """Look up the first named images."""
     wanted = (origin.selection.wanted or ())[:SAMPLE]
     source_of = origin.sources()

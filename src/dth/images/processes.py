@@ -15,14 +15,14 @@ from dth.core.ports.runs import RunState
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.images.controller import settle_dead
-from dth.images.finder import Finder
+from dth.images.finder import ImageFinder
 from dth.images.parameters import EcrParameters
 from dth.images.preflight import preflight
 from dth.images.preview import preview
 from dth.images.probe import probe
 from dth.images.registry.pace import LONG_PATIENCE, paces_of
 from dth.images.task import open_route
-from dth.images.worker import Worker
+from dth.images.worker import ImageWorker
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's checks
 # Seconds between checks for images to copy.
@@ -72,7 +72,7 @@ async def _find(
     except HubError as error:
         await platform.records.set_run(number, RunState.FAILED, str(error))
         raise
-    await Finder(route, platform).run(begun)
+    await ImageFinder(route, platform).run(begun)
     planned = await platform.records.get_run(number)
     counts = {name: count for name, count in asdict(planned.counts).items() if count}
     log.info("run planned", extra={"fields": {"run": number, "requests": route.requests, **counts}})
@@ -91,7 +91,7 @@ async def _work(
         await asyncio.sleep(LOOK)
     if stopping.is_set():
         return
-    worker = Worker(name, await open_route(parameters, transport, secrets), platform)
+    worker = ImageWorker(name, await open_route(parameters, transport, secrets), platform)
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
     if not stopping.is_set():
         await worker.run()

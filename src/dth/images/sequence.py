@@ -3,17 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from dth.images.items import Item
+from dth.images.items import ImageItem
 from dth.images.listing import is_fallback
 from dth.images.registry.manifest import LARGEST, Manifest
 
 # Least bytes of a layer for which another image waits.
 SHARED_LEAST = 64 * 1024
 
-Under = Callable[[Item], Sequence[Manifest]]
+Under = Callable[[ImageItem], Sequence[Manifest]]
 
 
-def in_order(copies: list[Item], under: Under, there: Mapping[str, str]) -> list[Item]:
+def in_order(copies: list[ImageItem], under: Under, there: Mapping[str, str]) -> list[ImageItem]:
     """Return the items in the order in which they start.
 
     Sets what each item has to move, where it can mount the rest from, and which items it must
@@ -50,7 +50,9 @@ def blobs_of(manifests: Sequence[Manifest]) -> dict[str, int]:
     return {blob.digest: blob.size for manifest in manifests for blob in manifest.blobs}
 
 
-def _by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Mapping[str, str]) -> list[Item]:
+def _by_savings(
+    copies: list[ImageItem], blobs: dict[int, dict[str, int]], there: Mapping[str, str]
+) -> list[ImageItem]:
     """Sort the items by start: first those with layers that others need.
 
     Attachments follow after all images. Lists of referrers are last, because they name only what
@@ -58,7 +60,7 @@ def _by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Map
     """
     sharers = Counter(digest for item in copies for digest in blobs[id(item)])
 
-    def saves(item: Item) -> int:
+    def saves(item: ImageItem) -> int:
         """Return the bytes that other items save if this one goes first."""
         return sum(
             size * (sharers[digest] - 1)
@@ -72,7 +74,7 @@ def _by_savings(copies: list[Item], blobs: dict[int, dict[str, int]], there: Map
     )
 
 
-def _before(ordered: Sequence[Item], under: Under) -> list[set[int]]:
+def _before(ordered: Sequence[ImageItem], under: Under) -> list[set[int]]:
     """Return for each item the positions of those that it must follow, whatever layers they share."""
     before: list[set[int]] = [set() for _ in ordered]
     # By manifest: the first item that copies it.

@@ -10,12 +10,12 @@ from dth.core.parameters import check_confined
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
 from dth.images.destination import Destination, EcrDestination, OciDestination
-from dth.images.items import Known
+from dth.images.items import EarlierCopy
 from dth.images.listing import EcrSource, OciSource, Selection, Source
 from dth.images.parameters import DestType, EcrParameters, SourceType, missing
 from dth.images.patterns import Patterns
 from dth.images.plan import Wishes
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.aws import AwsAccess
 from dth.images.registry.client import Registry
 from dth.images.registry.control import EcrControl, EcrLogin
@@ -46,17 +46,17 @@ class Front:
         """The requests so far, to the registry and its control plane."""
         return self.registry.calls.total() + (self.control.calls.total() if self.control else 0)
 
-    async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.Side:
+    async def side(self, reference: Reference, refused: UserPassword | None = None) -> skopeo.CopyEnd:
         """Return it for skopeo. Renews a login that is about to expire, or was refused if there is
         a newer one.
         """
-        return skopeo.Side(
+        return skopeo.CopyEnd(
             reference, self.registry.address, await self.login.get(refused, reference.repository)
         )
 
 
 @dataclass(slots=True)
-class Origin:
+class ImageSource:
     """The source: one registry, or (`front` is None) public registries, each named in its
     reference.
     """
@@ -85,7 +85,7 @@ class Origin:
         if self.front:
             return self.front
         if host not in self._public:
-            self._public[host] = Front(Registry(self.transport, Address(host)), ANONYMOUS)
+            self._public[host] = Front(Registry(self.transport, RegistryAddress(host)), ANONYMOUS)
         return self._public[host]
 
     def sources(self) -> Callable[[str], Source]:
@@ -107,14 +107,14 @@ class Origin:
 
 
 @dataclass(slots=True)
-class Route:
+class ImageRoute:
     """Both sides of a task."""
 
     parameters: EcrParameters
-    origin: Origin
+    origin: ImageSource
     dest: Front
 
-    def wishes(self, known: dict[str, Known]) -> Wishes:
+    def wishes(self, known: dict[str, EarlierCopy]) -> Wishes:
         """Return how to plan. Does not look inside images of Docker Hub: that would count as pulls."""
         parameters = self.parameters
         return Wishes(
@@ -133,7 +133,7 @@ class Route:
         return sum(front.requests for front in (*self.origin.fronts, self.dest))
 
 
-async def open_route(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> Route:
+async def open_route(parameters: EcrParameters, transport: Transport, secrets: SecretStore) -> ImageRoute:
     """Open both sides. Requests only the hosts of Amazon ECR registries, from ECR.
 
     Raises UsageError for invalid parameters, TransferError if ECR refuses the sign-in.
@@ -141,10 +141,10 @@ async def open_route(parameters: EcrParameters, transport: Transport, secrets: S
     for group in ("source", "destination"):
         for name in missing(parameters, group):
             raise UsageError(f"{name}: it has to be given")
-    origin = Origin(parameters, transport)
+    origin = ImageSource(parameters, transport)
     if parameters.source_type is not SourceType.PUBLIC:
         origin.front = await open_front(parameters, "source", transport, secrets)
-    return Route(parameters, origin, await open_front(parameters, "destination", transport, secrets))
+    return ImageRoute(parameters, origin, await open_front(parameters, "destination", transport, secrets))
 
 
 async def open_front(
@@ -190,7 +190,9 @@ def _refuse_other_host(given: "_Side") -> None:
     """
     from_aws = aws_family(_api_host(given.access))
     if given.host and from_aws and not confinement.local_files() and not aws_family(host_of(given.host)):
-        raise UsageError(f"{given.host!r} is no registry of Amazon ECR, whose password would be sent there")
+        raise UsageError(
+            f"{given.host!r} is not a registry of Amazon ECR, whose password would be sent there"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ class _Side:
     host: str
     account: str
     secret: str
-    address: Address
+    address: RegistryAddress
     access: AwsAccess
 
     @property
@@ -251,6 +253,6 @@ def _side(parameters: EcrParameters, side: str) -> _Side:
         host,
         value("account_id"),
         value("credential"),
-        Address("", bool(value("plain_http")), ca_bundle),
+        RegistryAddress("", bool(value("plain_http")), ca_bundle),
         access,
     )

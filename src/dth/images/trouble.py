@@ -33,7 +33,7 @@ class Incomplete(ListingFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ListingTrouble:
     """What could not be listed, and why.
 
     An image; with neither tag nor digest, a repository; without a repository, the registry's

@@ -17,15 +17,15 @@ from dth.core.errors import Disposition, HubError, SourceGone, Throttled, Transf
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.platform import Platform
-from dth.core.ports.queue import Delivery
+from dth.core.ports.queue import BadMessage, Delivery
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.images.copier import Copied, Copier
-from dth.images.messages import BadMessage, Order, decode
+from dth.images.copier import CopiedImage, Copier
+from dth.images.messages import CopyOrder, decode
 from dth.images.registry.client import RefusedAlone
 from dth.images.registry.pace import paces_of
 from dth.images.skopeo.said import CORRUPTED, UNKNOWN, same_words
-from dth.images.task import Front, Route
+from dth.images.task import Front, ImageRoute
 from dth.images.trouble import Judge
 
 LEASE = 300.0  # seconds; extended during the work
@@ -52,17 +52,17 @@ class Held:
     """A message in progress."""
 
     delivery: Delivery
-    order: Order
+    order: CopyOrder
     waits: bool = True  # for another image, or a registry
     lost: bool = False
     moved: int = 0  # bytes read for it, in all attempts
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Worker:
+class ImageWorker:
     """The worker of one task, on one event loop."""
 
-    def __init__(self, name: str, route: Route, platform: Platform) -> None:
+    def __init__(self, name: str, route: ImageRoute, platform: Platform) -> None:
         self._route = route
         self._platform = platform
         self._copier = Copier(route)
@@ -134,7 +134,7 @@ class Worker:
         The worker may stop at any moment, so it first holds its own messages and only then drops or
         releases the others.
         """
-        orders: list[tuple[Delivery, Order]] = []
+        orders: list[tuple[Delivery, CopyOrder]] = []
         drop: list[Delivery] = []
         for delivery in self._fresh:
             try:
@@ -255,7 +255,7 @@ class Worker:
                 held.waits = True
                 await asyncio.sleep(pause)
 
-    async def _see_whether_all(self, order: Order, error: TransferError) -> None:
+    async def _see_whether_all(self, order: CopyOrder, error: TransferError) -> None:
         """Pause the task, and never return, if no image can succeed any more.
 
         One refused sign-in is enough.
@@ -267,12 +267,12 @@ class Worker:
             self.stop()
             await asyncio.Event().wait()  # messages in progress are released
 
-    def _front(self, order: Order, host: str) -> Front:
+    def _front(self, order: CopyOrder, host: str) -> Front:
         """Return the registry that returned an error."""
         dest = self._route.dest
         return dest if host == dest.registry.host else self._route.origin.at(host or order.source.registry)
 
-    async def _try(self, held: Held, order: Order) -> Copied:
+    async def _try(self, held: Held, order: CopyOrder) -> CopiedImage:
         self._gauge.in_flight += 1
         try:
             return await self._copier.copy(order, lambda read: self._reading.__setitem__(order.key, read))
@@ -282,7 +282,7 @@ class Worker:
             self._read += read
             held.moved += read
 
-    def _copied(self, held: Held, copied: Copied, attempts: int, begun: float) -> ImageRecord:
+    def _copied(self, held: Held, copied: CopiedImage, attempts: int, begun: float) -> ImageRecord:
         order = copied.order
         image = order.record(Status.DONE)
         image.dest_digest, image.attempts = copied.dest_digest, attempts
@@ -299,7 +299,7 @@ class Worker:
         log.info("image is there already" if copied.there else "image copied", extra={"fields": fields})
         return image
 
-    def _failed(self, order: Order, error: TransferError, attempts: int, begun: float) -> ImageRecord:
+    def _failed(self, order: CopyOrder, error: TransferError, attempts: int, begun: float) -> ImageRecord:
         gone = error.disposition is Disposition.GONE
         image = order.record(Status.CANCELLED if gone else Status.FAILED)
         image.moved, image.attempts = 0, attempts
@@ -324,12 +324,12 @@ class Worker:
                     yield
                     return
 
-    def _wait_of(self, order: Order) -> float:
+    def _wait_of(self, order: CopyOrder) -> float:
         """Return the seconds for which its registries must not be asked."""
         fronts = self._route.origin.at(order.source.registry), self._route.dest
         return max(front.registry.pace.waits for front in fronts)
 
-    async def _hold_back(self, order: Order, error: Throttled) -> float:
+    async def _hold_back(self, order: CopyOrder, error: Throttled) -> float:
         """Handle a registry that throttles for longer than one request waits.
 
         Nothing is copied from or to it meanwhile. Returns the seconds.
@@ -370,11 +370,11 @@ class Worker:
         await self._platform.gauges.report(gauge)
 
 
-def _anew(order: Order) -> Order:
+def _anew(order: CopyOrder) -> CopyOrder:
     """Return an order for the same reference, without its planned digest."""
-    return Order(order.run, order.source, order.dest, about=order.about, platforms=order.platforms)
+    return CopyOrder(order.run, order.source, order.dest, about=order.about, platforms=order.platforms)
 
 
-def _log(what: str, order: Order, error: TransferError, **more: float) -> None:
+def _log(what: str, order: CopyOrder, error: TransferError, **more: float) -> None:
     fields = {"image": order.key, "reason": error.code or type(error).__name__, "detail": str(error), **more}
     log.warning(what, extra={"fields": fields})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dth.core.errors import HubError, NotFound, UsageError
-from dth.infra.publish import Template, filled
+from dth.infra.publish import PublishedTemplate, filled
 
 FIRST_PAUSE, PAUSE = 0.3, 3.0  # Seconds between polls: short at first.
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
@@ -33,7 +33,7 @@ class Change:
     replaced: bool
 
 
-class Stack:
+class DeployedStack:
     """One stack of CloudFormation. `client` is boto3's."""
 
     def __init__(self, client: Any, name: str, say: Say) -> None:
@@ -60,7 +60,7 @@ class Stack:
             if each["StackName"].startswith(beginnings) and each["StackStatus"] != "DELETE_COMPLETE"
         )
 
-    def difference(self, template: Template, parameters: Mapping[str, str]) -> list[Change]:
+    def difference(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> list[Change]:
         """Return what a deployment would change, without any change."""
         change_set = self._propose(template, parameters)
         if not change_set:
@@ -72,7 +72,7 @@ class Stack:
             if self.status() == "REVIEW_IN_PROGRESS":  # created only for this comparison
                 self._client.delete_stack(StackName=self.name)
 
-    def deploy(self, template: Template, parameters: Mapping[str, str]) -> bool:
+    def deploy(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> bool:
         """Create the stack from the template, or update it. Returns False if there is nothing to
         change.
 
@@ -115,7 +115,7 @@ class Stack:
                 return {}
             raise
 
-    def _propose(self, template: Template, parameters: Mapping[str, str]) -> str:
+    def _propose(self, template: PublishedTemplate, parameters: Mapping[str, str]) -> str:
         """Return the id of a change set to execute; "" if it has no changes."""
         before = self._describe()
         exists = bool(before) and before["StackStatus"] != "REVIEW_IN_PROGRESS"
@@ -218,7 +218,7 @@ def _told(event: dict[str, Any]) -> str:
     return f"{what}: {reason}" if reason else what
 
 
-def _check(template: Template, given: Mapping[str, str], kept: Iterable[str]) -> None:
+def _check(template: PublishedTemplate, given: Mapping[str, str], kept: Iterable[str]) -> None:
     """Raise UsageError for unknown parameters, and for missing ones."""
     for name in given.keys() - template.parameters.keys():
         near = difflib.get_close_matches(name, template.parameters, 1)

@@ -231,7 +231,7 @@ class EcrStack(TaskStack):
             )
             for name, timeout, memory, description in (
                 ("plan", PLAN, 1024, "Begins a run: lists, plans, and enqueues what is to be copied"),
-                ("tick", TICK, 512, "Brings the task to where it should be, and says what comes next"),
+                ("tick", TICK, 512, "Brings the task to its desired state, and returns the next step"),
             )
         )  # fmt: skip
 
@@ -443,10 +443,16 @@ class EcrStack(TaskStack):
                 "StateMachine": (self.controller.ref, "Runs: one execution each"),
                 "TickFunction": (
                     self.tick.ref,
-                    "Brings the task to where it should be, and tells how it stands",
+                    "Brings the task to its desired state, and returns the current one",
                 ),
-                "CopierRole": (self.copier_role.attr_arn, "Role that registries of other accounts let in"),
-                "PlanRole": (self.plan_role.attr_arn, "Role that registries of other accounts let in, too"),
+                "CopierRole": (
+                    self.copier_role.attr_arn,
+                    "Role that registries of other accounts must allow",
+                ),
+                "PlanRole": (
+                    self.plan_role.attr_arn,
+                    "Role that registries of other accounts must allow, too",
+                ),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Failures"),
             }

@@ -89,7 +89,7 @@ class HubStack(Template):
             default="", pattern="|vpc-[0-9a-f]+",
         )  # fmt: skip
         self.subnets_given = self.parameter(
-            "subnetIds", "Subnets", NETWORK, "Of that VPC, with commas between.",
+            "subnetIds", "Subnets", NETWORK, "Of that VPC, separated by commas.",
             default="", pattern="|subnet-[0-9a-f]+(,subnet-[0-9a-f]+)*",
         )  # fmt: skip
         self.public_ip("machines and containers of tasks")
@@ -128,11 +128,11 @@ class HubStack(Template):
             self.parameter(
                 template_parameter(kind), f"Template of tasks ({kind})", DEPLOYMENT,
                 f"SHA-256 of templates/{kind}.json, from which the hub makes tasks and from no other; dth aws publish "
-                "fills it in. Not looked at when empty.", default="", pattern=DIGEST,
+                "fills it in. Not checked when empty.", default="", pattern=DIGEST,
             )  # fmt: skip
         self.console_digest = self.parameter(
             "consoleDigest", "Console", DEPLOYMENT,
-            "SHA-256 of console.zip; dth aws publish fills it in. Not looked at when empty.",
+            "SHA-256 of console.zip; dth aws publish fills it in. Not checked when empty.",
             default="", pattern=DIGEST,
         )  # fmt: skip
         self.allowed_networks(default="")
@@ -149,7 +149,7 @@ class HubStack(Template):
             "requests. Without one there are no costs and no budgets of tasks with such a store.", default="",
         )  # fmt: skip
         self.alarm_email = self.parameter(
-            "alarmEmail", "Alarm e-mail", ALARMS, "Who is told when the hub itself fails again and again.",
+            "alarmEmail", "Alarm e-mail", ALARMS, "Who is notified when the hub itself fails again and again.",
             default="", pattern=r"|[^@\s]+@[^@\s]+",
         )  # fmt: skip
         self._demand()
@@ -657,7 +657,7 @@ class HubStack(Template):
 
     def _watch(self) -> None:
         function = self._function(
-            "Watch", "watch", self.steward_role, WATCH_TIMEOUT, "Looks at all tasks each minute"
+            "Watch", "watch", self.steward_role, WATCH_TIMEOUT, "Checks all tasks every minute"
         )
         rule = aws_events.CfnRule(
             self,
@@ -927,7 +927,10 @@ class HubStack(Template):
             "ApiUrl": (self.api.attr_graph_ql_url, "The GraphQL API"),
             "Workflow": (self.workflow.ref, "Brings tasks to where they should be"),
             "ServiceRole": (self.service_role.attr_arn, "Makes the stacks of tasks"),
-            "JobRole": (self.job_role.attr_arn, "Role of preflights that buckets of other accounts let in"),
+            "JobRole": (
+                self.job_role.attr_arn,
+                "Role of preflights that buckets of other accounts must allow",
+            ),
             "LogGroup": (self.logs.ref, "What the hub's functions say"),
         }
         if self.own_pool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dth.core.errors import StateError
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import parse
 from dth.images.skopeo import command as skopeo
@@ -145,8 +145,8 @@ def publish_image(session: Any, machine: str, tag: str, say: Say) -> str:
             user, _, password = base64.b64decode(granted).decode().partition(":")
             image = parse(f"{repository}:{tag}")
             authorities = session._session.get_config_variable("ca_bundle") or ""
-            address = Address(image.registry, ca_bundle=authorities)
-            skopeo.push(Path(layout), skopeo.Side(image, address, UserPassword(user, password)))
+            address = RegistryAddress(image.registry, ca_bundle=authorities)
+            skopeo.push(Path(layout), skopeo.CopyEnd(image, address, UserPassword(user, password)))
     return f"{repository}:{tag}"
 
 
@@ -191,7 +191,7 @@ def _apt(*arguments: str) -> None:
     if ran.returncode:
         errors = [line for line in ran.stderr.splitlines() if line.startswith("E: ")] or [ran.stderr[-300:]]
         said = " ".join(errors[0].removeprefix("E: ").split())
-        raise StateError(f"the packages of Debian cannot be had: {said}; {otherwise}")
+        raise StateError(f"the packages of Debian are not available: {said}; {otherwise}")
 
 
 def _write_system(packages: list[Path], file: Path) -> str:

@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PublishedTemplate:
     """A template in the asset bucket.
 
     Its address for CloudFormation, and its parameters (True: without a default).
@@ -61,7 +61,7 @@ class Published:
     """What was published: its version, which changes with the content, and the templates by name."""
 
     version: str
-    templates: dict[str, Template]
+    templates: dict[str, PublishedTemplate]
 
 
 def publish(session: Any, bucket: str, say: Say) -> Published:
@@ -105,7 +105,7 @@ def publish(session: Any, bucket: str, say: Say) -> Published:
         return Published(
             published,
             {
-                name: Template(_address(s3, bucket, keys[name]), _parameters(file))
+                name: PublishedTemplate(_address(s3, bucket, keys[name]), _parameters(file))
                 for name, file in templates.items()
             },
         )
@@ -153,7 +153,7 @@ def with_defaults(template: str, **defaults: str) -> str:
 
 
 def _take_digests(s3: Any, bucket: str, key: str, file: Path, told: dict[str, str]) -> None:
-    """Set the template's digests to those of the code published before, and to those that are told.
+    """Set the template's digests to those of the code published before, and to those that are given.
 
     Raises StateError if the published template differs in anything else.
     """
@@ -166,7 +166,7 @@ def _take_digests(s3: Any, bucket: str, key: str, file: Path, told: dict[str, st
     file.write_text(with_defaults(file.read_text("utf-8"), **digests, **told), "utf-8")
     if file.read_text("utf-8") != there:
         raise StateError(
-            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; find out who, delete what "
+            f"s3://{bucket}/{key} is not the template of this version: somebody changed it; determine who, delete what "
             "is below its prefix and publish again"
         )
 
@@ -269,7 +269,7 @@ def _is_there(s3: Any, bucket: str, key: str) -> bool:
         return True
     except botocore.exceptions.ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
-            raise StateError(f"s3://{bucket}/{key} cannot be looked at: {error}") from None
+            raise StateError(f"s3://{bucket}/{key} cannot be read: {error}") from None
         return False
 
 

@@ -156,7 +156,7 @@ class S3Stack(TaskStack):
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "sqs:SendMessage",
             "Resource": self.queue.attr_arn,
-            # Names of buckets are given anew after a deletion. The owner of a bucket elsewhere is not known.
+            # Names of buckets are free again after a deletion. The owner of a bucket elsewhere is not known.
             "Condition": self.when(in_account, {**by_name, **by_owner}, by_name),
         }
         self.policies = self.queue_policies(self.when(self.events, from_bucket))
@@ -530,7 +530,7 @@ class S3Stack(TaskStack):
                 dead_letter_config=letters,
             )
             for name, description, letters in (
-                ("tick", "Brings the task to where it should be, once a minute", None),
+                ("tick", "Brings the task to its desired state, once a minute", None),
                 ("start", "Begins a run, by the schedule", unheard),
             )
         }  # fmt: skip
@@ -667,13 +667,13 @@ class S3Stack(TaskStack):
                 "MissedStartsUrl": (self.missed.ref, "Starts of the schedule that nobody heard"),
                 "TickFunction": (
                     self.tick.ref,
-                    "Brings the task to where it should be, and tells how it stands",
+                    "Brings the task to its desired state, and returns the current one",
                 ),
                 "StartFunction": (self.start.ref, "Begins a run"),
                 "StateMachine": (self.controller.ref, "The controller"),
                 "WorkerGroup": (self.workers.ref, "Auto Scaling group of the workers"),
                 "FinderGroup": (self.finders.ref, "Auto Scaling group of the finder"),
-                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts let in"),
+                "MachineRole": (self.machine_role.attr_arn, "Role that buckets of other accounts must allow"),
                 "LogGroup": (self.logs, "What everything of the task says"),
                 "Topic": (self.topic.ref, "Alarms"),
             }

@@ -128,7 +128,7 @@ class Template(cdk.Stack):
         """
         self.parameter(
             "allowedNetworks", "Allowed networks", DEPLOYMENT,
-            "Where tasks may connect to besides public addresses, with commas between: private, loopback, or networks "
+            "Where tasks may connect to besides public addresses, separated by commas: private, loopback, or networks "
             "such as 10.20.0.0/16. Metadata services never.",
             default=default, pattern="[a-z0-9.:/, ]{0,1000}",
         )  # fmt: skip
@@ -149,7 +149,7 @@ class Template(cdk.Stack):
             self.parameter(
                 name, f"Code ({architecture})", DEPLOYMENT,
                 f"SHA-256 of bundle-{architecture}.tar.gz, which machines run and nothing else; dth aws publish fills "
-                "it in. Not looked at when empty.", default="", pattern=DIGEST,
+                "it in. Not checked when empty.", default="", pattern=DIGEST,
             )  # fmt: skip
 
     def parameter(

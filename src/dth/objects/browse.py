@@ -18,7 +18,7 @@ from dth.core.errors import (
 from dth.core.plugin import Process
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
-from dth.objects.checks.notes import Trouble
+from dth.objects.checks.notes import SideTrouble
 from dth.objects.listing.pages import PrefixListing
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.answers import parse_xml
@@ -81,7 +81,7 @@ async def look_into(
     except TransferError as error:
         cause = error.__cause__ if isinstance(error, ListingFailed) else error
         error = cause if isinstance(cause, TransferError) else error
-        trouble = Trouble.of(error, side, endpoint, bucket)
+        trouble = SideTrouble.of(error, side, endpoint, bucket)
         return _failed(_sentence(trouble.meaning), _sentence(trouble.todo), trouble.error)
     return {"ok": True, "message": "", "advice": "", "detail": ""} | found
 

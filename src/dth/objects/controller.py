@@ -13,16 +13,16 @@ from collections.abc import Sequence
 
 from dth.core.errors import HubError, TransferError
 from dth.core.ports.platform import Platform
+from dth.core.ports.queue import BadMessage
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.core.ports.uploads import Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, UploadState
 from dth.objects.transfer import ownership
-from dth.objects.transfer.failures import MAX_ATTEMPTS, Before, Failures, Next
+from dth.objects.transfer.failures import MAX_ATTEMPTS, Before, Failures, Remedy
 from dth.objects.transfer.handlers import done
 from dth.objects.transfer.messages import (
-    BadMessage,
     DeleteMessage,
-    Item,
+    ObjectItem,
     ObjectsMessage,
     PartMessage,
     decode,
@@ -30,7 +30,7 @@ from dth.objects.transfer.messages import (
     message_id,
 )
 from dth.objects.transfer.multipart import Busy, Multipart, UploadLost
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 # Seconds after which an intent without an upload is given up.
 INTENT_LIMIT = 3600.0
@@ -54,7 +54,7 @@ class Controller:
     caller that creates a controller for each check passes on what the previous one left there."""
 
     def __init__(
-        self, route: Route, platform: Platform, name: str, quiet: dict[str, int] | None = None
+        self, route: ObjectRoute, platform: Platform, name: str, quiet: dict[str, int] | None = None
     ) -> None:
         self._platform = platform
         self._route = route
@@ -80,24 +80,24 @@ class Controller:
                     return
         await self._mend(idle, live)
 
-    async def _goes_on(self, upload: Upload, error: HubError, before: Before) -> bool:
+    async def _goes_on(self, upload: GiantUpload, error: HubError, before: Before) -> bool:
         """Leave a failed upload for the next check, or give it up: what fails for too long while other requests pass
         never ends otherwise. False if the task pauses."""
         since = self.quiet.setdefault(upload.upload_id, int(time.time()))
         # Each check is the first attempt: only the time bounds how often an upload is tried.
         decision = await self._failures.decide(error, 0, before, since)
-        if decision.next is Next.PAUSE:
+        if decision.next is Remedy.PAUSE:
             await self._platform.records.pause(decision.reason)
-        elif decision.next not in (Next.WAIT, Next.AGAIN):
+        elif decision.next not in (Remedy.WAIT, Remedy.AGAIN):
             await self._give_up(upload, error)
-        return decision.next is not Next.PAUSE
+        return decision.next is not Remedy.PAUSE
 
     async def abort_all(self) -> None:
         """Discard every upload that the task began, because the task stops."""
         for upload in await self._platform.uploads.live():
             await self._multipart.abort(upload)
 
-    async def _look_at(self, upload: Upload, idle: bool) -> None:
+    async def _look_at(self, upload: GiantUpload, idle: bool) -> None:
         if await self._platform.records.settled(upload.run, [upload.key]):
             if upload.state is not UploadState.COMPLETING or upload.lease_until < time.time():
                 # Its object was settled without it.
@@ -120,7 +120,7 @@ class Controller:
                 await self._multipart.resend_missing(upload)
             self.quiet[upload.upload_id] = upload.parts_done
 
-    async def _mend(self, idle: bool, live: Sequence[Upload]) -> None:
+    async def _mend(self, idle: bool, live: Sequence[GiantUpload]) -> None:
         """Send PENDING objects that have neither a message nor an upload again, if two checks found the queue empty and
         nothing moved between them."""
         records = self._platform.records
@@ -143,16 +143,16 @@ class Controller:
             fields = {"key": record.key, "run": record.run}
             log.warning("object was waited for in vain, and is sent again", extra={"fields": fields})
 
-    async def _begin_anew(self, upload: Upload, error: HubError) -> None:
+    async def _begin_anew(self, upload: GiantUpload, error: HubError) -> None:
         """Send an object whose upload is gone again, up to the usual number of attempts."""
         if upload.attempts >= MAX_ATTEMPTS:
             await self._settle_failed(upload.run, upload.key, upload.attempts, error)
             return
-        item = Item(upload.key, upload.size, upload.etag, upload.attempts)
+        item = ObjectItem(upload.key, upload.size, upload.etag, upload.attempts)
         message = ObjectsMessage(f"{message_id(upload.run, item)}.a{upload.attempts}", upload.run, [item])
         await self._platform.queue.send([encode(message)])
 
-    async def _give_up(self, upload: Upload, error: HubError) -> None:
+    async def _give_up(self, upload: GiantUpload, error: HubError) -> None:
         await self._throw_away(upload.key, upload.run)
         await self._settle_failed(upload.run, upload.key, upload.attempts, error)
 

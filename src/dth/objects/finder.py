@@ -19,8 +19,8 @@ from dth.objects.compare.comparison import NOT_FOUND, Comparison, Decided
 from dth.objects.compare.merge import Policy, Verdict
 from dth.objects.listing.ranges import OutOfOrder
 from dth.objects.parameters import DeleteMode, EventMode
-from dth.objects.transfer.messages import DeleteMessage, Item, encode, pack
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.messages import DeleteMessage, ObjectItem, encode, pack
+from dth.objects.transfer.relay import ObjectRoute
 
 DELETES_A_MESSAGE = 100
 # The cursor that marks the deletes of a run as counted.
@@ -38,10 +38,10 @@ def held_up(run: Run, runs: Sequence[Run]) -> bool:
     )
 
 
-class Finder:
+class ObjectFinder:
     """One pass over both sides for one run."""
 
-    def __init__(self, route: Route, platform: Platform, workdir: Path) -> None:
+    def __init__(self, route: ObjectRoute, platform: Platform, workdir: Path) -> None:
         self._route = route
         self._platform = platform
         self._workdir = workdir
@@ -85,7 +85,9 @@ class Finder:
 
     async def _commit(self, run: Run, decided: Decided, listed_since: float) -> None:
         items = [
-            Item(pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING)
+            ObjectItem(
+                pick.source.key, pick.source.size, pick.source.etag, fresh=pick.verdict is Verdict.MISSING
+            )
             for pick in decided.transfer
         ]
         messages = list(pack(run.id, items))

@@ -113,7 +113,7 @@ class S3Parameters(TaskParameters):
         None,
         "source",
         "Source type",
-        "Kind of store; found out from the endpoint when not given.",
+        "Kind of store; detected from the endpoint when not given.",
         what=True,
         cli="--src-type",
     )
@@ -133,7 +133,7 @@ class S3Parameters(TaskParameters):
         "",
         "comparison",
         "Prefix list",
-        "A text file with one prefix a line: a key of the source bucket; for commands also a file.",
+        "A text file with one prefix per line: a key of the source bucket; for commands also a file.",
         what=True,
         cli="--prefix-list",
         names=Names.LIST,
@@ -167,13 +167,13 @@ class S3Parameters(TaskParameters):
         names=Names.LIST,
     )
     src_region: str = parameter(
-        "", "source", "Source region", "Found out for AWS when empty.", what=True, cli="--src-region"
+        "", "source", "Source region", "Detected for AWS when empty.", what=True, cli="--src-region"
     )
     src_endpoint: str = parameter(
         "",
         "source",
         "Source endpoint",
-        "URL of the store, or several URLs of one store with commas between; AWS by region when empty.",
+        "URL of the store, or several URLs of one store, separated by commas; AWS by region when empty.",
         what=True,
         cli="--src-endpoint-url",
         several=True,
@@ -271,7 +271,7 @@ class S3Parameters(TaskParameters):
         None,
         "destination",
         "Destination type",
-        "Kind of store; found out from the endpoint when not given.",
+        "Kind of store; detected from the endpoint when not given.",
         what=True,
         cli="--dst-type",
     )
@@ -296,7 +296,7 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination region",
-        "Found out for AWS when empty.",
+        "Detected for AWS when empty.",
         what=True,
         cli="--dst-region",
     )
@@ -304,7 +304,7 @@ class S3Parameters(TaskParameters):
         "",
         "destination",
         "Destination endpoint",
-        "URL of the store, or several URLs of one store with commas between; AWS by region when empty.",
+        "URL of the store, or several URLs of one store, separated by commas; AWS by region when empty.",
         what=True,
         cli="--dst-endpoint-url",
         several=True,
@@ -643,7 +643,7 @@ class S3Parameters(TaskParameters):
         None,
         "engine",
         "Bandwidth cap",
-        "Bytes a second over all workers.",
+        "Bytes per second over all workers.",
         what=False,
         cli="--max-bytes-per-second",
         ge=1024,
@@ -652,7 +652,7 @@ class S3Parameters(TaskParameters):
         None,
         "engine",
         "Request cap",
-        "Requests a second to each side, over all workers.",
+        "Requests per second to each side, over all workers.",
         what=False,
         cli="--max-requests-per-second",
         gt=0,
@@ -707,7 +707,7 @@ class S3Parameters(TaskParameters):
         "",
         "schedule",
         "Alarm e-mail",
-        "Address that hears of failures.",
+        "Address that is notified about failures.",
         what=False,
         pattern=r"^$|^[^@\s]+@[^@\s]+$",
     )
@@ -724,7 +724,7 @@ class S3Parameters(TaskParameters):
     )
     ec2_vpc_id: str = parameter("", "compatibility", "VPC", "VPC of the workers. On AWS only.", what=False)
     ec2_subnets: str = parameter(
-        "", "compatibility", "Subnets", "Two subnets or more, with commas between. On AWS only.", what=False
+        "", "compatibility", "Subnets", "Two subnets or more, separated by commas. On AWS only.", what=False
     )
     spot_workers: bool = parameter(
         False, "compatibility", "Spot workers", "Run workers on spot instances. On AWS only.", what=False
@@ -738,7 +738,7 @@ class S3Parameters(TaskParameters):
             return value or None
         if not re.fullmatch(r"[\w.:+-]{1,128}", value, re.ASCII):
             raise ValueError(
-                f"{value!r} is no name of a storage class: letters, digits and any of _.:+- make one"
+                f"{value!r} is not a valid name of a storage class: letters, digits and any of _.:+- make one"
             )
         return value.upper() if value.upper() in {each.value for each in StorageClass} else value
 

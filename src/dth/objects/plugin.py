@@ -13,7 +13,7 @@ from dth.core.ports.status import Status
 from dth.core.prices import Prices
 from dth.core.secrets import SecretUse
 from dth.core.stores import Store
-from dth.objects.compare.merge import Place, overlaps
+from dth.objects.compare.merge import ObjectsPlace, overlaps
 from dth.objects.forecast import estimate
 from dth.objects.listing.filters import build
 from dth.objects.parameters import DeleteMode, EventMode, S3Parameters, missing
@@ -141,22 +141,22 @@ class ObjectsPlugin(Plugin):
 PLUGIN = ObjectsPlugin()
 
 
-def places(parameters: S3Parameters) -> tuple[Place, Place]:
+def places(parameters: S3Parameters) -> tuple[ObjectsPlace, ObjectsPlace]:
     """The places that the task reads and writes."""
     source, dest = resolve_endpoints(parameters)
     prefix = key_map(parameters).to_dest(parameters.src_prefix)
     return (
-        Place(source.store, parameters.src_bucket, parameters.src_prefix),
-        Place(dest.store, parameters.dest_bucket, prefix),
+        ObjectsPlace(source.store, parameters.src_bucket, parameters.src_prefix),
+        ObjectsPlace(dest.store, parameters.dest_bucket, prefix),
     )
 
 
-def shown(place: Place) -> str:
+def shown(place: ObjectsPlace) -> str:
     """A place in the form shown to people."""
     return f"s3://{place.bucket}/{place.prefix}"
 
 
-def shown_in(store: str, place: Place) -> str:
+def shown_in(store: str, place: ObjectsPlace) -> str:
     """A place in the form shown to people, with the name of its store if it has one."""
     return f"{store}: {place.bucket}/{place.prefix}".rstrip("/") if store else shown(place)
 

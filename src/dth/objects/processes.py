@@ -15,12 +15,12 @@ from dth.core.ports.runs import RunKind
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects.controller import Controller
-from dth.objects.finder import Finder
+from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.credentials import ResolvedCredentials, resolve_credentials
 from dth.objects.task import credential_source, open_route, opened
-from dth.objects.transfer.relay import Route
-from dth.objects.transfer.worker import Worker
+from dth.objects.transfer.relay import ObjectRoute
+from dth.objects.transfer.worker import ObjectWorker
 
 CONTROL_INTERVAL = 10.0  # seconds between the controller's checks
 
@@ -56,11 +56,11 @@ async def run(process: Process) -> dict[str, Any] | None:
     return None
 
 
-async def find(route: Route, platform: Platform, workdir: Path, number: int) -> None:
+async def find(route: ObjectRoute, platform: Platform, workdir: Path, number: int) -> None:
     """Run the finder for a run, and log the result. `workdir`: for data that does not fit into memory."""
     begun = await platform.records.get_run(number)
     log.info("run taken up", extra={"fields": {"run": number, "state": begun.state}})
-    await Finder(route, platform, workdir).run(begun)
+    await ObjectFinder(route, platform, workdir).run(begun)
     for each in reversed(await platform.records.list_runs()):
         # A listing that had to start over continued as a newer run.
         if each.kind is RunKind.SYNC and each.id >= number:
@@ -70,9 +70,9 @@ async def find(route: Route, platform: Platform, workdir: Path, number: int) -> 
                 log.info(note, extra={"fields": {"run": each.id}})
 
 
-async def work(name: str, route: Route, platform: Platform) -> None:
+async def work(name: str, route: ObjectRoute, platform: Platform) -> None:
     """Run a worker until SIGTERM, or until the task pauses."""
-    worker = Worker(name, route, platform)
+    worker = ObjectWorker(name, route, platform)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()
     if reason := await platform.records.paused():

@@ -12,7 +12,7 @@ from dth.core.parameters import check_confined
 from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
-from dth.objects.compare.merge import Place, overlaps
+from dth.objects.compare.merge import ObjectsPlace, overlaps
 from dth.objects.listing.filters import Filter, only_key
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import OTHER_AWS_CLASSES, DeleteMode, S3Parameters, SourceEtags, StorageClass
@@ -25,12 +25,14 @@ from dth.objects.store.folders.paths import place_of
 from dth.objects.store.pace import Budget, Cap, Gate, follow
 from dth.objects.store.rate import store_rates
 from dth.objects.store.retry import ATTEMPTS
-from dth.objects.store.signing import Keys
-from dth.objects.transfer.relay import Route, requests_at_once
+from dth.objects.store.signing import AccessKeys
+from dth.objects.transfer.relay import ObjectRoute, requests_at_once
 
 
 @asynccontextmanager
-async def opened(parameters: S3Parameters, secrets: SecretStore, limits: Limits) -> AsyncIterator[Route]:
+async def opened(
+    parameters: S3Parameters, secrets: SecretStore, limits: Limits
+) -> AsyncIterator[ObjectRoute]:
     """Both sides of a task, opened with `open_route` and closed at the end. Follows changes of the shared rates."""
     with Transport() as transport:
         route = await open_route(parameters, transport, secrets, limits)
@@ -56,7 +58,7 @@ async def open_route(
     *,
     attempts: int = ATTEMPTS,
     one_object: bool = False,
-) -> Route:
+) -> ObjectRoute:
     """Open both sides of a task for requests, each of which is tried up to `attempts` times. The only request that this
     sends asks for the region of an AWS bucket if none is given. `one_object`: the prefixes are the keys of one object
     and its copy. Raises UsageError for invalid parameters."""
@@ -83,7 +85,9 @@ async def open_route(
         and not access_point(parameters.src_bucket)
         and await _keys(source, "source") == await _keys(dest, "destination")
     )
-    return Route(source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side)
+    return ObjectRoute(
+        source, dest, keys, parameters, Budget(parameters.memory_budget), transport, server_side
+    )
 
 
 def resolve_endpoints(parameters: S3Parameters) -> tuple[Endpoint, Endpoint]:
@@ -123,7 +127,7 @@ def check_storage_class(parameters: S3Parameters) -> None:
     known = {each.value for each in StorageClass} | OTHER_AWS_CLASSES
     if asked and asked not in known and endpoint_of(parameters, "destination").is_aws:
         raise UsageError(
-            f"destStorageClass: {asked!r} is no storage class of AWS; one of {', '.join(StorageClass)}"
+            f"destStorageClass: {asked!r} is not a storage class of AWS; one of {', '.join(StorageClass)}"
         )
 
 
@@ -242,7 +246,7 @@ def _throttled_together(endpoint: Endpoint, bucket: str) -> str:
     return f"{endpoint.store}/{bucket}" if endpoint.is_aws else endpoint.store
 
 
-async def _keys(client: S3Client, side: str) -> Keys | None:
+async def _keys(client: S3Client, side: str) -> AccessKeys | None:
     try:
         return await client.credentials.keys()
     except TransferError as error:
@@ -266,11 +270,13 @@ def _refuse_overlap(parameters: S3Parameters, source: S3Client, dest: S3Client, 
         raise UsageError(f"source and destination overlap: {one} and {other} {where}one lies in the other")
 
 
-def _place_of(client: S3Client, prefix: str) -> Place:
+def _place_of(client: S3Client, prefix: str) -> ObjectsPlace:
     if client.endpoint.is_folder:
         # One folder may lie in another, under whatever name.
-        return Place(client.endpoint.store, "", f"{os.path.realpath(client.bucket).rstrip('/')}/{prefix}")
-    return Place(client.endpoint.store, client.bucket, prefix)
+        return ObjectsPlace(
+            client.endpoint.store, "", f"{os.path.realpath(client.bucket).rstrip('/')}/{prefix}"
+        )
+    return ObjectsPlace(client.endpoint.store, client.bucket, prefix)
 
 
 def _listing_time(moment: float | None) -> str:

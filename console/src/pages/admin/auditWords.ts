@@ -16,7 +16,7 @@ export function taskOf(entry: { what: string; target: string; outcome: string })
   return [made, entry.target].find((id) => TASK.test(id)) ?? '';
 }
 
-/** JSON with line ends; what is no whole JSON (it was too long), as it is. */
+/** JSON with line ends; what is not a whole JSON (it was too long), as it is. */
 export function pretty(json: string): string {
   try {
     return JSON.stringify(JSON.parse(json), null, 2);

@@ -301,7 +301,7 @@ test('an edit that was begun earlier does not undo what others changed since', a
   );
 });
 
-test('a draft that cannot be read is no draft', async () => {
+test('a draft that cannot be read is not a draft', async () => {
   sessionStorage.setItem('dth.draft.tester.new.S3EC2', '{bad');
   show('/tasks/create');
   await heading('Kind of task');

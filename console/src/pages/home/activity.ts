@@ -10,7 +10,7 @@ export function startOfToday(): string {
   return new Date(new Date().setHours(0, 0, 0, 0)).toISOString();
 }
 
-/** Tasks that go on only when somebody does something, and those that could not copy all of it. */
+/** Tasks that wait for somebody to act, and those that could not copy all of it. */
 export function needingAttention(home: Pick<HomeQuery, 'halted' | 'recent'>): Task[] {
   const halted = tasksOf(home.halted);
   const known = new Set(halted.map((task) => task.id));

@@ -37,10 +37,10 @@ test('a run that is done says its sums in words', () => {
   expect(screen.queryByText('Deletes')).toBeNull();
 });
 
-test('while it transfers, what is under way is counted', () => {
+test('while it transfers, what is in progress is counted', () => {
   const moving = run({ state: 'TRANSFERRING', counts: { listed: 5, enqueued: 5, done: 2 } });
   show(moving);
-  expect(screen.getByText(/0 were cancelled; 3 are under way\./)).toBeVisible();
+  expect(screen.getByText(/0 were cancelled; 3 are in progress\./)).toBeVisible();
   expect(balance(moving)).toBe('moving');
 });
 

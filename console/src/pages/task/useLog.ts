@@ -22,7 +22,7 @@ interface Log {
   backward: string;
   forward: string;
   atBeginning: boolean;
-  /** The oldest ones were thrown away: going back from here would leave a hole. */
+  /** The oldest ones were discarded: going back from here would leave a hole. */
   cut: boolean;
 }
 
@@ -51,7 +51,7 @@ async function page(api: Api, wanted: Wanted, nextToken: string, limit: number) 
 
 /**
  * A log, from its newest events on: older ones on demand, newer ones too, or by themselves every so many milliseconds.
- * For another log, or another search, mount it anew.
+ * For another log, or another search, mount it again.
  */
 export function useLog(wanted: Wanted, every: number | null) {
   const api = useApi();

@@ -5,7 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { HubText } from '../../components/HubText';
 import { useFormat } from '../../format';
 
-/** A number and its band, which is no wider than the number where it was counted. */
+/** A number and its band, which is not wider than the number where it was counted. */
 export interface Amount {
   value: number;
   low: number;

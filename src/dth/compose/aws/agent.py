@@ -29,7 +29,7 @@ from dth.core.ports.runs import RunKind, RunState
 from dth.hub.parameters import read_parameters as as_model
 from dth.objects import processes
 from dth.objects.task import opened
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.parameters import read_parameters
@@ -256,7 +256,7 @@ async def _listing(platform: AwsPlatform) -> list[int]:
 
 
 @asynccontextmanager
-async def _route(platform: AwsPlatform) -> AsyncIterator[Route]:
+async def _route(platform: AwsPlatform) -> AsyncIterator[ObjectRoute]:
     kind, values = await read_parameters(platform.dynamo)
     parameters = as_model(kind, values)
     async with opened(parameters, platform.secrets, platform.limits) as route:

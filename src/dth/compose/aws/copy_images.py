@@ -19,7 +19,7 @@ from dth.core.transport import Transport
 from dth.hub.parameters import read_parameters as as_model
 from dth.images.parameters import EcrParameters
 from dth.images.task import open_route
-from dth.images.worker import Worker
+from dth.images.worker import ImageWorker
 from dth.platforms.aws.client import Aws
 from dth.platforms.aws.confined import confine_by_environment
 from dth.platforms.aws.parameters import read_parameters
@@ -58,7 +58,7 @@ async def _work(name: str, platform: AwsPlatform) -> None:
     share = -(-parameters.max_concurrency // CONTAINERS)
     parameters = parameters.model_copy(update={"max_concurrency": share})
     with Transport() as transport:
-        worker = Worker(name, await open_route(parameters, transport, platform.secrets), platform)
+        worker = ImageWorker(name, await open_route(parameters, transport, platform.secrets), platform)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         ender = asyncio.create_task(_end_when_idle(worker))
         log.info("copying", extra={"fields": {"at_once": share}})
@@ -71,7 +71,7 @@ async def _work(name: str, platform: AwsPlatform) -> None:
         log.info("no image is left")
 
 
-async def _end_when_idle(worker: Worker) -> None:
+async def _end_when_idle(worker: ImageWorker) -> None:
     since = time.monotonic()
     while time.monotonic() - since < IDLE:
         await asyncio.sleep(LOOK)

@@ -26,14 +26,14 @@ from dth.core.plugins import plugin
 from dth.core.prices import Prices, read_prices
 from dth.core.secrets import SecretStore
 from dth.objects.store.credentials import FileSecrets
-from dth.platforms.local.board import Board
+from dth.platforms.local.board import LocalBoard
 from dth.platforms.local.foreground import ASKED, PRICES_FILE, TASK_FILE
 from dth.platforms.local.journal import BEGINNING, Journal, logging_to
 from dth.platforms.local.platform import open_platform
 from dth.platforms.local.result import write_result
 
 # Created before any fork: all processes of a command, or of a hub, share it.
-BOARD = Board()
+BOARD = LocalBoard()
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
     except HubError as error:
         print(error, file=sys.stderr)
         code = 1
-    except Exception as error:  # noqa: BLE001 - a defect of ours: the log keeps where
+    except Exception as error:  # noqa: BLE001 - a defect of this program: the log keeps where
         if full := full_disk(error):
             print(full, file=sys.stderr)
             code = 1

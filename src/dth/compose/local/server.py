@@ -46,7 +46,7 @@ from dth.hub.webhooks import post_over
 from dth.platforms.local import graphql
 from dth.platforms.local.agenda import Agenda
 from dth.platforms.local.budget import Budgets, TooMuch
-from dth.platforms.local.connections import Capacity, Connections, Server
+from dth.platforms.local.connections import ConnectionLimits, Connections, Server
 from dth.platforms.local.console import Console
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.hub_database import HubDatabase
@@ -107,7 +107,7 @@ class Listen:
             raise UsageError("--tls-cert and --tls-key go together")
         for path in (self.tls_certificate, self.tls_key):
             if path and not path.is_file():
-                raise UsageError(f"{path} is no file")
+                raise UsageError(f"{path} is not a file")
         if self.host in LOOPBACK or self.tls_certificate:
             return
         if not self.public_url.startswith("https://"):
@@ -171,7 +171,7 @@ def _ca_bundles(given: object) -> dict[str, str]:
         raise UsageError("names with a file each are needed, such as corporate: /etc/ssl/corporate.pem")
     for name, file in given.items():
         if not BUNDLE.fullmatch(name):
-            raise UsageError(f"{name!r} is no name: letters, digits and any of _.- make one")
+            raise UsageError(f"{name!r} is not a name: letters, digits and any of _.- make one")
         if not Path(file).is_absolute() or not Path(file).is_file():
             raise UsageError(f"{name}: {file!r} is not the path of a file, from / on")
     return given
@@ -263,7 +263,7 @@ async def serve(
                     # trust.
                     proxy_headers=proxied,
                 ),
-                Connections(Capacity.here(behind_proxy=proxied)),
+                Connections(ConnectionLimits.here(behind_proxy=proxied)),
             )
             serving = asyncio.create_task(server.serve(sockets))
             loop = asyncio.get_running_loop()
@@ -407,7 +407,7 @@ async def _for_ever(what: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception:
-            log.exception("%s failed; it is started anew", what)
+            log.exception("%s failed; it is started again", what)
         await asyncio.sleep(AGAIN)
 
 

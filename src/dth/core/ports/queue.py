@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dth.core.errors import HubError
+
+
+class BadMessage(HubError):
+    """A message that this version cannot read: of another version, or from another program."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:

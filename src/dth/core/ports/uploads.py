@@ -20,7 +20,7 @@ class UploadState(StrEnum):
 
 
 @dataclass(slots=True)
-class Upload:
+class GiantUpload:
     """One giant object in progress.
 
     `begun` is when the intent was written. Only uploads of exactly this key that began after that time, and that are
@@ -69,7 +69,7 @@ class Part:
 class Uploads(Protocol):
     """The records of giant uploads and their parts. A key has at most one live upload, which belongs to its run."""
 
-    async def intend(self, upload: Upload) -> bool:
+    async def intend(self, upload: GiantUpload) -> bool:
         """Write the intent if the key has no live upload (INTENT, UPLOADING or COMPLETING). Returns False if another
         worker has one: do nothing."""
         ...
@@ -81,7 +81,7 @@ class Uploads(Protocol):
         abort the upload just created."""
         ...
 
-    async def get(self, key: str) -> Upload | None:
+    async def get(self, key: str) -> GiantUpload | None:
         """The upload of this key, live or ended; None if there is none."""
         ...
 
@@ -89,7 +89,7 @@ class Uploads(Protocol):
         """The parts of the live upload of this key, done or not."""
         ...
 
-    async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
+    async def part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
         """Record that the part is done; it counts once. Returns None if that upload is not UPLOADING any more."""
         ...
 
@@ -105,7 +105,7 @@ class Uploads(Protocol):
         """-> DONE or ABORTED. True for the one call that did it. Deletes the records of the parts."""
         ...
 
-    async def live(self) -> list[Upload]:
+    async def live(self) -> list[GiantUpload]:
         """All uploads that are INTENT, UPLOADING or COMPLETING."""
         ...
 

@@ -39,7 +39,7 @@ async def list_channels(call: Call) -> list[ChannelAnswer]:
 
 @mutation(Role.ADMIN)
 async def put_channel(call: Call, *, input: dict[str, Any]) -> ChannelAnswer:
-    known = {event.value for event in notifications.Event}
+    known = {event.value for event in notifications.NotifiedEvent}
     if unknown := sorted(set(input.get("events") or []) - known):
         raise UsageError(f"events: there is no {unknown[0]}; there are {', '.join(sorted(known))}")
     enabled = input.get("enabled")

@@ -17,7 +17,7 @@ from dth.hub.budget import UNKNOWN
 from dth.hub.model import ErrorCode, Progress, Role, ScheduleType, Summary, Task
 from dth.hub.parameters import form
 from dth.hub.phase import Phase, phase, waits_for
-from dth.hub.ports import Stack, TaskQuery
+from dth.hub.ports import TaskQuery, TaskStackState
 from dth.hub.progress import Result, percent_of
 from dth.hub.schedule import describe
 from dth.hub.steward import schedule_of
@@ -136,7 +136,7 @@ class TaskAnswer:
     execution_arn: None = None
 
     @classmethod
-    def of(cls, task: Task, stack: Stack | None = None, warnings: Sequence[str] = ()) -> Self:
+    def of(cls, task: Task, stack: TaskStackState | None = None, warnings: Sequence[str] = ()) -> Self:
         schedule = schedule_of(task)
         return cls(
             id=task.id,
@@ -171,7 +171,7 @@ class TaskAnswer:
         )
 
 
-def _outputs(stack: Stack) -> list[StackOutput]:
+def _outputs(stack: TaskStackState) -> list[StackOutput]:
     return [StackOutput(name, value, stack.descriptions.get(name)) for name, value in stack.outputs.items()]
 
 
@@ -392,7 +392,9 @@ class NewTask:
         chosen = input.get("id") or ""
         # It becomes the name of a folder and part of other names.
         if chosen and not UUID.fullmatch(chosen):
-            raise UsageError(f"id: {chosen[:50]!r} is no UUID such as 123e4567-e89b-12d3-a456-426614174000")
+            raise UsageError(
+                f"id: {chosen[:50]!r} is not a UUID such as 123e4567-e89b-12d3-a456-426614174000"
+            )
         return cls(
             type=input["type"],
             schedule_type=ScheduleType(kind),

@@ -29,7 +29,7 @@ def key_of(token: str | None) -> str:
     try:
         made = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except ValueError:
-        raise UsageError(f"nextToken: {text[:50]!r} is no token; take the nextToken of a page") from None
+        raise UsageError(f"nextToken: {text[:50]!r} is not a token; take the nextToken of a page") from None
     return made.decode("utf-8", "surrogateescape")
 
 
@@ -52,7 +52,7 @@ def seconds(name: str, text: str | None) -> float:
     except ValueError:
         found = math.nan
     if not abs(found) < LAST_TIME:
-        raise UsageError(f"{name}: {text[:50]!r} is no time in epoch milliseconds")
+        raise UsageError(f"{name}: {text[:50]!r} is not a time in epoch milliseconds")
     return found
 
 

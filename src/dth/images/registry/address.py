@@ -10,7 +10,7 @@ DOCKER_HUB_API = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RegistryAddress:
     """Where a registry is."""
 
     host: str  # as in references

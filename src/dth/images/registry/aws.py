@@ -289,7 +289,7 @@ def _failure(error: Exception, service: str) -> TransferError:
         | botocore.exceptions.TokenRetrievalError
         | botocore.exceptions.SSOError,
     ):
-        return EndpointRefused(f"credentials cannot be had: {said}", code="NoCredentials", said=said)
+        return EndpointRefused(f"credentials are not available: {said}", code="NoCredentials", said=said)
     if isinstance(error, botocore.exceptions.ParamValidationError):
         return ObjectRefused(
             f"{service} cannot be asked for that: {said}", code="InvalidParameter", said=said

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from dth.core.errors import Corrupted, EndpointRefused, ObjectRefused, SourceGone, Throttled, TransferError
 from dth.core.transport import Pipe
-from dth.images.registry.client import Registry, Upload
+from dth.images.registry.client import BlobUpload, Registry
 from dth.images.registry.manifest import Descriptor
 from dth.images.skopeo.said import CORRUPTED
 
@@ -66,7 +66,7 @@ class Blobs:
 
     async def _begin(
         self, digest: str, source: Registry, source_repository: str, repository: str, mount: str
-    ) -> Upload | None:
+    ) -> BlobUpload | None:
         """Begin an upload. None if the repository has the blob now."""
         place = mount or self._brought.get(digest, "")
         looked = not place or place == repository
@@ -105,7 +105,7 @@ class Blobs:
         blob: Descriptor,
         source: Registry,
         repository: str,
-        upload: Upload,
+        upload: BlobUpload,
         moved: Callable[[int], None],
     ) -> None:
         if blob.size <= SMALL:

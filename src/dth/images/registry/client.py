@@ -33,7 +33,7 @@ from dth.core.errors import (
     Transient,
 )
 from dth.core.transport import Body, Pipe, Response, Transport
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal
 from dth.images.registry.headers import next_link
 from dth.images.registry.http import LIMIT, Http
@@ -114,7 +114,7 @@ class _Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class BlobUpload:
     """A blob upload that has begun. `elsewhere`: the URL, if it is not at the registry itself."""
 
     repository: str
@@ -133,7 +133,7 @@ class Registry:
     def __init__(
         self,
         transport: Transport,
-        address: Address,
+        address: RegistryAddress,
         login: Login = ANONYMOUS,
         *,
         pushes: bool = False,
@@ -284,7 +284,7 @@ class Registry:
         detected once.
         """
         if self._knows_referrers is None:
-            # Several tasks may ask at once: one of them finds out.
+            # Several tasks may ask at once: one of them does it.
             async with self._asking_referrers:
                 if self._knows_referrers is None:
                     return await self._find_referrers(repository, digest)
@@ -336,7 +336,7 @@ class Registry:
             raise
         return True
 
-    async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> Upload | None:
+    async def begin_upload(self, repository: str, mount: tuple[str, str] | None = None) -> BlobUpload | None:
         """Begin to send a blob.
 
         `mount`: the digest of the blob and another repository of this registry that has it. Returns
@@ -352,7 +352,7 @@ class Registry:
             return None
         return self._upload(repository, path, answer)
 
-    def _upload(self, repository: str, path: str, begun: Response) -> Upload:
+    def _upload(self, repository: str, path: str, begun: Response) -> BlobUpload:
         try:
             here = urlsplit(self.address.url)
             there = urlsplit(urljoin(self.address.url + path, begun.headers["location"]))
@@ -364,14 +364,14 @@ class Registry:
             ) from None
         # Behind a proxy that terminates TLS, some registries return the wrong scheme.
         if there.hostname == here.hostname and (there.port == here.port or there.scheme != here.scheme):
-            return Upload(repository, _path(there))
+            return BlobUpload(repository, _path(there))
         if there.scheme != "https" and not self.address.insecure:
             raise EndpointRefused(
                 f"{self.host} wants blobs at {other_host(there.netloc)} without TLS", code="InsecureRedirect"
             )
-        return Upload(repository, _path(there), f"{there.scheme}://{there.netloc}")
+        return BlobUpload(repository, _path(there), f"{there.scheme}://{there.netloc}")
 
-    async def finish_upload(self, upload: Upload, digest: str, body: Body) -> None:
+    async def finish_upload(self, upload: BlobUpload, digest: str, body: Body) -> None:
         """Send a blob in one piece. A blob from a pipe is sent only once, because the pipe cannot
         rewind.
         """
@@ -386,7 +386,7 @@ class Registry:
                 f"{self.host} stored {foreign(stored) or 'another blob'}, not {digest}", code="DIGEST_INVALID"
             )
 
-    async def give_up(self, upload: Upload) -> None:
+    async def give_up(self, upload: BlobUpload) -> None:
         """Cancel an upload. If that fails, the registry discards it later."""
         if not upload.elsewhere:
             with contextlib.suppress(TransferError):

@@ -91,7 +91,7 @@ class Manifest:
     def _several(self, name: str) -> tuple[Descriptor, ...]:
         found = self.fields.get(name) or []
         if not isinstance(found, list):
-            raise ObjectRefused(f"manifest {self.digest}: {name} is no list", code="MANIFEST_INVALID")
+            raise ObjectRefused(f"manifest {self.digest}: {name} is not a list", code="MANIFEST_INVALID")
         return tuple(map(_descriptor, found))
 
     @cached_property
@@ -114,7 +114,7 @@ def read_manifest(body: bytes, content_type: str, algorithm: str = "sha256") -> 
     if kind not in INDEXES | MANIFESTS:
         if fields.get("schemaVersion") == 1:
             raise NotSupported(
-                f"manifest {digest} is of Docker's schema 1, which nobody can push any more; build the image anew",
+                f"manifest {digest} is of Docker's schema 1, which nobody can push any more; build the image again",
                 code="SCHEMA1",
             )
         raise NotSupported(

@@ -31,7 +31,7 @@ async def keep_fallback(registry: Registry, repository: str, about: str, referre
 
 
 def merge(theirs: Manifest | None, ours: Manifest, about: str, lost: Collection[str] = ()) -> Manifest:
-    """Return the index with the entries of both, without those of ours that are lost.
+    """Return the index with the entries of both, without our own that are lost.
 
     The destination's entries stay as they are. Raises ObjectRefused if the destination's tag is not
     such an index.

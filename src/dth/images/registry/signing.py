@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from dth.core.errors import EndpointRefused, ObjectRefused, TransferError, Transient
 from dth.core.transport import Response
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal, said_in
 from dth.images.registry.headers import Challenge, read_challenge
 from dth.images.registry.http import Http
@@ -51,7 +51,7 @@ class _Token:
 class SigningIn:
     """Signs in to one registry. Keeps tokens until shortly before they expire."""
 
-    def __init__(self, address: Address, login: Login, http: Http) -> None:
+    def __init__(self, address: RegistryAddress, login: Login, http: Http) -> None:
         self._address = address
         self._login = login
         self._http = http

@@ -32,7 +32,7 @@ from dth.core.errors import EndpointRefused, NotSupported, TransferError, Transi
 from dth.core.hosts import PORTS
 from dth.core.network import Network, is_loopback, real_address
 from dth.core.transport import ADDRESS_REFUSED
-from dth.images.registry.address import Address
+from dth.images.registry.address import RegistryAddress
 from dth.images.registry.login import UserPassword
 from dth.images.registry.reference import DOCKER_HUB, Reference
 from dth.images.skopeo import landlock
@@ -57,16 +57,16 @@ _ENVIRONMENT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class CopyEnd:
     """One end of a copy."""
 
     reference: Reference
-    address: Address
+    address: RegistryAddress
     login: UserPassword | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class SkopeoCopy:
     """A finished copy.
 
     `digest` is the destination's. `read`: the bytes that skopeo read, close to those that moved; 0
@@ -146,13 +146,13 @@ async def version(command: str = "skopeo") -> tuple[int, ...]:
 
 
 async def copy(
-    source: Side,
-    dest: Side,
+    source: CopyEnd,
+    dest: CopyEnd,
     *,
     command: str = "skopeo",
     timeout: float = 3600.0,
     progress: Callable[[int], None] | None = None,
-) -> Copied:
+) -> SkopeoCopy:
     """Copy the image with all its platforms.
 
     Preserves the digest if the destination accepts the image unchanged; otherwise converts the
@@ -176,7 +176,7 @@ async def copy(
         read += outcome.read
         if outcome.status == 0:
             seconds = time.monotonic() - begun
-            return Copied(outcome.digest, preserve, read, seconds)
+            return SkopeoCopy(outcome.digest, preserve, read, seconds)
         if not preserve or "preserve digests" not in outcome.said:
             error = explain(outcome.said, source, dest, outcome.status)
             if outcome.refused:
@@ -186,7 +186,7 @@ async def copy(
     raise AssertionError("unreachable: the second time ends it")
 
 
-async def _check_host(address: Address) -> None:
+async def _check_host(address: RegistryAddress) -> None:
     """Raise EndpointRefused if this process may not connect to the registry.
 
     Otherwise skopeo would fail with a less clear message.
@@ -204,7 +204,7 @@ async def _check_host(address: Address) -> None:
             raise EndpointRefused(f"{address.host}: {host} {why}", code=ADDRESS_REFUSED)
 
 
-def push(layout: Path, dest: Side, *, command: str = "skopeo") -> None:
+def push(layout: Path, dest: CopyEnd, *, command: str = "skopeo") -> None:
     """Copy the image of an OCI layout, a folder, into a registry. Raises TransferError."""
     with contextlib.ExitStack() as stack:
         authfile = stack.enter_context(_authfile(dest))
@@ -238,8 +238,8 @@ class _Outcome:
 
 
 async def _run(
-    source: Side,
-    dest: Side,
+    source: CopyEnd,
+    dest: CopyEnd,
     preserve: bool,
     command: str,
     deadline: float,
@@ -276,7 +276,7 @@ class _Way:
 
 
 @contextlib.asynccontextmanager
-async def _way_out(source: Side, dest: Side) -> AsyncIterator[_Way]:
+async def _way_out(source: CopyEnd, dest: CopyEnd) -> AsyncIterator[_Way]:
     """Open a way that leads only to where this process may connect."""
     network = confinement.network()
     if network is None:
@@ -452,7 +452,7 @@ def _write(fd: int, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _authfile(side: Side) -> Iterator[_File | None]:
+def _authfile(side: CopyEnd) -> Iterator[_File | None]:
     """Write the credentials of one side in skopeo's format; None without credentials."""
     # A token for the registry itself would have to be in the arguments, which all users of the
     # machine can see.
@@ -468,7 +468,7 @@ def _authfile(side: Side) -> Iterator[_File | None]:
         yield file
 
 
-def _options(name: str, side: Side, authfile: _File | None, stack: contextlib.ExitStack) -> list[str]:
+def _options(name: str, side: CopyEnd, authfile: _File | None, stack: contextlib.ExitStack) -> list[str]:
     found = [f"--{name}-authfile", authfile.path] if authfile else [f"--{name}-no-creds"]
     if side.address.insecure:
         found.append(f"--{name}-tls-verify=false")
@@ -479,7 +479,7 @@ def _options(name: str, side: Side, authfile: _File | None, stack: contextlib.Ex
     return found
 
 
-def _name(side: Side) -> str:
+def _name(side: CopyEnd) -> str:
     """Return the image's name for skopeo: with tag or digest, never both."""
     reference = side.reference
     pointer = f"@{reference.digest}" if reference.digest else f":{reference.pointer}"
@@ -542,7 +542,7 @@ def _is_under(source: Reference, scope: str) -> bool:
 # ---------------------------------------------------------------------------------------------- failures
 
 
-def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
+def explain(said: str, source: CopyEnd, dest: CopyEnd, status: int) -> TransferError:
     """Return the error for skopeo's message."""
     line = _fatal(said)
     where = f"{source.reference} -> {dest.reference}"
@@ -556,7 +556,7 @@ def explain(said: str, source: Side, dest: Side, status: int) -> TransferError:
     return meant.kind(f"{where}: {told}", code=meant.code, said=line, host=host)
 
 
-def _without_names(line: str, *sides: Side) -> str:
+def _without_names(line: str, *sides: CopyEnd) -> str:
     """Remove the names of images, which may contain any word."""
     for side in sides:
         reference = side.reference

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from dth.core import confinement
-from dth.core.checks import State
+from dth.core.checks import CheckState
 from dth.core.errors import (
     ConnectionFailed,
     EndpointRefused,
@@ -24,14 +24,14 @@ from dth.core.errors import (
 )
 from dth.objects.checks import bucket_settings as buckets
 from dth.objects.checks import policies
-from dth.objects.checks.notes import Side
+from dth.objects.checks.notes import CheckedSide
 from dth.objects.compare.merge import Policy, unholdable
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.parameters import Encryption
 from dth.objects.plugin import deletes
 from dth.objects.store.endpoints import ChecksumMode
 from dth.objects.store.etags import SOURCE_ETAG
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 PROBE = b"A probe of Data Transfer Hub. It deletes this object itself; if it is still here, delete it.\n"
 PROBE_TAGS = "dth-preflight=probe"
@@ -47,10 +47,10 @@ REFUSED_WRITES = {
 }
 
 
-class DestChecks(Side):
+class DestChecks(CheckedSide):
     side = "destination"
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: ObjectRoute) -> None:
         parameters = route.parameters
         super().__init__(parameters, route.dest, route.keys.to_dest(parameters.src_prefix))
         self.route = route
@@ -69,7 +69,7 @@ class DestChecks(Side):
         self._judge_settings()
         if trouble := unholdable(self._key):
             found = f"the key of a probe {trouble}"
-            self.note("PutObject", State.UNKNOWN, found, "give a shorter destPrefix")
+            self.note("PutObject", CheckState.UNKNOWN, found, "give a shorter destPrefix")
             return
         versioned = await self._keeps_versions(entries)
         reason = await self._why_no_object(versioned)
@@ -79,19 +79,19 @@ class DestChecks(Side):
                 found = "not tried, because nothing that is written could be taken away again"
                 self.note(
                     "PutObject",
-                    State.UNKNOWN,
+                    CheckState.UNKNOWN,
                     found,
                     "see that it is allowed",
                     self._on_objects("s3:PutObject"),
                 )
-            self.note("probe object", State.UNKNOWN, f"none was written: {reason}")
+            self.note("probe object", CheckState.UNKNOWN, f"none was written: {reason}")
             if entries:
                 await self._check_head(entries[0].key)
         elif proven is not False:
             await self._check_object(versioned)
         self._note_lessons()
 
-    async def _check_listing(self) -> list[Entry]:
+    async def _check_listing(self) -> list[ListedObject]:
         try:
             entries = await self.list_keys(self.prefix)
         except ObjectRefused as error:
@@ -100,13 +100,15 @@ class DestChecks(Side):
             statement = policies.on_listing(self.client.endpoint, self.client.bucket, self.prefix)
             if self._policy is Policy.ALWAYS:
                 found = "not allowed, and not needed while nothing is compared"
-                self.note("ListBucket", State.OK, found)
+                self.note("ListBucket", CheckState.OK, found)
             else:
                 self.lacks(
                     "ListBucket", statement, but="set srcSkipCompare: everything is copied each time then"
                 )
             return []
-        self.note("ListBucket", State.OK, f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed")
+        self.note(
+            "ListBucket", CheckState.OK, f"{f's3://{self.client.bucket}/{self.prefix}'!r} can be listed"
+        )
         return entries
 
     # Settings.
@@ -117,7 +119,7 @@ class DestChecks(Side):
         try:
             self._settings[name] = await self.ask(lambda: self.client.setting(name))
         except NotSupported:
-            self.note(name, State.UNKNOWN, f"the store does not tell {meaning}")
+            self.note(name, CheckState.UNKNOWN, f"the store does not tell {meaning}")
         except ConnectionFailed:
             raise
         except (ObjectRefused, Transient) as error:
@@ -125,9 +127,9 @@ class DestChecks(Side):
             refused = error.status == 403
             self.note(
                 name,
-                State.UNKNOWN,
+                CheckState.UNKNOWN,
                 f"cannot be read ({error.code}): {meaning}",
-                "add the statement to have it looked at; the task does not need it"
+                "add the statement to have it checked; the task does not need it"
                 if refused
                 else "try again later",
                 policies.on_bucket(self.client.endpoint, self.client.bucket, action) if refused else None,
@@ -143,53 +145,62 @@ class DestChecks(Side):
         if "lifecycle" in told:
             rules = buckets.lifecycle(settings["lifecycle"], self.prefix)
             for rule in rules:
-                self.note("lifecycle", State.WARNING, rule, "see that this is meant")
+                self.note("lifecycle", CheckState.WARNING, rule, "see that this is meant")
             if not rules:
-                self.note("lifecycle", State.OK, "no rule deletes or moves what is copied")
+                self.note("lifecycle", CheckState.OK, "no rule deletes or moves what is copied")
         if "encryption" in told:
             algorithm, key = buckets.encryption(settings["encryption"])
             key = f" with the key {key}" if key else ""
             self.note(
-                "encryption", State.OK, f"by default {algorithm}{key}" if algorithm else "none by default"
+                "encryption",
+                CheckState.OK,
+                f"by default {algorithm}{key}" if algorithm else "none by default",
             )
         if "ownershipControls" in told:
             if buckets.takes_acls(settings["ownershipControls"]):
-                self.note("ownershipControls", State.OK, "the bucket takes ACLs")
+                self.note("ownershipControls", CheckState.OK, "the bucket takes ACLs")
             elif parameters.dest_acl in buckets.ACLS_ALWAYS_TAKEN:
                 self.note(
-                    "ownershipControls", State.OK, "ACLs are disabled, and the task sets none that matters"
+                    "ownershipControls",
+                    CheckState.OK,
+                    "ACLs are disabled, and the task sets none that matters",
                 )
             else:
                 found = f"ACLs are disabled in the bucket, and the task sets destAcl {parameters.dest_acl}"
                 todo = "take destAcl away, or set the bucket's Object Ownership to BucketOwnerPreferred"
-                self.note("ownershipControls", State.FAILED, found, todo)
+                self.note("ownershipControls", CheckState.FAILED, found, todo)
 
     def _judge_versioning(self) -> None:
         status = buckets.versioning(self._settings["versioning"])
         if status == "Enabled":
             found = "on: what is overwritten or deleted stays as an old version, and is paid for"
             self.note(
-                "versioning", State.OK, found, "a lifecycle rule for noncurrent versions removes them in time"
+                "versioning",
+                CheckState.OK,
+                found,
+                "a lifecycle rule for noncurrent versions removes them in time",
             )
         elif deletes(self.route.parameters):
             found = "off: what the task deletes is gone for good"
-            self.note("versioning", State.WARNING, found, "turn versioning on if that must be undone")
+            self.note("versioning", CheckState.WARNING, found, "turn versioning on if that must be undone")
         else:
-            self.note("versioning", State.OK, "off: what is overwritten is gone")
+            self.note("versioning", CheckState.OK, "off: what is overwritten is gone")
 
     def _judge_lock(self) -> None:
         kept = buckets.retention(self._settings["object-lock"])
         if not kept:
-            self.note("object-lock", State.OK, "no retention by default")
+            self.note("object-lock", CheckState.OK, "no retention by default")
         elif self.client.capabilities.checksum is ChecksumMode.NONE:
             found = f"every object is kept {kept}, and such a bucket takes none without a checksum"
-            self.note("object-lock", State.FAILED, found, "set checksumMode to anything but none")
+            self.note("object-lock", CheckState.FAILED, found, "set checksumMode to anything but none")
         else:
-            self.note("object-lock", State.WARNING, f"every copy is kept {kept}: nobody can delete it before")
+            self.note(
+                "object-lock", CheckState.WARNING, f"every copy is kept {kept}: nobody can delete it before"
+            )
 
     # What could prevent deleting a probe again.
 
-    async def _keeps_versions(self, entries: list[Entry]) -> bool:
+    async def _keeps_versions(self, entries: list[ListedObject]) -> bool:
         """Whether the bucket keeps versions. If the setting may not be read, an object in the bucket shows it. If
         nothing shows it, the bucket is assumed to keep them."""
         if "versioning" not in self._unread:
@@ -224,7 +235,7 @@ class DestChecks(Side):
             found = "not tried, because the probe would leave a trace"
             self.note(
                 "DeleteObject",
-                State.UNKNOWN,
+                CheckState.UNKNOWN,
                 found,
                 "see that it is allowed",
                 self._on_objects("s3:DeleteObject"),
@@ -272,7 +283,10 @@ class DestChecks(Side):
             await self.ask(lambda: self.client.abort_upload(self._key, "none"))
         except NotSupported:
             self.note(
-                "multipart", State.WARNING, "the store knows no multipart uploads", "raise multipartThreshold"
+                "multipart",
+                CheckState.WARNING,
+                "the store knows no multipart uploads",
+                "raise multipartThreshold",
             )
             return None
         except ObjectRefused as error:
@@ -285,7 +299,9 @@ class DestChecks(Side):
             await self._explain(refusal)
             return False
         self.note(
-            "PutObject", State.OK, "an upload was begun, written to and thrown away, with the task's headers"
+            "PutObject",
+            CheckState.OK,
+            "an upload was begun, written to and discarded, with the task's headers",
         )
         return True
 
@@ -325,7 +341,7 @@ class DestChecks(Side):
         except TransferError as error:
             name = f"upload {upload_id}" if upload_id else "an upload that may have begun"
             where = f"of the key {self._key!r} in s3://{self.client.bucket}"
-            self.note("clean-up", State.FAILED, f"{name} {where} is left: {error}", "abort it")
+            self.note("clean-up", CheckState.FAILED, f"{name} {where} is left: {error}", "abort it")
 
     async def _explain(self, refusal: TransferError) -> None:
         """Determine what a refused write lacks, and note it."""
@@ -340,7 +356,7 @@ class DestChecks(Side):
             else:
                 self.note(
                     "KMS",
-                    State.FAILED,
+                    CheckState.FAILED,
                     str(refusal),
                     "see that the key is enabled and in the bucket's region",
                 )
@@ -348,19 +364,19 @@ class DestChecks(Side):
             raise refusal
         elif refusal.status != 403:
             todo = REFUSED_WRITES.get(refusal.code, "see what the store says, and change the task")
-            self.note("PutObject", State.FAILED, str(refusal), todo)
+            self.note("PutObject", CheckState.FAILED, str(refusal), todo)
         elif action and "explicit deny" not in refusal.said:
             self._note_missing(action)
         elif demanded := await self._demanded_encryption() if self._uploads else None:
             found = f"the bucket demands encryption {demanded.value}"
-            self.note("encryption", State.FAILED, found, f"set destPutObjectSSEType to {demanded.value}")
+            self.note("encryption", CheckState.FAILED, found, f"set destPutObjectSSEType to {demanded.value}")
         elif "explicit deny" in refusal.said:
             found = (
                 f"a policy forbids {action or 'writing'} explicitly{confinement.foreign(f': {refusal.said}')}"
             )
             self.note(
                 "PutObject",
-                State.FAILED,
+                CheckState.FAILED,
                 found,
                 "change the policy of the bucket: a statement would not help",
             )
@@ -403,7 +419,7 @@ class DestChecks(Side):
             written = await self.ask(lambda: self.client.put(self._key, [PROBE], self._headers()))
             answered = True
             versions.add(written.version)
-            self.note("probe object", State.OK, "an object was written as the task will write them")
+            self.note("probe object", CheckState.OK, "an object was written as the task will write them")
             await self._check_head(self._key)
             if deletes(self.route.parameters):
                 await self._check_delete(versions)
@@ -413,17 +429,19 @@ class DestChecks(Side):
             answered = True
             await self._explain(error)
         except Transient as error:
-            self.note("probe object", State.UNKNOWN, f"it could not be written: {error}", "try again later")
+            self.note(
+                "probe object", CheckState.UNKNOWN, f"it could not be written: {error}", "try again later"
+            )
         finally:
             await _finish(self._clean(versions - {""}, versioned, answered))
 
     async def _check_head(self, key: str) -> None:
-        """Check that objects in the bucket can be looked at, as comparing does."""
+        """Check that objects in the bucket can be read (HEAD), as comparing does."""
         try:
             await self.ask(lambda: self.client.head(key))
         except SourceGone:
             self.note(
-                "GetObject", State.UNKNOWN, "what was written cannot be seen at once", "try again later"
+                "GetObject", CheckState.UNKNOWN, "what was written cannot be seen at once", "try again later"
             )
         except ObjectRefused as error:
             if error.status != 403:
@@ -432,25 +450,25 @@ class DestChecks(Side):
             self.lacks(
                 "GetObject",
                 self._on_objects("s3:GetObject"),
-                state=State.FAILED if needed else State.WARNING,
+                state=CheckState.FAILED if needed else CheckState.WARNING,
                 but="compare by size+time" if needed else "",
             )
         else:
-            self.note("GetObject", State.OK, "objects there can be looked at")
+            self.note("GetObject", CheckState.OK, "objects there can be read")
 
     async def _check_delete(self, versions: set[str]) -> None:
         try:
             answer = await self.ask(lambda: self.client.request("DELETE", self._key))
         except SourceGone:
             # Deleted by an attempt whose answer was lost.
-            self.note("DeleteObject", State.OK, "objects there can be deleted")
+            self.note("DeleteObject", CheckState.OK, "objects there can be deleted")
         except ObjectRefused as error:
             if error.status != 403:
                 raise
             self.lacks("DeleteObject", self._on_objects("s3:DeleteObject"), but="delete nothing")
         else:
             versions.add(answer.headers.get("x-amz-version-id", ""))
-            self.note("DeleteObject", State.OK, "objects there can be deleted")
+            self.note("DeleteObject", CheckState.OK, "objects there can be deleted")
 
     async def _clean(self, versions: set[str], versioned: bool, answered: bool) -> None:
         """Delete the probe object with all its versions, and check that nothing is left."""
@@ -466,12 +484,14 @@ class DestChecks(Side):
         where = f"{self._key!r} in s3://{self.client.bucket}"
         if left:
             why = f" ({problem})" if problem else ""
-            self.note("clean-up", State.FAILED, f"the probe object {where} {left}{why}", "delete that object")
+            self.note(
+                "clean-up", CheckState.FAILED, f"the probe object {where} {left}{why}", "delete that object"
+            )
         elif answered:
-            self.note("clean-up", State.OK, "the probe object is gone")
+            self.note("clean-up", CheckState.OK, "the probe object is gone")
         else:
             found = f"the probe object {where} is gone, but a write of it without an answer may still arrive"
-            self.note("clean-up", State.WARNING, found, "look for that object later")
+            self.note("clean-up", CheckState.WARNING, found, "look for that object later")
 
     async def _delete_versions(self, versions: set[str]) -> None:
         # Otherwise the known versions have to be enough.
@@ -500,7 +520,7 @@ class DestChecks(Side):
     def _note_lessons(self) -> None:
         """Note what the store was found not to support, and the task will omit."""
         for note in self.client.capabilities.notes:
-            self.note("store", State.WARNING, note)
+            self.note("store", CheckState.WARNING, note)
 
 
 def _without(headers: Mapping[str, str], left_out: list[tuple[str, str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from dth.core.checks import Check, State
+from dth.core.checks import Check, CheckState
 from dth.core.errors import (
     ConnectionFailed,
     Disposition,
@@ -19,7 +19,7 @@ from dth.core.errors import (
 )
 from dth.core.transport import NO_TLS
 from dth.objects.checks import policies
-from dth.objects.listing.pages import NO_LISTING, Entry, ListPage, PrefixListing
+from dth.objects.listing.pages import NO_LISTING, ListedObject, ListPage, PrefixListing
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Endpoint
@@ -30,7 +30,7 @@ T = TypeVar("T")
 # Seconds that one answer may take, including retries.
 PATIENCE = 10.0
 ATTEMPTS = 3  # per request
-LISTED = 20  # keys looked at
+LISTED = 20  # keys checked
 # Seconds for which the first request of a command is retried.
 FIRST_PATIENCE = 2.0
 # With the beginning of the names of their parameters.
@@ -49,7 +49,7 @@ ENDING = {
         "there is no bucket {bucket!r} at {host}, or no S3 at all",
         "correct {Bucket} or {Endpoint}",
     ),
-    "InvalidBucketName": ("bucket", "{bucket!r} is no name for a bucket", "correct {Bucket}"),
+    "InvalidBucketName": ("bucket", "{bucket!r} is not a valid name for a bucket", "correct {Bucket}"),
     "InvalidAccessKeyId": (
         "credentials",
         "the store does not know the access key",
@@ -112,7 +112,7 @@ OF_TLS = ("certificate", "ssl", "tls", "trust anchors")
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class SideTrouble:
     """The problem that ends the checks of a side."""
 
     name: str  # of the check
@@ -130,7 +130,7 @@ class Trouble:
         clock_offset: float = 0.0,
         names: Mapping[str, str] | None = None,
         host: str = "",
-    ) -> "Trouble":
+    ) -> "SideTrouble":
         """`names`: the user's names of the parameters (by default those of tasks). `host`: the user's name of the
         store."""
         text = str(error)
@@ -171,7 +171,7 @@ class Trouble:
         return cls(name, meaning.format(**words, error=text), todo.format(**words), text)
 
     @classmethod
-    def _redirected(cls, error: TransferError, words: Mapping[str, str]) -> "Trouble":
+    def _redirected(cls, error: TransferError, words: Mapping[str, str]) -> "SideTrouble":
         """The answer says which address to use instead. That host name may contain the bucket."""
         parts = urlsplit(error.location if "://" in error.location else f"https://{error.location}")
         # Without the bucket.
@@ -180,7 +180,7 @@ class Trouble:
         return cls("connection", meaning, f"use {target} as {words['Endpoint']}", str(error))
 
     @classmethod
-    def _no_answer(cls, text: str, words: Mapping[str, str], endpoint: Endpoint) -> "Trouble":
+    def _no_answer(cls, text: str, words: Mapping[str, str], endpoint: Endpoint) -> "SideTrouble":
         name = urlsplit(endpoint.url).hostname or ""
         # Only libcurl's own words.
         said = text.lower().replace(f"{words['bucket']}.{name}", "").replace(name, "")
@@ -242,7 +242,7 @@ async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
         await asyncio.sleep(min(backoff(attempt), left))
 
 
-class Side:
+class CheckedSide:
     """The common part of both sides: to ask, to note results, and to stop when nothing more can be determined."""
 
     side = ""
@@ -265,25 +265,35 @@ class Side:
             trouble = self.trouble(error)
             known = trouble.meaning == trouble.error
             todo = trouble.todo if known else f"{trouble.meaning}: {trouble.todo}"
-            self.note(trouble.name, State.FAILED, trouble.error, todo)
+            self.note(trouble.name, CheckState.FAILED, trouble.error, todo)
 
     async def probe(self) -> None:
         """The checks after the region is known. Raises TransferError if nothing more can be determined."""
         raise NotImplementedError
 
-    def trouble(self, error: TransferError) -> Trouble:
+    def trouble(self, error: TransferError) -> SideTrouble:
         """What an error of this side means, and what to do about it."""
         client = self.client
-        return Trouble.of(error, self.side, client.endpoint, client.bucket, client.clock_offset)
+        return SideTrouble.of(error, self.side, client.endpoint, client.bucket, client.clock_offset)
 
     def note(
-        self, name: str, state: State, found: str, todo: str = "", statement: policies.Statement | None = None
+        self,
+        name: str,
+        state: CheckState,
+        found: str,
+        todo: str = "",
+        statement: policies.Statement | None = None,
     ) -> None:
         """Add a result. `statement`: the IAM statement to add."""
         self.checks.append(Check(self.side, name, state, found, todo, statement or {}))
 
     def lacks(
-        self, name: str, statement: policies.Statement, *, state: State = State.FAILED, but: str = ""
+        self,
+        name: str,
+        statement: policies.Statement,
+        *,
+        state: CheckState = CheckState.FAILED,
+        but: str = "",
     ) -> None:
         """Note a missing permission. `but`: an alternative to adding it."""
         action = ", ".join(statement["Action"])
@@ -317,7 +327,7 @@ class Side:
                 f"{host}: no answer in {PATIENCE:g} s", code="ConnectionFailed"
             ) from None
 
-    async def list_keys(self, prefix: str) -> list[Entry]:
+    async def list_keys(self, prefix: str) -> list[ListedObject]:
         """The first keys below the prefix."""
         return (await self.first_page(prefix)).entries
 
@@ -348,4 +358,4 @@ class Side:
                 f"the bucket {self.client.bucket!r} is in {found}, not in {endpoint.region}",
                 code="PermanentRedirect",
             )
-        self.note("region", State.OK, found or f"{endpoint.region}, as far as the store tells")
+        self.note("region", CheckState.OK, found or f"{endpoint.region}, as far as the store tells")

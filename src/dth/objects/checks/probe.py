@@ -9,7 +9,7 @@ from dth.core.errors import ObjectRefused, TransferError
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects.checks import policies
-from dth.objects.checks.notes import LISTED, Side, Trouble
+from dth.objects.checks.notes import LISTED, CheckedSide, SideTrouble
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.pages import ListPage
 from dth.objects.parameters import S3Parameters
@@ -18,7 +18,7 @@ from dth.objects.task import bucket_of, endpoint_of, key_map, open_side
 
 
 @dataclass(slots=True)
-class Found:
+class ProbeAnswer:
     """The result. `message` is one sentence, `advice` what to do about it, `detail` the original error."""
 
     endpoint: str
@@ -41,26 +41,28 @@ class Found:
         self.message, self.advice, self.detail = _sentence(message), _sentence(advice), detail
 
 
-async def probe(parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore) -> Found:
+async def probe(
+    parameters: S3Parameters, side: str, transport: Transport, secrets: SecretStore
+) -> ProbeAnswer:
     """Test "source" or "destination". Problems are in the result and not raised."""
     endpoint = endpoint_of(parameters, side)
     bucket = bucket_of(parameters, side)
-    found = Found(endpoint.url, bucket, endpoint.region)
+    found = ProbeAnswer(endpoint.url, bucket, endpoint.region)
     started = time.monotonic()
     try:
         client = await open_side(parameters, side, transport, secrets, attempts=1)
-        await _Probe(parameters, client, side, found).run()
+        await _SideProbe(parameters, client, side, found).run()
     except TransferError as error:
         # The request for the region of a bucket on AWS failed.
-        found.tell(*_of(Trouble.of(error, side, endpoint, bucket)))
+        found.tell(*_of(SideTrouble.of(error, side, endpoint, bucket)))
     found.milliseconds = round((time.monotonic() - started) * 1000)
     return found
 
 
-class _Probe(Side):
+class _SideProbe(CheckedSide):
     """A side that is reached and listed once."""
 
-    def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: Found) -> None:
+    def __init__(self, parameters: S3Parameters, client: S3Client, side: str, found: ProbeAnswer) -> None:
         prefix = parameters.src_prefix
         super().__init__(
             parameters, client, prefix if side == "source" else key_map(parameters).to_dest(prefix)
@@ -124,7 +126,7 @@ class _Probe(Side):
         found.tell(f"the credentials may not list the bucket {bucket!r}", advice, str(error))
 
 
-def _of(trouble: Trouble) -> tuple[str, str, str]:
+def _of(trouble: SideTrouble) -> tuple[str, str, str]:
     return trouble.meaning, trouble.todo, trouble.error
 
 

@@ -4,26 +4,26 @@ import asyncio
 import json
 from pathlib import Path
 
-from dth.core.checks import State
+from dth.core.checks import CheckState
 from dth.core.errors import NotSupported, ObjectChanged, ObjectRefused, SourceGone, TransferError
 from dth.core.transport import Response
 from dth.objects.checks import policies
-from dth.objects.checks.notes import Side
+from dth.objects.checks.notes import CheckedSide
 from dth.objects.listing.filters import build
 from dth.objects.listing.lists import listed_object, local_list, missing
-from dth.objects.listing.pages import Entry, is_archived
+from dth.objects.listing.pages import ListedObject, is_archived
 from dth.objects.task import object_filter
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 SAMPLES = 3  # source objects read
 # Bytes read from a prefix list or manifest.
 HEAD_OF_LIST = 64 * 1024
 
 
-class SourceChecks(Side):
+class SourceChecks(CheckedSide):
     side = "source"
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: ObjectRoute) -> None:
         super().__init__(route.parameters, route.source, route.parameters.src_prefix)
         self.route = route
 
@@ -35,12 +35,14 @@ class SourceChecks(Side):
         readable = [entry for entry in kept if not is_archived(entry)]
         if entries and not kept:
             self.note(
-                "filters", State.WARNING, f"none of the first {len(entries)} keys passes the task's filters"
+                "filters",
+                CheckState.WARNING,
+                f"none of the first {len(entries)} keys passes the task's filters",
             )
         self._check_restoring(len(kept) - len(readable))
         await self._check_reading(readable)
 
-    async def _check_listing(self, prefix: str) -> list[Entry]:
+    async def _check_listing(self, prefix: str) -> list[ListedObject]:
         parameters, endpoint = self.route.parameters, self.client.endpoint
         try:
             entries = await self.list_keys(prefix)
@@ -51,16 +53,19 @@ class SourceChecks(Side):
             self.lacks(
                 "ListBucket",
                 policies.on_listing(endpoint, self.client.bucket, self.prefix),
-                state=State.WARNING if named else State.FAILED,
+                state=CheckState.WARNING if named else CheckState.FAILED,
                 but="live with it: an object of the list that is gone counts as failed then" if named else "",
             )
             return []
         where = f"s3://{self.client.bucket}/{prefix}"
         if entries:
-            self.note("ListBucket", State.OK, f"{where!r} can be listed")
+            self.note("ListBucket", CheckState.OK, f"{where!r} can be listed")
         else:
             self.note(
-                "ListBucket", State.WARNING, f"there is nothing at {where!r}", "see that srcPrefix is right"
+                "ListBucket",
+                CheckState.WARNING,
+                f"there is nothing at {where!r}",
+                "see that srcPrefix is right",
             )
         return entries
 
@@ -72,16 +77,16 @@ class SourceChecks(Side):
             )
             self.note(
                 "RestoreObject",
-                State.UNKNOWN,
+                CheckState.UNKNOWN,
                 "not tried, because a restore costs money",
                 "see that the statement is allowed",
                 statement,
             )
         elif archived:
             found = f"{archived} of the first keys are archived, and cannot be read"
-            self.note("archived", State.WARNING, found, "set restoreArchived to have them restored")
+            self.note("archived", CheckState.WARNING, found, "set restoreArchived to have them restored")
 
-    async def _check_reading(self, entries: list[Entry]) -> None:
+    async def _check_reading(self, entries: list[ListedObject]) -> None:
         read = 0
         tags = ""
         for entry in entries[:SAMPLES]:
@@ -97,20 +102,20 @@ class SourceChecks(Side):
             tags = tags or (entry.key if answer.headers.get("x-amz-tagging-count", "0") != "0" else "")
             charged = "x-amz-request-charged" in answer.headers
         if not read:
-            self.note("GetObject", State.UNKNOWN, "there is no object at hand that could be read now")
+            self.note("GetObject", CheckState.UNKNOWN, "there is no object at hand that could be read now")
             return
-        self.note("GetObject", State.OK, f"{read} objects were read")
+        self.note("GetObject", CheckState.OK, f"{read} objects were read")
         if self.route.parameters.is_payer_request:
             found = "reading is charged to us" if charged else "the bucket does not charge those who read"
-            self.note("requester pays", State.OK, found)
+            self.note("requester pays", CheckState.OK, found)
         if self.route.parameters.copy_tags and self.route.dest.capabilities.tags:
             await self._check_tags(tags or entries[0].key, tagged=bool(tags))
 
-    async def _read(self, entry: Entry) -> Response:
+    async def _read(self, entry: ListedObject) -> Response:
         span = (0, 0) if entry.size else None
         return await self.ask(lambda: self.client.get(entry.key, size=entry.size, etag=entry.etag, span=span))
 
-    def _note_unreadable(self, entry: Entry, error: TransferError) -> None:
+    def _note_unreadable(self, entry: ListedObject, error: TransferError) -> None:
         endpoint, bucket = self.client.endpoint, self.client.bucket
         action, resource = policies.denied(error)
         if action == "kms:Decrypt":
@@ -124,7 +129,7 @@ class SourceChecks(Side):
                 else "set isPayerRequest if who reads the bucket has to pay",
             )
         else:
-            self.note("GetObject", State.FAILED, str(error), "see what the store says")
+            self.note("GetObject", CheckState.FAILED, str(error), "see what the store says")
 
     async def _check_tags(self, key: str, *, tagged: bool) -> None:
         try:
@@ -132,7 +137,7 @@ class SourceChecks(Side):
         except SourceGone:
             return
         except NotSupported:
-            self.note("tags", State.OK, "the store knows no tags")
+            self.note("tags", CheckState.OK, "the store knows no tags")
         except ObjectRefused:
             # A store does not show tags to callers that may not read them, so the tags would be lost silently.
             self.lacks(
@@ -140,11 +145,11 @@ class SourceChecks(Side):
                 policies.on_objects(
                     self.client.endpoint, self.client.bucket, self.prefix, "s3:GetObjectTagging"
                 ),
-                state=State.FAILED if tagged else State.WARNING,
+                state=CheckState.FAILED if tagged else CheckState.WARNING,
                 but="set copyTags to false: tags are left out then",
             )
         else:
-            self.note("GetObjectTagging", State.OK, "tags can be read")
+            self.note("GetObjectTagging", CheckState.OK, "tags can be read")
 
     # The lists of what to copy.
 
@@ -179,7 +184,7 @@ class SourceChecks(Side):
         try:
             body = (await self.ask(lambda: client.request("GET", key, headers=headers))).body
         except SourceGone:
-            self.note("list", State.FAILED, missing(bucket, key), "correct its name")
+            self.note("list", CheckState.FAILED, missing(bucket, key), "correct its name")
             return b""
         except ObjectChanged:
             # The range of an empty object.
@@ -200,17 +205,22 @@ class SourceChecks(Side):
         try:
             body = await asyncio.to_thread(read)
         except OSError as error:
-            self.note("list", State.FAILED, f"{path} cannot be read: {error.strerror}", "see who may read it")
+            self.note(
+                "list", CheckState.FAILED, f"{path} cannot be read: {error.strerror}", "see who may read it"
+            )
             return b""
         self._note_list(str(path), body)
         return body
 
     def _note_list(self, where: str, body: bytes) -> None:
         if body.strip():
-            self.note("list", State.OK, f"{where!r} can be read")
+            self.note("list", CheckState.OK, f"{where!r} can be read")
         else:
             self.note(
-                "list", State.WARNING, f"{where!r} is empty: nothing will be copied", "see that it is right"
+                "list",
+                CheckState.WARNING,
+                f"{where!r} is empty: nothing will be copied",
+                "see that it is right",
             )
 
     async def _check_inventory(self, place: str) -> None:
@@ -220,8 +230,8 @@ class SourceChecks(Side):
         try:
             files = [str(file["key"]) for file in json.loads(manifest)["files"]]
         except (ValueError, KeyError, TypeError):
-            found = f"{place!r} is no manifest.json of an S3 Inventory report"
-            self.note("inventory", State.FAILED, found, "correct srcInventory")
+            found = f"{place!r} is not a manifest.json of an S3 Inventory report"
+            self.note("inventory", CheckState.FAILED, found, "correct srcInventory")
             return
         if files:
             bucket, _ = listed_object(place, self.client.bucket)

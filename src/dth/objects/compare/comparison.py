@@ -42,7 +42,7 @@ from dth.objects.compare.merge import (
 from dth.objects.listing.filters import Watch, build, only_key
 from dth.objects.listing.lists import listed_object, local_list, missing
 from dth.objects.listing.lookup import nothing_below
-from dth.objects.listing.pages import ATTEMPTS, Entry, Listing, PrefixListing, is_archived
+from dth.objects.listing.pages import ATTEMPTS, ListedObject, Listing, PrefixListing, is_archived
 from dth.objects.listing.ranges import Sweep
 from dth.objects.listing.sources import (
     ListOfPrefixes,
@@ -54,7 +54,7 @@ from dth.objects.listing.sources import (
 from dth.objects.listing.spool import Spool
 from dth.objects.store.etags import bare_etag
 from dth.objects.task import object_filter
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 HEADS = 64  # HEAD requests at once
 # Batches whose doubts are resolved while earlier ones wait.
@@ -75,15 +75,15 @@ class Decided:
     counts: Counts
     cursors: list[Cursor]
     transfer: list[Pick] = field(default_factory=list)
-    archived: list[Entry] = field(default_factory=list)
+    archived: list[ListedObject] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # destination keys
     # Policies `checksum` and `content`: objects that they could not judge. They are also counted elsewhere.
     unjudged: list[Unjudged] = field(default_factory=list)
     # Objects that a HEAD proved the same: source and destination.
-    remembered: list[tuple[Entry, Entry]] = field(default_factory=list)
+    remembered: list[tuple[ListedObject, ListedObject]] = field(default_factory=list)
     # Objects that a manifest names but the source does not have.
-    absent: list[Entry] = field(default_factory=list)
+    absent: list[ListedObject] = field(default_factory=list)
 
 
 class Comparison:
@@ -92,7 +92,7 @@ class Comparison:
 
     def __init__(
         self,
-        route: Route,
+        route: ObjectRoute,
         workdir: Path,
         *,
         records: Records | None = None,
@@ -308,7 +308,7 @@ class Comparison:
         self._filtered += decided.counts.filtered
         return decided
 
-    def _note_absent(self, absent: Sequence[Entry]) -> None:
+    def _note_absent(self, absent: Sequence[ListedObject]) -> None:
         self._absent_count += len(absent)
         self._absolute_count += sum(entry.key.startswith("/") for entry in absent)
         self._absent += [entry.key for entry in absent[: NAMED - len(self._absent)]]
@@ -335,7 +335,7 @@ class Comparison:
         """Look up a manifest's entry of which only the key is known, and decide it as it is now."""
         key = pick.source.key
         answer = (await self._route.source.head(key, attempts=ATTEMPTS)).headers
-        entry = Entry(
+        entry = ListedObject(
             key,
             int(answer.get("content-length", "0")),
             bare_etag(answer.get("etag", "")),
@@ -378,7 +378,7 @@ class Comparison:
             decided.unjudged.append(Unjudged(judged, why_unjudged(source_head, dest_head)))
         return judged
 
-    async def _by_content(self, source: Entry, dest: Entry, decided: Decided) -> Pick:
+    async def _by_content(self, source: ListedObject, dest: ListedObject, decided: Decided) -> Pick:
         by_size = Pick(source, dest, Verdict.UNPROVEN)
         if not in_sample(source.key, self._sample):
             return by_size
@@ -432,7 +432,7 @@ class Comparison:
 
 
 def _listing_time(text: str) -> str:
-    """An HTTP date in the format of `Entry.modified`."""
+    """An HTTP date in the format of `ListedObject.modified`."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except ValueError:

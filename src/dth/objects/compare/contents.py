@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dth.core.errors import Damaged
 from dth.objects.compare.merge import Evidence
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
@@ -20,12 +20,12 @@ from dth.objects.transfer.group import together
 from dth.objects.transfer.proof import STEP, read_range
 
 if TYPE_CHECKING:
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
 
 LANES = 4  # ranges of one object compared at once
 
 
-async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
+async def same_contents(route: "ObjectRoute", source: ListedObject, dest: ListedObject) -> bool:
     """Whether two objects of equal size have the same bytes. Stops at the first range that differs. Memory is taken
     from the route's budget."""
     size, there = source.size, route.keys.to_dest(source.key)
@@ -51,9 +51,11 @@ async def same_contents(route: "Route", source: Entry, dest: Entry) -> bool:
     return True
 
 
-async def check_contents(route: "Route", source: Entry, dest_etag: str, version: str = "") -> None:
+async def check_contents(
+    route: "ObjectRoute", source: ListedObject, dest_etag: str, version: str = ""
+) -> None:
     """Read an object on both sides after it was copied. Raises Damaged if the copy has different bytes."""
-    if not await same_contents(route, source, Entry(source.key, source.size, dest_etag)):
+    if not await same_contents(route, source, ListedObject(source.key, source.size, dest_etag)):
         raise Damaged(
             f"key {source.key!r}: the copy that was read back is not what the source has",
             code="ContentMismatch",
@@ -63,7 +65,7 @@ async def check_contents(route: "Route", source: Entry, dest_etag: str, version:
 
 
 async def with_sums_of_files(
-    route: "Route", source: Entry, dest: Entry, here: Evidence, there: Evidence
+    route: "ObjectRoute", source: ListedObject, dest: ListedObject, here: Evidence, there: Evidence
 ) -> tuple[Evidence, Evidence]:
     """What is known of both sides, with the checksums that a folder does not state. Its file is read for those that the
     other side states."""
@@ -82,7 +84,7 @@ async def with_sums_of_files(
     return found[0], found[1]
 
 
-def _stated(client: S3Client, entry: Entry, head: Evidence) -> dict[str, str]:
+def _stated(client: S3Client, entry: ListedObject, head: Evidence) -> dict[str, str]:
     """The checksums that a store states, the MD5 in an ETag among them."""
     sums = dict(head.checksums)
     opaque = head.encrypted or client.capabilities.etags is EtagKind.OPAQUE
@@ -91,7 +93,7 @@ def _stated(client: S3Client, entry: Entry, head: Evidence) -> dict[str, str]:
     return sums
 
 
-async def _computed(client: S3Client, key: str, entry: Entry, wanted: Iterable[str]) -> dict[str, str]:
+async def _computed(client: S3Client, key: str, entry: ListedObject, wanted: Iterable[str]) -> dict[str, str]:
     running = {mode: Checksum(mode) for mode in wanted}
     for first in range(0, entry.size if running else 0, STEP):
         chunks = await read_range(client, key, entry.size, entry.etag, first)

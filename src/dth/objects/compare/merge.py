@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dth.core.ports.records import Record
 from dth.core.ports.runs import Counts, Cursor
 from dth.core.ports.status import Status, Verified
-from dth.objects.listing.pages import MAX_KEY_BYTES, Entry, KeyMap, is_archived
+from dth.objects.listing.pages import MAX_KEY_BYTES, KeyMap, ListedObject, is_archived
 from dth.objects.store.etags import SOURCE_ETAG, is_md5, same_etag
 
 
@@ -63,7 +63,7 @@ _SETTLED = frozenset({Verdict.SAME, Verdict.UNPROVEN, Verdict.ARCHIVED, Verdict.
 # ---------------------------------------------------------------------------------------------- one object
 
 
-def decide(policy: Policy, source: Entry, dest: Entry | None) -> Verdict:
+def decide(policy: Policy, source: ListedObject, dest: ListedObject | None) -> Verdict:
     """The verdict of the listings alone. A destination object exists whatever its storage class is."""
     if policy is Policy.ALWAYS:
         verdict = Verdict.ALWAYS
@@ -116,8 +116,8 @@ def evidence(headers: Mapping[str, str]) -> Evidence:
 
 def decide_with_evidence(
     policy: Policy,
-    source: Entry,
-    dest: Entry,
+    source: ListedObject,
+    dest: ListedObject,
     record: Record | None,
     dest_head: Evidence | None = None,
     source_head: Evidence | None = None,
@@ -139,7 +139,9 @@ def decide_with_evidence(
     return _readable(source, _by_etag(source, dest, record, dest_head))
 
 
-def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence | None) -> Verdict:
+def _by_etag(
+    source: ListedObject, dest: ListedObject, record: Record | None, head: Evidence | None
+) -> Verdict:
     if record is not None and _is_ours(record, dest):
         # The hub wrote the destination object, so it is compared by the ETag of the source object it was made from.
         return Verdict.SAME if same_etag(record.etag, source.etag) else Verdict.ETAG
@@ -152,9 +154,9 @@ def _by_etag(source: Entry, dest: Entry, record: Record | None, head: Evidence |
     return _by_time(source, dest, Verdict.UNPROVEN)
 
 
-def _is_ours(record: Record, dest: Entry) -> bool:
+def _is_ours(record: Record, dest: ListedObject) -> bool:
     """Whether the destination object is the one that the record is about. If nobody confirmed the copy, two MD5s that
-    differ mean that it may be damaged, so it has to be looked at."""
+    differ mean that it may be damaged, so it must be checked."""
     if record.status is not Status.DONE or record.etag == "" or not same_etag(record.dest_etag, dest.etag):
         return False
     confirmed = record.verified is not Verified.NOT or same_etag(record.etag, record.dest_etag)
@@ -187,11 +189,11 @@ def _sides(source: bool, dest: bool) -> str:
     return "at the source" if source else "at the destination" if dest else ""
 
 
-def _by_time(source: Entry, dest: Entry, same: Verdict) -> Verdict:
+def _by_time(source: ListedObject, dest: ListedObject, same: Verdict) -> Verdict:
     return Verdict.TIME if dest.modified < source.modified else same
 
 
-def _readable(source: Entry, verdict: Verdict) -> Verdict:
+def _readable(source: ListedObject, verdict: Verdict) -> Verdict:
     return Verdict.ARCHIVED if verdict.transfers and is_archived(source) else verdict
 
 
@@ -199,7 +201,7 @@ def _readable(source: Entry, verdict: Verdict) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectsPlace:
     """Where objects are. `store` is the endpoint's canonical address: the same text for the same store."""
 
     store: str
@@ -207,7 +209,7 @@ class Place:
     prefix: str
 
 
-def overlaps(one: Place, other: Place) -> bool:
+def overlaps(one: ObjectsPlace, other: ObjectsPlace) -> bool:
     """Whether some key could be in both places. This is refused for the source and destination of a task and for the
     destinations of two tasks: they would copy, or undo, each other's objects."""
     return (one.store, one.bucket) == (other.store, other.bucket) and (
@@ -234,9 +236,9 @@ def unholdable(key: str) -> str:
 class Pick(NamedTuple):
     """A source object with the object at its destination key, and the verdict."""
 
-    source: Entry
+    source: ListedObject
     # Its `key` is the source's: destination listings show source keys.
-    dest: Entry | None
+    dest: ListedObject | None
     verdict: Verdict
 
 
@@ -250,7 +252,7 @@ class Unjudged(NamedTuple):
 class Refusal(NamedTuple):
     """A source object that cannot be transferred."""
 
-    source: Entry
+    source: ListedObject
     reason: str  # groups failures
     detail: str  # one line
 
@@ -261,7 +263,7 @@ class Rules:
 
     policy: Policy = Policy.ETAG
     rename: KeyMap = field(default_factory=KeyMap)
-    keep: Callable[[Entry], bool] | None = None
+    keep: Callable[[ListedObject], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -279,14 +281,14 @@ class Batch:
     doubtful: list[Pick] = field(default_factory=list)
     # Only the key is known: HEAD, then `keep`, then `decide`.
     bare: list[Pick] = field(default_factory=list)
-    archived: list[Entry] = field(default_factory=list)
+    archived: list[ListedObject] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     # Destination keys without a source object.
     extra: list[str] = field(default_factory=list)
     cursors: list[Cursor] = field(default_factory=list)
 
 
-def compare(rules: Rules, source: list[Entry], dest: Iterable[Entry]) -> Batch:
+def compare(rules: Rules, source: list[ListedObject], dest: Iterable[ListedObject]) -> Batch:
     """Compare all objects of both sides in one range of keys. Destination entries have source keys."""
     batch = Batch()
     keep, policy = rules.keep, rules.policy
@@ -313,7 +315,7 @@ def compare(rules: Rules, source: list[Entry], dest: Iterable[Entry]) -> Batch:
     return batch
 
 
-def _sort(rules: Rules, batch: Batch, source: Entry, dest: Entry | None) -> None:
+def _sort(rules: Rules, batch: Batch, source: ListedObject, dest: ListedObject | None) -> None:
     if source.size < 0:
         batch.bare.append(Pick(source, dest, Verdict.DOUBT))
         return

@@ -105,7 +105,7 @@ def _charge(endpoint: Endpoint, prices: Prices) -> Charge | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class PriceEstimate:
     """A cost in USD. `storage_class`: what writing directly into the class costs in addition to Standard."""
 
     requests: float
@@ -127,12 +127,12 @@ def cost_of(
     parts: float = 0,
     parted: float = 0,
     heads: float = 0,
-) -> Cost:
+) -> PriceEstimate:
     """The cost of moving `objects` objects with `size` bytes in total, of which `parted` are sent in `parts` parts. It
     includes `lists` pages of the source's listing, `dest_lists` of the destination's, and `heads` HEADs there."""
     gets = objects - parted + parts
     puts = objects - parted + parts + 2 * parted
-    return Cost(
+    return PriceEstimate(
         requests=gets * tariff.source.get
         + lists * tariff.source.put
         + heads * tariff.dest.get

@@ -26,7 +26,7 @@ from dth.objects.compare.merge import Pick, Policy, Verdict
 from dth.objects.finder import refuse_deletes
 from dth.objects.forecast.estimate import (
     PAGE,
-    Cost,
+    PriceEstimate,
     Tariff,
     Way,
     cost_of,
@@ -40,7 +40,7 @@ from dth.objects.listing.pages import Listing
 from dth.objects.listing.ranges import PARALLEL, OutOfOrder
 from dth.objects.parameters import DeleteMode
 from dth.objects.transfer.multipart import part_count, part_size_for
-from dth.objects.transfer.relay import Route, lanes
+from dth.objects.transfer.relay import ObjectRoute, lanes
 
 # Pages of a source. A source with more is sampled.
 SAMPLE_PAGES = 1000
@@ -127,7 +127,7 @@ class _Sums:
     dest_listed: float = 0
     extra: float = 0
 
-    def add(self, decided: Decided, route: Route) -> None:
+    def add(self, decided: Decided, route: ObjectRoute) -> None:
         counts = decided.counts
         self.listed += counts.listed
         self.same += counts.same
@@ -169,7 +169,11 @@ class _Examples:
 
 
 async def forecast(
-    route: Route, workdir: Path, *, sample_pages: int | None = SAMPLE_PAGES, prices: Prices | None = None
+    route: ObjectRoute,
+    workdir: Path,
+    *,
+    sample_pages: int | None = SAMPLE_PAGES,
+    prices: Prices | None = None,
 ) -> Forecast:
     """Forecast the next run of the task. A source with more than `sample_pages` pages of a thousand objects is sampled;
     None lists it completely, however long it takes. `workdir` holds data that is sorted on disk. Raises HubError if the
@@ -243,7 +247,7 @@ def _pieces(comparison: Comparison) -> AsyncGenerator[Decided, None]:
 
 
 async def _whole(
-    route: Route, workdir: Path, limit: float, examples: _Examples, notes: list[str]
+    route: ObjectRoute, workdir: Path, limit: float, examples: _Examples, notes: list[str]
 ) -> _Sums | None:
     """The sums of all objects; None if there are more than `limit`, or if it takes too long."""
     whole_source = False
@@ -266,7 +270,7 @@ async def _whole(
 
 
 async def _sampled(
-    route: Route, workdir: Path, examples: _Examples, notes: list[str]
+    route: ObjectRoute, workdir: Path, examples: _Examples, notes: list[str]
 ) -> tuple[dict[str, Amount], int]:
     """The same sums as estimates from a survey of the source, and how many objects were compared."""
     comparison = _Opened(route, workdir, sample=0)
@@ -320,7 +324,7 @@ class _Speed:
     reads: int
 
 
-async def _measure(route: Route, examples: _Examples) -> _Speed | None:
+async def _measure(route: ObjectRoute, examples: _Examples) -> _Speed | None:
     """The source's speed, measured by reading a few of the objects. None if nothing could be read in time."""
     latencies: list[float] = []
     rate = 0.0
@@ -340,7 +344,7 @@ async def _measure(route: Route, examples: _Examples) -> _Speed | None:
     return _Speed(latency, rate, len(latencies) + (STREAMS if rate else 0))
 
 
-async def _rate(route: Route, pick: Pick) -> float:
+async def _rate(route: ObjectRoute, pick: Pick) -> float:
     size = pick.source.size
     length = min(STREAM, size // STREAMS)
     began = time.monotonic()
@@ -351,7 +355,7 @@ async def _rate(route: Route, pick: Pick) -> float:
     return good * length / (time.monotonic() - began)
 
 
-async def _timed(route: Route, pick: Pick, span: tuple[int, int] | None) -> float:
+async def _timed(route: ObjectRoute, pick: Pick, span: tuple[int, int] | None) -> float:
     """The seconds that the read took; 0 if it failed."""
     key, size, etag = pick.source.key, pick.source.size, pick.source.etag
     began = time.monotonic()
@@ -366,7 +370,7 @@ async def _timed(route: Route, pick: Pick, span: tuple[int, int] | None) -> floa
 
 
 def _forecast(
-    route: Route,
+    route: ObjectRoute,
     sums: Mapping[str, Amount],
     speed: _Speed | None,
     *,
@@ -430,7 +434,7 @@ def _combined(formula: Callable[[Mapping[str, float]], float], sums: Mapping[str
     )
 
 
-def _deletes(route: Route, sums: Mapping[str, Amount], notes: list[str]) -> Amount:
+def _deletes(route: ObjectRoute, sums: Mapping[str, Amount], notes: list[str]) -> Amount:
     if route.parameters.delete_mode is not DeleteMode.MIRROR:
         return exactly(0)
     extra = sums["extra"]
@@ -453,7 +457,9 @@ def _costs(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Am
     }
 
 
-def _cost(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount], bound: str) -> Cost:
+def _cost(
+    tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amount], bound: str
+) -> PriceEstimate:
     def at(amount: Amount) -> float:
         return float(getattr(amount, bound))
 
@@ -470,7 +476,7 @@ def _cost(tariff: Tariff, sums: Mapping[str, Amount], requests: Mapping[str, Amo
 
 
 def _seconds(
-    route: Route, copies: Amount, size: Amount, lists: Amount, speed: _Speed | None
+    route: ObjectRoute, copies: Amount, size: Amount, lists: Amount, speed: _Speed | None
 ) -> Amount | None:
     """The duration: that of the slowest among the parallel activities (listing, single objects, bytes, caps)."""
     if speed is None:

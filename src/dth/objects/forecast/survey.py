@@ -50,13 +50,13 @@ class Surveyed:
 
 
 @dataclass(slots=True, eq=False)
-class _Range:
+class _SurveyRange:
     after: str
     upto: str
     piece: Piece
     last: str  # the last key of its page
     ended: bool  # the page is all of it
-    parts: "list[_Range] | None" = field(default=None)
+    parts: "list[_SurveyRange] | None" = field(default=None)
 
 
 async def survey(listing: Listing, seed: int) -> Surveyed:
@@ -91,7 +91,7 @@ class _Walker:
         self.pieces: list[Piece] = []
         self._listing = listing
 
-    async def read(self, after: str, upto: str) -> _Range:
+    async def read(self, after: str, upto: str) -> _SurveyRange:
         page = await self._listing.page(after)
         trail = Trail(self._listing.name)
         while not page.entries and page.token:
@@ -104,9 +104,9 @@ class _Walker:
         last = keys[-1] if keys else after
         piece = Piece(after, upto if ended else last, len(keys))
         self.pieces.append(piece)
-        return _Range(after, upto, piece, last, ended)
+        return _SurveyRange(after, upto, piece, last, ended)
 
-    async def parts(self, span: _Range) -> list[_Range]:
+    async def parts(self, span: _SurveyRange) -> list[_SurveyRange]:
         """The rest of the range after its page, in two parts, each with its own page read. In one part if no key was
         found to split it at."""
         if span.parts is None:
@@ -115,7 +115,7 @@ class _Walker:
             span.parts = list(await asyncio.gather(*(self.read(*each) for each in ends)))
         return span.parts
 
-    async def walk(self, span: _Range, dice: random.Random) -> float:
+    async def walk(self, span: _SurveyRange, dice: random.Random) -> float:
         """The number of keys after the range's page, as estimated by one walk."""
         weight, found = 1.0, 0.0
         for _ in range(DEEPEST):

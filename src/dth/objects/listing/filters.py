@@ -27,13 +27,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from dth.core.errors import UsageError
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All conditions must hold; a condition left at its default always does. Times are UTC as in `Entry.modified`.
-    An object whose time is unknown passes the conditions on time."""
+    """All conditions must hold; a condition left at its default always does. Times are UTC as in
+    `ListedObject.modified`. An object whose time is unknown passes the conditions on time."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ def aged(seconds: float, now: float) -> str:
 
 
 @lru_cache(maxsize=64)
-def build(wanted: Filter, prefix: str = "") -> Callable[[Entry], bool] | None:
+def build(wanted: Filter, prefix: str = "") -> Callable[[ListedObject], bool] | None:
     """The test that a source entry has to pass; None if all pass. `prefix` is the source prefix."""
     tests = [*_key_tests(wanted, len(prefix)), *_property_tests(wanted)]
     if not tests:
@@ -70,12 +70,12 @@ class Watch:
         globs = [*wanted.include, *wanted.exclude, *(glob for _, glob in map(read_rule, wanted.rules))]
         self._unmatched = {glob: _pattern([glob]).fullmatch for glob in globs if glob != EVERYTHING}
 
-    def watching(self, test: Callable[[Entry], bool] | None) -> Callable[[Entry], bool] | None:
+    def watching(self, test: Callable[[ListedObject], bool] | None) -> Callable[[ListedObject], bool] | None:
         """The same test, which also watches the patterns."""
         if test is None or not self._unmatched:
             return test
 
-        def watched(entry: Entry) -> bool:
+        def watched(entry: ListedObject) -> bool:
             if self._unmatched:
                 self._see(entry.key)
             return test(entry)
@@ -166,7 +166,7 @@ def only_key(wanted: Filter) -> str:
     return re.sub(r"\\(.)", r"\1", glob[1:], flags=re.DOTALL) if exact else ""
 
 
-def _key_tests(wanted: Filter, start: int) -> Iterable[Callable[[Entry], bool]]:
+def _key_tests(wanted: Filter, start: int) -> Iterable[Callable[[ListedObject], bool]]:
     if wanted.exclude:
         excluded = _pattern(wanted.exclude).fullmatch
         yield lambda entry: excluded(entry.key, start) is None
@@ -177,16 +177,16 @@ def _key_tests(wanted: Filter, start: int) -> Iterable[Callable[[Entry], bool]]:
         yield _rule_test(wanted.rules, start)
 
 
-def _rule_test(rules: tuple[str, ...], start: int) -> Callable[[Entry], bool]:
+def _rule_test(rules: tuple[str, ...], start: int) -> Callable[[ListedObject], bool]:
     read = [(includes, _pattern([glob]).fullmatch) for includes, glob in map(read_rule, rules)]
 
-    def passes(entry: Entry) -> bool:
+    def passes(entry: ListedObject) -> bool:
         return next((includes for includes, matches in read if matches(entry.key, start)), True)
 
     return passes
 
 
-def _property_tests(wanted: Filter) -> Iterable[Callable[[Entry], bool]]:
+def _property_tests(wanted: Filter) -> Iterable[Callable[[ListedObject], bool]]:
     least, most = wanted.min_size, wanted.max_size
     since, before, classes = wanted.modified_since, wanted.modified_before, wanted.storage_classes
     if least > 0:

@@ -40,7 +40,7 @@ EMPTY_PAGES = 2000
 ONGOING = "ongoing"  # Entry.restore during a restore
 
 
-class Entry(NamedTuple):
+class ListedObject(NamedTuple):
     """One object as a listing shows it.
 
     `modified` is UTC as `YYYY-MM-DDTHH:MM:SS`, so times can be compared as text; "" is unknown.
@@ -58,13 +58,13 @@ class Entry(NamedTuple):
 
 
 # Makes an entry from an iterable of its fields. Several times faster than calling the class.
-make_entry: Callable[[Iterable[object]], Entry] = partial(tuple.__new__, Entry)
+make_entry: Callable[[Iterable[object]], ListedObject] = partial(tuple.__new__, ListedObject)
 
 # GLACIER_IR is not included, because it can be read at once.
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
-def is_archived(entry: Entry) -> bool:
+def is_archived(entry: ListedObject) -> bool:
     """Whether the object is in an archive class without a restored copy, so it cannot be read now."""
     return entry.storage_class in _ARCHIVES and entry.restore in ("", ONGOING)
 
@@ -79,7 +79,7 @@ class ListPage:
     as the store wrote it.
     """
 
-    entries: list[Entry]
+    entries: list[ListedObject]
     token: str = ""
     prefixes: list[str] = field(default_factory=list)
     marker: bool = False
@@ -240,7 +240,7 @@ class PrefixListing:
             self._fall_back(f"refuses ListObjectsV2 ({refused.code})")
         if page.marker and not first:
             if token:
-                raise Transient("the listing does not go on: the store ignores a continuation token")
+                raise Transient("the listing does not advance: the store ignores a continuation token")
             # The store ignores start-after. Ask again with the first version.
             self._first_version = True
             return await self._page(prefix, after, token, limit)
@@ -346,7 +346,7 @@ def _last_name(page: ListPage) -> str:
     """Where the first version of the API continues after this page, if the store does not say so."""
     last = page.token or max([*(entry.key for entry in page.entries[-1:]), *page.prefixes[-1:]], default="")
     if not last or _CUT_MARK.search(last[-80:]):
-        raise Transient("the answer to a listing is cut short, but does not say where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to continue")
     return last
 
 
@@ -372,7 +372,7 @@ def _cut_mark(length: int, digest: str) -> str:
 _CUT_MARK = re.compile(r"\.\.\. \(\d+ bytes, [0-9a-f]{12}\)$")
 
 
-def _renamed(rename: KeyMap, entries: list[Entry]) -> list[Entry]:
+def _renamed(rename: KeyMap, entries: list[ListedObject]) -> list[ListedObject]:
     cut, strip = len(rename.add), rename.strip
     return [make_entry((strip + e[0][cut:], *e[1:])) for e in entries]
 
@@ -471,7 +471,7 @@ def parse_page(body: bytes) -> ListPage:
     anything else, because an answer that is not a listing must never count as an empty one."""
     page = read_page(body)
     if page.cut_short:
-        raise Transient("the answer to a listing is cut short, but does not say where to go on")
+        raise Transient("the answer to a listing is cut short, but does not say where to continue")
     return page
 
 
@@ -480,7 +480,7 @@ def read_page(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
     if not body or is_web_page(body):
         what = "is a web page" if body else "is empty"
         raise Transient(
-            f"the answer to a listing {what}: this is no S3 store, or something stands before it",
+            f"the answer to a listing {what}: this is not an S3 store, or something stands before it",
             code=NO_LISTING,
         )
     if len(body) > _USUAL_BYTES:
@@ -533,13 +533,13 @@ def _parse_any(body: bytes, encoding: Encoding = Encoding.FORM) -> ListPage:
         raise Transient(f"the answer to a listing has an object without its {what}") from error
 
 
-def _read(key: str, item: dict[str, str]) -> Entry:
+def _read(key: str, item: dict[str, str]) -> ListedObject:
     etag = bare_etag(item.get("ETag", ""))
     modified = to_second(item.get("LastModified", ""))
     size = int(item["Size"])
     if not 0 <= size < 2**63:
         raise ValueError("size")
-    return Entry(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
+    return ListedObject(key, size, etag, modified, item.get("StorageClass", ""), _restore(item))
 
 
 def _restore(fields: dict[str, str]) -> str:
@@ -548,7 +548,7 @@ def _restore(fields: dict[str, str]) -> str:
 
 
 def to_second(text: str) -> str:
-    """An ISO 8601 time in the format of `Entry.modified`; "" if the text is not one."""
+    """An ISO 8601 time in the format of `ListedObject.modified`; "" if the text is not one."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -589,7 +589,7 @@ class _Document:
                 "encoding-type=url; rename that object, or name the objects in a manifest"
             )
         return (
-            f"the answer to a listing is no XML ({error}): this is no S3 store, or a key has a character that XML "
+            f"the answer to a listing is not XML ({error}): this is not an S3 store, or a key has a character that XML "
             "cannot hold"
         )
 
@@ -599,11 +599,11 @@ class _Document:
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if not self._path and name != "ListBucketResult":
             but = foreign(f" but {name!r}")
-            raise Transient(f"the answer to a listing is no ListBucketResult{but}", code=NO_LISTING)
+            raise Transient(f"the answer to a listing is not a ListBucketResult{but}", code=NO_LISTING)
         if name == "Contents":
             self.items.append({})
         if len(self._path) > _DEEPEST or len(self.items) > _MOST_ITEMS:
-            raise Transient("the answer to a listing has too many elements: it is no page of a listing")
+            raise Transient("the answer to a listing has too many elements: it is not a page of a listing")
         self._path.append(name)
         self._text.clear()
 
@@ -638,11 +638,11 @@ class _Document:
         decoded = unquote_to_bytes(text).decode("utf-8", "surrogateescape").split("\n")
         return decoded if len(decoded) == len(keys) else [self._encoding.decoded(key) for key in keys]
 
-    def result(self, entries: list[Entry]) -> ListPage:
+    def result(self, entries: list[ListedObject]) -> ListPage:
         marker = "Marker" in self.fields and "KeyCount" not in self.fields
         page = ListPage(entries, "", self.decoded(self.prefixes), marker)
         page.escaped, page.echo = list(self._escaped.values()), self.fields.get("Prefix", "")
-        # A page that says where to go on is not the last one.
+        # A page that says where the next one begins is not the last one.
         goes_on = self.fields.get("NextContinuationToken") or self.fields.get("NextMarker")
         if self.fields.get("IsTruncated", "true" if goes_on else "").strip().lower() == "true":
             token = "" if marker else self.fields.get("NextContinuationToken", "")
@@ -659,4 +659,4 @@ def _ends(body: bytes) -> bool:
 
 
 def _refuse_doctype(*_: object) -> NoReturn:
-    raise Transient("the answer to a listing has a document type: it is no listing")
+    raise Transient("the answer to a listing has a document type: it is not a listing")

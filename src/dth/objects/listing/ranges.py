@@ -24,7 +24,7 @@ from dth.objects.compare.merge import Batch, Refusal, Rules, compare
 from dth.objects.listing.pages import (
     MAX_KEY_BYTES,
     PAGE_SIZE,
-    Entry,
+    ListedObject,
     Listing,
     ListPage,
     Trail,
@@ -56,7 +56,7 @@ class _Disorder(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class _Range:
+class _KeyRange:
     id: str
     after: str
     upto: str  # "": no end
@@ -107,7 +107,7 @@ class Sweep:
         self._parallel = parallel
         mine = [c for c in cursors if c.scope == scope]
         self._whole = whole_source or not source.ordered or any(_WHOLE in c.id for c in mine)
-        self._ranges = [_Range(c.id, c.after, c.upto, c.position, c.finished) for c in mine]
+        self._ranges = [_KeyRange(c.id, c.after, c.upto, c.position, c.finished) for c in mine]
         if not mine:
             self._add_range("", "")
         self._handed_out = bool(mine)
@@ -118,9 +118,9 @@ class Sweep:
         self._tasks: set[asyncio.Task[None]] = set()
         self._spools: list[Spool] = []
 
-    def _add_range(self, after: str, upto: str) -> _Range:
+    def _add_range(self, after: str, upto: str) -> _KeyRange:
         mode = _WHOLE if self._whole else ""
-        span = _Range(f"{self._scope}{mode}.{len(self._ranges)}", after, upto, after)
+        span = _KeyRange(f"{self._scope}{mode}.{len(self._ranges)}", after, upto, after)
         self._ranges.append(span)
         return span
 
@@ -230,7 +230,7 @@ class Sweep:
 
     # ------------------------------------------------------------------------------------------- one range
 
-    async def _walk(self, span: _Range) -> None:
+    async def _walk(self, span: _KeyRange) -> None:
         source = _Reader(self._source, span.position)
         dest = _Reader(self._dest, span.position) if self._dest is not None else None
         readers = [source] if dest is None else [source, dest]
@@ -264,7 +264,7 @@ class Sweep:
             for reader in readers:
                 await reader.close()
 
-    async def _next_cut(self, span: _Range, source: "_Reader", dest: "_Reader | None") -> tuple[str, bool]:
+    async def _next_cut(self, span: _KeyRange, source: "_Reader", dest: "_Reader | None") -> tuple[str, bool]:
         """How far the range can be decided with the keys that both sides hold ("": to the end of everything), and
         whether that is its end.
 
@@ -297,7 +297,7 @@ class Sweep:
 
     # ------------------------------------------------------------------------------------------- splitting
 
-    def _consider_split(self, span: _Range, source: "_Reader", dest: "_Reader | None") -> None:
+    def _consider_split(self, span: _KeyRange, source: "_Reader", dest: "_Reader | None") -> None:
         idle = not self._waiting and len(self._tasks) < self._parallel
         steerable = all(s.seekable for s in (self._source, self._dest) if s is not None)
         if idle and steerable and not span.splitting and span.pages >= span.patience:
@@ -305,7 +305,7 @@ class Sweep:
             longer = source if dest is None or source.pages >= dest.pages else dest
             self._spawn(self._split(span, longer.listing))
 
-    async def _split(self, span: _Range, listing: Listing) -> None:
+    async def _split(self, span: _KeyRange, listing: Listing) -> None:
         try:
             key = await boundary(listing, span.position, span.upto)
         except ListingFailed:
@@ -336,7 +336,7 @@ class _Reader:
         self.keys: list[str] = []  # of the entries held
         self.pages = 0
         self.skipped = False
-        self._entries: list[Entry] = []
+        self._entries: list[ListedObject] = []
         # Objects whose keys are too long, each with the beginning of its key that determines its place.
         self._overlong: list[tuple[str, Refusal]] = []
         self._trail = Trail(listing.name)
@@ -368,7 +368,7 @@ class _Reader:
         self.pages += 1
         return True
 
-    def _hold(self, entries: list[Entry]) -> None:
+    def _hold(self, entries: list[ListedObject]) -> None:
         if not entries:
             return
         keys = [entry[0] for entry in entries]
@@ -391,13 +391,13 @@ class _Reader:
         self._entries += entries
         self.keys += keys
 
-    def _set_aside(self, entries: list[Entry]) -> list[Entry]:
+    def _set_aside(self, entries: list[ListedObject]) -> list[ListedObject]:
         """Set objects apart whose keys are too long, with only the beginning of each key. Returns the others."""
         for entry in entries:
             if is_overlong(entry.key) and entry.key > self._after:
                 name = shortened(entry.key)
                 detail = f"The key {name!r} is longer than the {MAX_KEY_BYTES} bytes that a key may have"
-                refusal = Refusal(Entry(name, 0), "KeyRefused", detail)
+                refusal = Refusal(ListedObject(name, 0), "KeyRefused", detail)
                 place = entry.key[: MAX_KEY_BYTES + 1]
                 if (place, refusal) not in self._overlong[-1:]:
                     self._overlong.append((place, refusal))
@@ -410,7 +410,7 @@ class _Reader:
             self._overlong = [each for each in self._overlong if bound and each[0] > bound]
         return taken
 
-    def _without_repeats(self, entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    def _without_repeats(self, entries: list[ListedObject]) -> tuple[list[ListedObject], list[str]]:
         unique = {entry.key: entry for entry in entries}
         keys = list(unique)
         if not all(map(lt, keys, keys[1:])):
@@ -422,7 +422,7 @@ class _Reader:
         count = bisect_right(self.keys, bound)
         return self.keys[count - 1] if count else ""
 
-    def take(self, bound: str) -> list[Entry]:
+    def take(self, bound: str) -> list[ListedObject]:
         """Take the entries held up to and including `bound` ("": all of them)."""
         count = bisect_right(self.keys, bound) if bound else len(self.keys)
         taken = self._entries[:count]
@@ -493,7 +493,7 @@ async def boundary(listing: Listing, low: str, high: str) -> str:
     on. At that position bisect the characters from above, so the first hit is in the middle of the characters in use.
     """
     shared = _common(low, high) if high else len(listing.prefix)
-    probe = _Probe(listing, high)
+    probe = _RangeProbe(listing, high)
     level, best = len(low), ""
     shortest, longest = min(shared, len(low)), len(low)
     while shortest <= longest:
@@ -524,7 +524,7 @@ async def boundary(listing: Listing, low: str, high: str) -> str:
     return best
 
 
-class _Probe:
+class _RangeProbe:
     def __init__(self, listing: Listing, high: str) -> None:
         self._listing = listing
         self._high = high

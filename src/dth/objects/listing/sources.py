@@ -23,7 +23,7 @@ from dth.core.errors import Corrupted, UsageError
 from dth.objects.listing.pages import (
     MAX_KEY_BYTES,
     PAGE_SIZE,
-    Entry,
+    ListedObject,
     ListPage,
     PrefixListing,
     Trail,
@@ -61,7 +61,7 @@ async def read_prefixes(chunks: Chunks, workdir: Path, *, name: str, within: str
     prefixes = Spool(workdir, name=name, prefix=within)
     try:
         async for lines in _lines(_unzipped(chunks, name), name):
-            await prefixes.add(Entry(line, 0) for line in _narrowed(lines, within, name))
+            await prefixes.add(ListedObject(line, 0) for line in _narrowed(lines, within, name))
         await prefixes.sort()
         await _remove_inner(prefixes)
     except BaseException:
@@ -130,7 +130,7 @@ class ListOfPrefixes:
         while True:
             group = (await self._prefixes.page(above, limit=TOGETHER)).entries
             found = await asyncio.gather(*(self._bucket.page_below(p.key, "", "", limit) for p in group))
-            entries: list[Entry] = []
+            entries: list[ListedObject] = []
             for prefix, page in zip(group, found, strict=True):
                 entries += page.entries
                 above = prefix.key
@@ -185,7 +185,7 @@ class _Table:
     prefix: str
     encoded: bool = True  # keys are URL-encoded
 
-    def entries(self, rows: Iterable[tuple[int, Iterable[Any]]]) -> Iterator[Entry]:
+    def entries(self, rows: Iterable[tuple[int, Iterable[Any]]]) -> Iterator[ListedObject]:
         """The objects in numbered rows. Raises UsageError."""
         for number, row in rows:
             cells = dict(zip(self.columns, row, strict=False))
@@ -209,17 +209,17 @@ class _Table:
             if key and key.startswith(self.prefix):
                 yield self._entry(number, key, cells)
 
-    def _entry(self, number: int, key: str, cells: dict[str, Any]) -> Entry:
+    def _entry(self, number: int, key: str, cells: dict[str, Any]) -> ListedObject:
         size, etag = cells.get("size"), bare_etag(cells.get("etag") or "")
         if size in (None, "") or not etag:
-            return Entry(key, -1)
+            return ListedObject(key, -1)
         text = str(size).strip()
         # 18 digits always fit into 64 bits.
         if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-            raise UsageError(f"{self.name}, line {number}: {_brief(text)} is no size in bytes")
+            raise UsageError(f"{self.name}, line {number}: {_brief(text)} is not a size in bytes")
         modified = cells.get("modified") or ""
         when = to_second(modified if isinstance(modified, str) else modified.isoformat())
-        return Entry(key, int(text), etag, when, cells.get("class") or "")
+        return ListedObject(key, int(text), etag, when, cells.get("class") or "")
 
     def rows(self, lines: list[Line]) -> Iterator[tuple[int, list[str]]]:
         """The rows of CSV. Each row is one line: an unclosed quote must not swallow the lines after it."""
@@ -232,7 +232,7 @@ class _Table:
                 problem = problem if "end of data" in str(error) else str(error)
             if row is None or reader.line_num != count:
                 raise UsageError(
-                    f"{self.name}, line {number}: this is no row of CSV ({problem}); a line break in a key is %0A"
+                    f"{self.name}, line {number}: this is not a row of CSV ({problem}); a line break in a key is %0A"
                 )
             yield number, row
 
@@ -280,7 +280,7 @@ def _table(name: str, number: int, first: str, bucket: str, prefix: str) -> tupl
     """What the first line says about the file, and whether it is a header."""
     if first.lstrip() in ("{", "[") or first.lstrip().startswith(('{"', "[{")):
         raise UsageError(
-            f"{name}, line {number}: this is JSON; a manifest has one key a line, or is CSV (the manifest.json of "
+            f"{name}, line {number}: this is JSON; a manifest has one key per line, or is CSV (the manifest.json of "
             "an S3 Inventory goes with --inventory)"
         )
     _, cells = next(_Table(name, [], "", "").rows([(number, first)]))
@@ -338,7 +338,7 @@ async def read_report(chunks: Chunks, name: str) -> bytes:
         whole += chunk
         if len(whole) > REPORT_BYTES:
             raise UsageError(
-                f"{name} has more than {REPORT_BYTES >> 20} MiB: it is no manifest.json of an inventory"
+                f"{name} has more than {REPORT_BYTES >> 20} MiB: it is not a manifest.json of an inventory"
             )
     return bytes(whole)
 
@@ -347,7 +347,7 @@ def _report(manifest: bytes, name: str) -> tuple[str, str, list[tuple[str, str]]
     """The format, the columns and the files (key and MD5) in a manifest.json."""
     if sum(manifest.count(sign) for sign in (b",", b"[", b"{")) > REPORT_ITEMS:
         raise UsageError(
-            f"{name} has more than {REPORT_ITEMS} values: it is no manifest.json of an inventory"
+            f"{name} has more than {REPORT_ITEMS} values: it is not a manifest.json of an inventory"
         )
     try:
         told = json.loads(manifest)
@@ -358,7 +358,7 @@ def _report(manifest: bytes, name: str) -> tuple[str, str, list[tuple[str, str]]
         return kind, schema, files
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {_brief(str(error))}"
-        raise UsageError(f"{name} is no manifest.json of an S3 Inventory report ({reason})") from error
+        raise UsageError(f"{name} is not a manifest.json of an S3 Inventory report ({reason})") from error
 
 
 async def _read_parquet(
@@ -391,7 +391,7 @@ async def _read_parquet(
                     await spool.add(table.entries(enumerate(rows, row)))
                     row += part.num_rows
         except (pyarrow.ArrowException, OSError) as error:
-            raise UsageError(f"{key} is no Parquet file that can be read: {_brief(str(error))}") from error
+            raise UsageError(f"{key} is not a Parquet file that can be read: {_brief(str(error))}") from error
 
 
 def _is_text(kind: Any) -> bool:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from dth.objects.listing.pages import PAGE_SIZE, Entry, ListPage, make_entry
+from dth.objects.listing.pages import PAGE_SIZE, ListedObject, ListPage, make_entry
 
 _COLUMNS = "key BLOB{}, size INTEGER, etag TEXT, modified TEXT, class TEXT, restore TEXT"
 
@@ -39,11 +39,11 @@ class Spool:
         self._db.execute(f"CREATE TABLE loose ({_COLUMNS.format('')})")
         self._db.execute(f"CREATE TABLE entries ({_COLUMNS.format(' PRIMARY KEY')}) WITHOUT ROWID")
 
-    async def add(self, entries: Iterable[Entry]) -> None:
+    async def add(self, entries: Iterable[ListedObject]) -> None:
         """Add entries in any order, before `sort`."""
         await asyncio.to_thread(self._add, list(entries))
 
-    def _add(self, entries: list[Entry]) -> None:
+    def _add(self, entries: list[ListedObject]) -> None:
         rows = [(_bytes(entry[0]), *entry[1:]) for entry in entries]
         self._db.execute("BEGIN")
         self._db.executemany("INSERT INTO loose VALUES (?, ?, ?, ?, ?, ?)", rows)

@@ -95,7 +95,7 @@ class Requests:
 
     @property
     def left_out(self) -> list[str]:
-        """What listings left out because it is no object: links and special files of a folder."""
+        """What listings left out because it is not an object: links and special files of a folder."""
         return self._folder.left_out if self._folder else []
 
     @property

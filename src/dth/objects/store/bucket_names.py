@@ -16,7 +16,7 @@ ARN_IN_URL = re.compile(r"arn:[^/]*:(?:accesspoint|outpost)[/:][^/]*|arn:[^/]*")
 SPECIAL = {
     "--x-s3": "is a directory bucket (S3 Express One Zone), whose sessions (CreateSession) are not supported",
     "--xa-s3": "is an access point of a directory bucket, whose sessions (CreateSession) are not supported",
-    "--ol-s3": "is an Object Lambda access point, which changes objects on their way; name its bucket",
+    "--ol-s3": "is an Object Lambda access point, which changes objects in transit; name its bucket",
     "--op-s3": "is an access point of S3 on Outposts, which is not supported",
     "--table-s3": "is a table bucket, whose objects only its tables may write",
     ".mrap": "is a multi-region access point, whose signatures (SigV4A) are not supported; "
@@ -62,7 +62,7 @@ def access_point(bucket: str) -> AccessPoint | None:
         or not DNS_LABEL.fullmatch(region)
     ):
         raise UsageError(
-            f"{bucket!r} is no ARN of an access point: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, "
+            f"{bucket!r} is not an ARN of an access point: arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, "
             "with an account of 12 digits"
         )
     return AccessPoint(found["name"], account, region, partition)

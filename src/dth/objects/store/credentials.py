@@ -18,7 +18,7 @@ from dth.core import confinement
 from dth.core.errors import EndpointRefused, UsageError, error_code
 from dth.core.secrets import SecretStore, WrongHost
 from dth.core.stores_file import KEYS_OF, keys_of
-from dth.objects.store.signing import Keys
+from dth.objects.store.signing import AccessKeys
 
 SECRET_CHECK = 1.0  # seconds between checks of a secret
 # Consecutive checks that must fail before keys that were good are given up.
@@ -47,7 +47,7 @@ class CredentialSource:
 class Credentials(Protocol):
     """Provides the keys that sign the requests of one side."""
 
-    async def keys(self) -> Keys | None:
+    async def keys(self) -> AccessKeys | None:
         """The current keys; None means unsigned (anonymous). Raises EndpointRefused if no keys are available."""
         ...
 
@@ -67,7 +67,9 @@ class FileSecrets:
         if name.startswith(KEY_FILE):
             return _customer_key_of(name.removeprefix(KEY_FILE))
         if not re.fullmatch(r"[\w+=,@-][\w+=,.@-]*", name):
-            raise UsageError(f"{name!r} is no name for a secret: letters, digits and any of _+=,.@- make one")
+            raise UsageError(
+                f"{name!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make one"
+            )
         path = self._directory / f"{name}.json"
         try:
             if path.stat().st_mode & 0o077:
@@ -134,23 +136,23 @@ def _customer_key_of(file: str) -> str:
     return json.dumps({"sse_customer_key": base64.b64encode(key).decode()})
 
 
-def _environment_keys() -> Keys | None:
+def _environment_keys() -> AccessKeys | None:
     """The keys that the environment contains directly. botocore would find them first too, but loading botocore takes
     as long as a small run."""
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access or not secret or "AWS_CREDENTIAL_EXPIRATION" in os.environ:
         return None
     token = os.environ.get("AWS_SECURITY_TOKEN") or os.environ.get("AWS_SESSION_TOKEN") or ""
-    return Keys(access, secret, token)
+    return AccessKeys(access, secret, token)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedCredentials:
     """Keys that never change while the process runs. None: anonymous."""
 
-    found: Keys | None
+    found: AccessKeys | None
 
-    async def keys(self) -> Keys | None:
+    async def keys(self) -> AccessKeys | None:
         return self.found
 
 
@@ -159,15 +161,15 @@ class ResolvedCredentials:
     botocore refreshes them before they expire. With `role_arn`, this role is assumed with them (or with the keys
     `base`)."""
 
-    def __init__(self, source: CredentialSource, base: Keys | None = None) -> None:
+    def __init__(self, source: CredentialSource, base: AccessKeys | None = None) -> None:
         self._source = source
         self._base = base
         self._credentials: Any = None
-        self._keys: Keys | None = None
+        self._keys: AccessKeys | None = None
         self._refreshed = 0.0
         self._lock = asyncio.Lock()
 
-    async def keys(self) -> Keys | None:
+    async def keys(self) -> AccessKeys | None:
         if self._due():
             async with self._lock:
                 if self._due():
@@ -193,9 +195,9 @@ class ResolvedCredentials:
                 # The present keys are still valid.
                 return
             raise EndpointRefused(
-                f"credentials cannot be had: {_line(error)}", code="NoCredentials"
+                f"credentials are not available: {_line(error)}", code="NoCredentials"
             ) from None
-        self._keys = Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
+        self._keys = AccessKeys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
 
 class SecretCredentials:
@@ -206,12 +208,12 @@ class SecretCredentials:
         self._source = source
         self._secrets = secrets
         self._text: str | None = None
-        self._found: Keys | ResolvedCredentials | None = None
+        self._found: AccessKeys | ResolvedCredentials | None = None
         self._failures = 0
         self._checked = -SECRET_CHECK
         self._lock = asyncio.Lock()
 
-    async def keys(self) -> Keys | None:
+    async def keys(self) -> AccessKeys | None:
         # While one caller checks the secret, the others continue with the present keys.
         if self._due() and (self._found is None or not self._lock.locked()):
             async with self._lock:
@@ -238,10 +240,10 @@ class SecretCredentials:
                 self._found, self._text = None, None
                 raise EndpointRefused(str(error), code="NoCredentials") from None
 
-    def _parse(self, text: str) -> Keys | ResolvedCredentials:
+    def _parse(self, text: str) -> AccessKeys | ResolvedCredentials:
         try:
             secret = json.loads(text)
-            keys = Keys(
+            keys = AccessKeys(
                 secret["access_key_id"], secret["secret_access_key"], secret.get("session_token") or ""
             )
             role = self._source.role_arn or secret.get("role_arn") or ""
@@ -266,7 +268,7 @@ def _refresh_needed(credentials: Any, seconds: int | None = None) -> bool:
     return bool(check(seconds)) if check else False
 
 
-def _find(source: CredentialSource, base: Keys | None) -> Any:
+def _find(source: CredentialSource, base: AccessKeys | None) -> Any:
     """botocore's credentials object for the source. `base`: the keys to assume the role with."""
     import botocore.credentials
     import botocore.exceptions
@@ -282,7 +284,9 @@ def _find(source: CredentialSource, base: Keys | None) -> Any:
             f"profile {profile!r} is not in the AWS configuration files", code="NoCredentials"
         ) from None
     except botocore.exceptions.BotoCoreError as error:
-        raise EndpointRefused(f"credentials cannot be had: {_line(error)}", code="NoCredentials") from None
+        raise EndpointRefused(
+            f"credentials are not available: {_line(error)}", code="NoCredentials"
+        ) from None
     if found is None:
         raise EndpointRefused(
             "no credentials: set a profile, the environment (AWS_ACCESS_KEY_ID), a secret, or use anonymous access",

@@ -95,7 +95,7 @@ PROFILES: dict[str, Profile] = {
             # API reference: "Signature calculations for trailing headers (chunked uploads)".
             trailers=True,
             limits="Buckets with ACLs disabled refuse every ACL but bucket-owner-full-control. Objects that are "
-            "encrypted with KMS have ETags that are no MD5. Access points are addressed by their ARN; directory "
+            "encrypted with KMS have ETags that are not MD5s. Access points are addressed by their ARN; directory "
             "buckets, Outposts, Object Lambda and multi-region access points are refused.",
         ),
         Profile(
@@ -135,7 +135,7 @@ PROFILES: dict[str, Profile] = {
             ChecksumMode.MD5,
             etags=EtagKind.MD5,
             listing_version=1,
-            limits="The second version of its listing is cut short without saying where to go on.",
+            limits="The second version of its listing is cut short without saying where to continue.",
         ),
         Profile(
             "Baidu_BOS",
@@ -157,7 +157,7 @@ PROFILES: dict[str, Profile] = {
             accept_gzip=True,
             region="auto",
             limits="Interoperability keys (HMAC); no object tags. Objects that are encrypted with KMS have ETags that "
-            "are no MD5.",
+            "are not MD5s.",
         ),
         Profile(
             "Backblaze_B2",

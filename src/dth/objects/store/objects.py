@@ -47,7 +47,7 @@ MISFITS = frozenset({"SizeChanged", "RangeChanged", "SizeUnknown"})
 
 
 @dataclass(slots=True)
-class Written:
+class StoreWrite:
     """The store's answer to a write. `proof` (`algorithm:base64`) is the checksum sent with the body; `confirmed` says
     that the store answered the same one. `md5` is the body's MD5 in hexadecimal, if it is known. `encrypted` says that
     the ETag is not a digest of the body."""
@@ -307,7 +307,7 @@ class Objects(Requests):
         *,
         md5: str = "",
         insist: AbstractSet[str] = frozenset(),
-    ) -> Written:
+    ) -> StoreWrite:
         """Write a whole object.
 
         `md5`: the known MD5 of the body, in hexadecimal. `insist`: headers that the user asked for explicitly; a store
@@ -340,7 +340,7 @@ class Objects(Requests):
             what = f"status {response.status} and {len(text)} bytes that S3 does not answer to a write"
             raise Transient(f"{self.where(method, key)}: {what}", code="BadAnswer")
 
-    def written(self, method: str, key: str, response: Response, cover: Cover) -> Written:
+    def written(self, method: str, key: str, response: Response, cover: Cover) -> StoreWrite:
         """The result of a write. Raises Damaged if the answer contradicts what was sent."""
         headers = response.headers
         etag, version = bare_etag(headers.get("etag", "")), headers.get("x-amz-version-id", "")
@@ -357,7 +357,7 @@ class Objects(Requests):
                     version=version,
                 )
         self._learn_echo(algorithm, answered)
-        return Written(etag, cover.proof, bool(answered), cover.md5, is_encrypted(headers), version)
+        return StoreWrite(etag, cover.proof, bool(answered), cover.md5, is_encrypted(headers), version)
 
     def _learn_echo(self, algorithm: str, answered: str) -> None:
         known = self.capabilities
@@ -378,7 +378,7 @@ class Objects(Requests):
         headers: Mapping[str, str],
         *,
         insist: AbstractSet[str] = frozenset(),
-    ) -> Written:
+    ) -> StoreWrite:
         """Copy within the store. The bytes do not pass through this process."""
         must, options = split(headers, insist)
         must |= self._customer | source.as_copy_source(source_key, etag)
@@ -391,7 +391,7 @@ class Objects(Requests):
             self.check_etag_inside("PUT", key, response)
 
         response = await self.send_dressed(dress)
-        return Written(
+        return StoreWrite(
             bare_etag(find_text(response.body, "ETag")),
             encrypted=is_encrypted(response.headers),
             version=response.headers.get("x-amz-version-id", ""),

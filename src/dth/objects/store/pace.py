@@ -80,7 +80,7 @@ class Lanes:
 
 
 class Scout:
-    """The first one to enter goes alone, to find out what the others will meet. When it returns without an error, all
+    """The first one to enter goes alone, to learn what the others will meet. When it returns without an error, all
     that wait continue together. After an error, the next one goes alone.
 
     `__aenter__` returns whether the one that enters is alone. A lock is not enough: it wakes those that wait one by

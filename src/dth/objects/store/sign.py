@@ -10,8 +10,8 @@ from dth.objects.store.chunked import CONTENT_SHA256
 from dth.objects.store.credentials import Credentials
 from dth.objects.store.endpoints import Endpoint, in_region
 from dth.objects.store.request import Request
-from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, Keys, Signer, quote_query
-from dth.objects.store.wire import Address, Addresses, Wire, WrongRegion
+from dth.objects.store.signing import EMPTY_SHA256, UNSIGNED, AccessKeys, Signer, quote_query
+from dth.objects.store.wire import Addresses, BucketAddress, Wire, WrongRegion
 
 # Seconds for which keys are used without checking for new ones. After an error they are checked at once.
 KEPT = 1.0
@@ -34,7 +34,7 @@ class Signing:
         note: Callable[[str], None],
     ) -> None:
         self.accepted = -inf
-        self._keys: Keys | None = None
+        self._keys: AccessKeys | None = None
         # The monotonic time of the last check of the credentials.
         self._looked = -inf
         self.addresses = Addresses(endpoint, bucket)
@@ -72,7 +72,7 @@ class Signing:
             self._keys, self.accepted = keys, -inf
         self._looked = time.monotonic()
 
-    def _signed(self, request: Request) -> tuple[dict[str, str], Address, str, str]:
+    def _signed(self, request: Request) -> tuple[dict[str, str], BucketAddress, str, str]:
         """All headers of a request, the address it is sent to, and the path and query there."""
         address = self.addresses.pick()
         path = address.path(request.key)

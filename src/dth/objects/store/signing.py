@@ -20,7 +20,7 @@ PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*")  # a key that needs no quoting
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class AccessKeys:
     """One set of credentials. `token` is the session token of temporary credentials."""
 
     access: str
@@ -76,7 +76,7 @@ class Mac:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SigningOrder:
     """How requests with the same header names are signed: the values in order, the format of their lines, and the list
     of names."""
 
@@ -85,7 +85,7 @@ class Order:
     names: str
 
     @classmethod
-    def of(cls, names: tuple[str, ...]) -> "Order":
+    def of(cls, names: tuple[str, ...]) -> "SigningOrder":
         """The order for these header names."""
         in_order = sorted(names)
         lines = "\n".join(f"{name.replace('%', '%%')}:%s" for name in in_order)
@@ -100,13 +100,19 @@ class Signer:
         self._service = service
         self._second = 0
         self._stamp = ""
-        self._keys: Keys | None = None
+        self._keys: AccessKeys | None = None
         self._scope = ""
         self._mac = Mac(b"")
-        self._orders: dict[tuple[str, ...], Order] = {}
+        self._orders: dict[tuple[str, ...], SigningOrder] = {}
 
     def sign(
-        self, keys: Keys, method: str, path: str, query: str, headers: dict[str, str], payload: str = UNSIGNED
+        self,
+        keys: AccessKeys,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        payload: str = UNSIGNED,
     ) -> None:
         """Add `x-amz-date`, `x-amz-content-sha256`, `authorization` (and the session token) to `headers`.
 
@@ -132,14 +138,14 @@ class Signer:
             f"Signature={signature}"
         )
 
-    def _keep(self, names: tuple[str, ...]) -> Order:
+    def _keep(self, names: tuple[str, ...]) -> SigningOrder:
         if len(self._orders) >= ORDERS:
             # There may be as many names of metadata as objects.
             self._orders.clear()
-        order = self._orders[names] = Order.of(names)
+        order = self._orders[names] = SigningOrder.of(names)
         return order
 
-    def _refresh(self, keys: Keys) -> None:
+    def _refresh(self, keys: AccessKeys) -> None:
         second = int(time.time())
         if second == self._second and keys is self._keys:
             return

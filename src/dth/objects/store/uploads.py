@@ -18,7 +18,7 @@ from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted
 from dth.objects.store.folders.store import PART_SIZE
 from dth.objects.store.key_lists import of_key
-from dth.objects.store.objects import Objects, Written, not_written, split, whole
+from dth.objects.store.objects import Objects, StoreWrite, not_written, split, whole
 from dth.objects.store.request import Request
 
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
@@ -68,7 +68,7 @@ class MultipartUploads(Objects):
             raise not_written(error) from None
         return find_text(response.body, "UploadId")
 
-    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> Written:
+    async def upload_part(self, key: str, upload_id: str, number: int, body: list[bytes]) -> StoreWrite:
         """Write one part. Raises NoSuchUpload if the upload is gone."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         cover = Cover(self.capabilities, body)
@@ -88,7 +88,7 @@ class MultipartUploads(Objects):
 
     async def stream_part(
         self, key: str, upload_id: str, number: int, pipe: Pipe, mode: ChecksumMode, *, stated: str = ""
-    ) -> Written:
+    ) -> StoreWrite:
         """Write one part from a pipe, without retries: bytes that have passed are gone, so the caller that holds both
         ends starts over.
 
@@ -115,7 +115,7 @@ class MultipartUploads(Objects):
         answered = response.headers.get(header_name(mode), "")
         etag = bare_etag(response.headers.get("etag", ""))
         proof = f"{mode}:{answered}" if answered else ""
-        return Written(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
+        return StoreWrite(etag, proof, bool(answered), encrypted=is_encrypted(response.headers))
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[tuple[int, str, str]]
@@ -191,7 +191,7 @@ class MultipartUploads(Objects):
     async def etags_are_md5(self, key: str, headers: Mapping[str, str]) -> bool | None:
         """Whether ETags of objects written with these headers are MD5s; None if this cannot be determined.
 
-        Writes an empty part to find out, because nothing of it can be damaged in transfer. It is aborted at once.
+        Writes an empty part for this, because nothing of it can be damaged in transfer. It is aborted at once.
         """
         known = self.capabilities
         if known.etags is not EtagKind.UNKNOWN:

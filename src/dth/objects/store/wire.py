@@ -32,7 +32,7 @@ class WrongRegion(EndpointRefused):
 
 
 @dataclass(slots=True)
-class Address:
+class BucketAddress:
     """One place where the bucket can be reached."""
 
     origin: str
@@ -67,10 +67,10 @@ class Addresses:
         self._next = 0
 
     @property
-    def first(self) -> Address:
+    def first(self) -> BucketAddress:
         return self._all[0]
 
-    def pick(self) -> Address:
+    def pick(self) -> BucketAddress:
         """The next address, or the one that is skipped for the shortest time."""
         every = self._all
         if len(every) == 1:
@@ -84,14 +84,14 @@ class Addresses:
         return min(every, key=lambda address: address.resting_until)
 
 
-def _address(url: str, addressing: Addressing, bucket: str) -> Address:
+def _address(url: str, addressing: Addressing, bucket: str) -> BucketAddress:
     scheme, _, host = url.partition("://")
     # Without a bucket it is the address of the whole store.
     if bucket and addressing is Addressing.VIRTUAL and "." not in bucket:
         host, root = f"{bucket}.{host}", ""
     else:
         root = f"/{bucket}"
-    return Address(f"{scheme}://{host}", host, root)
+    return BucketAddress(f"{scheme}://{host}", host, root)
 
 
 class Wire:
@@ -110,7 +110,7 @@ class Wire:
         self._bucket = bucket
 
     async def send(
-        self, request: Request, headers: Mapping[str, str], address: Address, path: str, query: str
+        self, request: Request, headers: Mapping[str, str], address: BucketAddress, path: str, query: str
     ) -> Response:
         """Send a request with exactly these headers. Raises TransferError."""
         try:

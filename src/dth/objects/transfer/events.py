@@ -21,48 +21,48 @@ from dth.core.ports.records import Enqueued, Page, Record, Records
 from dth.core.ports.runs import Counts, RunKind
 from dth.core.ports.status import Status
 from dth.objects.listing.filters import Filter, build
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.parameters import EventMode, S3Parameters
 from dth.objects.task import object_filter
 from dth.objects.transfer.messages import (
     EventDeleteMessage,
     EventMessage,
-    Item,
+    ObjectItem,
     ObjectsMessage,
     encode,
     message_id,
 )
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 SEQUENCER_LENGTH = 64  # characters; longer than any store's
 # The end of the stored sequencer of a deletion.
 DELETED = "-"
-TIME = "%Y-%m-%dT%H:%M:%S"  # the format of `Event.time`
+TIME = "%Y-%m-%dT%H:%M:%S"  # the format of `ObjectEvent.time`
 
 _SEQUENCER = re.compile("[0-9A-F]*")
 _ETAG = re.compile("[!#-~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ObjectEvent:
     """One change of one source object."""
 
     key: str
     created: bool
     sequencer: str  # padded
-    time: str = ""  # as in `Entry.modified`
+    time: str = ""  # as in `ListedObject.modified`
     size: int = -1
     etag: str = ""
 
 
-def read_events(message: EventMessage, bucket: str) -> list[Event]:
+def read_events(message: EventMessage, bucket: str) -> list[ObjectEvent]:
     """The events of a notification that concern this bucket, in the order in which they happened. Records that are
     neither creations nor deletions (test events, restores) are left out."""
     events = [event for record in message.records if (event := _read(record, bucket))]
     return sorted(events, key=lambda event: (event.key, event.sequencer))
 
 
-def _read(record: dict[str, Any], bucket: str) -> Event | None:
+def _read(record: dict[str, Any], bucket: str) -> ObjectEvent | None:
     try:
         name = str(record["eventName"]).removeprefix("s3:")
         described = record["s3"]
@@ -83,7 +83,7 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
     if not _ETAG.fullmatch(etag):
         etag = ""
     size = thing.get("size")
-    return Event(
+    return ObjectEvent(
         key=key,
         created=created,
         sequencer=(sequencer if _SEQUENCER.fullmatch(sequencer) else "").ljust(SEQUENCER_LENGTH, "0"),
@@ -93,11 +93,11 @@ def _read(record: dict[str, Any], bucket: str) -> Event | None:
     )
 
 
-def _takes_part(event: Event, parameters: S3Parameters) -> bool:
+def _takes_part(event: ObjectEvent, parameters: S3Parameters) -> bool:
     wanted = object_filter(parameters)
     by_key = build(Filter(include=wanted.include, exclude=wanted.exclude), parameters.src_prefix)
     by_properties = build(replace(wanted, include=(), exclude=(), storage_classes=frozenset()))
-    entry = Entry(event.key, event.size, event.etag, event.time)
+    entry = ListedObject(event.key, event.size, event.etag, event.time)
     return (
         event.key.startswith(parameters.src_prefix)
         and (by_key is None or by_key(entry))
@@ -105,7 +105,7 @@ def _takes_part(event: Event, parameters: S3Parameters) -> bool:
     )
 
 
-async def apply(route: Route, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
+async def apply(route: ObjectRoute, platform: Platform, message: EventMessage) -> list[EventDeleteMessage]:
     """Apply a notification. Creations become object messages of the task's run of events. Returns the deletions, each
     as a message to send. Applying it again changes nothing.
 
@@ -118,7 +118,7 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> list
     ]
     found = await records.get([event.key for event in events])
     in_flight = {key: record for key, record in found.items() if record.status is Status.PENDING}
-    items: dict[str, Item] = {}
+    items: dict[str, ObjectItem] = {}
     deletions: dict[str, EventDeleteMessage] = {}
     for event in events:
         if event.created and event.key in in_flight and _covered(event, in_flight[event.key]):
@@ -127,7 +127,7 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> list
             # A later event already took effect.
             continue
         if event.created:
-            items[event.key] = Item(event.key, event.size, event.etag)
+            items[event.key] = ObjectItem(event.key, event.size, event.etag)
             deletions.pop(event.key, None)
         else:
             items.pop(event.key, None)
@@ -139,7 +139,7 @@ async def apply(route: Route, platform: Platform, message: EventMessage) -> list
     return list(deletions.values()) if follows else []
 
 
-async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
+async def apply_deletion(route: ObjectRoute, platform: Platform, key: str) -> None:
     """Delete the copy of an object that is gone according to an event. An object in flight is left to the worker that
     transfers it."""
     records = platform.records
@@ -147,10 +147,10 @@ async def apply_deletion(route: Route, platform: Platform, key: str) -> None:
     in_hand = record is not None and record.status is Status.PENDING
     if not in_hand and await follow_deletion(route, key):
         run, _ = await records.begin_run(RunKind.EVENTS)
-        await _enqueue(records, run.id, [Item(key, -1, "")])
+        await _enqueue(records, run.id, [ObjectItem(key, -1, "")])
 
 
-async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
+async def _enqueue(records: Records, run: int, items: Sequence[ObjectItem]) -> None:
     """Send one message per object. The id of a pack comes from its first object, so it may be the id of another pack in
     the queue. The same applies to messages with the same object and ETag, so each gets an id of its own."""
     messages = [
@@ -164,13 +164,13 @@ async def _enqueue(records: Records, run: int, items: Sequence[Item]) -> None:
     await records.commit(run, page)
 
 
-def _covered(event: Event, record: Record) -> bool:
+def _covered(event: ObjectEvent, record: Record) -> bool:
     """Whether the transfer in flight is about exactly this object: it was enqueued after the event."""
     enqueued = time.strftime(TIME, time.gmtime(record.updated))
     return event.etag == record.etag != "" and event.time <= enqueued
 
 
-def _moment(event: Event) -> str:
+def _moment(event: ObjectEvent) -> str:
     """The value that orders the events of one key, and marks deletions. If a store has no sequencers, events take
     effect in the order in which they arrive."""
     moment = event.sequencer
@@ -184,7 +184,7 @@ def was_deleted(sequencer: str | None) -> bool:
     return (sequencer or "").endswith(DELETED)
 
 
-async def follow_deletion(route: Route, key: str) -> bool:
+async def follow_deletion(route: ObjectRoute, key: str) -> bool:
     """Delete the copy of an object whose source is gone, if the task follows deletions. Returns whether the source
     exists again. Then the deleted copy may have been its newest one, so the object must be transferred."""
     if route.parameters.src_event is not EventMode.CREATE_AND_DELETE or not await _is_gone(route, key):
@@ -197,7 +197,7 @@ async def follow_deletion(route: Route, key: str) -> bool:
     return not await _is_gone(route, key)
 
 
-async def _is_gone(route: Route, key: str) -> bool:
+async def _is_gone(route: ObjectRoute, key: str) -> bool:
     try:
         await route.source.head(key)
         return False

@@ -9,7 +9,7 @@ from dth.core.errors import ConnectionFailed, Disposition, EndpointRefused, HubE
 from dth.objects.store.client import S3Client
 from dth.objects.store.retry import ATTEMPTS
 from dth.objects.transfer.multipart import Busy, UploadLost
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.relay import ObjectRoute
 
 MAX_ATTEMPTS = 5
 # Seconds that one object may keep failing while others succeed.
@@ -28,7 +28,7 @@ PASSING_FOR = 2.0
 LONGEST_DELAY = 60.0
 
 
-class Next(Enum):
+class Remedy(Enum):
     """What to do about a failure."""
 
     # Give the work back and wait. No attempt is spent, because the object is not the cause.
@@ -48,7 +48,7 @@ class Next(Enum):
 class Decision:
     """What to do next, the attempts spent so far, the seconds to wait first, and the reason of a pause."""
 
-    next: Next
+    next: Remedy
     attempts: int
     delay: float = 0.0
     reason: str = ""
@@ -61,7 +61,7 @@ Before = tuple[int, int, int, int]
 class Failures:
     """Decides what to do about failures, from what is known about both endpoints."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: ObjectRoute) -> None:
         self._sides = {"source": route.source, "destination": route.dest}
         self._gates = route.source.gate, route.dest.gate
         self._keys = route.keys
@@ -88,31 +88,31 @@ class Failures:
         `attempts`: the attempts spent before this one. `failing_since`: when the first one failed, 0 if this is the
         first."""
         if isinstance(error, Busy):
-            return Decision(Next.WAIT, attempts, delay(attempts))
+            return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, EndpointRefused) or not isinstance(error, TransferError):
-            return Decision(Next.PAUSE, attempts, RELEASE_DELAY, _sided(error))
+            return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, _sided(error))
         if isinstance(error, ConnectionFailed):
             if silence := self._silent(error):
                 reason = f"unreachable for {silence:.0f} s: {_sided(error)}"
-                return Decision(Next.PAUSE, attempts, RELEASE_DELAY, reason)
-            return Decision(Next.WAIT, attempts, delay(attempts))
+                return Decision(Remedy.PAUSE, attempts, RELEASE_DELAY, reason)
+            return Decision(Remedy.WAIT, attempts, delay(attempts))
         if isinstance(error, Throttled) and not await self._is_alone(error, before):
             pause = max(delay(attempts), min(error.retry_after, LONGEST_DELAY))
-            return Decision(Next.WAIT, attempts, pause)
+            return Decision(Remedy.WAIT, attempts, pause)
         return self._counted(error, attempts + 1, failing_since)
 
     def _counted(self, error: TransferError, attempts: int, failing_since: float) -> Decision:
         # A copy that is missing at the destination says nothing about the source.
         gone = error.disposition is Disposition.GONE and error.side != "destination"
         if gone and not isinstance(error, UploadLost):
-            return Decision(Next.GONE, attempts)
+            return Decision(Remedy.GONE, attempts)
         too_long = failing_since and time.time() - failing_since > LONGEST_FAILING
         if error.disposition is Disposition.REFUSED or attempts >= MAX_ATTEMPTS or too_long:
-            return Decision(Next.FAILED, attempts)
+            return Decision(Remedy.FAILED, attempts)
         if error.disposition is Disposition.CHANGED or isinstance(error, UploadLost):
-            return Decision(Next.LOOK, attempts)
+            return Decision(Remedy.LOOK, attempts)
         pause = max(delay(attempts - 1), min(error.retry_after, LONGEST_DELAY))
-        return Decision(Next.AGAIN, attempts, pause)
+        return Decision(Remedy.AGAIN, attempts, pause)
 
     def _silent(self, error: TransferError) -> float:
         """Seconds without any answer from the endpoint, if more than `UNREACHABLE`; else 0."""

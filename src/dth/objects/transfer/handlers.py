@@ -1,7 +1,7 @@
 """What a worker does with each kind of message: objects, parts, deletions, events.
 
-A handler does the work and records the result in its `Work`: outcomes, messages to send again, or that the delivery is
-to be given back. `failures` decides for all handlers what a failure means.
+A handler does the work and records the result in its `LeasedMessage`: outcomes, messages to send again, or that the
+delivery is to be given back. `failures` decides for all handlers what a failure means.
 """
 
 import logging
@@ -15,24 +15,24 @@ from dth.core.ports.queue import Delivery, Outgoing
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind
 from dth.core.ports.status import Status
-from dth.core.ports.uploads import Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, UploadState
 from dth.objects.parameters import DeleteMode
 from dth.objects.store.etags import bare_etag
 from dth.objects.transfer import events, ownership
-from dth.objects.transfer.failures import MAX_ATTEMPTS, Decision, Failures, Next, delay
+from dth.objects.transfer.failures import MAX_ATTEMPTS, Decision, Failures, Remedy, delay
 from dth.objects.transfer.messages import (
     DeleteMessage,
     EventDeleteMessage,
     EventMessage,
-    Item,
     Message,
+    ObjectItem,
     ObjectsMessage,
     PartMessage,
     encode,
     part_message,
 )
 from dth.objects.transfer.multipart import Multipart, UploadLost
-from dth.objects.transfer.relay import COPY_LIMIT, Copied, Route, copy_in_store, relay_whole
+from dth.objects.transfer.relay import COPY_LIMIT, CopiedObject, ObjectRoute, copy_in_store, relay_whole
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Again:
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class LeasedMessage:
     """One delivery in progress."""
 
     delivery: Delivery
@@ -58,7 +58,7 @@ class Work:
     # How many of the outcomes are written already.
     written: int = 0
     again: list[Again] = field(default_factory=list)
-    finished_uploads: list[Upload] = field(default_factory=list)
+    finished_uploads: list[GiantUpload] = field(default_factory=list)
     # If set, give the delivery back after this many seconds.
     release: float | None = None
     lost: bool = False
@@ -73,7 +73,7 @@ class Handlers:
     """
 
     def __init__(
-        self, name: str, route: Route, platform: Platform, pause: Callable[[str], Awaitable[None]]
+        self, name: str, route: ObjectRoute, platform: Platform, pause: Callable[[str], Awaitable[None]]
     ) -> None:
         self.multipart = Multipart(route, platform.uploads, name)
         self.waiting: dict[str, tuple[str, float]] = {}
@@ -84,7 +84,7 @@ class Handlers:
         # Reasons of failed deletions that were already noted.
         self._undeleted: set[str] = set()
 
-    def carry(self, work: Work, message: Message, index: int) -> Awaitable[None]:
+    def carry(self, work: LeasedMessage, message: Message, index: int) -> Awaitable[None]:
         """Do the work of one message, or of one object in it."""
         match message:
             case ObjectsMessage():
@@ -100,7 +100,7 @@ class Handlers:
 
     # ------------------------------------------------------------------------------------------- objects
 
-    async def _object(self, work: Work, message: ObjectsMessage, index: int) -> None:
+    async def _object(self, work: LeasedMessage, message: ObjectsMessage, index: int) -> None:
         item = message.items[index]
         if item.key in work.settled:
             return
@@ -112,7 +112,7 @@ class Handlers:
         except HubError as error:
             decision = await self._failures.decide(error, item.attempts, before, item.failing_since)
             self._wait(item.key, error, decision)
-            if decision.next is Next.WAIT and len(message.items) == 1:
+            if decision.next is Remedy.WAIT and len(message.items) == 1:
                 work.release = decision.delay
                 return
             retry_id = f"{message.id}.{index + 1}"
@@ -123,7 +123,7 @@ class Handlers:
             self._failures.passed(item.key)
             work.outcomes.append(done(item.key, message.run, copied, item.attempts + 1, item.sequencer))
 
-    async def _transfer(self, work: Work, run: int, item: Item) -> Copied | None:
+    async def _transfer(self, work: LeasedMessage, run: int, item: ObjectItem) -> CopiedObject | None:
         """Copy one object. Returns None if its parts continue as messages of their own."""
         route = self._route
         if route.server_side and item.size <= COPY_LIMIT:
@@ -139,7 +139,7 @@ class Handlers:
         work.finished_uploads.append(upload)
         return copied
 
-    async def _look(self, item: Item) -> Item:
+    async def _look(self, item: ObjectItem) -> ObjectItem:
         """The current size and ETag of the object. Raises TransferError for an answer without an ETag, which does not
         come from a store and would be mistaken for a new object."""
         source = self._route.source
@@ -150,33 +150,39 @@ class Handlers:
         return replace(item, size=int(headers["content-length"]), etag=etag)
 
     async def _object_failed(
-        self, work: Work, run: int, item: Item, error: HubError, decision: Decision, retry_id: str
+        self,
+        work: LeasedMessage,
+        run: int,
+        item: ObjectItem,
+        error: HubError,
+        decision: Decision,
+        retry_id: str,
     ) -> None:
         """Carry out the decision about a failed object: try it again, or settle it."""
-        if decision.next is Next.PAUSE:
+        if decision.next is Remedy.PAUSE:
             await self._stop(work, decision)
             return
-        if decision.next is Next.LOOK:
+        if decision.next is Remedy.LOOK:
             try:
                 item = await self._look(item)
             except SourceGone as gone:
-                error, decision = gone, Decision(Next.GONE, decision.attempts)
+                error, decision = gone, Decision(Remedy.GONE, decision.attempts)
             except TransferError:
                 # The retry uses the known state, and looks at the object again.
                 pass
-        if decision.next in (Next.WAIT, Next.AGAIN, Next.LOOK):
+        if decision.next in (Remedy.WAIT, Remedy.AGAIN, Remedy.LOOK):
             since = item.failing_since or time.time()
             again = replace(item, attempts=decision.attempts, failing_since=since)
             message = encode(ObjectsMessage(retry_id, run, [again]))
             work.again.append(Again(message, decision.delay))
             log_failure("object failed, and is tried again", item.key, error, decision.attempts)
             return
-        if decision.next is Next.GONE and await self._is_listed(item.key):
+        if decision.next is Remedy.GONE and await self._is_listed(item.key):
             error = TransferError(
                 f"key {item.key!r} is listed at the source, but cannot be read: {error}", code="Unreadable"
             )
-            decision = Decision(Next.FAILED, decision.attempts)
-        status = Status.CANCELLED if decision.next is Next.GONE else Status.FAILED
+            decision = Decision(Remedy.FAILED, decision.attempts)
+        status = Status.CANCELLED if decision.next is Remedy.GONE else Status.FAILED
         log_failure(f"object {status.lower()}", item.key, error, decision.attempts)
         self.waiting.pop(item.key, None)
         try:
@@ -201,7 +207,7 @@ class Handlers:
 
     # --------------------------------------------------------------------------------------------- parts
 
-    async def _part(self, work: Work, message: PartMessage) -> None:
+    async def _part(self, work: LeasedMessage, message: PartMessage) -> None:
         uploads = self._platform.uploads
         upload = await uploads.get(message.key)
         if (
@@ -234,15 +240,20 @@ class Handlers:
         self.waiting.pop(message.key, None)
 
     async def _part_failed(
-        self, work: Work, message: PartMessage, upload: Upload, error: HubError, decision: Decision
+        self,
+        work: LeasedMessage,
+        message: PartMessage,
+        upload: GiantUpload,
+        error: HubError,
+        decision: Decision,
     ) -> None:
-        if decision.next is Next.PAUSE:
+        if decision.next is Remedy.PAUSE:
             await self._stop(work, decision)
             return
-        if decision.next is Next.WAIT:
+        if decision.next is Remedy.WAIT:
             work.release = decision.delay
             return
-        if decision.next is Next.AGAIN and not isinstance(error, UploadLost):
+        if decision.next is Remedy.AGAIN and not isinstance(error, UploadLost):
             again = part_message(
                 message.run,
                 message.key,
@@ -262,14 +273,16 @@ class Handlers:
         if not isinstance(error, UploadLost) and not await self._abort(upload):
             # Another part came first and decides what happens next.
             return
-        item = Item(upload.key, upload.size, upload.etag, upload.attempts - 1, sequencer=upload.sequencer)
-        if isinstance(error, UploadLost) or decision.next is Next.LOOK:
+        item = ObjectItem(
+            upload.key, upload.size, upload.etag, upload.attempts - 1, sequencer=upload.sequencer
+        )
+        if isinstance(error, UploadLost) or decision.next is Remedy.LOOK:
             # The object starts over, and this used one of its own attempts.
             attempts = upload.attempts
-            decision = Decision(Next.LOOK if attempts < MAX_ATTEMPTS else Next.FAILED, attempts)
+            decision = Decision(Remedy.LOOK if attempts < MAX_ATTEMPTS else Remedy.FAILED, attempts)
         await self._object_failed(work, message.run, item, error, decision, f"{message.id}.o")
 
-    async def _abort(self, upload: Upload) -> bool:
+    async def _abort(self, upload: GiantUpload) -> bool:
         """Discard an upload with all its parts. Returns False if another part came first and decides what happens
         next."""
         try:
@@ -280,7 +293,7 @@ class Handlers:
 
     # ----------------------------------------------------------------------------------------- deletions
 
-    async def _deletes(self, work: Work, message: DeleteMessage) -> None:
+    async def _deletes(self, work: LeasedMessage, message: DeleteMessage) -> None:
         """Mirror mode: look up each key at the source once more, and delete only keys that are certainly gone there."""
         deleted: list[str] = []
         kept: list[str] = []
@@ -291,10 +304,10 @@ class Handlers:
                 (deleted if await self._delete_extra(key) else kept).append(key)
             except HubError as error:
                 decision = await self._failures.decide(error, MAX_ATTEMPTS - 1, before)
-                if decision.next is Next.PAUSE:
+                if decision.next is Remedy.PAUSE:
                     await self._stop(work, decision)
                     break
-                if decision.next is Next.WAIT:
+                if decision.next is Remedy.WAIT:
                     work.release = decision.delay
                     break
                 failed.append(key)
@@ -324,23 +337,23 @@ class Handlers:
 
     # -------------------------------------------------------------------------------------------- events
 
-    async def _event(self, work: Work, message: EventMessage) -> None:
+    async def _event(self, work: LeasedMessage, message: EventMessage) -> None:
         """Creations become messages of the run of events. Deletions become messages of their own."""
         for again in await events.apply(self._route, self._platform, message):
             work.again.append(Again(encode(again), 0.0))
 
-    async def _event_delete(self, work: Work, message: EventDeleteMessage) -> None:
+    async def _event_delete(self, work: LeasedMessage, message: EventDeleteMessage) -> None:
         before = self._failures.before()
         try:
             await events.apply_deletion(self._route, self._platform, message.key)
         except HubError as error:
             decision = await self._failures.decide(error, message.attempts, before, message.failing_since)
             self._wait(message.key, error, decision)
-            if decision.next is Next.PAUSE:
+            if decision.next is Remedy.PAUSE:
                 await self._stop(work, decision)
-            elif decision.next is Next.WAIT:
+            elif decision.next is Remedy.WAIT:
                 work.release = decision.delay
-            elif decision.next in (Next.AGAIN, Next.LOOK):
+            elif decision.next in (Remedy.AGAIN, Remedy.LOOK):
                 since = message.failing_since or time.time()
                 again = EventDeleteMessage(f"{message.id}.1", message.key, decision.attempts, since)
                 work.again.append(Again(encode(again), decision.delay))
@@ -357,7 +370,7 @@ class Handlers:
         log_failure("deletion failed", message.key, error, decision.attempts)
         self.waiting.pop(message.key, None)
         run, _ = await records.begin_run(RunKind.EVENTS)
-        item = Item(message.key, 0, "")
+        item = ObjectItem(message.key, 0, "")
         outcome = _failed(item, run.id, Status.FAILED, error, decision.attempts)
         outcome.detail = f"a deletion was refused: {outcome.detail}"
         enqueued = Enqueued(message.key, 0, "", message.id)
@@ -365,13 +378,13 @@ class Handlers:
 
     # ------------------------------------------------------------------------------------------- details
 
-    async def _stop(self, work: Work, decision: Decision) -> None:
+    async def _stop(self, work: LeasedMessage, decision: Decision) -> None:
         """When no request can succeed: give the work back, and pause the task."""
         work.release = decision.delay
         await self._pause(decision.reason)
 
     def _wait(self, key: str, error: HubError, decision: Decision) -> None:
-        if decision.next in (Next.WAIT, Next.AGAIN):
+        if decision.next in (Remedy.WAIT, Remedy.AGAIN):
             side = f"the {getattr(error, 'side', '') or 'store'}"
             reason = getattr(error, "code", "") or type(error).__name__
             self.waiting[key] = (f"{reason} from {side}", time.monotonic() + decision.delay + WAITS_FOR)
@@ -384,7 +397,7 @@ def log_failure(what: str, key: str, error: HubError, attempts: int, **more: int
     log.warning(what, extra={"fields": fields})
 
 
-def done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | None) -> Outcome:
+def done(key: str, run: int, copied: CopiedObject, attempts: int, sequencer: str | None) -> Outcome:
     """The outcome of a copied object."""
     return Outcome(
         key=key,
@@ -402,7 +415,7 @@ def done(key: str, run: int, copied: Copied, attempts: int, sequencer: str | Non
     )
 
 
-def _failed(item: Item, run: int, status: Status, error: HubError, attempts: int) -> Outcome:
+def _failed(item: ObjectItem, run: int, status: Status, error: HubError, attempts: int) -> Outcome:
     return Outcome(
         key=item.key,
         run=run,

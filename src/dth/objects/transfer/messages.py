@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dth.core.errors import HubError, UsageError
-from dth.core.ports.queue import Outgoing
+from dth.core.errors import UsageError
+from dth.core.ports.queue import BadMessage, Outgoing
 from dth.objects.transfer.notifications import read
 
 VERSION = 1
@@ -23,7 +23,7 @@ PACK_ENCODED = 200_000  # bytes of JSON; SQS takes 256 KiB
 
 
 @dataclass(slots=True)
-class Item:
+class ObjectItem:
     """One object to transfer. `size` -1: not known yet. `etag` "": the current object, whatever it is. `fresh`: there
     was nothing at the destination when it was listed."""
 
@@ -44,7 +44,7 @@ class ObjectsMessage:
 
     id: str
     run: int
-    items: list[Item]
+    items: list[ObjectItem]
 
 
 @dataclass(slots=True)
@@ -94,10 +94,6 @@ class EventDeleteMessage:
 Message = ObjectsMessage | PartMessage | DeleteMessage | EventMessage | EventDeleteMessage
 
 
-class BadMessage(HubError):
-    """A message that this version cannot read: of another version, or from another program."""
-
-
 def encode(message: Message) -> Outgoing:
     """The message in the form that is sent. json escapes non-ASCII characters and lone surrogates, so no key is
     damaged."""
@@ -132,7 +128,7 @@ def encode(message: Message) -> Outgoing:
     return Outgoing(message.id, json.dumps({"v": VERSION, **body}, separators=(",", ":")))
 
 
-def _fields(item: Item) -> list[Any]:
+def _fields(item: ObjectItem) -> list[Any]:
     """The fields of an item, without trailing fields that have their default."""
     fields = [item.key, item.size, item.etag, item.attempts, item.fresh, item.failing_since]
     while len(fields) > 4 and not fields[-1]:
@@ -154,7 +150,7 @@ def decode(id: str, body: str) -> Message:
             raise BadMessage(f"message {id} is of version {fields['v']}, this worker reads {VERSION}")
         match fields["kind"]:
             case "objects":
-                return ObjectsMessage(id, fields["run"], [Item(*item) for item in fields["objects"]])
+                return ObjectsMessage(id, fields["run"], [ObjectItem(*item) for item in fields["objects"]])
             case "part":
                 return PartMessage(
                     id,
@@ -180,9 +176,9 @@ def decode(id: str, body: str) -> Message:
         raise BadMessage(f"message {id} cannot be read: {error}") from None
 
 
-def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
+def pack(run: int, items: Iterable[ObjectItem]) -> Iterator[ObjectsMessage]:
     """The messages for items, in their order: small objects packed up to the limits of a pack, others alone."""
-    held: list[Item] = []
+    held: list[ObjectItem] = []
     held_bytes = held_encoded = 0
     for item in items:
         if item.size < 0 or item.size >= PACK_BELOW:
@@ -203,13 +199,13 @@ def pack(run: int, items: Iterable[Item]) -> Iterator[ObjectsMessage]:
         yield ObjectsMessage(message_id(run, held[0]), run, held)
 
 
-def message_id(run: int, first: Item) -> str:
+def message_id(run: int, first: ObjectItem) -> str:
     """The id of a message, from its first object. It is the same when a finder repeats a page."""
     digest = hashlib.sha256(f"{first.key}\0{first.etag}".encode("utf-8", "surrogateescape")).hexdigest()
     return f"{run}-{digest[:20]}"
 
 
-def child(message: ObjectsMessage, index: int, item: Item) -> ObjectsMessage:
+def child(message: ObjectsMessage, index: int, item: ObjectItem) -> ObjectsMessage:
     """A message for one object of another message. `index` starts from 1."""
     return ObjectsMessage(f"{message.id}.{index}", message.run, [item])
 
@@ -242,5 +238,5 @@ def part_message(
     )
 
 
-def _encoded_length(item: Item) -> int:
+def _encoded_length(item: ObjectItem) -> int:
     return len(json.dumps(item.key)) + len(item.etag) + 40

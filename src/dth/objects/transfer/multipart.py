@@ -27,28 +27,28 @@ from dth.core.errors import (
 )
 from dth.core.parameters import MIB
 from dth.core.ports.status import Verified
-from dth.core.ports.uploads import Part, Upload, Uploads, UploadState
+from dth.core.ports.uploads import GiantUpload, Part, Uploads, UploadState
 from dth.core.transport import Pipe
 from dth.objects.compare.contents import check_contents
-from dth.objects.listing.pages import Entry
+from dth.objects.listing.pages import ListedObject
 from dth.objects.store.checksums import Checksum, header_name, join_crc64
 from dth.objects.store.chunked import Trailed
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_encrypted, is_md5
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.retry import retry
 from dth.objects.transfer import source_parts
 from dth.objects.transfer.group import Group, together
-from dth.objects.transfer.messages import Item, PartMessage, encode, part_message
+from dth.objects.transfer.messages import ObjectItem, PartMessage, encode, part_message
 from dth.objects.transfer.proof import (
-    InOrder,
+    DigestInOrder,
     compare_stated,
     in_order,
     read_back,
     remove_damaged,
     stated_checksums,
 )
-from dth.objects.transfer.relay import Copied, Properties, Route, copying_refused
+from dth.objects.transfer.relay import CopiedObject, ObjectRoute, Properties, copying_refused
 
 MAX_PARTS = 10_000
 # Bytes. Larger parts pass through a pipe instead of memory.
@@ -92,18 +92,18 @@ def part_span(size: int, part_size: int, number: int) -> tuple[int, int]:
 class Multipart:
     """The multipart uploads of one task in one process."""
 
-    def __init__(self, route: Route, uploads: Uploads, owner: str) -> None:
+    def __init__(self, route: ObjectRoute, uploads: Uploads, owner: str) -> None:
         self._route = route
         self._uploads = uploads
         self._owner = owner
         # By key: the properties that were not available for objects whose uploads began here.
         self._lacks: dict[str, Properties] = {}
         # By upload id: uploads of which this process reads all parts, and what their bytes are compared with.
-        self._whole: dict[str, InOrder | None] = {}
+        self._whole: dict[str, DigestInOrder | None] = {}
 
     # ----------------------------------------------------------------------------------------- one worker
 
-    async def transfer(self, run: int, item: Item) -> tuple[Upload, Copied]:
+    async def transfer(self, run: int, item: ObjectItem) -> tuple[GiantUpload, CopiedObject]:
         """Copy the whole object here, resuming where an earlier try stopped. The caller settles the outcome, then calls
         `finish`. Raises Busy if another worker took over."""
         upload = await self.begin(run, item)
@@ -127,26 +127,26 @@ class Multipart:
             raise Busy(f"key {item.key!r} is being completed by another worker")
         return upload, copied
 
-    async def _held_against(self, upload: Upload) -> InOrder | None:
+    async def _held_against(self, upload: GiantUpload) -> DigestInOrder | None:
         """What to compare the bytes from the source with as they pass. None unless all parts pass here in memory."""
         if self._route.server_side or upload.part_size > STREAM_ABOVE:
             return None
         return await self._in_order(upload)
 
-    async def _in_order(self, upload: Upload) -> InOrder | None:
+    async def _in_order(self, upload: GiantUpload) -> DigestInOrder | None:
         route = self._route
         return await in_order(
             route.source, upload.key, upload.size, upload.etag, joined=route.joins_checksums
         )
 
-    async def _transfer_part(self, upload: Upload, number: int, whole: InOrder | None) -> None:
+    async def _transfer_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None) -> None:
         part = await self.copy_part(upload, number, whole)
         if await self.record(upload, part) is None:
             raise Busy(f"the upload of key {upload.key!r} was taken over")
 
     # ------------------------------------------------------------------------------------ steps, for both
 
-    async def begin(self, run: int, item: Item, *, spread: bool = False) -> Upload:
+    async def begin(self, run: int, item: ObjectItem, *, spread: bool = False) -> GiantUpload:
         """The live upload for exactly this object, resumed or new. `spread`: its parts become messages. Raises Busy if
         another run or worker has the upload."""
         route = self._route
@@ -166,7 +166,7 @@ class Multipart:
             await self.abort(live)
         source_part = await source_parts.look(route, item.key, item.etag, item.size)
         part_size = source_parts.aligned(part_size, source_part, item.size)
-        upload = Upload(
+        upload = GiantUpload(
             key=item.key,
             run=run,
             etag=item.etag,
@@ -198,7 +198,7 @@ class Multipart:
         upload.state = UploadState.UPLOADING
         return upload
 
-    async def copy_part(self, upload: Upload, number: int, whole: InOrder | None = None) -> Part:
+    async def copy_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None = None) -> Part:
         """Transfer one part. The caller records it. UploadLost is raised to one caller only, who has to start the
         object over."""
         try:
@@ -222,7 +222,7 @@ class Multipart:
         known.note(f"{self._route.dest.endpoint.host} takes {said[1]} parts of an upload at most")
         return True
 
-    async def record(self, upload: Upload, part: Part) -> Upload | None:
+    async def record(self, upload: GiantUpload, part: Part) -> GiantUpload | None:
         """Record that a part is done. Returns None if that upload is not live any more."""
         after = await self._uploads.part_done(upload.key, upload.upload_id, part)
         if after:
@@ -230,7 +230,7 @@ class Multipart:
             self._route.tally.recorded += last - first + 1
         return after
 
-    async def _copy_part(self, upload: Upload, number: int, whole: InOrder | None) -> Part:
+    async def _copy_part(self, upload: GiantUpload, number: int, whole: DigestInOrder | None) -> Part:
         span = part_span(upload.size, upload.part_size, number)
         length = span[1] - span[0] + 1
         if self._route.server_side:
@@ -248,7 +248,7 @@ class Multipart:
         finally:
             self._route.budget.release(held)
 
-    async def _streamed(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+    async def _streamed(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part:
         """Send a part that is too large for memory. Its checksum follows its bytes, as a trailer, if the store takes
         that.
 
@@ -282,7 +282,7 @@ class Multipart:
             f"{STREAM_ABOVE // MIB} MiB go without"
         )
 
-    async def _with_trailer(self, upload: Upload, number: int, span: tuple[int, int]) -> Part | None:
+    async def _with_trailer(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part | None:
         """The part. None if the store contradicts it and has not shown yet that it knows trailers."""
         try:
             return await self._stream_part(upload, number, span, trailing=True)
@@ -292,7 +292,7 @@ class Multipart:
             return None
 
     async def _without_trailer(
-        self, upload: Upload, number: int, span: tuple[int, int], *, stated: bool = False
+        self, upload: GiantUpload, number: int, span: tuple[int, int], *, stated: bool = False
     ) -> Part:
         """Send the part without a trailer. With `stated`, or if the store requires it, the checksum goes before the
         part, which is then read twice."""
@@ -311,7 +311,7 @@ class Multipart:
         return await retry(lambda: self._stream_part(upload, number, span, stated=True))
 
     async def _relay_part(
-        self, upload: Upload, number: int, span: tuple[int, int], whole: InOrder | None
+        self, upload: GiantUpload, number: int, span: tuple[int, int], whole: DigestInOrder | None
     ) -> Part:
         route = self._route
         response = await route.source.get(upload.key, size=upload.size, etag=upload.etag, span=span)
@@ -326,7 +326,7 @@ class Multipart:
         return part
 
     async def _confirmed(
-        self, upload: Upload, number: int, written: Written, sums: source_parts.Sums
+        self, upload: GiantUpload, number: int, written: StoreWrite, sums: source_parts.Sums
     ) -> Part:
         """The part as it is recorded, with who confirms it. Raises Damaged if its ETag is not the MD5 of what was sent.
         Sending the part again replaces it."""
@@ -351,13 +351,13 @@ class Multipart:
             part.verified = Verified.STORE
         return part
 
-    async def _etags_are_md5(self, upload: Upload) -> bool:
+    async def _etags_are_md5(self, upload: GiantUpload) -> bool:
         key = self._route.keys.to_dest(upload.key)
         return await self._route.dest.gives_md5s(key, self._route.asked_for) is not False
 
     async def _stream_part(
         self,
-        upload: Upload,
+        upload: GiantUpload,
         number: int,
         span: tuple[int, int],
         *,
@@ -410,17 +410,20 @@ class Multipart:
             known.answers_streamed = written.confirmed
         hashed = "" if answers else md5.hex()
         return await self._confirmed(
-            upload, number, Written(written.etag, proof, written.confirmed, hashed, written.encrypted), sums
+            upload,
+            number,
+            StoreWrite(written.etag, proof, written.confirmed, hashed, written.encrypted),
+            sums,
         )
 
-    async def _checksum_of(self, upload: Upload, span: tuple[int, int], mode: ChecksumMode) -> str:
+    async def _checksum_of(self, upload: GiantUpload, span: tuple[int, int], mode: ChecksumMode) -> str:
         """The base64 checksum of a part, from reading it once without keeping it."""
         running = Checksum(mode)
         async for chunks in self._pieces(upload, span):
             running.update(*chunks)
         return running.base64()
 
-    async def _pieces(self, upload: Upload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
+    async def _pieces(self, upload: GiantUpload, span: tuple[int, int]) -> AsyncIterator[Sequence[bytes]]:
         """The bytes of a part at the source, in pieces of `PIPE_SIZE`."""
         first, last = span
         for start in range(first, last + 1, PIPE_SIZE):
@@ -428,7 +431,7 @@ class Multipart:
             answer = await self._route.source.get(upload.key, size=upload.size, etag=upload.etag, span=piece)
             yield answer.chunks
 
-    async def _copy_part_in_store(self, upload: Upload, number: int, span: tuple[int, int]) -> Part:
+    async def _copy_part_in_store(self, upload: GiantUpload, number: int, span: tuple[int, int]) -> Part:
         route = self._route
         key = route.keys.to_dest(upload.key)
         etag = await route.dest.copy_part(
@@ -436,7 +439,7 @@ class Multipart:
         )
         return Part(number, etag)
 
-    async def complete(self, upload: Upload, *, agreed: bool = False) -> Copied | None:
+    async def complete(self, upload: GiantUpload, *, agreed: bool = False) -> CopiedObject | None:
         """Join the parts if this process becomes the owner; None if another process is completing. `agreed`: the bytes
         of the parts are known to be the source's.
 
@@ -476,9 +479,9 @@ class Multipart:
             await remove_damaged(dest, key, damage)
             await self._end_used_up(upload)
             raise UploadLost(str(damage), code=damage.code) from None
-        return Copied(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
+        return CopiedObject(upload.etag, etag, proof, upload.size, verified, lacks.reason, lacks.detail)
 
-    async def _agrees_as_stated(self, upload: Upload, proof: str) -> bool:
+    async def _agrees_as_stated(self, upload: GiantUpload, proof: str) -> bool:
         """Whether the parts give the CRC64NVME that the source states. Raises Corrupted if they give another one."""
         stated = await self._source_states(upload) if proof else ""
         if stated and stated != proof.removeprefix(CRC64):
@@ -488,7 +491,7 @@ class Multipart:
             )
         return stated != ""
 
-    async def _agrees_when_read_again(self, upload: Upload, parts: Sequence[Part]) -> bool:
+    async def _agrees_when_read_again(self, upload: GiantUpload, parts: Sequence[Part]) -> bool:
         """Read the source again if the parts did not all pass here in order, and compare it with what the source states
         about the whole object. That shows whether the bytes read now are right; the checksums of the parts show
         whether the same bytes were sent. Raises Corrupted if not."""
@@ -515,7 +518,7 @@ class Multipart:
         whole.check()
         return True
 
-    async def _join(self, upload: Upload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
+    async def _join(self, upload: GiantUpload, key: str, parts: list[Part], proof: str) -> tuple[str, str]:
         """Complete the upload. Returns the object's ETag, and the CRC64NVME of the whole if the store answers one."""
         dest = self._route.dest
         try:
@@ -530,7 +533,7 @@ class Multipart:
 
     async def _judge(
         self,
-        upload: Upload,
+        upload: GiantUpload,
         key: str,
         parts: list[Part],
         etag: str,
@@ -552,7 +555,7 @@ class Multipart:
             raise _etag_mismatch(upload, etag, joined)
         if read and not proof:
             # There is no checksum of the bytes that were sent.
-            await check_contents(self._route, Entry(upload.key, upload.size, upload.etag), etag)
+            await check_contents(self._route, ListedObject(upload.key, upload.size, upload.etag), etag)
             return Verified.CONTENT
         if read:
             stored = await read_back(self._route.dest, key, upload.size, etag, ChecksumMode.CRC64NVME)
@@ -572,16 +575,16 @@ class Multipart:
             return Verified.ETAG
         return Verified.SOURCE if agreed else Verified.NOT
 
-    async def _judge_copy(self, upload: Upload, key: str, etag: str) -> Verified:
+    async def _judge_copy(self, upload: GiantUpload, key: str, etag: str) -> Verified:
         try:
             answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
         except TransferError:
             # What counts is that it was there while it was copied.
             return Verified.NOT
-        return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), Written(etag))
+        return await compare_stated(self._route.dest, key, stated_checksums(answer.headers), StoreWrite(etag))
 
     async def _look_at_joined(
-        self, upload: Upload, key: str, parts: list[Part], etag: str, answered: str, proof: str
+        self, upload: GiantUpload, key: str, parts: list[Part], etag: str, answered: str, proof: str
     ) -> tuple[str, bool]:
         """The ETag of the joined object, and whether it is known to be the one. Looks at the object, unless the answer
         shows it: an answer may be about another object, or come from something before the store. Raises Damaged."""
@@ -620,7 +623,7 @@ class Multipart:
         # Without the mark, it may be an object that was there before.
         return etag, bool(proven or mark or etag.lower() == joined or self._route.server_side)
 
-    def _is_older(self, upload: Upload, headers: Mapping[str, str]) -> bool:
+    def _is_older(self, upload: GiantUpload, headers: Mapping[str, str]) -> bool:
         """Whether an object at the destination is older than this upload, by the store's clock."""
         dest = self._route.dest
         dest.note_clock(headers)
@@ -628,13 +631,13 @@ class Multipart:
         begun = upload.begun + dest.clock_offset - CLOCK_TOLERANCE
         return date is not None and email.utils.mktime_tz(date) < begun
 
-    async def _not_joined(self, upload: Upload, instead: str) -> UploadLost:
+    async def _not_joined(self, upload: GiantUpload, instead: str) -> UploadLost:
         """The error to raise when a store joined nothing. What is there instead stays: it is not damaged."""
         await self._end_used_up(upload)
         text = f"key {upload.key!r}: the store answered that it joined the parts, but has {instead}"
         return UploadLost(text, code="NotStored")
 
-    async def _source_states(self, upload: Upload) -> str:
+    async def _source_states(self, upload: GiantUpload) -> str:
         """The CRC64NVME of the whole object that the source states; "" if it states none."""
         try:
             answer = await self._route.source.head(upload.key, etag=upload.etag, checksums=True)
@@ -643,11 +646,11 @@ class Multipart:
             return ""
         return stated_checksums(answer.headers).get(ChecksumMode.CRC64NVME, "")
 
-    async def finish(self, upload: Upload) -> None:
+    async def finish(self, upload: GiantUpload) -> None:
         """Mark a completed upload as done. Call it after its outcome is settled."""
         await self._uploads.end(upload.key, upload.upload_id, UploadState.DONE)
 
-    async def abort(self, upload: Upload) -> bool:
+    async def abort(self, upload: GiantUpload) -> bool:
         """Discard a live upload, here and at the destination. True for the one call that did it."""
         key = self._route.keys.to_dest(upload.key)
         if upload.upload_id:
@@ -662,7 +665,7 @@ class Multipart:
         if live and live.run == run and live.state not in (UploadState.DONE, UploadState.ABORTED):
             await self.abort(live)
 
-    async def resend_missing(self, upload: Upload) -> None:
+    async def resend_missing(self, upload: GiantUpload) -> None:
         """Send the messages of parts that are not done again, except those that are in the queue now."""
         parts = await self._uploads.parts(upload.key)
         missing = [encode(self._part_message(upload, part.number)) for part in parts if not part.etag]
@@ -670,20 +673,20 @@ class Multipart:
 
     # -------------------------------------------------------------------------------------------- details
 
-    async def _lost(self, upload: Upload) -> HubError:
+    async def _lost(self, upload: GiantUpload) -> HubError:
         """The error to raise when the destination does not know the upload: UploadLost for one caller only."""
         if await self._end_used_up(upload):
             return UploadLost(f"the upload of key {upload.key!r} is gone", code="NoSuchUpload")
         return Busy(f"the upload of key {upload.key!r} was taken over")
 
-    async def _end_used_up(self, upload: Upload) -> bool:
+    async def _end_used_up(self, upload: GiantUpload) -> bool:
         """End an upload that the destination has joined or lost by its own account, and discard what it may have kept
         of it all the same. True for the one call that did it."""
         with suppress(TransferError):
             await self._route.dest.abort_upload(self._route.keys.to_dest(upload.key), upload.upload_id)
         return await self._uploads.end(upload.key, upload.upload_id, UploadState.ABORTED)
 
-    async def _reap(self, upload: Upload, key: str) -> None:
+    async def _reap(self, upload: GiantUpload, key: str) -> None:
         """Abort uploads of exactly this key that began after the intent. A crash between CreateMultipartUpload and
         recording its id leaves an upload that no record names."""
         dest = self._route.dest
@@ -694,7 +697,9 @@ class Multipart:
             if stray.initiated >= earliest:
                 await dest.abort_upload(key, stray.upload_id)
 
-    async def _find_completed(self, upload: Upload, key: str, parts: list[Part], proof: str) -> str | None:
+    async def _find_completed(
+        self, upload: GiantUpload, key: str, parts: list[Part], proof: str
+    ) -> str | None:
         """The ETag of the destination object if this upload produced it: it has the size, the hub's mark or the ETag
         that the parts give, and no contradicting checksum."""
         try:
@@ -710,7 +715,7 @@ class Multipart:
         contradicts = proof and stated and proof != CRC64 + stated
         return etag if same_size and ours and not contradicts else None
 
-    async def _lacking(self, upload: Upload) -> Properties:
+    async def _lacking(self, upload: GiantUpload) -> Properties:
         """What of an object was not available. If another process began its upload, the source is asked again."""
         found = self._lacks.pop(upload.key, None)
         if found is not None:
@@ -723,7 +728,7 @@ class Multipart:
             # What counts is that it was there while it was read.
             return Properties({})
 
-    def _whole_proof(self, upload: Upload, parts: list[Part]) -> str:
+    def _whole_proof(self, upload: GiantUpload, parts: list[Part]) -> str:
         """The CRC64NVME of the whole object, if every part has one; else ""."""
         if not all(part.checksum.startswith(CRC64) for part in parts):
             return ""
@@ -733,7 +738,7 @@ class Multipart:
             lengths.append((part.checksum.removeprefix(CRC64), last - first + 1))
         return CRC64 + join_crc64(lengths)
 
-    def _part_message(self, upload: Upload, number: int) -> PartMessage:
+    def _part_message(self, upload: GiantUpload, number: int) -> PartMessage:
         return part_message(
             upload.run, upload.key, upload.upload_id, upload.etag, upload.size, upload.part_size, number
         )
@@ -760,7 +765,7 @@ def _contradicts(etag: str, joined: str) -> bool:
     return joined != "" and MULTIPART_ETAG.fullmatch(etag) is not None and etag.lower() != joined
 
 
-def _etag_mismatch(upload: Upload, etag: str, joined: str) -> Damaged:
+def _etag_mismatch(upload: GiantUpload, etag: str, joined: str) -> Damaged:
     return Damaged(
         f"key {upload.key!r}: the store's ETag is {etag}, the parts make {joined}",
         code="EtagMismatch",

@@ -36,7 +36,7 @@ _SUBSCRIBE_URL = re.compile(r"https://sns(-fips)?\.[a-z0-9-]+\.amazonaws\.(com|c
 
 
 @dataclass(frozen=True, slots=True)
-class Notification:
+class StoreNotification:
     """The content of a delivery."""
 
     records: list[Record]
@@ -44,7 +44,7 @@ class Notification:
     confirm: str = ""
 
 
-def parse(body: bytes) -> Notification:
+def parse(body: bytes) -> StoreNotification:
     """Read the body of a request. Raises UsageError if it is too large or not a notification."""
     if len(body) > MAX_BODY:
         raise UsageError(f"notification: {len(body)} bytes are too many; {MAX_BODY} are the most")
@@ -52,7 +52,7 @@ def parse(body: bytes) -> Notification:
     return read(_load(body.decode("utf-8", "surrogateescape")))
 
 
-def read(delivered: Any) -> Notification:
+def read(delivered: Any) -> StoreNotification:
     """Read parsed JSON. Raises UsageError."""
     records: list[Record] = []
     confirm = ""
@@ -63,7 +63,7 @@ def read(delivered: Any) -> Notification:
             records += _records(each)
         if len(records) > MAX_RECORDS:
             raise UsageError(f"notification: more than {MAX_RECORDS} records; send them in several")
-    return Notification(records, confirm)
+    return StoreNotification(records, confirm)
 
 
 def event_id(records: Sequence[Record]) -> str:

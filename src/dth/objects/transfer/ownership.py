@@ -14,10 +14,10 @@ from dth.core.errors import TransferError
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Outcome, Record, Records
 from dth.core.ports.status import Status
-from dth.core.ports.uploads import Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, UploadState
 from dth.objects.parameters import EventMode, S3Parameters
-from dth.objects.transfer.messages import Item, ObjectsMessage, PartMessage, encode, message_id
-from dth.objects.transfer.relay import Route
+from dth.objects.transfer.messages import ObjectItem, ObjectsMessage, PartMessage, encode, message_id
+from dth.objects.transfer.relay import ObjectRoute
 
 
 async def take(records: Records, message: ObjectsMessage, parameters: S3Parameters) -> frozenset[str]:
@@ -32,7 +32,7 @@ async def take(records: Records, message: ObjectsMessage, parameters: S3Paramete
     return frozenset(await records.settled(message.run, keys))
 
 
-async def settle(records: Records, route: Route, outcomes: Sequence[Outcome]) -> list[Outgoing]:
+async def settle(records: Records, route: ObjectRoute, outcomes: Sequence[Outcome]) -> list[Outgoing]:
     """Write the outcomes. Returns messages for the objects whose outcomes end nothing because an event came in between.
     Send them before the messages of their transfers are deleted."""
     await records.settle(outcomes)
@@ -53,7 +53,7 @@ async def settle(records: Records, route: Route, outcomes: Sequence[Outcome]) ->
     return messages + (await settle(records, route, confirmed) if confirmed else [])
 
 
-async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
+async def _noticed(route: ObjectRoute, outcome: Outcome, record: Record) -> bool:
     """Whether the transfer itself detected that its object had changed, and copied the current one. If the ETag is the
     one that was enqueued, maybe only the metadata changed: then the object is transferred again."""
     if outcome.status is not Status.DONE or outcome.etag == record.etag:
@@ -65,16 +65,16 @@ async def _noticed(route: Route, outcome: Outcome, record: Record) -> bool:
         return False
 
 
-async def left_behind(records: Records, upload: Upload, part: PartMessage) -> list[Outgoing]:
+async def left_behind(records: Records, upload: GiantUpload, part: PartMessage) -> list[Outgoing]:
     """A message for the object of a discarded upload, if its run still waits for it."""
     if upload.state is not UploadState.ABORTED or await records.settled(upload.run, [upload.key]):
         return []
-    item = Item(upload.key, -1, "", upload.attempts)
+    item = ObjectItem(upload.key, -1, "", upload.attempts)
     return [encode(ObjectsMessage(f"{part.id.partition('.')[0]}.o", upload.run, [item]))]
 
 
 def again(run: int, key: str) -> Outgoing:
     """A message for the current state of an object. Its id is unique, because a message with the usual id may be about
     to be deleted."""
-    item = Item(key, -1, "")
+    item = ObjectItem(key, -1, "")
     return encode(ObjectsMessage(f"{message_id(run, item)}.{secrets.token_hex(4)}", run, [item]))

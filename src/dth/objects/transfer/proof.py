@@ -18,7 +18,7 @@ from dth.objects.store.client import S3Client
 from dth.objects.store.covers import md5_of
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import bare_etag, is_encrypted, is_md5
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 
 # Headers that state a checksum, with the algorithm of each.
 STATED = {f"x-amz-checksum-{mode}": mode for mode in ALGORITHMS}
@@ -104,12 +104,12 @@ def source_md5(source: S3Client, headers: Mapping[str, str], etag: str) -> str:
 def _not_the_md5(key: str, md5: str, found: str) -> Corrupted:
     return Corrupted(
         f"key {key!r}: the source's ETag is {md5}, the bytes that came have the MD5 {found}. If the ETags of "
-        "this store are no MD5s, say so: --src-etags OPAQUE",
+        "this store are not MD5s, say so: --src-etags OPAQUE",
         code="EtagMismatch",
     )
 
 
-class InOrder:
+class DigestInOrder:
     """Computes a digest that the source states for the whole object, from parts that arrive in any order.
 
     Each part waits for the one before it, so no part has to be kept longer than its own buffer.
@@ -151,7 +151,7 @@ class InOrder:
             )
 
 
-async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> InOrder | None:
+async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: bool) -> DigestInOrder | None:
     """What to compare the parts of an object with. None if the source states nothing, or states a CRC64NVME that the
     checksums of the parts give anyway (`joined`)."""
     try:
@@ -163,9 +163,9 @@ async def in_order(source: S3Client, key: str, size: int, etag: str, *, joined: 
     if joined and ChecksumMode.CRC64NVME in stated:
         return None
     for mode, value in stated.items():
-        return InOrder(key, mode, value)
+        return DigestInOrder(key, mode, value)
     md5 = source_md5(source, headers, etag)
-    return InOrder(key, ChecksumMode.MD5, md5) if md5 else None
+    return DigestInOrder(key, ChecksumMode.MD5, md5) if md5 else None
 
 
 async def confirm(
@@ -173,7 +173,7 @@ async def confirm(
     key: str,
     chunks: Sequence[bytes],
     headers: Mapping[str, str],
-    written: Written,
+    written: StoreWrite,
     stated: Stated,
 ) -> Verified:
     """Who confirms what was written. Raises Damaged if the store's ETag contradicts it, or the bytes contradict the
@@ -228,7 +228,9 @@ async def confirm(
     )
 
 
-async def compare_stated(dest: S3Client, key: str, stated: Mapping[str, str], written: Written) -> Verified:
+async def compare_stated(
+    dest: S3Client, key: str, stated: Mapping[str, str], written: StoreWrite
+) -> Verified:
     """Who confirms a copy made inside the store: the source, if both objects state the same checksum. Raises Damaged if
     they state different ones."""
     verified = Verified.NOT

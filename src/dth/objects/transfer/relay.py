@@ -11,17 +11,17 @@ from dth.core.errors import Damaged, ObjectRefused
 from dth.core.ports.status import Verified
 from dth.core.transport import Transport
 from dth.objects.compare.contents import check_contents
-from dth.objects.listing.pages import Entry, KeyMap
+from dth.objects.listing.pages import KeyMap, ListedObject
 from dth.objects.parameters import Encryption, S3Parameters
 from dth.objects.store.checksums import checksum
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import SOURCE_ETAG, bare_etag, is_md5
 from dth.objects.store.folders.store import MTIME, written_time
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.pace import Budget, Scout
 from dth.objects.store.tags import NO_TAGS, REFUSED, TagReader
-from dth.objects.transfer.messages import Item
+from dth.objects.transfer.messages import ObjectItem
 from dth.objects.transfer.proof import (
     Stated,
     check_source,
@@ -63,7 +63,7 @@ def lanes(parameters: S3Parameters) -> int:
 
 
 @dataclass(slots=True)
-class Copied:
+class CopiedObject:
     """What was copied: the source's and the destination's ETag, the proof (`algorithm:base64`), the size in bytes, and
     who confirmed the copy. `reason` and `detail` say what the copy lacks; "" if it is complete."""
 
@@ -116,7 +116,7 @@ class Holding:
 
 
 @dataclass
-class Route:
+class ObjectRoute:
     """How one task gets from source to destination. Shared by all parts of the engine in one process."""
 
     source: S3Client
@@ -215,19 +215,19 @@ class Route:
         return self._lacking_metadata(answer, Properties(headers))
 
     def write(
-        self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated
-    ) -> Awaitable[Copied]:
+        self, item: ObjectItem, chunks: list[bytes], properties: Properties, stated: Stated
+    ) -> Awaitable[CopiedObject]:
         """Write a whole object and determine who confirms it. The first write goes alone."""
         write = self._write if self._first_write.returned else self._write_first
         return write(item, chunks, properties, stated)
 
     async def _write_first(
-        self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated
-    ) -> Copied:
+        self, item: ObjectItem, chunks: list[bytes], properties: Properties, stated: Stated
+    ) -> CopiedObject:
         async with self._first_write:
             return await self._write(item, chunks, properties, stated)
 
-    async def write_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> Written:
+    async def write_part(self, key: str, upload_id: str, number: int, chunks: list[bytes]) -> StoreWrite:
         """Write one part of an upload. The first part goes alone: until it is known which checksums the store answers,
         each part is sent with its MD5 too, which costs more than all other work on it."""
         if self._first_write.returned:
@@ -235,7 +235,9 @@ class Route:
         async with self._first_write:
             return await self.dest.upload_part(key, upload_id, number, chunks)
 
-    async def _write(self, item: Item, chunks: list[bytes], properties: Properties, stated: Stated) -> Copied:
+    async def _write(
+        self, item: ObjectItem, chunks: list[bytes], properties: Properties, stated: Stated
+    ) -> CopiedObject:
         key, headers = self.keys.to_dest(item.key), properties.headers
         if not self._etags_will_be_equal(stated.md5):
             # The first write may have shown in the meantime that they will differ.
@@ -256,7 +258,9 @@ class Route:
             await remove_damaged(self.dest, key, damage)
             raise
         lacks = self.lacking(properties)
-        return Copied(item.etag, written.etag, written.proof, item.size, verified, lacks.reason, lacks.detail)
+        return CopiedObject(
+            item.etag, written.etag, written.proof, item.size, verified, lacks.reason, lacks.detail
+        )
 
     def lacking(self, properties: Properties) -> Properties:
         """The same properties after the write, which may have been the first to show that the store takes no tags."""
@@ -264,7 +268,9 @@ class Route:
             return properties
         return replace(properties, reason=REFUSED.reason, detail=REFUSED.detail)
 
-    async def _compare_stored(self, key: str, item: Item, chunks: Sequence[bytes], written: Written) -> None:
+    async def _compare_stored(
+        self, key: str, item: ObjectItem, chunks: Sequence[bytes], written: StoreWrite
+    ) -> None:
         stored = await read_back(self.dest, key, item.size, written.etag, ChecksumMode.CRC64NVME)
         sent = checksum(ChecksumMode.CRC64NVME, chunks)
         if stored != sent:
@@ -306,7 +312,7 @@ def add_mark(headers: dict[str, str], etag: str) -> bool:
     return SOURCE_ETAG in headers
 
 
-async def relay_whole(route: Route, item: Item) -> Copied:
+async def relay_whole(route: ObjectRoute, item: ObjectItem) -> CopiedObject:
     """Copy one object of known size and ETag: one GET into memory, one PUT from memory."""
     await route.budget.acquire(item.size)
     try:
@@ -333,7 +339,7 @@ async def relay_whole(route: Route, item: Item) -> Copied:
         route.budget.release(item.size)
 
 
-async def copy_in_store(route: Route, item: Item) -> Copied | None:
+async def copy_in_store(route: ObjectRoute, item: ObjectItem) -> CopiedObject | None:
     """CopyObject, up to `COPY_LIMIT`. Returns None if the store does not let this credential copy: relay the bytes
     then. The first copy goes alone."""
     if route.first_copy.returned:
@@ -342,7 +348,7 @@ async def copy_in_store(route: Route, item: Item) -> Copied | None:
         return await _copy_in_store(route, item)
 
 
-async def _copy_in_store(route: Route, item: Item) -> Copied | None:
+async def _copy_in_store(route: ObjectRoute, item: ObjectItem) -> CopiedObject | None:
     source, dest, key = route.source, route.dest, route.keys.to_dest(item.key)
     answer = await source.head(item.key, etag=item.etag, checksums=True)
     etag = bare_etag(answer.headers.get("etag", "")) or item.etag
@@ -363,11 +369,16 @@ async def _copy_in_store(route: Route, item: Item) -> Copied | None:
     except Damaged as damage:
         await remove_damaged(dest, key, damage)
         raise
-    return Copied(etag, written.etag, "", item.size, verified, properties.reason, properties.detail)
+    return CopiedObject(etag, written.etag, "", item.size, verified, properties.reason, properties.detail)
 
 
 async def _judge_copy(
-    route: Route, item: Item, headers: dict[str, str], written: Written, md5: str, stated: Mapping[str, str]
+    route: ObjectRoute,
+    item: ObjectItem,
+    headers: dict[str, str],
+    written: StoreWrite,
+    md5: str,
+    stated: Mapping[str, str],
 ) -> Verified:
     """Who confirms a copy inside the store. `md5`, `stated`: the source object's MD5 according to its ETag, and its
     checksums. Raises Damaged if they contradict the copy."""
@@ -384,13 +395,13 @@ async def _judge_copy(
             version=written.version,
         )
     if route.parameters.verify_after:
-        source = Entry(item.key, item.size, item.etag)
+        source = ListedObject(item.key, item.size, item.etag)
         await check_contents(route, source, written.etag, written.version)
         return Verified.CONTENT
     return Verified.ETAG if not differs else await compare_stated(dest, key, stated, written)
 
 
-def copying_refused(route: Route, error: ObjectRefused) -> bool:
+def copying_refused(route: ObjectRoute, error: ObjectRefused) -> bool:
     """Whether the store refuses to copy at all. If so, the task relays bytes from then on."""
     if error.code not in ("AccessDenied", "NotImplemented", "MethodNotAllowed"):
         return False

@@ -13,16 +13,16 @@ from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import EtagKind
 from dth.objects.store.etags import bare_etag, is_md5
-from dth.objects.store.objects import Written
+from dth.objects.store.objects import StoreWrite
 from dth.objects.store.retry import retry
 from dth.objects.transfer.group import Group
-from dth.objects.transfer.messages import Item
+from dth.objects.transfer.messages import ObjectItem
 from dth.objects.transfer.multipart import MAX_PARTS, Multipart, part_size_for
 from dth.objects.transfer.proof import Stated, confirm, in_order, remove_damaged
 from dth.objects.transfer.relay import (
     COPY_LIMIT,
-    Copied,
-    Route,
+    CopiedObject,
+    ObjectRoute,
     asked_for,
     copy_in_store,
     insisted,
@@ -37,21 +37,21 @@ Chunks = AsyncIterator[bytes]
 Write = Callable[[Sequence[bytes]], Awaitable[None]]
 
 
-async def look(source: S3Client, key: str) -> Item:
+async def look(source: S3Client, key: str) -> ObjectItem:
     """The object as it is now. Raises SourceGone if there is none."""
     headers = (await source.head(key)).headers
     etag = bare_etag(headers.get("etag", ""))
     if not etag:
         raise source.bad_answer("HEAD", key, "no ETag")
-    return Item(key, int(headers["content-length"]), etag)
+    return ObjectItem(key, int(headers["content-length"]), etag)
 
 
-async def copy_object(route: Route, uploads: Uploads, run: int, item: Item) -> Copied:
+async def copy_object(route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem) -> CopiedObject:
     """Copy the object. `uploads` keeps what is done of one in parts, and a later call with it continues there."""
     return await retry(lambda: _copy(route, uploads, run, item))
 
 
-async def _copy(route: Route, uploads: Uploads, run: int, item: Item) -> Copied:
+async def _copy(route: ObjectRoute, uploads: Uploads, run: int, item: ObjectItem) -> CopiedObject:
     if route.server_side and item.size <= COPY_LIMIT and (copied := await copy_in_store(route, item)):
         return copied
     if item.size <= route.parameters.multipart_threshold:
@@ -62,7 +62,7 @@ async def _copy(route: Route, uploads: Uploads, run: int, item: Item) -> Copied:
     return copied
 
 
-async def read_object(source: S3Client, item: Item, write: Write) -> Verified:
+async def read_object(source: S3Client, item: ObjectItem, write: Write) -> Verified:
     """Give the bytes of the object to `write`, in order. Returns who confirms them. Raises Corrupted if they are not
     what the source states; of an object of one piece nothing was written then."""
     whole = await in_order(source, item.key, item.size, item.etag, joined=False)
@@ -80,7 +80,7 @@ async def read_object(source: S3Client, item: Item, write: Write) -> Verified:
     return Verified.SOURCE if whole else Verified.NOT
 
 
-async def _pieces(source: S3Client, item: Item) -> AsyncGenerator[Sequence[bytes]]:
+async def _pieces(source: S3Client, item: ObjectItem) -> AsyncGenerator[Sequence[bytes]]:
     """The object in pieces, of which some are read ahead."""
 
     async def read(first: int) -> Sequence[bytes]:
@@ -110,7 +110,7 @@ async def write_object(
     parameters: S3Parameters,
     headers: Mapping[str, str],
     size: int = 0,
-) -> Copied:
+) -> CopiedObject:
     """Write what comes to this key. `headers`: of the object. `size`: the size that is expected; 0 is unknown. A larger
     object needs larger parts, because an upload has a limited number of them."""
     sent = {**headers, **asked_for(parameters)}
@@ -137,14 +137,14 @@ async def _again(beginning: list[bytes], rest: Chunks) -> Chunks:
 
 async def _put(
     dest: S3Client, key: str, chunks: list[bytes], headers: dict[str, str], insist: frozenset[str], size: int
-) -> Copied:
+) -> CopiedObject:
     try:
         written = await dest.put(key, chunks, headers, insist=insist)
         verified = await confirm(dest, key, chunks, headers, written, Stated())
     except Damaged as damage:
         await remove_damaged(dest, key, damage)
         raise
-    return Copied("", written.etag, written.proof, size, verified)
+    return CopiedObject("", written.etag, written.proof, size, verified)
 
 
 class _Upload:
@@ -157,9 +157,9 @@ class _Upload:
         self._headers = headers
         self._id = ""
         self._size = 0
-        self._sent: list[Written] = []
+        self._sent: list[StoreWrite] = []
 
-    async def write(self, chunks: Chunks, insist: frozenset[str]) -> Copied:
+    async def write(self, chunks: Chunks, insist: frozenset[str]) -> CopiedObject:
         """Write all parts and join them. If that fails, nothing is left of the upload."""
         self._id = await self._dest.create_upload(self._key, self._headers, insist=insist)
         try:
@@ -174,11 +174,11 @@ class _Upload:
         verified = (
             Verified.STORE if confirmed else Verified.ETAG if all(map(_by_etag, self._sent)) else Verified.NOT
         )
-        return Copied("", etag, f"crc64nvme:{answered}" if answered else "", self._size, verified)
+        return CopiedObject("", etag, f"crc64nvme:{answered}" if answered else "", self._size, verified)
 
     async def _write_parts(self, chunks: Chunks) -> None:
         async with Group() as group:
-            sending: list[asyncio.Task[Written]] = []
+            sending: list[asyncio.Task[StoreWrite]] = []
             async for body in _parts(chunks, self._part_size):
                 number = len(self._sent) + len(sending) + 1
                 if number > min(MAX_PARTS, self._dest.capabilities.most_parts):
@@ -197,10 +197,10 @@ class _Upload:
             for each in sending:
                 self._sent.append(await each)
 
-    async def _send(self, number: int, body: list[bytes]) -> Written:
+    async def _send(self, number: int, body: list[bytes]) -> StoreWrite:
         return await retry(lambda: self._send_once(number, body))
 
-    async def _send_once(self, number: int, body: list[bytes]) -> Written:
+    async def _send_once(self, number: int, body: list[bytes]) -> StoreWrite:
         written = await self._dest.upload_part(self._key, self._id, number, body)
         comparable = written.md5 and is_md5(written.etag) and not written.encrypted
         opaque = self._dest.capabilities.etags is EtagKind.OPAQUE
@@ -215,7 +215,7 @@ class _Upload:
         return written
 
 
-def _by_etag(written: Written) -> bool:
+def _by_etag(written: StoreWrite) -> bool:
     return bool(written.md5) and written.etag.lower() == written.md5
 
 

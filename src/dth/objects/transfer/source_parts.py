@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from dth.core.errors import Corrupted, ObjectChanged, ObjectRefused, SourceGone
 from dth.core.parameters import MIB
-from dth.core.ports.uploads import Part, Upload
+from dth.core.ports.uploads import GiantUpload, Part
 from dth.objects.store.endpoints import ChecksumMode, EtagKind
 from dth.objects.store.etags import is_encrypted, is_md5
 from dth.objects.transfer.proof import STEP, read_range, stated_checksums
 
 if TYPE_CHECKING:
-    from dth.objects.transfer.relay import Route
+    from dth.objects.transfer.relay import ObjectRoute
 
 JOINED = re.compile(r"([0-9a-fA-F]{32})-(\d+)")
 PARTS_COUNT = "x-amz-mp-parts-count"
@@ -35,7 +35,7 @@ UNANSWERED = (ObjectRefused, SourceGone, ObjectChanged)
 HEADS = 50
 
 
-async def look(route: "Route", key: str, etag: str, size: int) -> int:
+async def look(route: "ObjectRoute", key: str, etag: str, size: int) -> int:
     """The size of the parts from which the source's ETag can be computed. `size` for an object that was uploaded in one
     piece; 0 if the ETag says nothing or need not be checked."""
     source = route.source
@@ -54,7 +54,7 @@ async def look(route: "Route", key: str, etag: str, size: int) -> int:
     return await _part_size(route, key, etag, size, int(match[2])) if match else size
 
 
-def _counts(route: "Route") -> bool:
+def _counts(route: "ObjectRoute") -> bool:
     """Whether the source's ETags are checked at all. A folder confirms nothing that is written to it."""
     plain = any(url.startswith("http://") for url in route.source.endpoint.urls)
     alone = route.dest.endpoint.is_folder
@@ -63,7 +63,7 @@ def _counts(route: "Route") -> bool:
     ) and route.source.capabilities.etags is not EtagKind.OPAQUE
 
 
-async def _part_size(route: "Route", key: str, etag: str, size: int, count: int) -> int:
+async def _part_size(route: "ObjectRoute", key: str, etag: str, size: int, count: int) -> int:
     """The part size of an object that was uploaded in `count` parts; 0 if it cannot be determined."""
     if count == 1:
         return size
@@ -77,7 +77,7 @@ async def _part_size(route: "Route", key: str, etag: str, size: int, count: int)
 
 
 async def agrees_whole(
-    route: "Route", key: str, etag: str, headers: Mapping[str, str], chunks: Sequence[bytes]
+    route: "ObjectRoute", key: str, etag: str, headers: Mapping[str, str], chunks: Sequence[bytes]
 ) -> bool:
     """Whether the ETag of a source that was uploaded in parts confirms the bytes of an object that was read as a whole.
     Raises Corrupted if it contradicts them."""
@@ -86,7 +86,7 @@ async def agrees_whole(
         return False
     size = sum(map(len, chunks))
     part = await _part_size(route, key, etag, size, int(match[2]))
-    upload = Upload(key=key, run=0, etag=etag, size=size, part_size=size, source_part=part)
+    upload = GiantUpload(key=key, run=0, etag=etag, size=size, part_size=size, source_part=part)
     sums = Sums(upload)
     sums.update(*chunks)
     return await check(route, upload, [Part(1, digests=sums.hex())])
@@ -124,7 +124,7 @@ def aligned(part_size: int, source_part: int, size: int) -> int:
 class Sums:
     """The MD5s of the source's parts in a range of bytes that begins at the start of a part."""
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: GiantUpload) -> None:
         # An object uploaded in one piece has none. An object uploaded in one part must be read as a whole.
         one = upload.part_size == upload.size and JOINED.fullmatch(upload.etag)
         self._part = upload.source_part if upload.source_part < upload.size or one else 0
@@ -162,7 +162,7 @@ def joined_etag(digests: str) -> str:
     return f"{hashlib.md5(bytes.fromhex(digests), usedforsecurity=False).hexdigest()}-{count}"
 
 
-async def check(route: "Route", upload: Upload, parts: Sequence[Part]) -> bool:
+async def check(route: "ObjectRoute", upload: GiantUpload, parts: Sequence[Part]) -> bool:
     """Whether the ETag of a source that was uploaded in parts confirms the bytes of all parts. Raises Corrupted if it
     contradicts them."""
     every = [part.digests for part in parts]
@@ -181,12 +181,12 @@ async def check(route: "Route", upload: Upload, parts: Sequence[Part]) -> bool:
     )
 
 
-def _learn(route: "Route", part: int, right: int) -> None:
+def _learn(route: "ObjectRoute", part: int, right: int) -> None:
     sizes = route.source.capabilities.part_sizes
     sizes[part] = sizes.get(part, 0) + right
 
 
-async def _is_contradicted(route: "Route", upload: Upload, digests: str) -> bool:
+async def _is_contradicted(route: "ObjectRoute", upload: GiantUpload, digests: str) -> bool:
     """Whether parts that do not give the ETag are damaged. They are if the source states that all parts have one size.
     Otherwise the size was a guess, which may be wrong: then the object is read again, and the bytes are not damaged if
     they are the same again."""
@@ -199,7 +199,7 @@ async def _is_contradicted(route: "Route", upload: Upload, digests: str) -> bool
     return False
 
 
-async def _stated_sizes(route: "Route", upload: Upload) -> list[int]:
+async def _stated_sizes(route: "ObjectRoute", upload: GiantUpload) -> list[int]:
     """The sizes of all parts as the source states them; empty if it does not."""
     count = int(upload.etag.rpartition("-")[2])
     sizes: list[int] = []
@@ -215,7 +215,7 @@ async def _stated_sizes(route: "Route", upload: Upload) -> list[int]:
     return sizes
 
 
-async def _read_again(route: "Route", upload: Upload) -> str:
+async def _read_again(route: "ObjectRoute", upload: GiantUpload) -> str:
     sums = Sums(upload)
     for first in range(0, upload.size, STEP):
         sums.update(*await read_range(route.source, upload.key, upload.size, upload.etag, first))

@@ -14,14 +14,14 @@ from dth.core import native
 from dth.core.errors import HubError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import Platform
-from dth.core.ports.queue import Delivery, Outgoing
+from dth.core.ports.queue import BadMessage, Delivery, Outgoing
 from dth.objects.store.pace import Lanes
 from dth.objects.store.wire import SLOW_ANSWER
 from dth.objects.transfer import ownership
 from dth.objects.transfer.failures import RELEASE_DELAY
-from dth.objects.transfer.handlers import Again, Handlers, Work
-from dth.objects.transfer.messages import BadMessage, Message, ObjectsMessage, child, decode, encode
-from dth.objects.transfer.relay import Route, lanes
+from dth.objects.transfer.handlers import Again, Handlers, LeasedMessage
+from dth.objects.transfer.messages import Message, ObjectsMessage, child, decode, encode
+from dth.objects.transfer.relay import ObjectRoute, lanes
 
 # Seconds. Extended while the work continues.
 LEASE = 900.0
@@ -45,19 +45,19 @@ class Stalled(Exception):
     """The work made no progress for longer than every timeout: a defect in this program."""
 
 
-class Worker:
+class ObjectWorker:
     """One worker of one task, on one event loop."""
 
-    def __init__(self, name: str, route: Route, platform: Platform) -> None:
+    def __init__(self, name: str, route: ObjectRoute, platform: Platform) -> None:
         self._name = name
         self._route = route
         self._platform = platform
         self._handlers = Handlers(name, route, platform, self._pause)
         # The lanes in use. Their number grows with what the stores accept.
         self._open = Lanes(route.width)
-        self._todo: asyncio.Queue[tuple[Work, Message, int]] = asyncio.Queue()
-        self._held: set[Work] = set()
-        self._done: list[Work] = []
+        self._todo: asyncio.Queue[tuple[LeasedMessage, Message, int]] = asyncio.Queue()
+        self._held: set[LeasedMessage] = set()
+        self._done: list[LeasedMessage] = []
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
@@ -149,7 +149,7 @@ class Worker:
             await self._platform.queue.delete([delivery])
             return
         items = len(message.items) if isinstance(message, ObjectsMessage) else 1
-        work = Work(delivery, items)
+        work = LeasedMessage(delivery, items)
         if isinstance(message, ObjectsMessage):
             work.settled = await ownership.take(self._platform.records, message, self._route.parameters)
         self._run = getattr(message, "run", self._run)
@@ -187,7 +187,7 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------- keeping
 
-    def _finish_one(self, work: Work, *, last: bool = False) -> None:
+    def _finish_one(self, work: LeasedMessage, *, last: bool = False) -> None:
         work.remaining -= 0 if last else 1
         if work.remaining == 0 or last:
             self._done.append(work)
@@ -233,7 +233,7 @@ class Worker:
             await self._platform.queue.send(overtaken)
             self._settled += copied
 
-    async def _give_back(self, work: Work) -> None:
+    async def _give_back(self, work: LeasedMessage) -> None:
         """Release the delivery. If a pack was begun, send the rest of it in messages of its own."""
         queue, delay = self._platform.queue, work.release or 0.0
         if not work.outcomes:
@@ -283,8 +283,8 @@ class Worker:
         self._still = 0 if moves else self._still + 1
         if self._still >= STILL:
             held = len(self._held)
-            log.error("the work in hand stands still, and is given up", extra={"fields": {"held": held}})
-            raise Stalled(f"{held} messages in hand, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
+            log.error("the work in progress has stalled, and is given up", extra={"fields": {"held": held}})
+            raise Stalled(f"{held} messages in progress, and nothing has moved for {STILL * HEARTBEAT:.0f} s")
 
     async def _report(self) -> None:
         gauge, route = self._progress, self._route
@@ -338,7 +338,7 @@ def _waits(waiting: dict[str, tuple[str, float]]) -> str:
     return f"waiting for {len(waiting)} object{'s' if len(waiting) > 1 else ''}: {named}"
 
 
-def _throttled(route: Route) -> str:
+def _throttled(route: ObjectRoute) -> str:
     """The request rates that the stores accept after they refused more; "" if they refused nothing."""
     return "; ".join(
         f"the {side} throttles: {client.throttled_to:.0f} requests/s"
@@ -347,7 +347,7 @@ def _throttled(route: Route) -> str:
     )
 
 
-def _copied(work: Work) -> int:
+def _copied(work: LeasedMessage) -> int:
     """Bytes of its objects that are copied but not in the ledger yet. Objects in parts are counted part by part."""
     parted = {upload.key for upload in work.finished_uploads}
     return sum(outcome.bytes for outcome in work.outcomes[work.written :] if outcome.key not in parted)

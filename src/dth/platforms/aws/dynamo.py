@@ -27,7 +27,7 @@ _NAMES = re.compile(r"#(\w+)")
 
 
 @dataclass(slots=True)
-class Written:
+class ConditionalWrite:
     """The result of a conditional write. `old` is the previous item, if there was one."""
 
     ok: bool
@@ -35,7 +35,7 @@ class Written:
 
 
 @dataclass(slots=True)
-class Action:
+class TransactItem:
     """One part of a transaction."""
 
     table: str
@@ -74,7 +74,7 @@ class Dynamo:
 
     async def update(
         self, table: str, key: Item, update: str, condition: str = "", values: Mapping[str, Any] | None = None
-    ) -> Written:
+    ) -> ConditionalWrite:
         """Update an item if the condition holds; creates it if it does not exist."""
         arguments = _expressions(
             f"{update} {condition}", values or {}, UpdateExpression=update, ConditionExpression=condition
@@ -129,7 +129,7 @@ class Dynamo:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unwritten")
 
-    async def transact(self, actions: Sequence[Action]) -> list[str]:
+    async def transact(self, actions: Sequence[TransactItem]) -> list[str]:
         """Carry out all actions, or none. Returns an empty list on success; otherwise one code per action ("None" if
         that action was possible). Waits for other transactions on the same items."""
         token = str(uuid.uuid4())  # makes a repeated call count once
@@ -152,7 +152,7 @@ class Dynamo:
             await asyncio.sleep(pause * random.uniform(0.2, 1.2))
         raise StateError("dynamodb: a transaction does not get its turn")
 
-    def _action(self, action: Action) -> Item:
+    def _action(self, action: TransactItem) -> Item:
         named: dict[str, Any] = {"TableName": self._tables[action.table]}
         named |= _expressions(
             f"{action.update} {action.condition}", action.values, ConditionExpression=action.condition
@@ -208,14 +208,14 @@ class Dynamo:
                 return
             arguments["ExclusiveStartKey"] = last
 
-    async def _conditional(self, operation: str, **arguments: Any) -> Written:
+    async def _conditional(self, operation: str, **arguments: Any) -> ConditionalWrite:
         try:
             answer = await self._call(operation, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments)
-            return Written(True, from_item(answer.get("Attributes", {})))
+            return ConditionalWrite(True, from_item(answer.get("Attributes", {})))
         except Refused as error:
             if error.code != "ConditionalCheckFailedException":
                 raise
-            return Written(False, from_item(error.answer.get("Item", {})))
+            return ConditionalWrite(False, from_item(error.answer.get("Item", {})))
 
     async def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         return await self._aws.call("dynamodb", operation, **arguments)

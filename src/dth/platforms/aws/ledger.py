@@ -43,7 +43,7 @@ ATTENTION = (Status.FAILED, Status.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """The announcement of one outcome."""
 
     key: str
@@ -112,7 +112,7 @@ class Ledger:
         await self._count(run, self._writer, batch, entries, _mask(written), last=True)
         return sum(written)
 
-    async def _announce(self, run: int, batch: str, entries: list[Entry]) -> None:
+    async def _announce(self, run: int, batch: str, entries: list[LedgerEntry]) -> None:
         intent = pack([list(astuple(each)) for each in entries])
         values = {"batch": batch, "intent": intent, "none": "0", "now": time.time()}
         update = "SET #batch = :batch, #intent = :intent, #counted = :none, #at = :now REMOVE #looked"
@@ -168,7 +168,7 @@ class Ledger:
         run: int,
         writer: str,
         batch: str,
-        entries: list[Entry],
+        entries: list[LedgerEntry],
         written: int,
         *,
         last: bool,
@@ -203,7 +203,7 @@ class Ledger:
 
     async def _look(self, run: int, item: Item, *, last: bool = False) -> None:
         """Count the outcomes of an announced batch that are found written."""
-        entries = [Entry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])]
+        entries = [LedgerEntry(key, Status(status), *rest) for key, status, *rest in unpack(item["intent"])]
         batch, mark, known = item["batch"], f"r{run}", int(item["counted"], 16)
         missing = [{"ObjectKey": key_text(e.key)} for n, e in enumerate(entries) if not known >> n & 1]
         found = await self._dynamo.get_many("objects", missing, ["ObjectKey", mark])
@@ -222,9 +222,9 @@ def _is_due(item: Item, run: int) -> bool:
     return item.get("Status") == Status.PENDING and item.get("Run") == run
 
 
-def _entry(outcome: Outcome) -> Entry:
+def _entry(outcome: Outcome) -> LedgerEntry:
     lacks = outcome.status is Status.DONE and bool(outcome.reason)
-    return Entry(outcome.key, outcome.status, outcome.bytes, outcome.verified.value, lacks)
+    return LedgerEntry(outcome.key, outcome.status, outcome.bytes, outcome.verified.value, lacks)
 
 
 def _not_overtaken(outcome: Outcome) -> str:
@@ -284,7 +284,7 @@ def _batches(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:
         yield held
 
 
-def _tally(entries: Sequence[Entry], which: int) -> dict[str, int]:
+def _tally(entries: Sequence[LedgerEntry], which: int) -> dict[str, int]:
     counts: dict[str, int] = {}
     for number, entry in enumerate(entries):
         if which >> number & 1:

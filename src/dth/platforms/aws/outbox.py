@@ -25,7 +25,7 @@ from dth.core.ports.records import Enqueued, Outcome, Page, Record, wanted
 from dth.core.ports.runs import Cursor
 from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
-from dth.platforms.aws.dynamo import Action, Dynamo, each_of
+from dth.platforms.aws.dynamo import Dynamo, TransactItem, each_of
 from dth.platforms.aws.items import Item, key_extra, key_text, pack, unpack
 from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.queue import AwsQueue, check
@@ -46,7 +46,7 @@ EXPIRES = 30 * 86_400
 
 
 @dataclass(slots=True)
-class _Log:
+class _StoredPage:
     """A page as stored: what is left to do once it is counted."""
 
     run: int
@@ -70,10 +70,10 @@ class _Log:
         return pack([self.run, self.counts, *plain, self.listed_since])
 
     @staticmethod
-    def unpacked(data: bytes) -> "_Log":
+    def unpacked(data: bytes) -> "_StoredPage":
         # A page written by an older version has no time at its end.
         run, counts, cursors, tracked, messages, settled, same, *since = unpack(data)
-        return _Log(
+        return _StoredPage(
             run,
             counts,
             [Cursor(*each) for each in cursors],
@@ -131,7 +131,7 @@ class Outbox:
             pieces = [data[first : first + PIECE] for first in range(0, len(data), PIECE)]
             item["pieces"] = len(pieces)
             await each_of(lambda each: self._put_piece(name, *each), list(enumerate(pieces)))
-        begin = Action("state", item=item, condition="attribute_not_exists(#pk)")
+        begin = TransactItem("state", item=item, condition="attribute_not_exists(#pk)")
         item["pending"] = await self._step(log, 0, begin)
         await self._go_on(log, item)
 
@@ -145,13 +145,13 @@ class Outbox:
         if not all(pieces):
             return  # somebody else has just finished it
         data = b"".join(each["page"] for each in pieces) if pieces else item["page"]
-        await self._go_on(_Log.unpacked(data), item)
+        await self._go_on(_StoredPage.unpacked(data), item)
 
-    async def _go_on(self, log: _Log, item: Item) -> None:
+    async def _go_on(self, log: _StoredPage, item: Item) -> None:
         """The steps that follow once the page is counted as far as `item` says."""
         key = {"pk": "outbox", "sk": item["sk"]}
         while item["step"] < len(log.steps):
-            forward = Action(
+            forward = TransactItem(
                 "state",
                 key,
                 update="SET #step = :next",
@@ -177,7 +177,7 @@ class Outbox:
         for number in range(pieces):
             await self._dynamo.delete("state", _piece_key(name, number))
 
-    async def _step(self, log: _Log, step: int, forward: Action | None) -> set[int] | None:
+    async def _step(self, log: _StoredPage, step: int, forward: TransactItem | None) -> set[int] | None:
         """One transaction, in which `forward` advances the page. Returns which objects are pending, by their numbers
         in the page. None if the page is no longer at this step."""
         steps = log.steps
@@ -202,8 +202,8 @@ class Outbox:
         raise StateError(f"records of run {log.run} change faster than they can be enqueued")
 
     async def _marks(
-        self, log: _Log, tracked: Sequence[Enqueued]
-    ) -> tuple[list[Action], dict[str, int], list[int]]:
+        self, log: _StoredPage, tracked: Sequence[Enqueued]
+    ) -> tuple[list[TransactItem], dict[str, int], list[int]]:
         """Returns the actions that make these records PENDING in this run, what they count, and which records are
         PENDING already. A record that is PENDING in another run stays there: its mark says that this run writes no
         outcome for it."""
@@ -231,7 +231,7 @@ class Outbox:
                     values |= {"other": item["Run"], "theirs": str(item["Run"])}
                     condition = "#Status = :pending AND #Run = :other"
                     actions.append(
-                        Action("objects", key, None, f"SET #{mark} = :theirs", False, condition, values)
+                        TransactItem("objects", key, None, f"SET #{mark} = :theirs", False, condition, values)
                     )
                 continue
             condition = "(attribute_not_exists(#Status) OR #Status <> :pending OR #Run <= :floor) AND "
@@ -249,7 +249,7 @@ class Outbox:
                     values[f"v{name}"] = value
             gone = "#DestETag, #Proof, #Verified, #Attempts, #Reason, #Detail, #Attention"
             update += f" REMOVE {gone if each.etag else f'{gone}, #ETag'}"
-            actions.append(Action("objects", key, None, update, False, condition, values))
+            actions.append(TransactItem("objects", key, None, update, False, condition, values))
             counts["enqueued"] += 1
             counts["enqueued_bytes"] += each.size
         return actions, counts, already
@@ -286,7 +286,7 @@ class Outbox:
         )
 
 
-def _log_of(run: int, page: Page) -> _Log:
+def _log_of(run: int, page: Page) -> _StoredPage:
     """Of an object that occurs twice, one counts as enqueued and the other as pending already."""
     first = {each.key: each for each in reversed(page.enqueued)}
     once = [each for each in first.values() if each.once]
@@ -294,7 +294,7 @@ def _log_of(run: int, page: Page) -> _Log:
     counts["enqueued"] += len(once)
     counts["enqueued_bytes"] += sum(each.size for each in once)
     counts["pending"] += len(page.enqueued) - len(first)
-    return _Log(
+    return _StoredPage(
         run,
         {name: count for name, count in counts.items() if count},
         page.cursors,
@@ -316,7 +316,7 @@ def _was_copied(item: Item, each: Enqueued, since: float) -> bool:
     return same and since <= item.get("Updated", 0.0) <= time.time()
 
 
-def _noting(forward: Action, pending: set[int]) -> Action:
+def _noting(forward: TransactItem, pending: set[int]) -> TransactItem:
     """The same action, which also stores which objects of the page are pending."""
     if not pending:
         return forward

@@ -25,7 +25,7 @@ from dth.core.ports.records import FailureGroup, Outcome, Page, Record
 from dth.core.ports.runs import Cursor, Run, RunKind, RunState
 from dth.core.ports.status import Status, Verified
 from dth.platforms.aws.client import unbroken
-from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text, line
 from dth.platforms.aws.ledger import Ledger
 from dth.platforms.aws.outbox import Outbox
@@ -107,7 +107,7 @@ class AwsRecords:
         """Settle in one transaction. Deletes that were settled before are left out."""
         while ends:
             actions = [
-                Action(
+                TransactItem(
                     "state",
                     {"pk": f"extra#{run:010d}", "sk": key_text(key)},
                     delete=True,

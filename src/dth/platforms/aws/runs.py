@@ -19,7 +19,7 @@ from typing import Any
 
 from dth.core.errors import UsageError
 from dth.core.ports.runs import Counts, Cursor, Run, RunKind, RunState
-from dth.platforms.aws.dynamo import Action, Dynamo, each_of
+from dth.platforms.aws.dynamo import Dynamo, TransactItem, each_of
 from dth.platforms.aws.items import Item, line
 
 ENDED = (RunState.DONE, RunState.FAILED)
@@ -71,14 +71,14 @@ class Runs:
                 return await self.get(max(going)), True
             new = Run(state.last + 1, kind, RunState.LISTING, time.time())
             head = {**head_key(new.id), "kind": kind.value, "state": new.state.value, "started": new.started}
-            taken = Action(
+            taken = TransactItem(
                 "state",
                 STATE_KEY,
                 update="SET #last = :new ADD #open :set",
                 condition="#last = :last" if state.last else "attribute_not_exists(#last)",
                 values={"new": new.id, "last": state.last, "set": {new.id}},
             )
-            if not await self._dynamo.transact([taken, Action("state", item=head)]):
+            if not await self._dynamo.transact([taken, TransactItem("state", item=head)]):
                 return new, False
 
     async def find(self, number: int) -> Run | None:
@@ -128,7 +128,7 @@ class Runs:
     async def set(self, number: int, state: RunState, error: str) -> None:
         ended = state in ENDED
         values = {"state": state.value, "error": line(error), "ended": time.time() if ended else 0.0}
-        head = Action(
+        head = TransactItem(
             "state",
             head_key(number),
             update="SET #state = :state, #error = :error, #ended = :ended",
@@ -137,7 +137,7 @@ class Runs:
         )
         change = "DELETE #open :set" if ended else "ADD #open :set"
         await self._dynamo.transact(
-            [head, Action("state", STATE_KEY, update=change, values={"set": {number}})]
+            [head, TransactItem("state", STATE_KEY, update=change, values={"set": {number}})]
         )
 
     async def note(self, number: int, note: str) -> None:
@@ -220,16 +220,18 @@ def head_key(number: int) -> Item:
     return {"pk": f"run#{number:010d}", "sk": "head"}
 
 
-def count_head(number: int, counts: dict[str, int]) -> Action:
+def count_head(number: int, counts: dict[str, int]) -> TransactItem:
     """The part of a transaction that adds to a run's counters."""
     added = {name: count for name, count in counts.items() if count}
     if not added:
-        return Action("state", head_key(number), condition="attribute_exists(#pk)")
+        return TransactItem("state", head_key(number), condition="attribute_exists(#pk)")
     update = "ADD " + ", ".join(f"#{name} :{name}" for name in added)
-    return Action("state", head_key(number), update=update, condition="attribute_exists(#pk)", values=added)
+    return TransactItem(
+        "state", head_key(number), update=update, condition="attribute_exists(#pk)", values=added
+    )
 
 
-def write_cursor(number: int, cursor: Cursor) -> Action:
+def write_cursor(number: int, cursor: Cursor) -> TransactItem:
     item = {
         "pk": f"cursors#{number:010d}",
         "sk": cursor.id,
@@ -239,7 +241,7 @@ def write_cursor(number: int, cursor: Cursor) -> Action:
         "position": _bytes(cursor.position),
         "finished": cursor.finished,
     }
-    return Action("state", item=item)
+    return TransactItem("state", item=item)
 
 
 def _cursor(item: Item) -> Cursor:

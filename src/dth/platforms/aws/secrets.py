@@ -49,7 +49,8 @@ class AwsSecrets:
     def _look(self, name: str) -> tuple[str, tuple[str, ...]]:
         if not NAME.fullmatch(name):
             raise UsageError(
-                f"{name[:80]!r} is no name for a secret: letters, digits and any of _+=,.@- make one, up to 255"
+                f"{name[:80]!r} is not a valid name for a secret: letters, digits and any of _+=,.@- make "
+                "one, up to 255"
             )
         with self._lock:
             read, text, bindings = self._kept.get(name, (-KEPT, "", ()))

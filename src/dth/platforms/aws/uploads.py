@@ -16,9 +16,9 @@ from typing import Any
 
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.status import Verified
-from dth.core.ports.uploads import Part, Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, Part, UploadState
 from dth.platforms.aws.client import unbroken
-from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.items import Item, key_extra, key_of, key_text
 from dth.platforms.aws.queue import AwsQueue
 
@@ -37,8 +37,8 @@ class AwsUploads:
         self._dynamo = dynamo
         self._queue = queue
 
-    async def intend(self, upload: Upload) -> bool:
-        intent = Upload(
+    async def intend(self, upload: GiantUpload) -> bool:
+        intent = GiantUpload(
             upload.key,
             upload.run,
             upload.etag,
@@ -74,7 +74,7 @@ class AwsUploads:
         await self._queue.send(messages)
         return True
 
-    async def get(self, key: str) -> Upload | None:
+    async def get(self, key: str) -> GiantUpload | None:
         keys = [{"pk": pk, "sk": key_text(key)} for pk in ("upload", "ended")]
         found = {item["pk"]: item for item in await self._dynamo.get_many("state", keys)}
         item = found.get("upload") or found.get("ended")
@@ -84,13 +84,13 @@ class AwsUploads:
         upload = await self._live(key)
         return await self._parts(upload.upload_id) if upload and upload.upload_id else []
 
-    async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
+    async def part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
         """Store the part and increase the count of parts done, in one transaction. If a part is uploaded twice, the
         store keeps the last bytes and expects the last ETag."""
         return await unbroken(self._part_done(key, upload_id, part))
 
-    async def _part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
-        written = Action(
+    async def _part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
+        written = TransactItem(
             "parts",
             {"UploadId": upload_id, "PartNumber": part.number},
             update="SET #ETag = :etag, #Checksum = :checksum, #Attempts = :attempts, #Verified = :verified, "
@@ -104,7 +104,7 @@ class AwsUploads:
                 "digests": part.digests,
             },
         )
-        head = Action("state", _key(key), condition=UPLOADING, values=_states(upload_id))
+        head = TransactItem("state", _key(key), condition=UPLOADING, values=_states(upload_id))
         head.update, head.values = "SET #modified = :now ADD #parts_done :one", {**head.values, "one": 1}
         codes = await self._dynamo.transact([written, head])
         if codes and codes[1] == "None":  # it was done before
@@ -143,14 +143,16 @@ class AwsUploads:
         upload.state, upload.modified = state, time.time()
         ended = {**_head(upload), "pk": "ended", "expires": int(time.time()) + KEPT}
         condition = THIS if upload_id else "attribute_exists(#pk) AND attribute_not_exists(#upload_id)"
-        gone = Action("state", _key(key), delete=True, condition=condition, values={"upload_id": upload_id})
-        if await self._dynamo.transact([gone, Action("state", item=ended)]):
+        gone = TransactItem(
+            "state", _key(key), delete=True, condition=condition, values={"upload_id": upload_id}
+        )
+        if await self._dynamo.transact([gone, TransactItem("state", item=ended)]):
             return False
         if upload_id:
             await self._forget_parts(upload_id)
         return True
 
-    async def live(self) -> list[Upload]:
+    async def live(self) -> list[GiantUpload]:
         return [_upload(item) async for item in self._dynamo.query("state", "#pk = :pk", {"pk": "upload"})]
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
@@ -159,7 +161,7 @@ class AwsUploads:
 
     # ------------------------------------------------------------------------------------------- details
 
-    async def _live(self, key: str) -> Upload | None:
+    async def _live(self, key: str) -> GiantUpload | None:
         item = await self._dynamo.get("state", _key(key))
         return _upload(item) if item else None
 
@@ -205,7 +207,7 @@ def _key(key: str) -> Item:
     return {"pk": "upload", "sk": key_text(key)}
 
 
-def _head(upload: Upload) -> Item:
+def _head(upload: GiantUpload) -> Item:
     values = asdict(upload) | {"state": upload.state.value, **key_extra(upload.key)}
     del values["key"]
     if upload.sequencer is not None:
@@ -214,12 +216,12 @@ def _head(upload: Upload) -> Item:
     return {**_key(upload.key), **values, "token": f"{random.getrandbits(64):x}"}
 
 
-def _upload(item: Item) -> Upload:
-    names = Upload.__dataclass_fields__.keys() - {"key", "state"}
+def _upload(item: Item) -> GiantUpload:
+    names = GiantUpload.__dataclass_fields__.keys() - {"key", "state"}
     values = {name: item[name] for name in names if name in item}
     if "sequencer" in values:
         values["sequencer"] = values["sequencer"][1:]
-    return Upload(key=key_of(item, "sk"), state=UploadState(item["state"]), **values)
+    return GiantUpload(key=key_of(item, "sk"), state=UploadState(item["state"]), **values)
 
 
 def _part_item(upload_id: str, part: Part) -> Item:

@@ -15,7 +15,7 @@ from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.hub_schema import task
 from dth.platforms.local.tasks import task_of
 
-# Tasks of one kind that are looked at, work or wait for a place at the same time; the others follow.
+# Tasks of one kind that are checked, work or wait for a place at the same time; the others follow.
 CROWD = 500
 # The most seconds for which a task may be held.
 LONGEST = 86_400.0
@@ -50,7 +50,7 @@ class Agenda:
         await self._database.write(Connection.exec_driver_sql, MARK, (id,))
 
     async def rest(self, id: str, rest: Rest) -> bool:
-        """Leave a task alone. Returns False if it has changed since it was looked at: look again."""
+        """Leave a task alone. Returns False if it has changed since it was read: read it again."""
         return await self._database.write(_rest, id, rest)
 
     async def scheduled(self, after: str, limit: int) -> list[Task]:

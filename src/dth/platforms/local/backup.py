@@ -19,7 +19,7 @@ def back_up(data_dir: Path, target: Path, *, key: bool) -> int:
     backup.
     """
     if not (data_dir / "hub.db").exists():
-        raise UsageError(f"{data_dir} is no data directory of a hub")
+        raise UsageError(f"{data_dir} is not a data directory of a hub")
     try:
         target.mkdir(mode=0o700, parents=True)
     except FileExistsError:

@@ -20,7 +20,7 @@ _ENTRY = struct.Struct("16s3d")
 _NOBODY = bytes(16)
 
 
-class Board:
+class LocalBoard:
     """Create it before the first fork. Times are those of `time.monotonic`, which is the same for the whole machine."""
 
     def __init__(self) -> None:

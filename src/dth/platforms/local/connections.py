@@ -36,7 +36,7 @@ SWEEP = 0.5
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """What a connection is doing, and the seconds that it may take."""
 
     HANDSHAKE = 10.0, "were too slow with their TLS handshake"
@@ -69,14 +69,14 @@ def raise_descriptor_limit() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class ConnectionLimits:
     """The number of connections allowed, in total and per address."""
 
     connections: int
     an_address: int
 
     @classmethod
-    def here(cls, *, behind_proxy: bool) -> "Capacity":
+    def here(cls, *, behind_proxy: bool) -> "ConnectionLimits":
         """What this process can handle: half of its descriptors are reserved for everything else. Behind a proxy, all
         connections come from one address."""
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -90,11 +90,11 @@ class Peer:
 
     address: str
     abort: Callable[[], None]
-    state: State = State.HANDSHAKE
+    state: ConnectionState = ConnectionState.HANDSHAKE
     since: float = field(default_factory=lambda: time.monotonic())
     signed_in: bool = False
 
-    def enter(self, state: State) -> None:
+    def enter(self, state: ConnectionState) -> None:
         """Set the state. The time of a state starts when it is entered, and repeated calls do not restart it."""
         if state is not self.state:
             self.state, self.since = state, time.monotonic()
@@ -103,14 +103,14 @@ class Peer:
     def use(self) -> int | None:
         """The order in which connections are closed to make room: the lowest first. None: never."""
         match self.state:
-            case State.HANDSHAKE | State.HEAD | State.CLOSING:
+            case ConnectionState.HANDSHAKE | ConnectionState.HEAD | ConnectionState.CLOSING:
                 return 0
-            case State.IDLE:
+            case ConnectionState.IDLE:
                 return 2 if self.signed_in else 1
-            case State.BODY | State.UNREAD:
+            case ConnectionState.BODY | ConnectionState.UNREAD:
                 # Those of the signed-in, too: one viewer could hold all places, and so would keep everybody out.
                 return 4 if self.signed_in else 3
-            case State.ANSWER:
+            case ConnectionState.ANSWER:
                 return None if self.signed_in else 4
 
 
@@ -142,7 +142,7 @@ class Refusals:
 class Connections:
     """All connections."""
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: ConnectionLimits) -> None:
         self.capacity = capacity
         self.refusals = Refusals()
         self._peers: set[Peer] = set()
@@ -217,7 +217,7 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._peer.abort = transport.abort
-        self._peer.enter(State.HEAD)
+        self._peer.enter(ConnectionState.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.leave(self._peer)
@@ -225,30 +225,30 @@ class GuardedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._look(State.HEAD)
+        self._look(ConnectionState.HEAD)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._look(State.HEAD if self.conn.trailing_data[0] else State.IDLE)
+        self._look(ConnectionState.HEAD if self.conn.trailing_data[0] else ConnectionState.IDLE)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._peer.enter(State.UNREAD)
+        self._peer.enter(ConnectionState.UNREAD)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._look(State.IDLE)
+        self._look(ConnectionState.IDLE)
 
-    def _look(self, between: State) -> None:
+    def _look(self, between: ConnectionState) -> None:
         """`between`: the state if no request is in progress."""
         if self.transport.is_closing():
-            self._peer.enter(State.CLOSING)
+            self._peer.enter(ConnectionState.CLOSING)
         elif self.conn.their_state is h11.IDLE:
             self._peer.enter(between)
         elif self.conn.their_state is h11.SEND_BODY:
-            self._peer.enter(State.BODY)
-        elif self._peer.state is not State.UNREAD or not self.flow.write_paused:
-            self._peer.enter(State.ANSWER)
+            self._peer.enter(ConnectionState.BODY)
+        elif self._peer.state is not ConnectionState.UNREAD or not self.flow.write_paused:
+            self._peer.enter(ConnectionState.ANSWER)
 
 
 class Server(uvicorn.Server):
@@ -305,7 +305,7 @@ class Server(uvicorn.Server):
             return GuardedProtocol(peer, self._all, self.config, self.server_state, self.lifespan.state)
 
         loop, tls = asyncio.get_running_loop(), self.config.ssl
-        patience = State.HANDSHAKE.seconds if tls else None
+        patience = ConnectionState.HANDSHAKE.seconds if tls else None
         try:
             await loop.connect_accepted_socket(protocol, taken, ssl=tls, ssl_handshake_timeout=patience)
         except OSError:

@@ -244,8 +244,8 @@ def _execute(connection: Connection, statement: str, values: Sequence[Any] | Map
 EXPLANATIONS = {
     "SQLITE_FULL": "the disk is full; free some space and start the task again, nothing is lost",
     "SQLITE_IOERR": "the disk failed to read or write; check its space and health, then start the task again",
-    "SQLITE_CORRUPT": "the database is damaged; restore a backup, or remove it and the next run compares anew",
-    "SQLITE_NOTADB": "this is no database; restore a backup, or remove it and the next run compares anew",
+    "SQLITE_CORRUPT": "the database is damaged; restore a backup, or remove it and the next run compares again",
+    "SQLITE_NOTADB": "this is not a database; restore a backup, or remove it and the next run compares again",
     "SQLITE_BUSY": "another process has kept it locked for a minute; look for one that is stopped or hangs",
     "SQLITE_READONLY": "the file cannot be written; check its owner and permissions",
     "SQLITE_CANTOPEN": "the file cannot be opened; check its directory, owner and permissions",

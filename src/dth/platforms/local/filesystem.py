@@ -29,7 +29,7 @@ LOCK_WAIT = 10.0
 
 
 def keep_private(directory: Path) -> None:
-    """Remove the permissions of others from a directory of ours and everything in it. Raises StateError if that is
+    """Remove the permissions of others from one of our directories and everything in it. Raises StateError if that is
     not possible: we do not own it, others use it as well, or somebody else has put something there."""
     found = directory.stat()
     if found.st_mode & OTHERS:

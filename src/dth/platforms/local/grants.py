@@ -63,7 +63,7 @@ class Exchanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     """A valid browser session, and the current state of its user."""
 
     grant: Grant
@@ -85,7 +85,7 @@ class LocalGrants:
         """Issue a code, which begins a new chain of the family."""
         return await self._database.write(_give, Kind.CODE, grant, time.time() + CODE_LIFE, family, _name())
 
-    async def session(self, secret: str) -> Session | None:
+    async def session(self, secret: str) -> BrowserSession | None:
         """The session with this secret; None if it is not valid."""
         return await self._database.read(_session, secret, time.time())
 
@@ -151,7 +151,7 @@ def _give(connection: Connection, kind: Kind, grant: Grant, expires: float, fami
     return secret
 
 
-def _session(connection: Connection, secret: str, now: float) -> Session | None:
+def _session(connection: Connection, secret: str, now: float) -> BrowserSession | None:
     row = connection.execute(
         select(table).where(
             table.c.hash == _hash(secret), table.c.kind == Kind.SESSION.value, table.c.expires > now
@@ -161,7 +161,7 @@ def _session(connection: Connection, secret: str, now: float) -> Session | None:
         return None
     grant = Grant(**json.loads(row.data))
     account = _holder(connection, grant)
-    return Session(grant, account, row.family) if account else None
+    return BrowserSession(grant, account, row.family) if account else None
 
 
 def _exchange(

@@ -148,6 +148,6 @@ def _fail_unfinished(connection: Connection) -> None:
     values = {
         "state": "FAILED",
         "ended": time.time(),
-        "error": "the hub was started anew meanwhile; ask again",
+        "error": "the hub was started again meanwhile; ask again",
     }
     connection.execute(update(job).where(job.c.state == "RUNNING").values(values))

@@ -35,7 +35,7 @@ MOST_EVENTS = 10_000
 encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """A position between two lines of a log."""
 
     file: int
@@ -43,8 +43,8 @@ class Place(NamedTuple):
 
 
 class _Line(NamedTuple):
-    begin: Place
-    end: Place
+    begin: LogPosition
+    end: LogPosition
     event: LogEvent
 
 
@@ -111,21 +111,21 @@ class LocalLogs:
             parsed = TOKEN.fullmatch(token)
             if not parsed:
                 raise UsageError(f"nextToken: {token[:50]!r} is not one that a page of this log had")
-            direction, place = parsed[1], Place(int(parsed[2]), int(parsed[3]))
+            direction, place = parsed[1], LogPosition(int(parsed[2]), int(parsed[3]))
         with self._open(task, stream) as log:
             place = log.clamp(place) if place else log.end
             return _page(log, place, wanted, forward=direction == "f")
 
-    def _open(self, task: str, stream: str) -> "_Log":
+    def _open(self, task: str, stream: str) -> "_LogFiles":
         if not STREAM.fullmatch(stream):
             raise NotFound(f"There is no log stream {stream[:50]!r}")
-        return _Log(self._directory(task) / f"{stream}.log", stream)
+        return _LogFiles(self._directory(task) / f"{stream}.log", stream)
 
     def _directory(self, task: str) -> Path:
         return self._task_directory(task) / "logs"
 
 
-def _page(log: "_Log", place: Place, wanted: _Wanted, *, forward: bool) -> LogPage:
+def _page(log: "_LogFiles", place: LogPosition, wanted: _Wanted, *, forward: bool) -> LogPage:
     begin = end = place
     events: list[LogEvent] = []
     text = 0
@@ -141,7 +141,7 @@ def _page(log: "_Log", place: Place, wanted: _Wanted, *, forward: bool) -> LogPa
     return LogPage(events, f"f/{end.file}.{end.offset}", f"b/{begin.file}.{begin.offset}")
 
 
-class _Log:
+class _LogFiles:
     """The files of one stream at one moment: open, so that nothing is lost when they are rotated."""
 
     def __init__(self, path: Path, stream: str) -> None:
@@ -156,8 +156,8 @@ class _Log:
         if not self._files:
             raise NotFound(f"There is no log stream {stream!r}")
         self._numbers = list(self._files)
-        self.begin = Place(self._numbers[0], 0)
-        self.end = Place(self._numbers[-1], self._sizes[self._numbers[-1]])
+        self.begin = LogPosition(self._numbers[0], 0)
+        self.end = LogPosition(self._numbers[-1], self._sizes[self._numbers[-1]])
 
     def __enter__(self) -> Self:
         return self
@@ -165,14 +165,14 @@ class _Log:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def clamp(self, place: Place) -> Place:
+    def clamp(self, place: LogPosition) -> LogPosition:
         """The nearest existing position: files may have been deleted."""
         place = min(max(place, self.begin), self.end)
         if place.file not in self._files:
-            return Place(next(number for number in self._numbers if number > place.file), 0)
-        return Place(place.file, min(place.offset, self._sizes[place.file]))
+            return LogPosition(next(number for number in self._numbers if number > place.file), 0)
+        return LogPosition(place.file, min(place.offset, self._sizes[place.file]))
 
-    def after(self, place: Place) -> Iterator[_Line]:
+    def after(self, place: LogPosition) -> Iterator[_Line]:
         """Lines from a position on, up to `SCANNED` bytes."""
         left = SCANNED
         for number in self._numbers:
@@ -185,7 +185,7 @@ class _Log:
                 offset += len(data)
                 left -= len(data)
 
-    def before(self, place: Place) -> Iterator[_Line]:
+    def before(self, place: LogPosition) -> Iterator[_Line]:
         """Lines before a position, the last one first, up to `SCANNED` bytes."""
         left = SCANNED
         for number in reversed(self._numbers):
@@ -258,7 +258,7 @@ class _Log:
             event = LogEvent(
                 at, _printable(_told(entry) if entry else text.decode("utf-8", "backslashreplace"))
             )
-            lines.append(_Line(Place(number, begin), Place(number, offset), event))
+            lines.append(_Line(LogPosition(number, begin), LogPosition(number, offset), event))
         return lines
 
     def _time_before(self, number: int, offset: int) -> float:

@@ -30,9 +30,9 @@ from dth.core.hosts import host_of
 from dth.core.secrets import SecretUse
 from dth.hub.model import Task
 from dth.hub.notifications import (
-    Event,
     Message,
     Notice,
+    NotifiedEvent,
     check_address,
     check_channel,
     compose,
@@ -99,7 +99,7 @@ class SmtpConfig:
         try:
             check_address(self.sender)
         except UsageError:
-            raise ValueError(f"sender: {self.sender!r} is no e-mail address") from None
+            raise ValueError(f"sender: {self.sender!r} is not an e-mail address") from None
 
 
 class Notifier:
@@ -133,13 +133,13 @@ class Notifier:
         return await self._try(found[id], compose([trial()]), uuid.uuid4().hex)
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
-        new = notice(Event(event), task, text)
+        new = notice(NotifiedEvent(event), task, text)
         address = task.parameters.get("alarmEmail", "").strip()
         if address:
             try:
                 check_address(address)
             except UsageError:
-                log.warning("task %s: alarmEmail is no e-mail address; nobody is told there", task.id)
+                log.warning("task %s: alarmEmail is not an e-mail address; nobody is notified there", task.id)
                 address = ""
         await self._database.write(_add, self._vault, new, address, once)
         self._woken.set()
@@ -381,7 +381,7 @@ def _waiting(connection: Connection, id: str) -> Sequence[Row[Any]]:
 
 
 def _notice(row: Row[Any]) -> Notice:
-    return Notice(Event(row.event), row.task, row.subject, row.text, row.at)
+    return Notice(NotifiedEvent(row.event), row.task, row.subject, row.text, row.at)
 
 
 def _mark_sent(connection: Connection, ids: Sequence[int]) -> None:

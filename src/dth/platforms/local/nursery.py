@@ -28,8 +28,8 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 # Per second: the unit in which Linux counts CPU time.
 TICKS = os.sysconf("SC_CLK_TCK")
 LOST = (
-    "the process that starts the others was killed (perhaps there is too little memory); give the same command again "
-    "to go on"
+    "the process that starts the others was killed (perhaps there is too little memory); run the same command again "
+    "to resume"
 )
 DATAGRAM = 65536  # bytes; a request is far smaller
 

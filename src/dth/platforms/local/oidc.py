@@ -31,7 +31,15 @@ from dth.hub.auth import Claims, IssuerConfig, KnownKeys, Verifier
 from dth.hub.model import Identity
 from dth.hub.names import canonical
 from dth.platforms.local import sign_in_page
-from dth.platforms.local.grants import ACCESS_LIFE, OFFLINE, Exchanged, Grant, Kind, LocalGrants, Session
+from dth.platforms.local.grants import (
+    ACCESS_LIFE,
+    OFFLINE,
+    BrowserSession,
+    Exchanged,
+    Grant,
+    Kind,
+    LocalGrants,
+)
 from dth.platforms.local.hub_database import HubDatabase
 from dth.platforms.local.tasks import LocalAudit
 from dth.platforms.local.users import Account, LocalUsers, Weakness
@@ -231,7 +239,7 @@ class Provider:
             return address in self._callbacks
         return client == COMMAND and COMMAND_CALLBACK.fullmatch(address) is not None
 
-    async def _session(self, request: Request) -> Session | None:
+    async def _session(self, request: Request) -> BrowserSession | None:
         cookie = request.cookies.get(SESSION_COOKIE)
         return await self._grants.session(cookie) if cookie else None
 
@@ -342,11 +350,11 @@ class Provider:
         grant = Grant(account.user.name, account.epoch, time.time())
         replaced = request.cookies.get(SESSION_COOKIE, "")
         cookie, family = await self._grants.open_session(grant, replaced)
-        response = await self._grant(asked, Session(grant, account, family))
+        response = await self._grant(asked, BrowserSession(grant, account, family))
         self._set_cookie(response, SESSION_COOKIE, cookie)
         return response
 
-    async def _grant(self, asked: Asked, session: Session) -> Response:
+    async def _grant(self, asked: Asked, session: BrowserSession) -> Response:
         code = await self._grants.give_code(
             Grant(
                 session.account.user.name,
@@ -541,7 +549,7 @@ def _problem(query: Mapping[str, str]) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a submitted form; empty if it is not a form, is larger than any of ours, or has a field twice."""
+    """The fields of a submitted form; empty if it is not a form, is too large, or has a field twice."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -17,7 +17,7 @@ TURN = 300.0
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class TaskPlace:
     """A place, or a request for one. `due`: for a run that the schedule wants now."""
 
     due: bool
@@ -39,29 +39,29 @@ class Places:
         self.count = count
         self.reserve = max(1, count // 4) if count > 1 else 0
         self._clock = clock
-        self._held: list[Place] = []
-        self._line: list[Place] = []
+        self._held: list[TaskPlace] = []
+        self._line: list[TaskPlace] = []
 
-    def ask(self, *, due: bool) -> Place:
-        """Get in line. `Place.taken` is set when we have the place; `give_back` also leaves the line."""
-        place = Place(due, self._clock())
+    def ask(self, *, due: bool) -> TaskPlace:
+        """Get in line. `TaskPlace.taken` is set when we have the place; `give_back` also leaves the line."""
+        place = TaskPlace(due, self._clock())
         self._line.append(place)
         self._admit()
         return place
 
-    def hurry(self, place: Place) -> None:
+    def hurry(self, place: TaskPlace) -> None:
         """The schedule wants a run in the meantime."""
         place.due = True
         self._admit()
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: TaskPlace) -> None:
         """Give up a place, or the position in the line."""
         for places in (self._held, self._line):
             if place in places:
                 places.remove(place)
         self._admit()
 
-    def is_wanted(self, place: Place) -> bool:
+    def is_wanted(self, place: TaskPlace) -> bool:
         """Whether the holder of this place must give it up, and get in line again."""
         # A scheduled run may have left the reserve.
         self._admit()
@@ -79,7 +79,7 @@ class Places:
             place.since = self._clock()
             place.taken.set()
 
-    def _next(self) -> Place | None:
+    def _next(self) -> TaskPlace | None:
         if len(self._held) >= self.count:
             return None
         now = self._clock()

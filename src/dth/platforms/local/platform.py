@@ -9,7 +9,7 @@ from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import Platform
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run
-from dth.core.ports.uploads import Upload
+from dth.core.ports.uploads import GiantUpload
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.gauges import LocalGauges, read_gauges
 from dth.platforms.local.images import LocalImages
@@ -26,7 +26,7 @@ class Look:
     """The state of a task at one moment."""
 
     gauges: list[Gauge]
-    uploads: list[Upload]  # the live ones
+    uploads: list[GiantUpload]  # the live ones
     runs: list[Run]  # the newest ones
     depth: Depth
     paused: str

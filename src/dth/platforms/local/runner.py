@@ -37,11 +37,11 @@ from dth.hub.steward import (
 from dth.platforms.local.agenda import Rest
 from dth.platforms.local.filesystem import lock_state_directory
 from dth.platforms.local.foreground import TASK_FILE
-from dth.platforms.local.places import Place
+from dth.platforms.local.places import TaskPlace
 from dth.platforms.local.platform import DATABASE_FILE
 from dth.platforms.local.supervisor import Snapshot
 from dth.platforms.local.task_state import throw_uploads_away, write_task_file
-from dth.platforms.local.work import Work
+from dth.platforms.local.work import TaskWork
 
 if TYPE_CHECKING:
     from dth.platforms.local.keeper import Keeper
@@ -171,12 +171,12 @@ class Runner:
             task = await self.ports.tasks.get(self.id)
             with await asyncio.to_thread(lock_state_directory, self._state) as lock:
                 async with self._keeper.databases.shared(self.id) as platform:
-                    last = await Work(self, self._keeper, task, place, platform, lock).run()
+                    last = await TaskWork(self, self._keeper, task, place, platform, lock).run()
         finally:
             self._keeper.places.give_back(place)
         return last if last.finished else None
 
-    async def _take_place(self, view: View) -> Place | None:
+    async def _take_place(self, view: View) -> TaskPlace | None:
         """Wait for one of the places for tasks that work. None if the task has nothing to do any more."""
         place = self._keeper.places.ask(due=is_due(view.task, view.now))
         taken = False
@@ -189,7 +189,7 @@ class Runner:
                 self._keeper.places.give_back(place)
         return place if taken else None
 
-    async def _waits_in_line(self, view: View, place: Place) -> bool:
+    async def _waits_in_line(self, view: View, place: TaskPlace) -> bool:
         """Wait for the place, for a change of the task, or for a moment. Returns whether the task still wants the
         place; it keeps its position in the line."""
         self.was_woken()
@@ -207,7 +207,7 @@ class Runner:
         await self._wait(place, next_change(view))
         return True
 
-    async def _wait(self, place: Place, until: float | None) -> None:
+    async def _wait(self, place: TaskPlace, until: float | None) -> None:
         waiting = [asyncio.create_task(event.wait()) for event in (place.taken, self._woken)]
         try:
             timeout = None if until is None else max(0.0, until - time.time())

@@ -179,7 +179,7 @@ class Supervisor:
             await self._clear_uploads()
             if await self.platform.uploads.live():
                 raise StateError(
-                    f"{self.state}: an upload is left that could not be thrown away; run the command again"
+                    f"{self.state}: an upload is left that could not be discarded; run the command again"
                 )
             for run in snapshot.open_runs:
                 if run.state not in (RunState.FAILED, RunState.DONE):

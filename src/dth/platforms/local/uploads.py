@@ -10,7 +10,7 @@ from typing import Any
 
 from dth.core.ports.queue import Outgoing
 from dth.core.ports.status import Verified
-from dth.core.ports.uploads import Part, Upload, UploadState
+from dth.core.ports.uploads import GiantUpload, Part, UploadState
 from dth.platforms.local.database import TaskDatabase
 from dth.platforms.local.encoding import from_blob, to_blob
 from dth.platforms.local.queue import enqueue
@@ -27,7 +27,7 @@ class LocalUploads:
     def __init__(self, database: TaskDatabase) -> None:
         self._database = database
 
-    async def intend(self, upload: Upload) -> bool:
+    async def intend(self, upload: GiantUpload) -> bool:
         return await self._database.write(_intend, upload)
 
     async def start(
@@ -35,13 +35,13 @@ class LocalUploads:
     ) -> bool:
         return await self._database.write(_start, key, upload_id, parts, messages)
 
-    async def get(self, key: str) -> Upload | None:
+    async def get(self, key: str) -> GiantUpload | None:
         return await self._database.read(_one, key)
 
     async def parts(self, key: str) -> list[Part]:
         return await self._database.read(_parts, key)
 
-    async def part_done(self, key: str, upload_id: str, part: Part) -> Upload | None:
+    async def part_done(self, key: str, upload_id: str, part: Part) -> GiantUpload | None:
         return await self._database.write(_part_done, key, upload_id, part)
 
     async def claim(self, key: str, upload_id: str, owner: str, lease: float) -> bool:
@@ -64,7 +64,7 @@ class LocalUploads:
     async def end(self, key: str, upload_id: str, state: UploadState) -> bool:
         return await self._database.write(_end, key, upload_id, state)
 
-    async def live(self) -> list[Upload]:
+    async def live(self) -> list[GiantUpload]:
         return await self._database.read(live_uploads)
 
     async def resend(self, key: str, messages: Sequence[Outgoing]) -> None:
@@ -81,8 +81,8 @@ RELEASE_OWNER = """
 SET_BACK = "UPDATE upload SET begun = min(begun, :now), modified = min(modified, :now)"
 
 
-def _intend(connection: Connection, new: Upload) -> bool:
-    intent = Upload(
+def _intend(connection: Connection, new: GiantUpload) -> bool:
+    intent = GiantUpload(
         new.key,
         new.run,
         new.etag,
@@ -96,7 +96,7 @@ def _intend(connection: Connection, new: Upload) -> bool:
     return connection.execute(INTEND, asdict(intent) | {"key": to_blob(new.key)}).rowcount == 1
 
 
-UPLOAD = [field.name for field in fields(Upload)]
+UPLOAD = [field.name for field in fields(GiantUpload)]
 INTEND = f"""
     INSERT INTO upload ({", ".join(UPLOAD)}) VALUES ({", ".join(f":{name}" for name in UPLOAD)})
     ON CONFLICT (key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in UPLOAD)}
@@ -130,19 +130,19 @@ def _part_values(key: str, part: Part) -> dict[str, Any]:
     return asdict(part) | {"key": to_blob(key)}
 
 
-def _one(connection: Connection, key: str) -> Upload | None:
+def _one(connection: Connection, key: str) -> GiantUpload | None:
     return next(iter(_uploads(connection, "key = ?", to_blob(key))), None)
 
 
-def live_uploads(connection: Connection) -> list[Upload]:
+def live_uploads(connection: Connection) -> list[GiantUpload]:
     return _uploads(connection, LIVE)
 
 
-def _uploads(connection: Connection, which: str, *values: Any) -> list[Upload]:
+def _uploads(connection: Connection, which: str, *values: Any) -> list[GiantUpload]:
     rows = connection.execute(f"SELECT {', '.join(UPLOAD)} FROM upload WHERE {which} ORDER BY key", values)
     found = [dict(zip(UPLOAD, row, strict=True)) for row in rows]
     return [
-        Upload(**each | {"key": from_blob(each["key"]), "state": UploadState(each["state"])})
+        GiantUpload(**each | {"key": from_blob(each["key"]), "state": UploadState(each["state"])})
         for each in found
     ]
 
@@ -156,7 +156,7 @@ def _parts(connection: Connection, key: str) -> list[Part]:
 READ_PARTS = f"SELECT {', '.join(PART)} FROM part WHERE key = ? ORDER BY number"
 
 
-def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> Upload | None:
+def _part_done(connection: Connection, key: str, upload_id: str, done: Part) -> GiantUpload | None:
     this = (to_blob(key), upload_id)
     found = _uploads(connection, f"{THIS} AND state = 'UPLOADING'", *this)
     if not found:

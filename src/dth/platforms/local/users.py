@@ -69,7 +69,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class SignInCheck:
     """The result of a try to sign in: the account; or the seconds to `wait` before the next try; or neither, if the
     name or the password is wrong."""
 
@@ -149,7 +149,7 @@ class LocalUsers:
             return None
         return Identity(account.user.name, account.user.name, account.user.role, user=account.user.name)
 
-    async def check(self, name: str, password: str, address: str = "") -> Check:
+    async def check(self, name: str, password: str, address: str = "") -> SignInCheck:
         """Try to sign in from an address ("": unknown). Takes the same time whether the user exists or not."""
         name = canonical(name)
         subjects = [(f"address:{network_of(address)}", ADDRESS_TRIES)] if address else []
@@ -158,13 +158,13 @@ class LocalUsers:
         # The failure is counted before the password is checked: a hundred simultaneous tries are still a hundred.
         wait = await self._database.write(_count_try, subjects, time.time())
         if wait > 0:
-            return Check(wait=wait)
+            return SignInCheck(wait=wait)
         stored = await self._database.read(_stored, name)
         matches = await self._matches(password, stored or _nobody())
         if stored is None or not matches:
-            return Check()
+            return SignInCheck()
         signed_in = await self._database.write(_sign_in, name, stored, subjects, time.time())
-        return Check(signed_in)
+        return SignInCheck(signed_in)
 
     # ----------------------------------------------------------------------------------------- passwords
 
@@ -207,7 +207,7 @@ def weakness_of(name: str, password: str) -> Weakness | None:
 def _new_email(email: str) -> str:
     good = len(email) <= MAX_EMAIL and email.isprintable() and re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", email)
     if email and not good:
-        raise UsageError(f"{email!r} is no e-mail address")
+        raise UsageError(f"{email!r} is not an e-mail address")
     return email
 
 

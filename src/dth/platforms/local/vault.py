@@ -176,8 +176,8 @@ def _encrypt_anew(connection: Connection, data_dir: Path, *, new: bool) -> int:
     if new:
         _write_keys(data_dir, [Vault.new_key(), *_read_keys(data_dir)])
     for name, column, row, value in plain:
-        anew = {column.name: vault.encrypt(value)}
-        connection.execute(update(column.table).where(name == row).values(anew))
+        again = {column.name: vault.encrypt(value)}
+        connection.execute(update(column.table).where(name == row).values(again))
     return len(plain)
 
 

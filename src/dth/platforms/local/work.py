@@ -15,7 +15,7 @@ from dth.hub import budget, monitoring, tasks
 from dth.hub.model import Progress, Task
 from dth.hub.phase import NO_WORKER
 from dth.hub.ports import HubPorts
-from dth.hub.progress import Meter, State, with_last_run
+from dth.hub.progress import Meter, RunActivity, with_last_run
 from dth.hub.reading import Reading, with_retries
 from dth.hub.scaling import Steps
 from dth.hub.schedule import Timetable
@@ -38,7 +38,7 @@ from dth.hub.steward import (
 )
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.foreground import KEPT_RUNS
-from dth.platforms.local.places import Place
+from dth.platforms.local.places import TaskPlace
 from dth.platforms.local.platform import LocalPlatform
 from dth.platforms.local.supervisor import Snapshot, Supervisor
 from dth.platforms.local.task_state import write_task_file
@@ -73,7 +73,7 @@ class Orders:
         return self.timetable.cap_at(now, self.usual_cap)
 
 
-class Work:
+class TaskWork:
     """The work of `task`, with its `platform` open and its state locked."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Work:
         runner: "Runner",
         keeper: "Keeper",
         task: Task,
-        place: Place,
+        place: TaskPlace,
         platform: LocalPlatform,
         lock: StateLock,
     ) -> None:
@@ -236,7 +236,7 @@ class Work:
         summary = self._meter.summary(run, snapshot.depth, workers)
         task.summary = with_last_run(summary, task.summary, snapshot.runs)
         if self._waits_for_worker:
-            task.summary.state, task.summary.note = State.WAITING.value, NO_WORKER
+            task.summary.state, task.summary.note = RunActivity.WAITING.value, NO_WORKER
         if over or snapshot.finished:
             task.summary.rate, task.summary.eta, task.summary.listing = 0.0, -1.0, False
         await self._ports.tasks.summarize(task)

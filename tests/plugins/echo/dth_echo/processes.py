@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from dth.core.checks import Check, State, report
+from dth.core.checks import Check, CheckState, report
 from dth.core.plugin import Process
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.platform import Platform
@@ -25,7 +25,7 @@ REFUSED = "whisper"  # no voice says this
 async def run(process: Process) -> dict[str, Any] | None:
     match process.kind:
         case "preflight":
-            return report([Check("source", "lines", State.OK, "there is something to say")])
+            return report([Check("source", "lines", CheckState.OK, "there is something to say")])
         case "forecast":
             return {"lines": len(process.parameters.lines)}
         case "probe":

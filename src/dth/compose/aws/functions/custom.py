@@ -31,7 +31,7 @@ def answer(event: dict[str, Any], context: Any, work: Callable[[], object]) -> N
     except HubError as error:
         status, reason = "FAILED", str(error)
     except Exception as error:
-        log.exception("a defect of ours")
+        log.exception("a defect in Data Transfer Hub")
         status, reason = "FAILED", f"a defect of Data Transfer Hub: {error!r}"
     if reason:
         log.error("%s: %s", event["RequestType"].lower(), reason)

@@ -85,7 +85,7 @@ def _caller(hub: AwsHub, told: Mapping[str, Any]) -> Identity | None:
         if audience and audience not in _texts(claims.get("aud")):
             raise Forbidden("the token is for somebody else (audience)")
         if not is_access_token(claims, hub.issuer):
-            raise Unauthenticated("this is no access token (perhaps an ID token); send the access token")
+            raise Unauthenticated("this is not an access token (perhaps an ID token); send the access token")
         identity = identity_of(claims, hub.issuer)
         return replace(identity, user=identity.name) if hub.ports.users else identity
     if arn := told.get("userArn"):
@@ -140,7 +140,7 @@ async def _watch() -> None:
         log.error("task %s: %s", task, why)
     await hub.notifications.deliver()
     if failed:
-        raise HubError(f"{len(failed)} tasks could not be looked at: {', '.join(sorted(failed))}")
+        raise HubError(f"{len(failed)} tasks could not be checked: {', '.join(sorted(failed))}")
 
 
 # ----------------------------------------------------------------------------------------------- the jobs
@@ -174,7 +174,7 @@ async def _end(hub: AwsHub, job: str, work: Coroutine[Any, Any, dict[str, Any]])
     except HubError as refused:
         error = str(refused)
     except Exception as defect:
-        log.exception("a defect of ours")
+        log.exception("a defect in Data Transfer Hub")
         error = f"internal error: {type(defect).__name__}"
     await hub.jobs.end(job, result, error)
 

@@ -26,7 +26,7 @@ from dth.core.ports.status import Status
 from dth.core.transport import Transport
 from dth.hub.parameters import read_parameters as as_model
 from dth.images.controller import settle_dead
-from dth.images.finder import Finder
+from dth.images.finder import ImageFinder
 from dth.images.parameters import EcrParameters
 from dth.images.plugin import PLUGIN
 from dth.images.registry.pace import paces_of
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("dth").setLevel(logging.INFO)
 
 
-class Next(StrEnum):
+class NextStep(StrEnum):
     """The next step of the state machine."""
 
     COPY = "COPY"
@@ -94,7 +94,7 @@ async def _plan(resume: bool, lists: bool, request: str) -> dict[str, Any]:
             return await _look(platform, _Before(fresh=True))
         parameters = await _parameters(platform)
         run, resumed = await records.begin_run(RunKind.SYNC, beside=True)
-        log.info("run %s", "goes on: it is being planned" if resumed else "begun", extra={"run": run.id})
+        log.info("run %s", "resumed: it is being planned" if resumed else "begun", extra={"run": run.id})
         try:
             await _find(platform, parameters, run)
         except StateError:
@@ -112,7 +112,7 @@ async def _find(platform: AwsPlatform, parameters: EcrParameters, run: Run) -> N
         paces.patience = REGISTRY_PATIENCE
         paces.tell = partial(platform.records.add_note, run.id)
         route = await open_route(parameters, transport, platform.secrets)
-        await Finder(route, platform).run(run)
+        await ImageFinder(route, platform).run(run)
 
 
 async def _tick(event: Mapping[str, Any], request: str) -> dict[str, Any]:
@@ -159,18 +159,18 @@ async def _look(platform: AwsPlatform, before: _Before) -> dict[str, Any]:
     tasks: list[int] = []
     if paused:
         # It stopped under way: a person must know why. What begins while it is paused is no news.
-        follows = Next.DONE if before.fresh or not run else Next.TELL
+        follows = NextStep.DONE if before.fresh or not run else NextStep.TELL
     elif waiting and (before.fresh or depth.visible):
-        follows = Next.COPY
+        follows = NextStep.COPY
         tasks = list(range(1, min(CONTAINERS, waiting, parameters.max_concurrency) + 1))
     elif waiting:
-        follows = Next.WAIT  # A container has, or had, the images.
+        follows = NextStep.WAIT  # A container has, or had, the images.
     else:
-        follows = Next.TELL if run and (run.counts.failed or run.error) else Next.DONE
+        follows = NextStep.TELL if run and (run.counts.failed or run.error) else NextStep.DONE
     return {
         "next": follows,
         "tasks": tasks,
-        "text": await _told(platform, run, paused) if follows is Next.TELL and run else "",
+        "text": await _told(platform, run, paused) if follows is NextStep.TELL and run else "",
         "idle": idle,
         "settled": settled,
         "paused": paused,

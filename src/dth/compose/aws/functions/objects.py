@@ -67,7 +67,7 @@ async def _start(resume: bool, request: str) -> dict[str, Any]:
         if resume:
             await platform.records.resume()
         run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)
-        log.info("run %s", "goes on: it is being listed" if resumed else "begun", extra={"run": run.id})
+        log.info("run %s", "resumed: it is being listed" if resumed else "begun", extra={"run": run.id})
     return await _tick(request)
 
 
@@ -114,7 +114,7 @@ class Control:
             await records.cancel_pending(LOST)
             await records.begin_run(RunKind.SYNC)
             listing = True
-            log.warning("what was on its way is lost, and compared anew", extra={"why": LOST})
+            log.warning("what was in progress is lost, and compared again", extra={"why": LOST})
         await self._set_finder(listing and not paused)
         await self._set_workers(bool(paused), depth)
         settled = memory.count(runs)

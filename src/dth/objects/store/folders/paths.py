@@ -40,9 +40,9 @@ def place_of(bucket: str) -> str:
 
 
 def names_of(key: str) -> list[str]:
-    """The names in the path of a key. Raises ObjectRefused if the key is no path below a folder."""
+    """The names in the path of a key. Raises ObjectRefused if the key is not a path below a folder."""
     if key.endswith("/"):
-        raise refusal(key, "ends in a slash, so it is no name of a file", "NameRefused")
+        raise refusal(key, "ends in a slash, so it is not the name of a file", "NameRefused")
     names = key.split("/")
     for name in names:
         if trouble := _trouble_of(name):
@@ -179,7 +179,7 @@ def folder_of(text: str, which: str, *, must_exist: bool) -> str:
     if os.path.isdir(path):
         return path
     if os.path.lexists(path):
-        raise UsageError(f"{which} {text!r} is no folder")
+        raise UsageError(f"{which} {text!r} is not a folder")
     if must_exist:
         raise UsageError(f"{which}: there is no folder {text!r}")
     return path

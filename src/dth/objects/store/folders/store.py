@@ -96,7 +96,7 @@ class Folder:
 
     @property
     def left_out(self) -> list[str]:
-        """What of the folder is no object, for the user."""
+        """What in the folder is not an object, for the user."""
         found = []
         for kind, number in self._tree.skipped.items():
             cure = "; --links follow copies what they lead to" if kind == LINK else ""
@@ -236,7 +236,7 @@ class Folder:
         try:
             state = os.fstat(file)
             if not stat.S_ISREG(state.st_mode):
-                raise SourceGone(f"{self._where(request)}: this is no file any more", code="NoSuchKey")
+                raise SourceGone(f"{self._where(request)}: this is not a file any more", code="NoSuchKey")
             wanted = (request.options or {}).get("if-match", "").strip('"')
             if wanted and wanted != etag_of(state):
                 raise self._changed(request)
@@ -328,13 +328,13 @@ class Folder:
     def _make_folder(self, request: Request) -> Response:
         """An empty object whose key ends in a slash is a folder."""
         if request.size:
-            raise refusal(request.key, "ends in a slash, so it is no name of a file", "NameRefused")
+            raise refusal(request.key, "ends in a slash, so it is not the name of a file", "NameRefused")
         with self._root.folder(request.key, names_of(request.key[:-1]), make=True) as folder:
             self._keep_source(folder, FOLDER_ETAG, (request.headers or {}).get(SOURCE_ETAG, "-"))
             return Response(200, _folder_headers(folder))
 
     def _refuse_target(self, key: str, folder: int, name: str) -> None:
-        """Refuse to replace what is no file."""
+        """Refuse to replace what is not a file."""
         mode = refuse_link(key, folder, name)
         if stat.S_ISDIR(mode):
             raise refusal(key, "has the name of a folder", "NameIsFolder")
@@ -465,7 +465,7 @@ class Folder:
             os.removexattr(folder, ATTRIBUTE)
 
     def _remove_empty(self, key: str, names: list[str]) -> None:
-        """Remove a folder, and the folders it is in, as long as nothing else is in them and they are no objects."""
+        """Remove a folder, and the folders it is in, as long as nothing else is in them and they are not objects."""
         while names:
             with self._root.folder(key, names) as folder:
                 if is_marked(folder):

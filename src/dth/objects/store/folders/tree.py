@@ -1,7 +1,7 @@
 """Lists the files of a folder in the order in which stores list keys: by code point of the whole path.
 
 A folder sorts as its name with a slash, so `a-b` comes before `a/x`, and that before `a0`. The names of one folder at
-a time are in memory for each level. A page goes on where the walk of the page before stopped.
+a time are in memory for each level. A page continues where the walk of the page before stopped.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ WALKS = 64
 KEPT, MOST_KEPT = 16, 200_000
 # Seconds for which a folder must have been unchanged before its names are kept: file systems count in coarse steps.
 SETTLED = 2.0
-# Seconds after which an upload in parts that nobody goes on with counts as abandoned.
+# Seconds after which an upload in parts that nobody continues counts as abandoned.
 ABANDONED = 7 * 86400.0
 # Paths that are remembered as skipped.
 MOST_SKIPPED = 100_000
@@ -194,7 +194,7 @@ def _behind(names: list[str], folder: str, after: str) -> list[str]:
 
 def _remove_if_abandoned(path: str) -> None:
     """Remove a file that nobody writes any more. A writer holds a lock, which ends with its process. Uploads in parts
-    have none, because they go on after their process ended."""
+    have none, because they continue after their process ended."""
     try:
         if path.endswith(".upload") and time.time() - os.stat(path).st_mtime < ABANDONED:
             return

@@ -15,7 +15,7 @@ from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
-from dth.hub.ports import Stack
+from dth.hub.ports import TaskStackState
 from dth.hub.schedule import SCHEDULES
 from dth.hub.steward import schedule_of
 from dth.platforms.aws.client import Aws, Refused
@@ -42,7 +42,7 @@ class _Nowhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskNames:
     """The names of all resources of one task."""
 
     settings: HubSettings
@@ -128,8 +128,8 @@ class AwsEngine:
         self._dynamo = dynamo
         self._settings = settings
 
-    def place(self, task: str, type: str) -> Place:
-        return Place(self._settings, task, type)
+    def place(self, task: str, type: str) -> TaskNames:
+        return TaskNames(self._settings, task, type)
 
     async def worker_group(self, id: str) -> str:
         """The Auto Scaling group of the task's workers; "" if it has none."""
@@ -196,13 +196,13 @@ class AwsEngine:
                 raise
         return True
 
-    async def stack(self, id: str) -> Stack | None:
+    async def stack(self, id: str) -> TaskStackState | None:
         item = await self._dynamo.get("hub", {"pk": STACK, "sk": id})
-        return Stack(**json.loads(item["json"])) if item else None
+        return TaskStackState(**json.loads(item["json"])) if item else None
 
     # ------------------------------------------------------------------------------------ for the steward
 
-    async def keep_stack(self, id: str, stack: Stack | None) -> None:
+    async def keep_stack(self, id: str, stack: TaskStackState | None) -> None:
         """Store the state of the stack. A stack may have no outputs while it changes: the previous ones are kept."""
         before, key = await self.stack(id), {"pk": STACK, "sk": id}
         if stack is None:
@@ -218,7 +218,7 @@ class AwsEngine:
         """The tasks that had a stack at their last look."""
         return [item["sk"] async for item in self._dynamo.query("hub", "#pk = :pk", {"pk": STACK})]
 
-    async def template(self, place: Place) -> str:
+    async def template(self, place: TaskNames) -> str:
         """The address of the template of the task, as it was published with this hub, and of no other version of it.
         Raises UsageError if somebody changed it."""
         settings, address = self._settings, f"{self._settings.asset_url}/{place.template}"
@@ -236,7 +236,7 @@ class AwsEngine:
         version = found.get("VersionId", "null")
         return address if version == "null" else f"{address}?versionId={version}"
 
-    async def make_memory(self, place: Place) -> bool:
+    async def make_memory(self, place: TaskNames) -> bool:
         """Create the tables and the log group of a task, which outlive its stacks. Returns False while they are being
         created."""
         for name, table in place.tables.items():

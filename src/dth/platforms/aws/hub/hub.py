@@ -100,7 +100,7 @@ def issuer_config(settings: HubSettings) -> IssuerConfig:
     try:
         roles = json.loads(settings.roles or "{}")
     except ValueError:
-        raise UsageError('the roles of groups are no JSON; give them as {"hub-admins": "admin"}') from None
+        raise UsageError('the roles of groups are not JSON; give them as {"hub-admins": "admin"}') from None
     return IssuerConfig(
         settings.issuer,
         settings.client,
@@ -120,7 +120,7 @@ def prices_of(settings: HubSettings) -> Prices:
         return read_prices(**given)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f'the prices of stores are no such JSON as {{"store.example.com": {{"gb": 0.01, "requests": 0}}}}: {error}'
+            f'the prices of stores are not JSON such as {{"store.example.com": {{"gb": 0.01, "requests": 0}}}}: {error}'
         ) from None
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 from dth.core.errors import Conflict, HubError, NotFound
 from dth.hub.model import Task
-from dth.hub.notifications import Event, Message, Notice, check_channel, compose, line, notice, trial
+from dth.hub.notifications import Message, Notice, NotifiedEvent, check_channel, compose, line, notice, trial
 from dth.hub.ports import Channel
 from dth.hub.webhooks import Post, post_once, post_webhook
 from dth.platforms.aws.client import Aws, Refused
-from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.items import Item
 
 # Seconds between tries; each pause is twice the previous one.
@@ -82,17 +82,17 @@ class AwsNotifications:
 
     async def notify(self, event: str, task: Task, text: str, *, once: str = "") -> None:
         """A task's own `alarmEmail` receives failures from the topic of the task's stack."""
-        new = notice(Event(event), task, text)
+        new = notice(NotifiedEvent(event), task, text)
         wanting = [
             each
             for each in await self.channels()
             if each.enabled and (not each.events or new.event in each.events)
         ]
-        waiting = [Action("hub", item=_outbox_item(each.id, new)) for each in wanting]
+        waiting = [TransactItem("hub", item=_outbox_item(each.id, new)) for each in wanting]
         if once:
             expires = int(time.time() + TOLD_ONCE)
             told = {"pk": "told", "sk": hashlib.sha256(once.encode()).hexdigest(), "expires": expires}
-            waiting.insert(0, Action("hub", item=told, condition="attribute_not_exists(#pk)"))
+            waiting.insert(0, TransactItem("hub", item=told, condition="attribute_not_exists(#pk)"))
         if waiting:
             await self._dynamo.transact(waiting)  # refused if sent before
 
@@ -203,4 +203,4 @@ def _outbox_item(channel: str, new: Notice) -> Item:
 
 def _notice(item: Item) -> Notice:
     texts = {name: item.get(name, "") for name in ("task", "subject", "text")}
-    return Notice(Event(item["event"]), **texts, at=item["at"])
+    return Notice(NotifiedEvent(item["event"]), **texts, at=item["at"])

@@ -12,7 +12,7 @@ from dth.hub.ports import SecretInfo
 from dth.hub.secrets import NAME, check_description, check_name, check_value, exists, missing
 from dth.platforms.aws.bindings import PARTITION, binding_key, hosts_in, hosts_text
 from dth.platforms.aws.client import Aws, Refused
-from dth.platforms.aws.dynamo import Action, Dynamo
+from dth.platforms.aws.dynamo import Dynamo, TransactItem
 
 # Tries to bind secrets that others bind at the same moment.
 TRIES = 5
@@ -62,7 +62,7 @@ class AwsHubSecrets:
             if not await self._bring_back(name, value, description):
                 raise exists(name) from None
 
-    async def _keep_hosts(self, name: str, hosts: Sequence[str]) -> Action:
+    async def _keep_hosts(self, name: str, hosts: Sequence[str]) -> TransactItem:
         """Store the hosts of a new secret. Returns the action that removes this entry, but not one that others wrote.
         Raises Conflict if the secret exists."""
         item = {**binding_key(name), "Hosts": hosts_text(hosts), "Made": uuid.uuid4().hex}
@@ -73,7 +73,7 @@ class AwsHubSecrets:
             await self._dynamo.delete("hub", binding_key(name))
             if not await self._dynamo.put("hub", item, "attribute_not_exists(#pk)"):
                 raise exists(name)
-        return Action(
+        return TransactItem(
             "hub", binding_key(name), delete=True, condition="#Made = :made", values={"made": item["Made"]}
         )
 
@@ -99,7 +99,7 @@ class AwsHubSecrets:
             found = {name: await self._hosts(name) for name in names}
             plan = plan_use(found, uses)
             binding = [
-                Action(
+                TransactItem(
                     "hub",
                     binding_key(name),
                     update="SET #Hosts = :hosts",

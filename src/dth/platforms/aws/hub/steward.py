@@ -16,7 +16,7 @@ from dth.hub import tasks
 from dth.hub.lifecycle import LIVE
 from dth.hub.model import Progress, Task
 from dth.hub.phase import OUTSIDE_WINDOW
-from dth.hub.ports import HubPorts, Stack, TaskQuery
+from dth.hub.ports import HubPorts, TaskQuery, TaskStackState
 from dth.hub.schedule import Timetable
 from dth.hub.steward import (
     Action,
@@ -39,7 +39,7 @@ from dth.hub.steward import (
 )
 from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import each_of
-from dth.platforms.aws.hub.engine import AwsEngine, Place
+from dth.platforms.aws.hub.engine import AwsEngine, TaskNames
 from dth.platforms.aws.hub.measures import KEPT_RUNS, Measures
 from dth.platforms.aws.hub.stacks import Stacks, StackState
 from dth.platforms.aws.parameters import write_parameters
@@ -49,7 +49,7 @@ from dth.platforms.aws.platform import AwsPlatform
 SOON, LATER = 5.0, 15.0
 # The input of an execution that lists nothing: it only processes what is in the queue.
 QUEUED_ONLY = '{"plan": false}'
-ANEW = "the task was set up anew: what was on its way is compared again"
+ANEW = "the task was set up again: what was in progress is compared again"
 GONE = "its CloudFormation stack is gone; start the task again"
 TAKEN_BACK = "a change could not be made, and was taken back: "
 MOST = 10_000  # the most live tasks
@@ -81,13 +81,13 @@ class Steward:
                 view = await self._look(view, place)
         return await self._carry_out(decide(view), view, place)
 
-    async def _carry_out(self, actions: Sequence[Action], view: View, place: Place) -> float | None:
+    async def _carry_out(self, actions: Sequence[Action], view: View, place: TaskNames) -> float | None:
         """Carry out the actions in order. Returns the seconds until the next step: the shortest that an action asks
         for."""
         waits = [await self._act(action, view, place) for action in actions]
         return min((wait for wait in waits if wait is not None), default=None)
 
-    async def _act(self, action: Action, view: View, place: Place) -> float | None:
+    async def _act(self, action: Action, view: View, place: TaskNames) -> float | None:
         task = view.task
         match action:
             case SetUp():
@@ -125,7 +125,7 @@ class Steward:
                 view = replace(view, runs=await platform.records.list_runs(KEPT_RUNS))
         return view
 
-    async def _look(self, view: View, place: Place) -> View:
+    async def _look(self, view: View, place: TaskNames) -> View:
         task = view.task
         stack = await self._look_at_stack(place)
         if not stack.status:
@@ -140,7 +140,7 @@ class Steward:
             runs, depth = await self.measures.take(platform, task, stack)
         return replace(view, now=time.time(), runs=runs, depth=depth, paused=paused)
 
-    async def _change(self, task: Task, place: Place, stack: StackState) -> str:
+    async def _change(self, task: Task, place: TaskNames, stack: StackState) -> str:
         """Apply new parameters to a running task, as far as its stack accepts them. Returns why it does not."""
         if stack.stands and self._differs(stack, task, place):
             # A newer hub may call for a log group or a table that is not there yet.
@@ -162,21 +162,21 @@ class Steward:
         return task.reason if known else f"{TAKEN_BACK}{await self.stacks.first_failure(stack.id)}"
 
     @staticmethod
-    def _differs(stack: StackState, task: Task, place: Place) -> bool:
+    def _differs(stack: StackState, task: Task, place: TaskNames) -> bool:
         """Whether the stack has different parameters."""
         wanted = place.parameters(task)
         return any(stack.parameters.get(name, "") != value for name, value in wanted.items())
 
-    async def _look_at_stack(self, place: Place) -> StackState:
+    async def _look_at_stack(self, place: TaskNames) -> StackState:
         """Read the state of the stack. The API shows this state from then on."""
         found = await self.stacks.look(place.stack)
-        told = Stack(found.id, place.stack, found.status, found.outputs, found.descriptions)
+        told = TaskStackState(found.id, place.stack, found.status, found.outputs, found.descriptions)
         await self.engine.keep_stack(place.task, told if found.status else None)
         return found
 
     # ------------------------------------------------------------------------------------------- setting up
 
-    async def _set_up(self, view: View, place: Place) -> float | None:
+    async def _set_up(self, view: View, place: TaskNames) -> float | None:
         task = view.task
         if not await self.engine.make_memory(place):
             return SOON
@@ -225,7 +225,7 @@ class Steward:
             await records.begin_run(RunKind.SYNC, beside=True)
             await tasks.note(self.ports, task.id, run_requested=False)
 
-    async def _set_up_failed(self, view: View, place: Place, reason: str) -> float | None:
+    async def _set_up_failed(self, view: View, place: TaskNames, reason: str) -> float | None:
         """Delete the stack at once: the next start creates a new one."""
         await self.stacks.delete(place.stack)
         refused = replace(view, refusal=reason)
@@ -283,7 +283,7 @@ class Steward:
 
     # ---------------------------------------------------------------------------------------------- ending
 
-    async def _stop(self, task: Task, place: Place) -> float | None:
+    async def _stop(self, task: Task, place: TaskNames) -> float | None:
         """The stack aborts uploads while it is deleted. What it had in progress ends with it."""
         wait = await self._take_down(place)
         if wait is not None:
@@ -298,7 +298,7 @@ class Steward:
         await tasks.ended(self.ports, task.id)
         return None
 
-    async def _take_down(self, place: Place) -> float | None:
+    async def _take_down(self, place: TaskNames) -> float | None:
         """Delete the stack. Returns None if there is no stack any more."""
         stack = await self._look_at_stack(place)
         if not stack.status:
