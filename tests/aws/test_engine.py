@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dth.core.ports.runs import RunKind
+from dth.core.ports.runs import RunKind, RunState
 from dth.core.ports.status import Status
 from dth.objects.finder import ObjectFinder
 from dth.objects.parameters import EventMode
@@ -269,7 +269,11 @@ def test_what_a_run_has_in_flight_is_not_copied_by_the_next(
     source.put(bodies(f"{n:02}" for n in range(60)) | {"giant": blob(5 * MIB)})
 
     async def meanwhile(engine: Engine) -> None:
-        while not (await engine.platform.queue.depth()).in_flight:  # noqa: ASYNC110 - of other processes
+        async def listed() -> bool:
+            return all(run.state is not RunState.LISTING for run in await engine.platform.records.list_runs())
+
+        # Both change in other processes.
+        while not (await engine.platform.queue.depth()).in_flight or not await listed():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         async with engine.opened("finder-2") as (route, platform):
             run, resumed = await platform.records.begin_run(RunKind.SYNC, beside=True)

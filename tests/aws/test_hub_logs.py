@@ -118,6 +118,7 @@ async def test_a_job_from_its_start_to_its_end(
     assert (call["FunctionName"], call["InvocationType"]) == ("the-function", "Event")
     assert json.loads(call["Payload"]) == {
         "job": started.id, "kind": "probe", "parameters": {"srcBucket": "photos"}, "side": "source",
+        "asked": {},
     }  # fmt: skip
 
     async def never() -> dict[str, object]:

@@ -125,7 +125,7 @@ def test_an_interrupted_command_drains_and_goes_on_where_it_was(
     done = dth.end(process, seconds=30)
     assert done.code == 1
     [line] = [line for line in done.err.splitlines() if line.startswith("dth:")]
-    assert "interrupted; give the same command again" in line
+    assert "interrupted; run the same command again to resume" in line
     assert "Traceback" not in done.err
     assert not any(child.is_running() for child in children)
     assert 50 < len(dest.listed()) < SMALL

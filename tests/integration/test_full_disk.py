@@ -7,6 +7,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from dth.cli.s3 import s3
@@ -90,7 +91,8 @@ def test_wherever_it_comes_from_a_command_says_so(
     def refuse(**_: object) -> None:
         raise OSError(number, os.strerror(number), "/somewhere/file")
 
-    monkeypatch.setattr(s3.commands["ls"], "callback", refuse)
+    command = s3.get_command(click.Context(s3), "ls")
+    monkeypatch.setattr(command, "callback", refuse)
     done = dth.here("s3", "ls", "s3://bucket")
     assert done.code == 1
     assert done.err == (

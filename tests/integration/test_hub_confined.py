@@ -246,7 +246,9 @@ def spellings(fortress: Fortress) -> list[str]:
 def test_the_kinds_of_parameters_that_name_something_of_the_machine() -> None:
     lists = {"srcPrefixsListFile", "srcManifest", "srcInventory"}
     both = {"srcProfile", "destProfile", "srcCaBundle", "destCaBundle"}
-    assert {name for kind, name in local() if kind == "S3EC2"} == lists | both
+    # A path in the place of a bucket names a folder.
+    folders = {"srcBucket", "destBucket"}
+    assert {name for kind, name in local() if kind == "S3EC2"} == lists | both | folders
     assert {name for kind, name in local() if kind == "ECR"} == both
 
 

@@ -115,7 +115,7 @@ def test_a_run_that_cannot_begin_is_told(
         with contextlib.closing(sqlite3.connect(hub.data / "hub.db", timeout=30)) as database:
             wait_for(lambda: database.execute("SELECT text FROM outbox").fetchall())
             [(text,)] = database.execute("SELECT text FROM outbox WHERE event = 'MISSED_SCHEDULE'")
-        assert "as many tasks as may work at once do" in text
+        assert "the maximum number of tasks is already running" in text
         wait_for(lambda: len(hub.runs(scheduled)) == 2)
         [note] = [each for each in hub.runs(scheduled)[0]["notes"] if "seconds late" in each]
         assert "the maximum number of tasks was running" in note

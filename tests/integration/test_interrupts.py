@@ -39,7 +39,7 @@ def test_two_signals_end_a_sync_with_words(
     process.send_signal(number)
     done = dth.end(process)
     assert done.code == 1
-    assert "dth: interrupted; give the same command again" in done.err
+    assert "dth: interrupted; run the same command again to resume" in done.err
 
 
 @SIGNALS
@@ -105,7 +105,7 @@ def test_a_signal_to_the_whole_group_drains(dth: Dth, many: list[str], proxy_b: 
     os.killpg(process.pid, signal.SIGTERM)
     done = dth.end(process)
     assert done.code == 1
-    assert "dth: interrupted; give the same command again" in done.err
+    assert "dth: interrupted; run the same command again to resume" in done.err
     assert dth.run("s3", "sync", *many).code == 0
     # What was in hand was finished, so no object went twice.
     sent = [request.key for request in proxy_b.seen("PUT")]

@@ -19,7 +19,7 @@ from pathlib import Path
 from dth.platforms.local.platform import open_platform
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
-from dth.core.ports.uploads import Upload
+from dth.core.ports.uploads import GiantUpload
 
 state, owner = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
@@ -50,7 +50,7 @@ async def race():
     won = []
     with open_platform(state, owner) as platform:
         for n in range(100):
-            if await platform.uploads.intend(Upload(f"k{n}", 1, "e", 1, 1)):
+            if await platform.uploads.intend(GiantUpload(f"k{n}", 1, "e", 1, 1)):
                 won.append(["intend", n])
                 assert await platform.uploads.start(f"k{n}", "u", [], [])
         for n in range(100):

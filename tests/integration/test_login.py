@@ -127,7 +127,7 @@ def test_a_directory_of_no_hub_is_not_made_one(dth: Dth, data: Path) -> None:
     for arguments in (("user", "list"), ("user", "rm", "ann"), ("token", "list"), ("token", "revoke", "x")):
         done = dth.here(*arguments, "--data-dir", data)
         assert done.code == 2
-        assert "no data directory" in done.err
+        assert "is not a data directory of a hub" in done.err
     assert not data.exists()
 
 
@@ -170,7 +170,10 @@ class Client:
         nothing: Any = None
         self._ports = HubPorts(
             **dict.fromkeys(
-                ("tasks", "engine", "secrets", "notifications", "metrics", "logs", "jobs", "signing_key", "webhook"),
+                (
+                    "tasks", "engine", "secrets", "notifications", "metrics", "logs", "jobs", "stores",
+                    "signing_key", "webhook",
+                ),
                 nothing,
             ),
             users=users,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BODY = b"x" * 30_000_000
 LINE = re.compile(
     r"copying: 0/1 objects, ([0-9.]+) MiB of 28\.6 MiB \(([0-9]+)%\), "
-    r"([0-9.]+) [KM]iB/s, 0/s, ETA 0:[0-9]{2}, 1 workers"
+    r"([0-9.]+) [KM]iB/s, 0/s, ETA 0:[0-9]{2}, 1 worker"
 )
 PROGRESS = """query ($id: ID!) { getTask(id: $id) { progress
     progressInfo { total replicated totalBytes doneBytes rate eta state note } } }"""

@@ -128,7 +128,7 @@ def test_a_store_is_checked_in_its_own_words(stores: Hub) -> None:
             stores.call(CREATE, n="wrong", i=values)
         assert said in str(refused.value), values
         assert "src" not in str(refused.value)
-    with pytest.raises(HubError, match="no name for a store"):
+    with pytest.raises(HubError, match="not a name for a store"):
         stores.call(CREATE, n="a:b", i={})
     with pytest.raises(HubError, match="already"):
         stores.call(CREATE, n="new", i={})

@@ -62,13 +62,15 @@ def parameter(
     several: bool = False,
     also: Mapping[str, str] | None = None,
     names: Names | None = None,
+    commands_only: bool = False,
     **limits: Any,
 ) -> Any:
     """`what`: it says what is copied, so that another value makes another transfer, with a state of its own; if not, it
     only says how: by which way, in which pieces, how fast. Credentials belong to the former: with others the same name
     may be another bucket. `cli`: its option on the command line; "" = none. `cli_too`: another name of that option.
     `required`: no task can be without it. `several`: the option can be given several times, and its values are joined
-    with commas. `also`: other names of allowed values. `names`: what of the machine its value may be."""
+    with commas. `also`: other names of allowed values. `names`: what of the machine its value may be. `commands_only`:
+    it says nothing to a hub, whose forms leave it out."""
     return Field(
         default,
         title=label,
@@ -83,6 +85,7 @@ def parameter(
             "several": several,
             "also": dict(also or {}),
             "names": names,
+            "commands_only": commands_only,
         },
         **limits,
     )

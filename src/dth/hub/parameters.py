@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dth.core.errors import UsageError
-from dth.core.parameters import is_size
+from dth.core.parameters import extra, is_size
 from dth.core.plugins import plugin
 
 
@@ -83,7 +83,7 @@ def said(problem: ErrorDetails) -> str:
 
 
 def form(type: str) -> list[dict[str, Any]]:
-    """Every parameter, with what a form needs to show and check it."""
+    """Every parameter that a hub knows what to do with, and what a form needs to show and check it."""
     return [
         {
             "name": field.alias,
@@ -100,6 +100,7 @@ def form(type: str) -> list[dict[str, Any]]:
             "required": field.json_schema_extra["required"],
         }
         for field in map(_any, plugin(type).parameters.model_fields.values())
+        if not extra(field)["commands_only"]
     ]
 
 

@@ -128,6 +128,7 @@ class S3Parameters(TaskParameters):
         "What to do with symbolic links in a folder: leave them out with a note, or copy what they lead to.",
         what=True,
         cli="--links",
+        commands_only=True,
     )
     src_prefixs_list_file: str = parameter(
         "",
