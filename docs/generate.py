@@ -1,6 +1,7 @@
-"""Writes the reference pages that follow from the code: `python -m docs.generate`.
+"""Writes what follows from the code, `python -m docs.generate`: the reference pages, and the
+parameters with which the console's tests build their forms.
 
-A test compares the pages with what this makes, so a changed option cannot leave them behind.
+A test compares the files with what this makes, so a changed option cannot leave them behind.
 """
 
 import inspect
@@ -13,9 +14,9 @@ import click
 from annotated_types import Ge, Gt, Le
 
 from dth.cli.main import cli
-from dth.cli.options import TASKS_ONLY
 from dth.core import parameters
 from dth.core.parameters import TaskParameters
+from dth.hub.parameters import form
 from dth.images.parameters import EcrParameters
 from dth.images.registry.registries import KNOWN, OTHER, KnownRegistry
 from dth.objects.parameters import S3Parameters
@@ -23,6 +24,7 @@ from dth.objects.store.endpoints import PROFILES, Profile
 
 TRIALS = Path(__file__).parents[1] / "tests/contract/stores"
 
+CONSOLE = Path(__file__).parents[1] / "console/src/plugins"
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = (
     "<!-- Written by docs/generate.py. Change the code, then run: python -m docs.generate -->\n\n"
@@ -65,7 +67,7 @@ MODELS: dict[str, tuple[type[TaskParameters], str]] = {
 
 
 def pages() -> dict[Path, str]:
-    """The text of every generated page."""
+    """The text of every generated file."""
     made = {
         "cli.md": cli_page(),
         "parameters.md": parameters_page(),
@@ -73,7 +75,15 @@ def pages() -> dict[Path, str]:
         "stores.md": stores_page(),
         "registries.md": registries_page(),
     }
-    return {REFERENCE / name: NOTE + text for name, text in made.items()}
+    return {REFERENCE / name: NOTE + text for name, text in made.items()} | {
+        CONSOLE / folder / "parameters.test-data.json": form_data(kind)
+        for folder, kind in (("s3", "S3EC2"), ("ecr", "ECR"))
+    }
+
+
+def form_data(kind: str) -> str:
+    """The parameters as a hub describes them to the console."""
+    return json.dumps(form(kind), indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
@@ -212,7 +222,7 @@ def _parameter(name: str, field: Any) -> tuple[str, ...]:
         if name in ARGUMENTS
         else "tasks only"
     )
-    return (option, f"`{field.alias}`", _value(field), _default(name, field), field.description)
+    return (option, f"`{field.alias}`", _value(field), _default(field), field.description)
 
 
 def _value(field: Any) -> str:
@@ -246,14 +256,16 @@ def _limits(metadata: Iterable[object], size: bool) -> str:
     return text
 
 
-def _default(name: str, field: Any) -> str:
+def _default(field: Any) -> str:
     value = field.default
-    if name == "max_capacity":
-        return f"the number of CPUs, at most 4; tasks: {value}"
     if value is None or value == () or value == "":
         return ""
-    if name in TASKS_ONLY:
-        return f"unset; tasks to AWS: `{value}`"
+    shown = _shown_default(field, value)
+    note = parameters.extra(field)["default_note"]
+    return f"{note}: {shown}" if note else shown
+
+
+def _shown_default(field: Any, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

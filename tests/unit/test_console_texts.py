@@ -1,4 +1,4 @@
-"""The console says of every parameter what the model says, and says it in Chinese as well."""
+"""The console says of every parameter what the hub says, and says it in Chinese as well."""
 
 import json
 from typing import Any
@@ -22,23 +22,23 @@ def texts(language: str, plugin: str) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def model(plugin: str) -> dict[str, dict[str, str | None]]:
-    return {
-        str(field.alias): {"label": field.title, "help": field.description}
+def names(plugin: str) -> list[str]:
+    return [
+        str(field.alias)
         for field in MODELS[plugin].model_fields.values()
         if not extra(field)["commands_only"]
-    }
+    ]
 
 
 @pytest.mark.parametrize("plugin", MODELS)
-def test_english_is_that_of_the_model(plugin: str) -> None:
-    assert texts("en", plugin)["parameters"] == model(plugin)
+def test_english_texts_of_parameters_are_only_in_the_model(plugin: str) -> None:
+    assert "parameters" not in texts("en", plugin)
 
 
 @pytest.mark.parametrize("plugin", MODELS)
 def test_chinese_has_every_parameter(plugin: str) -> None:
     found = texts("zh", plugin)["parameters"]
-    assert list(found) == list(model(plugin))
+    assert list(found) == names(plugin)
     for name, said in found.items():
         assert said.keys() == {"label", "help"}, name
         assert any("\u4e00" <= sign <= "\u9fff" for sign in said["help"]), name

@@ -1,8 +1,10 @@
 """A task's parameters keep the names, defaults and values that existing tasks use, and say what is
 wrong."""
 
+import ast
 import re
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +14,23 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dth.cli.options import validated
+from dth.cli.s3_options import build_parameters
 from dth.core.errors import UsageError
-from dth.core.parameters import GIB, KIB, MIB, choices, options, parse_moment, parse_size
+from dth.core.parameters import (
+    GIB,
+    KIB,
+    MIB,
+    choices,
+    commands_differ,
+    in_templates,
+    options,
+    parse_moment,
+    parse_size,
+)
 from dth.hub.parameters import read_parameters
+from dth.images.parameters import EcrParameters
 from dth.objects.parameters import S3Parameters
+from tests.servers.process import REPOSITORY
 
 # What carries over from tasks of the AWS solution: name, default, and the allowed values where they
 # are listed.
@@ -107,6 +122,37 @@ def test_parameters_go_through_json_unchanged() -> None:
     assert S3Parameters.model_validate_json(text) == given
 
 
+def test_a_help_text_is_written_once() -> None:
+    """So that a parameter of both plugins, or of both sides, is declared in one place."""
+    written: Counter[str] = Counter()
+    for path in (REPOSITORY / "src").rglob("*parameters.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "parameter":
+                written[ast.unparse(call.args[3])] += 1
+    assert len(written) > 80
+    assert [text for text, count in written.items() if count > 1] == []
+
+
+def test_a_template_has_the_parameters_that_a_stack_can_act_on() -> None:
+    assert FIELDS.keys() - in_templates(S3Parameters) == {
+        *("transferWindow", "bandwidthTimetable", "budget", "srcStore", "destStore"),
+        *("srcProfile", "destProfile", "srcCaBundle", "destCaBundle", "links"),
+    }
+    assert {str(each.alias) for each in EcrParameters.model_fields.values()} - in_templates(
+        EcrParameters
+    ) == {"transferWindow", "srcProfile", "destProfile", "srcCaBundle", "destCaBundle"}
+
+
+def test_defaults_of_commands_differ_only_where_the_declaration_says_so() -> None:
+    unset = build_parameters({})
+    for name, field in S3Parameters.model_fields.items():
+        if name in ("dest_storage_class", "dest_acl"):
+            assert getattr(unset, name) is None
+        elif name != "max_capacity":
+            assert getattr(unset, name) == field.default
+    assert commands_differ(S3Parameters) == ["dest_storage_class", "dest_acl", "max_capacity"]
+
+
 # -------------------------------------------------------------------------------------------- units
 
 
@@ -192,9 +238,9 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         ({"max_requests_per_second": 0}, "--max-requests-per-second: .* it must be more than 0"),
         (
             {"max_requests_per_second": "inf"},
-            "--max-requests-per-second: Input should be a finite number",
+            "--max-requests-per-second: 'inf' is not a number",
         ),
-        ({"budget": "1e400"}, "budget: Input should be a finite number"),
+        ({"budget": "1e400"}, "budget: '1e400' is not a number"),
         (
             {"max_bytes_per_second": "1000"},
             "--max-bytes-per-second: .* it must be at least 1024",
@@ -203,9 +249,9 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
             {"dest_storage_class": "COLD\r\nx: y"},
             "--storage-class: .* is not a valid name of a storage class",
         ),
-        ({"dest_acl": "mine"}, "--acl: Input should be 'private', "),
+        ({"dest_acl": "mine"}, "--acl: 'mine' is none of 'private', "),
         ({"modified_since": "soon"}, "--modified-since: 'soon' is neither a date"),
-        ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),
+        ({"nonsense": 1}, "nonsense: there is no such parameter"),
         (
             {"src_manifest": "a", "src_inventory": "b"},
             "give one of prefix list, manifest and inventory",

@@ -13,7 +13,22 @@ function texts(tree: object, path = ''): Map<string, string> {
     ),
   );
 }
-const english = texts(en);
+/** The hub gives the English texts of parameters. */
+const ofHub = readdirSync('src/plugins', { withFileTypes: true })
+  .filter((each) => each.isDirectory())
+  .flatMap(({ name: folder }) => {
+    const file = `src/plugins/${folder}/parameters.test-data.json`;
+    const described = JSON.parse(readFileSync(file, 'utf8')) as {
+      name: string;
+      label: string;
+      help: string;
+    }[];
+    return described.flatMap(({ name, label, help }) => [
+      [`${folder}.parameters.${name}.label`, label] as const,
+      [`${folder}.parameters.${name}.help`, help] as const,
+    ]);
+  });
+const english = new Map([...texts(en), ...ofHub]);
 const chinese = texts(zh);
 const holes = (text: string) => [...text.matchAll(/\{\{\s*(\w+)/g)].map((match) => match[1]).toSorted();
 

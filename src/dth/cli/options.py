@@ -5,18 +5,13 @@ from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from dth.core.errors import UsageError
-from dth.core.parameters import MIB, TaskParameters, choices, extra, is_open
+from dth.core.parameters import MIB, TaskParameters, choices, extra, is_open, said
 from dth.core.parameters import options as options_of
 
 F = Callable[..., Any]
 Model = TypeVar("Model", bound=TaskParameters)
-
-TASKS_ONLY = frozenset(
-    {"dest_storage_class", "dest_acl"}
-)  # the command line leaves them unset unless given
 
 
 def task_options(
@@ -38,7 +33,7 @@ def task_options(
                 name,
                 default=None,
                 multiple=field.annotation == tuple[str, ...] or extra(field)["several"],
-                help=_help(field, has_default=name not in TASKS_ONLY),
+                help=_help(field),
                 **_kind(field),
             )(command)
         return command
@@ -80,14 +75,14 @@ def _metavar(field: Any) -> str:
     return "N" if int in kinds or float in kinds else "TEXT"
 
 
-def _help(field: Any, *, has_default: bool) -> str:
-    default = field.default if has_default else None
+def _help(field: Any) -> str:
+    default = None if extra(field)["default_note"] else field.default
     shown = ""
     if isinstance(default, bool | str) or default is None or default == ():
         shown = f" [default: {default}]" if isinstance(default, str) and default else ""
     elif isinstance(default, int) and default >= MIB:
         shown = f" [default: {default // MIB} MiB]"
-    elif extra(field)["cli"] != "--workers":
+    else:
         shown = f" [default: {default:g}]"
     return f"{field.description}{shown}"
 
@@ -98,19 +93,9 @@ def validated(model: type[Model], values: dict[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        message = _said(problem)
+        message = said(problem)
         option = _option(model, str(problem["loc"][0])) if problem["loc"] else ""
         raise UsageError(f"{option}: {message}" if option else message) from None
-
-
-def _said(problem: ErrorDetails) -> str:
-    """What is wrong, in our words."""
-    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
-        if bound in (limits := problem.get("ctx", {})):
-            limit = limits[bound]
-            shown = f"{limit // MIB} MiB" if limit >= MIB else f"{limit:g}"
-            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
-    return problem["msg"].removeprefix("Value error, ")
 
 
 def _option(model: type[BaseModel], name: str) -> str:

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from dth.cli.options import TASKS_ONLY, validated
+from dth.cli.options import validated
 from dth.core.errors import UsageError
-from dth.core.parameters import extra
+from dth.core.parameters import START, commands_differ, extra
 from dth.core.stores_file import read_stores, store_named
 from dth.objects.parameters import S3Parameters
-from dth.objects.sides import START
 from dth.objects.store.bucket_names import split_url
 from dth.objects.store.credentials import KEY_FILE
 from dth.objects.store.folders.paths import folder_of
@@ -42,9 +41,9 @@ def key_file_options(*sides: str) -> Callable[[F], F]:
 
 
 def build_parameters(given: dict[str, Any], **fixed: Any) -> S3Parameters:
-    """The parameters of what was given on the command line. Storage class and ACL stay unset unless
-    given."""
-    values: dict[str, Any] = dict.fromkeys(TASKS_ONLY) | {"max_capacity": default_workers()}
+    """The parameters of what was given on the command line, with the defaults of commands."""
+    values: dict[str, Any] = dict.fromkeys(commands_differ(S3Parameters))
+    values |= {"max_capacity": default_workers()}
     files = {side: given.pop(name, None) for side, name in KEY_FILES.items()}
     values |= {
         name: _joined(name, value)

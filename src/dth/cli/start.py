@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dth.core.errors import TransferError, UsageError
+from dth.core.parameters import OPTION, START
 from dth.core.secrets import SecretStore
 from dth.core.transport import Transport
 from dth.objects import task
@@ -16,7 +17,7 @@ from dth.objects.checks.notes import SideTrouble, reach
 from dth.objects.compare.merge import Policy
 from dth.objects.listing.filters import build
 from dth.objects.parameters import S3Parameters
-from dth.objects.sides import OPTION, START, SideSettings, side_settings
+from dth.objects.sides import SideSettings, side_settings
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource
 from dth.objects.task import object_filter

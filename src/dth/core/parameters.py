@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from dth.core import confinement
 from dth.core.errors import UsageError
@@ -21,6 +22,10 @@ from dth.core.errors import UsageError
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024**4}
 AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+# How the names of a side's parameters begin, and its options.
+START = {"source": "src", "destination": "dest"}
+OPTION = {"source": "--src", "destination": "--dst"}
 
 
 class Names(StrEnum):
@@ -63,7 +68,9 @@ def parameter(
     several: bool = False,
     also: Mapping[str, str] | None = None,
     names: Names | None = None,
+    default_note: str = "",
     commands_only: bool = False,
+    needs_hub: bool = False,
     **limits: Any,
 ) -> Any:
     """`what`: it says what is copied, so that another value makes another transfer, with a state of
@@ -71,8 +78,10 @@ def parameter(
     to the former: with others the same name may be another bucket. `cli`: its option on the command
     line; "" = none. `cli_too`: another name of that option. `required`: no task can be without it.
     `several`: the option can be given several times, and its values are joined with commas. `also`:
-    other names of allowed values. `names`: what of the machine its value may be. `commands_only`:
-    it says nothing to a hub, whose forms leave it out."""
+    other names of allowed values. `names`: what of the machine its value may be. `default_note`:
+    commands have another default; what it is, and who has this one. `commands_only`: it says
+    nothing to a hub, whose forms leave it out. `needs_hub`: only a hub acts on it, by its clock,
+    its prices or its stores; a stack alone cannot."""
     return Field(
         default,
         title=label,
@@ -87,7 +96,9 @@ def parameter(
             "several": several,
             "also": dict(also or {}),
             "names": names,
+            "default_note": default_note,
             "commands_only": commands_only,
+            "needs_hub": needs_hub,
         },
         **limits,
     )
@@ -137,6 +148,22 @@ def options(model: type[BaseModel]) -> list[tuple[str, Any]]:
     return [(name, field) for name, field in model.model_fields.items() if extra(field)["cli"]]
 
 
+def commands_differ(model: type[BaseModel]) -> list[str]:
+    """The fields whose default is not that of the command line."""
+    return [name for name, field in model.model_fields.items() if extra(field)["default_note"]]
+
+
+def in_templates(model: type[BaseModel]) -> frozenset[str]:
+    """The aliases of the parameters that a task's stack can act on: those that need neither a hub
+    nor a file of the machine."""
+    return frozenset(
+        str(field.alias)
+        for field in model.model_fields.values()
+        if not (extra(field)["needs_hub"] or extra(field)["commands_only"])
+        and extra(field)["names"] not in (Names.PROFILE, Names.CA_BUNDLE)
+    )
+
+
 def required(model: type[BaseModel], group: str) -> Iterator[tuple[str, str]]:
     """(field name, alias) of the parameters of a group that no task can be without."""
     for name, field in model.model_fields.items():
@@ -168,6 +195,24 @@ def readers(field: Any) -> set[object]:
 def is_size(field: Any) -> bool:
     """Whether the parameter takes a size such as 16MiB."""
     return parse_size in readers(field)
+
+
+def said(problem: ErrorDetails) -> str:
+    """What is wrong with a value, in this program's words."""
+    limits = problem.get("ctx", {})
+    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
+        if bound in limits:
+            limit = limits[bound]
+            shown = f"{limit // MIB} MiB" if limit >= MIB else f"{limit:g}"
+            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
+    match problem["type"]:
+        case "extra_forbidden":
+            return "there is no such parameter"
+        case "enum":
+            return f"{problem['input']!r} is none of {limits['expected']}"
+        case "finite_number":
+            return f"{problem['input']!r} is not a number"
+    return problem["msg"].removeprefix("Value error, ")
 
 
 # -------------------------------------------------------------------------- of the machine of a hub

@@ -3,14 +3,12 @@
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from enum import Enum
 from typing import Any, get_args
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from dth.core.errors import UsageError
-from dth.core.parameters import extra, is_size
+from dth.core.parameters import choices, extra, is_size, said
 from dth.core.plugins import plugin
 
 
@@ -38,7 +36,7 @@ def read_parameters(type: str, given: Mapping[str, str]) -> Any:
 def _in_our_case(field: Any, text: str) -> str:
     """A choice in any case."""
     return next(
-        (each for each in (_choices(field) if field else ()) if each.lower() == text.lower()), text
+        (each for each in (choices(field) if field else ()) if each.lower() == text.lower()), text
     )
 
 
@@ -68,24 +66,6 @@ def explain(error: ValidationError) -> str:
     return f"{problem['loc'][0]}: {message}" if problem["loc"] else message
 
 
-def said(problem: ErrorDetails) -> str:
-    """The problem, in this program's words."""
-    limits = problem.get("ctx", {})
-    for bound, words in (("ge", "at least"), ("gt", "more than"), ("le", "at most")):
-        if bound in limits:
-            limit = limits[bound]
-            shown = f"{limit // 1024**2} MiB" if limit >= 1024**2 else f"{limit:g}"
-            return f"{problem['input']!r} is out of range; it must be {words} {shown}"
-    match problem["type"]:
-        case "extra_forbidden":
-            return "there is no such parameter"
-        case "enum":
-            return f"{problem['input']!r} is none of {limits['expected']}"
-        case "finite_number":
-            return f"{problem['input']!r} is not a number"
-    return problem["msg"].removeprefix("Value error, ")
-
-
 def form(type: str) -> list[dict[str, Any]]:
     """Every parameter that a hub knows what to do with, and what a form needs to show and check
     it."""
@@ -97,7 +77,7 @@ def form(type: str) -> list[dict[str, Any]]:
             "help": field.description,
             "kind": _kind(field),
             "default": _text(field.default),
-            "allowed": _choices(field),
+            "allowed": choices(field),
             "option": field.json_schema_extra["cli"],
             "minimum": _limit(field, "ge", "gt"),
             "maximum": _limit(field, "le"),
@@ -119,16 +99,9 @@ def _kind(field: Any) -> str:
         return "boolean"
     if field.annotation == tuple[str, ...]:
         return "list"
-    if _choices(field):
+    if choices(field):
         return "choice"
     return "number" if int in kinds or float in kinds else "text"
-
-
-def _choices(field: Any) -> list[str]:
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            return [str(member.value) for member in kind]
-    return []
 
 
 def _limit(field: Any, *bounds: str) -> float | None:

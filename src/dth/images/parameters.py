@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from dth.core import shared_parameters as shared
 from dth.core.errors import UsageError
-from dth.core.parameters import Moment, Names, TaskParameters, parameter
+from dth.core.parameters import OPTION, Moment, TaskParameters, parameter
 from dth.images.patterns import Patterns
 from dth.images.registry.control import Mutability, RepositoryTemplate, TagRule
 from dth.images.registry.reference import DOCKER_HUB, check_registry, check_repository
@@ -39,6 +40,82 @@ class SourceList(StrEnum):
     SELECTED = "SELECTED"
 
 
+# ------------------------------------------------------------------------- what is declared often
+
+
+def _region(side: str) -> Any:
+    return parameter(
+        "", side, f"{side.title()} region", f"Region of the {side}'s Amazon ECR.", what=True
+    )
+
+
+def _account_id(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} account",
+        f"Account of the {side}'s Amazon ECR; that of the credentials when empty.",
+        what=True,
+        pattern=ACCOUNT,
+    )
+
+
+def _credential(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} credentials",
+        "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and "
+        "password for others.",
+        what=True,
+        cli=f"{OPTION[side]}-secret",
+    )
+
+
+def _endpoint(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} ECR endpoint",
+        "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
+        what=True,
+        cli=f"{OPTION[side]}-endpoint-url",
+    )
+
+
+def _registry_host(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} ECR host",
+        "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
+        what=True,
+        cli=f"{OPTION[side]}-registry-host",
+    )
+
+
+def _plain_http(side: str) -> Any:
+    return parameter(
+        False,
+        side,
+        f"{side.title()} without TLS",
+        f"Speak http with the {side} registry. On this machine itself that is so anyway.",
+        what=False,
+        cli=f"{OPTION[side]}-plain-http",
+    )
+
+
+def _patterns(label: str, effect: str, option: str) -> Any:
+    return parameter(
+        (),
+        "comparison",
+        label,
+        f"Globs, or regular expressions after regex:; {effect}.",
+        what=True,
+        cli=option,
+    )
+
+
 class EcrParameters(TaskParameters):
     # --------------------------------------------------------------------------------------- source
     source_type: SourceType = parameter(
@@ -61,21 +138,8 @@ class EcrParameters(TaskParameters):
         ),
         what=True,
     )
-    src_region: str = parameter(
-        "",
-        "source",
-        "Source region",
-        "Region of the source's Amazon ECR.",
-        what=True,
-    )
-    src_account_id: str = parameter(
-        "",
-        "source",
-        "Source account",
-        "Account of the source's Amazon ECR; that of the credentials when empty.",
-        what=True,
-        pattern=ACCOUNT,
-    )
+    src_region: str = _region("source")
+    src_account_id: str = _account_id("source")
     src_list: SourceList = parameter(
         SourceList.ALL,
         "source",
@@ -93,75 +157,14 @@ class EcrParameters(TaskParameters):
         ),
         what=True,
     )
-    src_credential: str = parameter(
-        "",
-        "source",
-        "Source credentials",
-        (
-            "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and "
-            "password for others."
-        ),
-        what=True,
-        cli="--src-secret",
-    )
-    src_profile: str = parameter(
-        "",
-        "source",
-        "Source profile",
-        "Profile of the AWS configuration; in a hub one of those that its settings list.",
-        what=True,
-        cli="--src-profile",
-        names=Names.PROFILE,
-    )
-    src_role_arn: str = parameter(
-        "",
-        "source",
-        "Source role",
-        "Role to assume for the source.",
-        what=True,
-        cli="--src-role-arn",
-    )
-    src_external_id: str = parameter(
-        "",
-        "source",
-        "Source external id",
-        "External id for the source role.",
-        what=False,
-        cli="--src-external-id",
-    )
-    src_endpoint: str = parameter(
-        "",
-        "source",
-        "Source ECR endpoint",
-        "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
-        what=True,
-        cli="--src-endpoint-url",
-    )
-    src_registry_host: str = parameter(
-        "",
-        "source",
-        "Source ECR host",
-        "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
-        what=True,
-        cli="--src-registry-host",
-    )
-    src_ca_bundle: str = parameter(
-        "",
-        "source",
-        "Source CA",
-        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
-        what=False,
-        cli="--src-ca-bundle",
-        names=Names.CA_BUNDLE,
-    )
-    src_plain_http: bool = parameter(
-        False,
-        "source",
-        "Source without TLS",
-        "Speak http with the source registry. On this machine itself that is so anyway.",
-        what=False,
-        cli="--src-plain-http",
-    )
+    src_credential: str = _credential("source")
+    src_profile: str = shared.profile("source")
+    src_role_arn: str = shared.role_arn("source")
+    src_external_id: str = shared.external_id("source")
+    src_endpoint: str = _endpoint("source")
+    src_registry_host: str = _registry_host("source")
+    src_ca_bundle: str = shared.ca_bundle("source")
+    src_plain_http: bool = _plain_http("source")
 
     # ---------------------------------------------------------------------------------- destination
     dest_type: DestType = parameter(
@@ -178,21 +181,8 @@ class EcrParameters(TaskParameters):
         "Host of the registry, such as harbor.example.com. Not for Amazon ECR.",
         what=True,
     )
-    dest_region: str = parameter(
-        "",
-        "destination",
-        "Destination region",
-        "Region of the destination's Amazon ECR.",
-        what=True,
-    )
-    dest_account_id: str = parameter(
-        "",
-        "destination",
-        "Destination account",
-        "Account of the destination's Amazon ECR; that of the credentials when empty.",
-        what=True,
-        pattern=ACCOUNT,
-    )
+    dest_region: str = _region("destination")
+    dest_account_id: str = _account_id("destination")
     dest_prefix: str = parameter(
         "",
         "destination",
@@ -209,75 +199,14 @@ class EcrParameters(TaskParameters):
         what=True,
         cli="--rename",
     )
-    dest_credential: str = parameter(
-        "",
-        "destination",
-        "Destination credentials",
-        (
-            "Name of the secret: access_key_id and secret_access_key for Amazon ECR, username and "
-            "password for others."
-        ),
-        what=True,
-        cli="--dst-secret",
-    )
-    dest_profile: str = parameter(
-        "",
-        "destination",
-        "Destination profile",
-        "Profile of the AWS configuration; in a hub one of those that its settings list.",
-        what=True,
-        cli="--dst-profile",
-        names=Names.PROFILE,
-    )
-    dest_role_arn: str = parameter(
-        "",
-        "destination",
-        "Destination role",
-        "Role to assume for the destination.",
-        what=True,
-        cli="--dst-role-arn",
-    )
-    dest_external_id: str = parameter(
-        "",
-        "destination",
-        "Destination external id",
-        "External id for the destination role.",
-        what=False,
-        cli="--dst-external-id",
-    )
-    dest_endpoint: str = parameter(
-        "",
-        "destination",
-        "Destination ECR endpoint",
-        "URL of the ECR API, such as that of a VPC endpoint; by region when empty.",
-        what=True,
-        cli="--dst-endpoint-url",
-    )
-    dest_registry_host: str = parameter(
-        "",
-        "destination",
-        "Destination ECR host",
-        "Host through which the registry of Amazon ECR is reached; what ECR says when empty.",
-        what=True,
-        cli="--dst-registry-host",
-    )
-    dest_ca_bundle: str = parameter(
-        "",
-        "destination",
-        "Destination CA",
-        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
-        what=False,
-        cli="--dst-ca-bundle",
-        names=Names.CA_BUNDLE,
-    )
-    dest_plain_http: bool = parameter(
-        False,
-        "destination",
-        "Destination without TLS",
-        "Speak http with the destination registry. On this machine itself that is so anyway.",
-        what=False,
-        cli="--dst-plain-http",
-    )
+    dest_credential: str = _credential("destination")
+    dest_profile: str = shared.profile("destination")
+    dest_role_arn: str = shared.role_arn("destination")
+    dest_external_id: str = shared.external_id("destination")
+    dest_endpoint: str = _endpoint("destination")
+    dest_registry_host: str = _registry_host("destination")
+    dest_ca_bundle: str = shared.ca_bundle("destination")
+    dest_plain_http: bool = _plain_http("destination")
     dest_tag_mutability: Mutability = parameter(
         Mutability.MUTABLE,
         "destination",
@@ -320,37 +249,17 @@ class EcrParameters(TaskParameters):
     )
 
     # ------------------------------------------------------------------------------- what is copied
-    include_repositories: tuple[str, ...] = parameter(
-        (),
-        "comparison",
-        "Include repositories",
-        "Globs, or regular expressions after regex:; only repositories that match one take part.",
-        what=True,
-        cli="--include-repository",
+    include_repositories: tuple[str, ...] = _patterns(
+        "Include repositories", "only repositories that match one take part", "--include-repository"
     )
-    exclude_repositories: tuple[str, ...] = parameter(
-        (),
-        "comparison",
-        "Exclude repositories",
-        "Globs, or regular expressions after regex:; repositories that match one are left out.",
-        what=True,
-        cli="--exclude-repository",
+    exclude_repositories: tuple[str, ...] = _patterns(
+        "Exclude repositories", "repositories that match one are left out", "--exclude-repository"
     )
-    include_tags: tuple[str, ...] = parameter(
-        (),
-        "comparison",
-        "Include tags",
-        "Globs, or regular expressions after regex:; only tags that match one take part.",
-        what=True,
-        cli="--include-tag",
+    include_tags: tuple[str, ...] = _patterns(
+        "Include tags", "only tags that match one take part", "--include-tag"
     )
-    exclude_tags: tuple[str, ...] = parameter(
-        (),
-        "comparison",
-        "Exclude tags",
-        "Globs, or regular expressions after regex:; tags that match one are left out.",
-        what=True,
-        cli="--exclude-tag",
+    exclude_tags: tuple[str, ...] = _patterns(
+        "Exclude tags", "tags that match one are left out", "--exclude-tag"
     )
     newest_tags: int | None = parameter(
         None,
@@ -416,16 +325,10 @@ class EcrParameters(TaskParameters):
         what=True,
         cli="--repair/--no-repair",
     )
-    immutable_tags: tuple[str, ...] = parameter(
-        (),
-        "comparison",
+    immutable_tags: tuple[str, ...] = _patterns(
         "Tags that never change",
-        (
-            "Globs, or regular expressions after regex:; such tags are not checked again after "
-            "they were copied."
-        ),
-        what=True,
-        cli="--immutable-tag",
+        "such tags are not checked again after they were copied",
+        "--immutable-tag",
     )
 
     # --------------------------------------------------------------------------------------- engine
@@ -460,35 +363,10 @@ class EcrParameters(TaskParameters):
     )
 
     # ------------------------------------------------------------------------------------- schedule
-    ec2_cron_expression: str = parameter(
-        "0 0 * * ? *",
-        "schedule",
-        "Cron expression",
-        "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
-        what=False,
-    )
-    schedule_rate: str = parameter(
-        "",
-        "schedule",
-        "Rate",
-        "How often runs begin, such as 6 hours or 7 days; instead of a cron expression.",
-        what=False,
-    )
-    transfer_window: str = parameter(
-        "",
-        "schedule",
-        "Transfer window",
-        "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
-        what=False,
-    )
-    alarm_email: str = parameter(
-        "",
-        "schedule",
-        "Alarm e-mail",
-        "Address that is notified about failures.",
-        what=False,
-        pattern=r"^$|^[^@\s]+@[^@\s]+$",
-    )
+    ec2_cron_expression: str = shared.cron_expression("0 0 * * ? *")
+    schedule_rate: str = shared.schedule_rate("6 hours or 7 days")
+    transfer_window: str = shared.transfer_window()
+    alarm_email: str = shared.alarm_email()
 
     # ----------------------------------------------------- accepted for existing tasks, or AWS only
     ecs_cluster_name: str = parameter(

@@ -21,6 +21,8 @@ from dth.core.errors import (
     Unreachable,
     UsageError,
 )
+from dth.core.parameters import START
+from dth.core.plugin import SIDES
 from dth.core.secrets import SecretStore, warn_of_unbound
 from dth.core.transport import Transport
 from dth.images import policies
@@ -31,7 +33,6 @@ from dth.images.skopeo import command as skopeo
 from dth.images.task import Front, ImageSource, open_front, secret_uses
 
 TRIED = 20  # named images to look up
-START = {"source": "src", "destination": "dest"}  # Prefixes of the parameters of each side.
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class ImagePreflight:
                 for c in self.checks
                 if c.side == side and c.statement and c.state is not CheckState.OK
             ]
-            for side in START
+            for side in SIDES
         }
         needed = {side: policies.policy(statements) for side, statements in lacking.items()}
         return report(self.checks, needed, self.requests)

@@ -24,7 +24,6 @@ from dth.infra.statements import Statement, allow, only_by_tls, policy
 from dth.infra.template import DEPLOYMENT, Template
 from dth.platforms.aws.bindings import PARTITION
 from dth.platforms.aws.confined import VARIABLE
-from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.tables import TABLES
 
 # Seconds; workers extend it during the work.
@@ -101,7 +100,7 @@ class TaskStack(Template):
         the API.
         """
         self.type = type
-        self.task = self.task_parameters(model, types, NOT_IN_TEMPLATES)
+        self.task = self.task_parameters(model, types)
         task_id = self.parameter(
             "taskId", "Task", DEPLOYMENT, "Id of the hub's task; the stack's name when empty.",
             default="", pattern="|[A-Za-z0-9-]{1,64}",

@@ -27,7 +27,7 @@ from aws_cdk import (
 from constructs import Construct
 from pydantic import BaseModel
 
-from dth.core.parameters import choices, extra, is_open
+from dth.core.parameters import choices, extra, in_templates, is_open
 from dth.infra import PYTHON
 from dth.infra.statements import BUNDLES, LOGS, ROLES, Statement, allow, only_by_tls, policy
 from dth.platforms.aws.tables import Table, create_table
@@ -193,18 +193,19 @@ class Template(cdk.Stack):
         )
 
     def task_parameters(
-        self, model: type[BaseModel], types: Mapping[str, str], leave_out: Sequence[str] = ()
+        self, model: type[BaseModel], types: Mapping[str, str]
     ) -> dict[str, CfnParameter]:
-        """Declare the parameters of a plugin, and return them by name.
+        """Declare those parameters of a plugin that a stack can act on, and return them by name.
 
         `types`: CloudFormation's own types of some, which therefore cannot be empty.
         """
+        known = in_templates(model)
         return {
             str(field.alias): self._task_parameter(
                 str(field.alias), field, types.get(str(field.alias), "")
             )
             for field in model.model_fields.values()
-            if field.alias not in leave_out
+            if field.alias in known
         }
 
     def _task_parameter(self, name: str, field: Any, type: str) -> CfnParameter:

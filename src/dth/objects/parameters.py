@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from dth.core import shared_parameters as shared
 from dth.core.parameters import (
     GIB,
     MIB,
+    OPTION,
     Moment,
     Names,
     Size,
@@ -115,6 +117,99 @@ class Links(StrEnum):
     FOLLOW = "follow"
 
 
+# ------------------------------------------------------------------------- what both sides declare
+
+
+def _store_type(side: str) -> Any:
+    return parameter(
+        None,
+        side,
+        f"{side.title()} type",
+        "Kind of store; detected from the endpoint when not given.",
+        what=True,
+        cli=f"{OPTION[side]}-type",
+    )
+
+
+def _region(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} region",
+        "Detected for AWS when empty.",
+        what=True,
+        cli=f"{OPTION[side]}-region",
+    )
+
+
+def _endpoint(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} endpoint",
+        "URL of the store, or several URLs of one store, separated by commas; AWS by region when "
+        "empty.",
+        what=True,
+        cli=f"{OPTION[side]}-endpoint-url",
+        several=True,
+    )
+
+
+def _credentials(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} credentials",
+        f"Name of the secret with the {side}'s keys.",
+        what=True,
+        cli=f"{OPTION[side]}-secret",
+    )
+
+
+def _addressing_style(side: str) -> Any:
+    return parameter(
+        Addressing.AUTO,
+        side,
+        f"{side.title()} addressing",
+        "Bucket in the path or in the host name.",
+        what=False,
+        cli=f"{OPTION[side]}-addressing-style",
+    )
+
+
+def _proxy(side: str) -> Any:
+    return parameter(
+        "",
+        side,
+        f"{side.title()} proxy",
+        f"URL of a proxy to the {side}.",
+        what=False,
+        cli=f"{OPTION[side]}-proxy",
+    )
+
+
+def _in_current_account(side: str, *, default: bool) -> Any:
+    return parameter(
+        default,
+        side,
+        f"{side.title()} is ours",
+        f"The {side} bucket belongs to the account of the hub: no credentials are needed. On AWS "
+        "only.",
+        what=False,
+    )
+
+
+def _not_needed(default: int, label: str) -> Any:
+    return parameter(
+        default,
+        "compatibility",
+        label,
+        "Not needed: key ranges split themselves.",
+        what=False,
+        ge=0,
+    )
+
+
 class S3Parameters(TaskParameters):
     # --------------------------------------------------------------------------------------- source
     src_store: str = parameter(
@@ -126,15 +221,9 @@ class S3Parameters(TaskParameters):
             "addressing, CA and proxy."
         ),
         what=True,
+        needs_hub=True,
     )
-    src_type: StoreType | None = parameter(
-        None,
-        "source",
-        "Source type",
-        "Kind of store; detected from the endpoint when not given.",
-        what=True,
-        cli="--src-type",
-    )
+    src_type: StoreType | None = _store_type("source")
     src_bucket: str = parameter(
         "",
         "source",
@@ -199,38 +288,10 @@ class S3Parameters(TaskParameters):
         cli="--inventory",
         names=Names.LIST,
     )
-    src_region: str = parameter(
-        "", "source", "Source region", "Detected for AWS when empty.", what=True, cli="--src-region"
-    )
-    src_endpoint: str = parameter(
-        "",
-        "source",
-        "Source endpoint",
-        (
-            "URL of the store, or several URLs of one store, separated by commas; AWS by region "
-            "when empty."
-        ),
-        what=True,
-        cli="--src-endpoint-url",
-        several=True,
-    )
-    src_credentials: str = parameter(
-        "",
-        "source",
-        "Source credentials",
-        "Name of the secret with the source's keys.",
-        what=True,
-        cli="--src-secret",
-    )
-    src_profile: str = parameter(
-        "",
-        "source",
-        "Source profile",
-        "Profile of the AWS configuration; in a hub one of those that its settings list.",
-        what=True,
-        cli="--src-profile",
-        names=Names.PROFILE,
-    )
+    src_region: str = _region("source")
+    src_endpoint: str = _endpoint("source")
+    src_credentials: str = _credentials("source")
+    src_profile: str = shared.profile("source")
     src_sse_customer_key: str = parameter(
         "",
         "source",
@@ -247,52 +308,12 @@ class S3Parameters(TaskParameters):
         what=False,
         cli="--src-anonymous",
     )
-    src_role_arn: str = parameter(
-        "",
-        "source",
-        "Source role",
-        "Role to assume for the source.",
-        what=True,
-        cli="--src-role-arn",
-    )
-    src_external_id: str = parameter(
-        "",
-        "source",
-        "Source external id",
-        "External id for the source role.",
-        what=False,
-        cli="--src-external-id",
-    )
-    src_addressing_style: Addressing = parameter(
-        Addressing.AUTO,
-        "source",
-        "Source addressing",
-        "Bucket in the path or in the host name.",
-        what=False,
-        cli="--src-addressing-style",
-    )
-    src_ca_bundle: str = parameter(
-        "",
-        "source",
-        "Source CA",
-        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
-        what=False,
-        cli="--src-ca-bundle",
-        names=Names.CA_BUNDLE,
-    )
-    src_proxy: str = parameter(
-        "", "source", "Source proxy", "URL of a proxy to the source.", what=False, cli="--src-proxy"
-    )
-    src_in_current_account: bool = parameter(
-        False,
-        "source",
-        "Source is ours",
-        (
-            "The source bucket belongs to the account of the hub: no credentials are needed. On "
-            "AWS only."
-        ),
-        what=False,
-    )
+    src_role_arn: str = shared.role_arn("source")
+    src_external_id: str = shared.external_id("source")
+    src_addressing_style: Addressing = _addressing_style("source")
+    src_ca_bundle: str = shared.ca_bundle("source")
+    src_proxy: str = _proxy("source")
+    src_in_current_account: bool = _in_current_account("source", default=False)
     is_payer_request: bool = parameter(
         False,
         "source",
@@ -310,15 +331,9 @@ class S3Parameters(TaskParameters):
         "Name of a store of the hub, which gives the kind, endpoint, region, credentials, "
         "addressing, CA, proxy and checksum mode.",
         what=True,
+        needs_hub=True,
     )
-    dest_type: StoreType | None = parameter(
-        None,
-        "destination",
-        "Destination type",
-        "Kind of store; detected from the endpoint when not given.",
-        what=True,
-        cli="--dst-type",
-    )
+    dest_type: StoreType | None = _store_type("destination")
     dest_bucket: str = parameter(
         "",
         "destination",
@@ -341,43 +356,10 @@ class S3Parameters(TaskParameters):
         ),
         what=True,
     )
-    dest_region: str = parameter(
-        "",
-        "destination",
-        "Destination region",
-        "Detected for AWS when empty.",
-        what=True,
-        cli="--dst-region",
-    )
-    dest_endpoint: str = parameter(
-        "",
-        "destination",
-        "Destination endpoint",
-        (
-            "URL of the store, or several URLs of one store, separated by commas; AWS by region "
-            "when empty."
-        ),
-        what=True,
-        cli="--dst-endpoint-url",
-        several=True,
-    )
-    dest_credentials: str = parameter(
-        "",
-        "destination",
-        "Destination credentials",
-        "Name of the secret with the destination's keys.",
-        what=True,
-        cli="--dst-secret",
-    )
-    dest_profile: str = parameter(
-        "",
-        "destination",
-        "Destination profile",
-        "Profile of the AWS configuration; in a hub one of those that its settings list.",
-        what=True,
-        cli="--dst-profile",
-        names=Names.PROFILE,
-    )
+    dest_region: str = _region("destination")
+    dest_endpoint: str = _endpoint("destination")
+    dest_credentials: str = _credentials("destination")
+    dest_profile: str = shared.profile("destination")
     dest_sse_customer_key: str = parameter(
         "",
         "destination",
@@ -386,57 +368,12 @@ class S3Parameters(TaskParameters):
         cli="--dst-sse-c-secret",
         what=True,
     )
-    dest_role_arn: str = parameter(
-        "",
-        "destination",
-        "Destination role",
-        "Role to assume for the destination.",
-        what=True,
-        cli="--dst-role-arn",
-    )
-    dest_external_id: str = parameter(
-        "",
-        "destination",
-        "Destination external id",
-        "External id for the destination role.",
-        what=False,
-        cli="--dst-external-id",
-    )
-    dest_addressing_style: Addressing = parameter(
-        Addressing.AUTO,
-        "destination",
-        "Destination addressing",
-        "Bucket in the path or in the host name.",
-        what=False,
-        cli="--dst-addressing-style",
-    )
-    dest_ca_bundle: str = parameter(
-        "",
-        "destination",
-        "Destination CA",
-        "PEM file of authorities to trust; in a hub the name of one that its settings list.",
-        what=False,
-        cli="--dst-ca-bundle",
-        names=Names.CA_BUNDLE,
-    )
-    dest_proxy: str = parameter(
-        "",
-        "destination",
-        "Destination proxy",
-        "URL of a proxy to the destination.",
-        what=False,
-        cli="--dst-proxy",
-    )
-    dest_in_current_account: bool = parameter(
-        True,
-        "destination",
-        "Destination is ours",
-        (
-            "The destination bucket belongs to the account of the hub: no credentials are needed. "
-            "On AWS only."
-        ),
-        what=False,
-    )
+    dest_role_arn: str = shared.role_arn("destination")
+    dest_external_id: str = shared.external_id("destination")
+    dest_addressing_style: Addressing = _addressing_style("destination")
+    dest_ca_bundle: str = shared.ca_bundle("destination")
+    dest_proxy: str = _proxy("destination")
+    dest_in_current_account: bool = _in_current_account("destination", default=True)
     dest_storage_class: StorageClass | str | None = parameter(
         StorageClass.INTELLIGENT_TIERING,
         "destination",
@@ -444,6 +381,7 @@ class S3Parameters(TaskParameters):
         "Class of the copies: one of AWS, or one that the store has itself.",
         what=True,
         cli="--storage-class",
+        default_note="unset; tasks to AWS",
     )
     dest_acl: Acl | None = parameter(
         Acl.BUCKET_OWNER_FULL_CONTROL,
@@ -452,6 +390,7 @@ class S3Parameters(TaskParameters):
         "Canned ACL of the copies.",
         what=True,
         cli="--acl",
+        default_note="unset; tasks to AWS",
     )
     dest_put_object_sse_type: Encryption = parameter(
         Encryption.NONE,
@@ -732,6 +671,7 @@ class S3Parameters(TaskParameters):
         cli="--workers",
         ge=1,
         le=64,
+        default_note="the number of CPUs, at most 4; tasks",
     )
     memory_budget: Size = parameter(
         96 * MIB,
@@ -770,27 +710,9 @@ class S3Parameters(TaskParameters):
     )
 
     # ------------------------------------------------------------------------------------- schedule
-    ec2_cron_expression: str = parameter(
-        "0/60 * * * ? *",
-        "schedule",
-        "Cron expression",
-        "When runs begin: EventBridge cron, six fields, UTC. Empty: once.",
-        what=False,
-    )
-    schedule_rate: str = parameter(
-        "",
-        "schedule",
-        "Rate",
-        "How often runs begin, such as 5 minutes, 1 hour, 7 days; instead of a cron expression.",
-        what=False,
-    )
-    transfer_window: str = parameter(
-        "",
-        "schedule",
-        "Transfer window",
-        "When data may move, such as Mon-Fri 20:00-06:00 Europe/Berlin; always when empty.",
-        what=False,
-    )
+    ec2_cron_expression: str = shared.cron_expression("0/60 * * * ? *")
+    schedule_rate: str = shared.schedule_rate("5 minutes, 1 hour, 7 days")
+    transfer_window: str = shared.transfer_window()
     bandwidth_timetable: str = parameter(
         "",
         "schedule",
@@ -800,6 +722,7 @@ class S3Parameters(TaskParameters):
             "other times."
         ),
         what=False,
+        needs_hub=True,
     )
     budget: float | None = parameter(
         None,
@@ -808,33 +731,13 @@ class S3Parameters(TaskParameters):
         "US dollars, estimated by the prices that are known, after which the task pauses.",
         what=False,
         gt=0,
+        needs_hub=True,
     )
-    alarm_email: str = parameter(
-        "",
-        "schedule",
-        "Alarm e-mail",
-        "Address that is notified about failures.",
-        what=False,
-        pattern=r"^$|^[^@\s]+@[^@\s]+$",
-    )
+    alarm_email: str = shared.alarm_email()
 
     # ----------------------------------------------------- accepted for existing tasks, or AWS only
-    finder_depth: int = parameter(
-        0,
-        "compatibility",
-        "Finder depth",
-        "Not needed: key ranges split themselves.",
-        what=False,
-        ge=0,
-    )
-    finder_number: int = parameter(
-        1,
-        "compatibility",
-        "Finder number",
-        "Not needed: key ranges split themselves.",
-        what=False,
-        ge=0,
-    )
+    finder_depth: int = _not_needed(0, "Finder depth")
+    finder_number: int = _not_needed(1, "Finder number")
     finder_ec2_memory: int = parameter(
         8,
         "compatibility",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dth.core import confinement
 from dth.core.errors import UsageError
 from dth.core.hosts import hosts_of
+from dth.core.parameters import OPTION, START
 from dth.core.transport import ConnectOptions
 from dth.objects.parameters import Links, S3Parameters
 from dth.objects.store.aws_config import UNSET, AwsConfig, Setting, read_config
@@ -19,10 +20,6 @@ from dth.objects.store.endpoints import (
     resolve_endpoint,
 )
 from dth.objects.store.folders.paths import is_folder
-
-# The beginning of the names of a side's parameters, and of its options.
-START = {"source": "src", "destination": "dest"}
-OPTION = {"source": "--src", "destination": "--dst"}
 
 
 @dataclass(frozen=True, slots=True)

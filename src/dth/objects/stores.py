@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from dth.core.errors import UsageError
+from dth.core.parameters import START
 from dth.core.stores import Store
-from dth.objects.sides import START
 
 # The field of a store, and the end of the parameter's name.
 FIELDS = {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dth.core.errors import TransferError, UsageError
-from dth.core.parameters import check_confined
+from dth.core.parameters import START, check_confined
 from dth.core.ports.limits import Limits
 from dth.core.secrets import SecretStore, SecretUse, for_hosts
 from dth.core.transport import Transport
@@ -23,7 +23,7 @@ from dth.objects.parameters import (
     SourceEtags,
     StorageClass,
 )
-from dth.objects.sides import START, side_settings
+from dth.objects.sides import side_settings
 from dth.objects.store.bucket_names import access_point, bucket_label
 from dth.objects.store.client import S3Client
 from dth.objects.store.credentials import CredentialSource, read_customer_key, resolve_credentials

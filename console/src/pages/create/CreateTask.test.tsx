@@ -4,7 +4,7 @@ import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 import { ApiError } from '../../api/client';
 import type { CreateTaskInput, EditTaskInput } from '../../api/generated';
-import { PARAMETERS } from '../../plugins/s3/parameters.test-data';
+import PARAMETERS from '../../plugins/s3/parameters.test-data.json';
 import { renderPage } from '../../test/render';
 import { CreateTask, EditTask } from './CreateTask';
 

@@ -5,7 +5,7 @@ import { changes, formOf, given, namesOf, newForm, picksOf, read, taskInput } fr
 import { problems, saidOf } from '../problems';
 import type { Kind, TaskForm } from '../types';
 import ours from './en.json';
-import { PARAMETERS } from './parameters.test-data';
+import PARAMETERS from './parameters.test-data.json';
 import { wizard } from './wizard';
 
 const kind: Kind = { plugin, wizard, parameters: PARAMETERS, platform: 'local' };

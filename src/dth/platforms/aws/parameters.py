@@ -12,18 +12,6 @@ from dth.core.errors import StateError
 from dth.platforms.aws.dynamo import Dynamo
 
 KEY = {"pk": "task", "sk": "parameters"}
-# Parameters that need a hub to check the time and the cost, or a file on the machine.
-NOT_IN_TEMPLATES = (
-    "transferWindow",
-    "bandwidthTimetable",
-    "budget",
-    "srcProfile",
-    "destProfile",
-    "srcCaBundle",
-    "destCaBundle",
-    "srcStore",
-    "destStore",
-)
 
 
 async def read_parameters(dynamo: Dynamo) -> tuple[str, dict[str, str]]:

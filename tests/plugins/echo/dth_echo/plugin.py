@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dth.core import shared_parameters as shared
 from dth.core.errors import UsageError
 from dth.core.parameters import TaskParameters, parameter
 from dth.core.plugin import AwsTask, Ends, Plugin
@@ -19,13 +20,9 @@ class EchoParameters(TaskParameters):
         (), "source", "Lines", "What is to be said, one line each.", what=True, required=True
     )
     voice: str = parameter("plain", "destination", "Voice", "Who says it.", what=True)
-    schedule_rate: str = parameter("", "schedule", "Rate", "How often runs begin.", what=False)
-    ec2_cron_expression: str = parameter(
-        "", "schedule", "Cron expression", "When runs begin.", what=False
-    )
-    transfer_window: str = parameter(
-        "", "schedule", "Window", "When lines may be said.", what=False
-    )
+    schedule_rate: str = shared.schedule_rate("5 minutes")
+    ec2_cron_expression: str = shared.cron_expression("")
+    transfer_window: str = shared.transfer_window()
 
 
 class EchoPlugin(Plugin):

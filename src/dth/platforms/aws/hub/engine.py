@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dth.core.errors import BeingSetUp, Conflict, NotFound, UsageError
+from dth.core.parameters import in_templates
 from dth.core.plugin import AwsTask
 from dth.core.plugins import plugin
 from dth.hub.model import Task
@@ -22,7 +23,6 @@ from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo
 from dth.platforms.aws.hub.settings import HubSettings
 from dth.platforms.aws.hub.stacks import MAX_VALUE
-from dth.platforms.aws.parameters import NOT_IN_TEMPLATES
 from dth.platforms.aws.platform import AwsNames, AwsPlatform, open_platform
 from dth.platforms.aws.tables import TABLES, create_table
 
@@ -91,10 +91,11 @@ class TaskNames:
         """The parameters of the task's template. Texts that are too long for CloudFormation are
         only in the task's own parameters: no template needs them."""
         settings = self.settings
+        known = in_templates(plugin(task.type).parameters)
         given = {
             name: value
             for name, value in task.resolved.items()
-            if name not in NOT_IN_TEMPLATES and len(value) <= MAX_VALUE
+            if name in known and len(value) <= MAX_VALUE
         }
         ours = {
             "taskId": self.task,
