@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from dth.core.errors import UsageError
 from dth.core.ports.images import ImageRecord
 from dth.core.ports.runs import Counts, Run, RunKind, RunState
 from dth.core.ports.status import Status
+from dth.core.retry import RetryPolicy
 from dth.core.transport import Transport
 from dth.images import worker
 from dth.images.finder import ImageFinder
@@ -44,12 +45,12 @@ def said(code: str, message: str = "injected") -> bytes:
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that wait for better times."""
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(pace, "PAUSES", replace(pace.PAUSES, first=0.02))
     monkeypatch.setattr(pace, "SLOWEST", 50.0)
-    monkeypatch.setattr(worker, "PAUSES", (0.02, 0.04, 0.08))
+    monkeypatch.setattr(worker, "AGAIN", RetryPolicy(0.02, 0.08))
     monkeypatch.setattr(worker, "LOOK", 0.05)
     monkeypatch.setattr(worker, "WAIT", 0.1)
-    monkeypatch.setattr(registry, "BASE_DELAY", 0.005)
+    monkeypatch.setattr(registry, "POLICY", replace(registry.POLICY, first=0.01))
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 

@@ -17,6 +17,7 @@ from dth.compose.aws import agent
 from dth.compose.aws.agent import Machine
 from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.ports.runs import RunKind, RunState
+from dth.core.retry import RetryPolicy
 from tests.aws.emulator.machines import Metadata
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
     """The metadata service of this machine."""
     metadata = Metadata("i-1", {})
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url)
-    for name, seconds in (("LOOK", 0.1), ("READ", 0.1), ("LONGEST_PAUSE", 0.01)):
-        monkeypatch.setattr(agent, name, seconds)
+    quick = {"LOOK": 0.1, "READ": 0.1, "RESTARTS": RetryPolicy(0.01, 0.01)}
+    for name, value in quick.items():
+        monkeypatch.setattr(agent, name, value)
     yield metadata
     metadata.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import StateError
+from dth.core.retry import RetryPolicy
 from dth.platforms.aws import dynamo as dynamo_module
 from dth.platforms.aws.client import Refused
 from dth.platforms.aws.dynamo import Dynamo, TransactItem
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamo_module, "pauses", lambda times=5: iter([0.001] * 5))
+    monkeypatch.setattr(dynamo_module, "PARTIAL", RetryPolicy(0.001, 0.001, attempts=5))
+    monkeypatch.setattr(dynamo_module, "TURN", RetryPolicy(0.001, 0.001, attempts=5))
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ async def test_what_does_not_arrive_waits_for_its_next_try(
     assert len(receiver.bodies) == 1  # the pause is not over
     assert "answered 500" in await notifications.test_channel("all")
     receiver.status = 200
-    later = time.time() + notifications_module.FIRST_PAUSE + 1
+    later = time.time() + notifications_module.AGAIN.first + 1
     monkeypatch.setattr(notifications_module.time, "time", lambda: later)
     await notifications.deliver()
     assert [each["text"] for each in receiver.bodies[-1]["notices"]] == ["first", "second"]

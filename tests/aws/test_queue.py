@@ -13,6 +13,7 @@ import pytest
 
 from dth.core.errors import StateError, UsageError
 from dth.core.ports.queue import Depth, Outgoing
+from dth.core.retry import RetryPolicy
 from dth.objects.transfer.messages import EventMessage, ObjectItem, decode, encode, pack
 from dth.platforms.aws import queue as queue_module
 from dth.platforms.aws.platform import open_platform
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "pauses", lambda: iter([0.001] * 5))
+    monkeypatch.setattr(queue_module, "PARTIAL", RetryPolicy(0.001, 0.001, attempts=5))
 
 
 def partly(calls: Calls, operation: str, times: int, **failure: Any) -> list[list[str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dth.core.errors import EndpointRefused
+from dth.core.retry import RetryPolicy
 from dth.core.transport import Transport
 from dth.images.parameters import EcrParameters
 from dth.images.preflight import CheckState, preflight
@@ -46,7 +47,7 @@ SECRETS = Secrets(
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dth.images.registry.client.BASE_DELAY", 0.005)
+    monkeypatch.setattr("dth.images.registry.client.POLICY", RetryPolicy(0.0, 0.05))
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
 
 

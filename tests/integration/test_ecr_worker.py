@@ -20,6 +20,7 @@ from dth.core.ports.images import ImageRecord
 from dth.core.ports.records import Enqueued, Outcome, Page
 from dth.core.ports.runs import Counts, RunKind, RunState
 from dth.core.ports.status import Status
+from dth.core.retry import RetryPolicy
 from dth.images import controller, worker
 from dth.images.finder import ImageFinder
 from dth.images.messages import CopyOrder, decode, encode, key_of
@@ -694,7 +695,7 @@ async def test_a_destination_killed_in_the_middle_of_a_blob_and_back_again(
     there: RegistryServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "PAUSES", (0.3, 0.6, 1.2))
+    monkeypatch.setattr(worker, "AGAIN", RetryPolicy(0.3, 1.2))
     big = image("big", [BASE, layer("worker-big", 4_000_000)])
     here.push("team/app", "v1", big)
     blob = digest_of(layer("worker-big", 4_000_000))
@@ -723,7 +724,7 @@ async def test_a_source_that_asks_to_wait_is_left_alone_for_as_long(
     there: RegistryServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 1.5)
+    monkeypatch.setattr(pace, "PAUSES", replace(pace.PAUSES, first=1.5))
     monkeypatch.setattr(pace, "PATIENCE", 1.0)
     monkeypatch.setattr(pace, "NOTED", 0.5)
     for number in range(6):
@@ -848,7 +849,7 @@ async def test_while_a_registry_lets_us_wait_the_rest_stays_in_the_queue(
     there: RegistryServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(pace, "PAUSES", replace(pace.PAUSES, first=0.5))
     monkeypatch.setattr(pace, "PATIENCE", 0.2)
     monkeypatch.setattr(pace, "NOTED", 0.1)
     monkeypatch.setattr(worker, "MOST_HELD", 5)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Connection, select, update
 
 from dth.core.errors import HubError, NotFound, UsageError
+from dth.core.retry import RetryPolicy
 from dth.core.transport import ConnectOptions, Transport
 from dth.hub.model import ScheduleType, Task
 from dth.hub.notifications import NotifiedEvent
@@ -46,7 +48,7 @@ PASSWORD = "p4ssw0rd"
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DTH_KEY", raising=False)
     monkeypatch.setattr(notifier_module, "BATCH", 0.05)
-    monkeypatch.setattr(notifier_module, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(notifier_module, "AGAIN", replace(notifier_module.AGAIN, first=0.05))
 
 
 def task(**parameters: str) -> Task:
@@ -413,7 +415,7 @@ async def test_what_nobody_takes_for_a_day_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(notifier_module, "GIVE_UP", 0.0)
-    monkeypatch.setattr(notifier_module, "LAST_PAUSE", 0.01)
+    monkeypatch.setattr(notifier_module, "AGAIN", RetryPolicy(0.01, 0.01))
     notifier = Notifier(database, vault, None, post)
     async with running(notifier):
         await notifier.notify(NotifiedEvent.TASK_ERROR, task(alarmEmail=ADDRESS), "x")

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -148,7 +149,7 @@ async def test_a_time_beyond_all_patience_is_told_at_once(make: Make, transport:
 async def test_one_name_that_is_always_refused_does_not_hold_the_others(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(pace, "PAUSES", replace(pace.PAUSES, first=0.01))
     monkeypatch.setattr(pace, "SLOWEST", 50.0)
     registry, odd = make("bad-429")
 
@@ -169,7 +170,7 @@ async def test_one_name_that_is_always_refused_does_not_hold_the_others(
 async def test_one_thing_that_alone_is_refused_fails_also_when_nothing_else_is_asked_for(
     make: Make, transport: Transport, monkeypatch: pytest.MonkeyPatch, quirk: str
 ) -> None:
-    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(pace, "PAUSES", replace(pace.PAUSES, first=0.01))
     monkeypatch.setattr(pace, "SLOWEST", 50.0)
     monkeypatch.setattr(pace, "GUESS", 50.0)
     paces_of(transport).patience = 3600

@@ -13,6 +13,7 @@ import pytest
 
 from dth.compose.aws.functions import custom, objects
 from dth.core.errors import UsageError
+from dth.core.retry import RetryPolicy
 from dth.platforms.aws.client import Refused
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An address, and what was put there."""
-    monkeypatch.setattr(custom, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(custom, "GRANTED", RetryPolicy(0.0, 0.0, attempts=4))
     taken: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -117,7 +117,7 @@ async def test_pauses_grow_and_end_with_an_answer() -> None:
         pace.refused(await pace.enter(1e9))
         waits.append(pace.waits)
     assert all(later > earlier for earlier, later in pairwise(waits[:9]))
-    assert module.LAST_PAUSE <= max(waits) <= 1.25 * module.LAST_PAUSE
+    assert module.PAUSES.last <= max(waits) <= 1.25 * module.PAUSES.last
     await pace.enter(1e9)
     pace.passed()
     pace.refused(await pace.enter(1e9))

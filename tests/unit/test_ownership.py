@@ -15,7 +15,7 @@ import itertools
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from dth.objects.controller import Controller
 from dth.objects.listing.pages import KeyMap
 from dth.objects.parameters import S3Parameters
 from dth.objects.plugin import redrive
-from dth.objects.store import pace
+from dth.objects.store import pace, retry
 from dth.objects.store.capabilities import Capabilities
 from dth.objects.store.checksums import Checksum
 from dth.objects.store.endpoints import ChecksumMode, EtagKind, resolve_endpoint
@@ -331,7 +331,8 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock()
         for name in CLOCKS:
             self.exits.enter_context(mock.patch(f"{name}.time", self.clock.module()))
-        self.exits.enter_context(mock.patch("dth.objects.store.retry.BASE_DELAY", 0.0))
+        at_once = replace(retry.POLICY, first=0.0)
+        self.exits.enter_context(mock.patch("dth.objects.store.retry.POLICY", at_once))
         # What is left behind must not be mended before it is noticed.
         self.exits.enter_context(mock.patch("dth.objects.controller.MENDED", 0))
         self.loop = asyncio.new_event_loop()

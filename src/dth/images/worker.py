@@ -20,6 +20,7 @@ from dth.core.ports.platform import Platform
 from dth.core.ports.queue import BadMessage, Delivery
 from dth.core.ports.records import Outcome
 from dth.core.ports.status import Status
+from dth.core.retry import RetryPolicy
 from dth.images.copier import CopiedImage, Copier
 from dth.images.messages import CopyOrder, decode
 from dth.images.registry.client import RefusedAlone
@@ -35,8 +36,8 @@ HEARTBEAT = 20.0
 WAIT = 1.0  # seconds to poll an empty queue
 # Seconds between checks of an image that another process has in progress.
 LOOK = 2.0
-# Seconds before each retry of an image; the last value repeats.
-PAUSES = (5.0, 30.0, 120.0)
+# Retries of an image: after 5 s, 30 s, and 120 s from then on.
+AGAIN = RetryPolicy(first=5.0, last=120.0, factor=6.0)
 # Seconds of throttling after which an image fails; Docker Hub's window is 6 h.
 PATIENCE = 7 * 3600.0
 # Least seconds of throttling that one refusal counts for.
@@ -251,7 +252,7 @@ class ImageWorker:
                     await self._see_whether_all(order, error)
                     return self._failed(order, error, attempts, begun)
                 said = error.said
-                pause = PAUSES[min(attempts, len(PAUSES)) - 1]
+                pause = AGAIN.pause(attempts)
                 _log(
                     "image failed, and is tried again", order, error, attempts=attempts, pause=pause
                 )

@@ -26,6 +26,7 @@ from dth.compose.aws.metadata import InstanceMetadata
 from dth.core.errors import HubError, StateError
 from dth.core.memory import keep_memory
 from dth.core.ports.runs import RunKind, RunState
+from dth.core.retry import RetryPolicy
 from dth.hub.parameters import read_parameters as as_model
 from dth.objects import processes
 from dth.objects.task import opened
@@ -46,7 +47,7 @@ DRAIN = 100.0
 FAILURES = 5
 # Uptime in seconds after which a failure is not consecutive.
 LASTED = 300.0
-LONGEST_PAUSE = 60.0  # most seconds before a restart
+RESTARTS = RetryPolicy(first=2.0, last=60.0)
 PR_SET_PDEATHSIG = 1
 COMMAND = (sys.executable, "-m", "dth.compose.aws.agent")  # starts a machine's processes
 
@@ -136,7 +137,7 @@ class Machine:
             log.error("%s ended", name, extra={"fields": {"code": code, "said": words}})
             if failures >= FAILURES:
                 await self._give_up(words or f"it ended with code {code}")
-            await self._sleep(min(LONGEST_PAUSE, 2.0**failures))
+            await self._sleep(RESTARTS.pause(failures))
 
     async def _is_paused(self) -> bool:
         with contextlib.suppress(StateError):

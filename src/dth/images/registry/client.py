@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import math
-import random
 import re
 import time
 from collections import Counter
@@ -32,6 +31,7 @@ from dth.core.errors import (
     TransferError,
     Transient,
 )
+from dth.core.retry import FULL_JITTER, RetryPolicy
 from dth.core.transport import Body, Pipe, Response, Transport
 from dth.images.registry.address import RegistryAddress
 from dth.images.registry.answers import colon, json_in, other_host, refusal
@@ -61,7 +61,8 @@ from dth.images.registry.signing import CLIENT, Signed, SigningIn
 ATTEMPTS = 5
 # Refusals of one request while the registry answers others.
 STRIKES = 10
-BASE_DELAY, MAX_DELAY = 0.2, 10.0  # Seconds between attempts, at most.
+# What is throttled waits in the pace instead.
+POLICY = RetryPolicy(first=0.4, last=10.0, jitter=FULL_JITTER)
 # Page sizes to request; if the registry refuses one, the client requests the next.
 PAGES = (
     "1000",
@@ -446,7 +447,7 @@ class Registry:
                 broken = error.disposition is Disposition.RETRY and not error.status
                 if not broken or sink.failed or sink.written >= size or failures >= self._attempts:
                     raise
-                await self._pause(failures)
+                await asyncio.sleep(POLICY.pause(failures))
                 if sink.written and not await self._gives_rest(
                     repository, digest, sink.written, size
                 ):
@@ -734,11 +735,7 @@ class Registry:
             begun = isinstance(request.body, Pipe) or (request.sink and not error.status)
             if error.disposition is not Disposition.RETRY or begun or failures >= self._attempts:
                 raise error
-            await self._pause(failures)
-
-    @staticmethod
-    async def _pause(failures: int) -> None:
-        await asyncio.sleep(random.uniform(0, min(MAX_DELAY, BASE_DELAY * 2**failures)))
+            await asyncio.sleep(POLICY.pause(failures))
 
     async def _knock(self, since: float) -> None:
         """Request what every registry answers, within the pace. Raises TransferError if that is

@@ -12,7 +12,6 @@ take turns.
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from dth.core.errors import Throttled
 from dth.core.plugin import Board
+from dth.core.retry import RetryPolicy
 from dth.core.transport import Transport
 from dth.images.registry.registries import known_registry
 
@@ -32,7 +32,8 @@ PATIENCE = 60.0
 LONG_PATIENCE = 7 * 3600.0
 # Seconds to wait out a 503 that comes without a time.
 OUTAGE = 600.0
-FIRST_PAUSE, LAST_PAUSE = 1.0, 900.0  # Seconds; each refusal doubles the pause.
+# After refusals without a time.
+PAUSES = RetryPolicy(first=1.0, last=900.0, jitter=(1.0, 1.25))
 # Seconds in which successful answers are counted.
 WINDOW = 5.0
 SLOWER = 0.7  # factor for the rate that succeeded
@@ -146,7 +147,7 @@ class Pace:
         self.rate = max(SLOWEST, min(rate, self.rate * SLOWER) if self.rate else rate)
         self._faster = max(LEAST_FASTER, self._faster / 2)
         if pauses:
-            pause = min(LAST_PAUSE, FIRST_PAUSE * 2**self._pauses) * random.uniform(1, 1.25)
+            pause = PAUSES.pause(self._pauses + 1)
             self._until = max(self._until, now + pause)
             self._pauses = min(self._pauses + 1, 16)
 

@@ -24,7 +24,7 @@ from dth.objects.listing.pages import NO_LISTING, ListedObject, ListPage, Prefix
 from dth.objects.parameters import S3Parameters
 from dth.objects.store.client import S3Client
 from dth.objects.store.endpoints import Endpoint
-from dth.objects.store.retry import backoff, retry
+from dth.objects.store.retry import POLICY, retry
 
 T = TypeVar("T")
 
@@ -263,7 +263,7 @@ async def reach(client: S3Client, prefix: str, *, must_list: bool) -> None:
         left = end - time.monotonic()
         if not passing or left <= 0:
             raise error
-        await asyncio.sleep(min(backoff(attempt), left))
+        await asyncio.sleep(min(POLICY.pause(attempt), left))
 
 
 class CheckedSide:

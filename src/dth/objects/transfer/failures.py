@@ -14,6 +14,7 @@ from dth.core.errors import (
     Throttled,
     TransferError,
 )
+from dth.core.retry import RetryPolicy
 from dth.objects.store.client import S3Client
 from dth.objects.store.retry import ATTEMPTS
 from dth.objects.transfer.multipart import Busy, UploadLost
@@ -24,8 +25,10 @@ MAX_ATTEMPTS = 5
 LONGEST_FAILING = 300.0
 # Seconds without any answer from an endpoint after which the task pauses.
 UNREACHABLE = 60.0
-# Seconds before the first retry; doubled for each further one.
+# Seconds until a message that is no failure of its object is received again.
 RELEASE_DELAY = 1.0
+# Retries through the queue: 2 s after the first failure, at most 64 s.
+LATER = RetryPolicy(first=2.0, last=64.0)
 # An endpoint accepts requests if it refuses at most one for every PASSING that it accepts.
 PASSING = 10
 # Accepted requests needed to conclude that a refusal concerns one object only.
@@ -163,7 +166,7 @@ class Failures:
 
 def delay(attempts: int) -> float:
     """Seconds to wait before a retry after this many attempts."""
-    return float(RELEASE_DELAY * 2 ** min(attempts, 6))
+    return LATER.pause(attempts)
 
 
 def _sided(error: HubError) -> str:

@@ -8,18 +8,21 @@ becomes a StateError of one line: the platform cannot be used as it is.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
 from dth.core.errors import StateError
+from dth.core.retry import RetryPolicy
 
 T = TypeVar("T")
 
 CALLS = 32  # calls at the same time in one process
 # Attempts per call; the pauses in between double, up to 20 s.
 ATTEMPTS = 8
+# If AWS processed a request only in part.
+PARTIAL = RetryPolicy(first=0.05, last=2.0, jitter=(0.5, 1.5), attempts=12)
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 40  # Seconds; a long poll takes 20.
 
 
@@ -112,13 +115,6 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
         with contextlib.suppress(StateError):
             await task
         raise
-
-
-def pauses(first: float = 0.05, last: float = 2.0, times: int = 12) -> Iterator[float]:
-    """Seconds to wait between tries if AWS processed a request only in part."""
-    for _ in range(times):
-        yield first
-        first = min(first * 2, last)
 
 
 def _refused(error: Any, service: str) -> Refused:

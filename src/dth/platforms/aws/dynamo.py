@@ -5,7 +5,6 @@ In expressions, every attribute name has the prefix `#`, and every value the pre
 """
 
 import asyncio
-import random
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -13,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dth.core.errors import StateError
-from dth.platforms.aws.client import Aws, Refused, pauses
+from dth.core.retry import RetryPolicy
+from dth.platforms.aws.client import PARTIAL, Aws, Refused
 from dth.platforms.aws.items import Item, from_item, to_item, to_value
 
 T = TypeVar("T")
@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 GET_AT_ONCE = 100  # keys per BatchGetItem
 WRITE_AT_ONCE = 25  # items per BatchWriteItem
+# A transaction waits for others on the same items.
+TURN = RetryPolicy(first=0.05, last=2.0, jitter=(0.2, 1.2), attempts=20)
 # Calls of one operation that run at the same time.
 AT_ONCE = 16
 
@@ -117,14 +119,13 @@ class Dynamo:
             projection = ", ".join(f"#{attribute}" for attribute in attributes)
             wanted |= _expressions(projection, {}, ProjectionExpression=projection)
         found: list[Item] = []
-        for pause in pauses():
+        async for _ in PARTIAL.tries():
             answer = await self._call("batch_get_item", RequestItems={name: wanted})
             found += map(from_item, answer.get("Responses", {}).get(name, []))
             left = answer.get("UnprocessedKeys", {}).get(name)
             if not left:
                 return found
             wanted = left
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unread")
 
     async def write_many(
@@ -140,12 +141,11 @@ class Dynamo:
         await each_of(lambda piece: self._write_piece(self._tables[table], piece), pieces)
 
     async def _write_piece(self, name: str, requests: Sequence[Item]) -> None:
-        for pause in pauses():
+        async for _ in PARTIAL.tries():
             answer = await self._call("batch_write_item", RequestItems={name: list(requests)})
             requests = answer.get("UnprocessedItems", {}).get(name, [])
             if not requests:
                 return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(f"dynamodb: table {name} does not keep up: items are left unwritten")
 
     async def transact(self, actions: Sequence[TransactItem]) -> list[str]:
@@ -154,7 +154,7 @@ class Dynamo:
         items."""
         token = str(uuid.uuid4())  # makes a repeated call count once
         requests = [self._action(action) for action in actions]
-        for pause in pauses(times=20):
+        async for _ in TURN.tries():
             try:
                 await self._call(
                     "transact_write_items", TransactItems=requests, ClientRequestToken=token
@@ -174,7 +174,6 @@ class Dynamo:
                     return codes
                 if not any(code in PASSING for code in codes):
                     raise
-            await asyncio.sleep(pause * random.uniform(0.2, 1.2))
         raise StateError("dynamodb: a transaction does not get its turn")
 
     def _action(self, action: TransactItem) -> Item:

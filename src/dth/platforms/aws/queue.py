@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import itertools
 import math
-import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from dth.core.errors import StateError, UsageError
 from dth.core.ports.queue import Delivery, Depth, Outgoing
-from dth.platforms.aws.client import Aws, Refused, pauses, unbroken
+from dth.platforms.aws.client import PARTIAL, Aws, Refused, unbroken
 from dth.platforms.aws.dynamo import each_of
 
 T = TypeVar("T")
@@ -117,7 +116,7 @@ class AwsQueue:
         await each_of(lambda batch: self._send_batch(kind, batch), list(_batches(entries)))
 
     async def _send_batch(self, kind: str, entries: list[dict[str, Any]]) -> None:
-        for pause in pauses():
+        async for _ in PARTIAL.tries():
             answer = await self._call("send_message_batch", kind, Entries=entries)
             failed = {each["Id"]: each for each in answer.get("Failed", [])}
             if not failed:
@@ -126,7 +125,6 @@ class AwsQueue:
                 if each.get("SenderFault"):
                     raise StateError(f"sqs does not take a message: {_said(each)}")
             entries = [entry for entry in entries if entry["Id"] in failed]
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(
             f"sqs does not take {len(entries)} messages: {_said(next(iter(failed.values())))}"
         )
@@ -222,7 +220,7 @@ class AwsQueue:
     ) -> list[Delivery]:
         lost: list[Delivery] = []
         left = {str(number): delivery for number, delivery in enumerate(deliveries)}
-        for pause in pauses():
+        async for _ in PARTIAL.tries():
             entries = [
                 {"Id": n, "ReceiptHandle": each.receipt[1:], **more} for n, each in left.items()
             ]
@@ -236,7 +234,6 @@ class AwsQueue:
                     raise StateError(f"sqs refuses a receipt: {_said(each)}")
             if not left:
                 return lost
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         raise StateError(f"sqs does not answer for {len(left)} messages")
 
     async def _call(self, operation: str, kind: str, **arguments: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects import sqlite
 
 from dth.core.errors import HubError, NotFound, UsageError
 from dth.core.hosts import host_of
+from dth.core.retry import RetryPolicy
 from dth.core.secrets import SecretUse
 from dth.hub.model import Task
 from dth.hub.notifications import (
@@ -52,8 +53,7 @@ MOST = 1000  # the most notices in one message
 AT_ONCE = 4  # channels
 TIMEOUT = 60.0  # seconds for one message in total
 SOCKET_TIMEOUT = 20.0  # seconds for one step of it
-# Seconds between tries; each pause is twice the previous one.
-FIRST_PAUSE, LAST_PAUSE = 15.0, 3600.0
+AGAIN = RetryPolicy(first=15.0, last=3600.0)
 # Seconds after which a notice that was tried `TRIES` times is abandoned.
 GIVE_UP = 86_400.0
 TRIES = 10
@@ -174,7 +174,7 @@ class Notifier:
                 await self._empty(id)
 
         # A time further ahead than any pause was set while the clock was ahead.
-        ready = [each for each, at in due.items() if at <= now or at > now + LAST_PAUSE]
+        ready = [each for each, at in due.items() if at <= now or at > now + AGAIN.last]
         # Not a TaskGroup: in early releases of Python 3.11 (Debian 12 has 3.11.2), a failing task
         # leaves this task half cancelled, and the next timeout ends it for good.
         for outcome in await asyncio.gather(*map(one, ready), return_exceptions=True):
@@ -423,10 +423,10 @@ def _postpone(connection: Connection, rows: Sequence[Row[Any]], error: str) -> N
     now = time.time()
     old = [row.id for row in rows if now - row.at >= GIVE_UP and row.attempts + 1 >= TRIES]
     _give_up(connection, old, error)
-    doublings = min(max(row.attempts for row in rows), 20)
+    pause = AGAIN.pause(1 + max(row.attempts for row in rows))
     again = {
         "attempts": outbox.c.attempts + 1,
-        "due": now + min(LAST_PAUSE, FIRST_PAUSE * 2**doublings),
+        "due": now + pause,
         "error": error,
     }
     waiting = outbox.c.id.in_([row.id for row in rows]) & (outbox.c.state == "WAITING")

@@ -16,6 +16,7 @@ from dth.core.errors import StateError
 from dth.core.ports.gauges import Gauge
 from dth.core.ports.queue import Depth
 from dth.core.ports.runs import Run, RunKind, RunState
+from dth.core.retry import RetryPolicy
 from dth.hub.reading import Reading
 from dth.platforms.local.filesystem import StateLock
 from dth.platforms.local.journal import last_words
@@ -26,6 +27,7 @@ from dth.platforms.local.platform import LocalPlatform
 FIRST_TICK, LAST_TICK = 0.02, 0.25
 # Restarts of one process without progress in between.
 MAX_RESTARTS = 20
+RESTARTS = RetryPolicy(first=0.2, last=5.0)
 # Seconds that a worker may take to finish its work in progress.
 DRAIN = 30.0
 # Looks (five minutes) without a report from a worker before it is killed.
@@ -388,7 +390,7 @@ class Supervisor:
             if child.restarts > MAX_RESTARTS or self._fatal(child, process.returncode):
                 words = self.last_words(child.name) or f"it ended with code {process.returncode}"
                 raise StateError(f"the {child.name} process keeps failing: {words}")
-            child.start_at = time.monotonic() + min(5.0, 0.1 * 2**child.restarts)
+            child.start_at = time.monotonic() + RESTARTS.pause(child.restarts)
 
     def _fatal(self, child: _Role, code: int | None) -> bool:
         """Whether a process will not recover: it failed with its own message (exit code 1),

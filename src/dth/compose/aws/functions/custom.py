@@ -1,5 +1,6 @@
 """How a custom resource answers CloudFormation."""
 
+import itertools
 import json
 import logging
 import time
@@ -8,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from dth.core.errors import HubError
+from dth.core.retry import RetryPolicy
 from dth.platforms.aws.client import Refused
 
 MAX_REASON = 1000  # characters
 TIMEOUT = 30.0  # seconds
-PAUSES = (1, 2, 4, 8, 16, 16)  # seconds between attempts after a refusal
+# Permissions that a stack just granted take some seconds to apply everywhere.
+GRANTED = RetryPolicy(first=1.0, last=16.0, attempts=7)
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
 log = logging.getLogger(__name__)
@@ -50,14 +53,15 @@ def answer(event: dict[str, Any], context: Any, work: Callable[[], object]) -> N
 
 
 def _patiently(work: Callable[[], object]) -> None:
-    """Retry while permissions that the stack just granted take some seconds to apply everywhere."""
-    for pause in PAUSES:
+    """Retry while permissions that the stack just granted do not apply yet."""
+    for attempt in itertools.count(1):
         try:
             work()
             return
         except Refused as error:
-            if error.code not in DENIED and "Unable to validate" not in str(error):
+            denied = error.code in DENIED or "Unable to validate" in str(error)
+            pause = GRANTED.next_pause(attempt, 0.0)
+            if not denied or pause is None:
                 raise
             log.warning("not yet: %s", error)
             time.sleep(pause)
-    work()

@@ -24,6 +24,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dth.core.errors import Conflict, HubError, NotFound
+from dth.core.retry import RetryPolicy
 from dth.hub.model import Task
 from dth.hub.notifications import (
     Message,
@@ -41,8 +42,7 @@ from dth.platforms.aws.client import Aws, Refused
 from dth.platforms.aws.dynamo import Dynamo, TransactItem
 from dth.platforms.aws.items import Item
 
-# Seconds between tries; each pause is twice the previous one.
-FIRST_PAUSE, LAST_PAUSE = 60.0, 3600.0
+AGAIN = RetryPolicy(first=60.0, last=3600.0)
 # Seconds after which the hub gives up on a notice.
 GIVE_UP = 86_400.0
 # Seconds during which a notification with `once` is not repeated.
@@ -139,9 +139,7 @@ class AwsNotifications:
         old = [item for item in items if now - item["at"] >= GIVE_UP]
         await self._drop(old)
         kept = [item for item in items if item not in old]
-        pause = min(
-            LAST_PAUSE, FIRST_PAUSE * 2 ** max([item["attempts"] for item in kept], default=0)
-        )
+        pause = AGAIN.pause(1 + max([item["attempts"] for item in kept], default=0))
         again = [{**item, "attempts": item["attempts"] + 1, "due": now + pause} for item in kept]
         await self._dynamo.write_many("hub", puts=again)
 
