@@ -180,3 +180,36 @@ def test_an_editable_install_has_the_console_in_its_place(
     wheel = hatch("wheel", tmp_path / "wheel", checkout, **tools)
     assert "dth/_console/index.html" in zipfile.ZipFile(wheel).namelist()
     assert not Path(tools["NPM_LOG"]).exists()
+
+
+# Stands for a compiler that builds for any processor: the machine's own, whatever it is told.
+COMPILER = """#!/bin/sh
+[ "$1" = -target ] || exit 1
+echo "$2" >> "$TARGETS"
+shift 2
+exec cc "$@"
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_wheels_of_a_release_are_for_two_processors_and_every_python(
+    checkout: Path, tools: dict[str, str], tmp_path: Path
+) -> None:
+    compiler = tmp_path / "tools" / "zig"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    out, targets = tmp_path / "wheels", tmp_path / "targets"
+    script = checkout / "native/wheels.py"
+    run(sys.executable, script, out, compiler, cwd=checkout, **tools, TARGETS=str(targets))
+    wheels = sorted(path.name for path in out.iterdir())
+    assert wheels == [
+        f"data_transfer_hub-0.1.0-cp311-abi3-manylinux2014_{machine}.whl"
+        for machine in ("aarch64", "x86_64")
+    ]
+    assert targets.read_text().split() == ["x86_64-linux-gnu.2.17", "aarch64-linux-gnu.2.17"]
+    for name in wheels:
+        packed = zipfile.ZipFile(out / name).namelist()
+        assert {"dth/_http.abi3.so", "dth/_console/index.html"} <= set(packed)
+    # Each is built from the source distribution, which has the console.
+    steps = Path(tools["NPM_LOG"]).read_text().splitlines()
+    assert [step.split(" ", 1)[1] for step in steps] == ["ci --omit=dev --no-progress", "run build"]

@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 5
 LONGEST_FAILING = 300.0
 # Seconds without any answer from an endpoint after which the task pauses.
 UNREACHABLE = 60.0
-# Seconds until a message that is no failure of its object is received again.
+# Seconds until a message is received again that waited for something else than its object.
 RELEASE_DELAY = 1.0
 # Retries through the queue: 2 s after the first failure, at most 64 s.
 LATER = RetryPolicy(first=2.0, last=64.0)
