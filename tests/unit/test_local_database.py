@@ -208,10 +208,10 @@ async def test_a_file_of_an_earlier_version_has_the_tables_of_a_new_one(tmp_path
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     with contextlib.closing(sqlite3.connect(old)) as connection:
         connection.executescript((Path(__file__).parent / "task-8.sql").read_text())
-    before = tables(old)
-    TaskDatabase.open(new).close()
-    assert before == tables(new)
+    for path in (old, new):
+        TaskDatabase.open(path).close()
+    assert tables(old) == tables(new)
     with TaskDatabase.open(old) as database:
         run, _ = await LocalRecords(database).begin_run(RunKind.SYNC)
         assert (run.id, run.counts) == (1, Counts())
-    assert tables(old) == before
+    assert tables(old) == tables(new)
