@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
@@ -26,7 +25,6 @@ from dth.platforms.aws.hub.metrics import AwsMetrics
 from dth.platforms.aws.hub.notifications import AwsNotifications
 from dth.platforms.aws.hub.settings import OPTIONAL, HubSettings
 from dth.platforms.aws.hub.tables import HUB_TABLES
-from dth.platforms.aws.hub.tokens import AwsTokens
 from dth.platforms.aws.hub.users import AwsUsers
 from dth.platforms.aws.tables import create_table
 
@@ -63,29 +61,6 @@ def users(cloud: MiniStack, aws: Aws) -> AwsUsers:
     for role in Role:
         cognito.create_group(GroupName=role.value, UserPoolId=pool)
     return AwsUsers(aws, pool)
-
-
-async def test_a_token_ends_with_its_owner_and_follows_the_owners_role(
-    users: AwsUsers, dynamo: Dynamo
-) -> None:
-    tokens = AwsTokens(dynamo, users)
-    for name in ("root", "ann"):
-        await users.add(name, "Passw0rd!-long", Role.ADMIN)
-    await asyncio.sleep(1.1)  # Cognito's times are whole seconds here
-    _, token = await tokens.create("ann's", Role.ADMIN, time.time() + 600, "ann", "ann")
-
-    async def role() -> Role | None:
-        found = await tokens.identify(token)
-        return found and found.role
-
-    assert await role() is Role.ADMIN
-    await users.set_role("ann", Role.OPERATOR)
-    assert await role() is Role.OPERATOR
-    await users.remove("ann")
-    assert await role() is None
-    await asyncio.sleep(1.1)
-    await users.add("ann", "Passw0rd!-long", Role.ADMIN)  # somebody else of that name
-    assert await role() is None
 
 
 # ------------------------------------------------------------------------------------------- graphs
@@ -134,21 +109,6 @@ async def test_a_task_without_machines_has_no_numbers_of_machines(aws: Aws, dyna
     assert machines.values == [None]
 
 
-async def test_what_all_tasks_did_is_counted(aws: Aws, dynamo: Dynamo) -> None:
-    metrics = AwsMetrics(aws, dynamo, group_of)
-    begin = 1_800_000_000
-    await metrics.write("a", begin + 5, {"transferred": 3, "bytes_out": 10, "waiting": 7})
-    await metrics.write("b", begin + 599, {"transferred": 2, "failed": 0})
-    await metrics.write("a", begin + 1300, {"failed": 1})
-    times, series = await metrics.read_all(
-        ["transferred", "failed", "bytes_out"], begin, begin + 1800, 1200
-    )
-    assert times == [begin, begin + 1200]
-    assert {each.name: each.values for each in series} == {
-        "transferred": [5, None], "failed": [None, 1], "bytes_out": [10, None],
-    }  # fmt: skip
-
-
 # ------------------------------------------------------------------------------------ notifications
 
 
@@ -183,27 +143,6 @@ def receiver() -> Iterator[Receiver]:
 def notifications(cloud: MiniStack, aws: Aws, dynamo: Dynamo) -> AwsNotifications:
     topic = cloud.boto("sns").create_topic(Name=f"hub-{next(_numbers)}")["TopicArn"]
     return AwsNotifications(aws, dynamo, topic)
-
-
-async def test_a_webhook_hears_what_it_wants_once(
-    notifications: AwsNotifications, receiver: Receiver
-) -> None:
-    await notifications.put_channel(Channel("all", "webhook", receiver.url))
-    await notifications.put_channel(Channel("done", "webhook", receiver.url, events=("TASK_DONE",)))
-    await notifications.put_channel(Channel("off", "webhook", receiver.url, enabled=False))
-    assert [each.id for each in await notifications.channels()] == ["all", "done", "off"]
-    for _ in range(2):
-        await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "no such bucket", once="run 1")
-    await notifications.deliver()
-    [body] = receiver.bodies
-    assert (body["source"], body["notices"][0]["text"]) == ("data-transfer-hub", "no such bucket")
-    assert "Task failed: Photos" in body["text"]
-    await notifications.notify(NotifiedEvent.TASK_ERROR, TASK, "no such bucket", once="run 1")
-    await notifications.notify(NotifiedEvent.TASK_DONE, TASK, "3 transferred, 0 failed")
-    await notifications.deliver()
-    await notifications.deliver()
-    assert len(receiver.bodies) == 3
-    assert await notifications.test_channel("all") == ""
 
 
 async def test_what_does_not_arrive_waits_for_its_next_try(

@@ -362,6 +362,10 @@ async def test_a_token_ends_with_its_owner_and_may_never_do_more(hub: OpenHub) -
     assert await role() is Role.VIEWER
     await hub.users.remove("ann")
     assert await role() is None
+    await asyncio.sleep(1.1)
+    # Somebody else of that name.
+    await hub.users.add("ann", PASSWORD, Role.ADMIN)
+    assert await role() is None
 
 
 # -------------------------------------------------------------------------------------------- users

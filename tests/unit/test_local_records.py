@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dth.core.ports.queue import Outgoing
 from dth.core.ports.records import Enqueued, Outcome, Page, Record
 from dth.core.ports.runs import Counts, Cursor, RunKind, RunState
 from dth.core.ports.status import Status
@@ -84,30 +83,11 @@ async def test_prune_forgets_old_ended_runs_but_no_records(records: LocalRecords
 # --------------------------------------------------------------------------------------- the finder
 
 
-async def test_commit_writes_all_or_nothing(records: LocalRecords) -> None:
-    run, _ = await records.begin_run(RunKind.SYNC)
-    page = Page(
-        counts=Counts(listed=1),
-        cursors=[Cursor("c", 0, "", "", "a")],
-        enqueued=enqueued("a"),
-        messages=[Outgoing("m", "good"), Outgoing("n", "bad \udcff")],
-    )
-    with pytest.raises(UnicodeEncodeError):
-        await records.commit(run.id, page)
-    assert (await records.get_run(run.id)).counts == Counts()
-    assert await records.cursors(run.id) == []
-    assert await records.get(["a"]) == {}
-    page.messages.pop()
-    await records.commit(run.id, page)  # and what was left of the first try is not in the way
-    assert (await records.get_run(run.id)).counts == Counts(listed=1, enqueued=1, enqueued_bytes=10)
-
-
 # -------------------------------------------------------------------------------------- the workers
 
 
-async def test_settling_nothing_or_the_unknown_counts_nothing(records: LocalRecords) -> None:
+async def test_settling_the_unknown_counts_nothing(records: LocalRecords) -> None:
     run, _ = await records.begin_run(RunKind.SYNC)
-    assert await records.settle([]) == 0
     assert await records.settle([done("unknown", run.id), done("unknown", 99)]) == 0
     assert (await records.get_run(run.id)).counts == Counts()
 
@@ -183,21 +163,18 @@ def test_each_outcome_counts_once_whatever_is_delivered(batches: list[list[Outco
 # ------------------------------------------------------------------------------------------ reading
 
 
-async def test_odd_keys_come_back_as_they_are_and_in_byte_order(
+async def test_a_scan_in_pages_has_odd_keys_in_byte_order(
     records: LocalRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records_module, "SCAN_PAGE", 3)
     run, _ = await records.begin_run(RunKind.SYNC)
-    await records.commit(
-        run.id, Page(enqueued=enqueued(*reversed(ODD_KEYS)), extras=list(reversed(ODD_KEYS)))
-    )
+    await records.commit(run.id, Page(enqueued=enqueued(*reversed(ODD_KEYS))))
     assert await keys(records.scan()) == ODD_KEYS
-    assert await records.extras(run.id, "", 100) == ODD_KEYS
-    assert set(await records.get(ODD_KEYS)) == set(ODD_KEYS)
-    assert await records.settle([done(key, run.id) for key in ODD_KEYS]) == len(ODD_KEYS)
 
 
-async def test_scan_filters(records: LocalRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_scan_in_pages_filters(
+    records: LocalRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(records_module, "SCAN_PAGE", 2)
     first, _ = await records.begin_run(RunKind.SYNC)
     await records.commit(first.id, Page(enqueued=enqueued("a/1", "a/2", "a/3", "b/1", "b/2")))
