@@ -249,7 +249,7 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> None:
-        return None
+        """Follow no redirect."""
 
 
 def _connected(address: tuple[str, int], *more: Any, **options: Any) -> socket.socket:

@@ -67,7 +67,9 @@ class ReportDigest(Protocol):
         """Add a record. `more`: the other fields, in the order of `digested`."""
         ...
 
-    def hexdigest(self) -> str: ...
+    def hexdigest(self) -> str:
+        """The digest in hexadecimal digits."""
+        ...
 
 
 class SumDigest:
@@ -78,6 +80,7 @@ class SumDigest:
 
     @property
     def count(self) -> int:
+        """The number of records."""
         return self._digest.count
 
     def add(self, key: str, size: int, *more: str) -> None:

@@ -10,6 +10,9 @@ from dth.hub.parameters import read_parameters
 
 
 class ScheduleType(StrEnum):
+    """Whether a task runs once or by a schedule. Both kinds of schedule are FIXED_RATE here, as in
+    existing tasks."""
+
     ONE_TIME = "ONE_TIME"
     FIXED_RATE = "FIXED_RATE"
 

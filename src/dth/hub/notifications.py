@@ -23,6 +23,8 @@ from dth.hub.ports import Channel
 
 
 class NotifiedEvent(StrEnum):
+    """What channels can be notified of."""
+
     TASK_ERROR = "TASK_ERROR"  # a task or a run failed
     DEAD_LETTERS = "DEAD_LETTERS"  # the hub gave up on objects
     TASK_DONE = "TASK_DONE"  # a one-time task has ended

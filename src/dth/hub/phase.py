@@ -32,6 +32,7 @@ class Phase(StrEnum):
 
 
 def phase(task: Task) -> Phase:
+    """What a task is doing now, more exactly than its progress says."""
     if task.progress is not Progress.IN_PROGRESS:
         return Phase(task.progress)
     if task.reason in HELD:

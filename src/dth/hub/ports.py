@@ -63,7 +63,9 @@ class Tasks(Protocol):
         task calls this."""
         ...
 
-    async def remove(self, id: str) -> None: ...
+    async def remove(self, id: str) -> None:
+        """Forget a task. Nothing happens if there is none."""
+        ...
 
     async def count(self) -> dict[Progress, int]:
         """The number of tasks by status."""
@@ -132,7 +134,9 @@ class Secrets(Protocol):
     """Named secrets, encrypted at rest. Only the engine reads values
     (`dth.core.secrets.SecretStore`)."""
 
-    async def list(self) -> list[SecretInfo]: ...
+    async def list(self) -> list[SecretInfo]:
+        """All secrets, without their values."""
+        ...
 
     async def create(
         self, name: str, value: str, description: str = "", hosts: Sequence[str] = ()
@@ -223,7 +227,9 @@ class TokenInfo:
 class Users(Protocol):
     """Users of the built-in provider. An external issuer keeps its users itself."""
 
-    async def list(self) -> list[User]: ...
+    async def list(self) -> list[User]:
+        """All users."""
+        ...
 
     async def add(
         self, name: str, password: str, role: Role, email: str = "", *, must_change: bool = False
@@ -247,7 +253,9 @@ class Users(Protocol):
 class Tokens(Protocol):
     """API tokens of the hub."""
 
-    async def list(self) -> list[TokenInfo]: ...
+    async def list(self) -> list[TokenInfo]:
+        """All tokens that are not revoked, without what proves them."""
+        ...
 
     async def create(
         self, name: str, role: Role, expires: float, created_by: str, owner: str = ""
@@ -307,14 +315,18 @@ class Channel:
 class Notifications(Protocol):
     """Channels, and the outbox of notifications."""
 
-    async def channels(self) -> list[Channel]: ...
+    async def channels(self) -> list[Channel]:
+        """All channels."""
+        ...
 
     async def put_channel(self, channel: Channel) -> None:
         """Add the channel, or replace the one with its id. Raises UsageError for an invalid
         target."""
         ...
 
-    async def remove_channel(self, id: str) -> None: ...
+    async def remove_channel(self, id: str) -> None:
+        """Remove a channel. Raises NotFound."""
+        ...
 
     async def test_channel(self, id: str) -> str:
         """Send a message now. Returns "", or one line that says why it did not arrive."""
@@ -380,6 +392,8 @@ class LogStream:
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
+    """One line of a log. `at`: epoch seconds."""
+
     at: float
     message: str
 

@@ -90,13 +90,17 @@ class FixedRate(Schedule):
 
     @property
     def text(self) -> str:
+        """The rate as EventBridge writes it, such as `5 minutes`."""
         return f"{self.count} {self.unit}{'' if self.count == 1 else 's'}"
 
     @property
     def seconds(self) -> float:
+        """Seconds from the beginning of one run to that of the next."""
         return self.count * UNITS[self.unit]
 
     def next_after(self, moment: float, anchor: float = 0.0) -> float:
+        """When the next run begins, in epoch seconds: later than `moment`, and a multiple of the
+        rate after `anchor`."""
         every = self.seconds
         after = anchor + ((moment - anchor) // every + 1) * every
         return after if after > moment else after + every  # makes up for rounding
@@ -116,9 +120,12 @@ class Cron(Schedule):
 
     @property
     def text(self) -> str:
+        """The six fields."""
         return self.fields
 
     def next_after(self, moment: float, anchor: float = 0.0) -> float | None:
+        """When the next run begins, in epoch seconds: later than `moment`; None if never. `anchor`
+        has no effect."""
         if moment >= LAST_MOMENT:
             return None
         start = datetime.fromtimestamp((max(moment, -1.0) // 60 + 1) * 60, UTC)
@@ -364,6 +371,8 @@ class WeekHours:
     cap: int | None = None
 
     def covers(self, wall: datetime) -> bool:
+        """Whether a local time is within the hours. Hours that end after midnight belong to the day
+        on which they begin."""
         minute, today = wall.hour * 60 + wall.minute, wall.weekday()
         if self.start < self.end:
             return today in self.days and self.start <= minute < self.end
@@ -426,6 +435,7 @@ class Window(_Weekly):
         return cls(*_parse_entries("transferWindow", text, caps=False))
 
     def is_open(self, moment: float) -> bool:
+        """Whether data may move at this time, in epoch seconds. Without entries it always may."""
         return not self.entries or self._entry(moment) is not None
 
     def _holds(self, moment: float) -> bool:

@@ -14,10 +14,12 @@ FORM = '{"access_key_id": "…", "secret_access_key": "…"}'
 
 
 def missing(name: str) -> NotFound:
+    """The error for a secret that does not exist."""
     return NotFound(f"there is no secret {name!r}")
 
 
 def exists(name: str) -> Conflict:
+    """The error for a new secret whose name is taken."""
     return Conflict(f"there is a secret {name!r} already; update it, or delete it first")
 
 

@@ -21,10 +21,12 @@ SIDE = "source"
 
 
 def missing(name: str) -> NotFound:
+    """The error for a store that does not exist."""
     return NotFound(f"there is no store {name!r}")
 
 
 def exists(name: str) -> Conflict:
+    """The error for a new store whose name is taken."""
     return Conflict(f"there is a store {name!r} already; update it, or delete it first")
 
 

@@ -64,4 +64,5 @@ def is_use_noted(info: TokenInfo, now: float) -> bool:
 
 
 def unknown(id: str) -> NotFound:
+    """The error for a token that does not exist."""
     return NotFound(f"there is no token {id!r}; dth token list shows them")

@@ -29,7 +29,9 @@ class Destination(Protocol):
         ...
 
     @property
-    def registry(self) -> Registry: ...
+    def registry(self) -> Registry:
+        """The client of the registry that is written to."""
+        ...
 
 
 class EcrDestination:

@@ -70,6 +70,7 @@ class ImageItem:
     homeless: bool = False
 
     def as_dict(self) -> dict[str, Any]:
+        """The planned image as JSON can hold it."""
         return {
             "source": str(self.source),
             "destination": str(self.dest),
@@ -120,6 +121,7 @@ class Plan:
         return {action: sum(item.action is action for item in self.items) for action in ImageAction}
 
     def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON can hold it. `bytes` is None if no manifest was read."""
         return {
             "items": [item.as_dict() for item in self.items],
             "repositories": list(self.repositories),

@@ -155,7 +155,9 @@ class Source(Protocol):
         ...
 
     @property
-    def registry(self) -> Registry: ...
+    def registry(self) -> Registry:
+        """The client of the registry that is read."""
+        ...
 
 
 async def list_images(

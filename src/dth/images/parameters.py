@@ -25,17 +25,23 @@ PLATFORM = r"[A-Za-z0-9]+/[A-Za-z0-9_-]+(/[A-Za-z0-9.]+)?"
 
 
 class SourceType(StrEnum):
+    """Where images come from."""
+
     AMAZON_ECR = "Amazon_ECR"
     PUBLIC = "Public"  # any registries, nobody signs in
     REGISTRY = "Registry"  # one registry, with credentials where they are given
 
 
 class DestType(StrEnum):
+    """Where images go."""
+
     AMAZON_ECR = "Amazon_ECR"
     REGISTRY = "Registry"
 
 
 class SourceList(StrEnum):
+    """Whether all images are copied, or those of a list."""
+
     ALL = "ALL"
     SELECTED = "SELECTED"
 
@@ -117,6 +123,8 @@ def _patterns(label: str, effect: str, option: str) -> Any:
 
 
 class EcrParameters(TaskParameters):
+    """The parameters of a task that copies images, by group. Immutable."""
+
     # --------------------------------------------------------------------------------------- source
     source_type: SourceType = parameter(
         SourceType.AMAZON_ECR,

@@ -36,6 +36,7 @@ class RegistryAnswer:
     more: bool = False  # not all are in `sample`
 
     def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON can hold it."""
         return asdict(self)
 
 

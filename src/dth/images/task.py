@@ -39,6 +39,7 @@ class Front:
         return EcrSource(self.control, self.registry) if self.control else OciSource(self.registry)
 
     def destination(self) -> Destination:
+        """What is read and created at the destination: of Amazon ECR, or of any other registry."""
         return (
             EcrDestination(self.control, self.registry)
             if self.control
@@ -79,6 +80,7 @@ class ImageSource:
 
     @property
     def selection(self) -> Selection:
+        """Which images the task copies. Raises UsageError for names that are wrong."""
         return Selection.of(self.parameters, self.host)
 
     @property

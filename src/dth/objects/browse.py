@@ -57,6 +57,7 @@ Look = Callable[[S3Client, Mapping[str, str]], Awaitable[dict[str, Any]]]
 
 
 async def look(process: Process) -> dict[str, Any]:
+    """Look into a store, as a process of a hub, and return the answer as JSON can hold it."""
     return await look_into(
         process.kind, process.parameters, process.name, process.secrets, process.asked
     )

@@ -31,6 +31,8 @@ from dth.objects.store.endpoints import Addressing, ChecksumMode
 
 
 class StoreType(StrEnum):
+    """The kinds of store, each with a profile in `objects/store/endpoints.py`."""
+
     AMAZON_S3 = "Amazon_S3"
     ALIYUN_OSS = "Aliyun_OSS"
     QINIU_KODO = "Qiniu_Kodo"
@@ -55,6 +57,8 @@ class StoreType(StrEnum):
 
 
 class StorageClass(StrEnum):
+    """The storage classes of AWS that a task offers. Other stores have classes of their own."""
+
     STANDARD = "STANDARD"
     STANDARD_IA = "STANDARD_IA"
     ONEZONE_IA = "ONEZONE_IA"
@@ -72,6 +76,8 @@ OTHER_AWS_CLASSES = frozenset(
 
 
 class Acl(StrEnum):
+    """The canned ACLs that copies can have."""
+
     PRIVATE = "private"
     PUBLIC_READ = "public-read"
     PUBLIC_READ_WRITE = "public-read-write"
@@ -82,29 +88,39 @@ class Acl(StrEnum):
 
 
 class Encryption(StrEnum):
+    """The server-side encryption that is asked for."""
+
     NONE = "None"
     AES256 = "AES256"
     AWS_KMS = "AWS_KMS"
 
 
 class EventMode(StrEnum):
+    """Which event notifications of the source a task follows."""
+
     NO = "No"
     CREATE = "Create"
     CREATE_AND_DELETE = "CreateAndDelete"
 
 
 class DeleteMode(StrEnum):
+    """Whether destination objects without a source are deleted."""
+
     NO = "No"
     MIRROR = "Mirror"
 
 
 class RestoreTier(StrEnum):
+    """How fast archived objects are restored. A faster tier costs more."""
+
     STANDARD = "Standard"
     BULK = "Bulk"
     EXPEDITED = "Expedited"
 
 
 class SourceEtags(StrEnum):
+    """What the ETags of the source say about the bytes."""
+
     AUTO = "AUTO"
     MD5 = "MD5"
     OPAQUE = "OPAQUE"
@@ -211,6 +227,8 @@ def _not_needed(default: int, label: str) -> Any:
 
 
 class S3Parameters(TaskParameters):
+    """The parameters of a task that copies objects, by group. Immutable."""
+
     # --------------------------------------------------------------------------------------- source
     src_store: str = parameter(
         "",

@@ -141,6 +141,7 @@ async def open_side(
 async def open_source(
     parameters: S3Parameters, transport: Transport, secrets: SecretStore
 ) -> S3Client:
+    """A client of the source alone. Raises UsageError and TransferError."""
     return await open_side(parameters, "source", transport, secrets)
 
 
@@ -179,6 +180,7 @@ def object_filter(parameters: S3Parameters) -> Filter:
 
 
 def describe_source(parameters: S3Parameters) -> str:
+    """Where the objects come from, as shown to people."""
     return f"{place_of(parameters.src_bucket)}/{parameters.src_prefix}"
 
 

@@ -42,8 +42,10 @@ def as_json(answer: Any) -> Any:
 
 
 def camel(name: str) -> str:
+    """The name in the API of a Python name: `next_run_at` becomes `nextRunAt`."""
     return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
 
 
 def snake(name: str) -> str:
+    """The Python name of a name of the API: `nextRunAt` becomes `next_run_at`."""
     return re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", name)

@@ -394,6 +394,7 @@ class NewTask:
 
     @classmethod
     def of(cls, input: Mapping[str, Any]) -> Self:
+        """Read the input of createTask. Raises UsageError that names the parameter."""
         parameters = _parameters(input)
         kind = input.get("scheduleType")
         # Existing clients that send none mean this.

@@ -26,6 +26,7 @@ class RegistryAddress:
 
     @property
     def url(self) -> str:
+        """Scheme and host, without a path. The API of Docker Hub has another host than its name."""
         host = DOCKER_HUB_API if self.host == DOCKER_HUB else self.host
         return f"{'http' if self.insecure else 'https'}://{host}"
 

@@ -178,6 +178,7 @@ class Registry:
 
     @property
     def host(self) -> str:
+        """The host as images name it."""
         return self.address.host
 
     @property

@@ -47,6 +47,7 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
+        """Whether it lists manifests of several platforms."""
         return self.media_type in INDEXES
 
     @cached_property
@@ -74,6 +75,7 @@ class Manifest:
 
     @cached_property
     def config(self) -> Descriptor | None:
+        """The descriptor of the configuration; None if there is none, as in an index."""
         config = self.fields.get("config")
         return _descriptor(config) if config else None
 
@@ -85,6 +87,7 @@ class Manifest:
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
+        """The annotations; empty if there are none or they are malformed."""
         found = self.fields.get("annotations")
         return found if isinstance(found, dict) else {}
 

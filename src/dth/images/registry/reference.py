@@ -109,14 +109,17 @@ def check_repository(text: str) -> str:
 
 
 def is_repository(text: str) -> bool:
+    """Whether a text is the name of a repository."""
     return not _repository_problem(text)
 
 
 def is_tag(text: str) -> bool:
+    """Whether a text is a tag."""
     return re.fullmatch(_TAG, text) is not None
 
 
 def is_digest(text: str) -> bool:
+    """Whether a text is a digest, with its algorithm."""
     return not _digest_problem(text)
 
 

@@ -53,6 +53,8 @@ REFUSED_WRITES = {
 
 
 class DestChecks(CheckedSide):
+    """The checks of the destination: its settings, and what a task needs to write there."""
+
     side = "destination"
 
     def __init__(self, route: ObjectRoute) -> None:
@@ -68,6 +70,7 @@ class DestChecks(CheckedSide):
         self._uploads = False
 
     async def probe(self) -> None:
+        """Check the destination alone, for a side that is tried by itself. Notes what it finds."""
         entries = await self._check_listing()
         for name in buckets.READING:
             await self._read_setting(name)

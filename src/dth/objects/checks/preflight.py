@@ -38,6 +38,7 @@ class ObjectPreflight:
         )
 
     def as_dict(self) -> dict[str, Any]:
+        """The report as JSON, with the IAM policies that each side lacks."""
         return report(self.checks, {side: self.policy(side) for side in SIDES}, self.requests)
 
 

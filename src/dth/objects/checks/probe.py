@@ -35,6 +35,7 @@ class ProbeAnswer:
     more: bool = False  # there are more keys
 
     def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON can hold it."""
         return asdict(self)
 
     def tell(self, message: str, advice: str = "", detail: str = "") -> None:

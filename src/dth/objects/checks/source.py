@@ -22,6 +22,8 @@ HEAD_OF_LIST = 64 * 1024
 
 
 class SourceChecks(CheckedSide):
+    """The checks of the source: its lists, its listing, and whether objects can be read."""
+
     side = "source"
 
     def __init__(self, route: ObjectRoute) -> None:
@@ -29,6 +31,7 @@ class SourceChecks(CheckedSide):
         self.route = route
 
     async def probe(self) -> None:
+        """Check the source alone, for a side that is tried by itself. Notes what it finds."""
         prefix = await self._check_lists()
         entries = await self._check_listing(prefix)
         keep = build(object_filter(self.route.parameters), self.prefix)

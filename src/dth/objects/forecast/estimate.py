@@ -122,6 +122,7 @@ class PriceEstimate:
 
     @property
     def total(self) -> float:
+        """US dollars for everything."""
         return self.requests + self.storage_class + self.transfer
 
 
@@ -187,9 +188,11 @@ class Estimate:
     prices: str
 
     def as_dict(self) -> dict[str, float | str | None]:
+        """The estimate as JSON can hold it."""
         return asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
+        """What is estimated and how much, as a table for people. Costs are in US dollars."""
         asked = (
             f"{self.list_requests} LIST, {self.get_requests} GET/HEAD, {self.put_requests} PUT/POST"
         )
@@ -241,4 +244,5 @@ def estimate(
 
 
 def no_prices(hosts: Sequence[str]) -> str:
+    """The line for people that says why there is no cost."""
     return f"no prices are known for {' and '.join(hosts)}"

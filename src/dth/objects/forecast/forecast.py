@@ -106,6 +106,7 @@ class Forecast:
     prices: str  # where they come from
 
     def as_dict(self) -> dict[str, Any]:
+        """The forecast as JSON can hold it."""
         return {**asdict(self), "way": self.way.value}
 
 

@@ -110,7 +110,9 @@ class Answer(Protocol):
     """The part of an answer that a listing needs."""
 
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """The whole body of the answer."""
+        ...
 
 
 class Requester(Protocol):
@@ -123,7 +125,10 @@ class Requester(Protocol):
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         attempts: int = 0,
-    ) -> Answer: ...
+    ) -> Answer:
+        """Send a request about the bucket. `attempts`: calls in total; 0: as many as usual. Raises
+        TransferError."""
+        ...
 
 
 class Listing(Protocol):
@@ -159,9 +164,11 @@ class KeyMap:
         return self.strip == self.add
 
     def to_dest(self, key: str) -> str:
+        """The destination key of a source key."""
         return self.add + key[len(self.strip) :]
 
     def to_source(self, key: str) -> str:
+        """The source key of a destination key."""
         return self.strip + key[len(self.add) :]
 
 

@@ -307,6 +307,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
+        """The first of the URLs; requests may go to the others as well."""
         return self.urls[0]
 
     @property
@@ -321,10 +322,12 @@ class Endpoint:
 
     @property
     def is_aws(self) -> bool:
+        """Whether the store is Amazon S3."""
         return self.profile.name == "Amazon_S3"
 
     @property
     def is_folder(self) -> bool:
+        """Whether the side is a folder of this machine."""
         return self.profile is FOLDER
 
     @property

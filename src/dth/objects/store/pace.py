@@ -211,7 +211,10 @@ class Gate(Lanes):
 class Lessor(Protocol):
     """Grants shares of a rate: the limits of a platform, or what was learned about a store."""
 
-    async def lease(self, name: str, wanted: float) -> Lease: ...
+    async def lease(self, name: str, wanted: float) -> Lease:
+        """Take a share of a cap that all processes have together. `wanted`: bytes or requests.
+        Raises StateError if the cap cannot be read."""
+        ...
 
 
 class Cap:

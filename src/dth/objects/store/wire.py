@@ -70,6 +70,7 @@ class Addresses:
 
     @property
     def first(self) -> BucketAddress:
+        """The address of the first URL."""
         return self._all[0]
 
     def pick(self) -> BucketAddress:
